@@ -1,0 +1,1 @@
+"""What one trial does: train, compress, measure. Knows nothing of Ray, Optuna or MLflow."""

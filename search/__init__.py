@@ -1,0 +1,1 @@
+"""Deciding, distributing, remembering and answering."""

@@ -1,0 +1,1 @@
+"""What can be searched: pure values and arithmetic, no torch, no Ray."""
