@@ -1,0 +1,90 @@
+"""The record of one evaluated configuration: every number with its conditions."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any
+
+from objectives.latency import Latency
+
+RECORDED_PACKAGES = ("torch", "transformers", "neural-compressor-pt", "numpy")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came of one configuration.
+
+    Args:
+        accuracy: Share of validation examples answered correctly.
+        accuracy_low: Lower end of its 95 % interval.
+        accuracy_high: Upper end.
+        examples: Validation examples.
+        loss: Mean validation cross-entropy in nats.
+        dense_accuracy: Accuracy of the trained model before compression.
+        pretraining_loss: Masked-language-model loss on held-out text after pre-training.
+        size_bytes: Bytes of the compressed model on disk, tokenizer apart.
+        predicted_size_bytes: What arithmetic said.
+        dense_size_bytes: Bytes of the same model uncompressed, fp32.
+        flops: Forward FLOPs for one sequence, counted while the compressed model ran.
+        parameters: Parameters of the trained model.
+        latency: Latency and its conditions.
+        training_flops: FLOPs of its whole training, whoever did it.
+        steps: Its optimiser steps: ``total``, ``trained`` now, ``reused`` from the store.
+        seconds: Where its time went: ``train``, ``saved`` by the store, ``compress``, ``measure``.
+        model: Address of the compressed model in the store.
+        checkpoint: Address of the trained model in the store.
+        stages: Facts and training curve of each stage.
+        data_fingerprint: SHA-256 of the data.
+        versions: Versions of what computed it.
+    """
+
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    examples: int
+    loss: float
+    dense_accuracy: float
+    pretraining_loss: float | None
+    size_bytes: int
+    predicted_size_bytes: int
+    dense_size_bytes: int
+    flops: int
+    parameters: int
+    latency: Latency
+    training_flops: int
+    steps: dict[str, int]
+    seconds: dict[str, float]
+    model: str
+    checkpoint: str
+    stages: list[dict[str, Any]]
+    data_fingerprint: str
+    versions: dict[str, str] = field(default_factory=lambda: versions())
+
+    @property
+    def size_mb(self) -> float:
+        """Size in megabytes of 10^6 bytes."""
+        return self.size_bytes / 1e6
+
+    @property
+    def compression_ratio(self) -> float:
+        """Dense fp32 bytes / compressed bytes."""
+        return self.dense_size_bytes / self.size_bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can write."""
+        return {
+            **asdict(self),
+            "size_mb": self.size_mb,
+            "latency_ms": self.latency.p50_ms,
+            "compression_ratio": self.compression_ratio,
+        }
+
+
+@lru_cache
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that determine a result."""
+    packages = {name: version(name) for name in RECORDED_PACKAGES}
+    return {"python": platform.python_version(), **packages}

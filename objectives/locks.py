@@ -1,0 +1,75 @@
+"""File locks that the kernel releases when their holder dies, and the measurement lane."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a lock file alone; waits for whoever holds it now."""
+    with _locked(path, fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def _locked(path: Path, mode: int) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, mode)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class Busy(Exception):
+    """Another process holds the lock."""
+
+
+@contextmanager
+def exclusive_or_busy(path: Path) -> Iterator[None]:
+    """Hold a lock file alone, or do not wait.
+
+    Raises:
+        Busy: Another process holds it.
+    """
+    try:
+        with _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            yield
+    except BlockingIOError as error:
+        raise Busy(str(path)) from error
+
+
+class Lane:
+    """A machine-wide lane: latencies are measured one at a time, and training pauses meanwhile.
+
+    Training holds the lane shared for one step at a time; a measurement holds it alone. A second
+    file lets a waiting measurement stop new steps, or a row of trainers would keep it out.
+    It is a pair of file locks and no Ray resource, so that it also works in a plain Python shell
+    and between two searches on one machine.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        folder = folder or Path(tempfile.gettempdir()) / f"tlc-lane-{os.getuid()}"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._gate = folder / "gate.lock"
+        self._room = folder / "room.lock"
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Hold for one optimiser step."""
+        with _locked(self._gate, fcntl.LOCK_SH):
+            pass
+        with _locked(self._room, fcntl.LOCK_SH):
+            yield
+
+    @contextmanager
+    def measurement(self) -> Iterator[None]:
+        """Hold while a latency is measured."""
+        with _locked(self._gate, fcntl.LOCK_EX), _locked(self._room, fcntl.LOCK_EX):
+            yield

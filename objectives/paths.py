@@ -1,0 +1,269 @@
+"""Training paths: chains of stages that trials share through the store.
+
+A path is a sequence of steps that its key determines: the stable path of an architecture, a decay
+that leaves it, a fine-tuning that follows. A trial asks for the end of the last path; what some
+trial trained before, in this search or another, is read from the store.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, load_model, save_file, save_model
+from torch import nn
+
+from objectives.store import CHECKPOINTS, Store
+from objectives.training import (
+    Optimisation,
+    Progress,
+    make_optimizer,
+    optimizer_tensors,
+    restore_optimizer,
+    train,
+)
+from spaces.architecture import Architecture
+
+
+@dataclass(frozen=True)
+class TrainingPath:
+    """One stage of training, up to a step.
+
+    Args:
+        name: What it is: ``stable``, ``decay``, ``fine-tuning``.
+        key: Hash of everything that determines its weights at each step.
+        length: Steps to train.
+        architecture: Shape of the model.
+        seed: Seed of initial weights and dropout.
+        build: Makes the untrained model of this stage.
+        adopt: Takes over weights of the parent's model into the new one; None where the stage
+            continues the parent's model and optimiser as they are.
+        loss_at: Loss of the model on the batch of a step.
+        optimisation: How it is optimised.
+        parent: The path that it starts from, at that path's end.
+        can_continue: Whether longer paths continue from its end, so that the optimiser is kept.
+        validate: A loss on held-out data, measured once at the end.
+    """
+
+    name: str
+    key: str
+    length: int
+    architecture: Architecture
+    seed: int
+    build: Callable[[], nn.Module]
+    adopt: Callable[[nn.Module, nn.Module], None] | None
+    loss_at: Callable[[nn.Module, int], torch.Tensor]
+    optimisation: Optimisation
+    parent: TrainingPath | None = None
+    can_continue: bool = False
+    validate: Callable[[nn.Module], float] | None = None
+
+    @property
+    def address(self) -> str:
+        """Address of its end in the store."""
+        return self.address_at(self.length)
+
+    def address_at(self, step: int) -> str:
+        """Address of a step of the path in the store."""
+        return f"{CHECKPOINTS}/{self.key}/{step:08d}"
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of this path and all that it starts from."""
+        return self.length + (self.parent.total_steps if self.parent else 0)
+
+
+@dataclass
+class Account:
+    """What training a trial really took, and what it took from the store.
+
+    Args:
+        steps_trained: Optimiser steps run by this trial.
+        steps_reused: Steps of its chain that the store had.
+        seconds_trained: Seconds of the steps run.
+        seconds_saved: Seconds that the reused steps took when they were run.
+    """
+
+    steps_trained: int = 0
+    steps_reused: int = 0
+    seconds_trained: float = 0.0
+    seconds_saved: float = 0.0
+
+
+@dataclass
+class Point:
+    """A model somewhere on a path.
+
+    Args:
+        model: The model.
+        optimizer: Its optimiser, where the point can be continued.
+        progress: Where on the path it is.
+        history: Facts of the paths before, oldest first.
+        validation_loss: What ``validate`` gave, at a path's end.
+        resume_point: Address of the store's entry that it was loaded from, if that was written
+            between two steps of an unfinished run and not at the end of a path.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.AdamW | None
+    progress: Progress
+    history: list[dict[str, Any]] = field(default_factory=list)
+    validation_loss: float | None = None
+    resume_point: str | None = None
+
+    def facts(self, path: TrainingPath) -> dict[str, Any]:
+        """What the record keeps of a path that ends here."""
+        return {
+            "name": path.name,
+            "key": path.key,
+            "steps": self.progress.step,
+            "seconds": self.progress.seconds,
+            "curve": self.progress.curve,
+            "validation_loss": self.validation_loss,
+        }
+
+
+class Trainer:
+    """Reaches the end of training paths, training only what the store does not have.
+
+    Args:
+        store: Where checkpoints are.
+        device: Where to train.
+        checkpoint_seconds: Longest training that a crash may cost.
+    """
+
+    def __init__(self, store: Store, device: torch.device, *, checkpoint_seconds: float) -> None:
+        self._store = store
+        self._device = device
+        self._checkpoint_seconds = checkpoint_seconds
+
+    def reach(self, path: TrainingPath) -> tuple[Point, Account]:
+        """The model at the end of a path, and what it took to get there.
+
+        Raises:
+            TrainingFailure: Training broke down.
+        """
+        account = Account()
+        point = self._reach(path, account)
+        chain = [*point.history, point.facts(path)]
+        account.steps_reused = path.total_steps - account.steps_trained
+        account.seconds_saved = max(
+            0.0, sum(stage["seconds"] for stage in chain) - account.seconds_trained
+        )
+        return point, account
+
+    def _reach(self, path: TrainingPath, account: Account) -> Point:
+        # Two workers that need the same path take turns; the second finds what the first stored.
+        with self._store.lease(path.key):
+            point = self._longest_prefix(path) or self._start(path, account)
+            if point.progress.step < path.length:
+                self._train(path, point, account)
+            return point
+
+    def _start(self, path: TrainingPath, account: Account) -> Point:
+        parent = self._reach(path.parent, account) if path.parent else None
+        if parent is not None and path.parent is not None:
+            history = [*parent.history, parent.facts(path.parent)]
+        else:
+            history = []
+        if parent is not None and path.adopt is None:
+            return Point(parent.model, parent.optimizer, Progress(), history)
+        model = self._build(path)
+        if parent is not None and path.adopt is not None:
+            path.adopt(parent.model, model)
+        return Point(model, self._optimizer(path, model), Progress(), history)
+
+    def _train(self, path: TrainingPath, point: Point, account: Account) -> None:
+        assert point.optimizer is not None
+        before_steps, before_seconds = point.progress.step, point.progress.seconds
+
+        def checkpoint(progress: Progress) -> None:
+            address = path.address_at(progress.step)
+            self._save(path, point, address, with_optimizer=True, is_final=False)
+            self._pass_resume_point(point)
+            point.resume_point = address
+
+        train(
+            point.model,
+            point.optimizer,
+            path.loss_at,
+            point.progress,
+            to_step=path.length,
+            settings=path.optimisation,
+            seed=path.seed,
+            name=path.key,
+            checkpoint_seconds=self._checkpoint_seconds,
+            checkpoint=checkpoint,
+        )
+        account.steps_trained += point.progress.step - before_steps
+        account.seconds_trained += point.progress.seconds - before_seconds
+        if path.validate is not None:
+            point.validation_loss = path.validate(point.model)
+        self._save(
+            path, point, path.address,
+            with_optimizer=path.can_continue, is_final=not path.can_continue,
+        )  # fmt: skip
+        self._pass_resume_point(point)
+
+    def _pass_resume_point(self, point: Point) -> None:
+        if point.resume_point is not None:
+            self._store.remove(point.resume_point)
+            point.resume_point = None
+
+    def _longest_prefix(self, path: TrainingPath) -> Point | None:
+        for step in reversed(self._store.steps(path.key)):
+            if step > path.length:
+                continue
+            with self._store.open(path.address_at(step)) as folder:
+                if folder is not None:
+                    return self._load(path, folder, path.address_at(step))
+        return None
+
+    def _save(
+        self,
+        path: TrainingPath,
+        point: Point,
+        address: str,
+        *,
+        with_optimizer: bool,
+        is_final: bool,
+    ) -> None:
+        with self._store.staging() as folder:
+            save_model(point.model, str(folder / "model.safetensors"))
+            if with_optimizer and point.optimizer is not None:
+                save_file(
+                    optimizer_tensors(point.optimizer), str(folder / "optimizer.safetensors")
+                )
+            state = {"history": point.history, "length": path.length, **point.facts(path)}
+            (folder / "state.json").write_text(json.dumps(state, allow_nan=False))
+            self._store.publish(folder, address, is_final=is_final)
+
+    def _load(self, path: TrainingPath, folder: Path, address: str) -> Point:
+        state = json.loads((folder / "state.json").read_text())
+        model = self._build(path)
+        load_model(model, str(folder / "model.safetensors"), device=str(self._device))
+        optimizer = None
+        if (folder / "optimizer.safetensors").exists():
+            optimizer = self._optimizer(path, model)
+            tensors = load_file(str(folder / "optimizer.safetensors"), device=str(self._device))
+            restore_optimizer(optimizer, tensors)
+        curve = [(int(step), float(loss)) for step, loss in state["curve"]]
+        return Point(
+            model=model,
+            optimizer=optimizer,
+            progress=Progress(state["steps"], state["seconds"], curve),
+            history=state["history"],
+            validation_loss=state["validation_loss"],
+            resume_point=address if state["steps"] < state["length"] else None,
+        )
+
+    def _build(self, path: TrainingPath) -> nn.Module:
+        torch.manual_seed(path.seed)
+        return path.build().to(self._device)
+
+    def _optimizer(self, path: TrainingPath, model: nn.Module) -> torch.optim.AdamW:
+        return make_optimizer(model, path.architecture.width, path.optimisation)

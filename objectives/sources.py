@@ -1,0 +1,214 @@
+"""Rows of text from where the search file says: the standard library, local files, or the Hub."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from objectives import standard_library
+from spaces.errors import UserError
+from spaces.search_file import Files, Hub, Source, StandardLibrary
+
+SPLITS = ("train", "validation", "test")
+HELD_OUT = 0.1
+
+_FORMATS = {
+    ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json": "jsonl", ".txt": "text",
+    ".parquet": "parquet",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Texts of one split, and their labels where the source has any.
+
+    Args:
+        texts: One string a row.
+        labels: One label a row, as text; empty for unlabelled data.
+    """
+
+    texts: list[str]
+    labels: list[str]
+
+
+class DataError(UserError):
+    """Data that is missing, empty, or not what the search file says."""
+
+
+def check_files(source: Source, field: str) -> None:
+    """Refuse local files that do not exist, before anything is loaded.
+
+    Raises:
+        DataError: Naming the field and the path.
+    """
+    if not isinstance(source, Files):
+        return
+    for split in SPLITS:
+        path = getattr(source, split)
+        if path is not None and not Path(path).is_file():
+            raise DataError(f"{field}.{split}: no such file: {path}")
+    _format(source, field)
+
+
+def source_key(source: Source) -> str:
+    """What determines the rows of a source, cheap to get: it names the cache of prepared data."""
+    if isinstance(source, StandardLibrary):
+        return standard_library.identity()
+    key = source.model_dump_json()
+    if isinstance(source, Files):
+        digest = hashlib.sha256()
+        for split in SPLITS:
+            path = getattr(source, split)
+            if path is not None:
+                digest.update(Path(path).read_bytes())
+        key += digest.hexdigest()
+    return key
+
+
+def read(source: Source, field: str, cache: Path, *, with_labels: bool) -> dict[str, Rows]:
+    """Read all splits of a source.
+
+    Splits that the source does not name are held out from its training rows. A text that is in a
+    later split (validation, test) is removed from the earlier ones, so that the splits are
+    disjoint.
+
+    Args:
+        source: Where the rows are.
+        field: Path of the source in the search file, for messages.
+        cache: Folder for what ``datasets`` downloads or converts.
+        with_labels: Whether rows without a label are an error.
+
+    Raises:
+        DataError: The data is missing, empty, or lacks a column.
+    """
+    if isinstance(source, StandardLibrary):
+        return _disjoint(_standard_library(with_labels=with_labels), field)
+    rows = {
+        split: _read_split(source, split, field, cache, with_labels=with_labels)
+        for split in SPLITS
+        if getattr(source, split) is not None
+    }
+    return _disjoint(_with_held_out(rows, with_labels=with_labels), field)
+
+
+def _standard_library(*, with_labels: bool) -> dict[str, Rows]:
+    if with_labels:
+        return {split: Rows(*standard_library.labelled(split)) for split in SPLITS}
+    return {
+        split: Rows(list(standard_library.unlabelled(split)), [])
+        for split in ("train", "validation")
+    }
+
+
+def _read_split(
+    source: Files | Hub, split: str, field: str, cache: Path, *, with_labels: bool
+) -> Rows:
+    table = _table(source, split, field, cache)
+    place = f"{getattr(source, split)}"
+    columns = {"text": source.text, **({"label": source.label} if with_labels else {})}
+    for key, column in columns.items():
+        if column not in table.column_names:
+            found = ", ".join(table.column_names)
+            raise DataError(f"{field}.{key}: no column {column!r} in {place}; it has: {found}")
+    if len(table) == 0:
+        raise DataError(f"{field}.{split}: {place} holds no rows")
+    texts = [str(text) for text in table[source.text]]
+    if not any(text.strip() for text in texts):
+        raise DataError(f"{field}.{split}: {place} holds no text")
+    if not with_labels:
+        return Rows(texts, [])
+    kept = [(text, label) for text, label in zip(texts, table[source.label], strict=True)]
+    if any(label is None for _, label in kept):
+        raise DataError(f"{field}.label: {place} has rows without a label")
+    return Rows([text for text, _ in kept], [str(label) for _, label in kept])
+
+
+def _table(source: Files | Hub, split: str, field: str, cache: Path) -> Any:
+    import datasets
+
+    datasets.disable_progress_bars()
+    place = getattr(source, split)
+    try:
+        if isinstance(source, Hub):
+            return datasets.load_dataset(
+                source.dataset, source.config, split=place, revision=source.revision,
+                cache_dir=str(cache),
+            )  # fmt: skip
+        builder, options = _builder(source, field)
+        if Path(place).stat().st_size == 0:
+            raise DataError(f"{field}.{split}: {place} holds no rows")
+        return datasets.load_dataset(
+            builder, data_files={"train": place}, split="train", cache_dir=str(cache), **options
+        )
+    except DataError:
+        raise
+    except Exception as error:
+        # datasets raises dozens of classes, from pyarrow's, pandas' and the Hub's libraries.
+        cause = error.__cause__ or error
+        reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+        raise DataError(f"{field}.{split}: {place} cannot be read: {reason}") from error
+
+
+def _format(source: Files, field: str) -> str:
+    if source.format is not None:
+        return source.format
+    suffixes = [suffix for suffix in Path(source.train).suffixes if suffix != ".gz"]
+    if not suffixes or suffixes[-1] not in _FORMATS:
+        allowed = ", ".join(sorted(set(_FORMATS.values())))
+        raise DataError(
+            f"{field}.format: the ending of {source.train} says nothing; give one of {allowed}"
+        )
+    return _FORMATS[suffixes[-1]]
+
+
+def _builder(source: Files, field: str) -> tuple[str, dict[str, Any]]:
+    name = _format(source, field)
+    columns = {} if source.columns is None else {"column_names": source.columns}
+    if name == "tsv":
+        # Tab-separated text is written without quoting: a lone " is a character like any other.
+        return "csv", {"delimiter": "\t", "quoting": csv.QUOTE_NONE, **columns}
+    if name == "csv":
+        return "csv", columns
+    return {"jsonl": "json"}.get(name, name), {}
+
+
+def _with_held_out(rows: dict[str, Rows], *, with_labels: bool) -> dict[str, Rows]:
+    wanted = SPLITS if with_labels else ("train", "validation")
+    missing = [split for split in wanted if split not in rows]
+    if not missing:
+        return {split: rows[split] for split in wanted}
+    train = rows["train"]
+    places: dict[str, list[int]] = {split: [] for split in ("train", *missing)}
+    for index, text in enumerate(train.texts):
+        # By the text, and not by its place: equal texts stay together, and nothing leaks.
+        share = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64
+        slot = int(share / HELD_OUT)
+        places[missing[slot] if slot < len(missing) else "train"].append(index)
+    cut = {
+        split: Rows(
+            [train.texts[i] for i in indices],
+            [train.labels[i] for i in indices] if train.labels else [],
+        )
+        for split, indices in places.items()
+    }
+    return {split: cut.get(split, rows.get(split, Rows([], []))) for split in wanted}
+
+
+def _disjoint(rows: dict[str, Rows], field: str) -> dict[str, Rows]:
+    labelled = bool(rows["train"].labels)
+    later: set[str] = set()
+    kept: dict[str, Rows] = {}
+    for split in reversed(list(rows)):
+        texts, labels = rows[split].texts, rows[split].labels
+        # Blank lines and headings repeat in running text and leak nothing.
+        indices = [i for i, text in enumerate(texts) if not labelled or text not in later]
+        later.update(texts)
+        kept[split] = Rows(
+            [texts[i] for i in indices], [labels[i] for i in indices] if labelled else []
+        )
+        if not any(text.strip() for text in kept[split].texts):
+            raise DataError(f"{field}: no rows are left for {split}")
+    return {split: kept[split] for split in rows}

@@ -1,0 +1,180 @@
+"""Choosing the next configuration: Optuna's samplers, kept to what is new and can be feasible."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
+from optuna.study import Study as OptunaStudy
+from optuna.trial import FrozenTrial, TrialState
+
+from search.study import Record, distributions, parameters_from, point_from
+from spaces.architecture import Architecture
+from spaces.configuration import Configuration
+from spaces.search_space import Point, SearchSpace
+
+DRAWS = 16
+"""Proposals of an Optuna sampler that are tried before one is drawn at random."""
+RANDOM_DRAWS = 1000
+
+
+class SpaceExhausted(Exception):
+    """Every configuration that can be feasible has been tried."""
+
+
+class AllBusy(Exception):
+    """What is left shares its training with a running trial."""
+
+
+class FeasibleSampler(BaseSampler):
+    """An Optuna sampler that never proposes what is known to be useless.
+
+    Refused are configurations that arithmetic shows to break a constraint, those that were tried
+    before, and those whose architecture a running trial trains at this moment: that trial's
+    checkpoints make them cheaper in a minute. What the inner sampler proposes is taken when it
+    passes; after ``DRAWS`` proposals that do not, one that does is drawn uniformly.
+
+    Args:
+        space: The search space.
+        name: ``tpe``, ``gp``, ``nsgaii``, ``random`` or ``grid``.
+        seed: Seed of every draw.
+        trials: Length of the search, which the population of ``nsgaii`` depends on.
+        records: Trials that the study has already.
+    """
+
+    def __init__(
+        self, space: SearchSpace, name: str, *, seed: int, trials: int, records: list[Record]
+    ) -> None:
+        self._space = space
+        self._search_space = distributions(space)
+        # A resumed search must not draw what it drew before.
+        seed += len(records)
+        self._rng = random.Random(seed)
+        self._inner = _optuna_sampler(name, seed, trials)
+        self._in_grid_order = name == "grid"
+        self._tried = {record.configuration.hash for record in records}
+        self._busy = [r.configuration.architecture for r in records if not r.is_finished]
+
+    def started(self, configuration: Configuration) -> None:
+        """Note that a trial of a configuration runs."""
+        self._tried.add(configuration.hash)
+        self._busy.append(configuration.architecture)
+
+    def finished(self, architecture: Architecture) -> None:
+        """Note that a trial of an architecture has ended."""
+        if architecture in self._busy:
+            self._busy.remove(architecture)
+
+    def infer_relative_search_space(
+        self, study: OptunaStudy, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """The whole grid: every dimension is decided together."""
+        return self._search_space
+
+    def sample_relative(
+        self, study: OptunaStudy, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Propose a configuration.
+
+        Raises:
+            SpaceExhausted: Nothing new is left.
+            AllBusy: What is left must wait for a running trial.
+        """
+        if self._inner is not None:
+            for _ in range(DRAWS):
+                parameters = self._propose(self._inner, study, trial)
+                if self._is_useful(point_from(self._space, parameters)):
+                    return parameters
+        return parameters_from(self._space, self.next_point())
+
+    def sample_independent(
+        self,
+        study: OptunaStudy,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Sample a parameter that is not in the grid, as Optuna's contract asks."""
+        sampler = self._inner or TPESampler(seed=self._rng.randrange(2**31))
+        return sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: OptunaStudy, trial: FrozenTrial) -> None:
+        """Pass on to the inner sampler."""
+        if self._inner is not None:
+            self._inner.before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: OptunaStudy,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Any,
+    ) -> None:
+        """Pass on to the inner sampler."""
+        if self._inner is not None:
+            self._inner.after_trial(study, trial, state, values)
+
+    def next_point(self) -> Point:
+        """A useful point: uniformly drawn, or the next of the grid.
+
+        Raises:
+            SpaceExhausted: Nothing new is left.
+            AllBusy: What is left must wait for a running trial.
+        """
+        if not self._in_grid_order:
+            for _ in range(RANDOM_DRAWS):
+                point = self._space.random_point(self._rng)
+                if self._is_useful(point):
+                    return point
+        if self._in_grid_order or self._space.size <= 1_000_000:
+            return self._enumerate()
+        raise SpaceExhausted
+
+    def _enumerate(self) -> Point:
+        useful = (point for point in self._space.points() if self._is_useful(point))
+        if self._in_grid_order:
+            first = next(useful, None)
+            if first is not None:
+                return first
+        else:
+            left = list(useful)
+            if left:
+                return self._rng.choice(left)
+        if any(self._is_new(self._space.configuration(point)) for point in self._space.points()):
+            raise AllBusy
+        raise SpaceExhausted
+
+    def _is_useful(self, point: Point) -> bool:
+        configuration = self._space.configuration(point)
+        return configuration.architecture not in self._busy and self._is_new(configuration)
+
+    def _is_new(self, configuration: Configuration) -> bool:
+        return (
+            self._space.is_feasible(configuration) and configuration.hash not in self._tried
+        )
+
+    def _propose(
+        self, sampler: BaseSampler, study: OptunaStudy, trial: FrozenTrial
+    ) -> dict[str, Any]:
+        relative = sampler.infer_relative_search_space(study, trial)
+        parameters = sampler.sample_relative(study, trial, relative)
+        for name, distribution in self._search_space.items():
+            if name not in parameters:
+                parameters[name] = sampler.sample_independent(study, trial, name, distribution)
+        return parameters
+
+
+def _optuna_sampler(name: str, seed: int, trials: int) -> BaseSampler | None:
+    """Optuna's sampler of a name; ``random`` and ``grid`` need none."""
+    makers: dict[str, Callable[[], BaseSampler]] = {
+        "tpe": lambda: TPESampler(seed=seed, multivariate=True, constant_liar=True),
+        "gp": lambda: GPSampler(seed=seed),
+        # Optuna's population of 50 would make a short search purely random.
+        "nsgaii": lambda: NSGAIISampler(
+            seed=seed, population_size=max(8, min(50, trials // 6))
+        ),
+    }
+    return makers[name]() if name in makers else None

@@ -1,0 +1,383 @@
+"""The study: the one record of a search. Everything else is a view that can be made from it."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from objectives.locks import Busy, exclusive_or_busy
+from spaces.configuration import Configuration
+from spaces.errors import UserError
+from spaces.search_file import SearchFile
+from spaces.search_space import Dimension, Point, SearchSpace
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+SEARCH = "tlc:search"
+DATA = "tlc:data"
+CONFIGURATION = "configuration"
+RESULT = "result"
+CURVE = "curve"
+FAILURE = "failure"
+TEST = "tlc:test:"
+RUN = "tlc:mlflow:"
+
+
+class StudyError(UserError):
+    """A study that is not there, belongs to another search, or cannot be opened."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One trial as the study has it.
+
+    Args:
+        number: Its number in the study, from 0.
+        state: ``running``, ``complete``, or the named state of its failure.
+        configuration: What was evaluated.
+        result: The evaluation's values; empty unless complete.
+        message: What was seen, where it failed.
+        curve: ``[step, loss]`` over its training.
+        started: When it was asked for.
+        finished: When it was told.
+    """
+
+    number: int
+    state: str
+    configuration: Configuration
+    result: dict[str, Any]
+    message: str
+    curve: list[list[float]]
+    started: datetime | None
+    finished: datetime | None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has a result."""
+        return self.state == "complete"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it is complete or failed."""
+        return self.state != "running"
+
+
+class Study:
+    """The record of one search, on Optuna's storage.
+
+    Args:
+        study: The Optuna study.
+        url: Where its storage is.
+    """
+
+    def __init__(self, study: optuna.Study, url: str) -> None:
+        self.optuna = study
+        self.url = url
+        self.search = SearchFile.model_validate(study.user_attrs[SEARCH])
+        self.space = SearchSpace(self.search)
+
+    @classmethod
+    def open(cls, search: SearchFile, url: str) -> Study:
+        """Open the study of a search, or create it.
+
+        Raises:
+            StudyError: A study of this name exists for another search file.
+        """
+        storage = _storage(url)
+        study = optuna.create_study(
+            storage=storage,
+            study_name=search.name,
+            directions=["maximize", "minimize"],
+            load_if_exists=True,
+        )
+        recorded = study.user_attrs.get(SEARCH)
+        if recorded is not None:
+            differing = _differences(
+                SearchFile.model_validate(recorded).identity(), search.identity()
+            )
+            if differing:
+                raise StudyError(
+                    f"a search named {search.name!r} exists with another {', '.join(differing)}; "
+                    "give this one another name (name: in the file, or --set name=...)"
+                )
+        study.set_user_attr(SEARCH, search.to_dict())
+        return cls(study, url)
+
+    @classmethod
+    def load(cls, name: str, url: str) -> Study:
+        """Open the study of a search that was started before.
+
+        Raises:
+            StudyError: There is none of this name.
+        """
+        known = names(url)
+        if name not in known:
+            listed = ", ".join(known) if known else "none yet"
+            raise StudyError(f"no search named {name!r}; there is: {listed}")
+        return cls(optuna.load_study(study_name=name, storage=_storage(url)), url)
+
+    def ask(self) -> Record:
+        """Create the next trial, as the study's sampler chooses it."""
+        trial = self.optuna.ask(distributions(self.space))
+        configuration = configuration_from(self.space, trial.params)
+        trial.set_user_attr(CONFIGURATION, configuration.to_dict())
+        return Record(
+            trial.number, "running", configuration, {}, "", [], trial.datetime_start, None
+        )
+
+    def tell_result(
+        self, number: int, result: dict[str, Any], curve: list[list[float]] | None = None
+    ) -> bool:
+        """Record the result of a trial; the last write is the one that completes it.
+
+        Returns:
+            False when the trial was finished already: a second report changes nothing.
+        """
+        trial = self._running(number)
+        if trial is None:
+            return False
+        trial.set_user_attr(CURVE, curve or [])
+        for constraint, excess in violations(self.search, result).items():
+            trial.set_constraint(constraint, excess)
+        trial.set_user_attr(RESULT, result)
+        values = [result["accuracy"], result[self.search.cost]]
+        self.optuna.tell(number, values)
+        return True
+
+    def tell_failure(self, number: int, state: str, message: str) -> bool:
+        """Record that a trial failed, in a named state; returns False when it was finished."""
+        trial = self._running(number)
+        if trial is None:
+            return False
+        trial.set_user_attr(FAILURE, {"state": state, "message": message[:2000]})
+        self.optuna.tell(number, state=TrialState.FAIL)
+        return True
+
+    def unfinished(self) -> list[Record]:
+        """Trials that a dead driver left running, to be run again under their numbers.
+
+        Those whose result was written but not told are told now; those that died before their
+        configuration was written have nothing to run and are closed.
+        """
+        left = []
+        for trial in self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if RESULT in trial.user_attrs:
+                self.tell_result(
+                    trial.number, trial.user_attrs[RESULT], trial.user_attrs.get(CURVE)
+                )
+            elif CONFIGURATION in trial.user_attrs:
+                left.append(_record(trial))
+            else:
+                self.optuna.tell(trial.number, state=TrialState.FAIL)
+        return left
+
+    def records(self) -> list[Record]:
+        """All trials that have a configuration, by number."""
+        trials = self.optuna.get_trials(deepcopy=False)
+        return [_record(trial) for trial in trials if CONFIGURATION in trial.user_attrs]
+
+    def record(self, number: int) -> Record:
+        """One trial."""
+        return _record(self.optuna._storage.get_trial(self._trial_id(number)))
+
+    def set_data(self, facts: dict[str, Any]) -> None:
+        """Record the fingerprint of the data that the search runs on.
+
+        Raises:
+            StudyError: Earlier trials ran on other data.
+        """
+        recorded = self.optuna.user_attrs.get(DATA)
+        if recorded is not None and recorded["fingerprint"] != facts["fingerprint"]:
+            raise StudyError(
+                f"the data of search {self.search.name!r} has changed since its first trial; "
+                "put it back, or give the search another name"
+            )
+        self.optuna.set_user_attr(DATA, facts)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Facts of the data, empty before the first run."""
+        facts: dict[str, Any] = self.optuna.user_attrs.get(DATA, {})
+        return facts
+
+    def tests(self) -> dict[int, dict[str, Any]]:
+        """What the test split gave, by trial number."""
+        return {int(key): value for key, value in self._by_trial(TEST)}
+
+    def set_test(self, number: int, values: dict[str, Any]) -> None:
+        """Record what the test split gave for a trial."""
+        self.optuna.set_user_attr(f"{TEST}{number}", values)
+
+    def runs(self) -> dict[str, str]:
+        """MLflow run ids: by trial number, and ``parent``."""
+        return dict(self._by_trial(RUN))
+
+    def set_run(self, key: str, run_id: str) -> None:
+        """Record the MLflow run of a trial number, or of the ``parent``."""
+        self.optuna.set_user_attr(f"{RUN}{key}", run_id)
+
+    def _by_trial(self, prefix: str) -> Iterator[tuple[str, Any]]:
+        for key, value in self.optuna.user_attrs.items():
+            if key.startswith(prefix):
+                yield key.removeprefix(prefix), value
+
+    def _running(self, number: int) -> optuna.Trial | None:
+        trial_id = self._trial_id(number)
+        if self.optuna._storage.get_trial(trial_id).state.is_finished():
+            return None
+        return optuna.Trial(self.optuna, trial_id)
+
+    def _trial_id(self, number: int) -> int:
+        return self.optuna._storage.get_trial_id_from_study_id_trial_number(
+            self.optuna._study_id, number
+        )
+
+
+def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
+    """Optuna's view of the grid: evenly spaced numbers as they are, all else as ordinal integers."""
+    return {_parameter(dimension): _distribution(dimension) for dimension in space.dimensions}
+
+
+def configuration_from(space: SearchSpace, parameters: dict[str, Any]) -> Configuration:
+    """The configuration that Optuna's parameters mean."""
+    return space.configuration(point_from(space, parameters))
+
+
+def point_from(space: SearchSpace, parameters: dict[str, Any]) -> Point:
+    """The grid point that Optuna's parameters mean."""
+    return tuple(
+        round((parameters[_parameter(d)] - d.values[0]) / _step(d))
+        if _is_even(d)
+        else int(parameters[_parameter(d)])
+        for d in space.dimensions
+    )
+
+
+def parameters_from(space: SearchSpace, point: Point) -> dict[str, Any]:
+    """Optuna's parameters for a grid point."""
+    return {
+        _parameter(d): d.values[index] if _is_even(d) else index
+        for d, index in zip(space.dimensions, point, strict=True)
+    }
+
+
+def _is_even(dimension: Dimension) -> bool:
+    values = dimension.values
+    if len(values) < 2 or not all(isinstance(value, int | float) for value in values):
+        return False
+    step = values[1] - values[0]
+    return step > 0 and all(
+        abs(b - a - step) < 1e-9 * max(abs(b), 1) for a, b in zip(values, values[1:], strict=False)
+    )
+
+
+def _step(dimension: Dimension) -> Any:
+    return dimension.values[1] - dimension.values[0]
+
+
+def _parameter(dimension: Dimension) -> str:
+    return dimension.name if _is_even(dimension) else f"{dimension.name}_index"
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    values = dimension.values
+    if not _is_even(dimension):
+        return IntDistribution(0, len(values) - 1)
+    if all(isinstance(value, int) for value in values):
+        return IntDistribution(values[0], values[-1], step=_step(dimension))
+    return FloatDistribution(values[0], values[-1], step=round(_step(dimension), 10))
+
+
+def violations(search: SearchFile, result: dict[str, Any]) -> dict[str, float]:
+    """By how much a result exceeds each constraint, as a share of it; at most 0 where it is met."""
+    limits = {
+        "size_mb": search.constraints.max_size_mb,
+        "latency_ms": search.constraints.max_latency_ms,
+        "flops": search.constraints.max_flops,
+    }
+    return {
+        cost: result[cost] / limit - 1.0 for cost, limit in limits.items() if limit is not None
+    }
+
+
+def names(url: str) -> list[str]:
+    """Names of the searches in a storage."""
+    path = _sqlite_path(url)
+    if path is not None and not path.exists():
+        return []
+    return sorted(optuna.get_all_study_names(storage=_storage(url)))
+
+
+@contextmanager
+def only_driver(name: str, folder: Path) -> Iterator[None]:
+    """Hold the right to drive a search on this machine.
+
+    Raises:
+        StudyError: Another process drives it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with exclusive_or_busy(folder / f"{name}.lock"):
+            yield
+    except Busy as error:
+        raise StudyError(f"search {name!r} is running already, in another process") from error
+
+
+def _storage(url: str) -> optuna.storages.RDBStorage:
+    path = _sqlite_path(url)
+    try:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        options = {"connect_args": {"timeout": 60}} if path is not None else {}
+        return optuna.storages.RDBStorage(url, engine_kwargs=options)
+    except Exception as error:
+        # SQLAlchemy and its drivers raise classes of their own for what a wrong URL can cause.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise StudyError(f"storage.study: {url!r} cannot be opened: {reason}") from error
+
+
+def _sqlite_path(url: str) -> Path | None:
+    prefix = "sqlite:///"
+    return Path(url.removeprefix(prefix)) if url.startswith(prefix) else None
+
+
+def _record(trial: FrozenTrial) -> Record:
+    attributes = trial.user_attrs
+    failure = attributes.get(FAILURE, {})
+    state = {
+        TrialState.COMPLETE: "complete",
+        TrialState.FAIL: failure.get("state", "failed"),
+    }.get(trial.state, "running")
+    return Record(
+        number=trial.number,
+        state=state,
+        configuration=Configuration.from_dict(attributes[CONFIGURATION]),
+        result=attributes.get(RESULT, {}) if state == "complete" else {},
+        message=failure.get("message", ""),
+        curve=attributes.get(CURVE, []),
+        started=trial.datetime_start,
+        finished=trial.datetime_complete,
+    )
+
+
+def _differences(recorded: Any, given: Any, path: str = "") -> list[str]:
+    if isinstance(recorded, dict) and isinstance(given, dict):
+        return [
+            difference
+            for key in sorted({*recorded, *given})
+            for difference in _differences(
+                recorded.get(key), given.get(key), f"{path}.{key}" if path else key
+            )
+        ]
+    return [] if json.dumps(recorded) == json.dumps(given) else [path]

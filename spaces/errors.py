@@ -1,0 +1,10 @@
+"""The mistake that a person can mend."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Something in the input is wrong; the message says what was given and what is allowed.
+
+    The command line prints the message without a traceback and exits with code 2.
+    """

@@ -1,0 +1,202 @@
+"""Reading a search file: YAML, overrides, validation, and errors that say how to mend it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Hashable, Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from spaces.errors import UserError
+from spaces.search_file import SearchFile
+from spaces.search_space import SearchSpace
+
+LARGEST_FILE = 1_000_000
+
+
+class SearchFileError(UserError):
+    """A search file that cannot be run, with every fault that was found in it."""
+
+    def __init__(self, origin: str, faults: list[str]) -> None:
+        self.faults = faults
+        super().__init__("\n".join(f"{origin}: {fault}" for fault in faults))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 numbers, no duplicate keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: {key!r} stands twice")
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+# YAML 1.1, which PyYAML reads, takes 2e11 for a string.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)$"),
+    list("-+.0123456789"),
+)
+
+
+def ready_made() -> list[str]:
+    """Names of the search files that come with tlc."""
+    folder = resources.files("spaces.ready")
+    return sorted(
+        item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")
+    )
+
+
+def read_text(file: str) -> str:
+    """Text of a search file, given by its path or by the name of a ready-made one.
+
+    Raises:
+        SearchFileError: There is no such file, it cannot be read, or it is too large to be one.
+    """
+    if file in ready_made():
+        return (resources.files("spaces.ready") / f"{file}.yaml").read_text(encoding="utf-8")
+    path = Path(file)
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise SearchFileError(file, [f"larger than {LARGEST_FILE:,} bytes"])
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        names = ", ".join(ready_made())
+        raise SearchFileError(file, [f"no such file; ready-made searches are: {names}"]) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SearchFileError(file, [f"cannot be read: {error}"]) from error
+
+
+def load(file: str, overrides: Iterable[str] = ()) -> SearchFile:
+    """Read, override and validate a search file.
+
+    Args:
+        file: Path of a YAML file, or the name of a ready-made one.
+        overrides: Texts like ``space.depth.high=8``; the value is read as YAML.
+
+    Raises:
+        SearchFileError: Anything about it is wrong; every fault has the path of its field.
+    """
+    try:
+        document = yaml.load(read_text(file), Loader=_Loader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise SearchFileError(file, [f"is not valid YAML: {' '.join(str(error).split())}"]) from None
+    if not isinstance(document, dict):
+        raise SearchFileError(file, ["must hold keys and values, starting with name:"])
+    for override in overrides:
+        _override(document, override)
+    return validate(document, origin=file)
+
+
+def validate(document: dict[str, Any], *, origin: str = "search") -> SearchFile:
+    """Check the values of a search file, and that they can work together.
+
+    Raises:
+        SearchFileError: With every fault that was found.
+    """
+    try:
+        search = SearchFile.model_validate(document)
+    except ValidationError as error:
+        raise SearchFileError(origin, [_fault(item, document) for item in error.errors()]) from None
+    except RecursionError:
+        raise SearchFileError(origin, ["holds itself"]) from None
+    faults = SearchSpace(search).faults()
+    if faults:
+        raise SearchFileError(origin, faults)
+    return search
+
+
+def _override(document: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise SearchFileError("--set", [f"{override!r} must look like space.depth.high=8"])
+    try:
+        value = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError:
+        raise SearchFileError("--set", [f"{path}: {text!r} is not a YAML value"]) from None
+    for depth, key in enumerate(keys[:-1]):
+        if not isinstance(document.setdefault(key, {}), dict):
+            parent = ".".join(keys[: depth + 1])
+            raise SearchFileError("--set", [f"{parent} is {document[key]!r}, which has no {path}"])
+        document = document[key]
+    document[keys[-1]] = value
+
+
+def _fault(item: ErrorDetails, document: Any) -> str:
+    """One line for one error of pydantic: path, what was given, what is allowed."""
+    path, siblings = _path(item["loc"], document)
+    given = item.get("input")
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "missing":
+        return f"{path}: is missing"
+    if item["type"] == "extra_forbidden":
+        return f"{path}: is not a known key{_suggestion(item['loc'][-1], siblings)}"
+    if item["type"] == "union_tag_not_found":
+        return f"{path}.source: is missing; allowed: standard_library, files, hub"
+    if isinstance(given, dict | list) or item["type"] == "value_error":
+        return f"{path}: {message}" if path else message
+    return f"{path}: {_lower_first(message)}, but is {given!r}"
+
+
+def _path(location: tuple[int | str, ...], document: Any) -> tuple[str, list[str]]:
+    """Dotted path as the person wrote it, without the union tags that pydantic adds."""
+    keys: list[str] = []
+    here = document
+    for position, key in enumerate(location):
+        last = position == len(location) - 1
+        if isinstance(here, dict) and key in here:
+            here = here[key]
+        elif isinstance(here, list) and isinstance(key, int) and key < len(here):
+            here = here[key]
+        elif not last or (isinstance(here, dict) and key == here.get("source")):
+            continue
+        elif not isinstance(here, dict):
+            continue
+        keys.append(str(key))
+    siblings = _allowed_keys([key for key in keys[:-1]])
+    return ".".join(keys), siblings
+
+
+def _allowed_keys(path: list[str]) -> list[str]:
+    """Keys that the schema allows at a path; of all sources where it is one of several."""
+    schema = SearchFile.model_json_schema()
+    nodes = [schema]
+    for key in path:
+        nodes = [
+            resolved
+            for node in nodes
+            if key in node.get("properties", {})
+            for resolved in _resolve(node["properties"][key], schema)
+        ]
+    return sorted({name for node in nodes for name in node.get("properties", {})})
+
+
+def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:
+    if "$ref" in node:
+        return _resolve(schema["$defs"][node["$ref"].rpartition("/")[2]], schema)
+    options = node.get("anyOf") or node.get("oneOf")
+    if options:
+        return [resolved for option in options for resolved in _resolve(option, schema)]
+    return [node]
+
+
+def _suggestion(key: object, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(str(key), allowed, n=1)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; allowed: {', '.join(allowed)}" if allowed else ""
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,52 @@
+"""Where things are kept when a search file does not say."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from spaces.search_file import Storage
+
+
+def home() -> Path:
+    """The folder of everything local: ``TLC_HOME``, or ``.tlc`` in the current folder."""
+    return Path(os.environ.get("TLC_HOME", ".tlc")).absolute()
+
+
+@dataclass(frozen=True)
+class Places:
+    """Resolved places of one search.
+
+    Args:
+        study_url: SQLAlchemy URL of the Optuna study.
+        store_url: Folder or fsspec URL of checkpoints and models.
+        store_max_bytes: Quota of the store.
+        data: Folder of prepared data.
+        tracking_uri: MLflow tracking URI.
+        artifacts: Folder of MLflow's artefacts; None where the tracking server decides.
+        reports: Folder of figures and tables.
+    """
+
+    study_url: str
+    store_url: str
+    store_max_bytes: float
+    data: Path
+    tracking_uri: str
+    artifacts: Path | None
+    reports: Path
+
+
+def places(storage: Storage) -> Places:
+    """Resolve the places of a search file; ``MLFLOW_TRACKING_URI`` goes before the file."""
+    root = home()
+    tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or storage.mlflow
+    return Places(
+        study_url=storage.study or f"sqlite:///{root / 'study.db'}",
+        store_url=storage.store or str(root / "store"),
+        store_max_bytes=storage.store_max_gb * 1e9,
+        data=root / "data",
+        tracking_uri=tracking_uri or f"sqlite:///{root / 'mlflow.db'}",
+        artifacts=None if tracking_uri else root / "mlartifacts",
+        reports=root / "reports",
+    )

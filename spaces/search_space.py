@@ -1,0 +1,227 @@
+"""The searchable grid: its configurations, their cost by arithmetic, and what cannot work."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+from spaces.architecture import Architecture
+from spaces.budget import SHORTEST_RUN
+from spaces.compression import Compression, Quantisation
+from spaces.configuration import Configuration
+from spaces.flops import forward_flops
+from spaces.search_file import SearchFile
+from spaces.shapes import Workload
+from spaces.size import size_bytes
+
+Point = tuple[int, ...]
+"""One index per dimension, in the order of ``SearchSpace.dimensions``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """One axis: its name and its ordered values."""
+
+    name: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCost:
+    """What inference costs, as far as arithmetic knows it before training.
+
+    Args:
+        size_mb: Predicted megabytes (10^6 bytes) on disk after compression.
+        flops: Forward FLOPs for one sequence of full length.
+    """
+
+    size_mb: float
+    flops: int
+
+
+@lru_cache(maxsize=200_000)
+def known_cost(
+    architecture: Architecture, compression: Compression, workload: Workload
+) -> KnownCost:
+    """Inference cost of ``architecture`` after ``compression``, by arithmetic."""
+    sparsity = compression.structured_sparsity
+    return KnownCost(
+        size_mb=size_bytes(architecture, workload, compression) / 1e6,
+        flops=forward_flops(architecture, workload, sparsity=sparsity),
+    )
+
+
+class SearchSpace:
+    """The grid of a search file.
+
+    Args:
+        search: A search file whose fields are valid one by one; ``faults`` tells what is wrong
+            with their combination.
+    """
+
+    def __init__(self, search: SearchFile) -> None:
+        self.search = search
+        self.workload = search.workload
+        self.schedule = search.schedule
+        space = search.space
+        self.dimensions = tuple(
+            Dimension(name, getattr(space, name).values)
+            for name in type(space).model_fields
+            if getattr(space, name) is not None
+        )
+
+    @property
+    def size(self) -> int:
+        """Number of points of the grid."""
+        return prod(len(dimension.values) for dimension in self.dimensions)
+
+    def points(self) -> Iterator[Point]:
+        """Every point, the last dimension changing fastest."""
+        return itertools.product(*(range(len(d.values)) for d in self.dimensions))
+
+    def random_point(self, rng: random.Random) -> Point:
+        """A point drawn uniformly."""
+        return tuple(rng.randrange(len(dimension.values)) for dimension in self.dimensions)
+
+    def configuration(self, point: Point) -> Configuration:
+        """The configuration at a point of the grid."""
+        return self._configuration(
+            {d.name: d.values[index] for d, index in zip(self.dimensions, point, strict=True)}
+        )
+
+    def _configuration(self, values: Mapping[str, Any]) -> Configuration:
+        return Configuration(
+            architecture=Architecture.of(
+                values["depth"],
+                values["width"],
+                heads=values.get("heads"),
+                feed_forward=values.get("feed_forward"),
+            ),
+            budget=float(values["budget"]),
+            compression=Compression(
+                quantisation=values["quantisation"],
+                group_size=values["group_size"],
+                pruning=values["pruning"],
+                sparsity=values["sparsity"],
+            ),
+            seed=self.search.seed,
+        )
+
+    def cost(self, configuration: Configuration) -> KnownCost:
+        """What arithmetic knows of a configuration's inference cost."""
+        return known_cost(configuration.architecture, configuration.compression, self.workload)
+
+    def is_feasible(self, configuration: Configuration) -> bool:
+        """Whether arithmetic leaves a configuration a chance to meet the constraints."""
+        limits = self.search.constraints
+        if limits.max_size_mb is None and limits.max_flops is None:
+            return True
+        cost = self.cost(configuration)
+        return (limits.max_size_mb is None or cost.size_mb <= limits.max_size_mb) and (
+            limits.max_flops is None or cost.flops <= limits.max_flops
+        )
+
+    def shapes(self) -> Iterator[Configuration]:
+        """One configuration for every pair of architecture and compression, cheapest budget."""
+        first_budget = (0,)
+        axes = [
+            first_budget if d.name == "budget" else range(len(d.values)) for d in self.dimensions
+        ]
+        return (self.configuration(point) for point in itertools.product(*axes))
+
+    def extreme_costs(self) -> tuple[KnownCost, KnownCost]:
+        """Least and greatest size and FLOPs in the space, each on its own.
+
+        Cost grows with depth, width, heads and feed-forward width and falls with sparsity, so only
+        the ends of those axes are looked at.
+        """
+        monotone = {"depth", "width", "heads", "feed_forward", "budget", "sparsity"}
+        axes = [
+            sorted({d.values.index(min(d.values)), d.values.index(max(d.values))})
+            if d.name in monotone
+            else range(len(d.values))
+            for d in self.dimensions
+        ]
+        costs = [self.cost(self.configuration(point)) for point in itertools.product(*axes)]
+        sizes = [cost.size_mb for cost in costs]
+        flops = [cost.flops for cost in costs]
+        return KnownCost(min(sizes), min(flops)), KnownCost(max(sizes), max(flops))
+
+    def faults(self) -> list[str]:
+        """What makes the file impossible although each field is right, in words for its author."""
+        return self._shape_faults() or [*self._budget_faults(), *self._constraint_faults()]
+
+    def _shape_faults(self) -> list[str]:
+        space = self.search.space
+        faults = []
+        all_heads: tuple[int | None, ...] = (None,) if space.heads is None else space.heads.values
+        for width, heads in itertools.product(space.width.values, all_heads):
+            try:
+                Architecture.of(1, width, heads=heads)
+            except ValueError as error:
+                faults.append(f"space.{'width' if heads is None else 'heads'}: {error}")
+        if self.search.task.name == "classification" and space.quantisation.values:
+            faults.extend(self._group_faults())
+        return faults
+
+    def _group_faults(self) -> list[str]:
+        quantised = any(q is not Quantisation.NONE for q in self.search.space.quantisation.values)
+        largest = max(self.search.space.group_size.values)
+        narrowest = min(self.search.space.width.values)
+        if quantised and largest > narrowest:
+            return [
+                f"space.group_size: a group of {largest} does not fit in a width of {narrowest}"
+            ]
+        if min(self.search.space.group_size.values) < 2:
+            return ["space.group_size: must be at least 2"]
+        return []
+
+    def _budget_faults(self) -> list[str]:
+        space = self.search.space
+        faults = []
+        largest = max(
+            (c.architecture for c in self._corner_shapes()),
+            key=lambda architecture: forward_flops(architecture, self.workload),
+        )
+        budget = min(space.budget.values)
+        steps = self.schedule.steps(budget, largest, self.workload)
+        amounts = {"space.budget": (budget, steps.pretraining)}
+        amounts["training.fine_tuning"] = (self.schedule.fine_tuning, steps.fine_tuning)
+        for field, (amount, count) in amounts.items():
+            if count < SHORTEST_RUN:
+                faults.append(
+                    f"{field}: {amount:g} {self.schedule.unit} is only {count} steps for the "
+                    f"largest model, {largest}; give at least {SHORTEST_RUN} steps' worth"
+                )
+        return faults
+
+    def _corner_shapes(self) -> Iterator[Configuration]:
+        axes = [
+            {0, len(d.values) - 1} if d.name in ("heads", "feed_forward") else
+            {d.values.index(max(d.values))} if d.name in ("depth", "width") else {0}
+            for d in self.dimensions
+        ]
+        return (self.configuration(point) for point in itertools.product(*axes))
+
+    def _constraint_faults(self) -> list[str]:
+        limits = self.search.constraints
+        cheapest, _ = self.extreme_costs()
+        faults = []
+        if limits.max_size_mb is not None and limits.max_size_mb < cheapest.size_mb:
+            faults.append(
+                f"constraints.max_size_mb: nothing can meet {limits.max_size_mb:g}; "
+                f"the smallest model of this space has {cheapest.size_mb:.3g} MB"
+            )
+        if limits.max_flops is not None and limits.max_flops < cheapest.flops:
+            faults.append(
+                f"constraints.max_flops: nothing can meet {limits.max_flops:g}; "
+                f"the cheapest model of this space takes {cheapest.flops:.3g} FLOPs"
+            )
+        if not faults and not any(self.is_feasible(shape) for shape in self.shapes()):
+            faults.append("constraints: no model of this space meets all of them together")
+        return faults
