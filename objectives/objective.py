@@ -16,13 +16,13 @@ from dataclasses import asdict
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from objectives import artefact
 from objectives.compress import compress
 from objectives.data import PreparedData, prepare
 from objectives.evaluation import Evaluation
 from objectives.failures import TrialFailure
+from objectives.flops import count_forward_flops
 from objectives.latency import Latency, measure_latency
 from objectives.locks import Lane
 from objectives.model import build_classifier
@@ -100,9 +100,8 @@ class Objective:
             loaded = artefact.load(folder)
             size = artefact.bytes_on_disk(folder)
             score = self._checked_score(loaded)
-            dense = self._task.score(model, "validation")
             latency = self._latency(loaded)
-            flops = self._count_flops(loaded)
+            flops = count_forward_flops(loaded, self._task.latency_input(1))
             self.store.publish(folder, address, is_final=True)
         measured = time.perf_counter()
         chain = [*point.history, point.facts(path)]
@@ -176,10 +175,3 @@ class Objective:
             repeats=conditions.repeats,
             lane=self._lane,
         )
-
-    def _count_flops(self, model: nn.Module) -> int:
-        counter = FlopCounterMode(display=False)
-        with counter, torch.inference_mode():
-            model(input_ids=self._task.latency_input(1))
-        return int(counter.get_total_flops())
-

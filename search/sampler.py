@@ -11,7 +11,8 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.study import Study as OptunaStudy
 from optuna.trial import FrozenTrial, TrialState
 
-from search.study import Record, distributions, parameters_from, point_from
+from search.grid import distributions, parameters_from, point_from
+from search.records import Record
 from spaces.architecture import Architecture
 from spaces.configuration import Configuration
 from spaces.search_space import Point, SearchSpace

@@ -13,7 +13,8 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from search.sampler import AllBusy, FeasibleSampler, SpaceExhausted
-from search.study import Record, Study
+from search.records import Record
+from search.study import Study
 
 
 class StudySearcher(Searcher):

@@ -6,30 +6,26 @@ import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial, TrialState
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
 
 from objectives.locks import Busy, exclusive_or_busy
-from spaces.configuration import Configuration
+from search.grid import configuration_from, distributions
+from search.records import CONFIGURATION, FAILURE, RESULT, Record, read_records, violations
 from spaces.errors import UserError
 from spaces.search_file import SearchFile
-from spaces.search_space import Dimension, Point, SearchSpace
+from spaces.search_space import SearchSpace
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 SEARCH = "tlc:search"
 DATA = "tlc:data"
-CONFIGURATION = "configuration"
-RESULT = "result"
 CURVE = "curve"
-FAILURE = "failure"
 TEST = "tlc:test:"
 RUN = "tlc:mlflow:"
 
@@ -38,52 +34,17 @@ class StudyError(UserError):
     """A study that is not there, belongs to another search, or cannot be opened."""
 
 
-@dataclass(frozen=True)
-class Record:
-    """One trial as the study has it.
-
-    Args:
-        number: Its number in the study, from 0.
-        state: ``running``, ``complete``, or the named state of its failure.
-        configuration: What was evaluated.
-        result: The evaluation's values; empty unless complete.
-        message: What was seen, where it failed.
-        curve: ``[step, loss]`` over its training.
-        started: When it was asked for.
-        finished: When it was told.
-    """
-
-    number: int
-    state: str
-    configuration: Configuration
-    result: dict[str, Any]
-    message: str
-    curve: list[list[float]]
-    started: datetime | None
-    finished: datetime | None
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether it has a result."""
-        return self.state == "complete"
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether it is complete or failed."""
-        return self.state != "running"
-
-
 class Study:
     """The record of one search, on Optuna's storage.
 
     Args:
         study: The Optuna study.
-        url: Where its storage is.
+        storage: The database that it is in.
     """
 
-    def __init__(self, study: optuna.Study, url: str) -> None:
+    def __init__(self, study: optuna.Study, storage: RDBStorage) -> None:
         self.optuna = study
-        self.url = url
+        self._storage = storage
         self.search = SearchFile.model_validate(study.user_attrs[SEARCH])
         self.space = SearchSpace(self.search)
 
@@ -112,7 +73,7 @@ class Study:
                     "give this one another name (name: in the file, or --set name=...)"
                 )
         study.set_user_attr(SEARCH, search.to_dict())
-        return cls(study, url)
+        return cls(study, storage)
 
     @classmethod
     def load(cls, name: str, url: str) -> Study:
@@ -125,16 +86,15 @@ class Study:
         if name not in known:
             listed = ", ".join(known) if known else "none yet"
             raise StudyError(f"no search named {name!r}; there is: {listed}")
-        return cls(optuna.load_study(study_name=name, storage=_storage(url)), url)
+        storage = _storage(url)
+        return cls(optuna.load_study(study_name=name, storage=storage), storage)
 
     def ask(self) -> Record:
         """Create the next trial, as the study's sampler chooses it."""
         trial = self.optuna.ask(distributions(self.space))
         configuration = configuration_from(self.space, trial.params)
         trial.set_user_attr(CONFIGURATION, configuration.to_dict())
-        return Record(
-            trial.number, "running", configuration, {}, "", [], trial.datetime_start, None
-        )
+        return self.record(trial.number)
 
     def tell_result(
         self, number: int, result: dict[str, Any], curve: list[list[float]] | None = None
@@ -177,19 +137,31 @@ class Study:
                     trial.number, trial.user_attrs[RESULT], trial.user_attrs.get(CURVE)
                 )
             elif CONFIGURATION in trial.user_attrs:
-                left.append(_record(trial))
+                left.append(self.record(trial.number))
             else:
                 self.optuna.tell(trial.number, state=TrialState.FAIL)
         return left
 
     def records(self) -> list[Record]:
         """All trials that have a configuration, by number."""
-        trials = self.optuna.get_trials(deepcopy=False)
-        return [_record(trial) for trial in trials if CONFIGURATION in trial.user_attrs]
+        return read_records(self._storage.engine, self.optuna._study_id)
 
     def record(self, number: int) -> Record:
-        """One trial."""
-        return _record(self.optuna._storage.get_trial(self._trial_id(number)))
+        """One trial.
+
+        Raises:
+            StudyError: There is no trial of this number.
+        """
+        found = read_records(self._storage.engine, self.optuna._study_id, number=number)
+        if not found:
+            raise StudyError(f"search {self.search.name!r} has no trial {number}")
+        return found[0]
+
+    def curve(self, number: int) -> list[list[float]]:
+        """``[step, training loss]`` over the training of a trial."""
+        trial = self._storage.get_trial(self._trial_id(number))
+        points: list[list[float]] = trial.user_attrs.get(CURVE, [])
+        return points
 
     def set_data(self, facts: dict[str, Any]) -> None:
         """Record the fingerprint of the data that the search runs on.
@@ -234,81 +206,14 @@ class Study:
 
     def _running(self, number: int) -> optuna.Trial | None:
         trial_id = self._trial_id(number)
-        if self.optuna._storage.get_trial(trial_id).state.is_finished():
+        if self._storage.get_trial(trial_id).state.is_finished():
             return None
         return optuna.Trial(self.optuna, trial_id)
 
     def _trial_id(self, number: int) -> int:
-        return self.optuna._storage.get_trial_id_from_study_id_trial_number(
+        return self._storage.get_trial_id_from_study_id_trial_number(
             self.optuna._study_id, number
         )
-
-
-def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """Optuna's view of the grid: evenly spaced numbers as they are, all else as ordinal integers."""
-    return {_parameter(dimension): _distribution(dimension) for dimension in space.dimensions}
-
-
-def configuration_from(space: SearchSpace, parameters: dict[str, Any]) -> Configuration:
-    """The configuration that Optuna's parameters mean."""
-    return space.configuration(point_from(space, parameters))
-
-
-def point_from(space: SearchSpace, parameters: dict[str, Any]) -> Point:
-    """The grid point that Optuna's parameters mean."""
-    return tuple(
-        round((parameters[_parameter(d)] - d.values[0]) / _step(d))
-        if _is_even(d)
-        else int(parameters[_parameter(d)])
-        for d in space.dimensions
-    )
-
-
-def parameters_from(space: SearchSpace, point: Point) -> dict[str, Any]:
-    """Optuna's parameters for a grid point."""
-    return {
-        _parameter(d): d.values[index] if _is_even(d) else index
-        for d, index in zip(space.dimensions, point, strict=True)
-    }
-
-
-def _is_even(dimension: Dimension) -> bool:
-    values = dimension.values
-    if len(values) < 2 or not all(isinstance(value, int | float) for value in values):
-        return False
-    step = values[1] - values[0]
-    return step > 0 and all(
-        abs(b - a - step) < 1e-9 * max(abs(b), 1) for a, b in zip(values, values[1:], strict=False)
-    )
-
-
-def _step(dimension: Dimension) -> Any:
-    return dimension.values[1] - dimension.values[0]
-
-
-def _parameter(dimension: Dimension) -> str:
-    return dimension.name if _is_even(dimension) else f"{dimension.name}_index"
-
-
-def _distribution(dimension: Dimension) -> BaseDistribution:
-    values = dimension.values
-    if not _is_even(dimension):
-        return IntDistribution(0, len(values) - 1)
-    if all(isinstance(value, int) for value in values):
-        return IntDistribution(values[0], values[-1], step=_step(dimension))
-    return FloatDistribution(values[0], values[-1], step=round(_step(dimension), 10))
-
-
-def violations(search: SearchFile, result: dict[str, Any]) -> dict[str, float]:
-    """By how much a result exceeds each constraint, as a share of it; at most 0 where it is met."""
-    limits = {
-        "size_mb": search.constraints.max_size_mb,
-        "latency_ms": search.constraints.max_latency_ms,
-        "flops": search.constraints.max_flops,
-    }
-    return {
-        cost: result[cost] / limit - 1.0 for cost, limit in limits.items() if limit is not None
-    }
 
 
 def names(url: str) -> list[str]:
@@ -334,13 +239,13 @@ def only_driver(name: str, folder: Path) -> Iterator[None]:
         raise StudyError(f"search {name!r} is running already, in another process") from error
 
 
-def _storage(url: str) -> optuna.storages.RDBStorage:
+def _storage(url: str) -> RDBStorage:
     path = _sqlite_path(url)
     try:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         options = {"connect_args": {"timeout": 60}} if path is not None else {}
-        return optuna.storages.RDBStorage(url, engine_kwargs=options)
+        return RDBStorage(url, engine_kwargs=options)
     except Exception as error:
         # SQLAlchemy and its drivers raise classes of their own for what a wrong URL can cause.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -350,25 +255,6 @@ def _storage(url: str) -> optuna.storages.RDBStorage:
 def _sqlite_path(url: str) -> Path | None:
     prefix = "sqlite:///"
     return Path(url.removeprefix(prefix)) if url.startswith(prefix) else None
-
-
-def _record(trial: FrozenTrial) -> Record:
-    attributes = trial.user_attrs
-    failure = attributes.get(FAILURE, {})
-    state = {
-        TrialState.COMPLETE: "complete",
-        TrialState.FAIL: failure.get("state", "failed"),
-    }.get(trial.state, "running")
-    return Record(
-        number=trial.number,
-        state=state,
-        configuration=Configuration.from_dict(attributes[CONFIGURATION]),
-        result=attributes.get(RESULT, {}) if state == "complete" else {},
-        message=failure.get("message", ""),
-        curve=attributes.get(CURVE, []),
-        started=trial.datetime_start,
-        finished=trial.datetime_complete,
-    )
 
 
 def _differences(recorded: Any, given: Any, path: str = "") -> list[str]:

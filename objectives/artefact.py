@@ -1,0 +1,207 @@
+"""The compressed model on disk: ``model.safetensors`` and ``config.json``, without a pickle.
+
+Loading needs neither neural-compressor nor anything of the search. Weight-only codes are unpacked
+into a dense fp32 model when loaded: they save storage and transfer, not memory or time. Static int8
+stays int8.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from objectives.model import build_classifier
+from objectives.packing import pack, pack_mask, unpack, unpack_mask
+from objectives.quantisation import QuantisedWeight, dequantise
+from objectives.static_int8 import StaticInt8Linear, StaticWeight
+from spaces.architecture import Architecture
+from spaces.compression import Compression, Pruning, Quantisation
+from spaces.shapes import Workload
+
+FORMAT = 1
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+
+Parts = dict[str, torch.Tensor]
+
+
+class ArtefactError(Exception):
+    """A folder that does not hold a compressed model, or a damaged one."""
+
+
+@dataclass(frozen=True)
+class CompressedWeights:
+    """A model's weights after compression, by ``state_dict`` key.
+
+    Args:
+        dense: What stays fp32; masked where single weights were pruned.
+        quantised: Codes and scales.
+        static: Linear layers in static int8.
+        kept: Which weights pruning left, ``(rows, columns)``; only these are stored, with a mask.
+    """
+
+    dense: dict[str, torch.Tensor]
+    quantised: dict[str, QuantisedWeight]
+    static: dict[str, StaticWeight]
+    kept: dict[str, torch.Tensor]
+
+
+def save(
+    folder: Path,
+    weights: CompressedWeights,
+    architecture: Architecture,
+    workload: Workload,
+    compression: Compression,
+) -> None:
+    """Write a compressed model into a new folder."""
+    folder.mkdir(parents=True)
+    tensors: Parts = {}
+    for name, tensor in weights.dense.items():
+        tensors |= _dense_parts(name, tensor, weights.kept.get(name))
+    for name, quantised in weights.quantised.items():
+        tensors |= _quantised_parts(name, quantised, weights.kept.get(name))
+    for name, static in weights.static.items():
+        tensors |= _quantised_parts(name, static.weight, weights.kept.get(name))
+        tensors[f"{name}.input"] = torch.tensor(
+            [static.input_scale, float(static.input_zero_point)], dtype=torch.float32
+        )
+    save_file(tensors, str(folder / WEIGHTS))
+    config = {
+        "format": FORMAT,
+        "model": "roberta-classifier",
+        "architecture": asdict(architecture),
+        "workload": asdict(workload),
+        "compression": asdict(compression),
+    }
+    (folder / CONFIG).write_text(json.dumps(config, indent=1))
+
+
+def load(folder: Path) -> nn.Module:
+    """Load a compressed model, ready to run, in evaluation mode.
+
+    Raises:
+        ArtefactError: A file is missing, damaged, or of another model.
+    """
+    config = read_config(folder)
+    architecture = Architecture(**config["architecture"])
+    compression = _compression(config["compression"])
+    try:
+        tensors = load_file(str(folder / WEIGHTS))
+        model = build_classifier(
+            architecture,
+            Workload(**config["workload"]),
+            sparsity=compression.structured_sparsity,
+        )
+        _fill(model, tensors, compression)
+    except (SafetensorError, OSError, KeyError, RuntimeError, ValueError) as error:
+        raise ArtefactError(f"{folder / WEIGHTS} cannot be loaded: {error}") from error
+    return model.eval()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The JSON that describes a compressed model.
+
+    Raises:
+        ArtefactError: It is missing, damaged, or of a newer format.
+    """
+    try:
+        config: dict[str, Any] = json.loads((folder / CONFIG).read_text())
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{folder / CONFIG} cannot be read: {error}") from error
+    if config.get("format") != FORMAT:
+        raise ArtefactError(f"{folder / CONFIG} has format {config.get('format')}, not {FORMAT}")
+    return config
+
+
+def bytes_on_disk(folder: Path) -> int:
+    """Bytes of the files that the model needs, tokenizer apart."""
+    return sum((folder / name).stat().st_size for name in (WEIGHTS, CONFIG))
+
+
+def _fill(model: nn.Module, tensors: Parts, compression: Compression) -> None:
+    state = model.state_dict()
+    statics: dict[str, StaticWeight] = {}
+    for name, placeholder in state.items():
+        if name in tensors:
+            state[name] = tensors[name]
+        elif f"{name}.values" in tensors:
+            state[name] = _unmasked(tensors, name, tensors[f"{name}.values"], placeholder.shape)
+        else:
+            quantised = _quantised(tensors, name, placeholder.shape, compression)
+            state[name] = dequantise(quantised)
+            if f"{name}.input" in tensors:
+                scale, zero_point = tensors[f"{name}.input"].tolist()
+                statics[name.removesuffix(".weight")] = StaticWeight(
+                    quantised, scale, int(zero_point)
+                )
+    model.load_state_dict(state)
+    for name, static in statics.items():
+        parent, _, child = name.rpartition(".")
+        bias = state[f"{name}.bias"]
+        setattr(model.get_submodule(parent), child, StaticInt8Linear(static, bias))
+
+
+def _dense_parts(name: str, tensor: torch.Tensor, kept: torch.Tensor | None) -> Parts:
+    if kept is None:
+        return {name: tensor.contiguous()}
+    return {f"{name}.values": tensor[kept], **_mask_part(name, kept)}
+
+
+def _quantised_parts(name: str, weight: QuantisedWeight, kept: torch.Tensor | None) -> Parts:
+    codes = weight.codes
+    parts: Parts = {f"{name}.scales": weight.scales.contiguous()}
+    if kept is not None:
+        # The mask is that of pruning, and not of the codes that happen to be zero: the bytes are
+        # then known before training.
+        parts |= _mask_part(name, kept)
+        codes = codes[kept]
+    parts[f"{name}.codes"] = torch.from_numpy(pack(codes.flatten().numpy(), weight.bits))
+    return parts
+
+
+def _mask_part(name: str, kept: torch.Tensor) -> Parts:
+    return {f"{name}.mask": torch.from_numpy(pack_mask(kept.flatten().numpy()))}
+
+
+def _quantised(
+    tensors: Parts, name: str, shape: torch.Size, compression: Compression
+) -> QuantisedWeight:
+    bits = compression.quantisation.bits
+    scales = tensors[f"{name}.scales"]
+    packed = tensors[f"{name}.codes"].numpy()
+    if f"{name}.mask" in tensors:
+        kept = unpack_mask(tensors[f"{name}.mask"].numpy(), prod(shape))
+        flat = np.zeros(prod(shape), dtype=np.int8)
+        flat[kept] = unpack(packed, int(kept.sum()), bits)
+    else:
+        flat = unpack(packed, prod(shape), bits)
+    is_per_row = scales.shape[1] == 1
+    group_size = shape[1] if is_per_row else min(compression.group_size, shape[1])
+    return QuantisedWeight(torch.from_numpy(flat).view(shape), scales, bits, group_size)
+
+
+def _unmasked(
+    tensors: Parts, name: str, values: torch.Tensor, shape: torch.Size
+) -> torch.Tensor:
+    kept = torch.from_numpy(unpack_mask(tensors[f"{name}.mask"].numpy(), prod(shape)))
+    flat = torch.zeros(prod(shape))
+    flat[kept] = values
+    return flat.view(shape)
+
+
+def _compression(values: dict[str, Any]) -> Compression:
+    return Compression(
+        quantisation=Quantisation(values["quantisation"]),
+        group_size=values["group_size"],
+        pruning=Pruning(values["pruning"]),
+        sparsity=values["sparsity"],
+    )

@@ -1,0 +1,160 @@
+"""Static int8: weights and activations in eight bits, computed by int8 kernels.
+
+neural-compressor calibrates and converts (its PT2E path). Its graph needs ``torch.compile`` to be
+fast, tens of seconds a model; the ranges that it found are all that is needed, and torch's eager
+int8 kernel then runs them at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from objectives.batches import Batch
+from objectives.failures import TrialFailure
+from objectives.quantisation import QuantisedWeight, dequantise, quiet_neural_compressor
+
+CODES = 255
+"""Largest unsigned activation code."""
+
+
+@dataclass(frozen=True)
+class StaticWeight:
+    """A linear layer's weight and the range of its input.
+
+    Args:
+        weight: One scale a row.
+        input_scale: Step between two input codes.
+        input_zero_point: Code of an input of zero, 0 to 255.
+    """
+
+    weight: QuantisedWeight
+    input_scale: float
+    input_zero_point: int
+
+
+class StaticInt8Linear(nn.Module):
+    """A linear layer that quantises its input and multiplies in int8.
+
+    Args:
+        static: Weight and input range.
+        bias: fp32, ``(outputs,)``.
+    """
+
+    def __init__(self, static: StaticWeight, bias: torch.Tensor) -> None:
+        super().__init__()
+        self._scale = static.input_scale
+        self._zero_point = static.input_zero_point
+        self._packed: Any = None
+        self._bias = bias
+        if has_int8_kernel():
+            self._packed = _prepack(static.weight, bias)
+        else:
+            # Without VNNI the kernel's 16-bit sums saturate: the same arithmetic in fp32 is exact.
+            self._weight = dequantise(static.weight)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Apply to ``(..., inputs)``; returns fp32 ``(..., outputs)``."""
+        if self._packed is not None:
+            outputs: torch.Tensor = (
+                torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
+                    inputs, self._scale, self._zero_point, self._packed
+                )
+            )
+            return outputs
+        rounded = torch.fake_quantize_per_tensor_affine(
+            inputs, self._scale, self._zero_point, 0, CODES
+        )
+        return nn.functional.linear(rounded, self._weight, self._bias)
+
+
+def has_int8_kernel() -> bool:
+    """Whether this CPU has an int8 kernel that is exact and fast."""
+    return bool(torch.cpu._is_vnni_supported()) and "x86" in torch.backends.quantized.supported_engines
+
+
+def _prepack(weight: QuantisedWeight, bias: torch.Tensor) -> Any:
+    torch.backends.quantized.engine = "x86"
+    rows = weight.codes.shape[0]
+    quantised = torch._make_per_channel_quantized_tensor(
+        weight.codes, weight.scales[:, 0].double(), torch.zeros(rows, dtype=torch.long), 0
+    )
+    return torch.ops.quantized.linear_prepack(quantised, bias)
+
+
+class _Classify(nn.Module):
+    """The classifier as a function of tensors, which ``torch.export`` asks for."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(
+            input_ids=input_ids, attention_mask=attention_mask
+        ).logits
+        return logits
+
+
+def calibrate(model: nn.Module, batches: list[Batch]) -> dict[str, StaticWeight]:
+    """Quantise all linear layers with ranges seen on calibration batches.
+
+    Args:
+        model: The classifier, in evaluation mode.
+        batches: ``input_ids`` and ``attention_mask``, all of one shape.
+
+    Returns:
+        By the name of the linear layer.
+
+    Raises:
+        TrialFailure: A layer came back without a range (``compression_error``).
+    """
+    quiet_neural_compressor()
+    from neural_compressor.torch.export import export
+    from neural_compressor.torch.quantization import (
+        convert,
+        get_default_static_config,
+        prepare,
+    )
+
+    inputs = [(batch["input_ids"], batch["attention_mask"]) for batch in batches]
+    graph = prepare(
+        export(_Classify(model).eval(), example_inputs=inputs[0]), get_default_static_config()
+    )
+    with torch.no_grad():
+        for arguments in inputs:
+            graph(*arguments)
+    found = _ranges(convert(graph), model)
+    missing = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and name not in found
+    ]
+    if missing:
+        raise TrialFailure("compression_error", f"no range was found for {missing[0]}")
+    return found
+
+
+def _ranges(graph: Any, model: nn.Module) -> dict[str, StaticWeight]:
+    """Read scales and zero points off the converted graph."""
+    found: dict[str, StaticWeight] = {}
+    for node in graph.graph.nodes:
+        if node.target is not torch.ops.aten.linear.default:
+            continue
+        activation, weight = node.args[0], node.args[1]
+        if "dequantize_per_tensor" not in str(activation.target):
+            continue
+        path, _ = list(node.meta["nn_module_stack"].values())[-1]
+        name = str(path).rpartition("model.")[2]
+        scales = getattr(graph, weight.args[1].target).float()
+        matrix = model.get_submodule(name).weight.detach()
+        codes = torch.round(matrix / scales[:, None]).clamp(-127, 127).to(torch.int8)
+        found[name] = StaticWeight(
+            weight=QuantisedWeight(codes, scales[:, None], 8, matrix.shape[1]),
+            input_scale=float(activation.args[1]),
+            input_zero_point=int(activation.args[2]),
+        )
+    return found

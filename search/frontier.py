@@ -1,0 +1,164 @@
+"""The frontier of a search: non-dominated trials, hypervolume, the best at a cost. Pure functions.
+
+Dominance and hypervolume are moocore's (López-Ibáñez et al.); what is ours is the scale on which
+an area means something.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import moocore
+import numpy as np
+import numpy.typing as npt
+
+from search.records import Record, violations
+from spaces.search_file import SearchFile
+from spaces.search_space import SearchSpace
+
+COST_LEVELS = 5
+LATENCY_DECADES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The box in which the hypervolume is a share: from 0 (nothing) to 1 (perfect and free).
+
+    Accuracy counts from chance to 1; cost counts on a logarithmic axis, because halving a model
+    is worth the same at every size.
+
+    Args:
+        cost: Name of the inference cost.
+        chance: Accuracy of guessing: the reference point's accuracy.
+        lowest: Cost of the cheapest model of the space.
+        highest: Cost of the dearest model that is allowed: the reference point's cost.
+    """
+
+    cost: str
+    chance: float
+    lowest: float
+    highest: float
+
+    @classmethod
+    def of(cls, space: SearchSpace) -> Scale:
+        """The scale of a search space, from arithmetic and the constraints alone."""
+        search = space.search
+        cheapest, dearest = space.extreme_costs()
+        limits = search.constraints
+        if search.cost == "latency_ms":
+            assert limits.max_latency_ms is not None
+            highest = limits.max_latency_ms
+            lowest = highest / 10**LATENCY_DECADES
+        elif search.cost == "size_mb":
+            lowest, highest = cheapest.size_mb, limits.max_size_mb or dearest.size_mb
+        else:
+            lowest, highest = float(cheapest.flops), limits.max_flops or float(dearest.flops)
+        # A space of one size still needs a box with an area.
+        return cls(search.cost, 1.0 / search.task.classes, lowest, max(highest, 1.01 * lowest))
+
+    def levels(self) -> tuple[float, ...]:
+        """Fixed costs at which accuracy is reported: spread evenly on the logarithmic axis."""
+        ratio = self.highest / self.lowest
+        return tuple(
+            float(f"{self.lowest * ratio ** ((k + 1) / COST_LEVELS):.2g}")
+            for k in range(COST_LEVELS)
+        )
+
+    def share(self, accuracy: float, cost: float) -> tuple[float, float]:
+        """Accuracy and saving, each as a share of the box, both to be maximised."""
+        gained = (accuracy - self.chance) / (1.0 - self.chance)
+        saved = math.log(self.highest / cost) / math.log(self.highest / self.lowest)
+        return gained, saved
+
+
+def feasible(records: Iterable[Record], search: SearchFile) -> list[Record]:
+    """Complete trials that meet every constraint, with finite values."""
+    return [
+        record
+        for record in records
+        if record.is_complete
+        and math.isfinite(record.result["accuracy"])
+        and 0.0 < record.result[search.cost] < math.inf
+        and all(excess <= 0.0 for excess in violations(search, record.result).values())
+    ]
+
+
+def frontier(records: Iterable[Record], search: SearchFile) -> list[Record]:
+    """Feasible trials that no other beats on both accuracy and cost, the cheapest first."""
+    candidates = feasible(records, search)
+    if not candidates:
+        return []
+    points = np.asarray([[-r.result["accuracy"], r.result[search.cost]] for r in candidates])
+    kept = moocore.is_nondominated(points, keep_weakly=False)
+    members = [record for record, keep in zip(candidates, kept, strict=True) if keep]
+    return sorted(members, key=lambda record: float(record.result[search.cost]))
+
+
+def hypervolume(points: Sequence[tuple[float, float]], scale: Scale) -> float:
+    """Share of the scale's box that ``(accuracy, cost)`` points dominate, 0 to 1."""
+    shares = _inside(points, scale)
+    if len(shares) == 0:
+        return 0.0
+    return float(moocore.hypervolume(shares, ref=[0.0, 0.0], maximise=True))
+
+
+def hypervolume_history(records: Iterable[Record], search: SearchFile, scale: Scale) -> list[float]:
+    """Hypervolume after each finished trial, in the order in which they finished."""
+    finished = sorted((r for r in records if r.is_finished), key=_finish_order)
+    front: list[tuple[float, float]] = []
+    history: list[float] = []
+    for record in finished:
+        if feasible([record], search):
+            point = (record.result["accuracy"], record.result[search.cost])
+            if not any(a >= point[0] and c <= point[1] for a, c in front):
+                front = [(a, c) for a, c in front if a > point[0] or c < point[1]] + [point]
+                history.append(hypervolume(front, scale))
+                continue
+        history.append(history[-1] if history else 0.0)
+    return history
+
+
+def best(
+    records: Iterable[Record], search: SearchFile, limits: dict[str, float]
+) -> Record | None:
+    """The most accurate feasible trial within limits; the cheaper one of two equals.
+
+    Args:
+        records: Trials.
+        search: The search file.
+        limits: Highest value by cost: ``size_mb``, ``latency_ms``, ``flops``.
+    """
+    within = [
+        record
+        for record in feasible(records, search)
+        if all(record.result[cost] <= limit for cost, limit in limits.items())
+    ]
+    return max(
+        within,
+        key=lambda record: (record.result["accuracy"], -record.result[search.cost]),
+        default=None,
+    )
+
+
+def nearest(records: Iterable[Record], limits: dict[str, float]) -> Record | None:
+    """The complete trial that misses limits by the smallest factor, where none meets them."""
+    return min(
+        (record for record in records if record.is_complete),
+        key=lambda record: (
+            max(record.result[cost] / limit for cost, limit in limits.items()),
+            -record.result["accuracy"],
+        ),
+        default=None,
+    )
+
+
+def _inside(points: Sequence[tuple[float, float]], scale: Scale) -> npt.NDArray[np.float64]:
+    shares = [scale.share(accuracy, cost) for accuracy, cost in points]
+    return np.asarray([s for s in shares if s[0] > 0.0 and s[1] > 0.0], dtype=np.float64)
+
+
+def _finish_order(record: Record) -> tuple[float, int]:
+    finished = record.finished.timestamp() if record.finished else math.inf
+    return finished, record.number

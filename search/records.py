@@ -1,0 +1,128 @@
+"""Trials read from the study's database: fast enough to answer questions over 10,000 of them.
+
+Optuna's own ``get_trials`` takes 7.6 s for 10,000 trials, because it makes an object of every
+parameter and attribute. Three attributes of its tables are all that an answer needs. The tables
+are those of Optuna's RDB storage, schema version 12; a test holds this reading to Optuna's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import DateTime, Engine, Integer, String, column, select, table
+
+from spaces.configuration import Configuration
+from spaces.search_file import SearchFile
+
+CONFIGURATION = "configuration"
+RESULT = "result"
+FAILURE = "failure"
+
+_TRIALS = table(
+    "trials",
+    column("trial_id", Integer),
+    column("number", Integer),
+    column("study_id", Integer),
+    column("state", String),
+    column("datetime_start", DateTime),
+    column("datetime_complete", DateTime),
+)
+_ATTRIBUTES = table(
+    "trial_user_attributes",
+    column("trial_id", Integer),
+    column("key", String),
+    column("value_json", String),
+)
+_STATES = {"COMPLETE": "complete", "FAIL": "failed"}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One trial as the study has it.
+
+    Args:
+        number: Its number in the study, from 0.
+        state: ``running``, ``complete``, or the named state of its failure.
+        configuration: What was evaluated.
+        result: The evaluation's values; empty unless complete.
+        message: What was seen, where it failed.
+        started: When it was asked for.
+        finished: When it was told.
+    """
+
+    number: int
+    state: str
+    configuration: Configuration
+    result: dict[str, Any]
+    message: str
+    started: datetime | None
+    finished: datetime | None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has a result."""
+        return self.state == "complete"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it is complete or failed."""
+        return self.state != "running"
+
+
+def read_records(engine: Engine, study_id: int, *, number: int | None = None) -> list[Record]:
+    """All trials of a study that have a configuration, or one of them, by number."""
+    query = (
+        select(
+            _TRIALS.c.number,
+            _TRIALS.c.state,
+            _TRIALS.c.datetime_start,
+            _TRIALS.c.datetime_complete,
+            _ATTRIBUTES.c.key,
+            _ATTRIBUTES.c.value_json,
+        )
+        .join_from(_TRIALS, _ATTRIBUTES, _TRIALS.c.trial_id == _ATTRIBUTES.c.trial_id)
+        .where(_TRIALS.c.study_id == study_id)
+        .where(_ATTRIBUTES.c.key.in_((CONFIGURATION, RESULT, FAILURE)))
+        .order_by(_TRIALS.c.number)
+    )
+    if number is not None:
+        query = query.where(_TRIALS.c.number == number)
+    with engine.connect() as connection:
+        return list(_records(connection.execute(query)))
+
+
+def _records(rows: Iterable[Any]) -> Iterable[Record]:
+    trials: dict[int, tuple[str, datetime | None, datetime | None, dict[str, Any]]] = {}
+    for number, state, started, finished, key, value in rows:
+        entry = trials.setdefault(number, (state, started, finished, {}))
+        entry[3][key] = json.loads(value)
+    for number, (state, started, finished, attributes) in trials.items():
+        if CONFIGURATION not in attributes:
+            continue
+        failure = attributes.get(FAILURE, {})
+        name = _STATES.get(state, "running")
+        yield Record(
+            number=number,
+            state=failure.get("state", name) if name == "failed" else name,
+            configuration=Configuration.from_dict(attributes[CONFIGURATION]),
+            result=attributes.get(RESULT, {}) if name == "complete" else {},
+            message=failure.get("message", ""),
+            started=started,
+            finished=finished,
+        )
+
+
+def violations(search: SearchFile, result: dict[str, Any]) -> dict[str, float]:
+    """By how much a result exceeds each constraint, as a share of it; at most 0 where it is met."""
+    limits = {
+        "size_mb": search.constraints.max_size_mb,
+        "latency_ms": search.constraints.max_latency_ms,
+        "flops": search.constraints.max_flops,
+    }
+    return {
+        cost: result[cost] / limit - 1.0 for cost, limit in limits.items() if limit is not None
+    }

@@ -1,0 +1,168 @@
+"""Numbers as a person reads them, and the tables of the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from search.records import Record
+from spaces.plan import Plan
+from spaces.search_file import SearchFile
+
+_UNITS = {"size_mb": "MB", "latency_ms": "ms", "flops": "FLOPs"}
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds, as ``1:02:03`` or ``2:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def quantity(value: float) -> str:
+    """A large number with its SI prefix, to three digits: ``1.25 M``."""
+    for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{value / factor:.3g} {prefix}"
+    return f"{value:.3g} "
+
+
+def with_unit(cost: str, value: float) -> str:
+    """An inference cost with its unit."""
+    return f"{quantity(value)}FLOPs" if cost == "flops" else f"{value:.3g} {_UNITS[cost]}"
+
+
+def short_cost(result: dict[str, Any], cost: str) -> str:
+    """Size and latency of a result, and FLOPs where the search weighs them."""
+    parts = [f"{result['size_mb']:.3f} MB", f"{result['latency_ms']:.2f} ms"]
+    if cost == "flops":
+        parts.append(f"{quantity(result['flops'])}FLOPs")
+    return "  ".join(parts)
+
+
+def frontier_rows(members: list[Record], tests: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The frontier as plain values: one row a trial, the cheapest first."""
+    return [_row(record, tests.get(record.number, {})) for record in members]
+
+
+def _row(record: Record, test: dict[str, Any]) -> dict[str, Any]:
+    result = record.result
+    architecture = record.configuration.architecture
+    return {
+        "trial": record.number,
+        "depth": architecture.depth,
+        "width": architecture.width,
+        "budget": record.configuration.budget,
+        "compression": str(record.configuration.compression),
+        "accuracy": result["accuracy"],
+        "accuracy_low": result["accuracy_low"],
+        "accuracy_high": result["accuracy_high"],
+        "test_accuracy": test.get("accuracy"),
+        "size_mb": result["size_mb"],
+        "latency_ms": result["latency_ms"],
+        "flops": result["flops"],
+        "compression_ratio": result["compression_ratio"],
+    }
+
+
+def frontier_table(members: list[Record], tests: dict[int, dict[str, Any]]) -> Table:
+    """The frontier for a terminal."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    columns = (
+        "trial", "depth", "width", "budget", "compression", "accuracy", "95 % interval", "test",
+        "MB", "ms", "FLOPs", "ratio",
+    )  # fmt: skip
+    for name in columns:
+        table.add_column(
+            name, justify="left" if name == "compression" else "right", no_wrap=True
+        )
+    for row in frontier_rows(members, tests):
+        test = row["test_accuracy"]
+        table.add_row(
+            f"#{row['trial']}",
+            str(row["depth"]),
+            str(row["width"]),
+            quantity(row["budget"]).strip(),
+            row["compression"],
+            f"{row['accuracy']:.3f}",
+            f"{row['accuracy_low']:.3f}–{row['accuracy_high']:.3f}",
+            "" if test is None else f"{test:.3f}",
+            f"{row['size_mb']:.3f}",
+            f"{row['latency_ms']:.2f}",
+            quantity(row["flops"]).strip(),
+            f"{row['compression_ratio']:.1f}×",
+        )
+    return table
+
+
+def plan_table(plan: Plan) -> Table:
+    """Cheapest, typical and dearest configuration."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("", "configuration", "parameters", "MB", "forward FLOPs", "training FLOPs", "steps"):
+        table.add_column(name, justify="left" if name in ("", "configuration") else "right")
+    for example in plan.examples:
+        table.add_row(
+            example.kind,
+            str(example.configuration),
+            quantity(example.parameters).strip(),
+            f"{example.size_mb:.3f}",
+            quantity(example.forward_flops).strip(),
+            quantity(example.training_flops).strip(),
+            f"{example.steps:,}",
+        )
+    return table
+
+
+def trial_table(record: Record, test: dict[str, Any], search: SearchFile) -> Table:
+    """Everything about one trial."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    for key, value in _facts(record, test, search):
+        table.add_row(key, value)
+    return table
+
+
+def _facts(record: Record, test: dict[str, Any], search: SearchFile) -> list[tuple[str, str]]:
+    facts = [("trial", f"#{record.number}"), ("state", record.state)]
+    facts.append(("configuration", f"{record.configuration} {search.space.budget.unit}"))
+    if not record.is_complete:
+        return [*facts, ("message", record.message)]
+    r = record.result
+    latency = r["latency"]
+    interval = f"{r['accuracy_low']:.4f} to {r['accuracy_high']:.4f}"
+    facts += [
+        ("accuracy", f"{r['accuracy']:.4f} on {r['examples']} validation examples ({interval})"),
+        ("before compression", f"{r['dense_accuracy']:.4f}"),
+        ("loss", f"{r['loss']:.4f} nats"),
+    ]
+    if "accuracy" in test:
+        facts.append(("test accuracy", f"{test['accuracy']:.4f} on {test['examples']} examples"))
+    facts += [
+        ("size", f"{r['size_bytes']:,} bytes on disk ({r['predicted_size_bytes']:,} predicted)"),
+        ("compression ratio", f"{r['compression_ratio']:.2f} of {r['dense_size_bytes']:,} bytes"),
+        (
+            "latency",
+            f"p10 {latency['p10_ms']:.2f}, p50 {latency['p50_ms']:.2f}, "
+            f"p95 {latency['p95_ms']:.2f} ms (reference model {latency['reference_p50_ms']:.2f})",
+        ),
+        (
+            "latency conditions",
+            f"batch {latency['batch_size']}, {latency['sequence_length']} tokens, "
+            f"{latency['threads']} threads, {latency['device']} {latency['processor']}",
+        ),
+        ("forward FLOPs", f"{r['flops']:,}"),
+        ("parameters", f"{r['parameters']:,}"),
+        (
+            "training",
+            f"{r['steps']['total']:,} steps, of which {r['steps']['reused']:,} were shared; "
+            f"{quantity(r['training_flops'])}FLOPs",
+        ),
+        (
+            "seconds",
+            ", ".join(f"{name} {seconds:.1f}" for name, seconds in r["seconds"].items()),
+        ),
+        ("model", r["model"]),
+    ]
+    return facts

@@ -1,0 +1,1 @@
+"""Search files that come with tlc; ``tlc run default`` finds them by name."""
