@@ -112,10 +112,8 @@ class Objective:
             accuracy_high=high,
             examples=score.examples,
             loss=score.loss,
-            dense_accuracy=dense.accuracy,
-            pretraining_loss=next(
-                (stage["validation_loss"] for stage in chain if stage["name"] == "decay"), None
-            ),
+            dense_accuracy=point.validation["accuracy"],
+            pretraining_loss=chain[-2]["validation"].get("loss") if len(chain) > 1 else None,
             size_bytes=size,
             predicted_size_bytes=size_bytes(
                 configuration.architecture, self._search.workload, configuration.compression

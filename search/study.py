@@ -216,6 +216,11 @@ class Study:
         )
 
 
+def load_all(url: str) -> list[Study]:
+    """Every search of a storage, by name."""
+    return [Study.load(name, url) for name in names(url)]
+
+
 def names(url: str) -> list[str]:
     """Names of the searches in a storage."""
     path = _sqlite_path(url)

@@ -12,9 +12,9 @@ from objectives.batches import Batch, LabelledBatches, MaskedBatches, in_order
 from objectives.data import PreparedData
 from objectives.model import build_classifier, build_masked_lm
 from objectives.paths import TrainingPath
-from objectives.schedule import Decay, WarmupDecay, WarmupStable
+from objectives.schedule import Decay, LearningRate, WarmupDecay, WarmupStable
 from objectives.task import Score
-from objectives.training import Optimisation
+from objectives.training import Optimisation, precision_for
 from spaces.budget import TrainingSteps
 from spaces.configuration import Configuration, content_hash
 from spaces.search_file import SearchFile
@@ -75,6 +75,7 @@ class Classification:
                 "warmup_steps": training.warmup_steps,
                 "weight_decay": training.weight_decay,
                 "gradient_clip": training.gradient_clip,
+                "precision": precision_for(configuration.architecture.width),
                 "seed": configuration.seed,
             }
         )
@@ -89,7 +90,7 @@ class Classification:
             adopt=None,
             loss_at=lambda model, step: _masked_loss(model, self._masked["train"](step)),
             optimisation=self._optimisation(
-                training.learning_rate, WarmupStable(training.warmup_steps)
+                configuration, training.learning_rate, WarmupStable(training.warmup_steps)
             ),
             can_continue=True,
         )
@@ -105,7 +106,7 @@ class Classification:
             loss_at=lambda model, step: _masked_loss(
                 model, self._masked["train"](stable.length + step)
             ),
-            optimisation=self._optimisation(self._training.learning_rate, Decay(steps)),
+            optimisation=self._optimisation(configuration, self._training.learning_rate, Decay(steps)),
             parent=stable,
             can_continue=False,
             validate=self._masked_validation,
@@ -134,9 +135,10 @@ class Classification:
             adopt=_adopt_encoder,
             loss_at=lambda model, step: _classification_loss(model, self._labelled(step)),
             optimisation=self._optimisation(
-                training.fine_tuning_learning_rate, WarmupDecay(steps)
+                configuration, training.fine_tuning_learning_rate, WarmupDecay(steps)
             ),
             parent=decay,
+            validate=self._validation,
         )
 
     def score(self, model: nn.Module, split: str) -> Score:
@@ -161,23 +163,33 @@ class Classification:
         batches = replace(self._masked["validation"], batch_size=batch_size)
         return batches(0)["input_ids"]
 
-    def _masked_validation(self, model: nn.Module) -> float:
+    def _masked_validation(self, model: nn.Module) -> dict[str, float]:
         model.eval()
         with torch.inference_mode():
             losses = [
                 _masked_loss(model, self._masked["validation"](step)).item()
                 for step in range(VALIDATION_BATCHES)
             ]
-        return sum(losses) / len(losses)
+        return {"loss": sum(losses) / len(losses)}
+
+    def _validation(self, model: nn.Module) -> dict[str, float]:
+        score = self.score(model, "validation")
+        return {"accuracy": score.accuracy, "loss": score.loss}
 
     def _steps(self, configuration: Configuration) -> TrainingSteps:
         return self._search.schedule.steps(
             configuration.budget, configuration.architecture, self._search.workload
         )
 
-    def _optimisation(self, peak: float, rate: WarmupStable | Decay | WarmupDecay) -> Optimisation:
+    def _optimisation(
+        self, configuration: Configuration, peak: float, rate: LearningRate
+    ) -> Optimisation:
         return Optimisation(
-            peak, rate, self._training.weight_decay, self._training.gradient_clip
+            peak=peak,
+            rate=rate,
+            weight_decay=self._training.weight_decay,
+            gradient_clip=self._training.gradient_clip,
+            precision=precision_for(configuration.architecture.width),
         )
 
 

@@ -1,0 +1,118 @@
+"""Ray, local or remote: started privately here, joined where an address is given."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from spaces.errors import UserError
+from spaces.search_file import SearchFile
+
+OBJECT_STORE_BYTES = 200_000_000
+"""Trials pass a few kilobytes; data and weights go through files."""
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "60",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+class ClusterError(UserError):
+    """A cluster that cannot be reached, or has not what a trial needs."""
+
+
+@contextmanager
+def cluster(search: SearchFile) -> Iterator[dict[str, float]]:
+    """Connect to the search's Ray cluster, or start one on this machine for as long as it runs.
+
+    A local Ray asks for a token that only this process's children know: without one, whoever
+    reaches a port may run code.
+
+    Yields:
+        The cluster's resources.
+
+    Raises:
+        ClusterError: It cannot be reached, or no node has room for one trial.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    with tempfile.TemporaryDirectory(prefix="tlc-ray-") as folder:
+        if search.address is None:
+            _require_token(Path(folder))
+        import ray
+
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        try:
+            if search.address is None:
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                )
+            else:
+                ray.init(
+                    address=search.address, log_to_driver=False, logging_level=logging.ERROR
+                )
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            place = search.address or "this machine"
+            raise ClusterError(f"address: no Ray cluster at {place}: {error}") from error
+        try:
+            resources = dict(ray.cluster_resources())
+            _check_room(search, resources)
+            yield resources
+        finally:
+            ray.shutdown()
+
+
+def concurrency(search: SearchFile, resources: dict[str, float]) -> int:
+    """Trials at a time: what the file says, at most what the cluster has room for."""
+    room = resources.get("CPU", 0.0) / search.resources.cpus
+    if search.resources.gpus > 0:
+        room = min(room, resources.get("GPU", 0.0) / search.resources.gpus)
+    fitting = max(1, int(room))
+    return min(search.concurrency or fitting, fitting)
+
+
+def _check_room(search: SearchFile, resources: dict[str, float]) -> None:
+    for field, kind, needed in (
+        ("cpus", "CPU", float(search.resources.cpus)),
+        ("gpus", "GPU", search.resources.gpus),
+    ):
+        available = resources.get(kind, 0.0)
+        if needed > available:
+            raise ClusterError(
+                f"resources.{field}: a trial asks for {needed:g}, the cluster has {available:g}"
+            )
+
+
+def _require_token(folder: Path) -> None:
+    """Set up token authentication for a private cluster.
+
+    Its ports are open on every interface, whatever address is asked for.
+
+    Raises:
+        ClusterError: Ray was imported before and has read its settings, without a token.
+    """
+    if os.environ.get("RAY_AUTH_MODE"):
+        return
+    if "ray" in sys.modules:
+        raise ClusterError("Ray was imported before tlc could secure it: set RAY_AUTH_MODE=token")
+    token = folder / "token"
+    descriptor = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)

@@ -1,0 +1,154 @@
+"""Answers from the study, as plain values: the same for the command line, JSON and a service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from objectives.store import Store
+from search.frontier import Scale, best, frontier, hypervolume, nearest
+from search.records import Record
+from search.records import limits as constraints_of
+from search.study import Study, load_all
+from spaces.places import places
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The most accurate model within limits, or the nearest to them.
+
+    Args:
+        limits: Highest value by cost.
+        record: The trial; None when the search has no complete one.
+        is_within: Whether it meets the limits.
+        misses: By which factor it exceeds each limit that it breaks.
+        test: What the test split gave, empty where it was not read.
+        location: Where the compressed model is.
+    """
+
+    limits: dict[str, float]
+    record: Record | None
+    is_within: bool
+    misses: dict[str, float]
+    test: dict[str, Any]
+    location: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can write."""
+        found = None if self.record is None else _plain(self.record, self.test)
+        return {
+            "limits": self.limits,
+            "is_within": self.is_within,
+            "misses": self.misses,
+            "trial": found,
+            "location": self.location,
+        }
+
+
+def best_within(study: Study, limits: dict[str, float]) -> Answer:
+    """The most accurate feasible trial within limits; failing that, the nearest that exists.
+
+    Args:
+        study: The record.
+        limits: Highest value by cost: ``size_mb``, ``latency_ms``, ``flops``.
+    """
+    records = study.records()
+    found = best(records, study.search, limits)
+    all_limits = _tightest(constraints_of(study.search), limits)
+    is_within = found is not None
+    if found is None:
+        found = nearest(records, all_limits)
+    if found is None:
+        return Answer(limits, None, False, {}, {}, "")
+    misses = {
+        cost: found.result[cost] / limit
+        for cost, limit in all_limits.items()
+        if found.result[cost] > limit
+    }
+    return Answer(
+        limits=limits,
+        record=found,
+        is_within=is_within,
+        misses=misses,
+        test=study.tests().get(found.number, {}),
+        location=location(study, found),
+    )
+
+
+def location(study: Study, record: Record) -> str:
+    """Where the compressed model of a complete trial is."""
+    where = places(study.search.storage)
+    return Store(where.store_url).location(record.result["model"])
+
+
+def summaries(url: str) -> list[dict[str, Any]]:
+    """One row for each search of a storage."""
+    return [_summary(study) for study in load_all(url)]
+
+
+def describe_search(study: Study) -> dict[str, Any]:
+    """A search's file, data, state and frontier."""
+    return {
+        **_summary(study),
+        "search": study.search.to_dict(),
+        "data": study.data,
+        "shared": shared(study.records()),
+        "failures": [
+            {"trial": r.number, "state": r.state, "message": r.message}
+            for r in study.records()
+            if r.is_finished and not r.is_complete
+        ],
+    }
+
+
+def describe_trial(study: Study, number: int) -> dict[str, Any]:
+    """Everything about one trial, with its training curve."""
+    record = study.record(number)
+    test = study.tests().get(number, {})
+    return {**_plain(record, test), "message": record.message, "curve": study.curve(number)}
+
+
+def shared(records: list[Record]) -> dict[str, float]:
+    """What sharing training saved: steps and seconds, in all and of that from the store."""
+    results = [record.result for record in records if record.is_complete]
+    return {
+        "steps_total": sum(r["steps"]["total"] for r in results),
+        "steps_reused": sum(r["steps"]["reused"] for r in results),
+        "seconds_trained": sum(r["seconds"]["train"] for r in results),
+        "seconds_saved": sum(r["seconds"]["saved"] for r in results),
+    }
+
+
+def _summary(study: Study) -> dict[str, Any]:
+    records = study.records()
+    members = frontier(records, study.search)
+    points = [(r.result["accuracy"], r.result[study.search.cost]) for r in members]
+    leader = best(records, study.search, {})
+    return {
+        "name": study.search.name,
+        "trials": study.search.trials,
+        "complete": sum(r.is_complete for r in records),
+        "running": sum(not r.is_finished for r in records),
+        "failed": sum(r.is_finished and not r.is_complete for r in records),
+        "objectives": list(study.search.objectives),
+        "frontier": [r.number for r in members],
+        "hypervolume": hypervolume(points, Scale.of(study.space)),
+        "best_accuracy": leader.result["accuracy"] if leader else None,
+    }
+
+
+def _plain(record: Record, test: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "trial": record.number,
+        "state": record.state,
+        "configuration": record.configuration.to_dict(),
+        "result": record.result,
+        "test": test,
+    }
+
+
+def _tightest(*several: dict[str, float]) -> dict[str, float]:
+    costs = {cost for limits in several for cost in limits}
+    return {
+        cost: min(limits[cost] for limits in several if cost in limits) for cost in sorted(costs)
+    }

@@ -1,0 +1,194 @@
+"""Running a search: prepare, ask, distribute with Ray Tune, tell, and test the frontier once."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+
+from objectives.data import PreparedData, describe, prepare
+from objectives.store import Store
+from search.cluster import cluster, concurrency
+from search.figures import write_figures
+from search.frontier import Scale, frontier
+from search.progress import Progress
+from search.records import Record
+from search.sampler import FeasibleSampler
+from search.study import Study, only_driver
+from search.tracking import Tracker
+from spaces.places import Places, home, places
+from spaces.search_file import SearchFile
+
+FLUSH_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run of a search ended.
+
+    Args:
+        study: The record.
+        ended: Why no more trials were started.
+        everything_tracked: Whether MLflow has everything.
+    """
+
+    study: Study
+    ended: str
+    everything_tracked: bool
+
+
+def run(search: SearchFile, console: Console) -> Outcome:
+    """Run a search until it has its trials, its hours are over, or nothing new is left.
+
+    Started again after a stop or a crash, it goes on where it was.
+
+    Args:
+        search: A validated search file.
+        console: Where progress is printed.
+
+    Raises:
+        UserError: The data, the store, the study or the cluster cannot be used; nothing was
+            trained.
+    """
+    where = places(search.storage)
+    store = Store(where.store_url, max_bytes=where.store_max_bytes)
+    store.check_writable()
+    with ExitStack() as stack:
+        stack.enter_context(only_driver(search.name, home() / "drivers"))
+        study = Study.open(search, where.study_url)
+        data = _prepare(search, where, console)
+        study.set_data(describe(data))
+        scale = Scale.of(study.space)
+        tracker = Tracker(study, where)
+        tracker.start()
+        stack.callback(tracker.close, FLUSH_SECONDS)
+        unfinished = study.unfinished()
+        records = study.records()
+        if sum(r.is_finished for r in records) >= search.trials:
+            ended = f"all {search.trials} trials were there already"
+        else:
+            console.print("starting Ray …", style="dim")
+            resources = stack.enter_context(cluster(search))
+            progress = stack.enter_context(Progress(search, scale, records, console))
+
+            def on_change(record: Record) -> None:
+                progress(record)
+                tracker.notify()
+                if record.is_finished:
+                    store.pin(_addresses(frontier(study.records(), search)))
+
+            ended = _tune(study, data, resources, unfinished, on_change)
+            _test_frontier(study, data)
+        write_figures(study, where.reports / search.name)
+        tracker.notify()
+        tracked = tracker.close(FLUSH_SECONDS)
+        return Outcome(study, ended, tracked)
+
+
+def _prepare(search: SearchFile, where: Places, console: Console) -> PreparedData:
+    started = time.monotonic()
+    data = prepare(search.data, search.task, where.data)
+    seconds = time.monotonic() - started
+    counts = ", ".join(f"{count:,} {name}" for name, count in data.counts.items())
+    console.print(f"data: {counts} ({seconds:.1f} s)", style="dim", highlight=False)
+    return data
+
+
+def _tune(
+    study: Study,
+    data: PreparedData,
+    resources: dict[str, float],
+    unfinished: list[Record],
+    on_change: Callable[[Record], None],
+) -> str:
+    """Run trials with Ray Tune; returns why it ended."""
+    from ray import tune
+
+    from search.searcher import StudySearcher
+
+    search = study.search
+    records = study.records()
+    sampler = FeasibleSampler(
+        study.space, search.sampler, seed=search.seed, trials=search.trials, records=records
+    )
+    study.optuna.sampler = sampler
+    seconds = float("inf") if search.hours is None else 3600 * search.hours
+    searcher = StudySearcher(
+        study,
+        sampler,
+        unfinished=unfinished,
+        deadline=time.monotonic() + seconds,
+        on_change=on_change,
+    )
+    with tempfile.TemporaryDirectory(prefix="tlc-tune-") as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(
+                _trainable(search.model_dump_json(), str(data.folder)),
+                {"cpu": search.resources.cpus, "gpu": search.resources.gpus},
+            ),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                num_samples=search.trials - len(records) + len(unfinished),
+                max_concurrent_trials=concurrency(search, resources),
+                reuse_actors=True,
+            ),
+            # What Tune writes about the experiment is thrown away: the study is the record.
+            run_config=tune.RunConfig(
+                storage_path=scratch,
+                name=search.name,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=1),
+            ),
+        )
+        tuner.fit()
+    finished = sum(record.is_finished for record in study.records())
+    if searcher.exhausted:
+        return f"every feasible configuration was tried, after {finished} trials"
+    if finished >= search.trials:
+        return f"{finished} trials are done"
+    return f"stopped after {finished} of {search.trials} trials; the same command goes on"
+
+
+def _trainable(search: str, data: str) -> Callable[[dict[str, Any]], None]:
+    """The function that Tune runs in its workers, with what is the same for all trials."""
+
+    def trial(config: dict[str, Any]) -> None:
+        from ray import tune
+
+        from search.worker import evaluate
+
+        # As text, because Tune flattens nested results before a searcher sees them.
+        outcome = evaluate(search, data, config["configuration"])
+        tune.report({"outcome": json.dumps(outcome, allow_nan=False)})
+
+    return trial
+
+
+def _test_frontier(study: Study, data: PreparedData) -> None:
+    """Read the test split, once for each member of the final frontier."""
+    import ray
+
+    from search.worker import test
+
+    search = study.search
+    known = study.tests()
+    members = [r for r in frontier(study.records(), search) if r.number not in known]
+    remote = ray.remote(num_cpus=search.resources.cpus, num_gpus=search.resources.gpus)(test)
+    futures = {
+        member.number: remote.remote(
+            search.model_dump_json(), str(data.folder), member.result["model"]
+        )
+        for member in members
+    }
+    for number, future in futures.items():
+        study.set_test(number, ray.get(future))
+
+
+def _addresses(members: list[Record]) -> list[str]:
+    return [address for r in members for address in (r.result["model"], r.result["checkpoint"])]
