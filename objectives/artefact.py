@@ -189,9 +189,7 @@ def _quantised(
     return QuantisedWeight(torch.from_numpy(flat).view(shape), scales, bits, group_size)
 
 
-def _unmasked(
-    tensors: Parts, name: str, values: torch.Tensor, shape: torch.Size
-) -> torch.Tensor:
+def _unmasked(tensors: Parts, name: str, values: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     kept = torch.from_numpy(unpack_mask(tensors[f"{name}.mask"].numpy(), prod(shape)))
     flat = torch.zeros(prod(shape))
     flat[kept] = values

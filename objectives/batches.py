@@ -1,4 +1,4 @@
-"""Batches as pure functions of seed and step, so that a resumed run reads what it would have read."""
+"""Batches as functions of seed and step: a resumed run reads what it would have read."""
 
 from __future__ import annotations
 
@@ -82,9 +82,7 @@ class MaskedBatches:
         targets = flat[positions].copy()
         fate = rng.random(len(positions))
         random_tokens = rng.integers(len(SPECIAL_TOKENS), self.vocabulary_size, len(positions))
-        flat[positions] = np.where(
-            fate < 0.8, MASK, np.where(fate < 0.9, random_tokens, targets)
-        )
+        flat[positions] = np.where(fate < 0.8, MASK, np.where(fate < 0.9, random_tokens, targets))
         return {
             "input_ids": torch.from_numpy(flat.reshape(tokens.shape)),
             "positions": torch.from_numpy(positions),

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from objectives import artefact
-from objectives.artefact import ArtefactError, CompressedWeights
+from objectives.artefact import CompressedWeights
 from objectives.batches import Batch
 from objectives.failures import TrialFailure
 from objectives.pruning import prune_structured, prune_unstructured
@@ -161,9 +161,7 @@ def _quantise(
     method = compression.quantisation.method
     static: dict[str, StaticWeight] = {}
     if method == "static":
-        static = {
-            f"{name}.weight": value for name, value in calibrate(model, calibration).items()
-        }
+        static = {f"{name}.weight": value for name, value in calibrate(model, calibration).items()}
     quantised: dict[str, QuantisedWeight] = {}
     if method != "none":
         bits = compression.quantisation.bits

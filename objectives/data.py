@@ -63,8 +63,10 @@ class PreparedData:
 
     def labelled(self, split: str) -> Labelled:
         """Labelled examples of a split."""
-        parts = (_map(self.folder / f"{part}-{split}.npy") for part in ("tokens", "lengths"))
-        return Labelled(*parts, labels=_map(self.folder / f"labels-{split}.npy"))
+        tokens, lengths, labels = (
+            _map(self.folder / f"{part}-{split}.npy") for part in ("tokens", "lengths", "labels")
+        )
+        return Labelled(tokens, lengths, labels)
 
     @property
     def tokenizer_file(self) -> Path:

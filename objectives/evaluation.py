@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
@@ -61,7 +61,7 @@ class Evaluation:
     checkpoint: str
     stages: list[dict[str, Any]]
     data_fingerprint: str
-    versions: dict[str, str] = field(default_factory=lambda: versions())
+    versions: dict[str, str]
 
     @property
     def size_mb(self) -> float:
@@ -84,7 +84,7 @@ class Evaluation:
 
 
 @lru_cache
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Versions of Python and of the packages that determine a result."""
     packages = {name: version(name) for name in RECORDED_PACKAGES}
     return {"python": platform.python_version(), **packages}

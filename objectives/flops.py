@@ -32,8 +32,8 @@ def _cpu_kernels() -> dict[Any, Any]:
 
 
 def _int8_linear(input_shape: Any, *_: Any, out_shape: Any, **__: Any) -> int:
-    return 2 * prod(input_shape) * int(out_shape[-1])
+    return 2 * int(prod(input_shape)) * int(out_shape[-1])
 
 
 def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return int(sdpa_flop_count(query, key, value))
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Building the models that an architecture means: transformers' RoBERTa, also with pruned layers."""
+"""Building the model of an architecture: transformers' RoBERTa, also with pruned layers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def build_classifier(
 
 def encoder_layers(model: nn.Module) -> list[Any]:
     """The encoder's layers, first to last."""
-    return list(model.roberta.encoder.layer)
+    return list(model.get_submodule("roberta.encoder.layer").children())
 
 
 def _resize(layer: Any, width: int, attention: int, feed_forward: int) -> None:

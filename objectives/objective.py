@@ -20,7 +20,7 @@ from torch import nn
 from objectives import artefact
 from objectives.compress import compress
 from objectives.data import PreparedData, prepare
-from objectives.evaluation import Evaluation
+from objectives.evaluation import Evaluation, package_versions
 from objectives.failures import TrialFailure
 from objectives.flops import count_forward_flops
 from objectives.latency import Latency, measure_latency
@@ -140,6 +140,7 @@ class Objective:
             checkpoint=path.address,
             stages=chain,
             data_fingerprint=self.data.fingerprint,
+            versions=package_versions(),
         )
 
     def test(self, model_address: str) -> Score:

@@ -1,4 +1,4 @@
-"""Codes of any number of bits in bytes, without a gap: three bits a weight are three bits a weight."""
+"""Codes of any number of bits in bytes, without a gap: three bits a weight really are three."""
 
 from __future__ import annotations
 

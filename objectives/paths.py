@@ -235,9 +235,7 @@ class Trainer:
         with self._store.staging() as folder:
             save_model(point.model, str(folder / "model.safetensors"))
             if with_optimizer and point.optimizer is not None:
-                save_file(
-                    optimizer_tensors(point.optimizer), str(folder / "optimizer.safetensors")
-                )
+                save_file(optimizer_tensors(point.optimizer), str(folder / "optimizer.safetensors"))
             state = {"history": point.history, "length": path.length, **point.facts(path)}
             (folder / "state.json").write_text(json.dumps(state, allow_nan=False))
             self._store.publish(folder, address, is_final=is_final)

@@ -1,4 +1,4 @@
-"""Pruning: whole heads and neurons, so that matrices get smaller, or single weights, for storage."""
+"""Pruning: whole heads and neurons for smaller matrices, or single weights for storage."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ def prune_unstructured(model: nn.Module, sparsity: float) -> nn.Module:
     keep = torch.ones(len(magnitudes), dtype=torch.bool)
     keep[torch.argsort(magnitudes, stable=True)[:count]] = False
     with torch.no_grad():
-        for weight, mask in zip(weights, keep.split([w.numel() for w in weights]), strict=True):
+        for weight, mask in zip(
+            weights, torch.split(keep, [w.numel() for w in weights]), strict=True
+        ):
             weight.mul_(mask.view_as(weight))
     return pruned
 

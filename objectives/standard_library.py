@@ -20,7 +20,10 @@ LARGEST_SOURCE = 200_000
 """Longer files are tables of data, not code."""
 
 # Test suites are missing from some distributions, and would make classes differ between machines.
-_SKIPPED = {"test", "tests", "idle_test", "__pycache__", "site-packages", "dist-packages"}
+# Encodings are generated tables that repeat each other from file to file.
+_SKIPPED = {
+    "test", "tests", "idle_test", "encodings", "__pycache__", "site-packages", "dist-packages",
+}  # fmt: skip
 
 
 def identity() -> str:

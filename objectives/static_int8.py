@@ -73,7 +73,9 @@ class StaticInt8Linear(nn.Module):
 
 def has_int8_kernel() -> bool:
     """Whether this CPU has an int8 kernel that is exact and fast."""
-    return bool(torch.cpu._is_vnni_supported()) and "x86" in torch.backends.quantized.supported_engines
+    return (
+        bool(torch.cpu._is_vnni_supported()) and "x86" in torch.backends.quantized.supported_engines
+    )
 
 
 def _prepack(weight: QuantisedWeight, bias: torch.Tensor) -> Any:
@@ -93,9 +95,7 @@ class _Classify(nn.Module):
         self.model = model
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.model(
-            input_ids=input_ids, attention_mask=attention_mask
-        ).logits
+        logits: torch.Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
         return logits
 
 
@@ -150,7 +150,7 @@ def _ranges(graph: Any, model: nn.Module) -> dict[str, StaticWeight]:
         path, _ = list(node.meta["nn_module_stack"].values())[-1]
         name = str(path).rpartition("model.")[2]
         scales = getattr(graph, weight.args[1].target).float()
-        matrix = model.get_submodule(name).weight.detach()
+        matrix = model.get_parameter(f"{name}.weight").detach()
         codes = torch.round(matrix / scales[:, None]).clamp(-127, 127).to(torch.int8)
         found[name] = StaticWeight(
             weight=QuantisedWeight(codes, scales[:, None], 8, matrix.shape[1]),

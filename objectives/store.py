@@ -61,7 +61,9 @@ class Store:
         try:
             self._fs, root = fsspec.core.url_to_fs(url)
         except (ValueError, ImportError) as error:
-            raise StoreError(f"storage.store: {url!r} is not a usable folder or URL: {error}") from error
+            raise StoreError(
+                f"storage.store: {url!r} is not a usable folder or URL: {error}"
+            ) from error
         self._root = str(root).rstrip("/")
         self._max_bytes = max_bytes
         self.is_local = "file" in (

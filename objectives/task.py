@@ -1,4 +1,4 @@
-"""What a task is: the one seam of the objectives. A new task is one file in ``objectives/tasks``."""
+"""What a task is, the one seam of the objectives: a new task is one file in ``tasks``."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -15,7 +15,6 @@ from spaces.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from search.records import Record
     from search.study import Study
 
 NOTHING_FOUND = 3

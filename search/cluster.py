@@ -24,6 +24,7 @@ _QUIET = {
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "60",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
@@ -63,9 +64,7 @@ def cluster(search: SearchFile) -> Iterator[dict[str, float]]:
                     object_store_memory=OBJECT_STORE_BYTES,
                 )
             else:
-                ray.init(
-                    address=search.address, log_to_driver=False, logging_level=logging.ERROR
-                )
+                ray.init(address=search.address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             place = search.address or "this machine"
             raise ClusterError(f"address: no Ray cluster at {place}: {error}") from error

@@ -136,14 +136,16 @@ def _plain_ticks(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _groups(
-    records: list[Record], search: SearchFile
-) -> list[tuple[str, list[Record], str]]:
+def _groups(records: list[Record], search: SearchFile) -> list[tuple[str, list[Record], str]]:
     complete = [r for r in records if r.is_complete and r.result[search.cost] > 0]
     allowed = {r.number for r in feasible(complete, search)}
     groups = [
         ("uncompressed", [r for r in complete if r.number in allowed and _is_dense(r)], DENSE),
-        ("compressed", [r for r in complete if r.number in allowed and not _is_dense(r)], COMPRESSED),
+        (
+            "compressed",
+            [r for r in complete if r.number in allowed and not _is_dense(r)],
+            COMPRESSED,
+        ),
         ("breaks a constraint", [r for r in complete if r.number not in allowed], "#d8d8d8"),
     ]
     return [group for group in groups if group[1]]

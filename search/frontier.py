@@ -120,9 +120,7 @@ def hypervolume_history(records: Iterable[Record], search: SearchFile, scale: Sc
     return history
 
 
-def best(
-    records: Iterable[Record], search: SearchFile, limits: dict[str, float]
-) -> Record | None:
+def best(records: Iterable[Record], search: SearchFile, limits: dict[str, float]) -> Record | None:
     """The most accurate feasible trial within limits; the cheaper one of two equals.
 
     Args:

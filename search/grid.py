@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
@@ -43,9 +44,7 @@ def _is_even(dimension: Dimension) -> bool:
     if len(values) < 2 or not all(isinstance(value, int | float) for value in values):
         return False
     step = values[1] - values[0]
-    return step > 0 and all(
-        abs(b - a - step) < 1e-9 * max(abs(b), 1) for a, b in zip(values, values[1:], strict=False)
-    )
+    return step > 0 and all(abs(b - a - step) < 1e-9 * max(abs(b), 1) for a, b in pairwise(values))
 
 
 def _step(dimension: Dimension) -> Any:

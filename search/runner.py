@@ -129,7 +129,7 @@ def _tune(
     with tempfile.TemporaryDirectory(prefix="tlc-tune-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(
-                _trainable(search.model_dump_json(), str(data.folder)),
+                _trainable(_shipped(search), str(data.folder)),
                 {"cpu": search.resources.cpus, "gpu": search.resources.gpus},
             ),
             tune_config=tune.TuneConfig(
@@ -170,6 +170,13 @@ def _trainable(search: str, data: str) -> Callable[[dict[str, Any]], None]:
     return trial
 
 
+def _shipped(search: SearchFile) -> str:
+    """The search file as workers get it: with the store's place, which a path would not keep."""
+    store = places(search.storage).store_url
+    storage = search.storage.model_copy(update={"store": store})
+    return search.model_copy(update={"storage": storage}).model_dump_json()
+
+
 def _test_frontier(study: Study, data: PreparedData) -> None:
     """Read the test split, once for each member of the final frontier."""
     import ray
@@ -182,7 +189,7 @@ def _test_frontier(study: Study, data: PreparedData) -> None:
     remote = ray.remote(num_cpus=search.resources.cpus, num_gpus=search.resources.gpus)(test)
     futures = {
         member.number: remote.remote(
-            search.model_dump_json(), str(data.folder), member.result["model"]
+            _shipped(search), str(data.folder), member.result["model"]
         )
         for member in members
     }

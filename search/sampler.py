@@ -22,11 +22,11 @@ DRAWS = 16
 RANDOM_DRAWS = 1000
 
 
-class SpaceExhausted(Exception):
+class SpaceExhaustedError(Exception):
     """Every configuration that can be feasible has been tried."""
 
 
-class AllBusy(Exception):
+class AllBusyError(Exception):
     """What is left shares its training with a running trial."""
 
 
@@ -81,8 +81,8 @@ class FeasibleSampler(BaseSampler):
         """Propose a configuration.
 
         Raises:
-            SpaceExhausted: Nothing new is left.
-            AllBusy: What is left must wait for a running trial.
+            SpaceExhaustedError: Nothing new is left.
+            AllBusyError: What is left must wait for a running trial.
         """
         if self._inner is not None:
             for _ in range(DRAWS):
@@ -122,8 +122,8 @@ class FeasibleSampler(BaseSampler):
         """A useful point: uniformly drawn, or the next of the grid.
 
         Raises:
-            SpaceExhausted: Nothing new is left.
-            AllBusy: What is left must wait for a running trial.
+            SpaceExhaustedError: Nothing new is left.
+            AllBusyError: What is left must wait for a running trial.
         """
         if not self._in_grid_order:
             for _ in range(RANDOM_DRAWS):
@@ -132,7 +132,7 @@ class FeasibleSampler(BaseSampler):
                     return point
         if self._in_grid_order or self._space.size <= 1_000_000:
             return self._enumerate()
-        raise SpaceExhausted
+        raise SpaceExhaustedError
 
     def _enumerate(self) -> Point:
         useful = (point for point in self._space.points() if self._is_useful(point))
@@ -145,17 +145,15 @@ class FeasibleSampler(BaseSampler):
             if left:
                 return self._rng.choice(left)
         if any(self._is_new(self._space.configuration(point)) for point in self._space.points()):
-            raise AllBusy
-        raise SpaceExhausted
+            raise AllBusyError
+        raise SpaceExhaustedError
 
     def _is_useful(self, point: Point) -> bool:
         configuration = self._space.configuration(point)
         return configuration.architecture not in self._busy and self._is_new(configuration)
 
     def _is_new(self, configuration: Configuration) -> bool:
-        return (
-            self._space.is_feasible(configuration) and configuration.hash not in self._tried
-        )
+        return self._space.is_feasible(configuration) and configuration.hash not in self._tried
 
     def _propose(
         self, sampler: BaseSampler, study: OptunaStudy, trial: FrozenTrial
@@ -174,8 +172,6 @@ def _optuna_sampler(name: str, seed: int, trials: int) -> BaseSampler | None:
         "tpe": lambda: TPESampler(seed=seed, multivariate=True, constant_liar=True),
         "gp": lambda: GPSampler(seed=seed),
         # Optuna's population of 50 would make a short search purely random.
-        "nsgaii": lambda: NSGAIISampler(
-            seed=seed, population_size=max(8, min(50, trials // 6))
-        ),
+        "nsgaii": lambda: NSGAIISampler(seed=seed, population_size=max(8, min(50, trials // 6))),
     }
     return makers[name]() if name in makers else None

@@ -13,12 +13,12 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from search.sampler import AllBusy, FeasibleSampler, SpaceExhausted
 from search.records import Record
+from search.sampler import AllBusyError, FeasibleSampler, SpaceExhaustedError
 from search.study import Study
 
 
-class StudySearcher(Searcher):
+class StudySearcher(Searcher):  # type: ignore[misc]
     """Gives Ray Tune the next trial and tells the study how each ended.
 
     Args:
@@ -48,7 +48,7 @@ class StudySearcher(Searcher):
         self._count = len(study.records())
         self.exhausted = False
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None | str:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial's configuration, None to wait, or ``FINISHED``."""
         if self._unfinished:
             record = self._unfinished.pop(0)
@@ -58,10 +58,10 @@ class StudySearcher(Searcher):
             try:
                 self._sampler.next_point()
                 record = self._study.ask()
-            except SpaceExhausted:
+            except SpaceExhaustedError:
                 self.exhausted = True
                 return str(Searcher.FINISHED)
-            except AllBusy:
+            except AllBusyError:
                 return None
             self._count += 1
             self._sampler.started(record.configuration)
@@ -78,7 +78,7 @@ class StudySearcher(Searcher):
             return
         self._sampler.finished(record.configuration.architecture)
         if error or not result:
-            outcome = {"state": "worker_died", "message": "its process died twice"}
+            outcome: dict[str, Any] = {"state": "worker_died", "message": "its process died twice"}
         else:
             outcome = json.loads(result["outcome"])
         if outcome["state"] == "complete":

@@ -211,9 +211,7 @@ class Study:
         return optuna.Trial(self.optuna, trial_id)
 
     def _trial_id(self, number: int) -> int:
-        return self._storage.get_trial_id_from_study_id_trial_number(
-            self.optuna._study_id, number
-        )
+        return self._storage.get_trial_id_from_study_id_trial_number(self.optuna._study_id, number)
 
 
 def load_all(url: str) -> list[Study]:

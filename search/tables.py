@@ -74,9 +74,7 @@ def frontier_table(members: list[Record], tests: dict[int, dict[str, Any]]) -> T
         "MB", "ms", "FLOPs", "ratio",
     )  # fmt: skip
     for name in columns:
-        table.add_column(
-            name, justify="left" if name == "compression" else "right", no_wrap=True
-        )
+        table.add_column(name, justify="left" if name == "compression" else "right", no_wrap=True)
     for row in frontier_rows(members, tests):
         test = row["test_accuracy"]
         table.add_row(
@@ -99,7 +97,15 @@ def frontier_table(members: list[Record], tests: dict[int, dict[str, Any]]) -> T
 def plan_table(plan: Plan) -> Table:
     """Cheapest, typical and dearest configuration."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("", "configuration", "parameters", "MB", "forward FLOPs", "training FLOPs", "steps"):
+    for name in (
+        "",
+        "configuration",
+        "parameters",
+        "MB",
+        "forward FLOPs",
+        "training FLOPs",
+        "steps",
+    ):
         table.add_column(name, justify="left" if name in ("", "configuration") else "right")
     for example in plan.examples:
         table.add_row(

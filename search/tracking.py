@@ -333,7 +333,16 @@ def mirror_all(url: str, where: Places) -> None:
 
 def _note(name: str, rows: list[dict[str, Any]]) -> str:
     """The parent run's description: the frontier as a Markdown table."""
-    columns = ("trial", "depth", "width", "budget", "compression", "accuracy", "size_mb", "latency_ms")
+    columns = (
+        "trial",
+        "depth",
+        "width",
+        "budget",
+        "compression",
+        "accuracy",
+        "size_mb",
+        "latency_ms",
+    )
     lines = [f"Frontier of **{name}**, the cheapest first:", "", "| " + " | ".join(columns) + " |"]
     lines.append("|" + " --- |" * len(columns))
     for row in rows:

@@ -63,9 +63,7 @@ class Schedule:
     decay_share: float
     fine_tuning: float
 
-    def steps(
-        self, budget: float, architecture: Architecture, workload: Workload
-    ) -> TrainingSteps:
+    def steps(self, budget: float, architecture: Architecture, workload: Workload) -> TrainingSteps:
         """Steps that ``budget`` (in the schedule's unit) buys ``architecture``."""
         pretraining_step = pretraining_step_flops(
             architecture, workload, batch_size=self.batch_size
@@ -81,9 +79,7 @@ class Schedule:
             fine_tuning=self._steps(self.fine_tuning, fine_tuning_step, workload),
         )
 
-    def training_flops(
-        self, budget: float, architecture: Architecture, workload: Workload
-    ) -> int:
+    def training_flops(self, budget: float, architecture: Architecture, workload: Workload) -> int:
         """Training FLOPs of ``architecture`` at ``budget``, fine-tuning included."""
         steps = self.steps(budget, architecture, workload)
         pretraining = pretraining_step_flops(architecture, workload, batch_size=self.batch_size)

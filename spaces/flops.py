@@ -33,9 +33,7 @@ def encoder_flops(
     return 2 * sequence_length * architecture.depth * (projections + scores_and_values)
 
 
-def forward_flops(
-    architecture: Architecture, workload: Workload, *, sparsity: float = 0.0
-) -> int:
+def forward_flops(architecture: Architecture, workload: Workload, *, sparsity: float = 0.0) -> int:
     """Forward FLOPs of the classifier for one sequence of full length."""
     width = architecture.width
     head = 2 * (width * width + width * workload.classes)

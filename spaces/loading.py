@@ -34,7 +34,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable) and key in seen:
                 raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: {key!r} stands twice")
             seen.add(key)
@@ -90,7 +90,9 @@ def load(file: str, overrides: Iterable[str] = ()) -> SearchFile:
     try:
         document = yaml.load(read_text(file), Loader=_Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise SearchFileError(file, [f"is not valid YAML: {' '.join(str(error).split())}"]) from None
+        raise SearchFileError(
+            file, [f"is not valid YAML: {' '.join(str(error).split())}"]
+        ) from None
     if not isinstance(document, dict):
         raise SearchFileError(file, ["must hold keys and values, starting with name:"])
     for override in overrides:
@@ -154,18 +156,18 @@ def _path(location: tuple[int | str, ...], document: Any) -> tuple[str, list[str
     keys: list[str] = []
     here = document
     for position, key in enumerate(location):
-        last = position == len(location) - 1
-        if isinstance(here, dict) and key in here:
+        if _has(here, key):
             here = here[key]
-        elif isinstance(here, list) and isinstance(key, int) and key < len(here):
-            here = here[key]
-        elif not last or (isinstance(here, dict) and key == here.get("source")):
-            continue
-        elif not isinstance(here, dict):
+        elif position < len(location) - 1 or not isinstance(here, dict):
             continue
         keys.append(str(key))
-    siblings = _allowed_keys([key for key in keys[:-1]])
-    return ".".join(keys), siblings
+    return ".".join(keys), _allowed_keys(keys[:-1])
+
+
+def _has(here: Any, key: int | str) -> bool:
+    if isinstance(here, list):
+        return isinstance(key, int) and key < len(here)
+    return isinstance(here, dict) and key in here
 
 
 def _allowed_keys(path: list[str]) -> list[str]:

@@ -43,10 +43,14 @@ def places(storage: Storage) -> Places:
     tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or storage.mlflow
     return Places(
         study_url=storage.study or f"sqlite:///{root / 'study.db'}",
-        store_url=storage.store or str(root / "store"),
+        store_url=_absolute(storage.store) if storage.store else str(root / "store"),
         store_max_bytes=storage.store_max_gb * 1e9,
         data=root / "data",
         tracking_uri=tracking_uri or f"sqlite:///{root / 'mlflow.db'}",
         artifacts=None if tracking_uri else root / "mlartifacts",
         reports=root / "reports",
     )
+
+
+def _absolute(url: str) -> str:
+    return url if "://" in url else str(Path(url).absolute())

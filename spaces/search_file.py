@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from spaces.budget import Schedule
+from spaces.compression import Pruning, Quantisation
 from spaces.configuration import content_hash
 from spaces.dimensions import (
     Budgets,
@@ -19,7 +20,6 @@ from spaces.dimensions import (
     Shares,
     StrictModel,
 )
-from spaces.compression import Pruning, Quantisation
 from spaces.shapes import Workload
 
 Count = Annotated[int, Field(ge=1)]

@@ -202,8 +202,11 @@ class SearchSpace:
 
     def _corner_shapes(self) -> Iterator[Configuration]:
         axes = [
-            {0, len(d.values) - 1} if d.name in ("heads", "feed_forward") else
-            {d.values.index(max(d.values))} if d.name in ("depth", "width") else {0}
+            {0, len(d.values) - 1}
+            if d.name in ("heads", "feed_forward")
+            else {d.values.index(max(d.values))}
+            if d.name in ("depth", "width")
+            else {0}
             for d in self.dimensions
         ]
         return (self.configuration(point) for point in itertools.product(*axes))

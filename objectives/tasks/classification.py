@@ -106,7 +106,9 @@ class Classification:
             loss_at=lambda model, step: _masked_loss(
                 model, self._masked["train"](stable.length + step)
             ),
-            optimisation=self._optimisation(configuration, self._training.learning_rate, Decay(steps)),
+            optimisation=self._optimisation(
+                configuration, self._training.learning_rate, Decay(steps)
+            ),
             parent=stable,
             can_continue=False,
             validate=self._masked_validation,
@@ -195,9 +197,9 @@ class Classification:
 
 def _masked_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     batch = _to_device(batch, model)
-    hidden = model.roberta(batch["input_ids"]).last_hidden_state
+    hidden = model.get_submodule("roberta")(batch["input_ids"]).last_hidden_state
     # Only the masked positions go through the vocabulary head, which would dominate small models.
-    logits = model.lm_head(hidden.flatten(0, 1)[batch["positions"]])
+    logits = model.get_submodule("lm_head")(hidden.flatten(0, 1)[batch["positions"]])
     return functional.cross_entropy(logits.float(), batch["targets"])
 
 
@@ -214,7 +216,9 @@ def _logits(model: nn.Module, batch: Batch) -> torch.Tensor:
 
 
 def _adopt_encoder(pretrained: nn.Module, classifier: nn.Module) -> None:
-    classifier.roberta.load_state_dict(pretrained.roberta.state_dict())
+    classifier.get_submodule("roberta").load_state_dict(
+        pretrained.get_submodule("roberta").state_dict()
+    )
 
 
 def _to_device(batch: Batch, model: nn.Module) -> Batch:

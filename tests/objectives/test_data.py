@@ -1,0 +1,160 @@
+"""Data: disjoint splits, no leaks, clear refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from objectives import standard_library
+from objectives.batches import LabelledBatches, MaskedBatches
+from objectives.data import prepare
+from objectives.sources import DataError, read
+from objectives.tokenizer import END, MASK, START
+from spaces.search_file import Files, SearchFile
+
+
+def prepared(search: SearchFile, folder: Path) -> Any:
+    return prepare(search.data, search.task, folder)
+
+
+def test_preparing_twice_gives_the_same_data(
+    make_search: Callable[..., SearchFile], tmp_path: Path
+) -> None:
+    search = make_search()
+    first, again = prepared(search, tmp_path / "a"), prepared(search, tmp_path / "a")
+    elsewhere = prepared(search, tmp_path / "b")
+    assert first == again
+    assert first.fingerprint == elsewhere.fingerprint
+    assert first.label_names == ("animal", "tool")
+    assert first.counts["labelled test examples"] == 100
+
+
+def test_changed_data_has_another_fingerprint(
+    make_search: Callable[..., SearchFile], corpus: Path, tmp_path: Path
+) -> None:
+    search = make_search()
+    changed = tmp_path / "train.tsv"
+    changed.write_text((corpus / "train.tsv").read_text() + "a new cat\tanimal\n")
+    other = make_search(data__labelled__train=str(changed))
+    assert prepared(search, tmp_path).fingerprint != prepared(other, tmp_path).fingerprint
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet"])
+def test_every_format_gives_the_same_rows(ending: str, tmp_path: Path) -> None:
+    import pandas as pd
+
+    rows = [{"text": f'a "quoted" sentence {i}', "label": ["no", "yes"][i % 2]} for i in range(40)]
+    path = tmp_path / f"rows.{ending}"
+    frame = pd.DataFrame(rows)
+    if ending == "csv":
+        frame.to_csv(path, index=False)
+    elif ending == "tsv":
+        path.write_text("text\tlabel\n" + "".join(f"{r['text']}\t{r['label']}\n" for r in rows))
+    elif ending == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        frame.to_parquet(path)
+    splits = read(Files(source="files", train=str(path)), "data", tmp_path, with_labels=True)
+    together = sorted(text for split in splits.values() for text in split.texts)
+    assert together == sorted(row["text"] for row in rows)
+    assert all(splits[name].texts for name in ("train", "validation", "test"))
+
+
+def test_a_text_in_two_splits_stays_in_the_later_one_only(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text("same\t0\none\t0\ntwo\t1\n")
+    (tmp_path / "test.tsv").write_text("same\t0\nthree\t1\n")
+    (tmp_path / "dev.tsv").write_text("two\t1\nfour\t0\n")
+    source = Files(
+        source="files",
+        train=str(tmp_path / "train.tsv"),
+        validation=str(tmp_path / "dev.tsv"),
+        test=str(tmp_path / "test.tsv"),
+        columns=["text", "label"],
+    )
+    splits = read(source, "data", tmp_path, with_labels=True)
+    assert splits["train"].texts == ["one"]
+    assert splits["validation"].texts == ["two", "four"]
+    assert splits["test"].texts == ["same", "three"]
+
+
+def test_no_file_of_the_standard_library_serves_two_splits() -> None:
+    texts = {split: set(standard_library.labelled(split)[0]) for split in ("train", "test")}
+    unlabelled = "\n".join(standard_library.unlabelled("train"))
+    classes = standard_library.packages()
+    assert 8 <= len(classes) <= 12
+    for package, files in classes.items():
+        splits = standard_library._split_files(files)
+        assert sorted(path for paths in splits.values() for path in paths) == sorted(files)
+        assert all(splits.values()), package
+    # Held-out snippets do not occur in the pre-training text, blank lines apart.
+    flat = "".join(line for line in unlabelled.splitlines() if line.strip())
+    leaked = [text for text in texts["test"] if text.replace("\n", "") in flat]
+    assert len(leaked) < 0.01 * len(texts["test"])
+
+
+def test_snippets_do_not_name_their_package() -> None:
+    texts, labels = standard_library.labelled("validation")
+    assert len(set(labels)) == standard_library.CLASSES
+    assert not any(
+        label.lower() in text.lower() for text, label in zip(texts, labels, strict=True)
+    )
+    counts = {label: labels.count(label) for label in labels}
+    assert max(counts.values()) == min(counts.values())
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"data__labelled__train": "missing.tsv"}, "data.labelled.train: no such file: missing"),
+        ({"data__unlabelled__train": "missing.txt"}, "data.unlabelled.train: no such file"),
+        ({"data__labelled__label": "lbl"}, "data.labelled.label: no column 'lbl' in .* it has: s"),
+        ({"data__labelled__text": "txt"}, "data.labelled.text: no column 'txt'"),
+        ({"task__classes": 3}, "task.classes: 3, but the labelled data has 2 labels: animal, tool"),
+    ],
+)
+def test_wrong_data_is_refused(
+    fields: dict[str, Any], message: str, make_search: Callable[..., SearchFile], tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=message):
+        prepared(make_search(**fields), tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "sentence\tlabel\n"])
+def test_an_empty_data_set_is_refused(
+    text: str, make_search: Callable[..., SearchFile], tmp_path: Path
+) -> None:
+    path = tmp_path / "empty.tsv"
+    path.write_text(text)
+    columns = None if text.startswith("sentence") else ["sentence", "label"]
+    search = make_search(data__labelled__train=str(path), data__labelled__columns=columns)
+    with pytest.raises(DataError, match=r"data\.labelled\.(train|validation|text)"):
+        prepared(search, tmp_path / "cache")
+
+
+def test_masked_batches_are_functions_of_seed_and_step() -> None:
+    stream = np.arange(5, 505, dtype=np.int32)
+    batches = MaskedBatches(stream, 16, 8, 600, seed=3)
+    again = MaskedBatches(stream, 16, 8, 600, seed=3)
+    other = MaskedBatches(stream, 16, 8, 600, seed=4)
+    assert all((batches(7)[key] == again(7)[key]).all() for key in batches(7))
+    assert not (batches(7)["input_ids"] == other(7)["input_ids"]).all()
+    batch = batches(0)
+    assert (batch["input_ids"][:, 0] == START).all()
+    assert (batch["input_ids"][:, -1] == END).all()
+    masked = batch["input_ids"].flatten()[batch["positions"]] == MASK
+    assert len(masked) == 8 * 2
+    assert masked.any()
+
+
+def test_an_epoch_visits_every_example_once(
+    make_search: Callable[..., SearchFile], tmp_path: Path
+) -> None:
+    examples = prepared(make_search(), tmp_path).labelled("train")
+    batches = LabelledBatches(examples, 50, seed=0)
+    seen = sum(int(batches(step)["labels"].sum()) for step in range(len(examples.labels) // 50))
+    assert seen == int(examples.labels.sum())

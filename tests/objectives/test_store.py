@@ -1,0 +1,84 @@
+"""The store: whole or not at all, checked, and under its quota."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from objectives.store import CHECKPOINTS, MODELS, Entry, Store, StoreError, removal_order
+
+
+def put(store: Store, address: str, size: int = 10, *, is_final: bool = False) -> None:
+    with store.staging() as folder:
+        (folder / "data.bin").write_bytes(b"x" * size)
+        store.publish(folder, address, is_final=is_final)
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "store") if request.param == "local" else f"memory://{tmp_path}")
+
+
+def test_what_is_published_can_be_opened(store: Store) -> None:
+    store.check_writable()
+    put(store, f"{CHECKPOINTS}/a/00000010")
+    put(store, f"{CHECKPOINTS}/a/00000005")
+    assert store.steps("a") == [5, 10]
+    with store.open(f"{CHECKPOINTS}/a/00000010") as folder:
+        assert folder is not None
+        assert (folder / "data.bin").read_bytes() == b"x" * 10
+    with store.open(f"{CHECKPOINTS}/b/00000010") as folder:
+        assert folder is None
+
+
+def test_a_damaged_entry_is_removed_and_not_opened(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    for damage in (b"y" * 10, b"x" * 9, b""):
+        put(store, "models/m")
+        (tmp_path / "models/m/data.bin").write_bytes(damage)
+        with store.open("models/m") as folder:
+            assert folder is None
+        assert not store.exists("models/m")
+
+
+def test_a_half_written_entry_does_not_exist(tmp_path: Path) -> None:
+    folder = tmp_path / "models/m"
+    folder.mkdir(parents=True)
+    (folder / "data.bin").write_bytes(b"x")
+    assert not Store(str(tmp_path)).exists("models/m")
+    (folder / "manifest.json").write_text('{"files": {"data')
+    assert not Store(str(tmp_path)).exists("models/m")
+
+
+def test_the_quota_removes_the_least_useful_first(tmp_path: Path) -> None:
+    store = Store(str(tmp_path), max_bytes=35)
+    store.check_writable()
+    put(store, f"{CHECKPOINTS}/a/00000001")
+    put(store, f"{CHECKPOINTS}/a/00000002")
+    put(store, f"{MODELS}/winner", is_final=True)
+    store.pin([f"{MODELS}/winner"])
+    put(store, f"{MODELS}/other", is_final=True)
+    assert not store.exists(f"{CHECKPOINTS}/a/00000001")
+    put(store, f"{MODELS}/last", is_final=True)
+    assert not store.exists(f"{MODELS}/other")
+    assert store.exists(f"{MODELS}/winner")
+    assert store.exists(f"{CHECKPOINTS}/a/00000002")
+
+
+def test_order_of_removal() -> None:
+    def entry(address: str, *, is_final: bool = False) -> Entry:
+        return Entry(address, 1, 0.0, is_final)
+
+    passed, resume = entry("checkpoints/a/00000001"), entry("checkpoints/a/00000002")
+    model, pinned = entry("models/m", is_final=True), entry("models/p", is_final=True)
+    order = removal_order([pinned, resume, model, passed], {"models/p"})
+    assert order == [passed, model, resume, pinned]
+
+
+def test_a_store_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StoreError, match=r"storage\.store: .* cannot be written"):
+        Store(str(tmp_path / "file")).check_writable()
+    with pytest.raises(StoreError, match="not a usable folder or URL"):
+        Store("nonsense://x")

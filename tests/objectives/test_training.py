@@ -1,0 +1,177 @@
+"""Training paths: resumable to the step, shared through the store, honest when they break."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from objectives.data import prepare
+from objectives.failures import TrialFailure
+from objectives.paths import Account, Point, Trainer, TrainingPath
+from objectives.store import CHECKPOINTS, Store
+from objectives.tasks.classification import Classification
+from spaces.architecture import Architecture
+from spaces.compression import Compression
+from spaces.configuration import Configuration
+from spaces.search_file import SearchFile
+
+CPU = torch.device("cpu")
+ARCHITECTURE = Architecture.of(1, 32)
+
+
+class Interruption(Exception):
+    """Stands for the death of the process in the middle of training."""
+
+
+@pytest.fixture
+def task(make_search: Callable[..., SearchFile], tmp_path_factory: Any) -> Classification:
+    search = make_search()
+    folder = tmp_path_factory.getbasetemp() / "prepared"
+    return Classification(search, prepare(search.data, search.task, folder))
+
+
+def configuration(budget: float) -> Configuration:
+    return Configuration(ARCHITECTURE, budget, Compression())
+
+
+def trainer(folder: Path, *, every: float = 1e9) -> Trainer:
+    return Trainer(Store(str(folder)), CPU, checkpoint_seconds=every)
+
+
+def weights(point: Point) -> dict[str, torch.Tensor]:
+    return point.model.state_dict()
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def interrupted(path: TrainingPath, *, at: int) -> TrainingPath:
+    """The path, and its parents, with a loss that raises at a step of the named stage."""
+    real = path.loss_at
+
+    def loss_at(model: nn.Module, step: int) -> torch.Tensor:
+        if step == at:
+            raise Interruption
+        return real(model, step)
+
+    return replace(path, loss_at=loss_at)
+
+
+@pytest.mark.parametrize("stage", ["stable", "fine-tuning"])
+def test_a_resumed_run_gives_the_same_weights_bit_for_bit(
+    stage: str, task: Classification, tmp_path: Path
+) -> None:
+    path = task.path(configuration(40))
+    if stage == "stable":
+        assert path.parent is not None
+        assert path.parent.parent is not None
+        path = path.parent.parent
+    whole, _ = trainer(tmp_path / "whole").reach(path)
+
+    # With a checkpoint after every step, the run is killed at step 17 and started again.
+    with pytest.raises(Interruption):
+        trainer(tmp_path / "cut", every=1e-9).reach(interrupted(path, at=17))
+    resumed, account = trainer(tmp_path / "cut").reach(path)
+
+    assert same(weights(whole), weights(resumed))
+    assert account.steps_trained == path.length - 17
+
+
+def test_a_second_budget_continues_from_the_first(task: Classification, tmp_path: Path) -> None:
+    short = task.path(configuration(20))
+    long = task.path(configuration(40))
+    alone, _ = trainer(tmp_path / "alone").reach(long)
+    _, first = trainer(tmp_path / "shared").reach(short)
+    point, second = trainer(tmp_path / "shared").reach(long)
+
+    assert first.steps_reused == 0
+    assert second.steps_reused == 16  # the stable part of the shorter budget
+    assert second.steps_trained == long.total_steps - 16
+    assert second.seconds_saved > 0
+    assert same(weights(point), weights(alone))
+
+
+def test_a_finished_training_is_not_run_again(task: Classification, tmp_path: Path) -> None:
+    path = task.path(configuration(20))
+    first, _ = trainer(tmp_path).reach(path)
+    again, account = trainer(tmp_path).reach(interrupted(path, at=0))
+    assert account == Account(0, path.total_steps, 0.0, account.seconds_saved)
+    assert same(weights(first), weights(again))
+
+
+def test_a_damaged_checkpoint_is_not_used(task: Classification, tmp_path: Path) -> None:
+    path = task.path(configuration(20))
+    first, _ = trainer(tmp_path).reach(path)
+    file = tmp_path / path.address / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    again, account = trainer(tmp_path).reach(path)
+    assert account.steps_trained == path.length
+    assert same(weights(first), weights(again))
+
+
+def test_resume_points_are_removed_when_they_are_passed(
+    task: Classification, tmp_path: Path
+) -> None:
+    path = task.path(configuration(20))
+    trainer(tmp_path, every=1e-9).reach(path)
+    left = sorted(entry.address for entry in Store(str(tmp_path)).entries(CHECKPOINTS))
+    assert path.parent is not None
+    assert path.parent.parent is not None
+    assert left == sorted([path.address, path.parent.address, path.parent.parent.address])
+
+
+def test_a_model_that_learns_beats_chance(task: Classification, tmp_path: Path) -> None:
+    point, _ = trainer(tmp_path).reach(task.path(configuration(40)))
+    assert task.score(point.model, "validation").interval[0] > 0.5
+
+
+@pytest.mark.parametrize(("factor", "state"), [(float("nan"), "not_finite"), (1e6, "diverged")])
+def test_broken_training_ends_in_a_named_state(
+    factor: float, state: str, task: Classification, tmp_path: Path
+) -> None:
+    path = task.path(configuration(20))
+    real = path.loss_at
+    broken = replace(
+        path, loss_at=lambda model, step: real(model, step) * (factor if step >= 10 else 1.0)
+    )
+    with pytest.raises(TrialFailure) as caught:
+        trainer(tmp_path).reach(broken)
+    assert caught.value.state == state
+    assert not Store(str(tmp_path)).exists(path.address)
+
+
+def test_everything_that_determines_the_weights_is_in_the_key(
+    make_search: Callable[..., SearchFile], tmp_path_factory: Any
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "prepared"
+
+    def keys(**fields: Any) -> set[str]:
+        search = make_search(**fields)
+        path = Classification(search, prepare(search.data, search.task, folder)).path(
+            replace(configuration(20), seed=search.seed)
+        )
+        assert path.parent is not None
+        return {path.key, path.parent.key}
+
+    base = keys()
+    for field, value in {
+        "seed": 1,
+        "training__learning_rate": 1e-2,
+        "training__batch_size": 8,
+        "training__warmup_steps": 6,
+        "training__weight_decay": 0.1,
+        "training__gradient_clip": 0.5,
+        "training__decay_share": 0.3,
+        "data__vocabulary_size": 390,
+    }.items():
+        assert base.isdisjoint(keys(**{field: value})), field
+    assert base == keys(trials=50, training__checkpoint_seconds=5.0)

@@ -1,0 +1,122 @@
+"""What a search file may say, and how a wrong one is refused."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from spaces.loading import SearchFileError, load, ready_made, validate
+from spaces.search_space import SearchSpace
+
+WRONG = {
+    "unknown key": ("trails", 3, "trails: is not a known key; did you mean trials?"),
+    "unknown nested key": ("space.dept", 3, "space.dept: is not a known key; did you mean depth?"),
+    "wrong type": ("trials", "many", "trials: input should be a valid integer"),
+    "text for a number": ("seed", "1", "seed: input should be a valid integer"),
+    "a fraction of a trial": ("trials", 2.5, "trials: input should be a valid integer"),
+    "out of range": ("space.sparsity", 1.0, "space.sparsity: input should be less than 1"),
+    "not a number": ("training.learning_rate", float("nan"), "training.learning_rate"),
+    "infinite": ("training.fine_tuning", float("inf"), "training.fine_tuning"),
+    "unknown choice": ("space.quantisation", "int5", "'none', 'static-8', 'rtn-8', 'rtn-4'"),
+    "unknown sampler": ("sampler", "magic", "'tpe', 'gp', 'nsgaii', 'random' or 'grid'"),
+    "empty dimension": ("space.depth", {"low": 4, "high": 2}, "space.depth: empty: high (2)"),
+    "half a dimension": ("space.depth", {"low": 4}, "space.depth: give choices, or both low and"),
+    "step with log": ("space.depth", {"low": 1, "high": 4, "step": 1, "log": True}, "step has no"),
+    "repeated choice": ("space.depth", {"choices": [1, 1]}, "the choices repeat a value"),
+    "no default heads": ("space.width", 40, "space.width: a width of 40 has no default number"),
+    "heads that do not divide": ("space.heads", 3, "space.heads: 3 heads do not divide a width"),
+    "group too large": ("space.group_size", 64, "space.group_size: a group of 64 does not fit"),
+    "budget too small": ("space.budget", {"choices": [3]}, "space.budget: 3 steps is only 3"),
+    "size that nothing meets": ("constraints.max_size_mb", 1e-4, "the smallest model of this"),
+    "FLOPs that nothing meets": ("constraints.max_flops", 10, "constraints.max_flops: nothing"),
+    "latency without a limit": (
+        "objectives", ["accuracy", "latency_ms"], "latency_ms needs constraints.max_latency_ms",
+    ),
+    "path as a name": ("name", "../other", "name: string should match pattern"),
+    "missing source": ("data.labelled", {"train": "x.tsv"}, "data.labelled.source: is missing"),
+    "unknown source": ("data.labelled", {"source": "ftp"}, "data.labelled"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_file_is_refused_with_the_path_of_the_field(
+    name: str, document: dict[str, Any]
+) -> None:
+    path, value, message = WRONG[name]
+    changed = copy.deepcopy(document)
+    *parents, last = path.split(".")
+    place = changed
+    for parent in parents:
+        place = place.setdefault(parent, {})
+    place[last] = value
+    with pytest.raises(SearchFileError) as caught:
+        validate(changed)
+    assert message in str(caught.value)
+
+
+def test_a_missing_key_is_named(document: dict[str, Any]) -> None:
+    changed = copy.deepcopy(document)
+    del changed["space"]["budget"]
+    with pytest.raises(SearchFileError, match="space.budget: is missing"):
+        validate(changed)
+
+
+def test_all_faults_are_told_at_once(document: dict[str, Any]) -> None:
+    changed = {**copy.deepcopy(document), "trials": 0, "seed": -1}
+    with pytest.raises(SearchFileError) as caught:
+        validate(changed)
+    assert len(caught.value.faults) == 2
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "a: 1\na: 2", "&a [*a]", "", "a: !!python/name:os.system"])
+def test_what_is_not_a_search_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text(text)
+    with pytest.raises(SearchFileError):
+        load(str(path))
+
+
+def test_overrides_are_read_as_yaml(document: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text(yaml.safe_dump(document))
+    search = load(str(path), ["space.depth.high=4", "training.learning_rate=5e-4", "name=other"])
+    assert search.space.depth.values == (1, 2, 3, 4)
+    assert search.training.learning_rate == 5e-4
+    assert search.name == "other"
+    with pytest.raises(SearchFileError, match="must look like"):
+        load(str(path), ["space.depth"])
+    with pytest.raises(SearchFileError, match="trials is 6, which has no"):
+        load(str(path), ["trials.high=2"])
+
+
+def test_dimensions_in_the_words_of_optuna(make_search: Any) -> None:
+    search = make_search(
+        space__depth={"low": 1, "high": 8, "log": True},
+        space__width={"low": 32, "high": 96, "step": 32},
+        space__sparsity={"low": 0.0, "high": 0.3, "step": 0.1},
+        space__budget={"unit": "tokens", "low": 1e4, "high": 4e4, "log": True},
+        training__fine_tuning=1e4,
+        space__quantisation="rtn-4",
+    )
+    assert search.space.depth.values == (1, 2, 4, 8)
+    assert search.space.width.values == (32, 64, 96)
+    assert search.space.sparsity.values == (0.0, 0.1, 0.2, 0.3)
+    assert search.space.budget.values == (1e4, 2e4, 4e4)
+    assert SearchSpace(search).size == 4 * 3 * 4 * 3
+
+
+@pytest.mark.parametrize("name", ready_made())
+def test_ready_made_searches_are_valid(name: str) -> None:
+    assert SearchSpace(load(name)).size > load(name).trials
+
+
+def test_what_may_change_between_stop_and_resume(make_search: Any) -> None:
+    search = make_search()
+    for field, value in {"trials": 99, "hours": 1.0, "concurrency": 1, "sampler": "gp"}.items():
+        assert make_search(**{field: value}).fingerprint == search.fingerprint
+    for field, value in {"seed": 7, "space__depth": 1, "training__batch_size": 8}.items():
+        assert make_search(**{field: value}).fingerprint != search.fingerprint
