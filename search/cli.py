@@ -264,3 +264,7 @@ def _study(name: str, url: str | None) -> Study:
     from search.study import Study
 
     return Study.load(name, _url(url))
+
+
+if __name__ == "__main__":
+    main()

@@ -17,8 +17,9 @@ from spaces.architecture import Architecture
 from spaces.configuration import Configuration
 from spaces.search_space import Point, SearchSpace
 
-DRAWS = 16
-"""Proposals of an Optuna sampler that are tried before one is drawn at random."""
+DRAWS = {"tpe": 16, "nsgaii": 16, "gp": 2}
+"""Proposals of an Optuna sampler that are tried before one is drawn at random. A Gaussian process
+takes long and proposes nearly the same again."""
 RANDOM_DRAWS = 1000
 
 
@@ -36,7 +37,7 @@ class FeasibleSampler(BaseSampler):
     Refused are configurations that arithmetic shows to break a constraint, those that were tried
     before, and those whose architecture a running trial trains at this moment: that trial's
     checkpoints make them cheaper in a minute. What the inner sampler proposes is taken when it
-    passes; after ``DRAWS`` proposals that do not, one that does is drawn uniformly.
+    passes; after some proposals that do not, one that does is drawn uniformly.
 
     Args:
         space: The search space.
@@ -55,6 +56,7 @@ class FeasibleSampler(BaseSampler):
         seed += len(records)
         self._rng = random.Random(seed)
         self._inner = _optuna_sampler(name, seed, trials)
+        self._draws = DRAWS.get(name, 0)
         self._in_grid_order = name == "grid"
         self._tried = {record.configuration.hash for record in records}
         self._busy = [r.configuration.architecture for r in records if not r.is_finished]
@@ -85,7 +87,7 @@ class FeasibleSampler(BaseSampler):
             AllBusyError: What is left must wait for a running trial.
         """
         if self._inner is not None:
-            for _ in range(DRAWS):
+            for _ in range(self._draws):
                 parameters = self._propose(self._inner, study, trial)
                 if self._is_useful(point_from(self._space, parameters)):
                     return parameters

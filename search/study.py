@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,6 +105,10 @@ class Study:
         Returns:
             False when the trial was finished already: a second report changes nothing.
         """
+        values = [float(result["accuracy"]), float(result[self.search.cost])]
+        # Optuna takes infinity for a result, and it would sit on the frontier.
+        if not all(map(math.isfinite, values)):
+            return self.tell_failure(number, "not_finite", f"the result was {values}")
         trial = self._running(number)
         if trial is None:
             return False
@@ -111,7 +116,6 @@ class Study:
         for constraint, excess in violations(self.search, result).items():
             trial.set_constraint(constraint, excess)
         trial.set_user_attr(RESULT, result)
-        values = [result["accuracy"], result[self.search.cost]]
         self.optuna.tell(number, values)
         return True
 

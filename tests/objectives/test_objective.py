@@ -1,0 +1,102 @@
+"""One trial in a plain Python shell: no Ray, no Optuna, no MLflow."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from objectives.latency import measure_latency
+from objectives.locks import Lane
+from objectives.model import build_classifier
+from objectives.objective import Objective
+from spaces.architecture import Architecture
+from spaces.compression import Compression, Pruning, Quantisation
+from spaces.configuration import Configuration
+from spaces.search_file import SearchFile
+from spaces.shapes import Workload
+
+BASE = Configuration(Architecture.of(1, 32), 40, Compression())
+
+
+@pytest.mark.usefixtures("home")
+def test_an_evaluation_says_everything_about_its_numbers(
+    make_search: Callable[..., SearchFile],
+) -> None:
+    evaluation = Objective(make_search()).evaluate(BASE)
+    assert evaluation.accuracy_low > 0.5  # two classes: clearly better than chance
+    assert evaluation.accuracy == evaluation.dense_accuracy
+    assert evaluation.examples == 100
+    assert evaluation.size_bytes == pytest.approx(evaluation.predicted_size_bytes, rel=0.02)
+    assert evaluation.latency.threads == 1
+    assert evaluation.latency.p10_ms <= evaluation.latency.p50_ms <= evaluation.latency.p95_ms
+    assert evaluation.latency.reference_p50_ms > 0
+    assert evaluation.steps == {"total": 80, "trained": 80, "reused": 0}
+    assert [stage["name"] for stage in evaluation.stages] == ["stable", "decay", "fine-tuning"]
+    assert evaluation.versions["torch"] == torch.__version__
+    json.dumps(evaluation.to_dict(), allow_nan=False)
+
+
+@pytest.mark.usefixtures("home")
+def test_a_second_compression_trains_nothing(make_search: Callable[..., SearchFile]) -> None:
+    objective = Objective(make_search())
+    objective.evaluate(BASE)
+    pruned = Compression(Quantisation.RTN_4, 32, Pruning.STRUCTURED, 0.5)
+    evaluation = objective.evaluate(replace(BASE, compression=pruned))
+    assert evaluation.steps == {"total": 80, "trained": 0, "reused": 80}
+    assert evaluation.seconds["saved"] > 0
+    assert evaluation.compression_ratio > 4
+
+
+@pytest.mark.usefixtures("home")
+def test_what_was_measured_is_what_the_store_has(make_search: Callable[..., SearchFile]) -> None:
+    objective = Objective(make_search())
+    evaluation = objective.evaluate(BASE)
+    folder = Path(objective.store.location(evaluation.model))
+    files = ("model.safetensors", "config.json")
+    assert sum((folder / name).stat().st_size for name in files) == evaluation.size_bytes
+    assert objective.test(evaluation.model).examples == 100
+
+
+def test_training_waits_while_a_latency_is_measured(tmp_path: Path) -> None:
+    steps: list[float] = []
+    stop = threading.Event()
+
+    def train() -> None:
+        lane = Lane(tmp_path)
+        while not stop.is_set():
+            with lane.training():
+                steps.append(time.monotonic())
+                time.sleep(0.002)
+
+    trainers = [threading.Thread(target=train) for _ in range(2)]
+    for trainer in trainers:
+        trainer.start()
+    time.sleep(0.1)
+    with Lane(tmp_path).measurement():
+        began = time.monotonic()
+        time.sleep(0.1)
+        ended = time.monotonic()
+    time.sleep(0.05)
+    stop.set()
+    for trainer in trainers:
+        trainer.join()
+    assert not any(began < step < ended for step in steps)
+    assert any(step < began for step in steps)
+    assert any(step > ended for step in steps)
+
+
+def test_a_larger_model_is_measured_as_slower(tmp_path: Path) -> None:
+    workload = Workload(vocabulary_size=300, sequence_length=32, classes=2)
+    small = build_classifier(Architecture.of(1, 64), workload).eval()
+    large = build_classifier(Architecture.of(8, 256), workload).eval()
+    latency = measure_latency(
+        large, small, torch.randint(5, 300, (1, 32)), threads=1, repeats=20, lane=Lane(tmp_path)
+    )
+    assert latency.p10_ms > 2 * latency.reference_p50_ms

@@ -1,0 +1,110 @@
+"""Studies with made-up results, and one real finished search."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from search.study import Study
+from spaces.search_file import SearchFile
+
+
+def made_up_result(accuracy: float, size_mb: float, **fields: Any) -> dict[str, Any]:
+    """A well-formed result, as a worker reports it."""
+    return {
+        "accuracy": accuracy,
+        "accuracy_low": accuracy - 0.03,
+        "accuracy_high": accuracy + 0.03,
+        "examples": 100,
+        "loss": 1.0 - accuracy,
+        "dense_accuracy": accuracy,
+        "size_mb": size_mb,
+        "size_bytes": round(size_mb * 1e6),
+        "predicted_size_bytes": round(size_mb * 1e6),
+        "dense_size_bytes": round(size_mb * 4e6),
+        "compression_ratio": 4.0,
+        "latency_ms": 10 * size_mb,
+        "flops": round(1e6 * size_mb),
+        "parameters": 1000,
+        "training_flops": 10**9,
+        "steps": {"total": 100, "trained": 40, "reused": 60},
+        "seconds": {"train": 4.0, "saved": 6.0, "compress": 0.1, "measure": 0.1},
+        "model": "models/m",
+        "checkpoint": "checkpoints/c/00000040",
+        **fields,
+    }
+
+
+@pytest.fixture
+def study(make_search: Callable[..., SearchFile], home: Path) -> Study:
+    """An empty study."""
+    return Study.open(make_search(trials=20), f"sqlite:///{home / 'study.db'}")
+
+
+@dataclass(frozen=True)
+class Tlc:
+    """The command line in a folder of its own."""
+
+    folder: Path
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """Of the command: everything it keeps is in the folder."""
+        kept = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+        return {**kept, "TLC_HOME": str(self.folder / "home"), **extra}
+
+    def __call__(self, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "search.cli", *arguments],
+            env=self.environment(**extra),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    def start(self, *arguments: str, **extra: str) -> subprocess.Popen[str]:
+        """Start a command; its output goes to ``out.txt``."""
+        with (self.folder / "out.txt").open("a") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "search.cli", *arguments],
+                env=self.environment(**extra),
+                cwd=self.folder,
+                stdout=output,
+                stderr=output,
+                text=True,
+            )
+
+    def write(self, document: dict[str, Any], **fields: Any) -> str:
+        """Write a search file, with top-level fields replaced; returns its name."""
+        (self.folder / "search.yaml").write_text(yaml.safe_dump({**document, **fields}))
+        return "search.yaml"
+
+    def study(self, name: str = "tiny") -> Study:
+        """The study as it is now."""
+        return Study.load(name, f"sqlite:///{self.folder / 'home' / 'study.db'}")
+
+
+@pytest.fixture
+def tlc(tmp_path: Path) -> Tlc:
+    """The command line with a fresh home."""
+    return Tlc(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished(document: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Tlc:
+    """A real search of eight trials, run to its end."""
+    tlc = Tlc(tmp_path_factory.mktemp("finished"))
+    completed = tlc("run", tlc.write(document, trials=8))
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    (tlc.folder / "run.txt").write_text(completed.stdout)
+    return tlc

@@ -1,0 +1,125 @@
+"""The command line: answers, exit codes, refusals."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.search.conftest import Tlc
+
+REFUSED = {
+    "unknown key": ({"trails": 3}, "trails: is not a known key"),
+    "missing data file": (
+        {"data.labelled.train": "missing.tsv"}, "data.labelled.train: no such file: missing.tsv",
+    ),
+    "missing label column": (
+        {"data.labelled.label": "lbl"}, "data.labelled.label: no column 'lbl'",
+    ),
+    "empty data set": ({"data.labelled.train": "empty.tsv"}, "holds no rows"),
+    "store that cannot be written": (
+        {"storage": {"store": "/proc/tlc"}}, "storage.store: /proc/tlc cannot be written",
+    ),
+    "study that cannot be opened": (
+        {"storage": {"study": "sqlite:////proc/tlc/study.db"}}, "storage.study:",
+    ),
+    "cluster that is not there": (
+        {"address": "127.0.0.1:9"}, "address: no Ray cluster at 127.0.0.1:9",
+    ),
+    "more than the machine has": ({"resources": {"cpus": 1000}}, "resources.cpus: a trial asks"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_work_is_refused_before_any_compute(
+    name: str, tlc: Tlc, document: dict[str, Any]
+) -> None:
+    fields, message = REFUSED[name]
+    (tlc.folder / "empty.tsv").touch()
+    file = tlc.write(document)
+    overrides = [f"--set={key}={json.dumps(value)}" for key, value in fields.items()]
+    log = tlc.folder / "steps.log"
+    run = tlc("run", file, *overrides, TLC_STEP_LOG=str(log))
+    assert run.returncode == 2, run.stdout + run.stderr
+    assert message in run.stderr
+    assert "Traceback" not in run.stdout + run.stderr
+    assert not log.exists()
+
+
+def test_another_file_under_the_same_name_is_refused(finished: Tlc) -> None:
+    run = finished("run", "search.yaml", "--set", "seed=9")
+    assert run.returncode == 2
+    assert "a search named 'tiny' exists with another seed" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["best", "nothing"], "no search named 'nothing'; there is: tiny"),
+        (["show", "tiny", "99"], "search 'tiny' has no trial 99"),
+        (["best", "tiny", "--max-size-mb", "-1"], "-1"),
+        (["best", "tiny", "--max-size", "1"], "--max-size-mb"),
+        (["run", "missing.yaml"], "no such file; ready-made searches are: default, hub, tsv"),
+        (["run", "search.yaml", "--set", "x"], "must look like"),
+    ],
+)
+def test_a_wrong_command_is_told_how_to_mend_it(
+    arguments: list[str], message: str, finished: Tlc
+) -> None:
+    run = finished(*arguments)
+    assert run.returncode == 2
+    assert message in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_best_meets_the_limit_or_tells_the_nearest(finished: Tlc) -> None:
+    members = json.loads(finished("frontier", "tiny", "--json").stdout)
+    limit = members[0]["size_mb"] * 1.001
+    found = finished("best", "tiny", "--max-size-mb", str(limit))
+    assert found.returncode == 0
+    assert f"#{members[0]['trial']}" in found.stdout
+
+    missed = finished("best", "tiny", "--max-size-mb", "0.001", "--json")
+    assert missed.returncode == 3
+    answer = json.loads(missed.stdout)
+    assert not answer["is_within"]
+    assert answer["misses"]["size_mb"] > 1
+    assert "nearest misses" in finished("best", "tiny", "--max-size-mb", "0.001").stdout
+
+
+def test_every_view_has_json_and_text(finished: Tlc) -> None:
+    assert json.loads(finished("list", "--json").stdout)[0]["complete"] == 8
+    assert "8/8" in finished("list").stdout
+    assert json.loads(finished("show", "tiny", "--json").stdout)["search"]["name"] == "tiny"
+    trial = json.loads(finished("show", "tiny", "0", "--json").stdout)
+    assert trial["curve"]
+    assert "latency conditions" in finished("show", "tiny", "0").stdout
+    assert "hypervolume" in finished("list").stdout
+
+
+def test_plan_and_schema_train_nothing(tlc: Tlc, document: dict[str, Any]) -> None:
+    plan = json.loads(tlc("plan", tlc.write(document), "--json").stdout)
+    assert plan["configurations"] == 64
+    assert [example["kind"] for example in plan["examples"]] == ["cheapest", "typical", "dearest"]
+    assert "dearest" in tlc("plan", "default").stdout
+    schema = json.loads(tlc("schema").stdout)
+    assert "sparsity" in json.dumps(schema)
+    assert not (tlc.folder / "home").exists()
+
+
+def test_help_teaches_without_loading_what_trains(tlc: Tlc) -> None:
+    assert "tlc run default" in tlc("--help").stdout
+    script = "import sys, search.cli; print({'torch', 'ray', 'mlflow'} & set(sys.modules))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout.strip() == "set()"
+
+
+def test_without_a_search_the_list_says_how_to_start(tlc: Tlc) -> None:
+    assert "tlc run default" in tlc("list").stdout
+    assert "none yet" in tlc("best", "default").stderr
+

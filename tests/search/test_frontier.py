@@ -1,0 +1,139 @@
+"""Frontier and hypervolume against their definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.frontier import (
+    Scale,
+    best,
+    frontier,
+    hypervolume,
+    hypervolume_history,
+    nearest,
+)
+from search.records import Record
+from spaces.architecture import Architecture
+from spaces.compression import Compression
+from spaces.configuration import Configuration
+from spaces.search_file import SearchFile
+from spaces.search_space import SearchSpace
+from tests.search.conftest import made_up_result
+
+SCALE = Scale("size_mb", chance=0.5, lowest=0.01, highest=1.0)
+points = st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 2.0)), max_size=20)
+
+
+def record(number: int, accuracy: float, size_mb: float, state: str = "complete") -> Record:
+    moment = datetime(2020, 1, 1) + timedelta(seconds=number)
+    return Record(
+        number=number,
+        state=state,
+        configuration=Configuration(Architecture.of(1, 32), 1.0, Compression()),
+        result=made_up_result(accuracy, size_mb) if state == "complete" else {},
+        message="",
+        started=moment,
+        finished=moment,
+    )
+
+
+@pytest.fixture(scope="module")
+def search(request: pytest.FixtureRequest) -> SearchFile:
+    import copy
+
+    from spaces.loading import validate
+
+    return validate(copy.deepcopy(request.getfixturevalue("document")))
+
+
+@given(values=points)
+def test_the_frontier_is_what_nothing_dominates(
+    values: list[tuple[float, float]], search: SearchFile
+) -> None:
+    records = [record(i, a, c) for i, (a, c) in enumerate(values)]
+    members = frontier(records, search)
+    for a, c in values:
+        assert any(m.result["accuracy"] >= a and m.result["size_mb"] <= c for m in members)
+    for one in members:
+        assert not any(
+            (a >= one.result["accuracy"] and c < one.result["size_mb"])
+            or (a > one.result["accuracy"] and c <= one.result["size_mb"])
+            for a, c in values
+        )
+    assert [m.result["size_mb"] for m in members] == sorted(m.result["size_mb"] for m in members)
+
+
+@given(points, st.tuples(st.floats(0, 1), st.floats(0.01, 2.0)))
+def test_hypervolume_is_a_share_and_never_falls(
+    values: list[tuple[float, float]], one_more: tuple[float, float]
+) -> None:
+    before = hypervolume(values, SCALE)
+    assert 0.0 <= before <= 1.0
+    assert hypervolume([*values, one_more], SCALE) >= before - 1e-12
+
+
+def test_hypervolume_of_known_boxes() -> None:
+    assert hypervolume([(1.0, 0.01)], SCALE) == pytest.approx(1.0)
+    assert hypervolume([(0.75, 0.1)], SCALE) == pytest.approx(0.25)
+    assert hypervolume([(0.75, 0.01), (1.0, 0.1)], SCALE) == pytest.approx(0.75)
+    assert hypervolume([(0.5, 0.01), (1.0, 1.0), (0.4, 0.1)], SCALE) == 0.0
+
+
+@given(values=points)
+def test_the_history_is_the_hypervolume_of_each_prefix(
+    values: list[tuple[float, float]], search: SearchFile
+) -> None:
+    records = [record(i, a, c) for i, (a, c) in enumerate(values)]
+    history = hypervolume_history(records, search, SCALE)
+    assert history == pytest.approx(
+        [hypervolume(values[: i + 1], SCALE) for i in range(len(values))]
+    )
+
+
+def test_what_failed_is_never_on_the_frontier(search: SearchFile) -> None:
+    records = [record(0, 0.6, 0.2), record(1, 0, 0, "diverged"), record(2, 0, 0, "running")]
+    assert [member.number for member in frontier(records, search)] == [0]
+    assert len(hypervolume_history(records, search, SCALE)) == 2
+
+
+def test_what_breaks_a_constraint_is_not_on_the_frontier(
+    make_search: Callable[..., SearchFile],
+) -> None:
+    limited = make_search(constraints__max_size_mb=0.3)
+    records = [record(0, 0.6, 0.2), record(1, 0.9, 0.4)]
+    assert [member.number for member in frontier(records, limited)] == [0]
+
+
+def test_best_is_the_most_accurate_within_the_limits(search: SearchFile) -> None:
+    records = [record(0, 0.6, 0.1), record(1, 0.7, 0.2), record(2, 0.7, 0.3), record(3, 0.9, 0.5)]
+
+    def number(**limits: float) -> Any:
+        found = best(records, search, limits)
+        return found.number if found else None
+
+    assert number(size_mb=0.35) == 1  # the cheaper one of two equals
+    assert number(size_mb=0.35, latency_ms=1.5) == 0
+    assert number() == 3
+    assert number(size_mb=0.05) is None
+    missed = nearest(records, {"size_mb": 0.05})
+    assert missed is not None
+    assert missed.number == 0
+
+
+def test_the_scale_comes_from_arithmetic_and_constraints(
+    make_search: Callable[..., SearchFile],
+) -> None:
+    space = SearchSpace(make_search())
+    scale = Scale.of(space)
+    cheapest, dearest = space.extreme_costs()
+    assert (scale.lowest, scale.highest) == (cheapest.size_mb, dearest.size_mb)
+    assert scale.chance == 0.5
+    assert list(scale.levels()) == sorted(scale.levels())
+    limited = Scale.of(SearchSpace(make_search(constraints__max_size_mb=0.2)))
+    assert limited.highest == 0.2

@@ -1,0 +1,84 @@
+"""The sampler proposes only what is new and can be feasible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from search.sampler import AllBusyError, FeasibleSampler, SpaceExhaustedError
+from search.study import Study
+from spaces.search_file import SearchFile
+from tests.search.conftest import made_up_result
+
+SAMPLERS = ["tpe", "gp", "nsgaii", "random", "grid"]
+
+
+def open_study(search: SearchFile, home: Path, name: str) -> tuple[Study, FeasibleSampler]:
+    study = Study.open(search, f"sqlite:///{home / 'study.db'}")
+    sampler = FeasibleSampler(
+        study.space, name, seed=0, trials=search.trials, records=study.records()
+    )
+    study.optuna.sampler = sampler
+    return study, sampler
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_nothing_is_tried_twice_and_constraints_are_never_broken(
+    name: str, make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    search = make_search(trials=30, constraints__max_size_mb=0.2, space__depth=1)
+    study, sampler = open_study(search, home, name)
+    feasible = {
+        c.hash
+        for c in map(study.space.configuration, study.space.points())
+        if study.space.is_feasible(c)
+    }
+    assert 5 < len(feasible) < study.space.size
+    tried: set[str] = set()
+    for _ in range(len(feasible)):
+        record = study.ask()
+        sampler.started(record.configuration)
+        size = study.space.cost(record.configuration).size_mb
+        study.tell_result(record.number, made_up_result(0.5 + size, size))
+        sampler.finished(record.configuration.architecture)
+        assert record.configuration.hash not in tried
+        tried.add(record.configuration.hash)
+    assert tried == feasible
+    with pytest.raises(SpaceExhaustedError):
+        sampler.next_point()
+
+
+@pytest.mark.parametrize("name", ["tpe", "random", "grid"])
+def test_no_two_running_trials_train_the_same_architecture(
+    name: str, make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    study, sampler = open_study(make_search(), home, name)
+    architectures = []
+    for _ in range(4):  # as many as the space has
+        configuration = study.ask().configuration
+        sampler.started(configuration)
+        architectures.append(configuration.architecture)
+    assert len(set(architectures)) == 4
+    with pytest.raises(AllBusyError):
+        sampler.next_point()
+    sampler.finished(architectures[1])
+    assert study.ask().configuration.architecture == architectures[1]
+
+
+def test_the_same_seed_and_results_give_the_same_choices(
+    make_search: Callable[..., SearchFile], tmp_path: Path
+) -> None:
+    def choices(folder: Path) -> list[str]:
+        study, sampler = open_study(make_search(), folder, "tpe")
+        made = []
+        for index in range(15):
+            record = study.ask()
+            sampler.started(record.configuration)
+            study.tell_result(record.number, made_up_result(0.5 + index / 100, 0.1 + index / 50))
+            sampler.finished(record.configuration.architecture)
+            made.append(record.configuration.hash)
+        return made
+
+    assert choices(tmp_path / "a") == choices(tmp_path / "b")

@@ -1,0 +1,173 @@
+"""Real searches with the real Ray, Optuna and MLflow, also when processes are killed."""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from objectives import artefact
+from search.frontier import frontier
+from search.study import Study
+from tests.search.conftest import Tlc
+
+
+def wait_for(condition: Any, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.1)
+
+
+def finished_trials(tlc: Tlc) -> int:
+    if not (tlc.folder / "home" / "study.db").exists():
+        return 0
+    try:
+        return sum(record.is_finished for record in tlc.study().records())
+    except Exception:
+        return 0  # the driver is still making the tables
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Living processes below a process, with their command lines."""
+    parents: dict[int, int] = {}
+    commands: dict[int, str] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                stat = (folder / "stat").read_text().rpartition(")")[2].split()
+                parents[int(folder.name)] = int(stat[1])
+                commands[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
+            except OSError:
+                continue
+    below = {pid}
+    while True:
+        more = {child for child, parent in parents.items() if parent in below} - below
+        if not more:
+            return {process: commands[process] for process in below if process != pid}
+        below |= more
+
+
+def steps_run(log: Path) -> collections.Counter[tuple[str, str]]:
+    """How often each step of each training path was run."""
+    lines = [line.split() for line in log.read_text().splitlines()]
+    return collections.Counter((path, step) for path, step, _ in lines)
+
+
+def test_a_search_ends_with_a_frontier_and_says_what_to_type_next(finished: Tlc) -> None:
+    study = finished.study()
+    records = study.records()
+    assert [record.number for record in records] == list(range(8))
+    assert all(record.is_complete for record in records)
+    members = frontier(records, study.search)
+    assert members
+    assert members[-1].result["accuracy_low"] > 0.5
+    assert set(study.tests()) == {member.number for member in members}
+    printed = (finished.folder / "run.txt").read_text()
+    for expected in ("8/8", "hypervolume", "training shared between trials", "tlc best tiny"):
+        assert expected in printed
+    for name in ("frontier.html", "frontier.png"):
+        assert (finished.folder / "home" / "reports" / "tiny" / name).stat().st_size > 10_000
+
+
+def test_the_winning_model_can_be_taken_away(finished: Tlc) -> None:
+    answer = json.loads(finished("best", "tiny", "--json").stdout)
+    folder = Path(answer["location"])
+    model = artefact.load(folder)
+    assert sum(1 for _ in model.modules()) > 10
+    assert answer["trial"]["result"]["size_bytes"] == artefact.bytes_on_disk(folder)
+
+
+def test_a_finished_search_is_not_run_again(finished: Tlc) -> None:
+    before = finished.study().records()
+    again = finished("run", "search.yaml")
+    assert again.returncode == 0
+    assert "all 8 trials were there already" in again.stdout
+    assert finished.study().records() == before
+
+
+def test_killed_driver_and_killed_worker_lose_and_repeat_nothing(
+    tlc: Tlc, document: dict[str, Any]
+) -> None:
+    name = tlc.write(
+        document,
+        trials=10,
+        training={
+            "batch_size": 16, "fine_tuning": 60, "warmup_steps": 5, "checkpoint_seconds": 1e-6,
+        },
+    )  # fmt: skip
+    log = tlc.folder / "steps.log"
+    log.touch()
+
+    driver = tlc.start("run", name, TLC_STEP_LOG=str(log))
+    wait_for(lambda: finished_trials(tlc) >= 2)
+    seen = log.stat().st_size
+    wait_for(lambda: log.stat().st_size > seen)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    kept = {record.number: record for record in tlc.study().records() if record.is_finished}
+    assert len(kept) >= 2
+
+    driver = tlc.start("run", name, TLC_STEP_LOG=str(log))
+    wait_for(lambda: finished_trials(tlc) >= len(kept) + 1)
+    seen = log.stat().st_size
+    wait_for(lambda: log.stat().st_size > seen)
+    victim = int(log.read_text().splitlines()[-1].split()[2])
+    assert victim in descendants(driver.pid)
+    os.kill(victim, signal.SIGKILL)
+    assert driver.wait(timeout=200) == 0, (tlc.folder / "out.txt").read_text()
+
+    records = tlc.study().records()
+    assert [record.number for record in records] == list(range(10))
+    assert all(record.is_complete for record in records), (tlc.folder / "out.txt").read_text()
+    assert {n: r for n, r in enumerate(records) if n in kept} == kept
+    assert len({record.configuration.hash for record in records}) == 10
+    # Each of the two kills may cost each worker the one step that was not yet stored.
+    repeated = sum(count - 1 for count in steps_run(log).values())
+    assert repeated <= 4
+
+
+def test_training_that_breaks_never_reaches_the_frontier(
+    tlc: Tlc, document: dict[str, Any]
+) -> None:
+    training = {**document["training"], "learning_rate": 1e12}
+    run = tlc("run", tlc.write(document, trials=3, training=training))
+    assert run.returncode == 1, run.stderr
+    records = tlc.study().records()
+    assert len(records) == 3
+    assert {record.state for record in records} <= {"not_finite", "diverged"}
+    assert frontier(records, tlc.study().search) == []
+    assert tlc("frontier", "tiny").returncode == 3
+
+
+def test_a_stop_signal_keeps_what_is_finished(tlc: Tlc, document: dict[str, Any]) -> None:
+    name = tlc.write(document, trials=30)
+    driver = tlc.start("run", name)
+    wait_for(lambda: finished_trials(tlc) >= 2)
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait(timeout=60) == 130
+    printed = (tlc.folder / "out.txt").read_text()
+    assert "goes on" in printed
+    assert "Traceback" not in printed
+    assert finished_trials(tlc) >= 2
+
+
+@pytest.fixture
+def study(finished: Tlc) -> Study:
+    return finished.study()
+
+
+def test_sharing_is_recorded_on_each_trial(study: Study) -> None:
+    results = [record.result for record in study.records()]
+    assert all(
+        r["steps"]["trained"] + r["steps"]["reused"] == r["steps"]["total"] for r in results
+    )
+    # Eight trials over four architectures cannot all be new.
+    assert sum(r["steps"]["reused"] for r in results) > 0
+    assert all(r["latency"]["repeats"] == 10 for r in results)
