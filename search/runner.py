@@ -188,9 +188,7 @@ def _test_frontier(study: Study, data: PreparedData) -> None:
     members = [r for r in frontier(study.records(), search) if r.number not in known]
     remote = ray.remote(num_cpus=search.resources.cpus, num_gpus=search.resources.gpus)(test)
     futures = {
-        member.number: remote.remote(
-            _shipped(search), str(data.folder), member.result["model"]
-        )
+        member.number: remote.remote(_shipped(search), str(data.folder), member.result["model"])
         for member in members
     }
     for number, future in futures.items():

@@ -100,9 +100,7 @@ def test_no_file_of_the_standard_library_serves_two_splits() -> None:
 def test_snippets_do_not_name_their_package() -> None:
     texts, labels = standard_library.labelled("validation")
     assert len(set(labels)) == standard_library.CLASSES
-    assert not any(
-        label.lower() in text.lower() for text, label in zip(texts, labels, strict=True)
-    )
+    assert not any(label.lower() in text.lower() for text, label in zip(texts, labels, strict=True))
     counts = {label: labels.count(label) for label in labels}
     assert max(counts.values()) == min(counts.values())
 

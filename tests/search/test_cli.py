@@ -122,4 +122,3 @@ def test_help_teaches_without_loading_what_trains(tlc: Tlc) -> None:
 def test_without_a_search_the_list_says_how_to_start(tlc: Tlc) -> None:
     assert "tlc run default" in tlc("list").stdout
     assert "none yet" in tlc("best", "default").stderr
-

@@ -165,9 +165,7 @@ def study(finished: Tlc) -> Study:
 
 def test_sharing_is_recorded_on_each_trial(study: Study) -> None:
     results = [record.result for record in study.records()]
-    assert all(
-        r["steps"]["trained"] + r["steps"]["reused"] == r["steps"]["total"] for r in results
-    )
+    assert all(r["steps"]["trained"] + r["steps"]["reused"] == r["steps"]["total"] for r in results)
     # Eight trials over four architectures cannot all be new.
     assert sum(r["steps"]["reused"] for r in results) > 0
     assert all(r["latency"]["repeats"] == 10 for r in results)

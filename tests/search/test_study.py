@@ -99,9 +99,7 @@ def test_a_study_that_cannot_be_opened_is_refused(make_search: Callable[..., Sea
         Study.open(make_search(), "nonsense://x")
 
 
-def test_constraints_are_told_to_optuna(
-    make_search: Callable[..., SearchFile], home: Path
-) -> None:
+def test_constraints_are_told_to_optuna(make_search: Callable[..., SearchFile], home: Path) -> None:
     search = make_search(constraints__max_size_mb=0.2, constraints__max_latency_ms=4.0)
     study = Study.open(search, f"sqlite:///{home / 'study.db'}")
     study.tell_result(study.ask().number, made_up_result(0.8, 0.1))

@@ -100,4 +100,3 @@ def test_a_flops_budget_gives_a_larger_model_fewer_steps() -> None:
     for steps, architecture in ((small, ARCHITECTURES[0]), (large, ARCHITECTURES[1])):
         spent = steps.pretraining * pretraining_step_flops(architecture, WORKLOAD, batch_size=8)
         assert spent == pytest.approx(1e11, rel=0.02)
-

@@ -61,7 +61,7 @@ def test_a_wrong_file_is_refused_with_the_path_of_the_field(
 def test_a_missing_key_is_named(document: dict[str, Any]) -> None:
     changed = copy.deepcopy(document)
     del changed["space"]["budget"]
-    with pytest.raises(SearchFileError, match="space.budget: is missing"):
+    with pytest.raises(SearchFileError, match=r"space\.budget: is missing"):
         validate(changed)
 
 
@@ -72,7 +72,9 @@ def test_all_faults_are_told_at_once(document: dict[str, Any]) -> None:
     assert len(caught.value.faults) == 2
 
 
-@pytest.mark.parametrize("text", ["a: [", "- 1", "a: 1\na: 2", "&a [*a]", "", "a: !!python/name:os.system"])
+@pytest.mark.parametrize(
+    "text", ["a: [", "- 1", "a: 1\na: 2", "&a [*a]", "", "a: !!python/name:os.system"]
+)
 def test_what_is_not_a_search_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "search.yaml"
     path.write_text(text)

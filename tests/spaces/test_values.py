@@ -74,7 +74,9 @@ def test_a_plan_counts_what_arithmetic_allows(make_search: Any) -> None:
     limit = everything.examples[1].size_mb
     space = SearchSpace(make_search(constraints__max_size_mb=limit))
     plan = make_plan(space)
-    by_hand = [c for c in map(space.configuration, space.points()) if space.cost(c).size_mb <= limit]
+    by_hand = [
+        c for c in map(space.configuration, space.points()) if space.cost(c).size_mb <= limit
+    ]
     assert plan.feasible == len(by_hand) < everything.feasible
     cheapest, typical, dearest = plan.examples
     assert cheapest.size_mb <= typical.size_mb <= dearest.size_mb <= limit

@@ -1,0 +1,150 @@
+"""Seconds a trial spends outside training, compressing, measuring: tlc beside plain Ray Tune.
+
+Both run the same tiny trials (train, compress, measure with tlc's own objective), on the same
+cores, in the same run of this script. Plain Ray Tune is ``Tuner(fn)`` with its defaults: a process
+a trial, which imports torch and transformers. The overhead of a trial is the wall-clock of all
+trials times the workers, less the seconds inside the objective, over the number of trials. The
+start of Ray does not count, the first process of each worker does, on both sides.
+
+    python benchmarks/overhead.py [--trials 24]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from objectives.data import prepare
+from search.cluster import cluster
+from search.records import Record
+from spaces.loading import validate
+from spaces.search_file import SearchFile, Storage
+
+WORKERS = os.cpu_count() or 1
+
+WORDS = ["red", "green", "blue", "one", "two", "three", "sun", "moon", "star", "sea"]
+
+
+def search_file(folder: Path, trials: int) -> SearchFile:
+    rng = random.Random(0)
+    for name, count in (("train", 400), ("dev", 100), ("test", 100)):
+        rows = []
+        for index in range(count):
+            words = [*rng.choices(WORDS, k=8), f"{name}{index}"]
+            rows.append(f"{' '.join(words)}\t{words[0] < 'on'}")
+        (folder / f"{name}.tsv").write_text("\n".join(rows))
+    text = [" ".join(rng.choices(WORDS, k=9)) for _ in range(3000)]
+    (folder / "text.txt").write_text("\n".join(text))
+    return validate(
+        {
+            "name": "overhead",
+            "task": {"classes": 2},
+            "data": {
+                "unlabelled": {"source": "files", "train": str(folder / "text.txt")},
+                "labelled": {
+                    "source": "files",
+                    "train": str(folder / "train.tsv"),
+                    "validation": str(folder / "dev.tsv"),
+                    "test": str(folder / "test.tsv"),
+                    "columns": ["text", "label"],
+                },
+                "vocabulary_size": 300,
+                "sequence_length": 16,
+            },
+            "space": {
+                "depth": {"low": 1, "high": 4},
+                "width": {"low": 32, "high": 128, "step": 32},
+                "budget": {"choices": [20, 40]},
+                "quantisation": {"choices": ["none", "rtn-8", "rtn-4"]},
+            },
+            "training": {"batch_size": 16, "fine_tuning": 20, "warmup_steps": 5},
+            "measurement": {"repeats": 10},
+            "sampler": "random",
+            "trials": trials,
+        }
+    )
+
+
+def inside_seconds(result: dict[str, Any]) -> float:
+    return float(sum(result["seconds"][stage] for stage in ("train", "compress", "measure")))
+
+
+def overhead(wall: float, results: list[dict[str, Any]]) -> float:
+    inside = sum(map(inside_seconds, results))
+    return (WORKERS * wall - inside) / len(results)
+
+
+def with_tlc(search: SearchFile) -> tuple[float, list[Record]]:
+    """Overhead of a trial, and the trials, from the first that was asked to the last told."""
+    from search.runner import run
+
+    with open(os.devnull, "w") as nowhere:
+        records = run(search, Console(file=nowhere)).study.records()
+    started = min(record.started for record in records if record.started)
+    finished = max(record.finished for record in records if record.finished)
+    wall = (finished - started).total_seconds()
+    return overhead(wall, [record.result for record in records]), records
+
+
+def with_plain_tune(search: SearchFile, records: list[Record], data: str, scratch: str) -> float:
+    """Overhead of a trial when the same trials run with Tune's defaults."""
+    with cluster(search):
+        from ray import tune
+
+        text = search.model_dump_json()
+
+        def trial(config: dict[str, Any]) -> None:
+            from pathlib import Path
+
+            from ray import tune
+
+            from objectives.data import open_prepared
+            from objectives.objective import Objective
+            from spaces.configuration import Configuration
+            from spaces.search_file import SearchFile
+
+            objective = Objective(SearchFile.model_validate_json(text), open_prepared(Path(data)))
+            evaluation = objective.evaluate(Configuration.from_dict(config["configuration"]))
+            tune.report({"result": json.dumps(evaluation.to_dict())})
+
+        configurations = [record.configuration.to_dict() for record in records]
+        tuner = tune.Tuner(
+            trial,
+            param_space={"configuration": tune.grid_search(configurations)},
+            run_config=tune.RunConfig(storage_path=scratch, verbose=0),
+        )
+        started = time.perf_counter()
+        grid = tuner.fit()
+        wall = time.perf_counter() - started
+    return overhead(wall, [json.loads(result.metrics["result"]) for result in grid])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, default=24)
+    trials = parser.parse_args().trials
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["TLC_HOME"] = str(folder / "home")
+        search = search_file(folder, trials)
+        tlc, records = with_tlc(search)
+        data = prepare(search.data, search.task, folder / "home" / "data")
+        elsewhere = Storage(store=str(folder / "other-store"))
+        again = search.model_copy(update={"storage": elsewhere})
+        plain = with_plain_tune(again, records, str(data.folder), str(folder / "tune"))
+    print(f"{trials} trials, {WORKERS} workers, seconds a trial outside train, compress, measure:")
+    print(f"  tlc             {tlc:.2f}")
+    print(f"  plain Ray Tune  {plain:.2f}")
+    print(f"  ratio           {tlc / plain:.3f}")
+
+
+if __name__ == "__main__":
+    main()
