@@ -46,6 +46,8 @@ class TrainingPath:
         optimisation: How it is optimised.
         parent: The path that it starts from, at that path's end.
         can_continue: Whether longer paths continue from its end, so that the optimiser is kept.
+        milestones: Steps on the way that shorter paths end at, kept so that a long run contains the
+            short ones.
         validate: Figures on held-out data, measured once at the end and kept with the checkpoint.
     """
 
@@ -60,6 +62,7 @@ class TrainingPath:
     optimisation: Optimisation
     parent: TrainingPath | None = None
     can_continue: bool = False
+    milestones: tuple[int, ...] = ()
     validate: Callable[[nn.Module], dict[str, float]] | None = None
 
     @property
@@ -183,31 +186,30 @@ class Trainer:
 
         def checkpoint(progress: Progress) -> None:
             address = path.address_at(progress.step)
-            self._save(path, point, address, with_optimizer=True, is_final=False)
+            self._save(path, point, address, with_optimizer=True, is_resume_point=True)
             self._pass_resume_point(point)
             point.resume_point = address
 
-        train(
-            point.model,
-            point.optimizer,
-            path.loss_at,
-            point.progress,
-            to_step=path.length,
-            settings=path.optimisation,
-            seed=path.seed,
-            name=path.key,
-            checkpoint_seconds=self._checkpoint_seconds,
-            checkpoint=checkpoint,
-        )
+        on_the_way = {step for step in path.milestones if before_steps < step < path.length}
+        for stop in (*sorted(on_the_way), path.length):
+            train(
+                point.model,
+                point.optimizer,
+                path.loss_at,
+                point.progress,
+                to_step=stop,
+                settings=path.optimisation,
+                seed=path.seed,
+                name=path.key,
+                checkpoint_seconds=self._checkpoint_seconds,
+                checkpoint=checkpoint,
+            )
+            if stop == path.length and path.validate is not None:
+                point.validation = path.validate(point.model)
+            self._save(path, point, path.address_at(stop), with_optimizer=path.can_continue)
+            self._pass_resume_point(point)
         account.steps_trained += point.progress.step - before_steps
         account.seconds_trained += point.progress.seconds - before_seconds
-        if path.validate is not None:
-            point.validation = path.validate(point.model)
-        self._save(
-            path, point, path.address,
-            with_optimizer=path.can_continue, is_final=not path.can_continue,
-        )  # fmt: skip
-        self._pass_resume_point(point)
 
     def _pass_resume_point(self, point: Point) -> None:
         if point.resume_point is not None:
@@ -230,15 +232,19 @@ class Trainer:
         address: str,
         *,
         with_optimizer: bool,
-        is_final: bool,
+        is_resume_point: bool = False,
     ) -> None:
         with self._store.staging() as folder:
             save_model(point.model, str(folder / "model.safetensors"))
             if with_optimizer and point.optimizer is not None:
                 save_file(optimizer_tensors(point.optimizer), str(folder / "optimizer.safetensors"))
-            state = {"history": point.history, "length": path.length, **point.facts(path)}
+            state = {
+                "history": point.history,
+                "is_resume_point": is_resume_point,
+                **point.facts(path),
+            }
             (folder / "state.json").write_text(json.dumps(state, allow_nan=False))
-            self._store.publish(folder, address, is_final=is_final)
+            self._store.publish(folder, address, is_final=not with_optimizer)
 
     def _load(self, path: TrainingPath, folder: Path, address: str) -> Point:
         state = json.loads((folder / "state.json").read_text())
@@ -256,7 +262,7 @@ class Trainer:
             progress=Progress(state["steps"], state["seconds"], curve),
             history=state["history"],
             validation=state["validation"],
-            resume_point=address if state["steps"] < state["length"] else None,
+            resume_point=address if state["is_resume_point"] else None,
         )
 
     def _build(self, path: TrainingPath) -> nn.Module:

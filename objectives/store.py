@@ -26,6 +26,7 @@ from spaces.errors import UserError
 MANIFEST = "manifest.json"
 CHECKPOINTS = "checkpoints"
 MODELS = "models"
+RECOUNT_SECONDS = 60.0
 
 
 class StoreError(UserError):
@@ -66,6 +67,8 @@ class Store:
             ) from error
         self._root = str(root).rstrip("/")
         self._max_bytes = max_bytes
+        self._bytes = 0.0
+        self._counted = -RECOUNT_SECONDS
         self.is_local = "file" in (
             self._fs.protocol if isinstance(self._fs.protocol, tuple) else (self._fs.protocol,)
         )
@@ -133,7 +136,7 @@ class Store:
             for path in [*files, folder / MANIFEST]:
                 self._fs.makedirs(f"{self._root}/{address}", exist_ok=True)
                 self._fs.put_file(str(path), f"{self._root}/{address}/{path.name}")
-        self._keep_quota(just_written=address)
+        self._keep_quota(_entry(address, manifest))
         return _entry(address, manifest)
 
     def _publish_local(self, folder: Path, target: Path) -> None:
@@ -231,20 +234,22 @@ class Store:
             return None
         return manifest
 
-    def _keep_quota(self, *, just_written: str) -> None:
-        if self._max_bytes == float("inf"):
+    def _keep_quota(self, written: Entry) -> None:
+        # Reading every manifest at every checkpoint would cost more than a step: between two
+        # counts the store is taken to grow by what this process writes.
+        self._bytes += written.size_bytes
+        is_old = time.monotonic() - self._counted > RECOUNT_SECONDS
+        if self._max_bytes == float("inf") or (self._bytes <= self._max_bytes and not is_old):
             return
         entries = [*self.entries(CHECKPOINTS), *self.entries(MODELS)]
-        excess = sum(entry.size_bytes for entry in entries) - self._max_bytes
-        if excess <= 0:
-            return
-        protected = {just_written}
+        self._counted = time.monotonic()
+        self._bytes = sum(entry.size_bytes for entry in entries)
         for entry in removal_order(entries, self._pinned()):
-            if excess <= 0:
+            if self._bytes <= self._max_bytes:
                 return
-            if entry.address not in protected:
+            if entry.address != written.address:
                 self.remove(entry.address)
-                excess -= entry.size_bytes
+                self._bytes -= entry.size_bytes
 
 
 def removal_order(entries: list[Entry], pinned: set[str]) -> list[Entry]:

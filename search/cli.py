@@ -92,6 +92,8 @@ def run(file: str, overrides: tuple[str, ...], address: str | None) -> int:
 
     outcome = run_search(search, terminal)
     print_outcome(outcome, terminal)
+    if outcome.interrupted:
+        return INTERRUPTED
     return 0 if any(record.is_complete for record in outcome.study.records()) else 1
 
 

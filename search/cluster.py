@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from spaces.search_file import SearchFile
 
 OBJECT_STORE_BYTES = 200_000_000
 """Trials pass a few kilobytes; data and weights go through files."""
+
+CONNECT_SECONDS = 5.0
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -51,6 +54,8 @@ def cluster(search: SearchFile) -> Iterator[dict[str, float]]:
     with tempfile.TemporaryDirectory(prefix="tlc-ray-") as folder:
         if search.address is None:
             _require_token(Path(folder))
+        else:
+            _check_reachable(search.address)
         import ray
 
         logging.getLogger("ray").setLevel(logging.ERROR)
@@ -83,6 +88,17 @@ def concurrency(search: SearchFile, resources: dict[str, float]) -> int:
         room = min(room, resources.get("GPU", 0.0) / search.resources.gpus)
     fitting = max(1, int(room))
     return min(search.concurrency or fitting, fitting)
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse at once what Ray would try to reach for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ClusterError(f"address: no Ray cluster at {address}: {error}") from error
 
 
 def _check_room(search: SearchFile, resources: dict[str, float]) -> None:

@@ -35,11 +35,13 @@ class Outcome:
     Args:
         study: The record.
         ended: Why no more trials were started.
+        interrupted: Whether a signal stopped it before its end.
         everything_tracked: Whether MLflow has everything.
     """
 
     study: Study
     ended: str
+    interrupted: bool
     everything_tracked: bool
 
 
@@ -71,7 +73,7 @@ def run(search: SearchFile, console: Console) -> Outcome:
         unfinished = study.unfinished()
         records = study.records()
         if sum(r.is_finished for r in records) >= search.trials:
-            ended = f"all {search.trials} trials were there already"
+            ended, interrupted = f"all {search.trials} trials were there already", False
         else:
             console.print("starting Ray …", style="dim")
             resources = stack.enter_context(cluster(search))
@@ -83,12 +85,12 @@ def run(search: SearchFile, console: Console) -> Outcome:
                 if record.is_finished:
                     store.pin(_addresses(frontier(study.records(), search)))
 
-            ended = _tune(study, data, resources, unfinished, on_change)
+            ended, interrupted = _tune(study, data, resources, unfinished, on_change)
             _test_frontier(study, data)
         write_figures(study, where.reports / search.name)
         tracker.notify()
         tracked = tracker.close(FLUSH_SECONDS)
-        return Outcome(study, ended, tracked)
+        return Outcome(study, ended, interrupted, tracked)
 
 
 def _prepare(search: SearchFile, where: Places, console: Console) -> PreparedData:
@@ -106,8 +108,8 @@ def _tune(
     resources: dict[str, float],
     unfinished: list[Record],
     on_change: Callable[[Record], None],
-) -> str:
-    """Run trials with Ray Tune; returns why it ended."""
+) -> tuple[str, bool]:
+    """Run trials with Ray Tune; returns why it ended, and whether a signal ended it."""
     from ray import tune
 
     from search.searcher import StudySearcher
@@ -118,12 +120,13 @@ def _tune(
         study.space, search.sampler, seed=search.seed, trials=search.trials, records=records
     )
     study.optuna.sampler = sampler
-    seconds = float("inf") if search.hours is None else 3600 * search.hours
+    hours = float("inf") if search.hours is None else search.hours
+    deadline = time.monotonic() + 3600 * hours
     searcher = StudySearcher(
         study,
         sampler,
         unfinished=unfinished,
-        deadline=time.monotonic() + seconds,
+        deadline=deadline,
         on_change=on_change,
     )
     with tempfile.TemporaryDirectory(prefix="tlc-tune-") as scratch:
@@ -149,10 +152,13 @@ def _tune(
         tuner.fit()
     finished = sum(record.is_finished for record in study.records())
     if searcher.exhausted:
-        return f"every feasible configuration was tried, after {finished} trials"
+        return f"every feasible configuration was tried, after {finished} trials", False
     if finished >= search.trials:
-        return f"{finished} trials are done"
-    return f"stopped after {finished} of {search.trials} trials; the same command goes on"
+        return f"{finished} trials are done", False
+    left = f"{finished} of {search.trials} trials; the same command goes on"
+    if time.monotonic() > deadline:
+        return f"the time is over after {left}", False
+    return f"interrupted after {left}", True
 
 
 def _trainable(search: str, data: str) -> Callable[[dict[str, Any]], None]:

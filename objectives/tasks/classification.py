@@ -93,7 +93,13 @@ class Classification:
                 configuration, training.learning_rate, WarmupStable(training.warmup_steps)
             ),
             can_continue=True,
+            milestones=self._stable_ends(configuration),
         )
+
+    def _stable_ends(self, configuration: Configuration) -> tuple[int, ...]:
+        """Where the budgets of the space leave the stable path of an architecture."""
+        budgets = self._search.space.budget.values
+        return tuple(self._steps(replace(configuration, budget=b)).stable for b in budgets)
 
     def _decay(self, configuration: Configuration) -> TrainingPath:
         stable = self._stable(configuration)
@@ -111,6 +117,7 @@ class Classification:
             ),
             parent=stable,
             can_continue=False,
+            milestones=(),
             validate=self._masked_validation,
         )
 

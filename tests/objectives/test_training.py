@@ -98,6 +98,14 @@ def test_a_second_budget_continues_from_the_first(task: Classification, tmp_path
     assert same(weights(point), weights(alone))
 
 
+def test_a_long_run_contains_the_short_ones(task: Classification, tmp_path: Path) -> None:
+    alone, _ = trainer(tmp_path / "alone").reach(task.path(configuration(20)))
+    trainer(tmp_path / "shared").reach(task.path(configuration(40)))
+    point, account = trainer(tmp_path / "shared").reach(task.path(configuration(20)))
+    assert account.steps_reused == 16  # the stable part of the shorter budget
+    assert same(weights(point), weights(alone))
+
+
 def test_a_finished_training_is_not_run_again(task: Classification, tmp_path: Path) -> None:
     path = task.path(configuration(20))
     first, _ = trainer(tmp_path).reach(path)
