@@ -159,9 +159,11 @@ class Mirror:
         # MLflow's defaults, 120 s and 7 tries, would hold the thread for a quarter of an hour.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
         from mlflow import MlflowClient
+
+        # Importing mlflow sets its level, so this comes after.
+        for name in ("alembic", "mlflow"):
+            logging.getLogger(name).setLevel(logging.WARNING)
 
         client = MlflowClient(self._where.tracking_uri)
         name = self._study.search.name

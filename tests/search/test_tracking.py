@@ -1,0 +1,153 @@
+"""MLflow as a view: complete, without duplicates, and never in the way."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from search.study import Study
+from search.tracking import Mirror, Tracker
+from spaces.places import Places, places
+from tests.search.conftest import Tlc, made_up_result
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One MLflow database for all tests here: making its tables takes seconds."""
+    return tmp_path_factory.mktemp("mlflow")
+
+
+@pytest.fixture
+def where(study: Study, database: Path, request: pytest.FixtureRequest) -> Places:
+    # Experiments are named after searches: one name a test.
+    search = study.search.model_copy(update={"name": request.node.name[:60]})
+    study.search = study.space.search = search
+    return replace(
+        places(search.storage),
+        tracking_uri=f"sqlite:///{database / 'mlflow.db'}",
+        artifacts=database / "artifacts",
+    )
+
+
+def fill(study: Study) -> None:
+    for accuracy, size in ((0.6, 0.1), (0.8, 0.2), (0.7, 0.4)):
+        curve = [[10.0, 2.0], [20.0, 1.0]]
+        study.tell_result(study.ask().number, made_up_result(accuracy, size), curve)
+    study.tell_failure(study.ask().number, "diverged", "the loss rose")
+    study.ask()
+
+
+def runs(where: Places, name: str) -> tuple[Any, dict[str, Any]]:
+    """The parent run and the nested runs by trial number."""
+    client = MlflowClient(where.tracking_uri)
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id])
+    nested = [run for run in found if "mlflow.parentRunId" in run.data.tags]
+    (parent,) = [run for run in found if run not in nested]
+    numbers = [run.data.tags["tlc.key"].rpartition("/")[2] for run in nested]
+    assert len(set(numbers)) == len(numbers)
+    assert {run.data.tags["mlflow.parentRunId"] for run in nested} == {parent.info.run_id}
+    return parent, dict(zip(numbers, nested, strict=True))
+
+
+def test_every_trial_is_a_nested_run_with_its_numbers(study: Study, where: Places) -> None:
+    fill(study)
+    Mirror(study, where).send(with_figures=True)
+    client = MlflowClient(where.tracking_uri)
+    parent, nested = runs(where, study.search.name)
+    assert [nested[str(n)].info.status for n in range(5)] == [
+        "FINISHED", "FINISHED", "FINISHED", "FAILED", "RUNNING",
+    ]  # fmt: skip
+    first = nested["0"]
+    assert first.data.metrics["accuracy"] == 0.6
+    assert len(first.data.metrics) <= 15
+    for dimension in ("depth", "width", "budget", "quantisation", "bits", "sparsity"):
+        assert dimension in first.data.params
+    states = [nested[str(n)].data.tags["tlc.state"] for n in range(5)]
+    assert states == ["complete", "complete", "complete", "diverged", "running"]
+    members = [nested[str(n)].data.tags["on_frontier"] for n in range(4)]
+    assert members == ["true", "true", "false", "false"]
+    losses = client.get_metric_history(first.info.run_id, "train_loss")
+    assert [(metric.step, metric.value) for metric in losses] == [(10, 2.0), (20, 1.0)]
+    evaluation = client.download_artifacts(first.info.run_id, "evaluation.json")
+    assert json.loads(Path(evaluation).read_text())["steps"]["reused"] == 60
+
+    volumes = client.get_metric_history(parent.info.run_id, "hypervolume")
+    assert [metric.step for metric in volumes] == [1, 2, 3, 4]
+    assert any(name.startswith("accuracy_at_") for name in parent.data.metrics)
+    artefacts = {item.path for item in client.list_artifacts(parent.info.run_id, "frontier")}
+    assert artefacts == {
+        "frontier/frontier.html", "frontier/frontier.png", "frontier/frontier.json",
+    }  # fmt: skip
+    assert "| trial | depth |" in parent.data.tags["mlflow.note.content"]
+
+
+def test_a_restart_goes_on_in_the_same_runs(study: Study, where: Places) -> None:
+    fill(study)
+    Mirror(study, where).send(with_figures=False)
+    before = runs(where, study.search.name)
+    study.tell_result(4, made_up_result(0.9, 0.05))
+    study.tell_result(study.ask().number, made_up_result(0.5, 0.3))
+    Mirror(study, where).send(with_figures=False)
+    parent, nested = runs(where, study.search.name)
+    assert parent.info.run_id == before[0].info.run_id
+    assert len(nested) == 6
+    assert nested["4"].info.run_id == before[1]["4"].info.run_id
+    assert nested["4"].info.status == "FINISHED"
+    assert nested["1"].data.tags["on_frontier"] == "false"
+    client = MlflowClient(where.tracking_uri)
+    volumes = client.get_metric_history(parent.info.run_id, "hypervolume")
+    assert [metric.step for metric in volumes] == [1, 2, 3, 4, 5, 6]
+    accuracies = client.get_metric_history(nested["0"].info.run_id, "accuracy")
+    assert len(accuracies) == 1
+
+
+def test_a_lost_reply_does_not_make_a_second_run(study: Study, where: Places) -> None:
+    fill(study)
+    Mirror(study, where).send(with_figures=False)
+    # As if the driver had died before the reply to create reached the study.
+    lost = Mirror(study, where)
+    lost._runs = {}
+    lost.send(with_figures=False)
+    assert len(runs(where, study.search.name)[1]) == 5
+
+
+def test_mlflow_away_blocks_nothing_and_loses_nothing(
+    study: Study, where: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    tracker = Tracker(study, replace(where, tracking_uri="http://127.0.0.1:9"))
+    tracker.start()
+    fill(study)
+    started = time.perf_counter()
+    for _ in range(100):
+        tracker.notify()
+    assert time.perf_counter() - started < 0.1
+    assert not tracker.close(2.0)
+
+    back = Tracker(study, where)
+    back.start()
+    assert back.close(60.0)
+    assert len(runs(where, study.search.name)[1]) == 5
+
+
+def test_a_real_search_is_in_mlflow_when_it_ends(finished: Tlc) -> None:
+    home = finished.folder / "home"
+    where = replace(
+        places(finished.study().search.storage), tracking_uri=f"sqlite:///{home / 'mlflow.db'}"
+    )
+    parent, nested = runs(where, "tiny")
+    assert parent.info.status == "FINISHED"
+    assert sorted(map(int, nested)) == list(range(8))
+    for record in finished.study().records():
+        run = nested[str(record.number)]
+        assert run.data.metrics["accuracy"] == record.result["accuracy"]
+        assert run.info.status == "FINISHED"
