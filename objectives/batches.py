@@ -90,13 +90,15 @@ class MaskedBatches:
         }
 
 
-def labelled_batch(examples: Labelled, rows: npt.NDArray[np.int64]) -> Batch:
-    """Some examples, padded to the longest of them.
+def labelled_batch(
+    examples: Labelled, rows: npt.NDArray[np.int64], *, full_length: bool = False
+) -> Batch:
+    """Some examples, padded to the longest of them, or to the longest that there can be.
 
     Returns:
         ``input_ids`` and ``attention_mask`` ``(batch, sequence)``, ``labels`` ``(batch,)``.
     """
-    longest = int(examples.lengths[rows].max())
+    longest = examples.tokens.shape[1] if full_length else int(examples.lengths[rows].max())
     tokens = torch.from_numpy(examples.tokens[rows, :longest].astype(np.int64))
     return {
         "input_ids": tokens,
@@ -121,8 +123,14 @@ class LabelledBatches:
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step, as ``labelled_batch`` gives it."""
-        rows = _rows(self.seed, step, self.batch_size, len(self.examples.labels))
-        return labelled_batch(self.examples, rows)
+        return labelled_batch(self.examples, self._rows(step))
+
+    def full_length(self, step: int) -> Batch:
+        """The same batch, of the one shape that a graph for calibration asks for."""
+        return labelled_batch(self.examples, self._rows(step), full_length=True)
+
+    def _rows(self, step: int) -> npt.NDArray[np.int64]:
+        return _rows(self.seed, step, self.batch_size, len(self.examples.labels))
 
 
 def in_order(examples: Labelled, batch_size: int) -> Iterator[Batch]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ from search.frontier import Scale, feasible, frontier, hypervolume_history
 from search.records import Record, limits
 from search.study import Study
 from search.tables import short_cost
-from spaces.compression import Quantisation
 from spaces.search_file import SearchFile
 
 AXIS = {
@@ -18,7 +18,7 @@ AXIS = {
     "latency_ms": "median latency (ms)",
     "flops": "forward FLOPs for one sequence",
 }
-DENSE, COMPRESSED, LINE, LIMIT = "#d1495b", "#7a8b99", "#00798c", "#555555"
+DENSE, COMPRESSED, BROKEN, LINE, LIMIT = "#d1495b", "#7a8b99", "#d8d8d8", "#00798c", "#555555"
 
 
 def write_figures(study: Study, folder: Path) -> None:
@@ -38,14 +38,14 @@ def frontier_html(records: list[Record], search: SearchFile) -> str:
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    for name, group, colour in _groups(records, search):
+    for group in _groups(records, search):
         figure.add_scatter(
-            x=[r.result[search.cost] for r in group],
-            y=[r.result["accuracy"] for r in group],
+            x=group.costs,
+            y=group.accuracies,
             mode="markers",
-            name=name,
-            marker={"color": colour, "size": 8, "opacity": 0.75},
-            hovertext=[_hover(r, search) for r in group],
+            name=group.name,
+            marker={"color": group.colour, "size": 8, "opacity": 0.75},
+            hovertext=group.hover,
             hoverinfo="text",
         )
     members = frontier(records, search)
@@ -101,11 +101,10 @@ def frontier_png(records: list[Record], search: SearchFile, scale: Scale, path: 
 
 
 def _draw_frontier(axes: Any, records: list[Record], search: SearchFile) -> None:
-    for name, group, colour in _groups(records, search):
+    for group in _groups(records, search):
         axes.scatter(
-            [r.result[search.cost] for r in group],
-            [r.result["accuracy"] for r in group],
-            s=22, alpha=0.75, color=colour, label=name, linewidths=0,
+            group.costs, group.accuracies, s=22, alpha=0.75, color=group.colour,
+            label=group.name, linewidths=0,
         )  # fmt: skip
     members = frontier(records, search)
     x = [r.result[search.cost] for r in members]
@@ -124,7 +123,7 @@ def _draw_frontier(axes: Any, records: list[Record], search: SearchFile) -> None
     _plain_ticks(axes.xaxis)
     axes.set_xlabel(AXIS[search.cost])
     axes.set_title(f"{search.name}: accuracy on validation", fontsize=11)
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    axes.legend(frameon=False, fontsize=9, loc="best")
 
 
 def _plain_ticks(axis: Any) -> None:
@@ -136,24 +135,59 @@ def _plain_ticks(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _groups(records: list[Record], search: SearchFile) -> list[tuple[str, list[Record], str]]:
+@dataclass(frozen=True)
+class _Group:
+    """Points of one kind."""
+
+    name: str
+    colour: str
+    costs: list[float]
+    accuracies: list[float]
+    hover: list[str]
+
+
+def _groups(records: list[Record], search: SearchFile) -> list[_Group]:
     complete = [r for r in records if r.is_complete and r.result[search.cost] > 0]
     allowed = {r.number for r in feasible(complete, search)}
     groups = [
-        ("uncompressed", [r for r in complete if r.number in allowed and _is_dense(r)], DENSE),
-        (
-            "compressed",
-            [r for r in complete if r.number in allowed and not _is_dense(r)],
-            COMPRESSED,
+        _before_compression(complete, search),
+        _trials("trials", COMPRESSED, [r for r in complete if r.number in allowed], search),
+        _trials(
+            "breaks a constraint", BROKEN, [r for r in complete if r.number not in allowed], search
         ),
-        ("breaks a constraint", [r for r in complete if r.number not in allowed], "#d8d8d8"),
     ]
-    return [group for group in groups if group[1]]
+    return [group for group in groups if group.costs]
 
 
-def _is_dense(record: Record) -> bool:
-    compression = record.configuration.compression
-    return compression.quantisation is Quantisation.NONE and compression.sparsity == 0.0
+def _trials(name: str, colour: str, records: list[Record], search: SearchFile) -> _Group:
+    return _Group(
+        name=name,
+        colour=colour,
+        costs=[r.result[search.cost] for r in records],
+        accuracies=[r.result["accuracy"] for r in records],
+        hover=[_hover(r, search) for r in records],
+    )
+
+
+def _before_compression(records: list[Record], search: SearchFile) -> _Group:
+    """Each trained model as it was, dense fp32: what the compressed ones have to beat.
+
+    Only where size is the cost: the latency of the dense model is not measured.
+    """
+    trained = {r.result["checkpoint"]: r for r in records} if search.cost == "size_mb" else {}
+    models = list(trained.values())
+    return _Group(
+        name="the same models before compression",
+        colour=DENSE,
+        costs=[r.result["dense_size_bytes"] / 1e6 for r in models],
+        accuracies=[r.result["dense_accuracy"] for r in models],
+        hover=[
+            f"{r.configuration.architecture} budget {r.configuration.budget:.3g}, dense fp32<br>"
+            f"accuracy {r.result['dense_accuracy']:.3f}, "
+            f"{r.result['dense_size_bytes'] / 1e6:.3f} MB"
+            for r in models
+        ],
+    )
 
 
 def _hover(record: Record, search: SearchFile) -> str:

@@ -37,6 +37,8 @@ FIGURE_SECONDS = 15.0
 FIRST_WAIT, LONGEST_WAIT = 0.5, 15.0
 METRICS_A_CALL, PARAMS_A_CALL = 1000, 100
 
+UNITS = {"size_mb": "mb", "latency_ms": "ms", "flops": "flops"}
+
 TRIAL_METRICS = (
     "accuracy", "accuracy_low", "accuracy_high", "loss", "dense_accuracy", "size_mb",
     "compression_ratio", "latency_ms", "flops", "parameters", "training_flops",
@@ -150,7 +152,9 @@ class Mirror:
             self._figures_sent = time.monotonic()
         finished = sum(record.is_finished for record in records)
         if finished >= self._study.search.trials:
-            client.set_terminated(parent, "FINISHED")
+            # At its last trial's end, also when this is sent an hour later.
+            ends = [_milliseconds(r.finished) or 0 for r in records if r.finished]
+            client.set_terminated(parent, "FINISHED", max(ends))
         return len(changed)
 
     def _connect(self) -> MlflowClient:
@@ -311,7 +315,7 @@ class Mirror:
             for level in self._scale.levels():
                 leader = best(finished[: step + 1], search, {search.cost: level})
                 if leader is not None:
-                    name = f"accuracy_at_{level:g}_{search.cost}"
+                    name = f"accuracy_at_{level:g}_{UNITS[search.cost]}"
                     metrics.append(Metric(name, leader.result["accuracy"], stamp, step + 1))
         for start in range(0, len(metrics), METRICS_A_CALL):
             client.log_batch(parent, metrics=metrics[start : start + METRICS_A_CALL])

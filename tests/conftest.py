@@ -19,8 +19,8 @@ FILLERS = ["the", "a", "old", "small", "sees", "has", "takes", "near", "with", "
 
 
 def _sentence(rng: random.Random, nouns: list[str]) -> str:
-    words = [rng.choice(FILLERS) for _ in range(8)]
-    for place in rng.sample(range(8), 3):
+    words = [rng.choice(FILLERS) for _ in range(rng.randint(3, 9))]
+    for place in rng.sample(range(len(words)), 3):
         words[place] = rng.choice(nouns)
     return " ".join(words)
 

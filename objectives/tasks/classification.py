@@ -164,8 +164,8 @@ class Classification:
         return Score(correct, examples, loss / examples)
 
     def calibration(self) -> list[Batch]:
-        """A few fine-tuning batches."""
-        return [self._labelled(step) for step in range(CALIBRATION_BATCHES)]
+        """A few fine-tuning batches, all of one shape."""
+        return [self._labelled.full_length(step) for step in range(CALIBRATION_BATCHES)]
 
     def latency_input(self, batch_size: int) -> torch.Tensor:
         """Real pre-training text of full length."""

@@ -55,6 +55,17 @@ def test_a_second_compression_trains_nothing(make_search: Callable[..., SearchFi
 
 
 @pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("quantisation", list(Quantisation))
+def test_every_quantisation_works_on_sentences_of_any_length(
+    quantisation: Quantisation, make_search: Callable[..., SearchFile]
+) -> None:
+    compression = Compression(quantisation, 32, Pruning.STRUCTURED, 0.5)
+    evaluation = Objective(make_search()).evaluate(replace(BASE, compression=compression))
+    assert evaluation.accuracy_low > 0.5
+    assert evaluation.size_bytes == pytest.approx(evaluation.predicted_size_bytes, rel=0.02)
+
+
+@pytest.mark.usefixtures("home")
 def test_what_was_measured_is_what_the_store_has(make_search: Callable[..., SearchFile]) -> None:
     objective = Objective(make_search())
     evaluation = objective.evaluate(BASE)

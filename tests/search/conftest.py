@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -92,6 +93,23 @@ class Tlc:
     def study(self, name: str = "tiny") -> Study:
         """The study as it is now."""
         return Study.load(name, f"sqlite:///{self.folder / 'home' / 'study.db'}")
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables, which take seconds to make."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def mlflow_made(tlc: Tlc, empty_mlflow: Path) -> None:
+    """Puts the empty database where the command line looks for it."""
+    (tlc.folder / "home").mkdir()
+    shutil.copy(empty_mlflow, tlc.folder / "home" / "mlflow.db")
 
 
 @pytest.fixture

@@ -92,6 +92,7 @@ def test_a_finished_search_is_not_run_again(finished: Tlc) -> None:
     assert finished.study().records() == before
 
 
+@pytest.mark.usefixtures("mlflow_made")
 def test_killed_driver_and_killed_worker_lose_and_repeat_nothing(
     tlc: Tlc, document: dict[str, Any]
 ) -> None:
@@ -133,6 +134,7 @@ def test_killed_driver_and_killed_worker_lose_and_repeat_nothing(
     assert repeated <= 4
 
 
+@pytest.mark.usefixtures("mlflow_made")
 def test_training_that_breaks_never_reaches_the_frontier(
     tlc: Tlc, document: dict[str, Any]
 ) -> None:
@@ -146,6 +148,7 @@ def test_training_that_breaks_never_reaches_the_frontier(
     assert tlc("frontier", "tiny").returncode == 3
 
 
+@pytest.mark.usefixtures("mlflow_made")
 def test_a_stop_signal_keeps_what_is_finished(tlc: Tlc, document: dict[str, Any]) -> None:
     name = tlc.write(document, trials=30)
     driver = tlc.start("run", name)
