@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from spaces.errors import UserError
@@ -51,34 +52,33 @@ def cluster(search: SearchFile) -> Iterator[dict[str, float]]:
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    with tempfile.TemporaryDirectory(prefix="tlc-ray-") as folder:
-        if search.address is None:
-            _require_token(Path(folder))
-        else:
-            _check_reachable(search.address)
-        import ray
+    if search.address is None:
+        _require_token()
+    else:
+        _check_reachable(search.address)
+    import ray
 
-        logging.getLogger("ray").setLevel(logging.ERROR)
-        try:
-            if search.address is None:
-                ray.init(
-                    address="local",
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    object_store_memory=OBJECT_STORE_BYTES,
-                )
-            else:
-                ray.init(address=search.address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            place = search.address or "this machine"
-            raise ClusterError(f"address: no Ray cluster at {place}: {error}") from error
-        try:
-            resources = dict(ray.cluster_resources())
-            _check_room(search, resources)
-            yield resources
-        finally:
-            ray.shutdown()
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    try:
+        if search.address is None:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=OBJECT_STORE_BYTES,
+            )
+        else:
+            ray.init(address=search.address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        place = search.address or "this machine"
+        raise ClusterError(f"address: no Ray cluster at {place}: {error}") from error
+    try:
+        resources = dict(ray.cluster_resources())
+        _check_room(search, resources)
+        yield resources
+    finally:
+        ray.shutdown()
 
 
 def concurrency(search: SearchFile, resources: dict[str, float]) -> int:
@@ -113,21 +113,24 @@ def _check_room(search: SearchFile, resources: dict[str, float]) -> None:
             )
 
 
-def _require_token(folder: Path) -> None:
-    """Set up token authentication for a private cluster.
+@lru_cache(maxsize=1)
+def _require_token() -> tempfile.TemporaryDirectory[str] | None:
+    """Set up token authentication for private clusters, for as long as this process lives.
 
-    Its ports are open on every interface, whatever address is asked for.
+    Their ports are open on every interface, whatever address is asked for.
 
     Raises:
         ClusterError: Ray was imported before and has read its settings, without a token.
     """
     if os.environ.get("RAY_AUTH_MODE"):
-        return
+        return None
     if "ray" in sys.modules:
         raise ClusterError("Ray was imported before tlc could secure it: set RAY_AUTH_MODE=token")
-    token = folder / "token"
+    folder = tempfile.TemporaryDirectory(prefix="tlc-ray-")
+    token = Path(folder.name) / "token"
     descriptor = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_hex(32))
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
+    return folder
