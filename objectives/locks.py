@@ -38,11 +38,15 @@ def exclusive_or_busy(path: Path) -> Iterator[None]:
     Raises:
         Busy: Another process holds it.
     """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        with _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
-            yield
-    except BlockingIOError as error:
-        raise Busy(str(path)) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Busy(str(path)) from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class Lane:

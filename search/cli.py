@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -223,7 +222,7 @@ def best(
 @click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535))
 @study_url
 def ui(port: int, url: str | None) -> None:
-    """Open the MLflow UI on this machine (loopback only).
+    """Start the MLflow UI on this machine (loopback only), or name the server that is set.
 
     Sends first whatever MLflow missed while it was away.
     """
@@ -233,6 +232,9 @@ def ui(port: int, url: str | None) -> None:
 
     where = places(Storage())
     mirror_all(_url(url), where)
+    if where.tracking_uri.startswith(("http://", "https://")):
+        click.echo(f"MLflow UI: {where.tracking_uri}")
+        return
     command = [
         sys.executable, "-m", "mlflow", "server", "--backend-store-uri", where.tracking_uri,
         "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
@@ -243,7 +245,6 @@ def ui(port: int, url: str | None) -> None:
     click.echo(f"MLflow UI: http://127.0.0.1:{port}  (Ctrl-C stops it)")
     # Its job runner would start eight more processes.
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    os.chdir(Path(sys.prefix))
     os.execve(sys.executable, command, environment)
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from search.mirror import Mirror
 from search.study import Study
-from search.tracking import Mirror, Tracker
+from search.tracking import Tracker
 from spaces.places import Places, places
 from tests.search.conftest import Tlc, made_up_result
 
