@@ -26,6 +26,10 @@ PARENT = "parent"
 KEY = "tlc.key"
 """Tag that names a run's trial: looked up before a run is created, since a reply can be lost."""
 
+DESCRIBED = "tlc.described"
+"""Tag of a parent run that has its params and its search file."""
+
+PAGE = 1000
 FIGURE_SECONDS = 15.0
 METRICS_A_CALL, PARAMS_A_CALL = 1000, 100
 
@@ -49,7 +53,8 @@ class Mirror:
         self._study = study
         self._where = where
         self._scale = Scale.of(study.space)
-        self._runs = study.runs()
+        self._runs: dict[str, str] = {}
+        self._is_described = False
         self._sent: dict[int, tuple[str, bool]] = {}
         self._steps_sent = 0
         self._figures_sent = 0.0
@@ -68,10 +73,17 @@ class Mirror:
         Raises:
             Exception: Whatever MLflow raises when it is away.
         """
-        client = self._connect()
+        try:
+            return self._send(self._connect(), with_figures=with_figures)
+        except Exception:
+            # A request may have been carried out although its reply was lost: look again.
+            self._client = None
+            raise
+
+    def _send(self, client: MlflowClient, *, with_figures: bool) -> int:
         records = self._study.records()
         members = {record.number for record in frontier(records, self._study.search)}
-        parent = self._run(client, PARENT, self._study.search.name, {}, _first_start(records))
+        parent = self._parent(client, records)
         changed = [r for r in records if self._sent.get(r.number) != (r.state, r.number in members)]
         for record in changed:
             self._send_trial(client, record, parent, on_frontier=record.number in members)
@@ -108,8 +120,45 @@ class Mirror:
             folder = self._where.artifacts
             location = None if folder is None else (folder / name).as_uri()
             self._experiment = client.create_experiment(name, artifact_location=location)
+        self._read_back(client)
         self._client = client
         return client
+
+    def _read_back(self, client: MlflowClient) -> None:
+        """Learn what MLflow has: the runs by their key, and which of them are complete."""
+        known = self._study.runs()
+        self._runs, self._sent, self._is_described, self._steps_sent = {}, {}, False, 0
+        token: str | None = None
+        while True:
+            page = client.search_runs([self._experiment], max_results=PAGE, page_token=token)
+            for run in page:
+                key = run.data.tags.get(KEY, "").rpartition("/")[2]
+                if key and known.get(key, run.info.run_id) == run.info.run_id:
+                    self._take_note(key, run)
+            token = page.token
+            if not token:
+                break
+        if PARENT in self._runs:
+            history = client.get_metric_history(self._runs[PARENT], "hypervolume")
+            # The last step may lack some of its metrics; sent again they are the same rows.
+            self._steps_sent = max((metric.step for metric in history), default=1) - 1
+
+    def _take_note(self, key: str, run: Any) -> None:
+        self._runs[key] = run.info.run_id
+        tags = run.data.tags
+        if key == PARENT:
+            self._is_described = DESCRIBED in tags
+        elif run.info.status in ("FINISHED", "FAILED"):
+            # Ending a run is the last that is sent of a trial.
+            self._sent[int(key)] = (tags["tlc.state"], tags["on_frontier"] == "true")
+
+    def _parent(self, client: MlflowClient, records: list[Record]) -> str:
+        run = self._run(client, PARENT, self._study.search.name, {}, _first_start(records))
+        if not self._is_described:
+            self._describe_parent(client, run)
+            client.set_tag(run, DESCRIBED, "true")
+            self._is_described = True
+        return run
 
     def _run(
         self,
@@ -119,23 +168,14 @@ class Mirror:
         tags: dict[str, str],
         start_ms: int | None,
     ) -> str:
-        """The run of a key: the one in the study, or one that MLflow has, or a new one."""
+        """The run of a key: the one that MLflow has, or a new one."""
         if key not in self._runs:
-            label = f"{self._study.search.name}/{key}"
-            found = client.search_runs(
-                [self._experiment], filter_string=f"tags.`{KEY}` = '{label}'", max_results=1
+            run = client.create_run(
+                self._experiment,
+                start_time=start_ms,
+                run_name=name,
+                tags={KEY: f"{self._study.search.name}/{key}", **tags},
             )
-            if found:
-                run = found[0]
-            else:
-                run = client.create_run(
-                    self._experiment,
-                    start_time=start_ms,
-                    run_name=name,
-                    tags={KEY: label, **tags},
-                )
-                if key == PARENT:
-                    self._describe_parent(client, run.info.run_id)
             self._runs[key] = run.info.run_id
             self._study.set_run(key, run.info.run_id)
         return self._runs[key]
@@ -147,8 +187,6 @@ class Mirror:
         facts = {
             "task": search.task.name,
             "objectives": " ".join(search.objectives),
-            "sampler": search.sampler,
-            "trials": search.trials,
             "seed": search.seed,
             "configurations": self._study.space.size,
             "budget_unit": search.space.budget.unit.value,
@@ -161,15 +199,14 @@ class Mirror:
     ) -> None:
         key = str(record.number)
         start_ms = _milliseconds(record.started)
-        is_new = key not in self._runs
         name = f"#{record.number} {record.configuration}"
         run = self._run(client, key, name, {"mlflow.parentRunId": parent}, start_ms)
         tags = {"tlc.state": record.state, "on_frontier": str(on_frontier).lower()}
-        already_sent = self._sent.get(record.number, ("", False))[0] == record.state
-        if already_sent:
+        last_state = self._sent.get(record.number, ("", False))[0]
+        if last_state == record.state:
             client.log_batch(run, tags=_tags(tags))
             return
-        params = _params(self._dimensions(record)) if is_new else []
+        params = [] if last_state else _params(self._dimensions(record))
         if not record.is_complete:
             if record.is_finished:
                 tags["tlc.message"] = record.message[:500]

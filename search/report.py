@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from rich.console import Console
@@ -48,7 +49,8 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     where = places(study.search.storage)
     name = study.search.name
     middle = members[len(members) // 2].result
-    console.print(f"plot: {where.reports / name / 'frontier.html'} (and .png)", soft_wrap=True)
+    plot = os.path.relpath(where.reports / name / "frontier.html")
+    console.print(f"plot: {plot} (and .png)", soft_wrap=True)
     tracked = "" if outcome.everything_tracked else " (some is still to be sent: tlc ui sends it)"
     console.print(f"MLflow: tlc ui{tracked}")
     option = {"size_mb": "--max-size-mb", "latency_ms": "--max-latency-ms", "flops": "--max-flops"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -110,14 +111,47 @@ def test_a_restart_goes_on_in_the_same_runs(study: Study, where: Places) -> None
     assert len(accuracies) == 1
 
 
-def test_a_lost_reply_does_not_make_a_second_run(study: Study, where: Places) -> None:
+def test_a_lost_reply_does_not_make_a_second_run(
+    study: Study, where: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(study)
+    real = MlflowClient.create_run
+    replies_to_lose = [True, False, True]
+
+    def create_run(*positional: Any, **named: Any) -> Any:
+        run = real(*positional, **named)
+        if replies_to_lose and replies_to_lose.pop():
+            raise ConnectionError("the reply was lost")
+        return run
+
+    monkeypatch.setattr(MlflowClient, "create_run", create_run)
+    mirror = Mirror(study, where)
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            mirror.send(with_figures=False)
+    mirror.send(with_figures=False)
+    parent, nested = runs(where, study.search.name)
+    assert len(nested) == 5
+    assert all(run.data.params["depth"] for run in nested.values())
+    assert parent.data.params["objectives"] == "accuracy size_mb"
+
+
+def test_a_lost_database_is_made_again_from_the_study(
+    study: Study, where: Places, tmp_path: Path, empty_mlflow: Path
+) -> None:
     fill(study)
     Mirror(study, where).send(with_figures=False)
-    # As if the driver had died before the reply to create reached the study.
-    lost = Mirror(study, where)
-    lost._runs = {}
-    lost.send(with_figures=False)
-    assert len(runs(where, study.search.name)[1]) == 5
+    shutil.copy(empty_mlflow, tmp_path / "new.db")
+    elsewhere = replace(where, tracking_uri=f"sqlite:///{tmp_path / 'new.db'}")
+    assert Mirror(study, elsewhere).send(with_figures=False) == 5
+    assert len(runs(elsewhere, study.search.name)[1]) == 5
+
+
+def test_what_mlflow_has_is_not_sent_again(study: Study, where: Places) -> None:
+    fill(study)
+    Mirror(study, where).send(with_figures=False)
+    # All but the running trial are there.
+    assert Mirror(study, where).send(with_figures=False) == 1
 
 
 def test_mlflow_away_blocks_nothing_and_loses_nothing(
