@@ -75,7 +75,8 @@ def run(search: SearchFile, console: Console) -> Outcome:
         if sum(r.is_finished for r in records) >= search.trials:
             ended, interrupted = f"all {search.trials} trials were there already", False
         else:
-            console.print("starting Ray …", style="dim")
+            at = f"connecting to Ray at {search.address}" if search.address else "starting Ray"
+            console.print(f"{at} …", style="dim")
             resources = stack.enter_context(cluster(search))
             progress = stack.enter_context(Progress(search, scale, records, console))
 
