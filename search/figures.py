@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from search.frontier import Scale, feasible, frontier, hypervolume_history
 from search.records import Record, limits
 from search.study import Study
-from search.tables import short_cost
+from search.tables import quantity, short_cost
 from spaces.search_file import SearchFile
 
 AXIS = {
@@ -30,7 +31,13 @@ def write_figures(study: Study, folder: Path) -> None:
 
 
 def frontier_html(records: list[Record], search: SearchFile) -> str:
-    """The frontier as a page that needs no network.
+    """The frontier as a page that needs no network."""
+    page: str = frontier_figure(records, search).to_html(include_plotlyjs=True, full_html=True)
+    return page
+
+
+def frontier_figure(records: list[Record], search: SearchFile) -> Any:
+    """The frontier as a Plotly figure.
 
     Every complete trial is a point with its configuration on hover; the frontier is a line with
     the 95 % interval of each accuracy; constraints are dashed.
@@ -49,6 +56,11 @@ def frontier_html(records: list[Record], search: SearchFile) -> str:
             hoverinfo="text",
         )
     members = frontier(records, search)
+    x, y = _steps(records, search)
+    figure.add_scatter(
+        x=x, y=y, mode="lines", line={"shape": "hv", "color": LINE}, showlegend=False,
+        hoverinfo="skip",
+    )  # fmt: skip
     figure.add_scatter(
         x=[r.result[search.cost] for r in members],
         y=[r.result["accuracy"] for r in members],
@@ -57,25 +69,33 @@ def frontier_html(records: list[Record], search: SearchFile) -> str:
             "arrayminus": [r.result["accuracy"] - r.result["accuracy_low"] for r in members],
             "thickness": 1,
         },
-        mode="lines+markers",
+        mode="markers",
         name="frontier, with 95 % intervals",
-        line={"shape": "hv", "color": LINE},
-        marker={"size": 10},
+        marker={"size": 10, "color": LINE},
         hovertext=[_hover(r, search) for r in members],
         hoverinfo="text",
     )
     limit = limits(search).get(search.cost)
     if limit is not None:
-        figure.add_vline(x=limit, line_dash="dash", line_color=LIMIT, annotation_text="limit")
+        figure.add_vline(x=limit, line_dash="dash", line_color=LIMIT, line_width=1)
+        # On a logarithmic axis Plotly wants the exponent here, and only here.
+        figure.add_annotation(
+            x=math.log10(limit), y=0, yref="paper", text="limit", showarrow=False, xanchor="left"
+        )
+    ticks = _ticks([cost for group in _groups(records, search) for cost in group.costs])
     figure.update_layout(
         title=f"{search.name}: validation accuracy against {AXIS[search.cost]}",
-        xaxis={"title": AXIS[search.cost], "type": "log", "dtick": "D2"},
-        yaxis={"title": "accuracy on validation"},
+        xaxis={
+            "title": AXIS[search.cost],
+            "type": "log",
+            "tickvals": ticks,
+            "ticktext": [_tick(tick) for tick in ticks],
+        },
+        yaxis={"title": "accuracy on validation", "automargin": True},
         template="plotly_white",
         legend={"orientation": "h", "y": -0.2},
     )
-    page: str = figure.to_html(include_plotlyjs=True, full_html=True)
-    return page
+    return figure
 
 
 def frontier_png(records: list[Record], search: SearchFile, scale: Scale, path: Path) -> None:
@@ -83,14 +103,17 @@ def frontier_png(records: list[Record], search: SearchFile, scale: Scale, path: 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
     _draw_frontier(left, records, search)
+    # Beneath, where it hides no point.
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     history = hypervolume_history(records, search, scale)
     right.step(range(1, len(history) + 1), history, where="post", color=LINE)
     right.set_xlabel("finished trials")
-    right.set_title("hypervolume", fontsize=11)
+    right.set_ylabel("hypervolume (share of the box)")
+    figure.suptitle(search.name, fontsize=12)
     right.set_ylim(bottom=0)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
@@ -111,19 +134,22 @@ def _draw_frontier(axes: Any, records: list[Record], search: SearchFile) -> None
     y = [r.result["accuracy"] for r in members]
     below = [r.result["accuracy"] - r.result["accuracy_low"] for r in members]
     above = [r.result["accuracy_high"] - r.result["accuracy"] for r in members]
-    axes.step(x, y, where="post", color=LINE, label="frontier, with 95 % intervals")
+    axes.step(*_steps(records, search), where="post", color=LINE)
     axes.errorbar(
-        x, y, yerr=(below, above), fmt="o", color=LINE, markersize=5, elinewidth=0.8, capsize=2
-    )
+        x, y, yerr=(below, above), fmt="o", color=LINE, markersize=5, elinewidth=0.8, capsize=2,
+        label="frontier, with 95 % intervals",
+    )  # fmt: skip
     limit = limits(search).get(search.cost)
     if limit is not None:
         axes.axvline(limit, linestyle="--", color=LIMIT, linewidth=1)
-        axes.annotate("limit", (limit, 0.02), xycoords=("data", "axes fraction"), fontsize=9)
+        axes.annotate(
+            "limit", (limit, 0.02), xycoords=("data", "axes fraction"), fontsize=9,
+            xytext=(4, 0), textcoords="offset points",
+        )  # fmt: skip
     axes.set_xscale("log")
     _plain_ticks(axes.xaxis)
     axes.set_xlabel(AXIS[search.cost])
-    axes.set_title(f"{search.name}: accuracy on validation", fontsize=11)
-    axes.legend(frameon=False, fontsize=9, loc="best")
+    axes.set_ylabel("accuracy on validation")
 
 
 def _plain_ticks(axis: Any) -> None:
@@ -131,8 +157,35 @@ def _plain_ticks(axis: Any) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def _ticks(costs: list[float]) -> list[float]:
+    """1, 2 and 5 times each power of ten in the range, and one beyond each end."""
+    if not costs:
+        return []
+    decades = range(math.floor(math.log10(min(costs))), math.ceil(math.log10(max(costs))) + 1)
+    return [float(f"{digit}e{decade}") for decade in decades for digit in (1, 2, 5)]
+
+
+def _tick(value: float) -> str:
+    return quantity(value).strip()
+
+
+def _steps(records: list[Record], search: SearchFile) -> tuple[list[float], list[float]]:
+    """Corners of the frontier's steps.
+
+    The last step goes on to the limit, or to the dearest trial: who may spend more has at least
+    the best.
+    """
+    members = frontier(records, search)
+    if not members:
+        return [], []
+    costs = [r.result[search.cost] for r in members]
+    accuracies = [r.result["accuracy"] for r in members]
+    dearest = max(r.result[search.cost] for r in feasible(records, search))
+    return [*costs, limits(search).get(search.cost, dearest)], [*accuracies, accuracies[-1]]
 
 
 @dataclass(frozen=True)

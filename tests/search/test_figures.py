@@ -1,0 +1,100 @@
+"""The frontier as a picture: what is drawn, and that it needs nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.figures import frontier_figure, frontier_html, write_figures
+from search.study import Study
+from spaces.search_file import SearchFile
+from tests.search.conftest import made_up_result
+
+POINTS = ((0.60, 0.1), (0.80, 0.4), (0.70, 0.5), (0.75, 0.2), (0.90, 3.0))
+
+
+def filled(search: SearchFile, home: Path) -> Study:
+    """Three trials on the frontier, one dominated, one above 2 MB, one failed, one running."""
+    study = Study.open(search, f"sqlite:///{home / 'study.db'}")
+    for accuracy, size in POINTS:
+        checkpoint = f"checkpoints/{size}"
+        result = made_up_result(accuracy, size, checkpoint=checkpoint, latency_ms=10 * size)
+        study.tell_result(study.ask().number, result)
+    study.tell_failure(study.ask().number, "diverged", "the loss rose")
+    study.ask()
+    return study
+
+
+@pytest.fixture
+def limited(make_search: Callable[..., SearchFile], home: Path) -> Study:
+    return filled(make_search(trials=20, constraints={"max_size_mb": 2.0}), home)
+
+
+def traces(study: Study) -> dict[str, Any]:
+    figure = frontier_figure(study.records(), study.search)
+    return {trace.name: trace for trace in figure.data}
+
+
+def test_every_complete_trial_is_a_point_and_the_frontier_has_its_intervals(limited: Study) -> None:
+    drawn = traces(limited)
+    assert sorted(drawn["trials"].x) == [0.1, 0.2, 0.4, 0.5]
+    assert list(drawn["breaks a constraint"].x) == [3.0]
+    members = drawn["frontier, with 95 % intervals"]
+    assert list(zip(members.x, members.y, strict=True)) == [(0.1, 0.6), (0.2, 0.75), (0.4, 0.8)]
+    assert members.error_y.array == pytest.approx([0.03] * 3)
+    assert members.error_y.arrayminus == pytest.approx([0.03] * 3)
+    assert members.hovertext[1].startswith("<b>#3</b>")
+    assert "0.200 MB" in members.hovertext[1]
+
+
+def test_the_frontier_goes_on_to_the_limit(limited: Study) -> None:
+    steps = traces(limited)[None]
+    assert steps.line.shape == "hv"
+    assert (steps.x[-1], steps.y[-1]) == (2.0, 0.8)
+
+
+def test_the_limit_is_marked_where_it_is(limited: Study) -> None:
+    figure = frontier_figure(limited.records(), limited.search)
+    (line,) = figure.layout.shapes
+    (text,) = figure.layout.annotations
+    assert line.x0 == 2.0
+    assert text.x == pytest.approx(math.log10(2.0))
+
+
+@pytest.mark.parametrize("cost", ["size_mb", "latency_ms", "flops"])
+def test_axes_say_what_they_measure_in_which_unit(
+    cost: str, make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    constraints = {"max_latency_ms": 20.0} if cost == "latency_ms" else {}
+    search = make_search(trials=20, objectives=["accuracy", cost], constraints=constraints)
+    study = filled(search, home)
+    layout = frontier_figure(study.records(), study.search).layout
+    expected = {"size_mb": "(MB)", "latency_ms": "(ms)", "flops": "FLOPs"}
+    assert expected[cost] in layout.xaxis.title.text
+    assert layout.xaxis.type == "log"
+    assert layout.yaxis.title.text == "accuracy on validation"
+    # Whole numbers, and not Plotly's digits without their power of ten.
+    expected_ticks = {"size_mb": "0.2", "latency_ms": "20", "flops": "200 k"}
+    assert expected_ticks[cost] in layout.xaxis.ticktext
+
+
+def test_the_page_needs_no_network(limited: Study) -> None:
+    page = frontier_html(limited.records(), limited.search)
+    assert "<script src=" not in page
+    assert len(page) > 1_000_000
+
+
+def test_files_are_replaced_whole_also_when_nothing_is_complete(
+    make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    study = Study.open(make_search(trials=20), f"sqlite:///{home / 'study.db'}")
+    folder = home / "reports"
+    for _ in range(2):
+        write_figures(study, folder)
+        study.tell_result(study.ask().number, made_up_result(0.5, 0.1))
+    assert {path.name for path in folder.iterdir()} == {"frontier.html", "frontier.png"}
+    assert (folder / "frontier.png").read_bytes().startswith(b"\x89PNG")
