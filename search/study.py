@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ SEARCH = "tlc:search"
 DATA = "tlc:data"
 CURVE = "curve"
 TEST = "tlc:test:"
-RUN = "tlc:mlflow:"
+MARK = "tlc:mark"
 
 
 class StudyError(UserError):
@@ -189,24 +190,24 @@ class Study:
 
     def tests(self) -> dict[int, dict[str, Any]]:
         """What the test split gave, by trial number."""
-        return {int(key): value for key, value in self._by_trial(TEST)}
+        return {
+            int(key.removeprefix(TEST)): value
+            for key, value in self.optuna.user_attrs.items()
+            if key.startswith(TEST)
+        }
 
     def set_test(self, number: int, values: dict[str, Any]) -> None:
         """Record what the test split gave for a trial."""
         self.optuna.set_user_attr(f"{TEST}{number}", values)
 
-    def runs(self) -> dict[str, str]:
-        """MLflow run ids: by trial number, and ``parent``."""
-        return dict(self._by_trial(RUN))
-
-    def set_run(self, key: str, run_id: str) -> None:
-        """Record the MLflow run of a trial number, or of the ``parent``."""
-        self.optuna.set_user_attr(f"{RUN}{key}", run_id)
-
-    def _by_trial(self, prefix: str) -> Iterator[tuple[str, Any]]:
-        for key, value in self.optuna.user_attrs.items():
-            if key.startswith(prefix):
-                yield key.removeprefix(prefix), value
+    @property
+    def mark(self) -> str:
+        """A random name of this record, made once: two studies on one server may share a name."""
+        known: str | None = self.optuna.user_attrs.get(MARK)
+        if known is None:
+            known = uuid.uuid4().hex[:12]
+            self.optuna.set_user_attr(MARK, known)
+        return known
 
     def _running(self, number: int) -> optuna.Trial | None:
         trial_id = self._trial_id(number)

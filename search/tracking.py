@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 
-from search.mirror import Mirror
-from search.study import Study, load_all
-from spaces.places import Places
+from search.mirror import Deleted, Mirror
+from search.study import Study, StudyError, load_all, only_driver
+from spaces.places import Places, home
 
 log = logging.getLogger(__name__)
 
-FIRST_WAIT, LONGEST_WAIT = 0.5, 15.0
+PAUSE, LONGEST_PAUSE = 2.0, 15.0
+"""Seconds between two readings of the study, and at most between two tries."""
+LAST_TRIES = 0.5
+"""Seconds between two tries while the search waits for the last of them."""
 
 
 class Tracker:
@@ -31,6 +33,7 @@ class Tracker:
         self._mirror = Mirror(study, where)
         self._changed = threading.Event()
         self._closing = threading.Event()
+        self._given_up = threading.Event()
         self._everything_sent = False
         self._is_away = False
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
@@ -48,43 +51,66 @@ class Tracker:
         self._closing.set()
         self._changed.set()
         self._thread.join(timeout_s)
+        self._given_up.set()
         return self._everything_sent
 
     def _work(self) -> None:
-        wait = FIRST_WAIT
-        while True:
+        pause = PAUSE
+        while not self._given_up.is_set():
             self._changed.wait()
             self._changed.clear()
             is_last = self._closing.is_set()
             if self._try_to_send(is_last=is_last):
-                wait = FIRST_WAIT
+                pause = PAUSE
                 if is_last:
                     self._everything_sent = True
                     return
             else:
                 self._changed.set()
-                wait = min(2 * wait, LONGEST_WAIT)
-            # Closing cuts a long wait short, and then a short one keeps the loop from spinning.
-            if is_last or self._closing.wait(wait):
-                time.sleep(FIRST_WAIT)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            if is_last:
+                self._given_up.wait(LAST_TRIES)
+            else:
+                self._closing.wait(pause)
 
     def _try_to_send(self, *, is_last: bool) -> bool:
         try:
-            self._mirror.send(with_figures=is_last)
+            self._mirror.send(with_figures=is_last, is_running=not is_last)
         except Exception as error:
             # Anything that MLflow or its transport raises: the study has it, so it can wait.
+            self._mirror.forget()
             if not self._is_away:
-                log.warning("MLflow is away, what it misses is sent later: %s", _short(error))
+                log.warning("MLflow lacks something, which is sent later: %s", _short(error))
             self._is_away = True
             return False
         self._is_away = False
         return True
 
 
+def mirror(study: Study, where: Places) -> int:
+    """Send everything that MLflow misses of a search; returns the number of trials sent.
+
+    Raises:
+        Exception: Whatever MLflow raises when it is away.
+    """
+    return Mirror(study, where).send(with_figures=True)
+
+
 def mirror_all(url: str, where: Places) -> None:
-    """Send everything that MLflow misses of every search of a storage."""
+    """Send everything that MLflow misses of every search of a storage.
+
+    What cannot be sent is told and left out: the UI is of use without it.
+    """
     for study in load_all(url):
-        Mirror(study, where).send(with_figures=True)
+        try:
+            with only_driver(study.search.name, home() / "drivers"):
+                mirror(study, where)
+        except (Deleted, StudyError):
+            # A search that is running sends its own; two at once would make runs twice.
+            continue
+        except Exception as error:
+            # Anything that MLflow or its transport raises.
+            log.warning("search %s is not in MLflow: %s", study.search.name, _short(error))
 
 
 def _short(error: Exception) -> str:

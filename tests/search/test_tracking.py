@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,8 @@ import pytest
 from mlflow import MlflowClient
 
 from search.mirror import Mirror
-from search.study import Study
-from search.tracking import Tracker
+from search.study import Study, only_driver
+from search.tracking import Tracker, mirror, mirror_all
 from spaces.places import Places, places
 from tests.search.conftest import Tlc, made_up_result
 
@@ -28,7 +30,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def where(study: Study, database: Path, request: pytest.FixtureRequest) -> Places:
     # Experiments are named after searches: one name a test.
-    search = study.search.model_copy(update={"name": request.node.name[:60]})
+    search = study.search.model_copy(update={"name": request.node.name[-60:]})
     study.search = study.space.search = search
     return replace(
         places(search.storage),
@@ -111,6 +113,136 @@ def test_a_restart_goes_on_in_the_same_runs(study: Study, where: Places) -> None
     assert len(accuracies) == 1
 
 
+@pytest.mark.parametrize("happens", [True, False], ids=["reply lost", "refused"])
+def test_a_failure_at_any_call_loses_nothing_and_doubles_nothing(
+    study: Study, where: Places, monkeypatch: pytest.MonkeyPatch, happens: bool
+) -> None:
+    fill(study)
+    flaky = Flaky(happens=happens)
+    flaky.patch(monkeypatch)
+    mirror = Mirror(study, where)
+    while flaky.fails_at < flaky.calls + 2:
+        flaky.calls, flaky.fails_at = 0, flaky.fails_at + 1
+        with suppress(ConnectionError):
+            mirror.send(with_figures=False)
+            break
+        mirror.forget()
+    check_that_all_is_there(study, where)
+
+
+class Flaky:
+    """Makes one call to MLflow fail in each sending, each time a later one."""
+
+    def __init__(self, *, happens: bool) -> None:
+        self.happens = happens
+        self.calls = 0
+        self.fails_at = 0
+
+    def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("create_experiment", "create_run", "log_batch", "log_dict", "set_terminated"):
+            monkeypatch.setattr(MlflowClient, name, self._failing(getattr(MlflowClient, name)))
+
+    def _failing(self, real: Any) -> Any:
+        def call(*positional: Any, **named: Any) -> Any:
+            self.calls += 1
+            fails = self.calls == self.fails_at
+            reply = real(*positional, **named) if self.happens or not fails else None
+            if fails:
+                raise ConnectionError("away")
+            return reply
+
+        return call
+
+
+def check_that_all_is_there(study: Study, where: Places) -> None:
+    client = MlflowClient(where.tracking_uri)
+    parent, nested = runs(where, study.search.name)
+    assert set(nested) == {"0", "1", "2", "3", "4"}
+    assert [nested[str(n)].info.status for n in range(5)] == [
+        "FINISHED", "FINISHED", "FINISHED", "FAILED", "RUNNING",
+    ]  # fmt: skip
+    for run in nested.values():
+        assert {"depth", "seed"} <= run.data.params.keys()
+    for number in range(3):
+        run = nested[str(number)]
+        assert {"accuracy", "train_loss"} <= run.data.metrics.keys()
+        assert [item.path for item in client.list_artifacts(run.info.run_id)] == ["evaluation.json"]
+        assert len(client.get_metric_history(run.info.run_id, "accuracy")) == 1
+    assert parent.data.params["objectives"] == "accuracy size_mb"
+    volumes = client.get_metric_history(parent.info.run_id, "hypervolume")
+    assert [metric.step for metric in volumes] == [1, 2, 3, 4]
+
+
+def test_what_was_deleted_by_hand_stays_deleted(study: Study, where: Places) -> None:
+    fill(study)
+    mirror(study, where)
+    client = MlflowClient(where.tracking_uri)
+    client.delete_run(runs(where, study.search.name)[1]["3"].info.run_id)
+    mirror(study, where)
+    assert set(runs(where, study.search.name)[1]) == {"0", "1", "2", "4"}
+
+
+def test_a_long_curve_is_sent_whole(study: Study, where: Places) -> None:
+    curve = [[float(step), 1.0 / step] for step in range(1, 2001)]
+    study.tell_result(study.ask().number, made_up_result(0.6, 0.1), curve)
+    mirror(study, where)
+    run = runs(where, study.search.name)[1]["0"]
+    history = MlflowClient(where.tracking_uri).get_metric_history(run.info.run_id, "train_loss")
+    assert len(history) == 2000
+
+
+def test_two_servers_in_turn_get_each_trial_once(
+    study: Study, where: Places, tmp_path: Path, empty_mlflow: Path
+) -> None:
+    fill(study)
+    shutil.copy(empty_mlflow, tmp_path / "other.db")
+    other = replace(where, tracking_uri=f"sqlite:///{tmp_path / 'other.db'}")
+    for place in (where, other, where, other):
+        mirror(study, place)
+    assert len(runs(where, study.search.name)[1]) == 5
+    assert len(runs(other, study.search.name)[1]) == 5
+
+
+def test_two_studies_of_one_name_are_two_parents(
+    study: Study, where: Places, tmp_path: Path
+) -> None:
+    fill(study)
+    mirror(study, where)
+    other = Study.open(study.search, f"sqlite:///{tmp_path / 'other.db'}")
+    other.tell_result(other.ask().number, made_up_result(0.9, 0.1))
+    assert mirror(other, where) == 1
+    client = MlflowClient(where.tracking_uri)
+    experiment = client.get_experiment_by_name(study.search.name)
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id])
+    parents = [run.data.tags.get("mlflow.parentRunId") for run in found]
+    assert sorted(Counter(parents).values()) == [1, 2, 5]
+
+
+def test_a_search_that_is_stopped_says_so_and_goes_on(study: Study, where: Places) -> None:
+    fill(study)
+    for expected in ("KILLED", "FINISHED"):
+        tracker = Tracker(study, where)
+        tracker.start()
+        assert tracker.close(60.0)
+        assert runs(where, study.search.name)[0].info.status == expected
+        study.tell_result(4, made_up_result(0.5, 0.5))
+
+
+def test_a_running_search_is_left_to_its_driver(
+    study: Study, where: Places, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(study)
+    monkeypatch.setattr("search.tracking.load_all", lambda url: [study])
+    with only_driver(study.search.name, home / "drivers"):
+        mirror_all("", where)
+    client = MlflowClient(where.tracking_uri)
+    assert client.get_experiment_by_name(study.search.name) is None
+    mirror_all("", where)
+    assert len(runs(where, study.search.name)[1]) == 5
+    mirror_all("", replace(where, tracking_uri="http://127.0.0.1:9"))
+
+
 def test_a_lost_reply_does_not_make_a_second_run(
     study: Study, where: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +261,7 @@ def test_a_lost_reply_does_not_make_a_second_run(
     for _ in range(2):
         with pytest.raises(ConnectionError):
             mirror.send(with_figures=False)
+        mirror.forget()
     mirror.send(with_figures=False)
     parent, nested = runs(where, study.search.name)
     assert len(nested) == 5
