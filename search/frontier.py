@@ -104,6 +104,12 @@ def hypervolume(points: Sequence[tuple[float, float]], scale: Scale) -> float:
     return float(moocore.hypervolume(shares, ref=[0.0, 0.0], maximise=True))
 
 
+def hypervolume_of(records: Iterable[Record], search: SearchFile, scale: Scale) -> float:
+    """Hypervolume of the feasible ones among some trials."""
+    points = [(r.result["accuracy"], r.result[search.cost]) for r in feasible(records, search)]
+    return hypervolume(points, scale)
+
+
 def hypervolume_history(records: Iterable[Record], search: SearchFile, scale: Scale) -> list[float]:
     """Hypervolume after each finished trial, in the order in which they finished."""
     finished = sorted((r for r in records if r.is_finished), key=_finish_order)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from search.frontier import Scale, best, feasible, hypervolume
+from search.frontier import Scale, best, hypervolume_of
 from search.records import Record
 from search.tables import duration, short_cost
 from spaces.search_file import SearchFile
@@ -76,9 +76,9 @@ class Progress:
         return line.append(self._standing(), "dim")
 
     def _standing(self) -> str:
-        members = [(r.result["accuracy"], r.result[self._search.cost]) for r in self._feasible()]
+        volume = hypervolume_of(self._records.values(), self._search, self._scale)
         leader = best(self._records.values(), self._search, {})
-        parts = [f"hypervolume {hypervolume(members, self._scale):.3f}"]
+        parts = [f"hypervolume {volume:.3f}"]
         if leader is not None:
             parts.append(f"best {leader.result['accuracy']:.3f} (#{leader.number})")
         left = self._seconds_left()
@@ -98,9 +98,6 @@ class Progress:
         if total:
             text.append(f"steps saved by sharing {reused:,} of {total:,}  ")
         return text.append(f"\nrunning: {running}" if running else "", "dim")
-
-    def _feasible(self) -> list[Record]:
-        return feasible(self._records.values(), self._search)
 
     def _seconds_left(self) -> float | None:
         finished_now = len(self._records) - self._already

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from objectives.store import Store
-from search.frontier import Scale, best, frontier, hypervolume, nearest
+from search.frontier import Scale, best, frontier, hypervolume_of, nearest
 from search.records import Record
 from search.records import limits as constraints_of
 from search.study import Study, load_all
@@ -122,7 +122,6 @@ def shared(records: list[Record]) -> dict[str, float]:
 def _summary(study: Study) -> dict[str, Any]:
     records = study.records()
     members = frontier(records, study.search)
-    points = [(r.result["accuracy"], r.result[study.search.cost]) for r in members]
     leader = best(records, study.search, {})
     return {
         "name": study.search.name,
@@ -132,7 +131,7 @@ def _summary(study: Study) -> dict[str, Any]:
         "failed": sum(r.is_finished and not r.is_complete for r in records),
         "objectives": list(study.search.objectives),
         "frontier": [r.number for r in members],
-        "hypervolume": hypervolume(points, Scale.of(study.space)),
+        "hypervolume": hypervolume_of(members, study.search, Scale.of(study.space)),
         "best_accuracy": leader.result["accuracy"] if leader else None,
     }
 

@@ -8,11 +8,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from search.frontier import Scale, frontier, hypervolume
+from search.frontier import Scale, frontier, hypervolume_of
 from search.queries import Answer, shared
 from search.runner import Outcome
 from search.study import Study
 from search.tables import (
+    OPTIONS,
     duration,
     frontier_table,
     plan_table,
@@ -38,9 +39,9 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     console.print(f"\nfrontier: accuracy on validation against {study.search.cost}\n")
     console.print(frontier_table(members, study.tests()))
     scale = Scale.of(study.space)
-    points = [(r.result["accuracy"], r.result[study.search.cost]) for r in members]
+    volume = hypervolume_of(members, study.search, scale)
     console.print(
-        f"\nhypervolume {hypervolume(points, scale):.3f} (share of the box from chance, "
+        f"\nhypervolume {volume:.3f} (share of the box from chance, "
         f"{scale.chance:.3f}, to 1 and from {with_unit(scale.cost, scale.lowest)} to "
         f"{with_unit(scale.cost, scale.highest)}, logarithmic)",
         highlight=False,
@@ -53,9 +54,8 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     console.print(f"plot: {plot} (and .png)", soft_wrap=True)
     tracked = "" if outcome.everything_tracked else " (some is still to be sent: tlc ui sends it)"
     console.print(f"MLflow: tlc ui{tracked}")
-    option = {"size_mb": "--max-size-mb", "latency_ms": "--max-latency-ms", "flops": "--max-flops"}
     limit = float(f"{middle[study.search.cost] * 1.05:.2g}")
-    console.print(f"next: tlc best {name} {option[study.search.cost]} {limit:g}", highlight=False)
+    console.print(f"next: tlc best {name} {OPTIONS[study.search.cost]} {limit:g}", highlight=False)
 
 
 def _print_shared(saved: dict[str, float], console: Console) -> None:

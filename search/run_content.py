@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 from search.frontier import Scale, feasible, hypervolume_history
 from search.records import Record
 from search.study import Study
-from search.tables import quantity
+from search.tables import OPTIONS, quantity
 from spaces.search_file import SearchFile
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
 
 UNITS = {"size_mb": "mb", "latency_ms": "ms", "flops": "flops"}
-OPTIONS = {"size_mb": "--max-size-mb", "latency_ms": "--max-latency-ms", "flops": "--max-flops"}
 
 TRIAL_METRICS = (
     "accuracy", "accuracy_low", "accuracy_high", "loss", "dense_accuracy", "size_mb",

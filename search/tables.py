@@ -10,6 +10,9 @@ from search.records import Record
 from spaces.plan import Plan
 from spaces.search_file import SearchFile
 
+OPTIONS = {"size_mb": "--max-size-mb", "latency_ms": "--max-latency-ms", "flops": "--max-flops"}
+"""Option of ``tlc best`` that limits a cost."""
+
 _UNITS = {"size_mb": "MB", "latency_ms": "ms", "flops": "FLOPs"}
 
 

@@ -165,9 +165,7 @@ class SearchSpace:
                 Architecture.of(1, width, heads=heads)
             except ValueError as error:
                 faults.append(f"space.{'width' if heads is None else 'heads'}: {error}")
-        if self.search.task.name == "classification" and space.quantisation.values:
-            faults.extend(self._group_faults())
-        return faults
+        return faults + self._group_faults()
 
     def _group_faults(self) -> list[str]:
         quantised = any(q is not Quantisation.NONE for q in self.search.space.quantisation.values)
