@@ -59,11 +59,33 @@ def compress(
     Raises:
         TrialFailure: With a named state, when a step failed or its result is not usable.
     """
+    pruned = write_compressed(model, architecture, workload, compression, calibration, folder)
+    loaded = artefact.load(folder)
+    check(loaded, pruned, workload, compression, calibration)
+    _check_size(folder, architecture, workload, compression)
+    return loaded
+
+
+def write_compressed(
+    model: nn.Module,
+    architecture: Architecture,
+    workload: Workload,
+    compression: Compression,
+    calibration: list[Batch],
+    folder: Path,
+) -> nn.Module:
+    """Compress a classifier into a folder, without judging what came of it.
+
+    Returns:
+        The model after pruning and before quantisation.
+
+    Raises:
+        TrialFailure: ``compression_error``, when a step failed.
+    """
     try:
         pruned = _prune(model, architecture, compression, calibration)
         weights = _quantise(pruned, compression, calibration)
         artefact.save(folder, weights, architecture, workload, compression)
-        loaded = artefact.load(folder)
     except (TrialFailure, torch.OutOfMemoryError):
         raise
     except Exception as error:
@@ -71,9 +93,7 @@ def compress(
         raise CompressionFailure(
             "compression_error", f"{compression}: {type(error).__name__}: {error}"
         ) from error
-    check(loaded, pruned, workload, compression, calibration)
-    _check_size(folder, architecture, workload, compression)
-    return loaded
+    return pruned
 
 
 def check(

@@ -33,7 +33,9 @@ class Evaluation:
         latency: Latency and its conditions.
         training_flops: FLOPs of its whole training, whoever did it.
         steps: Its optimiser steps: ``total``, ``trained`` now, ``reused`` from the store.
-        seconds: Where its time went: ``train``, ``saved`` by the store, ``compress``, ``measure``.
+        seconds: Where its time went: ``train``, ``saved`` by the store, ``compress``, ``measure``;
+            and what its whole training took, whoever did it: ``stable``, the path that its budgets
+            share, and ``cooldown``, all that follows.
         model: Address of the compressed model in the store.
         checkpoint: Address of the trained model in the store.
         stages: Facts and training curve of each stage.

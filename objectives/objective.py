@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import nn
@@ -23,22 +24,37 @@ from objectives.data import PreparedData, prepare
 from objectives.evaluation import Evaluation, package_versions
 from objectives.failures import TrialFailure
 from objectives.flops import count_forward_flops
-from objectives.latency import Latency, measure_latency
-from objectives.locks import Lane
-from objectives.model import build_classifier
-from objectives.paths import Trainer
+from objectives.latencies import Latencies
+from objectives.paths import STABLE, Account, Point, Trainer, TrainingPath
 from objectives.store import MODELS, Store
 from objectives.task import Score, Task
 from objectives.tasks.classification import Classification
-from spaces.architecture import Architecture
 from spaces.configuration import Configuration, content_hash
 from spaces.places import places
 from spaces.search_file import SearchFile
 from spaces.shapes import parameters
 from spaces.size import dense_size_bytes, size_bytes
 
-REFERENCE = Architecture.of(depth=2, width=128)
-"""Shape of the model that latencies are measured next to."""
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model in memory, ready to be compressed in any number of ways.
+
+    Args:
+        configuration: What was trained; its compression is the first one asked for.
+        path: The end of its training.
+        model: The model, on the CPU.
+        point: Where training left it.
+        account: What it took.
+        seconds: Seconds that this process spent on it.
+    """
+
+    configuration: Configuration
+    path: TrainingPath
+    model: nn.Module
+    point: Point
+    account: Account
+    seconds: float
 
 
 class Objective:
@@ -62,9 +78,7 @@ class Objective:
         self._trainer = Trainer(
             self.store, self._device, checkpoint_seconds=search.training.checkpoint_seconds
         )
-        self._lane = Lane()
-        torch.manual_seed(0)
-        self._reference = build_classifier(REFERENCE, search.workload).eval()
+        self._latencies = Latencies(search, self._task, self.store)
 
     def evaluate(self, configuration: Configuration) -> Evaluation:
         """Train, compress and measure a configuration.
@@ -72,23 +86,57 @@ class Objective:
         Raises:
             TrialFailure: It cannot give a result; the failure has a named state.
         """
-        torch.set_num_threads(self._search.resources.cpus)
-        try:
-            return self._evaluate(configuration)
-        except torch.OutOfMemoryError as error:
-            raise TrialFailure("out_of_memory", str(error)) from error
+        ((_, outcome),) = self.evaluate_each([configuration])
+        if isinstance(outcome, TrialFailure):
+            raise outcome
+        return outcome
 
-    def _evaluate(self, configuration: Configuration) -> Evaluation:
+    def evaluate_each(
+        self, configurations: Iterable[Configuration]
+    ) -> Iterator[tuple[Configuration, Evaluation | TrialFailure]]:
+        """Evaluate configurations one after another, training what they share once.
+
+        The trained model stays in memory while the next configuration differs only in its
+        compression, and the first of them carries what the training took.
+
+        Yields:
+            Each configuration with its evaluation, or with the failure that ended it.
+        """
+        torch.set_num_threads(self._search.resources.cpus)
+        trained: Trained | None = None
+        for configuration in configurations:
+            try:
+                if trained is None or not configuration.shares_training(trained.configuration):
+                    trained = self._train(configuration)
+                else:
+                    trained = _without_cost(trained)
+                yield configuration, self._compress_and_measure(trained, configuration)
+            except TrialFailure as failure:
+                yield configuration, failure
+            except torch.OutOfMemoryError as error:
+                yield configuration, TrialFailure("out_of_memory", str(error))
+
+    def _train(self, configuration: Configuration) -> Trained:
         started = time.perf_counter()
         path = self._task.path(configuration)
         point, account = self._trainer.reach(path)
-        trained = time.perf_counter()
-        model = point.model.cpu().eval()
+        return Trained(
+            configuration,
+            path,
+            point.model.cpu().eval(),
+            point,
+            account,
+            time.perf_counter() - started,
+        )
+
+    def _compress_and_measure(self, trained: Trained, configuration: Configuration) -> Evaluation:
+        started = time.perf_counter()
+        path, point = trained.path, trained.point
         address = self._model_address(configuration, path.address)
         with self.store.staging() as staging:
             folder = staging / "model"
             compress(
-                model,
+                trained.model,
                 configuration.architecture,
                 self._search.workload,
                 configuration.compression,
@@ -100,7 +148,7 @@ class Objective:
             loaded = artefact.load(folder)
             size = artefact.bytes_on_disk(folder)
             score = self._checked_score(loaded)
-            latency = self._latency(loaded)
+            latency = self._latencies.of(configuration, loaded)
             flops = count_forward_flops(loaded, self._task.latency_input(1))
             self.store.publish(folder, address, is_final=True)
         measured = time.perf_counter()
@@ -127,13 +175,15 @@ class Objective:
             ),
             steps={
                 "total": path.total_steps,
-                "trained": account.steps_trained,
-                "reused": account.steps_reused,
+                "trained": trained.account.steps_trained,
+                "reused": trained.account.steps_reused,
             },
             seconds={
-                "train": trained - started,
-                "saved": account.seconds_saved,
-                "compress": compressed - trained,
+                "train": trained.seconds,
+                "saved": trained.account.seconds_saved,
+                "stable": sum(stage["seconds"] for stage in chain if stage["name"] == STABLE),
+                "cooldown": sum(stage["seconds"] for stage in chain if stage["name"] != STABLE),
+                "compress": compressed - started,
                 "measure": measured - compressed,
             },
             model=address,
@@ -164,13 +214,11 @@ class Objective:
             raise TrialFailure("not_finite", f"the validation loss was {score.loss}")
         return score
 
-    def _latency(self, model: nn.Module) -> Latency:
-        conditions = self._search.measurement
-        return measure_latency(
-            model,
-            self._reference,
-            self._task.latency_input(conditions.batch_size),
-            threads=conditions.threads,
-            repeats=conditions.repeats,
-            lane=self._lane,
-        )
+
+def _without_cost(trained: Trained) -> Trained:
+    """The same model for its next compression, which gets the whole training for nothing."""
+    account = Account(
+        steps_reused=trained.account.steps_reused + trained.account.steps_trained,
+        seconds_saved=trained.account.seconds_saved + trained.account.seconds_trained,
+    )
+    return replace(trained, account=account, seconds=0.0)

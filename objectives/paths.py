@@ -28,6 +28,9 @@ from objectives.training import (
 )
 from spaces.architecture import Architecture
 
+STABLE = "stable"
+"""Name of the stage that the budgets of an architecture share."""
+
 
 @dataclass(frozen=True)
 class TrainingPath:

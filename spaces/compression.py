@@ -18,6 +18,7 @@ class Quantisation(StrEnum):
     RTN_8 = "rtn-8"
     RTN_4 = "rtn-4"
     RTN_3 = "rtn-3"
+    RTN_2 = "rtn-2"
 
     @property
     def bits(self) -> int:
@@ -77,6 +78,18 @@ class Compression:
     def unstructured_sparsity(self) -> float:
         """Share of single weights zeroed; 0 where pruning is structured."""
         return self.sparsity if self.pruning is Pruning.UNSTRUCTURED else 0.0
+
+    @property
+    def at_runtime(self) -> Compression:
+        """What the running model still shows of it: latency depends on nothing else.
+
+        Weight-only codes are unpacked when a model is loaded, and dense kernels multiply by zeros.
+        """
+        is_static = self.quantisation.method == "static"
+        return Compression(
+            quantisation=self.quantisation if is_static else Quantisation.NONE,
+            sparsity=self.structured_sparsity,
+        )
 
     def __str__(self) -> str:
         if self.sparsity == 0.0:

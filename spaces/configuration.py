@@ -75,6 +75,10 @@ class Configuration:
         """Name of this configuration: equal for configurations that give the same model."""
         return content_hash(self.canonical())
 
+    def shares_training(self, other: Configuration) -> bool:
+        """Whether both are compressions of one trained model."""
+        return replace(self, compression=other.compression) == other
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can write; ``from_dict`` makes them a configuration again."""
         return asdict(self)

@@ -11,7 +11,7 @@ from torch.nn import functional
 from objectives.batches import Batch, LabelledBatches, MaskedBatches, in_order
 from objectives.data import PreparedData
 from objectives.model import build_classifier, build_masked_lm
-from objectives.paths import TrainingPath
+from objectives.paths import STABLE, TrainingPath
 from objectives.schedule import Decay, LearningRate, WarmupDecay, WarmupStable
 from objectives.task import Score
 from objectives.training import Optimisation, precision_for
@@ -81,7 +81,7 @@ class Classification:
         )
         workload = self._search.workload
         return TrainingPath(
-            name="stable",
+            name=STABLE,
             key=key,
             length=self._steps(configuration).stable,
             architecture=configuration.architecture,

@@ -1,0 +1,66 @@
+"""Record the table of a search: train, compress and measure every configuration of its space.
+
+Each architecture is trained along its stable path once, and each trained model is compressed in
+every way. Rows are appended as they come, so that a recording that was stopped goes on.
+
+    python benchmarks/record_table.py benchmarks/tables/embedded.yaml embedded.csv
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from itertools import groupby
+from pathlib import Path
+
+import click
+
+from objectives.evaluation import Evaluation
+from objectives.objective import Objective
+from search.table import COLUMNS, IDENTITY, identity_columns, row
+from spaces.configuration import Configuration
+from spaces.loading import load
+from spaces.search_space import SearchSpace
+
+
+@click.command()
+@click.argument("search")
+@click.argument("table", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE")
+def main(search: str, table: Path, overrides: tuple[str, ...]) -> None:
+    """Record the space of SEARCH in TABLE, one process, one core."""
+    file = load(search, overrides)
+    space = SearchSpace(file)
+    wanted = sorted(map(space.configuration, space.points()), key=_training)
+    if not table.exists():
+        table.write_text(",".join(COLUMNS) + "\n")
+    with table.open() as recorded:
+        known = {_identity(line) for line in csv.DictReader(recorded)}
+    objective = Objective(file)
+    started, done = time.monotonic(), 0
+    missing = [c for c in wanted if _identity(identity_columns(c, file)) not in known]
+    with table.open("a", newline="") as out:
+        writer = csv.DictWriter(out, COLUMNS)
+        for _, group in groupby(missing, key=_training):
+            for configuration, outcome in objective.evaluate_each(group):
+                done += 1
+                if isinstance(outcome, Evaluation):
+                    writer.writerow(row(configuration, file, outcome.to_dict()))
+                else:
+                    click.echo(f"left out: {configuration}: {outcome}")
+            out.flush()
+            left = (time.monotonic() - started) / done * (len(missing) - done)
+            click.echo(f"{done:5}/{len(missing)}  {configuration}  about {left / 60:.0f} min left")
+
+
+def _training(configuration: Configuration) -> tuple[int, int, float]:
+    architecture = configuration.architecture
+    return architecture.depth, architecture.width, configuration.budget
+
+
+def _identity(line: dict[str, str]) -> tuple[str, ...]:
+    return tuple(line[name] for name in IDENTITY)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""The latency cost cache: one measurement per shape and machine type, kept with its conditions.
+
+A forward pass takes as long with untrained weights as with trained ones, so a shape is measured
+before anything is trained, and every trial and search on machines of this type reuses the figure.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import nn
+
+from objectives import artefact
+from objectives.compress import write_compressed
+from objectives.latency import Latency, measure_latency, processor
+from objectives.locks import Lane
+from objectives.model import build_classifier
+from objectives.store import Store
+from objectives.task import Task
+from spaces.architecture import Architecture
+from spaces.configuration import Configuration, content_hash
+from spaces.search_file import SearchFile
+
+COSTS = "costs"
+LATENCY = "latency.json"
+FORMAT = 1
+"""Raised when the same conditions would be measured in another way."""
+REFERENCE = Architecture.of(depth=2, width=128)
+"""Shape of the model that latencies are measured next to."""
+
+
+class Latencies:
+    """Latencies of compressed models on this machine.
+
+    Args:
+        search: Names the workload and the conditions of measurement.
+        task: Gives the inputs.
+        store: Keeps the figures.
+    """
+
+    def __init__(self, search: SearchFile, task: Task, store: Store) -> None:
+        self._search = search
+        self._task = task
+        self._store = store
+        self._lane = Lane()
+        self._tokens = task.latency_input(search.measurement.batch_size)
+
+    def of(self, configuration: Configuration, model: nn.Module) -> Latency:
+        """Latency of a compressed model: the cache's, if it was taken on a model of these shapes.
+
+        Args:
+            configuration: Says the architecture and the compression.
+            model: The compressed model; measured, and remembered, when there is no such figure.
+
+        Raises:
+            TrialFailure: A time is not a positive number.
+        """
+        shapes = _shapes(model)
+        known = self._read(configuration)
+        if known is not None and known[1] == shapes:
+            return known[0]
+        return self._measure(configuration, model, shapes)
+
+    def before_training(self, configuration: Configuration) -> Latency:
+        """Latency of a configuration from an untrained model, or from the cache.
+
+        Raises:
+            TrialFailure: A time is not a positive number, or the compression does not work.
+        """
+        known = self._read(configuration)
+        if known is not None:
+            return known[0]
+        torch.manual_seed(0)
+        model = build_classifier(configuration.architecture, self._search.workload).eval()
+        with TemporaryDirectory() as scratch:
+            folder = Path(scratch) / "model"
+            write_compressed(
+                model,
+                configuration.architecture,
+                self._search.workload,
+                configuration.compression.at_runtime,
+                self._task.calibration(),
+                folder,
+            )
+            compressed = artefact.load(folder)
+        return self._measure(configuration, compressed, _shapes(compressed))
+
+    def _measure(self, configuration: Configuration, model: nn.Module, shapes: str) -> Latency:
+        conditions = self._search.measurement
+        latency = measure_latency(
+            model,
+            self._reference,
+            self._tokens,
+            threads=conditions.threads,
+            repeats=conditions.repeats,
+            lane=self._lane,
+        )
+        with self._store.staging() as staging:
+            folder = staging / "cost"
+            folder.mkdir()
+            (folder / LATENCY).write_text(json.dumps({**asdict(latency), "shapes": shapes}))
+            self._store.publish(folder, self._address(configuration), is_final=True)
+        return latency
+
+    def _read(self, configuration: Configuration) -> tuple[Latency, str] | None:
+        with self._store.open(self._address(configuration)) as folder:
+            if folder is None:
+                return None
+            entry = json.loads((folder / LATENCY).read_text())
+        shapes = entry.pop("shapes")
+        return Latency(**entry), shapes
+
+    def _address(self, configuration: Configuration) -> str:
+        conditions = self._search.measurement
+        key = {
+            "format": FORMAT,
+            "architecture": asdict(configuration.architecture),
+            "compression": asdict(configuration.compression.at_runtime),
+            "workload": asdict(self._search.workload),
+            "conditions": conditions.model_dump(mode="json"),
+            "processor": processor(self._tokens.device),
+            "torch": torch.__version__,
+        }
+        return f"{COSTS}/{content_hash(key)}"
+
+    @cached_property
+    def _reference(self) -> nn.Module:
+        torch.manual_seed(0)
+        return build_classifier(REFERENCE, self._search.workload).eval()
+
+
+def _shapes(model: nn.Module) -> str:
+    """Hash of all that decides how long a forward pass takes: layers and their shapes."""
+    return content_hash(
+        [
+            [
+                name,
+                type(module).__name__,
+                *(list(p.shape) for p in module.parameters(recurse=False)),
+            ]
+            for name, module in model.named_modules()
+        ]
+    )
