@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+import math
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from search.coordinates import lost_coordinates, trained_coordinates
+from search.menu import Menu
 from spaces.configuration import Configuration
+from spaces.errors import UserError
 from spaces.search_file import SearchFile
 
 IDENTITY = ("depth", "width", "seed", "budget_steps", "bits", "sparsity")
 """Columns that say which configuration a row is."""
+ARCHITECTURE = ("depth", "width", "seed")
+RUN = (*ARCHITECTURE, "budget_steps")
+COMPRESSION = ("bits", "sparsity")
 COLUMNS = (
     *IDENTITY,
     "accuracy",
@@ -20,6 +34,10 @@ COLUMNS = (
     "train_seconds_cooldown",
     "compress_eval_seconds",
 )
+POSITIVE = ("depth", "width", "budget_steps", "bits", "size_bytes", "params")
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
 
 def identity_columns(configuration: Configuration, search: SearchFile) -> dict[str, str]:
@@ -59,3 +77,136 @@ def row(configuration: Configuration, search: SearchFile, result: dict[str, Any]
         "train_seconds_cooldown": f"{seconds['cooldown']:.3f}",
         "compress_eval_seconds": f"{seconds['compress'] + seconds['measure']:.4f}",
     }
+
+
+class TableError(UserError):
+    """A table that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A recorded space: what each configuration gives, and what it takes.
+
+    Args:
+        name: Name of its file, without the ending.
+        levels: Values of each dimension that varies, ascending.
+        points: Index into ``levels`` of each row, ``(rows, dimensions)``.
+        columns: The numbers of the file by column, ``(rows,)`` each.
+        architecture: Which architecture (and seed) each row has, from 0.
+        run: Which training run.
+        compression: Which compression.
+    """
+
+    name: str
+    levels: dict[str, tuple[float, ...]]
+    points: Integers
+    columns: dict[str, Floats]
+    architecture: Integers
+    run: Integers
+    compression: Integers
+
+    @classmethod
+    def read(cls, path: Path) -> Table:
+        """Read a CSV file, plain or gzipped; columns that are not ``COLUMNS`` are left alone.
+
+        Raises:
+            TableError: The file is missing, lacks a column, has no rows, repeats a configuration,
+                or holds something that is not a finite number.
+        """
+        columns = _read_columns(path)
+        identity = np.stack([columns[name] for name in IDENTITY], 1)
+        if len(np.unique(identity, axis=0)) < len(identity):
+            raise TableError(f"{path}: two rows have the same {', '.join(IDENTITY)}")
+        values = {name: np.unique(columns[name]) for name in IDENTITY}
+        varied = [name for name in IDENTITY if len(values[name]) > 1] or ["depth"]
+        return cls(
+            name=path.name.removesuffix(".gz").removesuffix(".csv"),
+            levels={name: tuple(map(float, values[name])) for name in varied},
+            points=np.stack([np.searchsorted(values[name], columns[name]) for name in varied], 1),
+            columns=columns,
+            architecture=_groups(columns, ARCHITECTURE),
+            run=_groups(columns, RUN),
+            compression=_groups(columns, COMPRESSION),
+        )
+
+    def __len__(self) -> int:
+        return len(self.run)
+
+    @property
+    def accuracy(self) -> Floats:
+        """Accuracy of each row."""
+        return self.columns["accuracy"]
+
+    @property
+    def log_size(self) -> Floats:
+        """log10 of the bytes of each row."""
+        logarithms: Floats = np.log10(self.columns["size_bytes"])
+        return logarithms
+
+    def hypervolume(self, rows: Integers) -> float:
+        """Area that rows dominate over accuracy and log10 of bytes, against the table's lowest
+        accuracy and largest size."""
+        if len(rows) == 0:
+            return 0.0
+        order = rows[np.argsort(self.log_size[rows], kind="stable")]
+        best = np.maximum.accumulate(self.accuracy[order]) - self.accuracy.min()
+        ends = np.append(self.log_size[order][1:], self.log_size.max())
+        return float(best @ (ends - self.log_size[order]))
+
+
+def menu_of(table: Table) -> Menu:
+    """The menu of a table: what a sampler may know of it, which is all but accuracies and times."""
+    _, first = np.unique(table.run, return_index=True)
+    _, example = np.unique(table.compression, return_index=True)
+    c = table.columns
+    costs = np.full((len(first), len(example)), np.nan)
+    costs[table.run, table.compression] = table.log_size
+    nothing = np.zeros(len(example))
+    return Menu(
+        runs=trained_coordinates(c["depth"][first], c["width"][first], c["budget_steps"][first]),
+        architecture=table.architecture[first],
+        steps=c["budget_steps"][first],
+        work=c["params"][first],
+        compressions=lost_coordinates(c["bits"][example], nothing, c["sparsity"][example], nothing),
+        log_costs=lambda runs: costs[runs],
+        limits=(float(table.log_size.min()), float(table.log_size.max())),
+    )
+
+
+def _read_columns(path: Path) -> dict[str, Floats]:
+    try:
+        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+            lines = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TableError(f"{path}: cannot be read as a table: {error}") from error
+    if not lines:
+        raise TableError(f"{path}: no rows")
+    missing = [name for name in COLUMNS if name not in lines[0]]
+    if missing:
+        raise TableError(
+            f"{path}: no column {', '.join(missing)}; a table has {', '.join(COLUMNS)}"
+        )
+    return {
+        name: np.array([_number(path, k, name, line) for k, line in enumerate(lines, 2)])
+        for name in COLUMNS
+    }
+
+
+def _number(path: Path, number: int, name: str, line: dict[str, str]) -> float:
+    try:
+        value = float(line[name])
+    except (TypeError, ValueError):
+        value = math.nan
+    is_positive = name in POSITIVE
+    if not math.isfinite(value) or value < 0 or (is_positive and value == 0):
+        allowed = "above 0" if is_positive else "of at least 0"
+        raise TableError(
+            f"{path}, line {number}: {name} is {line[name]!r}; it must be a number {allowed}"
+        )
+    return value
+
+
+def _groups(columns: dict[str, Floats], names: tuple[str, ...]) -> Integers:
+    """Number of the combination of some columns that each row has, from 0."""
+    stacked = np.stack([columns[name] for name in names], 1)
+    return np.unique(stacked, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)

@@ -1,0 +1,69 @@
+"""How depth, width, budget, bits and sparsity become coordinates of the surrogate, and its priors.
+
+The priors say what is known of Transformers in general and of no data set: more of anything helps
+a little for each doubling (Kaplan et al. 2020, arXiv 2001.08361, find power laws), eight bits cost
+next to nothing and two bits much, pruning hurts faster the more is pruned, and larger models lose
+less (Li et al. 2020, arXiv 2002.11794, section 4). All are wide enough to be overruled by a few
+trials.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from search.surrogate import Loss, Prior
+
+Floats = npt.NDArray[np.float64]
+
+DENSE_BITS = 16
+"""From this many bits on nothing is lost."""
+DEPTH, WIDTH, BUDGET = range(3)
+QUANTISATION, STATIC, STRUCTURED, UNSTRUCTURED = range(4)
+
+
+def trained_coordinates(depth: Floats, width: Floats, steps: Floats) -> Floats:
+    """Doublings of depth, width and budget, ``(n, 3)``, from the middle of each."""
+    logarithms = np.log2(np.stack([depth, width, steps], 1))
+    middle: Floats = (logarithms.min(0) + logarithms.max(0)) / 2
+    return logarithms - middle
+
+
+def lost_coordinates(
+    bits: Floats, is_static: Floats, structured: Floats, unstructured: Floats
+) -> Floats:
+    """Rounding error, quantised activations and sparsities, ``(n, 4)``; zeros for no compression.
+
+    The error of rounding halves with each bit: 1 at two bits, 1/4 at four, 1/64 at eight.
+    """
+    error = np.where(bits >= DENSE_BITS, 0.0, 2.0 ** (2.0 - np.maximum(bits, 1.0)))
+    return np.stack([error, is_static, structured, unstructured], 1)
+
+
+def _loss(coordinate: int, power: float, mean: float, deviation: float) -> Loss:
+    return Loss(
+        coordinate=coordinate,
+        power=power,
+        mean=mean,
+        deviation=deviation,
+        milder_along=WIDTH,
+        milder_mean=-0.1 * mean,
+        milder_deviation=0.2 * deviation,
+    )
+
+
+PRIOR = Prior(
+    level=(-1.0, 1.0),
+    slopes=((0.05, 0.15), (0.15, 0.2), (0.15, 0.2)),
+    losses=(
+        # Quantisation noise has the power of the error's square.
+        _loss(QUANTISATION, 2.0, -1.0, 0.8),
+        _loss(STATIC, 1.0, -0.02, 0.05),
+        _loss(STRUCTURED, 1.0, -0.1, 0.2),
+        _loss(STRUCTURED, 3.0, -1.0, 0.9),
+        _loss(UNSTRUCTURED, 1.0, -0.1, 0.2),
+        _loss(UNSTRUCTURED, 3.0, -1.0, 0.9),
+    ),
+    trained_scales=(2.5, 2.5, 3.0),
+    lost_scales=(0.7, 1.0, 0.6, 0.6),
+)

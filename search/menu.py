@@ -1,0 +1,77 @@
+"""The menu of a search: training runs, and the compressions of what each of them gives.
+
+It is a product, so a space of a million configurations is a thousand runs and a thousand
+compressions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Menu:
+    """What can be chosen, and what is known of it before any trial.
+
+    Args:
+        runs: Coordinates of each training run, ``(runs, p)``, in doublings.
+        architecture: Its architecture, from 0, ``(runs,)``; runs of one share a stable path.
+        steps: Its budget, in steps, ``(runs,)``.
+        work: FLOPs of one of its steps, up to a factor, ``(runs,)``.
+        compressions: Coordinates of each compression, ``(compressions, q)``; zeros for none.
+        log_costs: Logarithm of the inference cost of some runs under every compression,
+            ``(len(runs), compressions)``; NaN where there is no such configuration, or where it
+            is known to break a constraint.
+        limits: Logarithms of the least cost and of the reference point's.
+        floor: Accuracy of guessing, where that is known.
+    """
+
+    runs: Floats
+    architecture: Integers
+    steps: Floats
+    work: Floats
+    compressions: Floats
+    log_costs: Callable[[Integers], Floats]
+    limits: tuple[float, float]
+    floor: float | None = None
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """What a trial took, whoever did it.
+
+    Args:
+        stable: The stable path to its budget, from the beginning.
+        cooldown: All training after it.
+        evaluate: Compression and measurement.
+    """
+
+    stable: float
+    cooldown: float
+    evaluate: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A finished trial of a menu.
+
+    Args:
+        run: Its training run.
+        compression: Its compression.
+        accuracy: What it reached; None where it failed.
+        variance: Of the accuracy's noise from the evaluation set's size; None where not known.
+        seconds: What it took; None where not known.
+    """
+
+    run: int
+    compression: int
+    accuracy: float | None
+    variance: float | None = None
+    seconds: Seconds | None = None

@@ -1,0 +1,128 @@
+"""What a candidate would really cost now, in seconds: only what the store does not have.
+
+Seconds of a step are those that an architecture's own runs took; before it has any, they follow
+from its FLOPs by a regression over the architectures that have run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from search.menu import Menu, Trial
+
+Floats = npt.NDArray[np.float64]
+
+PRIOR_SECONDS_A_STEP = 0.02
+PRIOR_SECONDS_TO_EVALUATE = 0.3
+PRIOR_COOLDOWN_SHARE = 0.25
+"""Of the stable path, before any run has shown how long the cooldown takes."""
+
+
+@dataclass
+class Prices:
+    """Seconds by training run, learnt from trials.
+
+    Args:
+        menu: The training runs.
+        reach: Steps of budget that each architecture's stable path has, by architecture.
+        trained: Which runs have their trained model.
+    """
+
+    menu: Menu
+    reach: Floats = field(init=False)
+    trained: npt.NDArray[np.bool_] = field(init=False)
+
+    def __post_init__(self) -> None:
+        count = int(self.menu.architecture.max()) + 1
+        self.reach = np.zeros(count)
+        self.trained = np.zeros(len(self.menu.architecture), dtype=bool)
+        self._work = np.zeros(count)
+        self._work[self.menu.architecture] = np.log(self.menu.work)
+        self._step = _Regression(count, np.log(PRIOR_SECONDS_A_STEP))
+        self._evaluate = _Regression(count, np.log(PRIOR_SECONDS_TO_EVALUATE))
+        self._cooldowns: list[tuple[float, float]] = []
+
+    def started(self, run: int) -> None:
+        """Note that a run is being trained: what it reaches need not be paid again."""
+        architecture = self.menu.architecture[run]
+        self.reach[architecture] = max(self.reach[architecture], self.menu.steps[run])
+        self.trained[run] = True
+
+    def learn(self, trial: Trial) -> None:
+        """Learn from what a finished trial took."""
+        if trial.seconds is None:
+            return
+        architecture, steps = int(self.menu.architecture[trial.run]), self.menu.steps[trial.run]
+        a_step = trial.seconds.stable / steps
+        if a_step > 0.0:
+            self._step.learn(architecture, np.log(a_step))
+            self._cooldowns.append((steps, trial.seconds.cooldown / a_step))
+        if trial.seconds.evaluate > 0.0:
+            self._evaluate.learn(architecture, np.log(trial.seconds.evaluate))
+
+    def training(self) -> Floats:
+        """Seconds until each run has its trained model, ``(runs,)``; zero where it has."""
+        menu = self.menu
+        missing = np.maximum(menu.steps - self.reach[menu.architecture], 0.0)
+        fixed, by_step = self._cooldown()
+        a_step = np.exp(self._step.predict(self._work))[menu.architecture]
+        seconds: Floats = a_step * (missing + fixed + by_step * menu.steps)
+        seconds[self.trained] = 0.0
+        return seconds
+
+    def evaluating(self) -> Floats:
+        """Seconds of one compression and its measurement, ``(runs,)``."""
+        by_architecture = np.exp(self._evaluate.predict(self._work))
+        return by_architecture[self.menu.architecture]
+
+    def _cooldown(self) -> tuple[float, float]:
+        """Cooldown in steps: a fixed number, and a share of the budget. Least squares, not
+        negative, pulled to the prior as if by one run."""
+        if not self._cooldowns:
+            return 0.0, PRIOR_COOLDOWN_SHARE
+        from scipy.optimize import nnls
+
+        steps, cooldowns = np.array(self._cooldowns).T
+        weight = 1.0 / steps.mean()
+        rows = np.concatenate([np.stack([np.ones_like(steps), steps], 1) * weight, [[0.0, 0.1]]])
+        target = np.concatenate([cooldowns * weight, [0.1 * PRIOR_COOLDOWN_SHARE]])
+        (fixed, by_step), _ = nnls(rows, target)
+        return float(fixed), float(by_step)
+
+
+class _Regression:
+    """Log seconds by architecture: a line in log FLOPs, and each architecture's own deviation.
+
+    Bayesian linear regression with known noise (Rasmussen & Williams 2006, section 2.1).
+    """
+
+    SLOPE = (0.7, 0.3)
+    LEVEL_DEVIATION = 3.0
+    OWN_DEVIATION = 0.3
+
+    def __init__(self, architectures: int, level: float) -> None:
+        self._level = level
+        self._sums = np.zeros(architectures)
+        self._counts = np.zeros(architectures)
+
+    def learn(self, architecture: int, value: float) -> None:
+        self._sums[architecture] += value
+        self._counts[architecture] += 1
+
+    def predict(self, work: Floats) -> Floats:
+        known = self._counts > 0
+        slope, spread = self.SLOPE
+        line: Floats = self._level + slope * (work - work.mean())
+        if not known.any():
+            return line
+        own = self._sums[known] / self._counts[known]
+        basis = np.stack([np.ones_like(work), work - work.mean()], 1)
+        precision = np.diag([self.LEVEL_DEVIATION**-2, spread**-2])
+        precision += basis[known].T @ basis[known] / self.OWN_DEVIATION**2
+        change = basis[known].T @ (own - line[known]) / self.OWN_DEVIATION**2
+        predicted: Floats = line + basis @ np.linalg.solve(precision, change)
+        predicted[known] = own
+        return predicted
