@@ -66,9 +66,9 @@ class Staircase:
         found: Integers = np.searchsorted(self.edges[:-1], log_cost - 1e-9)
         return found
 
-    def area(self) -> float:
-        """Area above an accuracy of zero."""
-        return float(self.widths @ self.level)
+    def area_above(self, floor: float) -> float:
+        """Hypervolume against a reference point of some accuracy."""
+        return float(self.widths @ np.maximum(self.level - floor, 0.0))
 
     def improvement(self, accuracy: Floats, first: Integers) -> Floats:
         """Area that each point would add, on its own.

@@ -18,25 +18,38 @@ Floats = npt.NDArray[np.float64]
 
 DENSE_BITS = 16
 """From this many bits on nothing is lost."""
-DEPTH, WIDTH, BUDGET = range(3)
+USUAL_GROUP = 32
+WIDTH = 1
 QUANTISATION, STATIC, STRUCTURED, UNSTRUCTURED = range(4)
 
 
-def trained_coordinates(depth: Floats, width: Floats, steps: Floats) -> Floats:
-    """Doublings of depth, width and budget, ``(n, 3)``, from the middle of each."""
-    logarithms = np.log2(np.stack([depth, width, steps], 1))
+def trained_coordinates(
+    *, depth: Floats, width: Floats, steps: Floats, heads: Floats, feed_forward: Floats
+) -> Floats:
+    """Doublings of depth, width, budget, head width and feed-forward ratio, ``(n, 5)``, each from
+    the middle of its range."""
+    ratios = (depth, width, steps, width / heads, feed_forward / width)
+    logarithms = np.log2(np.stack(ratios, 1))
     middle: Floats = (logarithms.min(0) + logarithms.max(0)) / 2
     return logarithms - middle
 
 
 def lost_coordinates(
-    bits: Floats, is_static: Floats, structured: Floats, unstructured: Floats
+    *,
+    bits: Floats,
+    group_size: Floats,
+    is_static: Floats,
+    structured: Floats,
+    unstructured: Floats,
 ) -> Floats:
     """Rounding error, quantised activations and sparsities, ``(n, 4)``; zeros for no compression.
 
-    The error of rounding halves with each bit: 1 at two bits, 1/4 at four, 1/64 at eight.
+    The error of rounding halves with each bit: 1 at two bits, 1/4 at four, 1/64 at eight. It is a
+    share of the largest weight of a group, which for normal weights grows with the group's size g
+    as ``sqrt(2 ln g)``.
     """
     error = np.where(bits >= DENSE_BITS, 0.0, 2.0 ** (2.0 - np.maximum(bits, 1.0)))
+    error = error * np.sqrt(np.log(group_size) / np.log(USUAL_GROUP))
     return np.stack([error, is_static, structured, unstructured], 1)
 
 
@@ -54,7 +67,7 @@ def _loss(coordinate: int, power: float, mean: float, deviation: float) -> Loss:
 
 PRIOR = Prior(
     level=(-1.0, 1.0),
-    slopes=((0.05, 0.15), (0.15, 0.2), (0.15, 0.2)),
+    slopes=((0.05, 0.15), (0.15, 0.2), (0.15, 0.2), (0.0, 0.05), (0.05, 0.1)),
     losses=(
         # Quantisation noise has the power of the error's square.
         _loss(QUANTISATION, 2.0, -1.0, 0.8),
@@ -64,6 +77,6 @@ PRIOR = Prior(
         _loss(UNSTRUCTURED, 1.0, -0.1, 0.2),
         _loss(UNSTRUCTURED, 3.0, -1.0, 0.9),
     ),
-    trained_scales=(2.5, 2.5, 3.0),
+    trained_scales=(2.5, 2.5, 3.0, 3.0, 3.0),
     lost_scales=(0.7, 1.0, 0.6, 0.6),
 )

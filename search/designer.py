@@ -73,6 +73,7 @@ class Designer:
         self._trials: list[Trial] = []
         self._tried = np.zeros((len(menu.runs), len(menu.compressions)), dtype=bool)
         self._prices = Prices(menu)
+        self._spent = 0.0
         self._fitted_at = -1
         self._observed = 0
 
@@ -82,23 +83,37 @@ class Designer:
             self._trials.append(trial)
             self._tried[trial.run, trial.compression] = True
             if trial.accuracy is not None:
-                self._prices.started(trial.run)
-                self._prices.learn(trial)
+                self._spent += self._prices.learn(trial)
 
-    def suggest(self, running: list[tuple[int, int]]) -> Suggestion | None:
+    @property
+    def average_rate(self) -> float:
+        """Hypervolume gained per second of all work so far, in the unit of ``Suggestion.rate``."""
+        if not self._spent:
+            return 0.0
+        _, staircase = self._with([])
+        return staircase.area_above(self._floor + self._margin) / self._spent
+
+    def suggest(
+        self, running: list[tuple[int, int]], *, in_memory: int | None = None
+    ) -> Suggestion | None:
         """The next trial.
 
         Args:
             running: Run and compression of each trial that is under way.
+            in_memory: A run whose trained model the asking worker will have.
 
         Returns:
             None where everything left would train what is being trained now, or nothing is left.
         """
         self._refresh()
         surrogate, staircase = self._with(running)
-        seconds, evaluating = self._seconds()
+        available = self._prices.trained.copy()
+        if in_memory is not None:
+            available[in_memory] = True
+        seconds = np.where(available, 0.0, self._prices.training())[self._runs]
+        evaluating = self._prices.evaluating()[self._runs]
         first = staircase.first_step(np.nan_to_num(self._log_costs, nan=np.inf))
-        free = self._free(running) & (first < len(staircase.level))
+        free = self._free(running, available) & (first < len(staircase.level))
         accuracy = self._accuracy(surrogate.samples(self._normals))
         gain = staircase.improvement(accuracy, np.minimum(first, len(staircase.level))).mean(0)
         price = seconds[:, None] + evaluating[:, None]
@@ -208,16 +223,15 @@ class Designer:
         costs: Floats = self._menu.log_costs(runs)[place, [t.compression for t in trials]]
         return costs
 
-    def _seconds(self) -> tuple[Floats, Floats]:
-        return self._prices.training()[self._runs], self._prices.evaluating()[self._runs]
-
-    def _free(self, running: list[tuple[int, int]]) -> npt.NDArray[np.bool_]:
+    def _free(
+        self, running: list[tuple[int, int]], available: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.bool_]:
         free = ~self._tried[np.ix_(self._runs, self._columns)]
         architecture = self._menu.architecture
         training = [run for run, _ in running if not self._prices.trained[run]]
         # Another run of the same architecture would wait for the prefix that they share.
         busy = np.isin(architecture[self._runs], architecture[training])
-        free[busy & ~self._prices.trained[self._runs]] = False
+        free[busy & ~available[self._runs]] = False
         for run, compression in running:
             free[np.ix_(self._runs == run, self._columns == compression)] = False
         return free

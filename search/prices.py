@@ -45,23 +45,28 @@ class Prices:
         self._evaluate = _Regression(count, np.log(PRIOR_SECONDS_TO_EVALUATE))
         self._cooldowns: list[tuple[float, float]] = []
 
-    def started(self, run: int) -> None:
-        """Note that a run is being trained: what it reaches need not be paid again."""
-        architecture = self.menu.architecture[run]
-        self.reach[architecture] = max(self.reach[architecture], self.menu.steps[run])
-        self.trained[run] = True
+    def learn(self, trial: Trial) -> float:
+        """Take a finished trial in: what it reached is not paid again, and what it took is known.
 
-    def learn(self, trial: Trial) -> None:
-        """Learn from what a finished trial took."""
-        if trial.seconds is None:
-            return
+        Returns:
+            Seconds of the work that had not been done before it.
+        """
         architecture, steps = int(self.menu.architecture[trial.run]), self.menu.steps[trial.run]
-        a_step = trial.seconds.stable / steps
+        missing = max(steps - self.reach[architecture], 0.0)
+        was_trained = self.trained[trial.run]
+        self.reach[architecture] += missing
+        self.trained[trial.run] = True
+        took = trial.seconds
+        if took is None:
+            return 0.0
+        a_step = took.stable / steps
         if a_step > 0.0:
             self._step.learn(architecture, np.log(a_step))
-            self._cooldowns.append((steps, trial.seconds.cooldown / a_step))
-        if trial.seconds.evaluate > 0.0:
-            self._evaluate.learn(architecture, np.log(trial.seconds.evaluate))
+            self._cooldowns.append((steps, took.cooldown / a_step))
+        if took.evaluate > 0.0:
+            self._evaluate.learn(architecture, np.log(took.evaluate))
+        training = 0.0 if was_trained else missing * a_step + took.cooldown
+        return float(training + took.evaluate)
 
     def training(self) -> Floats:
         """Seconds until each run has its trained model, ``(runs,)``; zero where it has."""

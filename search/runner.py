@@ -15,15 +15,18 @@ from rich.console import Console
 from objectives.data import PreparedData, describe, prepare
 from objectives.store import Store
 from search.cluster import cluster, concurrency
+from search.feasible_sampler import FeasibleSampler
 from search.figures import write_figures
 from search.frontier import Scale, frontier
+from search.frontier_sampler import FrontierSampler
 from search.progress import Progress
 from search.records import Record
-from search.sampler import FeasibleSampler
+from search.space_menu import SpaceMenu
 from search.study import Study, only_driver
 from search.tracking import Tracker
 from spaces.places import Places, home, places
 from spaces.search_file import SearchFile
+from spaces.search_space import SearchSpace
 
 FLUSH_SECONDS = 30.0
 
@@ -117,9 +120,7 @@ def _tune(
 
     search = study.search
     records = study.records()
-    sampler = FeasibleSampler(
-        study.space, search.sampler, seed=search.seed, trials=search.trials, records=records
-    )
+    sampler = _sampler(study.space, len(records))
     study.optuna.sampler = sampler
     hours = float("inf") if search.hours is None else search.hours
     deadline = time.monotonic() + 3600 * hours
@@ -152,14 +153,23 @@ def _tune(
         )
         tuner.fit()
     finished = sum(record.is_finished for record in study.records())
-    if searcher.exhausted:
-        return f"every feasible configuration was tried, after {finished} trials", False
+    if searcher.ended:
+        return f"{searcher.ended}, after {finished} trials", False
     if finished >= search.trials:
         return f"{finished} trials are done", False
     left = f"{finished} of {search.trials} trials; the same command goes on"
     if time.monotonic() > deadline:
         return f"the time is over after {left}", False
     return f"interrupted after {left}", True
+
+
+def _sampler(space: SearchSpace, finished: int) -> FeasibleSampler | FrontierSampler:
+    search = space.search
+    if search.sampler == "frontier":
+        return FrontierSampler(SpaceMenu(space), seed=search.seed, stops=search.stop == "auto")
+    # A resumed search must not draw what it drew before.
+    seed = search.seed + finished
+    return FeasibleSampler(space, search.sampler, seed=seed, trials=search.trials)
 
 
 def _trainable(search: str, data: str) -> Callable[[dict[str, Any]], None]:
@@ -170,9 +180,10 @@ def _trainable(search: str, data: str) -> Callable[[dict[str, Any]], None]:
 
         from search.worker import evaluate
 
-        # As text, because Tune flattens nested results before a searcher sees them.
-        outcome = evaluate(search, data, config["configuration"])
-        tune.report({"outcome": json.dumps(outcome, allow_nan=False)})
+        outcomes = evaluate(search, data, config["configurations"])
+        for number, outcome in zip(config["numbers"], outcomes, strict=True):
+            # As text, because Tune flattens nested results before a searcher sees them.
+            tune.report({"number": number, "outcome": json.dumps(outcome, allow_nan=False)})
 
     return trial
 

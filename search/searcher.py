@@ -14,16 +14,21 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from search.records import Record
-from search.sampler import AllBusyError, FeasibleSampler, SpaceExhaustedError
+from search.samplers import AllBusyError, ConvergedError, SpaceExhaustedError, StudySampler
 from search.study import Study
+
+LARGEST_JOB = 16
+"""Compressions of one model that are evaluated before the sampler learns of them."""
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
-    """Gives Ray Tune the next trial and tells the study how each ended.
+    """Gives Ray Tune the next job and tells the study how its trials ended.
+
+    A job is a trial, and further compressions of the model that it trains.
 
     Args:
         study: The record; its sampler is ``sampler``.
-        sampler: The sampler, which is told what runs.
+        sampler: The sampler.
         unfinished: Trials of a dead driver, which go first.
         deadline: Monotonic time after which no new trial starts.
         on_change: Called with a record when a trial starts or ends.
@@ -32,7 +37,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def __init__(
         self,
         study: Study,
-        sampler: FeasibleSampler,
+        sampler: StudySampler,
         *,
         unfinished: list[Record],
         deadline: float,
@@ -44,43 +49,68 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._unfinished = list(unfinished)
         self._deadline = deadline
         self._on_change = on_change
-        self._running: dict[str, Record] = {}
+        self._running: dict[str, dict[int, Record]] = {}
         self._count = len(study.records())
-        self.exhausted = False
+        self.ended = ""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial's configuration, None to wait, or ``FINISHED``."""
+        """The next job, None to wait, or ``FINISHED``."""
         if self._unfinished:
-            record = self._unfinished.pop(0)
-        elif self._count >= self._study.search.trials or time.monotonic() > self._deadline:
+            job = [self._unfinished.pop(0)]
+        elif self._is_over():
             return str(Searcher.FINISHED)
         else:
             try:
-                self._sampler.next_point()
-                record = self._study.ask()
-            except SpaceExhaustedError:
-                self.exhausted = True
+                job = self._next_job()
+            except (SpaceExhaustedError, ConvergedError) as end:
+                self.ended = str(end)
                 return str(Searcher.FINISHED)
             except AllBusyError:
                 return None
-            self._count += 1
-            self._sampler.started(record.configuration)
-        self._running[trial_id] = record
-        self._on_change(record)
-        return {"number": record.number, "configuration": record.configuration.to_dict()}
+        self._running[trial_id] = {record.number: record for record in job}
+        for record in job:
+            self._on_change(record)
+        return {
+            "numbers": [record.number for record in job],
+            "configurations": [record.configuration.to_dict() for record in job],
+        }
+
+    def _is_over(self) -> bool:
+        return self._count >= self._study.search.trials or time.monotonic() > self._deadline
+
+    def _next_job(self) -> list[Record]:
+        self._sampler.check(self._study.optuna)
+        job = [self._ask()]
+        while (
+            len(job) < LARGEST_JOB
+            and not self._is_over()
+            and self._sampler.more(self._study.optuna, job[0].configuration)
+        ):
+            job.append(self._ask())
+        return job
+
+    def _ask(self) -> Record:
+        record = self._study.ask()
+        self._count += 1
+        return record
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Tell the study how one trial of a job ended."""
+        record = self._running[trial_id].pop(result["number"], None)
+        # Tune reports a job's last result twice, and a retried job its first ones again.
+        if record is not None:
+            self._tell(record, json.loads(result["outcome"]))
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tell the study how a trial ended."""
-        record = self._running.pop(trial_id, None)
-        if record is None:
-            return
-        self._sampler.finished(record.configuration.architecture)
-        if error or not result:
-            outcome: dict[str, Any] = {"state": "worker_died", "message": "its process died twice"}
-        else:
-            outcome = json.loads(result["outcome"])
+        """Tell the study how the last trial of a job ended, or that its worker died."""
+        if result and not error:
+            self.on_trial_result(trial_id, result)
+        for record in self._running.pop(trial_id, {}).values():
+            self._tell(record, {"state": "worker_died", "message": "its process died twice"})
+
+    def _tell(self, record: Record, outcome: dict[str, Any]) -> None:
         if outcome["state"] == "complete":
             self._study.tell_result(record.number, outcome["result"], outcome["curve"])
         else:

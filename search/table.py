@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from search.coordinates import lost_coordinates, trained_coordinates
+from search.coordinates import USUAL_GROUP, lost_coordinates, trained_coordinates
 from search.menu import Menu
 from spaces.configuration import Configuration
 from spaces.errors import UserError
@@ -161,13 +161,26 @@ def menu_of(table: Table) -> Menu:
     c = table.columns
     costs = np.full((len(first), len(example)), np.nan)
     costs[table.run, table.compression] = table.log_size
+    # Columns that a table has not got are the same for all its rows.
     nothing = np.zeros(len(example))
     return Menu(
-        runs=trained_coordinates(c["depth"][first], c["width"][first], c["budget_steps"][first]),
+        runs=trained_coordinates(
+            depth=c["depth"][first],
+            width=c["width"][first],
+            steps=c["budget_steps"][first],
+            heads=c["width"][first],
+            feed_forward=c["width"][first],
+        ),
         architecture=table.architecture[first],
         steps=c["budget_steps"][first],
         work=c["params"][first],
-        compressions=lost_coordinates(c["bits"][example], nothing, c["sparsity"][example], nothing),
+        compressions=lost_coordinates(
+            bits=c["bits"][example],
+            group_size=np.full(len(example), float(USUAL_GROUP)),
+            is_static=nothing,
+            structured=c["sparsity"][example],
+            unstructured=nothing,
+        ),
         log_costs=lambda runs: costs[runs],
         limits=(float(table.log_size.min()), float(table.log_size.max())),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,37 +24,51 @@ def _objective(search: str, data: str) -> Any:
     return Objective(file, open_prepared(folder) if folder.is_dir() else None)
 
 
-def evaluate(search: str, data: str, configuration: dict[str, Any]) -> dict[str, Any]:
-    """Evaluate a configuration; a failure comes back as a named state.
+def evaluate(
+    search: str, data: str, configurations: list[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Evaluate configurations one after another; a failure comes as a named state.
 
-    An unexpected error is retried once, which continues from the last checkpoint. The death of
-    the process is Ray's to notice and to retry.
+    Those that follow each other and share their training share the model in memory. An unexpected
+    error is retried once, which continues from the last checkpoint. The death of the process is
+    Ray's to notice and to retry.
 
     Args:
         search: The search file as JSON.
         data: Folder of the prepared data.
-        configuration: From ``Configuration.to_dict``.
+        configurations: From ``Configuration.to_dict``.
 
-    Returns:
-        ``state`` and, where it is ``complete``, ``result`` and ``curve``; else ``message``.
+    Yields:
+        For each, ``state`` and, where it is ``complete``, ``result`` and ``curve``; else
+        ``message``.
     """
-    from objectives.failures import TrialFailure
     from spaces.configuration import Configuration
 
-    point = Configuration.from_dict(configuration)
-    for attempt in (1, 2):
+    left = [Configuration.from_dict(values) for values in configurations]
+    has_failed = False
+    while left:
         try:
-            evaluation = _objective(search, data).evaluate(point)
-        except TrialFailure as failure:
-            return {"state": failure.state, "message": failure.message}
+            for _, outcome in _objective(search, data).evaluate_each(list(left)):
+                left.pop(0)
+                has_failed = False
+                yield _report(outcome)
         except Exception:
             # Whatever a library raises belongs to this trial alone; the search goes on.
             message = traceback.format_exc(limit=-6)
-            logging.getLogger(__name__).warning("attempt %d failed: %s", attempt, message)
-            continue
-        result = evaluation.to_dict()
-        return {"state": "complete", "result": result, "curve": curve(result.pop("stages"))}
-    return {"state": "error", "message": message}
+            logging.getLogger(__name__).warning("an attempt failed: %s", message)
+            if has_failed:
+                left.pop(0)
+                yield {"state": "error", "message": message}
+            has_failed = not has_failed
+
+
+def _report(outcome: Any) -> dict[str, Any]:
+    from objectives.failures import TrialFailure
+
+    if isinstance(outcome, TrialFailure):
+        return {"state": outcome.state, "message": outcome.message}
+    result = outcome.to_dict()
+    return {"state": "complete", "result": result, "curve": curve(result.pop("stages"))}
 
 
 def test(search: str, data: str, model: str) -> dict[str, Any]:

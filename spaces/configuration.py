@@ -77,7 +77,11 @@ class Configuration:
 
     def shares_training(self, other: Configuration) -> bool:
         """Whether both are compressions of one trained model."""
-        return replace(self, compression=other.compression) == other
+        return self.with_compression(other.compression) == other
+
+    def with_compression(self, compression: Compression) -> Configuration:
+        """The same training, compressed in another way."""
+        return replace(self, compression=compression)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can write; ``from_dict`` makes them a configuration again."""

@@ -208,8 +208,12 @@ class SearchFile(StrictModel):
     """Accuracy, and the inference cost that it is weighed against."""
     constraints: Constraints = Constraints()
     measurement: Measurement = Measurement()
-    sampler: Literal["tpe", "gp", "nsgaii", "random", "grid"] = "tpe"
-    """Which Optuna sampler chooses the next trial."""
+    sampler: Literal["frontier", "tpe", "gp", "nsgaii", "random", "grid"] = "frontier"
+    """What chooses the next trial: ``frontier``, which spends compute where a second of it moves
+    the frontier most, one of Optuna's samplers, or the grid in its order."""
+    stop: Literal["auto", "trials"] = "trials"
+    """``auto`` ends the search, before its trials or hours are over, when no trial is worth its
+    seconds any more (sampler ``frontier``)."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of training and of the sampler."""
     trials: Annotated[int, Field(ge=1, le=1_000_000)]
@@ -222,6 +226,15 @@ class SearchFile(StrictModel):
     address: str | None = None
     """Address of a running Ray cluster; without it, Ray is started on this machine."""
     storage: Storage = Storage()
+
+    @model_validator(mode="after")
+    def _only_frontier_stops(self) -> SearchFile:
+        if self.stop == "auto" and self.sampler != "frontier":
+            raise ValueError(
+                f"stop: auto needs sampler: frontier, which knows what a trial is worth; "
+                f"{self.sampler} does not"
+            )
+        return self
 
     @model_validator(mode="after")
     def _latency_has_a_reference(self) -> SearchFile:

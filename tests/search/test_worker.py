@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from objectives import objective
+from objectives import latencies, objective
 from objectives.data import prepare
 from objectives.failures import TrialFailure
 from search.worker import evaluate
@@ -22,13 +22,13 @@ def arguments(make_search: Callable[..., SearchFile], home: Path) -> tuple[str, 
     data = prepare(search.data, search.task, home / "data")
     space = SearchSpace(search)
     point = space.configuration((0,) * len(space.dimensions))
-    return search.model_dump_json(), str(data.folder), point.to_dict()
+    return search.model_dump_json(), str(data.folder), [point.to_dict()]
 
 
 def break_measuring(
     monkeypatch: pytest.MonkeyPatch, error: Exception, *, times: int
 ) -> list[Exception]:
-    real, raised = objective.measure_latency, []
+    real, raised = latencies.measure_latency, []
 
     def measure(*positional: Any, **named: Any) -> Any:
         if len(raised) < times:
@@ -36,7 +36,7 @@ def break_measuring(
             raise error
         return real(*positional, **named)
 
-    monkeypatch.setattr(objective, "measure_latency", measure)
+    monkeypatch.setattr(latencies, "measure_latency", measure)
     return raised
 
 
@@ -44,7 +44,7 @@ def test_an_unexpected_error_is_retried_once_from_the_checkpoint(
     arguments: tuple[str, str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_measuring(monkeypatch, RuntimeError("a bad day"), times=1)
-    outcome = evaluate(*arguments)
+    (outcome,) = evaluate(*arguments)
     assert outcome["state"] == "complete"
     assert outcome["result"]["steps"]["trained"] == 0
     assert outcome["curve"]
@@ -54,7 +54,7 @@ def test_an_error_that_comes_again_is_a_named_state(
     arguments: tuple[str, str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raised = break_measuring(monkeypatch, RuntimeError("a bad day"), times=9)
-    outcome = evaluate(*arguments)
+    (outcome,) = evaluate(*arguments)
     assert outcome["state"] == "error"
     assert "RuntimeError: a bad day" in outcome["message"]
     assert len(raised) == 2
@@ -64,5 +64,41 @@ def test_a_failure_with_a_name_is_not_retried(
     arguments: tuple[str, str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raised = break_measuring(monkeypatch, TrialFailure("bad_latency", "0 ms"), times=9)
-    assert evaluate(*arguments) == {"state": "bad_latency", "message": "0 ms"}
+    assert list(evaluate(*arguments)) == [{"state": "bad_latency", "message": "0 ms"}]
     assert len(raised) == 1
+
+
+def test_compressions_of_one_model_train_and_load_it_once(
+    arguments: tuple[str, str, Any], make_search: Callable[..., SearchFile]
+) -> None:
+    search, data, _ = arguments
+    space = SearchSpace(make_search())
+    compressions = len(space.dimensions[-1].values)
+    points = [space.configuration((0, 0, 0, 0, 0, 0, k)) for k in range(compressions)]
+    outcomes = list(evaluate(search, data, [point.to_dict() for point in points]))
+    trained = [outcome["result"]["steps"]["trained"] for outcome in outcomes]
+    assert trained == [60, 0]
+    assert [outcome["result"]["seconds"]["train"] > 0 for outcome in outcomes] == [True, False]
+
+
+def test_a_failure_in_the_middle_of_a_job_is_that_trials_alone(
+    arguments: tuple[str, str, Any],
+    make_search: Callable[..., SearchFile],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    search, data, _ = arguments
+    space = SearchSpace(make_search())
+    points = [space.configuration((0, 0, 0, q, 0, 0, 0)) for q in range(3)]
+    real = objective.compress
+    tried = []
+
+    def compress(*positional: Any, **named: Any) -> Any:
+        tried.append(positional[3])
+        if positional[3] == points[1].compression:
+            raise RuntimeError("a bad day")
+        return real(*positional, **named)
+
+    monkeypatch.setattr(objective, "compress", compress)
+    outcomes = list(evaluate(search, data, [point.to_dict() for point in points]))
+    assert [outcome["state"] for outcome in outcomes] == ["complete", "error", "complete"]
+    assert [tried.count(point.compression) for point in points] == [1, 2, 1]

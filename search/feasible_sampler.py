@@ -1,4 +1,4 @@
-"""Choosing the next configuration: Optuna's samplers, kept to what is new and can be feasible."""
+"""Optuna's samplers in a search, kept to what is new and can be feasible."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.study import Study as OptunaStudy
 from optuna.trial import FrozenTrial, TrialState
 
-from search.grid import distributions, parameters_from, point_from
-from search.records import Record
+from search.grid import configuration_from, distributions, parameters_from, point_from
+from search.samplers import AllBusyError, SpaceExhaustedError
 from spaces.architecture import Architecture
 from spaces.configuration import Configuration
 from spaces.search_space import Point, SearchSpace
@@ -21,14 +21,6 @@ DRAWS = {"tpe": 16, "nsgaii": 16, "gp": 2}
 """Proposals of an Optuna sampler that are tried before one is drawn at random. A Gaussian process
 takes long and proposes nearly the same again."""
 RANDOM_DRAWS = 1000
-
-
-class SpaceExhaustedError(Exception):
-    """Every configuration that can be feasible has been tried."""
-
-
-class AllBusyError(Exception):
-    """What is left shares its training with a running trial."""
 
 
 class FeasibleSampler(BaseSampler):
@@ -44,32 +36,32 @@ class FeasibleSampler(BaseSampler):
         name: ``tpe``, ``gp``, ``nsgaii``, ``random`` or ``grid``.
         seed: Seed of every draw.
         trials: Length of the search, which the population of ``nsgaii`` depends on.
-        records: Trials that the study has already.
     """
 
-    def __init__(
-        self, space: SearchSpace, name: str, *, seed: int, trials: int, records: list[Record]
-    ) -> None:
+    def __init__(self, space: SearchSpace, name: str, *, seed: int, trials: int) -> None:
         self._space = space
         self._search_space = distributions(space)
-        # A resumed search must not draw what it drew before.
-        seed += len(records)
         self._rng = random.Random(seed)
         self._inner = _optuna_sampler(name, seed, trials)
         self._draws = DRAWS.get(name, 0)
         self._in_grid_order = name == "grid"
-        self._tried = {record.configuration.hash for record in records}
-        self._busy = [r.configuration.architecture for r in records if not r.is_finished]
+        self._configurations: dict[int, Configuration] = {}
+        self._tried: set[str] = set()
+        self._busy: set[Architecture] = set()
 
-    def started(self, configuration: Configuration) -> None:
-        """Note that a trial of a configuration runs."""
-        self._tried.add(configuration.hash)
-        self._busy.append(configuration.architecture)
+    def check(self, study: OptunaStudy) -> None:
+        """Make sure that there is something to propose, before a trial is created.
 
-    def finished(self, architecture: Architecture) -> None:
-        """Note that a trial of an architecture has ended."""
-        if architecture in self._busy:
-            self._busy.remove(architecture)
+        Raises:
+            SpaceExhaustedError: Nothing new is left.
+            AllBusyError: What is left must wait for a running trial.
+        """
+        self._take_in(study)
+        self._useful_point()
+
+    def more(self, study: OptunaStudy, training: Configuration) -> bool:
+        """No: general samplers do not know what shares its training."""
+        return False
 
     def infer_relative_search_space(
         self, study: OptunaStudy, trial: FrozenTrial
@@ -86,12 +78,13 @@ class FeasibleSampler(BaseSampler):
             SpaceExhaustedError: Nothing new is left.
             AllBusyError: What is left must wait for a running trial.
         """
+        self._take_in(study)
         if self._inner is not None:
             for _ in range(self._draws):
                 parameters = self._propose(self._inner, study, trial)
                 if self._is_useful(point_from(self._space, parameters)):
                     return parameters
-        return parameters_from(self._space, self.next_point())
+        return parameters_from(self._space, self._useful_point())
 
     def sample_independent(
         self,
@@ -120,13 +113,22 @@ class FeasibleSampler(BaseSampler):
         if self._inner is not None:
             self._inner.after_trial(study, trial, state, values)
 
-    def next_point(self) -> Point:
-        """A useful point: uniformly drawn, or the next of the grid.
+    def _take_in(self, study: OptunaStudy) -> None:
+        """Note what was tried, and what runs."""
+        self._busy = set()
+        for trial in study.get_trials(deepcopy=False):
+            if trial.number not in self._configurations:
+                # A trial that is being asked for has not got its parameters yet.
+                if not self._search_space.keys() <= trial.params.keys():
+                    continue
+                configuration = configuration_from(self._space, trial.params)
+                self._configurations[trial.number] = configuration
+                self._tried.add(configuration.hash)
+            if not trial.state.is_finished():
+                self._busy.add(self._configurations[trial.number].architecture)
 
-        Raises:
-            SpaceExhaustedError: Nothing new is left.
-            AllBusyError: What is left must wait for a running trial.
-        """
+    def _useful_point(self) -> Point:
+        """A useful point: uniformly drawn, or the next of the grid."""
         if not self._in_grid_order:
             for _ in range(RANDOM_DRAWS):
                 point = self._space.random_point(self._rng)

@@ -1,4 +1,4 @@
-"""The sampler proposes only what is new and can be feasible."""
+"""Optuna's samplers in a search: the wrapper proposes only what is new and can be feasible."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from search.sampler import AllBusyError, FeasibleSampler, SpaceExhaustedError
+from search.feasible_sampler import FeasibleSampler
+from search.samplers import AllBusyError, SpaceExhaustedError
 from search.study import Study
 from spaces.search_file import SearchFile
 from tests.search.conftest import made_up_result
@@ -17,9 +18,7 @@ SAMPLERS = ["tpe", "gp", "nsgaii", "random", "grid"]
 
 def open_study(search: SearchFile, home: Path, name: str) -> tuple[Study, FeasibleSampler]:
     study = Study.open(search, f"sqlite:///{home / 'study.db'}")
-    sampler = FeasibleSampler(
-        study.space, name, seed=0, trials=search.trials, records=study.records()
-    )
+    sampler = FeasibleSampler(study.space, name, seed=0, trials=search.trials)
     study.optuna.sampler = sampler
     return study, sampler
 
@@ -39,15 +38,13 @@ def test_nothing_is_tried_twice_and_constraints_are_never_broken(
     tried: set[str] = set()
     for _ in range(len(feasible)):
         record = study.ask()
-        sampler.started(record.configuration)
         size = study.space.cost(record.configuration).size_mb
         study.tell_result(record.number, made_up_result(0.5 + size, size))
-        sampler.finished(record.configuration.architecture)
         assert record.configuration.hash not in tried
         tried.add(record.configuration.hash)
     assert tried == feasible
     with pytest.raises(SpaceExhaustedError):
-        sampler.next_point()
+        sampler.check(study.optuna)
 
 
 @pytest.mark.parametrize("name", ["tpe", "random", "grid"])
@@ -58,12 +55,11 @@ def test_no_two_running_trials_train_the_same_architecture(
     architectures = []
     for _ in range(4):  # as many as the space has
         configuration = study.ask().configuration
-        sampler.started(configuration)
         architectures.append(configuration.architecture)
     assert len(set(architectures)) == 4
     with pytest.raises(AllBusyError):
-        sampler.next_point()
-    sampler.finished(architectures[1])
+        sampler.check(study.optuna)
+    study.tell_failure(1, "diverged", "made up")
     assert study.ask().configuration.architecture == architectures[1]
 
 
@@ -71,13 +67,11 @@ def test_the_same_seed_and_results_give_the_same_choices(
     make_search: Callable[..., SearchFile], tmp_path: Path
 ) -> None:
     def choices(folder: Path) -> list[str]:
-        study, sampler = open_study(make_search(), folder, "tpe")
+        study, _ = open_study(make_search(), folder, "tpe")
         made = []
         for index in range(15):
             record = study.ask()
-            sampler.started(record.configuration)
             study.tell_result(record.number, made_up_result(0.5 + index / 100, 0.1 + index / 50))
-            sampler.finished(record.configuration.architecture)
             made.append(record.configuration.hash)
         return made
 

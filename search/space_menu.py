@@ -1,0 +1,169 @@
+"""The menu of a search file: its grid as training runs and compressions, with what is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from search.coordinates import lost_coordinates, trained_coordinates
+from search.frontier import Scale
+from search.grid import distributions, parameters_from, point_from
+from search.menu import Menu
+from spaces.compression import Compression
+from spaces.configuration import Configuration
+from spaces.flops import pretraining_step_flops
+from spaces.search_space import Point, SearchSpace
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+COMPRESSION_DIMENSIONS = ("quantisation", "group_size", "pruning", "sparsity")
+
+LatencyOf = Callable[[Configuration], float]
+"""Milliseconds of a configuration, measured before training."""
+
+
+class SpaceMenu:
+    """A search space as a menu, and the way between its points and the menu's places.
+
+    Args:
+        space: The search space.
+        latency_of: Latencies, where the search weighs or limits them.
+    """
+
+    def __init__(self, space: SearchSpace, latency_of: LatencyOf | None = None) -> None:
+        self._space = space
+        self._latency_of = latency_of
+        sizes = [len(dimension.values) for dimension in space.dimensions]
+        training = sum(d.name not in COMPRESSION_DIMENSIONS for d in space.dimensions)
+        self._run_sizes, self._compression_sizes = sizes[:training], sizes[training:]
+        self.distributions = distributions(space)
+        self._rows: dict[int, Floats] = {}
+        self._compressions = [
+            self._configuration(0, index).compression
+            for index in range(prod(self._compression_sizes))
+        ]
+        self._redundant = self._repeats()
+        self.menu = self._menu()
+
+    def run_of(self, configuration: Configuration) -> int:
+        """The training run of a configuration."""
+        return self._runs[configuration.architecture, configuration.budget]
+
+    def place(self, parameters: dict[str, Any]) -> tuple[int, int]:
+        """Run and compression that Optuna's parameters mean."""
+        point = point_from(self._space, parameters)
+        training = len(self._run_sizes)
+        run = _index(point[:training], self._run_sizes)
+        return run, _index(point[training:], self._compression_sizes)
+
+    def parameters(self, run: int, compression: int) -> dict[str, Any]:
+        """Optuna's parameters for a run and a compression."""
+        return parameters_from(self._space, self._point(run, compression))
+
+    def _point(self, run: int, compression: int) -> Point:
+        return (*_digits(run, self._run_sizes), *_digits(compression, self._compression_sizes))
+
+    def _configuration(self, run: int, compression: int) -> Configuration:
+        return self._space.configuration(self._point(run, compression))
+
+    def _repeats(self) -> npt.NDArray[np.bool_]:
+        """Compressions that give the same model as an earlier one."""
+        base = self._configuration(0, 0)
+        seen: set[Compression] = set()
+        repeats = []
+        for compression in self._compressions:
+            canonical = base.with_compression(compression).canonical().compression
+            repeats.append(canonical in seen)
+            seen.add(canonical)
+        return np.array(repeats)
+
+    def _menu(self) -> Menu:
+        space, search = self._space, self._space.search
+        runs = [self._configuration(run, 0) for run in range(prod(self._run_sizes))]
+        architectures = {a: k for k, a in enumerate(dict.fromkeys(c.architecture for c in runs))}
+        self._runs = {(c.architecture, c.budget): run for run, c in enumerate(runs)}
+        self._architecture = np.array([architectures[c.architecture] for c in runs])
+        steps = [
+            space.schedule.steps(c.budget, c.architecture, space.workload).pretraining for c in runs
+        ]
+        work = {
+            a: pretraining_step_flops(a, space.workload, batch_size=search.training.batch_size)
+            for a in architectures
+        }
+        scale = Scale.of(space)
+        return Menu(
+            runs=trained_coordinates(
+                depth=_column(c.architecture.depth for c in runs),
+                width=_column(c.architecture.width for c in runs),
+                steps=_column(steps),
+                heads=_column(c.architecture.heads for c in runs),
+                feed_forward=_column(c.architecture.feed_forward for c in runs),
+            ),
+            architecture=self._architecture,
+            steps=_column(steps),
+            work=_column(work[c.architecture] for c in runs),
+            compressions=self._coordinates(),
+            log_costs=self._log_costs,
+            limits=(math.log10(scale.lowest), math.log10(scale.highest)),
+            floor=scale.chance,
+        )
+
+    def _coordinates(self) -> Floats:
+        every = self._compressions
+        return lost_coordinates(
+            bits=_column(c.quantisation.bits for c in every),
+            group_size=_column(c.group_size for c in every),
+            is_static=_column(c.quantisation.method == "static" for c in every),
+            structured=_column(c.structured_sparsity for c in every),
+            unstructured=_column(c.unstructured_sparsity for c in every),
+        )
+
+    def _log_costs(self, runs: Integers) -> Floats:
+        return np.stack([self._row(int(self._architecture[run])) for run in runs])
+
+    def _row(self, architecture: int) -> Floats:
+        """Costs of an architecture under every compression; computed when first asked for."""
+        if architecture not in self._rows:
+            run = int(np.flatnonzero(self._architecture == architecture)[0])
+            costs = [self._cost(run, k) for k in range(len(self._compressions))]
+            self._rows[architecture] = np.log10(np.where(self._redundant, np.nan, costs))
+        return self._rows[architecture]
+
+    def _cost(self, run: int, compression: int) -> float:
+        """Inference cost; NaN where it is known to break a constraint."""
+        configuration, search = self._configuration(run, compression), self._space.search
+        if not self._space.is_feasible(configuration):
+            return math.nan
+        latency = self._latency_of(configuration) if self._latency_of else math.nan
+        limit = search.constraints.max_latency_ms
+        if limit is not None and latency > limit:
+            return math.nan
+        if search.cost == "latency_ms":
+            return latency
+        return float(getattr(self._space.cost(configuration), search.cost))
+
+
+def _column(values: Any) -> Floats:
+    return np.array(list(values), dtype=np.float64)
+
+
+def _index(digits: tuple[int, ...], sizes: list[int]) -> int:
+    """Number of a point in a grid, the last dimension changing fastest."""
+    number = 0
+    for digit, size in zip(digits, sizes, strict=True):
+        number = number * size + digit
+    return number
+
+
+def _digits(number: int, sizes: list[int]) -> tuple[int, ...]:
+    digits = []
+    for size in reversed(sizes):
+        number, digit = divmod(number, size)
+        digits.append(digit)
+    return tuple(reversed(digits))
