@@ -17,7 +17,7 @@ import click
 
 from objectives.evaluation import Evaluation
 from objectives.objective import Objective
-from search.table import COLUMNS, IDENTITY, identity_columns, row
+from search.table import COLUMNS, identity, identity_columns, row
 from spaces.configuration import Configuration
 from spaces.loading import load
 from spaces.search_space import SearchSpace
@@ -35,10 +35,10 @@ def main(search: str, table: Path, overrides: tuple[str, ...]) -> None:
     if not table.exists():
         table.write_text(",".join(COLUMNS) + "\n")
     with table.open() as recorded:
-        known = {_identity(line) for line in csv.DictReader(recorded)}
+        known = {identity(line) for line in csv.DictReader(recorded)}
     objective = Objective(file)
     started, done = time.monotonic(), 0
-    missing = [c for c in wanted if _identity(identity_columns(c, file)) not in known]
+    missing = [c for c in wanted if identity(identity_columns(c, file)) not in known]
     with table.open("a", newline="") as out:
         writer = csv.DictWriter(out, COLUMNS)
         for _, group in groupby(missing, key=_training):
@@ -56,10 +56,6 @@ def main(search: str, table: Path, overrides: tuple[str, ...]) -> None:
 def _training(configuration: Configuration) -> tuple[int, int, float]:
     architecture = configuration.architecture
     return architecture.depth, architecture.width, configuration.budget
-
-
-def _identity(line: dict[str, str]) -> tuple[str, ...]:
-    return tuple(line[name] for name in IDENTITY)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ LARGEST_HISTORY = 512
 """Trials that the surrogate is conditioned on; of more, the frontier's and the latest."""
 FIRST_FIT = 4
 REFIT_GROWTH = 1.25
-FLOOR_MARGIN = 0.05
+FLOOR_MARGIN = 0.3
 """Distance of the surrogate's floor from the lowest accuracy, as a share of their range."""
 UNKNOWN_VARIANCE = 0.25 / 1000
 """Of an accuracy's noise: that of a thousand examples."""

@@ -24,6 +24,7 @@ class Menu:
         runs: Coordinates of each training run, ``(runs, p)``, in doublings.
         architecture: Its architecture, from 0, ``(runs,)``; runs of one share a stable path.
         steps: Its budget, in steps, ``(runs,)``.
+        depth: Its layers, ``(runs,)``.
         work: FLOPs of one of its steps, up to a factor, ``(runs,)``.
         compressions: Coordinates of each compression, ``(compressions, q)``; zeros for none.
         log_costs: Logarithm of the inference cost of some runs under every compression,
@@ -36,6 +37,7 @@ class Menu:
     runs: Floats
     architecture: Integers
     steps: Floats
+    depth: Floats
     work: Floats
     compressions: Floats
     log_costs: Callable[[Integers], Floats]

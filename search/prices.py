@@ -39,10 +39,11 @@ class Prices:
         count = int(self.menu.architecture.max()) + 1
         self.reach = np.zeros(count)
         self.trained = np.zeros(len(self.menu.architecture), dtype=bool)
-        self._work = np.zeros(count)
-        self._work[self.menu.architecture] = np.log(self.menu.work)
-        self._step = _Regression(count, np.log(PRIOR_SECONDS_A_STEP))
-        self._evaluate = _Regression(count, np.log(PRIOR_SECONDS_TO_EVALUATE))
+        self._known = np.zeros((count, 2))
+        self._known[self.menu.architecture, 0] = np.log(self.menu.work)
+        self._known[self.menu.architecture, 1] = np.log(self.menu.depth)
+        self._step = _Regression(self._known, np.log(PRIOR_SECONDS_A_STEP))
+        self._evaluate = _Regression(self._known, np.log(PRIOR_SECONDS_TO_EVALUATE))
         self._cooldowns: list[tuple[float, float]] = []
 
     def learn(self, trial: Trial) -> float:
@@ -73,14 +74,14 @@ class Prices:
         menu = self.menu
         missing = np.maximum(menu.steps - self.reach[menu.architecture], 0.0)
         fixed, by_step = self._cooldown()
-        a_step = np.exp(self._step.predict(self._work))[menu.architecture]
+        a_step = np.exp(self._step.predict())[menu.architecture]
         seconds: Floats = a_step * (missing + fixed + by_step * menu.steps)
         seconds[self.trained] = 0.0
         return seconds
 
     def evaluating(self) -> Floats:
         """Seconds of one compression and its measurement, ``(runs,)``."""
-        by_architecture = np.exp(self._evaluate.predict(self._work))
+        by_architecture = np.exp(self._evaluate.predict())
         return by_architecture[self.menu.architecture]
 
     def _cooldown(self) -> tuple[float, float]:
@@ -99,35 +100,38 @@ class Prices:
 
 
 class _Regression:
-    """Log seconds by architecture: a line in log FLOPs, and each architecture's own deviation.
+    """Log seconds by architecture: a plane over the logarithms of FLOPs and depth, and each
+    architecture's own deviation.
 
-    Bayesian linear regression with known noise (Rasmussen & Williams 2006, section 2.1).
+    Small models spend their time on calls rather than FLOPs, and calls grow with depth. Bayesian
+    linear regression with known noise (Rasmussen & Williams 2006, section 2.1).
     """
 
-    SLOPE = (0.7, 0.3)
-    LEVEL_DEVIATION = 3.0
-    OWN_DEVIATION = 0.3
+    SLOPES = (0.6, 0.3)
+    DEVIATIONS = (3.0, 0.3, 0.3)
+    """Prior deviations of the level and of the slopes."""
+    OWN_DEVIATION = 0.2
 
-    def __init__(self, architectures: int, level: float) -> None:
-        self._level = level
-        self._sums = np.zeros(architectures)
-        self._counts = np.zeros(architectures)
+    def __init__(self, known: Floats, level: float) -> None:
+        centred = known - known.mean(0)
+        self._prior: Floats = level + centred @ np.array(self.SLOPES)
+        self._basis = np.concatenate([np.ones((len(known), 1)), centred], 1)
+        self._sums = np.zeros(len(known))
+        self._counts = np.zeros(len(known))
 
     def learn(self, architecture: int, value: float) -> None:
         self._sums[architecture] += value
         self._counts[architecture] += 1
 
-    def predict(self, work: Floats) -> Floats:
+    def predict(self) -> Floats:
         known = self._counts > 0
-        slope, spread = self.SLOPE
-        line: Floats = self._level + slope * (work - work.mean())
         if not known.any():
-            return line
+            return self._prior
         own = self._sums[known] / self._counts[known]
-        basis = np.stack([np.ones_like(work), work - work.mean()], 1)
-        precision = np.diag([self.LEVEL_DEVIATION**-2, spread**-2])
-        precision += basis[known].T @ basis[known] / self.OWN_DEVIATION**2
-        change = basis[known].T @ (own - line[known]) / self.OWN_DEVIATION**2
-        predicted: Floats = line + basis @ np.linalg.solve(precision, change)
+        basis = self._basis[known]
+        precision = np.diag(np.array(self.DEVIATIONS) ** -2.0)
+        precision += basis.T @ basis / self.OWN_DEVIATION**2
+        change = basis.T @ (own - self._prior[known]) / self.OWN_DEVIATION**2
+        predicted: Floats = self._prior + self._basis @ np.linalg.solve(precision, change)
         predicted[known] = own
         return predicted

@@ -14,10 +14,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from search.coordinates import PRIOR
-from search.designer import Designer
-from search.menu import Seconds, Trial
-from search.table import Table, menu_of
+from search.table import Table
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -121,88 +118,3 @@ class _Workshop:
             self.busy += missing + cooldown
         self.busy += evaluate
         return float(max(now, self._trained[run]) + evaluate)
-
-
-class FrontierChooser:
-    """tlc's designer on a table: it knows sizes beforehand, and learns accuracies and times."""
-
-    def __init__(self, table: Table, seed: int) -> None:
-        self._table = table
-        self._designer = Designer(menu_of(table), PRIOR, seed)
-        self._running: list[tuple[int, int]] = []
-        self._row = {
-            (int(run), int(compression)): row
-            for row, (run, compression) in enumerate(zip(table.run, table.compression, strict=True))
-        }
-
-    def ask(self) -> int | None:
-        """The designer's suggestion."""
-        suggestion = self._designer.suggest(self._running)
-        if suggestion is None:
-            return None
-        place = (suggestion.run, suggestion.compression)
-        self._running.append(place)
-        return self._row[place]
-
-    def tell(self, row: int) -> None:
-        """Pass a result on."""
-        c, place = (
-            self._table.columns,
-            (int(self._table.run[row]), int(self._table.compression[row])),
-        )
-        self._running.remove(place)
-        seconds = Seconds(
-            stable=c["train_seconds_stable"][row],
-            cooldown=c["train_seconds_cooldown"][row],
-            evaluate=c["compress_eval_seconds"][row],
-        )
-        self._designer.add([Trial(*place, accuracy=float(c["accuracy"][row]), seconds=seconds)])
-
-
-class Oracle:
-    """The greedy bound: it knows the table, and takes the row that gains most for each second."""
-
-    def __init__(self, table: Table, seed: int = 0) -> None:
-        self._table = table
-        self._rows: list[int] = []
-        self._left = np.ones(len(table), dtype=bool)
-        self._stable = np.zeros(table.architecture.max() + 1)
-        self._trained = np.zeros(table.run.max() + 1, dtype=bool)
-
-    def ask(self) -> int | None:
-        """The best row for each second of its work."""
-        left = np.flatnonzero(self._left)
-        if len(left) == 0:
-            return None
-        row = int(left[np.argmax(self._gains(left) / self._prices(left))])
-        self._left[row] = False
-        self._rows.append(row)
-        architecture = self._table.architecture[row]
-        stable = self._table.columns["train_seconds_stable"][row]
-        self._stable[architecture] = max(stable, self._stable[architecture])
-        self._trained[self._table.run[row]] = True
-        return row
-
-    def tell(self, row: int) -> None:
-        """Nothing new to it."""
-
-    def _prices(self, rows: Integers) -> Floats:
-        c, table = self._table.columns, self._table
-        missing = np.maximum(
-            c["train_seconds_stable"][rows] - self._stable[table.architecture[rows]], 0.0
-        )
-        training = missing + c["train_seconds_cooldown"][rows]
-        evaluating = c["compress_eval_seconds"][rows]
-        prices: Floats = np.where(self._trained[table.run[rows]], 0.0, training) + evaluating
-        return np.maximum(prices, 1e-9)
-
-    def _gains(self, rows: Integers) -> Floats:
-        table, chosen = self._table, np.array(self._rows, dtype=np.int64)
-        order = chosen[np.argsort(table.log_size[chosen], kind="stable")]
-        starts = np.append(-np.inf, table.log_size[order])
-        ends = np.append(table.log_size[order], table.log_size.max())
-        level = np.maximum.accumulate(np.append(table.accuracy.min(), table.accuracy[order]))
-        widths = np.maximum(ends - np.maximum(starts, table.log_size[rows][:, None]), 0.0)
-        heights = np.maximum(table.accuracy[rows][:, None] - level, 0.0)
-        gains: Floats = (widths * heights).sum(1)
-        return gains

@@ -107,6 +107,7 @@ class SpaceMenu:
             ),
             architecture=self._architecture,
             steps=_column(steps),
+            depth=_column(c.architecture.depth for c in runs),
             work=_column(work[c.architecture] for c in runs),
             compressions=self._coordinates(),
             log_costs=self._log_costs,

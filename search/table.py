@@ -79,6 +79,11 @@ def row(configuration: Configuration, search: SearchFile, result: dict[str, Any]
     }
 
 
+def identity(line: dict[str, str]) -> tuple[str, ...]:
+    """Which configuration a line of a table is."""
+    return tuple(line[name] for name in IDENTITY)
+
+
 class TableError(UserError):
     """A table that cannot be read."""
 
@@ -161,6 +166,8 @@ def menu_of(table: Table) -> Menu:
     c = table.columns
     costs = np.full((len(first), len(example)), np.nan)
     costs[table.run, table.compression] = table.log_size
+    # Multiplications of the encoder, and of what masked positions send through the embeddings.
+    encoder = 12.0 * c["depth"][first] * c["width"][first] ** 2
     # Columns that a table has not got are the same for all its rows.
     nothing = np.zeros(len(example))
     return Menu(
@@ -173,7 +180,8 @@ def menu_of(table: Table) -> Menu:
         ),
         architecture=table.architecture[first],
         steps=c["budget_steps"][first],
-        work=c["params"][first],
+        depth=c["depth"][first],
+        work=np.maximum(encoder, 0.15 * c["params"][first] + 0.85 * encoder),
         compressions=lost_coordinates(
             bits=c["bits"][example],
             group_size=np.full(len(example), float(USUAL_GROUP)),
