@@ -6,8 +6,6 @@ import math
 import platform
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +13,7 @@ from torch import nn
 
 from objectives.failures import TrialFailure
 from objectives.locks import Lane
+from objectives.threads import threads as torch_threads
 
 WARM_UP = 5
 
@@ -78,7 +77,7 @@ def measure_latency(
         TrialFailure: A time is not a positive number (``bad_latency``).
     """
     times: dict[str, list[float]] = {"model": [], "reference": []}
-    with lane.measurement(), _threads(threads), torch.inference_mode():
+    with lane.measurement(), torch_threads(threads), torch.inference_mode():
         for _ in range(WARM_UP):
             model(input_ids=tokens)
             reference(input_ids=tokens)
@@ -120,13 +119,3 @@ def _time(model: nn.Module, tokens: torch.Tensor) -> float:
     if tokens.device.type == "cuda":
         torch.cuda.synchronize()
     return (time.perf_counter() - started) * 1e3
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

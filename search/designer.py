@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm, qmc
 
+from objectives.threads import threads
 from search.acquisition import Staircase
 from search.menu import Menu, Trial
 from search.prices import Prices
@@ -105,8 +106,10 @@ class Designer:
         Returns:
             None where everything left would train what is being trained now, or nothing is left.
         """
-        self._refresh()
-        surrogate, staircase = self._with(running)
+        # Its matrices are small: more threads than one only get into each other's way.
+        with threads(1):
+            self._refresh()
+            surrogate, staircase = self._with(running)
         available = self._prices.trained.copy()
         if in_memory is not None:
             available[in_memory] = True

@@ -260,7 +260,8 @@ class _Prepared:
         return self._each(lambda part, more: torch.cat([part, more]), other)
 
     def in_blocks(self, width: int) -> _Prepared:
-        return self._each(lambda part, _: part.reshape(-1, width, *part.shape[1:]), self)
+        blocks = len(self.run) // width
+        return self._each(lambda part, _: part.reshape(blocks, width, *part.shape[1:]), self)
 
     def _each(
         self, change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], other: _Prepared

@@ -17,6 +17,7 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from objectives.threads import threads
 from search.surrogate import Features, Prior, Surrogate, fit
 
 Floats = npt.NDArray[np.float64]
@@ -49,26 +50,24 @@ def propose(
         rng: Source of candidates and weights.
 
     Returns:
-        A value for every parameter, or nothing while there are too few trials to learn from.
+        A value for every parameter; random ones while there are too few trials to learn from.
     """
     complete = [t for t in _with(search_space, study, TrialState.COMPLETE) if _is_finite(t)]
+    transform = _SearchSpaceTransform(search_space, transform_0_1=True)
     if len(complete) < START:
-        return {}
+        return transform.untransform(rng.uniform(*transform.bounds.T))
     running = [
         t for t in _with(search_space, study, TrialState.RUNNING) if t._trial_id != trial._trial_id
     ]
-    transform = _SearchSpaceTransform(search_space, transform_0_1=True)
     places = _encoded(transform, complete)
     values = _maximised(study, complete)
     candidates = _candidates(places, values, transform, rng)
     prior = _prior(candidates.shape[1])
-    drawn = np.stack(
-        [
-            _samples(places, column, _encoded(transform, running), candidates, prior, rng)
-            for column in values.T
-        ],
-        2,
-    )
+    pending = _encoded(transform, running)
+    with threads(1):
+        drawn = np.stack(
+            [_samples(places, column, pending, candidates, prior, rng) for column in values.T], 2
+        )
     weights = rng.dirichlet(np.ones(values.shape[1]))
     best = _scalarised(values, weights).max()
     gain = np.maximum(_scalarised(drawn, weights) - best, 0.0).mean(0)

@@ -1,0 +1,172 @@
+"""Surrogate, acquisition and prices against their definitions."""
+
+from __future__ import annotations
+
+import copy
+
+import moocore
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search.acquisition import STEPS, Staircase
+from search.coordinates import PRIOR, lost_coordinates, trained_coordinates
+from search.menu import Menu, Seconds, Trial
+from search.prices import Prices
+from search.surrogate import Features, Surrogate, fit
+
+LIMITS = (0.0, 1.0)
+# On the grid of costs, where the staircase is exact.
+point = st.tuples(st.floats(0.2, 1.0), st.integers(0, STEPS - 1).map(lambda step: step / STEPS))
+
+
+def dominated(points: list[tuple[float, float]]) -> float:
+    inside = np.array([(-a, c) for a, c in points])
+    return float(moocore.hypervolume(inside, ref=[-0.2, 1.0])) if points else 0.0
+
+
+def staircase(points: list[tuple[float, float]]) -> Staircase:
+    accuracy, cost = np.array(points).reshape(-1, 2).T
+    return Staircase.of(accuracy, cost, floor=0.2, limits=LIMITS)
+
+
+@given(st.lists(point, max_size=8), point)
+def test_improvement_is_the_hypervolume_that_a_point_adds(
+    known: list[tuple[float, float]], new: tuple[float, float]
+) -> None:
+    stairs = staircase(known)
+    first = stairs.first_step(np.array([new[1]]))
+    added = stairs.improvement(np.array([new[0]]), first)[0]
+    assert added == pytest.approx(dominated([*known, new]) - dominated(known), abs=1e-9)
+
+
+@given(st.lists(point, max_size=8), st.lists(point, min_size=1, max_size=6))
+def test_joint_improvement_is_the_hypervolume_that_a_set_adds(
+    known: list[tuple[float, float]], new: list[tuple[float, float]]
+) -> None:
+    stairs = staircase(known)
+    accuracy, cost = np.array(new).T
+    area, members = stairs.joint_improvement(
+        accuracy[None, None, :], stairs.first_step(cost)[None, :]
+    )
+    assert area[0] == pytest.approx(dominated([*known, *new]) - dominated(known), abs=1e-9)
+    assert 0 <= members[0] <= len(new)
+
+
+def test_at_one_cost_improvement_is_that_of_accuracy() -> None:
+    stairs = Staircase.of(np.array([0.6]), np.array([2.0]), floor=0.1, limits=(2.0, 2.0))
+    added = stairs.improvement(np.array([0.75, 0.5]), stairs.first_step(np.array([2.0, 2.0])))
+    assert added == pytest.approx([0.15, 0.0])
+
+
+def grid() -> tuple[Features, int]:
+    """Three architectures at two budgets, each under four compressions."""
+    depth, width, steps = np.meshgrid([1.0, 2.0, 4.0], [64.0], [100.0, 200.0], indexing="ij")
+    runs = trained_coordinates(
+        depth=depth.ravel(),
+        width=width.ravel(),
+        steps=steps.ravel(),
+        heads=width.ravel(),
+        feed_forward=width.ravel(),
+    )
+    compressions = lost_coordinates(
+        bits=np.array([32.0, 8.0, 4.0, 4.0]),
+        group_size=np.full(4, 32.0),
+        is_static=np.zeros(4),
+        structured=np.array([0.0, 0.0, 0.0, 0.5]),
+        unstructured=np.zeros(4),
+    )
+    run = np.repeat(np.arange(6), 4)
+    return Features(runs[run], np.tile(compressions, (6, 1)), run), 4
+
+
+def test_trials_one_by_one_or_together_give_the_same_posterior() -> None:
+    everything, width = grid()
+    seen = everything.take(np.array([0, 3, 9, 14]))
+    values, noise = np.array([-1.0, -1.3, -0.8, -0.7]), np.full(4, 1e-3)
+    together, one_by_one = (Surrogate(everything, width, PRIOR) for _ in range(2))
+    together.observe(seen, values, noise)
+    for k in range(4):
+        one_by_one.observe(seen.take(np.array([k])), values[k : k + 1], noise[k : k + 1])
+    assert one_by_one.mean == pytest.approx(together.mean, abs=1e-8)
+    assert one_by_one.covariance == pytest.approx(together.covariance, abs=1e-8)
+
+
+def test_what_was_measured_is_known_and_what_is_near_it_is_known_better() -> None:
+    everything, width = grid()
+    surrogate = Surrogate(everything, width, PRIOR)
+    before = np.einsum("bii->bi", surrogate.covariance)
+    surrogate.observe(everything.take(np.array([0])), np.array([-0.5]), np.array([1e-6]))
+    after = np.einsum("bii->bi", surrogate.covariance)
+    assert surrogate.mean[0, 0] == pytest.approx(-0.5, abs=1e-3)
+    assert after[0, 0] < 1e-4
+    assert (after < before).all()
+    # The same model at eight bits is all but known, another architecture is not.
+    assert after[0, 1] < 0.1 * after[4, 1]
+
+
+def test_a_running_trial_makes_sure_and_changes_no_expectation() -> None:
+    everything, width = grid()
+    surrogate = Surrogate(everything, width, PRIOR)
+    surrogate.observe(everything.take(np.array([0])), np.array([-0.5]), np.array([1e-3]))
+    pending = copy.copy(surrogate)
+    expected = pending.believe(everything.take(np.array([9])), np.array([1e-3]))
+    assert expected == pytest.approx(surrogate.mean.ravel()[[9]])
+    assert pending.mean == pytest.approx(surrogate.mean)
+    assert pending.covariance[2, 1, 1] < 0.1 * surrogate.covariance[2, 1, 1]
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 99))
+def test_fitted_hyperparameters_make_the_trials_likelier_than_the_prior_does(seed: int) -> None:
+    everything, width = grid()
+    values = -1.0 + 0.8 * np.random.default_rng(seed).standard_normal(len(everything))
+    noise = np.full(len(values), 1e-3)
+    held_out = np.arange(0, len(values), 3)
+    rest = np.setdiff1d(np.arange(len(values)), held_out)
+    hyperparameters = fit(everything.take(rest), values[rest], noise[rest], PRIOR)
+
+    def spread(given: np.ndarray | None) -> float:
+        surrogate = Surrogate(everything, width, PRIOR, given)
+        surrogate.observe(everything.take(rest), values[rest], noise[rest])
+        variance = np.einsum("bii->bi", surrogate.covariance).ravel()[held_out]
+        errors = (values - surrogate.mean.ravel())[held_out]
+        return float(np.mean(0.5 * errors**2 / variance + 0.5 * np.log(variance)))
+
+    assert spread(hyperparameters) < spread(None)
+
+
+def menu() -> Menu:
+    """Two architectures at three budgets; the second has four times the FLOPs."""
+    return Menu(
+        runs=np.zeros((6, 1)),
+        architecture=np.array([0, 0, 0, 1, 1, 1]),
+        steps=np.array([100.0, 200.0, 400.0] * 2),
+        depth=np.array([1.0] * 3 + [4.0] * 3),
+        work=np.array([1e9] * 3 + [4e9] * 3),
+        compressions=np.zeros((1, 1)),
+        log_costs=lambda runs: np.zeros((len(runs), 1)),
+        limits=LIMITS,
+    )
+
+
+def test_only_missing_steps_are_paid() -> None:
+    prices = Prices(menu())
+    took = prices.learn(Trial(1, 0, 0.5, seconds=Seconds(stable=20.0, cooldown=5.0, evaluate=1.0)))
+    assert took == pytest.approx(26.0)
+    training = prices.training()
+    assert training[1] == 0.0
+    # 200 steps more at 0.1 s each, and a cooldown of a quarter of the stable path, as seen before.
+    assert training[2] == pytest.approx(20.0 + 10.0, rel=0.05)
+    assert training[0] == pytest.approx(2.5, rel=0.05)  # the stable path is there
+    again = prices.learn(Trial(1, 0, 0.5, seconds=Seconds(stable=20.0, cooldown=5.0, evaluate=1.0)))
+    assert again == pytest.approx(1.0)
+
+
+def test_an_architecture_that_never_ran_is_priced_by_its_flops() -> None:
+    prices = Prices(menu())
+    prices.learn(Trial(0, 0, 0.5, seconds=Seconds(stable=10.0, cooldown=2.0, evaluate=1.0)))
+    training = prices.training()
+    assert 2.0 < training[4] / training[1] < 8.0
+    assert prices.evaluating()[4] > prices.evaluating()[0]

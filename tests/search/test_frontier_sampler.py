@@ -1,0 +1,190 @@
+"""The frontier sampler: Optuna's own contract, any study, and what it knows in a search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.samplers import BaseSampler
+from optuna.testing.pytest_samplers import (
+    BasicSamplerTestCase,
+    MultiObjectiveSamplerTestCase,
+    RelativeSamplerTestCase,
+)
+from optuna.trial import TrialState
+
+from search.frontier_sampler import FrontierSampler
+from search.records import Record
+from search.samplers import AllBusyError, ConvergedError, SpaceExhaustedError
+from search.space_menu import SpaceMenu
+from search.study import Study
+from spaces.search_file import SearchFile
+from tests.search.conftest import made_up_result
+
+
+class TestOptunaContract(
+    BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjectiveSamplerTestCase
+):
+    @pytest.fixture
+    def sampler(self) -> Callable[[], BaseSampler]:
+        return lambda: FrontierSampler(seed=0)
+
+
+def two_objectives(trial: optuna.Trial) -> tuple[float, float]:
+    x = trial.suggest_float("x", -2, 2)
+    y = trial.suggest_int("y", 0, 10)
+    kind = trial.suggest_categorical("kind", ["round", "flat"])
+    bulge = 0.0 if kind == "round" else 1.0
+    return x**2 + y / 10 + bulge, (x - 1) ** 2 + bulge
+
+
+def test_it_finds_a_frontier_in_a_space_that_it_has_never_seen() -> None:
+    study = optuna.create_study(
+        directions=["minimize", "minimize"], sampler=FrontierSampler(seed=1)
+    )
+    study.optimize(two_objectives, n_trials=40)
+    late = study.trials[20:]
+    assert sum(t.params["kind"] == "round" for t in late) > len(late) * 0.7
+    assert sum(-0.3 < t.params["x"] < 1.3 for t in late) > len(late) * 0.6
+
+
+def test_failed_pruned_and_running_trials_in_the_history_are_no_obstacle() -> None:
+    study = optuna.create_study(
+        directions=["minimize", "minimize"], sampler=FrontierSampler(seed=1)
+    )
+    study.optimize(two_objectives, n_trials=12)
+    distributions = study.trials[0].distributions
+    study.tell(study.ask(distributions), state=TrialState.FAIL)
+    study.tell(study.ask(distributions), state=TrialState.PRUNED)
+    study.ask(distributions)  # runs on
+    study.optimize(two_objectives, n_trials=5)
+    assert len(study.get_trials(states=(TrialState.COMPLETE,))) == 17
+
+
+def open_study(search: SearchFile, home: Path, seed: int = 0) -> tuple[Study, FrontierSampler]:
+    study = Study.open(search, f"sqlite:///{home / 'study.db'}")
+    sampler = FrontierSampler(SpaceMenu(study.space), seed=seed, stops=search.stop == "auto")
+    study.optuna.sampler = sampler
+    return study, sampler
+
+
+def finish(study: Study, record: Record) -> None:
+    """As if larger and longer trained models were better, and compression cost a little."""
+    configuration = record.configuration
+    architecture, compression = configuration.architecture, configuration.compression
+    size = study.space.cost(configuration).size_mb
+    dense = 0.5 + 0.1 * architecture.depth + architecture.width / 500 + configuration.budget / 1000
+    kept = (1.0 - 0.5 * compression.sparsity) * (0.9 if compression.quantisation.bits < 8 else 1.0)
+    steps = configuration.budget * architecture.depth
+    seconds = {"stable": steps, "cooldown": steps / 4, "compress": 0.1, "measure": 0.1}
+    study.tell_result(
+        record.number, made_up_result(0.5 + (dense - 0.5) * kept, size, seconds=seconds)
+    )
+
+
+def test_nothing_is_tried_twice_and_constraints_are_never_broken(
+    make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    search = make_search(trials=99, constraints__max_size_mb=0.2, space__depth=1)
+    study, sampler = open_study(search, home)
+    feasible = {
+        c.hash
+        for c in map(study.space.configuration, study.space.points())
+        if study.space.is_feasible(c)
+    }
+    assert 5 < len(feasible) < study.space.size
+    tried: set[str] = set()
+    for _ in range(len(feasible)):
+        record = study.ask()
+        assert record.configuration.hash not in tried
+        tried.add(record.configuration.hash)
+        finish(study, record)
+    assert tried == feasible
+    with pytest.raises(SpaceExhaustedError):
+        sampler.check(study.optuna)
+
+
+def test_no_two_running_trials_train_the_same_prefix(
+    make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    study, sampler = open_study(make_search(), home)
+    first = [study.ask() for _ in range(4)]  # as many as the space has architectures
+    assert len({record.configuration.architecture for record in first}) == 4
+    with pytest.raises(AllBusyError):
+        sampler.check(study.optuna)
+    finish(study, first[2])
+    following = study.ask().configuration
+    assert following.architecture == first[2].configuration.architecture
+
+
+def test_a_trained_model_is_compressed_before_another_is_trained(
+    make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    study, _ = open_study(make_search(), home)
+    first = study.ask()
+    finish(study, first)
+    assert study.ask().configuration.shares_training(first.configuration)
+
+
+def test_a_job_holds_the_compressions_that_pay_for_themselves(
+    make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    study, sampler = open_study(make_search(), home)
+    sampler.check(study.optuna)
+    first = study.ask()
+    others = []
+    while sampler.more(study.optuna, first.configuration):
+        others.append(study.ask().configuration)
+    assert 1 <= len(others) < 8  # not all eight compressions of the space
+    assert all(other.shares_training(first.configuration) for other in others)
+    assert len({other.hash for other in others} | {first.configuration.hash}) == len(others) + 1
+
+
+def test_the_same_seed_and_results_give_the_same_choices(
+    make_search: Callable[..., SearchFile], tmp_path: Path
+) -> None:
+    def choices(folder: Path) -> list[str]:
+        study, _ = open_study(make_search(), folder)
+        made = []
+        for _ in range(12):
+            record = study.ask()
+            finish(study, record)
+            made.append(record.configuration.hash)
+        return made
+
+    assert choices(tmp_path / "a") == choices(tmp_path / "b")
+
+
+def test_a_sampler_made_again_from_the_study_goes_on_in_the_same_way(
+    make_search: Callable[..., SearchFile], tmp_path: Path
+) -> None:
+    def choices(folder: Path, made_again: bool) -> list[str]:
+        made = []
+        study, _ = open_study(make_search(), folder)
+        for index in range(12):
+            if made_again and index == 7:
+                study, _ = open_study(make_search(), folder)
+            record = study.ask()
+            finish(study, record)
+            made.append(record.configuration.hash)
+        return made
+
+    assert choices(tmp_path / "a", made_again=False) == choices(tmp_path / "b", made_again=True)
+
+
+def test_it_stops_when_no_trial_is_worth_its_seconds(
+    make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    study, sampler = open_study(make_search(trials=99, stop="auto"), home)
+    end = None
+    while end is None:
+        try:
+            sampler.check(study.optuna)
+        except ConvergedError as error:
+            end = error
+        else:
+            finish(study, study.ask())
+    assert "less than 1% of the hypervolume" in str(end)
+    assert 5 < len(study.records()) < study.space.size
