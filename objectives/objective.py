@@ -78,7 +78,7 @@ class Objective:
         self._trainer = Trainer(
             self.store, self._device, checkpoint_seconds=search.training.checkpoint_seconds
         )
-        self._latencies = Latencies(search, self._task, self.store)
+        self.latencies = Latencies(search, self._task, self.store)
 
     def evaluate(self, configuration: Configuration) -> Evaluation:
         """Train, compress and measure a configuration.
@@ -106,6 +106,7 @@ class Objective:
         trained: Trained | None = None
         for configuration in configurations:
             try:
+                self._check_latency(configuration)
                 if trained is None or not configuration.shares_training(trained.configuration):
                     trained = self._train(configuration)
                 else:
@@ -115,6 +116,17 @@ class Objective:
                 yield configuration, failure
             except torch.OutOfMemoryError as error:
                 yield configuration, TrialFailure("out_of_memory", str(error))
+
+    def _check_latency(self, configuration: Configuration) -> None:
+        """Refuse to train what is too slow, which an untrained model shows."""
+        limit = self._search.constraints.max_latency_ms
+        if limit is None:
+            return
+        latency = self.latencies.before_training(configuration)
+        if latency.p50_ms > limit:
+            raise TrialFailure(
+                "too_slow", f"{configuration}: {latency.p50_ms:.3g} ms, more than {limit:g} ms"
+            )
 
     def _train(self, configuration: Configuration) -> Trained:
         started = time.perf_counter()
@@ -148,7 +160,7 @@ class Objective:
             loaded = artefact.load(folder)
             size = artefact.bytes_on_disk(folder)
             score = self._checked_score(loaded)
-            latency = self._latencies.of(configuration, loaded)
+            latency = self.latencies.of(configuration, loaded)
             flops = count_forward_flops(loaded, self._task.latency_input(1))
             self.store.publish(folder, address, is_final=True)
         measured = time.perf_counter()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
 
 from search.coordinates import PRIOR
 from search.designer import Designer
@@ -23,85 +24,104 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 
+DRAWS = 16
+"""Proposals before a row is drawn at random."""
+POPULATION = 24
+"""A generation of NSGA-II; its default of 50 would make the first hundred trials mostly random."""
+
+
 class RandomChooser:
-    """Rows in random order."""
+    """Untried rows, uniformly; also what the other choosers share."""
 
     def __init__(self, table: Table, seed: int) -> None:
-        self._left = list(range(len(table)))
-        random.Random(seed).shuffle(self._left)
+        self._table = table
+        self._rng = np.random.default_rng(seed)
+        self._untried = np.ones(len(table), dtype=bool)
+        self._top = {name: len(values) - 1 for name, values in table.levels.items()}
+        self._row_at = {tuple(point): row for row, point in enumerate(table.points.tolist())}
 
     def ask(self) -> int | None:
-        """The next of the order."""
-        return self._left.pop() if self._left else None
+        """A row that was not asked for before, or None when there is none."""
+        if not self._untried.any():
+            return None
+        row = self._choose()
+        self._untried[row] = False
+        return row
 
     def tell(self, row: int) -> None:
         """Nothing to learn."""
 
+    def _choose(self) -> int:
+        """An untried row, of which there is at least one."""
+        return self._random_row()
 
-class OptunaChooser:
-    """An Optuna sampler, on ordinal dimensions, with accuracy and log10 of bytes as objectives.
+    def _random_row(self) -> int:
+        return int(self._rng.choice(np.flatnonzero(self._untried)))
 
-    A proposal that was tried before, or that the table lacks, costs nothing: another is drawn, and
-    after some, a row at random, which the study is told of like any other.
+    def _untried_at(self, params: dict[str, Any]) -> int | None:
+        """The row with these level indices, if the table has it and it is untried."""
+        row = self._row_at.get(tuple(int(params[name]) for name in self._top))
+        return row if row is not None and self._untried[row] else None
 
-    Args:
-        table: The table.
-        seed: Seed of the sampler.
-        sampler: Makes the sampler from a seed.
-        draws: Proposals before a row is drawn at random.
+    def _params(self, row: int) -> dict[str, int]:
+        return dict(zip(self._top, self._table.points[row].tolist(), strict=True))
+
+    def _costs(self, row: int) -> list[float]:
+        """The row's objectives, both to be minimised."""
+        return [-float(self._table.accuracy[row]), float(self._table.log_size[row])]
+
+
+class OptunaChooser(RandomChooser):
+    """An Optuna sampler on ordinal dimensions, with accuracy and log10 of bytes as objectives.
+
+    A proposal that was tried, or that the table lacks, costs nothing: another is drawn, and after
+    some, a row at random, of which the sampler learns like any other.
     """
 
-    def __init__(
-        self, table: Table, seed: int, sampler: Callable[[int], BaseSampler], draws: int
-    ) -> None:
-        self._table = table
-        self._draws = draws
-        self._rest = RandomChooser(table, seed)
+    def __init__(self, table: Table, seed: int, sampler: Literal["tpe", "nsgaii", "gp"]) -> None:
+        super().__init__(table, seed)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        # A draw of the Gaussian process is a whole optimisation of its acquisition function.
+        self._draws = 2 if sampler == "gp" else DRAWS
+        self._fail = TrialState.FAIL
         self._study = optuna.create_study(
-            directions=["maximize", "minimize"], sampler=sampler(seed)
+            directions=["minimize", "minimize"], sampler=_optuna_sampler(sampler, seed)
         )
         self._space: dict[str, BaseDistribution] = {
-            name: IntDistribution(0, len(values) - 1) for name, values in table.levels.items()
+            name: IntDistribution(0, top) for name, top in self._top.items()
         }
-        self._row = {tuple(map(int, point)): row for row, point in enumerate(table.points)}
-        self._tried: set[int] = set()
-        self._trials: dict[int, optuna.Trial] = {}
+        self._trial_of: dict[int, int] = {}
 
-    def ask(self) -> int | None:
-        """The sampler's proposal, or a row at random."""
+    def _choose(self) -> int:
+        unusable = []
         for _ in range(self._draws):
             trial = self._study.ask(self._space)
-            row = self._row.get(tuple(trial.params[name] for name in self._space))
-            if row is not None and row not in self._tried:
-                self._trials[row] = trial
-                self._tried.add(row)
-                return row
-            self._give_back(trial, row)
-        while (row := self._rest.ask()) is not None:
-            if row not in self._tried:
-                self._tried.add(row)
-                return row
-        return None
+            row = self._untried_at(trial.params)
+            if row is not None:
+                break
+            # Left running until a row is found: the samplers draw away from what is running.
+            # Handed back at once, TPE repeats itself until most of its rows are random ones.
+            unusable.append(trial)
+        else:
+            row = self._random_row()
+            self._study.enqueue_trial(self._params(row))
+            trial = self._study.ask(self._space)
+        for repeat in unusable:
+            self._study.tell(repeat, state=self._fail)
+        self._trial_of[row] = trial.number
+        return row
 
     def tell(self, row: int) -> None:
         """Pass a result on."""
-        if row in self._trials:
-            self._study.tell(self._trials.pop(row), self._values(row))
-            return
-        parameters = dict(zip(self._space, map(int, self._table.points[row]), strict=True))
-        self._study.add_trial(
-            create_trial(params=parameters, distributions=self._space, values=self._values(row))
-        )
+        self._study.tell(self._trial_of.pop(row), self._costs(row))
 
-    def _give_back(self, trial: optuna.Trial, row: int | None) -> None:
-        """Tell what a useless proposal would have given: nothing, or the known result again."""
-        if row is None or row in self._trials:
-            self._study.tell(trial, state=TrialState.FAIL)
-        else:
-            self._study.tell(trial, self._values(row))
 
-    def _values(self, row: int) -> list[float]:
-        return [float(self._table.accuracy[row]), float(self._table.log_size[row])]
+def _optuna_sampler(name: Literal["tpe", "nsgaii", "gp"], seed: int) -> BaseSampler:
+    if name == "tpe":
+        return TPESampler(multivariate=True, constant_liar=True, seed=seed)
+    if name == "nsgaii":
+        return NSGAIISampler(population_size=POPULATION, seed=seed)
+    return GPSampler(seed=seed)
 
 
 class FrontierChooser:
@@ -191,11 +211,9 @@ class Oracle:
 
 CHOOSERS: dict[str, Callable[[Table, int], Chooser]] = {
     "frontier": FrontierChooser,
-    "tpe": lambda table, seed: OptunaChooser(
-        table, seed, lambda s: TPESampler(seed=s, multivariate=True, constant_liar=True), 16
-    ),
-    "nsgaii": lambda table, seed: OptunaChooser(table, seed, lambda s: NSGAIISampler(seed=s), 16),
-    "gp": lambda table, seed: OptunaChooser(table, seed, lambda s: GPSampler(seed=s), 2),
+    "tpe": partial(OptunaChooser, sampler="tpe"),
+    "nsgaii": partial(OptunaChooser, sampler="nsgaii"),
+    "gp": partial(OptunaChooser, sampler="gp"),
     "random": RandomChooser,
     "oracle": Oracle,
 }

@@ -67,7 +67,7 @@ def _loss(coordinate: int, power: float, mean: float, deviation: float) -> Loss:
 
 PRIOR = Prior(
     level=(-1.0, 1.0),
-    slopes=((0.05, 0.15), (0.15, 0.2), (0.15, 0.2), (0.0, 0.05), (0.05, 0.1)),
+    slopes=((0.05, 0.2), (0.25, 0.3), (0.15, 0.25), (0.0, 0.05), (0.05, 0.1)),
     losses=(
         # Quantisation noise has the power of the error's square.
         _loss(QUANTISATION, 2.0, -1.0, 0.8),

@@ -19,11 +19,13 @@ from search.feasible_sampler import FeasibleSampler
 from search.figures import write_figures
 from search.frontier import Scale, frontier
 from search.frontier_sampler import FrontierSampler
+from search.latencies import known_latencies
 from search.progress import Progress
 from search.records import Record
 from search.space_menu import SpaceMenu
 from search.study import Study, only_driver
 from search.tracking import Tracker
+from spaces.configuration import Configuration
 from spaces.places import Places, home, places
 from spaces.search_file import SearchFile
 from spaces.search_space import SearchSpace
@@ -89,6 +91,7 @@ def run(search: SearchFile, console: Console) -> Outcome:
                 if record.is_finished:
                     store.pin(_addresses(frontier(study.records(), search)))
 
+            _measure_latencies(study, data, console)
             ended, interrupted = _tune(study, data, resources, unfinished, on_change)
             _test_frontier(study, data)
         write_figures(study, where.reports / search.name)
@@ -104,6 +107,30 @@ def _prepare(search: SearchFile, where: Places, console: Console) -> PreparedDat
     counts = ", ".join(f"{count:,} {name}" for name, count in data.counts.items())
     console.print(f"data: {counts} ({seconds:.1f} s)", style="dim", highlight=False)
     return data
+
+
+def _measure_latencies(study: Study, data: PreparedData, console: Console) -> None:
+    """Where the search limits or weighs latency, measure it before anything is trained."""
+    import ray
+
+    from search import worker
+
+    search = study.search
+    if search.cost != "latency_ms" and search.constraints.max_latency_ms is None:
+        return
+    started = time.monotonic()
+    console.print("measuring latencies of untrained models …", style="dim")
+    resources = search.resources
+    remote = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(worker.latencies)
+
+    def measure(configurations: list[Configuration]) -> list[float]:
+        points = [configuration.to_dict() for configuration in configurations]
+        measured: list[float] = ray.get(remote.remote(_shipped(search), str(data.folder), points))
+        return measured
+
+    study.space.latency_of = known_latencies(study.space, measure)
+    seconds = time.monotonic() - started
+    console.print(f"latencies known ({seconds:.1f} s)", style="dim", highlight=False)
 
 
 def _tune(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -24,21 +23,16 @@ Integers = npt.NDArray[np.int64]
 
 COMPRESSION_DIMENSIONS = ("quantisation", "group_size", "pruning", "sparsity")
 
-LatencyOf = Callable[[Configuration], float]
-"""Milliseconds of a configuration, measured before training."""
-
 
 class SpaceMenu:
     """A search space as a menu, and the way between its points and the menu's places.
 
     Args:
         space: The search space.
-        latency_of: Latencies, where the search weighs or limits them.
     """
 
-    def __init__(self, space: SearchSpace, latency_of: LatencyOf | None = None) -> None:
+    def __init__(self, space: SearchSpace) -> None:
         self._space = space
-        self._latency_of = latency_of
         sizes = [len(dimension.values) for dimension in space.dimensions]
         training = sum(d.name not in COMPRESSION_DIMENSIONS for d in space.dimensions)
         self._run_sizes, self._compression_sizes = sizes[:training], sizes[training:]
@@ -141,12 +135,9 @@ class SpaceMenu:
         configuration, search = self._configuration(run, compression), self._space.search
         if not self._space.is_feasible(configuration):
             return math.nan
-        latency = self._latency_of(configuration) if self._latency_of else math.nan
-        limit = search.constraints.max_latency_ms
-        if limit is not None and latency > limit:
-            return math.nan
         if search.cost == "latency_ms":
-            return latency
+            assert self._space.latency_of is not None, "latencies are measured before the search"
+            return self._space.latency_of(configuration)
         return float(getattr(self._space.cost(configuration), search.cost))
 
 

@@ -62,6 +62,15 @@ def evaluate(
             has_failed = not has_failed
 
 
+def latencies(search: str, data: str, configurations: list[dict[str, Any]]) -> list[float]:
+    """Median milliseconds of configurations, from untrained models or from the cost cache."""
+    from spaces.configuration import Configuration
+
+    points = map(Configuration.from_dict, configurations)
+    cache = _objective(search, data).latencies
+    return [cache.before_training(point).p50_ms for point in points]
+
+
 def _report(outcome: Any) -> dict[str, Any]:
     from objectives.failures import TrialFailure
 

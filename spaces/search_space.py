@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -56,16 +56,22 @@ def known_cost(
     )
 
 
+LatencyOf = Callable[[Configuration], float]
+"""Milliseconds of a configuration, measured on a model of its shape before training."""
+
+
 class SearchSpace:
     """The grid of a search file.
 
     Args:
         search: A search file whose fields are valid one by one; ``faults`` tells what is wrong
             with their combination.
+        latency_of: Latencies, where they were measured.
     """
 
-    def __init__(self, search: SearchFile) -> None:
+    def __init__(self, search: SearchFile, latency_of: LatencyOf | None = None) -> None:
         self.search = search
+        self.latency_of = latency_of
         self.workload = search.workload
         self.schedule = search.schedule
         space = search.space
@@ -117,8 +123,14 @@ class SearchSpace:
         return known_cost(configuration.architecture, configuration.compression, self.workload)
 
     def is_feasible(self, configuration: Configuration) -> bool:
-        """Whether arithmetic leaves a configuration a chance to meet the constraints."""
+        """Whether what is known leaves a configuration a chance to meet the constraints."""
         limits = self.search.constraints
+        if (
+            limits.max_latency_ms is not None
+            and self.latency_of is not None
+            and self.latency_of(configuration) > limits.max_latency_ms
+        ):
+            return False
         if limits.max_size_mb is None and limits.max_flops is None:
             return True
         cost = self.cost(configuration)

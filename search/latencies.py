@@ -1,0 +1,80 @@
+"""Latencies of a whole space, known before anything is trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from spaces.architecture import Architecture
+from spaces.compression import Compression
+from spaces.configuration import Configuration
+from spaces.errors import UserError
+from spaces.flops import forward_flops
+from spaces.search_space import LatencyOf, SearchSpace
+from spaces.shapes import Workload
+
+MOST_MEASURED = 400
+"""Shapes that are measured; of more, this many are, evenly chosen, and the others estimated."""
+
+Shape = tuple[Architecture, Compression]
+
+
+def known_latencies(
+    space: SearchSpace, measure: Callable[[list[Configuration]], list[float]]
+) -> LatencyOf:
+    """Milliseconds by configuration, for every configuration of a space.
+
+    Args:
+        space: The search space.
+        measure: Milliseconds of some configurations.
+
+    Raises:
+        UserError: Nothing meets the latency constraint.
+    """
+    examples = {_shape(shape): shape for shape in space.shapes()}
+    shapes = list(examples)
+    chosen = np.unique(np.linspace(0, len(shapes) - 1, min(len(shapes), MOST_MEASURED)).astype(int))
+    measured: dict[Shape, float] = dict(
+        zip(
+            (shapes[k] for k in chosen),
+            measure([examples[shapes[k]] for k in chosen]),
+            strict=True,
+        )
+    )
+    limit = space.search.constraints.max_latency_ms
+    fastest = min(measured.values())
+    if limit is not None and fastest > limit:
+        raise UserError(
+            f"constraints.max_latency_ms: nothing can meet {limit:g}; the fastest model of this "
+            f"space takes {fastest:.3g} ms on this machine"
+        )
+    estimate = _estimate(measured, space.workload) if len(measured) < len(shapes) else None
+
+    def latency_of(configuration: Configuration) -> float:
+        shape = _shape(configuration)
+        if estimate is not None and shape not in measured:
+            return estimate(shape)
+        return measured[shape]
+
+    return latency_of
+
+
+def _shape(configuration: Configuration) -> Shape:
+    return configuration.architecture, configuration.compression.at_runtime
+
+
+def _estimate(measured: dict[Shape, float], workload: Workload) -> Callable[[Shape], float]:
+    """Least squares over what was measured: log latency by log FLOPs, log depth and method."""
+
+    def known(shape: Shape) -> list[float]:
+        architecture, compression = shape
+        flops = forward_flops(architecture, workload, sparsity=compression.structured_sparsity)
+        is_static = float(compression.quantisation.method == "static")
+        return [1.0, math.log(flops), math.log(architecture.depth), is_static]
+
+    rows = np.array([known(shape) for shape in measured])
+    coefficients, *_ = np.linalg.lstsq(rows, np.log(list(measured.values())), rcond=None)
+    weights: list[float] = coefficients.tolist()
+    return lambda shape: math.exp(sum(k * w for k, w in zip(known(shape), weights, strict=True)))

@@ -1,0 +1,84 @@
+"""The latency cost cache: measured once for a shape and machine, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from objectives import latencies
+from objectives.objective import Objective
+from spaces.architecture import Architecture
+from spaces.compression import Compression, Pruning, Quantisation
+from spaces.configuration import Configuration
+from spaces.search_file import SearchFile
+
+BASE = Configuration(Architecture.of(1, 32), 40, Compression())
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """A list that grows by the model of every measurement."""
+    real, models = latencies.measure_latency, []
+
+    def measure(model: Any, *rest: Any, **named: Any) -> Any:
+        models.append(model)
+        return real(model, *rest, **named)
+
+    monkeypatch.setattr(latencies, "measure_latency", measure)
+    return models
+
+
+@pytest.mark.usefixtures("home")
+def test_a_latency_is_known_before_training_and_not_measured_again(
+    make_search: Callable[..., SearchFile], measured: list[object]
+) -> None:
+    objective = Objective(make_search())
+    before = objective.latencies.before_training(BASE)
+    assert len(measured) == 1
+    assert objective.store.entries("checkpoints") == []
+    assert objective.evaluate(BASE).latency == before
+    # Another process on the same machine, another budget: the same shape.
+    again = Objective(make_search()).evaluate(replace(BASE, budget=20))
+    assert again.latency == before
+    assert len(measured) == 1
+
+
+@pytest.mark.usefixtures("home")
+def test_what_runs_in_the_same_way_shares_its_figure(
+    make_search: Callable[..., SearchFile], measured: list[object]
+) -> None:
+    cache = Objective(make_search()).latencies
+    dense = cache.before_training(BASE)
+    for compression in (
+        Compression(Quantisation.RTN_4, 32),
+        Compression(Quantisation.RTN_8, 16, Pruning.UNSTRUCTURED, 0.5),
+    ):
+        assert cache.before_training(BASE.with_compression(compression)) == dense
+    assert len(measured) == 1
+    cache.before_training(BASE.with_compression(Compression(sparsity=0.5)))
+    cache.before_training(BASE.with_compression(Compression(Quantisation.STATIC_8)))
+    assert len(measured) == 3
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("quantisation", [Quantisation.NONE, Quantisation.STATIC_8])
+def test_untrained_and_trained_models_have_the_same_shapes(
+    make_search: Callable[..., SearchFile], measured: list[object], quantisation: Quantisation
+) -> None:
+    objective = Objective(make_search())
+    pruned = BASE.with_compression(Compression(quantisation, 32, Pruning.STRUCTURED, 0.5))
+    objective.latencies.before_training(pruned)
+    objective.evaluate(pruned)
+    assert len(measured) == 1
+
+
+@pytest.mark.usefixtures("home")
+def test_other_conditions_are_measured_anew(
+    make_search: Callable[..., SearchFile], measured: list[object]
+) -> None:
+    Objective(make_search()).latencies.before_training(BASE)
+    Objective(make_search(measurement__batch_size=2)).latencies.before_training(BASE)
+    assert len(measured) == 2
