@@ -39,11 +39,13 @@ class Replay:
     """What a replay gave.
 
     Args:
-        seconds: When each trial finished, ascending.
+        rows: The rows in the order in which they were chosen.
+        seconds: When each trial finished, ascending, after a zero.
         hypervolume: Share of the table's hypervolume that was reached then.
         busy: Seconds of work in all, over all workers.
     """
 
+    rows: Integers
     seconds: Floats
     hypervolume: Floats
     busy: float
@@ -68,25 +70,41 @@ def replay(
     """
     workshop = _Workshop(table, sharing)
     running: list[tuple[float, int]] = []
-    rows: list[int] = []
+    chosen: list[int] = []
+    finished: list[int] = []
     seconds, shares = [0.0], [0.0]
-    now, whole, is_over = 0.0, table.hypervolume(np.arange(len(table))), False
+    now, whole = 0.0, table.hypervolume(np.arange(len(table)))
     while True:
-        while len(running) < workers and not is_over:
+        while len(running) < workers:
             row = chooser.ask()
             if row is None:
                 break
+            chosen.append(row)
             heapq.heappush(running, (workshop.start(row, now), row))
         if not running:
             break
         now, row = heapq.heappop(running)
         chooser.tell(row)
-        rows.append(row)
+        finished.append(row)
         seconds.append(now)
-        shares.append(table.hypervolume(np.array(rows)) / whole)
+        shares.append(table.hypervolume(np.array(finished)) / whole)
         if shares[-1] >= until - 1e-12:
             break
-    return Replay(np.array(seconds), np.array(shares), workshop.busy)
+    return Replay(np.array(chosen), np.array(seconds), np.array(shares), workshop.busy)
+
+
+class InOrder:
+    """Rows in an order that is known: to see what the same choices take under other conditions."""
+
+    def __init__(self, rows: Integers) -> None:
+        self._rows = iter(rows.tolist())
+
+    def ask(self) -> int | None:
+        """The next of the order."""
+        return next(self._rows, None)
+
+    def tell(self, row: int) -> None:
+        """Nothing to learn."""
 
 
 class _Workshop:

@@ -1,0 +1,197 @@
+"""How much compute samplers need to find the frontier of recorded tables.
+
+Every sampler on every table, in simulated time: from scratch, as a search runs it today, and with
+tlc's sharing of training, so that the gain of the sampler alone shows. Replays that were made are
+kept in the results file and not made again, so a run that was stopped goes on.
+
+    pip install -c constraints.txt botorch syne-tune smac    # the peers outside Optuna, optional
+    python benchmarks/search_efficiency.py --seeds 20
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from peers import available
+from rich.console import Console
+from rich.table import Table as Lines
+
+from search.choosers import CHOOSERS
+from search.replay import Chooser, InOrder, Replay, replay
+from search.table import Table
+
+TABLES = Path(__file__).parent / "tables"
+UNTIL = 0.981
+PARALLEL = (4, 16)
+LEVEL, PARALLEL_LEVEL = 0.98, 0.95
+SLOW = {"gp", "botorch-qlognehvi", "smac-parego"}
+"""Samplers that take about a second a proposal; the number of their seeds is an option."""
+SLOW_TRIALS = 300
+"""Their longest replay, in trials."""
+
+Key = tuple[str, str, int, int]
+"""Table, sampler, workers, seed."""
+
+
+@click.command()
+@click.option("--seeds", default=20, show_default=True)
+@click.option("--slow-seeds", default=3, show_default=True, help="Seeds of samplers of seconds.")
+@click.option("--processes", default=2, show_default=True)
+@click.option("--only", multiple=True, help="Only these samplers.")
+@click.option("--results", default="search_efficiency.jsonl", show_default=True)
+@click.argument("tables", nargs=-1, type=click.Path(path_type=Path))
+def main(
+    seeds: int,
+    slow_seeds: int,
+    processes: int,
+    only: tuple[str, ...],
+    results: str,
+    tables: tuple[Path, ...],
+) -> None:
+    """Replay all samplers on TABLES, by default on those beside this script."""
+    paths = {path.name.split(".")[0]: path for path in tables or sorted(TABLES.glob("*.csv.gz"))}
+    kept = Path(results)
+    known = {key: made for key, made in _read(kept)} if kept.exists() else {}
+    wanted = [key for key in _wanted(list(paths), seeds, slow_seeds) if not only or key[1] in only]
+    missing = [key for key in wanted if key not in known]
+    with ProcessPoolExecutor(processes) as pool, kept.open("a") as out:
+        futures = {pool.submit(_replay, str(paths[key[0]]), *key[1:]): key for key in missing}
+        for done, future in enumerate(as_completed(futures), 1):
+            key = futures[future]
+            known[key] = future.result()
+            out.write(json.dumps({"key": key, **_to_dict(known[key])}) + "\n")
+            out.flush()
+            click.echo(f"{done}/{len(missing)} {' '.join(map(str, key))}", err=True)
+    for name, path in paths.items():
+        _print(Table.read(path), {key: known[key] for key in wanted if key[0] == name})
+
+
+def _wanted(tables: list[str], seeds: int, slow_seeds: int) -> Iterator[Key]:
+    for table in tables:
+        yield table, "oracle", 1, 0
+        for sampler in _samplers():
+            if sampler != "oracle":
+                count = slow_seeds if sampler in SLOW else seeds
+                yield from ((table, sampler, 1, seed) for seed in range(count))
+        for workers in PARALLEL:
+            yield from ((table, "frontier", workers, seed) for seed in range(seeds))
+
+
+def _samplers() -> dict[str, Callable[[Table, int], Chooser]]:
+    return {**CHOOSERS, **available()}
+
+
+def _replay(path: str, sampler: str, workers: int, seed: int) -> Replay:
+    torch.set_num_threads(1)
+    table = Table.read(Path(path))
+    chooser = _samplers()[sampler](table, seed)
+    if sampler in SLOW:
+        chooser = _AtMost(chooser, SLOW_TRIALS)
+    return replay(table, chooser, workers=workers, sharing=True, until=UNTIL)
+
+
+class _AtMost:
+    """A chooser that ends after some rows."""
+
+    def __init__(self, chooser: Chooser, count: int) -> None:
+        self._chooser, self._left = chooser, count
+
+    def ask(self) -> int | None:
+        self._left -= 1
+        return self._chooser.ask() if self._left >= 0 else None
+
+    def tell(self, row: int) -> None:
+        self._chooser.tell(row)
+
+
+def _to_dict(made: Replay) -> dict[str, Any]:
+    return {
+        "rows": made.rows.tolist(),
+        "seconds": made.seconds.round(3).tolist(),
+        "hypervolume": made.hypervolume.round(6).tolist(),
+        "busy": made.busy,
+    }
+
+
+def _read(path: Path) -> Iterator[tuple[Key, Replay]]:
+    for line in path.read_text().splitlines():
+        entry = json.loads(line)
+        lists = (np.array(entry[name]) for name in ("rows", "seconds", "hypervolume"))
+        yield tuple(entry["key"]), Replay(*lists, busy=entry["busy"])
+
+
+def _print(table: Table, shared: dict[Key, Replay]) -> None:
+    replays: dict[tuple[str, int, bool], list[Replay]] = {}
+    for (_, sampler, workers, _), made in shared.items():
+        replays.setdefault((sampler, workers, True), []).append(made)
+        if workers == 1 and sampler not in ("frontier", "oracle"):
+            # Peers do not look at times: from scratch they choose the same rows.
+            alone = replay(table, InOrder(made.rows), workers=1, sharing=False, until=UNTIL)
+            replays.setdefault((sampler, 1, False), []).append(alone)
+    if not replays:
+        return
+    middle = {key: _quartiles(made, LEVEL)[1] for key, made in replays.items()}
+    own = middle.get(("frontier", 1, True), np.nan)
+    lines = Lines(box=None, header_style="bold", pad_edge=False)
+    for name in ("sampler", "training", "seeds", "seconds to 98 %", "quartiles", "times frontier"):
+        lines.add_column(name, justify="left" if name in ("sampler", "training") else "right")
+    for (sampler, workers, sharing), made in sorted(replays.items(), key=lambda i: middle[i[0]]):
+        if workers == 1:
+            low, median, high = map(_text, _quartiles(made, LEVEL))
+            ratio = _text(middle[sampler, workers, sharing] / own, ".2f")
+            training = "shared" if sharing else "from scratch"
+            lines.add_row(sampler, training, str(len(made)), median, f"{low}–{high}", ratio)
+    console = Console(width=110)
+    console.print(f"\n{table.name}: {len(table):,} configurations", style="bold")
+    console.print(lines)
+    _print_targets(middle, console)
+    _print_parallel(replays, console)
+
+
+def _print_targets(middle: dict[tuple[str, int, bool], float], console: Console) -> None:
+    own = middle.get(("frontier", 1, True), np.nan)
+    shared = {k[0]: v for k, v in middle.items() if k[1] == 1 and k[2]}
+    peers = {name: v for name, v in shared.items() if name not in ("frontier", "oracle")}
+    if not peers or ("tpe", 1, False) not in middle:
+        return
+    best = min(peers, key=lambda name: peers[name])
+    console.print(
+        f"of TPE from scratch: {own / middle['tpe', 1, False]:.3f} (wanted: 0.125)   "
+        f"of the best peer with sharing, {best}: {own / peers[best]:.2f} (wanted: 0.33)   "
+        f"of the oracle: {own / shared['oracle']:.2f} (wanted: 2.5)"
+    )
+
+
+def _print_parallel(replays: dict[tuple[str, int, bool], list[Replay]], console: Console) -> None:
+    if ("frontier", 1, True) not in replays:
+        return
+    alone = _quartiles(replays["frontier", 1, True], PARALLEL_LEVEL)[1]
+    for workers in PARALLEL:
+        made = replays.get(("frontier", workers, True))
+        if made:
+            seconds = _quartiles(made, PARALLEL_LEVEL)[1]
+            console.print(
+                f"{workers} workers: {_text(seconds)} s to 95 %, one worker {_text(alone)} s: "
+                f"efficiency {alone / seconds / workers:.0%} (wanted: 70 %)"
+            )
+
+
+def _quartiles(made: list[Replay], level: float) -> tuple[float, float, float]:
+    reached = np.sort([one.seconds_to(level) for one in made])
+    low, median, high = np.quantile(reached, (0.25, 0.5, 0.75), method="inverted_cdf")
+    return float(low), float(median), float(high)
+
+
+def _text(value: float, form: str = ",.0f") -> str:
+    return format(value, form) if np.isfinite(value) else "never"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""Recorded tables, and samplers replayed against them."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace as with_fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from search.choosers import CHOOSERS, FrontierChooser, RandomChooser
+from search.replay import InOrder, replay
+from search.table import COLUMNS, Table, TableError
+from tests.search.conftest import Tlc
+
+Write = Callable[..., Path]
+
+
+def lines() -> list[dict[str, float]]:
+    """Two depths, three widths, three budgets and six compressions of a made-up law."""
+    made = []
+    for depth in (1, 3):
+        for width in (16, 48, 96):
+            for budget in (50, 100, 400):
+                for bits in (32, 6, 2):
+                    for sparsity in (0.0, 0.7):
+                        learnt = (
+                            np.log2(depth) / 20 + np.log2(width / 16) / 8 + np.log2(budget) / 30
+                        )
+                        kept = (0.4 if bits == 2 else 1.0) * (1.0 - 0.3 * sparsity)
+                        weights = 12 * depth * width**2 + 500 * width
+                        made.append(
+                            {
+                                "depth": depth,
+                                "width": width,
+                                "seed": 0,
+                                "budget_steps": budget,
+                                "bits": bits,
+                                "sparsity": sparsity,
+                                "accuracy": round(0.2 + learnt * kept, 5),
+                                "loss": 1.0,
+                                "size_bytes": round(weights * (1 - sparsity) * bits / 8),
+                                "latency_ms": 1.0,
+                                "params": weights,
+                                "train_seconds_stable": budget * weights / 1e6,
+                                "train_seconds_cooldown": 0.25 * budget * weights / 1e6,
+                                "compress_eval_seconds": 0.1,
+                            }
+                        )
+    return made
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write_table(rows: list[dict[str, float]], name: str = "made.csv") -> Path:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+        path = tmp_path / name
+        data = text.getvalue().encode()
+        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        return path
+
+    return write_table
+
+
+@pytest.fixture
+def table(write: Write) -> Table:
+    return Table.read(write(lines()))
+
+
+def test_a_table_is_read_with_the_levels_that_it_has(write: Write) -> None:
+    rows = [row for k, row in enumerate(lines()) if k % 5]
+    table = Table.read(write(rows, "made.csv.gz"))
+    assert table.name == "made"
+    assert len(table) == len(rows)
+    assert table.levels["width"] == (16, 48, 96)
+    assert "seed" not in table.levels  # one value: nothing to choose
+    assert table.hypervolume(np.arange(len(table))) > 0
+    assert table.hypervolume(np.array([], dtype=int)) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (
+            lambda rows: [{k: v for k, v in r.items() if k != "bits"} for r in rows],
+            "no column bits",
+        ),
+        (lambda rows: [*rows, rows[0]], "two rows have the same depth"),
+        (lambda rows: [rows[0] | {"accuracy": "nan"}, *rows[1:]], "line 2: accuracy is 'nan'"),
+        (lambda rows: [rows[0] | {"size_bytes": 0}, *rows[1:]], "must be a number above 0"),
+        (lambda rows: [rows[0] | {"loss": "high"}, *rows[1:]], "loss is 'high'"),
+    ],
+)
+def test_a_table_that_cannot_be_right_is_refused(
+    write: Write, change: Callable[..., list[dict[str, float]]], complaint: str
+) -> None:
+    with pytest.raises(TableError, match=complaint):
+        Table.read(write(change(lines())))
+
+
+def test_sharing_pays_for_a_prefix_once(table: Table) -> None:
+    wanted = {"depth": 1, "width": 16, "bits": 32, "sparsity": 0.0}
+    rows = np.flatnonzero([all(r[k] == v for k, v in wanted.items()) for r in lines()])
+    assert len(rows) == 3  # budgets 50, 100, 400
+    c = table.columns
+    stable, cooldown = c["train_seconds_stable"][rows], c["train_seconds_cooldown"][rows]
+    scratch = replay(table, InOrder(rows), workers=1, sharing=False)
+    assert scratch.seconds[-1] == pytest.approx((stable + cooldown + 0.1).sum())
+    shared = replay(table, InOrder(rows), workers=1, sharing=True)
+    assert shared.seconds[-1] == pytest.approx(stable.max() + (cooldown + 0.1).sum())
+    # The other way round the longest path comes first, and contains the others.
+    backwards = replay(table, InOrder(rows[::-1]), workers=1, sharing=True)
+    assert backwards.seconds[-1] == pytest.approx(shared.seconds[-1])
+
+
+def test_a_trial_waits_for_training_that_runs(table: Table) -> None:
+    rows = np.array([0, 1])  # two compressions of one run
+    both = replay(table, InOrder(rows), workers=2, sharing=True)
+    training = sum(table.columns[f"train_seconds_{part}"][0] for part in ("stable", "cooldown"))
+    assert both.seconds[1:] == pytest.approx([training + 0.1] * 2)
+    assert both.busy == pytest.approx(training + 0.2)
+
+
+@pytest.mark.parametrize("sampler", ["frontier", "tpe", "nsgaii", "random", "oracle"])
+@pytest.mark.parametrize("workers", [1, 5])
+def test_every_sampler_finds_the_whole_frontier_and_repeats_nothing(
+    table: Table, sampler: str, workers: int
+) -> None:
+    made = replay(table, CHOOSERS[sampler](table, 0), workers=workers, sharing=True, until=0.99)
+    assert made.hypervolume[-1] >= 0.99
+    assert len(set(made.rows.tolist())) == len(made.rows)
+    assert (np.diff(made.hypervolume) >= -1e-12).all()
+
+
+def test_the_same_seed_gives_the_same_replay(table: Table) -> None:
+    first, second = (
+        replay(table, FrontierChooser(table, 3), workers=3, sharing=True, until=0.95)
+        for _ in range(2)
+    )
+    assert first.rows.tolist() == second.rows.tolist()
+
+
+def test_a_chooser_learns_nothing_from_rows_that_it_has_not_tried(table: Table) -> None:
+    """The frontier sampler on a table whose untried rows are all wrong chooses as before."""
+    honest = replay(table, FrontierChooser(table, 0), workers=1, sharing=True, until=0.9)
+    columns = dict(table.columns)
+    unseen = np.setdiff1d(np.arange(len(table)), honest.rows)
+    for name in ("accuracy", "train_seconds_stable", "compress_eval_seconds"):
+        columns[name] = columns[name].copy()
+        columns[name][unseen] = 0.3
+    wrong = with_fields(table, columns=columns)
+    chooser = FrontierChooser(wrong, 0)
+    chosen = []
+    for _ in honest.rows:
+        row = chooser.ask()
+        assert row is not None
+        chosen.append(row)
+        chooser.tell(row)
+    assert chosen == honest.rows.tolist()
+
+
+def test_a_model_of_the_space_is_better_than_nothing(table: Table) -> None:
+    def seconds(make: Callable[[Table, int], object]) -> float:
+        made = [
+            replay(table, make(table, seed), workers=1, sharing=True)  # type: ignore[arg-type]
+            for seed in range(5)
+        ]
+        return float(np.median([one.seconds_to(0.95) for one in made]))
+
+    assert seconds(FrontierChooser) < 0.5 * seconds(RandomChooser)
+
+
+def test_the_command_line_prints_writes_and_draws(tlc: Tlc, write: Write) -> None:
+    path = str(write(lines()))
+    arguments = ("--sampler", "frontier", "--sampler", "random", "--seeds", "2", "--out", "out")
+    done = tlc("replay", path, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "seconds to 98%" in done.stdout
+    written = json.loads((tlc.folder / "out" / "replay.json").read_text())
+    assert written["rows"] == len(lines())
+    samplers = {entry["sampler"]: entry for entry in written["replays"]}
+    median = samplers["frontier"]["seconds_to"]["95%"]["median"]
+    low, high = samplers["frontier"]["seconds_to"]["95%"]["quartiles"]
+    assert low <= median <= high
+    assert (tlc.folder / "out" / "replay.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_line_refuses_what_is_no_table(tlc: Tlc) -> None:
+    (tlc.folder / "not.csv").write_text("a,b\n1,2\n")
+    refused = tlc("replay", "not.csv")
+    assert refused.returncode == 2
+    assert "no column depth" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert tlc("replay", "missing.csv").returncode == 2
+
+
+def test_a_finished_search_is_a_table(finished: Tlc, tmp_path: Path) -> None:
+    printed = finished("table", "tiny")
+    assert printed.returncode == 0, printed.stderr
+    path = tmp_path / "tiny.csv"
+    path.write_text(printed.stdout)
+    table = Table.read(path)
+    assert tuple(printed.stdout.splitlines()[0].split(",")) == COLUMNS
+    assert 1 < len(table) <= 8
+    assert (table.columns["train_seconds_cooldown"] > 0).all()
+    made = replay(table, FrontierChooser(table, 0), workers=1, sharing=True)
+    assert made.hypervolume[-1] == pytest.approx(1.0)
