@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from search.frontier import Scale, feasible, frontier, hypervolume_history
-from search.records import Record, limits
+from search.records import Record
 from search.study import Study
 from search.tables import quantity, short_cost
 from spaces.search_file import SearchFile
@@ -75,7 +75,7 @@ def frontier_figure(records: list[Record], search: SearchFile) -> Any:
         hovertext=[_hover(r, search) for r in members],
         hoverinfo="text",
     )
-    limit = limits(search).get(search.cost)
+    limit = search.constraints.limits.get(search.cost)
     if limit is not None:
         figure.add_vline(x=limit, line_dash="dash", line_color=LIMIT, line_width=1)
         # On a logarithmic axis Plotly wants the exponent here, and only here.
@@ -139,7 +139,7 @@ def _draw_frontier(axes: Any, records: list[Record], search: SearchFile) -> None
         x, y, yerr=(below, above), fmt="o", color=LINE, markersize=5, elinewidth=0.8, capsize=2,
         label="frontier, with 95 % intervals",
     )  # fmt: skip
-    limit = limits(search).get(search.cost)
+    limit = search.constraints.limits.get(search.cost)
     if limit is not None:
         axes.axvline(limit, linestyle="--", color=LIMIT, linewidth=1)
         axes.annotate(
@@ -185,7 +185,8 @@ def _steps(records: list[Record], search: SearchFile) -> tuple[list[float], list
     costs = [r.result[search.cost] for r in members]
     accuracies = [r.result["accuracy"] for r in members]
     dearest = max(r.result[search.cost] for r in feasible(records, search))
-    return [*costs, limits(search).get(search.cost, dearest)], [*accuracies, accuracies[-1]]
+    end = search.constraints.limits.get(search.cost, dearest)
+    return [*costs, end], [*accuracies, accuracies[-1]]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from typing import Any
 from objectives.store import Store
 from search.frontier import Scale, best, frontier, hypervolume_of, nearest
 from search.records import Record
-from search.records import limits as constraints_of
 from search.study import Study, load_all
 from spaces.places import places
 
@@ -54,7 +53,7 @@ def best_within(study: Study, limits: dict[str, float]) -> Answer:
     """
     records = study.records()
     found = best(records, study.search, limits)
-    all_limits = _tightest(constraints_of(study.search), limits)
+    all_limits = _tightest(study.search.constraints.limits, limits)
     is_within = found is not None
     if found is None:
         found = nearest(records, all_limits)

@@ -116,17 +116,6 @@ def _records(rows: Iterable[Any]) -> Iterable[Record]:
         )
 
 
-def limits(search: SearchFile) -> dict[str, float]:
-    """The constraints that a search sets, by the cost that they limit."""
-    constraints = search.constraints
-    named = {
-        "size_mb": constraints.max_size_mb,
-        "latency_ms": constraints.max_latency_ms,
-        "flops": constraints.max_flops,
-    }
-    return {cost: limit for cost, limit in named.items() if limit is not None}
-
-
 def violations(search: SearchFile, result: dict[str, Any]) -> dict[str, float]:
     """By how much a result exceeds each constraint, as a share of it; at most 0 where it is met."""
-    return {cost: result[cost] / limit - 1.0 for cost, limit in limits(search).items()}
+    return {cost: result[cost] / limit - 1.0 for cost, limit in search.constraints.limits.items()}

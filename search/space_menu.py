@@ -105,7 +105,9 @@ class SpaceMenu:
             work=_column(work[c.architecture] for c in runs),
             compressions=self._coordinates(),
             log_costs=self._log_costs,
-            limits=(math.log10(scale.lowest), math.log10(scale.highest)),
+            limits=(0.0, 0.0)
+            if search.is_at_fixed_cost
+            else (math.log10(scale.lowest), math.log10(scale.highest)),
             floor=scale.chance,
         )
 
@@ -135,6 +137,8 @@ class SpaceMenu:
         configuration, search = self._configuration(run, compression), self._space.search
         if not self._space.is_feasible(configuration):
             return math.nan
+        if search.is_at_fixed_cost:
+            return 1.0
         if search.cost == "latency_ms":
             assert self._space.latency_of is not None, "latencies are measured before the search"
             return self._space.latency_of(configuration)

@@ -150,7 +150,7 @@ class Training(StrictModel):
 
 
 class Constraints(StrictModel):
-    """What a model must meet. Size and FLOPs are known before training and never trained past."""
+    """What a model must meet. All of it is known before training, and never trained past."""
 
     max_size_mb: PositiveNumber | None = None
     """Largest compressed model, in megabytes (10^6 bytes) on disk."""
@@ -158,6 +158,16 @@ class Constraints(StrictModel):
     """Highest median latency, in milliseconds, under the conditions of ``measurement``."""
     max_flops: PositiveNumber | None = None
     """Most forward FLOPs for one sequence."""
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The limits that are set, by the cost that they limit."""
+        named = {
+            "size_mb": self.max_size_mb,
+            "latency_ms": self.max_latency_ms,
+            "flops": self.max_flops,
+        }
+        return {cost: limit for cost, limit in named.items() if limit is not None}
 
 
 class Measurement(StrictModel):
@@ -193,6 +203,13 @@ class Storage(StrictModel):
     """MLflow tracking URI; ``MLFLOW_TRACKING_URI`` goes before it."""
 
 
+Cost = Literal["size_mb", "latency_ms", "flops"]
+# pydantic's strict mode takes no list for a tuple, and a search file has nothing else.
+AccuracyAndCost = Annotated[tuple[Literal["accuracy"], Cost], Field(strict=False)]
+AccuracyAlone = Annotated[tuple[Literal["accuracy"]], Field(strict=False)]
+Objectives = AccuracyAndCost | AccuracyAlone
+
+
 class SearchFile(StrictModel):
     """A whole search."""
 
@@ -202,10 +219,9 @@ class SearchFile(StrictModel):
     data: Data
     space: Space
     training: Training
-    objectives: tuple[Literal["accuracy"], Literal["size_mb", "latency_ms", "flops"]] = Field(
-        default=("accuracy", "size_mb"), strict=False
-    )
-    """Accuracy, and the inference cost that it is weighed against."""
+    objectives: Objectives = ("accuracy", "size_mb")
+    """Accuracy, and the inference cost that it is weighed against; or accuracy alone, within the
+    constraints."""
     constraints: Constraints = Constraints()
     measurement: Measurement = Measurement()
     sampler: Literal["frontier", "tpe", "gp", "nsgaii", "random", "grid"] = "frontier"
@@ -237,6 +253,15 @@ class SearchFile(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _accuracy_alone_has_a_constraint(self) -> SearchFile:
+        if self.is_at_fixed_cost and not self.constraints.limits:
+            raise ValueError(
+                "objectives: accuracy alone needs a constraint, such as constraints.max_size_mb; "
+                "without one, name the cost that it is weighed against"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _latency_has_a_reference(self) -> SearchFile:
         if self.cost == "latency_ms" and self.constraints.max_latency_ms is None:
             raise ValueError(
@@ -246,9 +271,16 @@ class SearchFile(StrictModel):
         return self
 
     @property
+    def is_at_fixed_cost(self) -> bool:
+        """Whether the search is for the best accuracy within its constraints, and no frontier."""
+        return len(self.objectives) == 1
+
+    @property
     def cost(self) -> str:
-        """The inference cost that accuracy is weighed against."""
-        return self.objectives[1]
+        """The inference cost that accuracy is weighed against, or the first that is limited."""
+        return (
+            self.objectives[1] if len(self.objectives) == 2 else next(iter(self.constraints.limits))
+        )
 
     @property
     def workload(self) -> Workload:

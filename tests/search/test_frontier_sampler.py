@@ -188,3 +188,38 @@ def test_it_stops_when_no_trial_is_worth_its_seconds(
             finish(study, study.ask())
     assert "less than 1% of the hypervolume" in str(end)
     assert 5 < len(study.records()) < study.space.size
+
+
+def test_at_one_fixed_cost_it_looks_for_accuracy_alone(
+    make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    search = make_search(
+        trials=99, objectives=["accuracy"], constraints__max_size_mb=0.2, space__width=64
+    )
+    study, sampler = open_study(search, home)
+    for _ in range(8):
+        sampler.check(study.optuna)
+        record = study.ask()
+        finish(study, record)
+        assert study.space.cost(record.configuration).size_mb <= 0.2
+    # A frontier needs the smallest models too; this search never tries the heaviest compression.
+    tried = [record.configuration for record in study.records()]
+    everything = map(study.space.configuration, study.space.points())
+    smallest = min(everything, key=lambda c: study.space.cost(c).size_mb)
+    assert smallest.hash not in {c.hash for c in tried}
+
+
+def test_what_is_too_slow_is_never_proposed(
+    make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    search = make_search(trials=99, constraints__max_latency_ms=1.0)
+    study = Study.open(search, f"sqlite:///{home / 'study.db'}")
+    # As measured before the search: two layers take too long, except where they are int8.
+    study.space.latency_of = lambda c: (
+        c.architecture.depth * (0.4 if c.compression.quantisation.method == "static" else 0.8)
+    )
+    study.optuna.sampler = FrontierSampler(SpaceMenu(study.space), seed=0)
+    for _ in range(20):
+        record = study.ask()
+        finish(study, record)
+        assert study.space.latency_of(record.configuration) <= 1.0
