@@ -25,6 +25,7 @@ from rich.table import Table as Lines
 
 from search.choosers import CHOOSERS
 from search.replay import Chooser, InOrder, Replay, replay
+from search.replay_report import Summary
 from search.table import Table
 
 TABLES = Path(__file__).parent / "tables"
@@ -38,6 +39,8 @@ SLOW_TRIALS = 300
 
 Key = tuple[str, str, int, int]
 """Table, sampler, workers, seed."""
+Conditions = tuple[str, int, bool]
+"""Sampler, workers, whether training is shared."""
 
 
 @click.command()
@@ -128,7 +131,7 @@ def _read(path: Path) -> Iterator[tuple[Key, Replay]]:
 
 
 def _print(table: Table, shared: dict[Key, Replay]) -> None:
-    replays: dict[tuple[str, int, bool], list[Replay]] = {}
+    replays: dict[Conditions, list[Replay]] = {}
     for (_, sampler, workers, _), made in shared.items():
         replays.setdefault((sampler, workers, True), []).append(made)
         if workers == 1 and sampler not in ("frontier", "oracle"):
@@ -137,25 +140,31 @@ def _print(table: Table, shared: dict[Key, Replay]) -> None:
             replays.setdefault((sampler, 1, False), []).append(alone)
     if not replays:
         return
-    middle = {key: _quartiles(made, LEVEL)[1] for key, made in replays.items()}
+    summaries = {
+        (sampler, workers, sharing): Summary(sampler, sharing, workers, made)
+        for (sampler, workers, sharing), made in replays.items()
+    }
+    middle = {key: summary.seconds_to(LEVEL)[1] for key, summary in summaries.items()}
     own = middle.get(("frontier", 1, True), np.nan)
     lines = Lines(box=None, header_style="bold", pad_edge=False)
     for name in ("sampler", "training", "seeds", "seconds to 98 %", "quartiles", "times frontier"):
         lines.add_column(name, justify="left" if name in ("sampler", "training") else "right")
-    for (sampler, workers, sharing), made in sorted(replays.items(), key=lambda i: middle[i[0]]):
-        if workers == 1:
-            low, median, high = map(_text, _quartiles(made, LEVEL))
-            ratio = _text(middle[sampler, workers, sharing] / own, ".2f")
-            training = "shared" if sharing else "from scratch"
-            lines.add_row(sampler, training, str(len(made)), median, f"{low}–{high}", ratio)
+    for key in sorted(middle, key=lambda key: middle[key]):
+        summary = summaries[key]
+        if summary.workers == 1:
+            low, median, high = map(_text, summary.seconds_to(LEVEL))
+            ratio = _text(middle[key] / own, ".2f")
+            training = "shared" if summary.sharing else "from scratch"
+            seeds = str(len(summary.replays))
+            lines.add_row(summary.sampler, training, seeds, median, f"{low}–{high}", ratio)
     console = Console(width=110)
     console.print(f"\n{table.name}: {len(table):,} configurations", style="bold")
     console.print(lines)
     _print_targets(middle, console)
-    _print_parallel(replays, console)
+    _print_parallel(summaries, console)
 
 
-def _print_targets(middle: dict[tuple[str, int, bool], float], console: Console) -> None:
+def _print_targets(middle: dict[Conditions, float], console: Console) -> None:
     own = middle.get(("frontier", 1, True), np.nan)
     shared = {k[0]: v for k, v in middle.items() if k[1] == 1 and k[2]}
     peers = {name: v for name, v in shared.items() if name not in ("frontier", "oracle")}
@@ -169,24 +178,18 @@ def _print_targets(middle: dict[tuple[str, int, bool], float], console: Console)
     )
 
 
-def _print_parallel(replays: dict[tuple[str, int, bool], list[Replay]], console: Console) -> None:
-    if ("frontier", 1, True) not in replays:
+def _print_parallel(summaries: dict[Conditions, Summary], console: Console) -> None:
+    if ("frontier", 1, True) not in summaries:
         return
-    alone = _quartiles(replays["frontier", 1, True], PARALLEL_LEVEL)[1]
+    alone = summaries["frontier", 1, True].seconds_to(PARALLEL_LEVEL)[1]
     for workers in PARALLEL:
-        made = replays.get(("frontier", workers, True))
-        if made:
-            seconds = _quartiles(made, PARALLEL_LEVEL)[1]
+        summary = summaries.get(("frontier", workers, True))
+        if summary is not None:
+            seconds = summary.seconds_to(PARALLEL_LEVEL)[1]
             console.print(
                 f"{workers} workers: {_text(seconds)} s to 95 %, one worker {_text(alone)} s: "
                 f"efficiency {alone / seconds / workers:.0%} (wanted: 70 %)"
             )
-
-
-def _quartiles(made: list[Replay], level: float) -> tuple[float, float, float]:
-    reached = np.sort([one.seconds_to(level) for one in made])
-    low, median, high = np.quantile(reached, (0.25, 0.5, 0.75), method="inverted_cdf")
-    return float(low), float(median), float(high)
 
 
 def _text(value: float, form: str = ",.0f") -> str:

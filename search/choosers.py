@@ -7,22 +7,18 @@ from functools import partial
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.trial import TrialState
 
+from search.arrays import Floats, Integers
 from search.coordinates import PRIOR
 from search.designer import Designer
 from search.menu import Seconds, Trial
 from search.replay import Chooser, replay
 from search.replay_report import Summary
 from search.table import Table, menu_of
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-
 
 DRAWS = 16
 """Proposals before a row is drawn at random."""
@@ -83,7 +79,6 @@ class OptunaChooser(RandomChooser):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         # A draw of the Gaussian process is a whole optimisation of its acquisition function.
         self._draws = 2 if sampler == "gp" else DRAWS
-        self._fail = TrialState.FAIL
         self._study = optuna.create_study(
             directions=["minimize", "minimize"], sampler=_optuna_sampler(sampler, seed)
         )
@@ -107,7 +102,7 @@ class OptunaChooser(RandomChooser):
             self._study.enqueue_trial(self._params(row))
             trial = self._study.ask(self._space)
         for repeat in unusable:
-            self._study.tell(repeat, state=self._fail)
+            self._study.tell(repeat, state=TrialState.FAIL)
         self._trial_of[row] = trial.number
         return row
 
@@ -147,10 +142,8 @@ class FrontierChooser:
 
     def tell(self, row: int) -> None:
         """Pass a result on."""
-        c, place = (
-            self._table.columns,
-            (int(self._table.run[row]), int(self._table.compression[row])),
-        )
+        c = self._table.columns
+        place = (int(self._table.run[row]), int(self._table.compression[row]))
         self._running.remove(place)
         seconds = Seconds(
             stable=c["train_seconds_stable"][row],

@@ -10,11 +10,9 @@ trials.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from search.arrays import Floats
 from search.surrogate import Loss, Prior
-
-Floats = npt.NDArray[np.float64]
 
 DENSE_BITS = 16
 """From this many bits on nothing is lost."""

@@ -11,23 +11,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import norm, qmc
 
 from objectives.threads import threads
 from search.acquisition import Staircase
+from search.arrays import Booleans, Floats, Integers
 from search.menu import Menu, Trial
 from search.prices import Prices
 from search.surrogate import Features, Prior, Surrogate, fit
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 SAMPLES = 64
 LARGEST_BLOCKS = 4096
 """Candidates that are compared; of larger menus, a part that changes as trials come in."""
 LARGEST_HISTORY = 512
-"""Trials that the surrogate is conditioned on; of more, the frontier's and the latest."""
+"""Trials that the surrogate is conditioned on; of more, the most accurate and the latest."""
 FIRST_FIT = 4
 REFIT_GROWTH = 1.25
 FLOOR_MARGIN = 0.3
@@ -49,13 +46,11 @@ class Suggestion:
         run: The training run.
         compression: The compression.
         rate: Expected hypervolume gained per second, in accuracy times log10 of cost.
-        seconds: What it is expected to take.
     """
 
     run: int
     compression: int
     rate: float
-    seconds: float
 
 
 class Designer:
@@ -138,7 +133,6 @@ class Designer:
             run=int(self._runs[block]),
             compression=int(self._columns[column]),
             rate=float(rate[block, column]),
-            seconds=float(price[block, 0]),
         )
 
     def _refresh(self) -> None:
@@ -226,9 +220,7 @@ class Designer:
         costs: Floats = self._menu.log_costs(runs)[place, [t.compression for t in trials]]
         return costs
 
-    def _free(
-        self, running: list[tuple[int, int]], available: npt.NDArray[np.bool_]
-    ) -> npt.NDArray[np.bool_]:
+    def _free(self, running: list[tuple[int, int]], available: Booleans) -> Booleans:
         free = ~self._tried[np.ix_(self._runs, self._columns)]
         architecture = self._menu.architecture
         training = [run for run, _ in running if not self._prices.trained[run]]

@@ -8,7 +8,6 @@ Gaussian process sampler for numbers and categories, with one objective or sever
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,7 +44,6 @@ class FrontierSampler(BaseSampler):
         self, space: SpaceMenu | None = None, *, seed: int | None = None, stops: bool = False
     ) -> None:
         self._space = space
-        self._seed = seed
         self._stops = stops
         self._independent = RandomSampler(seed=seed)
         self._rng = np.random.default_rng(seed)
@@ -125,15 +123,6 @@ class FrontierSampler(BaseSampler):
     ) -> Any:
         """A parameter that no other trial has: at random."""
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
-
-    def after_trial(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        state: TrialState,
-        values: Sequence[float] | None,
-    ) -> None:
-        """Nothing: finished trials are read from the study."""
 
     def _take_in(self, study: optuna.Study) -> list[tuple[int, int]]:
         """Give the designer what has finished; returns the places of running trials."""

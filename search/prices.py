@@ -9,11 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from search.arrays import Booleans, Floats
 from search.menu import Menu, Trial
-
-Floats = npt.NDArray[np.float64]
 
 PRIOR_SECONDS_A_STEP = 0.02
 PRIOR_SECONDS_TO_EVALUATE = 0.3
@@ -33,7 +31,7 @@ class Prices:
 
     menu: Menu
     reach: Floats = field(init=False)
-    trained: npt.NDArray[np.bool_] = field(init=False)
+    trained: Booleans = field(init=False)
 
     def __post_init__(self) -> None:
         count = int(self.menu.architecture.max()) + 1

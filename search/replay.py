@@ -12,12 +12,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from search.arrays import Floats, Integers
 from search.table import Table
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 LEVELS = (0.90, 0.95, 0.98, 0.99)
 

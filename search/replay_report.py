@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from search.arrays import Floats
 from search.replay import LEVELS, Replay
 from search.table import Table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-Floats = npt.NDArray[np.float64]
 
 CURVE_POINTS = 400
 COLOURS = ("#00798c", "#d1495b", "#edae49", "#66a182", "#2e4057", "#8d96a3", "#a26769", "#6d597a")

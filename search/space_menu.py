@@ -7,8 +7,8 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from search.arrays import Booleans, Floats, Integers
 from search.coordinates import lost_coordinates, trained_coordinates
 from search.frontier import Scale
 from search.grid import distributions, parameters_from, point_from
@@ -17,9 +17,6 @@ from spaces.compression import Compression
 from spaces.configuration import Configuration
 from spaces.flops import pretraining_step_flops
 from spaces.search_space import Point, SearchSpace
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 COMPRESSION_DIMENSIONS = ("quantisation", "group_size", "pruning", "sparsity")
 
@@ -53,20 +50,25 @@ class SpaceMenu:
         """Run and compression that Optuna's parameters mean."""
         point = point_from(self._space, parameters)
         training = len(self._run_sizes)
-        run = _index(point[:training], self._run_sizes)
-        return run, _index(point[training:], self._compression_sizes)
+        run = np.ravel_multi_index(point[:training], self._run_sizes)
+        compression = np.ravel_multi_index(point[training:], self._compression_sizes)
+        return int(run), int(compression)
 
     def parameters(self, run: int, compression: int) -> dict[str, Any]:
         """Optuna's parameters for a run and a compression."""
         return parameters_from(self._space, self._point(run, compression))
 
     def _point(self, run: int, compression: int) -> Point:
-        return (*_digits(run, self._run_sizes), *_digits(compression, self._compression_sizes))
+        places = (
+            *np.unravel_index(run, self._run_sizes),
+            *np.unravel_index(compression, self._compression_sizes),
+        )
+        return tuple(map(int, places))
 
     def _configuration(self, run: int, compression: int) -> Configuration:
         return self._space.configuration(self._point(run, compression))
 
-    def _repeats(self) -> npt.NDArray[np.bool_]:
+    def _repeats(self) -> Booleans:
         """Compressions that give the same model as an earlier one."""
         base = self._configuration(0, 0)
         seen: set[Compression] = set()
@@ -147,19 +149,3 @@ class SpaceMenu:
 
 def _column(values: Any) -> Floats:
     return np.array(list(values), dtype=np.float64)
-
-
-def _index(digits: tuple[int, ...], sizes: list[int]) -> int:
-    """Number of a point in a grid, the last dimension changing fastest."""
-    number = 0
-    for digit, size in zip(digits, sizes, strict=True):
-        number = number * size + digit
-    return number
-
-
-def _digits(number: int, sizes: list[int]) -> tuple[int, ...]:
-    digits = []
-    for size in reversed(sizes):
-        number, digit = divmod(number, size)
-        digits.append(digit)
-    return tuple(reversed(digits))

@@ -23,13 +23,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+from search.arrays import Floats, Integers
 
 JITTER = 1e-6
 FIT_ITERATIONS = 20

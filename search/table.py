@@ -6,12 +6,13 @@ import csv
 import gzip
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from search.arrays import Floats, Integers
 from search.coordinates import USUAL_GROUP, lost_coordinates, trained_coordinates
 from search.menu import Menu
 from spaces.configuration import Configuration
@@ -35,9 +36,6 @@ COLUMNS = (
     "compress_eval_seconds",
 )
 POSITIVE = ("depth", "width", "budget_steps", "bits", "size_bytes", "params")
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 
 def identity_columns(configuration: Configuration, search: SearchFile) -> dict[str, str]:
@@ -142,7 +140,7 @@ class Table:
         """Accuracy of each row."""
         return self.columns["accuracy"]
 
-    @property
+    @cached_property
     def log_size(self) -> Floats:
         """log10 of the bytes of each row."""
         logarithms: Floats = np.log10(self.columns["size_bytes"])

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import optuna
 from optuna._transform import _SearchSpaceTransform
 from optuna.distributions import BaseDistribution
@@ -18,9 +17,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.threads import threads
+from search.arrays import Floats
 from search.surrogate import Features, Prior, Surrogate, fit
-
-Floats = npt.NDArray[np.float64]
 
 START = 10
 """Trials at random before the first model."""

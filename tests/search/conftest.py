@@ -16,6 +16,7 @@ import yaml
 
 from search.study import Study
 from spaces.search_file import SearchFile
+from spaces.search_space import SearchSpace
 
 
 def made_up_result(accuracy: float, size_mb: float, **fields: Any) -> dict[str, Any]:
@@ -42,6 +43,11 @@ def made_up_result(accuracy: float, size_mb: float, **fields: Any) -> dict[str, 
         "checkpoint": "checkpoints/c/00000040",
         **fields,
     }
+
+
+def feasible_hashes(space: SearchSpace) -> set[str]:
+    """Names of the configurations that arithmetic leaves a chance."""
+    return {c.hash for c in map(space.configuration, space.points()) if space.is_feasible(c)}
 
 
 @pytest.fixture
