@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from search.arrays import Floats
-from search.surrogate import Loss, Prior
+from search.covariance import Loss, Prior
 
 DENSE_BITS = 16
 """From this many bits on nothing is lost."""

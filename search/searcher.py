@@ -17,8 +17,9 @@ from search.records import Record
 from search.samplers import AllBusyError, ConvergedError, SpaceExhaustedError, StudySampler
 from search.study import Study
 
-LARGEST_JOB = 16
-"""Compressions of one model that are evaluated before the sampler learns of them."""
+LARGEST_JOB = 4
+"""Compressions of one model that are evaluated before the sampler learns of them: enough to make
+use of a model in memory, few enough to leave one that turns out to be poor."""
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]

@@ -18,7 +18,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from objectives.threads import threads
 from search.arrays import Floats
-from search.surrogate import Features, Prior, Surrogate, fit
+from search.covariance import Features, Prior
+from search.hyperparameters import draw
+from search.surrogate import Surrogate
 
 START = 10
 """Trials at random before the first model."""
@@ -120,13 +122,16 @@ def _samples(
 ) -> Floats:
     """Samples of one objective at the candidates, ``(samples, candidates)``."""
     data, noise = _features(places, 0), np.full(len(places), NOISE)
-    hyperparameters = fit(data, values, noise, prior)
+    hyperparameters = draw(data, values, noise, prior, count=1, rng=rng)
     surrogate = Surrogate(_features(candidates, len(places)), 1, prior, hyperparameters)
     surrogate.observe(data, values, noise)
     if len(running):
         first = len(places) + len(candidates)
-        surrogate.believe(_features(running, first), np.full(len(running), NOISE))
-    return surrogate.samples(rng.standard_normal((SAMPLES, 1)))[:, :, 0]
+        surrogate, _ = surrogate.believe(_features(running, first), np.full(len(running), NOISE))
+    nothing = np.zeros(
+        (len(candidates), 1)
+    )  # improvements of what is true, not of what is measured
+    return surrogate.samples(rng.standard_normal((SAMPLES, 1)), nothing)[:, :, 0]
 
 
 def _features(places: Floats, first_run: int) -> Features:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import moocore
 import numpy as np
 import pytest
@@ -12,9 +10,11 @@ from hypothesis import strategies as st
 
 from search.acquisition import STEPS, Staircase
 from search.coordinates import PRIOR, lost_coordinates, trained_coordinates
+from search.covariance import Features, Kernel
+from search.hyperparameters import draw
 from search.menu import Menu, Seconds, Trial
 from search.prices import Prices
-from search.surrogate import Features, Surrogate, fit
+from search.surrogate import Surrogate
 
 LIMITS = (0.0, 1.0)
 # On the grid of costs, where the staircase is exact.
@@ -90,15 +90,15 @@ def test_trials_one_by_one_or_together_give_the_same_posterior() -> None:
     for k in range(4):
         one_by_one.observe(seen.take(np.array([k])), values[k : k + 1], noise[k : k + 1])
     assert one_by_one.mean == pytest.approx(together.mean, abs=1e-8)
-    assert one_by_one.covariance == pytest.approx(together.covariance, abs=1e-8)
+    assert one_by_one.variance == pytest.approx(together.variance, abs=1e-8)
 
 
 def test_what_was_measured_is_known_and_what_is_near_it_is_known_better() -> None:
     everything, width = grid()
     surrogate = Surrogate(everything, width, PRIOR)
-    before = np.einsum("bii->bi", surrogate.covariance)
+    before = surrogate.variance
     surrogate.observe(everything.take(np.array([0])), np.array([-0.5]), np.array([1e-6]))
-    after = np.einsum("bii->bi", surrogate.covariance)
+    after = surrogate.variance
     assert surrogate.mean[0, 0] == pytest.approx(-0.5, abs=1e-3)
     assert after[0, 0] < 1e-4
     assert (after < before).all()
@@ -110,31 +110,60 @@ def test_a_running_trial_makes_sure_and_changes_no_expectation() -> None:
     everything, width = grid()
     surrogate = Surrogate(everything, width, PRIOR)
     surrogate.observe(everything.take(np.array([0])), np.array([-0.5]), np.array([1e-3]))
-    pending = copy.copy(surrogate)
-    expected = pending.believe(everything.take(np.array([9])), np.array([1e-3]))
+    pending, expected = surrogate.believe(everything.take(np.array([9])), np.array([1e-3]))
     assert expected == pytest.approx(surrogate.mean.ravel()[[9]])
     assert pending.mean == pytest.approx(surrogate.mean)
-    assert pending.covariance[2, 1, 1] < 0.1 * surrogate.covariance[2, 1, 1]
+    assert pending.variance[2, 1] < 0.1 * surrogate.variance[2, 1]
 
 
 @settings(max_examples=5, deadline=None)
 @given(st.integers(0, 99))
-def test_fitted_hyperparameters_make_the_trials_likelier_than_the_prior_does(seed: int) -> None:
+def test_drawn_hyperparameters_predict_better_than_the_prior_alone(seed: int) -> None:
     everything, width = grid()
-    values = -1.0 + 0.8 * np.random.default_rng(seed).standard_normal(len(everything))
+    rng = np.random.default_rng(seed)
+    values = -1.0 + 0.8 * rng.standard_normal(len(everything))
     noise = np.full(len(values), 1e-3)
     held_out = np.arange(0, len(values), 3)
     rest = np.setdiff1d(np.arange(len(values)), held_out)
-    hyperparameters = fit(everything.take(rest), values[rest], noise[rest], PRIOR)
+    seen = everything.take(rest)
+    drawn = draw(seen, values[rest], noise[rest], PRIOR, count=4, rng=rng)
 
-    def spread(given: np.ndarray | None) -> float:
-        surrogate = Surrogate(everything, width, PRIOR, given)
-        surrogate.observe(everything.take(rest), values[rest], noise[rest])
-        variance = np.einsum("bii->bi", surrogate.covariance).ravel()[held_out]
+    def surprise(hyperparameters: list[np.ndarray] | None) -> float:
+        surrogate = Surrogate(everything, width, PRIOR, hyperparameters)
+        surrogate.observe(seen, values[rest], noise[rest])
+        variance = surrogate.variance.ravel()[held_out]
         errors = (values - surrogate.mean.ravel())[held_out]
         return float(np.mean(0.5 * errors**2 / variance + 0.5 * np.log(variance)))
 
-    assert spread(hyperparameters) < spread(None)
+    assert surprise(drawn) < surprise(None)
+
+
+def test_hyperparameters_without_trials_are_the_prior() -> None:
+    everything, _ = grid()
+    nothing = everything.take(np.array([], dtype=np.int64))
+    rng = np.random.default_rng(0)
+    drawn = np.array(draw(nothing, np.zeros(0), np.zeros(0), PRIOR, count=400, rng=rng))
+    kernel = Kernel(PRIOR)
+    assert drawn.mean(0) == pytest.approx(kernel.means, abs=0.25)
+    assert drawn.std(0) == pytest.approx(kernel.spread, rel=0.25)
+
+
+def test_samples_spread_as_the_mixture_and_its_noise_do() -> None:
+    everything, width = grid()
+    rng = np.random.default_rng(0)
+    seen, values = everything.take(np.array([0, 9, 14])), np.array([-1.0, -0.8, -0.7])
+    noise = np.full(3, 1e-3)
+    surrogate = Surrogate(
+        everything, width, PRIOR, draw(seen, values, noise, PRIOR, count=3, rng=rng)
+    )
+    surrogate.observe(seen, values, noise)
+    quiet, loud = np.zeros(surrogate.mean.shape), np.full(surrogate.mean.shape, 0.5)
+    normals = rng.standard_normal((4000, width))
+    drawn = surrogate.samples(normals, quiet)
+    assert drawn.shape == (3 * 4000, *surrogate.mean.shape)
+    assert drawn.mean(0) == pytest.approx(surrogate.mean, abs=0.05)
+    assert drawn.var(0) == pytest.approx(surrogate.variance, rel=0.1, abs=1e-3)
+    assert (surrogate.samples(normals, loud).var(0) > drawn.var(0)).all()
 
 
 def menu() -> Menu:
