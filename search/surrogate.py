@@ -114,7 +114,8 @@ class _Process:
         self.covariance = kernel.blocks(candidates, width, theta)
         self._observed: Prepared | None = None
         self._factor = np.zeros((0, 0))
-        self._whitened = np.zeros((0, len(candidates.run)))
+        # In the parts in which trials came: one array would be copied whole at each of them.
+        self._whitened: tuple[Floats, ...] = ()
         self._residuals = np.zeros(0)
 
     def copy(self) -> _Process:
@@ -132,7 +133,11 @@ class _Process:
         own = kernel.between(new, new, theta) - part @ part.T
         corner = cholesky(own + np.diag(kernel.noise(noise, theta) + JITTER))
         across = kernel.between(new, self._candidates, theta)
-        added = solve_lower(corner, across - part @ self._whitened)
+        first = 0
+        for rows in self._whitened:
+            across -= part[:, first : first + len(rows)] @ rows
+            first += len(rows)
+        added = solve_lower(corner, across)
         expected: Floats = new.mean + part @ self._residuals
         residuals = np.zeros(count) if values is None else solve_lower(corner, values - expected)
         lower = np.zeros((known + count, known + count))
@@ -140,7 +145,7 @@ class _Process:
         lower[known:, :known] = part
         lower[known:, known:] = corner
         self._factor = lower
-        self._whitened = np.concatenate([self._whitened, added])
+        self._whitened = (*self._whitened, added)
         self._residuals = np.concatenate([self._residuals, residuals])
         self._observed = new if self._observed is None else self._observed.followed_by(new)
         blocks = added.reshape(count, -1, self._width)
