@@ -19,13 +19,14 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from peers import available
 from rich.console import Console
 from rich.table import Table as Lines
 
 from search.choosers import CHOOSERS
 from search.replay import Chooser, InOrder, Replay, replay
-from search.replay_report import Summary
+from search.replay_report import Summary, draw_on
 from search.table import Table
 
 TABLES = Path(__file__).parent / "tables"
@@ -36,6 +37,8 @@ SLOW = {"gp", "botorch-qlognehvi", "smac-parego"}
 """Samplers that take about a second a proposal; the number of their seeds is an option."""
 SLOW_TRIALS = 300
 """Their longest replay, in trials."""
+
+DRAWN = ("frontier", "oracle", "tpe", "nsgaii", "random")
 
 Key = tuple[str, str, int, int]
 """Table, sampler, workers, seed."""
@@ -48,6 +51,7 @@ Conditions = tuple[str, int, bool]
 @click.option("--slow-seeds", default=3, show_default=True, help="Seeds of samplers of seconds.")
 @click.option("--processes", default=2, show_default=True)
 @click.option("--only", multiple=True, help="Only these samplers.")
+@click.option("--picture", type=click.Path(path_type=Path), help="Draw all tables in this PNG.")
 @click.option("--results", default="search_efficiency.jsonl", show_default=True)
 @click.argument("tables", nargs=-1, type=click.Path(path_type=Path))
 def main(
@@ -55,6 +59,7 @@ def main(
     slow_seeds: int,
     processes: int,
     only: tuple[str, ...],
+    picture: Path | None,
     results: str,
     tables: tuple[Path, ...],
 ) -> None:
@@ -72,8 +77,15 @@ def main(
             out.write(json.dumps({"key": key, **_to_dict(known[key])}) + "\n")
             out.flush()
             click.echo(f"{done}/{len(missing)} {' '.join(map(str, key))}", err=True)
+    drawn = []
     for name, path in paths.items():
-        _print(Table.read(path), {key: known[key] for key in wanted if key[0] == name})
+        table = Table.read(path)
+        summaries = _summaries(table, {key: known[key] for key in wanted if key[0] == name})
+        if summaries:
+            _print(table, summaries)
+            drawn.append((table, summaries))
+    if picture is not None:
+        _draw(drawn, picture)
 
 
 def _wanted(tables: list[str], seeds: int, slow_seeds: int) -> Iterator[Key]:
@@ -130,7 +142,7 @@ def _read(path: Path) -> Iterator[tuple[Key, Replay]]:
         yield tuple(entry["key"]), Replay(*lists, busy=entry["busy"])
 
 
-def _print(table: Table, shared: dict[Key, Replay]) -> None:
+def _summaries(table: Table, shared: dict[Key, Replay]) -> dict[Conditions, Summary]:
     replays: dict[Conditions, list[Replay]] = {}
     for (_, sampler, workers, _), made in shared.items():
         replays.setdefault((sampler, workers, True), []).append(made)
@@ -138,12 +150,24 @@ def _print(table: Table, shared: dict[Key, Replay]) -> None:
             # Peers do not look at times: from scratch they choose the same rows.
             alone = replay(table, InOrder(made.rows), workers=1, sharing=False, until=UNTIL)
             replays.setdefault((sampler, 1, False), []).append(alone)
-    if not replays:
-        return
-    summaries = {
+    return {
         (sampler, workers, sharing): Summary(sampler, sharing, workers, made)
         for (sampler, workers, sharing), made in replays.items()
     }
+
+
+def _draw(drawn: list[tuple[Table, dict[Conditions, Summary]]], picture: Path) -> None:
+    """A panel for each table: our sampler, the oracle, the peers of 20 seeds, TPE from scratch."""
+    figure = Figure(figsize=(5 * len(drawn), 4.4), layout="constrained")
+    for axes, (table, summaries) in zip(
+        figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True
+    ):
+        wanted = [*((name, 1, True) for name in DRAWN), ("tpe", 1, False)]
+        draw_on(axes, table, [summaries[key] for key in wanted if key in summaries])
+    figure.savefig(picture, dpi=130)
+
+
+def _print(table: Table, summaries: dict[Conditions, Summary]) -> None:
     middle = {key: summary.seconds_to(LEVEL)[1] for key, summary in summaries.items()}
     own = middle.get(("frontier", 1, True), np.nan)
     lines = Lines(box=None, header_style="bold", pad_edge=False)
@@ -161,7 +185,7 @@ def _print(table: Table, shared: dict[Key, Replay]) -> None:
     console.print(f"\n{table.name}: {len(table):,} configurations", style="bold")
     console.print(lines)
     _print_targets(middle, console)
-    _print_parallel(summaries, console)
+    _print_parallel(table, summaries, console)
 
 
 def _print_targets(middle: dict[Conditions, float], console: Console) -> None:
@@ -178,18 +202,39 @@ def _print_targets(middle: dict[Conditions, float], console: Console) -> None:
     )
 
 
-def _print_parallel(summaries: dict[Conditions, Summary], console: Console) -> None:
+def _print_parallel(table: Table, summaries: dict[Conditions, Summary], console: Console) -> None:
     if ("frontier", 1, True) not in summaries:
         return
     alone = summaries["frontier", 1, True].seconds_to(PARALLEL_LEVEL)[1]
+    longest = _longest_needed(table)
     for workers in PARALLEL:
         summary = summaries.get(("frontier", workers, True))
         if summary is not None:
             seconds = summary.seconds_to(PARALLEL_LEVEL)[1]
+            # However many workers: nobody is done before the longest training that must be done.
+            bound = alone / max(alone / workers, longest) / workers
             console.print(
                 f"{workers} workers: {_text(seconds)} s to 95 %, one worker {_text(alone)} s: "
-                f"efficiency {alone / seconds / workers:.0%} (wanted: 70 %)"
+                f"efficiency {alone / seconds / workers:.0%} (wanted: 70 %; the longest training "
+                f"that 95 % needs takes {_text(longest)} s, which allows {bound:.0%})"
             )
+
+
+def _longest_needed(table: Table) -> float:
+    """Seconds of the shortest deadline that still allows 95 % of the hypervolume: rows that take
+    longer on their own are then not needed."""
+    c = table.columns
+    alone = c["train_seconds_stable"] + c["train_seconds_cooldown"] + c["compress_eval_seconds"]
+    whole = table.hypervolume(np.arange(len(table)))
+    order = np.argsort(alone, kind="stable")
+    first, last = 0, len(order) - 1
+    while first < last:
+        middle = (first + last) // 2
+        if table.hypervolume(order[: middle + 1]) >= PARALLEL_LEVEL * whole:
+            last = middle
+        else:
+            first = middle + 1
+    return float(alone[order[first]])
 
 
 def _text(value: float, form: str = ",.0f") -> str:

@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from typing import Literal
 
 import torch
 from torch import nn
@@ -26,7 +27,7 @@ from objectives.failures import TrialFailure
 from objectives.flops import count_forward_flops
 from objectives.latencies import Latencies
 from objectives.paths import STABLE, Account, Point, Trainer, TrainingPath
-from objectives.store import MODELS, Store
+from objectives.store import CHECKPOINTS, MODELS, Store
 from objectives.task import Score, Task
 from objectives.tasks.classification import Classification
 from spaces.configuration import Configuration, content_hash
@@ -55,6 +56,10 @@ class Trained:
     point: Point
     account: Account
     seconds: float
+
+
+Stored = Literal["nothing", "stable", "all"]
+"""Of a chain of training: nothing, its stable path, or its final model."""
 
 
 class Objective:
@@ -116,6 +121,13 @@ class Objective:
                 yield configuration, failure
             except torch.OutOfMemoryError as error:
                 yield configuration, TrialFailure("out_of_memory", str(error))
+
+    def stored(self, configurations: Iterable[Configuration]) -> list[Stored]:
+        """How much of the training of each configuration the store has, from whatever search."""
+        addresses = self.store.addresses(CHECKPOINTS)
+        return [
+            _stored(self._task.path(configuration), addresses) for configuration in configurations
+        ]
 
     def _check_latency(self, configuration: Configuration) -> None:
         """Refuse to train what is too slow, which an untrained model shows."""
@@ -225,6 +237,15 @@ class Objective:
         if not math.isfinite(score.loss):
             raise TrialFailure("not_finite", f"the validation loss was {score.loss}")
         return score
+
+
+def _stored(path: TrainingPath, addresses: set[str]) -> Stored:
+    if path.address in addresses:
+        return "all"
+    first = path
+    while first.parent is not None:
+        first = first.parent
+    return "stable" if first.address in addresses else "nothing"
 
 
 def _without_cost(trained: Trained) -> Trained:

@@ -184,6 +184,12 @@ class Store:
         """Whether there is an entry at an address (its files are not verified)."""
         return self._manifest(address) is not None
 
+    def addresses(self, prefix: str) -> set[str]:
+        """Addresses of all entries below one, from a single listing (manifests are not read)."""
+        found = self._fs.find(f"{self._root}/{prefix}")
+        below = (str(path)[len(self._root) + 1 :] for path in found)
+        return {path[: -len(MANIFEST) - 1] for path in below if path.endswith(f"/{MANIFEST}")}
+
     def steps(self, path: str) -> list[int]:
         """Steps of a training path that have a checkpoint, ascending."""
         return sorted(

@@ -124,7 +124,7 @@ class FrontierChooser:
 
     def __init__(self, table: Table, seed: int) -> None:
         self._table = table
-        self._designer = Designer(menu_of(table), PRIOR, seed)
+        self.designer = Designer(menu_of(table), PRIOR, seed)
         self._running: list[tuple[int, int]] = []
         self._row = {
             (int(run), int(compression)): row
@@ -133,7 +133,7 @@ class FrontierChooser:
 
     def ask(self) -> int | None:
         """The designer's suggestion."""
-        suggestion = self._designer.suggest(self._running)
+        suggestion = self.designer.suggest(self._running)
         if suggestion is None:
             return None
         place = (suggestion.run, suggestion.compression)
@@ -150,7 +150,7 @@ class FrontierChooser:
             cooldown=c["train_seconds_cooldown"][row],
             evaluate=c["compress_eval_seconds"][row],
         )
-        self._designer.add([Trial(*place, accuracy=float(c["accuracy"][row]), seconds=seconds)])
+        self.designer.add([Trial(*place, accuracy=float(c["accuracy"][row]), seconds=seconds)])
 
 
 class Oracle:

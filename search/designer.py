@@ -19,6 +19,7 @@ from search.candidates import choose_candidates
 from search.covariance import Features, Prior
 from search.hyperparameters import draw
 from search.menu import Menu, Trial
+from search.offers import Offers, Suggestion
 from search.prices import Prices
 from search.surrogate import Surrogate
 from search.transform import Transform
@@ -35,21 +36,6 @@ LONGEST_WAIT = 128
 """Trials after which the surrogate is made anew at the latest, which bounds its size."""
 TRIES = 1.5
 """Compressions that are evaluated for each one that ends up on the frontier."""
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    """What to do next.
-
-    Args:
-        run: The training run.
-        compression: The compression.
-        rate: Expected hypervolume gained per second, in accuracy times log10 of cost.
-    """
-
-    run: int
-    compression: int
-    rate: float
 
 
 @dataclass(frozen=True)
@@ -110,7 +96,7 @@ class Designer:
     def suggest(
         self, running: list[tuple[int, int]], *, in_memory: int | None = None
     ) -> Suggestion | None:
-        """The next trial.
+        """The next trial: the best of what is on offer.
 
         Args:
             running: Run and compression of each trial that is under way.
@@ -119,6 +105,10 @@ class Designer:
         Returns:
             None where everything left would train what is being trained now, or nothing is left.
         """
+        return self.offers(running, in_memory=in_memory).best()
+
+    def offers(self, running: list[tuple[int, int]], *, in_memory: int | None = None) -> Offers:
+        """What could be done next, and what it would gain and cost; arguments as ``suggest``."""
         # Its matrices are small: more threads than one only get into each other's way.
         with threads(1):
             self._refresh()
@@ -136,41 +126,30 @@ class Designer:
         trained = self._prices.trained.copy()
         if in_memory is not None:
             trained[in_memory] = True
-        rate = self._rates(accuracy, stairs, self._free(running, trained), trained)
-        if not (rate >= 0.0).any():
-            return None
-        block, column = np.unravel_index(int(rate.argmax()), rate.shape)
-        return Suggestion(
-            run=int(self._runs[block]),
-            compression=int(self._columns[column]),
-            rate=float(rate[block, column]),
-        )
+        return self._priced(accuracy, stairs, self._free(running, trained), trained)
 
-    def _rates(
+    def _priced(
         self, accuracy: Floats, stairs: Staircase, free: Booleans, trained: Booleans
-    ) -> Floats:
-        """Expected hypervolume gained per second by each candidate; -1 where it is no candidate.
-
-        A run that is not trained yet counts for all that its compressions would add together, and
-        is entered at the one that adds most.
-        """
-        seconds = np.where(trained, 0.0, self._prices.training())[self._runs]
+    ) -> Offers:
+        training = np.where(trained, 0.0, self._prices.training())[self._runs]
         evaluating = self._prices.evaluating()[self._runs]
         first = stairs.first_step(np.nan_to_num(self._log_costs, nan=np.inf))
         free = free & (first < len(stairs.level))
         gain = stairs.improvement(accuracy, np.minimum(first, len(stairs.level))).mean(0)
-        rate = np.where(free, gain / (seconds + evaluating)[:, None], -1.0)
-        untrained = np.flatnonzero((seconds > 0.0) & free.any(1))
+        gain = np.where(free, gain, -np.inf)
+        seconds = np.repeat((training + evaluating)[:, None], gain.shape[1], axis=1)
+        untrained = np.flatnonzero((training > 0.0) & free.any(1))
         if len(untrained):
             offered = np.where(free[untrained], accuracy[:, untrained], -np.inf)
             together, members = stairs.joint_improvement(offered, first[untrained])
+            leader = gain[untrained].argmax(1)
+            gain[untrained] = -np.inf
+            gain[untrained, leader] = together
             tries = np.maximum(TRIES * members, 1.0)
-            leader = np.where(free[untrained], gain[untrained], -1.0).argmax(1)
-            rate[untrained] = -1.0
-            rate[untrained, leader] = together / (
-                seconds[untrained] + tries * evaluating[untrained]
-            )
-        return rate
+            seconds[untrained, leader] = training[untrained] + tries * evaluating[untrained]
+        return Offers(
+            self._runs, self._columns, gain, seconds, accuracy, trained=trained[self._runs]
+        )
 
     def _refresh(self) -> None:
         """Refit after the history has grown by a quarter, else take the new trials in."""

@@ -18,8 +18,9 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, TrialState
 
 from search.coordinates import PRIOR
-from search.designer import Designer, Suggestion
+from search.designer import Designer
 from search.menu import Seconds, Trial
+from search.offers import Suggestion
 from search.records import RESULT
 from search.samplers import AllBusyError, ConvergedError, SpaceExhaustedError
 from search.space_menu import SpaceMenu

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from search.arrays import Floats, Integers
+from search.arrays import Booleans, Floats, Integers
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,9 @@ class Menu:
             is known to break a constraint.
         limits: Logarithms of the least cost and of the reference point's.
         floor: Accuracy of guessing, where that is known.
+        trained: Which runs have their trained model from an earlier search, ``(runs,)``; none
+            without.
+        begun: Which of them have at least their stable path, ``(runs,)``.
     """
 
     runs: Floats
@@ -39,6 +42,8 @@ class Menu:
     log_costs: Callable[[Integers], Floats]
     limits: tuple[float, float]
     floor: float | None = None
+    trained: Booleans | None = None
+    begun: Booleans | None = None
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,11 @@ class Prices:
         count = int(self.menu.architecture.max()) + 1
         self.reach = np.zeros(count)
         self.trained = np.zeros(len(self.menu.architecture), dtype=bool)
+        if self.menu.trained is not None:
+            self.trained |= self.menu.trained
+        if self.menu.begun is not None:
+            begun = self.menu.begun
+            np.maximum.at(self.reach, self.menu.architecture[begun], self.menu.steps[begun])
         self._known = np.zeros((count, 2))
         self._known[self.menu.architecture, 0] = np.log(self.menu.work)
         self._known[self.menu.architecture, 1] = np.log(self.menu.depth)

@@ -103,5 +103,8 @@ class Progress:
         finished_now = len(self._records) - self._already
         if finished_now == 0:
             return None
-        each = (time.monotonic() - self._started) / finished_now
-        return max(0.0, each * (self._search.trials - len(self._records)))
+        passed = time.monotonic() - self._started
+        left = passed / finished_now * (self._search.trials - len(self._records))
+        if self._search.hours is not None:
+            left = min(left, 3600 * self._search.hours - passed)
+        return max(0.0, left)

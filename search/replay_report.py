@@ -14,6 +14,7 @@ from search.replay import LEVELS, Replay
 from search.table import Table
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from rich.console import Console
 
 
@@ -90,7 +91,12 @@ def draw(table: Table, summaries: list[Summary], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
+    draw_on(figure.subplots(), table, summaries)
+    figure.savefig(path, dpi=150)
+
+
+def draw_on(axes: Axes, table: Table, summaries: list[Summary]) -> None:
+    """The same on given axes."""
     ends = [replay.seconds[-1] for summary in summaries for replay in summary.replays]
     starts = [replay.seconds[1] for summary in summaries for replay in summary.replays]
     seconds = np.geomspace(max(min(starts), 1e-3), max(ends), CURVE_POINTS)
@@ -110,7 +116,6 @@ def draw(table: Table, summaries: list[Summary], path: Path) -> None:
     axes.set_title(f"{table.name}: {len(table):,} configurations", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right")
-    figure.savefig(path, dpi=150)
 
 
 def print_summaries(table: Table, summaries: list[Summary], console: Console) -> None:

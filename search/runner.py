@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 
@@ -31,6 +31,8 @@ from spaces.search_file import SearchFile
 from spaces.search_space import SearchSpace
 
 FLUSH_SECONDS = 30.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,6 @@ def _prepare(search: SearchFile, where: Places, console: Console) -> PreparedDat
 
 def _measure_latencies(study: Study, data: PreparedData, console: Console) -> None:
     """Where the search limits or weighs latency, measure it before anything is trained."""
-    import ray
-
     from search import worker
 
     search = study.search
@@ -120,17 +120,29 @@ def _measure_latencies(study: Study, data: PreparedData, console: Console) -> No
         return
     started = time.monotonic()
     console.print("measuring latencies of untrained models …", style="dim")
-    resources = search.resources
-    remote = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(worker.latencies)
-
-    def measure(configurations: list[Configuration]) -> list[float]:
-        points = [configuration.to_dict() for configuration in configurations]
-        measured: list[float] = ray.get(remote.remote(_shipped(search), str(data.folder), points))
-        return measured
-
+    measure = _remotely(worker.latencies, search, data)
     study.space.latency_of = known_latencies(study.space, measure)
     seconds = time.monotonic() - started
     console.print(f"latencies known ({seconds:.1f} s)", style="dim", highlight=False)
+
+
+def _remotely(
+    function: Callable[[str, str, list[dict[str, Any]]], list[T]],
+    search: SearchFile,
+    data: PreparedData,
+) -> Callable[[list[Configuration]], list[T]]:
+    """A function of ``search.worker`` over configurations, run once in a Ray worker."""
+    import ray
+
+    resources = search.resources
+    remote = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(function)
+
+    def call(configurations: list[Configuration]) -> list[T]:
+        points = [configuration.to_dict() for configuration in configurations]
+        result: list[T] = ray.get(remote.remote(_shipped(search), str(data.folder), points))
+        return result
+
+    return call
 
 
 def _tune(
@@ -147,7 +159,7 @@ def _tune(
 
     search = study.search
     records = study.records()
-    sampler = _sampler(study.space, len(records))
+    sampler = _sampler(study.space, data, len(records))
     study.optuna.sampler = sampler
     hours = float("inf") if search.hours is None else search.hours
     deadline = time.monotonic() + 3600 * hours
@@ -190,10 +202,15 @@ def _tune(
     return f"interrupted after {left}", True
 
 
-def _sampler(space: SearchSpace, finished: int) -> FeasibleSampler | FrontierSampler:
+def _sampler(
+    space: SearchSpace, data: PreparedData, finished: int
+) -> FeasibleSampler | FrontierSampler:
+    from search import worker
+
     search = space.search
     if search.sampler == "frontier":
-        return FrontierSampler(SpaceMenu(space), seed=search.seed, stops=search.stop == "auto")
+        menu = SpaceMenu(space, _remotely(worker.stored, search, data))
+        return FrontierSampler(menu, seed=search.seed, stops=search.stop == "auto")
     # A resumed search must not draw what it drew before.
     seed = search.seed + finished
     return FeasibleSampler(space, search.sampler, seed=seed, trials=search.trials)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -26,9 +27,15 @@ class SpaceMenu:
 
     Args:
         space: The search space.
+        stored: Tells of each training run how much of it the store has, as ``Objective.stored``;
+            nothing without.
     """
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        stored: Callable[[list[Configuration]], list[str]] | None = None,
+    ) -> None:
         self._space = space
         sizes = [len(dimension.values) for dimension in space.dimensions]
         training = sum(d.name not in COMPRESSION_DIMENSIONS for d in space.dimensions)
@@ -40,7 +47,7 @@ class SpaceMenu:
             for index in range(prod(self._compression_sizes))
         ]
         self._redundant = self._repeats()
-        self.menu = self._menu()
+        self.menu = self._menu(stored)
 
     def run_of(self, configuration: Configuration) -> int:
         """The training run of a configuration."""
@@ -79,7 +86,7 @@ class SpaceMenu:
             seen.add(canonical)
         return np.array(repeats)
 
-    def _menu(self) -> Menu:
+    def _menu(self, stored: Callable[[list[Configuration]], list[str]] | None) -> Menu:
         space, search = self._space, self._space.search
         runs = [self._configuration(run, 0) for run in range(prod(self._run_sizes))]
         architectures = {a: k for k, a in enumerate(dict.fromkeys(c.architecture for c in runs))}
@@ -93,6 +100,7 @@ class SpaceMenu:
             for a in architectures
         }
         scale = Scale.of(space)
+        there = np.array(["nothing"] * len(runs) if stored is None else stored(runs))
         return Menu(
             runs=trained_coordinates(
                 depth=_column(c.architecture.depth for c in runs),
@@ -111,6 +119,8 @@ class SpaceMenu:
             if search.is_at_fixed_cost
             else (math.log10(scale.lowest), math.log10(scale.highest)),
             floor=scale.chance,
+            trained=there == "all",
+            begun=there != "nothing",
         )
 
     def _coordinates(self) -> Floats:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import moocore
 import numpy as np
 import pytest
@@ -199,3 +201,16 @@ def test_an_architecture_that_never_ran_is_priced_by_its_flops() -> None:
     training = prices.training()
     assert 2.0 < training[4] / training[1] < 8.0
     assert prices.evaluating()[4] > prices.evaluating()[0]
+
+
+def test_what_an_earlier_search_trained_is_not_paid() -> None:
+    trained, begun = np.zeros(6, dtype=bool), np.zeros(6, dtype=bool)
+    trained[2] = begun[2] = begun[4] = True
+    prices = Prices(replace(menu(), trained=trained, begun=begun))
+    fresh = Prices(menu()).training()
+    known = prices.training()
+    assert known[2] == 0.0
+    # Shorter budgets of a begun path lack their cooldown alone; longer ones what comes after it.
+    assert 0.0 < known[0] < 0.5 * fresh[0]
+    assert 0.0 < known[3] < 0.5 * fresh[3]
+    assert 0.5 * fresh[5] < known[5] < fresh[5]

@@ -124,6 +124,18 @@ def test_a_trained_model_is_compressed_before_another_is_trained(
     assert study.ask().configuration.shares_training(first.configuration)
 
 
+def test_what_an_earlier_search_trained_is_compressed_first(
+    make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    study = Study.open(make_search(), f"sqlite:///{home / 'study.db'}")
+    largest = study.space.configuration(tuple(len(d.values) - 1 for d in study.space.dimensions))
+    menu = SpaceMenu(
+        study.space, lambda runs: ["all" if largest.shares_training(c) else "nothing" for c in runs]
+    )
+    study.optuna.sampler = FrontierSampler(menu, seed=0)
+    assert study.ask().configuration.shares_training(largest)
+
+
 def test_a_job_holds_the_compressions_that_pay_for_themselves(
     make_search: Callable[..., SearchFile], home: Path
 ) -> None:

@@ -1,0 +1,113 @@
+"""Draw how the frontier sampler thinks, from a replay of a recorded table: docs/search_choice.png.
+
+On the left, the trials so far and what the next training run promises under every compression; on
+the right, what every candidate would gain and cost at that moment.
+
+    python benchmarks/search_pictures.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from search.arrays import Floats, Integers
+from search.choosers import FrontierChooser
+from search.offers import Offers
+from search.table import Table
+
+TABLE = Path(__file__).parent / "tables" / "embedded.csv.gz"
+TRAIN, COMPRESS, CHOSEN = "#00798c", "#edae49", "#d1495b"
+
+
+@click.command()
+@click.argument("table", default=TABLE, type=click.Path(path_type=Path))
+@click.option("--trials", default=30, show_default=True, help="Finished trials at that moment.")
+@click.option("--out", default="docs/search_choice.png", show_default=True)
+def main(table: Path, trials: int, out: str) -> None:
+    """Replay TABLE for some trials and draw the choice that follows."""
+    recorded = Table.read(table)
+    chooser = FrontierChooser(recorded, seed=0)
+    rows = []
+    for _ in range(trials):
+        row = chooser.ask()
+        assert row is not None, "the table has fewer rows"
+        chooser.tell(row)
+        rows.append(row)
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    offers = chooser.designer.offers([])
+    _draw_frontier(left, recorded, np.array(rows), offers)
+    _draw_offers(right, offers)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(out, dpi=150)
+
+
+def _draw_frontier(axes: Axes, table: Table, rows: Integers, offers: Offers) -> None:
+    """Trials so far, and where the best offer expects its compressions."""
+    sizes = 10**table.log_size / 1e6
+    axes.scatter(sizes[rows], table.accuracy[rows], color="#7a8b99", s=18, label="trials so far")
+    order = rows[np.argsort(table.log_size[rows])]
+    best = np.maximum.accumulate(table.accuracy[order])
+    axes.step(sizes[order], best, where="post", color="#333333", linewidth=1, label="frontier")
+    chosen = offers.best()
+    assert chosen is not None
+    block = int(np.flatnonzero(offers.runs == chosen.run)[0])
+    low, middle, high = np.quantile(offers.accuracy[:, block], (0.1, 0.5, 0.9), axis=0)
+    offered = _sizes_of(table, chosen.run)
+    axes.errorbar(
+        offered,
+        middle,
+        yerr=[middle - low, high - middle],
+        fmt="o",
+        color=CHOSEN,
+        markersize=4,
+        elinewidth=0.8,
+        alpha=0.8,
+        label="the chosen run, 80 % interval",
+    )
+    axes.set_xscale("log")
+    axes.set_xlabel("size (MB), known before training")
+    axes.set_ylabel("accuracy, predicted")
+    axes.legend(frameon=False, loc="lower right", fontsize=8)
+
+
+def _sizes_of(table: Table, run: int) -> Floats:
+    """Sizes in MB of the compressions of a run, in the order of compressions."""
+    rows = np.flatnonzero(table.run == run)
+    rows = rows[np.argsort(table.compression[rows])]
+    return 10 ** table.log_size[rows] / 1e6
+
+
+def _draw_offers(axes: Axes, offers: Offers) -> None:
+    """Gain against price, with lines of equal gain per second."""
+    there = np.isfinite(offers.gain) & (offers.gain > 1e-7)
+    groups = [
+        ("train, then compress", there & ~offers.trained[:, None], TRAIN),
+        ("compress what is trained", there & offers.trained[:, None], COMPRESS),
+    ]
+    for name, mask, colour in groups:
+        axes.scatter(offers.seconds[mask], offers.gain[mask], s=14, color=colour, label=name)
+    best = np.unravel_index(int(offers.rate.argmax()), offers.gain.shape)
+    rate = offers.rate[best]
+    seconds = np.array([offers.seconds[there].min(), offers.seconds[there].max()])
+    for share in (1.0, 0.1, 0.01):
+        axes.plot(seconds, share * rate * seconds, color="#999999", linewidth=0.7, linestyle=":")
+    axes.plot(
+        offers.seconds[best], offers.gain[best], "o", color=CHOSEN, markersize=9, label="chosen"
+    )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylim(max(offers.gain[there].min(), 1e-3 * offers.gain[there].max()), None)
+    axes.set_xlabel("seconds that it would take now (dotted: equal gain per second)")
+    axes.set_ylabel("expected hypervolume gained")
+    axes.legend(frameon=False, loc="lower right", fontsize=8)
+
+
+if __name__ == "__main__":
+    main()
