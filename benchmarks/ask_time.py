@@ -9,6 +9,7 @@ do so once in 128 trials. With 255 running trials, the next of 256 workers asks.
 
 from __future__ import annotations
 
+import random
 import resource
 import statistics
 import time
@@ -25,7 +26,7 @@ from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
 from search.frontier_sampler import FrontierSampler
-from search.grid import distributions
+from search.grid import distributions, parameters_from
 from search.records import RESULT
 from search.space_menu import SpaceMenu
 from spaces.loading import load
@@ -111,10 +112,12 @@ def _times(
 ) -> list[float]:
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     study.add_trials(history)
-    for place in history[:running]:
+    rng = random.Random(1)
+    for _ in range(running):
+        params = parameters_from(space, space.random_point(rng))
         study.add_trial(
             create_trial(
-                state=TrialState.RUNNING, params=place.params, distributions=place.distributions
+                state=TrialState.RUNNING, params=params, distributions=distributions(space)
             )
         )
     grid: dict[str, IntDistribution] = distributions(space)  # type: ignore[assignment]

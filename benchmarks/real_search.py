@@ -10,6 +10,7 @@ the folder and not made again, so a run that was stopped goes on.
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -43,8 +44,10 @@ def main(search: str, minutes: float, seeds: int, samplers: tuple[str, ...], fol
     finals: dict[str, list[float]] = {sampler: [] for sampler in samplers}
     for seed in range(seeds):
         for sampler in samplers:
-            home = (folder / f"{sampler}-{seed}").absolute()
+            home = (folder / f"{search}-{minutes:g}min-{sampler}-{seed}").absolute()
             if not (home / "finished").exists():
+                # A search that was cut off would go on with its whole time again.
+                shutil.rmtree(home, ignore_errors=True)
                 _run(search, sampler, seed, minutes, home)
                 (home / "finished").touch()
             study = Study.load("real", f"sqlite:///{home / 'study.db'}")

@@ -2,7 +2,8 @@
 
 Every sampler on every table, in simulated time: from scratch, as a search runs it today, and with
 tlc's sharing of training, so that the gain of the sampler alone shows. Replays that were made are
-kept in the results file and not made again, so a run that was stopped goes on.
+kept in the results file and not made again, so a run that was stopped goes on. The file belongs to
+one version of the samplers: name another one after a change.
 
     pip install -c constraints.txt botorch syne-tune smac    # the peers outside Optuna, optional
     python benchmarks/search_efficiency.py --seeds 20
@@ -84,7 +85,7 @@ def main(
         if summaries:
             _print(table, summaries)
             drawn.append((table, summaries))
-    if picture is not None:
+    if picture is not None and drawn:
         _draw(drawn, picture)
 
 
@@ -157,7 +158,7 @@ def _summaries(table: Table, shared: dict[Key, Replay]) -> dict[Conditions, Summ
 
 
 def _draw(drawn: list[tuple[Table, dict[Conditions, Summary]]], picture: Path) -> None:
-    """A panel for each table: our sampler, the oracle, the peers of 20 seeds, TPE from scratch."""
+    """A panel for each table: our sampler, the oracle, the fast peers, TPE from scratch."""
     figure = Figure(figsize=(5 * len(drawn), 4.4), layout="constrained")
     for axes, (table, summaries) in zip(
         figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True

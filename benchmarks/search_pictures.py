@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from search.arrays import Floats, Integers
+from search.arrays import Integers
 from search.choosers import FrontierChooser
 from search.offers import Offers
 from search.table import Table
@@ -26,7 +26,7 @@ TRAIN, COMPRESS, CHOSEN = "#00798c", "#edae49", "#d1495b"
 
 @click.command()
 @click.argument("table", default=TABLE, type=click.Path(path_type=Path))
-@click.option("--trials", default=30, show_default=True, help="Finished trials at that moment.")
+@click.option("--trials", default=24, show_default=True, help="Finished trials at that moment.")
 @click.option("--out", default="docs/search_choice.png", show_default=True)
 def main(table: Path, trials: int, out: str) -> None:
     """Replay TABLE for some trials and draw the choice that follows."""
@@ -59,7 +59,10 @@ def _draw_frontier(axes: Axes, table: Table, rows: Integers, offers: Offers) -> 
     assert chosen is not None
     block = int(np.flatnonzero(offers.runs == chosen.run)[0])
     low, middle, high = np.quantile(offers.accuracy[:, block], (0.1, 0.5, 0.9), axis=0)
-    offered = _sizes_of(table, chosen.run)
+    rows_of = np.flatnonzero(table.run == chosen.run)
+    there = np.searchsorted(offers.compressions, table.compression[rows_of])
+    low, middle, high = low[there], middle[there], high[there]
+    offered = sizes[rows_of]
     axes.errorbar(
         offered,
         middle,
@@ -75,13 +78,6 @@ def _draw_frontier(axes: Axes, table: Table, rows: Integers, offers: Offers) -> 
     axes.set_xlabel("size (MB), known before training")
     axes.set_ylabel("accuracy, predicted")
     axes.legend(frameon=False, loc="lower right", fontsize=8)
-
-
-def _sizes_of(table: Table, run: int) -> Floats:
-    """Sizes in MB of the compressions of a run, in the order of compressions."""
-    rows = np.flatnonzero(table.run == run)
-    rows = rows[np.argsort(table.compression[rows])]
-    return 10 ** table.log_size[rows] / 1e6
 
 
 def _draw_offers(axes: Axes, offers: Offers) -> None:

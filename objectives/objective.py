@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -58,8 +58,16 @@ class Trained:
     seconds: float
 
 
-Stored = Literal["nothing", "stable", "all"]
-"""Of a chain of training: nothing, its stable path, or its final model."""
+class Stored(NamedTuple):
+    """What the store has of a chain of training.
+
+    Args:
+        model: Its final model.
+        stable_path: Its stable path to the end.
+    """
+
+    model: bool
+    stable_path: bool
 
 
 class Objective:
@@ -123,7 +131,7 @@ class Objective:
                 yield configuration, TrialFailure("out_of_memory", str(error))
 
     def stored(self, configurations: Iterable[Configuration]) -> list[Stored]:
-        """How much of the training of each configuration the store has, from whatever search."""
+        """What the store has of the training of each configuration, from whatever search."""
         addresses = self.store.addresses(CHECKPOINTS)
         return [
             _stored(self._task.path(configuration), addresses) for configuration in configurations
@@ -240,12 +248,10 @@ class Objective:
 
 
 def _stored(path: TrainingPath, addresses: set[str]) -> Stored:
-    if path.address in addresses:
-        return "all"
     first = path
     while first.parent is not None:
         first = first.parent
-    return "stable" if first.address in addresses else "nothing"
+    return Stored(path.address in addresses, first.address in addresses)
 
 
 def _without_cost(trained: Trained) -> Trained:

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm, qmc
 
-from objectives.threads import threads
 from search.acquisition import Staircase
 from search.arrays import Booleans, Floats
-from search.candidates import choose_candidates
+from search.candidates import Candidates, choose_candidates
 from search.covariance import Features, Prior
 from search.hyperparameters import draw
 from search.menu import Menu, Trial
 from search.offers import Offers, Suggestion
 from search.prices import Prices
 from search.surrogate import Surrogate
+from search.threads import one_thread
 from search.transform import Transform
 
 PROCESSES = 4
@@ -34,6 +34,8 @@ FIRST_FIT = 4
 REFIT_GROWTH = 1.25
 LONGEST_WAIT = 128
 """Trials after which the surrogate is made anew at the latest, which bounds its size."""
+PARTS = 8
+"""Parts of a large menu that are looked at before there is nothing left to choose."""
 TRIES = 1.5
 """Compressions that are evaluated for each one that ends up on the frontier."""
 
@@ -59,7 +61,7 @@ class Designer:
     Args:
         menu: What can be chosen.
         prior: What the surrogate believes before any trial.
-        seed: Seed of the samples, and of the parts of large menus.
+        seed: Seed of the samples, of the hyperparameters, and of the parts of large menus.
     """
 
     def __init__(self, menu: Menu, prior: Prior, seed: int) -> None:
@@ -75,6 +77,8 @@ class Designer:
         self._fitted_at = -1
         self._observed = 0
         self._expecting: _Expecting | None = None
+        self._candidates: Candidates
+        self._transform = Transform.of([], menu.floor)
 
     def add(self, trials: Iterable[Trial]) -> None:
         """Take finished trials in."""
@@ -109,14 +113,21 @@ class Designer:
 
     def offers(self, running: list[tuple[int, int]], *, in_memory: int | None = None) -> Offers:
         """What could be done next, and what it would gain and cost; arguments as ``suggest``."""
-        # Its matrices are small: more threads than one only get into each other's way.
-        with threads(1):
+        with one_thread():
             self._refresh()
-            expecting = self._expect(running)
-            surrogate, transform = expecting.surrogate, self._transform
-            noise = transform.noise_at(surrogate.mean)
-            accuracy = transform.accuracy(surrogate.samples(self._normals, noise))
-            expected = transform.accuracy(expecting.values).tolist()
+            offers = self._offers(running, in_memory)
+            for attempt in range(1, PARTS):
+                if self._candidates.is_whole or offers.best() is not None:
+                    break
+                self._refit(len(self._trials), attempt)
+                offers = self._offers(running, in_memory)
+        return offers
+
+    def _offers(self, running: list[tuple[int, int]], in_memory: int | None) -> Offers:
+        expecting = self._expect(running)
+        surrogate, transform = expecting.surrogate, self._transform
+        accuracy = transform.accuracy(surrogate.samples(self._normals))
+        expected = transform.accuracy(expecting.values).tolist()
         stairs = self._staircase(
             [
                 *self._reached,
@@ -131,9 +142,10 @@ class Designer:
     def _priced(
         self, accuracy: Floats, stairs: Staircase, free: Booleans, trained: Booleans
     ) -> Offers:
-        training = np.where(trained, 0.0, self._prices.training())[self._runs]
-        evaluating = self._prices.evaluating()[self._runs]
-        first = stairs.first_step(np.nan_to_num(self._log_costs, nan=np.inf))
+        runs = self._candidates.runs
+        training = np.where(trained, 0.0, self._prices.training())[runs]
+        evaluating = self._prices.evaluating()[runs]
+        first = stairs.first_step(np.nan_to_num(self._candidates.log_costs, nan=np.inf))
         free = free & (first < len(stairs.level))
         gain = stairs.improvement(accuracy, np.minimum(first, len(stairs.level))).mean(0)
         gain = np.where(free, gain, -np.inf)
@@ -148,11 +160,11 @@ class Designer:
             tries = np.maximum(TRIES * members, 1.0)
             seconds[untrained, leader] = training[untrained] + tries * evaluating[untrained]
         return Offers(
-            self._runs, self._columns, gain, seconds, accuracy, trained=trained[self._runs]
+            runs, self._candidates.compressions, gain, seconds, accuracy, trained=trained[runs]
         )
 
     def _refresh(self) -> None:
-        """Refit after the history has grown by a quarter, else take the new trials in."""
+        """Make the surrogate anew when that is due, else take the new trials in."""
         if self._observed < len(self._trials):
             self._expecting = None
         due = _fit_size(len(self._trials))
@@ -166,7 +178,7 @@ class Designer:
         values, noise = self._transform.values(trials), self._transform.noise(trials)
         self._surrogate.observe(self._features(trials), values, noise)
 
-    def _refit(self, count: int) -> None:
+    def _refit(self, count: int, attempt: int = 0) -> None:
         # From the first trials alone, so that a designer made again from the record agrees.
         history = self._trials[:count]
         self._transform = Transform.of(history, self._menu.floor)
@@ -179,17 +191,21 @@ class Designer:
             count=PROCESSES,
             rng=np.random.default_rng([self._seed, count]),
         )
-        self._runs, self._columns = choose_candidates(self._menu, history, self._seed)
-        self._log_costs = self._menu.log_costs(self._runs)[:, self._columns]
-        runs, columns = np.repeat(self._runs, len(self._columns)), self._columns
+        tried = np.zeros_like(self._tried)
+        tried[[t.run for t in history], [t.compression for t in history]] = True
+        rng = np.random.default_rng([self._seed, count, attempt])
+        self._candidates = choose_candidates(self._menu, history, tried, rng)
+        runs, columns = self._candidates.runs, self._candidates.compressions
+        blocks = np.repeat(runs, len(columns))
         everything = Features(
-            self._menu.runs[runs],
-            np.tile(self._menu.compressions[columns], (len(self._runs), 1)),
-            runs,
+            self._menu.runs[blocks],
+            np.tile(self._menu.compressions[columns], (len(runs), 1)),
+            blocks,
         )
         self._surrogate = Surrogate(everything, len(columns), self._prior, hyperparameters)
         self._observe(kept)
         self._observed = count
+        self._expecting = None
         self._normals = _normals(len(columns), self._seed)
 
     def _expect(self, running: list[tuple[int, int]]) -> _Expecting:
@@ -201,7 +217,7 @@ class Designer:
         added = [Trial(*place, None) for place in running[len(last.running) :]]
         if added:
             surrogate, expected = last.surrogate.believe(
-                self._features(added), self._transform.noise(added)
+                self._features(added), self._transform.noise_at
             )
             last = _Expecting(list(running), surrogate, np.append(last.values, expected))
         self._expecting = last
@@ -221,14 +237,15 @@ class Designer:
         )
 
     def _free(self, running: list[tuple[int, int]], available: Booleans) -> Booleans:
-        free = ~self._tried[np.ix_(self._runs, self._columns)]
+        runs, compressions = self._candidates.runs, self._candidates.compressions
+        free = ~self._tried[np.ix_(runs, compressions)]
         architecture = self._menu.architecture
         training = [run for run, _ in running if not self._prices.trained[run]]
         # Another run of the same architecture would wait for the prefix that they share.
-        busy = np.isin(architecture[self._runs], architecture[training])
-        free[busy & ~available[self._runs]] = False
+        busy = np.isin(architecture[runs], architecture[training])
+        free[busy & ~available[runs]] = False
         for run, compression in running:
-            free[np.ix_(self._runs == run, self._columns == compression)] = False
+            free[np.ix_(runs == run, compressions == compression)] = False
         return free
 
     def _features(self, trials: list[Trial]) -> Features:

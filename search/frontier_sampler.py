@@ -37,7 +37,7 @@ class FrontierSampler(BaseSampler):
 
     Args:
         space: The menu of a search of tlc; without it, the sampler takes the study as it comes.
-        seed: The same seed and the same results give the same choices.
+        seed: The same seed, store and results give the same choices.
         stops: Whether to stop when the expected gain has become small.
     """
 
@@ -128,7 +128,8 @@ class FrontierSampler(BaseSampler):
     def _take_in(self, study: optuna.Study) -> list[tuple[int, int]]:
         """Give the designer what has finished; returns the places of running trials."""
         assert self._space is not None
-        running, finished = [], []
+        running: list[tuple[int, int]] = []
+        finished: list[FrozenTrial] = []
         for trial in study.get_trials(deepcopy=False):
             is_asked_for = not self._space.distributions.keys() <= trial.params.keys()
             if trial.number in self._taken or is_asked_for:
@@ -136,9 +137,11 @@ class FrontierSampler(BaseSampler):
             if not trial.state.is_finished():
                 running.append(self._space.place(trial.params))
                 continue
-            self._taken.add(trial.number)
-            finished.append(_finished(trial, *self._space.place(trial.params)))
-        self._designer.add(finished)
+            finished.append(trial)
+        # In the order in which they finished, as a sampler that saw each of them finish had them.
+        finished.sort(key=lambda trial: (trial.datetime_complete, trial.number))
+        self._taken.update(trial.number for trial in finished)
+        self._designer.add(_finished(each, *self._space.place(each.params)) for each in finished)
         return running
 
 

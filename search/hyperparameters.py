@@ -54,7 +54,7 @@ def draw(
     likelihood = _likelihood(kernel, features, values, noise)
     theta, level = kernel.means, likelihood(kernel.means)
     drawn = []
-    for step in range(BURN_IN + THINNING * count):
+    for step in range(BURN_IN + THINNING * (count - 1) + 1):
         theta, level = _step(theta, level, kernel, likelihood, rng)
         if step >= BURN_IN and (step - BURN_IN) % THINNING == 0:
             drawn.append(theta)

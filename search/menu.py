@@ -30,7 +30,7 @@ class Menu:
         floor: Accuracy of guessing, where that is known.
         trained: Which runs have their trained model from an earlier search, ``(runs,)``; none
             without.
-        begun: Which of them have at least their stable path, ``(runs,)``.
+        begun: Which have their stable path from an earlier search, ``(runs,)``; none without.
     """
 
     runs: Floats

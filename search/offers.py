@@ -35,7 +35,7 @@ class Offers:
             infinity where there is no such candidate. A run that is not trained yet stands at one
             of its compressions, for all that it would gain with them together.
         seconds: What that takes, ``(r, c)``.
-        accuracy: Samples of what each would measure, ``(samples, r, c)``.
+        accuracy: Samples of what each may reach, ``(samples, r, c)``.
         trained: Which runs have their trained model, ``(r,)``.
     """
 

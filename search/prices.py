@@ -25,23 +25,25 @@ class Prices:
 
     Args:
         menu: The training runs.
-        reach: Steps of budget that each architecture's stable path has, by architecture.
         trained: Which runs have their trained model.
     """
 
     menu: Menu
-    reach: Floats = field(init=False)
     trained: Booleans = field(init=False)
 
     def __post_init__(self) -> None:
         count = int(self.menu.architecture.max()) + 1
-        self.reach = np.zeros(count)
-        self.trained = np.zeros(len(self.menu.architecture), dtype=bool)
+        nothing = np.zeros(len(self.menu.architecture))
+        self.trained = nothing > 0.0
+        self._start = nothing.copy()
+        """Steps of each run that its stable path has, whoever trained them."""
         if self.menu.trained is not None:
             self.trained |= self.menu.trained
-        if self.menu.begun is not None:
-            begun = self.menu.begun
-            np.maximum.at(self.reach, self.menu.architecture[begun], self.menu.steps[begun])
+        for run in [] if self.menu.begun is None else np.flatnonzero(self.menu.begun):
+            self._begin(int(run), self._start)
+        # What this search has paid for, of which its average gain per second is made.
+        self._paid = self.trained & False
+        self._paid_start = nothing.copy()
         self._known = np.zeros((count, 2))
         self._known[self.menu.architecture, 0] = np.log(self.menu.work)
         self._known[self.menu.architecture, 1] = np.log(self.menu.depth)
@@ -53,13 +55,19 @@ class Prices:
         """Take a finished trial in: what it reached is not paid again, and what it took is known.
 
         Returns:
-            Seconds of the work that had not been done before it.
+            Seconds of the work that this search had not done before it, whatever an earlier one
+            left in the store.
         """
-        architecture, steps = int(self.menu.architecture[trial.run]), self.menu.steps[trial.run]
-        missing = max(steps - self.reach[architecture], 0.0)
-        was_trained = self.trained[trial.run]
-        self.reach[architecture] += missing
-        self.trained[trial.run] = True
+        run = trial.run
+        architecture, steps = int(self.menu.architecture[run]), self.menu.steps[run]
+        missing = steps - self._paid_start[run]
+        was_paid = self._paid[run]
+        self.trained[run] = self._paid[run] = True
+        for start in (self._start, self._paid_start):
+            self._begin(run, start)
+            # A longer path keeps the points where shorter budgets leave it.
+            shorter = (self.menu.architecture == architecture) & (self.menu.steps <= steps)
+            start[shorter] = self.menu.steps[shorter]
         took = trial.seconds
         if took is None:
             return 0.0
@@ -69,13 +77,19 @@ class Prices:
             self._cooldowns.append((steps, took.cooldown / a_step))
         if took.evaluate > 0.0:
             self._evaluate.learn(architecture, np.log(took.evaluate))
-        training = 0.0 if was_trained else missing * a_step + took.cooldown
+        training = 0.0 if was_paid else missing * a_step + took.cooldown
         return float(training + took.evaluate)
+
+    def _begin(self, run: int, start: Floats) -> None:
+        """Note that the stable path of a run is there, for it and for longer ones."""
+        steps = self.menu.steps
+        longer = (self.menu.architecture == self.menu.architecture[run]) & (steps >= steps[run])
+        start[longer] = np.maximum(start[longer], steps[run])
 
     def training(self) -> Floats:
         """Seconds until each run has its trained model, ``(runs,)``; zero where it has."""
         menu = self.menu
-        missing = np.maximum(menu.steps - self.reach[menu.architecture], 0.0)
+        missing = menu.steps - self._start
         fixed, by_step = self._cooldown()
         a_step = np.exp(self._step.predict())[menu.architecture]
         seconds: Floats = a_step * (missing + fixed + by_step * menu.steps)

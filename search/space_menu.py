@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from search.arrays import Booleans, Floats, Integers
+from search.arrays import Floats, Integers
 from search.coordinates import lost_coordinates, trained_coordinates
 from search.frontier import Scale
 from search.grid import distributions, parameters_from, point_from
@@ -19,6 +19,8 @@ from spaces.configuration import Configuration
 from spaces.flops import pretraining_step_flops
 from spaces.search_space import Point, SearchSpace
 
+StoredBy = Callable[[list[Configuration]], list[tuple[bool, bool]]]
+"""Whether the store has the final model and the stable path of some training runs."""
 COMPRESSION_DIMENSIONS = ("quantisation", "group_size", "pruning", "sparsity")
 
 
@@ -27,14 +29,13 @@ class SpaceMenu:
 
     Args:
         space: The search space.
-        stored: Tells of each training run how much of it the store has, as ``Objective.stored``;
-            nothing without.
+        stored: What an earlier search left in the store; nothing without.
     """
 
     def __init__(
         self,
         space: SearchSpace,
-        stored: Callable[[list[Configuration]], list[str]] | None = None,
+        stored: StoredBy | None = None,
     ) -> None:
         self._space = space
         sizes = [len(dimension.values) for dimension in space.dimensions]
@@ -46,7 +47,7 @@ class SpaceMenu:
             self._configuration(0, index).compression
             for index in range(prod(self._compression_sizes))
         ]
-        self._redundant = self._repeats()
+        self._same_as = self._canonical()
         self.menu = self._menu(stored)
 
     def run_of(self, configuration: Configuration) -> int:
@@ -59,7 +60,7 @@ class SpaceMenu:
         training = len(self._run_sizes)
         run = np.ravel_multi_index(point[:training], self._run_sizes)
         compression = np.ravel_multi_index(point[training:], self._compression_sizes)
-        return int(run), int(compression)
+        return int(run), int(self._same_as[compression])
 
     def parameters(self, run: int, compression: int) -> dict[str, Any]:
         """Optuna's parameters for a run and a compression."""
@@ -75,18 +76,18 @@ class SpaceMenu:
     def _configuration(self, run: int, compression: int) -> Configuration:
         return self._space.configuration(self._point(run, compression))
 
-    def _repeats(self) -> Booleans:
-        """Compressions that give the same model as an earlier one."""
+    def _canonical(self) -> Integers:
+        """The first compression that gives the same model, of each."""
         base = self._configuration(0, 0)
-        seen: set[Compression] = set()
-        repeats = []
-        for compression in self._compressions:
-            canonical = base.with_compression(compression).canonical().compression
-            repeats.append(canonical in seen)
-            seen.add(canonical)
-        return np.array(repeats)
+        first: dict[Compression, int] = {}
+        return np.array(
+            [
+                first.setdefault(base.with_compression(each).canonical().compression, index)
+                for index, each in enumerate(self._compressions)
+            ]
+        )
 
-    def _menu(self, stored: Callable[[list[Configuration]], list[str]] | None) -> Menu:
+    def _menu(self, stored: StoredBy | None) -> Menu:
         space, search = self._space, self._space.search
         runs = [self._configuration(run, 0) for run in range(prod(self._run_sizes))]
         architectures = {a: k for k, a in enumerate(dict.fromkeys(c.architecture for c in runs))}
@@ -100,7 +101,7 @@ class SpaceMenu:
             for a in architectures
         }
         scale = Scale.of(space)
-        there = np.array(["nothing"] * len(runs) if stored is None else stored(runs))
+        there = np.array([(False, False)] * len(runs) if stored is None else stored(runs))
         return Menu(
             runs=trained_coordinates(
                 depth=_column(c.architecture.depth for c in runs),
@@ -119,8 +120,8 @@ class SpaceMenu:
             if search.is_at_fixed_cost
             else (math.log10(scale.lowest), math.log10(scale.highest)),
             floor=scale.chance,
-            trained=there == "all",
-            begun=there != "nothing",
+            trained=there[:, 0],
+            begun=there[:, 1],
         )
 
     def _coordinates(self) -> Floats:
@@ -141,7 +142,8 @@ class SpaceMenu:
         if architecture not in self._rows:
             run = int(np.flatnonzero(self._architecture == architecture)[0])
             costs = [self._cost(run, k) for k in range(len(self._compressions))]
-            self._rows[architecture] = np.log10(np.where(self._redundant, np.nan, costs))
+            redundant = self._same_as != np.arange(len(costs))
+            self._rows[architecture] = np.log10(np.where(redundant, np.nan, costs))
         return self._rows[architecture]
 
     def _cost(self, run: int, compression: int) -> float:

@@ -18,6 +18,8 @@ Rasmussen & Williams 2006, *Gaussian Processes for Machine Learning*, section 2.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from search.arrays import Floats, cholesky, solve_lower
@@ -76,30 +78,37 @@ class Surrogate:
             for process in self._processes:
                 process.condition(new, values, noise)
 
-    def believe(self, features: Features, noise: Floats) -> tuple[Surrogate, Floats]:
+    def believe(
+        self, features: Features, noise_at: Callable[[Floats], Floats]
+    ) -> tuple[Surrogate, Floats]:
         """What the surrogate would be if trials that are under way came out as expected.
+
+        Args:
+            features: What is under way, ``(n,)`` configurations.
+            noise_at: Variances of the noise of trials with some values.
 
         Returns:
             The other surrogate, and the expected values, ``(n,)``.
         """
         new = self._kernel.prepare(features)
+        expected: Floats = np.mean([each.expect(new)[0] for each in self._processes], axis=0)
         other = object.__new__(Surrogate)
         other._kernel = self._kernel
         other._processes = [process.copy() for process in self._processes]
-        expected = [process.condition(new, None, noise) for process in other._processes]
-        return other, np.mean(expected, axis=0)
+        for process in other._processes:
+            process.condition(new, None, noise_at(expected))
+        return other, expected
 
-    def samples(self, normals: Floats, noise: Floats) -> Floats:
-        """Joint samples, within each block, of what trials would measure.
+    def samples(self, normals: Floats) -> Floats:
+        """Joint samples within each block, without noise.
 
         Args:
             normals: Standard normal numbers, ``(samples, width)``, the same for all blocks.
-            noise: Variances of the noise, ``(blocks, width)``, as for ``draw``.
 
         Returns:
             Transformed accuracies, ``(processes * samples, blocks, width)``.
         """
-        return np.concatenate([process.samples(normals, noise) for process in self._processes])
+        return np.concatenate([process.samples(normals) for process in self._processes])
 
 
 class _Process:
@@ -123,13 +132,20 @@ class _Process:
         vars(other).update(vars(self))
         return other
 
-    def condition(self, new: Prepared, values: Floats | None, noise: Floats) -> Floats:
-        """Take trials in, with their values or as expected; returns the expected values."""
+    def expect(self, new: Prepared) -> tuple[Floats, Floats]:
+        """Expected values of trials, and their rows of the Cholesky factor."""
+        part = np.zeros((len(new.run), 0))
+        if self._observed is not None:
+            across = self._kernel.between(self._observed, new, self._theta)
+            part = solve_lower(self._factor, across).T
+        expected: Floats = new.mean + part @ self._residuals
+        return expected, part
+
+    def condition(self, new: Prepared, values: Floats | None, noise: Floats) -> None:
+        """Take trials in, with their values or as expected."""
         kernel, theta = self._kernel, self._theta
         known, count = len(self._factor), len(new.run)
-        part = np.zeros((count, 0))
-        if self._observed is not None:
-            part = solve_lower(self._factor, kernel.between(self._observed, new, theta)).T
+        expected, part = self.expect(new)
         own = kernel.between(new, new, theta) - part @ part.T
         corner = cholesky(own + np.diag(kernel.noise(noise, theta) + JITTER))
         across = kernel.between(new, self._candidates, theta)
@@ -138,7 +154,6 @@ class _Process:
             across -= part[:, first : first + len(rows)] @ rows
             first += len(rows)
         added = solve_lower(corner, across)
-        expected: Floats = new.mean + part @ self._residuals
         residuals = np.zeros(count) if values is None else solve_lower(corner, values - expected)
         lower = np.zeros((known + count, known + count))
         lower[:known, :known] = self._factor
@@ -151,14 +166,13 @@ class _Process:
         blocks = added.reshape(count, -1, self._width)
         self.covariance = self.covariance - np.einsum("nbi,nbj->bij", blocks, blocks)
         self.mean = self.mean + (residuals @ added).reshape(self.mean.shape)
-        return expected
 
-    def samples(self, normals: Floats, noise: Floats) -> Floats:
+    def samples(self, normals: Floats) -> Floats:
         spread = np.einsum("bii->b", self.covariance) / self._width
         ridge = JITTER + 1e-4 * np.maximum(spread, 0.0)[:, None]
         covariance = self.covariance.copy()
         diagonal = np.einsum("bii->bi", covariance)
-        diagonal += self._kernel.noise(noise, self._theta) + ridge
+        diagonal += ridge
         lower = np.linalg.cholesky(covariance)
         drawn: Floats = self.mean + np.einsum("bij,sj->sbi", lower, normals)
         return drawn

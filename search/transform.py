@@ -16,8 +16,10 @@ from search.menu import Trial
 FLOOR_MARGIN = 0.3
 """Distance of the floor from the lowest accuracy, as a share of the range of accuracies."""
 LEAST_MARGIN = 0.01
-UNKNOWN_VARIANCE = 0.25 / 1000
-"""Of an accuracy's noise: that of a thousand examples."""
+UNKNOWN_EXAMPLES = 1000.0
+"""Evaluation examples where trials do not tell."""
+LEAST_VARIANCE = 0.01
+"""Of one example's answer: accuracies near 0 or 1 are not taken to be exact."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,12 @@ class Transform:
     Args:
         lowest: The lowest accuracy so far, or that of guessing.
         margin: Distance of the floor below it.
+        examples: Evaluation examples, from which the noise of accuracies follows.
     """
 
     lowest: float
     margin: float
+    examples: float
 
     @classmethod
     def of(cls, history: list[Trial], guessing: float | None) -> Transform:
@@ -38,7 +42,13 @@ class Transform:
         reached = [trial.accuracy for trial in history if trial.accuracy is not None]
         low = min([*reached, *([] if guessing is None else [guessing])], default=0.0)
         spread = max(reached, default=low) - low
-        return cls(low, max(LEAST_MARGIN, FLOOR_MARGIN * spread))
+        told = [
+            trial.accuracy * (1.0 - trial.accuracy) / trial.variance
+            for trial in history
+            if trial.accuracy is not None and trial.variance
+        ]
+        examples = float(np.median(told)) if told else UNKNOWN_EXAMPLES
+        return cls(low, max(LEAST_MARGIN, FLOOR_MARGIN * spread), examples)
 
     @property
     def _floor(self) -> float:
@@ -46,25 +56,23 @@ class Transform:
 
     def values(self, trials: list[Trial]) -> Floats:
         """Values of trials, ``(n,)``; a failed one counts as barely above the floor."""
-        values: Floats = np.log(np.maximum(self._above(trials), self.margin / 5))
+        reached = [self._floor if t.accuracy is None else t.accuracy for t in trials]
+        above = np.array(reached, dtype=np.float64) - self._floor
+        values: Floats = np.log(np.maximum(above, self.margin / 5))
         return values
 
     def noise(self, trials: list[Trial]) -> Floats:
-        """Variances of the noise of those values, ``(n,)``, from the evaluation set's size."""
-        variances = [UNKNOWN_VARIANCE if t.variance is None else t.variance for t in trials]
-        noise: Floats = np.array(variances) / np.maximum(self._above(trials), self.margin) ** 2
-        return noise
+        """Variances of the noise of those values, ``(n,)``."""
+        return self.noise_at(self.values(trials))
 
     def noise_at(self, values: Floats) -> Floats:
-        """Variances of the noise that trials with some values would have, of the same shape."""
-        noise: Floats = UNKNOWN_VARIANCE / np.maximum(np.exp(values), self.margin) ** 2
+        """Variances of the noise that trials with some values have, of the same shape: those of a
+        share of the evaluation examples (binomial)."""
+        accuracy = self.accuracy(values)
+        variance = np.maximum(accuracy * (1.0 - accuracy), LEAST_VARIANCE) / self.examples
+        noise: Floats = variance / np.maximum(np.exp(values), self.margin) ** 2
         return noise
 
     def accuracy(self, values: Floats) -> Floats:
         """Accuracies of some values, of the same shape."""
-        return np.minimum(np.exp(values) + self._floor, 1.0)
-
-    def _above(self, trials: list[Trial]) -> Floats:
-        reached = [self._floor if t.accuracy is None else t.accuracy for t in trials]
-        above: Floats = np.array(reached, dtype=np.float64) - self._floor
-        return above
+        return np.clip(np.exp(values) + self._floor, 0.0, 1.0)

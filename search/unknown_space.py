@@ -16,11 +16,11 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from objectives.threads import threads
 from search.arrays import Floats
 from search.covariance import Features, Prior
 from search.hyperparameters import draw
 from search.surrogate import Surrogate
+from search.threads import one_thread
 
 START = 10
 """Trials at random before the first model."""
@@ -64,7 +64,7 @@ def propose(
     candidates = _candidates(places, values, transform, rng)
     prior = _prior(candidates.shape[1])
     pending = _encoded(transform, running)
-    with threads(1):
+    with one_thread():
         drawn = np.stack(
             [_samples(places, column, pending, candidates, prior, rng) for column in values.T], 2
         )
@@ -127,11 +127,10 @@ def _samples(
     surrogate.observe(data, values, noise)
     if len(running):
         first = len(places) + len(candidates)
-        surrogate, _ = surrogate.believe(_features(running, first), np.full(len(running), NOISE))
-    nothing = np.zeros(
-        (len(candidates), 1)
-    )  # improvements of what is true, not of what is measured
-    return surrogate.samples(rng.standard_normal((SAMPLES, 1)), nothing)[:, :, 0]
+        surrogate, _ = surrogate.believe(
+            _features(running, first), lambda values: np.full(values.shape, NOISE)
+        )
+    return surrogate.samples(rng.standard_normal((SAMPLES, 1)))[:, :, 0]
 
 
 def _features(places: Floats, first_run: int) -> Features:

@@ -71,13 +71,12 @@ def latencies(search: str, data: str, configurations: list[dict[str, Any]]) -> l
     return [cache.before_training(point).p50_ms for point in points]
 
 
-def stored(search: str, data: str, configurations: list[dict[str, Any]]) -> list[str]:
-    """How much of the training of configurations the store has; see ``Objective.stored``."""
+def stored(search: str, data: str, configurations: list[dict[str, Any]]) -> list[tuple[bool, bool]]:
+    """What the store has of the training of configurations: final model, stable path."""
     from spaces.configuration import Configuration
 
     points = map(Configuration.from_dict, configurations)
-    found: list[str] = _objective(search, data).stored(points)
-    return found
+    return [tuple(found) for found in _objective(search, data).stored(points)]
 
 
 def _report(outcome: Any) -> dict[str, Any]:

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from search.acquisition import STEPS, Staircase
 from search.coordinates import PRIOR, lost_coordinates, trained_coordinates
 from search.covariance import Features, Kernel
+from search.designer import Designer
 from search.hyperparameters import draw
 from search.menu import Menu, Seconds, Trial
 from search.prices import Prices
 from search.surrogate import Surrogate
+from search.transform import Transform
 
 LIMITS = (0.0, 1.0)
 # On the grid of costs, where the staircase is exact.
@@ -108,11 +110,15 @@ def test_what_was_measured_is_known_and_what_is_near_it_is_known_better() -> Non
     assert after[0, 1] < 0.1 * after[4, 1]
 
 
+def small_noise(values: np.ndarray) -> np.ndarray:
+    return np.full(values.shape, 1e-3)
+
+
 def test_a_running_trial_makes_sure_and_changes_no_expectation() -> None:
     everything, width = grid()
     surrogate = Surrogate(everything, width, PRIOR)
     surrogate.observe(everything.take(np.array([0])), np.array([-0.5]), np.array([1e-3]))
-    pending, expected = surrogate.believe(everything.take(np.array([9])), np.array([1e-3]))
+    pending, expected = surrogate.believe(everything.take(np.array([9])), small_noise)
     assert expected == pytest.approx(surrogate.mean.ravel()[[9]])
     assert pending.mean == pytest.approx(surrogate.mean)
     assert pending.variance[2, 1] < 0.1 * surrogate.variance[2, 1]
@@ -150,7 +156,7 @@ def test_hyperparameters_without_trials_are_the_prior() -> None:
     assert drawn.std(0) == pytest.approx(kernel.spread, rel=0.25)
 
 
-def test_samples_spread_as_the_mixture_and_its_noise_do() -> None:
+def test_samples_spread_as_the_mixture_does() -> None:
     everything, width = grid()
     rng = np.random.default_rng(0)
     seen, values = everything.take(np.array([0, 9, 14])), np.array([-1.0, -0.8, -0.7])
@@ -159,13 +165,10 @@ def test_samples_spread_as_the_mixture_and_its_noise_do() -> None:
         everything, width, PRIOR, draw(seen, values, noise, PRIOR, count=3, rng=rng)
     )
     surrogate.observe(seen, values, noise)
-    quiet, loud = np.zeros(surrogate.mean.shape), np.full(surrogate.mean.shape, 0.5)
-    normals = rng.standard_normal((4000, width))
-    drawn = surrogate.samples(normals, quiet)
+    drawn = surrogate.samples(rng.standard_normal((4000, width)))
     assert drawn.shape == (3 * 4000, *surrogate.mean.shape)
     assert drawn.mean(0) == pytest.approx(surrogate.mean, abs=0.05)
     assert drawn.var(0) == pytest.approx(surrogate.variance, rel=0.1, abs=1e-3)
-    assert (surrogate.samples(normals, loud).var(0) > drawn.var(0)).all()
 
 
 def menu() -> Menu:
@@ -205,12 +208,82 @@ def test_an_architecture_that_never_ran_is_priced_by_its_flops() -> None:
 
 def test_what_an_earlier_search_trained_is_not_paid() -> None:
     trained, begun = np.zeros(6, dtype=bool), np.zeros(6, dtype=bool)
-    trained[2] = begun[2] = begun[4] = True
-    prices = Prices(replace(menu(), trained=trained, begun=begun))
+    trained[2] = begun[0] = begun[2] = begun[4] = True
     fresh = Prices(menu()).training()
-    known = prices.training()
+    known = Prices(replace(menu(), trained=trained, begun=begun)).training()
     assert known[2] == 0.0
-    # Shorter budgets of a begun path lack their cooldown alone; longer ones what comes after it.
-    assert 0.0 < known[0] < 0.5 * fresh[0]
-    assert 0.0 < known[3] < 0.5 * fresh[3]
+    assert 0.0 < known[0] < 0.5 * fresh[0]  # its cooldown alone
+    assert 0.5 * fresh[1] < known[1] < fresh[1]  # from the shorter one on
+    assert known[3] == fresh[3]  # a longer path does not help a shorter one
     assert 0.5 * fresh[5] < known[5] < fresh[5]
+
+
+def test_what_a_search_has_spent_does_not_depend_on_what_the_store_had() -> None:
+    everything = np.ones(6, dtype=bool)
+    warm, cold = Prices(replace(menu(), trained=everything, begun=everything)), Prices(menu())
+    took = Seconds(stable=20.0, cooldown=5.0, evaluate=1.0)
+    for run in (1, 1, 2, 0):
+        trial = Trial(run, 0, 0.5, seconds=took)
+        assert warm.learn(trial) == pytest.approx(cold.learn(trial))
+
+
+def test_noise_follows_the_evaluation_set() -> None:
+    def transform(examples: int) -> Transform:
+        history = [Trial(0, 0, a, variance=a * (1 - a) / examples) for a in (0.4, 0.6, 0.8)]
+        return Transform.of(history, 0.1)
+
+    values = transform(1000).values([Trial(0, 0, 0.7)])
+    few, many = (transform(n).noise_at(values)[0] for n in (1000, 100_000))
+    assert few == pytest.approx(100 * many)
+    deviation = np.sqrt(few)
+    low, high = transform(1000).accuracy(np.array([-1.0, 1.0]) * deviation + values)
+    assert (high - low) / 2 == pytest.approx(np.sqrt(0.7 * 0.3 / 1000), rel=0.01)
+
+
+def test_running_trials_taken_in_one_by_one_or_together_promise_the_same() -> None:
+    everything, width = grid()
+    choices = replace(
+        menu(),
+        runs=everything.trained[::width],
+        compressions=everything.lost[:width],
+        log_costs=lambda runs: np.zeros((len(runs), width)),
+    )
+    running = [(0, 0), (3, 2), (5, 1)]
+    together, one_by_one = (Designer(choices, PRIOR, seed=0) for _ in range(2))
+    for count in range(len(running)):
+        one_by_one.offers(running[:count])
+    expected = together.offers(running).accuracy
+    assert one_by_one.offers(running).accuracy == pytest.approx(expected, abs=0.02)
+    alone = Designer(choices, PRIOR, seed=0).offers([]).accuracy
+    assert expected[:, 3].std(0).mean() < 0.5 * alone[:, 3].std(0).mean()
+
+
+def large_menu(feasible: np.ndarray) -> Menu:
+    """Ten runs under 600 compressions, more than are compared at a time."""
+    count = feasible.shape[1]
+    costs = np.where(feasible, np.linspace(0.0, 0.9, count), np.nan)
+    steps = np.arange(1.0, 11.0) * 100
+    return Menu(
+        runs=np.log2(steps)[:, None] * np.eye(5)[2],
+        architecture=np.zeros(10, dtype=np.int64),
+        steps=steps,
+        depth=np.ones(10),
+        work=np.ones(10),
+        compressions=np.linspace(0.0, 1.0, count)[:, None] * np.eye(4)[2],
+        log_costs=lambda runs: costs[runs],
+        limits=LIMITS,
+    )
+
+
+def test_a_large_menu_is_exhausted_only_when_all_of_it_was_tried() -> None:
+    feasible = np.zeros((10, 600), dtype=bool)
+    feasible[:, 300:315] = True
+    designer = Designer(large_menu(feasible), PRIOR, seed=0)
+    tried = set()
+    while (suggestion := designer.suggest([])) is not None:
+        place = (suggestion.run, suggestion.compression)
+        assert feasible[place]
+        assert place not in tried
+        tried.add(place)
+        designer.add([Trial(*place, accuracy=0.5, seconds=Seconds(1.0, 1.0, 0.1))])
+    assert len(tried) == feasible.sum()

@@ -129,9 +129,7 @@ def test_what_an_earlier_search_trained_is_compressed_first(
 ) -> None:
     study = Study.open(make_search(), f"sqlite:///{home / 'study.db'}")
     largest = study.space.configuration(tuple(len(d.values) - 1 for d in study.space.dimensions))
-    menu = SpaceMenu(
-        study.space, lambda runs: ["all" if largest.shares_training(c) else "nothing" for c in runs]
-    )
+    menu = SpaceMenu(study.space, lambda runs: [(largest.shares_training(c), False) for c in runs])
     study.optuna.sampler = FrontierSampler(menu, seed=0)
     assert study.ask().configuration.shares_training(largest)
 
@@ -177,6 +175,24 @@ def test_a_sampler_made_again_from_the_study_goes_on_in_the_same_way(
             record = study.ask()
             finish(study, record)
             made.append(record.configuration.hash)
+        return made
+
+    assert choices(tmp_path / "a", made_again=False) == choices(tmp_path / "b", made_again=True)
+
+
+def test_the_order_in_which_trials_finish_is_kept(
+    make_search: Callable[..., SearchFile], tmp_path: Path
+) -> None:
+    def choices(folder: Path, made_again: bool) -> list[str]:
+        made = []
+        study, _ = open_study(make_search(), folder)
+        for index in range(5):
+            if made_again and index == 4:
+                study, _ = open_study(make_search(), folder)
+            first, second = study.ask(), study.ask()
+            finish(study, second)
+            finish(study, first)
+            made += [first.configuration.hash, second.configuration.hash]
         return made
 
     assert choices(tmp_path / "a", made_again=False) == choices(tmp_path / "b", made_again=True)
