@@ -18,8 +18,8 @@ from search.samplers import AllBusyError, ConvergedError, SpaceExhaustedError, S
 from search.study import Study
 
 LARGEST_JOB = 4
-"""Compressions of one model that are chosen before any of their results is known: enough to make use
-of a model in memory, few enough to leave one that turns out to be poor."""
+"""Compressions of one model that are chosen before any of their results is known: enough to make
+use of a model in memory, few enough to leave one that turns out to be poor."""
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
