@@ -31,7 +31,7 @@ from search.replay_report import Summary, draw_on
 from search.table import Table
 
 TABLES = Path(__file__).parent / "tables"
-UNTIL = 0.981
+UNTIL, PARALLEL_UNTIL = 0.981, 0.951
 PARALLEL = (4, 16)
 LEVEL, PARALLEL_LEVEL = 0.98, 0.95
 SLOW = {"gp", "botorch-qlognehvi", "smac-parego"}
@@ -110,7 +110,8 @@ def _replay(path: str, sampler: str, workers: int, seed: int) -> Replay:
     chooser = _samplers()[sampler](table, seed)
     if sampler in SLOW:
         chooser = _AtMost(chooser, SLOW_TRIALS)
-    return replay(table, chooser, workers=workers, sharing=True, until=UNTIL)
+    until = UNTIL if workers == 1 else PARALLEL_UNTIL
+    return replay(table, chooser, workers=workers, sharing=True, until=until)
 
 
 class _AtMost:
