@@ -33,7 +33,7 @@ from search.table import Table
 TABLES = Path(__file__).parent / "tables"
 UNTIL, PARALLEL_UNTIL = 0.981, 0.951
 PARALLEL = (4, 16)
-LEVEL, PARALLEL_LEVEL = 0.98, 0.95
+LEVEL, PARALLEL_LEVEL, EARLY_LEVEL = 0.98, 0.95, 0.90
 SLOW = {"gp", "botorch-qlognehvi", "smac-parego"}
 """Samplers that take about a second a proposal; the number of their seeds is an option."""
 SLOW_TRIALS = 300
@@ -173,7 +173,15 @@ def _print(table: Table, summaries: dict[Conditions, Summary]) -> None:
     middle = {key: summary.seconds_to(LEVEL)[1] for key, summary in summaries.items()}
     own = middle.get(("frontier", 1, True), np.nan)
     lines = Lines(box=None, header_style="bold", pad_edge=False)
-    for name in ("sampler", "training", "seeds", "seconds to 98 %", "quartiles", "times frontier"):
+    for name in (
+        "sampler",
+        "training",
+        "seeds",
+        "to 90 %",
+        "seconds to 98 %",
+        "quartiles",
+        "times frontier",
+    ):
         lines.add_column(name, justify="left" if name in ("sampler", "training") else "right")
     for key in sorted(middle, key=lambda key: middle[key]):
         summary = summaries[key]
@@ -182,7 +190,8 @@ def _print(table: Table, summaries: dict[Conditions, Summary]) -> None:
             ratio = _text(middle[key] / own, ".2f")
             training = "shared" if summary.sharing else "from scratch"
             seeds = str(len(summary.replays))
-            lines.add_row(summary.sampler, training, seeds, median, f"{low}–{high}", ratio)
+            early = _text(summary.seconds_to(EARLY_LEVEL)[1])
+            lines.add_row(summary.sampler, training, seeds, early, median, f"{low}–{high}", ratio)
     console = Console(width=110)
     console.print(f"\n{table.name}: {len(table):,} configurations", style="bold")
     console.print(lines)
