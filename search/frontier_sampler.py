@@ -149,12 +149,12 @@ def _finished(trial: FrozenTrial, run: int, compression: int) -> Trial:
     if trial.state != TrialState.COMPLETE or not math.isfinite(trial.values[0]):
         return Trial(run, compression, None)
     result = trial.user_attrs.get(RESULT, {})
-    accuracy, examples, seconds = trial.values[0], result.get("examples"), result.get("seconds")
+    seconds = result.get("seconds")
     return Trial(
         run,
         compression,
-        accuracy,
-        variance=accuracy * (1.0 - accuracy) / examples if examples else None,
+        trial.values[0],
+        examples=result.get("examples"),
         seconds=None
         if seconds is None
         else Seconds(

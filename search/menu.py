@@ -69,12 +69,12 @@ class Trial:
         run: Its training run.
         compression: Its compression.
         accuracy: What it reached; None where it failed.
-        variance: Of the accuracy's noise from the evaluation set's size; None where not known.
+        examples: Evaluation examples that it was measured on; None where not known.
         seconds: What it took; None where not known.
     """
 
     run: int
     compression: int
     accuracy: float | None
-    variance: float | None = None
+    examples: int | None = None
     seconds: Seconds | None = None

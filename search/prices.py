@@ -42,7 +42,7 @@ class Prices:
         for run in [] if self.menu.begun is None else np.flatnonzero(self.menu.begun):
             self._begin(int(run), self._start)
         # What this search has paid for, of which its average gain per second is made.
-        self._paid = self.trained & False
+        self._paid = np.zeros_like(self.trained)
         self._paid_start = nothing.copy()
         self._known = np.zeros((count, 2))
         self._known[self.menu.architecture, 0] = np.log(self.menu.work)

@@ -42,11 +42,7 @@ class Transform:
         reached = [trial.accuracy for trial in history if trial.accuracy is not None]
         low = min([*reached, *([] if guessing is None else [guessing])], default=0.0)
         spread = max(reached, default=low) - low
-        told = [
-            trial.accuracy * (1.0 - trial.accuracy) / trial.variance
-            for trial in history
-            if trial.accuracy is not None and trial.variance
-        ]
+        told = [trial.examples for trial in history if trial.examples]
         examples = float(np.median(told)) if told else UNKNOWN_EXAMPLES
         return cls(low, max(LEAST_MARGIN, FLOOR_MARGIN * spread), examples)
 

@@ -229,7 +229,7 @@ def test_what_a_search_has_spent_does_not_depend_on_what_the_store_had() -> None
 
 def test_noise_follows_the_evaluation_set() -> None:
     def transform(examples: int) -> Transform:
-        history = [Trial(0, 0, a, variance=a * (1 - a) / examples) for a in (0.4, 0.6, 0.8)]
+        history = [Trial(0, 0, a, examples=examples) for a in (0.4, 0.6, 0.8)]
         return Transform.of(history, 0.1)
 
     values = transform(1000).values([Trial(0, 0, 0.7)])
