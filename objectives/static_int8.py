@@ -7,15 +7,18 @@ int8 kernel then runs them at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from objectives.batches import Batch
+from objectives.batches import Batch, forward_arguments
 from objectives.failures import TrialFailure
+from objectives.hooks import linear_layers
 from objectives.quantisation import QuantisedWeight, dequantise, quiet_neural_compressor
+from objectives.smoothing import smoothed, smoothing_factors
 
 CODES = 255
 """Largest unsigned activation code."""
@@ -29,11 +32,14 @@ class StaticWeight:
         weight: One scale a row.
         input_scale: Step between two input codes.
         input_zero_point: Code of an input of zero, 0 to 255.
+        smoothing: What inputs are divided by before they are quantised, fp32, ``(columns,)``; the
+            weight is that of such inputs. None for inputs as they are.
     """
 
     weight: QuantisedWeight
     input_scale: float
     input_zero_point: int
+    smoothing: torch.Tensor | None = None
 
 
 class StaticInt8Linear(nn.Module):
@@ -41,11 +47,12 @@ class StaticInt8Linear(nn.Module):
 
     Args:
         static: Weight and input range.
-        bias: fp32, ``(outputs,)``.
+        bias: fp32, ``(outputs,)``, or None.
     """
 
-    def __init__(self, static: StaticWeight, bias: torch.Tensor) -> None:
+    def __init__(self, static: StaticWeight, bias: torch.Tensor | None) -> None:
         super().__init__()
+        self._smoothing = static.smoothing
         self._scale = static.input_scale
         self._zero_point = static.input_zero_point
         self._packed: Any = None
@@ -58,6 +65,8 @@ class StaticInt8Linear(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Apply to ``(..., inputs)``; returns fp32 ``(..., outputs)``."""
+        if self._smoothing is not None:
+            inputs = inputs / self._smoothing
         if self._packed is not None:
             outputs: torch.Tensor = (
                 torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
@@ -78,7 +87,7 @@ def has_int8_kernel() -> bool:
     )
 
 
-def _prepack(weight: QuantisedWeight, bias: torch.Tensor) -> Any:
+def _prepack(weight: QuantisedWeight, bias: torch.Tensor | None) -> Any:
     torch.backends.quantized.engine = "x86"
     rows = weight.codes.shape[0]
     quantised = torch._make_per_channel_quantized_tensor(
@@ -87,31 +96,47 @@ def _prepack(weight: QuantisedWeight, bias: torch.Tensor) -> Any:
     return torch.ops.quantized.linear_prepack(quantised, bias)
 
 
-class _Classify(nn.Module):
-    """The classifier as a function of tensors, which ``torch.export`` asks for."""
+class _Logits(nn.Module):
+    """A model as a function of tensors by position, which ``torch.export`` asks for."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, names: Iterable[str]) -> None:
         super().__init__()
         self.model = model
+        self._names = tuple(names)
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        arguments = dict(zip(self._names, tensors, strict=True))
+        logits: torch.Tensor = self.model(**arguments, use_cache=False).logits
         return logits
 
 
-def calibrate(model: nn.Module, batches: list[Batch]) -> dict[str, StaticWeight]:
+def calibrate(
+    model: nn.Module, batches: list[Batch], *, smooth: bool = False
+) -> dict[str, StaticWeight]:
     """Quantise all linear layers with ranges seen on calibration batches.
 
     Args:
-        model: The classifier, in evaluation mode.
-        batches: ``input_ids`` and ``attention_mask``, all of one shape.
+        model: The model, in evaluation mode; it is left as it is.
+        batches: Inputs, all of one shape.
+        smooth: Whether to move outliers of the inputs into the weights first (``smoothing``).
 
     Returns:
-        By the name of the linear layer.
+        By the name of the linear layer. A head that is tied to an embedding is among them; the
+        embedding itself is not.
 
     Raises:
         TrialFailure: A layer came back without a range (``compression_error``).
     """
+    inputs = [forward_arguments(batch) for batch in batches]
+    factors = smoothing_factors(model, inputs) if smooth else {}
+    found = _calibrate(smoothed(model, factors) if smooth else model, inputs)
+    missing = linear_layers(model).keys() - found.keys()
+    if missing:
+        raise TrialFailure("compression_error", f"no range was found for {min(missing)}")
+    return {name: replace(static, smoothing=factors.get(name)) for name, static in found.items()}
+
+
+def _calibrate(model: nn.Module, inputs: list[Batch]) -> dict[str, StaticWeight]:
     quiet_neural_compressor()
     from neural_compressor.torch.export import export
     from neural_compressor.torch.quantization import (
@@ -120,22 +145,14 @@ def calibrate(model: nn.Module, batches: list[Batch]) -> dict[str, StaticWeight]
         prepare,
     )
 
-    inputs = [(batch["input_ids"], batch["attention_mask"]) for batch in batches]
+    function = _Logits(model, inputs[0]).eval()
     graph = prepare(
-        export(_Classify(model).eval(), example_inputs=inputs[0]), get_default_static_config()
+        export(function, example_inputs=tuple(inputs[0].values())), get_default_static_config()
     )
     with torch.no_grad():
         for arguments in inputs:
-            graph(*arguments)
-    found = _ranges(convert(graph), model)
-    missing = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and name not in found
-    ]
-    if missing:
-        raise TrialFailure("compression_error", f"no range was found for {missing[0]}")
-    return found
+            graph(*arguments.values())
+    return _ranges(convert(graph), model)
 
 
 def _ranges(graph: Any, model: nn.Module) -> dict[str, StaticWeight]:
@@ -148,7 +165,7 @@ def _ranges(graph: Any, model: nn.Module) -> dict[str, StaticWeight]:
         if "dequantize_per_tensor" not in str(activation.target):
             continue
         path, _ = list(node.meta["nn_module_stack"].values())[-1]
-        name = str(path).rpartition("model.")[2]
+        name = str(path).removeprefix("model.")
         scales = getattr(graph, weight.args[1].target).float()
         matrix = model.get_parameter(f"{name}.weight").detach()
         codes = torch.round(matrix / scales[:, None]).clamp(-127, 127).to(torch.int8)

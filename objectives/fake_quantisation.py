@@ -1,0 +1,98 @@
+"""Fine-tuning a model that will be quantised: it sees its weights as they will be stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
+
+
+@contextmanager
+def fake_quantised(model: nn.Module, *, bits: int, group_size: int) -> Iterator[None]:
+    """Meanwhile, linear and embedding layers compute with weights on ``round_to_nearest``'s grid.
+
+    The gradient passes straight through the rounding (Bengio et al. 2013, arXiv 1308.3432, section
+    4) to the ordinary parameters, which stay where optimisers and checkpoints look for them:
+    weights are exchanged for the length of a layer's call only, and tied weights stay tied.
+
+    Args:
+        model: The model to train.
+        bits: 2 to 8.
+        group_size: Columns that share a scale.
+    """
+    handles: list[RemovableHandle] = []
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            handles += _exchange_weight(module, bits, group_size)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def keep_zeros(model: nn.Module) -> Iterator[None]:
+    """Meanwhile, weights of linear layers that are exactly zero are not trained.
+
+    An optimiser made for this training leaves them at zero; whatever an older one's momentum adds
+    is removed at the end.
+
+    Args:
+        model: A pruned model.
+    """
+    weights = {id(m.weight): m.weight for m in model.modules() if isinstance(m, nn.Linear)}
+    masks = [(weight, weight.detach() != 0) for weight in weights.values()]
+    handles = [_mask_gradient(weight, mask) for weight, mask in masks]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        with torch.no_grad():
+            for weight, mask in masks:
+                weight.mul_(mask)
+
+
+def _exchange_weight(module: nn.Module, bits: int, group_size: int) -> list[RemovableHandle]:
+    ordinary: list[Any] = []
+    # Set past ``nn.Module``, which takes no tensor for a parameter, and thus in its old place.
+    parameters: dict[str, Any] = module._parameters
+
+    def enter(*_: Any) -> None:
+        ordinary.append(parameters["weight"])
+        parameters["weight"] = _on_grid(parameters["weight"], bits, group_size)
+
+    def leave(*_: Any) -> None:
+        parameters["weight"] = ordinary.pop()
+
+    return [
+        module.register_forward_pre_hook(enter),
+        module.register_forward_hook(leave, always_call=True),
+    ]
+
+
+def _on_grid(weight: torch.Tensor, bits: int, group_size: int) -> torch.Tensor:
+    """What ``dequantise(round_to_nearest(weight))`` gives, with the gradient of the weight.
+
+    Written again because it runs for each layer at each step: neural-compressor's takes twice as
+    long, and checking its result would stop a GPU.
+    """
+    rows, columns = weight.shape
+    group_size = min(group_size, columns)
+    detached = weight.detach().float()
+    groups = functional.pad(detached, (0, -columns % group_size)).view(rows, -1, group_size)
+    scales = groups.abs().amax(-1, keepdim=True) / ((1 << (bits - 1)) - 1)
+    codes = torch.round(groups / torch.where(scales == 0, 1.0, scales))
+    rounded = (codes * scales.half().float()).view(rows, -1)[:, :columns]
+    return rounded + (weight - weight.detach())
+
+
+def _mask_gradient(weight: torch.Tensor, mask: torch.Tensor) -> RemovableHandle:
+    handle: RemovableHandle = weight.register_hook(lambda gradient: gradient * mask)  # type: ignore[no-untyped-call]
+    return handle
