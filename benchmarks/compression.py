@@ -1,78 +1,201 @@
-"""The compression matrix: bytes against arithmetic, and latency against dense fp32 in the same run.
+"""The compression matrix: what each method does to a trained model of each task.
 
-Untrained models of three shapes: neither bytes nor latency depends on the weights. Latencies are
-medians of calls made in turn with the dense model's, at batch 1 and 64 tokens on one thread.
+For each search file it trains one model, compresses it in every way, and prints a Markdown table:
+bytes against what arithmetic predicted, the score and its change, and the latency as a ratio to the
+dense fp32 model, timed call by call beside it. Then every saved model is loaded again in a fresh
+process and must answer exactly as before.
 
-    python benchmarks/compression.py
+    python benchmarks/compression.py default masked_lm causal_lm images
+    python benchmarks/compression.py my_translation.yaml --depth 1 --width 128
 """
 
 from __future__ import annotations
 
-import itertools
-import tempfile
-import warnings
+import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import click
 import torch
+from rich.console import Console
 
 from objectives import artefact
-from objectives.compress import compress
+from objectives.batches import logits
 from objectives.failures import TrialFailure
 from objectives.latency import measure_latency
 from objectives.locks import Lane
-from objectives.model import build_classifier
-from spaces.architecture import Architecture
+from objectives.objective import Objective
 from spaces.compression import Compression, Pruning, Quantisation
-from spaces.shapes import Workload
-from spaces.size import size_bytes
+from spaces.configuration import Configuration
+from spaces.loading import load
+from spaces.search_file import SearchFile
+from spaces.search_space import SearchSpace
 
-WORKLOAD = Workload(vocabulary_size=4096, sequence_length=64, classes=10)
-SHAPES = [Architecture.of(1, 64), Architecture.of(4, 256), Architecture.of(2, 512)]
-PRUNINGS = [
-    (Pruning.STRUCTURED, 0.0),
-    (Pruning.STRUCTURED, 0.25),
-    (Pruning.STRUCTURED, 0.5),
-    (Pruning.UNSTRUCTURED, 0.3),
-    (Pruning.UNSTRUCTURED, 0.9),
-]
+Q, P = Quantisation, Pruning
+METHODS = (
+    Compression(),
+    *(Compression(q) for q in Quantisation if q is not Q.NONE),
+    *(Compression(pruning=P.UNSTRUCTURED, sparsity=s) for s in (0.3, 0.5, 0.7, 0.8, 0.95)),
+    Compression(pruning=P.SEMI_STRUCTURED, sparsity=0.5),
+    *(Compression(pruning=P.STRUCTURED, sparsity=s) for s in (0.25, 0.5)),
+    *(Compression(pruning=kind, sparsity=0.5) for kind in (P.HEADS, P.NEURONS, P.LAYERS)),
+    Compression(Q.RTN_4, pruning=P.STRUCTURED, sparsity=0.25),
+    Compression(Q.STATIC_8, pruning=P.STRUCTURED, sparsity=0.25),
+    Compression(Q.GPTQ_4, pruning=P.UNSTRUCTURED, sparsity=0.5),
+    Compression(Q.HQQ_4, pruning=P.SEMI_STRUCTURED, sparsity=0.5),
+)
+RECOVERED = (
+    Compression(pruning=P.UNSTRUCTURED, sparsity=0.8),
+    Compression(pruning=P.SEMI_STRUCTURED, sparsity=0.5),
+    Compression(pruning=P.STRUCTURED, sparsity=0.5),
+    Compression(pruning=P.LAYERS, sparsity=0.5),
+    Compression(Q.RTN_2),
+    Compression(Q.RTN_3, pruning=P.STRUCTURED, sparsity=0.5),
+)
+"""What is also tried with a recovery: the heavy ones."""
+
+CHECK = """
+import json, sys
+from pathlib import Path
+import torch
+from safetensors.torch import load_file
+from objectives import artefact
+from objectives.batches import logits
+from objectives.threads import threads
+inputs = load_file(sys.argv[1])
+different = []
+for folder, answers in json.load(sys.stdin).items():
+    with torch.inference_mode(), threads(1):
+        now = logits(artefact.load(Path(folder)), inputs)
+    if not torch.equal(now, load_file(answers)["logits"]):
+        different.append(folder)
+print(json.dumps(different))
+"""
 
 
-def main() -> None:
-    warnings.filterwarnings("ignore")
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    tokens = torch.randint(5, WORKLOAD.vocabulary_size, (16, WORKLOAD.sequence_length))
-    batch = {
-        "input_ids": tokens,
-        "attention_mask": torch.ones_like(tokens),
-        "labels": torch.randint(0, WORKLOAD.classes, (16,)),
-    }
-    worst = 0.0
-    print(f"{'shape':8} {'compression':26} {'bytes':>10} {'predicted':>10} {'ratio':>7} {'ms':>7} "
-          f"{'/ dense':>8}")  # fmt: skip
-    for shape in SHAPES:
-        model = build_classifier(shape, WORKLOAD).eval()
-        for quantisation, (pruning, sparsity) in itertools.product(Quantisation, PRUNINGS):
-            compression = Compression(quantisation, 32, pruning, sparsity)
-            with tempfile.TemporaryDirectory() as name:
-                folder = Path(name) / "model"
-                try:
-                    loaded = compress(model, shape, WORKLOAD, compression, [batch] * 2, folder)
-                except TrialFailure as failure:
-                    print(f"{shape!s:8} {compression!s:26} {failure}")
-                    continue
-                size = artefact.bytes_on_disk(folder)
-            predicted = size_bytes(shape, WORKLOAD, compression)
-            worst = max(worst, abs(predicted / size - 1.0))
-            latency = measure_latency(
-                loaded, model, tokens[:1], threads=1, repeats=40, lane=Lane()
-            )  # fmt: skip
-            print(
-                f"{shape!s:8} {compression!s:26} {size:10,} {predicted:10,} "
-                f"{predicted / size:7.4f} {latency.p50_ms:7.2f} "
-                f"{latency.p50_ms / latency.reference_p50_ms:8.2f}"
-            )
-    print(f"largest difference of predicted and real bytes: {worst:.2%}")
+@click.command()
+@click.argument("files", nargs=-1, required=True)
+@click.option("--depth", default=2, show_default=True, help="Layers of the model (each stack).")
+@click.option("--width", default=128, show_default=True, help="Its hidden size.")
+@click.option("--recovery", default=0.1, show_default=True, help="Share of the budget.")
+@click.option("--set", "overrides", multiple=True, help="As of tlc run.")
+@click.option("--scratch", default=".tlc/matrix", show_default=True, help="For answers.")
+def main(
+    files: tuple[str, ...],
+    depth: int,
+    width: int,
+    recovery: float,
+    overrides: tuple[str, ...],
+    scratch: str,
+) -> None:
+    folder = Path(scratch)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        fixed = (f"space.depth={depth}", f"space.width={width}", *overrides)
+        _matrix(load(file, fixed), recovery, folder)
+
+
+def _matrix(search: SearchFile, recovery: float, scratch: Path) -> None:
+    space = SearchSpace(search)
+    budget = max(search.space.budget.values)
+    trained = space.configuration((0,) * len(space.dimensions))
+    trained = Configuration(trained.architecture, budget, Compression(), search.seed)
+    objective = Objective(search)
+    metric = search.metric
+    steps = int(recovery * budget)
+    print(
+        f"\n### {search.task.name}: {trained.architecture}, {search.space.budget.unit} {budget:g}\n"
+    )
+    print(
+        f"| method | bytes | predicted | of dense | {metric.name} | change | 95 % interval | "
+        "latency ratio | s |\n|" + " --- |" * 9
+    )
+    tried = [trained.with_compression(c) for c in METHODS]
+    tried += [
+        trained.with_compression(Compression(c.quantisation, c.group_size, c.pruning, c.sparsity, r))
+        for c in RECOVERED
+        for r in (0.0, float(steps))
+        if r or c not in METHODS
+    ]
+    saved: dict[str, str] = {}
+    dense = None
+    inputs = objective.example_inputs()
+    for configuration in tried:
+        started = time.perf_counter()
+        try:
+            result = objective.evaluate(configuration)
+        except TrialFailure as failure:
+            reason = str(failure).splitlines()[0]
+            print(f"| {configuration.compression} | {failure.state}: {reason} |" + " |" * 7)
+            continue
+        seconds = time.perf_counter() - started
+        location = Path(objective.store.location(result.model))
+        model = artefact.load(location)
+        dense = (model, result.score) if dense is None else dense
+        ratio = _latency_ratio(model, dense[0], search, objective)
+        saved[str(location)] = _answers(model, inputs, scratch, len(saved))
+        print(
+            f"| {configuration.compression} | {result.size_bytes:,} "
+            f"| {result.predicted_size_bytes / result.size_bytes - 1:+.2%} "
+            f"| {result.size_bytes / result.dense_size_bytes:.3f} "
+            f"| {metric.text(result.score)} | {result.score - dense[1]:+.3g} "
+            f"| {metric.text(result.score_low)} to {metric.text(result.score_high)} "
+            f"| {ratio:.2f} | {seconds:.1f} |",
+            flush=True,
+        )
+    _check_reload(saved, inputs, scratch)
+
+
+def _latency_ratio(
+    model: torch.nn.Module, dense: torch.nn.Module, search: SearchFile, objective: Objective
+) -> float:
+    latency = measure_latency(
+        model,
+        dense,
+        objective.example_inputs(),
+        sequence_length=search.workload.sequence_length,
+        threads=1,
+        repeats=60,
+        lane=Lane(),
+    )
+    return latency.p50_ms / latency.reference_p50_ms
+
+
+def _answers(
+    model: torch.nn.Module, inputs: dict[str, torch.Tensor], scratch: Path, number: int
+) -> str:
+    from safetensors.torch import save_file
+
+    from objectives.threads import threads
+
+    file = scratch / f"answers-{number}.safetensors"
+    with torch.inference_mode(), threads(1):
+        save_file({"logits": logits(model, inputs).contiguous()}, str(file))
+    return str(file)
+
+
+def _check_reload(
+    saved: dict[str, str], inputs: dict[str, torch.Tensor], scratch: Path
+) -> None:
+    from safetensors.torch import save_file
+
+    file = scratch / "inputs.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in inputs.items()}, str(file))
+    done = subprocess.run(
+        [sys.executable, "-c", CHECK, str(file)],
+        input=json.dumps(saved),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    different = json.loads(done.stdout.splitlines()[-1])
+    Console().print(
+        f"\nloaded again in a fresh process: {len(saved) - len(different)} of {len(saved)} give "
+        f"equal outputs {different or ''}",
+        highlight=False,
+    )
 
 
 if __name__ == "__main__":

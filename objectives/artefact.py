@@ -19,15 +19,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from objectives.model import build_classifier
+from objectives.models import build
 from objectives.packing import pack, pack_mask, unpack, unpack_mask
 from objectives.quantisation import QuantisedWeight, dequantise
 from objectives.static_int8 import StaticInt8Linear, StaticWeight
 from spaces.architecture import Architecture
 from spaces.compression import Compression, Pruning, Quantisation
-from spaces.shapes import Workload
+from spaces.families import layout
+from spaces.shapes import Family, Workload
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 
@@ -43,7 +44,7 @@ class CompressedWeights:
     """A model's weights after compression, by ``state_dict`` key.
 
     Args:
-        dense: What stays fp32; masked where single weights were pruned.
+        dense: What stays floating point; masked where single weights were pruned.
         quantised: Codes and scales.
         static: Linear layers in static int8.
         kept: Which weights pruning left, ``(rows, columns)``; only these are stored, with a mask.
@@ -74,10 +75,11 @@ def save(
         tensors[f"{name}.input"] = torch.tensor(
             [static.input_scale, float(static.input_zero_point)], dtype=torch.float32
         )
+        if static.smoothing is not None:
+            tensors[f"{name}.smoothing"] = static.smoothing.contiguous()
     save_file(tensors, str(folder / WEIGHTS))
     config = {
         "format": FORMAT,
-        "model": "roberta-classifier",
         "architecture": asdict(architecture),
         "workload": asdict(workload),
         "compression": asdict(compression),
@@ -92,17 +94,17 @@ def load(folder: Path) -> nn.Module:
         ArtefactError: A file is missing, damaged, or of another model.
     """
     config = read_config(folder)
-    architecture = Architecture(**config["architecture"])
-    compression = _compression(config["compression"])
     try:
-        tensors = load_file(str(folder / WEIGHTS))
-        model = build_classifier(
-            architecture,
-            Workload(**config["workload"]),
-            sparsity=compression.structured_sparsity,
+        compression = _compression(config["compression"])
+        workload = Workload(
+            **{**config["workload"], "family": Family(config["workload"]["family"])}
         )
-        _fill(model, tensors, compression)
-    except (SafetensorError, OSError, KeyError, RuntimeError, ValueError) as error:
+        shape = compression.shape_of(Architecture(**config["architecture"]))
+        tensors = load_file(str(folder / WEIGHTS))
+        model = build(shape, workload)
+        names = [weight.name for weight in layout(shape, workload).weights()]
+        _fill(model, names, tensors, compression)
+    except (SafetensorError, OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ArtefactError(f"{folder / WEIGHTS} cannot be loaded: {error}") from error
     return model.eval()
 
@@ -127,27 +129,38 @@ def bytes_on_disk(folder: Path) -> int:
     return sum((folder / name).stat().st_size for name in (WEIGHTS, CONFIG))
 
 
-def _fill(model: nn.Module, tensors: Parts, compression: Compression) -> None:
-    state = model.state_dict()
+def _fill(model: nn.Module, names: list[str], tensors: Parts, compression: Compression) -> None:
+    whole = model.state_dict()
+    state: Parts = {}
     statics: dict[str, StaticWeight] = {}
-    for name, placeholder in state.items():
+    for name in names:
+        shape = whole[name].shape
         if name in tensors:
-            state[name] = tensors[name]
+            state[name] = tensors[name].float()
         elif f"{name}.values" in tensors:
-            state[name] = _unmasked(tensors, name, tensors[f"{name}.values"], placeholder.shape)
+            state[name] = _unmasked(tensors, name, tensors[f"{name}.values"].float(), shape)
         else:
-            quantised = _quantised(tensors, name, placeholder.shape, compression)
+            quantised = _quantised(tensors, name, shape, compression)
             state[name] = dequantise(quantised)
+            if f"{name}.mask" in tensors:
+                # Where zero has no code of its own, what was pruned would come back.
+                state[name] *= _mask(tensors, name, shape)
             if f"{name}.input" in tensors:
-                scale, zero_point = tensors[f"{name}.input"].tolist()
-                statics[name.removesuffix(".weight")] = StaticWeight(
-                    quantised, scale, int(zero_point)
-                )
-    model.load_state_dict(state)
+                statics[name.removesuffix(".weight")] = _static(tensors, name, quantised)
+    # A tied matrix is stored once; the module ties it again.
+    _, unexpected = model.load_state_dict(state, strict=False)
+    assert not unexpected
     for name, static in statics.items():
         parent, _, child = name.rpartition(".")
-        bias = state[f"{name}.bias"]
+        bias = state.get(f"{name}.bias")
         setattr(model.get_submodule(parent), child, StaticInt8Linear(static, bias))
+
+
+def _static(tensors: Parts, name: str, quantised: QuantisedWeight) -> StaticWeight:
+    scale, zero_point = tensors[f"{name}.input"].tolist()
+    return StaticWeight(
+        quantised, scale, int(zero_point), smoothing=tensors.get(f"{name}.smoothing")
+    )
 
 
 def _dense_parts(name: str, tensor: torch.Tensor, kept: torch.Tensor | None) -> Parts:
@@ -159,6 +172,8 @@ def _dense_parts(name: str, tensor: torch.Tensor, kept: torch.Tensor | None) -> 
 def _quantised_parts(name: str, weight: QuantisedWeight, kept: torch.Tensor | None) -> Parts:
     codes = weight.codes
     parts: Parts = {f"{name}.scales": weight.scales.contiguous()}
+    if weight.zeros is not None:
+        parts[f"{name}.zeros"] = weight.zeros.contiguous()
     if kept is not None:
         # The mask is that of pruning, and not of the codes that happen to be zero: the bytes are
         # then known before training.
@@ -186,20 +201,25 @@ def _quantised(
         flat = unpack(packed, prod(shape), bits)
     is_per_row = scales.shape[1] == 1
     group_size = shape[1] if is_per_row else min(compression.group_size, shape[1])
-    return QuantisedWeight(torch.from_numpy(flat).view(shape), scales, bits, group_size)
+    codes = torch.from_numpy(flat).view(shape)
+    return QuantisedWeight(codes, scales, bits, group_size, tensors.get(f"{name}.zeros"))
+
+
+def _mask(tensors: Parts, name: str, shape: torch.Size) -> torch.Tensor:
+    return torch.from_numpy(unpack_mask(tensors[f"{name}.mask"].numpy(), prod(shape))).view(shape)
 
 
 def _unmasked(tensors: Parts, name: str, values: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    kept = torch.from_numpy(unpack_mask(tensors[f"{name}.mask"].numpy(), prod(shape)))
-    flat = torch.zeros(prod(shape))
-    flat[kept] = values
-    return flat.view(shape)
+    weight = torch.zeros(shape)
+    weight[_mask(tensors, name, shape)] = values
+    return weight
 
 
 def _compression(values: dict[str, Any]) -> Compression:
     return Compression(
-        quantisation=Quantisation(values["quantisation"]),
-        group_size=values["group_size"],
-        pruning=Pruning(values["pruning"]),
-        sparsity=values["sparsity"],
+        **{
+            **values,
+            "quantisation": Quantisation(values["quantisation"]),
+            "pruning": Pruning(values["pruning"]),
+        }
     )

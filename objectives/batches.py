@@ -9,12 +9,37 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
-from objectives.data import Labelled, Tokens
+from objectives.data import Labelled, Parallel, Pictures
+from objectives.preparation import Tokens
 from objectives.tokenizer import END, MASK, PAD, SPECIAL_TOKENS, START
-from spaces.flops import masked_tokens
+from spaces.families.roberta import masked_tokens
 
 Batch = dict[str, torch.Tensor]
+
+FORWARD_ARGUMENTS = ("input_ids", "attention_mask", "decoder_input_ids", "pixel_values")
+"""What models of transformers take; all else in a batch is for the loss."""
+
+POOL_BATCHES = 32
+"""Most batches that are sorted by length together, so that little of each is padding."""
+
+
+def forward_arguments(batch: Batch) -> Batch:
+    """The part of a batch that a model's forward pass takes."""
+    return {name: batch[name] for name in FORWARD_ARGUMENTS if name in batch}
+
+
+def logits(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """Logits of a model on a batch: ``(batch, classes)``, or ``(batch, sequence, vocabulary)``."""
+    answers: torch.Tensor = model(**forward_arguments(batch)).logits
+    return answers
+
+
+def to_device(batch: Batch, model: nn.Module) -> Batch:
+    """A batch on the device of a model."""
+    device = next(model.parameters()).device
+    return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
 def _rng(seed: int, stream: int, counter: int) -> np.random.Generator:
@@ -33,6 +58,36 @@ def _rows(seed: int, step: int, batch_size: int, count: int) -> npt.NDArray[np.i
     return np.asarray(
         [_permutation(seed, int(p) // count, count)[int(p) % count] for p in positions]
     )
+
+
+class _Buckets:
+    """Rows of batches whose examples are of about one length.
+
+    Args:
+        lengths: Length of each example, ``(examples,)``.
+        batch_size: Examples in a batch.
+        seed: Seed of the order.
+    """
+
+    def __init__(self, lengths: Tokens, batch_size: int, seed: int) -> None:
+        self._lengths = np.asarray(lengths)
+        self._batch_size = batch_size
+        self._seed = seed
+        # A pool of several epochs would put rows twice into a batch, and others off for long.
+        self._batches = max(1, min(POOL_BATCHES, len(self._lengths) // batch_size))
+        self._pool = lru_cache(maxsize=2)(self._sorted_pool)
+
+    def __call__(self, step: int) -> npt.NDArray[np.int64]:
+        """Rows of the batch of a step; each epoch visits every row once."""
+        rows: npt.NDArray[np.int64] = self._pool(step // self._batches)[step % self._batches]
+        return rows
+
+    def _sorted_pool(self, pool: int) -> npt.NDArray[np.int64]:
+        size = self._batches * self._batch_size
+        rows = _rows(self._seed, pool, size, len(self._lengths))
+        rows = rows[np.argsort(self._lengths[rows], kind="stable")]
+        batches = rows.reshape(self._batches, self._batch_size)
+        return batches[_rng(self._seed, 2, pool).permutation(self._batches)]
 
 
 @dataclass(frozen=True)
@@ -90,6 +145,45 @@ class MaskedBatches:
         }
 
 
+@dataclass(frozen=True)
+class CausalBatches:
+    """Batches for next-token prediction: windows of the stream, packed without padding.
+
+    Args:
+        stream: Token ids, ``(tokens,)``.
+        sequence_length: Tokens that are read, and predicted, in a sequence.
+        batch_size: Sequences in a batch.
+        seed: Seed of the order.
+    """
+
+    stream: Tokens
+    sequence_length: int
+    batch_size: int
+    seed: int
+
+    @property
+    def sequences(self) -> int:
+        """Windows that the stream holds."""
+        return (len(self.stream) - 1) // self.sequence_length
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step, as ``windows`` gives it."""
+        return self.windows(_rows(self.seed, step, self.batch_size, self.sequences))
+
+    def windows(self, rows: npt.NDArray[np.int64]) -> Batch:
+        """Some windows.
+
+        Returns:
+            ``input_ids`` and ``targets``, the tokens that follow each, ``(batch, sequence)``.
+        """
+        starts = rows[:, None] * self.sequence_length
+        tokens = self.stream[starts + np.arange(self.sequence_length + 1)].astype(np.int64)
+        return {
+            "input_ids": torch.from_numpy(tokens[:, :-1].copy()),
+            "targets": torch.from_numpy(tokens[:, 1:].copy()),
+        }
+
+
 def labelled_batch(
     examples: Labelled, rows: npt.NDArray[np.int64], *, full_length: bool = False
 ) -> Batch:
@@ -107,9 +201,8 @@ def labelled_batch(
     }
 
 
-@dataclass(frozen=True)
 class LabelledBatches:
-    """Batches for fine-tuning.
+    """Batches of labelled texts, bucketed by length.
 
     Args:
         examples: The training split.
@@ -117,24 +210,100 @@ class LabelledBatches:
         seed: Seed of the order.
     """
 
-    examples: Labelled
+    def __init__(self, examples: Labelled, batch_size: int, seed: int) -> None:
+        self._examples = examples
+        self._rows = _Buckets(examples.lengths, batch_size, seed)
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step, as ``labelled_batch`` gives it."""
+        return labelled_batch(self._examples, self._rows(step))
+
+    def full_length(self, step: int) -> Batch:
+        """The same batch, of the one shape that a graph for calibration asks for."""
+        return labelled_batch(self._examples, self._rows(step), full_length=True)
+
+
+def parallel_batch(
+    pairs: Parallel, rows: npt.NDArray[np.int64], *, full_length: bool = False
+) -> Batch:
+    """Some sentence pairs, padded to the longest of them, or to the longest that there can be.
+
+    Returns:
+        ``input_ids`` and ``attention_mask`` ``(batch, source)``; ``decoder_input_ids``, what has
+        been written so far, and ``targets``, what comes next, ``(batch, target)``.
+    """
+    longest = pairs.sources.shape[1]
+    reads = longest if full_length else int(pairs.source_lengths[rows].max())
+    writes = longest if full_length else int(pairs.target_lengths[rows].max())
+    sources = torch.from_numpy(pairs.sources[rows, :reads].astype(np.int64))
+    targets = torch.from_numpy(pairs.targets[rows, :writes].astype(np.int64))
+    return {
+        "input_ids": sources,
+        "attention_mask": (sources != PAD).long(),
+        "decoder_input_ids": targets[:, :-1],
+        "targets": targets[:, 1:],
+    }
+
+
+class ParallelBatches:
+    """Batches of sentence pairs, bucketed by length.
+
+    Args:
+        pairs: The training split.
+        batch_size: Pairs in a batch.
+        seed: Seed of the order.
+    """
+
+    def __init__(self, pairs: Parallel, batch_size: int, seed: int) -> None:
+        self._pairs = pairs
+        self._rows = _Buckets(pairs.source_lengths + pairs.target_lengths, batch_size, seed)
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step, as ``parallel_batch`` gives it."""
+        return parallel_batch(self._pairs, self._rows(step))
+
+    def full_length(self, step: int) -> Batch:
+        """The same batch, of the one shape that a graph for calibration asks for."""
+        return parallel_batch(self._pairs, self._rows(step), full_length=True)
+
+
+@dataclass(frozen=True)
+class ImageBatches:
+    """Batches of labelled images.
+
+    Args:
+        pictures: The training split.
+        batch_size: Images in a batch.
+        seed: Seed of the order.
+    """
+
+    pictures: Pictures
     batch_size: int
     seed: int
 
     def __call__(self, step: int) -> Batch:
-        """The batch of a step, as ``labelled_batch`` gives it."""
-        return labelled_batch(self.examples, self._rows(step))
-
-    def full_length(self, step: int) -> Batch:
-        """The same batch, of the one shape that a graph for calibration asks for."""
-        return labelled_batch(self.examples, self._rows(step), full_length=True)
-
-    def _rows(self, step: int) -> npt.NDArray[np.int64]:
-        return _rows(self.seed, step, self.batch_size, len(self.examples.labels))
+        """The batch of a step, as ``image_batch`` gives it."""
+        return image_batch(
+            self.pictures, _rows(self.seed, step, self.batch_size, len(self.pictures.labels))
+        )
 
 
-def in_order(examples: Labelled, batch_size: int) -> Iterator[Batch]:
-    """Every example once, sorted by length so that little is padding."""
-    order = np.argsort(examples.lengths, kind="stable")
+def image_batch(pictures: Pictures, rows: npt.NDArray[np.int64]) -> Batch:
+    """Some images.
+
+    Returns:
+        ``pixel_values`` from -1 to 1, ``(batch, channels, height, width)``; ``labels``
+        ``(batch,)``.
+    """
+    pixels = torch.from_numpy(pictures.pixels[rows].astype(np.float32))
+    return {
+        "pixel_values": pixels / 127.5 - 1.0,
+        "labels": torch.from_numpy(pictures.labels[rows].astype(np.int64)),
+    }
+
+
+def by_length(lengths: Tokens, batch_size: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Rows of all examples once, in batches of about one length."""
+    order = np.argsort(lengths, kind="stable")
     for start in range(0, len(order), batch_size):
-        yield labelled_batch(examples, order[start : start + batch_size])
+        yield order[start : start + batch_size]

@@ -1,4 +1,4 @@
-"""Compress a trained model: prune, quantise, save, load back, and check what came back."""
+"""Compress a pruned model: quantise, save, load back, and check what came back."""
 
 from __future__ import annotations
 
@@ -9,22 +9,27 @@ from torch import nn
 
 from objectives import artefact
 from objectives.artefact import CompressedWeights
-from objectives.batches import Batch
+from objectives.batches import Batch, forward_arguments, logits
 from objectives.failures import TrialFailure
-from objectives.pruning import prune_structured, prune_unstructured
+from objectives.gptq import gptq
+from objectives.hqq import hqq
 from objectives.quantisation import QuantisedWeight, round_to_nearest
 from objectives.static_int8 import StaticWeight, calibrate
 from spaces.architecture import Architecture
-from spaces.compression import Compression, Pruning, Quantisation
-from spaces.shapes import Workload
+from spaces.compression import Compression, Quantisation
+from spaces.families import layout
+from spaces.shapes import Role, Workload
 from spaces.size import dense_size_bytes
 
 LEAST_AGREEMENT = 0.95
 """Share of inputs on which eight bits must answer like the model before quantisation."""
 NEAR_TIE = 0.05
 """Share of the range of an input's logits within which two answers count as tied."""
-
 CONSTANT_DEVIATION = 1e-6
+LARGEST_CHECK = 1024
+"""Answers that are compared; a language model gives one for each token."""
+
+_HALF_TYPES = {Quantisation.BF16: torch.bfloat16, Quantisation.FP16: torch.float16}
 
 
 class CompressionFailure(TrialFailure):
@@ -43,14 +48,14 @@ def compress(
     calibration: list[Batch],
     folder: Path,
 ) -> nn.Module:
-    """Compress a classifier into a folder and load it back.
+    """Quantise a model into a folder and load it back.
 
     Args:
-        model: The trained classifier, on the CPU; it is left as it is.
-        architecture: Its shape.
-        workload: Its vocabulary, sequence length and classes.
-        compression: What to do.
-        calibration: Labelled training batches of one shape.
+        model: The model after pruning, on the CPU; it is left as it is.
+        architecture: Its shape before pruning.
+        workload: What it reads and answers.
+        compression: What to do; its pruning is done.
+        calibration: Training batches of one shape.
         folder: Where to write; must not exist.
 
     Returns:
@@ -59,9 +64,9 @@ def compress(
     Raises:
         TrialFailure: With a named state, when a step failed or its result is not usable.
     """
-    pruned = write_compressed(model, architecture, workload, compression, calibration, folder)
+    write_compressed(model, architecture, workload, compression, calibration, folder)
     loaded = artefact.load(folder)
-    check(loaded, pruned, workload, compression, calibration)
+    check(loaded, model, workload, compression, calibration)
     _check_size(folder, architecture, workload, compression)
     return loaded
 
@@ -73,18 +78,14 @@ def write_compressed(
     compression: Compression,
     calibration: list[Batch],
     folder: Path,
-) -> nn.Module:
-    """Compress a classifier into a folder, without judging what came of it.
-
-    Returns:
-        The model after pruning and before quantisation.
+) -> None:
+    """Quantise a model into a folder, without judging what came of it; arguments as ``compress``.
 
     Raises:
         TrialFailure: ``compression_error``, when a step failed.
     """
     try:
-        pruned = _prune(model, architecture, compression, calibration)
-        weights = _quantise(pruned, compression, calibration)
+        weights = _quantise(model, architecture, workload, compression, calibration)
         artefact.save(folder, weights, architecture, workload, compression)
     except (TrialFailure, torch.OutOfMemoryError):
         raise
@@ -93,7 +94,6 @@ def write_compressed(
         raise CompressionFailure(
             "compression_error", f"{compression}: {type(error).__name__}: {error}"
         ) from error
-    return pruned
 
 
 def check(
@@ -115,23 +115,31 @@ def check(
     Raises:
         CompressionFailure: ``malformed``, ``not_finite``, ``constant`` or ``disagrees``.
     """
-    answers = torch.cat([_logits(loaded, batch) for batch in calibration])
-    inputs = sum(len(batch["input_ids"]) for batch in calibration)
-    if answers.shape != (inputs, workload.classes):
+    answers = _answers(loaded, calibration)
+    if answers.shape[1] != workload.outputs:
         raise CompressionFailure(
-            "malformed", f"logits of shape {tuple(answers.shape)}, not {(inputs, workload.classes)}"
+            "malformed", f"{answers.shape[1]} logits an answer, not {workload.outputs}"
         )
     if not torch.isfinite(answers).all():
         raise CompressionFailure("not_finite", f"{compression} gave logits that are not finite")
     if float(answers.std(0).max()) < CONSTANT_DEVIATION:
         raise CompressionFailure("constant", f"{compression} gives all inputs the same logits")
-    if compression.quantisation.bits == 8:
-        before = torch.cat([_logits(unquantised, batch) for batch in calibration])
-        agreement = _agreement(before, answers)
+    if 8 <= compression.quantisation.bits < 32:
+        agreement = _agreement(_answers(unquantised, calibration), answers)
         if agreement < LEAST_AGREEMENT:
             raise CompressionFailure(
                 "disagrees", f"{compression} answers {agreement:.0%} of inputs as before"
             )
+
+
+def _answers(model: nn.Module, batches: list[Batch]) -> torch.Tensor:
+    """Logits of some answers, ``(answers, outputs)``, evenly taken from all batches."""
+    taken = []
+    with torch.inference_mode():
+        for batch in batches:
+            flat = logits(model, batch).flatten(0, -2)
+            taken.append(flat[:: -(-len(flat) * len(batches) // LARGEST_CHECK)])
+    return torch.cat(taken)
 
 
 def _agreement(before: torch.Tensor, after: torch.Tensor) -> float:
@@ -153,50 +161,55 @@ def _check_size(
         )
 
 
-def _prune(
-    model: nn.Module, architecture: Architecture, compression: Compression, batches: list[Batch]
-) -> nn.Module:
-    if compression.sparsity == 0.0:
-        return model.eval()
-    if compression.pruning is Pruning.STRUCTURED:
-        return prune_structured(model, architecture, compression.sparsity, batches)
-    return prune_unstructured(model, compression.sparsity)
-
-
 def _quantise(
-    model: nn.Module, compression: Compression, calibration: list[Batch]
+    model: nn.Module,
+    architecture: Architecture,
+    workload: Workload,
+    compression: Compression,
+    calibration: list[Batch],
 ) -> CompressedWeights:
-    dense = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-    matrices = {
-        f"{name}.weight": module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | nn.Embedding)
-    }
-    is_sparse = compression.unstructured_sparsity > 0.0
-    kept = {
-        name: dense[name] != 0
-        for name, module in matrices.items()
-        if is_sparse and isinstance(module, nn.Linear)
-    }
-    method = compression.quantisation.method
-    static: dict[str, StaticWeight] = {}
-    if method == "static":
-        static = {f"{name}.weight": value for name, value in calibrate(model, calibration).items()}
+    weights = list(layout(compression.shape_of(architecture), workload).weights())
+    state = model.state_dict()
+    dense = {weight.name: state[weight.name].detach() for weight in weights}
+    linears = [weight.name for weight in weights if weight.role is Role.LINEAR]
+    embeddings = [weight.name for weight in weights if weight.role is Role.EMBEDDING]
+    is_masked = compression.unstructured_sparsity > 0.0
+    kept = {name: dense[name] != 0 for name in linears if is_masked}
     quantised: dict[str, QuantisedWeight] = {}
-    if method != "none":
-        bits = compression.quantisation.bits
-        for name in matrices.keys() - static.keys():
+    static: dict[str, StaticWeight] = {}
+    quantisation = compression.quantisation
+    if quantisation.is_half:
+        for name in (*linears, *embeddings):
+            dense[name] = dense[name].to(_HALF_TYPES[quantisation])
+    if quantisation.is_static:
+        found = calibrate(model, calibration, smooth=quantisation is Quantisation.SMOOTH_8)
+        # A head that is tied to the embedding has no weight of its own, and stays dense.
+        static = {name: found[name.removesuffix(".weight")] for name in linears}
+    elif quantisation.has_codes:
+        quantised = _coded(model, linears, dense, compression, calibration)
+    if quantisation.has_codes:
+        for name in embeddings:
             quantised[name] = round_to_nearest(
-                dense[name], bits=bits, group_size=compression.group_size
+                dense[name], bits=quantisation.bits, group_size=compression.group_size
             )
     for name in (*quantised, *static):
         del dense[name]
     return CompressedWeights(dense, quantised, static, kept)
 
 
-def _logits(model: nn.Module, batch: Batch) -> torch.Tensor:
-    with torch.inference_mode():
-        logits: torch.Tensor = model(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
-        ).logits
-    return logits
+def _coded(
+    model: nn.Module,
+    names: list[str],
+    dense: dict[str, torch.Tensor],
+    compression: Compression,
+    calibration: list[Batch],
+) -> dict[str, QuantisedWeight]:
+    """Weight-only codes of linear layers, by the method of the compression."""
+    method = compression.quantisation.method
+    bits, group_size = compression.quantisation.bits, compression.group_size
+    if method == "gptq":
+        inputs = [forward_arguments(batch) for batch in calibration]
+        found = gptq(model, inputs, bits=bits, group_size=group_size)
+        return {name: found[name.removesuffix(".weight")] for name in names}
+    quantise = hqq if method == "hqq" else round_to_nearest
+    return {name: quantise(dense[name], bits=bits, group_size=group_size) for name in names}

@@ -18,12 +18,14 @@ class Evaluation:
     """What came of one configuration.
 
     Args:
-        accuracy: Share of validation examples answered correctly.
-        accuracy_low: Lower end of its 95 % interval.
-        accuracy_high: Upper end.
-        examples: Validation examples.
+        metric: What models are scored by: ``accuracy``, ``perplexity`` or ``bleu``.
+        score: Of the compressed model on validation, in the metric's unit.
+        score_low: Lower end of its 95 % interval.
+        score_high: Upper end.
+        examples: Validation examples, or predicted tokens.
         loss: Mean validation cross-entropy in nats.
-        dense_accuracy: Accuracy of the trained model before compression.
+        dense_score: Score of the trained model before compression.
+        dense_loss: Its loss.
         pretraining_loss: Masked-language-model loss on held-out text after pre-training.
         size_bytes: Bytes of the compressed model on disk, tokenizer apart.
         predicted_size_bytes: What arithmetic said.
@@ -31,11 +33,11 @@ class Evaluation:
         flops: Forward FLOPs for one sequence, counted while the compressed model ran.
         parameters: Parameters of the trained model.
         latency: Latency and its conditions.
-        training_flops: FLOPs of its whole training, whoever did it.
+        training_flops: FLOPs of its whole training, recovery included, whoever did it.
         steps: Its optimiser steps: ``total``, ``trained`` now, ``reused`` from the store.
         seconds: Where its time went: ``train``, ``saved`` by the store, ``compress``, ``measure``;
             and what its whole training took, whoever did it: ``stable``, the path that its budgets
-            share, and ``cooldown``, all that follows.
+            share, ``cooldown``, all that follows, and ``recovery``, what its compression trains.
         model: Address of the compressed model in the store.
         checkpoint: Address of the trained model in the store.
         stages: Facts and training curve of each stage.
@@ -43,12 +45,14 @@ class Evaluation:
         versions: Versions of what computed it.
     """
 
-    accuracy: float
-    accuracy_low: float
-    accuracy_high: float
+    metric: str
+    score: float
+    score_low: float
+    score_high: float
     examples: int
     loss: float
-    dense_accuracy: float
+    dense_score: float
+    dense_loss: float
     pretraining_loss: float | None
     size_bytes: int
     predicted_size_bytes: int

@@ -9,17 +9,19 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from objectives.batches import Batch
 
-def count_forward_flops(model: nn.Module, tokens: torch.Tensor) -> int:
+
+def count_forward_flops(model: nn.Module, inputs: Batch) -> int:
     """FLOPs of the matrix products of one forward pass.
 
     Args:
-        model: Called with ``input_ids``.
-        tokens: Token ids, ``(batch, sequence)``.
+        model: The model.
+        inputs: Its arguments.
     """
     counter = FlopCounterMode(display=False, custom_mapping=_cpu_kernels())
     with counter, torch.inference_mode():
-        model(input_ids=tokens)
+        model(**inputs)
     return int(counter.get_total_flops())
 
 

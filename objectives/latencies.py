@@ -19,7 +19,7 @@ from objectives import artefact
 from objectives.compress import write_compressed
 from objectives.latency import Latency, measure_latency, processor
 from objectives.locks import Lane
-from objectives.model import build_classifier
+from objectives.models import build
 from objectives.store import Store
 from objectives.task import Task
 from spaces.architecture import Architecture
@@ -28,10 +28,10 @@ from spaces.search_file import SearchFile
 
 COSTS = "costs"
 LATENCY = "latency.json"
-FORMAT = 1
+FORMAT = 2
 """Raised when the same conditions would be measured in another way."""
-REFERENCE = Architecture.of(depth=2, width=128)
-"""Shape of the model that latencies are measured next to."""
+REFERENCE_DEPTH, REFERENCE_WIDTH = 2, 128
+"""Layers of each stack, and width, of the model that latencies are measured next to."""
 
 
 class Latencies:
@@ -48,7 +48,7 @@ class Latencies:
         self._task = task
         self._store = store
         self._lane = Lane()
-        self._tokens = task.latency_input(search.measurement.batch_size)
+        self._inputs = task.latency_input(search.measurement.batch_size)
 
     def of(self, configuration: Configuration, model: nn.Module) -> Latency:
         """Latency of a compressed model: the cache's, if it was taken on a model of these shapes.
@@ -76,7 +76,8 @@ class Latencies:
         if known is not None:
             return known[0]
         torch.manual_seed(0)
-        model = build_classifier(configuration.architecture, self._search.workload).eval()
+        shape = configuration.compression.shape_of(configuration.architecture)
+        model = build(shape, self._search.workload).eval()
         with TemporaryDirectory() as scratch:
             folder = Path(scratch) / "model"
             write_compressed(
@@ -95,7 +96,8 @@ class Latencies:
         latency = measure_latency(
             model,
             self._reference,
-            self._tokens,
+            self._inputs,
+            sequence_length=self._search.workload.sequence_length,
             threads=conditions.threads,
             repeats=conditions.repeats,
             lane=self._lane,
@@ -123,7 +125,7 @@ class Latencies:
             "compression": asdict(configuration.compression.at_runtime),
             "workload": asdict(self._search.workload),
             "conditions": conditions.model_dump(mode="json"),
-            "processor": processor(self._tokens.device),
+            "processor": processor(next(iter(self._inputs.values())).device),
             "torch": torch.__version__,
         }
         return f"{COSTS}/{content_hash(key)}"
@@ -131,7 +133,9 @@ class Latencies:
     @cached_property
     def _reference(self) -> nn.Module:
         torch.manual_seed(0)
-        return build_classifier(REFERENCE, self._search.workload).eval()
+        decoder_depth = REFERENCE_DEPTH if self._search.task.has_decoder else 0
+        reference = Architecture.of(REFERENCE_DEPTH, REFERENCE_WIDTH, decoder_depth=decoder_depth)
+        return build(reference.shape, self._search.workload).eval()
 
 
 def _shapes(model: nn.Module) -> str:

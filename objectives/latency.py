@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from objectives.batches import Batch
 from objectives.failures import TrialFailure
 from objectives.locks import Lane
 from objectives.threads import threads as torch_threads
@@ -57,8 +58,9 @@ class Latency:
 def measure_latency(
     model: nn.Module,
     reference: nn.Module,
-    tokens: torch.Tensor,
+    inputs: Batch,
     *,
+    sequence_length: int,
     threads: int,
     repeats: int,
     lane: Lane,
@@ -66,9 +68,10 @@ def measure_latency(
     """Time a model, each call next to one of the reference, while nothing else of tlc runs here.
 
     Args:
-        model: Called with ``input_ids`` alone, in evaluation mode.
+        model: The model, in evaluation mode.
         reference: A model whose latency is comparable from trial to trial.
-        tokens: Token ids, ``(batch, sequence)``, without padding.
+        inputs: Arguments of both, without padding; the first has the shape ``(batch, ...)``.
+        sequence_length: Tokens of each sequence, for the record.
         threads: CPU threads to use meanwhile.
         repeats: Timed calls of each.
         lane: The machine's measurement lane.
@@ -79,11 +82,12 @@ def measure_latency(
     times: dict[str, list[float]] = {"model": [], "reference": []}
     with lane.measurement(), torch_threads(threads), torch.inference_mode():
         for _ in range(WARM_UP):
-            model(input_ids=tokens)
-            reference(input_ids=tokens)
+            model(**inputs)
+            reference(**inputs)
         for _ in range(repeats):
-            times["reference"].append(_time(reference, tokens))
-            times["model"].append(_time(model, tokens))
+            times["reference"].append(_time(reference, inputs))
+            times["model"].append(_time(model, inputs))
+    first = next(iter(inputs.values()))
     p = statistics.quantiles(times["model"], n=100, method="inclusive")
     p10, p50, p90, p95 = p[9], p[49], p[89], p[94]
     if not (math.isfinite(p50) and p50 > 0.0):
@@ -94,13 +98,13 @@ def measure_latency(
         p95_ms=p95,
         spread=(p90 - p10) / p50,
         reference_p50_ms=statistics.median(times["reference"]),
-        batch_size=tokens.shape[0],
-        sequence_length=tokens.shape[1],
+        batch_size=len(first),
+        sequence_length=sequence_length,
         threads=threads,
         repeats=repeats,
         warm_up=WARM_UP,
-        device=tokens.device.type,
-        processor=processor(tokens.device),
+        device=first.device.type,
+        processor=processor(first.device),
     )
 
 
@@ -113,9 +117,9 @@ def processor(device: torch.device) -> str:
     return f"{platform.machine()} {capability}{vnni}"
 
 
-def _time(model: nn.Module, tokens: torch.Tensor) -> float:
+def _time(model: nn.Module, inputs: Batch) -> float:
     started = time.perf_counter()
-    model(input_ids=tokens)
-    if tokens.device.type == "cuda":
+    model(**inputs)
+    if next(iter(inputs.values())).device.type == "cuda":
         torch.cuda.synchronize()
     return (time.perf_counter() - started) * 1e3

@@ -14,12 +14,13 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from objectives import artefact
+from objectives.batches import Batch
 from objectives.compress import compress
 from objectives.data import PreparedData, prepare
 from objectives.evaluation import Evaluation, package_versions
@@ -27,13 +28,16 @@ from objectives.failures import TrialFailure
 from objectives.flops import count_forward_flops
 from objectives.latencies import Latencies
 from objectives.paths import STABLE, Account, Point, Trainer, TrainingPath
+from objectives.pruning import prune
+from objectives.recovery import RECOVERY, recovery_path
+from objectives.stages import Stages
 from objectives.store import CHECKPOINTS, MODELS, Store
 from objectives.task import Score, Task
-from objectives.tasks.classification import Classification
+from objectives.tasks import make_task
 from spaces.configuration import Configuration, content_hash
+from spaces.families import parameters
 from spaces.places import places
 from spaces.search_file import SearchFile
-from spaces.shapes import parameters
 from spaces.size import dense_size_bytes, size_bytes
 
 
@@ -56,6 +60,11 @@ class Trained:
     point: Point
     account: Account
     seconds: float
+
+    @property
+    def chain(self) -> list[dict[str, Any]]:
+        """Facts of its stages, oldest first."""
+        return [*self.point.history, self.point.facts(self.path)]
 
 
 class Stored(NamedTuple):
@@ -86,7 +95,8 @@ class Objective:
         where = places(search.storage)
         self.store = Store(where.store_url, max_bytes=where.store_max_bytes)
         self.data = data or prepare(search.data, search.task, where.data)
-        self._task: Task = Classification(search, self.data)
+        self._task: Task = make_task(search, self.data)
+        self._stages = Stages(search, self.data.fingerprint)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._trainer = Trainer(
             self.store, self._device, checkpoint_seconds=search.training.checkpoint_seconds
@@ -161,69 +171,112 @@ class Objective:
             time.perf_counter() - started,
         )
 
-    def _compress_and_measure(self, trained: Trained, configuration: Configuration) -> Evaluation:
+    def _prune(self, trained: Trained, configuration: Configuration) -> Trained:
+        """What is left of a trained model: pruned, and trained on where the compression says so."""
+        compression = configuration.canonical().compression
+        if compression.recovery > 0.0:
+            return self._recover(trained, configuration)
+        model = prune(
+            trained.model,
+            configuration.architecture,
+            self._search.workload,
+            compression,
+            self._task.calibration(),
+            self._task.loss,
+        )
+        return replace(trained, model=model)
+
+    def _recover(self, trained: Trained, configuration: Configuration) -> Trained:
         started = time.perf_counter()
-        path, point = trained.path, trained.point
-        address = self._model_address(configuration, path.address)
+        path = recovery_path(self._task, self._stages, configuration, trained.path)
+        point, account = self._trainer.reach(path)
+        before = trained.account
+        return replace(
+            trained,
+            path=path,
+            model=point.model.cpu().eval(),
+            point=point,
+            account=Account(
+                steps_trained=before.steps_trained + account.steps_trained,
+                steps_reused=account.steps_reused - before.steps_trained,
+                seconds_trained=before.seconds_trained + account.seconds_trained,
+                seconds_saved=max(0.0, account.seconds_saved - before.seconds_trained),
+            ),
+            seconds=trained.seconds + time.perf_counter() - started,
+        )
+
+    def _compress_and_measure(self, trained: Trained, configuration: Configuration) -> Evaluation:
+        pruned = self._prune(trained, configuration)
+        started = time.perf_counter()
+        search, architecture = self._search, configuration.architecture
+        address = self._model_address(configuration, trained.path.address)
         with self.store.staging() as staging:
             folder = staging / "model"
-            compress(
-                trained.model,
-                configuration.architecture,
-                self._search.workload,
+            loaded = compress(
+                pruned.model,
+                architecture,
+                search.workload,
                 configuration.compression,
                 self._task.calibration(),
                 folder,
             )
             compressed = time.perf_counter()
             # What is measured is what was saved: the model that a user would load.
-            loaded = artefact.load(folder)
             size = artefact.bytes_on_disk(folder)
             score = self._checked_score(loaded)
             latency = self.latencies.of(configuration, loaded)
-            flops = count_forward_flops(loaded, self._task.latency_input(1))
+            flops = count_forward_flops(loaded, self.example_inputs())
             self.store.publish(folder, address, is_final=True)
         measured = time.perf_counter()
-        chain = [*point.history, point.facts(path)]
-        low, high = score.interval
+        before = trained.point.history
         return Evaluation(
-            accuracy=score.accuracy,
-            accuracy_low=low,
-            accuracy_high=high,
+            metric=search.metric.name,
+            score=score.value,
+            score_low=score.low,
+            score_high=score.high,
             examples=score.examples,
             loss=score.loss,
-            dense_accuracy=point.validation["accuracy"],
-            pretraining_loss=chain[-2]["validation"].get("loss") if len(chain) > 1 else None,
+            dense_score=trained.point.validation["score"],
+            dense_loss=trained.point.validation["loss"],
+            pretraining_loss=before[-1]["validation"]["loss"]
+            if search.task.has_fine_tuning
+            else None,
             size_bytes=size,
             predicted_size_bytes=size_bytes(
-                configuration.architecture, self._search.workload, configuration.compression
+                architecture, search.workload, configuration.compression
             ),
-            dense_size_bytes=dense_size_bytes(configuration.architecture, self._search.workload),
+            dense_size_bytes=dense_size_bytes(architecture, search.workload),
             flops=flops,
-            parameters=parameters(configuration.architecture, self._search.workload),
+            parameters=parameters(architecture, search.workload),
             latency=latency,
-            training_flops=self._search.schedule.training_flops(
-                configuration.budget, configuration.architecture, self._search.workload
+            training_flops=search.schedule.training_flops(
+                configuration.budget,
+                architecture,
+                search.workload,
+                recovery=configuration.canonical().compression.recovery,
             ),
             steps={
-                "total": path.total_steps,
-                "trained": trained.account.steps_trained,
-                "reused": trained.account.steps_reused,
+                "total": pruned.path.total_steps,
+                "trained": pruned.account.steps_trained,
+                "reused": pruned.account.steps_reused,
             },
             seconds={
-                "train": trained.seconds,
-                "saved": trained.account.seconds_saved,
-                "stable": sum(stage["seconds"] for stage in chain if stage["name"] == STABLE),
-                "cooldown": sum(stage["seconds"] for stage in chain if stage["name"] != STABLE),
+                "train": pruned.seconds,
+                "saved": pruned.account.seconds_saved,
+                **_seconds_of_stages(pruned),
                 "compress": compressed - started,
                 "measure": measured - compressed,
             },
             model=address,
-            checkpoint=path.address,
-            stages=chain,
+            checkpoint=pruned.path.address,
+            stages=pruned.chain,
             data_fingerprint=self.data.fingerprint,
             versions=package_versions(),
         )
+
+    def example_inputs(self) -> Batch:
+        """Arguments of a forward pass on one input of full length."""
+        return self._task.latency_input(1)
 
     def test(self, model_address: str) -> Score:
         """Score a stored compressed model on the test split.
@@ -245,6 +298,15 @@ class Objective:
         if not math.isfinite(score.loss):
             raise TrialFailure("not_finite", f"the validation loss was {score.loss}")
         return score
+
+
+def _seconds_of_stages(trained: Trained) -> dict[str, float]:
+    """What the stages of a chain took, whoever trained them."""
+    seconds = {STABLE: 0.0, "cooldown": 0.0, RECOVERY: 0.0}
+    for stage in trained.chain:
+        kind = stage["name"] if stage["name"] in seconds else "cooldown"
+        seconds[kind] += stage["seconds"]
+    return seconds
 
 
 def _stored(path: TrainingPath, addresses: set[str]) -> Stored:

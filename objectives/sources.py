@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from objectives import standard_library
 from spaces.errors import UserError
-from spaces.search_file import Files, Hub, Source, StandardLibrary
+from spaces.sources import Files, Hub, Source, StandardLibrary
 
 SPLITS = ("train", "validation", "test")
 HELD_OUT = 0.1
@@ -28,14 +29,24 @@ class Rows:
     Args:
         texts: One string a row.
         labels: One label a row, as text; empty for unlabelled data.
+        pairs: The second text of each row, where rows are pairs; else empty.
     """
 
     texts: list[str]
     labels: list[str]
+    pairs: list[str] = field(default_factory=list)
+
+    def take(self, indices: list[int]) -> Rows:
+        """Some of the rows."""
+        return Rows(*(_take(column, indices) for column in (self.texts, self.labels, self.pairs)))
 
 
 class DataError(UserError):
     """Data that is missing, empty, or not what the search file says."""
+
+
+def _take(column: list[str], indices: list[int]) -> list[str]:
+    return [column[i] for i in indices] if column else []
 
 
 def check_files(source: Source, field: str) -> None:
@@ -68,8 +79,15 @@ def source_key(source: Source) -> str:
     return key
 
 
-def read(source: Source, field: str, cache: Path, *, with_labels: bool) -> dict[str, Rows]:
-    """Read all splits of a source.
+def read(
+    source: Source,
+    field: str,
+    cache: Path,
+    *,
+    with_labels: bool,
+    splits: tuple[str, ...] = SPLITS,
+) -> dict[str, Rows]:
+    """Read splits of a source.
 
     Splits that the source does not name are held out from its training rows. A text that is in a
     later split (validation, test) is removed from the earlier ones, so that the splits are
@@ -79,28 +97,26 @@ def read(source: Source, field: str, cache: Path, *, with_labels: bool) -> dict[
         source: Where the rows are.
         field: Path of the source in the search file, for messages.
         cache: Folder for what ``datasets`` downloads or converts.
-        with_labels: Whether rows without a label are an error.
+        with_labels: Whether rows have labels.
+        splits: The splits that are wanted.
 
     Raises:
         DataError: The data is missing, empty, or lacks a column.
     """
     if isinstance(source, StandardLibrary):
-        return _disjoint(_standard_library(with_labels=with_labels), field)
+        return _disjoint(_standard_library(splits, with_labels=with_labels), field)
     rows = {
         split: _read_split(source, split, field, cache, with_labels=with_labels)
-        for split in SPLITS
+        for split in splits
         if getattr(source, split) is not None
     }
-    return _disjoint(_with_held_out(rows, with_labels=with_labels), field)
+    return _disjoint(hold_out(rows, splits), field)
 
 
-def _standard_library(*, with_labels: bool) -> dict[str, Rows]:
+def _standard_library(splits: tuple[str, ...], *, with_labels: bool) -> dict[str, Rows]:
     if with_labels:
-        return {split: Rows(*standard_library.labelled(split)) for split in SPLITS}
-    return {
-        split: Rows(list(standard_library.unlabelled(split)), [])
-        for split in ("train", "validation")
-    }
+        return {split: Rows(*standard_library.labelled(split)) for split in splits}
+    return {split: Rows(list(standard_library.unlabelled(split)), []) for split in splits}
 
 
 def _read_split(
@@ -108,7 +124,11 @@ def _read_split(
 ) -> Rows:
     table = _table(source, split, field, cache)
     place = f"{getattr(source, split)}"
-    columns = {"text": source.text, **({"label": source.label} if with_labels else {})}
+    columns = {"text": source.text}
+    if with_labels:
+        columns["label"] = source.label
+        if source.text_pair is not None:
+            columns["text_pair"] = source.text_pair
     for key, column in columns.items():
         if column not in table.column_names:
             found = ", ".join(table.column_names)
@@ -120,10 +140,11 @@ def _read_split(
         raise DataError(f"{field}.{split}: {place} holds no text")
     if not with_labels:
         return Rows(texts, [])
-    kept = [(text, label) for text, label in zip(texts, table[source.label], strict=True)]
-    if any(label is None for _, label in kept):
+    labels = table[source.label]
+    if any(label is None for label in labels):
         raise DataError(f"{field}.label: {place} has rows without a label")
-    return Rows([text for text, _ in kept], [str(label) for _, label in kept])
+    pairs = [] if source.text_pair is None else [str(text) for text in table[source.text_pair]]
+    return Rows(texts, [str(label) for label in labels], pairs)
 
 
 def _table(source: Files | Hub, split: str, field: str, cache: Path) -> Any:
@@ -175,40 +196,32 @@ def _builder(source: Files, field: str) -> tuple[str, dict[str, Any]]:
     return {"jsonl": "json"}.get(name, name), {}
 
 
-def _with_held_out(rows: dict[str, Rows], *, with_labels: bool) -> dict[str, Rows]:
-    wanted = SPLITS if with_labels else ("train", "validation")
-    missing = [split for split in wanted if split not in rows]
+def hold_out(rows: dict[str, Rows], splits: tuple[str, ...]) -> dict[str, Rows]:
+    """Add the wanted splits that are missing, each a tenth of the training rows."""
+    missing = [split for split in splits if split not in rows]
     if not missing:
-        return {split: rows[split] for split in wanted}
-    train = rows["train"]
+        return {split: rows[split] for split in splits}
     places: dict[str, list[int]] = {split: [] for split in ("train", *missing)}
-    for index, text in enumerate(train.texts):
+    for index, text in enumerate(rows["train"].texts):
         # By the text, and not by its place: equal texts stay together, and nothing leaks.
         share = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64
         slot = int(share / HELD_OUT)
         places[missing[slot] if slot < len(missing) else "train"].append(index)
-    cut = {
-        split: Rows(
-            [train.texts[i] for i in indices],
-            [train.labels[i] for i in indices] if train.labels else [],
-        )
-        for split, indices in places.items()
-    }
-    return {split: cut.get(split, rows.get(split, Rows([], []))) for split in wanted}
+    cut = {split: rows["train"].take(indices) for split, indices in places.items()}
+    return {split: cut.get(split, rows.get(split, Rows([], []))) for split in splits}
 
 
 def _disjoint(rows: dict[str, Rows], field: str) -> dict[str, Rows]:
-    labelled = bool(rows["train"].labels)
-    later: set[str] = set()
+    is_running_text = not rows["train"].labels
+    later: set[tuple[str, str]] = set()
     kept: dict[str, Rows] = {}
     for split in reversed(list(rows)):
-        texts, labels = rows[split].texts, rows[split].labels
+        keys = list(zip_longest(rows[split].texts, rows[split].pairs, fillvalue=""))
         # Blank lines and headings repeat in running text and leak nothing.
-        indices = [i for i, text in enumerate(texts) if not labelled or text not in later]
-        later.update(texts)
-        kept[split] = Rows(
-            [texts[i] for i in indices], [labels[i] for i in indices] if labelled else []
+        kept[split] = rows[split].take(
+            [i for i, key in enumerate(keys) if is_running_text or key not in later]
         )
+        later.update(keys)
         if not any(text.strip() for text in kept[split].texts):
             raise DataError(f"{field}: no rows are left for {split}")
     return {split: kept[split] for split in rows}

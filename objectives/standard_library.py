@@ -32,16 +32,17 @@ def identity() -> str:
 
 
 def unlabelled(split: str) -> Iterator[str]:
-    """Source files of a split (``train`` or ``validation``), whole.
+    """Source files of a split, whole.
 
-    Files that the labelled validation or test snippets come from are in neither.
+    Files that the labelled validation or test snippets come from are ``test``, so that nobody
+    pre-trains on them.
     """
     classes = packages()
     in_training = {path for files in classes.values() for path in _split_files(files)["train"]}
     root = _root()
     for path in _files(root):
         if path.relative_to(root).parts[0] in classes:
-            path_split = "train" if path in in_training else "labelled only"
+            path_split = "train" if path in in_training else "test"
         else:
             path_split = "validation" if _share(path) < SHARES["validation"] else "train"
         if path_split == split:

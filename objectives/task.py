@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import nn
 
 from objectives.batches import Batch
 from objectives.paths import TrainingPath
+from objectives.stages import Kind
 from spaces.configuration import Configuration
 
 NORMAL_QUANTILE = 1.959964
@@ -22,31 +25,27 @@ class Score:
     """How well a model does on a split.
 
     Args:
-        correct: Examples answered correctly.
-        examples: Examples in all.
+        value: In the unit of the task's metric.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        examples: Examples, or predicted tokens, that it is a mean over.
         loss: Mean cross-entropy in nats.
     """
 
-    correct: int
+    value: float
+    low: float
+    high: float
     examples: int
     loss: float
 
-    @property
-    def accuracy(self) -> float:
-        """Share of examples answered correctly."""
-        return self.correct / self.examples
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % interval of the accuracy (Wilson 1927, the score interval)."""
-        z, n, p = NORMAL_QUANTILE, self.examples, self.accuracy
-        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return max(0.0, centre - half), min(1.0, centre + half)
-
 
 class Task(Protocol):
-    """Data, model, losses and score of one kind of task."""
+    """Data, losses and score of one kind of task."""
+
+    @property
+    def kind(self) -> Kind:
+        """How a final model is trained, for a recovery after pruning."""
+        ...
 
     def path(self, configuration: Configuration) -> TrainingPath:
         """The chain of training that a configuration asks for; its end is the final model."""
@@ -56,10 +55,42 @@ class Task(Protocol):
         """Score a final model on ``validation`` or ``test``."""
         ...
 
-    def calibration(self) -> list[Batch]:
-        """Training batches for pruning, calibration and the checks of compression."""
+    def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Loss of a final model on a training batch, as ``calibration`` gives them."""
         ...
 
-    def latency_input(self, batch_size: int) -> torch.Tensor:
-        """Token ids of full length, ``(batch, sequence)``, to measure latency on."""
+    def calibration(self) -> list[Batch]:
+        """Training batches of one shape, for pruning, calibration and checks of compression."""
         ...
+
+    def latency_input(self, batch_size: int) -> Batch:
+        """Arguments of a forward pass on inputs of full length, to measure latency with."""
+        ...
+
+
+def accuracy_score(correct: int, examples: int, loss: float) -> Score:
+    """Share of correct answers with its interval (Wilson 1927, the score interval)."""
+    z, n, p = NORMAL_QUANTILE, examples, correct / examples
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return Score(p, max(0.0, centre - half), min(1.0, centre + half), examples, loss)
+
+
+def perplexity_score(losses: Sequence[float], tokens: int) -> Score:
+    """Perplexity with its interval.
+
+    Args:
+        losses: Mean cross-entropy of each sequence in nats; all of one length. Tokens of one
+            sequence are not independent of each other, so the interval is that of sequences.
+        tokens: Predicted tokens in all.
+    """
+    mean = float(np.mean(losses))
+    half = NORMAL_QUANTILE * float(np.std(losses, ddof=1)) / math.sqrt(len(losses))
+    if not math.isfinite(mean):
+        return Score(mean, mean, mean, tokens, mean)
+    return Score(_exp(mean), _exp(mean - half), _exp(mean + half), tokens, mean)
+
+
+def _exp(value: float) -> float:
+    """Exponential that stays finite for what a broken model gives."""
+    return math.exp(min(value, 700.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 START, PAD, END, UNKNOWN, MASK = range(5)
@@ -33,3 +34,10 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> Any:
     )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
+
+
+def load_tokenizer(file: Path) -> Any:
+    """The ``tokenizers.Tokenizer`` that was saved to a file."""
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(file))

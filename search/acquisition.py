@@ -1,6 +1,6 @@
 """Expected hypervolume improvement, for one trial and for all that one training run offers.
 
-The cost of a candidate is known and its accuracy is a sample, so the frontier is a staircase over
+The cost of a candidate is known and its quality is a sample, so the frontier is a staircase over
 the logarithm of cost, and what a candidate adds is the area between its own step and the stairs.
 The staircase is kept on a grid of costs; integrals over it are differences of running sums.
 
@@ -21,11 +21,11 @@ STEPS = 128
 
 @dataclass(frozen=True)
 class Staircase:
-    """The best accuracy at each cost, on a grid.
+    """The best quality at each cost, on a grid.
 
     Args:
         edges: Logarithms of cost, ascending, ``(steps + 1,)``; the last is the reference point's.
-        level: Accuracy that the frontier reaches in each step, ``(steps,)``, not descending, and
+        level: Quality that the frontier reaches in each step, ``(steps,)``, not descending, and
             at least the reference point's.
     """
 
@@ -34,23 +34,23 @@ class Staircase:
 
     @classmethod
     def of(
-        cls, accuracy: Floats, log_cost: Floats, *, floor: float, limits: tuple[float, float]
+        cls, quality: Floats, log_cost: Floats, *, floor: float, limits: tuple[float, float]
     ) -> Staircase:
         """The staircase of some points.
 
         Args:
-            accuracy: Accuracies, ``(n,)``.
+            quality: Qualities, ``(n,)``.
             log_cost: Logarithms of their costs, ``(n,)``.
-            floor: Accuracy of the reference point.
+            floor: Quality of the reference point.
             limits: Logarithms of the least cost and of the reference point's.
         """
         low, high = limits
-        # A search at one fixed cost has one step, and the area becomes the accuracy.
+        # A search at one fixed cost has one step, and the area becomes the quality.
         edges = np.linspace(low, high, STEPS + 1) if high > low else np.array([low, low + 1.0])
         level = np.full(len(edges) - 1, floor)
         first = np.searchsorted(edges[:-1], log_cost - 1e-9)
         inside = first < len(level)
-        np.maximum.at(level, first[inside], accuracy[inside])
+        np.maximum.at(level, first[inside], quality[inside])
         return cls(edges, np.maximum.accumulate(level))
 
     @property
@@ -64,28 +64,28 @@ class Staircase:
         return found
 
     def area_above(self, floor: float) -> float:
-        """Hypervolume against a reference point of some accuracy."""
+        """Hypervolume against a reference point of some quality."""
         return float(self.widths @ np.maximum(self.level - floor, 0.0))
 
-    def improvement(self, accuracy: Floats, first: Integers) -> Floats:
+    def improvement(self, quality: Floats, first: Integers) -> Floats:
         """Area that each point would add, on its own.
 
         Args:
-            accuracy: Accuracies, any shape.
+            quality: Qualities, any shape.
             first: ``first_step`` of their costs, a shape that broadcasts to it.
         """
         width = np.concatenate([[0.0], np.cumsum(self.widths)])
         under = np.concatenate([[0.0], np.cumsum(self.widths * self.level)])
-        end = np.searchsorted(self.level, accuracy.ravel()).reshape(accuracy.shape)
+        end = np.searchsorted(self.level, quality.ravel()).reshape(quality.shape)
         end = np.maximum(end, first)
-        added: Floats = accuracy * (width[end] - width[first]) - (under[end] - under[first])
+        added: Floats = quality * (width[end] - width[first]) - (under[end] - under[first])
         return np.maximum(added, 0.0)
 
-    def joint_improvement(self, accuracy: Floats, first: Integers) -> tuple[Floats, Floats]:
+    def joint_improvement(self, quality: Floats, first: Integers) -> tuple[Floats, Floats]:
         """What all points of a block would add together.
 
         Args:
-            accuracy: Accuracies, ``(samples, blocks, width)``; minus infinity for absent points.
+            quality: Qualities, ``(samples, blocks, width)``; minus infinity for absent points.
             first: ``first_step`` of their costs, ``(blocks, width)``.
 
         Returns:
@@ -94,7 +94,7 @@ class Staircase:
         steps = len(self.level)
         order = np.argsort(first, axis=1, kind="stable")
         first = np.take_along_axis(first, order, 1)
-        ordered = np.take_along_axis(accuracy, order[None], 2)
+        ordered = np.take_along_axis(quality, order[None], 2)
         best = np.maximum.accumulate(ordered, 2)
         # How many of a block's points reach each step: the last of them holds the best so far.
         reaching = (first[:, :, None] <= np.arange(steps)).sum(1)

@@ -52,8 +52,8 @@ def choose_candidates(
     if is_small and len(compressions) <= LARGEST_WHOLE_WIDTH:
         return Candidates(runs, compressions, menu.log_costs(runs), is_whole=True)
     best = sorted(
-        (trial for trial in history if trial.accuracy is not None),
-        key=lambda trial: -(trial.accuracy or 0.0),
+        (trial for trial in history if trial.quality is not None),
+        key=lambda trial: -(trial.quality or 0.0),
     )
     # The smallest model meets constraints that a random part may not.
     near = [int(menu.work.argmin()), *_near([trial.run for trial in best])]

@@ -150,7 +150,7 @@ class FrontierChooser:
             cooldown=c["train_seconds_cooldown"][row],
             evaluate=c["compress_eval_seconds"][row],
         )
-        self.designer.add([Trial(*place, accuracy=float(c["accuracy"][row]), seconds=seconds)])
+        self.designer.add([Trial(*place, quality=float(c["accuracy"][row]), seconds=seconds)])
 
 
 class Oracle:

@@ -61,7 +61,7 @@ def cli() -> None:
 
     A search file names the data, the space (depth, width, training budget, compression) and the
     constraints. tlc trains, compresses and measures configurations on Ray Tune, lets Optuna choose
-    them, tracks them in MLflow, and answers with the accuracy-against-cost frontier.
+    them, tracks them in MLflow, and answers with the score-against-cost frontier.
 
     \b
       tlc plan default                    what a search would cost, in seconds
@@ -180,7 +180,7 @@ def frontier(name: str, url: str | None, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(frontier_rows(members, tests), indent=2))
     elif members:
-        console().print(frontier_table(members, tests))
+        console().print(frontier_table(members, tests, study.search.metric))
     else:
         click.echo(f"search {name!r} has no feasible complete trial yet", err=True)
     return 0 if members else NOTHING_FOUND
@@ -201,9 +201,9 @@ def best(
     url: str | None,
     as_json: bool,
 ) -> int:
-    """Show the most accurate model of the search NAME within limits.
+    """Show the best model of the search NAME within limits.
 
-    Accuracy is that on the validation split. When nothing meets the limits, the nearest model is
+    Scores are those on the validation split. When nothing meets the limits, the nearest model is
     shown with how much it misses, and the exit code is 3.
     """
     from search.queries import best_within
@@ -217,6 +217,34 @@ def best(
     else:
         print_best(study, answer, console())
     return 0 if answer.is_within else NOTHING_FOUND
+
+
+@cli.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--complete", is_flag=True, help="Run the trials that the claims lack before.")
+@study_url
+@as_json
+def claims(names: tuple[str, ...], complete: bool, url: str | None, as_json: bool) -> None:
+    """Test the claims of Train Large, Then Compress on the trials of the search NAME.
+
+    Several searches that differ in their seed alone are pooled. Each claim is supported,
+    contradicted, or in want of trials; the report is a page (HTML and Markdown) with the plots.
+    """
+    from rich.console import Console
+
+    from search.claims.report import print_report, report
+
+    studies = [_study(name, url) for name in dict.fromkeys(names)]
+    if complete:
+        from search.claims.complete import complete as run_missing
+
+        told = Console(stderr=True) if as_json else console()
+        studies = [run_missing(study, told) for study in studies]
+    made = report(studies)
+    if as_json:
+        click.echo(json.dumps(made.to_dict(), indent=2))
+        return
+    print_report(made, console())
 
 
 @cli.command()

@@ -9,6 +9,8 @@ trials.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from search.arrays import Floats
@@ -18,7 +20,11 @@ DENSE_BITS = 16
 """From this many bits on nothing is lost."""
 USUAL_GROUP = 32
 WIDTH = 1
-QUANTISATION, STATIC, STRUCTURED, UNSTRUCTURED = range(4)
+QUANTISATION, STATIC, STRUCTURED, UNSTRUCTURED, LAYERS, RECOVERY = range(6)
+ALWAYS = 4
+"""Coordinates of compression that every space has; the others only where they vary."""
+USUAL_RECOVERY = 100.0
+"""Steps after which recovery helps half as much again for each doubling."""
 
 
 def trained_coordinates(
@@ -39,8 +45,13 @@ def lost_coordinates(
     is_static: Floats,
     structured: Floats,
     unstructured: Floats,
+    layers: Floats | None = None,
+    recovery: Floats | None = None,
 ) -> Floats:
-    """Rounding error, quantised activations and sparsities, ``(n, 4)``; zeros for no compression.
+    """Rounding error, quantised activations, sparsities ``(n, 4)``; zeros for no compression.
+
+    With ``layers`` or ``recovery`` there are two columns more: the share of layers that is removed,
+    and the logarithm of the steps of recovery.
 
     The error of rounding halves with each bit: 1 at two bits, 1/4 at four, 1/64 at eight. It is a
     share of the largest weight of a group, which for normal weights grows with the group's size g
@@ -48,7 +59,10 @@ def lost_coordinates(
     """
     error = np.where(bits >= DENSE_BITS, 0.0, 2.0 ** (2.0 - np.maximum(bits, 1.0)))
     error = error * np.sqrt(np.log(group_size) / np.log(USUAL_GROUP))
-    return np.stack([error, is_static, structured, unstructured], 1)
+    columns = [error, is_static, structured, unstructured]
+    if layers is not None and recovery is not None and (layers.any() or recovery.any()):
+        columns += [layers, np.log2(1.0 + recovery / USUAL_RECOVERY)]
+    return np.stack(columns, 1)
 
 
 def _loss(coordinate: int, power: float, mean: float, deviation: float) -> Loss:
@@ -78,3 +92,18 @@ PRIOR = Prior(
     trained_scales=(2.5, 2.5, 3.0, 3.0, 3.0),
     lost_scales=(0.7, 1.0, 0.6, 0.6),
 )
+
+
+def prior_of(compressions: Floats) -> Prior:
+    """What is believed before any trial of a menu with such coordinates of compression."""
+    if compressions.shape[1] == ALWAYS:
+        return PRIOR
+    # A layer holds more than its share of weights says, and a recovery gives back.
+    losses = (
+        _loss(LAYERS, 1.0, -0.2, 0.3),
+        _loss(LAYERS, 3.0, -1.0, 0.9),
+        _loss(RECOVERY, 1.0, 0.05, 0.1),
+    )
+    return replace(
+        PRIOR, losses=(*PRIOR.losses, *losses), lost_scales=(*PRIOR.lost_scales, 0.6, 1.5)
+    )

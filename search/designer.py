@@ -29,7 +29,7 @@ PROCESSES = 4
 SAMPLES = 32
 """Samples of each of them; a power of two, for evenly spread normal numbers."""
 LARGEST_HISTORY = 512
-"""Trials that the surrogate starts from; of more, the most accurate and the latest."""
+"""Trials that the surrogate starts from; of more, the best and the latest."""
 FIRST_FIT = 4
 REFIT_GROWTH = 1.25
 LONGEST_WAIT = 128
@@ -73,7 +73,7 @@ class Designer:
         self._prices = Prices(menu)
         self._spent = 0.0
         self._reached: list[tuple[float, float]] = []
-        """Accuracy and logarithm of cost of each trial that has them."""
+        """Quality and logarithm of cost of each trial that has them."""
         self._fitted_at = -1
         self._observed = 0
         self._expecting: _Expecting | None = None
@@ -85,9 +85,9 @@ class Designer:
         for trial in trials:
             self._trials.append(trial)
             self._tried[trial.run, trial.compression] = True
-            if trial.accuracy is not None:
+            if trial.quality is not None:
                 self._spent += self._prices.learn(trial)
-                self._reached.append((trial.accuracy, self._log_cost(trial.run, trial.compression)))
+                self._reached.append((trial.quality, self._log_cost(trial.run, trial.compression)))
 
     @property
     def average_rate(self) -> float:
@@ -126,8 +126,8 @@ class Designer:
     def _offers(self, running: list[tuple[int, int]], in_memory: int | None) -> Offers:
         expecting = self._expect(running)
         surrogate, transform = expecting.surrogate, self._transform
-        accuracy = transform.accuracy(surrogate.samples(self._normals))
-        expected = transform.accuracy(expecting.values).tolist()
+        quality = transform.quality(surrogate.samples(self._normals))
+        expected = transform.quality(expecting.values).tolist()
         stairs = self._staircase(
             [
                 *self._reached,
@@ -137,31 +137,39 @@ class Designer:
         trained = self._prices.trained.copy()
         if in_memory is not None:
             trained[in_memory] = True
-        return self._priced(accuracy, stairs, self._free(running, trained), trained)
+        return self._priced(quality, stairs, self._free(running, trained), trained)
 
     def _priced(
-        self, accuracy: Floats, stairs: Staircase, free: Booleans, trained: Booleans
+        self, quality: Floats, stairs: Staircase, free: Booleans, trained: Booleans
     ) -> Offers:
         runs = self._candidates.runs
         training = np.where(trained, 0.0, self._prices.training())[runs]
-        evaluating = self._prices.evaluating()[runs]
+        evaluating = self._evaluating()
         first = stairs.first_step(np.nan_to_num(self._candidates.log_costs, nan=np.inf))
         free = free & (first < len(stairs.level))
-        gain = stairs.improvement(accuracy, np.minimum(first, len(stairs.level))).mean(0)
+        gain = stairs.improvement(quality, np.minimum(first, len(stairs.level))).mean(0)
         gain = np.where(free, gain, -np.inf)
-        seconds = np.repeat((training + evaluating)[:, None], gain.shape[1], axis=1)
+        seconds = training[:, None] + evaluating
         untrained = np.flatnonzero((training > 0.0) & free.any(1))
         if len(untrained):
-            offered = np.where(free[untrained], accuracy[:, untrained], -np.inf)
+            offered = np.where(free[untrained], quality[:, untrained], -np.inf)
             together, members = stairs.joint_improvement(offered, first[untrained])
             leader = gain[untrained].argmax(1)
             gain[untrained] = -np.inf
             gain[untrained, leader] = together
             tries = np.maximum(TRIES * members, 1.0)
-            seconds[untrained, leader] = training[untrained] + tries * evaluating[untrained]
+            seconds[untrained, leader] = training[untrained] + tries * evaluating[untrained, leader]
         return Offers(
-            runs, self._candidates.compressions, gain, seconds, accuracy, trained=trained[runs]
+            runs, self._candidates.compressions, gain, seconds, quality, trained=trained[runs]
         )
+
+    def _evaluating(self) -> Floats:
+        """Seconds of each candidate once its model is trained, ``(r, c)``."""
+        seconds = self._prices.evaluating(self._candidates.runs)
+        if seconds.shape[1] == 1:
+            return np.repeat(seconds, self._candidates.log_costs.shape[1], axis=1)
+        chosen: Floats = seconds[:, self._candidates.compressions]
+        return chosen
 
     def _refresh(self) -> None:
         """Make the surrogate anew when that is due, else take the new trials in."""
@@ -227,10 +235,10 @@ class Designer:
         return float(self._menu.log_costs(np.array([run]))[0, compression])
 
     def _staircase(self, points: list[tuple[float, float]]) -> Staircase:
-        accuracy, log_cost = np.array(points, dtype=np.float64).reshape(-1, 2).T
+        quality, log_cost = np.array(points, dtype=np.float64).reshape(-1, 2).T
         known = np.isfinite(log_cost)
         return Staircase.of(
-            accuracy[known],
+            quality[known],
             log_cost[known],
             floor=self._transform.lowest,
             limits=self._menu.limits,
@@ -255,11 +263,11 @@ class Designer:
 
 
 def _informative(history: list[Trial]) -> list[Trial]:
-    """The most accurate trials and the latest ones of a long history."""
+    """The best trials and the latest ones of a long history."""
     if len(history) <= LARGEST_HISTORY:
         return history
     half = LARGEST_HISTORY // 2
-    best = sorted(history[:-half], key=lambda trial: -(trial.accuracy or 0.0))
+    best = sorted(history[:-half], key=lambda trial: -(trial.quality or 0.0))
     return [*best[:half], *history[-half:]]
 
 

@@ -13,7 +13,7 @@ def write_table(study: Study, out: TextIO) -> int:
     """Write a row for each complete trial; returns how many.
 
     Where several trials have the same depth, width, budget, bits and sparsity, because the search
-    had other dimensions too, the most accurate stands for them.
+    had other dimensions too, the best stands for them.
     """
     best: dict[tuple[str, ...], dict[str, str]] = {}
     for record in study.records():

@@ -40,7 +40,7 @@ def frontier_figure(records: list[Record], search: SearchFile) -> Any:
     """The frontier as a Plotly figure.
 
     Every complete trial is a point with its configuration on hover; the frontier is a line with
-    the 95 % interval of each accuracy; constraints are dashed.
+    the 95 % interval of each score; constraints are dashed.
     """
     import plotly.graph_objects as go
 
@@ -48,7 +48,7 @@ def frontier_figure(records: list[Record], search: SearchFile) -> Any:
     for group in _groups(records, search):
         figure.add_scatter(
             x=group.costs,
-            y=group.accuracies,
+            y=group.scores,
             mode="markers",
             name=group.name,
             marker={"color": group.colour, "size": 8, "opacity": 0.75},
@@ -63,10 +63,10 @@ def frontier_figure(records: list[Record], search: SearchFile) -> Any:
     )  # fmt: skip
     figure.add_scatter(
         x=[r.result[search.cost] for r in members],
-        y=[r.result["accuracy"] for r in members],
+        y=[r.result["score"] for r in members],
         error_y={
-            "array": [r.result["accuracy_high"] - r.result["accuracy"] for r in members],
-            "arrayminus": [r.result["accuracy"] - r.result["accuracy_low"] for r in members],
+            "array": [r.result["score_high"] - r.result["score"] for r in members],
+            "arrayminus": [r.result["score"] - r.result["score_low"] for r in members],
             "thickness": 1,
         },
         mode="markers",
@@ -84,18 +84,27 @@ def frontier_figure(records: list[Record], search: SearchFile) -> Any:
         )
     ticks = _ticks([cost for group in _groups(records, search) for cost in group.costs])
     figure.update_layout(
-        title=f"{search.name}: validation accuracy against {AXIS[search.cost]}",
+        title=f"{search.name}: validation {search.metric.name} against {AXIS[search.cost]}",
         xaxis={
             "title": AXIS[search.cost],
             "type": "log",
             "tickvals": ticks,
             "ticktext": [_tick(tick) for tick in ticks],
         },
-        yaxis={"title": "accuracy on validation", "automargin": True},
+        yaxis={
+            "title": f"{search.metric.name} on validation",
+            "automargin": True,
+            **_score_axis(search),
+        },
         template="plotly_white",
         legend={"orientation": "h", "y": -0.2},
     )
     return figure
+
+
+def _score_axis(search: SearchFile) -> dict[str, Any]:
+    """Up is better everywhere: the axis of a metric that is minimised is turned over."""
+    return {} if search.metric.is_maximised else {"type": "log", "autorange": "reversed"}
 
 
 def frontier_png(records: list[Record], search: SearchFile, scale: Scale, path: Path) -> None:
@@ -126,14 +135,14 @@ def frontier_png(records: list[Record], search: SearchFile, scale: Scale, path: 
 def _draw_frontier(axes: Any, records: list[Record], search: SearchFile) -> None:
     for group in _groups(records, search):
         axes.scatter(
-            group.costs, group.accuracies, s=22, alpha=0.75, color=group.colour,
+            group.costs, group.scores, s=22, alpha=0.75, color=group.colour,
             label=group.name, linewidths=0,
         )  # fmt: skip
     members = frontier(records, search)
     x = [r.result[search.cost] for r in members]
-    y = [r.result["accuracy"] for r in members]
-    below = [r.result["accuracy"] - r.result["accuracy_low"] for r in members]
-    above = [r.result["accuracy_high"] - r.result["accuracy"] for r in members]
+    y = [r.result["score"] for r in members]
+    below = [r.result["score"] - r.result["score_low"] for r in members]
+    above = [r.result["score_high"] - r.result["score"] for r in members]
     axes.step(*_steps(records, search), where="post", color=LINE)
     axes.errorbar(
         x, y, yerr=(below, above), fmt="o", color=LINE, markersize=5, elinewidth=0.8, capsize=2,
@@ -149,7 +158,12 @@ def _draw_frontier(axes: Any, records: list[Record], search: SearchFile) -> None
     axes.set_xscale("log")
     _plain_ticks(axes.xaxis)
     axes.set_xlabel(AXIS[search.cost])
-    axes.set_ylabel("accuracy on validation")
+    axes.set_ylabel(f"{search.metric.name} on validation")
+    if not search.metric.is_maximised:
+        # Up is better everywhere.
+        axes.set_yscale("log")
+        _plain_ticks(axes.yaxis)
+        axes.invert_yaxis()
 
 
 def _plain_ticks(axis: Any) -> None:
@@ -183,10 +197,10 @@ def _steps(records: list[Record], search: SearchFile) -> tuple[list[float], list
     if not members:
         return [], []
     costs = [r.result[search.cost] for r in members]
-    accuracies = [r.result["accuracy"] for r in members]
+    scores = [r.result["score"] for r in members]
     dearest = max(r.result[search.cost] for r in feasible(records, search))
     end = search.constraints.limits.get(search.cost, dearest)
-    return [*costs, end], [*accuracies, accuracies[-1]]
+    return [*costs, end], [*scores, scores[-1]]
 
 
 @dataclass(frozen=True)
@@ -196,7 +210,7 @@ class _Group:
     name: str
     colour: str
     costs: list[float]
-    accuracies: list[float]
+    scores: list[float]
     hover: list[str]
 
 
@@ -218,7 +232,7 @@ def _trials(name: str, colour: str, records: list[Record], search: SearchFile) -
         name=name,
         colour=colour,
         costs=[r.result[search.cost] for r in records],
-        accuracies=[r.result["accuracy"] for r in records],
+        scores=[r.result["score"] for r in records],
         hover=[_hover(r, search) for r in records],
     )
 
@@ -234,10 +248,10 @@ def _before_compression(records: list[Record], search: SearchFile) -> _Group:
         name="the same models before compression",
         colour=DENSE,
         costs=[r.result["dense_size_bytes"] / 1e6 for r in models],
-        accuracies=[r.result["dense_accuracy"] for r in models],
+        scores=[r.result["dense_score"] for r in models],
         hover=[
             f"{r.configuration.architecture} budget {r.configuration.budget:.3g}, dense fp32<br>"
-            f"accuracy {r.result['dense_accuracy']:.3f}, "
+            f"{search.metric.name} {search.metric.text(r.result['dense_score'])}, "
             f"{r.result['dense_size_bytes'] / 1e6:.3f} MB"
             for r in models
         ],
@@ -246,8 +260,9 @@ def _before_compression(records: list[Record], search: SearchFile) -> _Group:
 
 def _hover(record: Record, search: SearchFile) -> str:
     result = record.result
-    interval = f"{result['accuracy_low']:.3f} to {result['accuracy_high']:.3f}"
+    metric = search.metric
+    interval = f"{metric.text(result['score_low'])} to {metric.text(result['score_high'])}"
     return (
         f"<b>#{record.number}</b> {record.configuration}<br>"
-        f"accuracy {result['accuracy']:.3f} ({interval})<br>{short_cost(result, search.cost)}"
+        f"{metric.name} {metric.text(result['score'])} ({interval})<br>{short_cost(result, search.cost)}"
     )

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from search.records import Record, violations
+from spaces.metric import Metric
 from spaces.search_file import SearchFile
 from spaces.search_space import SearchSpace
 
@@ -26,18 +27,18 @@ LATENCY_DECADES = 2
 class Scale:
     """The box in which the hypervolume is a share: from 0 (nothing) to 1 (perfect and free).
 
-    Accuracy counts from chance to 1; cost counts on a logarithmic axis, because halving a model
+    A score counts from guessing to perfection, as its metric makes a share of it; cost counts on a logarithmic axis, because halving a model
     is worth the same at every size.
 
     Args:
         cost: Name of the inference cost.
-        chance: Accuracy of guessing: the reference point's accuracy.
+        metric: What models are scored by; guessing is the reference point.
         lowest: Cost of the cheapest model of the space.
         highest: Cost of the dearest model that is allowed: the reference point's cost.
     """
 
     cost: str
-    chance: float
+    metric: Metric
     lowest: float
     highest: float
 
@@ -56,21 +57,27 @@ class Scale:
         else:
             lowest, highest = float(cheapest.flops), limits.max_flops or float(dearest.flops)
         # A space of one size still needs a box with an area.
-        return cls(search.cost, 1.0 / search.task.classes, lowest, max(highest, 1.01 * lowest))
+        return cls(search.cost, search.metric, lowest, max(highest, 1.01 * lowest))
 
     def levels(self) -> tuple[float, ...]:
-        """Fixed costs at which accuracy is reported: spread evenly on the logarithmic axis."""
+        """Fixed costs at which scores are reported: spread evenly on the logarithmic axis."""
         ratio = self.highest / self.lowest
         return tuple(
             float(f"{self.lowest * ratio ** ((k + 1) / COST_LEVELS):.2g}")
             for k in range(COST_LEVELS)
         )
 
-    def share(self, accuracy: float, cost: float) -> tuple[float, float]:
-        """Accuracy and saving, each as a share of the box, both to be maximised."""
-        gained = (accuracy - self.chance) / (1.0 - self.chance)
+    def share(self, score: float, cost: float) -> tuple[float, float]:
+        """Score and saving, each as a share of the box, both to be maximised."""
+        floor = self.metric.floor
+        gained = (self.metric.share(score) - floor) / (1.0 - floor)
         saved = math.log(self.highest / cost) / math.log(self.highest / self.lowest)
         return gained, saved
+
+
+def quality(record: Record, search: SearchFile) -> float:
+    """How good a complete trial is: the share that the metric makes of its score."""
+    return search.metric.share(record.result["score"])
 
 
 def feasible(records: Iterable[Record], search: SearchFile) -> list[Record]:
@@ -79,25 +86,25 @@ def feasible(records: Iterable[Record], search: SearchFile) -> list[Record]:
         record
         for record in records
         if record.is_complete
-        and math.isfinite(record.result["accuracy"])
+        and math.isfinite(record.result["score"])
         and 0.0 < record.result[search.cost] < math.inf
         and all(excess <= 0.0 for excess in violations(search, record.result).values())
     ]
 
 
 def frontier(records: Iterable[Record], search: SearchFile) -> list[Record]:
-    """Feasible trials that no other beats on both accuracy and cost, the cheapest first."""
+    """Feasible trials that no other beats on both score and cost, the cheapest first."""
     candidates = feasible(records, search)
     if not candidates:
         return []
-    points = np.asarray([[-r.result["accuracy"], r.result[search.cost]] for r in candidates])
+    points = np.asarray([[-quality(r, search), r.result[search.cost]] for r in candidates])
     kept = moocore.is_nondominated(points, keep_weakly=False)
     members = [record for record, keep in zip(candidates, kept, strict=True) if keep]
     return sorted(members, key=lambda record: float(record.result[search.cost]))
 
 
 def hypervolume(points: Sequence[tuple[float, float]], scale: Scale) -> float:
-    """Share of the scale's box that ``(accuracy, cost)`` points dominate, 0 to 1."""
+    """Share of the scale's box that ``(score, cost)`` points dominate, 0 to 1."""
     shares = _inside(points, scale)
     if len(shares) == 0:
         return 0.0
@@ -106,7 +113,7 @@ def hypervolume(points: Sequence[tuple[float, float]], scale: Scale) -> float:
 
 def hypervolume_of(records: Iterable[Record], search: SearchFile, scale: Scale) -> float:
     """Hypervolume of the feasible ones among some trials."""
-    points = [(r.result["accuracy"], r.result[search.cost]) for r in feasible(records, search)]
+    points = [(r.result["score"], r.result[search.cost]) for r in feasible(records, search)]
     return hypervolume(points, scale)
 
 
@@ -117,17 +124,18 @@ def hypervolume_history(records: Iterable[Record], search: SearchFile, scale: Sc
     history: list[float] = []
     for record in finished:
         if feasible([record], search):
-            point = (record.result["accuracy"], record.result[search.cost])
-            if not any(a >= point[0] and c <= point[1] for a, c in front):
-                front = [(a, c) for a, c in front if a > point[0] or c < point[1]] + [point]
-                history.append(hypervolume(front, scale))
+            point = (quality(record, search), record.result[search.cost])
+            if not any(q >= point[0] and c <= point[1] for q, c in front):
+                front = [(q, c) for q, c in front if q > point[0] or c < point[1]] + [point]
+                scores = [(search.metric.value(q), c) for q, c in front]
+                history.append(hypervolume(scores, scale))
                 continue
         history.append(history[-1] if history else 0.0)
     return history
 
 
 def best(records: Iterable[Record], search: SearchFile, limits: dict[str, float]) -> Record | None:
-    """The most accurate feasible trial within limits; the cheaper one of two equals.
+    """The best feasible trial within limits; the cheaper one of two equals.
 
     Args:
         records: Trials.
@@ -141,25 +149,27 @@ def best(records: Iterable[Record], search: SearchFile, limits: dict[str, float]
     ]
     return max(
         within,
-        key=lambda record: (record.result["accuracy"], -record.result[search.cost]),
+        key=lambda record: (quality(record, search), -record.result[search.cost]),
         default=None,
     )
 
 
-def nearest(records: Iterable[Record], limits: dict[str, float]) -> Record | None:
+def nearest(
+    records: Iterable[Record], search: SearchFile, limits: dict[str, float]
+) -> Record | None:
     """The complete trial that misses limits by the smallest factor, where none meets them."""
     return min(
         (record for record in records if record.is_complete),
         key=lambda record: (
             max(record.result[cost] / limit for cost, limit in limits.items()),
-            -record.result["accuracy"],
+            -quality(record, search),
         ),
         default=None,
     )
 
 
 def _inside(points: Sequence[tuple[float, float]], scale: Scale) -> npt.NDArray[np.float64]:
-    shares = [scale.share(accuracy, cost) for accuracy, cost in points]
+    shares = [scale.share(score, cost) for score, cost in points]
     return np.asarray([s for s in shares if s[0] > 0.0 and s[1] > 0.0], dtype=np.float64)
 
 

@@ -17,7 +17,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, TrialState
 
-from search.coordinates import PRIOR
+from search.coordinates import prior_of
 from search.designer import Designer
 from search.menu import Seconds, Trial
 from search.offers import Suggestion
@@ -26,6 +26,7 @@ from search.samplers import AllBusyError, ConvergedError, SpaceExhaustedError
 from search.space_menu import SpaceMenu
 from search.unknown_space import propose
 from spaces.configuration import Configuration
+from spaces.metric import Metric
 
 LEAST_SHARE = 0.01
 """``stop: auto`` ends a search when the best trial promises less than this share of the hypervolume
@@ -52,7 +53,8 @@ class FrontierSampler(BaseSampler):
         self._taken: set[int] = set()
         self._next: Suggestion | None = None
         if space is not None:
-            self._designer = Designer(space.menu, PRIOR, 0 if seed is None else seed)
+            prior = prior_of(space.menu.compressions)
+            self._designer = Designer(space.menu, prior, 0 if seed is None else seed)
 
     def check(self, study: optuna.Study) -> None:
         """Choose the next trial, before one is created.
@@ -141,11 +143,14 @@ class FrontierSampler(BaseSampler):
         # In the order in which they finished, as a sampler that saw each of them finish had them.
         finished.sort(key=lambda trial: (trial.datetime_complete, trial.number))
         self._taken.update(trial.number for trial in finished)
-        self._designer.add(_finished(each, *self._space.place(each.params)) for each in finished)
+        metric = self._space.metric
+        self._designer.add(
+            _finished(each, metric, *self._space.place(each.params)) for each in finished
+        )
         return running
 
 
-def _finished(trial: FrozenTrial, run: int, compression: int) -> Trial:
+def _finished(trial: FrozenTrial, metric: Metric, run: int, compression: int) -> Trial:
     if trial.state != TrialState.COMPLETE or not math.isfinite(trial.values[0]):
         return Trial(run, compression, None)
     result = trial.user_attrs.get(RESULT, {})
@@ -153,7 +158,7 @@ def _finished(trial: FrozenTrial, run: int, compression: int) -> Trial:
     return Trial(
         run,
         compression,
-        trial.values[0],
+        metric.share(trial.values[0]),
         examples=result.get("examples"),
         seconds=None
         if seconds is None
@@ -161,5 +166,6 @@ def _finished(trial: FrozenTrial, run: int, compression: int) -> Trial:
             stable=seconds["stable"],
             cooldown=seconds["cooldown"],
             evaluate=seconds["compress"] + seconds["measure"],
+            recovery=seconds["recovery"],
         ),
     )

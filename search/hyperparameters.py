@@ -38,7 +38,7 @@ def draw(
 
     Args:
         features: What was tried, ``(n,)`` configurations.
-        values: Transformed accuracies, ``(n,)``.
+        values: Transformed qualities, ``(n,)``.
         noise: Variances of their noise, ``(n,)``, right up to a factor.
         prior: The prior.
         count: How many to draw.

@@ -70,9 +70,10 @@ def _estimate(measured: dict[Shape, float], workload: Workload) -> Callable[[Sha
 
     def known(shape: Shape) -> list[float]:
         architecture, compression = shape
-        flops = forward_flops(architecture, workload, sparsity=compression.structured_sparsity)
-        is_static = float(compression.quantisation.method == "static")
-        return [1.0, math.log(flops), math.log(architecture.depth), is_static]
+        layers = compression.shape_of(architecture)
+        depth = layers.depth + layers.decoder_depth
+        is_static = float(compression.quantisation.is_static)
+        return [1.0, math.log(forward_flops(layers, workload)), math.log(depth), is_static]
 
     rows = np.array([known(shape) for shape in measured])
     coefficients, *_ = np.linalg.lstsq(rows, np.log(list(measured.values())), rcond=None)

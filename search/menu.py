@@ -27,10 +27,12 @@ class Menu:
             ``(len(runs), compressions)``; NaN where there is no such configuration, or where it
             is known to break a constraint.
         limits: Logarithms of the least cost and of the reference point's.
-        floor: Accuracy of guessing, where that is known.
+        floor: Quality of guessing, where that is known.
         trained: Which runs have their trained model from an earlier search, ``(runs,)``; none
             without.
         begun: Which have their stable path from an earlier search, ``(runs,)``; none without.
+        recovery_steps: Steps that some runs train after pruning, under every compression,
+            ``(len(runs), compressions)``; none without.
     """
 
     runs: Floats
@@ -44,6 +46,7 @@ class Menu:
     floor: float | None = None
     trained: Booleans | None = None
     begun: Booleans | None = None
+    recovery_steps: Callable[[Integers], Floats] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,13 @@ class Seconds:
         stable: The stable path to its budget, from the beginning.
         cooldown: All training after it.
         evaluate: Compression and measurement.
+        recovery: Training after pruning.
     """
 
     stable: float
     cooldown: float
     evaluate: float
+    recovery: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -68,13 +73,14 @@ class Trial:
     Args:
         run: Its training run.
         compression: Its compression.
-        accuracy: What it reached; None where it failed.
+        quality: What it reached, as the share that the metric makes of its score; None where it
+            failed.
         examples: Evaluation examples that it was measured on; None where not known.
         seconds: What it took; None where not known.
     """
 
     run: int
     compression: int
-    accuracy: float | None
+    quality: float | None
     examples: int | None = None
     seconds: Seconds | None = None

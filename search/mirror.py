@@ -252,7 +252,7 @@ class Mirror:
             client.set_terminated(run, status, milliseconds(record.finished))
 
     def _send_progress(self, client: MlflowClient, parent: str, records: list[Record]) -> None:
-        """Hypervolume and accuracy at each cost level, against the number of finished trials."""
+        """Hypervolume and best score at each cost level, against the number of finished trials."""
         points = progress(records, self._study.search, self._scale)
         new = [metric for metric in points if metric.step > self._steps_sent]
         if not new:

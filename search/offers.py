@@ -16,7 +16,7 @@ class Suggestion:
     Args:
         run: The training run.
         compression: The compression.
-        rate: Expected hypervolume gained per second, in accuracy times log10 of cost.
+        rate: Expected hypervolume gained per second, in quality times log10 of cost.
     """
 
     run: int
@@ -31,11 +31,11 @@ class Offers:
     Args:
         runs: Training runs that are compared, ``(r,)``.
         compressions: Compressions that are compared, ``(c,)``.
-        gain: Expected hypervolume gained, ``(r, c)``, in accuracy times log10 of cost; minus
+        gain: Expected hypervolume gained, ``(r, c)``, in quality times log10 of cost; minus
             infinity where there is no such candidate. A run that is not trained yet stands at one
             of its compressions, for all that it would gain with them together.
         seconds: What that takes, ``(r, c)``.
-        accuracy: Samples of what each may reach, ``(samples, r, c)``.
+        quality: Samples of what each may reach, ``(samples, r, c)``.
         trained: Which runs have their trained model, ``(r,)``.
     """
 
@@ -43,7 +43,7 @@ class Offers:
     compressions: Integers
     gain: Floats
     seconds: Floats
-    accuracy: Floats
+    quality: Floats
     trained: Booleans
 
     @property

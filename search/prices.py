@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from search.arrays import Booleans, Floats
+from search.arrays import Booleans, Floats, Integers
 from search.menu import Menu, Trial
 
 PRIOR_SECONDS_A_STEP = 0.02
@@ -78,7 +78,7 @@ class Prices:
         if took.evaluate > 0.0:
             self._evaluate.learn(architecture, np.log(took.evaluate))
         training = 0.0 if was_paid else missing * a_step + took.cooldown
-        return float(training + took.evaluate)
+        return float(training + took.evaluate + took.recovery)
 
     def _begin(self, run: int, start: Floats) -> None:
         """Note that the stable path of a run is there, for it and for longer ones."""
@@ -96,10 +96,19 @@ class Prices:
         seconds[self.trained] = 0.0
         return seconds
 
-    def evaluating(self) -> Floats:
-        """Seconds of one compression and its measurement, ``(runs,)``."""
-        by_architecture = np.exp(self._evaluate.predict())
-        return by_architecture[self.menu.architecture]
+    def evaluating(self, runs: Integers) -> Floats:
+        """Seconds of each compression of some runs, its recovery, and its measurement.
+
+        Returns:
+            ``(len(runs), compressions)``; one column where no compression has a recovery.
+        """
+        architecture = self.menu.architecture[runs]
+        measuring = np.exp(self._evaluate.predict())[architecture][:, None]
+        if self.menu.recovery_steps is None:
+            return measuring
+        a_step = np.exp(self._step.predict())[architecture][:, None]
+        seconds: Floats = measuring + a_step * self.menu.recovery_steps(runs)
+        return seconds
 
     def _cooldown(self) -> tuple[float, float]:
         """Cooldown in steps: a fixed number, and a share of the budget. Least squares, not

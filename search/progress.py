@@ -69,7 +69,8 @@ class Progress:
         if not record.is_complete:
             return line.append(f"{record.state}: {record.message.strip().splitlines()[-1]}", "red")
         result = record.result
-        line.append(f"accuracy {result['accuracy']:.3f}  ")
+        metric = self._search.metric
+        line.append(f"{metric.name} {metric.text(result['score'])}  ")
         line.append(f"{short_cost(result, self._search.cost)}  ")
         reused = result["steps"]["reused"] / max(1, result["steps"]["total"])
         line.append(f"reused {reused:4.0%}  ", "dim")
@@ -80,7 +81,8 @@ class Progress:
         leader = best(self._records.values(), self._search, {})
         parts = [f"hypervolume {volume:.3f}"]
         if leader is not None:
-            parts.append(f"best {leader.result['accuracy']:.3f} (#{leader.number})")
+            score = self._search.metric.text(leader.result["score"])
+            parts.append(f"best {score} (#{leader.number})")
         left = self._seconds_left()
         if left is not None:
             parts.append(f"left {duration(left)}")

@@ -14,7 +14,7 @@ from spaces.places import places
 
 @dataclass(frozen=True)
 class Answer:
-    """The most accurate model within limits, or the nearest to them.
+    """The best model within limits, or the nearest to them.
 
     Args:
         limits: Highest value by cost.
@@ -45,7 +45,7 @@ class Answer:
 
 
 def best_within(study: Study, limits: dict[str, float]) -> Answer:
-    """The most accurate feasible trial within limits; failing that, the nearest that exists.
+    """The best feasible trial within limits; failing that, the nearest that exists.
 
     Args:
         study: The record.
@@ -56,7 +56,7 @@ def best_within(study: Study, limits: dict[str, float]) -> Answer:
     all_limits = _tightest(study.search.constraints.limits, limits)
     is_within = found is not None
     if found is None:
-        found = nearest(records, all_limits)
+        found = nearest(records, study.search, all_limits)
     if found is None:
         return Answer(limits, None, False, {}, {}, "")
     misses = {
@@ -131,7 +131,8 @@ def _summary(study: Study) -> dict[str, Any]:
         "objectives": list(study.search.objectives),
         "frontier": [r.number for r in members],
         "hypervolume": hypervolume_of(members, study.search, Scale.of(study.space)),
-        "best_accuracy": leader.result["accuracy"] if leader else None,
+        "metric": study.search.metric.name,
+        "best_score": leader.result["score"] if leader else None,
     }
 
 

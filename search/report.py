@@ -36,13 +36,15 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     if not members:
         console.print("no trial is complete and within the constraints")
         return
-    console.print(f"\nfrontier: accuracy on validation against {study.search.cost}\n")
-    console.print(frontier_table(members, study.tests()))
+    metric = study.search.metric
+    console.print(f"\nfrontier: {metric.name} on validation against {study.search.cost}\n")
+    console.print(frontier_table(members, study.tests(), metric))
     scale = Scale.of(study.space)
     volume = hypervolume_of(members, study.search, scale)
     console.print(
-        f"\nhypervolume {volume:.3f} (share of the box from chance, "
-        f"{scale.chance:.3f}, to 1 and from {with_unit(scale.cost, scale.lowest)} to "
+        f"\nhypervolume {volume:.3f} (share of the box from guessing, "
+        f"{metric.text(metric.guessing)}, to {metric.text(metric.perfect)} and from "
+        f"{with_unit(scale.cost, scale.lowest)} to "
         f"{with_unit(scale.cost, scale.highest)}, logarithmic)",
         highlight=False,
     )
@@ -94,7 +96,7 @@ def print_summaries(rows: list[dict[str, Any]], console: Console) -> None:
     for column in ("search", "complete", "running", "failed", "frontier", "hypervolume", "best"):
         table.add_column(column, justify="left" if column == "search" else "right")
     for row in rows:
-        accuracy = row["best_accuracy"]
+        best = row["best_score"]
         table.add_row(
             row["name"],
             f"{row['complete']}/{row['trials']}",
@@ -102,7 +104,7 @@ def print_summaries(rows: list[dict[str, Any]], console: Console) -> None:
             str(row["failed"]),
             str(len(row["frontier"])),
             f"{row['hypervolume']:.3f}",
-            "" if accuracy is None else f"{accuracy:.3f}",
+            "" if best is None else f"{row['metric']} {best:.4g}",
         )
     console.print(table)
 
@@ -110,7 +112,8 @@ def print_summaries(rows: list[dict[str, Any]], console: Console) -> None:
 def print_search(study: Study, description: dict[str, Any], console: Console) -> None:
     """One search."""
     print_summaries([description], console)
-    console.print(frontier_table(frontier(study.records(), study.search), study.tests()))
+    members = frontier(study.records(), study.search)
+    console.print(frontier_table(members, study.tests(), study.search.metric))
     _print_shared(description["shared"], console)
     for failure in description["failures"]:
         last_line = failure["message"].strip().splitlines()[-1:]
@@ -136,8 +139,8 @@ def print_best(study: Study, answer: Answer, console: Console) -> None:
         console.print(f"nothing meets the limits; the nearest misses: {missed}", style="bold red")
     result = answer.record.result
     console.print(
-        f"#{answer.record.number} {answer.record.configuration}: accuracy "
-        f"{result['accuracy']:.3f}, {short_cost(result, study.search.cost)}",
+        f"#{answer.record.number} {answer.record.configuration}: {study.search.metric.name} "
+        f"{study.search.metric.text(result['score'])}, {short_cost(result, study.search.cost)}",
         style="bold",
         highlight=False,
     )

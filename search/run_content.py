@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from search.frontier import Scale, feasible, hypervolume_history
+from search.frontier import Scale, feasible, hypervolume_history, quality
 from search.records import Record
 from search.study import Study
 from search.tables import OPTIONS, quantity
@@ -18,9 +18,16 @@ if TYPE_CHECKING:
 UNITS = {"size_mb": "mb", "latency_ms": "ms", "flops": "flops"}
 
 TRIAL_METRICS = (
-    "accuracy", "accuracy_low", "accuracy_high", "loss", "dense_accuracy", "size_mb",
-    "compression_ratio", "latency_ms", "flops", "parameters", "training_flops",
+    "loss", "dense_loss", "size_mb", "compression_ratio", "latency_ms", "flops", "parameters", "training_flops",
 )  # fmt: skip
+
+
+SCORES = ("score", "score_low", "score_high", "dense_score")
+"""Logged under the metric's own name: ``accuracy``, ``accuracy_low``, …"""
+
+
+def _named(name: str, result: dict[str, Any]) -> str:
+    return name.replace("score", result["metric"])
 
 
 def identity(study: Study) -> dict[str, Any]:
@@ -50,6 +57,7 @@ def dimensions(record: Record, search: SearchFile) -> dict[str, Any]:
     budget = record.configuration.budget
     return {
         "depth": architecture.depth,
+        "decoder_depth": architecture.decoder_depth,
         "width": architecture.width,
         "heads": architecture.heads,
         "feed_forward": architecture.feed_forward,
@@ -60,6 +68,7 @@ def dimensions(record: Record, search: SearchFile) -> dict[str, Any]:
         "group_size": compression.group_size,
         "pruning": compression.pruning.value,
         "sparsity": compression.sparsity,
+        "recovery": compression.recovery,
         "seed": record.configuration.seed,
         "configuration_hash": record.configuration.hash[:16],
     }
@@ -72,7 +81,8 @@ def trial_metrics(record: Record, curve: Iterable[list[float]]) -> list[Metric]:
     # The time of the record, and not of sending: a second sending then gives the same rows.
     stamp = milliseconds(record.finished) or 0
     result = record.result
-    values = {name: float(result[name]) for name in TRIAL_METRICS}
+    values = {_named(name, result): float(result[name]) for name in SCORES}
+    values |= {name: float(result[name]) for name in TRIAL_METRICS}
     values["train_seconds"] = result["seconds"]["train"]
     values["saved_seconds"] = result["seconds"]["saved"]
     values["steps_trained"] = float(result["steps"]["trained"])
@@ -81,7 +91,7 @@ def trial_metrics(record: Record, curve: Iterable[list[float]]) -> list[Metric]:
 
 
 def progress(records: list[Record], search: SearchFile, scale: Scale) -> list[Metric]:
-    """Hypervolume and accuracy at each cost level, by number of finished trials."""
+    """Hypervolume and best score at each cost level, by number of finished trials."""
     from mlflow.entities import Metric
 
     finished = sorted(
@@ -96,10 +106,11 @@ def progress(records: list[Record], search: SearchFile, scale: Scale) -> list[Me
         metrics.append(Metric("hypervolume", volume, stamp, step))
         for level in scale.levels():
             if record.number in allowed and record.result[search.cost] <= level:
-                leading[level] = max(leading.get(level, 0.0), record.result["accuracy"])
+                reached = quality(record, search)
+                leading[level] = max(leading.get(level, reached), reached)
             if level in leading:
-                name = f"accuracy_at_{level:g}_{UNITS[search.cost]}"
-                metrics.append(Metric(name, leading[level], stamp, step))
+                name = f"{search.metric.name}_at_{level:g}_{UNITS[search.cost]}"
+                metrics.append(Metric(name, search.metric.value(leading[level]), stamp, step))
     return metrics
 
 
@@ -107,7 +118,7 @@ def description(search: SearchFile, rows: list[dict[str, Any]]) -> str:
     """The parent run's description: the frontier as a Markdown table."""
     heads = (
         "trial", "depth", "width", f"budget ({search.space.budget.unit.value})", "compression",
-        "accuracy", "95 % interval", "MB", "ms",
+        search.metric.name, "95 % interval", "MB", "ms",
     )  # fmt: skip
     lines = [f"Frontier of **{search.name}**, the cheapest first:", ""]
     lines += [f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads)]
@@ -118,8 +129,8 @@ def description(search: SearchFile, rows: list[dict[str, Any]]) -> str:
             row["width"],
             quantity(row["budget"]).strip(),
             row["compression"],
-            f"{row['accuracy']:.3f}",
-            f"{row['accuracy_low']:.3f} to {row['accuracy_high']:.3f}",
+            search.metric.text(row["score"]),
+            f"{search.metric.text(row['score_low'])} to {search.metric.text(row['score_high'])}",
             f"{row['size_mb']:.3f}",
             f"{row['latency_ms']:.2f}",
         )

@@ -10,18 +10,20 @@ from typing import Any
 import numpy as np
 
 from search.arrays import Floats, Integers
-from search.coordinates import lost_coordinates, trained_coordinates
+from search.coordinates import ALWAYS, lost_coordinates, trained_coordinates
 from search.frontier import Scale
 from search.grid import distributions, parameters_from, point_from
 from search.menu import Menu
-from spaces.compression import Compression
+from spaces.compression import Compression, Pruning
 from spaces.configuration import Configuration
 from spaces.flops import pretraining_step_flops
-from spaces.search_space import Point, SearchSpace
+from spaces.search_space import COMPRESSION_FIELDS, Point, SearchSpace
+
+CAREFUL_BITS = 0.3
+"""What choosing codes with care is worth, before any trial."""
 
 StoredBy = Callable[[list[Configuration]], list[tuple[bool, bool]]]
 """Whether the store has the final model and the stable path of some training runs."""
-COMPRESSION_DIMENSIONS = ("quantisation", "group_size", "pruning", "sparsity")
 
 
 class SpaceMenu:
@@ -38,8 +40,9 @@ class SpaceMenu:
         stored: StoredBy | None = None,
     ) -> None:
         self._space = space
+        self.metric = space.search.metric
         sizes = [len(dimension.values) for dimension in space.dimensions]
-        training = sum(d.name not in COMPRESSION_DIMENSIONS for d in space.dimensions)
+        training = sum(d.name not in COMPRESSION_FIELDS for d in space.dimensions)
         self._run_sizes, self._compression_sizes = sizes[:training], sizes[training:]
         self.distributions = distributions(space)
         self._rows: dict[int, Floats] = {}
@@ -59,7 +62,11 @@ class SpaceMenu:
         point = point_from(self._space, parameters)
         training = len(self._run_sizes)
         run = np.ravel_multi_index(point[:training], self._run_sizes)
-        compression = np.ravel_multi_index(point[training:], self._compression_sizes)
+        compression = (
+            np.ravel_multi_index(point[training:], self._compression_sizes)
+            if self._compression_sizes
+            else 0
+        )
         return int(run), int(self._same_as[compression])
 
     def parameters(self, run: int, compression: int) -> dict[str, Any]:
@@ -104,7 +111,7 @@ class SpaceMenu:
         there = np.array([(False, False)] * len(runs) if stored is None else stored(runs))
         return Menu(
             runs=trained_coordinates(
-                depth=_column(c.architecture.depth for c in runs),
+                depth=_column(c.architecture.depth + c.architecture.decoder_depth for c in runs),
                 width=_column(c.architecture.width for c in runs),
                 steps=_column(steps),
                 heads=_column(c.architecture.heads for c in runs),
@@ -112,26 +119,47 @@ class SpaceMenu:
             ),
             architecture=self._architecture,
             steps=_column(steps),
-            depth=_column(c.architecture.depth for c in runs),
+            depth=_column(c.architecture.depth + c.architecture.decoder_depth for c in runs),
             work=_column(work[c.architecture] for c in runs),
             compressions=self._coordinates(),
             log_costs=self._log_costs,
             limits=(0.0, 0.0)
             if search.is_at_fixed_cost
             else (math.log10(scale.lowest), math.log10(scale.highest)),
-            floor=scale.chance,
+            floor=scale.metric.floor,
             trained=there[:, 0],
             begun=there[:, 1],
+            recovery_steps=self._recovery_steps if any(self._recoveries()) else None,
         )
+
+    def _recoveries(self) -> list[float]:
+        return [compression.recovery for compression in self._compressions]
+
+    def _recovery_steps(self, runs: Integers) -> Floats:
+        """Steps after pruning, ``(len(runs), compressions)``: what they cost one unit of budget."""
+        space = self._space
+        base = [self._configuration(int(run), 0) for run in runs]
+        unit = max(self._recoveries())
+        steps = [
+            space.schedule.steps(0.0, c.architecture, space.workload, recovery=unit).recovery / unit
+            for c in base
+        ]
+        return np.outer(steps, self._recoveries())
 
     def _coordinates(self) -> Floats:
         every = self._compressions
+        if self._space.is_fit:
+            # What is fitted to a limit differs from architecture to architecture, which the
+            # coordinates of training tell apart.
+            return np.zeros((1, ALWAYS))
         return lost_coordinates(
-            bits=_column(c.quantisation.bits for c in every),
+            bits=_column(_bits(c) for c in every),
             group_size=_column(c.group_size for c in every),
-            is_static=_column(c.quantisation.method == "static" for c in every),
-            structured=_column(c.structured_sparsity for c in every),
+            is_static=_column(c.quantisation.is_static for c in every),
+            structured=_column(_removed(c) for c in every),
             unstructured=_column(c.unstructured_sparsity for c in every),
+            layers=_column(c.sparsity * (c.pruning is Pruning.LAYERS) for c in every),
+            recovery=_column(c.recovery for c in every),
         )
 
     def _log_costs(self, runs: Integers) -> Floats:
@@ -157,6 +185,19 @@ class SpaceMenu:
             assert self._space.latency_of is not None, "latencies are measured before the search"
             return self._space.latency_of(configuration)
         return float(getattr(self._space.cost(configuration), search.cost))
+
+
+def _removed(compression: Compression) -> float:
+    """Share of each layer's matrices that structured pruning removes: attention has four of twelve
+    parts, the feed-forward block eight."""
+    parts = {Pruning.STRUCTURED: 1.0, Pruning.HEADS: 1 / 3, Pruning.NEURONS: 2 / 3}
+    return parts.get(compression.pruning, 0.0) * compression.sparsity
+
+
+def _bits(compression: Compression) -> float:
+    """Bits that round-to-nearest would need to do as little harm."""
+    careful = compression.quantisation.method in ("gptq", "hqq")
+    return compression.quantisation.bits + CAREFUL_BITS * careful
 
 
 def _column(values: Any) -> Floats:

@@ -61,7 +61,7 @@ class Study:
         study = optuna.create_study(
             storage=storage,
             study_name=search.name,
-            directions=["maximize", "minimize"],
+            directions=["maximize" if search.metric.is_maximised else "minimize", "minimize"],
             load_if_exists=True,
         )
         recorded = study.user_attrs.get(SEARCH)
@@ -106,7 +106,7 @@ class Study:
         Returns:
             False when the trial was finished already: a second report changes nothing.
         """
-        values = [float(result["accuracy"]), float(result[self.search.cost])]
+        values = [float(result["score"]), float(result[self.search.cost])]
         # Optuna takes infinity for a result, and it would sit on the frontier.
         if not all(map(math.isfinite, values)):
             return self.tell_failure(number, "not_finite", f"the result was {values}")

@@ -1,9 +1,9 @@
-"""The surrogate: Gaussian processes that know how training and compression shape accuracy.
+"""The surrogate: Gaussian processes that know how training and compression shape quality.
 
-They work on the logarithm of the accuracy above a floor, where what compression takes away is a
+They work on the logarithm of the quality above a floor, where what compression takes away is a
 share of what training gave, and so adds up:
 
-    log(accuracy - floor) = trained(architecture, budget) + lost(compression, architecture, budget)
+    log(quality - floor) = trained(architecture, budget) + lost(compression, architecture, budget)
 
 ``trained`` is a linear trend in the logarithms of depth, width and budget (learning curves and
 scaling laws are close to lines there) plus a smooth deviation, plus a deviation of each training
@@ -70,7 +70,7 @@ class Surrogate:
 
         Args:
             features: What was tried, ``(n,)`` configurations.
-            values: Transformed accuracies, ``(n,)``.
+            values: Transformed qualities, ``(n,)``.
             noise: Variances of the noise, ``(n,)``, as for ``draw``.
         """
         if len(features):
@@ -106,7 +106,7 @@ class Surrogate:
             normals: Standard normal numbers, ``(samples, width)``, the same for all blocks.
 
         Returns:
-            Transformed accuracies, ``(processes * samples, blocks, width)``.
+            Transformed qualities, ``(processes * samples, blocks, width)``.
         """
         return np.concatenate([process.samples(normals) for process in self._processes])
 

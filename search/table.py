@@ -66,7 +66,7 @@ def row(configuration: Configuration, search: SearchFile, result: dict[str, Any]
     seconds = result["seconds"]
     return {
         **identity_columns(configuration, search),
-        "accuracy": f"{result['accuracy']:.5f}",
+        "accuracy": f"{search.metric.share(result['score']):.5f}",
         "loss": f"{result['loss']:.5f}",
         "size_bytes": str(result["size_bytes"]),
         "latency_ms": f"{result['latency_ms']:.4f}",
@@ -137,7 +137,7 @@ class Table:
 
     @property
     def accuracy(self) -> Floats:
-        """Accuracy of each row."""
+        """Accuracy of each row; of other metrics, the share that ``Metric.share`` makes of them."""
         return self.columns["accuracy"]
 
     @cached_property

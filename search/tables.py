@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from search.records import Record
+from spaces.metric import Metric
 from spaces.plan import Plan
 from spaces.search_file import SearchFile
 
@@ -55,13 +56,15 @@ def _row(record: Record, test: dict[str, Any]) -> dict[str, Any]:
     return {
         "trial": record.number,
         "depth": architecture.depth,
+        "decoder_depth": architecture.decoder_depth,
         "width": architecture.width,
         "budget": record.configuration.budget,
         "compression": str(record.configuration.compression),
-        "accuracy": result["accuracy"],
-        "accuracy_low": result["accuracy_low"],
-        "accuracy_high": result["accuracy_high"],
-        "test_accuracy": test.get("accuracy"),
+        "metric": result["metric"],
+        "score": result["score"],
+        "score_low": result["score_low"],
+        "score_high": result["score_high"],
+        "test_score": test.get("score"),
         "size_mb": result["size_mb"],
         "latency_ms": result["latency_ms"],
         "flops": result["flops"],
@@ -69,26 +72,29 @@ def _row(record: Record, test: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def frontier_table(members: list[Record], tests: dict[int, dict[str, Any]]) -> Table:
+def frontier_table(
+    members: list[Record], tests: dict[int, dict[str, Any]], metric: Metric
+) -> Table:
     """The frontier for a terminal."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     columns = (
-        "trial", "depth", "width", "budget", "compression", "accuracy", "95 % interval", "test",
+        "trial", "depth", "width", "budget", "compression", metric.name, "95 % interval", "test",
         "MB", "ms", "FLOPs", "ratio",
     )  # fmt: skip
     for name in columns:
         table.add_column(name, justify="left" if name == "compression" else "right", no_wrap=True)
     for row in frontier_rows(members, tests):
-        test = row["test_accuracy"]
+        test = row["test_score"]
+        decoder = f"+{row['decoder_depth']}" if row["decoder_depth"] else ""
         table.add_row(
             f"#{row['trial']}",
-            str(row["depth"]),
+            f"{row['depth']}{decoder}",
             str(row["width"]),
             quantity(row["budget"]).strip(),
             row["compression"],
-            f"{row['accuracy']:.3f}",
-            f"{row['accuracy_low']:.3f}–{row['accuracy_high']:.3f}",
-            "" if test is None else f"{test:.3f}",
+            metric.text(row["score"]),
+            f"{metric.text(row['score_low'])}–{metric.text(row['score_high'])}",
+            "" if test is None else metric.text(test),
             f"{row['size_mb']:.3f}",
             f"{row['latency_ms']:.2f}",
             quantity(row["flops"]).strip(),
@@ -133,6 +139,12 @@ def trial_table(record: Record, test: dict[str, Any], search: SearchFile) -> Tab
     return table
 
 
+def _counted(result: dict[str, Any]) -> str:
+    """What a score is a mean over."""
+    names = {"accuracy": "examples", "perplexity": "tokens", "bleu": "sentences"}
+    return names[result["metric"]]
+
+
 def _facts(record: Record, test: dict[str, Any], search: SearchFile) -> list[tuple[str, str]]:
     facts = [("trial", f"#{record.number}"), ("state", record.state)]
     facts.append(("configuration", f"{record.configuration} {search.space.budget.unit}"))
@@ -140,14 +152,16 @@ def _facts(record: Record, test: dict[str, Any], search: SearchFile) -> list[tup
         return [*facts, ("message", record.message)]
     r = record.result
     latency = r["latency"]
-    interval = f"{r['accuracy_low']:.4f} to {r['accuracy_high']:.4f}"
+    interval = f"{r['score_low']:.4f} to {r['score_high']:.4f}"
+    name = r["metric"]
     facts += [
-        ("accuracy", f"{r['accuracy']:.4f} on {r['examples']} validation examples ({interval})"),
-        ("before compression", f"{r['dense_accuracy']:.4f}"),
+        (name, f"{r['score']:.4f} on {r['examples']:,} validation {_counted(r)} ({interval})"),
+        ("before compression", f"{r['dense_score']:.4f}"),
         ("loss", f"{r['loss']:.4f} nats"),
     ]
-    if "accuracy" in test:
-        facts.append(("test accuracy", f"{test['accuracy']:.4f} on {test['examples']} examples"))
+    if "score" in test:
+        counted = f"{test['examples']:,} {_counted(r)}"
+        facts.append((f"test {name}", f"{test['score']:.4f} on {counted}"))
     facts += [
         ("size", f"{r['size_bytes']:,} bytes on disk ({r['predicted_size_bytes']:,} predicted)"),
         ("compression ratio", f"{r['compression_ratio']:.2f} of {r['dense_size_bytes']:,} bytes"),

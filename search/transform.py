@@ -1,7 +1,9 @@
-"""Accuracy as the surrogate sees it: the logarithm of its distance from a floor.
+"""Quality as the surrogate sees it: the logarithm of its distance from a floor.
+
+Quality is the share that a metric makes of a score (``Metric.share``): for accuracy, itself.
 
 What compression takes away is a share of what training gave, and shares add up in logarithms. The
-floor lies below the lowest accuracy, so that models at chance do not drown the rest.
+floor lies below the lowest quality, so that models at chance do not drown the rest.
 """
 
 from __future__ import annotations
@@ -14,22 +16,22 @@ from search.arrays import Floats
 from search.menu import Trial
 
 FLOOR_MARGIN = 0.3
-"""Distance of the floor from the lowest accuracy, as a share of the range of accuracies."""
+"""Distance of the floor from the lowest quality, as a share of the range of qualities."""
 LEAST_MARGIN = 0.01
 UNKNOWN_EXAMPLES = 1000.0
 """Evaluation examples where trials do not tell."""
 LEAST_VARIANCE = 0.01
-"""Of one example's answer: accuracies near 0 or 1 are not taken to be exact."""
+"""Of one example's answer: qualities near 0 or 1 are not taken to be exact."""
 
 
 @dataclass(frozen=True)
 class Transform:
-    """From accuracies to values of the surrogate, and back.
+    """From qualities to values of the surrogate, and back.
 
     Args:
-        lowest: The lowest accuracy so far, or that of guessing.
+        lowest: The lowest quality so far, or that of guessing.
         margin: Distance of the floor below it.
-        examples: Evaluation examples, from which the noise of accuracies follows.
+        examples: Evaluation examples, from which the noise of qualities follows.
     """
 
     lowest: float
@@ -39,7 +41,7 @@ class Transform:
     @classmethod
     def of(cls, history: list[Trial], guessing: float | None) -> Transform:
         """The transform that suits some trials."""
-        reached = [trial.accuracy for trial in history if trial.accuracy is not None]
+        reached = [trial.quality for trial in history if trial.quality is not None]
         low = min([*reached, *([] if guessing is None else [guessing])], default=0.0)
         spread = max(reached, default=low) - low
         told = [trial.examples for trial in history if trial.examples]
@@ -52,7 +54,7 @@ class Transform:
 
     def values(self, trials: list[Trial]) -> Floats:
         """Values of trials, ``(n,)``; a failed one counts as barely above the floor."""
-        reached = [self._floor if t.accuracy is None else t.accuracy for t in trials]
+        reached = [self._floor if t.quality is None else t.quality for t in trials]
         above = np.array(reached, dtype=np.float64) - self._floor
         values: Floats = np.log(np.maximum(above, self.margin / 5))
         return values
@@ -64,11 +66,11 @@ class Transform:
     def noise_at(self, values: Floats) -> Floats:
         """Variances of the noise that trials with some values have, of the same shape: those of a
         share of the evaluation examples (binomial)."""
-        accuracy = self.accuracy(values)
-        variance = np.maximum(accuracy * (1.0 - accuracy), LEAST_VARIANCE) / self.examples
+        quality = self.quality(values)
+        variance = np.maximum(quality * (1.0 - quality), LEAST_VARIANCE) / self.examples
         noise: Floats = variance / np.maximum(np.exp(values), self.margin) ** 2
         return noise
 
-    def accuracy(self, values: Floats) -> Floats:
-        """Accuracies of some values, of the same shape."""
+    def quality(self, values: Floats) -> Floats:
+        """Qualities of some values, of the same shape."""
         return np.clip(np.exp(values) + self._floor, 0.0, 1.0)

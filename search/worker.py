@@ -92,7 +92,7 @@ def test(search: str, data: str, model: str) -> dict[str, Any]:
     """Score a stored model on the test split.
 
     Returns:
-        ``accuracy``, its interval, ``examples`` and ``loss``; or ``state`` and ``message``.
+        ``score``, its interval, ``examples`` and ``loss``; or ``state`` and ``message``.
     """
     from objectives.failures import TrialFailure
 
@@ -100,11 +100,10 @@ def test(search: str, data: str, model: str) -> dict[str, Any]:
         score = _objective(search, data).test(model)
     except TrialFailure as failure:
         return {"state": failure.state, "message": failure.message}
-    low, high = score.interval
     return {
-        "accuracy": score.accuracy,
-        "accuracy_low": low,
-        "accuracy_high": high,
+        "score": score.value,
+        "score_low": score.low,
+        "score_high": score.high,
         "examples": score.examples,
         "loss": score.loss,
     }

@@ -9,15 +9,42 @@ DEFAULT_FEED_FORWARD_RATIO = 4
 FEED_FORWARD_MULTIPLE = 32
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Architecture:
-    """One Transformer encoder shape.
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The layers of a model as they are built: an architecture, or what pruning leaves of one.
 
     Args:
-        depth: Number of layers.
+        depth: Layers of the encoder, or of the only stack.
+        decoder_depth: Layers of the decoder; 0 where there is none.
+        width: Hidden size.
+        heads: Attention heads per layer.
+        head_width: Width of one attention head.
+        feed_forward: Feed-forward neurons per layer.
+    """
+
+    depth: int
+    decoder_depth: int
+    width: int
+    heads: int
+    head_width: int
+    feed_forward: int
+
+    @property
+    def attention(self) -> int:
+        """Channels of all heads of a layer together."""
+        return self.heads * self.head_width
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Architecture:
+    """The shape of one Transformer before compression.
+
+    Args:
+        depth: Number of layers, of the encoder where there are two stacks.
         width: Hidden size.
         heads: Attention heads per layer; divides ``width``.
         feed_forward: Neurons in the feed-forward block of each layer.
+        decoder_depth: Layers of the decoder; 0 where there is none.
 
     Raises:
         ValueError: A number is not positive, or ``heads`` does not divide ``width``.
@@ -27,11 +54,14 @@ class Architecture:
     width: int
     heads: int
     feed_forward: int
+    decoder_depth: int = 0
 
     def __post_init__(self) -> None:
         for name in ("depth", "width", "heads", "feed_forward"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.decoder_depth < 0:
+            raise ValueError(f"decoder_depth is {self.decoder_depth}; it must be at least 0")
         if self.width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide a width of {self.width}")
 
@@ -42,7 +72,13 @@ class Architecture:
 
     @classmethod
     def of(
-        cls, depth: int, width: int, *, heads: int | None = None, feed_forward: int | None = None
+        cls,
+        depth: int,
+        width: int,
+        *,
+        heads: int | None = None,
+        feed_forward: int | None = None,
+        decoder_depth: int = 0,
     ) -> Architecture:
         """Make an architecture, filling in the usual proportions.
 
@@ -61,22 +97,45 @@ class Architecture:
             heads = width // DEFAULT_HEAD_WIDTH
         if feed_forward is None:
             feed_forward = DEFAULT_FEED_FORWARD_RATIO * width
-        return cls(depth, width, heads, feed_forward)
+        return cls(depth, width, heads, feed_forward, decoder_depth)
 
-    def kept_heads(self, sparsity: float) -> int:
-        """Heads per layer that structured pruning at ``sparsity`` (0 to 1) leaves, at least one."""
-        return max(1, round(self.heads * (1.0 - sparsity)))
+    @property
+    def shape(self) -> Shape:
+        """Its layers as they are built before compression."""
+        return self.pruned()
 
-    def kept_feed_forward(self, sparsity: float) -> int:
-        """Feed-forward neurons per layer that structured pruning at ``sparsity`` leaves.
+    def pruned(
+        self, *, heads: float = 0.0, feed_forward: float = 0.0, layers: float = 0.0
+    ) -> Shape:
+        """What structured pruning leaves.
 
-        Rounded to a multiple of 32, so that the smaller matrix still fills vector registers and
-        quantisation groups.
+        Args:
+            heads: Share of each layer's heads that goes, 0 to 1; one stays at least.
+            feed_forward: Share of each layer's feed-forward neurons that goes. What stays is a
+                multiple of 32, so that the smaller matrix still fills vector registers and
+                quantisation groups.
+            layers: Share of each stack's layers that goes; one stays at least.
         """
-        if sparsity == 0.0 or self.feed_forward <= FEED_FORWARD_MULTIPLE:
-            return self.feed_forward
-        kept = self.feed_forward * (1.0 - sparsity) / FEED_FORWARD_MULTIPLE
-        return min(self.feed_forward, FEED_FORWARD_MULTIPLE * max(1, round(kept)))
+        return Shape(
+            depth=_kept(self.depth, layers),
+            decoder_depth=_kept(self.decoder_depth, layers) if self.decoder_depth else 0,
+            width=self.width,
+            heads=_kept(self.heads, heads),
+            head_width=self.head_width,
+            feed_forward=_kept_feed_forward(self.feed_forward, feed_forward),
+        )
 
     def __str__(self) -> str:
-        return f"{self.depth}x{self.width}"
+        layers = f"{self.depth}+{self.decoder_depth}" if self.decoder_depth else f"{self.depth}"
+        return f"{layers}x{self.width}"
+
+
+def _kept(count: int, sparsity: float) -> int:
+    return max(1, round(count * (1.0 - sparsity)))
+
+
+def _kept_feed_forward(count: int, sparsity: float) -> int:
+    if sparsity == 0.0 or count <= FEED_FORWARD_MULTIPLE:
+        return count
+    kept = count * (1.0 - sparsity) / FEED_FORWARD_MULTIPLE
+    return min(count, FEED_FORWARD_MULTIPLE * max(1, round(kept)))

@@ -26,24 +26,26 @@ class TrainingSteps:
     """What a budget comes to for one architecture, in optimiser steps.
 
     Args:
-        stable: Pre-training steps at constant learning rate, warm-up included.
-        decay: Pre-training steps in which the learning rate falls to zero.
+        stable: Steps at constant learning rate, warm-up included.
+        decay: Steps in which the learning rate falls to zero.
         fine_tuning: Classification steps after pre-training.
+        recovery: Steps after pruning.
     """
 
     stable: int
     decay: int
     fine_tuning: int
+    recovery: int = 0
 
     @property
     def pretraining(self) -> int:
-        """All pre-training steps."""
+        """All steps of the budget, which are pre-training where fine-tuning follows."""
         return self.stable + self.decay
 
     @property
     def total(self) -> int:
         """All steps."""
-        return self.pretraining + self.fine_tuning
+        return self.pretraining + self.fine_tuning + self.recovery
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,9 @@ class Schedule:
     Args:
         unit: What budgets count.
         batch_size: Sequences in a step.
-        decay_share: Share of the pre-training budget in which the learning rate falls; 0.1 to 0.2
+        decay_share: Share of the budget in which the learning rate falls; 0.1 to 0.2
             loses nothing against a cosine (Hägele et al. 2024, arXiv 2405.18392, section 4).
-        fine_tuning: Budget of fine-tuning, in the same unit.
+        fine_tuning: Budget of fine-tuning, in the same unit; 0 where there is none.
     """
 
     unit: BudgetUnit
@@ -63,8 +65,15 @@ class Schedule:
     decay_share: float
     fine_tuning: float
 
-    def steps(self, budget: float, architecture: Architecture, workload: Workload) -> TrainingSteps:
-        """Steps that ``budget`` (in the schedule's unit) buys ``architecture``."""
+    def steps(
+        self,
+        budget: float,
+        architecture: Architecture,
+        workload: Workload,
+        *,
+        recovery: float = 0.0,
+    ) -> TrainingSteps:
+        """Steps that ``budget`` and ``recovery`` (in the schedule's unit) buy ``architecture``."""
         pretraining_step = pretraining_step_flops(
             architecture, workload, batch_size=self.batch_size
         )
@@ -77,14 +86,24 @@ class Schedule:
             stable=pretraining - decay,
             decay=decay,
             fine_tuning=self._steps(self.fine_tuning, fine_tuning_step, workload),
+            recovery=self._steps(recovery, fine_tuning_step, workload),
         )
 
-    def training_flops(self, budget: float, architecture: Architecture, workload: Workload) -> int:
-        """Training FLOPs of ``architecture`` at ``budget``, fine-tuning included."""
-        steps = self.steps(budget, architecture, workload)
+    def training_flops(
+        self,
+        budget: float,
+        architecture: Architecture,
+        workload: Workload,
+        *,
+        recovery: float = 0.0,
+    ) -> int:
+        """Training FLOPs of ``architecture`` at ``budget``: fine-tuning is included, and recovery
+        as if nothing had been pruned."""
+        steps = self.steps(budget, architecture, workload, recovery=recovery)
         pretraining = pretraining_step_flops(architecture, workload, batch_size=self.batch_size)
         fine_tuning = fine_tuning_step_flops(architecture, workload, batch_size=self.batch_size)
-        return steps.pretraining * pretraining + steps.fine_tuning * fine_tuning
+        after = steps.fine_tuning + steps.recovery
+        return steps.pretraining * pretraining + after * fine_tuning
 
     def _steps(self, amount: float, step_flops: int, workload: Workload) -> int:
         price = {

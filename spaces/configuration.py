@@ -48,7 +48,7 @@ class Configuration:
 
     Args:
         architecture: The model's shape.
-        budget: How much pre-training, in the unit of the search's schedule.
+        budget: How much training, in the unit of the search's schedule.
         compression: How the trained model is made small.
         seed: Seed of initial weights, data order and masking.
     """
@@ -61,12 +61,15 @@ class Configuration:
     def canonical(self) -> Configuration:
         """The same configuration with what has no effect set to its default.
 
-        Without pruning the kind of pruning means nothing, and without quantisation the group size.
+        Without pruning the kind of pruning means nothing, without codes the group size, and without
+        both there is nothing to recover from.
         """
         compression = self.compression
         if compression.sparsity == 0.0:
             compression = replace(compression, pruning=Pruning.STRUCTURED)
-        if compression.quantisation is Quantisation.NONE:
+            if not compression.quantisation.has_codes:
+                compression = replace(compression, recovery=0.0)
+        if not compression.quantisation.has_codes:
             compression = replace(compression, group_size=Compression().group_size)
         return replace(self, compression=compression)
 

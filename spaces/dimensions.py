@@ -128,6 +128,11 @@ Integers = Annotated[
 Shares = Annotated[
     Numbers[Share], BeforeValidator(_one_value, json_schema_input_type=Share | Numbers[Share])
 ]
+Recovery = Annotated[float, Field(ge=0.0)]
+Recoveries = Annotated[
+    Numbers[Recovery],
+    BeforeValidator(_one_value, json_schema_input_type=Recovery | Numbers[Recovery]),
+]
 Quantisations = Annotated[
     Choices[QuantisationName],
     BeforeValidator(

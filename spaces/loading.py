@@ -145,10 +145,17 @@ def _fault(item: ErrorDetails, document: Any) -> str:
     if item["type"] == "extra_forbidden":
         return f"{path}: is not a known key{_suggestion(item['loc'][-1], siblings)}"
     if item["type"] == "union_tag_not_found":
-        return f"{path}.source: is missing; allowed: standard_library, files, hub"
+        return _missing_tag(path, item)
     if isinstance(given, dict | list) or item["type"] == "value_error":
         return f"{path}: {message}" if path else message
     return f"{path}: {_lower_first(message)}, but is {given!r}"
+
+
+def _missing_tag(path: str, item: ErrorDetails) -> str:
+    """What a union that is told apart by a field says when the field is missing."""
+    context = item.get("ctx", {})
+    tag = str(context.get("discriminator", "'source'")).strip("'")
+    return f"{path}.{tag}: is missing"
 
 
 def _path(location: tuple[int | str, ...], document: Any) -> tuple[str, list[str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from spaces.configuration import Configuration
 from spaces.search_space import SearchSpace
-from spaces.shapes import parameters
+from spaces.families import parameters
 
 LARGEST_COUNT = 50_000
 """Larger spaces are judged by a random sample of this many points."""
@@ -109,14 +109,22 @@ def _all_training(space: SearchSpace, configurations: list[Configuration]) -> fl
 
 def _training_flops(space: SearchSpace, configuration: Configuration) -> int:
     return space.schedule.training_flops(
-        configuration.budget, configuration.architecture, space.workload
+        configuration.budget,
+        configuration.architecture,
+        space.workload,
+        recovery=configuration.compression.recovery,
     )
 
 
 def _example(space: SearchSpace, kind: str, configuration: Configuration) -> Example:
     architecture = configuration.architecture
     cost = space.cost(configuration)
-    steps = space.schedule.steps(configuration.budget, architecture, space.workload)
+    steps = space.schedule.steps(
+        configuration.budget,
+        architecture,
+        space.workload,
+        recovery=configuration.compression.recovery,
+    )
     return Example(
         kind=kind,
         configuration=configuration,

@@ -17,97 +17,25 @@ from spaces.dimensions import (
     PositiveNumber,
     Prunings,
     Quantisations,
+    Recoveries,
     Shares,
     StrictModel,
 )
+from spaces.metric import Metric, MetricName
 from spaces.shapes import Workload
+from spaces.sources import Count, Data
+from spaces.tasks import METRICS, Task, data_faults
 
-Count = Annotated[int, Field(ge=1)]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-
-
-class StandardLibrary(StrictModel):
-    """The Python standard library of the running interpreter: nothing to download.
-
-    Unlabelled text is its source files. Labelled examples are snippets of about 64 tokens, and the
-    label is the package that they come from.
-    """
-
-    source: Literal["standard_library"]
-
-
-class Files(StrictModel):
-    """Local files that Hugging Face ``datasets`` reads."""
-
-    source: Literal["files"]
-    format: Literal["csv", "tsv", "jsonl", "text", "parquet"] | None = None
-    """Format of the files; without it, what the ending of ``train`` says."""
-    train: str
-    """Path of the training file, from the current folder."""
-    validation: str | None = None
-    """Path of the validation file; without it, a tenth of the training rows is held out."""
-    test: str | None = None
-    """Path of the test file; without it, a tenth of the training rows is held out."""
-    columns: list[str] | None = None
-    """Column names, for CSV and TSV files that have no header line."""
-    text: str = "text"
-    """Column that holds the text."""
-    label: str = "label"
-    """Column that holds the label (labelled data only)."""
-
-
-class Hub(StrictModel):
-    """A data set of the Hugging Face Hub."""
-
-    source: Literal["hub"]
-    dataset: str
-    """Repository of the data set, such as ``stanfordnlp/sst2``."""
-    config: str | None = None
-    """Configuration of the data set, where it has several."""
-    revision: str | None = None
-    """Commit, tag or branch; name a commit for a search that can be repeated."""
-    train: str = "train"
-    """Split to train on."""
-    validation: str | None = None
-    """Split to choose on; without it, a tenth of the training rows is held out."""
-    test: str | None = None
-    """Split to report on; without it, a tenth of the training rows is held out."""
-    text: str = "text"
-    """Column that holds the text."""
-    label: str = "label"
-    """Column that holds the label (labelled data only)."""
-
-
-Source = Annotated[StandardLibrary | Files | Hub, Field(discriminator="source")]
-
-
-class Task(StrictModel):
-    """What the models are trained for."""
-
-    name: Literal["classification"] = "classification"
-    """``classification``: pre-train a masked language model, then fine-tune it to classify."""
-    classes: Annotated[int, Field(ge=2, le=10_000)]
-    """Number of labels in the labelled data."""
-
-
-class Data(StrictModel):
-    """Where the text comes from and how it becomes tokens."""
-
-    unlabelled: Source
-    """Text for pre-training and for the tokenizer."""
-    labelled: Source
-    """Examples for fine-tuning, validation and test."""
-    vocabulary_size: Annotated[int, Field(ge=300, le=1_000_000)] = 4096
-    """Tokens of the byte-level BPE vocabulary that is trained on the unlabelled text."""
-    sequence_length: Annotated[int, Field(ge=8, le=4096)] = 64
-    """Longest input in tokens."""
 
 
 class Space(StrictModel):
     """The dimensions that are searched. A single value fixes a dimension."""
 
     depth: Integers
-    """Layers."""
+    """Layers; of the encoder, where there is a decoder too."""
+    decoder_depth: Integers | None = None
+    """Layers of the decoder (translation); without it, as many as the encoder's."""
     width: Integers
     """Hidden size."""
     heads: Integers | None = None
@@ -115,7 +43,11 @@ class Space(StrictModel):
     feed_forward: Integers | None = None
     """Feed-forward width; without it, four times the width."""
     budget: Budgets
-    """Pre-training, in ``steps``, ``tokens`` or training ``flops``."""
+    """Training (before fine-tuning, where there is any), in ``steps``, ``tokens`` or training
+    ``flops``."""
+    compression: Literal["search", "fit"] = "search"
+    """``search`` makes the five fields below dimensions of their own; ``fit`` takes, for each
+    architecture, the mildest of their combinations that meets the constraints."""
     quantisation: Quantisations = Choices[Quantisation](choices=[Quantisation.NONE])
     """Quantisation of linear layers and embeddings."""
     group_size: Integers = Numbers[int](choices=[32])
@@ -124,6 +56,8 @@ class Space(StrictModel):
     """What pruning removes."""
     sparsity: Shares = Numbers[float](choices=[0.0])
     """Share that pruning removes."""
+    recovery: Recoveries = Numbers[float](choices=[0.0])
+    """Training after pruning and with quantised weights, in the unit of ``budget``."""
 
 
 class Training(StrictModel):
@@ -139,8 +73,8 @@ class Training(StrictModel):
     """Steps in which the learning rate rises from zero."""
     decay_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     """Share of the budget, at its end, in which the learning rate falls to zero."""
-    fine_tuning: PositiveNumber
-    """Budget of fine-tuning, in the unit of ``space.budget``."""
+    fine_tuning: PositiveNumber | None = None
+    """Budget of fine-tuning, in the unit of ``space.budget`` (classification)."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
     """Decoupled weight decay of the matrices."""
     gradient_clip: PositiveNumber = 1.0
@@ -205,9 +139,9 @@ class Storage(StrictModel):
 
 Cost = Literal["size_mb", "latency_ms", "flops"]
 # pydantic's strict mode takes no list for a tuple, and a search file has nothing else.
-AccuracyAndCost = Annotated[tuple[Literal["accuracy"], Cost], Field(strict=False)]
-AccuracyAlone = Annotated[tuple[Literal["accuracy"]], Field(strict=False)]
-Objectives = AccuracyAndCost | AccuracyAlone
+ScoreAndCost = Annotated[tuple[MetricName, Cost], Field(strict=False)]
+ScoreAlone = Annotated[tuple[MetricName], Field(strict=False)]
+Objectives = ScoreAndCost | ScoreAlone
 
 
 class SearchFile(StrictModel):
@@ -219,9 +153,9 @@ class SearchFile(StrictModel):
     data: Data
     space: Space
     training: Training
-    objectives: Objectives = ("accuracy", "size_mb")
-    """Accuracy, and the inference cost that it is weighed against; or accuracy alone, within the
-    constraints."""
+    objectives: Objectives
+    """The task's metric, and the inference cost that it is weighed against (without a value,
+    ``size_mb``); or the metric alone, within the constraints."""
     constraints: Constraints = Constraints()
     measurement: Measurement = Measurement()
     sampler: Literal["frontier", "tpe", "gp", "nsgaii", "random", "grid"] = "frontier"
@@ -243,6 +177,52 @@ class SearchFile(StrictModel):
     """Address of a running Ray cluster; without it, Ray is started on this machine."""
     storage: Storage = Storage()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_objectives(cls, document: Any) -> Any:
+        if not isinstance(document, dict) or "objectives" in document:
+            return document
+        task = document.get("task")
+        metric = METRICS.get(task.get("name", "")) if isinstance(task, dict) else None
+        return {**document, "objectives": [metric or "accuracy", "size_mb"]}
+
+    @model_validator(mode="after")
+    def _data_suits_task(self) -> SearchFile:
+        faults = data_faults(self.task, self.data)
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @model_validator(mode="after")
+    def _metric_is_the_tasks(self) -> SearchFile:
+        given, metric = self.objectives[0], self.metric.name
+        if given != metric:
+            raise ValueError(
+                f"objectives: task {self.task.name} is scored by {metric}, not {given}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _training_suits_task(self) -> SearchFile:
+        is_given = self.training.fine_tuning is not None
+        if self.task.has_fine_tuning and not is_given:
+            raise ValueError(f"training.fine_tuning: is missing; task {self.task.name} needs it")
+        if is_given and not self.task.has_fine_tuning:
+            raise ValueError(
+                f"training.fine_tuning: task {self.task.name} has none; its budget is all training"
+            )
+        if self.space.decoder_depth is not None and not self.task.has_decoder:
+            raise ValueError(f"space.decoder_depth: task {self.task.name} has no decoder")
+        return self
+
+    @model_validator(mode="after")
+    def _fit_has_a_constraint(self) -> SearchFile:
+        if self.space.compression == "fit" and not self.constraints.limits:
+            raise ValueError(
+                "space.compression: fit needs a fixed cost, such as constraints.max_size_mb"
+            )
+        return self
+
     @model_validator(mode="after")
     def _only_frontier_stops(self) -> SearchFile:
         if self.stop == "auto" and self.sampler != "frontier":
@@ -253,11 +233,11 @@ class SearchFile(StrictModel):
         return self
 
     @model_validator(mode="after")
-    def _accuracy_alone_has_a_constraint(self) -> SearchFile:
+    def _score_alone_has_a_constraint(self) -> SearchFile:
         if self.is_at_fixed_cost and not self.constraints.limits:
             raise ValueError(
-                "objectives: accuracy alone needs a constraint, such as constraints.max_size_mb; "
-                "without one, name the cost that it is weighed against"
+                f"objectives: {self.metric.name} alone needs a constraint, such as "
+                "constraints.max_size_mb; without one, name the cost that it is weighed against"
             )
         return self
 
@@ -272,12 +252,12 @@ class SearchFile(StrictModel):
 
     @property
     def is_at_fixed_cost(self) -> bool:
-        """Whether the search is for the best accuracy within its constraints, and no frontier."""
+        """Whether the search is for the best score within its constraints, and no frontier."""
         return len(self.objectives) == 1
 
     @property
     def cost(self) -> str:
-        """The inference cost that accuracy is weighed against, or the first that is limited."""
+        """The inference cost that the score is weighed against, or the first that is limited."""
         return (
             self.objectives[1] if len(self.objectives) == 2 else next(iter(self.constraints.limits))
         )
@@ -285,11 +265,12 @@ class SearchFile(StrictModel):
     @property
     def workload(self) -> Workload:
         """What every model of the search reads and answers."""
-        return Workload(
-            vocabulary_size=self.data.vocabulary_size,
-            sequence_length=self.data.sequence_length,
-            classes=self.task.classes,
-        )
+        return self.task.workload(self.data)
+
+    @property
+    def metric(self) -> Metric:
+        """What models are scored by."""
+        return self.task.metric(self.data)
 
     @property
     def schedule(self) -> Schedule:
@@ -298,7 +279,7 @@ class SearchFile(StrictModel):
             unit=self.space.budget.unit,
             batch_size=self.training.batch_size,
             decay_share=self.training.decay_share,
-            fine_tuning=self.training.fine_tuning,
+            fine_tuning=self.training.fine_tuning or 0.0,
         )
 
     def to_dict(self) -> dict[str, Any]:

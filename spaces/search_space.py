@@ -12,12 +12,16 @@ from typing import Any
 
 from spaces.architecture import Architecture
 from spaces.budget import SHORTEST_RUN
-from spaces.compression import Compression, Quantisation
+from spaces.compression import SEMI_STRUCTURED_SPARSITY, Compression, Pruning
 from spaces.configuration import Configuration
+from spaces.fit import compressions
 from spaces.flops import forward_flops
 from spaces.search_file import SearchFile
 from spaces.shapes import Workload
 from spaces.size import size_bytes
+
+COMPRESSION_FIELDS = ("quantisation", "group_size", "pruning", "sparsity", "recovery")
+"""Dimensions of compression; those of training come before them."""
 
 Point = tuple[int, ...]
 """One index per dimension, in the order of ``SearchSpace.dimensions``."""
@@ -49,10 +53,9 @@ def known_cost(
     architecture: Architecture, compression: Compression, workload: Workload
 ) -> KnownCost:
     """Inference cost of ``architecture`` after ``compression``, by arithmetic."""
-    sparsity = compression.structured_sparsity
     return KnownCost(
         size_mb=size_bytes(architecture, workload, compression) / 1e6,
-        flops=forward_flops(architecture, workload, sparsity=sparsity),
+        flops=forward_flops(compression.shape_of(architecture), workload),
     )
 
 
@@ -78,8 +81,16 @@ class SearchSpace:
         self.dimensions = tuple(
             Dimension(name, getattr(space, name).values)
             for name in type(space).model_fields
-            if getattr(space, name) is not None
+            if name != "compression"
+            and getattr(space, name) is not None
+            and not (self.is_fit and name in COMPRESSION_FIELDS)
         )
+        self._mildest_first = compressions(space)
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether each architecture is compressed just as much as the constraints ask."""
+        return self.search.space.compression == "fit"
 
     @property
     def size(self) -> int:
@@ -101,22 +112,31 @@ class SearchSpace:
         )
 
     def _configuration(self, values: Mapping[str, Any]) -> Configuration:
-        return Configuration(
+        has_decoder = self.search.task.has_decoder
+        decoder_depth = values.get("decoder_depth", values["depth"] if has_decoder else 0)
+        configuration = Configuration(
             architecture=Architecture.of(
                 values["depth"],
                 values["width"],
                 heads=values.get("heads"),
                 feed_forward=values.get("feed_forward"),
+                decoder_depth=decoder_depth,
             ),
             budget=float(values["budget"]),
-            compression=Compression(
-                quantisation=values["quantisation"],
-                group_size=values["group_size"],
-                pruning=values["pruning"],
-                sparsity=values["sparsity"],
-            ),
+            compression=self._mildest_first[-1]
+            if self.is_fit
+            else Compression(**{name: values[name] for name in COMPRESSION_FIELDS}),
             seed=self.search.seed,
         )
+        return self._fitted(configuration) if self.is_fit else configuration
+
+    def _fitted(self, configuration: Configuration) -> Configuration:
+        """The mildest compression that is feasible; the heaviest where none is."""
+        for compression in self._mildest_first:
+            fitted = configuration.with_compression(compression)
+            if self.is_feasible(fitted):
+                return fitted
+        return configuration
 
     def cost(self, configuration: Configuration) -> KnownCost:
         """What arithmetic knows of a configuration's inference cost."""
@@ -141,6 +161,13 @@ class SearchSpace:
     def shapes(self) -> Iterator[Configuration]:
         """One configuration for every pair of architecture and compression, cheapest budget."""
         first_budget = (0,)
+        if self.is_fit:
+            axes = [(0,) if d.name == "budget" else range(len(d.values)) for d in self.dimensions]
+            return (
+                self.configuration(point).with_compression(compression)
+                for point in itertools.product(*axes)
+                for compression in self._mildest_first
+            )
         axes = [
             first_budget if d.name == "budget" else range(len(d.values)) for d in self.dimensions
         ]
@@ -152,7 +179,18 @@ class SearchSpace:
         Cost grows with depth, width, heads and feed-forward width and falls with sparsity, so only
         the ends of those axes are looked at.
         """
-        monotone = {"depth", "width", "heads", "feed_forward", "budget", "sparsity"}
+        monotone = {
+            "depth",
+            "decoder_depth",
+            "width",
+            "heads",
+            "feed_forward",
+            "budget",
+            "sparsity",
+        }
+        if self.is_fit:
+            # What is fitted to a limit grows with nothing.
+            monotone = {"budget"}
         axes = [
             sorted({d.values.index(min(d.values)), d.values.index(max(d.values))})
             if d.name in monotone
@@ -166,7 +204,11 @@ class SearchSpace:
 
     def faults(self) -> list[str]:
         """What makes the file impossible although each field is right, in words for its author."""
-        return self._shape_faults() or [*self._budget_faults(), *self._constraint_faults()]
+        return (
+            self._shape_faults()
+            or self._pruning_faults()
+            or [*self._budget_faults(), *self._constraint_faults()]
+        )
 
     def _shape_faults(self) -> list[str]:
         space = self.search.space
@@ -180,7 +222,7 @@ class SearchSpace:
         return faults + self._group_faults()
 
     def _group_faults(self) -> list[str]:
-        quantised = any(q is not Quantisation.NONE for q in self.search.space.quantisation.values)
+        quantised = any(q.has_codes for q in self.search.space.quantisation.values)
         largest = max(self.search.space.group_size.values)
         narrowest = min(self.search.space.width.values)
         if quantised and largest > narrowest:
@@ -191,17 +233,30 @@ class SearchSpace:
             return ["space.group_size: must be at least 2"]
         return []
 
+    def _pruning_faults(self) -> list[str]:
+        space = self.search.space
+        if Pruning.SEMI_STRUCTURED not in space.pruning.values:
+            return []
+        wrong = [s for s in space.sparsity.values if s not in (0.0, SEMI_STRUCTURED_SPARSITY)]
+        if wrong:
+            return [
+                f"space.sparsity: {wrong[0]:g}, but pruning 2:4 removes exactly half; "
+                "give 0 and 0.5, or leave 2:4 out"
+            ]
+        return []
+
     def _budget_faults(self) -> list[str]:
         space = self.search.space
         faults = []
         largest = max(
             (c.architecture for c in self._corner_shapes()),
-            key=lambda architecture: forward_flops(architecture, self.workload),
+            key=lambda architecture: forward_flops(architecture.shape, self.workload),
         )
         budget = min(space.budget.values)
         steps = self.schedule.steps(budget, largest, self.workload)
         amounts = {"space.budget": (budget, steps.pretraining)}
-        amounts["training.fine_tuning"] = (self.schedule.fine_tuning, steps.fine_tuning)
+        if self.search.task.has_fine_tuning:
+            amounts["training.fine_tuning"] = (self.schedule.fine_tuning, steps.fine_tuning)
         for field, (amount, count) in amounts.items():
             if count < SHORTEST_RUN:
                 faults.append(
@@ -215,7 +270,7 @@ class SearchSpace:
             {0, len(d.values) - 1}
             if d.name in ("heads", "feed_forward")
             else {d.values.index(max(d.values))}
-            if d.name in ("depth", "width")
+            if d.name in ("depth", "decoder_depth", "width")
             else {0}
             for d in self.dimensions
         ]

@@ -1,8 +1,9 @@
 """Bytes on disk of a compressed model, by arithmetic.
 
 What is stored: ``bits`` per quantised weight, a scale per group (fp16) or per row (fp32, static
-int8), a mask bit per weight where single weights were pruned, fp32 for what stays dense, the header
-of the safetensors file (its layout: huggingface.co/docs/safetensors) and the JSON beside it.
+int8), a zero per group (fp16, HQQ), a factor per input (fp32, SmoothQuant), a mask bit per weight
+where single weights were pruned, half-precision floats, fp32 for what stays dense, the header of
+the safetensors file (its layout: huggingface.co/docs/safetensors) and the JSON beside it.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from math import prod
 
 from spaces.architecture import Architecture
 from spaces.compression import Compression, Quantisation
-from spaces.shapes import Role, Weight, Workload, ends_weights, layer_weights
+from spaces.families import layout
+from spaces.shapes import Role, Weight, Workload
 
-CONFIG_BYTES = 340
+CONFIG_BYTES = 480
 """The JSON that describes the model; its length varies by a few digits."""
 
 _HEADER_ENTRY = len('"":{"dtype":"","shape":[],"data_offsets":[,]},')
-_TYPE_BYTES = {"F32": 4, "F16": 2, "U8": 1}
+_TYPE_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "U8": 1}
+_HALF = {Quantisation.BF16: "BF16", Quantisation.FP16: "F16"}
 
 Stored = tuple[str, str, tuple[int, ...]]
 """Name, type and shape of one stored tensor."""
@@ -26,12 +29,11 @@ Stored = tuple[str, str, tuple[int, ...]]
 
 def size_bytes(architecture: Architecture, workload: Workload, compression: Compression) -> int:
     """Predicted bytes on disk of ``architecture`` after ``compression``, tokenizer apart."""
-    sparsity = compression.structured_sparsity
-    ends = _sizes(_stored(ends_weights(architecture, workload), compression))
-    layer = _sizes(_stored(layer_weights(architecture, sparsity=sparsity), compression))
-    data = ends[0] + architecture.depth * layer[0]
-    entries = ends[1] + architecture.depth * layer[1]
-    names = ends[2] + architecture.depth * layer[2]
+    laid_out = layout(compression.shape_of(architecture), workload)
+    parts = [(1, _sizes(_stored(laid_out.ends, compression)))]
+    for stack in laid_out.stacks:
+        parts.append((stack.depth, _sizes(_stored(stack.layer(0), compression))))
+    data, entries, names = (sum(n * part[k] for n, part in parts) for k in range(3))
     # Two offsets stand in every entry; most have as many digits as the last.
     header = names + entries * (_HEADER_ENTRY + 2 * (len(str(data)) - 1))
     return 8 + header + data + CONFIG_BYTES
@@ -54,27 +56,35 @@ def _sizes(stored: Iterable[Stored]) -> tuple[int, int, int]:
 
 def _stored(weights: Iterable[Weight], compression: Compression) -> Iterator[Stored]:
     for weight in weights:
-        masked = weight.role is Role.LINEAR and compression.unstructured_sparsity > 0.0
-        kept = weight.count
-        if masked:
-            yield f"{weight.name}.mask", "U8", (_ceil(weight.count, 8),)
-            # Pruning is global: a single weight may lose more or less, all together this much.
-            kept = round(weight.count * (1.0 - compression.unstructured_sparsity))
-        if weight.role is Role.DENSE or compression.quantisation is Quantisation.NONE:
-            yield (f"{weight.name}.values", "F32", (kept,)) if masked else (
-                weight.name, "F32", weight.shape,
-            )  # fmt: skip
-            continue
-        rows, columns = weight.shape
-        is_static = compression.quantisation.method == "static" and weight.role is Role.LINEAR
-        bits = compression.quantisation.bits if not is_static else 8
-        yield f"{weight.name}.codes", "U8", (_ceil(kept * bits, 8),)
-        if is_static:
-            yield f"{weight.name}.scales", "F32", (rows, 1)
-            yield f"{weight.name}.input", "F32", (2,)
-        else:
-            groups = _ceil(columns, min(compression.group_size, columns))
-            yield f"{weight.name}.scales", "F16", (rows, groups)
+        yield from _stored_parts(weight, compression)
+
+
+def _stored_parts(weight: Weight, compression: Compression) -> Iterator[Stored]:
+    quantisation = compression.quantisation
+    kept = weight.count
+    masked = weight.role is Role.LINEAR and compression.unstructured_sparsity > 0.0
+    if masked:
+        yield f"{weight.name}.mask", "U8", (_ceil(weight.count, 8),)
+        # Pruning is global: a single weight may lose more or less, all together this much.
+        kept = round(weight.count * (1.0 - compression.unstructured_sparsity))
+    if weight.role is Role.DENSE or not quantisation.has_codes:
+        kind = "F32" if weight.role is Role.DENSE else _HALF.get(quantisation, "F32")
+        yield (f"{weight.name}.values", kind, (kept,)) if masked else (
+            weight.name, kind, weight.shape,
+        )  # fmt: skip
+        return
+    yield f"{weight.name}.codes", "U8", (_ceil(kept * quantisation.bits, 8),)
+    rows, columns = weight.shape
+    if quantisation.is_static and weight.role is Role.LINEAR:
+        yield f"{weight.name}.scales", "F32", (rows, 1)
+        yield f"{weight.name}.input", "F32", (2,)
+        if quantisation is Quantisation.SMOOTH_8:
+            yield f"{weight.name}.smoothing", "F32", (columns,)
+        return
+    groups = _ceil(columns, min(compression.group_size, columns))
+    yield f"{weight.name}.scales", "F16", (rows, groups)
+    if quantisation is Quantisation.HQQ_4 and weight.role is Role.LINEAR:
+        yield f"{weight.name}.zeros", "F16", (rows, groups)
 
 
 def _ceil(dividend: int, divisor: int) -> int:

@@ -1,0 +1,170 @@
+"""Labelled images from where the search file says."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from objectives.sources import HELD_OUT, SPLITS, DataError
+from spaces.sources import Data, Digits, HubImages, ImageFolder, ImageSource
+
+FIELD = "data.images"
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of one split.
+
+    Args:
+        pixels: ``(images, channels, height, width)``, 0 to 255.
+        labels: One label an image, as text.
+    """
+
+    pixels: Pixels
+    labels: list[str]
+
+
+def check_images(source: ImageSource) -> None:
+    """Refuse folders that do not exist, before anything is loaded.
+
+    Raises:
+        DataError: Naming the field and the path.
+    """
+    for split, path in _folders(source).items():
+        if not path.is_dir():
+            raise DataError(f"{FIELD}.{split}: no such folder: {path}")
+
+
+def images_key(source: ImageSource) -> str:
+    """What determines the images of a source: it names the cache of prepared data."""
+    digest = hashlib.sha256()
+    for folder in _folders(source).values():
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            digest.update(str(path.relative_to(folder)).encode())
+            digest.update(path.read_bytes())
+    return source.model_dump_json() + digest.hexdigest()
+
+
+def read_images(data: Data, cache: Path) -> dict[str, Images]:
+    """Read all splits of a source; those that it does not name are held out of the training images.
+
+    Equal images stay in one split, the later one.
+
+    Args:
+        data: Where the images are, and the size and colours that they are brought to.
+        cache: Folder for what ``datasets`` downloads or converts.
+
+    Raises:
+        DataError: The data is missing, empty, or no images.
+    """
+    source = data.images
+    assert source is not None
+    named = ("train",) if isinstance(source, Digits) else SPLITS
+    read = {
+        split: _read_split(source, split, data, cache)
+        for split in named
+        if isinstance(source, Digits) or getattr(source, split) is not None
+    }
+    return _disjoint(_hold_out(read))
+
+
+def _folders(source: ImageSource) -> dict[str, Path]:
+    if not isinstance(source, ImageFolder):
+        return {}
+    named = {split: getattr(source, split) for split in SPLITS}
+    return {split: Path(path) for split, path in named.items() if path is not None}
+
+
+def _read_split(source: ImageSource, split: str, data: Data, cache: Path) -> Images:
+    if isinstance(source, Digits):
+        return _digits(data)
+    table = _table(source, split, cache)
+    image, label = ("image", "label") if isinstance(source, ImageFolder) else (
+        source.image, source.label,
+    )  # fmt: skip
+    for column in (image, label):
+        if column not in table.column_names:
+            found = ", ".join(table.column_names)
+            raise DataError(f"{FIELD}: no column {column!r} in {split}; it has: {found}")
+    if len(table) == 0:
+        raise DataError(f"{FIELD}.{split}: {getattr(source, split)} holds no images")
+    names = getattr(table.features[label], "names", None)
+    labels = [str(names[value] if names else value) for value in table[label]]
+    return Images(_pixels(table[image], data), labels)
+
+
+def _digits(data: Data) -> Images:
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    grey = (digits.images * (255 / 16)).astype(np.uint8)
+    pictures = [Image.fromarray(picture) for picture in grey]
+    return Images(_pixels(pictures, data), [str(label) for label in digits.target])
+
+
+def _pixels(pictures: Iterable[Any], data: Data) -> Pixels:
+    mode = "L" if data.channels == 1 else "RGB"
+    size = (data.image_size, data.image_size)
+    arrays = [np.asarray(picture.convert(mode).resize(size)) for picture in pictures]
+    stacked = np.stack(arrays).reshape(len(arrays), *size, data.channels)
+    return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))
+
+
+def _table(source: ImageFolder | HubImages, split: str, cache: Path) -> Any:
+    import datasets
+
+    datasets.disable_progress_bars()
+    place = getattr(source, split)
+    try:
+        if isinstance(source, HubImages):
+            return datasets.load_dataset(
+                source.dataset, source.config, split=place, revision=source.revision,
+                cache_dir=str(cache),
+            )  # fmt: skip
+        return datasets.load_dataset(
+            "imagefolder", data_dir=place, split="train", cache_dir=str(cache)
+        )
+    except Exception as error:
+        # datasets raises dozens of classes, from pillow's, the Hub's libraries and its own.
+        raise DataError(f"{FIELD}.{split}: {place} cannot be read: {error}") from error
+
+
+def _hold_out(read: dict[str, Images]) -> dict[str, Images]:
+    missing = [split for split in SPLITS if split not in read]
+    train = read["train"]
+    places: dict[str, list[int]] = {split: [] for split in ("train", *missing)}
+    for index, digest in enumerate(_digests(train.pixels)):
+        # By the content, and not by its place: equal images stay together, and nothing leaks.
+        slot = int(int(digest[:16], 16) / 2**64 / HELD_OUT)
+        places[missing[slot] if slot < len(missing) else "train"].append(index)
+    cut = {split: _take(train, indices) for split, indices in places.items()}
+    return {split: cut[split] if split in cut else read[split] for split in SPLITS}
+
+
+def _disjoint(images: dict[str, Images]) -> dict[str, Images]:
+    later: set[str] = set()
+    kept: dict[str, Images] = {}
+    for split in reversed(SPLITS):
+        digests = _digests(images[split].pixels)
+        kept[split] = _take(images[split], [i for i, d in enumerate(digests) if d not in later])
+        later.update(digests)
+        if not kept[split].labels:
+            raise DataError(f"{FIELD}: no images are left for {split}")
+    return {split: kept[split] for split in SPLITS}
+
+
+def _digests(pixels: Pixels) -> list[str]:
+    return [hashlib.sha256(image.tobytes()).hexdigest() for image in pixels]
+
+
+def _take(images: Images, indices: list[int]) -> Images:
+    return Images(images.pixels[indices], [images.labels[i] for i in indices])

@@ -1,0 +1,185 @@
+"""The stages of training that tasks are made of: a stable path, its decay, and what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from objectives.models import build
+from objectives.paths import STABLE, TrainingPath
+from objectives.schedule import Decay, LearningRate, WarmupDecay, WarmupStable
+from objectives.training import Optimisation, precision_for
+from spaces.budget import TrainingSteps
+from spaces.configuration import Configuration, content_hash
+from spaces.search_file import SearchFile
+from spaces.shapes import Workload
+
+FORMAT = 2
+"""Raised when the same inputs would train other weights."""
+
+LossAt = Callable[[nn.Module, int], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is trained, and how it is told from the rest.
+
+    Args:
+        name: What is learnt, for the key: it names all that ``loss_at`` does beside the data.
+        workload: What the models read and answer.
+        loss_at: Loss of a model on the batch of a step.
+        validate: Figures on held-out data.
+        dropout: Dropout of the models.
+    """
+
+    name: str
+    workload: Workload
+    loss_at: LossAt
+    validate: Callable[[nn.Module], dict[str, float]]
+    dropout: float = 0.0
+
+
+class Stages:
+    """Makes the stages of a search.
+
+    Args:
+        search: The search file.
+        fingerprint: SHA-256 of the data.
+    """
+
+    def __init__(self, search: SearchFile, fingerprint: str) -> None:
+        self._search = search
+        self._fingerprint = fingerprint
+
+    def to_budget(self, configuration: Configuration, kind: Kind) -> TrainingPath:
+        """The stable path to a configuration's budget, and the decay that leaves it."""
+        stable = self._stable(configuration, kind)
+        steps = self.steps(configuration).decay
+        return replace(
+            stable,
+            name="decay",
+            key=content_hash({"decay": steps, "after": stable.length, "of": stable.key}),
+            length=steps,
+            loss_at=lambda model, step: kind.loss_at(model, stable.length + step),
+            optimisation=self._optimisation(
+                configuration, self._search.training.learning_rate, Decay(steps)
+            ),
+            parent=stable,
+            can_continue=False,
+            milestones=(),
+            validate=kind.validate,
+        )
+
+    def following(
+        self,
+        parent: TrainingPath,
+        configuration: Configuration,
+        kind: Kind,
+        *,
+        name: str,
+        steps: int,
+        adopt: Callable[[nn.Module, nn.Module], None],
+        identity: dict[str, Any],
+    ) -> TrainingPath:
+        """A stage at the fine-tuning learning rate that takes over what its parent learnt.
+
+        Args:
+            parent: The stage before.
+            configuration: What is trained; its compression says the layers.
+            kind: What is learnt.
+            name: Name of the stage.
+            steps: Its length.
+            adopt: Takes over weights of the parent's model into the new one.
+            identity: What else determines its weights.
+        """
+        training = self._search.training
+        key = {
+            name: steps,
+            "kind": kind.name,
+            "learning_rate": training.fine_tuning_learning_rate,
+            "outputs": kind.workload.outputs,
+            "dropout": kind.dropout,
+            "of": parent.key,
+            **identity,
+        }
+        shape = configuration.compression.shape_of(configuration.architecture)
+        return TrainingPath(
+            name=name,
+            key=content_hash(key),
+            length=steps,
+            architecture=configuration.architecture,
+            seed=configuration.seed,
+            build=lambda: build(shape, kind.workload, dropout=kind.dropout),
+            adopt=adopt,
+            loss_at=kind.loss_at,
+            optimisation=self._optimisation(
+                configuration, training.fine_tuning_learning_rate, WarmupDecay(steps)
+            ),
+            parent=parent,
+            validate=kind.validate,
+        )
+
+    def steps(self, configuration: Configuration) -> TrainingSteps:
+        """Steps of each stage of a configuration."""
+        return self._search.schedule.steps(
+            configuration.budget,
+            configuration.architecture,
+            self._search.workload,
+            recovery=configuration.compression.recovery,
+        )
+
+    def _stable(self, configuration: Configuration, kind: Kind) -> TrainingPath:
+        training = self._search.training
+        architecture = configuration.architecture
+        key = content_hash(
+            {
+                "format": FORMAT,
+                "kind": kind.name,
+                "data": self._fingerprint,
+                "architecture": asdict(architecture),
+                "workload": asdict(kind.workload),
+                "dropout": kind.dropout,
+                "batch_size": training.batch_size,
+                "learning_rate": training.learning_rate,
+                "warmup_steps": training.warmup_steps,
+                "weight_decay": training.weight_decay,
+                "gradient_clip": training.gradient_clip,
+                "precision": precision_for(architecture.width),
+                "seed": configuration.seed,
+            }
+        )
+        return TrainingPath(
+            name=STABLE,
+            key=key,
+            length=self.steps(configuration).stable,
+            architecture=architecture,
+            seed=configuration.seed,
+            build=lambda: build(architecture.shape, kind.workload, dropout=kind.dropout),
+            adopt=None,
+            loss_at=kind.loss_at,
+            optimisation=self._optimisation(
+                configuration, training.learning_rate, WarmupStable(training.warmup_steps)
+            ),
+            can_continue=True,
+            milestones=self._stable_ends(configuration),
+        )
+
+    def _stable_ends(self, configuration: Configuration) -> tuple[int, ...]:
+        """Where the budgets of the space leave the stable path of an architecture."""
+        budgets = self._search.space.budget.values
+        return tuple(self.steps(replace(configuration, budget=b)).stable for b in budgets)
+
+    def _optimisation(
+        self, configuration: Configuration, peak: float, rate: LearningRate
+    ) -> Optimisation:
+        return Optimisation(
+            peak=peak,
+            rate=rate,
+            weight_decay=self._search.training.weight_decay,
+            gradient_clip=self._search.training.gradient_clip,
+            precision=precision_for(configuration.architecture.width),
+        )

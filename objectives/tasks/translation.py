@@ -1,0 +1,138 @@
+"""Translation with an encoder and a decoder (Vaswani et al. 2017): the paper's second pillar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from objectives.batches import Batch, ParallelBatches, by_length, logits, parallel_batch, to_device
+from objectives.data import PreparedData
+from objectives.paths import TrainingPath
+from objectives.stages import Kind, Stages
+from objectives.task import Score
+from objectives.tokenizer import END, PAD, START, load_tokenizer
+from spaces.configuration import Configuration
+from spaces.search_file import SearchFile
+
+DROPOUT = 0.1
+LABEL_SMOOTHING = 0.1
+"""Of the training loss alone (Vaswani et al. 2017, section 5.4)."""
+
+CALIBRATION_BATCHES = 4
+EVALUATION_BATCH = 64
+BOOTSTRAP_SAMPLES = 300
+
+
+class Translation:
+    """The translation task.
+
+    Args:
+        search: The search file.
+        data: Its prepared data.
+    """
+
+    def __init__(self, search: SearchFile, data: PreparedData) -> None:
+        assert search.task.name == "translation"
+        self._search = search
+        self._data = data
+        self._beams = search.task.beams
+        self._stages = Stages(search, data.fingerprint)
+        self._tokenizer = load_tokenizer(data.tokenizer_file)
+        self._train = ParallelBatches(
+            data.parallel("train"), search.training.batch_size, search.seed
+        )
+        self.kind = Kind(
+            name="translation",
+            workload=search.workload,
+            loss_at=lambda model, step: self.loss(model, self._train(step)),
+            validate=self._validate,
+            dropout=DROPOUT,
+        )
+
+    def path(self, configuration: Configuration) -> TrainingPath:
+        """The stable path and its decay."""
+        return self._stages.to_budget(configuration, self.kind)
+
+    def score(self, model: nn.Module, split: str) -> Score:
+        """BLEU of the decoded translations of a split, with a bootstrap interval (Koehn 2004)."""
+        pairs = self._data.parallel(split)
+        references = self._data.references(split)
+        texts = [""] * len(references)
+        loss, tokens = 0.0, 0
+        model.eval()
+        with torch.inference_mode():
+            for rows in by_length(pairs.source_lengths, EVALUATION_BATCH):
+                batch = to_device(parallel_batch(pairs, rows), model)
+                summed = _cross_entropy(model, batch, reduction="sum")
+                loss += summed.item()
+                tokens += int((batch["targets"] != PAD).sum())
+                for row, text in zip(rows, self.translate(model, batch), strict=True):
+                    texts[row] = text
+        low, value, high = _bleu(texts, references)
+        return Score(value, low, high, len(references), loss / tokens)
+
+    def translate(self, model: Any, batch: Batch) -> list[str]:
+        """Translations of the sentences of a batch, greedy or by beam search."""
+        generated = model.generate(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            num_beams=self._beams,
+            do_sample=False,
+            max_new_tokens=self._search.data.sequence_length - 1,
+            decoder_start_token_id=START,
+            eos_token_id=END,
+            pad_token_id=PAD,
+            use_cache=True,
+        )
+        texts: list[str] = self._tokenizer.decode_batch(generated.tolist())
+        return texts
+
+    def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Smoothed cross-entropy of the translation's next tokens."""
+        return _cross_entropy(
+            model, to_device(batch, model), reduction="mean", smoothing=LABEL_SMOOTHING
+        )
+
+    def calibration(self) -> list[Batch]:
+        """A few training batches."""
+        return [self._train.full_length(step) for step in range(CALIBRATION_BATCHES)]
+
+    def latency_input(self, batch_size: int) -> Batch:
+        """Tokens of full length on both sides: one pass of the encoder and the decoder."""
+        length = self._search.data.sequence_length
+        stream = self._data.parallel("validation")
+        words = np.concatenate([stream.sources[stream.sources > END], np.arange(END + 1, length)])
+        tokens = torch.from_numpy(np.resize(words, (batch_size, length)).astype(np.int64))
+        return {"input_ids": tokens, "decoder_input_ids": tokens}
+
+    def _validate(self, model: nn.Module) -> dict[str, float]:
+        score = self.score(model, "validation")
+        return {"score": score.value, "loss": score.loss}
+
+
+def _cross_entropy(
+    model: nn.Module, batch: Batch, *, reduction: str, smoothing: float = 0.0
+) -> torch.Tensor:
+    answers = logits(model, batch).float()
+    return functional.cross_entropy(
+        answers.flatten(0, 1),
+        batch["targets"].flatten(),
+        ignore_index=PAD,
+        reduction=reduction,
+        label_smoothing=smoothing,
+    )
+
+
+def _bleu(texts: list[str], references: list[str]) -> tuple[float, float, float]:
+    """Lower end, value and upper end of sacreBLEU's default BLEU (Post 2018, arXiv 1804.08771)."""
+    from sacrebleu.metrics import BLEU
+
+    metric = BLEU()
+    result = metric.corpus_score(texts, [references], n_bootstrap=BOOTSTRAP_SAMPLES)
+    half = float(result._ci)
+    value = float(result.score)
+    return max(0.0, value - half), value, min(100.0, value + half)
