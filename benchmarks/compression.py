@@ -15,6 +15,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -114,10 +115,10 @@ def _matrix(search: SearchFile, recovery: float, scratch: Path) -> None:
     )
     tried = [trained.with_compression(c) for c in METHODS]
     tried += [
-        trained.with_compression(Compression(c.quantisation, c.group_size, c.pruning, c.sparsity, r))
-        for c in RECOVERED
-        for r in (0.0, float(steps))
-        if r or c not in METHODS
+        trained.with_compression(replace(compression, recovery=length))
+        for compression in RECOVERED
+        for length in (0.0, float(steps))
+        if length or compression not in METHODS
     ]
     saved: dict[str, str] = {}
     dense = None
@@ -176,9 +177,7 @@ def _answers(
     return str(file)
 
 
-def _check_reload(
-    saved: dict[str, str], inputs: dict[str, torch.Tensor], scratch: Path
-) -> None:
+def _check_reload(saved: dict[str, str], inputs: dict[str, torch.Tensor], scratch: Path) -> None:
     from safetensors.torch import save_file
 
     file = scratch / "inputs.safetensors"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from objectives.quantisation import QuantisedWeight, quiet_neural_compressor, refuse_not_finite
@@ -50,9 +54,20 @@ def _quantise(
     groups = weight.reshape(-1, group_size)
     # It groups along the first axis, always: one column here is one of our groups.
     config = QTensorConfig(nbits=bits, group_size=-1, pack=False)
-    solved = AnyBits.quantize(groups.T.contiguous(), config)
+    with _light_collection():
+        solved = AnyBits.quantize(groups.T.contiguous(), config)
     half = 1 << (bits - 1)
     scales, zeros = solved.scale.T.half(), (solved.zero.T - half).half()
     # Rounded again, for the scales and zeros as fp16 holds them.
     codes = torch.round(groups / scales.float() + zeros.float()).clamp(-half, half - 1)
     return codes.to(torch.int8).view(rows, -1), scales.view(rows, -1), zeros.view(rows, -1)
+
+
+@contextmanager
+def _light_collection() -> Iterator[None]:
+    """Meanwhile, collect only what is new: it collects twice a matrix, else 0.3 s of looking."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -111,8 +111,8 @@ def _remove(
 
     Importance of heads and neurons is the first-order change of the loss when one is removed,
     |a · dL/da| summed over calibration examples: Michel et al. 2019 (arXiv 1905.10650), section 2,
-    for heads; Molchanov et al. 2017 (arXiv 1611.06440), section 2.2, for neurons. That of a layer is
-    the loss without it (the residual stream goes past it). Every layer keeps the same number, so
+    for heads; Molchanov et al. 2017 (arXiv 1611.06440), section 2.2, for neurons. That of a layer
+    is the loss without it (the residual stream goes past it). Every layer keeps the same number, so
     that the shapes are known before training.
     """
     whole = copy.deepcopy(model).eval()

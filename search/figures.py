@@ -264,5 +264,6 @@ def _hover(record: Record, search: SearchFile) -> str:
     interval = f"{metric.text(result['score_low'])} to {metric.text(result['score_high'])}"
     return (
         f"<b>#{record.number}</b> {record.configuration}<br>"
-        f"{metric.name} {metric.text(result['score'])} ({interval})<br>{short_cost(result, search.cost)}"
+        f"{metric.name} {metric.text(result['score'])} ({interval})<br>"
+        f"{short_cost(result, search.cost)}"
     )

@@ -27,8 +27,8 @@ LATENCY_DECADES = 2
 class Scale:
     """The box in which the hypervolume is a share: from 0 (nothing) to 1 (perfect and free).
 
-    A score counts from guessing to perfection, as its metric makes a share of it; cost counts on a logarithmic axis, because halving a model
-    is worth the same at every size.
+    A score counts from guessing to perfection, as its metric makes a share of it; cost counts on a
+    logarithmic axis, because halving a model is worth the same at every size.
 
     Args:
         cost: Name of the inference cost.

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 UNITS = {"size_mb": "mb", "latency_ms": "ms", "flops": "flops"}
 
 TRIAL_METRICS = (
-    "loss", "dense_loss", "size_mb", "compression_ratio", "latency_ms", "flops", "parameters", "training_flops",
+    "loss", "dense_loss", "size_mb", "compression_ratio", "latency_ms", "flops", "parameters",
+    "training_flops",
 )  # fmt: skip
 
 

@@ -80,6 +80,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return self._count >= self._study.search.trials or time.monotonic() > self._deadline
 
     def _next_job(self) -> list[Record]:
+        if self._study.has_enqueued:
+            # Decided already: Optuna's ask() takes them before it asks the sampler, which may have
+            # nothing to propose any more.
+            return [self._ask()]
         self._sampler.check(self._study.optuna)
         job = [self._ask()]
         while (

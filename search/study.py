@@ -98,6 +98,11 @@ class Study:
         trial.set_user_attr(CONFIGURATION, configuration.to_dict())
         return self.record(trial.number)
 
+    @property
+    def has_enqueued(self) -> bool:
+        """Whether trials wait that somebody enqueued, which ``ask`` gives before all others."""
+        return bool(self.optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+
     def tell_result(
         self, number: int, result: dict[str, Any], curve: list[list[float]] | None = None
     ) -> bool:

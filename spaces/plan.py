@@ -7,8 +7,8 @@ import statistics
 from dataclasses import dataclass
 
 from spaces.configuration import Configuration
-from spaces.search_space import SearchSpace
 from spaces.families import parameters
+from spaces.search_space import SearchSpace
 
 LARGEST_COUNT = 50_000
 """Larger spaces are judged by a random sample of this many points."""

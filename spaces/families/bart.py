@@ -1,4 +1,4 @@
-"""BART's encoder and decoder (Lewis et al. 2020, arXiv 1910.13461) as transformers lays them out."""
+"""BART (Lewis et al. 2020, arXiv 1910.13461) as transformers lays it out: encoder and decoder."""
 
 from __future__ import annotations
 

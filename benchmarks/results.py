@@ -1,0 +1,105 @@
+"""The claims of Li et al. 2020 on a causal language model and on translation, for docs/results.md.
+
+Runs a search for each task and seed, completes what the claims lack, and writes the report of each
+task to ``docs/results/``. About 90 minutes on two cores; started again, it goes on where it was.
+
+    python benchmarks/results.py --text valid.txt test.txt \\
+        --pairs train.en.gz train.fr.gz --validation-pairs val.en.gz val.fr.gz
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from search.claims.complete import complete
+from search.claims.report import print_report, report
+from search.runner import run
+from spaces.loading import load
+from spaces.search_file import SearchFile
+
+QUANTISATION = "[none, static-8, rtn-8, rtn-4, gptq-4, rtn-3, rtn-2]"
+SPARSITY = "{low: 0.0, high: 0.5, step: 0.25}"
+TRIALS = 12
+"""Trials that the sampler chooses; the claims then ask for the rest."""
+
+
+def causal_lm(text: tuple[str, str], seed: int) -> SearchFile:
+    """Twelve Llama shapes on running text."""
+    source = f"{{source: files, format: text, train: {text[0]}, validation: {text[1]}}}"
+    return load(
+        "causal_lm",
+        [
+            f"name=claims-causal-lm-{seed}",
+            f"seed={seed}",
+            f"data.unlabelled={source}",
+            "space.depth={choices: [1, 2, 4]}",
+            "space.width={choices: [32, 64, 128, 256]}",
+            "space.budget.low=100",
+            "space.budget.high=800",
+            *_common(),
+        ],
+    )
+
+
+def translation(pairs: tuple[str, str], validation: tuple[str, str], seed: int) -> SearchFile:
+    """Eight shapes of an encoder and a decoder on sentence pairs."""
+    return load(
+        "translation",
+        [
+            f"name=claims-translation-{seed}",
+            f"seed={seed}",
+            f"data.parallel.train=[{pairs[0]}, {pairs[1]}]",
+            f"data.parallel.validation=[{validation[0]}, {validation[1]}]",
+            "space.depth={choices: [1, 2]}",
+            "space.width={choices: [32, 64, 128]}",
+            "space.budget.low=375",
+            "space.budget.high=1500",
+            *_common(),
+        ],
+    )
+
+
+def _common() -> list[str]:
+    return [
+        f"space.quantisation.choices={QUANTISATION}",
+        f"space.sparsity={SPARSITY}",
+        f"trials={TRIALS}",
+        "hours=1",
+    ]
+
+
+@click.command()
+@click.option("--text", nargs=2, required=True, help="Training and validation text.")
+@click.option("--pairs", nargs=2, required=True, help="Training sentences and translations.")
+@click.option("--validation-pairs", nargs=2, required=True, help="The same for validation.")
+@click.option("--seeds", default=2, show_default=True)
+@click.option("--out", default="docs/results", show_default=True)
+def main(
+    text: tuple[str, str],
+    pairs: tuple[str, str],
+    validation_pairs: tuple[str, str],
+    seeds: int,
+    out: str,
+) -> None:
+    console = Console(width=160)
+    tasks = {
+        "causal_lm": [causal_lm(text, seed) for seed in range(seeds)],
+        "translation": [translation(pairs, validation_pairs, seed) for seed in range(seeds)],
+    }
+    for name, searches in tasks.items():
+        studies = [complete(run(search, console).study, console) for search in searches]
+        made = report(studies)
+        print_report(made, console)
+        folder = Path(out) / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for picture in made.path.parent.glob("claims-*.png"):
+            shutil.copy(picture, folder)
+        shutil.copy(made.path.with_suffix(".md"), folder / "claims.md")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""A report as artefacts of its search's run in MLflow: a view, as all that MLflow has."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from search.mirror import KEY, PARENT
+from search.study import Study, StudyError, only_driver
+from search.tracking import mirror
+from spaces.places import Places, home
+
+log = logging.getLogger(__name__)
+
+FOLDER = "claims"
+"""Of the artefacts."""
+
+
+def log_report(study: Study, where: Places, files: Sequence[Path]) -> bool:
+    """Log files to the parent run of a search; tells whether MLflow has them.
+
+    The search is sent first where MLflow lacks it, unless it is running and sends itself.
+    """
+    try:
+        with suppress(StudyError), only_driver(study.search.name, home() / "drivers"):
+            mirror(study, where)
+        return _log(study, where, files)
+    except Exception as error:
+        # Anything that MLflow or its transport raises: the files are written all the same.
+        log.warning("the report of %s is not in MLflow: %s", study.search.name, error)
+        return False
+
+
+def _log(study: Study, where: Places, files: Sequence[Path]) -> bool:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(where.tracking_uri)
+    experiment = client.get_experiment_by_name(study.search.name)
+    if experiment is None:
+        return False
+    found = client.search_runs(
+        [experiment.experiment_id], filter_string=f"tags.`{KEY}` = '{study.mark}/{PARENT}'"
+    )
+    if not found:
+        return False
+    for path in files:
+        client.log_artifact(found[0].info.run_id, str(path), FOLDER)
+    return True
