@@ -36,29 +36,6 @@ def fake_quantised(model: nn.Module, *, bits: int, group_size: int) -> Iterator[
             handle.remove()
 
 
-@contextmanager
-def keep_zeros(model: nn.Module) -> Iterator[None]:
-    """Meanwhile, weights of linear layers that are exactly zero are not trained.
-
-    An optimiser made for this training leaves them at zero; whatever an older one's momentum adds
-    is removed at the end.
-
-    Args:
-        model: A pruned model.
-    """
-    weights = {id(m.weight): m.weight for m in model.modules() if isinstance(m, nn.Linear)}
-    masks = [(weight, weight.detach() != 0) for weight in weights.values()]
-    handles = [_mask_gradient(weight, mask) for weight, mask in masks]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-        with torch.no_grad():
-            for weight, mask in masks:
-                weight.mul_(mask)
-
-
 def _exchange_weight(module: nn.Module, bits: int, group_size: int) -> list[RemovableHandle]:
     ordinary: list[Any] = []
     # Set past ``nn.Module``, which takes no tensor for a parameter, and thus in its old place.
@@ -91,8 +68,3 @@ def _on_grid(weight: torch.Tensor, bits: int, group_size: int) -> torch.Tensor:
     codes = torch.round(groups / torch.where(scales == 0, 1.0, scales))
     rounded = (codes * scales.half().float()).view(rows, -1)[:, :columns]
     return rounded + (weight - weight.detach())
-
-
-def _mask_gradient(weight: torch.Tensor, mask: torch.Tensor) -> RemovableHandle:
-    handle: RemovableHandle = weight.register_hook(lambda gradient: gradient * mask)  # type: ignore[no-untyped-call]
-    return handle

@@ -1,8 +1,10 @@
-"""A small real search on synthetic files: tiny models, seconds to train."""
+"""A small real search on synthetic files, and the five families: tiny models, seconds to train."""
 
 from __future__ import annotations
 
 import copy
+import gzip
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +12,54 @@ from typing import Any
 
 import pytest
 
+from spaces.architecture import Architecture
 from spaces.loading import validate
 from spaces.search_file import SearchFile
+from spaces.shapes import Family, Workload
+
+# Two threads take longer than one for models this small, and far longer on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ANIMALS = ["cat", "dog", "horse", "cow", "hen"]
 TOOLS = ["saw", "drill", "plane", "axe", "file"]
 FILLERS = ["the", "a", "old", "small", "sees", "has", "takes", "near", "with", "and"]
+
+WORKLOADS = {
+    Family.ROBERTA_CLASSIFIER: Workload(Family.ROBERTA_CLASSIFIER, 300, 16, classes=3),
+    Family.ROBERTA_MASKED_LM: Workload(Family.ROBERTA_MASKED_LM, 300, 16),
+    Family.LLAMA: Workload(Family.LLAMA, 300, 16),
+    Family.BART: Workload(Family.BART, 300, 16),
+    Family.VIT: Workload(Family.VIT, 0, 17, classes=3, image_size=8, patch_size=2, channels=3),
+}
+"""What tiny models of each family read and answer."""
+
+
+def architecture_for(family: Family, depth: int, width: int, **rest: int) -> Architecture:
+    """An architecture of a family; one with a decoder gets one that is as deep, if not told."""
+    if family is Family.BART:
+        rest.setdefault("decoder_depth", depth)
+    return Architecture.of(depth, width, **rest)
+
+
+def batch_for(workload: Workload, *, count: int, seed: int = 0) -> dict[str, Any]:
+    """Random inputs of full length without padding, and the ``targets`` of each answer."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    shape = (count, workload.sequence_length)
+    tokens = torch.randint(5, workload.vocabulary_size or 300, shape, generator=generator)
+    if workload.family is Family.VIT:
+        pixels = (count, workload.channels, workload.image_size, workload.image_size)
+        images = torch.randn(pixels, generator=generator)
+        return {"pixel_values": images, "targets": tokens[:, 0] % workload.classes}
+    if workload.family is Family.LLAMA:
+        return {"input_ids": tokens, "targets": tokens.roll(-1, 1)}
+    inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+    if workload.family is Family.ROBERTA_CLASSIFIER:
+        return {**inputs, "targets": tokens[:, 3] % workload.classes}
+    if workload.family is Family.BART:
+        return {**inputs, "decoder_input_ids": tokens.roll(1, 1), "targets": tokens}
+    return {**inputs, "targets": tokens}
 
 
 def _sentence(rng: random.Random, nouns: list[str]) -> str:
@@ -46,7 +90,7 @@ def document(corpus: Path) -> dict[str, Any]:
     """A valid search file as a dictionary; copy it before changing it."""
     return {
         "name": "tiny",
-        "task": {"classes": 2},
+        "task": {"name": "classification", "classes": 2},
         "data": {
             "unlabelled": {"source": "files", "train": str(corpus / "text.txt")},
             "labelled": {
@@ -67,7 +111,12 @@ def document(corpus: Path) -> dict[str, Any]:
             "quantisation": {"choices": ["none", "static-8", "rtn-8", "rtn-4"]},
             "sparsity": {"choices": [0.0, 0.5]},
         },
-        "training": {"batch_size": 16, "fine_tuning": 40, "warmup_steps": 5},
+        "training": {
+            "batch_size": 16,
+            "fine_tuning": 40,
+            "fine_tuning_learning_rate": 2e-3,
+            "warmup_steps": 5,
+        },
         "measurement": {"repeats": 10},
         # Its trials train different models from the first; the frontier sampler has its own tests.
         "sampler": "tpe",
@@ -78,18 +127,160 @@ def document(corpus: Path) -> dict[str, Any]:
 @pytest.fixture
 def make_search(document: dict[str, Any]) -> Callable[..., SearchFile]:
     """Make a search file from the valid one with fields replaced, as ``space__depth=4``."""
+    return lambda **fields: validate(_replaced(document, fields))
 
-    def make(**fields: Any) -> SearchFile:
-        changed = copy.deepcopy(document)
-        for path, value in fields.items():
-            *parents, last = path.split("__")
-            place = changed
-            for parent in parents:
-                place = place.setdefault(parent, {})
-            place[last] = value
-        return validate(changed)
 
-    return make
+@pytest.fixture
+def make_task_search(task_documents: dict[str, dict[str, Any]]) -> Callable[..., SearchFile]:
+    """The same for any of the ``task_documents``."""
+    return lambda name, **fields: validate(_replaced(task_documents[name], fields))
+
+
+def _replaced(document: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+    changed = copy.deepcopy(document)
+    for path, value in fields.items():
+        *parents, last = path.split("__")
+        place = changed
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return changed
+
+
+TOY_LANGUAGE = {
+    "the": "le", "red": "rouge", "old": "vieux", "small": "petit", "cat": "chat", "dog": "chien",
+    "cow": "vache", "sees": "voit", "takes": "prend", "likes": "aime",
+}  # fmt: skip
+"""Word by word translations."""
+
+
+@pytest.fixture(scope="session")
+def translations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``train``, ``validation`` and ``test`` in two toy languages, aligned; those
+    of training are gzipped."""
+    folder = tmp_path_factory.mktemp("translations")
+    rng = random.Random(0)
+    words = list(TOY_LANGUAGE)
+    sentences = list({tuple(rng.choices(words, k=rng.randint(3, 6))): None for _ in range(1100)})
+    splits = {"validation": sentences[:32], "test": sentences[32:64], "train": sentences[64:]}
+    for split, chosen in splits.items():
+        sides = {
+            "source": [" ".join(sentence) for sentence in chosen],
+            "target": [" ".join(TOY_LANGUAGE[word] for word in sentence) for sentence in chosen],
+        }
+        for side, lines in sides.items():
+            text = ("\n".join(lines) + "\n").encode()
+            if split == "train":
+                (folder / f"{split}.{side}.gz").write_bytes(gzip.compress(text))
+            else:
+                (folder / f"{split}.{side}").write_bytes(text)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of images with a folder for each of two classes: ``bright`` and ``dark``."""
+    import numpy as np
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for label, low in (("bright", 128), ("dark", 0)):
+        (folder / label).mkdir()
+        for index in range(60):
+            pixels = rng.integers(low, low + 128, (12, 10, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def task_documents(
+    document: dict[str, Any],
+    corpus: Path,
+    translations: Path,
+    pictures: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, dict[str, Any]]:
+    """A valid search file for each task, and for what else can be its data."""
+    text = {"source": "files", "train": str(corpus / "text.txt")}
+    reading = {"vocabulary_size": 400, "sequence_length": 16}
+    training = {"batch_size": 16, "warmup_steps": 5}
+    common = {
+        **{key: document[key] for key in ("space", "measurement", "sampler", "trials")},
+        "training": training,
+    }
+    pairs = tmp_path_factory.mktemp("pairs") / "pairs.tsv"
+    pairs.write_text(_labelled_pairs())
+    parallel = {
+        "source": "aligned_files",
+        "train": [str(translations / f"train.{side}.gz") for side in ("source", "target")],
+        "validation": [str(translations / f"validation.{side}") for side in ("source", "target")],
+        "test": [str(translations / f"test.{side}") for side in ("source", "target")],
+    }
+    folder = {"source": "image_folder", "train": str(pictures)}
+    return {
+        "classification": document,
+        "pairs": {
+            **document,
+            "name": "pairs",
+            "data": {
+                **reading,
+                "unlabelled": text,
+                "labelled": {
+                    "source": "files",
+                    "train": str(pairs),
+                    "text": "premise",
+                    "text_pair": "hypothesis",
+                },
+            },
+        },
+        "masked-lm": {
+            **common,
+            "name": "masked",
+            "task": {"name": "masked-lm"},
+            "data": {**reading, "unlabelled": text},
+        },
+        "causal-lm": {
+            **common,
+            "name": "causal",
+            "task": {"name": "causal-lm"},
+            "data": {**reading, "unlabelled": text},
+        },
+        "translation": {
+            **common,
+            "name": "translation",
+            "task": {"name": "translation"},
+            "data": {**reading, "parallel": parallel},
+        },
+        "image-classification": {
+            **common,
+            "name": "images",
+            "task": {"name": "image-classification", "classes": 10},
+            "data": {
+                "images": {"source": "digits"},
+                "image_size": 8,
+                "patch_size": 2,
+                "channels": 1,
+            },
+        },
+        "image folder": {
+            **common,
+            "name": "folder",
+            "task": {"name": "image-classification", "classes": 2},
+            "data": {"images": folder, "image_size": 8, "patch_size": 4},
+        },
+    }
+
+
+def _labelled_pairs() -> str:
+    """Pairs of sentences with a header: whether both are of the same kind."""
+    rng = random.Random(1)
+    lines = ["premise\thypothesis\tlabel"]
+    for index in range(300):
+        first, second = rng.choice([ANIMALS, TOOLS]), rng.choice([ANIMALS, TOOLS])
+        label = "same" if first is second else "other"
+        lines.append(f"{_sentence(rng, first)} {index}\t{_sentence(rng, second)}\t{label}")
+    return "\n".join(lines) + "\n"
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from objectives.batches import LabelledBatches, MaskedBatches
 from objectives.data import prepare
 from objectives.sources import DataError, read
 from objectives.tokenizer import END, MASK, START
-from spaces.search_file import Files, SearchFile
+from spaces.search_file import SearchFile
+from spaces.sources import Files
 
 
 def prepared(search: SearchFile, folder: Path) -> Any:
@@ -112,7 +113,7 @@ def test_snippets_do_not_name_their_package() -> None:
         ({"data__unlabelled__train": "missing.txt"}, "data.unlabelled.train: no such file"),
         ({"data__labelled__label": "lbl"}, "data.labelled.label: no column 'lbl' in .* it has: s"),
         ({"data__labelled__text": "txt"}, "data.labelled.text: no column 'txt'"),
-        ({"task__classes": 3}, "task.classes: 3, but the labelled data has 2 labels: animal, tool"),
+        ({"task__classes": 3}, "task.classes: 3, but the data has 2 labels: animal, tool"),
     ],
 )
 def test_wrong_data_is_refused(

@@ -14,13 +14,13 @@ import torch
 
 from objectives.latency import measure_latency
 from objectives.locks import Lane
-from objectives.model import build_classifier
+from objectives.models import build
 from objectives.objective import Objective
 from spaces.architecture import Architecture
 from spaces.compression import Compression, Pruning, Quantisation
 from spaces.configuration import Configuration
 from spaces.search_file import SearchFile
-from spaces.shapes import Workload
+from spaces.shapes import Family, Workload
 
 BASE = Configuration(Architecture.of(1, 32), 40, Compression())
 
@@ -30,8 +30,10 @@ def test_an_evaluation_says_everything_about_its_numbers(
     make_search: Callable[..., SearchFile],
 ) -> None:
     evaluation = Objective(make_search()).evaluate(BASE)
-    assert evaluation.accuracy_low > 0.5  # two classes: clearly better than chance
-    assert evaluation.accuracy == evaluation.dense_accuracy
+    assert evaluation.score_low > 0.5  # two classes: clearly better than chance
+    assert evaluation.metric == "accuracy"
+    assert evaluation.score == evaluation.dense_score
+    assert evaluation.loss == pytest.approx(evaluation.dense_loss, rel=1e-4)
     assert evaluation.examples == 100
     assert evaluation.size_bytes == pytest.approx(evaluation.predicted_size_bytes, rel=0.02)
     assert evaluation.latency.threads == 1
@@ -80,7 +82,7 @@ def test_every_quantisation_works_on_sentences_of_any_length(
     compression = Compression(quantisation, 32, Pruning.STRUCTURED, 0.5)
     configuration = replace(BASE, budget=budget, compression=compression)
     evaluation = Objective(make_search()).evaluate(configuration)
-    assert evaluation.accuracy_low > 0.5
+    assert evaluation.score_low > 0.5
     assert evaluation.size_bytes == pytest.approx(evaluation.predicted_size_bytes, rel=0.02)
 
 
@@ -123,10 +125,16 @@ def test_training_waits_while_a_latency_is_measured(tmp_path: Path) -> None:
 
 
 def test_a_larger_model_is_measured_as_slower(tmp_path: Path) -> None:
-    workload = Workload(vocabulary_size=300, sequence_length=32, classes=2)
-    small = build_classifier(Architecture.of(1, 64), workload).eval()
-    large = build_classifier(Architecture.of(8, 256), workload).eval()
+    workload = Workload(Family.ROBERTA_CLASSIFIER, 300, 32, classes=2)
+    small = build(Architecture.of(1, 64).shape, workload).eval()
+    large = build(Architecture.of(8, 256).shape, workload).eval()
     latency = measure_latency(
-        large, small, torch.randint(5, 300, (1, 32)), threads=1, repeats=20, lane=Lane(tmp_path)
+        large,
+        small,
+        {"input_ids": torch.randint(5, 300, (1, 32))},
+        sequence_length=32,
+        threads=1,
+        repeats=20,
+        lane=Lane(tmp_path),
     )
     assert latency.p10_ms > 2 * latency.reference_p50_ms

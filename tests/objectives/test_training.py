@@ -139,7 +139,7 @@ def test_resume_points_are_removed_when_they_are_passed(
 
 def test_a_model_that_learns_beats_chance(task: Classification, tmp_path: Path) -> None:
     point, _ = trainer(tmp_path).reach(task.path(configuration(40)))
-    assert task.score(point.model, "validation").interval[0] > 0.5
+    assert task.score(point.model, "validation").low > 0.5
 
 
 @pytest.mark.parametrize(("factor", "state"), [(float("nan"), "not_finite"), (1e6, "diverged")])
@@ -155,6 +155,39 @@ def test_broken_training_ends_in_a_named_state(
         trainer(tmp_path).reach(broken)
     assert caught.value.state == state
     assert not Store(str(tmp_path)).exists(path.address)
+
+
+def test_a_broken_step_is_noticed_soon_and_reaches_no_checkpoint(
+    task: Classification, tmp_path: Path
+) -> None:
+    path = task.path(configuration(40))
+    real, asked = path.loss_at, []
+
+    def loss_at(model: nn.Module, step: int) -> torch.Tensor:
+        asked.append(step)
+        return real(model, step) * (float("nan") if step == 13 else 1.0)
+
+    with pytest.raises(TrialFailure) as caught:
+        trainer(tmp_path / "seldom").reach(replace(path, loss_at=loss_at))
+    assert "step 13" in caught.value.message
+    assert max(asked) == 19
+
+    with pytest.raises(TrialFailure):
+        trainer(tmp_path / "often", every=1e-9).reach(replace(path, loss_at=loss_at))
+    assert max(Store(str(tmp_path / "often")).steps(path.key)) == 13
+
+
+def test_a_resumed_run_has_the_points_of_its_curve_at_the_same_steps(
+    task: Classification, tmp_path: Path
+) -> None:
+    path = task.path(configuration(40))
+    whole, _ = trainer(tmp_path / "whole").reach(path)
+    with pytest.raises(Interruption):
+        trainer(tmp_path / "cut", every=1e-9).reach(interrupted(path, at=17))
+    resumed, _ = trainer(tmp_path / "cut").reach(path)
+    assert [step for step, _ in resumed.progress.curve] == [
+        step for step, _ in whole.progress.curve
+    ]
 
 
 def test_everything_that_determines_the_weights_is_in_the_key(

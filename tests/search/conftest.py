@@ -19,15 +19,17 @@ from spaces.search_file import SearchFile
 from spaces.search_space import SearchSpace
 
 
-def made_up_result(accuracy: float, size_mb: float, **fields: Any) -> dict[str, Any]:
+def made_up_result(score: float, size_mb: float, **fields: Any) -> dict[str, Any]:
     """A well-formed result, as a worker reports it."""
     return {
-        "accuracy": accuracy,
-        "accuracy_low": accuracy - 0.03,
-        "accuracy_high": accuracy + 0.03,
+        "metric": "accuracy",
+        "score": score,
+        "score_low": score - 0.03,
+        "score_high": score + 0.03,
         "examples": 100,
-        "loss": 1.0 - accuracy,
-        "dense_accuracy": accuracy,
+        "loss": 1.0 - score,
+        "dense_score": score,
+        "dense_loss": 1.0 - score,
         "size_mb": size_mb,
         "size_bytes": round(size_mb * 1e6),
         "predicted_size_bytes": round(size_mb * 1e6),

@@ -62,7 +62,7 @@ def test_another_file_under_the_same_name_is_refused(finished: Tlc) -> None:
         (["show", "tiny", "99"], "search 'tiny' has no trial 99"),
         (["best", "tiny", "--max-size-mb", "-1"], "-1"),
         (["best", "tiny", "--max-size", "1"], "--max-size-mb"),
-        (["run", "missing.yaml"], "no such file; ready-made searches are: default, hub, tsv"),
+        (["run", "missing.yaml"], "no such file; ready-made searches are: causal_lm, default, hub"),
         (["run", "search.yaml", "--set", "x"], "must look like"),
     ],
 )

@@ -31,8 +31,8 @@ def dominated(points: list[tuple[float, float]]) -> float:
 
 
 def staircase(points: list[tuple[float, float]]) -> Staircase:
-    accuracy, cost = np.array(points).reshape(-1, 2).T
-    return Staircase.of(accuracy, cost, floor=0.2, limits=LIMITS)
+    quality, cost = np.array(points).reshape(-1, 2).T
+    return Staircase.of(quality, cost, floor=0.2, limits=LIMITS)
 
 
 @given(st.lists(point, max_size=8), point)
@@ -50,15 +50,15 @@ def test_joint_improvement_is_the_hypervolume_that_a_set_adds(
     known: list[tuple[float, float]], new: list[tuple[float, float]]
 ) -> None:
     stairs = staircase(known)
-    accuracy, cost = np.array(new).T
+    quality, cost = np.array(new).T
     area, members = stairs.joint_improvement(
-        accuracy[None, None, :], stairs.first_step(cost)[None, :]
+        quality[None, None, :], stairs.first_step(cost)[None, :]
     )
     assert area[0] == pytest.approx(dominated([*known, *new]) - dominated(known), abs=1e-9)
     assert 0 <= members[0] <= len(new)
 
 
-def test_at_one_cost_improvement_is_that_of_accuracy() -> None:
+def test_at_one_cost_improvement_is_that_of_quality() -> None:
     stairs = Staircase.of(np.array([0.6]), np.array([2.0]), floor=0.1, limits=(2.0, 2.0))
     added = stairs.improvement(np.array([0.75, 0.5]), stairs.first_step(np.array([2.0, 2.0])))
     assert added == pytest.approx([0.15, 0.0])
@@ -203,7 +203,20 @@ def test_an_architecture_that_never_ran_is_priced_by_its_flops() -> None:
     prices.learn(Trial(0, 0, 0.5, seconds=Seconds(stable=10.0, cooldown=2.0, evaluate=1.0)))
     training = prices.training()
     assert 2.0 < training[4] / training[1] < 8.0
-    assert prices.evaluating()[4] > prices.evaluating()[0]
+    small, large = prices.evaluating(np.array([0, 4])).ravel()
+    assert large > small
+
+
+def test_a_recovery_is_paid_with_each_compression_that_has_one() -> None:
+    def recovery_steps(runs: np.ndarray) -> np.ndarray:
+        return np.tile([0.0, 50.0], (len(runs), 1))
+
+    prices = Prices(replace(menu(), recovery_steps=recovery_steps))
+    took = Seconds(stable=10.0, cooldown=2.0, evaluate=1.0, recovery=5.0)
+    assert prices.learn(Trial(0, 1, 0.5, seconds=took)) == pytest.approx(18.0)
+    without, with_recovery = prices.evaluating(np.array([0]))[0]
+    assert without == pytest.approx(1.0)
+    assert with_recovery == pytest.approx(1.0 + 50 * 0.1)  # 100 steps took ten seconds
 
 
 def test_what_an_earlier_search_trained_is_not_paid() -> None:
@@ -236,7 +249,7 @@ def test_noise_follows_the_evaluation_set() -> None:
     few, many = (transform(n).noise_at(values)[0] for n in (1000, 100_000))
     assert few == pytest.approx(100 * many)
     deviation = np.sqrt(few)
-    low, high = transform(1000).accuracy(np.array([-1.0, 1.0]) * deviation + values)
+    low, high = transform(1000).quality(np.array([-1.0, 1.0]) * deviation + values)
     assert (high - low) / 2 == pytest.approx(np.sqrt(0.7 * 0.3 / 1000), rel=0.01)
 
 
@@ -252,9 +265,9 @@ def test_running_trials_taken_in_one_by_one_or_together_promise_the_same() -> No
     together, one_by_one = (Designer(choices, PRIOR, seed=0) for _ in range(2))
     for count in range(len(running)):
         one_by_one.offers(running[:count])
-    expected = together.offers(running).accuracy
-    assert one_by_one.offers(running).accuracy == pytest.approx(expected, abs=0.02)
-    alone = Designer(choices, PRIOR, seed=0).offers([]).accuracy
+    expected = together.offers(running).quality
+    assert one_by_one.offers(running).quality == pytest.approx(expected, abs=0.02)
+    alone = Designer(choices, PRIOR, seed=0).offers([]).quality
     assert expected[:, 3].std(0).mean() < 0.5 * alone[:, 3].std(0).mean()
 
 
@@ -285,5 +298,5 @@ def test_a_large_menu_is_exhausted_only_when_all_of_it_was_tried() -> None:
         assert feasible[place]
         assert place not in tried
         tried.add(place)
-        designer.add([Trial(*place, accuracy=0.5, seconds=Seconds(1.0, 1.0, 0.1))])
+        designer.add([Trial(*place, quality=0.5, seconds=Seconds(1.0, 1.0, 0.1))])
     assert len(tried) == feasible.sum()

@@ -19,6 +19,7 @@ from search.frontier import (
     nearest,
 )
 from search.records import Record
+from spaces import metric
 from spaces.architecture import Architecture
 from spaces.compression import Compression
 from spaces.configuration import Configuration
@@ -26,7 +27,7 @@ from spaces.search_file import SearchFile
 from spaces.search_space import SearchSpace
 from tests.search.conftest import made_up_result
 
-SCALE = Scale("size_mb", chance=0.5, lowest=0.01, highest=1.0)
+SCALE = Scale("size_mb", metric.accuracy(2), lowest=0.01, highest=1.0)
 points = st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 2.0)), max_size=20)
 
 
@@ -59,11 +60,11 @@ def test_the_frontier_is_what_nothing_dominates(
     records = [record(i, a, c) for i, (a, c) in enumerate(values)]
     members = frontier(records, search)
     for a, c in values:
-        assert any(m.result["accuracy"] >= a and m.result["size_mb"] <= c for m in members)
+        assert any(m.result["score"] >= a and m.result["size_mb"] <= c for m in members)
     for one in members:
         assert not any(
-            (a >= one.result["accuracy"] and c < one.result["size_mb"])
-            or (a > one.result["accuracy"] and c <= one.result["size_mb"])
+            (a >= one.result["score"] and c < one.result["size_mb"])
+            or (a > one.result["score"] and c <= one.result["size_mb"])
             for a, c in values
         )
     assert [m.result["size_mb"] for m in members] == sorted(m.result["size_mb"] for m in members)
@@ -121,7 +122,7 @@ def test_best_is_the_most_accurate_within_the_limits(search: SearchFile) -> None
     assert number(size_mb=0.35, latency_ms=1.5) == 0
     assert number() == 3
     assert number(size_mb=0.05) is None
-    missed = nearest(records, {"size_mb": 0.05})
+    missed = nearest(records, search, {"size_mb": 0.05})
     assert missed is not None
     assert missed.number == 0
 
@@ -133,7 +134,7 @@ def test_the_scale_comes_from_arithmetic_and_constraints(
     scale = Scale.of(space)
     cheapest, dearest = space.extreme_costs()
     assert (scale.lowest, scale.highest) == (cheapest.size_mb, dearest.size_mb)
-    assert scale.chance == 0.5
+    assert scale.metric == metric.accuracy(2)
     assert list(scale.levels()) == sorted(scale.levels())
     limited = Scale.of(SearchSpace(make_search(constraints__max_size_mb=0.2)))
     assert limited.highest == 0.2

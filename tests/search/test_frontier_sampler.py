@@ -78,7 +78,9 @@ def finish(study: Study, record: Record) -> None:
     dense = 0.5 + 0.1 * architecture.depth + architecture.width / 500 + configuration.budget / 1000
     kept = (1.0 - 0.5 * compression.sparsity) * (0.9 if compression.quantisation.bits < 8 else 1.0)
     steps = configuration.budget * architecture.depth
-    seconds = {"stable": steps, "cooldown": steps / 4, "compress": 0.1, "measure": 0.1}
+    seconds = {
+        "stable": steps, "cooldown": steps / 4, "recovery": 0.0, "compress": 0.1, "measure": 0.1,
+    }  # fmt: skip
     study.tell_result(
         record.number, made_up_result(0.5 + (dense - 0.5) * kept, size, seconds=seconds)
     )

@@ -67,7 +67,7 @@ def test_a_search_ends_with_a_frontier_and_says_what_to_type_next(finished: Tlc)
     assert all(record.is_complete for record in records)
     members = frontier(records, study.search)
     assert members
-    assert members[-1].result["accuracy_low"] > 0.5
+    assert members[-1].result["score_low"] > 0.5
     assert set(study.tests()) == {member.number for member in members}
     printed = (finished.folder / "run.txt").read_text()
     for expected in ("8/8", "hypervolume", "training shared between trials", "tlc best tiny"):

@@ -22,7 +22,7 @@ def test_a_result_is_recorded_once_whoever_reports_it_again(study: Study) -> Non
     assert not study.tell_result(number, made_up_result(0.1, 9.0))
     assert not study.tell_failure(number, "error", "late")
     (record,) = study.records()
-    assert (record.state, record.result["accuracy"]) == ("complete", 0.8)
+    assert (record.state, record.result["score"]) == ("complete", 0.8)
 
 
 def test_the_fast_reading_agrees_with_optuna(study: Study) -> None:

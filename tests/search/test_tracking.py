@@ -71,7 +71,7 @@ def test_every_trial_is_a_nested_run_with_its_numbers(study: Study, where: Place
     ]  # fmt: skip
     first = nested["0"]
     assert first.data.metrics["accuracy"] == 0.6
-    assert len(first.data.metrics) <= 15
+    assert len(first.data.metrics) <= 16
     for dimension in ("depth", "width", "budget", "quantisation", "bits", "sparsity"):
         assert dimension in first.data.params
     states = [nested[str(n)].data.tags["tlc.state"] for n in range(5)]
@@ -317,5 +317,5 @@ def test_a_real_search_is_in_mlflow_when_it_ends(finished: Tlc) -> None:
     assert sorted(map(int, nested)) == list(range(8))
     for record in finished.study().records():
         run = nested[str(record.number)]
-        assert run.data.metrics["accuracy"] == record.result["accuracy"]
+        assert run.data.metrics["accuracy"] == record.result["score"]
         assert run.info.status == "FINISHED"

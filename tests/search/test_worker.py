@@ -73,8 +73,8 @@ def test_compressions_of_one_model_train_and_load_it_once(
 ) -> None:
     search, data, _ = arguments
     space = SearchSpace(make_search())
-    compressions = len(space.dimensions[-1].values)
-    points = [space.configuration((0, 0, 0, 0, 0, 0, k)) for k in range(compressions)]
+    compressions = len(space.search.space.sparsity.values)
+    points = [space.configuration((0, 0, 0, 0, 0, 0, k, 0)) for k in range(compressions)]
     outcomes = list(evaluate(search, data, [point.to_dict() for point in points]))
     trained = [outcome["result"]["steps"]["trained"] for outcome in outcomes]
     assert trained == [60, 0]
@@ -88,7 +88,7 @@ def test_a_failure_in_the_middle_of_a_job_is_that_trials_alone(
 ) -> None:
     search, data, _ = arguments
     space = SearchSpace(make_search())
-    points = [space.configuration((0, 0, 0, q, 0, 0, 0)) for q in range(3)]
+    points = [space.configuration((0, 0, 0, q, 0, 0, 0, 0)) for q in range(3)]
     real = objective.compress
     tried = []
 

@@ -1,102 +1,172 @@
 """The arithmetic against real models."""
 
+from __future__ import annotations
+
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from objectives import artefact
-from objectives.compress import compress
+from objectives.batches import forward_arguments, logits
+from objectives.compress import write_compressed
 from objectives.flops import count_forward_flops
-from objectives.model import build_classifier, build_masked_lm
+from objectives.models import build
+from objectives.pruning import prune
 from spaces.architecture import Architecture
 from spaces.budget import BudgetUnit, Schedule
 from spaces.compression import Compression, Pruning, Quantisation
-from spaces.flops import forward_flops, masked_tokens, pretraining_step_flops
-from spaces.shapes import Workload, classifier_weights, parameters
+from spaces.families import layout, parameters
+from spaces.families.roberta import masked_tokens
+from spaces.flops import fine_tuning_step_flops, forward_flops, pretraining_step_flops
+from spaces.shapes import Family
 from spaces.size import size_bytes
+from tests.conftest import WORKLOADS, architecture_for, batch_for
 
-ARCHITECTURES = [
-    Architecture.of(1, 32),
-    Architecture.of(3, 64),
-    Architecture.of(2, 96, heads=2, feed_forward=160),
+SHAPES: list[dict[str, int]] = [
+    {"depth": 1, "width": 32},
+    {"depth": 3, "width": 64},
+    {"depth": 2, "width": 96, "heads": 2, "feed_forward": 160},
 ]
-WORKLOAD = Workload(vocabulary_size=500, sequence_length=24, classes=3)
+UNEVEN = {"depth": 1, "width": 64, "decoder_depth": 3}
+"""For families with a decoder."""
+CASES = [(family, shape) for family in Family for shape in SHAPES] + [(Family.BART, UNEVEN)]
+
+STRUCTURED = [
+    Compression(pruning=pruning, sparsity=sparsity)
+    for pruning in Pruning
+    if not pruning.is_masking
+    for sparsity in (0.3, 0.9)
+]
 PRUNINGS = [
-    (Pruning.STRUCTURED, 0.0),
-    (Pruning.STRUCTURED, 0.5),
-    (Pruning.UNSTRUCTURED, 0.3),
-    (Pruning.UNSTRUCTURED, 0.9),
+    Compression(),
+    *(Compression(pruning=pruning, sparsity=0.5) for pruning in Pruning),
+    Compression(pruning=Pruning.UNSTRUCTURED, sparsity=0.9),
 ]
+CLASSIFIER, MASKED_LM = WORKLOADS[Family.ROBERTA_CLASSIFIER], WORKLOADS[Family.ROBERTA_MASKED_LM]
+SMALL, LARGE = Architecture.of(1, 32), Architecture.of(3, 64)
 
 
-def calibration() -> list[dict[str, torch.Tensor]]:
-    torch.manual_seed(0)
-    tokens = torch.randint(5, 500, (8, 24))
-    labels = torch.randint(0, 3, (8,))
-    return [{"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "labels": labels}]
+def cases(values: list[tuple[Family, dict[str, int]]]) -> Any:
+    identities = [f"{family}-{'x'.join(map(str, shape.values()))}" for family, shape in values]
+    return pytest.mark.parametrize(("family", "dimensions"), values, ids=identities)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
-@pytest.mark.parametrize("sparsity", [0.0, 0.25, 0.5, 0.9])
+def loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    return functional.cross_entropy(logits(model, batch).flatten(0, -2), batch["targets"].flatten())
+
+
+@cases(CASES)
 def test_names_and_shapes_are_those_of_the_real_model(
-    architecture: Architecture, sparsity: float
+    family: Family, dimensions: dict[str, int]
 ) -> None:
-    model = build_classifier(architecture, WORKLOAD, sparsity=sparsity)
-    real = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    weights = classifier_weights(architecture, WORKLOAD, sparsity=sparsity)
+    architecture, workload = architecture_for(family, **dimensions), WORKLOADS[family]
+    model = build(architecture.shape, workload)
+    real = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    weights = list(layout(architecture.shape, workload).weights())
     assert {weight.name: weight.shape for weight in weights} == real
-    count = parameters(architecture, WORKLOAD, sparsity=sparsity)
-    assert count == sum(parameter.numel() for parameter in model.parameters())
+    assert len(weights) == len(real)  # none is named twice
+    assert parameters(architecture, workload) == sum(p.numel() for p in model.parameters())
+    # All else that the model has is a second name of one of them, or a buffer of zeros.
+    state = model.state_dict()
+    named = {state[name].data_ptr() for name in real}
+    for name in state.keys() - real.keys():
+        assert state[name].data_ptr() in named or not state[name].any(), name
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
-@pytest.mark.parametrize("sparsity", [0.0, 0.5])
+@cases(CASES)
 def test_forward_flops_are_those_that_are_executed(
-    architecture: Architecture, sparsity: float
+    family: Family, dimensions: dict[str, int]
 ) -> None:
-    model = build_classifier(architecture, WORKLOAD, sparsity=sparsity).eval()
-    tokens = torch.randint(5, 500, (1, 24))
-    expected = forward_flops(architecture, WORKLOAD, sparsity=sparsity)
-    assert count_forward_flops(model, tokens) == expected
+    architecture, workload = architecture_for(family, **dimensions), WORKLOADS[family]
+    inputs = forward_arguments(batch_for(workload, count=1))
+    dense = forward_flops(architecture.shape, workload)
+    for compression in (Compression(), *STRUCTURED):
+        shape = compression.shape_of(architecture)
+        model = build(shape, workload).eval()
+        assert count_forward_flops(model, inputs) == forward_flops(shape, workload), compression
+        assert forward_flops(shape, workload) <= dense
+        count = sum(parameter.numel() for parameter in model.parameters())
+        assert layout(shape, workload).parameters == count, compression
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
-def test_training_flops_are_those_that_are_executed(architecture: Architecture) -> None:
-    model = build_masked_lm(architecture, WORKLOAD)
+@pytest.mark.parametrize("family", Family)
+def test_what_pruning_leaves_has_the_layout_of_its_shape(family: Family) -> None:
+    architecture, workload = architecture_for(family, 3, 96), WORKLOADS[family]
+    torch.manual_seed(0)
+    model = build(architecture.shape, workload)
+    batches = [batch_for(workload, count=4)]
+    for compression in STRUCTURED:
+        pruned = prune(model, architecture, workload, compression, batches, loss)
+        weights = layout(compression.shape_of(architecture), workload).weights()
+        left = {name: tuple(parameter.shape) for name, parameter in pruned.named_parameters()}
+        assert {weight.name: weight.shape for weight in weights} == left, compression
+
+
+@pytest.mark.parametrize("dimensions", SHAPES, ids=str)
+def test_pretraining_flops_are_those_that_are_executed(dimensions: dict[str, int]) -> None:
+    architecture = Architecture.of(**dimensions)
+    model = build(architecture.shape, MASKED_LM)
     model.config._attn_implementation = "eager"  # torch counts these products in both passes
-    predicted = masked_tokens(WORKLOAD.sequence_length)
+    predicted = masked_tokens(MASKED_LM.sequence_length)
+    tokens = batch_for(MASKED_LM, count=4)["input_ids"]
     counter = FlopCounterMode(display=False)
     with counter:
-        hidden = model.roberta(torch.randint(5, 500, (4, 24))).last_hidden_state
-        logits = model.lm_head(hidden[:, :predicted].flatten(0, 1))
-        functional.cross_entropy(logits, torch.zeros(4 * predicted, dtype=torch.long)).backward()
-    expected = pretraining_step_flops(architecture, WORKLOAD, batch_size=4)
+        hidden = model.roberta(tokens).last_hidden_state
+        answers = model.lm_head(hidden[:, :predicted].flatten(0, 1))
+        functional.cross_entropy(answers, torch.zeros(4 * predicted, dtype=torch.long)).backward()
+    # A classifier's pre-training is that of a masked language model.
+    for workload in (CLASSIFIER, MASKED_LM):
+        expected = pretraining_step_flops(architecture, workload, batch_size=4)
+        assert counter.get_total_flops() == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("family", [f for f in Family if f is not Family.ROBERTA_MASKED_LM])
+def test_training_flops_of_the_task_are_those_that_are_executed(family: Family) -> None:
+    architecture, workload = architecture_for(family, 2, 96), WORKLOADS[family]
+    model = build(architecture.shape, workload)
+    model.config._attn_implementation = "eager"
+    counter = FlopCounterMode(display=False)
+    with counter:
+        loss(model, batch_for(workload, count=4)).backward()
+    expected = fine_tuning_step_flops(architecture, workload, batch_size=4)
     assert counter.get_total_flops() == pytest.approx(expected, rel=0.01)
 
 
-@pytest.mark.parametrize("architecture", [ARCHITECTURES[0], ARCHITECTURES[2]], ids=str)
-@pytest.mark.parametrize("quantisation", list(Quantisation))
+# That of static int8, whose graph takes seconds to make, stands in tests/objectives/test_matrix.py.
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("quantisation", [q for q in Quantisation if not q.is_static])
 def test_predicted_bytes_are_those_on_disk(
-    architecture: Architecture, quantisation: Quantisation, tmp_path: Path
+    quantisation: Quantisation, family: Family, tmp_path: Path
 ) -> None:
+    architecture, workload = architecture_for(family, 2, 64), WORKLOADS[family]
     torch.manual_seed(0)
-    model = build_classifier(architecture, WORKLOAD)
-    prunings = PRUNINGS if quantisation is not Quantisation.STATIC_8 else PRUNINGS[1:3]
-    for pruning, sparsity in prunings:
-        compression = Compression(quantisation, 32, pruning, sparsity)
-        folder = tmp_path / f"{pruning}-{sparsity}"
-        compress(model, architecture, WORKLOAD, compression, calibration(), folder)
-        predicted = size_bytes(architecture, WORKLOAD, compression)
-        assert predicted == pytest.approx(artefact.bytes_on_disk(folder), rel=0.02)
+    model = build(architecture.shape, workload).eval()
+    batches = [batch_for(workload, count=2)]
+    for pruning in PRUNINGS:
+        compression = replace(pruning, quantisation=quantisation)
+        pruned = prune(model, architecture, workload, compression, batches, loss)
+        folder = tmp_path / f"{pruning}"
+        write_compressed(pruned, architecture, workload, compression, batches, folder)
+        predicted = size_bytes(architecture, workload, compression)
+        assert predicted == pytest.approx(artefact.bytes_on_disk(folder), rel=0.01), compression
 
 
 def test_a_flops_budget_gives_a_larger_model_fewer_steps() -> None:
     schedule = Schedule(BudgetUnit.FLOPS, batch_size=8, decay_share=0.2, fine_tuning=1e9)
-    small, large = (schedule.steps(1e11, a, WORKLOAD) for a in ARCHITECTURES[:2])
+    small, large = (
+        schedule.steps(1e11, architecture, CLASSIFIER, recovery=1e10)
+        for architecture in (SMALL, LARGE)
+    )
     assert small.pretraining > 3 * large.pretraining
-    for steps, architecture in ((small, ARCHITECTURES[0]), (large, ARCHITECTURES[1])):
-        spent = steps.pretraining * pretraining_step_flops(architecture, WORKLOAD, batch_size=8)
+    assert small.recovery > 3 * large.recovery
+    for steps, architecture in ((small, SMALL), (large, LARGE)):
+        spent = steps.pretraining * pretraining_step_flops(architecture, CLASSIFIER, batch_size=8)
         assert spent == pytest.approx(1e11, rel=0.02)
+        step = fine_tuning_step_flops(architecture, CLASSIFIER, batch_size=8)
+        assert steps.recovery * step == pytest.approx(1e10, rel=0.02)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from spaces.loading import SearchFileError, load, ready_made, validate
+from spaces.search_file import SearchFile
 from spaces.search_space import SearchSpace
 
 WRONG = {
@@ -39,6 +41,22 @@ WRONG = {
     "path as a name": ("name", "../other", "name: string should match pattern"),
     "missing source": ("data.labelled", {"train": "x.tsv"}, "data.labelled.source: is missing"),
     "unknown source": ("data.labelled", {"source": "ftp"}, "data.labelled"),
+    "no task": ("task", {"classes": 2}, "task.name: is missing"),
+    "unknown task": ("task", {"name": "parsing"}, "'masked-lm', 'causal-lm', 'translation'"),
+    "a task without its data": ("data.unlabelled", None, "data.unlabelled: is missing; task"),
+    "data of another task": (
+        "data.images", {"source": "digits"}, "data.images: task classification does not read it; "
+        "it reads data.unlabelled, data.labelled",
+    ),
+    "metric of another task": (
+        "objectives", ["bleu", "size_mb"], "task classification is scored by accuracy, not bleu",
+    ),
+    "no fine-tuning": ("training.fine_tuning", None, "training.fine_tuning: is missing; task"),
+    "a decoder that is not there": (
+        "space.decoder_depth", 2, "space.decoder_depth: task classification has no decoder",
+    ),
+    "fit to nothing": ("space.compression", "fit", "space.compression: fit needs a fixed cost"),
+    "negative recovery": ("space.recovery", -1.0, "space.recovery: input should be greater than"),
 }  # fmt: skip
 
 
@@ -56,6 +74,87 @@ def test_a_wrong_file_is_refused_with_the_path_of_the_field(
     with pytest.raises(SearchFileError) as caught:
         validate(changed)
     assert message in str(caught.value)
+
+
+OF_OTHER_TASKS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "fine-tuning where there is none": (
+        "masked-lm",
+        {"training__fine_tuning": 20.0},
+        "training.fine_tuning: task masked-lm has none",
+    ),
+    "accuracy of a language model": (
+        "causal-lm",
+        {"objectives": ["accuracy"]},
+        "task causal-lm is scored by perplexity, not acc",
+    ),
+    "labels for a language model": (
+        "causal-lm", {"data__labelled": {"source": "standard_library"}},
+        "data.labelled: task causal-lm does not read it; it reads data.unlabelled",
+    ),
+    "no pairs": ("translation", {"data__parallel": None}, "data.parallel: is missing; task transl"),
+    "one side of a translation": (
+        "translation", {"data__parallel": {"source": "aligned_files", "train": ["only.en"]}},
+        "data.parallel.train",
+    ),
+    "no images": ("image-classification", {"data__images": None}, "data.images: is missing; task"),
+    "a patch that does not divide": (
+        "image-classification", {"data__patch_size": 3},
+        "data.patch_size: 3 does not divide data.image_size, 8",
+    ),
+    "a decoder of an encoder": (
+        "image-classification", {"space__decoder_depth": 1}, "task image-classification has no dec",
+    ),
+    "a depth of none": ("translation", {"space__decoder_depth": 0}, "space.decoder_depth"),
+    "2:4 that is not half": (
+        "masked-lm",
+        {"space__pruning": "2:4", "space__sparsity": 0.9},
+        "space.sparsity: 0.9, but pruning 2:4 removes exactly half; give 0 and 0.5",
+    ),
+    "fit to a size that nothing has": (
+        "masked-lm", {"space__compression": "fit", "constraints__max_size_mb": 1e-4},
+        "constraints.max_size_mb: nothing can meet 0.0001",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_OTHER_TASKS)
+def test_what_does_not_suit_the_task_is_refused(
+    name: str, make_task_search: Callable[..., SearchFile]
+) -> None:
+    task, fields, message = OF_OTHER_TASKS[name]
+    with pytest.raises(SearchFileError) as caught:
+        make_task_search(task, **fields)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "metric"),
+    [
+        ("classification", "accuracy"),
+        ("masked-lm", "perplexity"),
+        ("causal-lm", "perplexity"),
+        ("translation", "bleu"),
+        ("image-classification", "accuracy"),
+    ],
+)
+def test_without_objectives_the_tasks_metric_is_weighed_against_size(
+    task: str, metric: str, make_task_search: Callable[..., SearchFile]
+) -> None:
+    search = make_task_search(task)
+    assert search.objectives == (metric, "size_mb")
+    assert search.metric.name == metric
+
+
+def test_a_decoder_is_as_deep_as_the_encoder_if_nothing_else_is_said(
+    make_task_search: Callable[..., SearchFile],
+) -> None:
+    def depths(**fields: Any) -> set[tuple[int, int]]:
+        space = SearchSpace(make_task_search("translation", **fields))
+        architectures = {space.configuration(point).architecture for point in space.points()}
+        return {(a.depth, a.decoder_depth) for a in architectures}
+
+    assert depths() == {(1, 1), (2, 2)}
+    assert depths(space__decoder_depth={"low": 1, "high": 2}) == {(1, 1), (1, 2), (2, 1), (2, 2)}
 
 
 def test_a_missing_key_is_named(document: dict[str, Any]) -> None:

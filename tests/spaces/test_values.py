@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,9 +19,10 @@ from spaces.search_space import SearchSpace
 configurations = st.builds(
     Configuration,
     architecture=st.builds(
-        lambda depth, width: Architecture.of(depth, 32 * width),
+        lambda depth, width, decoder: Architecture.of(depth, 32 * width, decoder_depth=decoder),
         st.integers(1, 20),
         st.integers(1, 20),
+        st.integers(0, 2),
     ),
     budget=st.floats(1, 1e15),
     compression=st.builds(
@@ -28,6 +31,7 @@ configurations = st.builds(
         group_size=st.sampled_from([16, 32, 64]),
         pruning=st.sampled_from(Pruning),
         sparsity=st.sampled_from([0.0, 0.1, 0.5]),
+        recovery=st.sampled_from([0.0, 20.0]),
     ),
     seed=st.integers(0, 5),
 )
@@ -50,10 +54,20 @@ def test_what_has_no_effect_does_not_change_the_hash() -> None:
     for compression in (
         Compression(pruning=Pruning.UNSTRUCTURED),
         Compression(group_size=64),
+        Compression(recovery=20.0),  # from nothing
+        Compression(Quantisation.BF16, group_size=64),
     ):
-        assert Configuration(Architecture.of(1, 32), 10.0, compression).hash == base.hash
-    pruned = Compression(pruning=Pruning.UNSTRUCTURED, sparsity=0.5)
-    assert Configuration(Architecture.of(1, 32), 10.0, pruned).hash != base.hash
+        plain = base.with_compression(Compression(compression.quantisation))
+        assert base.with_compression(compression).hash == plain.hash
+    for compression in (
+        Compression(pruning=Pruning.UNSTRUCTURED, sparsity=0.5),
+        Compression(Quantisation.RTN_4, recovery=20.0),
+        Compression(pruning=Pruning.HEADS, sparsity=0.5, recovery=20.0),
+    ):
+        others = (replace(compression, recovery=0.0), replace(compression, sparsity=0.25))
+        hashes = {base.with_compression(c).hash for c in (compression, *others)}
+        assert base.hash not in hashes
+        assert len(hashes) == 2 + (compression.recovery > 0)
 
 
 @given(st.dictionaries(st.text(), st.integers() | st.floats(allow_nan=False, allow_infinity=False)))
@@ -61,11 +75,39 @@ def test_the_hash_does_not_depend_on_key_order(values: dict[str, Any]) -> None:
     assert content_hash(values) == content_hash(dict(reversed(values.items())))
 
 
-@given(st.floats(0, 0.99), st.integers(1, 16))
-def test_pruning_leaves_something_and_never_grows(sparsity: float, heads: int) -> None:
-    architecture = Architecture.of(1, 32 * heads)
-    assert 1 <= architecture.kept_heads(sparsity) <= heads
-    assert 1 <= architecture.kept_feed_forward(sparsity) <= architecture.feed_forward
+@given(
+    st.sampled_from([pruning for pruning in Pruning if not pruning.is_masking]),
+    st.floats(0, 0.99),
+    st.integers(1, 16),
+    st.integers(1, 12),
+)
+def test_structured_pruning_leaves_something_and_removes_only_what_it_says(
+    pruning: Pruning, sparsity: float, heads: int, depth: int
+) -> None:
+    architecture = Architecture.of(depth, 32 * heads, decoder_depth=depth % 3)
+    shape = Compression(pruning=pruning, sparsity=sparsity).shape_of(architecture)
+    touched = {
+        Pruning.STRUCTURED: {"heads", "feed_forward"},
+        Pruning.HEADS: {"heads"},
+        Pruning.NEURONS: {"feed_forward"},
+        Pruning.LAYERS: {"depth", "decoder_depth"},
+    }[pruning]
+    for name, whole in asdict(architecture.shape).items():
+        left = getattr(shape, name)
+        assert min(1, whole) <= left <= whole
+        assert left == whole or name in touched
+
+
+@pytest.mark.parametrize("pruning", [Pruning.UNSTRUCTURED, Pruning.SEMI_STRUCTURED])
+def test_zeroed_weights_leave_the_shape_as_it_is(pruning: Pruning) -> None:
+    architecture = Architecture.of(3, 96)
+    assert Compression(pruning=pruning, sparsity=0.5).shape_of(architecture) == architecture.shape
+
+
+@pytest.mark.parametrize("name", ["sparsity", "recovery", "group_size"])
+def test_a_compression_out_of_range_does_not_exist(name: str) -> None:
+    with pytest.raises(ValueError, match=name.replace("_", " ")):
+        Compression(**{name: -1})
 
 
 def test_a_plan_counts_what_arithmetic_allows(make_search: Any) -> None:

@@ -1,0 +1,124 @@
+"""A tiny untrained model of each family, with outliers in its activations, and inputs for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from objectives.threads import threads
+
+VOCABULARY, WIDTH, DEPTH, HEADS = 120, 48, 2, 2
+STEPS, WORDS, SOURCE, TARGET, IMAGE = 3, 8, 12, 9, 32
+
+SHAPE = {"vocab_size": VOCABULARY, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+
+
+def roberta(**options: Any) -> Any:
+    from transformers import RobertaConfig
+
+    return RobertaConfig(
+        **SHAPE, hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
+        intermediate_size=3 * WIDTH, max_position_embeddings=40, type_vocab_size=1, **options,
+    )  # fmt: skip
+
+
+def classifier() -> Any:
+    from transformers import RobertaForSequenceClassification
+
+    return RobertaForSequenceClassification(roberta(num_labels=3))
+
+
+def masked_lm() -> Any:
+    from transformers import RobertaForMaskedLM
+
+    return RobertaForMaskedLM(roberta(tie_word_embeddings=True))
+
+
+def llama() -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    return LlamaForCausalLM(
+        LlamaConfig(
+            **SHAPE, hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
+            intermediate_size=100, max_position_embeddings=40, tie_word_embeddings=True,
+        )
+    )  # fmt: skip
+
+
+def bart() -> Any:
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    return BartForConditionalGeneration(
+        BartConfig(
+            **SHAPE, d_model=WIDTH, encoder_layers=1, decoder_layers=DEPTH,
+            encoder_attention_heads=HEADS, decoder_attention_heads=HEADS, encoder_ffn_dim=100,
+            decoder_ffn_dim=100, max_position_embeddings=40, decoder_start_token_id=2,
+            forced_eos_token_id=None,
+        )
+    )  # fmt: skip
+
+
+def vit() -> Any:
+    from transformers import ViTConfig, ViTForImageClassification
+
+    return ViTForImageClassification(
+        ViTConfig(
+            hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
+            intermediate_size=100, image_size=IMAGE, patch_size=8, num_labels=3,
+        )
+    )  # fmt: skip
+
+
+FAMILIES: dict[str, Callable[[], Any]] = {
+    function.__name__: function for function in (classifier, masked_lm, llama, bart, vit)
+}
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Tiny matrices are not worth a second thread: a hundred times slower on a busy machine."""
+    with threads(1):
+        yield
+
+
+@pytest.fixture(scope="session", params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def small_model(family: str) -> nn.Module:
+    """Tests leave it as it is."""
+    torch.manual_seed(0)
+    model: nn.Module = FAMILIES[family]().eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            # Trained models have a few channels that are much larger than the others.
+            if "norm" in name.lower() and name.endswith("weight"):
+                parameter[5] = 10.0
+    return model
+
+
+@pytest.fixture(scope="session")
+def small_batches(family: str) -> list[dict[str, torch.Tensor]]:
+    torch.manual_seed(1)
+    return [batch_for(family) for _ in range(STEPS)]
+
+
+def batch_for(family: str) -> dict[str, torch.Tensor]:
+    tokens = torch.randint(5, VOCABULARY, (WORDS, SOURCE))
+    mask = torch.ones_like(tokens)
+    mask[::2, SOURCE // 2 :] = 0
+    tokens = torch.where(mask == 1, tokens, SHAPE["pad_token_id"])
+    if family == "vit":
+        return {"pixel_values": torch.randn(WORDS, 3, IMAGE, IMAGE), "labels": tokens[:, 0] % 3}
+    if family == "llama":
+        return {"input_ids": tokens, "targets": tokens}
+    batch = {"input_ids": tokens, "attention_mask": mask, "targets": tokens}
+    if family == "bart":
+        batch["decoder_input_ids"] = torch.randint(5, VOCABULARY, (WORDS, TARGET))
+    return batch

@@ -1,0 +1,70 @@
+"""HQQ: a matrix closer to the original than symmetric rounding, without data."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from objectives.failures import TrialFailure
+from objectives.hqq import hqq
+from objectives.packing import pack
+from objectives.quantisation import dequantise, round_to_nearest
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def weights(rows: int, columns: int) -> torch.Tensor:
+    torch.manual_seed(0)
+    return 0.05 * torch.randn(rows, columns)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 6, 8])
+@pytest.mark.parametrize("columns", [64, 100, 20])
+def test_it_is_closer_than_rounding_to_nearest(bits: int, columns: int) -> None:
+    weight = weights(30, columns)
+    quantised = hqq(weight, bits=bits, group_size=32)
+    error = (dequantise(quantised) - weight).abs().mean()
+    nearest = dequantise(round_to_nearest(weight, bits=bits, group_size=32))
+    assert error < 0.9 * (nearest - weight).abs().mean()
+
+
+def test_codes_fit_and_groups_run_along_the_columns() -> None:
+    weight = weights(6, 100)
+    quantised = hqq(weight, bits=3, group_size=32)
+    pack(quantised.codes.flatten().numpy(), 3)
+    assert quantised.zeros is not None
+    assert quantised.scales.shape == quantised.zeros.shape == (6, 4)
+    assert quantised.scales.dtype == quantised.zeros.dtype == torch.float16
+    # A change of one group is a change of that group alone.
+    weight[2, 32:64] *= 3.0
+    changed = dequantise(hqq(weight, bits=3, group_size=32)) - dequantise(quantised)
+    where = changed.abs().amax(0).nonzero().flatten()
+    assert changed[2, 32:64].abs().max() > 0.05
+    assert changed.abs()[[0, 1, 3, 4, 5]].max() < 0.02
+    assert where.numel() > 0
+
+
+def test_the_same_matrix_gives_the_same_codes_and_is_left_alone() -> None:
+    weight = weights(10, 64)
+    before = weight.clone()
+    first, again = (hqq(weight, bits=4, group_size=32) for _ in range(2))
+    assert torch.equal(first.codes, again.codes)
+    assert torch.equal(weight, before)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, -0.3])
+def test_groups_of_one_value_are_kept(value: float) -> None:
+    weight = weights(4, 33)
+    weight[0, :16] = value
+    weight[:, 32] = value
+    back = dequantise(hqq(weight, bits=4, group_size=16))
+    assert torch.allclose(back[0, :16], weight[0, :16], atol=1e-3)
+    assert torch.allclose(back[:, 32], weight[:, 32], atol=1e-3)
+
+
+def test_an_infinite_weight_is_found() -> None:
+    weight = weights(4, 32)
+    weight[0, 0] = float("inf")
+    with pytest.raises(TrialFailure) as caught:
+        hqq(weight, bits=4, group_size=16)
+    assert caught.value.state == "not_finite"

@@ -1,0 +1,70 @@
+"""SmoothQuant: the same function, with outliers moved from the inputs into the weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from objectives.batches import Batch, forward_arguments, logits
+from objectives.hooks import inputs_to, linear_layers
+from objectives.smoothing import smoothed, smoothing_factors
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_a_smoothed_model_computes_the_same(
+    small_model: nn.Module, small_batches: list[Batch]
+) -> None:
+    before = {name: tensor.clone() for name, tensor in small_model.state_dict().items()}
+    inputs = [forward_arguments(batch) for batch in small_batches]
+    factors = smoothing_factors(small_model, inputs)
+    changed = smoothed(small_model, factors)
+    assert factors.keys() == linear_layers(small_model).keys()
+    with torch.no_grad():
+        for batch in small_batches:
+            expected = logits(small_model, batch)
+            assert torch.allclose(logits(changed, batch), expected, atol=1e-4)
+    after = small_model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+class OneLayer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.layer(pixel_values)
+        return outputs
+
+
+def test_inputs_and_weights_meet_in_the_middle() -> None:
+    model = OneLayer()
+    inputs = torch.randn(50, 4) * torch.tensor([100.0, 1.0, 0.01, 1.0])
+    batches = [{"pixel_values": part} for part in inputs.split(10)]
+    changed = smoothed(model, smoothing_factors(model, batches))
+    weight = linear_layers(changed)["layer"].weight.abs().amax(0)
+    largest = inputs.abs().amax(0) / smoothing_factors(model, batches)["layer"]
+    assert torch.allclose(largest, weight)
+
+
+def test_idle_channels_and_columns_are_left_alone() -> None:
+    model = OneLayer()
+    with torch.no_grad():
+        model.layer.weight[:, 2] = 0.0
+    inputs = torch.randn(50, 4)
+    inputs[:, 1] = 0.0
+    factors = smoothing_factors(model, [{"pixel_values": inputs}])["layer"]
+    assert factors[1] == factors[2] == 1.0
+    assert torch.isfinite(factors).all()
+
+
+def test_watching_ends_with_the_block() -> None:
+    model = OneLayer()
+    seen: list[str] = []
+    with inputs_to(linear_layers(model), lambda name, _: seen.append(name)):
+        model(torch.randn(2, 4))
+    model(torch.randn(2, 4))
+    assert seen == ["layer"]

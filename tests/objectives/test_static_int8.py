@@ -1,0 +1,70 @@
+"""Static int8 of every family, plain and smoothed."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from objectives import static_int8
+from objectives.batches import Batch, logits
+from objectives.hooks import linear_layers
+from objectives.quantisation import round_to_nearest
+from objectives.static_int8 import StaticInt8Linear, StaticWeight, calibrate
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def in_int8(model: nn.Module, found: dict[str, StaticWeight]) -> nn.Module:
+    changed = copy.deepcopy(model)
+    for name, layer in linear_layers(model).items():
+        changed.set_submodule(name, StaticInt8Linear(found[name], layer.bias))
+    return changed
+
+
+def error(model: nn.Module, changed: nn.Module, batches: list[Batch]) -> float:
+    """Size of the change of the logits, as a share of the logits."""
+    with torch.no_grad():
+        before = torch.cat([logits(model, batch).flatten() for batch in batches])
+        after = torch.cat([logits(changed, batch).flatten() for batch in batches])
+    return float((after - before).norm() / before.norm())
+
+
+def test_smoothing_brings_the_answers_closer_where_channels_stand_out(
+    small_model: nn.Module, small_batches: list[Batch]
+) -> None:
+    before = {name: tensor.clone() for name, tensor in small_model.state_dict().items()}
+    plain = calibrate(small_model, small_batches)
+    smooth = calibrate(small_model, small_batches, smooth=True)
+    after = small_model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert plain.keys() == smooth.keys() == linear_layers(small_model).keys()
+    assert all(static.smoothing is None for static in plain.values())
+    changed = in_int8(small_model, smooth)
+    assert nn.Linear not in {type(module) for module in changed.modules()}
+    assert error(small_model, changed, small_batches) < 0.15
+    plain_error = error(small_model, in_int8(small_model, plain), small_batches)
+    assert error(small_model, changed, small_batches) < plain_error
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_the_kernel_computes_what_the_codes_say(
+    has_bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not static_int8.has_int8_kernel():
+        pytest.skip("this CPU has no exact int8 kernel")
+    torch.manual_seed(0)
+    linear = nn.Linear(40, 10, bias=has_bias)
+    smoothing = torch.rand(40) + 0.5
+    rows = round_to_nearest(linear.weight * smoothing, bits=8, group_size=40)
+    static = StaticWeight(replace(rows, scales=rows.scales.float()), 10 / 255, 128, smoothing)
+    inputs = torch.randn(16, 40)
+    in_kernel = StaticInt8Linear(static, linear.bias)(inputs)
+    monkeypatch.setattr(static_int8, "has_int8_kernel", lambda: False)
+    in_fp32 = StaticInt8Linear(static, linear.bias)(inputs)
+    assert torch.allclose(in_kernel, in_fp32, atol=1e-4)
+    assert torch.allclose(in_kernel, linear(inputs), atol=0.1)
+    assert not torch.equal(in_kernel, linear(inputs))

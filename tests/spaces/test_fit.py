@@ -1,0 +1,96 @@
+"""``compression: fit``: each architecture as mildly compressed as a fixed cost allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from spaces.compression import Compression, Pruning, Quantisation
+from spaces.fit import compressions, severity
+from spaces.plan import make_plan
+from spaces.search_file import SearchFile
+from spaces.search_space import SearchSpace
+
+RICH: dict[str, Any] = {
+    "space__compression": "fit",
+    "space__depth": {"low": 1, "high": 3},
+    "space__width": {"low": 32, "high": 128, "step": 32},
+    "space__quantisation": {
+        "choices": ["none", "bf16", "static-8", "rtn-8", "rtn-6", "gptq-4", "rtn-4", "rtn-3"]
+    },
+    "space__pruning": {"choices": ["structured", "neurons", "unstructured"]},
+    "space__sparsity": {"low": 0.0, "high": 0.9, "step": 0.1},
+}
+
+
+@pytest.mark.parametrize("task", ["classification", "translation"])
+def test_every_architecture_uses_the_limit_or_is_hardly_compressed(
+    task: str, make_task_search: Callable[..., SearchFile]
+) -> None:
+    limit = 0.15
+    space = SearchSpace(make_task_search(task, **RICH, constraints__max_size_mb=limit))
+    assert [d.name for d in space.dimensions] == ["depth", "width", "budget"]
+    mildest_first = compressions(space.search.space)
+    used = []
+    for point in space.points():
+        configuration = space.configuration(point)
+        size = space.cost(configuration).size_mb
+        assert size <= limit, configuration
+        place = mildest_first.index(configuration.compression)
+        for milder in mildest_first[:place]:
+            assert space.cost(configuration.with_compression(milder)).size_mb > limit, configuration
+        used.append(size / limit)
+        assert size >= 0.9 * limit or place == 0, configuration
+    assert len(used) == space.size
+
+
+def test_severity_is_never_less_for_what_takes_more() -> None:
+    for quantisation in Quantisation:
+        for pruning in Pruning:
+            harms = [severity(Compression(quantisation, 32, pruning, s / 10)) for s in range(10)]
+            assert all(milder < harsher for milder, harsher in pairwise(harms))
+    rounded = [q for q in Quantisation if q.method in ("none", "rtn")]
+    harms = [severity(Compression(quantisation)) for quantisation in rounded]
+    assert [q.value for q in rounded] == ["none", "rtn-8", "rtn-6", "rtn-4", "rtn-3", "rtn-2"]
+    assert harms == sorted(harms)
+    assert severity(Compression(Quantisation.GPTQ_4)) < severity(Compression(Quantisation.RTN_4))
+    harsh = Compression(Quantisation.RTN_2, 32, Pruning.STRUCTURED, 0.5)
+    mended = Compression(Quantisation.RTN_2, 32, Pruning.STRUCTURED, 0.5, recovery=20.0)
+    assert severity(mended) < severity(harsh)
+
+
+def test_the_mildest_comes_first_and_none_twice(make_search: Callable[..., SearchFile]) -> None:
+    search = make_search(**RICH, constraints__max_size_mb=1.0)
+    every = compressions(search.space)
+    assert every[0].quantisation is Quantisation.NONE
+    assert every[0].sparsity == 0.0
+    assert len(set(every)) == len(every) == 8 * 3 * 10
+    assert [severity(one) for one in every] == sorted(map(severity, every))
+
+
+def test_what_cannot_be_made_small_enough_is_not_feasible(
+    make_search: Callable[..., SearchFile],
+) -> None:
+    space = SearchSpace(
+        make_search(space__compression="fit", constraints__max_size_mb=0.045, space__width=64)
+    )
+    plan = make_plan(space)
+    assert plan.feasible == sum(
+        space.cost(space.configuration(point)).size_mb <= 0.045 for point in space.points()
+    )
+    assert 0 < plan.feasible < plan.configurations == space.size
+
+
+def test_a_limit_on_flops_is_met_by_removing_parts(make_search: Callable[..., SearchFile]) -> None:
+    dense = SearchSpace(make_search(**{**RICH, "space__compression": "search"}))
+    limit = 0.5 * dense.extreme_costs()[1].flops
+    space = SearchSpace(make_search(**RICH, constraints__max_flops=limit))
+    largest = space.configuration(tuple(len(d.values) - 1 for d in space.dimensions))
+    assert space.cost(largest).flops <= limit
+    assert largest.compression.pruning is not Pruning.UNSTRUCTURED
+    assert largest.compression.quantisation is Quantisation.NONE
+    smallest = space.configuration((0,) * len(space.dimensions))
+    assert smallest.compression == compressions(space.search.space)[0]

@@ -1,0 +1,52 @@
+"""Metrics: one share for all of them, whatever their direction."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spaces import metric
+from spaces.metric import Metric
+
+METRICS = [metric.accuracy(10), metric.perplexity(4096), metric.bleu()]
+
+
+@pytest.mark.parametrize("scored_by", METRICS, ids=lambda one: one.name)
+def test_perfection_is_a_share_of_one_and_guessing_the_floor(scored_by: Metric) -> None:
+    assert scored_by.share(scored_by.perfect) == pytest.approx(1.0)
+    assert scored_by.share(scored_by.guessing) == scored_by.floor
+    assert 0.0 <= scored_by.floor < 1.0
+
+
+@pytest.mark.parametrize("scored_by", METRICS, ids=lambda one: one.name)
+@given(st.floats(-0.5, 1.0), st.floats(-0.5, 1.0))
+def test_value_undoes_share_and_the_better_value_has_the_larger_share(
+    scored_by: Metric, one: float, other: float
+) -> None:
+    first, second = scored_by.value(one), scored_by.value(other)
+    assert scored_by.share(first) == pytest.approx(one, abs=1e-9)
+    if abs(one - other) > 1e-9:
+        assert scored_by.better(first, second) == (one > other)
+        assert (first > second) == ((one > other) == scored_by.is_maximised)
+
+
+def test_shares_are_what_their_units_say() -> None:
+    accuracy, perplexity, bleu = METRICS
+    assert accuracy.floor == 0.1
+    assert accuracy.share(0.75) == 0.75
+    assert perplexity.floor == 0.0
+    # Half of the bits of a uniform guess, and one worse than guessing.
+    assert perplexity.share(math.sqrt(4096)) == pytest.approx(0.5)
+    assert perplexity.share(2 * 4096) < 0.0
+    assert bleu.share(25.0) == 0.25
+    assert [m.is_maximised for m in METRICS] == [True, False, True]
+
+
+def test_values_are_written_with_the_digits_that_mean_something() -> None:
+    accuracy, perplexity, bleu = METRICS
+    assert accuracy.text(0.87654) == "0.877"
+    assert perplexity.text(123.456) == "123.5"
+    assert bleu.text(27.349) == "27.3"
