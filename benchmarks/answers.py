@@ -27,14 +27,16 @@ COMMANDS = (["best", "default", "--max-size-mb", "0.2"], ["frontier", "default"]
 
 
 def result(rng: random.Random, size_mb: float) -> dict[str, object]:
-    accuracy = rng.random()
+    score = rng.random()
     return {
-        "accuracy": accuracy,
-        "accuracy_low": accuracy - 0.03,
-        "accuracy_high": accuracy + 0.03,
+        "metric": "accuracy",
+        "score": score,
+        "score_low": score - 0.03,
+        "score_high": score + 0.03,
         "examples": 1000,
         "loss": 1.0,
-        "dense_accuracy": accuracy,
+        "dense_score": score,
+        "dense_loss": 1.0,
         "size_mb": size_mb,
         "size_bytes": round(1e6 * size_mb),
         "predicted_size_bytes": round(1e6 * size_mb),
@@ -69,7 +71,7 @@ def fill(home: Path, trials: int) -> None:
             optuna.trial.create_trial(
                 params=parameters_from(study.space, point),
                 distributions=grid,
-                values=[values["accuracy"], size],
+                values=[values["score"], size],
                 user_attrs={
                     "configuration": configuration.to_dict(),
                     "result": values,

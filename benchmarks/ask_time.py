@@ -78,20 +78,23 @@ def _history(space: SearchSpace, menu: SpaceMenu, count: int) -> list[optuna.tri
         run = int(rng.integers(len(menu.menu.runs)))
         compression = int(rng.integers(len(menu.menu.compressions)))
         parameters = menu.parameters(run, compression)
-        accuracy, steps = _accuracy(menu, run, compression), menu.menu.steps[run]
-        seconds = {"stable": steps / 50, "cooldown": steps / 200, "compress": 0.1, "measure": 0.2}
+        quality, steps = _quality(menu, run, compression), menu.menu.steps[run]
+        seconds = {
+            "stable": steps / 50, "cooldown": steps / 200, "recovery": 0.0, "compress": 0.1,
+            "measure": 0.2,
+        }  # fmt: skip
         made.append(
             create_trial(
                 params=parameters,
                 distributions=grid,
-                values=[accuracy, _size(menu, run, compression)],
+                values=[quality, _size(menu, run, compression)],
                 user_attrs={RESULT: {"examples": 1000, "seconds": seconds}},
             )
         )
     return made
 
 
-def _accuracy(menu: SpaceMenu, run: int, compression: int) -> float:
+def _quality(menu: SpaceMenu, run: int, compression: int) -> float:
     """A smooth law with noise: more of anything helps, compression hurts."""
     learnt = menu.menu.runs[run, :3].sum() / 20
     lost = menu.menu.compressions[compression].sum() / 4

@@ -181,7 +181,7 @@ def _check_reload(saved: dict[str, str], inputs: dict[str, torch.Tensor], scratc
     from safetensors.torch import save_file
 
     file = scratch / "inputs.safetensors"
-    save_file({name: tensor.contiguous() for name, tensor in inputs.items()}, str(file))
+    save_file({name: tensor.clone() for name, tensor in inputs.items()}, str(file))
     done = subprocess.run(
         [sys.executable, "-c", CHECK, str(file)],
         input=json.dumps(saved),

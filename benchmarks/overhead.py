@@ -46,7 +46,7 @@ def search_file(folder: Path, trials: int) -> SearchFile:
     return validate(
         {
             "name": "overhead",
-            "task": {"classes": 2},
+            "task": {"name": "classification", "classes": 2},
             "data": {
                 "unlabelled": {"source": "files", "train": str(folder / "text.txt")},
                 "labelled": {

@@ -58,7 +58,7 @@ def _draw_frontier(axes: Axes, table: Table, rows: Integers, offers: Offers) -> 
     chosen = offers.best()
     assert chosen is not None
     block = int(np.flatnonzero(offers.runs == chosen.run)[0])
-    low, middle, high = np.quantile(offers.accuracy[:, block], (0.1, 0.5, 0.9), axis=0)
+    low, middle, high = np.quantile(offers.quality[:, block], (0.1, 0.5, 0.9), axis=0)
     rows_of = np.flatnonzero(table.run == chosen.run)
     there = np.searchsorted(offers.compressions, table.compression[rows_of])
     low, middle, high = low[there], middle[there], high[there]

@@ -74,7 +74,7 @@ def _predict(table: Table, count: int, processes: int, seed: int) -> tuple[float
     # What is predicted is a measurement, so that the noise of the evaluation set comes on top.
     values = surrogate.samples(rng.standard_normal((SAMPLES // processes, width)))
     noise = transform.noise_at(surrogate.mean)
-    samples = transform.accuracy(values + np.sqrt(noise) * rng.standard_normal(values.shape))
+    samples = transform.quality(values + np.sqrt(noise) * rng.standard_normal(values.shape))
     rest = np.flatnonzero(~np.isin(table.run, [t.run for t in trials]))
     predicted = samples[:, table.run[rest], table.compression[rest]]
     real = table.accuracy[rest]

@@ -73,7 +73,9 @@ def accuracy_score(correct: int, examples: int, loss: float) -> Score:
     z, n, p = NORMAL_QUANTILE, examples, correct / examples
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return Score(p, max(0.0, centre - half), min(1.0, centre + half), examples, loss)
+    # The ends at 0 and 1 are exact in theory, and not in floating point.
+    low, high = max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))
+    return Score(p, low, high, examples, loss)
 
 
 def perplexity_score(losses: Sequence[float], tokens: int) -> Score:

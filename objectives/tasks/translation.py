@@ -134,5 +134,5 @@ def _bleu(texts: list[str], references: list[str]) -> tuple[float, float, float]
     metric = BLEU()
     result = metric.corpus_score(texts, [references], n_bootstrap=BOOTSTRAP_SAMPLES)
     half = float(result._ci)
-    value = float(result.score)
+    value = min(100.0, float(result.score))
     return max(0.0, value - half), value, min(100.0, value + half)

@@ -7,13 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from objectives import artefact
 from objectives.objective import Objective
 from spaces.architecture import Architecture
 from spaces.compression import Compression, Pruning, Quantisation
 from spaces.configuration import Configuration
+from spaces.families import layout
 from spaces.search_file import SearchFile
+from spaces.shapes import Role
 
 BASE = Configuration(Architecture.of(1, 32), 40, Compression())
 HEAVY = Compression(Quantisation.RTN_3, 32, Pruning.UNSTRUCTURED, 0.9)
@@ -37,16 +40,25 @@ def test_recovery_mends_heavy_pruning_and_counts_as_training(
 
 @pytest.mark.usefixtures("home")
 def test_what_was_pruned_stays_away(make_search: Callable[..., SearchFile]) -> None:
-    objective = Objective(make_search())
-    compression = Compression(pruning=Pruning.UNSTRUCTURED, sparsity=0.8, recovery=30.0)
-    result = objective.evaluate(replace(BASE, compression=compression))
-    model = artefact.load(Path(objective.store.location(result.model)))
-    weights = [
-        p for name, p in model.named_parameters() if "dense.weight" in name or "query" in name
-    ]
-    matrices = [weight for weight in weights if weight.ndim == 2]
-    zeros = sum(int((weight == 0).sum()) for weight in matrices)
-    assert zeros > 0.5 * sum(weight.numel() for weight in matrices)
+    search = make_search()
+    objective = Objective(search)
+    for pruning, sparsity in ((Pruning.UNSTRUCTURED, 0.8), (Pruning.SEMI_STRUCTURED, 0.5)):
+        left = []
+        for recovery in (0.0, 30.0):
+            compression = Compression(pruning=pruning, sparsity=sparsity, recovery=recovery)
+            result = objective.evaluate(replace(BASE, compression=compression))
+            model = artefact.load(Path(objective.store.location(result.model)))
+            weights = layout(compression.shape_of(BASE.architecture), search.workload).weights()
+            left.append([model.get_parameter(w.name) for w in weights if w.role is Role.LINEAR])
+        harmed, mended = left
+        assert not any(torch.equal(h, m) for h, m in zip(harmed, mended, strict=True))
+        for before, after in zip(harmed, mended, strict=True):
+            assert not after[before == 0].any()
+        count = sum(weight.numel() for weight in mended)
+        zeros = sum(int((weight == 0).sum()) for weight in mended)
+        assert zeros == round(sparsity * count)
+        if pruning is Pruning.SEMI_STRUCTURED:
+            assert all(((w.reshape(-1, 4) != 0).sum(1) <= 2).all() for w in mended)
 
 
 @pytest.mark.usefixtures("home")
@@ -60,6 +72,12 @@ def test_a_recovery_is_trained_once(make_search: Callable[..., SearchFile]) -> N
     rounded = replace(compression, quantisation=Quantisation.RTN_2)
     other = Objective(make_search()).evaluate(replace(BASE, compression=rounded))
     assert other.steps["trained"] == 20
+    # Rounded to as many bits by another method, it is the same training.
+    careful = replace(compression, quantisation=Quantisation.RTN_4)
+    assert Objective(make_search()).evaluate(replace(BASE, compression=careful)).steps["trained"]
+    careful = replace(compression, quantisation=Quantisation.GPTQ_4)
+    result = Objective(make_search()).evaluate(replace(BASE, compression=careful))
+    assert result.steps == {"total": 100, "trained": 0, "reused": 100}
 
 
 @pytest.mark.usefixtures("home")

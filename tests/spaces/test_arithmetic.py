@@ -138,7 +138,7 @@ def test_training_flops_of_the_task_are_those_that_are_executed(family: Family) 
     assert counter.get_total_flops() == pytest.approx(expected, rel=0.01)
 
 
-# That of static int8, whose graph takes seconds to make, stands in tests/objectives/test_matrix.py.
+# That of static int8, whose graph takes seconds to make, is in objectives/test_compression.py.
 @pytest.mark.parametrize("family", Family)
 @pytest.mark.parametrize("quantisation", [q for q in Quantisation if not q.is_static])
 def test_predicted_bytes_are_those_on_disk(

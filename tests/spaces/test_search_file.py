@@ -23,7 +23,7 @@ WRONG = {
     "out of range": ("space.sparsity", 1.0, "space.sparsity: input should be less than 1"),
     "not a number": ("training.learning_rate", float("nan"), "training.learning_rate"),
     "infinite": ("training.fine_tuning", float("inf"), "training.fine_tuning"),
-    "unknown choice": ("space.quantisation", "int5", "'none', 'static-8', 'rtn-8', 'rtn-4'"),
+    "unknown choice": ("space.quantisation", "int5", "'none', 'bf16', 'fp16', 'static-8', 'smo"),
     "unknown sampler": ("sampler", "magic", "'tpe', 'gp', 'nsgaii', 'random' or 'grid'"),
     "empty dimension": ("space.depth", {"low": 4, "high": 2}, "space.depth: empty: high (2)"),
     "half a dimension": ("space.depth", {"low": 4}, "space.depth: give choices, or both low and"),

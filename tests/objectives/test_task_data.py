@@ -1,0 +1,172 @@
+"""Data of the tasks: aligned, disjoint, and refused by the field that is wrong."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from objectives.data import PreparedData, prepare
+from objectives.sources import DataError
+from objectives.tokenizer import END, PAD, START, load_tokenizer
+from spaces.search_file import SearchFile
+from tests.conftest import TOY_LANGUAGE
+
+MakeTaskSearch = Callable[..., SearchFile]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[SearchFile], PreparedData]:
+    """Prepares the data of a search, once for all tests here."""
+    folder = tmp_path_factory.mktemp("prepared")
+    return lambda search: prepare(search.data, search.task, folder)
+
+
+def test_aligned_sides_stay_aligned(
+    make_task_search: MakeTaskSearch, prepared: Callable[[SearchFile], PreparedData]
+) -> None:
+    data = prepared(make_task_search("translation"))
+    tokenizer = load_tokenizer(data.tokenizer_file)
+    for split in ("train", "validation", "test"):
+        pairs = data.parallel(split)
+        sources = tokenizer.decode_batch(pairs.sources[:50].tolist())
+        for source, target in zip(sources, data.references(split), strict=False):
+            assert [TOY_LANGUAGE[word] for word in source.split()] == target.split()
+        assert (pairs.targets[:, 0] == START).all()
+        last = pairs.targets[np.arange(len(pairs.targets)), pairs.target_lengths - 1]
+        assert (last == END).all()
+        assert ((pairs.targets == PAD).sum(1) == 16 - pairs.target_lengths).all()
+
+
+@pytest.mark.parametrize("name", ["pairs", "translation", "image-classification", "image folder"])
+def test_equal_examples_never_stand_in_two_splits(
+    name: str, make_task_search: MakeTaskSearch, prepared: Callable[[SearchFile], PreparedData]
+) -> None:
+    data = prepared(make_task_search(name))
+    arrays = {
+        "pairs": lambda split: data.labelled(split).tokens,
+        "translation": lambda split: data.parallel(split).sources,
+    }.get(name, lambda split: data.images(split).pixels)
+    examples = [{row.tobytes() for row in arrays(s)} for s in ("train", "validation", "test")]
+    assert all(examples)
+    assert len(set.union(*examples)) == sum(map(len, examples))
+
+
+def test_what_several_splits_hold_stays_in_the_latest(
+    make_task_search: MakeTaskSearch, translations: Path, pictures: Path, tmp_path: Path
+) -> None:
+    for side in ("source", "target"):
+        lines = gzip.decompress((translations / f"train.{side}.gz").read_bytes()).splitlines()
+        (tmp_path / f"train.{side}").write_bytes(b"\n".join(lines[:40]))
+        (tmp_path / f"test.{side}").write_bytes(b"\n".join(lines[30:50]))
+    parallel = {
+        split: [str(tmp_path / f"{split}.{side}") for side in ("source", "target")]
+        for split in ("train", "test")
+    }
+    search = make_task_search("translation", data__parallel={"source": "aligned_files", **parallel})
+    counts = prepare(search.data, search.task, tmp_path / "data").counts
+    assert counts["test sentence pairs"] == 20
+    assert counts["train sentence pairs"] + counts["validation sentence pairs"] == 30
+
+    for label in ("bright", "dark"):
+        (tmp_path / "test" / label).mkdir(parents=True)
+        for index in range(10):
+            shutil.copy(pictures / label / f"{index}.png", tmp_path / "test" / label)
+    images = {"source": "image_folder", "train": str(pictures), "test": str(tmp_path / "test")}
+    search = make_task_search("image folder", data__images=images)
+    counts = prepare(search.data, search.task, tmp_path / "data").counts
+    assert counts["test images"] == 20
+    assert counts["train images"] + counts["validation images"] == 100
+
+
+def refused(search: SearchFile, folder: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        prepare(search.data, search.task, folder)
+    return str(caught.value)
+
+
+def test_sides_of_different_length_are_refused(
+    make_task_search: MakeTaskSearch, tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_text("one\ntwo\n")
+    (tmp_path / "b").write_text("un\n")
+    sides = [str(tmp_path / side) for side in "ab"]
+    search = make_task_search(
+        "translation", data__parallel={"source": "aligned_files", "train": sides}
+    )
+    assert (
+        "data.parallel.train: 2 sentences to read and 1 to write; the files must match line by line"
+        in refused(search, tmp_path / "data")
+    )
+
+
+WRONG: dict[str, tuple[str, str, Any, str]] = {
+    "no file to write": (
+        "translation", "data__parallel__validation", ["missing.en", "missing.fr"],
+        "data.parallel.validation: no such file: missing.en",
+    ),
+    "not gzipped": (
+        "translation", "data__parallel__train", ["plain.gz", "plain.gz"],
+        "data.parallel.train: plain.gz cannot be read: Not a gzipped file",
+    ),
+    "no sentences": (
+        "translation", "data__parallel__train", ["blank", "blank"],
+        "data.parallel.train: ['blank', 'blank'] holds no sentences",
+    ),
+    "no folder": (
+        "image folder", "data__images__validation", "missing",
+        "data.images.validation: no such folder: missing",
+    ),
+    "a folder without images": (
+        "image folder", "data__images__train", "empty", "data.images.train: empty cannot be read",
+    ),
+    "other classes": ("image folder", "task__classes", 3, "task.classes: 3, but the data has 2"),
+    "no second text": (
+        "pairs", "data__labelled__text_pair", "hypo",
+        "data.labelled.text_pair: no column 'hypo' in",
+    ),
+    "too little text": (
+        "causal-lm", "data__unlabelled__test", "short.txt", "data.unlabelled.test: only",
+    ),
+    "no text": (
+        "masked-lm", "data__unlabelled__train", "missing.txt",
+        "data.unlabelled.train: no such file: missing.txt",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_data_is_refused_with_the_field_named(
+    name: str, make_task_search: MakeTaskSearch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("plain.gz").write_text("plain\n")
+    Path("blank").write_text("\n\n")
+    Path("short.txt").write_text("the cat\n")
+    Path("empty").mkdir()
+    task, field, value, message = WRONG[name]
+    assert message in refused(make_task_search(task, **{field: value}), tmp_path / "data")
+
+
+def test_both_texts_of_a_pair_are_in_an_example_and_the_longer_one_is_cut(
+    make_task_search: MakeTaskSearch, tmp_path: Path
+) -> None:
+    long, short = "the old cat sees a small dog near the axe with the drill", "a hen"
+    rows = [f"{long} {i}\t{short}\t{i % 2}" for i in range(50)]
+    path = tmp_path / "pairs.tsv"
+    path.write_text("premise\thypothesis\tlabel\n" + "\n".join(rows))
+    search = make_task_search("pairs", data__labelled__train=str(path))
+    examples = prepare(search.data, search.task, tmp_path / "data").labelled("train")
+    for tokens, length in zip(examples.tokens, examples.lengths, strict=True):
+        inside = tokens[:length].tolist()
+        assert length == search.data.sequence_length
+        assert inside[0] == START
+        assert inside.count(END) == 3
+        first, second = inside.index(END), length - 1
+        assert inside[first + 1] == inside[second] == END
+        assert 0 < second - first - 2 < first - 1
