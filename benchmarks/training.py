@@ -150,9 +150,11 @@ class Race:
 
         The process shares them, so that whoever came first would pay for the others.
         """
-        for precision in ("bf16", "fp32"):
-            for _ in range(rounds if self.trainer_batch > 1 else 1):
-                self._bare(self.contestant(precision))
+        ours, bare = (self.contestant(self.settings.precision) for _ in range(2))
+        progress = Progress()
+        for _ in range(rounds if self.trainer_batch > 1 else 1):
+            self._ours(ours, progress)
+            self._bare(bare)
 
     def _ours(self, one: Contestant, progress: Progress) -> None:
         def loss_at(model: nn.Module, step: int) -> torch.Tensor:

@@ -82,6 +82,26 @@ def test_axes_say_what_they_measure_in_which_unit(
     assert expected_ticks[cost] in layout.xaxis.ticktext
 
 
+def test_up_is_better_where_less_is(
+    make_task_search: Callable[..., SearchFile], home: Path
+) -> None:
+    study = Study.open(make_task_search("masked-lm", trials=20), f"sqlite:///{home / 'study.db'}")
+    for score, size in ((90.0, 0.1), (20.0, 0.4), (70.0, 0.5), (40.0, 0.2)):
+        result = made_up_result(
+            score, size, metric="perplexity", score_low=score - 5, score_high=score + 9
+        )
+        study.tell_result(study.ask().number, result)
+    layout = frontier_figure(study.records(), study.search).layout
+    assert layout.yaxis.title.text == "perplexity on validation"
+    assert layout.yaxis.autorange == "reversed"
+    members = traces(study)["frontier, with 95 % intervals"]
+    assert list(members.y) == [90.0, 40.0, 20.0]
+    assert list(members.error_y.array) == [9.0] * 3
+    assert list(members.error_y.arrayminus) == [5.0] * 3
+    write_figures(study, home / "reports")
+    assert (home / "reports" / "frontier.png").stat().st_size > 10_000
+
+
 def test_the_page_needs_no_network(limited: Study) -> None:
     page = frontier_html(limited.records(), limited.search)
     assert "<script src=" not in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -125,6 +126,32 @@ def test_best_is_the_most_accurate_within_the_limits(search: SearchFile) -> None
     missed = nearest(records, search, {"size_mb": 0.05})
     assert missed is not None
     assert missed.number == 0
+
+
+def test_less_perplexity_is_better(make_task_search: Callable[..., SearchFile]) -> None:
+    search = make_task_search("causal-lm")
+    scale = Scale("size_mb", search.metric, lowest=0.01, highest=1.0)
+    guessing = search.metric.guessing
+    records = [
+        replace(record(i, score, size), result=made_up_result(score, size, metric="perplexity"))
+        for i, (score, size) in enumerate([(50.0, 0.1), (20.0, 0.2), (30.0, 0.3), (5.0, 0.5)])
+    ]
+    assert [member.number for member in frontier(records, search)] == [0, 1, 3]
+    chosen = best(records, search, {"size_mb": 0.4})
+    assert chosen is not None
+    assert chosen.number == 1
+    # Of two that miss by as much, the better one.
+    equals = [replace(records[k], result=records[k].result | {"size_mb": 0.5}) for k in (2, 1, 0)]
+    missed = nearest(equals, search, {"size_mb": 0.05})
+    assert missed is not None
+    assert missed.number == 1
+    # Half of a uniform guess's bits saved at the tenth of the size, which is half of two decades.
+    assert hypervolume([(guessing**0.5, 0.1)], scale) == pytest.approx(0.25)
+    assert hypervolume([(guessing, 0.1), (2 * guessing, 0.01)], scale) == 0.0
+    history = hypervolume_history(records, search, scale)
+    assert history == sorted(history)
+    points = [(r.result["score"], r.result["size_mb"]) for r in records]
+    assert history[-1] == pytest.approx(hypervolume(points, scale))
 
 
 def test_the_scale_comes_from_arithmetic_and_constraints(

@@ -235,6 +235,69 @@ def test_at_one_fixed_cost_it_looks_for_accuracy_alone(
     assert smallest.hash not in {c.hash for c in tried}
 
 
+def test_with_fitted_compressions_it_chooses_only_what_to_train(
+    make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    limit = 0.12
+    search = make_search(trials=99, space__compression="fit", constraints__max_size_mb=limit)
+    study, sampler = open_study(search, home)
+    feasible = feasible_hashes(study.space)
+    assert len(feasible) == study.space.size == 2 * 2 * 2
+    for _ in range(len(feasible)):
+        record = study.ask()
+        assert study.space.cost(record.configuration).size_mb <= limit
+        feasible.remove(record.configuration.hash)
+        finish(study, record)
+    with pytest.raises(SpaceExhaustedError):
+        sampler.check(study.optuna)
+
+
+def test_less_perplexity_is_looked_for(
+    make_task_search: Callable[..., SearchFile], home: Path
+) -> None:
+    search = make_task_search(
+        "causal-lm", trials=99, objectives=["perplexity"], constraints__max_size_mb=10.0,
+        space__width={"choices": [32, 64, 96, 128, 160, 192]},
+        space__quantisation={"choices": ["none"]}, space__sparsity={"choices": [0.0, 0.25, 0.5]},
+    )  # fmt: skip
+    study, _ = open_study(search, home)
+    for _ in range(20):
+        record = study.ask()
+        architecture = record.configuration.architecture
+        bits = 5 - architecture.width / 64 + 2 * record.configuration.compression.sparsity
+        seconds = {"stable": 1.0, "cooldown": 0.2, "recovery": 0.0, "compress": 0.1, "measure": 0.1}
+        size = study.space.cost(record.configuration).size_mb
+        made = made_up_result(2.0**bits, size, metric="perplexity", seconds=seconds)
+        study.tell_result(record.number, made)
+    late = [record.configuration for record in study.records()[8:]]
+    assert sum(c.architecture.width >= 128 for c in late) > len(late) / 2
+    assert sum(c.compression.sparsity for c in late) / len(late) < 0.25
+
+
+def test_recoveries_of_one_model_are_choices_like_its_compressions(
+    make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    search = make_search(trials=99, space__recovery={"choices": [0, 20.0]}, space__depth=1)
+    study, _ = open_study(search, home)
+    tried = set()
+    for _ in range(16):
+        record = study.ask()
+        compression = record.configuration.compression
+        steps = record.configuration.budget
+        seconds = {
+            "stable": steps, "cooldown": steps / 4, "recovery": compression.recovery,
+            "compress": 0.1, "measure": 0.1,
+        }  # fmt: skip
+        size = study.space.cost(record.configuration).size_mb
+        gained = 0.1 * (compression.recovery > 0) * compression.sparsity
+        made = made_up_result(0.6 + size / 10 + gained, size, seconds=seconds)
+        study.tell_result(record.number, made)
+        tried.add(record.configuration.hash)
+    assert len(tried) == 16
+    canonical = [record.configuration.canonical() for record in study.records()]
+    assert {configuration.compression.recovery for configuration in canonical} == {0.0, 20.0}
+
+
 def test_what_is_too_slow_is_never_proposed(
     make_search: Callable[..., SearchFile], home: Path
 ) -> None:

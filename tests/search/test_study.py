@@ -110,6 +110,20 @@ def test_constraints_are_told_to_optuna(make_search: Callable[..., SearchFile], 
     assert [trial.number for trial in study.optuna.best_trials] == [0]
 
 
+@pytest.mark.parametrize(
+    ("task", "best"), [("classification", 1), ("translation", 1), ("causal-lm", 0)]
+)
+def test_optuna_knows_which_way_a_metric_is_better(
+    task: str, best: int, make_task_search: Callable[..., SearchFile], home: Path
+) -> None:
+    search = make_task_search(task, trials=20)
+    study = Study.open(search, f"sqlite:///{home / 'study.db'}")
+    for score in (0.4, 0.6):
+        made = made_up_result(score, 0.1, metric=search.metric.name)
+        study.tell_result(study.ask().number, made)
+    assert [trial.number for trial in study.optuna.best_trials] == [best]
+
+
 def test_every_grid_point_survives_optunas_parameters(
     make_search: Callable[..., SearchFile],
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from search.mirror import Mirror
 from search.study import Study, only_driver
 from search.tracking import Tracker, mirror, mirror_all
 from spaces.places import Places, places
+from spaces.search_file import SearchFile
 from tests.search.conftest import Tlc, made_up_result
 
 
@@ -91,6 +93,26 @@ def test_every_trial_is_a_nested_run_with_its_numbers(study: Study, where: Place
         "frontier/frontier.html", "frontier/frontier.png", "frontier/frontier.json",
     }  # fmt: skip
     assert "| trial | depth |" in parent.data.tags["mlflow.note.content"]
+
+
+def test_scores_are_logged_under_the_name_of_their_metric(
+    make_task_search: Callable[..., SearchFile], where: Places, home: Path
+) -> None:
+    search = make_task_search("causal-lm", trials=20)
+    study = Study.open(search, f"sqlite:///{home / 'perplexity.db'}")
+    for score, size in ((80.0, 0.1), (20.0, 0.2), (40.0, 0.2)):
+        made = made_up_result(score, size, metric="perplexity")
+        study.tell_result(study.ask().number, made)
+    Mirror(study, where).send(with_figures=False)
+    parent, nested = runs(where, search.name)
+    metrics = nested["1"].data.metrics
+    assert metrics["perplexity"] == metrics["dense_perplexity"] == 20.0
+    assert {"perplexity_low", "perplexity_high"} <= metrics.keys()
+    assert not any("score" in name or "accuracy" in name for name in metrics)
+    levels = {n: v for n, v in parent.data.metrics.items() if n.startswith("perplexity_at_")}
+    assert levels
+    assert min(levels.values()) == pytest.approx(20.0)
+    assert "| perplexity |" in parent.data.tags["mlflow.note.content"]
 
 
 def test_a_restart_goes_on_in_the_same_runs(study: Study, where: Places) -> None:
