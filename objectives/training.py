@@ -116,7 +116,11 @@ def train(
     """Train a path from where it is to a step, in place.
 
     Data order, masking and dropout depend on seed and step alone, so a resumed run computes what
-    the uninterrupted one would have, bit for bit on one machine.
+    the uninterrupted one would have: bit for bit on one machine's CPU; on a GPU up to the order in
+    which the backward pass of attention adds.
+
+    Losses and gradients are checked every ``RECENT`` steps and before each checkpoint, so a step
+    that is not finite reaches none.
 
     Args:
         model: The model, updated in place.
