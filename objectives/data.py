@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from objectives.locks import exclusive
 from objectives.preparation import Tokens, data_key, write_arrays
-from objectives.sources import DataError
+from objectives.tables import DataError
 from spaces.sources import Data
 from spaces.tasks import Task
 

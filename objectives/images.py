@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from objectives.sources import HELD_OUT, SPLITS, DataError
+from objectives.sources import named_splits
+from objectives.splits import SPLITS, disjoint, held_out
+from objectives.tables import DataError, load_hub, load_table
 from spaces.sources import Data, Digits, HubImages, ImageFolder, ImageSource
 
 FIELD = "data.images"
@@ -67,29 +69,28 @@ def read_images(data: Data, cache: Path) -> dict[str, Images]:
     """
     source = data.images
     assert source is not None
-    named = ("train",) if isinstance(source, Digits) else SPLITS
-    read = {
-        split: _read_split(source, split, data, cache)
-        for split in named
-        if isinstance(source, Digits) or getattr(source, split) is not None
-    }
+    if isinstance(source, Digits):
+        read = {"train": _digits(data)}
+    else:
+        read = {split: _read_split(source, split, data, cache) for split in named_splits(source)}
     return _disjoint(_hold_out(read))
 
 
 def _folders(source: ImageSource) -> dict[str, Path]:
     if not isinstance(source, ImageFolder):
         return {}
-    named = {split: getattr(source, split) for split in SPLITS}
-    return {split: Path(path) for split, path in named.items() if path is not None}
+    return {split: Path(path) for split, path in named_splits(source).items()}
 
 
-def _read_split(source: ImageSource, split: str, data: Data, cache: Path) -> Images:
-    if isinstance(source, Digits):
-        return _digits(data)
-    table = _table(source, split, cache)
-    image, label = ("image", "label") if isinstance(source, ImageFolder) else (
-        source.image, source.label,
-    )  # fmt: skip
+def _read_split(source: ImageFolder | HubImages, split: str, data: Data, cache: Path) -> Images:
+    if isinstance(source, HubImages):
+        table, image, label = load_hub(source, split, FIELD, cache), source.image, source.label
+    else:
+        image, label = "image", "label"
+        place = getattr(source, split)
+        table = load_table(
+            "imagefolder", place, f"{FIELD}.{split}", cache, data_dir=place, split="train"
+        )
     for column in (image, label):
         if column not in table.column_names:
             found = ", ".join(table.column_names)
@@ -119,47 +120,22 @@ def _pixels(pictures: Iterable[Any], data: Data) -> Pixels:
     return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))
 
 
-def _table(source: ImageFolder | HubImages, split: str, cache: Path) -> Any:
-    import datasets
-
-    datasets.disable_progress_bars()
-    place = getattr(source, split)
-    try:
-        if isinstance(source, HubImages):
-            return datasets.load_dataset(
-                source.dataset, source.config, split=place, revision=source.revision,
-                cache_dir=str(cache),
-            )  # fmt: skip
-        return datasets.load_dataset(
-            "imagefolder", data_dir=place, split="train", cache_dir=str(cache)
-        )
-    except Exception as error:
-        # datasets raises dozens of classes, from pillow's, the Hub's libraries and its own.
-        raise DataError(f"{FIELD}.{split}: {place} cannot be read: {error}") from error
-
-
 def _hold_out(read: dict[str, Images]) -> dict[str, Images]:
     missing = [split for split in SPLITS if split not in read]
-    train = read["train"]
-    places: dict[str, list[int]] = {split: [] for split in ("train", *missing)}
-    for index, digest in enumerate(_digests(train.pixels)):
-        # By the content, and not by its place: equal images stay together, and nothing leaks.
-        slot = int(int(digest[:16], 16) / 2**64 / HELD_OUT)
-        places[missing[slot] if slot < len(missing) else "train"].append(index)
-    cut = {split: _take(train, indices) for split, indices in places.items()}
+    places = held_out((image.tobytes() for image in read["train"].pixels), missing)
+    cut = {split: _take(read["train"], indices) for split, indices in places.items()}
     return {split: cut[split] if split in cut else read[split] for split in SPLITS}
 
 
 def _disjoint(images: dict[str, Images]) -> dict[str, Images]:
-    later: set[str] = set()
     kept: dict[str, Images] = {}
-    for split in reversed(SPLITS):
-        digests = _digests(images[split].pixels)
-        kept[split] = _take(images[split], [i for i, d in enumerate(digests) if d not in later])
-        later.update(digests)
-        if not kept[split].labels:
+    for split, indices in disjoint(
+        {split: _digests(each.pixels) for split, each in images.items()}
+    ).items():
+        if not indices:
             raise DataError(f"{FIELD}: no images are left for {split}")
-    return {split: kept[split] for split in SPLITS}
+        kept[split] = _take(images[split], indices)
+    return kept
 
 
 def _digests(pixels: Pixels) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from objectives.sources import SPLITS, DataError, Rows, hold_out
+from objectives.sources import Rows, hold_out, named_splits
+from objectives.splits import SPLITS, disjoint
+from objectives.tables import DataError, check_file, digest_of, load_hub
 from spaces.sources import AlignedFiles, ParallelSource
 
 FIELD = "data.parallel"
@@ -35,17 +37,13 @@ def check_pairs(source: ParallelSource) -> None:
     """
     for split, paths in _local_files(source).items():
         for path in paths:
-            if not Path(path).is_file():
-                raise DataError(f"{FIELD}.{split}: no such file: {path}")
+            check_file(path, f"{FIELD}.{split}")
 
 
 def pairs_key(source: ParallelSource) -> str:
     """What determines the pairs of a source: it names the cache of prepared data."""
-    digest = hashlib.sha256()
-    for paths in _local_files(source).values():
-        for path in paths:
-            digest.update(Path(path).read_bytes())
-    return source.model_dump_json() + digest.hexdigest()
+    paths = chain.from_iterable(_local_files(source).values())
+    return source.model_dump_json() + digest_of(paths)
 
 
 def read_pairs(source: ParallelSource, cache: Path) -> dict[str, Pairs]:
@@ -60,25 +58,19 @@ def read_pairs(source: ParallelSource, cache: Path) -> dict[str, Pairs]:
     Raises:
         DataError: The data is missing, empty, or its sides do not match.
     """
-    rows = {
-        split: _read_split(source, split, cache)
-        for split in SPLITS
-        if getattr(source, split) is not None
-    }
+    rows = {split: _read_split(source, split, cache) for split in named_splits(source)}
     return _disjoint(hold_out(rows, SPLITS))
 
 
 def _local_files(source: ParallelSource) -> dict[str, list[str]]:
-    if not isinstance(source, AlignedFiles):
-        return {}
-    return {split: getattr(source, split) for split in SPLITS if getattr(source, split) is not None}
+    return named_splits(source) if isinstance(source, AlignedFiles) else {}
 
 
 def _read_split(source: ParallelSource, split: str, cache: Path) -> Rows:
     if isinstance(source, AlignedFiles):
         sources, targets = (_lines(path, split) for path in getattr(source, split))
     else:
-        table = _hub_table(source, split, cache)
+        table = load_hub(source, split, FIELD, cache)
         sources, targets = _column(table, source.text), _column(table, source.target)
     if len(sources) != len(targets):
         raise DataError(
@@ -99,24 +91,6 @@ def _lines(path: str, split: str) -> list[str]:
         raise DataError(f"{FIELD}.{split}: {path} cannot be read: {error}") from error
 
 
-def _hub_table(source: Any, split: str, cache: Path) -> Any:
-    import datasets
-
-    datasets.disable_progress_bars()
-    place = getattr(source, split)
-    try:
-        return datasets.load_dataset(
-            source.dataset,
-            source.config,
-            split=place,
-            revision=source.revision,
-            cache_dir=str(cache),
-        )
-    except Exception as error:
-        # datasets raises dozens of classes, from the Hub's libraries and its own.
-        raise DataError(f"{FIELD}.{split}: {place} cannot be read: {error}") from error
-
-
 def _column(table: Any, path: str) -> list[str]:
     name, *inner = path.split(".")
     if name not in table.column_names:
@@ -129,13 +103,10 @@ def _column(table: Any, path: str) -> list[str]:
 
 
 def _disjoint(rows: dict[str, Rows]) -> dict[str, Pairs]:
-    later: set[str] = set()
     kept: dict[str, Pairs] = {}
-    for split in reversed(SPLITS):
-        texts = rows[split].texts
-        left = rows[split].take([i for i, text in enumerate(texts) if text not in later])
-        later.update(texts)
-        if not left.texts:
+    for split, indices in disjoint({split: each.texts for split, each in rows.items()}).items():
+        if not indices:
             raise DataError(f"{FIELD}: no pairs are left for {split}")
+        left = rows[split].take(indices)
         kept[split] = Pairs(left.texts, left.pairs)
-    return {split: kept[split] for split in SPLITS}
+    return kept

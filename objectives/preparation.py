@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from objectives.images import Images, check_images, images_key, read_images
 from objectives.parallel import Pairs, check_pairs, pairs_key, read_pairs
-from objectives.sources import SPLITS, DataError, Rows, check_files, read, source_key
+from objectives.sources import Rows, check_files, read, source_key
+from objectives.splits import SPLITS
+from objectives.tables import DataError
 from objectives.tokenizer import END, PAD, START, train_tokenizer
 from spaces.configuration import content_hash
 from spaces.sources import Data

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from objectives import standard_library
-from spaces.errors import UserError
+from objectives.splits import SPLITS, disjoint, held_out
+from objectives.tables import DataError, check_file, digest_of, load_hub, load_table
 from spaces.sources import Files, Hub, Source, StandardLibrary
-
-SPLITS = ("train", "validation", "test")
-HELD_OUT = 0.1
 
 _FORMATS = {
     ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json": "jsonl", ".txt": "text",
@@ -41,10 +38,6 @@ class Rows:
         return Rows(*(_take(column, indices) for column in (self.texts, self.labels, self.pairs)))
 
 
-class DataError(UserError):
-    """Data that is missing, empty, or not what the search file says."""
-
-
 def _take(column: list[str], indices: list[int]) -> list[str]:
     return [column[i] for i in indices] if column else []
 
@@ -57,11 +50,15 @@ def check_files(source: Source, field: str) -> None:
     """
     if not isinstance(source, Files):
         return
-    for split in SPLITS:
-        path = getattr(source, split)
-        if path is not None and not Path(path).is_file():
-            raise DataError(f"{field}.{split}: no such file: {path}")
+    for split, path in named_splits(source).items():
+        check_file(path, f"{field}.{split}")
     _format(source, field)
+
+
+def named_splits(source: Any) -> dict[str, Any]:
+    """What a source says of each split that it names."""
+    named = {split: getattr(source, split) for split in SPLITS}
+    return {split: place for split, place in named.items() if place is not None}
 
 
 def source_key(source: Source) -> str:
@@ -70,12 +67,7 @@ def source_key(source: Source) -> str:
         return standard_library.identity()
     key = source.model_dump_json()
     if isinstance(source, Files):
-        digest = hashlib.sha256()
-        for split in SPLITS:
-            path = getattr(source, split)
-            if path is not None:
-                digest.update(Path(path).read_bytes())
-        key += digest.hexdigest()
+        key += digest_of(named_splits(source).values())
     return key
 
 
@@ -107,8 +99,8 @@ def read(
         return _disjoint(_standard_library(splits, with_labels=with_labels), field)
     rows = {
         split: _read_split(source, split, field, cache, with_labels=with_labels)
-        for split in splits
-        if getattr(source, split) is not None
+        for split in named_splits(source)
+        if split in splits
     }
     return _disjoint(hold_out(rows, splits), field)
 
@@ -148,29 +140,15 @@ def _read_split(
 
 
 def _table(source: Files | Hub, split: str, field: str, cache: Path) -> Any:
-    import datasets
-
-    datasets.disable_progress_bars()
-    place = getattr(source, split)
-    try:
-        if isinstance(source, Hub):
-            return datasets.load_dataset(
-                source.dataset, source.config, split=place, revision=source.revision,
-                cache_dir=str(cache),
-            )  # fmt: skip
-        builder, options = _builder(source, field)
-        if Path(place).stat().st_size == 0:
-            raise DataError(f"{field}.{split}: {place} holds no rows")
-        return datasets.load_dataset(
-            builder, data_files={"train": place}, split="train", cache_dir=str(cache), **options
-        )
-    except DataError:
-        raise
-    except Exception as error:
-        # datasets raises dozens of classes, from pyarrow's, pandas' and the Hub's libraries.
-        cause = error.__cause__ or error
-        reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
-        raise DataError(f"{field}.{split}: {place} cannot be read: {reason}") from error
+    if isinstance(source, Hub):
+        return load_hub(source, split, field, cache)
+    builder, options = _builder(source, field)
+    place, field = getattr(source, split), f"{field}.{split}"
+    if Path(place).stat().st_size == 0:
+        raise DataError(f"{field}: {place} holds no rows")
+    return load_table(
+        builder, place, field, cache, data_files={"train": place}, split="train", **options
+    )
 
 
 def _format(source: Files, field: str) -> str:
@@ -198,30 +176,23 @@ def _builder(source: Files, field: str) -> tuple[str, dict[str, Any]]:
 
 def hold_out(rows: dict[str, Rows], splits: tuple[str, ...]) -> dict[str, Rows]:
     """Add the wanted splits that are missing, each a tenth of the training rows."""
-    missing = [split for split in splits if split not in rows]
-    if not missing:
-        return {split: rows[split] for split in splits}
-    places: dict[str, list[int]] = {split: [] for split in ("train", *missing)}
-    for index, text in enumerate(rows["train"].texts):
-        # By the text, and not by its place: equal texts stay together, and nothing leaks.
-        share = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64
-        slot = int(share / HELD_OUT)
-        places[missing[slot] if slot < len(missing) else "train"].append(index)
+    places = held_out(
+        (text.encode() for text in rows["train"].texts), [s for s in splits if s not in rows]
+    )
     cut = {split: rows["train"].take(indices) for split, indices in places.items()}
-    return {split: cut.get(split, rows.get(split, Rows([], []))) for split in splits}
+    return {split: cut[split] if split in cut else rows[split] for split in splits}
 
 
 def _disjoint(rows: dict[str, Rows], field: str) -> dict[str, Rows]:
-    is_running_text = not rows["train"].labels
-    later: set[tuple[str, str]] = set()
-    kept: dict[str, Rows] = {}
-    for split in reversed(list(rows)):
-        keys = list(zip_longest(rows[split].texts, rows[split].pairs, fillvalue=""))
-        # Blank lines and headings repeat in running text and leak nothing.
-        kept[split] = rows[split].take(
-            [i for i, key in enumerate(keys) if is_running_text or key not in later]
-        )
-        later.update(keys)
-        if not any(text.strip() for text in kept[split].texts):
+    kept = rows
+    # Blank lines and headings repeat in running text and leak nothing.
+    if rows["train"].labels:
+        keys = {
+            split: list(zip_longest(each.texts, each.pairs, fillvalue=""))
+            for split, each in rows.items()
+        }
+        kept = {split: rows[split].take(indices) for split, indices in disjoint(keys).items()}
+    for split, each in kept.items():
+        if not any(text.strip() for text in each.texts):
             raise DataError(f"{field}: no rows are left for {split}")
-    return {split: kept[split] for split in rows}
+    return kept

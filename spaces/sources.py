@@ -43,8 +43,8 @@ class Files(StrictModel):
     """Column that holds the label (labelled data only)."""
 
 
-class Hub(StrictModel):
-    """A data set of the Hugging Face Hub."""
+class HubData(StrictModel):
+    """A data set of the Hugging Face Hub, whatever its rows hold."""
 
     source: Literal["hub"]
     dataset: str
@@ -59,6 +59,11 @@ class Hub(StrictModel):
     """Split to choose on; without it, a tenth of the training rows is held out."""
     test: str | None = None
     """Split to report on; without it, a tenth of the training rows is held out."""
+
+
+class Hub(HubData):
+    """A data set of texts of the Hugging Face Hub."""
+
     text: str = "text"
     """Column that holds the text."""
     text_pair: str | None = None
@@ -84,22 +89,9 @@ class AlignedFiles(StrictModel):
     """Paths for test; without them, a tenth of the training pairs is held out."""
 
 
-class HubPairs(StrictModel):
-    """A translation data set of the Hugging Face Hub."""
+class HubPairs(HubData):
+    """A translation data set of the Hugging Face Hub, such as ``Helsinki-NLP/opus_books``."""
 
-    source: Literal["hub"]
-    dataset: str
-    """Repository of the data set, such as ``Helsinki-NLP/opus_books``."""
-    config: str | None = None
-    """Configuration of the data set, such as ``en-fr``."""
-    revision: str | None = None
-    """Commit, tag or branch; name a commit for a search that can be repeated."""
-    train: str = "train"
-    """Split to train on."""
-    validation: str | None = None
-    """Split to choose on; without it, a tenth of the training pairs is held out."""
-    test: str | None = None
-    """Split to report on; without it, a tenth of the training pairs is held out."""
     text: str = "translation.en"
     """Column of the language to read; a dot leads into a column of records."""
     target: str = "translation.fr"
@@ -127,22 +119,9 @@ class ImageFolder(StrictModel):
     """Path of the test folder; without it, a tenth of the training images is held out."""
 
 
-class HubImages(StrictModel):
-    """An image classification data set of the Hugging Face Hub."""
+class HubImages(HubData):
+    """An image classification data set of the Hugging Face Hub, such as ``ylecun/mnist``."""
 
-    source: Literal["hub"]
-    dataset: str
-    """Repository of the data set, such as ``ylecun/mnist``."""
-    config: str | None = None
-    """Configuration of the data set, where it has several."""
-    revision: str | None = None
-    """Commit, tag or branch; name a commit for a search that can be repeated."""
-    train: str = "train"
-    """Split to train on."""
-    validation: str | None = None
-    """Split to choose on; without it, a tenth of the training images is held out."""
-    test: str | None = None
-    """Split to report on; without it, a tenth of the training images is held out."""
     image: str = "image"
     """Column that holds the image."""
     label: str = "label"

@@ -13,7 +13,8 @@ import pytest
 from objectives import standard_library
 from objectives.batches import LabelledBatches, MaskedBatches
 from objectives.data import prepare
-from objectives.sources import DataError, read
+from objectives.sources import read
+from objectives.tables import DataError
 from objectives.tokenizer import END, MASK, START
 from spaces.search_file import SearchFile
 from spaces.sources import Files

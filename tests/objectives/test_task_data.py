@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from objectives.data import PreparedData, prepare
-from objectives.sources import DataError
+from objectives.tables import DataError
 from objectives.tokenizer import END, PAD, START, load_tokenizer
 from spaces.search_file import SearchFile
 from tests.conftest import TOY_LANGUAGE

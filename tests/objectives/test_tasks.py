@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from objectives.objective import Objective
-from objectives.sources import DataError
+from objectives.tables import DataError
 from spaces.compression import Compression, Pruning, Quantisation
 from spaces.configuration import Configuration
 from spaces.search_file import SearchFile
