@@ -9,7 +9,7 @@ from torch import nn
 
 from objectives import artefact
 from objectives.artefact import CompressedWeights
-from objectives.batches import Batch, forward_arguments, logits
+from objectives.batches import Batch, logits
 from objectives.failures import TrialFailure
 from objectives.gptq import gptq
 from objectives.hqq import hqq
@@ -208,8 +208,7 @@ def _coded(
     method = compression.quantisation.method
     bits, group_size = compression.quantisation.bits, compression.group_size
     if method == "gptq":
-        inputs = [forward_arguments(batch) for batch in calibration]
-        found = gptq(model, inputs, bits=bits, group_size=group_size)
+        found = gptq(model, calibration, bits=bits, group_size=group_size)
         return {name: found[name.removesuffix(".weight")] for name in names}
     quantise = hqq if method == "hqq" else round_to_nearest
     return {name: quantise(dense[name], bits=bits, group_size=group_size) for name in names}

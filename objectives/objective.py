@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -30,9 +31,10 @@ from objectives.latencies import Latencies
 from objectives.paths import STABLE, Account, Point, Trainer, TrainingPath
 from objectives.pruning import prune
 from objectives.recovery import RECOVERY, recovery_path
+from objectives.score import Score
 from objectives.stages import Stages
 from objectives.store import CHECKPOINTS, MODELS, Store
-from objectives.task import Score, Task
+from objectives.task import Task
 from objectives.tasks import make_task
 from spaces.configuration import Configuration, content_hash
 from spaces.families import parameters
@@ -181,14 +183,16 @@ class Objective:
             configuration.architecture,
             self._search.workload,
             compression,
-            self._task.calibration(),
-            self._task.loss,
+            self._calibration,
+            self._task.kind.loss,
         )
         return replace(trained, model=model)
 
     def _recover(self, trained: Trained, configuration: Configuration) -> Trained:
         started = time.perf_counter()
-        path = recovery_path(self._task, self._stages, configuration, trained.path)
+        path = recovery_path(
+            self._task.kind, self._stages, configuration, trained.path, self._calibration
+        )
         point, account = self._trainer.reach(path)
         before = trained.account
         return replace(
@@ -217,7 +221,7 @@ class Objective:
                 architecture,
                 search.workload,
                 configuration.compression,
-                self._task.calibration(),
+                self._calibration,
                 folder,
             )
             compressed = time.perf_counter()
@@ -273,6 +277,11 @@ class Objective:
             data_fingerprint=self.data.fingerprint,
             versions=package_versions(),
         )
+
+    @cached_property
+    def _calibration(self) -> list[Batch]:
+        """Made once: they are the same for every trial."""
+        return self._task.calibration()
 
     def example_inputs(self) -> Batch:
         """Arguments of a forward pass on one input of full length."""

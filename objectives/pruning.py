@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
 from objectives.batches import Batch
+from objectives.hooks import inputs_to
 from objectives.models import build
 from spaces.architecture import Architecture
 from spaces.compression import Compression, Pruning
@@ -118,7 +119,8 @@ def _remove(
     whole = copy.deepcopy(model).eval()
     shape = compression.shape_of(architecture)
     old, new = layout(architecture.shape, workload), layout(shape, workload)
-    state = {weight.name: whole.state_dict()[weight.name] for weight in old.ends}
+    trained = whole.state_dict()
+    state = {weight.name: trained[weight.name] for weight in old.ends}
     for stack, smaller in zip(old.stacks, new.stacks, strict=True):
         layers = _kept_layers(whole, stack, smaller.depth, batches, loss)
         importances = _importances(whole, stack, architecture, batches, loss)
@@ -129,7 +131,7 @@ def _remove(
             rows |= {f"{name}.bias": neurons for name in stack.feed_forward.inputs}
             columns[f"{stack.feed_forward.output}.weight"] = neurons
             for weight in stack.weights:
-                tensor = whole.state_dict()[f"{stack.prefix}.{layer}.{weight.name}"]
+                tensor = trained[f"{stack.prefix}.{layer}.{weight.name}"]
                 if weight.name in rows:
                     tensor = tensor[rows[weight.name]]
                 if weight.name in columns:
@@ -167,48 +169,30 @@ def _importances(
         _Importance(stack.attentions, architecture.heads, architecture.feed_forward)
         for _ in range(stack.depth)
     ]
-    layers = [model.get_submodule(f"{stack.prefix}.{index}") for index in range(stack.depth)]
+    outputs = (*(a.output for a in stack.attentions), stack.feed_forward.output)
+    names = [f"{stack.prefix}.{k}.{name}" for k in range(stack.depth) for name in outputs]
+    seen: dict[str, torch.Tensor] = {}
+
+    def see(name: str, inputs: torch.Tensor) -> None:
+        inputs.retain_grad()
+        seen[name] = inputs
+
     for batch in batches:
-        with ExitStack() as hooks:
-            seen = [
-                (
-                    [
-                        hooks.enter_context(_inputs_of(layer.get_submodule(a.output)))
-                        for a in stack.attentions
-                    ],
-                    hooks.enter_context(_inputs_of(layer.get_submodule(stack.feed_forward.output))),
-                )
-                for layer in layers
-            ]
+        with inputs_to({name: model.get_submodule(name) for name in names}, see):
             loss(model, batch).backward()  # type: ignore[no-untyped-call]
         model.zero_grad(set_to_none=True)
-        for importance, (contexts, hidden) in zip(found, seen, strict=True):
-            for heads, context in zip(importance.heads, contexts, strict=True):
-                effect = _effect(context)
+        for index, importance in enumerate(found):
+            layer = f"{stack.prefix}.{index}"
+            for heads, attention in zip(importance.heads, stack.attentions, strict=True):
+                effect = _effect(seen[f"{layer}.{attention.output}"])
                 heads += effect.view(len(effect), architecture.heads, -1).sum(-1).abs().sum(0)
-            importance.neurons += _effect(hidden).abs().sum(0)
+            effect = _effect(seen[f"{layer}.{stack.feed_forward.output}"])
+            importance.neurons += effect.abs().sum(0)
     return found
 
 
-@contextmanager
-def _inputs_of(module: nn.Module) -> Iterator[list[torch.Tensor]]:
-    """Collect the input of a module, with its gradient."""
-    seen: list[torch.Tensor] = []
-
-    def collect(_: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
-        arguments[0].retain_grad()
-        seen.append(arguments[0])
-
-    handle = module.register_forward_pre_hook(collect)
-    try:
-        yield seen
-    finally:
-        handle.remove()
-
-
-def _effect(inputs: list[torch.Tensor]) -> torch.Tensor:
+def _effect(activation: torch.Tensor) -> torch.Tensor:
     """Activation times gradient, summed over the sequence: ``(batch, channels)``."""
-    (activation,) = inputs
     assert activation.grad is not None
     return (activation.detach() * activation.grad).sum(1)
 

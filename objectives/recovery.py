@@ -7,18 +7,23 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from objectives.batches import Batch
 from objectives.fake_quantisation import fake_quantised
+from objectives.hooks import linear_layers
 from objectives.paths import TrainingPath
 from objectives.pruning import prune
-from objectives.stages import Stages
-from objectives.task import Task
+from objectives.stages import Kind, Stages
 from spaces.configuration import Configuration
 
 RECOVERY = "recovery"
 
 
 def recovery_path(
-    task: Task, stages: Stages, configuration: Configuration, trained: TrainingPath
+    kind: Kind,
+    stages: Stages,
+    configuration: Configuration,
+    trained: TrainingPath,
+    calibration: list[Batch],
 ) -> TrainingPath:
     """The stage that trains a pruned model on.
 
@@ -27,19 +32,20 @@ def recovery_path(
     1308.3432). Weights that unstructured pruning zeroed stay zero.
 
     Args:
-        task: Gives the loss and the calibration batches.
+        kind: What the model was trained on.
         stages: Makes stages.
         configuration: Its compression says what is pruned and how long the recovery takes.
         trained: The end of training before compression.
+        calibration: Batches for pruning.
     """
-    kind, compression = task.kind, configuration.canonical().compression
+    compression = configuration.canonical().compression
     bits = compression.quantisation.bits if compression.quantisation.has_codes else None
 
-    def loss_at(model: nn.Module, step: int) -> torch.Tensor:
+    def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
         if bits is None:
-            return kind.loss_at(model, step)
+            return kind.loss(model, batch)
         with fake_quantised(model, bits=bits, group_size=compression.group_size):
-            return kind.loss_at(model, step)
+            return kind.loss(model, batch)
 
     def adopt(whole: nn.Module, pruned: nn.Module) -> None:
         result = prune(
@@ -47,8 +53,8 @@ def recovery_path(
             configuration.architecture,
             kind.workload,
             compression,
-            task.calibration(),
-            task.loss,
+            calibration,
+            kind.loss,
         )
         pruned.load_state_dict(result.state_dict())
 
@@ -61,7 +67,7 @@ def recovery_path(
     path = stages.following(
         trained,
         configuration,
-        replace(kind, loss_at=loss_at),
+        replace(kind, loss=loss),
         name=RECOVERY,
         steps=stages.steps(configuration).recovery,
         adopt=adopt,
@@ -72,9 +78,8 @@ def recovery_path(
 
 def _freeze_zeros(model: nn.Module) -> nn.Module:
     """Let linear weights that are exactly zero, which pruning made them, get no gradient."""
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            _mask_gradient(module.weight)
+    for layer in linear_layers(model).values():
+        _mask_gradient(layer.weight)
     return model
 
 

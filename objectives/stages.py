@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from objectives.batches import Batch
 from objectives.models import build
 from objectives.paths import STABLE, TrainingPath
 from objectives.schedule import Decay, LearningRate, WarmupDecay, WarmupStable
+from objectives.score import Score
 from objectives.training import Optimisation, precision_for
 from spaces.budget import TrainingSteps
 from spaces.configuration import Configuration, content_hash
@@ -21,26 +23,35 @@ from spaces.shapes import Workload
 FORMAT = 2
 """Raised when the same inputs would train other weights."""
 
-LossAt = Callable[[nn.Module, int], torch.Tensor]
-
 
 @dataclass(frozen=True)
 class Kind:
     """What is trained, and how it is told from the rest.
 
     Args:
-        name: What is learnt, for the key: it names all that ``loss_at`` does beside the data.
+        name: What is learnt, for the key: it names all that ``loss`` does beside the data.
         workload: What the models read and answer.
-        loss_at: Loss of a model on the batch of a step.
-        validate: Figures on held-out data.
+        batches: Training batch of a step.
+        loss: Loss of a model on a training batch.
+        score: Score of a model on a split.
         dropout: Dropout of the models.
     """
 
     name: str
     workload: Workload
-    loss_at: LossAt
-    validate: Callable[[nn.Module], dict[str, float]]
+    batches: Callable[[int], Batch]
+    loss: Callable[[nn.Module, Batch], torch.Tensor]
+    score: Callable[[nn.Module, str], Score]
     dropout: float = 0.0
+
+    def loss_at(self, model: nn.Module, step: int) -> torch.Tensor:
+        """Loss of a model on the batch of a step."""
+        return self.loss(model, self.batches(step))
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Figures on held-out data."""
+        score = self.score(model, "validation")
+        return {"score": score.value, "loss": score.loss}
 
 
 class Stages:

@@ -10,12 +10,12 @@ from torch.nn import functional
 from objectives.batches import Batch, CausalBatches, logits, to_device
 from objectives.data import PreparedData
 from objectives.paths import TrainingPath
+from objectives.score import Score, perplexity_score
 from objectives.stages import Kind, Stages
-from objectives.task import Score, perplexity_score
+from objectives.task import CALIBRATION_BATCHES
 from spaces.configuration import Configuration
 from spaces.search_file import SearchFile
 
-CALIBRATION_BATCHES = 4
 EVALUATION_BATCH = 32
 LARGEST_EVALUATION = 512
 """Sequences that a score is measured on, spread over the split."""
@@ -37,8 +37,9 @@ class CausalLanguageModel:
         self.kind = Kind(
             name="causal-lm",
             workload=search.workload,
-            loss_at=lambda model, step: self.loss(model, self._train(step)),
-            validate=self._validate,
+            batches=self._train,
+            loss=self.loss,
+            score=self.score,
         )
 
     def path(self, configuration: Configuration) -> TrainingPath:
@@ -83,7 +84,3 @@ class CausalLanguageModel:
             batch_size=self._search.training.batch_size,
             seed=self._search.seed,
         )
-
-    def _validate(self, model: nn.Module) -> dict[str, float]:
-        score = self.score(model, "validation")
-        return {"score": score.value, "loss": score.loss}

@@ -9,8 +9,9 @@ from torch.nn import functional
 from objectives.batches import Batch, LabelledBatches, by_length, labelled_batch, logits, to_device
 from objectives.data import PreparedData
 from objectives.paths import TrainingPath
+from objectives.score import Score, score_classifier
 from objectives.stages import Kind, Stages
-from objectives.task import Score, accuracy_score
+from objectives.task import CALIBRATION_BATCHES
 from objectives.tasks.masked_lm import MaskedLanguageModel
 from spaces.compression import Compression
 from spaces.configuration import Configuration
@@ -19,7 +20,6 @@ from spaces.search_file import SearchFile
 DROPOUT = 0.1
 """Of fine-tuning. Pre-training sees each text about once and needs none."""
 
-CALIBRATION_BATCHES = 4
 EVALUATION_BATCH = 64
 
 
@@ -41,8 +41,9 @@ class Classification:
         self.kind = Kind(
             name="classification",
             workload=search.workload,
-            loss_at=lambda model, step: self.loss(model, self._batches(step)),
-            validate=self._validate,
+            batches=self._batches,
+            loss=self.loss,
+            score=self.score,
             dropout=DROPOUT,
         )
 
@@ -61,16 +62,10 @@ class Classification:
     def score(self, model: nn.Module, split: str) -> Score:
         """Accuracy and cross-entropy of a classifier on a split."""
         examples = self._data.labelled(split)
-        correct, loss = 0, 0.0
-        model.eval()
-        with torch.inference_mode():
-            for rows in by_length(examples.lengths, EVALUATION_BATCH):
-                batch = to_device(labelled_batch(examples, rows), model)
-                answers = logits(model, batch)
-                loss += functional.cross_entropy(answers, batch["labels"], reduction="sum").item()
-                correct += int((answers.argmax(-1) == batch["labels"]).sum())
-        count = len(examples.labels)
-        return accuracy_score(correct, count, loss / count)
+        return score_classifier(
+            model,
+            (labelled_batch(examples, r) for r in by_length(examples.lengths, EVALUATION_BATCH)),
+        )
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Cross-entropy of the labels."""
@@ -84,10 +79,6 @@ class Classification:
     def latency_input(self, batch_size: int) -> Batch:
         """Real pre-training text of full length."""
         return self._pretraining.latency_input(batch_size)
-
-    def _validate(self, model: nn.Module) -> dict[str, float]:
-        score = self.score(model, "validation")
-        return {"score": score.value, "loss": score.loss}
 
 
 def _adopt_encoder(pretrained: nn.Module, classifier: nn.Module) -> None:

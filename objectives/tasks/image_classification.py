@@ -10,13 +10,13 @@ from torch.nn import functional
 from objectives.batches import Batch, ImageBatches, image_batch, logits, to_device
 from objectives.data import PreparedData
 from objectives.paths import TrainingPath
+from objectives.score import Score, score_classifier
 from objectives.stages import Kind, Stages
-from objectives.task import Score, accuracy_score
+from objectives.task import CALIBRATION_BATCHES
 from spaces.configuration import Configuration
 from spaces.search_file import SearchFile
 
 DROPOUT = 0.1
-CALIBRATION_BATCHES = 4
 EVALUATION_BATCH = 64
 
 
@@ -35,8 +35,9 @@ class ImageClassification:
         self.kind = Kind(
             name="image-classification",
             workload=search.workload,
-            loss_at=lambda model, step: self.loss(model, self._train(step)),
-            validate=self._validate,
+            batches=self._train,
+            loss=self.loss,
+            score=self.score,
             dropout=DROPOUT,
         )
 
@@ -47,17 +48,11 @@ class ImageClassification:
     def score(self, model: nn.Module, split: str) -> Score:
         """Accuracy and cross-entropy on a split."""
         pictures = self._data.images(split)
-        count = len(pictures.labels)
-        correct, loss = 0, 0.0
-        model.eval()
-        with torch.inference_mode():
-            for start in range(0, count, EVALUATION_BATCH):
-                rows = np.arange(start, min(start + EVALUATION_BATCH, count))
-                batch = to_device(image_batch(pictures, rows), model)
-                answers = logits(model, batch)
-                loss += functional.cross_entropy(answers, batch["labels"], reduction="sum").item()
-                correct += int((answers.argmax(-1) == batch["labels"]).sum())
-        return accuracy_score(correct, count, loss / count)
+        rows = np.arange(len(pictures.labels))
+        starts = range(0, len(rows), EVALUATION_BATCH)
+        return score_classifier(
+            model, (image_batch(pictures, rows[s : s + EVALUATION_BATCH]) for s in starts)
+        )
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Cross-entropy of the labels."""
@@ -73,7 +68,3 @@ class ImageClassification:
         pictures = self._data.images("validation")
         rows = np.arange(batch_size) % len(pictures.labels)
         return {"pixel_values": image_batch(pictures, rows)["pixel_values"]}
-
-    def _validate(self, model: nn.Module) -> dict[str, float]:
-        score = self.score(model, "validation")
-        return {"score": score.value, "loss": score.loss}

@@ -9,13 +9,13 @@ from torch.nn import functional
 from objectives.batches import Batch, MaskedBatches, to_device
 from objectives.data import PreparedData
 from objectives.paths import TrainingPath
+from objectives.score import Score, perplexity_score
 from objectives.stages import Kind, Stages
-from objectives.task import Score, perplexity_score
+from objectives.task import CALIBRATION_BATCHES
 from spaces.configuration import Configuration
 from spaces.flops import pretraining_workload
 from spaces.search_file import SearchFile
 
-CALIBRATION_BATCHES = 4
 EVALUATION_BATCH = 64
 LARGEST_EVALUATION = 1024
 """Sequences that a score is measured on: about 10,000 predicted tokens."""
@@ -37,8 +37,9 @@ class MaskedLanguageModel:
         self.kind = Kind(
             name="masked-lm",
             workload=pretraining_workload(search.workload),
-            loss_at=lambda model, step: self.loss(model, self._train(step)),
-            validate=self._validate,
+            batches=self._train,
+            loss=self.loss,
+            score=self.score,
         )
 
     def path(self, configuration: Configuration) -> TrainingPath:
@@ -83,10 +84,6 @@ class MaskedLanguageModel:
             vocabulary_size=self._search.data.vocabulary_size,
             seed=self._search.seed,
         )
-
-    def _validate(self, model: nn.Module) -> dict[str, float]:
-        score = self.score(model, "validation")
-        return {"score": score.value, "loss": score.loss}
 
 
 def _answers(model: nn.Module, batch: Batch) -> torch.Tensor:

@@ -12,8 +12,9 @@ from torch.nn import functional
 from objectives.batches import Batch, ParallelBatches, by_length, logits, parallel_batch, to_device
 from objectives.data import PreparedData
 from objectives.paths import TrainingPath
+from objectives.score import Score
 from objectives.stages import Kind, Stages
-from objectives.task import Score
+from objectives.task import CALIBRATION_BATCHES
 from objectives.tokenizer import END, PAD, START, load_tokenizer
 from spaces.configuration import Configuration
 from spaces.search_file import SearchFile
@@ -22,7 +23,6 @@ DROPOUT = 0.1
 LABEL_SMOOTHING = 0.1
 """Of the training loss alone (Vaswani et al. 2017, section 5.4)."""
 
-CALIBRATION_BATCHES = 4
 EVALUATION_BATCH = 64
 BOOTSTRAP_SAMPLES = 300
 
@@ -48,8 +48,9 @@ class Translation:
         self.kind = Kind(
             name="translation",
             workload=search.workload,
-            loss_at=lambda model, step: self.loss(model, self._train(step)),
-            validate=self._validate,
+            batches=self._train,
+            loss=self.loss,
+            score=self.score,
             dropout=DROPOUT,
         )
 
@@ -108,10 +109,6 @@ class Translation:
         words = np.concatenate([stream.sources[stream.sources > END], np.arange(END + 1, length)])
         tokens = torch.from_numpy(np.resize(words, (batch_size, length)).astype(np.int64))
         return {"input_ids": tokens, "decoder_input_ids": tokens}
-
-    def _validate(self, model: nn.Module) -> dict[str, float]:
-        score = self.score(model, "validation")
-        return {"score": score.value, "loss": score.loss}
 
 
 def _cross_entropy(

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from objectives.data import Parallel, prepare
-from objectives.task import accuracy_score, perplexity_score
+from objectives.score import accuracy_score, perplexity_score
 from objectives.tasks import make_task
 from spaces.search_file import SearchFile
 
