@@ -69,10 +69,8 @@ class Scale:
 
     def share(self, score: float, cost: float) -> tuple[float, float]:
         """Score and saving, each as a share of the box, both to be maximised."""
-        floor = self.metric.floor
-        gained = (self.metric.share(score) - floor) / (1.0 - floor)
         saved = math.log(self.highest / cost) / math.log(self.highest / self.lowest)
-        return gained, saved
+        return self.metric.gained(score), saved
 
 
 def quality(record: Record, search: SearchFile) -> float:

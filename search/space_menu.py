@@ -129,22 +129,22 @@ class SpaceMenu:
             floor=scale.metric.floor,
             trained=there[:, 0],
             begun=there[:, 1],
-            recovery_steps=self._recovery_steps if any(self._recoveries()) else None,
+            recovery_steps=self._recovery_steps(runs),
         )
 
-    def _recoveries(self) -> list[float]:
-        return [compression.recovery for compression in self._compressions]
-
-    def _recovery_steps(self, runs: Integers) -> Floats:
-        """Steps after pruning, ``(len(runs), compressions)``: what they cost one unit of budget."""
+    def _recovery_steps(self, runs: list[Configuration]) -> Callable[[Integers], Floats] | None:
+        """Steps after pruning of some runs, ``(len(runs), compressions)``."""
         space = self._space
-        base = [self._configuration(int(run), 0) for run in runs]
-        unit = max(self._recoveries())
+        recoveries = [compression.recovery for compression in self._compressions]
+        longest = max(recoveries)
+        if longest == 0.0:
+            return None
         steps = [
-            space.schedule.steps(0.0, c.architecture, space.workload, recovery=unit).recovery / unit
-            for c in base
+            space.schedule.steps(0.0, c.architecture, space.workload, recovery=longest).recovery
+            for c in runs
         ]
-        return np.outer(steps, self._recoveries())
+        a_unit = _column(steps) / longest
+        return lambda chosen: np.outer(a_unit[chosen], recoveries)
 
     def _coordinates(self) -> Floats:
         every = self._compressions

@@ -45,6 +45,10 @@ class Metric:
             return math.exp((1.0 - share) * math.log(self.guessing))
         return share * self.perfect
 
+    def gained(self, value: float) -> float:
+        """Share of the way from guessing (0) to perfection (1)."""
+        return (self.share(value) - self.floor) / (1.0 - self.floor)
+
     @property
     def floor(self) -> float:
         """Share of guessing."""

@@ -6,7 +6,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import prod
 from typing import Any
 
@@ -85,12 +85,15 @@ class SearchSpace:
             and getattr(space, name) is not None
             and not (self.is_fit and name in COMPRESSION_FIELDS)
         )
-        self._mildest_first = compressions(space)
 
     @property
     def is_fit(self) -> bool:
         """Whether each architecture is compressed just as much as the constraints ask."""
         return self.search.space.compression == "fit"
+
+    @cached_property
+    def _mildest_first(self) -> list[Compression]:
+        return compressions(self.search.space)
 
     @property
     def size(self) -> int:

@@ -170,9 +170,12 @@ class Layout:
     @property
     def parameters(self) -> int:
         """Number of parameters."""
-        ends = sum(weight.count for weight in self.ends)
-        layers = (s.depth * sum(weight.count for weight in s.weights) for s in self.stacks)
-        return ends + sum(layers)
+        return sum(weight.count for weight in self.ends) + self.layer_parameters
+
+    @property
+    def layer_parameters(self) -> int:
+        """Number of parameters of the layers alone."""
+        return sum(s.depth * sum(weight.count for weight in s.weights) for s in self.stacks)
 
 
 def linear(name: str, outputs: int, inputs: int, *, bias: bool = True) -> Iterator[Weight]:

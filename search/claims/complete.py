@@ -161,7 +161,7 @@ def _equal_pair(space: SearchSpace, axes: list[range]) -> list[Point]:
     # Ends and a few between of each axis: a large space has millions of pairs.
     coarse = [thinned(axis, 8) for axis in axes]
     shapes = {shape: _architecture(space, shape) for shape in itertools.product(*coarse)}
-    sizes = {shape: _layer_parameters(space, a) for shape, a in shapes.items()}
+    sizes = {k: layout(a.shape, space.workload).layer_parameters for k, a in shapes.items()}
     ordered = sorted(sizes, key=lambda shape: sizes[shape])
     best: tuple[float, list[Point]] = (1.0, [])
     for k, one in enumerate(ordered):
@@ -177,11 +177,6 @@ def _unlikeness(one: Architecture, other: Architecture) -> float:
     """Ratio of widths where the narrower is the deeper; 0 elsewhere."""
     narrow, wide = sorted((one, other), key=lambda each: each.width)
     return wide.width / narrow.width if narrow.depth > wide.depth else 0.0
-
-
-def _layer_parameters(space: SearchSpace, architecture: Architecture) -> int:
-    stacks = layout(architecture.shape, space.workload).stacks
-    return sum(stack.depth * sum(weight.count for weight in stack.weights) for stack in stacks)
 
 
 def _architecture(space: SearchSpace, shape: Point) -> Architecture:

@@ -12,6 +12,8 @@ from search.claims.levels import Curve
 from search.claims.verdict import count
 
 SIZES = "viridis_r"
+DIGITS = (1.0, 2.0, 5.0)
+"""Of the ticks of a logarithmic axis."""
 
 
 def curve(place: Any, line: Curve, colour: Any, *, is_prominent: bool = True) -> None:
@@ -30,15 +32,12 @@ def size_colours(figure: Any, place: Any, lines: Sequence[Curve]) -> Callable[[i
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     sizes = [line.parameters for line in lines]
     norm = LogNorm(min(sizes), max(max(sizes), 1.01 * min(sizes)))
     mapped = ScalarMappable(norm, colormaps[SIZES])
     bar = figure.colorbar(mapped, ax=place, pad=0.01, fraction=0.05)
-    bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
-    bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    _plain_ticks(bar.ax.yaxis, DIGITS)
     bar.ax.set_title("parameters", fontsize=9, loc="right")
     bar.outline.set_visible(False)
 
@@ -64,12 +63,15 @@ def bars(middle: Floats, low: Floats, high: Floats) -> Floats:
 
 def logarithmic(axis: Any, label: str) -> None:
     """A logarithmic axis whose ticks are numbers such as 200k in place of powers of ten."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")
     low, high = sorted(axis.get_view_interval())
-    digits = (1.0, 2.0, 5.0) if high / low < 100 else (1.0,)
+    _plain_ticks(axis, DIGITS if high / low < 100 else DIGITS[:1])
+    axis.set_label_text(label)
+
+
+def _plain_ticks(axis: Any, digits: tuple[float, ...]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     axis.set_major_locator(LogLocator(subs=digits))
     axis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
     axis.set_minor_formatter(NullFormatter())
-    axis.set_label_text(label)

@@ -11,7 +11,7 @@ import numpy as np
 from search.arrays import Floats
 from search.claims.drawing import bars, curve, logarithmic, shades, size_colours
 from search.claims.equal_bytes import COMPUTE, Contest
-from search.claims.growth import Level
+from search.claims.growth import Level, level_name
 from search.claims.levels import Axis, curves
 from search.claims.observations import gain_unit, score_of
 from search.claims.resampling import Resampled
@@ -78,7 +78,7 @@ def _grown(figure: Any, axes: Any, verdict: Verdict, data: Resampled, axis: Axis
         low, high = np.percentile(level.losses[1:], [2.5, 97.5], axis=0)
         right.fill_between(x, low, high, color=shade, alpha=0.12, linewidth=0)
         right.plot(
-            x, level.losses[0], color=shade, marker="o", markersize=4, label=_at(level, axis)
+            x, level.losses[0], color=shade, marker="o", markersize=4, label=level_name(level, axis)
         )
         best = int(level.losses[0].argmin())
         right.plot(
@@ -91,10 +91,6 @@ def _grown(figure: Any, axes: Any, verdict: Verdict, data: Resampled, axis: Axis
     left.set_ylabel("validation loss (nats)")
     if levels:
         right.legend(frameon=False, fontsize=8)
-
-
-def _at(level: Level, axis: Axis) -> str:
-    return f"{round(level.level):,} steps" if axis == "steps" else f"{count(level.level)}FLOP"
 
 
 def _robustness(figure: Any, axes: Any, verdict: Verdict, data: Resampled) -> None:

@@ -137,7 +137,7 @@ def _reading(levels: list[Level], effect: Effect, axis: Axis) -> str:
     text = (
         f"On average over {len(levels)} level{'s' * (len(levels) > 1)}, the best larger model ends "
         f"{abs(effect.estimate):.3g} nats {word} the smallest: clearly lower at {lower} of them, "
-        f"clearly higher at {higher}. At {_level(last, axis)} the lowest loss is that of "
+        f"clearly higher at {higher}. At {level_name(last, axis)} the lowest loss is that of "
         f"{last.best.architecture} ({count(last.best.parameters)} parameters"
     )
     beyond = last.beyond
@@ -157,7 +157,7 @@ def _row(level: Level, axis: Axis) -> dict[str, str]:
     ranks = Effect.of(level.rank_correlation, "")
     lowest = level.losses[0].min()
     return {
-        "at": _level(level, axis),
+        "at": level_name(level, axis),
         "models": str(len(level.lines)),
         "smallest": f"{smallest.architecture} · {level.losses[0, 0]:.3f}",
         "best": f"{best.architecture} ({count(best.parameters)}) · {lowest:.3f}",
@@ -167,7 +167,8 @@ def _row(level: Level, axis: Axis) -> dict[str, str]:
     }
 
 
-def _level(level: Level, axis: Axis) -> str:
+def level_name(level: Level, axis: Axis) -> str:
+    """A level with its unit."""
     if axis == "steps":
         return f"{round(level.level):,} steps"
     return f"{count(level.level)}FLOP"

@@ -12,9 +12,8 @@ from search.study import Study
 from spaces.architecture import Architecture
 from spaces.budget import BudgetUnit
 from spaces.compression import Compression
-from spaces.configuration import Configuration
 from spaces.errors import UserError
-from spaces.families import layout, parameters
+from spaces.families import layout
 from spaces.metric import Metric
 from spaces.search_space import SearchSpace
 
@@ -136,13 +135,8 @@ def observe(studies: Sequence[Study]) -> Observations:
     )
 
 
-def quality(metric: Metric, score: float) -> float:
-    """Share of the way from guessing (0) to perfection (1): linear in accuracy, BLEU and nats."""
-    return (metric.share(score) - metric.floor) / (1.0 - metric.floor)
-
-
 def score_of(metric: Metric, quality: float) -> float:
-    """Inverse of ``quality``: the score in the metric's own unit."""
+    """Inverse of ``Metric.gained``: the score in the metric's own unit."""
     return metric.value(metric.floor + quality * (1.0 - metric.floor))
 
 
@@ -201,18 +195,19 @@ def _run(group: list[Record], space: SearchSpace) -> Run:
     # The study has no interval of the dense score: that of the nearest score has the same width.
     nearest = min(group, key=lambda each: abs(each.result["score"] - dense))
     steps = space.schedule.steps(budget, architecture, space.workload)
+    laid_out = layout(architecture.shape, space.workload)
     return Run(
         architecture=architecture,
         budget=budget,
         seed=configuration.seed,
         steps=steps.pretraining,
         training_flops=space.schedule.training_flops(budget, architecture, space.workload),
-        parameters=parameters(architecture, space.workload),
-        layer_parameters=_layer_parameters(configuration, space),
+        parameters=laid_out.parameters,
+        layer_parameters=laid_out.layer_parameters,
         size_bytes=result["dense_size_bytes"],
         loss=result["dense_loss"],
         loss_error=_loss_error(result, metric),
-        quality=quality(metric, dense),
+        quality=metric.gained(dense),
         quality_error=_quality_error(nearest.result, metric),
     )
 
@@ -225,18 +220,13 @@ def _compressed(record: Record, trained: Run, metric: Metric) -> Compressed:
         size_bytes=result["size_bytes"],
         training_flops=float(result["training_flops"]),
         loss=result["loss"],
-        quality=quality(metric, result["score"]),
+        quality=metric.gained(result["score"]),
         quality_error=_quality_error(result, metric),
     )
 
 
-def _layer_parameters(configuration: Configuration, space: SearchSpace) -> int:
-    stacks = layout(configuration.architecture.shape, space.workload).stacks
-    return sum(stack.depth * sum(weight.count for weight in stack.weights) for stack in stacks)
-
-
 def _quality_error(result: dict[str, Any], metric: Metric) -> float:
-    low, high = quality(metric, result["score_low"]), quality(metric, result["score_high"])
+    low, high = metric.gained(result["score_low"]), metric.gained(result["score_high"])
     return abs(high - low) / STANDARD_ERRORS
 
 

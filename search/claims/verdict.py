@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from search.arrays import Floats
+from search.tables import quantity
 
 
 class Answer(StrEnum):
@@ -142,7 +143,4 @@ def mean_of(columns: Sequence[Floats]) -> Floats:
 
 def count(number: float) -> str:
     """A count with its SI prefix, to three digits: ``1.25M``."""
-    for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(number) >= factor:
-            return f"{number / factor:.3g}{prefix}"
-    return f"{number:.3g}"
+    return quantity(number).replace(" ", "")
