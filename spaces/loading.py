@@ -145,17 +145,11 @@ def _fault(item: ErrorDetails, document: Any) -> str:
     if item["type"] == "extra_forbidden":
         return f"{path}: is not a known key{_suggestion(item['loc'][-1], siblings)}"
     if item["type"] == "union_tag_not_found":
-        return _missing_tag(path, item)
+        tag = str(item["ctx"]["discriminator"]).strip("'")
+        return f"{path}.{tag}: is missing; allowed: {', '.join(_allowed_tags(path, tag))}"
     if isinstance(given, dict | list) or item["type"] == "value_error":
         return f"{path}: {message}" if path else message
     return f"{path}: {_lower_first(message)}, but is {given!r}"
-
-
-def _missing_tag(path: str, item: ErrorDetails) -> str:
-    """What a union that is told apart by a field says when the field is missing."""
-    context = item.get("ctx", {})
-    tag = str(context.get("discriminator", "'source'")).strip("'")
-    return f"{path}.{tag}: is missing"
 
 
 def _path(location: tuple[int | str, ...], document: Any) -> tuple[str, list[str]]:
@@ -179,6 +173,20 @@ def _has(here: Any, key: int | str) -> bool:
 
 def _allowed_keys(path: list[str]) -> list[str]:
     """Keys that the schema allows at a path; of all sources where it is one of several."""
+    return sorted({name for node in _nodes(path) for name in node.get("properties", {})})
+
+
+def _allowed_tags(path: str, tag: str) -> list[str]:
+    """Values of the field that tells the kinds at a path apart."""
+    return [
+        str(node["properties"][tag]["const"])
+        for node in _nodes(path.split("."))
+        if tag in node.get("properties", {})
+    ]
+
+
+def _nodes(path: list[str]) -> list[dict[str, Any]]:
+    """What the schema says of a path: several nodes where it may be of several kinds."""
     schema = SearchFile.model_json_schema()
     nodes = [schema]
     for key in path:
@@ -188,7 +196,7 @@ def _allowed_keys(path: list[str]) -> list[str]:
             if key in node.get("properties", {})
             for resolved in _resolve(node["properties"][key], schema)
         ]
-    return sorted({name for node in nodes for name in node.get("properties", {})})
+    return nodes
 
 
 def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:

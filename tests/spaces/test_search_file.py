@@ -39,9 +39,13 @@ WRONG = {
         "objectives", ["accuracy", "latency_ms"], "latency_ms needs constraints.max_latency_ms",
     ),
     "path as a name": ("name", "../other", "name: string should match pattern"),
-    "missing source": ("data.labelled", {"train": "x.tsv"}, "data.labelled.source: is missing"),
+    "missing source": (
+        "data.labelled",
+        {"train": "x.tsv"},
+        "data.labelled.source: is missing; allowed: standard_library, files, hub",
+    ),
     "unknown source": ("data.labelled", {"source": "ftp"}, "data.labelled"),
-    "no task": ("task", {"classes": 2}, "task.name: is missing"),
+    "no task": ("task", {"classes": 2}, "task.name: is missing; allowed: classification, masked"),
     "unknown task": ("task", {"name": "parsing"}, "'masked-lm', 'causal-lm', 'translation'"),
     "a task without its data": ("data.unlabelled", None, "data.unlabelled: is missing; task"),
     "data of another task": (
