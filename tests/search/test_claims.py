@@ -20,7 +20,7 @@ from search.claims.observations import Compressed, Observations, Run, observe
 from search.claims.page import html
 from search.claims.resampling import resample
 from search.claims.verdict import Answer, Verdict, chosen_apart
-from search.cli import cli
+from search.cli.main import cli
 from search.records import CONFIGURATION
 from search.study import Study
 from spaces.architecture import Architecture

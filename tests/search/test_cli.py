@@ -112,7 +112,7 @@ def test_plan_and_schema_train_nothing(tlc: Tlc, document: dict[str, Any]) -> No
 
 def test_help_teaches_without_loading_what_trains(tlc: Tlc) -> None:
     assert "tlc run default" in tlc("--help").stdout
-    script = "import sys, search.cli; print({'torch', 'ray', 'mlflow'} & set(sys.modules))"
+    script = "import sys, search.cli.main; print({'torch', 'ray', 'mlflow'} & set(sys.modules))"
     loaded = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )

@@ -1,0 +1,5 @@
+"""``python -m search.cli``, as ``tlc``."""
+
+from search.cli.main import main
+
+main()

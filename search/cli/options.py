@@ -1,0 +1,59 @@
+"""Options that several commands share, and what they open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from search.study import Study
+
+NOTHING_FOUND = 3
+INTERRUPTED = 130
+WIDE = 160
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+study_url = click.option(
+    "--study",
+    "url",
+    envvar="TLC_STUDY",
+    metavar="URL",
+    help="SQLAlchemy URL of the study; default: study.db in TLC_HOME (or .tlc).",
+)
+overrides = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Override a field of the file, such as --set space.depth.high=8. Repeatable.",
+)
+
+
+def make_console() -> Console:
+    """The terminal; where there is none, wide enough that no table is cut."""
+    from rich.console import Console
+
+    made = Console()
+    return made if made.is_terminal else Console(width=WIDE)
+
+
+def study_url_or_default(url: str | None) -> str:
+    """The study's URL that was given, or the local one."""
+    from spaces.places import places
+    from spaces.search_file import Storage
+
+    return url or places(Storage()).study_url
+
+
+def open_study(name: str, url: str | None) -> Study:
+    """The study of a search.
+
+    Raises:
+        StudyError: There is none of this name.
+    """
+    from search.study import Study
+
+    return Study.load(name, study_url_or_default(url))

@@ -1,0 +1,92 @@
+"""Commands on recorded tables."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from search.cli.options import NOTHING_FOUND, as_json, make_console, open_study, study_url
+
+
+@click.command()
+@click.argument("name")
+@study_url
+def table(name: str, url: str | None) -> int:
+    """Print the search NAME as a table (CSV) that tlc replay reads, a row for each complete trial.
+
+    \b
+      tlc table default > default.csv
+    """
+    from search.table_export import write_table
+
+    return 0 if write_table(open_study(name, url), sys.stdout) else NOTHING_FOUND
+
+
+@click.command()
+@click.argument("path", metavar="TABLE", type=click.Path(path_type=Path))
+@click.option(
+    "--sampler",
+    "samplers",
+    multiple=True,
+    type=click.Choice(["frontier", "tpe", "nsgaii", "gp", "random", "oracle"]),
+    default=["frontier"],
+    show_default=True,
+    help="Repeatable. oracle knows the table: the greedy bound.",
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True)
+@click.option(
+    "--sharing/--scratch",
+    default=True,
+    show_default=True,
+    help="Train only what no earlier trial has trained, or each trial from the beginning.",
+)
+@click.option(
+    "--until",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.99,
+    show_default=True,
+    help="Stop at this share of the table's hypervolume.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for replay.json and .png.")
+@as_json
+def replay(
+    path: Path,
+    samplers: tuple[str, ...],
+    seeds: int,
+    workers: int,
+    sharing: bool,
+    until: float,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Replay samplers against a recorded TABLE (CSV, or CSV.GZ) in simulated time.
+
+    Every trial takes the seconds that the table says, and the figures are the seconds until a
+    share of the table's hypervolume (accuracy against log10 of bytes; the reference point is the
+    lowest accuracy and the largest size) was reached: the median and the quartiles over the seeds.
+    """
+    from search import replay_report
+    from search.choosers import replays
+    from search.table import Table
+
+    recorded = Table.read(path)
+    summaries = []
+    for sampler in samplers:
+        with make_console().status(f"{sampler}, {seeds} seeds"):
+            summaries.append(
+                replays(
+                    recorded, sampler, seeds=seeds, workers=workers, sharing=sharing, until=until
+                )
+            )
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        replay_report.write_json(recorded, summaries, out / "replay.json")
+        replay_report.draw(recorded, summaries, out / "replay.png")
+    if as_json:
+        click.echo(json.dumps(replay_report.describe(recorded, summaries), indent=2))
+        return
+    replay_report.print_summaries(recorded, summaries, make_console())

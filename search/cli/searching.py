@@ -1,0 +1,64 @@
+"""Commands that run a search, or say what it would cost."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from search.cli.options import INTERRUPTED, as_json, make_console, overrides
+
+
+@click.command()
+@click.argument("file")
+@overrides
+@click.option("--address", help="Address of a running Ray cluster; default: start Ray here.")
+def run(file: str, overrides: tuple[str, ...], address: str | None) -> int:
+    """Run the search in FILE, a path or the name of a ready-made one.
+
+    Killed and started again it goes on: finished trials stay, training continues from the last
+    checkpoint. Ctrl-C stops it; what is finished is kept.
+    """
+    from search.terminal import print_outcome
+    from spaces.loading import load
+
+    search = load(file, [*overrides, *([f"address={address}"] if address else [])])
+    terminal = make_console()
+    terminal.print(f"search {search.name}: {search.trials} trials, sampler {search.sampler}")
+
+    from search.runner import run as run_search
+
+    outcome = run_search(search, terminal)
+    print_outcome(outcome, terminal)
+    if outcome.interrupted:
+        return INTERRUPTED
+    return 0 if any(record.is_complete for record in outcome.study.records()) else 1
+
+
+@click.command()
+@click.argument("file")
+@overrides
+@as_json
+def plan(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Show what the search in FILE would cost, without training anything."""
+    from dataclasses import asdict
+
+    from search.terminal import print_plan
+    from spaces.loading import load
+    from spaces.plan import make_plan
+    from spaces.search_space import SearchSpace
+
+    search = load(file, overrides)
+    made = make_plan(SearchSpace(search))
+    if as_json:
+        click.echo(json.dumps(asdict(made), indent=2))
+        return
+    print_plan(made, search, make_console())
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON schema of search files, for editors."""
+    from spaces.search_file import SearchFile
+
+    click.echo(json.dumps(SearchFile.model_json_schema(), indent=2))
