@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -38,14 +40,11 @@ class ClusterError(UserError):
 
 
 @contextmanager
-def cluster(search: SearchFile) -> Iterator[dict[str, float]]:
+def cluster(search: SearchFile) -> Iterator[None]:
     """Connect to the search's Ray cluster, or start one on this machine for as long as it runs.
 
     A local Ray asks for a token that only this process's children know: without one, whoever
     reaches a port may run code.
-
-    Yields:
-        The cluster's resources.
 
     Raises:
         ClusterError: It cannot be reached, or no node has room for one trial.
@@ -74,20 +73,66 @@ def cluster(search: SearchFile) -> Iterator[dict[str, float]]:
         place = search.address or "this machine"
         raise ClusterError(f"address: no Ray cluster at {place}: {error}") from error
     try:
-        resources = dict(ray.cluster_resources())
-        _check_room(search, resources)
-        yield resources
+        _check_room(search, dict(ray.cluster_resources()))
+        yield
     finally:
         ray.shutdown()
 
 
-def concurrency(search: SearchFile, resources: dict[str, float]) -> int:
-    """Trials at a time: what the file says, at most what the cluster has room for."""
-    room = resources.get("CPU", 0.0) / search.resources.cpus
-    if search.resources.gpus > 0:
-        room = min(room, resources.get("GPU", 0.0) / search.resources.gpus)
-    fitting = max(1, int(room))
+def demand(search: SearchFile) -> dict[str, float]:
+    """What one trial occupies, as Ray Tune wants it."""
+    resources = search.resources
+    wanted = {"cpu": float(resources.cpus), "gpu": resources.gpus}
+    if resources.memory_gb is not None:
+        wanted["memory"] = resources.memory_gb * 1e9
+    return wanted
+
+
+def task_options(search: SearchFile) -> dict[str, float]:
+    """The same for a Ray task."""
+    wanted = demand(search)
+    names = {"cpu": "num_cpus", "gpu": "num_gpus", "memory": "memory"}
+    return {names[kind]: amount for kind, amount in wanted.items()}
+
+
+def concurrency(search: SearchFile) -> int:
+    """Trials at a time: what the file says, else as many as the cluster has room for now.
+
+    A cluster grows and shrinks while a search runs. Where the file says more than there is room
+    for, the rest waits, which tells an autoscaler to grow.
+    """
+    import ray
+
+    if search.concurrency is not None and search.address is not None:
+        return search.concurrency
+    fitting = max(1, _room(search, dict(ray.cluster_resources())))
     return min(search.concurrency or fitting, fitting)
+
+
+def _room(search: SearchFile, resources: dict[str, float]) -> int:
+    names = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
+    return min(
+        int(resources.get(names[kind], 0.0) / amount)
+        for kind, amount in demand(search).items()
+        if amount > 0.0
+    )
+
+
+@contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+    """Take SIGTERM, with which a cluster ends a job, for Ctrl-C: what is finished is kept."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check_reachable(address: str) -> None:
@@ -105,11 +150,14 @@ def _check_room(search: SearchFile, resources: dict[str, float]) -> None:
     for field, kind, needed in (
         ("cpus", "CPU", float(search.resources.cpus)),
         ("gpus", "GPU", search.resources.gpus),
+        ("memory_gb", "memory", 1e9 * (search.resources.memory_gb or 0.0)),
     ):
         available = resources.get(kind, 0.0)
         if needed > available:
+            scale = 1e9 if field == "memory_gb" else 1.0
             raise ClusterError(
-                f"resources.{field}: a trial asks for {needed:g}, the cluster has {available:g}"
+                f"resources.{field}: a trial asks for {needed / scale:g}, the cluster has "
+                f"{available / scale:.3g}"
             )
 
 

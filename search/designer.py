@@ -34,6 +34,8 @@ FIRST_FIT = 4
 REFIT_GROWTH = 1.25
 LONGEST_WAIT = 128
 """Trials after which the surrogate is made anew at the latest, which bounds its size."""
+TWO_SIDED_95 = 1.96
+"""Standard deviations on each side of the mean of a normal distribution."""
 PARTS = 8
 """Parts of a large menu that are looked at before there is nothing left to choose."""
 TRIES = 1.5
@@ -96,6 +98,23 @@ class Designer:
             return 0.0
         stairs = self._staircase(self._reached)
         return stairs.area_above(self._transform.lowest) / self._spent
+
+    def predict(self, run: int, compression: int) -> tuple[float, float, float]:
+        """Quality that is expected of a configuration, in the middle of its 95 % interval."""
+        with one_thread():
+            self._refresh()
+            mean, variance = self._surrogate.predict(
+                self._features([Trial(run, compression, None)])
+            )
+        values = mean + TWO_SIDED_95 * np.sqrt(variance) * np.array([-1.0, 0.0, 1.0])
+        low, expected, high = self._transform.quality(values).tolist()
+        return low, expected, high
+
+    def seconds(self, run: int, compression: int) -> float:
+        """Seconds that a trial of a configuration would take now."""
+        evaluating = self._prices.evaluating(np.array([run]))[0]
+        own = evaluating[compression if len(evaluating) > 1 else 0]
+        return float(self._prices.training()[run] + own)
 
     def suggest(
         self, running: list[tuple[int, int]], *, in_memory: int | None = None

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.coordinates import prior_of
 from search.designer import Designer
-from search.menu import Seconds, Trial
+from search.menu import Trial
 from search.offers import Suggestion
 from search.records import RESULT
 from search.samplers import AllBusyError, ConvergedError, SpaceExhaustedError
@@ -153,19 +153,5 @@ class FrontierSampler(BaseSampler):
 def _finished(trial: FrozenTrial, metric: Metric, run: int, compression: int) -> Trial:
     if trial.state != TrialState.COMPLETE or not math.isfinite(trial.values[0]):
         return Trial(run, compression, None)
-    result = trial.user_attrs.get(RESULT, {})
-    seconds = result.get("seconds")
-    return Trial(
-        run,
-        compression,
-        metric.share(trial.values[0]),
-        examples=result.get("examples"),
-        seconds=None
-        if seconds is None
-        else Seconds(
-            stable=seconds["stable"],
-            cooldown=seconds["cooldown"],
-            evaluate=seconds["compress"] + seconds["measure"],
-            recovery=seconds["recovery"],
-        ),
-    )
+    quality = metric.share(trial.values[0])
+    return Trial.of_result(run, compression, quality, trial.user_attrs.get(RESULT, {}))

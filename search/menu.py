@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from search.arrays import Booleans, Floats, Integers
 
@@ -84,3 +85,22 @@ class Trial:
     quality: float | None
     examples: int | None = None
     seconds: Seconds | None = None
+
+    @classmethod
+    def of_result(cls, run: int, compression: int, quality: float, result: dict[str, Any]) -> Trial:
+        """A trial with the result that a study has of it."""
+        seconds = result.get("seconds")
+        return cls(
+            run,
+            compression,
+            quality,
+            examples=result.get("examples"),
+            seconds=None
+            if seconds is None
+            else Seconds(
+                stable=seconds["stable"],
+                cooldown=seconds["cooldown"],
+                evaluate=seconds["compress"] + seconds["measure"],
+                recovery=seconds.get("recovery", 0.0),
+            ),
+        )

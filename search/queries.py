@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from objectives.store import Store
-from search.frontier import Scale, best, frontier, hypervolume_of, nearest
+from search.frontier import best, nearest
 from search.records import Record
-from search.study import Study, load_all
+from search.study import Study
 from spaces.places import places
 
 
@@ -53,22 +53,17 @@ def best_within(study: Study, limits: dict[str, float]) -> Answer:
     """
     records = study.records()
     found = best(records, study.search, limits)
-    all_limits = _tightest(study.search.constraints.limits, limits)
+    all_limits = tightest(study.search.constraints.limits, limits)
     is_within = found is not None
     if found is None:
         found = nearest(records, study.search, all_limits)
     if found is None:
         return Answer(limits, None, False, {}, {}, "")
-    misses = {
-        cost: found.result[cost] / limit
-        for cost, limit in all_limits.items()
-        if found.result[cost] > limit
-    }
     return Answer(
         limits=limits,
         record=found,
         is_within=is_within,
-        misses=misses,
+        misses=misses(found, all_limits),
         test=study.tests().get(found.number, {}),
         location=location(study, found),
     )
@@ -78,33 +73,6 @@ def location(study: Study, record: Record) -> str:
     """Where the compressed model of a complete trial is."""
     where = places(study.search.storage)
     return Store(where.store_url).location(record.result["model"])
-
-
-def summaries(url: str) -> list[dict[str, Any]]:
-    """One row for each search of a storage."""
-    return [_summary(study) for study in load_all(url)]
-
-
-def describe_search(study: Study) -> dict[str, Any]:
-    """A search's file, data, state and frontier."""
-    return {
-        **_summary(study),
-        "search": study.search.to_dict(),
-        "data": study.data,
-        "shared": shared(study.records()),
-        "failures": [
-            {"trial": r.number, "state": r.state, "message": r.message}
-            for r in study.records()
-            if r.is_finished and not r.is_complete
-        ],
-    }
-
-
-def describe_trial(study: Study, number: int) -> dict[str, Any]:
-    """Everything about one trial, with its training curve."""
-    record = study.record(number)
-    test = study.tests().get(number, {})
-    return {**_plain(record, test), "message": record.message, "curve": study.curve(number)}
 
 
 def shared(records: list[Record]) -> dict[str, float]:
@@ -118,24 +86,6 @@ def shared(records: list[Record]) -> dict[str, float]:
     }
 
 
-def _summary(study: Study) -> dict[str, Any]:
-    records = study.records()
-    members = frontier(records, study.search)
-    leader = best(records, study.search, {})
-    return {
-        "name": study.search.name,
-        "trials": study.search.trials,
-        "complete": sum(r.is_complete for r in records),
-        "running": sum(not r.is_finished for r in records),
-        "failed": sum(r.is_finished and not r.is_complete for r in records),
-        "objectives": list(study.search.objectives),
-        "frontier": [r.number for r in members],
-        "hypervolume": hypervolume_of(members, study.search, Scale.of(study.space)),
-        "metric": study.search.metric.name,
-        "best_score": leader.result["score"] if leader else None,
-    }
-
-
 def _plain(record: Record, test: dict[str, Any]) -> dict[str, Any]:
     return {
         "trial": record.number,
@@ -146,7 +96,17 @@ def _plain(record: Record, test: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _tightest(*several: dict[str, float]) -> dict[str, float]:
+def misses(record: Record, limits: dict[str, float]) -> dict[str, float]:
+    """By which factor a trial exceeds each limit that it breaks."""
+    return {
+        cost: record.result[cost] / limit
+        for cost, limit in limits.items()
+        if record.result[cost] > limit
+    }
+
+
+def tightest(*several: dict[str, float]) -> dict[str, float]:
+    """The lowest of several limits of each cost."""
     costs = {cost for limits in several for cost in limits}
     return {
         cost: min(limits[cost] for limits in several if cost in limits) for cost in sorted(costs)

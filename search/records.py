@@ -8,12 +8,13 @@ are those of Optuna's RDB storage, schema version 12; a test holds this reading 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from threading import Lock
 from typing import Any
 
-from sqlalchemy import DateTime, Engine, Integer, String, column, select, table
+from sqlalchemy import DateTime, Engine, Integer, String, column, or_, select, table
 
 from spaces.configuration import Configuration
 from spaces.search_file import SearchFile
@@ -73,8 +74,55 @@ class Record:
         return self.state != "running"
 
 
-def read_records(engine: Engine, study_id: int, *, number: int | None = None) -> list[Record]:
-    """All trials of a study that have a configuration, or one of them, by number."""
+class Reader:
+    """Reads the trials of a study, those that have finished only once: they cannot change.
+
+    Args:
+        engine: The study's database.
+        study_id: Optuna's number of the study.
+    """
+
+    def __init__(self, engine: Engine, study_id: int) -> None:
+        self._engine = engine
+        self._study_id = study_id
+        self._finished: dict[int, Record] = {}
+        self._open: set[int] = set()
+        self._next = 0
+        self._lock = Lock()
+
+    def records(self) -> list[Record]:
+        """All trials that have a configuration, by number."""
+        with self._lock:
+            read = read_records(
+                self._engine, self._study_id, first=self._next, also=sorted(self._open)
+            )
+            following = max((record.number for record in read), default=-1) + 1
+            # A trial without a configuration is not read, and may get one.
+            self._open |= set(range(self._next, following))
+            self._next = max(self._next, following)
+            self._finished |= {record.number: record for record in read if record.is_finished}
+            self._open -= self._finished.keys()
+            running = [record for record in read if not record.is_finished]
+            return sorted([*self._finished.values(), *running], key=lambda r: r.number)
+
+
+def read_records(
+    engine: Engine,
+    study_id: int,
+    *,
+    number: int | None = None,
+    first: int = 0,
+    also: Sequence[int] = (),
+) -> list[Record]:
+    """Trials of a study that have a configuration, by number.
+
+    Args:
+        engine: The study's database.
+        study_id: Optuna's number of the study.
+        number: The only trial to read.
+        first: The first trial to read.
+        also: Earlier trials to read.
+    """
     query = (
         select(
             _TRIALS.c.number,
@@ -87,6 +135,7 @@ def read_records(engine: Engine, study_id: int, *, number: int | None = None) ->
         .join_from(_TRIALS, _ATTRIBUTES, _TRIALS.c.trial_id == _ATTRIBUTES.c.trial_id)
         .where(_TRIALS.c.study_id == study_id)
         .where(_ATTRIBUTES.c.key.in_((CONFIGURATION, RESULT, FAILURE)))
+        .where(or_(_TRIALS.c.number >= first, _TRIALS.c.number.in_(also)))
         .order_by(_TRIALS.c.number)
     )
     if number is not None:

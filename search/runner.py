@@ -8,29 +8,35 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from rich.console import Console
 
 from objectives.data import PreparedData, describe, prepare
 from objectives.store import Store
-from search.cluster import cluster, concurrency
+from search.cluster import cluster, concurrency, demand, interrupted_by_sigterm, task_options
+from search.driver import driving
 from search.feasible_sampler import FeasibleSampler
 from search.figures import write_figures
 from search.frontier import Scale, frontier
 from search.frontier_sampler import FrontierSampler
 from search.latencies import known_latencies
+from search.nodes import check_nodes
 from search.progress import Progress
 from search.records import Record
 from search.space_menu import SpaceMenu
 from search.study import Study, only_driver
 from search.tracking import Tracker
 from spaces.configuration import Configuration
-from spaces.places import Places, home, places
+from spaces.places import Places, home, places, resolved
 from spaces.search_file import SearchFile
 from spaces.search_space import SearchSpace
 
 FLUSH_SECONDS = 30.0
+RETRIES = {False: 1, True: 4}
+"""Times that a job goes on after the death of its process, here and on a cluster, where a machine
+may go away under it."""
 
 T = TypeVar("T")
 
@@ -71,6 +77,7 @@ def run(search: SearchFile, console: Console) -> Outcome:
     with ExitStack() as stack:
         stack.enter_context(only_driver(search.name, home() / "drivers"))
         study = Study.open(search, where.study_url)
+        drives = stack.enter_context(driving(study))
         data = _prepare(search, where, console)
         study.set_data(describe(data))
         scale = Scale.of(study.space)
@@ -84,7 +91,10 @@ def run(search: SearchFile, console: Console) -> Outcome:
         else:
             at = f"connecting to Ray at {search.address}" if search.address else "starting Ray"
             console.print(f"{at} …", style="dim")
-            resources = stack.enter_context(cluster(search))
+            stack.enter_context(cluster(search))
+            stack.enter_context(interrupted_by_sigterm())
+            if search.address:
+                check_nodes(search)
             progress = stack.enter_context(Progress(search, scale, records, console))
 
             def on_change(record: Record) -> None:
@@ -94,11 +104,12 @@ def run(search: SearchFile, console: Console) -> Outcome:
                     store.pin(_addresses(frontier(study.records(), search)))
 
             _measure_latencies(study, data, console)
-            ended, interrupted = _tune(study, data, resources, unfinished, on_change)
+            ended, interrupted = _tune(study, data, unfinished, on_change)
             _test_frontier(study, data)
         write_figures(study, where.reports / search.name)
         tracker.notify()
         tracked = tracker.close(FLUSH_SECONDS)
+        drives.end("stopped" if interrupted else "finished", ended)
         return Outcome(study, ended, interrupted, tracked)
 
 
@@ -134,12 +145,13 @@ def _remotely(
     """A function of ``search.worker`` over configurations, run once in a Ray worker."""
     import ray
 
-    resources = search.resources
-    remote = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(function)
+    remote = ray.remote(**task_options(search))(function)
 
     def call(configurations: list[Configuration]) -> list[T]:
         points = [configuration.to_dict() for configuration in configurations]
-        result: list[T] = ray.get(remote.remote(_shipped(search), str(data.folder), points))
+        result: list[T] = ray.get(
+            remote.remote(resolved(search).model_dump_json(), str(data.folder), points)
+        )
         return result
 
     return call
@@ -148,7 +160,6 @@ def _remotely(
 def _tune(
     study: Study,
     data: PreparedData,
-    resources: dict[str, float],
     unfinished: list[Record],
     on_change: Callable[[Record], None],
 ) -> tuple[str, bool]:
@@ -168,18 +179,18 @@ def _tune(
         sampler,
         unfinished=unfinished,
         deadline=deadline,
+        room=partial(concurrency, search),
         on_change=on_change,
     )
     with tempfile.TemporaryDirectory(prefix="tlc-tune-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(
-                _trainable(_shipped(search), str(data.folder)),
-                {"cpu": search.resources.cpus, "gpu": search.resources.gpus},
+                _trainable(resolved(search).model_dump_json(), str(data.folder)),
+                demand(search),
             ),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 num_samples=search.trials - len(records) + len(unfinished),
-                max_concurrent_trials=concurrency(search, resources),
                 reuse_actors=True,
             ),
             # What Tune writes about the experiment is thrown away: the study is the record.
@@ -187,7 +198,7 @@ def _tune(
                 storage_path=scratch,
                 name=search.name,
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=1),
+                failure_config=tune.FailureConfig(max_failures=RETRIES[search.address is not None]),
             ),
         )
         tuner.fit()
@@ -232,13 +243,6 @@ def _trainable(search: str, data: str) -> Callable[[dict[str, Any]], None]:
     return trial
 
 
-def _shipped(search: SearchFile) -> str:
-    """The search file as workers get it: with the store's place, which a path would not keep."""
-    store = places(search.storage).store_url
-    storage = search.storage.model_copy(update={"store": store})
-    return search.model_copy(update={"storage": storage}).model_dump_json()
-
-
 def _test_frontier(study: Study, data: PreparedData) -> None:
     """Read the test split, once for each member of the final frontier."""
     import ray
@@ -248,9 +252,11 @@ def _test_frontier(study: Study, data: PreparedData) -> None:
     search = study.search
     known = study.tests()
     members = [r for r in frontier(study.records(), search) if r.number not in known]
-    remote = ray.remote(num_cpus=search.resources.cpus, num_gpus=search.resources.gpus)(test)
+    remote = ray.remote(**task_options(search))(test)
     futures = {
-        member.number: remote.remote(_shipped(search), str(data.folder), member.result["model"])
+        member.number: remote.remote(
+            resolved(search).model_dump_json(), str(data.folder), member.result["model"]
+        )
         for member in members
     }
     for number, future in futures.items():

@@ -32,6 +32,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         sampler: The sampler.
         unfinished: Trials of a dead driver, which go first.
         deadline: Monotonic time after which no new trial starts.
+        room: How many jobs may run at a time, now.
         on_change: Called with a record when a trial starts or ends.
     """
 
@@ -42,6 +43,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         *,
         unfinished: list[Record],
         deadline: float,
+        room: Callable[[], int],
         on_change: Callable[[Record], None],
     ) -> None:
         super().__init__()
@@ -49,6 +51,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._sampler = sampler
         self._unfinished = list(unfinished)
         self._deadline = deadline
+        self._room = room
         self._on_change = on_change
         self._running: dict[str, dict[int, Record]] = {}
         self._count = len(study.records())
@@ -56,6 +59,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next job, None to wait, or ``FINISHED``."""
+        if len(self._running) >= self._room():
+            return None
         if self._unfinished:
             job = [self._unfinished.pop(0)]
         elif self._is_over():

@@ -69,6 +69,13 @@ class SpaceMenu:
         )
         return int(run), int(self._same_as[compression])
 
+    def place_of(self, configuration: Configuration) -> tuple[int, int]:
+        """Run and compression of a configuration of the space."""
+        if not self._compression_sizes:
+            return self.run_of(configuration), 0
+        compression = self._compressions.index(configuration.compression)
+        return self.run_of(configuration), int(self._same_as[compression])
+
     def parameters(self, run: int, compression: int) -> dict[str, Any]:
         """Optuna's parameters for a run and a compression."""
         return parameters_from(self._space, self._point(run, compression))

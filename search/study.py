@@ -6,7 +6,7 @@ import json
 import math
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from objectives.locks import Busy, exclusive_or_busy
 from search.grid import configuration_from, distributions
-from search.records import CONFIGURATION, FAILURE, RESULT, Record, read_records, violations
+from search.records import CONFIGURATION, FAILURE, RESULT, Reader, Record, read_records, violations
 from spaces.errors import UserError
 from spaces.search_file import SearchFile
 from spaces.search_space import SearchSpace
@@ -36,6 +36,18 @@ class StudyError(UserError):
     """A study that is not there, belongs to another search, or cannot be opened."""
 
 
+class NoSuchStudy(StudyError):
+    """There is no study, or no trial, of that name."""
+
+
+class BusyStudy(StudyError):
+    """What was asked for does not go together with what the study is or does now."""
+
+
+class StudyAway(StudyError):
+    """The study's database cannot be reached."""
+
+
 class Study:
     """The record of one search, on Optuna's storage.
 
@@ -49,13 +61,14 @@ class Study:
         self._storage = storage
         self.search = SearchFile.model_validate(study.user_attrs[SEARCH])
         self.space = SearchSpace(self.search)
+        self._reader = Reader(storage.engine, study._study_id)
 
     @classmethod
     def open(cls, search: SearchFile, url: str) -> Study:
         """Open the study of a search, or create it.
 
         Raises:
-            StudyError: A study of this name exists for another search file.
+            BusyStudy: A study of this name exists for another search file.
         """
         storage = _storage(url)
         study = optuna.create_study(
@@ -70,7 +83,7 @@ class Study:
                 SearchFile.model_validate(recorded).identity(), search.identity()
             )
             if differing:
-                raise StudyError(
+                raise BusyStudy(
                     f"a search named {search.name!r} exists with another {', '.join(differing)}; "
                     "give this one another name (name: in the file, or --set name=...)"
                 )
@@ -82,12 +95,12 @@ class Study:
         """Open the study of a search that was started before.
 
         Raises:
-            StudyError: There is none of this name.
+            NoSuchStudy: There is none of this name.
         """
         known = names(url)
         if name not in known:
             listed = ", ".join(known) if known else "none yet"
-            raise StudyError(f"no search named {name!r}; there is: {listed}")
+            raise NoSuchStudy(f"no search named {name!r}; there is: {listed}")
         storage = _storage(url)
         return cls(optuna.load_study(study_name=name, storage=storage), storage)
 
@@ -154,17 +167,17 @@ class Study:
 
     def records(self) -> list[Record]:
         """All trials that have a configuration, by number."""
-        return read_records(self._storage.engine, self.optuna._study_id)
+        return self._reader.records()
 
     def record(self, number: int) -> Record:
         """One trial.
 
         Raises:
-            StudyError: There is no trial of this number.
+            NoSuchStudy: There is no trial of this number.
         """
         found = read_records(self._storage.engine, self.optuna._study_id, number=number)
         if not found:
-            raise StudyError(f"search {self.search.name!r} has no trial {number}")
+            raise NoSuchStudy(f"search {self.search.name!r} has no trial {number}")
         return found[0]
 
     def curve(self, number: int) -> list[list[float]]:
@@ -195,11 +208,7 @@ class Study:
 
     def tests(self) -> dict[int, dict[str, Any]]:
         """What the test split gave, by trial number."""
-        return {
-            int(key.removeprefix(TEST)): value
-            for key, value in self.optuna.user_attrs.items()
-            if key.startswith(TEST)
-        }
+        return tests_of(self.optuna.user_attrs)
 
     def set_test(self, number: int, values: dict[str, Any]) -> None:
         """Record what the test split gave for a trial."""
@@ -224,6 +233,15 @@ class Study:
         return self._storage.get_trial_id_from_study_id_trial_number(self.optuna._study_id, number)
 
 
+def tests_of(attributes: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """What the test split gave, by trial number, from a study's attributes."""
+    return {
+        int(key.removeprefix(TEST)): value
+        for key, value in attributes.items()
+        if key.startswith(TEST)
+    }
+
+
 def load_all(url: str) -> list[Study]:
     """Every search of a storage, by name."""
     return [Study.load(name, url) for name in names(url)]
@@ -242,14 +260,14 @@ def only_driver(name: str, folder: Path) -> Iterator[None]:
     """Hold the right to drive a search on this machine.
 
     Raises:
-        StudyError: Another process drives it.
+        BusyStudy: Another process drives it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with exclusive_or_busy(folder / f"{name}.lock"):
             yield
     except Busy as error:
-        raise StudyError(f"search {name!r} is running already, in another process") from error
+        raise BusyStudy(f"search {name!r} is running already, in another process") from error
 
 
 def _storage(url: str) -> RDBStorage:
@@ -262,7 +280,7 @@ def _storage(url: str) -> RDBStorage:
     except Exception as error:
         # SQLAlchemy and its drivers raise classes of their own for what a wrong URL can cause.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise StudyError(f"storage.study: {url!r} cannot be opened: {reason}") from error
+        raise StudyAway(f"storage.study: {url!r} cannot be opened: {reason}") from error
 
 
 def _sqlite_path(url: str) -> Path | None:

@@ -99,6 +99,14 @@ class Surrogate:
             process.condition(new, None, noise_at(expected))
         return other, expected
 
+    def predict(self, features: Features) -> tuple[Floats, Floats]:
+        """Expected values and variances of any configurations, each ``(n,)``, without noise."""
+        new = self._kernel.prepare(features)
+        found = [process.predict(new) for process in self._processes]
+        means = np.array([mean for mean, _ in found])
+        variances = np.array([variance for _, variance in found])
+        return means.mean(0), variances.mean(0) + means.var(0)
+
     def samples(self, normals: Floats) -> Floats:
         """Joint samples within each block, without noise.
 
@@ -140,6 +148,12 @@ class _Process:
             part = solve_lower(self._factor, across).T
         expected: Floats = new.mean + part @ self._residuals
         return expected, part
+
+    def predict(self, new: Prepared) -> tuple[Floats, Floats]:
+        """Expected values of configurations, and their variances."""
+        expected, part = self.expect(new)
+        own = np.diag(self._kernel.between(new, new, self._theta))
+        return expected, np.maximum(own - (part**2).sum(1), 0.0)
 
     def condition(self, new: Prepared, values: Floats | None, noise: Floats) -> None:
         """Take trials in, with their values or as expected."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
 
 from search.records import Record
-from spaces.metric import Metric
+from search.schemas import FrontierMember, Level, Trial
+from spaces.metric import text
 from spaces.plan import Plan
-from spaces.search_file import SearchFile
 
 OPTIONS = {"size_mb": "--max-size-mb", "latency_ms": "--max-latency-ms", "flops": "--max-flops"}
 """Option of ``tlc best`` that limits a cost."""
@@ -72,33 +73,78 @@ def _row(record: Record, test: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def frontier_table(
-    members: list[Record], tests: dict[int, dict[str, Any]], metric: Metric
-) -> Table:
-    """The frontier for a terminal."""
+def frontier_table(members: Sequence[FrontierMember]) -> Table:
+    """The frontier for a terminal; it has a member at least."""
+    metric = members[0].metric
     table = Table(box=None, header_style="bold", pad_edge=False)
     columns = (
-        "trial", "depth", "width", "budget", "compression", metric.name, "95 % interval", "test",
-        "MB", "ms", "FLOPs", "ratio",
+        "trial", "depth", "width", "budget", "compression", metric, "95 % interval", "test", "MB",
+        "ms", "FLOPs", "ratio",
     )  # fmt: skip
     for name in columns:
         table.add_column(name, justify="left" if name == "compression" else "right", no_wrap=True)
-    for row in frontier_rows(members, tests):
-        test = row["test_score"]
-        decoder = f"+{row['decoder_depth']}" if row["decoder_depth"] else ""
+    for row in members:
+        decoder = f"+{row.decoder_depth}" if row.decoder_depth else ""
         table.add_row(
-            f"#{row['trial']}",
-            f"{row['depth']}{decoder}",
-            str(row["width"]),
-            quantity(row["budget"]).strip(),
-            row["compression"],
-            metric.text(row["score"]),
-            f"{metric.text(row['score_low'])}–{metric.text(row['score_high'])}",
-            "" if test is None else metric.text(test),
-            f"{row['size_mb']:.3f}",
-            f"{row['latency_ms']:.2f}",
-            quantity(row["flops"]).strip(),
-            f"{row['compression_ratio']:.1f}×",
+            f"#{row.trial}",
+            f"{row.depth}{decoder}",
+            str(row.width),
+            quantity(row.budget).strip(),
+            row.compression,
+            text(metric, row.score),
+            f"{text(metric, row.score_low)}–{text(metric, row.score_high)}",
+            "" if row.test_score is None else text(metric, row.test_score),
+            f"{row.size_mb:.3f}",
+            f"{row.latency_ms:.2f}",
+            quantity(row.flops).strip(),
+            f"{row.compression_ratio:.1f}×",
+        )
+    return table
+
+
+def levels_table(levels: Sequence[Level]) -> Table:
+    """The best at each fixed cost, for a terminal."""
+    metric = levels[0].metric
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("at most", "trial", "configuration", metric, "95 % interval"):
+        is_left = name == "configuration"
+        table.add_column(name, justify="left" if is_left else "right", no_wrap=True)
+    for level in levels:
+        row = [with_unit(level.cost, level.limit)]
+        if level.score is not None and level.score_low is not None and level.score_high is not None:
+            row += [
+                f"#{level.trial}",
+                level.text,
+                text(metric, level.score),
+                f"{text(metric, level.score_low)}–{text(metric, level.score_high)}",
+            ]
+        table.add_row(*row)
+    return table
+
+
+def trials_table(trials: Sequence[Trial]) -> Table:
+    """Trials, a line each, for a terminal."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("trial", "state", "configuration", "score", "MB", "ms", "frontier"):
+        is_left = name in ("state", "configuration")
+        table.add_column(name, justify="left" if is_left else "right", no_wrap=True)
+    for trial in trials:
+        result = trial.result
+        numbers = (
+            (
+                f"{result['metric']} {text(result['metric'], result['score'])}",
+                f"{result['size_mb']:.3f}",
+                f"{result['latency_ms']:.2f}",
+            )
+            if result
+            else ("", "", "")
+        )
+        table.add_row(
+            f"#{trial.trial}",
+            trial.state,
+            trial.text,
+            *numbers,
+            "yes" if trial.on_frontier else "",
         )
     return table
 
@@ -129,12 +175,12 @@ def plan_table(plan: Plan) -> Table:
     return table
 
 
-def trial_table(record: Record, test: dict[str, Any], search: SearchFile) -> Table:
+def trial_table(trial: Trial) -> Table:
     """Everything about one trial."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()
-    for key, value in _facts(record, test, search):
+    for key, value in _facts(trial):
         table.add_row(key, value)
     return table
 
@@ -145,12 +191,12 @@ def _counted(result: dict[str, Any]) -> str:
     return names[result["metric"]]
 
 
-def _facts(record: Record, test: dict[str, Any], search: SearchFile) -> list[tuple[str, str]]:
-    facts = [("trial", f"#{record.number}"), ("state", record.state)]
-    facts.append(("configuration", f"{record.configuration} {search.space.budget.unit}"))
-    if not record.is_complete:
-        return [*facts, ("message", record.message)]
-    r = record.result
+def _facts(trial: Trial) -> list[tuple[str, str]]:
+    facts = [("trial", f"#{trial.trial}"), ("state", trial.state)]
+    facts.append(("configuration", f"{trial.text} {trial.budget_unit}"))
+    if not trial.result:
+        return [*facts, ("message", trial.message)]
+    r, test = trial.result, trial.test
     latency = r["latency"]
     interval = f"{r['score_low']:.4f} to {r['score_high']:.4f}"
     name = r["metric"]

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from search.frontier import Scale, frontier, hypervolume_of
-from search.queries import Answer, shared
-from search.runner import Outcome
-from search.study import Study
+from search.queries import shared
+from search.schemas import Best, FrontierMember, Prediction, Search, Shared, Summary, TrialPage
 from search.tables import (
     OPTIONS,
     duration,
+    frontier_rows,
     frontier_table,
     plan_table,
     quantity,
     short_cost,
     trial_table,
+    trials_table,
     with_unit,
 )
+from spaces.metric import text
 from spaces.places import places
 from spaces.plan import Plan
 from spaces.search_file import SearchFile
+
+if TYPE_CHECKING:
+    # Ray and torch, which who only asks need not wait for.
+    from search.runner import Outcome
 
 
 def print_outcome(outcome: Outcome, console: Console) -> None:
@@ -38,7 +45,8 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
         return
     metric = study.search.metric
     console.print(f"\nfrontier: {metric.name} on validation against {study.search.cost}\n")
-    console.print(frontier_table(members, study.tests(), metric))
+    rows = frontier_rows(members, study.tests())
+    console.print(frontier_table([FrontierMember(**row) for row in rows]))
     scale = Scale.of(study.space)
     volume = hypervolume_of(members, study.search, scale)
     console.print(
@@ -48,7 +56,7 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
         f"{with_unit(scale.cost, scale.highest)}, logarithmic)",
         highlight=False,
     )
-    _print_shared(shared(records), console)
+    _print_shared(Shared.model_validate(shared(records)), console)
     where = places(study.search.storage)
     name = study.search.name
     middle = members[len(members) // 2].result
@@ -60,13 +68,13 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     console.print(f"next: tlc best {name} {OPTIONS[study.search.cost]} {limit:g}", highlight=False)
 
 
-def _print_shared(saved: dict[str, float], console: Console) -> None:
-    if saved["steps_total"]:
-        share = saved["steps_reused"] / saved["steps_total"]
+def _print_shared(saved: Shared, console: Console) -> None:
+    if saved.steps_total:
+        share = saved.steps_reused / saved.steps_total
         console.print(
-            f"training shared between trials: {saved['steps_reused']:,} of "
-            f"{saved['steps_total']:,} steps ({share:.0%}), {duration(saved['seconds_saved'])} of "
-            f"training saved, {duration(saved['seconds_trained'])} spent",
+            f"training shared between trials: {saved.steps_reused:,} of "
+            f"{saved.steps_total:,} steps ({share:.0%}), {duration(saved.seconds_saved)} of "
+            f"training saved, {duration(saved.seconds_trained)} spent",
             highlight=False,
         )
 
@@ -87,62 +95,98 @@ def print_plan(plan: Plan, search: SearchFile, console: Console) -> None:
     )
 
 
-def print_summaries(rows: list[dict[str, Any]], console: Console) -> None:
+def print_summaries(rows: Sequence[Summary], console: Console) -> None:
     """All searches."""
     if not rows:
         console.print("no searches yet; tlc run default starts one")
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("search", "complete", "running", "failed", "frontier", "hypervolume", "best"):
-        table.add_column(column, justify="left" if column == "search" else "right")
+    for column in (
+        "search", "state", "complete", "running", "failed", "frontier", "hypervolume", "best"
+    ):  # fmt: skip
+        is_left = column in ("search", "state")
+        table.add_column(column, justify="left" if is_left else "right", no_wrap=True)
     for row in rows:
-        best = row["best_score"]
+        best = row.best_score
         table.add_row(
-            row["name"],
-            f"{row['complete']}/{row['trials']}",
-            str(row["running"]),
-            str(row["failed"]),
-            str(len(row["frontier"])),
-            f"{row['hypervolume']:.3f}",
-            "" if best is None else f"{row['metric']} {best:.4g}",
+            row.name,
+            row.state,
+            f"{row.complete}/{row.trials}",
+            str(row.running),
+            str(row.failed),
+            str(len(row.frontier)),
+            f"{row.hypervolume:.3f}",
+            "" if best is None else f"{row.metric} {text(row.metric, best)}",
         )
     console.print(table)
 
 
-def print_search(study: Study, description: dict[str, Any], console: Console) -> None:
+def print_search(search: Search, members: Sequence[FrontierMember], console: Console) -> None:
     """One search."""
-    print_summaries([description], console)
-    members = frontier(study.records(), study.search)
-    console.print(frontier_table(members, study.tests(), study.search.metric))
-    _print_shared(description["shared"], console)
-    for failure in description["failures"]:
-        last_line = failure["message"].strip().splitlines()[-1:]
-        console.print(f"#{failure['trial']} {failure['state']}: {''.join(last_line)}", style="red")
+    print_summaries([search], console)
+    if search.ended:
+        console.print(search.ended, highlight=False)
+    if members:
+        console.print()
+        console.print(frontier_table(members))
+        console.print()
+    _print_shared(search.shared, console)
+    for failure in search.failures:
+        last_line = "".join(failure.message.strip().splitlines()[-1:])
+        console.print(
+            f"#{failure.trial} {failure.state}: {last_line}",
+            style="red",
+            markup=False,
+            highlight=False,
+        )
 
 
-def print_trial(study: Study, number: int, console: Console) -> None:
-    """One trial."""
-    record = study.record(number)
-    console.print(trial_table(record, study.tests().get(number, {}), study.search), highlight=False)
+def print_trials(page: TrialPage, console: Console) -> None:
+    """A page of trials."""
+    console.print(trials_table(page.trials))
+    last = page.offset + len(page.trials)
+    if last < page.total or page.offset:
+        console.print(f"\n{page.offset + 1} to {last} of {page.total}", highlight=False)
 
 
-def print_best(study: Study, answer: Answer, console: Console) -> None:
+def print_best(name: str, answer: Best, console: Console) -> None:
     """The best model within limits, or the nearest."""
-    if answer.record is None:
-        console.print(f"search {study.search.name!r} has no complete trial yet")
+    trial = answer.trial
+    if trial is None:
+        console.print(f"search {name!r} has no complete trial yet")
         return
+    result = trial.result
     if not answer.is_within:
         missed = ", ".join(
-            f"{cost} {with_unit(cost, answer.record.result[cost])} ({factor:.2f} times the limit)"
+            f"{cost} {with_unit(cost, result[cost])} ({factor:.2f} times the limit)"
             for cost, factor in answer.misses.items()
         )
         console.print(f"nothing meets the limits; the nearest misses: {missed}", style="bold red")
-    result = answer.record.result
     console.print(
-        f"#{answer.record.number} {answer.record.configuration}: {study.search.metric.name} "
-        f"{study.search.metric.text(result['score'])}, {short_cost(result, study.search.cost)}",
+        f"#{trial.trial} {trial.text}: {result['metric']} "
+        f"{text(result['metric'], result['score'])}, {short_cost(result, answer.cost)}",
         style="bold",
         highlight=False,
     )
-    console.print(trial_table(answer.record, answer.test, study.search), highlight=False)
+    console.print(trial_table(trial), highlight=False)
     console.print(f"location            {answer.location}", soft_wrap=True, highlight=False)
+
+
+def print_prediction(name: str, prediction: Prediction, console: Console) -> None:
+    """What is expected of a configuration."""
+    metric = prediction.metric
+    interval = f"{text(metric, prediction.score_low)} to {text(metric, prediction.score_high)}"
+    console.print(f"{prediction.text}", style="bold", highlight=False)
+    feasible = "" if prediction.is_feasible else "; it breaks a constraint of the search"
+    tried = (
+        f"trial #{prediction.trial} has evaluated it: tlc show {name} {prediction.trial}"
+        if prediction.trial is not None
+        else "no trial has evaluated it"
+    )
+    console.print(
+        f"expected {metric} {text(metric, prediction.score)} (95 % interval {interval}), from "
+        f"{prediction.trials} trials\n"
+        f"{prediction.size_mb:.3f} MB, {quantity(prediction.flops)}FLOPs{feasible}\n"
+        f"a trial of it would take {duration(prediction.seconds)} now; {tried}",
+        highlight=False,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from collections.abc import Hashable, Iterable
@@ -95,9 +96,21 @@ def load(file: str, overrides: Iterable[str] = ()) -> SearchFile:
         ) from None
     if not isinstance(document, dict):
         raise SearchFileError(file, ["must hold keys and values, starting with name:"])
+    return from_document(document, overrides, origin=file)
+
+
+def from_document(
+    document: dict[str, Any], overrides: Iterable[str] = (), *, origin: str = "search"
+) -> SearchFile:
+    """Override and validate the values of a search file.
+
+    Raises:
+        SearchFileError: Anything about it is wrong; every fault has the path of its field.
+    """
+    changed = copy.deepcopy(document)
     for override in overrides:
-        _override(document, override)
-    return validate(document, origin=file)
+        _override(changed, override)
+    return validate(changed, origin=origin)
 
 
 def validate(document: dict[str, Any], *, origin: str = "search") -> SearchFile:
@@ -118,15 +131,34 @@ def validate(document: dict[str, Any], *, origin: str = "search") -> SearchFile:
     return search
 
 
+def parse_values(texts: Iterable[str]) -> dict[str, Any]:
+    """Values like ``depth=2``, each read as YAML.
+
+    Raises:
+        SearchFileError: A text is not of that form.
+    """
+    values: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise SearchFileError(text, ["must look like depth=2"])
+        values[name] = _parsed(name, value, origin=text)
+    return values
+
+
+def _parsed(path: str, text: str, *, origin: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError:
+        raise SearchFileError(origin, [f"{path}: {text!r} is not a YAML value"]) from None
+
+
 def _override(document: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
         raise SearchFileError("--set", [f"{override!r} must look like space.depth.high=8"])
-    try:
-        value = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError:
-        raise SearchFileError("--set", [f"{path}: {text!r} is not a YAML value"]) from None
+    value = _parsed(path, text, origin="--set")
     for depth, key in enumerate(keys[:-1]):
         if not isinstance(document.setdefault(key, {}), dict):
             parent = ".".join(keys[: depth + 1])

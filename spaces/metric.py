@@ -56,13 +56,17 @@ class Metric:
 
     def text(self, value: float) -> str:
         """A value as people write it."""
-        return {"accuracy": f"{value:.3f}", "perplexity": f"{value:.4g}", "bleu": f"{value:.1f}"}[
-            self.name
-        ]
+        return text(self.name, value)
 
     def better(self, one: float, other: float) -> bool:
         """Whether one value is better than another."""
         return one > other if self.is_maximised else one < other
+
+
+def text(metric: str, value: float) -> str:
+    """A value of a metric, given by its name, as people write it."""
+    formats = {"accuracy": ".3f", "perplexity": ".4g", "bleu": ".1f"}
+    return format(value, formats[metric])
 
 
 def accuracy(classes: int) -> Metric:

@@ -6,12 +6,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from spaces.search_file import Storage
+from spaces.search_file import SearchFile, Storage
 
 
 def home() -> Path:
     """The folder of everything local: ``TLC_HOME``, or ``.tlc`` in the current folder."""
-    return Path(os.environ.get("TLC_HOME", ".tlc")).absolute()
+    return Path(os.environ.get("TLC_HOME", ".tlc")).expanduser().absolute()
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,14 @@ def places(storage: Storage) -> Places:
         artifacts=None if tracking_uri else root / "mlartifacts",
         reports=root / "reports",
     )
+
+
+def resolved(search: SearchFile) -> SearchFile:
+    """The search file as another process gets it: with its store's and its study's places, which
+    would be others in another folder."""
+    where = places(search.storage)
+    storage = search.storage.model_copy(update={"store": where.store_url, "study": where.study_url})
+    return search.model_copy(update={"storage": storage})
 
 
 def _absolute(url: str) -> str:

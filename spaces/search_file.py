@@ -122,6 +122,8 @@ class Resources(StrictModel):
     """CPU cores; also the threads that training uses."""
     gpus: Annotated[float, Field(ge=0.0)] = 0.0
     """GPUs; below 1 trials share one."""
+    memory_gb: PositiveNumber | None = None
+    """Gigabytes (10^9 bytes) of memory that are set aside on a node; without it, none are."""
 
 
 class Storage(StrictModel):

@@ -1,8 +1,10 @@
-"""Commands that answer from the study."""
+"""Commands that answer from the study, or from a service that has it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -10,23 +12,44 @@ from search.cli.options import (
     NOTHING_FOUND,
     as_json,
     make_console,
+    open_answers,
     open_study,
+    server,
     study_url,
-    study_url_or_default,
 )
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+STATES = "running, complete, failed, or the name of a failure"
+ORDERS = ("number", "-number", "score", "-score", "size_mb", "latency_ms", "flops")
+
+
+def limits(command: Command) -> Command:
+    """Options that limit each inference cost."""
+    positive = click.FloatRange(min=0, min_open=True)
+    for option in (
+        click.option("--max-flops", type=positive, help="FLOPs a sequence."),
+        click.option("--max-latency-ms", type=positive, help="Median, ms."),
+        click.option("--max-size-mb", type=positive, help="Megabytes."),
+    ):
+        command = option(command)
+    return command
 
 
 @click.command("list")
 @study_url
+@server
 @as_json
-def list_searches(url: str | None, as_json: bool) -> None:
+def list_searches(url: str | None, server: str | None, as_json: bool) -> None:
     """List all searches and how far they are."""
-    from search.queries import summaries
     from search.terminal import print_summaries
 
-    rows = summaries(study_url_or_default(url))
+    rows = open_answers(url, server).searches()
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        _print_json(rows)
         return
     print_summaries(rows, make_console())
 
@@ -35,42 +58,86 @@ def list_searches(url: str | None, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("trial", required=False, type=click.IntRange(min=0))
 @study_url
+@server
 @as_json
-def show(name: str, trial: int | None, url: str | None, as_json: bool) -> None:
+def show(name: str, trial: int | None, url: str | None, server: str | None, as_json: bool) -> None:
     """Show the search NAME, or one TRIAL of it, with every number and its conditions."""
-    from search.queries import describe_search, describe_trial
-    from search.terminal import print_search, print_trial
+    from search.tables import trial_table
+    from search.terminal import print_search
 
-    study = open_study(name, url)
-    if trial is None:
-        description = describe_search(study)
-        if not as_json:
-            print_search(study, description, make_console())
-            return
-    else:
-        description = describe_trial(study, trial)
-        if not as_json:
-            print_trial(study, trial, make_console())
-            return
-    click.echo(json.dumps(description, indent=2))
+    answers = open_answers(url, server)
+    if trial is not None:
+        details = answers.trial(name, trial)
+        if as_json:
+            _print_json(details)
+        else:
+            make_console().print(trial_table(details), highlight=False)
+        return
+    description = answers.search(name)
+    if as_json:
+        _print_json(description)
+        return
+    print_search(description, answers.frontier(name), make_console())
+
+
+@click.command()
+@click.argument("name")
+@click.option("--state", help=f"Only trials in a state: {STATES}.")
+@click.option("--on-frontier", is_flag=True, help="Only the trials on the frontier.")
+@limits
+@click.option("--order", type=click.Choice(ORDERS), default="number", show_default=True)
+@click.option("--offset", type=click.IntRange(min=0), default=0, help="Trials to pass over.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
+@study_url
+@server
+@as_json
+def trials(
+    name: str,
+    state: str | None,
+    on_frontier: bool,
+    max_size_mb: float | None,
+    max_latency_ms: float | None,
+    max_flops: float | None,
+    order: Any,
+    offset: int,
+    limit: int,
+    url: str | None,
+    server: str | None,
+    as_json: bool,
+) -> None:
+    """List the trials of the search NAME, a page at a time."""
+    from search.answers import limits_of
+    from search.terminal import print_trials
+
+    page = open_answers(url, server).trials(
+        name,
+        state=state,
+        on_frontier=on_frontier,
+        limits=limits_of(max_size_mb, max_latency_ms, max_flops),
+        order=order,
+        offset=offset,
+        limit=limit,
+    )
+    if as_json:
+        _print_json(page)
+        return
+    print_trials(page, make_console())
 
 
 @click.command()
 @click.argument("name")
 @study_url
+@server
 @as_json
-def frontier(name: str, url: str | None, as_json: bool) -> int:
+def frontier(name: str, url: str | None, server: str | None, as_json: bool) -> int:
     """Show the frontier of the search NAME: the trials that no other beats."""
-    from search import frontier as frontiers
-    from search.tables import frontier_rows, frontier_table
+    from search.tables import frontier_table
 
-    study = open_study(name, url)
-    members = frontiers.frontier(study.records(), study.search)
-    tests = study.tests()
+    members = open_answers(url, server).frontier(name)
     if as_json:
-        click.echo(json.dumps(frontier_rows(members, tests), indent=2))
+        _print_json(members)
     elif members:
-        make_console().print(frontier_table(members, tests, study.search.metric))
+        make_console().print(frontier_table(members))
     else:
         click.echo(f"search {name!r} has no feasible complete trial yet", err=True)
     return 0 if members else NOTHING_FOUND
@@ -78,10 +145,9 @@ def frontier(name: str, url: str | None, as_json: bool) -> int:
 
 @click.command()
 @click.argument("name")
-@click.option("--max-size-mb", type=click.FloatRange(min=0, min_open=True), help="Megabytes.")
-@click.option("--max-latency-ms", type=click.FloatRange(min=0, min_open=True), help="Median, ms.")
-@click.option("--max-flops", type=click.FloatRange(min=0, min_open=True), help="FLOPs a sequence.")
+@limits
 @study_url
+@server
 @as_json
 def best(
     name: str,
@@ -89,6 +155,7 @@ def best(
     max_latency_ms: float | None,
     max_flops: float | None,
     url: str | None,
+    server: str | None,
     as_json: bool,
 ) -> int:
     """Show the best model of the search NAME within limits.
@@ -96,17 +163,57 @@ def best(
     Scores are those on the validation split. When nothing meets the limits, the nearest model is
     shown with how much it misses, and the exit code is 3.
     """
-    from search.queries import best_within
+    from search.answers import limits_of
     from search.terminal import print_best
 
-    study = open_study(name, url)
-    limits = {"size_mb": max_size_mb, "latency_ms": max_latency_ms, "flops": max_flops}
-    answer = best_within(study, {cost: limit for cost, limit in limits.items() if limit})
+    answer = open_answers(url, server).best(name, limits_of(max_size_mb, max_latency_ms, max_flops))
     if as_json:
-        click.echo(json.dumps(answer.to_dict(), indent=2))
+        _print_json(answer)
     else:
-        print_best(study, answer, make_console())
+        print_best(name, answer, make_console())
     return 0 if answer.is_within else NOTHING_FOUND
+
+
+@click.command()
+@click.argument("name")
+@study_url
+@server
+@as_json
+def levels(name: str, url: str | None, server: str | None, as_json: bool) -> None:
+    """Show the best score of the search NAME at each of five fixed inference costs."""
+    from search.tables import levels_table
+
+    rows = open_answers(url, server).levels(name)
+    if as_json:
+        _print_json(rows)
+        return
+    make_console().print(levels_table(rows))
+
+
+@click.command("what-if")
+@click.argument("name")
+@click.argument("values", nargs=-1, metavar="DIMENSION=VALUE...")
+@study_url
+@server
+@as_json
+def what_if(
+    name: str, values: tuple[str, ...], url: str | None, server: str | None, as_json: bool
+) -> None:
+    """Predict the score of a configuration that nobody needs to have trained.
+
+    The model that the frontier sampler searches with, learnt from the trials of the search NAME.
+
+    \b
+      tlc what-if default depth=2 width=128 budget=800 quantisation=rtn-4 sparsity=0
+    """
+    from search.terminal import print_prediction
+    from spaces.loading import parse_values
+
+    prediction = open_answers(url, server).what_if(name, parse_values(values))
+    if as_json:
+        _print_json(prediction)
+        return
+    print_prediction(name, prediction, make_console())
 
 
 @click.command()
@@ -135,3 +242,12 @@ def claims(names: tuple[str, ...], complete: bool, url: str | None, as_json: boo
         click.echo(json.dumps(made.to_dict(), indent=2))
         return
     print_report(made, make_console())
+
+
+def _print_json(answer: BaseModel | Sequence[BaseModel]) -> None:
+    plain = (
+        [each.model_dump(mode="json") for each in answer]
+        if isinstance(answer, Sequence)
+        else answer.model_dump(mode="json")
+    )
+    click.echo(json.dumps(plain, indent=2))

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from search.cli import answering, replaying, searching, serving
+from search.cli import answering, launching, replaying, searching, serving
 from search.cli.options import INTERRUPTED
 from spaces.errors import UserError
 
@@ -48,13 +48,23 @@ def cli() -> None:
 for command in (
     searching.run,
     searching.plan,
+    launching.submit,
+    launching.logs,
+    launching.status,
+    launching.stop,
+    launching.resume,
+    launching.check,
     searching.schema,
     answering.list_searches,
     answering.show,
     answering.frontier,
     answering.best,
+    answering.trials,
+    answering.levels,
+    answering.what_if,
     answering.claims,
     serving.ui,
+    serving.serve,
     replaying.table,
     replaying.replay,
 ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -9,6 +10,8 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from search.answers import Answers
+    from search.client import Client
     from search.study import Study
 
 NOTHING_FOUND = 3
@@ -22,6 +25,12 @@ study_url = click.option(
     envvar="TLC_STUDY",
     metavar="URL",
     help="SQLAlchemy URL of the study; default: study.db in TLC_HOME (or .tlc).",
+)
+server = click.option(
+    "--server",
+    envvar="TLC_SERVER",
+    metavar="URL",
+    help="Ask the service (tlc serve) at this URL; its token is in TLC_TOKEN.",
 )
 overrides = click.option(
     "--set",
@@ -46,6 +55,17 @@ def study_url_or_default(url: str | None) -> str:
     from spaces.search_file import Storage
 
     return url or places(Storage()).study_url
+
+
+def open_answers(url: str | None, server: str | None) -> Answers | Client:
+    """What answers: the service that was named, or the study itself."""
+    if server is not None:
+        from search.client import Client
+
+        return Client(server, token=os.environ.get("TLC_TOKEN"))
+    from search.answers import Answers
+
+    return Answers(study_url_or_default(url))
 
 
 def open_study(name: str, url: str | None) -> Study:

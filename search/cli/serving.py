@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import click
 
+from search.cli.launching import launcher_at
 from search.cli.options import study_url, study_url_or_default
 
 
@@ -38,3 +40,68 @@ def ui(port: int, url: str | None) -> None:
     # Its job runner would start eight more processes.
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     os.execve(sys.executable, command, environment)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8470, show_default=True, type=click.IntRange(0, 65535))
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File that holds the bearer token; or set TLC_TOKEN.",
+)
+@click.option(
+    "--data-root",
+    "data_roots",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder below which searches that are sent may have their data. Repeatable.",
+)
+@click.option(
+    "--address",
+    metavar="URL",
+    help="Dashboard of the Ray cluster that runs the searches; without it, this machine does.",
+)
+@click.option(
+    "--requests-per-minute",
+    default=6000,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Of one address.",
+)
+@study_url
+@click.option("--store", help="Folder or fsspec URL of the store of the searches that are sent.")
+@click.option("--mlflow", metavar="URI", help="MLflow tracking URI of the searches that are sent.")
+def serve(
+    host: str,
+    port: int,
+    token_file: Path | None,
+    data_roots: tuple[Path, ...],
+    address: str | None,
+    requests_per_minute: int,
+    url: str | None,
+    store: str | None,
+    mlflow: str | None,
+) -> None:
+    """Serve the verbs of the command line over HTTP, for tlc --server and other clients.
+
+    It keeps no state: several may serve one study, and one that is killed loses nothing. Listening
+    beyond this machine needs a token (TLC_TOKEN or --token-file).
+    """
+    token = token_file.read_text().strip() if token_file else os.environ.get("TLC_TOKEN") or None
+
+    from search.service.settings import Settings, check_token
+
+    check_token(host, token)
+    from search.service.serving import listen
+    from spaces.search_file import Storage
+
+    study = study_url_or_default(url)
+    settings = Settings(
+        storage=Storage(study=study, store=store, mlflow=mlflow),
+        launcher=launcher_at(address, study),
+        token=token,
+        data_roots=data_roots,
+        requests_per_minute=requests_per_minute,
+    )
+    listen(settings, host, port)

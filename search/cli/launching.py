@@ -1,0 +1,161 @@
+"""Commands that start a search somewhere else than in this terminal, and follow it there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from search.cli.options import (
+    make_console,
+    open_study,
+    overrides,
+    server,
+    study_url,
+    study_url_or_default,
+)
+
+if TYPE_CHECKING:
+    from search.launching import Launcher
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+address = click.option(
+    "--address",
+    envvar="RAY_API_SERVER_ADDRESS",
+    metavar="URL",
+    help="Dashboard of a Ray cluster, such as http://HEAD:8265; without it, this machine.",
+)
+
+
+@click.command()
+@click.argument("file")
+@overrides
+@address
+@server
+@click.option(
+    "--requirements/--no-requirements",
+    default=True,
+    show_default=True,
+    help="Have the nodes install what tlc needs; nodes that have it need only the code.",
+)
+def submit(
+    file: str,
+    overrides: tuple[str, ...],
+    address: str | None,
+    server: str | None,
+    requirements: bool,
+) -> None:
+    """Start the search in FILE in the background, and print its name.
+
+    On a Ray cluster every node is asked first whether it reaches the store, the study, MLflow and
+    the data. Ray's token (RAY_AUTH_MODE=token) is honoured.
+
+    \b
+      tlc submit search.yaml --address http://HEAD:8265
+      tlc logs NAME -f --address http://HEAD:8265
+    """
+    from spaces.loading import load
+
+    search = load(file, overrides)
+    if server is not None:
+        from search.client import Client
+
+        document = search.model_dump(mode="json", exclude_defaults=True)
+        started = Client(server, token=os.environ.get("TLC_TOKEN")).submit(document)
+        name, job = started.name, started.job
+    else:
+        name = search.name
+        job = launcher_at(address, None, with_requirements=requirements).start(search)
+    click.echo(name)
+    click.echo(f"{job}; tlc logs {name} -f{_where(address, server)} follows it", err=True)
+
+
+@click.command()
+@click.argument("name")
+@address
+@study_url
+@server
+def resume(name: str, address: str | None, url: str | None, server: str | None) -> None:
+    """Go on with the search NAME in the background, with the file that its study has."""
+    if server is not None:
+        from search.client import Client
+
+        job = Client(server, token=os.environ.get("TLC_TOKEN")).resume(name).job
+    else:
+        job = launcher_at(address, url).start(open_study(name, url).search)
+    click.echo(name)
+    click.echo(f"{job}; tlc logs {name} -f{_where(address, server)} follows it", err=True)
+
+
+@click.command()
+@click.argument("name")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the search ends.")
+@address
+@study_url
+def logs(name: str, follow: bool, address: str | None, url: str | None) -> None:
+    """Print what the submitted search NAME printed."""
+    for text in launcher_at(address, url).logs(name, follow=follow):
+        click.echo(text, nl=False)
+
+
+@click.command()
+@click.argument("name")
+@address
+@study_url
+def status(name: str, address: str | None, url: str | None) -> None:
+    """Print the state of the submitted search NAME in a word."""
+    click.echo(launcher_at(address, url).status(name))
+
+
+@click.command()
+@click.argument("name")
+@address
+@study_url
+@server
+def stop(name: str, address: str | None, url: str | None, server: str | None) -> None:
+    """Stop the search NAME; what is finished is kept, and tlc resume goes on."""
+    if server is not None:
+        from search.client import Client
+
+        Client(server, token=os.environ.get("TLC_TOKEN")).stop(name)
+    else:
+        launcher_at(address, url).stop(name)
+    click.echo(f"search {name!r} was asked to stop")
+
+
+@click.command()
+@click.argument("file")
+@overrides
+@click.option("--address", required=True, help="Address of a running Ray cluster.")
+def check(file: str, overrides: tuple[str, ...], address: str) -> None:
+    """Ask every node of a Ray cluster whether it reaches what the search in FILE needs."""
+    from spaces.loading import load
+
+    search = load(file, [*overrides, f"address={address}"])
+
+    from search.nodes import check_cluster
+
+    count = check_cluster(search)
+    make_console().print(f"{count} nodes reach all that search {search.name} needs")
+
+
+def launcher_at(
+    address: str | None, url: str | None, *, with_requirements: bool = True
+) -> Launcher:
+    """Where searches run: the cluster at an address, or this machine."""
+    if address is None:
+        from search.launching import Processes
+
+        return Processes(study_url_or_default(url))
+    from search.jobs import Jobs
+
+    return Jobs(address, with_requirements=with_requirements)
+
+
+def _where(address: str | None, server: str | None) -> str:
+    if address is not None:
+        return f" --address {address}"
+    return "" if server is None else f" --server {server}"

@@ -1,0 +1,165 @@
+"""Who drives a search: a sign of life in the study, and the request to stop.
+
+Both are in the study's database, so that whoever reaches it can ask and tell: a second process, a
+service, another machine.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from search.study import BusyStudy, Study
+
+DRIVER = "tlc:driver"
+STOP = "tlc:stop"
+
+SIGN_SECONDS = 5.0
+"""Seconds between two signs of life."""
+ASK_SECONDS = 1.0
+"""Seconds between two looks at whether to stop."""
+LOST_SECONDS = 30.0
+"""Seconds without a sign of life after which a driver is taken for dead."""
+
+State = Literal["new", "running", "stopped", "finished", "failed", "lost"]
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A process that drives a search, or did.
+
+    Args:
+        run: A random name of this run of the search.
+        host: The machine that it is on.
+        pid: Its process.
+        since: When it started, as ISO 8601.
+        seen: Its last sign of life, as ISO 8601.
+        state: How it ended; ``running`` before.
+        ended: Why it ended; empty before.
+    """
+
+    run: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+    since: str = field(default_factory=lambda: _now().isoformat())
+    seen: str = field(default_factory=lambda: _now().isoformat())
+    state: State = "running"
+    ended: str = ""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it has not ended and gives no sign of life."""
+        silent = (_now() - datetime.fromisoformat(self.seen)).total_seconds()
+        return self.state == "running" and silent > LOST_SECONDS
+
+
+def driver_of(attributes: Mapping[str, Any]) -> Driver | None:
+    """The last driver of a search, from its study's attributes; None before the first."""
+    values = attributes.get(DRIVER)
+    return None if values is None else Driver(**values)
+
+
+def state_of(attributes: Mapping[str, Any]) -> State:
+    """Whether a search runs, and how its last run ended.
+
+    ``new``: no run has begun; ``lost``: the last run gives no sign of life.
+    """
+    last = driver_of(attributes)
+    if last is None:
+        return "new"
+    return "lost" if last.is_lost else last.state
+
+
+def request_stop(study: Study) -> None:
+    """Ask the driver of a search to stop, as Ctrl-C does; it hears it within a second or two.
+
+    Raises:
+        BusyStudy: The search is not running.
+    """
+    attributes = study.optuna.user_attrs
+    last, state = driver_of(attributes), state_of(attributes)
+    if last is None or state != "running":
+        raise BusyStudy(f"search {study.search.name!r} is not running; it is {state}")
+    study.optuna.set_user_attr(STOP, last.run)
+
+
+class Driving:
+    """The driver's side: signs of life from a thread, which also hears the request to stop.
+
+    Args:
+        study: The search that this process drives.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._driver = Driver()
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="driver", daemon=True)
+
+    def end(self, state: State, ended: str) -> None:
+        """Note how the run ends; without it, it is ``failed``."""
+        self._driver = replace(self._driver, state=state, ended=ended)
+
+    def _work(self) -> None:
+        since_sign = 0.0
+        while not self._left.wait(ASK_SECONDS):
+            since_sign += ASK_SECONDS
+            try:
+                if self._study.optuna.user_attrs.get(STOP) == self._driver.run:
+                    os.kill(os.getpid(), signal.SIGINT)
+                    return
+                if since_sign >= SIGN_SECONDS:
+                    self._sign()
+                    since_sign = 0.0
+            except Exception:
+                # Whatever the database raises while it is away: the search itself tells of it.
+                continue
+
+    def _sign(self) -> None:
+        self._driver = replace(self._driver, seen=_now().isoformat())
+        self._study.optuna.set_user_attr(DRIVER, asdict(self._driver))
+
+
+@contextmanager
+def driving(study: Study) -> Iterator[Driving]:
+    """Drive a search: give signs of life, and hear when it should stop.
+
+    Raises:
+        BusyStudy: A process on another machine drives it.
+    """
+    last = driver_of(study.optuna.user_attrs)
+    if (
+        last is not None
+        and last.state == "running"
+        and not last.is_lost
+        and last.host != socket.gethostname()
+    ):
+        raise BusyStudy(
+            f"search {study.search.name!r} is running already, on {last.host} (its last sign of "
+            f"life is from {last.seen}); tlc stop {study.search.name} stops it"
+        )
+    made = Driving(study)
+    made._sign()
+    made._thread.start()
+    try:
+        yield made
+    except BaseException as error:
+        is_stopped = isinstance(error, KeyboardInterrupt)
+        made.end("stopped" if is_stopped else "failed", str(error) or type(error).__name__)
+        raise
+    finally:
+        made._left.set()
+        made._thread.join()
+        made._sign()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,142 @@
+"""Starting a search somewhere else than in this terminal, and following it there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import yaml
+
+from search.driver import request_stop, state_of
+from search.study import BusyStudy, Study, only_driver
+from spaces.errors import UserError
+from spaces.places import home, places
+from spaces.search_file import SearchFile
+
+POLL_SECONDS = 0.5
+LARGEST_TAIL = 1_000_000
+"""Bytes of a log that are read of what was written before."""
+
+
+class LaunchError(UserError):
+    """A search that cannot be started, followed or stopped where it was asked for."""
+
+
+class Launcher(Protocol):
+    """Where searches run: processes of this machine, or jobs of a Ray cluster."""
+
+    def start(self, search: SearchFile) -> str:
+        """Start a search, or go on with it; returns at once, with the name of its job.
+
+        Raises:
+            UserError: It cannot run there, or runs already.
+        """
+        ...
+
+    def stop(self, name: str) -> None:
+        """Stop a search as Ctrl-C does; what is finished is kept.
+
+        Raises:
+            UserError: It is not running there.
+        """
+        ...
+
+    def status(self, name: str) -> str:
+        """What the place says of a search, in a word: ``running``, ``stopped``, ``failed``, …
+
+        Raises:
+            UserError: It was never started there.
+        """
+        ...
+
+    def logs(self, name: str, *, follow: bool) -> Iterator[str]:
+        """What a search printed, in pieces; with ``follow`` until it ends.
+
+        Raises:
+            UserError: It was never started there.
+        """
+        ...
+
+
+class Processes:
+    """Searches as processes of this machine that outlive whoever started them.
+
+    Args:
+        study_url: SQLAlchemy URL of the studies, by which searches are found by name.
+    """
+
+    def __init__(self, study_url: str) -> None:
+        self._study_url = study_url
+
+    def start(self, search: SearchFile) -> str:
+        """Start the search in a process of its own."""
+        # What is refused is refused here, and not in a log.
+        study = Study.open(search, places(search.storage).study_url)
+        _check_not_running(study)
+        file, log = _file(search.name), _log(search.name)
+        for path in (file, log):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(yaml.safe_dump(search.to_dict(), sort_keys=False, allow_unicode=True))
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "search.cli", "run", str(file)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return f"process {process.pid}"
+
+    def stop(self, name: str) -> None:
+        """Ask the search's process, through the study, to stop."""
+        request_stop(Study.load(name, self._study_url))
+
+    def status(self, name: str) -> str:
+        """The state that the study has."""
+        return state_of(Study.load(name, self._study_url).optuna.user_attrs)
+
+    def logs(self, name: str, *, follow: bool) -> Iterator[str]:
+        """The log file."""
+        log = _log(name)
+        if not log.is_file():
+            raise LaunchError(
+                f"search {name!r} was not submitted on this machine; tlc run prints to its terminal"
+            )
+        study = Study.load(name, self._study_url)
+        with log.open("r", errors="replace") as file:
+            file.seek(max(0, log.stat().st_size - LARGEST_TAIL))
+            while True:
+                # Asked for before reading: what is written until then is still read.
+                is_over = not follow or not _is_alive(study)
+                text = file.read()
+                if text:
+                    yield text
+                if is_over:
+                    return
+                time.sleep(POLL_SECONDS)
+
+
+def _check_not_running(study: Study) -> None:
+    with only_driver(study.search.name, home() / "drivers"):
+        if state_of(study.optuna.user_attrs) == "running":
+            raise BusyStudy(f"search {study.search.name!r} is running already")
+
+
+def _is_alive(study: Study) -> bool:
+    try:
+        with only_driver(study.search.name, home() / "drivers"):
+            return state_of(study.optuna.user_attrs) == "new"
+    except BusyStudy:
+        return True
+
+
+def _file(name: str) -> Path:
+    return home() / "searches" / f"{name}.yaml"
+
+
+def _log(name: str) -> Path:
+    return home() / "logs" / f"{name}.log"

@@ -1,0 +1,134 @@
+"""What-if: the expected score of a configuration that nobody trained, from the study's model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from search.coordinates import prior_of
+from search.designer import Designer
+from search.frontier import quality
+from search.menu import Trial
+from search.records import Record
+from search.schemas import Prediction
+from search.space_menu import SpaceMenu
+from search.study import Study
+from spaces.errors import UserError
+from spaces.search_space import Dimension, Point, SearchSpace
+
+
+class PredictionError(UserError):
+    """A configuration that the search's space does not have, or no trial to learn from."""
+
+
+class Predictor:
+    """The surrogate of the ``frontier`` sampler, asked about single configurations.
+
+    It learns from the trials of any sampler. It is made once for a state of the study: its
+    hyperparameters take a second or two.
+
+    Args:
+        study: The record.
+        records: Its trials.
+
+    Raises:
+        PredictionError: No trial is complete.
+    """
+
+    def __init__(self, study: Study, records: list[Record]) -> None:
+        self._study = study
+        self._records = [record for record in records if record.is_complete]
+        if not self._records:
+            raise PredictionError(f"search {study.search.name!r} has no complete trial yet")
+        self._menu = SpaceMenu(study.space)
+        prior = prior_of(self._menu.menu.compressions)
+        self._designer = Designer(self._menu.menu, prior, study.search.seed)
+        finished = sorted(self._records, key=lambda record: (record.finished, record.number))
+        self._designer.add(
+            Trial.of_result(
+                *self._menu.place_of(record.configuration),
+                quality(record, study.search),
+                record.result,
+            )
+            for record in finished
+        )
+
+    def predict(self, values: Mapping[str, Any]) -> Prediction:
+        """The expected score of a configuration, with its 95 % interval.
+
+        Args:
+            values: A value of the space for each dimension; those with one value may be left out.
+
+        Raises:
+            PredictionError: A dimension is missing or unknown, or has no such value.
+        """
+        study, space = self._study, self._study.space
+        configuration = space.configuration(point_of(space, values))
+        run, compression = self._menu.place_of(configuration)
+        low, expected, high = self._designer.predict(run, compression)
+        metric = study.search.metric
+        worst, best = sorted((metric.value(low), metric.value(high)))
+        cost = space.cost(configuration)
+        tried = [r.number for r in self._records if r.configuration.hash == configuration.hash]
+        return Prediction(
+            text=str(configuration),
+            configuration=configuration.to_dict(),
+            metric=metric.name,
+            score=metric.value(expected),
+            score_low=worst,
+            score_high=best,
+            size_mb=cost.size_mb,
+            flops=float(cost.flops),
+            is_feasible=space.is_feasible(configuration),
+            seconds=self._designer.seconds(run, compression),
+            trials=len(self._records),
+            trial=tried[0] if tried else None,
+        )
+
+
+def point_of(space: SearchSpace, values: Mapping[str, Any]) -> Point:
+    """The grid point of some values.
+
+    Raises:
+        PredictionError: A dimension is missing or unknown, or has no such value.
+    """
+    known = {dimension.name for dimension in space.dimensions}
+    faults = [
+        f"{name}: is not a dimension of this search; they are {', '.join(sorted(known))}"
+        for name in values
+        if name not in known
+    ]
+    point = []
+    for dimension in space.dimensions:
+        index, fault = _index(dimension, values)
+        point.append(index)
+        faults += [fault] if fault else []
+    if faults:
+        raise PredictionError("\n".join(faults))
+    return tuple(point)
+
+
+def _index(dimension: Dimension, values: Mapping[str, Any]) -> tuple[int, str]:
+    allowed = ", ".join(
+        f"{value:g}" if isinstance(value, float) else str(value) for value in dimension.values
+    )
+    if dimension.name not in values:
+        if len(dimension.values) == 1:
+            return 0, ""
+        return 0, f"{dimension.name}: is missing; allowed: {allowed}"
+    given = values[dimension.name]
+    for index, value in enumerate(dimension.values):
+        if _is_same(given, value):
+            return index, ""
+    return 0, f"{dimension.name}: {json.dumps(given)} is not in this search; allowed: {allowed}"
+
+
+def _is_same(given: Any, value: Any) -> bool:
+    if isinstance(given, bool) or isinstance(given, str) != isinstance(value, str):
+        return False
+    if isinstance(given, int | float) and isinstance(value, int | float):
+        return bool(np.isclose(given, value, rtol=1e-9, atol=0.0))
+    return bool(given == value)

@@ -1,0 +1,1 @@
+"""The REST service: the verbs of the command line over HTTP."""

@@ -1,0 +1,106 @@
+"""Starting, stopping and resuming searches, and the question that carries a body."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body
+from pydantic import BaseModel, ConfigDict, Field
+
+from search.answers import Answers
+from search.schemas import Prediction, Started
+from search.service.problems import responses
+from search.service.reading import Name
+from search.service.settings import Settings
+from search.service.submission import received
+from search.study import Study
+
+LONGEST_TEXT = 1000
+
+
+class Submission(BaseModel):
+    """A search to start."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        json_schema_extra={
+            "examples": [{"search": "default", "overrides": ["name=packages", "trials=40"]}]
+        },
+    )
+
+    search: Annotated[str, Field(max_length=64)] | dict[str, Any]
+    """The name of a ready-made search, or a whole search file (``tlc schema`` describes it)."""
+    overrides: list[Annotated[str, Field(max_length=LONGEST_TEXT)]] = Field(
+        default=[], max_length=200
+    )
+    """Texts such as ``space.depth.high=8``, which override fields of it."""
+
+
+class Question(BaseModel):
+    """A configuration that is asked about."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "values": {
+                        "depth": 2,
+                        "width": 128,
+                        "budget": 800,
+                        "quantisation": "rtn-4",
+                        "sparsity": 0,
+                    }
+                }
+            ]
+        },
+    )
+
+    values: dict[str, float | str]
+    """A value of the search's space for each dimension that has several."""
+
+
+def router(answers: Answers, settings: Settings) -> APIRouter:
+    """Addresses that do something."""
+    routes = APIRouter(tags=["searches"], responses=responses(400, 401, 403, 413, 422, 429, 503))
+
+    @routes.post(
+        "/searches",
+        summary="Start a search",
+        status_code=202,
+        responses=responses(409),
+    )
+    def submit(submission: Submission) -> Started:
+        search = received(submission.search, submission.overrides, settings)
+        return Started(name=search.name, job=settings.launcher.start(search))
+
+    @routes.post(
+        "/searches/{name}/stop",
+        summary="Stop a search; what is finished is kept",
+        status_code=204,
+        responses=responses(404, 409),
+    )
+    def stop(name: Name) -> None:
+        settings.launcher.stop(name)
+
+    @routes.post(
+        "/searches/{name}/resume",
+        summary="Go on with a search",
+        status_code=202,
+        responses=responses(404, 409),
+    )
+    def resume(name: Name) -> Started:
+        search = Study.load(name, settings.study_url).search
+        return Started(name=name, job=settings.launcher.start(search))
+
+    @routes.post(
+        "/searches/{name}/what-if",
+        summary="The expected score of a configuration that nobody needs to have trained",
+        responses=responses(404),
+    )
+    def what_if(name: Name, question: Annotated[Question, Body()]) -> Prediction:
+        return answers.what_if(name, question.values)
+
+    return routes

@@ -1,0 +1,134 @@
+"""Errors as problem details (RFC 9457), with the fields that are at fault."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
+
+from search.study import BusyStudy, NoSuchStudy, StudyAway
+from spaces.errors import UserError
+
+MEDIA_TYPE = "application/problem+json"
+
+TITLES = {
+    400: "Malformed request",
+    401: "A bearer token is needed",
+    403: "Refused",
+    404: "Not found",
+    405: "Not possible with this address",
+    409: "Not possible now",
+    413: "Too large",
+    422: "Invalid input",
+    429: "Too many requests",
+    503: "Away",
+}
+
+
+class Fault(BaseModel):
+    """What is wrong with one field."""
+
+    field: str
+    """Path of the field, as the sender wrote it."""
+    detail: str
+    """What was given, and what is allowed."""
+
+
+class Problem(BaseModel):
+    """Problem details (RFC 9457)."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    type: str = "about:blank"
+    """Kind of problem; ``about:blank``: the status says all."""
+    title: str
+    """The status in words."""
+    status: int
+    """HTTP status."""
+    detail: str
+    """What was wrong, and how to mend it."""
+    errors: list[Fault] = []
+    """The fields at fault."""
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI says of the problems that an operation may answer with."""
+    return {
+        status: {
+            "description": TITLES[status],
+            "model": Problem,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in statuses
+    }
+
+
+def problem(
+    status: int,
+    detail: str,
+    faults: Sequence[Fault] = (),
+    headers: dict[str, str] | None = None,
+) -> JSONResponse:
+    """An answer that says what was wrong."""
+    content = Problem(
+        title=TITLES.get(status, "Error"), status=status, detail=detail, errors=list(faults)
+    )
+    return JSONResponse(
+        content.model_dump(), status_code=status, media_type=MEDIA_TYPE, headers=headers
+    )
+
+
+async def send_problem(
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    status: int,
+    detail: str,
+    headers: dict[str, str] | None = None,
+) -> None:
+    """Answer a request with a problem, from a middleware."""
+    await problem(status, detail, headers=headers)(scope, receive, send)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of an application a problem."""
+
+    @app.exception_handler(UserError)
+    async def refused(_: Request, error: UserError) -> JSONResponse:
+        lines = str(error).splitlines()
+        return problem(_status(error), str(error), [_fault(line) for line in lines])
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        faults = [
+            Fault(field=".".join(map(str, each["loc"][1:])), detail=str(each["msg"]))
+            for each in error.errors()
+        ]
+        detail = "; ".join(f"{fault.field}: {fault.detail}" for fault in faults)
+        return problem(422, detail, faults)
+
+    @app.exception_handler(HTTPException)
+    async def other(request: Request, error: HTTPException) -> JSONResponse:
+        detail = {404: f"no such address: {request.url.path}"}.get(error.status_code, error.detail)
+        headers = dict(error.headers) if error.headers else None
+        return problem(error.status_code, detail, headers=headers)
+
+
+def _status(error: UserError) -> int:
+    kinds = {NoSuchStudy: 404, BusyStudy: 409, StudyAway: 503}
+    return next((status for kind, status in kinds.items() if isinstance(error, kind)), 422)
+
+
+def _fault(line: str) -> Fault:
+    """A fault from a line such as ``search: space.depth: is missing``."""
+    parts = line.split(": ")
+    for index, part in enumerate(parts[:-1]):
+        if " " not in part and part != "search":
+            return Fault(field=part, detail=": ".join(parts[index + 1 :]))
+    return Fault(field="", detail=line)

@@ -1,0 +1,116 @@
+"""Questions: everything that only reads."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query
+
+from search.answers import LONGEST_PAGE, Answers, Order, limits_of
+from search.schemas import (
+    Best,
+    FrontierMember,
+    Level,
+    Search,
+    Summary,
+    TrialDetails,
+    TrialPage,
+)
+from search.service.problems import responses
+from spaces.search_file import NAME_PATTERN
+
+LARGEST_NUMBER = 2**31 - 1
+
+Name = Annotated[
+    str, Path(description="Name of the search.", pattern=NAME_PATTERN, examples=["default"])
+]
+
+
+class Limits:
+    """The limits of a question, by cost."""
+
+    def __init__(
+        self,
+        max_size_mb: Annotated[
+            float | None, Query(gt=0, allow_inf_nan=False, description="Megabytes (10^6 bytes).")
+        ] = None,
+        max_latency_ms: Annotated[
+            float | None, Query(gt=0, allow_inf_nan=False, description="Median milliseconds.")
+        ] = None,
+        max_flops: Annotated[
+            float | None, Query(gt=0, allow_inf_nan=False, description="FLOPs for a sequence.")
+        ] = None,
+    ) -> None:
+        self.by_cost = limits_of(max_size_mb, max_latency_ms, max_flops)
+
+
+def router(answers: Answers) -> APIRouter:
+    """Addresses that only read."""
+    routes = APIRouter(tags=["searches"], responses=responses(401, 403, 429, 503))
+    of_search = responses(404, 422)
+
+    @routes.get("/searches", summary="All searches and how far they are")
+    def searches() -> list[Summary]:
+        return answers.searches()
+
+    @routes.get("/searches/{name}", summary="One search", responses=of_search)
+    def search(name: Name) -> Search:
+        return answers.search(name)
+
+    @routes.get("/searches/{name}/trials", summary="Its trials, by page", responses=of_search)
+    def trials(
+        name: Name,
+        limits: Annotated[Limits, Depends()],
+        state: Annotated[
+            str | None,
+            Query(
+                description="`running`, `complete`, `failed`, or the name of a failure.",
+                max_length=64,
+            ),
+        ] = None,
+        on_frontier: Annotated[bool, Query(description="Only the trials on the frontier.")] = False,
+        order: Annotated[
+            Order, Query(description="`score`: the best first; `-` reverses.")
+        ] = "number",
+        offset: Annotated[int, Query(ge=0, le=LARGEST_NUMBER)] = 0,
+        limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE)] = 100,
+    ) -> TrialPage:
+        return answers.trials(
+            name,
+            state=state,
+            on_frontier=on_frontier,
+            limits=limits.by_cost,
+            order=order,
+            offset=offset,
+            limit=limit,
+        )
+
+    @routes.get(
+        "/searches/{name}/trials/{number}",
+        summary="One trial, with its training curve",
+        responses=of_search,
+    )
+    def trial(name: Name, number: Annotated[int, Path(ge=0, le=LARGEST_NUMBER)]) -> TrialDetails:
+        return answers.trial(name, number)
+
+    @routes.get("/searches/{name}/frontier", summary="Its frontier", responses=of_search)
+    def frontier(name: Name) -> list[FrontierMember]:
+        return answers.frontier(name)
+
+    @routes.get(
+        "/searches/{name}/best",
+        summary="The best model within limits, or the nearest",
+        responses=of_search,
+    )
+    def best(name: Name, limits: Annotated[Limits, Depends()]) -> Best:
+        return answers.best(name, limits.by_cost)
+
+    @routes.get(
+        "/searches/{name}/levels",
+        summary="The best score at each fixed inference cost",
+        responses=of_search,
+    )
+    def levels(name: Name) -> list[Level]:
+        return answers.levels(name)
+
+    return routes

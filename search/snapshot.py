@@ -1,0 +1,167 @@
+"""A study at one moment, with what several answers need computed once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from threading import Lock
+from typing import Any
+
+import moocore
+import numpy as np
+
+from search.driver import State, state_of
+from search.frontier import Scale, feasible, frontier, hypervolume_of, quality
+from search.prediction import Predictor
+from search.records import Record
+from search.study import SEARCH, NoSuchStudy, Study, names
+
+FRESH_SECONDS = 0.2
+"""Age up to which a snapshot is not read again: many questions in a moment are one reading."""
+COSTS = ("size_mb", "latency_ms", "flops")
+
+
+class Snapshot:
+    """A study's trials, read at one moment.
+
+    Args:
+        study: The record.
+        records: Its trials.
+        attributes: Its user attributes.
+    """
+
+    def __init__(self, study: Study, records: list[Record], attributes: dict[str, Any]) -> None:
+        self.study = study
+        self.search = study.search
+        self.records = records
+        self.attributes = attributes
+        self._lock = Lock()
+
+    @cached_property
+    def by_number(self) -> dict[int, Record]:
+        """Trials by number."""
+        return {record.number: record for record in self.records}
+
+    @property
+    def state(self) -> State:
+        """Whether the search runs, and how its last run ended."""
+        state = state_of(self.attributes)
+        if state != "new" or not self.records:
+            return state
+        # Of a version that did not note how a run ended.
+        finished = sum(record.is_finished for record in self.records)
+        return "finished" if finished >= self.search.trials else "stopped"
+
+    @cached_property
+    def in_order(self) -> list[Record]:
+        """Finished trials in the order in which they finished."""
+        finished = [record for record in self.records if record.is_finished]
+        return sorted(finished, key=lambda r: (r.finished or r.started or datetime.min, r.number))
+
+    @cached_property
+    def members(self) -> list[Record]:
+        """The frontier, the cheapest first."""
+        return frontier(self.records, self.search)
+
+    @cached_property
+    def scale(self) -> Scale:
+        """The box of the hypervolume."""
+        return Scale.of(self.study.space)
+
+    @cached_property
+    def hypervolume(self) -> float:
+        """Share of the box that the frontier dominates."""
+        return hypervolume_of(self.members, self.search, self.scale)
+
+    @cached_property
+    def undominated(self) -> list[Record]:
+        """Feasible trials that no other beats on the score and all three costs: whatever the
+        limits, the best within them is one of these."""
+        candidates = feasible(self.records, self.search)
+        if not candidates:
+            return []
+        points = np.array(
+            [[-quality(r, self.search), *(r.result[c] for c in COSTS)] for r in candidates]
+        )
+        kept = moocore.is_nondominated(points, keep_weakly=False)
+        return [record for record, keep in zip(candidates, kept, strict=True) if keep]
+
+    @property
+    def predictor(self) -> Predictor:
+        """What predicts from these trials, made when first asked for.
+
+        Raises:
+            PredictionError: No trial is complete.
+        """
+        with self._lock:
+            return self._predictor
+
+    @cached_property
+    def _predictor(self) -> Predictor:
+        return Predictor(self.study, self.records)
+
+
+@dataclass
+class _Kept:
+    """The last snapshot of a search."""
+
+    lock: Lock
+    study: Study | None = None
+    snapshot: Snapshot | None = None
+    read: float = 0.0
+
+
+class Snapshots:
+    """Snapshots of the searches of a storage; a new one is made when something has changed.
+
+    Args:
+        url: SQLAlchemy URL of the studies.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._kept: dict[str, _Kept] = {}
+        self._lock = Lock()
+
+    def names(self) -> list[str]:
+        """Names of the searches."""
+        return names(self.url)
+
+    def of(self, name: str) -> Snapshot:
+        """The state of a search, at most ``FRESH_SECONDS`` old.
+
+        Raises:
+            NoSuchStudy: There is no such search, or the database is away.
+        """
+        with self._lock:
+            known = name in self._kept
+        if not known:
+            study = Study.load(name, self.url)
+        with self._lock:
+            if name not in self._kept:
+                self._kept[name] = _Kept(Lock(), study)
+            kept = self._kept[name]
+        with kept.lock:
+            if kept.snapshot is None or time.monotonic() - kept.read > FRESH_SECONDS:
+                self._read(name, kept)
+            assert kept.snapshot is not None
+            return kept.snapshot
+
+    def _read(self, name: str, kept: _Kept) -> None:
+        assert kept.study is not None
+        started = time.monotonic()
+        try:
+            attributes = kept.study.optuna.user_attrs
+        except KeyError:
+            with self._lock:
+                self._kept.pop(name, None)
+            raise NoSuchStudy(f"no search named {name!r}: it was deleted") from None
+        last = kept.snapshot
+        if last is not None and attributes[SEARCH] != last.attributes[SEARCH]:
+            kept.study = Study.load(name, self.url)
+        records = kept.study.records()
+        if last is None or records != last.records or attributes != last.attributes:
+            kept.snapshot = Snapshot(kept.study, records, attributes)
+        kept.read = started

@@ -1,0 +1,22 @@
+"""Paths that a search file names: what another machine may lack, and a service must not open."""
+
+from __future__ import annotations
+
+from spaces.search_file import SearchFile
+from spaces.sources import AlignedFiles, Files, ImageFolder
+
+SPLITS = ("train", "validation", "test")
+
+
+def data_paths(search: SearchFile) -> list[tuple[str, str]]:
+    """Every file and folder of data that a search file names, with its field."""
+    found = []
+    for part in ("unlabelled", "labelled", "parallel", "images"):
+        source = getattr(search.data, part)
+        if not isinstance(source, Files | AlignedFiles | ImageFolder):
+            continue
+        for split in SPLITS:
+            given = getattr(source, split)
+            paths = given if isinstance(given, list) else [given] if given else []
+            found += [(f"data.{part}.{split}", path) for path in paths]
+    return found
