@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from search import queries
@@ -236,11 +237,16 @@ def _trial(snapshot: Snapshot, record: Record) -> Trial:
         result=record.result,
         test=tests_of(snapshot.attributes).get(record.number, {}),
         on_frontier=record in snapshot.members,
-        started=record.started,
-        finished=record.finished,
+        started=_utc(record.started),
+        finished=_utc(record.finished),
         message=record.message,
         budget_unit=snapshot.search.space.budget.unit.value,
     )
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """A time of the study, which has the driver's local time, without a zone."""
+    return None if moment is None else moment.astimezone(UTC)
 
 
 def _level(snapshot: Snapshot, level: float) -> Level:

@@ -110,18 +110,22 @@ class Driving:
 
     def _work(self) -> None:
         since_sign = 0.0
+        was_asked = False
         while not self._left.wait(ASK_SECONDS):
             since_sign += ASK_SECONDS
             try:
-                if self._study.optuna.user_attrs.get(STOP) == self._driver.run:
+                if not was_asked and self._is_asked_to_stop():
+                    was_asked = True
                     os.kill(os.getpid(), signal.SIGINT)
-                    return
                 if since_sign >= SIGN_SECONDS:
                     self._sign()
                     since_sign = 0.0
             except Exception:
                 # Whatever the database raises while it is away: the search itself tells of it.
                 continue
+
+    def _is_asked_to_stop(self) -> bool:
+        return bool(self._study.optuna.user_attrs.get(STOP) == self._driver.run)
 
     def _sign(self) -> None:
         self._driver = replace(self._driver, seen=_now().isoformat())
@@ -147,6 +151,7 @@ def driving(study: Study) -> Iterator[Driving]:
             f"life is from {last.seen}); tlc stop {study.search.name} stops it"
         )
     made = Driving(study)
+    _hear_sigint()
     made._sign()
     made._thread.start()
     try:
@@ -159,6 +164,13 @@ def driving(study: Study) -> Iterator[Driving]:
         made._left.set()
         made._thread.join()
         made._sign()
+
+
+def _hear_sigint() -> None:
+    """A process that a shell put in the background ignores SIGINT, and with it every request."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _now() -> datetime:

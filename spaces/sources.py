@@ -10,6 +10,9 @@ from spaces.dimensions import StrictModel
 
 Count = Annotated[int, Field(ge=1)]
 
+REPOSITORY = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$"
+"""A name of the Hub, and no way into a folder of this machine."""
+
 
 class StandardLibrary(StrictModel):
     """The Python standard library of the running interpreter: nothing to download.
@@ -47,7 +50,7 @@ class HubData(StrictModel):
     """A data set of the Hugging Face Hub, whatever its rows hold."""
 
     source: Literal["hub"]
-    dataset: str
+    dataset: Annotated[str, Field(pattern=REPOSITORY)]
     """Repository of the data set, such as ``stanfordnlp/sst2``."""
     config: str | None = None
     """Configuration of the data set, where it has several."""

@@ -29,7 +29,7 @@ ORDERS = ("number", "-number", "score", "-score", "size_mb", "latency_ms", "flop
 
 def limits(command: Command) -> Command:
     """Options that limit each inference cost."""
-    positive = click.FloatRange(min=0, min_open=True)
+    positive = click.FloatRange(min=1e-9, max=1e30)
     for option in (
         click.option("--max-flops", type=positive, help="FLOPs a sequence."),
         click.option("--max-latency-ms", type=positive, help="Median, ms."),

@@ -10,10 +10,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from search.study import BusyStudy, NoSuchStudy, StudyAway
 from spaces.errors import UserError
+from spaces.loading import SearchFileError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -101,8 +103,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(UserError)
     async def refused(_: Request, error: UserError) -> JSONResponse:
-        lines = str(error).splitlines()
-        return problem(_status(error), str(error), [_fault(line) for line in lines])
+        lines = error.faults if isinstance(error, SearchFileError) else str(error).splitlines()
+        return problem(_status(error), "\n".join(lines), [_fault(line) for line in lines])
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -116,8 +118,20 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> JSONResponse:
         detail = {404: f"no such address: {request.url.path}"}.get(error.status_code, error.detail)
-        headers = dict(error.headers) if error.headers else None
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_methods(app, request.url.path))
         return problem(error.status_code, detail, headers=headers)
+
+
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """Methods of every operation of an address; each route knows its own alone."""
+    return sorted(
+        method.upper()
+        for template, operations in app.openapi()["paths"].items()
+        for method in operations
+        if compile_path(template)[0].match(path)
+    )
 
 
 def _status(error: UserError) -> int:
@@ -126,9 +140,7 @@ def _status(error: UserError) -> int:
 
 
 def _fault(line: str) -> Fault:
-    """A fault from a line such as ``search: space.depth: is missing``."""
-    parts = line.split(": ")
-    for index, part in enumerate(parts[:-1]):
-        if " " not in part and part != "search":
-            return Fault(field=part, detail=": ".join(parts[index + 1 :]))
-    return Fault(field="", detail=line)
+    """A fault from a line such as ``space.depth: is missing``."""
+    field, colon, detail = line.partition(": ")
+    is_field = bool(colon) and " " not in field
+    return Fault(field=field if is_field else "", detail=detail if is_field else line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
 
@@ -20,10 +20,15 @@ from search.service.problems import responses
 from spaces.search_file import NAME_PATTERN
 
 LARGEST_NUMBER = 2**31 - 1
+LEAST_LIMIT, LARGEST_LIMIT = 1e-9, 1e30
 
 Name = Annotated[
     str, Path(description="Name of the search.", pattern=NAME_PATTERN, examples=["default"])
 ]
+
+
+def _limit(description: str) -> Any:
+    return Query(ge=LEAST_LIMIT, le=LARGEST_LIMIT, allow_inf_nan=False, description=description)
 
 
 class Limits:
@@ -31,15 +36,9 @@ class Limits:
 
     def __init__(
         self,
-        max_size_mb: Annotated[
-            float | None, Query(gt=0, allow_inf_nan=False, description="Megabytes (10^6 bytes).")
-        ] = None,
-        max_latency_ms: Annotated[
-            float | None, Query(gt=0, allow_inf_nan=False, description="Median milliseconds.")
-        ] = None,
-        max_flops: Annotated[
-            float | None, Query(gt=0, allow_inf_nan=False, description="FLOPs for a sequence.")
-        ] = None,
+        max_size_mb: Annotated[float | None, _limit("Megabytes (10^6 bytes).")] = None,
+        max_latency_ms: Annotated[float | None, _limit("Median milliseconds.")] = None,
+        max_flops: Annotated[float | None, _limit("FLOPs for a sequence.")] = None,
     ) -> None:
         self.by_cost = limits_of(max_size_mb, max_latency_ms, max_flops)
 

@@ -20,7 +20,20 @@ QUIET_SECONDS = 15.0
 """A comment is sent after as long a silence, so that nobody on the way closes the connection."""
 LONGEST_NUMBER = 10
 
-EXAMPLE = 'id: 12\nevent: trial\ndata: {"kind":"trial","search":"default","state":"complete",…}\n'
+ITEM = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9]+$"},
+        "event": {"type": "string", "enum": ["trial", "state"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": Event.model_json_schema(),
+        },
+    },
+    "required": ["data"],
+}
+"""One event (OpenAPI 3.2, ``itemSchema``)."""
 
 
 def router(answers: Answers) -> APIRouter:
@@ -39,9 +52,7 @@ def router(answers: Answers) -> APIRouter:
         responses={
             200: {
                 "description": "Server-sent events; each `data` is an Event.",
-                "content": {
-                    "text/event-stream": {"schema": {"type": "string"}, "example": EXAMPLE}
-                },
+                "content": {"text/event-stream": {"itemSchema": ITEM}},
             }
         },
     )

@@ -29,7 +29,7 @@ def received(
         if search not in ready_made():
             names = ", ".join(ready_made())
             raise SearchFileError(
-                "search", [f"{search!r} is not a ready-made search; they are {names}"]
+                "request", [f"search: {search!r} is not a ready-made search; they are {names}"]
             )
         file = load(search, overrides)
     else:

@@ -1,0 +1,380 @@
+"""The REST service, asked over HTTP as others ask it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from click.testing import CliRunner
+
+from search.answers import Answers
+from search.cli.main import cli
+from search.client import Client, ServiceError
+from search.prediction import PredictionError
+from tests.search.conftest import Tlc
+
+TOKEN = "a-secret-of-32-characters-00000000"
+
+
+@contextmanager
+def serving(tlc: Tlc, *options: str, **extra: str) -> Iterator[str]:
+    """A service over what a search left, on a free port; gives its URL."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "search.cli", "serve", "--port", "0", *options],
+        env=tlc.environment(PYTHONUNBUFFERED="1", **extra),
+        cwd=tlc.folder,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        found = re.search(r"http://\S+", process.stdout.readline())
+        assert found is not None
+        _wait(found[0])
+        yield found[0]
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _wait(url: str) -> None:
+    for _ in range(100):
+        try:
+            requests.get(f"{url}/ready", timeout=5).raise_for_status()
+            return
+        except requests.RequestException:
+            time.sleep(0.1)
+    raise AssertionError(f"{url} is not ready")
+
+
+@pytest.fixture(scope="module")
+def service(finished: Tlc) -> Iterator[str]:
+    with serving(finished, "--data-root", str(finished.folder), TLC_TOKEN="") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def answers(finished: Tlc) -> Answers:
+    return Answers(f"sqlite:///{finished.folder / 'home' / 'study.db'}")
+
+
+def problem_of(response: requests.Response, status: int) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = response.json()
+    assert problem["status"] == status
+    assert problem["detail"]
+    return problem
+
+
+def test_the_client_gets_what_the_study_says(service: str, answers: Answers) -> None:
+    client = Client(service)
+    assert [s.name for s in client.searches()] == ["tiny"]
+    assert client.search("tiny") == answers.search("tiny")
+    assert client.frontier("tiny") == answers.frontier("tiny")
+    assert client.levels("tiny") == answers.levels("tiny")
+    limit = {"size_mb": answers.frontier("tiny")[0].size_mb * 1.001}
+    # The place depends on the home of who is asked.
+    best, expected = client.best("tiny", limit), answers.best("tiny", limit)
+    assert best.model_copy(update={"location": ""}) == expected.model_copy(update={"location": ""})
+    assert (Path(best.location) / "model.safetensors").is_file()
+    page = client.trials("tiny", state="complete", order="size_mb", offset=2, limit=3)
+    assert page == answers.trials("tiny", state="complete", order="size_mb", offset=2, limit=3)
+    sizes = [trial.result["size_mb"] for trial in page.trials]
+    assert sizes == sorted(sizes)
+    assert page.total == 8
+    number = page.trials[0].trial
+    assert client.trial("tiny", number) == answers.trial("tiny", number)
+
+
+@pytest.mark.parametrize(
+    "command", ["list", "show tiny", "trials tiny", "frontier tiny", "best tiny", "levels tiny"]
+)
+def test_the_command_line_says_the_same_with_and_without_a_server(
+    command: str, service: str, finished: Tlc
+) -> None:
+    environment = {"TLC_HOME": str(finished.folder / "home"), "TLC_TOKEN": None}
+    for more in ([], ["--json"]):
+        words = [*command.split(), *more]
+        here = CliRunner().invoke(cli, words, env=environment)
+        there = CliRunner().invoke(cli, [*words, "--server", service], env={"TLC_TOKEN": None})
+        assert here.exit_code == there.exit_code == 0, there.output
+        assert here.stdout == there.stdout
+        assert "tiny" in here.stdout or "accuracy" in here.stdout
+
+
+def test_what_if_expects_what_was_measured(service: str, answers: Answers) -> None:
+    client = Client(service)
+    known = answers.best("tiny").trial
+    assert known is not None
+    architecture = known.configuration["architecture"]
+    compression = known.configuration["compression"]
+    values = {
+        "depth": architecture["depth"],
+        "width": architecture["width"],
+        "budget": known.configuration["budget"],
+        "quantisation": compression["quantisation"],
+        "sparsity": compression["sparsity"],
+    }
+    prediction = client.what_if("tiny", values)
+    assert prediction.score_low <= known.result["score"] <= prediction.score_high
+    assert prediction.trial == known.trial
+    assert prediction.size_mb == pytest.approx(known.result["size_mb"], rel=0.01)
+    # What was tried is known better than what was not.
+    tried = {trial.text for trial in answers.trials("tiny").trials}
+    widths = [
+        guess.score_high - guess.score_low
+        for guess in (
+            client.what_if("tiny", {**values, "depth": depth, "width": width})
+            for depth in (1, 2)
+            for width in (32, 64)
+        )
+        if guess.text not in tried
+    ]
+    assert all(prediction.score_high - prediction.score_low < width for width in widths)
+
+
+def test_what_if_names_the_dimension_that_is_wrong(service: str, answers: Answers) -> None:
+    with pytest.raises(ServiceError, match="depth: 7.0 is not in this search; allowed: 1, 2"):
+        Client(service).what_if("tiny", {"depth": 7})
+    with pytest.raises(PredictionError, match="height: is not a dimension"):
+        answers.what_if("tiny", {"height": 1})
+
+
+def test_events_tell_every_trial_once_and_end(service: str) -> None:
+    events = list(Client(service).events("tiny"))
+    trials = [event.trial for event in events if event.kind == "trial"]
+    assert sorted(t for t in trials if t is not None) == list(range(8))
+    assert events[-1].kind == "state"
+    assert events[-1].state == "finished"
+    later = requests.get(
+        f"{service}/searches/tiny/events", headers={"Last-Event-ID": "6"}, timeout=10
+    )
+    assert later.text.count("event: trial") == 2
+
+
+def test_a_search_is_submitted_stopped_and_resumed(
+    tlc: Tlc, document: dict[str, Any], mlflow_made: None
+) -> None:
+    sent = {**document, "name": "sent", "trials": 30}
+    corpus = str(Path(document["data"]["unlabelled"]["train"]).parent)
+    with serving(tlc, "--data-root", corpus) as url, serving(tlc) as other:
+        started = Client(url).submit(sent, ["trials=40"])
+        assert started.name == "sent"
+        with pytest.raises(ServiceError, match="running already"):
+            until(lambda: Client(url).search("sent").state == "running")
+            Client(url).submit(sent, ["trials=40"])
+        until(lambda: Client(url).search("sent").complete >= 1)
+        # Any copy may answer: the service has no state.
+        Client(other).stop("sent")
+        until(lambda: Client(url).search("sent").state == "stopped")
+        with pytest.raises(ServiceError, match="is not running") as refused:
+            Client(url).stop("sent")
+        assert refused.value.status == 409
+        had = Client(url).search("sent").complete
+        Client(url).resume("sent")
+        until(lambda: Client(url).search("sent").state == "running")
+    # The search goes on without the services.
+    stopped = tlc("stop", "sent")
+    assert stopped.returncode == 0, stopped.stderr
+    until(lambda: tlc("status", "sent").stdout.strip() == "stopped")
+    assert "hypervolume" in tlc("logs", "sent").stdout
+    assert sum(record.is_complete for record in tlc.study("sent").records()) >= had
+
+
+def until(condition: Any, seconds: float = 90.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.3)
+
+
+REFUSED = {
+    "not a search": ({"search": {"name": "x"}}, "task", "is missing"),
+    "unknown key": ({"search": "default", "overrides": ["trails=3"]}, "trails", "known key"),
+    "a path for a name": ({"search": "/etc/passwd"}, "search", "is not a ready-made search"),
+    "a name with a path": (
+        {"search": "default", "overrides": ["name=../x"]}, "name", "should match pattern",
+    ),
+    "a store of its own": (
+        {"search": "default", "overrides": ["storage.store=/tmp/x"]}, "storage", "the service's",
+    ),
+    "a cluster of its own": (
+        {"search": "default", "overrides": ["address=1.2.3.4:6379"]}, "address", "the service's",
+    ),
+    "data elsewhere": (
+        {"search": "masked_lm", "overrides": [
+            "data.unlabelled={source: files, train: /etc/passwd, format: text}"]},
+        "data.unlabelled.train", "is not below a folder",
+    ),
+    "data by a way out": (
+        {"search": "masked_lm", "overrides": [
+            "data.unlabelled={source: files, train: ROOT/../../etc/passwd, format: text}"]},
+        "data.unlabelled.train", "is not below a folder",
+    ),
+    "data from a URL": (
+        {"search": "masked_lm", "overrides": [
+            "data.unlabelled={source: files, train: 'http://127.0.0.1/x', format: text}"]},
+        "data.unlabelled.train", "is not below a folder",
+    ),
+    "a local folder for a Hub name": (
+        {"search": "masked_lm", "overrides": ["data.unlabelled={source: hub, dataset: ../../etc}"]},
+        "data.unlabelled.dataset", "should match pattern",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_a_sender_may_not_say_is_refused_by_its_field(
+    name: str, service: str, finished: Tlc
+) -> None:
+    body, field, detail = REFUSED[name]
+    text = json.dumps(body).replace("ROOT", str(finished.folder))
+    response = requests.post(
+        f"{service}/searches", data=text, headers={"Content-Type": "application/json"}, timeout=30
+    )
+    errors = problem_of(response, 422)["errors"]
+    found = [error for error in errors if error["field"] == field]
+    assert found, errors
+    assert detail in found[0]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/searches/nothing", 404),
+        ("/searches/tiny/trials/99", 404),
+        ("/searches/tiny/best?max_size_mb=-1", 422),
+        ("/searches/tiny/best?max_size_mb=nan", 422),
+        ("/searches/tiny/trials?limit=1001", 422),
+        ("/searches/tiny/trials?order=price", 422),
+        ("/searches/..%2F..%2Fetc", 404),
+        ("/searches/%2e%2e/best", 422),
+        ("/searches/a.b", 422),
+        ("/nothing", 404),
+    ],
+)
+def test_a_wrong_question_is_a_problem(path: str, status: int, service: str) -> None:
+    problem_of(requests.get(f"{service}{path}", timeout=30), status)
+
+
+def test_a_body_that_is_too_large_is_refused_said_or_not(service: str) -> None:
+    large = b'{"search": "' + b"x" * 2_000_000 + b'"}'
+    headers = {"Content-Type": "application/json"}
+    address = f"{service}/searches"
+    problem_of(requests.post(address, data=large, headers=headers, timeout=30), 413)
+
+    def pieces() -> Iterator[bytes]:
+        for start in range(0, len(large), 100_000):
+            yield large[start : start + 100_000]
+
+    try:
+        response = requests.post(address, data=pieces(), headers=headers, timeout=30)
+    except requests.ConnectionError:
+        # It hung up on what was still coming.
+        return
+    problem_of(response, 413)
+
+
+def test_without_the_token_nothing_is_told(finished: Tlc) -> None:
+    with serving(finished, TLC_TOKEN=TOKEN) as url:
+        for header in (
+            {}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN},
+            {"Authorization": f"Bearer {TOKEN}x"},
+        ):  # fmt: skip
+            for path in ("/searches", "/searches/tiny/best", "/docs", "/openapi.json", "/metrics"):
+                response = requests.get(f"{url}{path}", headers=header, timeout=30)
+                problem_of(response, 401)
+                assert response.headers["www-authenticate"] == "Bearer"
+        assert requests.get(f"{url}/health", timeout=30).json() == {"status": "ok"}
+        assert [s.name for s in Client(url, token=TOKEN).searches()] == ["tiny"]
+        listed = finished("list", "--server", url, TLC_TOKEN=TOKEN)
+        assert listed.returncode == 0, listed.stderr
+        refused = finished("list", "--server", url, TLC_TOKEN="")
+        assert refused.returncode == 2
+        assert "Authorization: Bearer" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("token", "message"), [("", "needs a token"), ("short", "16 characters at least")]
+)
+def test_it_does_not_listen_to_others_without_a_good_token(
+    token: str, message: str, finished: Tlc
+) -> None:
+    run = finished("serve", "--host", "0.0.0.0", "--port", "0", TLC_TOKEN=token)
+    assert run.returncode == 2
+    assert message in run.stderr
+
+
+def test_a_busy_port_is_told(finished: Tlc) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        run = finished("serve", "--port", str(taken.getsockname()[1]), TLC_TOKEN="")
+    assert run.returncode == 2
+    assert "cannot listen on 127.0.0.1" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_pages_of_other_sites_and_other_names_are_kept_out(service: str) -> None:
+    other = requests.get(f"{service}/searches", headers={"Host": "evil.example"}, timeout=30)
+    problem_of(other, 403)
+    page = requests.post(
+        f"{service}/searches/tiny/stop", headers={"Origin": "http://evil.example"}, timeout=30
+    )
+    problem_of(page, 403)
+
+
+def test_who_asks_too_often_is_told_to_wait(finished: Tlc) -> None:
+    with serving(finished, "--requests-per-minute", "5", TLC_TOKEN="") as url:
+        answers = [requests.get(f"{url}/searches/tiny", timeout=30) for _ in range(8)]
+        assert [a.status_code for a in answers[:5]] == [200] * 5
+        problem_of(answers[7], 429)
+        assert answers[7].headers["retry-after"] == "60"
+        assert requests.get(f"{url}/health", timeout=30).ok
+
+
+def test_metrics_are_for_prometheus(service: str) -> None:
+    Client(service).best("tiny")
+    text = requests.get(f"{service}/metrics", timeout=30).text
+    assert 'tlc_trials{search="tiny",state="complete"} 8.0' in text
+    assert re.search(r'tlc_requests_total\{method="GET",route="[^"]*best",status="200"\} \d', text)
+
+
+def test_a_service_without_its_database_is_not_ready(tlc: Tlc) -> None:
+    with serving(tlc, TLC_TOKEN="") as url:
+        assert Client(url).searches() == []
+        home = tlc.folder / "home"
+        home.mkdir(exist_ok=True)
+        (home / "study.db").write_text("not a database, and long enough to be taken for one " * 40)
+        problem_of(requests.get(f"{url}/ready", timeout=30), 503)
+
+
+def test_the_whole_interface_does_what_it_says(service: str) -> None:
+    """Schemathesis over every operation but the one that starts searches: no 5xx, nothing that is
+    not documented."""
+    run = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("st")), "run", f"{service}/openapi.json",
+            "--phases", "examples,coverage", "--max-examples", "3", "--checks", "all",
+            # That a name is not known, or a configuration not in a search, no schema can say.
+            "--exclude-checks", "positive_data_acceptance",
+            "--exclude-operation-id", "submit_searches_post", "--no-color",
+            "--exclude-operation-id", "resume_searches__name__resume_post",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+        env={**os.environ, "NO_COLOR": "1"},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout[-6000:]
