@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from search.cli import answering, replaying, searching, serving
+from search.cli import answering, replaying, reporting, searching, serving
 from search.cli.options import INTERRUPTED
 from spaces.errors import UserError
 
@@ -54,6 +54,7 @@ for command in (
     answering.frontier,
     answering.best,
     answering.claims,
+    reporting.report,
     serving.ui,
     replaying.table,
     replaying.replay,

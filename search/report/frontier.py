@@ -1,0 +1,277 @@
+"""Score against cost: every trial, the models before compression, and the frontier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from search.records import Record
+from search.report.axes import Axis, score_ticks
+from search.report.markup import joined, percent, tag
+from search.report.plot import at, dot, line, number, plot, rectangle, stairs, up
+from search.report.view import AXIS, NOUN, View
+from search.tables import with_unit
+
+HEIGHT = 400
+MOST_DOTS = 1500
+"""Dominated trials that are drawn; with more, the page would grow without showing more."""
+LETTER = 6.3
+"""Width of a letter of a label in pixels, rather too wide."""
+LABELLED = 640
+"""Width of the plane in pixels from which labels are shown."""
+LINE_HEIGHT = 17
+MOST_LABELS = 6
+
+
+def section(view: View) -> Markup:
+    """The chart with its legend."""
+    if not view.complete:
+        return tag("p", "No trial is complete yet.", class_="quiet")
+    chart = _Chart.of(view)
+    figure = tag("figure", _legend(view, chart), chart.drawn(), tag("figcaption", _caption(view)))
+    return joined([figure])
+
+
+def thinned(view: View, most: int = MOST_DOTS) -> list[Record]:
+    """Trials that are drawn: the frontier, and so many of the others, evenly over the search."""
+    members = {record.number for record in view.members}
+    others = [record for record in view.complete if record.number not in members]
+    if len(others) > most:
+        others = [others[k * len(others) // most] for k in range(most)]
+    return others
+
+
+@dataclass(frozen=True)
+class _Chart:
+    """What is drawn, and where.
+
+    Args:
+        view: The search.
+        x: Costs.
+        y: Quality shares.
+        dense: A trial of each trained model, where its cost before compression is known.
+    """
+
+    view: View
+    x: Axis
+    y: Axis
+    dense: list[Record]
+
+    @classmethod
+    def of(cls, view: View) -> _Chart:
+        # The latency of the dense model is not measured.
+        trained = {r.result["checkpoint"]: r for r in view.complete}
+        dense = list(trained.values()) if view.cost == "size_mb" else []
+        costs = [r.result[view.cost] for r in view.complete] + [_dense_mb(r) for r in dense]
+        costs += _limit(view)
+        scores = [r.result["score"] for r in view.complete]
+        scores += [r.result["dense_score"] for r in dense]
+        for record in view.members:
+            scores += [record.result[end] for end in ("score_low", "score_high")]
+        shares = [view.shown(score) for score in scores]
+        return cls(view, Axis.around(costs, is_log=True), Axis.around(shares), dense)
+
+    def drawn(self) -> Markup:
+        view = self.view
+        metric = view.metric
+        ticks = [(self.y.share(metric.share(v)), number(v)) for v in score_ticks(metric, self.y)]
+        return plot(
+            [self._steps(), self._limits(), self._dense(), self._others(), *self._members()],
+            height=HEIGHT,
+            x=[(self.x.share(value), number(value)) for value in self.x.ticks()],
+            y=ticks,
+            x_label=AXIS[view.cost],
+            y_label=f"{metric.name} on validation",
+            label=f"{metric.name} against {NOUN[view.cost]} of {len(view.complete)} trials; "
+            f"the {len(view.members)} on the frontier can be focused",
+        )
+
+    def _across(self, record: Record) -> float:
+        return self.x.share(record.result[self.view.cost])
+
+    def _down(self, score: float) -> float:
+        return up(self.y.share(self.view.shown(score)), HEIGHT)
+
+    def _steps(self) -> Markup:
+        """The frontier's steps, and the area that it dominates."""
+        view = self.view
+        if not view.members or view.search.is_at_fixed_cost:
+            return Markup("")
+        corners = [(self._across(r), self._down(r.result["score"])) for r in view.members]
+        end = min([1.0, *(self.x.share(limit) for limit in _limit(view))])
+        ends = [x for x, _ in corners[1:]] + [end]
+        area = [
+            rectangle(x, until, y, HEIGHT - y) for (x, y), until in zip(corners, ends, strict=True)
+        ]
+        return joined([tag("g", *area, class_="area"), stairs(corners, end, class_="front")])
+
+    def _limits(self) -> Markup:
+        return joined(
+            tag(
+                "g",
+                line(self.x.share(limit), self.x.share(limit), -6, HEIGHT),
+                tag(
+                    "text", f"limit {with_unit(self.view.cost, limit)}",
+                    x=percent(self.x.share(limit)), y=-10, class_="end",
+                ),
+                class_="limit",
+            )
+            for limit in _limit(self.view)
+        )  # fmt: skip
+
+    def _dense(self) -> Markup:
+        view = self.view
+        dots = [
+            dot(
+                self.x.share(_dense_mb(record)),
+                self._down(record.result["dense_score"]),
+                3.5,
+                _dense_hover(view, record),
+                class_="dot",
+                data_model=view.model(record),
+            )
+            for record in self.dense
+        ]
+        return tag("g", *dots, class_="dense")
+
+    def _others(self) -> Markup:
+        view = self.view
+        dots = [
+            dot(
+                self._across(record),
+                self._down(record.result["score"]),
+                3.5,
+                view.hover(record),
+                class_="dot" if record.number in view.allowed else "dot broken",
+                data_trial=record.number,
+                data_model=view.model(record),
+            )
+            for record in thinned(view)
+        ]
+        return tag("g", *dots, class_="others")
+
+    def _members(self) -> list[Markup]:
+        whiskers = [
+            line(
+                self._across(r),
+                self._across(r),
+                self._down(r.result["score_low"]),
+                self._down(r.result["score_high"]),
+            )
+            for r in self.view.members
+        ]
+        dots = [self._member(record) for record in self.view.members]
+        labels = [self._label(record) for record in self._labelled()]
+        return [
+            tag("g", *whiskers, class_="whiskers"),
+            tag("g", *labels, class_="labels", aria_hidden="true"),
+            tag("g", *dots, class_="members"),
+        ]
+
+    def _member(self, record: Record) -> Markup:
+        text = self.view.hover(record)
+        return dot(
+            self._across(record),
+            self._down(record.result["score"]),
+            5,
+            text,
+            class_="dot",
+            data_trial=record.number,
+            data_model=self.view.model(record),
+            tabindex=0,
+            role="img",
+            aria_label=text.replace("\n", ", "),
+        )
+
+    def _label(self, record: Record) -> Markup:
+        # Nothing lies above and to the left of the frontier: that is what it means.
+        y = self._down(record.result["score"])
+        text = tag("text", _short(record), x=-9, y=y - 7, class_="end")
+        return at(self._across(record), text)
+
+    def _labelled(self) -> list[Record]:
+        """Members that have room for a label, the best first."""
+        chosen: list[Record] = []
+        taken: list[tuple[float, float, float]] = []
+        for record in reversed(self.view.members):
+            right = self._across(record) * LABELLED - 9
+            left, y = right - LETTER * len(_short(record)), self._down(record.result["score"])
+            free = all(
+                abs(y - other) > LINE_HEIGHT or right < start - 6 or left > stop + 6
+                for start, stop, other in taken
+            )
+            if left > 0 and free and len(chosen) < MOST_LABELS and not self._is_crossed(record):
+                chosen.append(record)
+                taken.append((left, right, y))
+        return chosen
+
+    def _is_crossed(self, record: Record) -> bool:
+        """Whether the interval of a cheaper member goes through the label of one."""
+        right = self._across(record) * LABELLED - 9
+        left, y = right - LETTER * len(_short(record)), self._down(record.result["score"]) - 11
+        return any(
+            left - 3 < self._across(other) * LABELLED < right
+            and self._down(other.result["score_high" if self.view.metric.is_maximised else
+                                        "score_low"]) < y + 9
+            for other in self.view.members
+        )  # fmt: skip
+
+
+def _short(record: Record) -> str:
+    return f"{record.configuration.architecture} {record.configuration.compression}"
+
+
+def _dense_mb(record: Record) -> float:
+    return float(record.result["dense_size_bytes"]) / 1e6
+
+
+def _dense_hover(view: View, record: Record) -> str:
+    configuration = record.configuration
+    return (
+        f"{configuration.architecture} budget {configuration.budget:.3g}, dense fp32\n"
+        f"{view.metric.name} {view.metric.text(record.result['dense_score'])}\n"
+        f"{_dense_mb(record):.3f} MB"
+    )
+
+
+def _limit(view: View) -> list[float]:
+    limit = view.search.constraints.limits.get(view.cost)
+    return [] if limit is None else [limit]
+
+
+def _legend(view: View, chart: _Chart) -> Markup:
+    front = "the best" if view.search.is_at_fixed_cost else "frontier, with 95 % intervals"
+    broken = sum(record.number not in view.allowed for record in view.complete)
+    entries: Sequence[tuple[str, str, object]] = [
+        ("members", front, view.members),
+        ("others", "other trials", len(view.complete) - len(view.members) - broken),
+        ("broken", "breaks a constraint", broken),
+        ("dense", "the same models before compression", chart.dense),
+    ]
+    return tag(
+        "ul",
+        *(
+            tag("li", tag("span", class_=f"key {kind}"), name)
+            for kind, name, shown in entries
+            if shown
+        ),
+        class_="legend",
+    )
+
+
+def _caption(view: View) -> str:
+    parts = ["Up is better." if view.metric.is_maximised else "Up is better: the axis is reversed."]
+    parts.append("Point at a trial to see its configuration and its siblings of one training.")
+    elsewhere = [
+        f"{NOUN[cost]} at most {with_unit(cost, limit)}"
+        for cost, limit in view.search.constraints.limits.items()
+        if cost != view.cost
+    ]
+    if elsewhere:
+        parts.append(f"Also asked for: {', '.join(elsewhere)}.")
+    others = len(view.complete) - len(view.members)
+    if others > MOST_DOTS:
+        parts.append(f"{MOST_DOTS:,} of {others:,} other trials are drawn, evenly over the search.")
+    return " ".join(parts)
