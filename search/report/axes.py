@@ -60,10 +60,10 @@ def even_ticks(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
 def log_ticks(low: float, high: float) -> list[float]:
     """Powers of ten, with 2 and 5 times them where they are few; even ticks on a short axis."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for digits in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+    for digits in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5, 7)):
         found = [float(f"{d}e{decade}") for decade in decades for d in digits]
         within = [value for value in found if low <= value <= high]
-        if len(within) >= 4:
+        if len(within) >= 5:
             return within
     return even_ticks(low, high, 5)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from markupsafe import Markup
 
 from search.records import Record
-from search.report.markup import joined, percent, table, tag
+from search.report.markup import joined, percent, percentage, table, tag
 from search.report.view import View
 from search.tables import duration
 
@@ -61,7 +61,7 @@ def _legend(view: View) -> Markup:
             tag("span", class_=f"key {stage}"),
             f"{stage} ",
             tag("b", duration(seconds)),
-            f" {seconds / everything:.0%}",
+            f" {percentage(seconds / everything)}",
         )
         for stage, seconds in totals.items()
         if seconds

@@ -58,8 +58,8 @@ def _distinct(values: Iterable[T | None]) -> list[T]:
 def _notes(view: View) -> list[str]:
     notes = [
         "Scores are those of the compressed model as it was loaded back, on the validation split, "
-        "which also chose it; intervals are 95 % over the examples of that split, not over seeds. "
-        "The test split was read once, for the frontier.",
+        "which also chose it; intervals are 95\u202f% over the examples of that split, not over "
+        "seeds. The test split was read once, for the frontier.",
     ]
     if view.scale.cost == "size_mb":
         notes.append("Sizes are bytes on disk without the tokenizer; a MB is 10^6 bytes.")

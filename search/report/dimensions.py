@@ -14,13 +14,13 @@ from search.records import Record
 from search.report.axes import Axis, score_ticks
 from search.report.frontier import thinned
 from search.report.importance import Importance, importances
-from search.report.markup import joined, percent, table, tag
-from search.report.plot import dot, line, number
-from search.report.view import NOUN, View, value_of
+from search.report.markup import joined, percent, percentage, table, tag
+from search.report.plot import dot, line
+from search.report.view import NOUN, View, amount, value_of
 from spaces.search_space import Dimension
 
 MOST_ROWS = 12
-ROW = 24
+ROW = 26
 GOLDEN = 0.618034
 """Multiples of it, modulo 1, lie apart: trials of one value are spread by their number."""
 
@@ -42,7 +42,7 @@ def _importances(view: View, found: list[Importance]) -> Markup:
         return tag(
             "p", "There are too few different trials to say how important each is.", class_="quiet"
         )
-    name = view.metric.name
+    name = view.score_name
     columns = {name: [each.score for each in found]}
     if not view.search.is_at_fixed_cost:
         columns[NOUN[view.cost]] = [each.cost for each in found]
@@ -64,7 +64,7 @@ def _bar(share: float, column: int) -> tuple[Markup, Markup]:
     kind = ("score", "cost", "rest")[column]
     bar = tag("rect", width=percent(share), height=10, class_=kind)
     return (
-        tag("td", f"{share:.0%}", class_="number"),
+        tag("td", percentage(share), class_="number"),
         tag("td", tag("svg", bar, height=10, class_="share", aria_hidden="true"), class_="share"),
     )
 
@@ -98,7 +98,7 @@ def _merged(group: Sequence[tuple[Any, list[Record]]]) -> _Row:
 
 
 def _text(value: Any) -> str:
-    return number(value) if isinstance(value, int | float) else str(value)
+    return amount(value) if isinstance(value, int | float) else str(value)
 
 
 def _strip(view: View, dimension: Dimension) -> Markup:
@@ -121,7 +121,7 @@ def _strip(view: View, dimension: Dimension) -> Markup:
         tag(
             "g",
             line(share, share, 0, height),
-            tag("text", number(value), x=percent(share), y=height + 16, class_="middle"),
+            tag("text", f"{value:,g}", x=percent(share), y=height + 16, class_="middle"),
             class_="tick grid",
         )
         for value in _few(score_ticks(view.metric, axis))
@@ -137,7 +137,7 @@ def _strip(view: View, dimension: Dimension) -> Markup:
         class_="strip",
         height=height,
         role="group",
-        aria_label=f"{view.metric.name} by {title}; the median of each value is written beside",
+        aria_label=f"{view.score_name} by {title}; the median of each value is written beside",
     )
     return tag("figure", tag("figcaption", tag("b", title), unit), chart)
 
@@ -149,7 +149,7 @@ def _one(
     dots = [
         dot(
             axis.share(view.shown(record.result["score"])),
-            top + 4 + (ROW - 8) * (record.number * GOLDEN % 1.0),
+            top + 5 + (ROW - 10) * (record.number * GOLDEN % 1.0),
             2.5,
             class_="dot front" if record.number in members else "dot",
             data_trial=record.number,

@@ -11,7 +11,7 @@ from search.records import Record
 from search.report.axes import Axis, score_ticks
 from search.report.markup import joined, percent, tag
 from search.report.plot import at, dot, line, number, plot, rectangle, stairs, up
-from search.report.view import AXIS, NOUN, View
+from search.report.view import AXIS, NOUN, View, amount
 from search.tables import with_unit
 
 HEIGHT = 400
@@ -76,15 +76,15 @@ class _Chart:
     def drawn(self) -> Markup:
         view = self.view
         metric = view.metric
-        ticks = [(self.y.share(metric.share(v)), number(v)) for v in score_ticks(metric, self.y)]
+        ticks = [(self.y.share(metric.share(v)), f"{v:,g}") for v in score_ticks(metric, self.y)]
         return plot(
             [self._steps(), self._limits(), self._dense(), self._others(), *self._members()],
             height=HEIGHT,
             x=[(self.x.share(value), number(value)) for value in self.x.ticks()],
             y=ticks,
             x_label=AXIS[view.cost],
-            y_label=f"{metric.name} on validation",
-            label=f"{metric.name} against {NOUN[view.cost]} of {len(view.complete)} trials; "
+            y_label=f"{view.score_name} on validation",
+            label=f"{view.score_name} against {NOUN[view.cost]} of {len(view.complete)} trials; "
             f"the {len(view.members)} on the frontier can be focused",
         )
 
@@ -101,9 +101,11 @@ class _Chart:
             return Markup("")
         corners = [(self._across(r), self._down(r.result["score"])) for r in view.members]
         end = min([1.0, *(self.x.share(limit) for limit in _limit(view))])
-        ends = [x for x, _ in corners[1:]] + [end]
+        # Slices that lie on one another, at whole pixels: beside one another they would show seams.
+        floors = [HEIGHT, *(round(y) for _, y in corners)]
         area = [
-            rectangle(x, until, y, HEIGHT - y) for (x, y), until in zip(corners, ends, strict=True)
+            rectangle(x, end, top, bottom - top)
+            for (x, _), top, bottom in zip(corners, floors[1:], floors, strict=False)
         ]
         return joined([tag("g", *area, class_="area"), stairs(corners, end, class_="front")])
 
@@ -230,8 +232,8 @@ def _dense_mb(record: Record) -> float:
 def _dense_hover(view: View, record: Record) -> str:
     configuration = record.configuration
     return (
-        f"{configuration.architecture} budget {configuration.budget:.3g}, dense fp32\n"
-        f"{view.metric.name} {view.metric.text(record.result['dense_score'])}\n"
+        f"{configuration.architecture} budget {amount(configuration.budget)}, dense fp32\n"
+        f"{view.score_name} {view.metric.text(record.result['dense_score'])}\n"
         f"{_dense_mb(record):.3f} MB"
     )
 

@@ -10,9 +10,12 @@ from search.frontier import hypervolume_of, nearest
 from search.queries import shared
 from search.records import Record
 from search.report.compute import spent
-from search.report.markup import joined, tag
-from search.report.view import NOUN, View
+from search.report.markup import joined, tag, words
+from search.report.plot import number
+from search.report.view import NOUN, View, configured
 from search.tables import duration, with_unit
+
+LESS = {"size_mb": "smaller", "latency_ms": "faster", "flops": "cheaper"}
 
 
 def section(view: View) -> Markup:
@@ -25,7 +28,7 @@ def section(view: View) -> Markup:
 
 def _answer(view: View) -> list[Markup]:
     if view.best is not None:
-        return [_sentence(view, view.best), _figures(view, view.best), _cheaper(view, view.best)]
+        return [_sentence(view, view.best), _cheaper(view, view.best), _figures(view, view.best)]
     if not view.complete:
         return [tag("p", "No trial is complete yet: there is no answer.", class_="answer")]
     limits = view.search.constraints.limits
@@ -44,7 +47,7 @@ def _answer(view: View) -> list[Markup]:
 
 
 def _sentence(view: View, record: Record) -> Markup:
-    score = f"{view.metric.name} {view.metric.text(record.result['score'])}"
+    score = f"{view.score_name} {view.metric.text(record.result['score'])}"
     within = " at the fixed cost" if view.search.is_at_fixed_cost else ""
     return tag(
         "p",
@@ -53,7 +56,7 @@ def _sentence(view: View, record: Record) -> Markup:
         " at ",
         tag("b", with_unit(view.cost, record.result[view.cost])),
         ": ",
-        tag("span", str(record.configuration), class_="configuration"),
+        words(configured(record.configuration)),
         f" (trial #{record.number}).",
         class_="answer",
     )
@@ -63,11 +66,12 @@ def _figures(view: View, record: Record) -> Markup:
     result, metric = record.result, view.metric
     test = view.tests.get(record.number, {})
     figures = [
-        (metric.name, metric.text(result["score"]), f"95 % {view.interval(result)}"),
-        (f"test {metric.name}", metric.text(test["score"]), f"95 % {view.interval(test)}")
+        (view.score_name, metric.text(result["score"]), f"95 % {view.interval(result)}"),
+        (f"test {view.score_name}", metric.text(test["score"]), f"95 % {view.interval(test)}")
         if "score" in test
-        else (f"test {metric.name}", "–", "not read yet"),
+        else (f"test {view.score_name}", "–", "not read yet"),
         ("size", with_unit("size_mb", result["size_mb"]), f"{result['parameters']:,} parameters"),
+        ("forward FLOPs", number(result["flops"]), "for one sequence"),
         ("latency", with_unit("latency_ms", result["latency_ms"]), "median"),
         (
             "compression",
@@ -93,24 +97,25 @@ def _cheaper(view: View, leader: Record) -> Markup:
         return Markup("")
     cheap = within[0]
     factor = leader.result[view.cost] / cheap.result[view.cost]
+    score = f"{view.score_name} {view.metric.text(cheap.result['score'])}"
     return tag(
         "p",
-        "The cheapest model within its interval is ",
-        tag("span", view.name(cheap), class_="configuration"),
-        f": {view.metric.name} {view.metric.text(cheap.result['score'])} at "
-        f"{with_unit(view.cost, cheap.result[view.cost])}, {factor:.2g} times less "
-        f"{NOUN[view.cost]}.",
+        "Within its interval, and ",
+        tag("b", f"{factor:.2g} times {LESS[view.cost]}"),
+        f": {score} at {with_unit(view.cost, cheap.result[view.cost])} with ",
+        words(configured(cheap.configuration)),
+        f" (trial #{cheap.number}).",
+        class_="second",
     )
 
 
 def _facts(view: View) -> Markup:
     search = view.search
-    objectives = search.metric.name if search.is_at_fixed_cost else " against ".join(
-        (search.metric.name, NOUN[search.cost])
-    )  # fmt: skip
+    objective = view.score_name
+    objective += "" if search.is_at_fixed_cost else f" against {NOUN[search.cost]}"
     counts = [f"{count:,} {name}" for name, count in view.data.get("counts", {}).items()]
     facts: list[tuple[str, Iterable[object]]] = [
-        ("objective", [objectives]),
+        ("objective", [objective]),
         ("constraints", [_constraints(view)]),
         ("trials", [_trials(view)]),
         ("hypervolume", [_hypervolume(view)]),
@@ -141,7 +146,7 @@ def _trials(view: View) -> str:
 
 def _hypervolume(view: View) -> str:
     scale, metric = view.scale, view.metric
-    volume = hypervolume_of(view.members, view.search, scale)
+    volume = hypervolume_of(view.records, view.search, scale)
     return (
         f"{volume:.3f} of the box from guessing ({metric.text(metric.guessing)}) to "
         f"{metric.text(metric.perfect)} and from {with_unit(scale.cost, scale.highest)} down to "

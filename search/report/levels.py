@@ -7,9 +7,9 @@ from markupsafe import Markup
 from search.frontier import best
 from search.records import Record
 from search.report.axes import Axis
-from search.report.markup import table, tag
+from search.report.markup import table, tag, words
 from search.report.plot import dot, line
-from search.report.view import NOUN, View
+from search.report.view import NOUN, View, configured
 from search.tables import with_unit
 
 BEST = 5
@@ -25,14 +25,14 @@ def section(view: View) -> Markup:
     first = "rank" if view.search.is_at_fixed_cost else f"{NOUN[view.cost]} at most"
     heads = (
         first,
-        tag("th", view.metric.name, scope="col", class_="number"),
-        tag("th", "95 % interval", scope="col"),
+        tag("th", view.score_name, scope="col", class_="number"),
+        tag("th", "95 % interval", scope="col", class_="wider"),
         tag("th", scope="col", class_="wider"),
         "model",
-        tag("th", NOUN[view.cost], scope="col", class_="number"),
+        tag("th", NOUN[view.cost], scope="col", class_="number wider"),
         tag("th", "ratio", scope="col", class_="number wider"),
     )
-    label = f"the best {view.metric.name} at each level of {NOUN[view.cost]}"
+    label = f"the best {view.score_name} at each level of {NOUN[view.cost]}"
     return tag(
         "div",
         table(heads, [_row(view, name, record, axis) for name, record in rows], label=label),
@@ -65,15 +65,20 @@ def _row(view: View, name: str, record: Record | None, axis: Axis) -> list[objec
     result = record.result
     configuration = [
         tag("span", f"#{record.number} ", class_="quiet"),
-        tag("span", str(record.configuration), class_="configuration"),
+        words(configured(record.configuration)),
+        tag("span", with_unit(view.cost, result[view.cost]), class_="narrower quiet"),
+    ]
+    score = [
+        tag("b", view.metric.text(result["score"])),
+        tag("span", view.interval(result), class_="narrower quiet"),
     ]
     return [
         name,
-        tag("td", tag("b", view.metric.text(result["score"])), class_="number"),
-        tag("td", view.interval(result), class_="quiet nowrap"),
+        tag("td", *score, class_="number"),
+        tag("td", view.interval(result), class_="quiet nowrap wider"),
         tag("td", _whisker(view, record, axis), class_="wider whisker"),
         tag("td", *configuration, class_="model"),
-        tag("td", with_unit(view.cost, result[view.cost]), class_="number nowrap"),
+        tag("td", with_unit(view.cost, result[view.cost]), class_="number nowrap wider"),
         tag("td", f"{result['compression_ratio']:.1f}×", class_="number wider"),
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 
 def tag(name: str, *children: object, **attributes: object) -> Markup:
@@ -26,12 +26,23 @@ def tag(name: str, *children: object, **attributes: object) -> Markup:
 
 def joined(parts: Iterable[object], separator: str = "") -> Markup:
     """Parts one after another; text is escaped."""
-    return Markup(separator).join(parts)
+    return Markup(separator).join(map(escape, parts))
 
 
 def percent(share: float) -> str:
     """A share of a length, as SVG takes it: charts are as wide as the page lets them be."""
     return f"{100 * share:.4g}%"
+
+
+def percentage(share: float) -> str:
+    """A share as people read it; the space is narrow and does not break."""
+    return f"{100 * share:.0f}\u202f%"
+
+
+def words(text: str) -> Markup:
+    """A configuration: lines break between its words, and not within ``rtn-4``."""
+    parts = (tag("span", word, class_="nowrap") for word in text.split())
+    return tag("span", joined(parts, " "), class_="configuration")
 
 
 def table(heads: Iterable[object], rows: Iterable[Iterable[object]], *, label: str) -> Markup:

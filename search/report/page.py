@@ -18,7 +18,6 @@ from search.report.importance import METHOD
 from search.report.markup import tag
 from search.report.style import policy, script, stylesheet
 from search.report.view import NOUN, View
-from search.study import Study
 
 _PAGE = Markup("""<!doctype html>
 <html lang="en">
@@ -41,9 +40,8 @@ _PAGE = Markup("""<!doctype html>
 """)
 
 
-def html(study: Study) -> str:
+def html(view: View) -> str:
     """The report of a search as a page that needs no other file and no network."""
-    view = View.of(study)
     return str(
         _PAGE.format(
             policy=policy(style=stylesheet(), script=script()),
@@ -56,7 +54,7 @@ def html(study: Study) -> str:
 
 
 def _sections(view: View) -> list[Markup]:
-    metric, cost = view.metric.name, NOUN[view.cost]
+    metric, cost = view.score_name, NOUN[view.cost]
     is_fixed = view.search.is_at_fixed_cost
     return [
         _section(

@@ -72,7 +72,7 @@ def sentence(view: View) -> str:
     index = next(k for k, v in enumerate(history.values) if v >= 0.95 * history.values[-1])
     before = [record for record in history.records[: index + 1] if record.is_complete]
     return (
-        f"95 % of it was reached after {index + 1:,} of {len(history.records):,} trials and "
+        f"95\u202f% of it was reached after {index + 1:,} of {len(history.records):,} trials and "
         f"{duration(spent(before))} of compute."
     )
 
@@ -90,14 +90,14 @@ def _best_so_far(view: View) -> _History:
     best = list(accumulate(shares, max))
     start = next(k for k, share in enumerate(best) if share > -float("inf"))
     axis = Axis.around(best[start:])
-    ticks = [(axis.share(view.metric.share(v)), number(v)) for v in score_ticks(view.metric, axis)]
+    ticks = [(axis.share(view.metric.share(v)), f"{v:,g}") for v in score_ticks(view.metric, axis)]
 
     def text(share: float) -> str:
         return view.metric.text(view.metric.value(share))
 
     # What was before the first feasible trial is not on the axis.
     return _History(
-        records[start:], best[start:], f"best {view.metric.name} so far", text, axis, ticks
+        records[start:], best[start:], f"best {view.score_name} so far", text, axis, ticks
     )
 
 

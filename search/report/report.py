@@ -8,6 +8,7 @@ from pathlib import Path
 
 from search.claims.tracked import log_report
 from search.report.page import html
+from search.report.view import View
 from search.study import Study
 from spaces.errors import UserError
 from spaces.places import places
@@ -42,7 +43,7 @@ def report(study: Study, folder: Path | None = None) -> Report:
     """
     where = places(study.search.storage)
     path = (folder or where.reports / study.search.name) / FILE
-    page = html(study)
+    page = html(View.of(study))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{FILE}.new")

@@ -11,9 +11,9 @@ from markupsafe import Markup
 from search.queries import shared
 from search.records import Record
 from search.report.axes import Axis
-from search.report.markup import joined, tag
-from search.report.plot import at, dot, line, number
-from search.report.view import View
+from search.report.markup import joined, percentage, tag
+from search.report.plot import at, dot, line
+from search.report.view import View, amount
 from search.tables import duration
 from spaces.architecture import Architecture
 from spaces.budget import TrainingSteps
@@ -108,7 +108,7 @@ def _saved(view: View) -> Markup:
         class_="bar tall",
         height=20,
         role="img",
-        aria_label=f"{share:.0%} of the steps were reused",
+        aria_label=f"{percentage(share)} of the steps were reused",
     )  # fmt: skip
     legend = tag(
         "ul",
@@ -116,7 +116,7 @@ def _saved(view: View) -> Markup:
             f" in {duration(told['seconds_trained'])}"),
         tag("li", tag("span", class_="key reused"), "reused ",
             tag("b", f"{told['steps_reused']:,} steps"),
-            f" ({share:.0%}), {duration(told['seconds_saved'])} saved"),
+            f" ({percentage(share)}), {duration(told['seconds_saved'])} saved"),
         class_="legend",
     )  # fmt: skip
     return joined([legend, bar])
@@ -134,15 +134,15 @@ def _drawn(view: View, tree: _Tree, axis: Axis) -> Markup:
         marks.append(dot(start, PATH, 2.5, class_="fork"))
         marks.append(at(end, *_hanging(view, branch, members)))
         if end - labelled > CLOSEST:
-            text = number(branch.steps.pretraining)
+            text = amount(branch.steps.pretraining)
             marks.append(at(end, tag("text", text, y=PATH - 10, class_="middle")))
             labelled = end
     told = shared(tree.records)
     trained = told["steps_total"] - told["steps_reused"]
     count = len(tree.records)
     facts = (
-        f"{count:,} {'trial' if count == 1 else 'trials'} of {len(tree.branches)} trained; "
-        f"{number(trained)} steps trained, {number(told['steps_reused'])} reused"
+        f"{count:,} {'trial' if count == 1 else 'trials'}; "
+        f"{trained:,} steps trained, {told['steps_reused']:,} reused"
     )
     rows = min(MOST_DOTS, max(len(b.records) for b in tree.branches))
     height = DOTS + PITCH * (-(-rows // A_ROW)) + 2

@@ -9,7 +9,7 @@ from typing import Any
 from search.frontier import Scale, best, feasible, frontier, quality
 from search.records import Record
 from search.study import Study
-from search.tables import short_cost
+from search.tables import quantity, short_cost
 from spaces.configuration import Configuration
 from spaces.metric import Metric
 from spaces.search_file import SearchFile
@@ -20,6 +20,8 @@ AXIS = {
     "latency_ms": "median latency, ms",
     "flops": "forward FLOPs for one sequence",
 }
+LARGE = 1e6
+"""From here on counts are written with SI prefixes."""
 WORST = 0.05
 """Share of the way from guessing to perfection that is drawn below guessing."""
 NOUN = {"size_mb": "size", "latency_ms": "latency", "flops": "FLOPs"}
@@ -106,9 +108,14 @@ class View:
         """Quality share at which a score is drawn: far below guessing it would hide the others."""
         return max(self.metric.share(score), self.metric.floor - WORST * (1.0 - self.metric.floor))
 
+    @property
+    def score_name(self) -> str:
+        """The metric as people write it."""
+        return {"bleu": "BLEU"}.get(self.metric.name, self.metric.name)
+
     def name(self, record: Record) -> str:
         """A trial in words."""
-        return f"#{record.number} {record.configuration}"
+        return f"#{record.number} {configured(record.configuration)}"
 
     def interval(self, result: dict[str, Any]) -> str:
         """The 95 % interval of a score."""
@@ -119,9 +126,20 @@ class View:
         result = record.result
         return (
             f"{self.name(record)}\n"
-            f"{self.metric.name} {self.metric.text(result['score'])} ({self.interval(result)})\n"
+            f"{self.score_name} {self.metric.text(result['score'])} ({self.interval(result)})\n"
             f"{short_cost(result, self.cost)}  {result['compression_ratio']:.1f}×"
         )
+
+
+def configured(configuration: Configuration) -> str:
+    """A configuration in words, its budget in figures that people read."""
+    compression = configuration.compression
+    return f"{configuration.architecture} budget {amount(configuration.budget)} {compression}"
+
+
+def amount(value: float) -> str:
+    """A count in figures, or with its SI prefix where it is very large: ``3,000``, ``1.2 P``."""
+    return f"{value:,g}" if value < LARGE else quantity(value).strip().replace(" ", "\u00a0")
 
 
 def value_of(configuration: Configuration, name: str) -> Any:
