@@ -75,15 +75,17 @@ def _bars(view: View) -> Markup:
         groups[str(record.configuration.architecture)].append(record)
     totals = {name: _totals(records) for name, records in groups.items()}
     ranked = sorted(totals.items(), key=lambda item: -sum(item[1].values()))
-    rest = [seconds for _, seconds in ranked[MOST_ROWS:]]
-    shown = ranked[:MOST_ROWS]
-    if rest:
-        merged = {stage: sum(each[stage] for each in rest) for stage in STAGES}
-        shown.append((f"{len(rest)} others", merged))
+    shown, rest = ranked[:MOST_ROWS], ranked[MOST_ROWS:]
     longest = max(sum(seconds.values()) for _, seconds in shown) or 1.0
     everything = _totals(view.complete)
     rows = [_bar("all", everything, sum(everything.values()) or 1.0, "bar tall")]
     rows += [_bar(name, seconds, longest, "bar") for name, seconds in shown]
+    if rest:
+        # No bar: beside one of many together the others would be too short to compare.
+        seconds = sum(sum(each.values()) for _, each in rest)
+        total = tag("span", duration(seconds), class_="number")
+        name = tag("span", f"{len(rest)} others", class_="name")
+        rows.append(tag("div", name, tag("span"), total, class_="row quiet"))
     return tag("div", *rows, class_="bars")
 
 

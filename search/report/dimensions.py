@@ -21,14 +21,14 @@ from spaces.search_space import Dimension
 
 MOST_ROWS = 12
 ROW = 26
+MOST_DOTS = 600
+"""Trials beside the frontier that each strip shows."""
 GOLDEN = 0.618034
 """Multiples of it, modulo 1, lie apart: trials of one value are spread by their number."""
 
 
 def section(view: View) -> Markup:
     """The table of importances, and a strip chart for each dimension."""
-    if not view.complete:
-        return tag("p", "No trial is complete yet.", class_="quiet")
     found = importances(view)
     order = [each.dimension for each in found] or [
         d for d in view.space.dimensions if len(d.values) > 1
@@ -104,7 +104,7 @@ def _text(value: Any) -> str:
 def _strip(view: View, dimension: Dimension) -> Markup:
     rows = _rows(view, dimension)
     axis = Axis.around([view.shown(r.result["score"]) for r in view.complete])
-    drawn = {record.number for record in [*thinned(view), *view.members]}
+    drawn = {record.number for record in [*thinned(view, MOST_DOTS), *view.members]}
     height = ROW * len(rows)
     members = {record.number for record in view.members}
     marks: list[Markup] = []

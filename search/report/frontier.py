@@ -9,29 +9,23 @@ from markupsafe import Markup
 
 from search.records import Record
 from search.report.axes import Axis, score_ticks
+from search.report.labels import GAP, Point, placed
 from search.report.markup import joined, percent, tag
 from search.report.plot import at, dot, line, number, plot, rectangle, stairs, up
 from search.report.view import AXIS, NOUN, View, amount
 from search.tables import with_unit
 
 HEIGHT = 400
-MOST_DOTS = 1500
+MOST_DOTS = 1200
 """Dominated trials that are drawn; with more, the page would grow without showing more."""
-LETTER = 6.3
-"""Width of a letter of a label in pixels, rather too wide."""
 LABELLED = 640
 """Width of the plane in pixels from which labels are shown."""
-LINE_HEIGHT = 17
-MOST_LABELS = 6
 
 
 def section(view: View) -> Markup:
     """The chart with its legend."""
-    if not view.complete:
-        return tag("p", "No trial is complete yet.", class_="quiet")
     chart = _Chart.of(view)
-    figure = tag("figure", _legend(view, chart), chart.drawn(), tag("figcaption", _caption(view)))
-    return joined([figure])
+    return tag("figure", _legend(view, chart), chart.drawn(), tag("figcaption", _caption(view)))
 
 
 def thinned(view: View, most: int = MOST_DOTS) -> list[Record]:
@@ -165,10 +159,9 @@ class _Chart:
             for r in self.view.members
         ]
         dots = [self._member(record) for record in self.view.members]
-        labels = [self._label(record) for record in self._labelled()]
         return [
             tag("g", *whiskers, class_="whiskers"),
-            tag("g", *labels, class_="labels", aria_hidden="true"),
+            tag("g", *self._labels(), class_="labels", aria_hidden="true"),
             tag("g", *dots, class_="members"),
         ]
 
@@ -187,38 +180,24 @@ class _Chart:
             aria_label=text.replace("\n", ", "),
         )
 
-    def _label(self, record: Record) -> Markup:
-        # Nothing lies above and to the left of the frontier: that is what it means.
-        y = self._down(record.result["score"])
-        text = tag("text", _short(record), x=-9, y=y - 7, class_="end")
-        return at(self._across(record), text)
-
-    def _labelled(self) -> list[Record]:
-        """Members that have room for a label, the best first."""
-        chosen: list[Record] = []
-        taken: list[tuple[float, float, float]] = []
-        for record in reversed(self.view.members):
-            right = self._across(record) * LABELLED - 9
-            left, y = right - LETTER * len(_short(record)), self._down(record.result["score"])
-            free = all(
-                abs(y - other) > LINE_HEIGHT or right < start - 6 or left > stop + 6
-                for start, stop, other in taken
+    def _labels(self) -> list[Markup]:
+        ends = ("score_low", "score_high")
+        points = [
+            Point(
+                self._across(record) * LABELLED,
+                self._down(record.result["score"]),
+                min(self._down(record.result[end]) for end in ends),
+                _short(record),
             )
-            if left > 0 and free and len(chosen) < MOST_LABELS and not self._is_crossed(record):
-                chosen.append(record)
-                taken.append((left, right, y))
-        return chosen
-
-    def _is_crossed(self, record: Record) -> bool:
-        """Whether the interval of a cheaper member goes through the label of one."""
-        right = self._across(record) * LABELLED - 9
-        left, y = right - LETTER * len(_short(record)), self._down(record.result["score"]) - 11
-        return any(
-            left - 3 < self._across(other) * LABELLED < right
-            and self._down(other.result["score_high" if self.view.metric.is_maximised else
-                                        "score_low"]) < y + 9
-            for other in self.view.members
-        )  # fmt: skip
+            for record in self.view.members
+        ]
+        return [
+            at(
+                points[index].x / LABELLED,
+                tag("text", points[index].text, x=-GAP, y=points[index].y - rise, class_="end"),
+            )
+            for index, rise in placed(points).items()
+        ]
 
 
 def _short(record: Record) -> str:

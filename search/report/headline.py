@@ -57,7 +57,7 @@ def _sentence(view: View, record: Record) -> Markup:
         tag("b", with_unit(view.cost, record.result[view.cost])),
         ": ",
         words(configured(record.configuration)),
-        f" (trial #{record.number}).",
+        f" (trial\u00a0#{record.number}).",
         class_="answer",
     )
 
@@ -104,7 +104,7 @@ def _cheaper(view: View, leader: Record) -> Markup:
         tag("b", f"{factor:.2g} times {LESS[view.cost]}"),
         f": {score} at {with_unit(view.cost, cheap.result[view.cost])} with ",
         words(configured(cheap.configuration)),
-        f" (trial #{cheap.number}).",
+        f" (trial\u00a0#{cheap.number}).",
         class_="second",
     )
 

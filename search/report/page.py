@@ -54,6 +54,11 @@ def html(view: View) -> str:
 
 
 def _sections(view: View) -> list[Markup]:
+    return [*(_findings(view) if view.complete else []), *_account(view)]
+
+
+def _findings(view: View) -> list[Markup]:
+    """What is there once a trial is complete."""
     metric, cost = view.score_name, NOUN[view.cost]
     is_fixed = view.search.is_at_fixed_cost
     return [
@@ -86,6 +91,12 @@ def _sections(view: View) -> list[Markup]:
             "frontier. Numbers are steps.",
             sharing.section(view),
         ),
+    ]
+
+
+def _account(view: View) -> list[Markup]:
+    """What is always there."""
+    return [
         _section(
             "compute",
             "Where the compute went",

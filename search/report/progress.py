@@ -13,8 +13,8 @@ from search.records import Record
 from search.report.axes import Axis, even_ticks, score_ticks, time_text, time_ticks
 from search.report.compute import spent
 from search.report.markup import tag
-from search.report.plot import Tick, dot, number, plot, stairs, up
-from search.report.view import View, finish_order
+from search.report.plot import Tick, dot, plot, stairs, up
+from search.report.view import View, amount, finish_order
 from search.tables import duration
 
 HEIGHT = 220
@@ -51,7 +51,7 @@ def section(view: View) -> Markup:
     seconds = compute[-1] or 1.0
     by_time = [(value / seconds, time_text(value)) for value in time_ticks(seconds)]
     count = float(len(trials))
-    by_count = [(value / count, number(value)) for value in even_ticks(0.0, count)
+    by_count = [(value / count, amount(value)) for value in even_ticks(0.0, count)
                 if value.is_integer()]  # fmt: skip
     return tag(
         "div",

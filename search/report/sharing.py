@@ -18,7 +18,7 @@ from search.tables import duration
 from spaces.architecture import Architecture
 from spaces.budget import TrainingSteps
 
-MOST_SHOWN = 12
+MOST_SHOWN, MOST_FOLDED = 12, 48
 LINEAR = 10.0
 """Ratio of the longest training to the shortest up to which steps are drawn as they are."""
 PATH, END, DOTS, PITCH, A_ROW, MOST_DOTS = 22, 38, 50, 7, 4, 16
@@ -60,15 +60,17 @@ class _Tree:
 
 def section(view: View) -> Markup:
     """What was saved, and a tree for each architecture."""
-    if not view.complete:
-        return tag("p", "No trial is complete yet.", class_="quiet")
     trees = sorted(_trees(view), key=lambda tree: -len(tree.records))
     axis = _axis(trees)
     drawn = [_drawn(view, tree, axis) for tree in trees]
     parts = [_saved(view), tag("div", *drawn[:MOST_SHOWN], class_="trees")]
     if len(drawn) > MOST_SHOWN:
-        summary = tag("summary", f"{len(drawn) - MOST_SHOWN} more architectures")
-        more = tag("div", *drawn[MOST_SHOWN:], class_="trees")
+        folded = drawn[MOST_SHOWN : MOST_SHOWN + MOST_FOLDED]
+        left = len(drawn) - MOST_SHOWN
+        told = f"{left} more architectures"
+        if left > MOST_FOLDED:
+            told = f"{MOST_FOLDED} of {told}, those with the most trials"
+        summary, more = tag("summary", told), tag("div", *folded, class_="trees")
         parts.append(tag("details", summary, more))
     return joined(parts)
 
