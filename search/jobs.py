@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,9 @@ NAME = "tlc.search"
 FILE = "search.yaml"
 CHECK_SECONDS = 600.0
 """Seconds that the check of the nodes may take; installing the requirements is part of it."""
+AGENT_SECONDS = 60.0
+"""Seconds that a cluster has to start what takes jobs."""
+NO_AGENT = "No available agent"
 CLUSTERS_OWN = {"ray"}
 """What the cluster brings, and must not be installed beside it."""
 NODE_HOME = "~/.tlc"
@@ -46,28 +51,42 @@ class Jobs:
     """
 
     def __init__(self, address: str, *, with_requirements: bool = True) -> None:
-        from ray.job_submission import JobSubmissionClient
-
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise LaunchError(
                 f"--address: {address!r} is not the URL of a Ray dashboard, "
                 "such as http://HEAD:8265"
             )
-        try:
-            self._client = JobSubmissionClient(address)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise LaunchError(f"--address: no Ray cluster at {address}: {_short(error)}") from error
         self._address = address
         self._with_requirements = with_requirements
+        with self._answering():
+            from ray.job_submission import JobSubmissionClient
+
+            self._client = JobSubmissionClient(address)
+            # It tells of each package that it sends, and sets its level when it is made.
+            for name in list(logging.root.manager.loggerDict):
+                if name.startswith("ray"):
+                    logging.getLogger(name).setLevel(logging.ERROR)
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """What Ray says when it is away or refuses, for a person."""
+        from ray.exceptions import AuthenticationError
+
+        try:
+            yield
+        except (AuthenticationError, ConnectionError, RuntimeError, ValueError) as error:
+            raise LaunchError(f"--address: {self._address}: {_short(error)}") from error
 
     def start(self, search: SearchFile) -> str:
         """Submit a search: its code, its file and its requirements; every node is asked first
         whether it reaches what the search needs."""
         check_can_travel(search)
-        if self._running(search.name):
+        with self._answering():
+            is_running = self._running(search.name) is not None
+        if is_running:
             raise LaunchError(f"search {search.name!r} is running already, on {self._address}")
-        with tempfile.TemporaryDirectory(prefix="tlc-job-") as folder:
+        with self._answering(), tempfile.TemporaryDirectory(prefix="tlc-job-") as folder:
             _pack(search, Path(folder))
             environment = self._environment(folder)
             self._check(search.name, environment)
@@ -75,24 +94,29 @@ class Jobs:
 
     def stop(self, name: str) -> None:
         """Send the job SIGTERM; it ends as by Ctrl-C."""
-        job = self._running(name)
-        if job is None:
-            raise LaunchError(
-                f"search {name!r} is not running on {self._address}; it is {self.status(name)}"
-            )
-        self._client.stop_job(job.submission_id)
+        with self._answering():
+            job = self._running(name)
+            if job is not None:
+                self._client.stop_job(job.submission_id)
+                return
+        raise LaunchError(
+            f"search {name!r} is not running on {self._address}; it is {self.status(name)}"
+        )
 
     def status(self, name: str) -> str:
         """The state of its last job, in lower case."""
-        return str(self._last(name).status.value).lower()
+        with self._answering():
+            return str(self._last(name).status.value).lower()
 
     def logs(self, name: str, *, follow: bool) -> Iterator[str]:
         """What its last job printed."""
-        job = self._last(name).submission_id
+        with self._answering():
+            job = self._last(name).submission_id
         passed = 0
         while True:
-            is_over = not follow or self._client.get_job_status(job).is_terminal()
-            text = self._client.get_job_logs(job)
+            with self._answering():
+                is_over = not follow or self._client.get_job_status(job).is_terminal()
+                text = self._client.get_job_logs(job)
             if len(text) > passed:
                 yield text[passed:]
                 passed = len(text)
@@ -122,12 +146,21 @@ class Jobs:
         return "\n".join(errors or lines[-5:] or said.splitlines()[-5:])
 
     def _submit(self, verb: str, name: str, environment: dict[str, Any]) -> str:
-        submitted: str = self._client.submit_job(
-            entrypoint=f"python -m search.cli {verb} {FILE} --address auto",
-            runtime_env=environment,
-            metadata={NAME: name, "tlc.verb": verb},
-        )
-        return submitted
+        deadline = time.monotonic() + AGENT_SECONDS
+        while True:
+            try:
+                submitted: str = self._client.submit_job(
+                    entrypoint=f"python -m search.cli {verb} {FILE} --address auto",
+                    runtime_env=environment,
+                    metadata={NAME: name, "tlc.verb": verb},
+                )
+            except RuntimeError as error:
+                # A head that has just started answers before it can run anything.
+                if NO_AGENT not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL_SECONDS)
+                continue
+            return submitted
 
     def _environment(self, folder: str) -> dict[str, Any]:
         environment: dict[str, Any] = {

@@ -10,42 +10,26 @@ from string import Template
 from search.claims.observations import Observations
 from search.claims.resampling import DRAWS
 from search.claims.verdict import Answer, Verdict
+from search.report.style import policy, stylesheet
 
 PAPER = "https://arxiv.org/abs/2002.11794"
 BADGES = {
-    Answer.SUPPORTED: "#1a7f4b",
-    Answer.CONTRADICTED: "#b3261e",
-    Answer.NOT_ENOUGH: "#6b7280",
+    Answer.SUPPORTED: "badge supported",
+    Answer.CONTRADICTED: "badge contradicted",
+    Answer.NOT_ENOUGH: "badge",
 }
+"""Classes of the stylesheet."""
 _PAGE = Template("""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="$policy">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title>
-<style>
-:root { color-scheme: light; }
-body { font: 16px/1.55 system-ui, sans-serif; color: #1f2933; background: #fff;
-  max-width: 52rem; margin: 2.5rem auto; padding: 0 1.2rem; }
-h1 { font-size: 1.7rem; margin-bottom: .2rem; }
-h2 { font-size: 1.2rem; margin: 2.6rem 0 .4rem; }
-p { margin: .5rem 0; }
-.quiet { color: #5b6770; }
-.badge { color: #fff; border-radius: 1rem; padding: .1rem .65rem; font-size: .8rem;
-  font-weight: 600; white-space: nowrap; vertical-align: middle; }
-.effect { font-variant-numeric: tabular-nums; font-weight: 600; }
-img { width: 100%; height: auto; margin: .6rem 0; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #e4e7eb;
-  vertical-align: top; }
-th { font-weight: 600; white-space: nowrap; }
-.summary { width: 100%; font-size: .95rem; }
-summary { cursor: pointer; color: #00798c; }
-a { color: #00798c; }
-</style>
+<style>$style</style>
 </head>
-<body>
+<body class="claims">
+<main>
 <h1>$title</h1>
 <p class="quiet">The claims of Li et al. 2020,
 <a href="$paper"><i>Train Large, Then Compress</i></a>, tested on $counts.</p>
@@ -53,6 +37,7 @@ $summary
 $sections
 <h2>Conditions</h2>
 $conditions
+</main>
 </body>
 </html>
 """)
@@ -69,6 +54,8 @@ def html(
         pictures: PNG by number of the claim.
     """
     return _PAGE.substitute(
+        style=stylesheet(),
+        policy=policy(style=stylesheet()),
         title=escape(title(observations)),
         paper=PAPER,
         counts=escape(counts(observations)),
@@ -193,7 +180,7 @@ def _rows(verdict: Verdict) -> str:
 
 
 def _badge(answer: Answer) -> str:
-    return f'<span class="badge" style="background:{BADGES[answer]}">{answer}</span>'
+    return f'<span class="{BADGES[answer]}">{answer}</span>'
 
 
 def _effect(verdict: Verdict) -> str:

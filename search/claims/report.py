@@ -19,6 +19,8 @@ from search.claims.verdict import Answer, Verdict
 from search.study import Study
 from spaces.places import places
 
+ARTEFACTS = "claims"
+"""Folder of each run's artefacts."""
 STYLES = {
     Answer.SUPPORTED: "bold green",
     Answer.CONTRADICTED: "bold red",
@@ -66,7 +68,9 @@ def report(studies: Sequence[Study]) -> Report:
     folder = where.reports / "+".join(observations.names)
     verdicts = write(observations, folder)
     written = [folder / "claims.html", folder / "claims.md", *sorted(folder.glob("claims-*.png"))]
-    tracked = [log_report(study, places(study.search.storage), written) for study in studies]
+    tracked = [
+        log_report(study, places(study.search.storage), written, ARTEFACTS) for study in studies
+    ]
     return Report(observations, verdicts, folder / "claims.html", all(tracked))
 
 

@@ -14,26 +14,23 @@ from spaces.places import Places, home
 
 log = logging.getLogger(__name__)
 
-FOLDER = "claims"
-"""Of the artefacts."""
 
-
-def log_report(study: Study, where: Places, files: Sequence[Path]) -> bool:
-    """Log files to the parent run of a search; tells whether MLflow has them.
+def log_report(study: Study, where: Places, files: Sequence[Path], folder: str) -> bool:
+    """Log files to a folder of artefacts of a search's parent run; tells whether MLflow has them.
 
     The search is sent first where MLflow lacks it, unless it is running and sends itself.
     """
     try:
         with suppress(StudyError), only_driver(study.search.name, home() / "drivers"):
             mirror(study, where)
-        return _log(study, where, files)
+        return _log(study, where, files, folder)
     except Exception as error:
         # Anything that MLflow or its transport raises: the files are written all the same.
         log.warning("the report of %s is not in MLflow: %s", study.search.name, error)
         return False
 
 
-def _log(study: Study, where: Places, files: Sequence[Path]) -> bool:
+def _log(study: Study, where: Places, files: Sequence[Path], folder: str) -> bool:
     from mlflow import MlflowClient
 
     client = MlflowClient(where.tracking_uri)
@@ -46,5 +43,5 @@ def _log(study: Study, where: Places, files: Sequence[Path]) -> bool:
     if not found:
         return False
     for path in files:
-        client.log_artifact(found[0].info.run_id, str(path), FOLDER)
+        client.log_artifact(found[0].info.run_id, str(path), folder)
     return True

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from search.cli import answering, launching, replaying, searching, serving
+from search.cli import answering, launching, replaying, reporting, searching, serving
 from search.cli.options import INTERRUPTED
 from spaces.errors import UserError
 
@@ -63,6 +63,7 @@ for command in (
     answering.levels,
     answering.what_if,
     answering.claims,
+    reporting.report,
     serving.ui,
     serving.serve,
     replaying.table,

@@ -146,7 +146,7 @@ def test_what_if_expects_what_was_measured(service: str, answers: Answers) -> No
 
 
 def test_what_if_names_the_dimension_that_is_wrong(service: str, answers: Answers) -> None:
-    with pytest.raises(ServiceError, match="depth: 7.0 is not in this search; allowed: 1, 2"):
+    with pytest.raises(ServiceError, match=r"depth: 7.0 is not in this search; allowed: 1, 2"):
         Client(service).what_if("tiny", {"depth": 7})
     with pytest.raises(PredictionError, match="height: is not a dimension"):
         answers.what_if("tiny", {"height": 1})
@@ -172,8 +172,8 @@ def test_a_search_is_submitted_stopped_and_resumed(
     with serving(tlc, "--data-root", corpus) as url, serving(tlc) as other:
         started = Client(url).submit(sent, ["trials=40"])
         assert started.name == "sent"
+        until(lambda: Client(url).search("sent").state == "running")
         with pytest.raises(ServiceError, match="running already"):
-            until(lambda: Client(url).search("sent").state == "running")
             Client(url).submit(sent, ["trials=40"])
         until(lambda: Client(url).search("sent").complete >= 1)
         # Any copy may answer: the service has no state.
