@@ -56,5 +56,6 @@ def continued(model: Any, prompt: list[int], tokenizer: Any, *, sequence_length:
         pad_token_id=PAD,
         use_cache=True,
     )
-    text: str = tokenizer.decode(generated[0, len(prompt) :].tolist())
+    written = [token for token in generated[0, len(prompt) :].tolist() if token != END]
+    text: str = tokenizer.decode(written, skip_special_tokens=False)
     return text

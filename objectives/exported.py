@@ -1,7 +1,8 @@
 """A model that was taken out of the store, with all that its use needs: tokenizer and labels.
 
 The folder holds ``model.safetensors`` and ``config.json`` as the store has them, ``tokenizer.json``
-where the model reads text, and ``task.json``, which also names the SHA-256 of the others.
+where the model reads text, ``task.json``, which also names the SHA-256 of the others, and
+``load_and_run.py``, which shows how it is used.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from objectives.artefact import CONFIG, WEIGHTS, ArtefactError
@@ -20,6 +22,32 @@ from spaces.search_file import SearchFile
 FORMAT = 1
 TASK = "task.json"
 TOKENIZER = "tokenizer.json"
+SCRIPT = "load_and_run.py"
+
+_SCRIPT = Template('''"""$purpose: python load_and_run.py $arguments"""
+
+import sys
+from pathlib import Path
+
+from objectives.inference import InputError, load
+
+if len(sys.argv) != $count:
+    sys.exit(f"usage: {__doc__}")
+try:
+    (answer,) = load(Path(__file__).parent).predict([$given])
+except InputError as error:
+    sys.exit(f"error: {error}")
+print($printed)
+''')
+
+_PURPOSES = {
+    "classification": ("The class of a text", "TEXT"),
+    "masked-lm": ("A text with its masks filled", "'TEXT WITH <mask>'"),
+    "causal-lm": ("How a text goes on", "PROMPT"),
+    "translation": ("The translation of a sentence", "SENTENCE"),
+    "image-classification": ("The class of an image", "FILE"),
+}
+"""What the script of a task does, and what it is given."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +91,8 @@ def write(folder: Path, model: Path, facts: Facts, data: PreparedData) -> None:
     if data.tokenizer_file.exists():
         shutil.copyfile(data.tokenizer_file, folder / TOKENIZER)
     written = {"format": FORMAT, **asdict(facts), "sha256": _digests(folder)}
-    (folder / TASK).write_text(json.dumps(written, indent=1, ensure_ascii=False))
+    (folder / TASK).write_text(json.dumps(written, indent=1, ensure_ascii=False), encoding="utf-8")
+    (folder / SCRIPT).write_text(_script(facts))
 
 
 def read_facts(folder: Path) -> Facts:
@@ -73,7 +102,7 @@ def read_facts(folder: Path) -> Facts:
         ArtefactError: A file is missing, damaged, or of a newer format.
     """
     try:
-        written: dict[str, Any] = json.loads((folder / TASK).read_text())
+        written: dict[str, Any] = json.loads((folder / TASK).read_text(encoding="utf-8"))
         if written.pop("format") != FORMAT:
             raise ValueError(f"it is of another format than {FORMAT}")
         digests: dict[str, str] = dict(written.pop("sha256"))
@@ -88,6 +117,19 @@ def read_facts(folder: Path) -> Facts:
         if found[name] != digest:
             raise ArtefactError(f"{folder / name} is damaged: it is not what was exported")
     return facts
+
+
+def _script(facts: Facts) -> str:
+    purpose, arguments = _PURPOSES[facts.task]
+    if facts.takes_pairs:
+        purpose, arguments = "The class of a pair of texts", "TEXT TEXT"
+    return _SCRIPT.substitute(
+        purpose=purpose,
+        arguments=arguments,
+        count=3 if facts.takes_pairs else 2,
+        given="(sys.argv[1], sys.argv[2])" if facts.takes_pairs else "sys.argv[1]",
+        printed="sys.argv[1] + answer.text" if facts.task == "causal-lm" else "answer",
+    )
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -188,7 +188,9 @@ class Predictor:
         best = shares[:, len(SPECIAL_TOKENS) :].max(-1)
         filled = tokens.copy()
         filled[places] = best.indices.numpy() + len(SPECIAL_TOKENS)
-        return Answer(self._tokenizer.decode(filled.tolist()), float(best.values.prod()))
+        # Without the start and the end; what else is special stood in the text.
+        written = self._tokenizer.decode(filled[1:-1].tolist(), skip_special_tokens=False)
+        return Answer(written, float(best.values.prod()))
 
 
 def load(folder: Path) -> Predictor:

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from search.cli import answering, replaying, searching, serving
+from search.cli import answering, models, replaying, searching, serving
 from search.cli.options import INTERRUPTED
 from spaces.errors import UserError
 
@@ -54,6 +54,8 @@ for command in (
     answering.frontier,
     answering.best,
     answering.claims,
+    models.export,
+    models.register,
     serving.ui,
     replaying.table,
     replaying.replay,
