@@ -31,7 +31,7 @@ PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 LOGITS = "logits"
 MOST_COMPARED = 8
-"""Inputs of a batch that are traced and compared: each gives thousands of a language model's logits."""
+"""Inputs of a batch that are traced and compared: language models give many logits for each."""
 
 _AXES: dict[str, dict[int, str]] = {
     "input_ids": {0: "batch", 1: "sequence"},
