@@ -107,6 +107,8 @@ def read_facts(folder: Path) -> Facts:
             raise ValueError(f"it is of another format than {FORMAT}")
         digests: dict[str, str] = dict(written.pop("sha256"))
         facts = Facts(**{**written, "labels": tuple(written["labels"])})
+        if facts.task not in _PURPOSES:
+            raise ValueError(f"there is no task {facts.task!r}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtefactError(f"{folder / TASK} cannot be read: {error}") from error
     found = _digests(folder)
