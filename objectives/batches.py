@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from objectives.data import Labelled, Parallel, Pictures
-from objectives.preparation import Tokens
+from objectives.encoding import Pixels, Tokens
 from objectives.tokenizer import END, MASK, PAD, SPECIAL_TOKENS, START
 from spaces.families.roberta import masked_tokens
 
@@ -20,6 +20,10 @@ Batch = dict[str, torch.Tensor]
 
 FORWARD_ARGUMENTS = ("input_ids", "attention_mask", "decoder_input_ids", "pixel_values")
 """What models of transformers take; all else in a batch is for the loss."""
+
+EVALUATION_BATCH = 64
+"""Examples that are answered together, in a score and in a prediction: a sum in floating point
+depends on it, and both must be the same."""
 
 POOL_BATCHES = 32
 """Most batches that are sorted by length together, so that little of each is padding."""
@@ -184,6 +188,12 @@ class CausalBatches:
         }
 
 
+def reading_batch(tokens: Tokens) -> Batch:
+    """What a model reads of padded token ids: ``input_ids`` and ``attention_mask``."""
+    read = torch.from_numpy(tokens.astype(np.int64))
+    return {"input_ids": read, "attention_mask": (read != PAD).long()}
+
+
 def labelled_batch(
     examples: Labelled, rows: npt.NDArray[np.int64], *, full_length: bool = False
 ) -> Batch:
@@ -193,10 +203,8 @@ def labelled_batch(
         ``input_ids`` and ``attention_mask`` ``(batch, sequence)``, ``labels`` ``(batch,)``.
     """
     longest = examples.tokens.shape[1] if full_length else int(examples.lengths[rows].max())
-    tokens = torch.from_numpy(examples.tokens[rows, :longest].astype(np.int64))
     return {
-        "input_ids": tokens,
-        "attention_mask": (tokens != PAD).long(),
+        **reading_batch(examples.tokens[rows, :longest]),
         "labels": torch.from_numpy(examples.labels[rows].astype(np.int64)),
     }
 
@@ -235,11 +243,9 @@ def parallel_batch(
     longest = pairs.sources.shape[1]
     reads = longest if full_length else int(pairs.source_lengths[rows].max())
     writes = longest if full_length else int(pairs.target_lengths[rows].max())
-    sources = torch.from_numpy(pairs.sources[rows, :reads].astype(np.int64))
     targets = torch.from_numpy(pairs.targets[rows, :writes].astype(np.int64))
     return {
-        "input_ids": sources,
-        "attention_mask": (sources != PAD).long(),
+        **reading_batch(pairs.sources[rows, :reads]),
         "decoder_input_ids": targets[:, :-1],
         "targets": targets[:, 1:],
     }
@@ -295,11 +301,15 @@ def image_batch(pictures: Pictures, rows: npt.NDArray[np.int64]) -> Batch:
         ``pixel_values`` from -1 to 1, ``(batch, channels, height, width)``; ``labels``
         ``(batch,)``.
     """
-    pixels = torch.from_numpy(pictures.pixels[rows].astype(np.float32))
     return {
-        "pixel_values": pixels / 127.5 - 1.0,
+        "pixel_values": pixel_values(pictures.pixels[rows]),
         "labels": torch.from_numpy(pictures.labels[rows].astype(np.int64)),
     }
+
+
+def pixel_values(pixels: Pixels) -> torch.Tensor:
+    """Pixels from 0 to 255 as models read them: -1 to 1, of the same shape."""
+    return torch.from_numpy(pixels.astype(np.float32)) / 127.5 - 1.0
 
 
 def by_length(lengths: Tokens, batch_size: int) -> Iterator[npt.NDArray[np.int64]]:

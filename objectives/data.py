@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from objectives.encoding import Pixels, Tokens
 from objectives.locks import exclusive
-from objectives.preparation import Tokens, data_key, write_arrays
+from objectives.preparation import data_key, write_arrays
 from objectives.tables import DataError
 from spaces.sources import Data
 from spaces.tasks import Task
@@ -62,7 +63,7 @@ class Pictures:
         labels: Class of each image, ``(images,)``.
     """
 
-    pixels: npt.NDArray[np.uint8]
+    pixels: Pixels
     labels: Tokens
 
 
@@ -152,6 +153,15 @@ def open_prepared(folder: Path) -> PreparedData:
         label_names=tuple(manifest["label_names"]),
         counts=manifest["counts"],
     )
+
+
+def find_prepared(root: Path, fingerprint: str) -> PreparedData | None:
+    """Prepared data by its fingerprint, without looking at the sources; None where it is gone."""
+    for manifest in root.glob("*/manifest.json"):
+        prepared = open_prepared(manifest.parent)
+        if prepared.fingerprint == fingerprint:
+            return prepared
+    return None
 
 
 def _build(data: Data, task: Task, folder: Path, *, cache: Path) -> None:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from objectives.encoding import Pixels, as_pixels
 from objectives.sources import named_splits
 from objectives.splits import SPLITS, disjoint, held_out
 from objectives.tables import DataError, load_hub, load_table
 from spaces.sources import Data, Digits, HubImages, ImageFolder, ImageSource
 
 FIELD = "data.images"
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,7 @@ def _read_split(source: ImageFolder | HubImages, split: str, data: Data, cache: 
         raise DataError(f"{FIELD}.{split}: {getattr(source, split)} holds no images")
     names = getattr(table.features[label], "names", None)
     labels = [str(names[value] if names else value) for value in table[label]]
-    return Images(_pixels(table[image], data), labels)
+    return Images(as_pixels(table[image], channels=data.channels, size=data.image_size), labels)
 
 
 def _digits(data: Data) -> Images:
@@ -109,15 +105,10 @@ def _digits(data: Data) -> Images:
     digits = load_digits()
     grey = (digits.images * (255 / 16)).astype(np.uint8)
     pictures = [Image.fromarray(picture) for picture in grey]
-    return Images(_pixels(pictures, data), [str(label) for label in digits.target])
-
-
-def _pixels(pictures: Iterable[Any], data: Data) -> Pixels:
-    mode = "L" if data.channels == 1 else "RGB"
-    size = (data.image_size, data.image_size)
-    arrays = [np.asarray(picture.convert(mode).resize(size)) for picture in pictures]
-    stacked = np.stack(arrays).reshape(len(arrays), *size, data.channels)
-    return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))
+    return Images(
+        as_pixels(pictures, channels=data.channels, size=data.image_size),
+        [str(label) for label in digits.target],
+    )
 
 
 def _hold_out(read: dict[str, Images]) -> dict[str, Images]:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -36,6 +37,7 @@ from objectives.stages import Stages
 from objectives.store import CHECKPOINTS, MODELS, Store
 from objectives.task import Task
 from objectives.tasks import make_task
+from objectives.threads import threads
 from spaces.configuration import Configuration, content_hash
 from spaces.families import parameters
 from spaces.places import places
@@ -296,7 +298,23 @@ class Objective:
         with self.store.open(model_address) as folder:
             if folder is None:
                 raise TrialFailure("missing_model", f"{model_address} is not in the store")
-            return self._task.score(artefact.load(folder), "test")
+            return self.score(folder, "test")
+
+    def score(self, folder: Path, split: str) -> Score:
+        """Score a compressed model in a folder as trials are scored.
+
+        On the machine of the search, the score of its validation split is the recorded one
+        exactly. Other processors sum in another order, which can change the last digits.
+
+        Args:
+            folder: A stored model, or an exported one.
+            split: ``validation`` or ``test``.
+
+        Raises:
+            ArtefactError: The folder holds no compressed model, or a damaged one.
+        """
+        with threads(self._search.resources.cpus):
+            return self._task.score(artefact.load(folder), split)
 
     def _model_address(self, configuration: Configuration, checkpoint: str) -> str:
         compression = asdict(configuration.canonical().compression)

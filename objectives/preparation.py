@@ -7,19 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from objectives.encoding import Tokens, encoded
 from objectives.images import Images, check_images, images_key, read_images
 from objectives.parallel import Pairs, check_pairs, pairs_key, read_pairs
 from objectives.sources import Rows, check_files, read, source_key
 from objectives.splits import SPLITS
 from objectives.tables import DataError
-from objectives.tokenizer import END, PAD, START, train_tokenizer
+from objectives.tokenizer import END, train_tokenizer
 from spaces.configuration import content_hash
 from spaces.sources import Data
 from spaces.tasks import Task
-
-Tokens = npt.NDArray[np.int32]
 
 FORMAT = 2
 """Raised when what is written here changes its meaning."""
@@ -155,48 +153,17 @@ def _save_labelled(
     tokenizer: Any,
     sequence_length: int,
 ) -> None:
-    ids = _encode(tokenizer, rows.texts)
-    if rows.pairs:
-        seconds = _encode(tokenizer, rows.pairs)
-        ids = [_joined(*both, sequence_length) for both in zip(ids, seconds, strict=True)]
-    tokens, lengths = _padded(ids, sequence_length)
+    tokens, lengths = encoded(tokenizer, rows.texts, rows.pairs, sequence_length=sequence_length)
     arrays = {"tokens": tokens, "lengths": lengths, "labels": _numbers(rows.labels, names)}
     for part, array in arrays.items():
         np.save(folder / f"{part}-{split}.npy", array)
-
-
-def _joined(first: list[int], second: list[int], sequence_length: int) -> list[int]:
-    """Two texts as one example, with RoBERTa's two end tokens between them.
-
-    What does not fit is cut from the longer one, a token at a time, as BERT does.
-    """
-    room = sequence_length - 4
-    excess = max(0, len(first) + len(second) - room)
-    from_first = min(excess, max(0, len(first) - max(len(second), room // 2)))
-    from_second = excess - from_first
-    return [*first[: len(first) - from_first], END, END, *second[: len(second) - from_second]]
 
 
 def _save_pairs(
     folder: Path, split: str, pairs: Pairs, tokenizer: Any, sequence_length: int
 ) -> None:
     for side, texts in (("source", pairs.sources), ("target", pairs.targets)):
-        tokens, lengths = _padded(_encode(tokenizer, texts), sequence_length)
+        tokens, lengths = encoded(tokenizer, texts, sequence_length=sequence_length)
         np.save(folder / f"{side}-tokens-{split}.npy", tokens)
         np.save(folder / f"{side}-lengths-{split}.npy", lengths)
     (folder / f"references-{split}.json").write_text(json.dumps(pairs.targets))
-
-
-def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    return [e.ids for e in tokenizer.encode_batch(texts, add_special_tokens=False)]
-
-
-def _padded(examples: list[list[int]], sequence_length: int) -> tuple[Tokens, Tokens]:
-    """Examples between start and end tokens, cut and padded: ``(examples, sequence)``, lengths."""
-    tokens = np.full((len(examples), sequence_length), PAD, dtype=np.int32)
-    lengths = np.empty(len(examples), dtype=np.int32)
-    for row, example in enumerate(examples):
-        ids = [START, *example[: sequence_length - 2], END]
-        tokens[row, : len(ids)] = ids
-        lengths[row] = len(ids)
-    return tokens, lengths

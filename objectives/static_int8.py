@@ -7,7 +7,6 @@ int8 kernel then runs them at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import nn
 from objectives.batches import Batch, forward_arguments
 from objectives.failures import TrialFailure
 from objectives.hooks import linear_layers
+from objectives.positional import PositionalLogits
 from objectives.quantisation import QuantisedWeight, dequantise, quiet_neural_compressor
 from objectives.smoothing import smoothed, smoothing_factors
 
@@ -52,11 +52,12 @@ class StaticInt8Linear(nn.Module):
 
     def __init__(self, static: StaticWeight, bias: torch.Tensor | None) -> None:
         super().__init__()
+        self.static = static
+        self.bias = bias
         self._smoothing = static.smoothing
         self._scale = static.input_scale
         self._zero_point = static.input_zero_point
         self._packed: Any = None
-        self._bias = bias
         if has_int8_kernel():
             self._packed = _prepack(static.weight, bias)
         else:
@@ -77,7 +78,7 @@ class StaticInt8Linear(nn.Module):
         rounded = torch.fake_quantize_per_tensor_affine(
             inputs, self._scale, self._zero_point, 0, CODES
         )
-        return nn.functional.linear(rounded, self._weight, self._bias)
+        return nn.functional.linear(rounded, self._weight, self.bias)
 
 
 def has_int8_kernel() -> bool:
@@ -94,20 +95,6 @@ def _prepack(weight: QuantisedWeight, bias: torch.Tensor | None) -> Any:
         weight.codes, weight.scales[:, 0].double(), torch.zeros(rows, dtype=torch.long), 0
     )
     return torch.ops.quantized.linear_prepack(quantised, bias)
-
-
-class _Logits(nn.Module):
-    """A model as a function of tensors by position, which ``torch.export`` asks for."""
-
-    def __init__(self, model: nn.Module, names: Iterable[str]) -> None:
-        super().__init__()
-        self.model = model
-        self._names = tuple(names)
-
-    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-        arguments = dict(zip(self._names, tensors, strict=True))
-        logits: torch.Tensor = self.model(**arguments, use_cache=False).logits
-        return logits
 
 
 def calibrate(
@@ -145,7 +132,7 @@ def _calibrate(model: nn.Module, inputs: list[Batch]) -> dict[str, StaticWeight]
         prepare,
     )
 
-    function = _Logits(model, inputs[0]).eval()
+    function = PositionalLogits(model, inputs[0]).eval()
     graph = prepare(
         export(function, example_inputs=tuple(inputs[0].values())), get_default_static_config()
     )

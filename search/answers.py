@@ -26,7 +26,7 @@ from search.schemas import (
     TrialDetails,
     TrialPage,
 )
-from search.snapshot import COSTS, Snapshot, Snapshots
+from search.snapshot import Snapshot, Snapshots
 from search.study import DATA, NoSuchStudy, tests_of
 from search.tables import frontier_rows
 from spaces.search_file import SearchFile
@@ -200,14 +200,6 @@ class Answers:
             passed: Finished trials to pass over.
         """
         return follow(lambda: self._snapshots.of(name), passed)
-
-
-def limits_of(
-    max_size_mb: float | None, max_latency_ms: float | None, max_flops: float | None
-) -> dict[str, float]:
-    """The limits that are given, by cost."""
-    given = zip(COSTS, (max_size_mb, max_latency_ms, max_flops), strict=True)
-    return {cost: limit for cost, limit in given if limit is not None}
 
 
 def _summary(snapshot: Snapshot) -> Summary:

@@ -136,7 +136,7 @@ class Mirror:
         return sent
 
     def _connect(self) -> MlflowClient:
-        client = _quiet_client(self._where.tracking_uri)
+        client = quiet_client(self._where.tracking_uri)
         name = self._study.search.name
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
@@ -292,7 +292,7 @@ class Mirror:
         self._status = status
 
 
-def _quiet_client(tracking_uri: str) -> MlflowClient:
+def quiet_client(tracking_uri: str) -> MlflowClient:
     """A client that gives up soon and prints nothing: being away is for the caller to tell."""
     # Its defaults, 120 s and 7 tries, would hold the thread for a quarter of an hour, and a create
     # that it repeats by itself after a lost reply is a second run.

@@ -15,6 +15,9 @@ from spaces.plan import Plan
 OPTIONS = {"size_mb": "--max-size-mb", "latency_ms": "--max-latency-ms", "flops": "--max-flops"}
 """Option of ``tlc best`` that limits a cost."""
 
+COUNTED = {"accuracy": "examples", "perplexity": "tokens", "bleu": "sentences"}
+"""What a score of each metric is a mean over."""
+
 _UNITS = {"size_mb": "MB", "latency_ms": "ms", "flops": "FLOPs"}
 
 
@@ -185,12 +188,6 @@ def trial_table(trial: Trial) -> Table:
     return table
 
 
-def _counted(result: dict[str, Any]) -> str:
-    """What a score is a mean over."""
-    names = {"accuracy": "examples", "perplexity": "tokens", "bleu": "sentences"}
-    return names[result["metric"]]
-
-
 def _facts(trial: Trial) -> list[tuple[str, str]]:
     facts = [("trial", f"#{trial.trial}"), ("state", trial.state)]
     facts.append(("configuration", f"{trial.text} {trial.budget_unit}"))
@@ -201,12 +198,15 @@ def _facts(trial: Trial) -> list[tuple[str, str]]:
     interval = f"{r['score_low']:.4f} to {r['score_high']:.4f}"
     name = r["metric"]
     facts += [
-        (name, f"{r['score']:.4f} on {r['examples']:,} validation {_counted(r)} ({interval})"),
+        (
+            name,
+            f"{r['score']:.4f} on {r['examples']:,} validation {COUNTED[r['metric']]} ({interval})",
+        ),
         ("before compression", f"{r['dense_score']:.4f}"),
         ("loss", f"{r['loss']:.4f} nats"),
     ]
     if "score" in test:
-        counted = f"{test['examples']:,} {_counted(r)}"
+        counted = f"{test['examples']:,} {COUNTED[r['metric']]}"
         facts.append((f"test {name}", f"{test['score']:.4f} on {counted}"))
     facts += [
         ("size", f"{r['size_bytes']:,} bytes on disk ({r['predicted_size_bytes']:,} predicted)"),

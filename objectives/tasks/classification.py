@@ -6,7 +6,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from objectives.batches import Batch, LabelledBatches, by_length, labelled_batch, logits, to_device
+from objectives.batches import (
+    EVALUATION_BATCH,
+    Batch,
+    LabelledBatches,
+    by_length,
+    labelled_batch,
+    logits,
+    to_device,
+)
 from objectives.data import PreparedData
 from objectives.paths import TrainingPath
 from objectives.score import Score, score_classifier
@@ -19,8 +27,6 @@ from spaces.search_file import SearchFile
 
 DROPOUT = 0.1
 """Of fine-tuning. Pre-training sees each text about once and needs none."""
-
-EVALUATION_BATCH = 64
 
 
 class Classification:

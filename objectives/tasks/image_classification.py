@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from objectives.batches import Batch, ImageBatches, image_batch, logits, to_device
+from objectives.batches import EVALUATION_BATCH, Batch, ImageBatches, image_batch, logits, to_device
 from objectives.data import PreparedData
 from objectives.paths import TrainingPath
 from objectives.score import Score, score_classifier
@@ -17,7 +17,6 @@ from spaces.configuration import Configuration
 from spaces.search_file import SearchFile
 
 DROPOUT = 0.1
-EVALUATION_BATCH = 64
 
 
 class ImageClassification:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from objectives.batches import Batch, ParallelBatches, by_length, logits, parallel_batch, to_device
+from objectives.batches import (
+    EVALUATION_BATCH,
+    Batch,
+    ParallelBatches,
+    by_length,
+    logits,
+    parallel_batch,
+    to_device,
+)
 from objectives.data import PreparedData
+from objectives.decoding import translate
 from objectives.paths import TrainingPath
 from objectives.score import Score
 from objectives.stages import Kind, Stages
 from objectives.task import CALIBRATION_BATCHES
-from objectives.tokenizer import END, PAD, START, load_tokenizer
+from objectives.tokenizer import END, PAD, load_tokenizer
 from spaces.configuration import Configuration
 from spaces.search_file import SearchFile
 
@@ -23,7 +30,6 @@ DROPOUT = 0.1
 LABEL_SMOOTHING = 0.1
 """Of the training loss alone (Vaswani et al. 2017, section 5.4)."""
 
-EVALUATION_BATCH = 64
 BOOTSTRAP_SAMPLES = 300
 
 
@@ -71,26 +77,17 @@ class Translation:
                 summed = _cross_entropy(model, batch, reduction="sum")
                 loss += summed.item()
                 tokens += int((batch["targets"] != PAD).sum())
-                for row, text in zip(rows, self.translate(model, batch), strict=True):
+                written = translate(
+                    model,
+                    batch,
+                    self._tokenizer,
+                    beams=self._beams,
+                    sequence_length=self._search.data.sequence_length,
+                )
+                for row, text in zip(rows, written, strict=True):
                     texts[row] = text
         low, value, high = _bleu(texts, references)
         return Score(value, low, high, len(references), loss / tokens)
-
-    def translate(self, model: Any, batch: Batch) -> list[str]:
-        """Translations of the sentences of a batch, greedy or by beam search."""
-        generated = model.generate(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            num_beams=self._beams,
-            do_sample=False,
-            max_new_tokens=self._search.data.sequence_length - 1,
-            decoder_start_token_id=START,
-            eos_token_id=END,
-            pad_token_id=PAD,
-            use_cache=True,
-        )
-        texts: list[str] = self._tokenizer.decode_batch(generated.tolist())
-        return texts
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Smoothed cross-entropy of the translation's next tokens."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from search.cli.options import (
     NOTHING_FOUND,
     as_json,
+    limited,
     make_console,
     open_answers,
     open_study,
@@ -21,22 +22,8 @@ from search.cli.options import (
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
 STATES = "running, complete, failed, or the name of a failure"
 ORDERS = ("number", "-number", "score", "-score", "size_mb", "latency_ms", "flops")
-
-
-def limits(command: Command) -> Command:
-    """Options that limit each inference cost."""
-    positive = click.FloatRange(min=1e-9, max=1e30)
-    for option in (
-        click.option("--max-flops", type=positive, help="FLOPs a sequence."),
-        click.option("--max-latency-ms", type=positive, help="Median, ms."),
-        click.option("--max-size-mb", type=positive, help="Megabytes."),
-    ):
-        command = option(command)
-    return command
 
 
 @click.command("list")
@@ -84,7 +71,7 @@ def show(name: str, trial: int | None, url: str | None, server: str | None, as_j
 @click.argument("name")
 @click.option("--state", help=f"Only trials in a state: {STATES}.")
 @click.option("--on-frontier", is_flag=True, help="Only the trials on the frontier.")
-@limits
+@limited
 @click.option("--order", type=click.Choice(ORDERS), default="number", show_default=True)
 @click.option("--offset", type=click.IntRange(min=0), default=0, help="Trials to pass over.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
@@ -95,9 +82,7 @@ def trials(
     name: str,
     state: str | None,
     on_frontier: bool,
-    max_size_mb: float | None,
-    max_latency_ms: float | None,
-    max_flops: float | None,
+    limits: dict[str, float],
     order: Any,
     offset: int,
     limit: int,
@@ -106,14 +91,13 @@ def trials(
     as_json: bool,
 ) -> None:
     """List the trials of the search NAME, a page at a time."""
-    from search.answers import limits_of
     from search.terminal import print_trials
 
     page = open_answers(url, server).trials(
         name,
         state=state,
         on_frontier=on_frontier,
-        limits=limits_of(max_size_mb, max_latency_ms, max_flops),
+        limits=limits,
         order=order,
         offset=offset,
         limit=limit,
@@ -145,15 +129,13 @@ def frontier(name: str, url: str | None, server: str | None, as_json: bool) -> i
 
 @click.command()
 @click.argument("name")
-@limits
+@limited
 @study_url
 @server
 @as_json
 def best(
     name: str,
-    max_size_mb: float | None,
-    max_latency_ms: float | None,
-    max_flops: float | None,
+    limits: dict[str, float],
     url: str | None,
     server: str | None,
     as_json: bool,
@@ -163,10 +145,9 @@ def best(
     Scores are those on the validation split. When nothing meets the limits, the nearest model is
     shown with how much it misses, and the exit code is 3.
     """
-    from search.answers import limits_of
     from search.terminal import print_best
 
-    answer = open_answers(url, server).best(name, limits_of(max_size_mb, max_latency_ms, max_flops))
+    answer = open_answers(url, server).best(name, limits)
     if as_json:
         _print_json(answer)
     else:

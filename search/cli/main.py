@@ -7,7 +7,15 @@ from typing import NoReturn
 
 import click
 
-from search.cli import answering, launching, replaying, reporting, searching, serving
+from search.cli import (
+    answering,
+    launching,
+    models,
+    replaying,
+    reporting,
+    searching,
+    serving,
+)
 from search.cli.options import INTERRUPTED
 from spaces.errors import UserError
 
@@ -64,6 +72,8 @@ for command in (
     answering.what_if,
     answering.claims,
     reporting.report,
+    models.export,
+    models.register,
     serving.ui,
     serving.serve,
     replaying.table,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -39,6 +41,26 @@ overrides = click.option(
     metavar="FIELD=VALUE",
     help="Override a field of the file, such as --set space.depth.high=8. Repeatable.",
 )
+
+
+def limited(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that limit costs, as one argument ``limits``."""
+    positive = click.FloatRange(min=1e-9, max=1e30)
+
+    @click.option("--max-size-mb", type=positive, help="Megabytes.")
+    @click.option("--max-latency-ms", type=positive, help="Median, ms.")
+    @click.option("--max-flops", type=positive, help="FLOPs a sequence.")
+    @wraps(command)
+    def with_limits(
+        max_size_mb: float | None,
+        max_latency_ms: float | None,
+        max_flops: float | None,
+        **rest: Any,
+    ) -> Any:
+        limits = {"size_mb": max_size_mb, "latency_ms": max_latency_ms, "flops": max_flops}
+        return command(limits={cost: limit for cost, limit in limits.items() if limit}, **rest)
+
+    return with_limits
 
 
 def make_console() -> Console:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
 
-from search.answers import LONGEST_PAGE, Answers, Order, limits_of
+from search.answers import LONGEST_PAGE, Answers, Order
 from search.schemas import (
     Best,
     FrontierMember,
@@ -40,7 +40,8 @@ class Limits:
         max_latency_ms: Annotated[float | None, _limit("Median milliseconds.")] = None,
         max_flops: Annotated[float | None, _limit("FLOPs for a sequence.")] = None,
     ) -> None:
-        self.by_cost = limits_of(max_size_mb, max_latency_ms, max_flops)
+        given = {"size_mb": max_size_mb, "latency_ms": max_latency_ms, "flops": max_flops}
+        self.by_cost = {cost: limit for cost, limit in given.items() if limit is not None}
 
 
 def router(answers: Answers) -> APIRouter:

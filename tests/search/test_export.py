@@ -1,0 +1,212 @@
+"""The winning model as a folder that works alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from objectives.exported import Facts
+from search.export import ExportError, complete_trial, export
+from search.frontier import best
+from search.model_card import model_card
+from search.records import Record
+from search.study import Study, StudyError
+from tests.search.conftest import Tlc, made_up_result
+
+FILES = {
+    "README.md", "config.json", "load_and_run.py", "model.onnx", "model.safetensors", "task.json",
+    "tokenizer.json",
+}  # fmt: skip
+
+SCORE_AGAIN = """
+import json, sys
+from pathlib import Path
+from objectives.inference import load
+from objectives.objective import Objective
+from objectives.sources import read
+from search.study import Study
+
+name, url, folder = sys.argv[1:]
+study = Study.load(name, url)
+score = Objective(study.search).score(Path(folder), "validation")
+source = study.search.data.labelled
+rows = read(source, "", Path("cache"), with_labels=True)["validation"]
+answers = load(Path(folder)).predict(rows.texts)
+right = sum(answer.text == label for answer, label in zip(answers, rows.labels))
+print(json.dumps([score.value, score.loss, right / len(answers)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def winner(finished: Tlc) -> Record:
+    study = finished.study()
+    found = best(study.records(), study.search, {})
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def exported(finished: Tlc) -> Path:
+    """The winner, exported with ONNX by the command line."""
+    run = finished("export", "tiny", "--to", "out/winner", "--onnx")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stderr == ""
+    assert "out/winner/load_and_run.py" in run.stdout
+    return finished.folder / "out" / "winner"
+
+
+def test_the_exported_model_has_the_recorded_accuracy_in_a_fresh_process(
+    finished: Tlc, winner: Record, exported: Path
+) -> None:
+    url = f"sqlite:///{finished.folder / 'home' / 'study.db'}"
+    scored = subprocess.run(
+        [sys.executable, "-c", SCORE_AGAIN, "tiny", url, str(exported)],
+        env=finished.environment(), cwd=finished.folder, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert scored.returncode == 0, scored.stderr
+    value, loss, share = json.loads(scored.stdout)
+    assert value == share == winner.result["score"]
+    assert loss == winner.result["loss"]
+
+
+def test_the_script_answers_in_words_from_another_folder(exported: Path, tmp_path: Path) -> None:
+    def answer(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(exported / "load_and_run.py"), *arguments],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    answered = answer("the old dog sees a cat near the horse")
+    assert answered.returncode == 0, answered.stderr
+    assert answered.stdout.split()[0] in ("animal", "tool")
+    assert answered.stdout.endswith(" %)\n")
+    assert answered.stderr == ""
+
+
+def test_the_folder_holds_what_was_stored_and_no_pickle(
+    finished: Tlc, winner: Record, exported: Path
+) -> None:
+    assert {path.name for path in exported.iterdir()} == FILES
+    stored = finished.folder / "home" / "store" / winner.result["model"]
+    for name in ("model.safetensors", "config.json"):
+        assert (exported / name).read_bytes() == (stored / name).read_bytes()
+    assert json.loads((exported / "task.json").read_text())["labels"] == ["animal", "tool"]
+
+
+def test_the_card_tells_the_hub_and_a_person(winner: Record, exported: Path) -> None:
+    from huggingface_hub import ModelCard
+
+    card = ModelCard.load(exported / "README.md")
+    assert card.data.library_name == "tlc-search"
+    assert card.data.pipeline_tag == "text-classification"
+    assert card.data.metrics == ["accuracy"]
+    assert card.data.get("license") is None
+    assert card.data.eval_results is not None
+    scores = {each.dataset_split: each.metric_value for each in card.data.eval_results}
+    assert scores["validation"] == winner.result["score"]
+    assert set(scores) == {"validation", "test"}
+    for told in (
+        f"{winner.result['size_bytes']:,} bytes", "95 % interval", "fingerprint (SHA-256)",
+        "the median of 10 calls", "labelled validation examples", "animal, tool", "## ONNX",
+        "objectives.inference", str(winner.configuration.compression),
+    ):  # fmt: skip
+        assert told in card.text
+    assert os.sep + "home" not in card.text.replace("\\", "")
+
+
+def test_nothing_is_written_where_nothing_meets_the_limits(finished: Tlc) -> None:
+    run = finished("export", "tiny", "--max-size-mb", "0.001", "--to", "none")
+    assert run.returncode == 3
+    assert "nothing meets the limits; the nearest misses" in run.stdout
+    assert not (finished.folder / "none").exists()
+
+
+@pytest.fixture
+def at_home(finished: Tlc, monkeypatch: pytest.MonkeyPatch) -> Study:
+    monkeypatch.setenv("TLC_HOME", str(finished.folder / "home"))
+    monkeypatch.chdir(finished.folder)
+    return finished.study()
+
+
+def test_any_trial_can_be_exported_and_into_an_empty_folder(at_home: Study, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    made = export(at_home, complete_trial(at_home, 0), tmp_path / "empty")
+    assert set(made.files) == FILES - {"model.onnx"}
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+    assert ", trial 0" in (tmp_path / "empty" / "README.md").read_text()
+
+
+def test_a_folder_in_use_is_left_alone(at_home: Study, winner: Record, tmp_path: Path) -> None:
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "notes.txt").write_text("mine")
+    with pytest.raises(ExportError, match=r"--to: .*used is not empty"):
+        export(at_home, winner, tmp_path / "used")
+    with pytest.raises(ExportError, match=r"--to: .*notes.txt is a file"):
+        export(at_home, winner, tmp_path / "used" / "notes.txt")
+    with pytest.raises(ExportError, match="cannot be written"):
+        export(at_home, winner, Path("/proc/tlc/model"))
+    assert [path.name for path in (tmp_path / "used").iterdir()] == ["notes.txt"]
+
+
+def test_a_model_that_is_gone_is_told_and_leaves_nothing(
+    at_home: Study, winner: Record, tmp_path: Path
+) -> None:
+    gone = replace(winner, result={**winner.result, "model": "models/gone"})
+    with pytest.raises(
+        ExportError, match=f"the model of trial {winner.number} is not in the store"
+    ):
+        export(at_home, gone, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_that_is_gone_is_prepared_again_if_it_is_the_same(
+    finished: Tlc, at_home: Study, winner: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished.folder / "home" / "store", tmp_path / "store")
+    monkeypatch.setenv("TLC_HOME", str(tmp_path))
+    made = export(at_home, winner, tmp_path / "out")
+    assert "tokenizer.json" in made.files
+    shutil.rmtree(tmp_path / "data")
+    monkeypatch.setattr(Study, "data", {**at_home.data, "fingerprint": "other"})
+    with pytest.raises(StudyError, match="has changed since its trials"):
+        export(at_home, winner, tmp_path / "out2")
+
+
+def test_only_a_complete_trial_has_a_model(study: Study) -> None:
+    study.tell_failure(study.ask().number, "diverged", "the loss rose")
+    with pytest.raises(ExportError, match="trial 0 of search 'tiny' is diverged"):
+        complete_trial(study, 0)
+    with pytest.raises(StudyError, match="has no trial 7"):
+        complete_trial(study, 7)
+
+
+def test_a_trial_and_limits_together_are_refused(finished: Tlc) -> None:
+    run = finished("export", "tiny", "--trial", "0", "--max-size-mb", "1", "--to", "none")
+    assert run.returncode == 2
+    assert "give one or the other" in run.stderr
+
+
+def test_names_in_a_card_cannot_change_its_form(study: Study) -> None:
+    latency: dict[str, Any] = dict.fromkeys(("p10_ms", "p50_ms", "p95_ms"), 1.0)
+    latency |= {"repeats": 10, "batch_size": 1, "sequence_length": 16, "threads": 1}
+    latency |= {"device": "cpu", "processor": "x86"}
+    made = made_up_result(0.9, 0.1, latency=latency, versions={"torch": "2"})
+    number = study.ask().number
+    study.tell_result(number, made)
+    study.set_data({"fingerprint": "f", "label_names": [], "counts": {"train": 3}})
+    facts = Facts("classification", ("a | b", "<script>alert(1)</script>", "two\nlines"))
+    text = model_card(study, study.record(number), facts, None)
+    assert "a \\| b" in text
+    assert "<script>" not in text
+    assert "two lines" in text
+    assert yaml.safe_load(text.split("---")[1])["library_name"] == "tlc-search"
