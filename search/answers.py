@@ -27,7 +27,7 @@ from search.schemas import (
     TrialPage,
 )
 from search.snapshot import Snapshot, Snapshots
-from search.study import DATA, NoSuchStudy, tests_of
+from search.study import DATA, NoSuchStudy
 from search.tables import frontier_rows
 from spaces.search_file import SearchFile
 
@@ -104,12 +104,11 @@ class Answers:
             NoSuchStudy: There is no search of this name.
         """
         snapshot = self._snapshots.of(name)
-        members = {record.number for record in snapshot.members}
         chosen = [
             record
             for record in snapshot.records
             if _has_state(record, state)
-            and (not on_frontier or record.number in members)
+            and (not on_frontier or record.number in snapshot.member_numbers)
             and _is_within(record, limits or {})
         ]
         chosen.sort(key=_key(order, snapshot.search))
@@ -140,7 +139,7 @@ class Answers:
             NoSuchStudy: There is no search of this name.
         """
         snapshot = self._snapshots.of(name)
-        rows = frontier_rows(snapshot.members, tests_of(snapshot.attributes))
+        rows = frontier_rows(snapshot.members, snapshot.tests)
         return [FrontierMember(**row) for row in rows]
 
     def best(self, name: str, limits: Mapping[str, float] | None = None) -> Best:
@@ -227,8 +226,8 @@ def _trial(snapshot: Snapshot, record: Record) -> Trial:
         text=str(record.configuration),
         configuration=record.configuration.to_dict(),
         result=record.result,
-        test=tests_of(snapshot.attributes).get(record.number, {}),
-        on_frontier=record in snapshot.members,
+        test=snapshot.tests.get(record.number, {}),
+        on_frontier=record.number in snapshot.member_numbers,
         started=_utc(record.started),
         finished=_utc(record.finished),
         message=record.message,

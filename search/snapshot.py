@@ -16,7 +16,7 @@ from search.driver import State, state_of
 from search.frontier import Scale, feasible, frontier, hypervolume_of, quality
 from search.prediction import Predictor
 from search.records import Record
-from search.study import SEARCH, NoSuchStudy, Study, names
+from search.study import SEARCH, NoSuchStudy, Study, names, tests_of
 
 FRESH_SECONDS = 0.2
 """Age up to which a snapshot is not read again: many questions in a moment are one reading."""
@@ -64,6 +64,16 @@ class Snapshot:
     def members(self) -> list[Record]:
         """The frontier, the cheapest first."""
         return frontier(self.records, self.search)
+
+    @cached_property
+    def member_numbers(self) -> set[int]:
+        """Numbers of the trials on the frontier."""
+        return {record.number for record in self.members}
+
+    @cached_property
+    def tests(self) -> dict[int, dict[str, Any]]:
+        """What the test split gave, by trial number."""
+        return tests_of(self.attributes)
 
     @cached_property
     def scale(self) -> Scale:
