@@ -29,6 +29,7 @@ from search.schemas import (
 from search.snapshot import Snapshot, Snapshots
 from search.study import DATA, NoSuchStudy
 from search.tables import frontier_rows
+from spaces.places import shown
 from spaces.search_file import SearchFile
 
 Order = Literal["number", "-number", "score", "-score", "size_mb", "latency_ms", "flops"]
@@ -67,7 +68,7 @@ class Answers:
         last = driver_of(snapshot.attributes)
         return Search(
             **_summary(snapshot).model_dump(),
-            search=snapshot.search.to_dict(),
+            search=shown(snapshot.search),
             data=snapshot.attributes.get(DATA, {}),
             ended="" if last is None else last.ended,
             shared=Shared.model_validate(queries.shared(snapshot.records)),

@@ -10,7 +10,7 @@ from objectives.store import Store
 from search.cluster import ClusterError, cluster
 from search.study import Study, StudyError, names
 from spaces.local_paths import data_paths
-from spaces.places import places, resolved
+from spaces.places import places, resolved, without_password
 from spaces.search_file import SearchFile
 
 REACH_SECONDS = 120.0
@@ -96,7 +96,9 @@ def faults_here(search: str, address: str, token: str) -> list[str]:
     try:
         # The driver alone writes to the study, and a job may be driven from any node.
         if file.name not in names(where.study_url):
-            faults.append(f"storage.study: {_shown(where.study_url)} has no study {file.name!r}")
+            faults.append(
+                f"storage.study: {without_password(where.study_url)} has no study {file.name!r}"
+            )
     except StudyError as error:
         faults.append(str(error))
     return faults + [
@@ -113,10 +115,3 @@ def _read(url: str, address: str) -> str:
     except Exception:
         # Each fsspec backend raises classes of its own.
         return ""
-
-
-def _shown(url: str) -> str:
-    """A database URL without its password."""
-    from sqlalchemy.engine import make_url
-
-    return make_url(url).render_as_string(hide_password=True)

@@ -74,7 +74,7 @@ class Search(Summary):
     """A search with its file, its data and its failures."""
 
     search: dict[str, Any]
-    """The search file."""
+    """The search file; URLs without their passwords."""
     data: dict[str, Any]
     """Fingerprint and counts of the data; empty before the first run."""
     ended: str

@@ -19,6 +19,7 @@ from objectives.locks import Busy, exclusive_or_busy
 from search.grid import configuration_from, distributions
 from search.records import CONFIGURATION, FAILURE, RESULT, Reader, Record, read_records, violations
 from spaces.errors import UserError
+from spaces.places import without_password
 from spaces.search_file import SearchFile
 from spaces.search_space import SearchSpace
 
@@ -280,7 +281,8 @@ def _storage(url: str) -> RDBStorage:
     except Exception as error:
         # SQLAlchemy and its drivers raise classes of their own for what a wrong URL can cause.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise StudyAway(f"storage.study: {url!r} cannot be opened: {reason}") from error
+        place = without_password(url)
+        raise StudyAway(f"storage.study: {place!r} cannot be opened: {reason}") from error
 
 
 def _sqlite_path(url: str) -> Path | None:

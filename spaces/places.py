@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from spaces.search_file import SearchFile, Storage
 
@@ -50,6 +52,21 @@ def places(storage: Storage) -> Places:
         artifacts=None if tracking_uri else root / "mlartifacts",
         reports=root / "reports",
     )
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
+    return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
+
+
+def shown(search: SearchFile) -> dict[str, Any]:
+    """The values of a search file as they may be shown: URLs without their passwords."""
+    document = search.to_dict()
+    document["storage"] = {
+        key: without_password(value) if isinstance(value, str) else value
+        for key, value in document["storage"].items()
+    }
+    return document
 
 
 def resolved(search: SearchFile) -> SearchFile:
