@@ -29,6 +29,8 @@ from search.schemas import (
 from spaces.errors import UserError
 
 TIMEOUT_SECONDS = 30.0
+START_SECONDS = 900.0
+"""Seconds that starting a search may take: the nodes of a cluster install what it needs before."""
 
 Kind = TypeVar("Kind", bound=Answer)
 
@@ -123,7 +125,8 @@ class Client:
             "search": search if isinstance(search, str) else dict(search),
             "overrides": list(overrides),
         }
-        return Started.model_validate(self._send("POST", "/searches", body))
+        answer = self._send("POST", "/searches", body, timeout=START_SECONDS)
+        return Started.model_validate(answer)
 
     def stop(self, name: str) -> None:
         """Stop a search; what is finished is kept."""
@@ -131,7 +134,8 @@ class Client:
 
     def resume(self, name: str) -> Started:
         """Go on with a search."""
-        return Started.model_validate(self._send("POST", f"{_path(name)}/resume"))
+        answer = self._send("POST", f"{_path(name)}/resume", timeout=START_SECONDS)
+        return Started.model_validate(answer)
 
     def events(self, name: str) -> Iterator[Event]:
         """What happens in a search, as it happens, until it ends."""
@@ -153,11 +157,16 @@ class Client:
         return self._send("GET", path, query=given)
 
     def _send(
-        self, method: str, path: str, body: Any = None, query: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        query: Mapping[str, Any] | None = None,
+        timeout: float = TIMEOUT_SECONDS,
     ) -> Any:
         try:
             response = self._session.request(
-                method, f"{self._url}{path}", json=body, params=query, timeout=TIMEOUT_SECONDS
+                method, f"{self._url}{path}", json=body, params=query, timeout=timeout
             )
         except (requests.RequestException, ValueError) as error:
             raise ServiceError(f"--server: no service at {self._url}: {error}") from error

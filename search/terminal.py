@@ -11,7 +11,16 @@ from rich.table import Table
 
 from search.frontier import Scale, frontier, hypervolume_of
 from search.queries import shared
-from search.schemas import Best, FrontierMember, Prediction, Search, Shared, Summary, TrialPage
+from search.schemas import (
+    Best,
+    Event,
+    FrontierMember,
+    Prediction,
+    Search,
+    Shared,
+    Summary,
+    TrialPage,
+)
 from search.tables import (
     OPTIONS,
     duration,
@@ -147,6 +156,16 @@ def print_trials(page: TrialPage, console: Console) -> None:
     last = page.offset + len(page.trials)
     if last < page.total or page.offset:
         console.print(f"\n{page.offset + 1} to {last} of {page.total}", highlight=False)
+
+
+def print_event(event: Event, console: Console) -> None:
+    """Something that happened in a search, in a line."""
+    volume = "" if event.hypervolume is None else f"  hypervolume {event.hypervolume:.3f}"
+    if event.kind == "state":
+        console.print(f"{event.search} is {event.state}{volume}", style="bold", highlight=False)
+        return
+    score = "" if event.score is None else f"  score {event.score:.4g}{volume}"
+    console.print(f"#{event.trial} {event.text}  {event.state}{score}", highlight=False)
 
 
 def print_best(name: str, answer: Best, console: Console) -> None:

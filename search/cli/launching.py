@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,6 +9,7 @@ import click
 
 from search.cli.options import (
     make_console,
+    open_client,
     open_study,
     overrides,
     server,
@@ -61,10 +61,8 @@ def submit(
 
     search = load(file, overrides)
     if server is not None:
-        from search.client import Client
-
         document = search.model_dump(mode="json", exclude_defaults=True)
-        started = Client(server, token=os.environ.get("TLC_TOKEN")).submit(document)
+        started = open_client(server).submit(document)
         name, job = started.name, started.job
     else:
         name = search.name
@@ -81,9 +79,7 @@ def submit(
 def resume(name: str, address: str | None, url: str | None, server: str | None) -> None:
     """Go on with the search NAME in the background, with the file that its study has."""
     if server is not None:
-        from search.client import Client
-
-        job = Client(server, token=os.environ.get("TLC_TOKEN")).resume(name).job
+        job = open_client(server).resume(name).job
     else:
         job = launcher_at(address, url).start(open_study(name, url).search)
     click.echo(name)
@@ -95,8 +91,19 @@ def resume(name: str, address: str | None, url: str | None, server: str | None) 
 @click.option("-f", "--follow", is_flag=True, help="Go on until the search ends.")
 @address
 @study_url
-def logs(name: str, follow: bool, address: str | None, url: str | None) -> None:
-    """Print what the submitted search NAME printed."""
+@server
+def logs(name: str, follow: bool, address: str | None, url: str | None, server: str | None) -> None:
+    """Print what the submitted search NAME printed; of a service, its trials as they finish."""
+    if server is not None:
+        from search.terminal import print_event, print_trials
+
+        client, console = open_client(server), make_console()
+        if not follow:
+            print_trials(client.trials(name, limit=1000), console)
+            return
+        for event in client.events(name):
+            print_event(event, console)
+        return
     for text in launcher_at(address, url).logs(name, follow=follow):
         click.echo(text, nl=False)
 
@@ -105,8 +112,12 @@ def logs(name: str, follow: bool, address: str | None, url: str | None) -> None:
 @click.argument("name")
 @address
 @study_url
-def status(name: str, address: str | None, url: str | None) -> None:
+@server
+def status(name: str, address: str | None, url: str | None, server: str | None) -> None:
     """Print the state of the submitted search NAME in a word."""
+    if server is not None:
+        click.echo(open_client(server).search(name).state)
+        return
     click.echo(launcher_at(address, url).status(name))
 
 
@@ -118,9 +129,7 @@ def status(name: str, address: str | None, url: str | None) -> None:
 def stop(name: str, address: str | None, url: str | None, server: str | None) -> None:
     """Stop the search NAME; what is finished is kept, and tlc resume goes on."""
     if server is not None:
-        from search.client import Client
-
-        Client(server, token=os.environ.get("TLC_TOKEN")).stop(name)
+        open_client(server).stop(name)
     else:
         launcher_at(address, url).stop(name)
     click.echo(f"search {name!r} was asked to stop")

@@ -82,12 +82,17 @@ def study_url_or_default(url: str | None) -> str:
 def open_answers(url: str | None, server: str | None) -> Answers | Client:
     """What answers: the service that was named, or the study itself."""
     if server is not None:
-        from search.client import Client
-
-        return Client(server, token=os.environ.get("TLC_TOKEN"))
+        return open_client(server)
     from search.answers import Answers
 
     return Answers(study_url_or_default(url))
+
+
+def open_client(server: str) -> Client:
+    """A client of the service at a URL."""
+    from search.client import Client
+
+    return Client(server, token=os.environ.get("TLC_TOKEN"))
 
 
 def open_study(name: str, url: str | None) -> Study:
