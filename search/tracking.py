@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 
-from search.mirror import Deleted, Mirror
+from search.mirror import Mirror
+from search.seen import Deleted
 from search.study import Study, StudyError, load_all, only_driver
 from spaces.places import Places, home
 

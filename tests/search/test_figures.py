@@ -116,5 +116,7 @@ def test_files_are_replaced_whole_also_when_nothing_is_complete(
     for _ in range(2):
         write_figures(study, folder)
         study.tell_result(study.ask().number, made_up_result(0.5, 0.1))
-    assert {path.name for path in folder.iterdir()} == {"frontier.html", "frontier.png"}
+    assert {path.name for path in folder.iterdir()} == {
+        "frontier.html", "frontier.png", "parallel_coordinates.html",
+    }  # fmt: skip
     assert (folder / "frontier.png").read_bytes().startswith(b"\x89PNG")

@@ -91,6 +91,7 @@ def test_every_trial_is_a_nested_run_with_its_numbers(study: Study, where: Place
     artefacts = {item.path for item in client.list_artifacts(parent.info.run_id, "frontier")}
     assert artefacts == {
         "frontier/frontier.html", "frontier/frontier.png", "frontier/frontier.json",
+        "frontier/parallel_coordinates.html",
     }  # fmt: skip
     assert "| trial | depth |" in parent.data.tags["mlflow.note.content"]
 

@@ -1,0 +1,41 @@
+"""Headless Chromium for the tests that look at pages: the system's, through Playwright."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's browser, started once; tests that need it are skipped where there is none.
+
+    A file that uses it imports it by name: ``from tests.search.browser import browser``.
+    """
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        pytest.skip(f"no browser on PATH: none of {', '.join(NAMES)}")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
+        yield started
+        started.close()
+
+
+def screenshot(page: Page, path: Path) -> Path:
+    """Write the whole page, from its top to its end, as a PNG; returns where it is."""
+    page.screenshot(path=path, full_page=True)
+    return path
