@@ -108,10 +108,11 @@ def frontier_figure(records: list[Record], search: SearchFile, links: Links | No
         figure.add_annotation(
             x=math.log10(limit), y=0, yref="paper", text="limit", showarrow=False, xanchor="left"
         )
-    clicked = "" if links is None else "<br><sub>a click on a point opens its run</sub>"
     figure.update_layout(
-        title=f"{search.name}: validation {search.metric.name} against "
-        f"{AXIS[search.cost]}{clicked}",
+        title={
+            "text": f"{search.name}: validation {search.metric.name} against {AXIS[search.cost]}",
+            "subtitle": {"text": "" if links is None else "a click on a point opens its run"},
+        },
         xaxis={
             "title": AXIS[search.cost],
             **_logarithmic([cost for group in groups for cost in group.costs]),

@@ -6,6 +6,7 @@ from search.frontier import Scale, best, frontier, hypervolume_of
 from search.links import Links
 from search.queries import shared
 from search.records import Record
+from search.run_content import in_words
 from search.saved_views import FRONTIER, TRIALS
 from search.study import Study
 from search.tables import OPTIONS, duration, quantity, with_unit
@@ -18,7 +19,7 @@ def experiment_note(search: SearchFile, links: Links) -> str:
     """What an experiment is, and where to look first; its page shows the first line."""
     return "\n\n".join(
         [
-            f"[The search and its frontier]({links.search()}) · "
+            f"**Start here:** [the search and its frontier]({links.search()}) · "
             f"[frontier]({links.view(FRONTIER)}) · [all trials]({links.view(TRIALS)}) · "
             f"[charts]({links.view(TRIALS, charts=True)})",
             f"tlc searches for the models with the best {search.metric.name} at each "
@@ -109,8 +110,8 @@ def _levels_table(records: list[Record], study: Study, links: Links) -> str:
         leader = best(records, search, {search.cost: level})
         if leader is not None:
             score = search.metric.text(leader.result["score"])
-            configuration = f"{leader.configuration}"
-            rows.append((with_unit(search.cost, level), score, _link(leader, links), configuration))
+            limit = with_unit(search.cost, level)
+            rows.append((limit, score, _link(leader, links), in_words(leader, search)))
     return _table(rows)
 
 

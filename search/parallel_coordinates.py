@@ -9,6 +9,7 @@ from search.points import AXIS, log_ticks, tick_text
 from search.records import Record
 from search.run_content import dimensions
 from spaces.compression import Pruning, Quantisation
+from spaces.metric import Metric
 from spaces.search_file import SearchFile
 
 SHOWN = (
@@ -16,8 +17,10 @@ SHOWN = (
     "group_size", "pruning", "sparsity", "recovery", "seed",
 )  # fmt: skip
 """Dimensions, in the order of the stages. ``bits`` follows from ``quantisation``."""
+DERIVED = ("decoder_depth", "heads", "feed_forward")
+"""Dimensions that follow from depth and width where a search does not name them."""
 MOST_TICKS = 12
-MARGIN = {"l": 70, "r": 60, "t": 110, "b": 40}
+MARGIN = {"l": 70, "r": 60, "t": 140, "b": 40}
 
 
 def parallel_html(records: list[Record], search: SearchFile) -> str:
@@ -29,7 +32,7 @@ def parallel_html(records: list[Record], search: SearchFile) -> str:
 def parallel_figure(records: list[Record], search: SearchFile) -> Any:
     """A line for each complete trial, coloured by its score; drag along an axis to choose.
 
-    Dimensions that are the same in all trials are left out.
+    Dimensions that are the same in all trials, or that follow from others, are left out.
     """
     import plotly.graph_objects as go
 
@@ -38,16 +41,12 @@ def parallel_figure(records: list[Record], search: SearchFile) -> Any:
     axes = [
         _dimension(name, [value[name] for value in values], search)
         for name in SHOWN
-        if len({value[name] for value in values}) > 1
+        if len({value[name] for value in values}) > 1 and _is_searched(name, search)
     ]
     axes.append(_logarithmic(AXIS[search.cost], [r.result[search.cost] for r in complete]))
     scores = [r.result["score"] for r in complete]
     metric = search.metric
-    axes.append(
-        {"label": metric.name, "values": scores}
-        if metric.is_maximised
-        else _logarithmic(metric.name, scores)
-    )
+    axes.append(_score(metric, scores))
     figure = go.Figure(
         go.Parcoords(
             dimensions=axes,
@@ -61,12 +60,29 @@ def parallel_figure(records: list[Record], search: SearchFile) -> Any:
         )
     )
     figure.update_layout(
-        title=f"{search.name}: {len(complete):,} trials, the brighter the better"
-        "<br><sub>drag along an axis to choose trials; drag a name to move its axis</sub>",
+        title={
+            "text": f"{search.name}: {len(complete):,} trials, the brighter the better",
+            "subtitle": {
+                "text": "drag along an axis to choose trials; drag a name to move its axis"
+            },
+        },
         template="plotly_white",
         margin=MARGIN,
     )
     return figure
+
+
+def _score(metric: Metric, scores: list[float]) -> dict[str, Any]:
+    """Up is better everywhere: the axis of a metric that is minimised is turned over."""
+    if metric.is_maximised:
+        return {"label": metric.name, "values": scores}
+    axis = _logarithmic(metric.name, scores)
+    values = axis["values"] or [0.0]
+    return {**axis, "range": [max(values), min(values)]}
+
+
+def _is_searched(name: str, search: SearchFile) -> bool:
+    return name not in DERIVED or getattr(search.space, name) is not None
 
 
 def _dimension(name: str, values: list[Any], search: SearchFile) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from search.frontier import feasible, frontier
 from search.records import Record
+from search.run_content import in_words
 from search.tables import quantity, short_cost
 from spaces.search_file import SearchFile
 
@@ -92,7 +93,7 @@ def hover_text(record: Record, search: SearchFile) -> str:
     metric = search.metric
     interval = f"{metric.text(result['score_low'])} to {metric.text(result['score_high'])}"
     return (
-        f"<b>#{record.number}</b> {record.configuration}<br>"
+        f"<b>#{record.number}</b> {in_words(record, search)}<br>"
         f"{metric.name} {metric.text(result['score'])} ({interval})<br>"
         f"{short_cost(result, search.cost)}"
     )

@@ -39,11 +39,16 @@ def _named(name: str, result: dict[str, Any]) -> str:
 
 def trial_name(record: Record, search: SearchFile) -> str:
     """What a person reads of a trial in a list of runs."""
+    return f"#{record.number} {in_words(record, search)}"
+
+
+def in_words(record: Record, search: SearchFile) -> str:
+    """A configuration as people say it: ``depth 2, width 64, 400 steps, rtn-4``."""
     architecture = record.configuration.architecture
     decoder = f"+{architecture.decoder_depth}" if architecture.decoder_depth else ""
     budget = quantity(record.configuration.budget).strip()
     return (
-        f"#{record.number} depth {architecture.depth}{decoder}, width {architecture.width}, "
+        f"depth {architecture.depth}{decoder}, width {architecture.width}, "
         f"{budget} {search.space.budget.unit.value}, {record.configuration.compression}"
     )
 
