@@ -198,8 +198,8 @@ def looked_at(server: str, links: Links, folder: Path | None) -> list[tuple[str,
         browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
         # The first page also loads MLflow's scripts, which are then in the browser's cache.
-        page.goto(f"{server}/#/experiments")
-        page.wait_for_load_state("networkidle")
+        page.goto(f"{server}/{experiment_page(links.experiment)}")
+        page.locator(row).first.wait_for(timeout=120_000)
 
         def shown(address: str, wanted: str, frame: str = "") -> None:
             page.goto("about:blank")

@@ -39,6 +39,8 @@ from spaces.places import Places
 
 NOTE = "mlflow.note.content"
 FIGURE_SECONDS = 15.0
+HIDDEN = ("storage", "address")
+"""Fields of the search file that say where and not what; their URLs can hold passwords."""
 
 
 class Mirror:
@@ -133,7 +135,8 @@ class Mirror:
         seen.client.log_batch(
             run, params=as_params(identity(self._study)), tags=as_tags(plan(search))
         )
-        text = yaml.safe_dump(search.to_dict(), sort_keys=False, allow_unicode=True)
+        shown = {key: value for key, value in search.to_dict().items() if key not in HIDDEN}
+        text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
         seen.client.log_text(run, text, "search.yaml")
         data = dataset(self._study)
         if data is not None:

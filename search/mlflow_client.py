@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,6 +42,13 @@ def is_refusal(error: Exception) -> bool:
     if isinstance(error, MlflowException):
         return bool(error.error_code == "INVALID_PARAMETER_VALUE")
     return isinstance(error, PermissionError)
+
+
+def brief(error: Exception) -> str:
+    """What went wrong in a line, without the password that a tracking URI can hold."""
+    lines = str(error).strip().splitlines()
+    first = lines[0] if lines else type(error).__name__
+    return re.sub(r"//[^/@\s]+@", "//", first)[:200]
 
 
 def log_many(

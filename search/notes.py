@@ -12,6 +12,8 @@ from search.study import Study
 from search.tables import OPTIONS, duration, quantity, with_unit
 from spaces.search_file import SearchFile
 
+MOST_ROWS = 24
+"""Members of the frontier in a note: MLflow cuts one off after 8,000 characters."""
 AXES = {"size_mb": "size on disk", "latency_ms": "latency", "flops": "forward FLOPs"}
 
 
@@ -45,8 +47,9 @@ def search_note(study: Study, records: list[Record], links: Links) -> str:
     ]
     if members:
         parts += [
-            f"#### Frontier: the best {search.metric.name} at each {AXES[search.cost]}",
-            _frontier_table(members, search, links),
+            f"#### Frontier: the best {search.metric.name} at each {AXES[search.cost]}"
+            + (f" ({MOST_ROWS} of {len(members)})" if len(members) > MOST_ROWS else ""),
+            _frontier_table(_spread(members), search, links),
             "#### Best within a limit",
             _levels_table(records, study, links),
             "#### Next",
@@ -75,6 +78,14 @@ def _standing(study: Study, records: list[Record], members: list[Record]) -> str
             f"{duration(saved['seconds_saved'])} saved."
         )
     return " ".join(sentences)
+
+
+def _spread(members: list[Record]) -> list[Record]:
+    """As many as a note can hold, evenly over the frontier with its two ends."""
+    if len(members) <= MOST_ROWS:
+        return members
+    gap = (len(members) - 1) / (MOST_ROWS - 1)
+    return [members[round(place * gap)] for place in range(MOST_ROWS)]
 
 
 def _frontier_table(members: list[Record], search: SearchFile, links: Links) -> str:

@@ -7,7 +7,7 @@ import socket
 import sys
 
 from search.links import LOOPBACK, experiment_page
-from search.mlflow_client import quiet_client
+from search.mlflow_client import brief, quiet_client
 from spaces.errors import UserError
 from spaces.places import Places
 
@@ -67,10 +67,15 @@ def pages(names: list[str], where: Places, server: str) -> dict[str, str]:
     """Addresses of the experiments of searches, for those that MLflow has.
 
     Raises:
-        Exception: Whatever MLflow raises when it is away.
+        UserError: MLflow cannot be reached.
     """
+    from mlflow.exceptions import MlflowException
+
     client = quiet_client(where.tracking_uri)
-    found = {name: client.get_experiment_by_name(name) for name in names}
+    try:
+        found = {name: client.get_experiment_by_name(name) for name in names}
+    except MlflowException as error:
+        raise UserError(f"MLflow at {server} cannot be reached: {brief(error)}") from error
     return {
         name: f"{server}/{experiment_page(experiment.experiment_id)}"
         for name, experiment in found.items()

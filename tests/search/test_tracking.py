@@ -13,11 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from mlflow import MlflowClient
 
+from search.links import Links
 from search.mirror import Mirror
+from search.notes import search_note
+from search.records import Record
 from search.study import Study, only_driver
 from search.tracking import Tracker, mirror, mirror_all
+from spaces.loading import validate
 from spaces.places import Places, places
 from spaces.search_file import SearchFile
 from tests.search.conftest import Tlc, made_up_result
@@ -143,6 +148,41 @@ def test_the_data_is_a_dataset_of_the_run(study: Study, where: Places) -> None:
     assert used.dataset.name == "unlabelled: files, labelled: files"
     assert json.loads(used.dataset.profile) == {"train": 9, "labels": 2}
     assert [tag.key for tag in used.tags] == ["mlflow.data.context"]
+
+
+def test_the_description_of_a_long_frontier_is_whole(study: Study, where: Places) -> None:
+    for number in range(20):
+        study.tell_result(study.ask().number, made_up_result(0.5 + number / 50, 0.1 + number / 10))
+    links = Links("1" * 19, "p" * 32, {number: "r" * 32 for number in range(20)})
+    for records in (study.records(), [replace(r, number=r.number % 20) for r in longer(study)]):
+        note = search_note(study, records, links)
+        # MLflow cuts off what is longer.
+        assert len(note) <= 8000
+        assert note.endswith("```")
+
+
+def longer(study: Study) -> list[Record]:
+    """Ten times as many, all on the frontier."""
+    records = study.records()
+    return [
+        replace(record, result=made_up_result(0.5 + place / 500, 0.1 + place / 100))
+        for place, record in enumerate(10 * records)
+    ]
+
+
+def test_addresses_of_stores_are_not_shown(
+    make_search: Callable[..., SearchFile], where: Places, home: Path
+) -> None:
+    storage = {"store": "s3://key:secret@host/bucket"}
+    search = make_search(name="secret", trials=20, storage=storage)
+    study = Study.open(search, f"sqlite:///{home / 'secret.db'}")
+    fill(study)
+    Mirror(study, where).send(with_figures=False)
+    client = MlflowClient(where.tracking_uri)
+    shown = client.download_artifacts(runs(where, "secret")[0].info.run_id, "search.yaml")
+    document = yaml.safe_load(Path(shown).read_text())
+    assert "storage" not in document
+    assert validate(document).identity() == search.identity()
 
 
 def test_what_a_person_wrote_of_an_experiment_stays(study: Study, where: Places) -> None:
