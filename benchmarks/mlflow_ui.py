@@ -186,9 +186,9 @@ def looked_at(server: str, links: Links, folder: Path | None) -> list[tuple[str,
         ("page: frontier, as a view", links.view(FRONTIER), row),
         ("page: all trials, as a view", links.view(TRIALS), row),
         ("page: charts of trials", links.view(TRIALS, charts=True), chart),
-        ("page: the search's run", links.search(), "table td"),
+        ("page: the search's run", links.search(), "text=are finished"),
         ("page: its charts", links.search("model-metrics"), chart),
-        ("page: a trial", links.trial(0), "table td"),
+        ("page: a trial", links.trial(0), "text=Parameters ("),
     ]
     found = shutil.which("chromium") or shutil.which("google-chrome")
     if found is None:
