@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 from objectives.data import PreparedData
 from search.export import prepared_data, write_export
 from search.frontier import Scale, best
-from search.mirror import KEY, quiet_client
+from search.mlflow_client import quiet_client
 from search.mlflow_model import save
 from search.model_card import summary
 from search.records import Record
 from search.run_content import dimensions, trial_metrics
+from search.seen import KEY
 from search.study import Study, StudyError, only_driver
 from search.tracking import mirror
 from spaces.errors import UserError

@@ -1,7 +1,9 @@
-"""What a run in MLflow contains: params, metrics and the description, from the record alone."""
+"""What a run in MLflow contains: its name, params, metrics and data, from the record alone."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -9,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 from search.frontier import Scale, feasible, hypervolume_history, quality
 from search.records import Record
 from search.study import Study
-from search.tables import OPTIONS, quantity
+from search.tables import quantity
 from spaces.search_file import SearchFile
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric
+    from mlflow.entities import DatasetInput, Metric
+
+BY_COMPUTE = "by_compute_seconds/"
+"""MLflow makes a section of its page of what is before the slash."""
+LONGEST_DIGEST = 36
 
 UNITS = {"size_mb": "mb", "latency_ms": "ms", "flops": "flops"}
 
@@ -29,6 +35,22 @@ SCORES = ("score", "score_low", "score_high", "dense_score")
 
 def _named(name: str, result: dict[str, Any]) -> str:
     return name.replace("score", result["metric"])
+
+
+def trial_name(record: Record, search: SearchFile) -> str:
+    """What a person reads of a trial in a list of runs."""
+    return f"#{record.number} {in_words(record, search)}"
+
+
+def in_words(record: Record, search: SearchFile) -> str:
+    """A configuration as people say it: ``depth 2, width 64, 400 steps, rtn-4``."""
+    architecture = record.configuration.architecture
+    decoder = f"+{architecture.decoder_depth}" if architecture.decoder_depth else ""
+    budget = quantity(record.configuration.budget).strip()
+    return (
+        f"depth {architecture.depth}{decoder}, width {architecture.width}, "
+        f"{budget} {search.space.budget.unit.value}, {record.configuration.compression}"
+    )
 
 
 def identity(study: Study) -> dict[str, Any]:
@@ -91,8 +113,13 @@ def trial_metrics(record: Record, curve: Iterable[list[float]]) -> list[Metric]:
     return metrics + [Metric("train_loss", loss, stamp, int(step)) for step, loss in curve]
 
 
-def progress(records: list[Record], search: SearchFile, scale: Scale) -> list[Metric]:
-    """Hypervolume and best score at each cost level, by number of finished trials."""
+def progress(records: list[Record], search: SearchFile, scale: Scale) -> list[list[Metric]]:
+    """What the search had reached after each finished trial, in the order in which they finished.
+
+    That is the hypervolume and the best score at each cost level: once with the number of finished
+    trials as the step, and once, under ``by_compute_seconds/``, with the seconds of compute that
+    they took together. A chart of MLflow has no other way to choose its horizontal axis.
+    """
     from mlflow.entities import Metric
 
     finished = sorted(
@@ -100,48 +127,66 @@ def progress(records: list[Record], search: SearchFile, scale: Scale) -> list[Me
     )
     allowed = {record.number for record in feasible(finished, search)}
     history = hypervolume_history(finished, search, scale)
+    levels = {level: level_name(level, search) for level in scale.levels()}
     leading: dict[float, float] = {}
-    metrics = []
+    seconds = 0.0
+    points = []
     for step, (record, volume) in enumerate(zip(finished, history, strict=True), start=1):
         stamp = milliseconds(record.finished) or 0
-        metrics.append(Metric("hypervolume", volume, stamp, step))
-        for level in scale.levels():
+        seconds += compute_seconds(record)
+        reached = {"hypervolume": volume}
+        for level, name in levels.items():
             if record.number in allowed and record.result[search.cost] <= level:
-                reached = quality(record, search)
-                leading[level] = max(leading.get(level, reached), reached)
+                leading[level] = max(leading.get(level, -math.inf), quality(record, search))
             if level in leading:
-                name = f"{search.metric.name}_at_{level:g}_{UNITS[search.cost]}"
-                metrics.append(Metric(name, search.metric.value(leading[level]), stamp, step))
-    return metrics
-
-
-def description(search: SearchFile, rows: list[dict[str, Any]]) -> str:
-    """The parent run's description: the frontier as a Markdown table."""
-    heads = (
-        "trial", "depth", "width", f"budget ({search.space.budget.unit.value})", "compression",
-        search.metric.name, "95 % interval", "MB", "ms",
-    )  # fmt: skip
-    lines = [f"Frontier of **{search.name}**, the cheapest first:", ""]
-    lines += [f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads)]
-    for row in rows:
-        cells = (
-            f"#{row['trial']}",
-            row["depth"],
-            row["width"],
-            quantity(row["budget"]).strip(),
-            row["compression"],
-            search.metric.text(row["score"]),
-            f"{search.metric.text(row['score_low'])} to {search.metric.text(row['score_high'])}",
-            f"{row['size_mb']:.3f}",
-            f"{row['latency_ms']:.2f}",
+                reached[name] = search.metric.value(leading[level])
+        points.append(
+            [Metric(name, value, stamp, step) for name, value in reached.items()]
+            + [
+                Metric(BY_COMPUTE + name, value, stamp, int(seconds))
+                for name, value in reached.items()
+            ]
         )
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    lines += ["", "Figure: `frontier/frontier.html` under *Artifacts*."]
-    if rows:
-        limit = rows[len(rows) // 2][search.cost] * 1.05
-        option = OPTIONS[search.cost]
-        lines.append(f"The best under a limit: `tlc best {search.name} {option} {limit:.2g}`.")
-    return "\n".join(lines)
+    return points
+
+
+def level_name(level: float, search: SearchFile) -> str:
+    """Name of the metric that is the best score at a cost, such as ``accuracy_at_0.5_mb``."""
+    return f"{search.metric.name}_at_{level:g}_{UNITS[search.cost]}"
+
+
+def compute_seconds(record: Record) -> float:
+    """Seconds that a finished trial trained, compressed and measured; of a failed one, that it
+    ran."""
+    if record.is_complete:
+        seconds = record.result["seconds"]
+        return float(seconds["train"] + seconds["compress"] + seconds["measure"])
+    if record.started is None or record.finished is None:
+        return 0.0
+    return (record.finished - record.started).total_seconds()
+
+
+def dataset(study: Study) -> DatasetInput | None:
+    """The data with its fingerprint, as MLflow's dataset; None before the first run."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    facts = study.data
+    if not facts:
+        return None
+    sources = {
+        part: value
+        for part, value in study.search.data.model_dump(mode="json").items()
+        if isinstance(value, dict)
+    }
+    kinds = [f"{part}: {value['source']}" for part, value in sources.items()]
+    made = Dataset(
+        name=", ".join(kinds),
+        digest=facts["fingerprint"][:LONGEST_DIGEST],
+        source_type="local",
+        source=json.dumps(sources),
+        profile=json.dumps({**facts["counts"], "labels": len(facts["label_names"])}),
+    )
+    return DatasetInput(made, [InputTag("mlflow.data.context", "train, validation and test")])
 
 
 def milliseconds(moment: datetime | None) -> int | None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 
-from search.mirror import Deleted, Mirror
+from search.mirror import Mirror
+from search.mlflow_client import brief
+from search.seen import Deleted
 from search.study import Study, StudyError, load_all, only_driver
 from spaces.places import Places, home
 
@@ -80,7 +82,7 @@ class Tracker:
             # Anything that MLflow or its transport raises: the study has it, so it can wait.
             self._mirror.forget()
             if not self._is_away:
-                log.warning("MLflow lacks something, which is sent later: %s", _short(error))
+                log.warning("MLflow lacks something, which is sent later: %s", brief(error))
             self._is_away = True
             return False
         self._is_away = False
@@ -110,9 +112,4 @@ def mirror_all(url: str, where: Places) -> None:
             continue
         except Exception as error:
             # Anything that MLflow or its transport raises.
-            log.warning("search %s is not in MLflow: %s", study.search.name, _short(error))
-
-
-def _short(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+            log.warning("search %s is not in MLflow: %s", study.search.name, brief(error))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from search.mirror import KEY, PARENT
+from search.seen import KEY, PARENT
 from search.study import Study, StudyError, only_driver
 from search.tracking import mirror
 from spaces.places import Places, home

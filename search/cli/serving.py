@@ -18,28 +18,28 @@ from search.cli.options import study_url, study_url_or_default
 def ui(port: int, url: str | None) -> None:
     """Start the MLflow UI on this machine (loopback only), or name the server that is set.
 
-    Sends first whatever MLflow missed while it was away.
+    Sends first whatever MLflow missed while it was away, and prints the page of each search.
     """
+    from search.links import LOOPBACK, server_of
+    from search.study import names
     from search.tracking import mirror_all
+    from search.tracking_server import command, environment, pages, refuse_busy
     from spaces.places import places
     from spaces.search_file import Storage
 
     where = places(Storage())
-    mirror_all(study_url_or_default(url), where)
-    if where.tracking_uri.startswith(("http://", "https://")):
-        click.echo(f"MLflow UI: {where.tracking_uri}")
-        return
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", where.tracking_uri,
-        "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--allowed-hosts", f"127.0.0.1:{port},localhost:{port}",
-    ]  # fmt: skip
-    if where.artifacts is not None:
-        command += ["--default-artifact-root", where.artifacts.as_uri()]
-    click.echo(f"MLflow UI: http://127.0.0.1:{port}  (Ctrl-C stops it)")
-    # Its job runner would start eight more processes.
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    os.execve(sys.executable, command, environment)
+    is_remote = where.tracking_uri.startswith(("http://", "https://"))
+    if not is_remote:
+        refuse_busy(port)
+    study = study_url_or_default(url)
+    mirror_all(study, where)
+    server = server_of(where.tracking_uri) if is_remote else f"http://{LOOPBACK}:{port}"
+    click.echo(f"MLflow UI: {server}" + ("" if is_remote else "  (Ctrl-C stops it)"))
+    for name, page in pages(names(study), where, server).items():
+        click.echo(f"  {name}: {page}")
+    if not is_remote:
+        sys.stdout.flush()
+        os.execve(sys.executable, command(where, port), environment())
 
 
 @click.command()

@@ -19,6 +19,7 @@ POLL_SECONDS = 1.0
 QUIET_SECONDS = 15.0
 """A comment is sent after as long a silence, so that nobody on the way closes the connection."""
 LONGEST_NUMBER = 10
+GOES_ON = ("new", "running")
 
 ITEM = {
     "type": "object",
@@ -82,6 +83,8 @@ async def _stream(answers: Answers, name: str, passed: int) -> AsyncIterator[str
             return
         for identity, event in news:
             yield _text(identity, event)
+        if any(event.kind == "state" and event.state not in GOES_ON for _, event in news):
+            return
         silent = 0.0 if news else silent + POLL_SECONDS
         if silent >= QUIET_SECONDS:
             silent = 0.0

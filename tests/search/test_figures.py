@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from search.figures import frontier_figure, frontier_html, write_figures
+from search.links import Links, server_of
+from search.parallel_coordinates import parallel_figure
 from search.study import Study
 from spaces.search_file import SearchFile
 from tests.search.conftest import made_up_result
@@ -108,6 +110,34 @@ def test_the_page_needs_no_network(limited: Study) -> None:
     assert len(page) > 1_000_000
 
 
+def test_a_click_leads_to_the_run_of_the_trial(limited: Study) -> None:
+    links = Links("7", "p", {number: f"run{number}" for number in range(5)})
+    drawn = {t.name: t for t in frontier_figure(limited.records(), limited.search, links).data}
+    members = drawn["frontier, with 95 % intervals"]
+    assert [page.partition("?")[0] for page in members.customdata] == [
+        f"#/experiments/7/runs/run{number}" for number in (0, 3, 1)
+    ]
+    page = frontier_html(limited.records(), limited.search, links, "https://mlflow.example")
+    assert '"https://mlflow.example"' in page
+
+
+def test_a_server_is_named_without_its_credentials() -> None:
+    assert server_of("https://me:secret@mlflow.example:5000/") == "https://mlflow.example:5000"
+    assert server_of("sqlite:////somewhere/mlflow.db") == "http://127.0.0.1:5000"
+
+
+def test_parallel_coordinates_have_an_axis_for_all_that_varies(limited: Study) -> None:
+    (lines,) = parallel_figure(limited.records(), limited.search).data
+    axes = {axis.label: axis for axis in lines.dimensions}
+    assert len(axes["accuracy"]["values"]) == 5
+    assert list(axes["accuracy"]["values"]) == list(lines.line.color)
+    size = axes["size on disk (MB)"]
+    assert [10**value for value in size["values"]] == pytest.approx([s for _, s in POINTS])
+    assert "0.5" in size.ticktext
+    for label in set(axes) - {"accuracy", "size on disk (MB)"}:
+        assert len(set(axes[label]["values"])) > 1
+
+
 def test_files_are_replaced_whole_also_when_nothing_is_complete(
     make_search: Callable[..., SearchFile], home: Path
 ) -> None:
@@ -116,5 +146,7 @@ def test_files_are_replaced_whole_also_when_nothing_is_complete(
     for _ in range(2):
         write_figures(study, folder)
         study.tell_result(study.ask().number, made_up_result(0.5, 0.1))
-    assert {path.name for path in folder.iterdir()} == {"frontier.html", "frontier.png"}
+    assert {path.name for path in folder.iterdir()} == {
+        "frontier.html", "frontier.png", "parallel_coordinates.html",
+    }  # fmt: skip
     assert (folder / "frontier.png").read_bytes().startswith(b"\x89PNG")

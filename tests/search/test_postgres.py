@@ -18,24 +18,38 @@ from search.answers import Answers
 from search.study import BusyStudy, Study
 from spaces.search_file import SearchFile
 
-WRITERS, TRIALS_EACH = 16, 6
+PROCESSES, THREADS, TRIALS_EACH = 4, 4, 6
+WRITERS = PROCESSES * THREADS
 
 WRITER = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
+
 from search.study import Study
 from tests.search.conftest import made_up_result
 
-url, writer, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-study = Study.load("tiny", url)
-for k in range(count):
-    record = study.ask()
-    result = made_up_result(0.5 + 0.001 * k, 0.1 + 0.01 * writer, model=f"models/{writer}-{k}")
-    if k == count - 1:
-        assert study.tell_failure(record.number, "error", f"{writer}")
-    else:
-        assert study.tell_result(record.number, result, [[1, 2.0]])
-        assert not study.tell_result(record.number, result)
-    print(record.number)
+url, process, threads, count = sys.argv[1], *map(int, sys.argv[2:])
+
+
+def write(thread):
+    writer = process * threads + thread
+    study = Study.load("tiny", url)
+    numbers = []
+    for k in range(count):
+        record = study.ask()
+        result = made_up_result(0.5, 0.1 + 0.01 * writer, model=f"models/{writer}-{k}")
+        if k == count - 1:
+            assert study.tell_failure(record.number, "error", f"{writer}")
+        else:
+            assert study.tell_result(record.number, result, [[1, 2.0]])
+            assert not study.tell_result(record.number, result)
+        numbers.append(record.number)
+    return numbers
+
+
+with ThreadPoolExecutor(threads) as pool:
+    for numbers in pool.map(write, range(threads)):
+        print(*numbers)
 """
 
 
@@ -91,15 +105,15 @@ def test_many_writers_lose_and_double_no_trial(
     root = str(Path(__file__).parents[2])
     writers = [
         subprocess.Popen(
-            [sys.executable, "-c", WRITER, postgres, str(writer), str(TRIALS_EACH)],
+            [sys.executable, "-c", WRITER, postgres, *map(str, (process, THREADS, TRIALS_EACH))],
             env={**os.environ, "PYTHONPATH": root},
             stdout=subprocess.PIPE,
             text=True,
         )
-        for writer in range(WRITERS)
+        for process in range(PROCESSES)
     ]
     told = [number for writer in writers for number in writer.communicate(timeout=200)[0].split()]
-    assert [writer.returncode for writer in writers] == [0] * WRITERS
+    assert [writer.returncode for writer in writers] == [0] * PROCESSES
     expected = WRITERS * TRIALS_EACH
     assert Counter(map(int, told)) == Counter(range(expected))
     records = Study.load("tiny", postgres).records()

@@ -359,7 +359,7 @@ def test_a_service_without_its_database_is_not_ready(tlc: Tlc) -> None:
         problem_of(requests.get(f"{url}/ready", timeout=30), 503)
 
 
-def test_the_whole_interface_does_what_it_says(service: str) -> None:
+def test_the_whole_interface_does_what_it_says(service: str, tmp_path: Path) -> None:
     """Schemathesis over every operation but the one that starts searches: no 5xx, nothing that is
     not documented."""
     run = subprocess.run(
@@ -376,5 +376,7 @@ def test_the_whole_interface_does_what_it_says(service: str) -> None:
         timeout=200,
         check=False,
         env={**os.environ, "NO_COLOR": "1"},
+        # It keeps what it found in the current folder.
+        cwd=tmp_path,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-6000:]

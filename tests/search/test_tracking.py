@@ -13,11 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from mlflow import MlflowClient
 
+from search.links import Links
 from search.mirror import Mirror
+from search.notes import search_note
+from search.records import Record
 from search.study import Study, only_driver
 from search.tracking import Tracker, mirror, mirror_all
+from spaces.loading import validate
 from spaces.places import Places, places
 from spaces.search_file import SearchFile
 from tests.search.conftest import Tlc, made_up_result
@@ -91,8 +96,110 @@ def test_every_trial_is_a_nested_run_with_its_numbers(study: Study, where: Place
     artefacts = {item.path for item in client.list_artifacts(parent.info.run_id, "frontier")}
     assert artefacts == {
         "frontier/frontier.html", "frontier/frontier.png", "frontier/frontier.json",
+        "frontier/parallel_coordinates.html",
     }  # fmt: skip
     assert "| trial | depth |" in parent.data.tags["mlflow.note.content"]
+
+
+def test_runs_and_their_description_explain_themselves(study: Study, where: Places) -> None:
+    fill(study)
+    Mirror(study, where).send(with_figures=True)
+    parent, nested = runs(where, study.search.name)
+    name = nested["0"].info.run_name
+    assert name.startswith("#0 depth ")
+    assert "width" in name
+    note = parent.data.tags["mlflow.note.content"]
+    assert "**4 of 20 trials** are finished (1 failed), **2** are on the frontier." in note
+    for number in ("0", "1"):
+        run = nested[number].info.run_id
+        assert f"[#{number}](#/experiments/{parent.info.experiment_id}/runs/{run}?" in note
+    assert f"tlc best {study.search.name} --max-size-mb" in note
+
+
+def test_progress_is_charted_over_trials_and_over_compute(study: Study, where: Places) -> None:
+    fill(study)
+    Mirror(study, where).send(with_figures=False)
+    study.tell_result(4, made_up_result(0.9, 0.05))
+    Mirror(study, where).send(with_figures=False)
+    client = MlflowClient(where.tracking_uri)
+    parent = runs(where, study.search.name)[0]
+    for name in parent.data.metrics:
+        if not name.startswith("by_compute_seconds/"):
+            by_trials, by_compute = (
+                client.get_metric_history(parent.info.run_id, key)
+                for key in (name, f"by_compute_seconds/{name}")
+            )
+            assert [m.value for m in by_trials] == [m.value for m in by_compute]
+    # 4.2 s each, and of the failed one what it ran.
+    volumes = client.get_metric_history(parent.info.run_id, "by_compute_seconds/hypervolume")
+    steps = [metric.step for metric in volumes]
+    assert steps[:3] == [4, 8, 12]
+    assert steps[4] - steps[3] in (4, 5)
+
+
+def test_the_data_is_a_dataset_of_the_run(study: Study, where: Places) -> None:
+    study.set_data({"fingerprint": "f" * 64, "label_names": ["a", "b"], "counts": {"train": 9}})
+    fill(study)
+    for _ in range(2):
+        Mirror(study, where).send(with_figures=False)
+    parent, _ = runs(where, study.search.name)
+    (used,) = parent.inputs.dataset_inputs
+    assert used.dataset.digest == "f" * 36
+    assert used.dataset.name == "unlabelled: files, labelled: files"
+    assert json.loads(used.dataset.profile) == {"train": 9, "labels": 2}
+    assert [tag.key for tag in used.tags] == ["mlflow.data.context"]
+
+
+def test_the_description_of_a_long_frontier_is_whole(study: Study, where: Places) -> None:
+    for number in range(20):
+        study.tell_result(study.ask().number, made_up_result(0.5 + number / 50, 0.1 + number / 10))
+    links = Links("1" * 19, "p" * 32, {number: "r" * 32 for number in range(20)})
+    for records in (study.records(), [replace(r, number=r.number % 20) for r in longer(study)]):
+        note = search_note(study, records, links)
+        # MLflow cuts off what is longer.
+        assert len(note) <= 8000
+        assert note.endswith("```")
+
+
+def longer(study: Study) -> list[Record]:
+    """Ten times as many, all on the frontier."""
+    records = study.records()
+    return [
+        replace(record, result=made_up_result(0.5 + place / 500, 0.1 + place / 100))
+        for place, record in enumerate(10 * records)
+    ]
+
+
+def test_addresses_of_stores_are_not_shown(
+    make_search: Callable[..., SearchFile], where: Places, home: Path
+) -> None:
+    storage = {"store": "s3://key:secret@host/bucket"}
+    search = make_search(name="secret", trials=20, storage=storage)
+    study = Study.open(search, f"sqlite:///{home / 'secret.db'}")
+    fill(study)
+    Mirror(study, where).send(with_figures=False)
+    client = MlflowClient(where.tracking_uri)
+    shown = client.download_artifacts(runs(where, "secret")[0].info.run_id, "search.yaml")
+    document = yaml.safe_load(Path(shown).read_text())
+    assert "storage" not in document
+    assert validate(document).identity() == search.identity()
+
+
+def test_what_a_person_wrote_of_an_experiment_stays(study: Study, where: Places) -> None:
+    fill(study)
+    Mirror(study, where).send(with_figures=False)
+    client = MlflowClient(where.tracking_uri)
+    made = client.get_experiment_by_name(study.search.name)
+    assert made is not None
+    assert "[all trials](#/experiments/" in made.tags["mlflow.note.content"]
+    view = json.loads(made.tags["mlflow.sharedViewState.tlc-trials"])
+    columns = json.loads(view["state"])["selectedColumns"]
+    assert {"metrics.`accuracy`", "metrics.`size_mb`", "params.`depth`"} <= set(columns)
+    client.set_experiment_tag(made.experiment_id, "mlflow.note.content", "mine")
+    Mirror(study, where).send(with_figures=False)
+    again = client.get_experiment_by_name(study.search.name)
+    assert again is not None
+    assert again.tags["mlflow.note.content"] == "mine"
 
 
 def test_scores_are_logged_under_the_name_of_their_metric(
@@ -139,6 +246,7 @@ def test_a_restart_goes_on_in_the_same_runs(study: Study, where: Places) -> None
 def test_a_failure_at_any_call_loses_nothing_and_doubles_nothing(
     study: Study, where: Places, monkeypatch: pytest.MonkeyPatch, happens: bool
 ) -> None:
+    study.set_data({"fingerprint": "f" * 64, "label_names": [], "counts": {}})
     fill(study)
     flaky = Flaky(happens=happens)
     flaky.patch(monkeypatch)
@@ -152,6 +260,12 @@ def test_a_failure_at_any_call_loses_nothing_and_doubles_nothing(
     check_that_all_is_there(study, where)
 
 
+CALLS = (
+    "create_experiment", "set_experiment_tag", "create_run", "log_batch", "log_text", "log_inputs",
+    "log_dict", "set_terminated",
+)  # fmt: skip
+
+
 class Flaky:
     """Makes one call to MLflow fail in each sending, each time a later one."""
 
@@ -161,7 +275,7 @@ class Flaky:
         self.fails_at = 0
 
     def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("create_experiment", "create_run", "log_batch", "log_dict", "set_terminated"):
+        for name in CALLS:
             monkeypatch.setattr(MlflowClient, name, self._failing(getattr(MlflowClient, name)))
 
     def _failing(self, real: Any) -> Any:
@@ -179,6 +293,7 @@ class Flaky:
 def check_that_all_is_there(study: Study, where: Places) -> None:
     client = MlflowClient(where.tracking_uri)
     parent, nested = runs(where, study.search.name)
+    assert len(parent.inputs.dataset_inputs) == 1
     assert set(nested) == {"0", "1", "2", "3", "4"}
     assert [nested[str(n)].info.status for n in range(5)] == [
         "FINISHED", "FINISHED", "FINISHED", "FAILED", "RUNNING",
