@@ -101,12 +101,13 @@ class Driving:
     def __init__(self, study: Study) -> None:
         self._study = study
         self._driver = Driver()
+        self._last = replace(self._driver, state="failed")
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._work, name="driver", daemon=True)
 
     def end(self, state: State, ended: str) -> None:
-        """Note how the run ends; without it, it is ``failed``."""
-        self._driver = replace(self._driver, state=state, ended=ended)
+        """Note how the run ends, which is told when it has; without it, it is ``failed``."""
+        self._last = replace(self._driver, state=state, ended=ended)
 
     def _work(self) -> None:
         since_sign = 0.0
@@ -163,6 +164,7 @@ def driving(study: Study) -> Iterator[Driving]:
     finally:
         made._left.set()
         made._thread.join()
+        made._driver = made._last
         made._sign()
 
 

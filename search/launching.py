@@ -18,6 +18,8 @@ from spaces.places import home, places
 from spaces.search_file import SearchFile
 
 POLL_SECONDS = 0.5
+LEAVING_SECONDS = 5.0
+"""Seconds that a driver has between the word that it has ended and its end."""
 LARGEST_TAIL = 1_000_000
 """Bytes of a log that are read of what was written before."""
 
@@ -121,9 +123,19 @@ class Processes:
 
 
 def _check_not_running(study: Study) -> None:
-    with only_driver(study.search.name, home() / "drivers"):
-        if state_of(study.optuna.user_attrs) == "running":
-            raise BusyStudy(f"search {study.search.name!r} is running already")
+    deadline = time.monotonic() + LEAVING_SECONDS
+    while True:
+        is_running = state_of(study.optuna.user_attrs) == "running"
+        try:
+            with only_driver(study.search.name, home() / "drivers"):
+                break
+        except BusyStudy:
+            # A driver says that it has ended a moment before its process has.
+            if is_running or time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_SECONDS)
+    if is_running:
+        raise BusyStudy(f"search {study.search.name!r} is running already, on another machine")
 
 
 def _is_alive(study: Study) -> bool:

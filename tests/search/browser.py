@@ -22,10 +22,7 @@ ARGUMENTS = (
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """The system's browser, started once; tests that need it are skipped where there is none.
-
-    A file that uses it imports it by name: ``from tests.search.browser import browser``.
-    """
+    """The system's browser, started once; tests that need it are skipped where there is none."""
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
         pytest.skip(f"no browser on PATH: none of {', '.join(NAMES)}")

@@ -17,6 +17,9 @@ import yaml
 from search.study import Study
 from spaces.search_file import SearchFile
 from spaces.search_space import SearchSpace
+from tests.search.browser import browser
+
+__all__ = ["browser"]
 
 
 def made_up_result(score: float, size_mb: float, **fields: Any) -> dict[str, Any]:

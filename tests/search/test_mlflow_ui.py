@@ -13,10 +13,8 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect
 
-from tests.search.browser import browser
 from tests.search.conftest import Tlc
 
-__all__ = ["browser"]
 PATIENCE = 60_000
 """Milliseconds: MLflow's scripts are large, and the machine may be busy."""
 FRONTIER = "frontier, with 95 % intervals"

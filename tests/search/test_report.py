@@ -23,10 +23,8 @@ from search.study import Study
 from spaces.configuration import Configuration
 from spaces.search_file import SearchFile
 from spaces.search_space import SearchSpace
-from tests.search.browser import browser, screenshot
+from tests.search.browser import screenshot
 from tests.search.conftest import Tlc, made_up_result
-
-__all__ = ["browser"]
 
 POINTS = ((0.60, 0.1), (0.80, 0.4), (0.70, 0.5), (0.75, 0.2), (0.90, 3.0))
 HOSTILE = (
