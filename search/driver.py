@@ -21,6 +21,8 @@ from search.study import BusyStudy, Study
 
 DRIVER = "tlc:driver"
 STOP = "tlc:stop"
+RUN = "TLC_RUN"
+"""Environment variable that names the run of a process that was started to drive a search."""
 
 SIGN_SECONDS = 5.0
 """Seconds between two signs of life."""
@@ -46,7 +48,7 @@ class Driver:
         ended: Why it ended; empty before.
     """
 
-    run: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    run: str = field(default_factory=lambda: os.environ.get(RUN) or uuid.uuid4().hex[:12])
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
     since: str = field(default_factory=lambda: _now().isoformat())
@@ -76,6 +78,17 @@ def state_of(attributes: Mapping[str, Any]) -> State:
     if last is None:
         return "new"
     return "lost" if last.is_lost else last.state
+
+
+def announce(study: Study) -> str:
+    """Note that a driver is being started, which counts as running until it signs itself.
+
+    Returns:
+        The name of its run, for ``TLC_RUN`` in its environment.
+    """
+    starting = replace(Driver(), run=uuid.uuid4().hex[:12])
+    study.optuna.set_user_attr(DRIVER, asdict(starting))
+    return starting.run
 
 
 def request_stop(study: Study) -> None:
@@ -115,6 +128,10 @@ class Driving:
         while not self._left.wait(ASK_SECONDS):
             since_sign += ASK_SECONDS
             try:
+                if self._is_displaced():
+                    # Taken for dead, and another drives: what is finished is in the study.
+                    os.kill(os.getpid(), signal.SIGINT)
+                    return
                 if not was_asked and self._is_asked_to_stop():
                     was_asked = True
                     os.kill(os.getpid(), signal.SIGINT)
@@ -127,6 +144,10 @@ class Driving:
 
     def _is_asked_to_stop(self) -> bool:
         return bool(self._study.optuna.user_attrs.get(STOP) == self._driver.run)
+
+    def _is_displaced(self) -> bool:
+        current = driver_of(self._study.optuna.user_attrs)
+        return current is not None and current.run != self._driver.run
 
     def _sign(self) -> None:
         self._driver = replace(self._driver, seen=_now().isoformat())
@@ -146,6 +167,7 @@ def driving(study: Study) -> Iterator[Driving]:
         and last.state == "running"
         and not last.is_lost
         and last.host != socket.gethostname()
+        and last.run != os.environ.get(RUN)
     ):
         raise BusyStudy(
             f"search {study.search.name!r} is running already, on {last.host} (its last sign of "
@@ -164,8 +186,9 @@ def driving(study: Study) -> Iterator[Driving]:
     finally:
         made._left.set()
         made._thread.join()
-        made._driver = made._last
-        made._sign()
+        if not made._is_displaced():
+            made._driver = made._last
+            made._sign()
 
 
 def _hear_sigint() -> None:

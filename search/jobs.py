@@ -20,6 +20,7 @@ import objectives
 import search as search_package
 import spaces
 from search.launching import POLL_SECONDS, LaunchError
+from search.study import BusyStudy, NoSuchStudy
 from spaces.local_paths import data_paths
 from spaces.search_file import SearchFile
 
@@ -72,10 +73,17 @@ class Jobs:
     def _answering(self) -> Iterator[None]:
         """What Ray says when it is away or refuses, for a person."""
         from ray.exceptions import AuthenticationError
+        from requests import RequestException
 
         try:
             yield
-        except (AuthenticationError, ConnectionError, RuntimeError, ValueError) as error:
+        except (
+            AuthenticationError,
+            ConnectionError,
+            RequestException,
+            RuntimeError,
+            ValueError,
+        ) as error:
             raise LaunchError(f"--address: {self._address}: {_short(error)}") from error
 
     def start(self, search: SearchFile) -> str:
@@ -85,7 +93,7 @@ class Jobs:
         with self._answering():
             is_running = self._running(search.name) is not None
         if is_running:
-            raise LaunchError(f"search {search.name!r} is running already, on {self._address}")
+            raise BusyStudy(f"search {search.name!r} is running already, on {self._address}")
         with self._answering(), tempfile.TemporaryDirectory(prefix="tlc-job-") as folder:
             _pack(search, Path(folder))
             environment = self._environment(folder)
@@ -93,13 +101,14 @@ class Jobs:
             return self._submit("run", search.name, environment)
 
     def stop(self, name: str) -> None:
-        """Send the job SIGTERM; it ends as by Ctrl-C."""
+        """Send the job SIGTERM, which it takes for Ctrl-C; Ray kills it three seconds later
+        (``RAY_JOB_STOP_WAIT_TIME_S`` on the head), and what is finished is in the study."""
         with self._answering():
             job = self._running(name)
             if job is not None:
                 self._client.stop_job(job.submission_id)
                 return
-        raise LaunchError(
+        raise BusyStudy(
             f"search {name!r} is not running on {self._address}; it is {self.status(name)}"
         )
 
@@ -183,7 +192,7 @@ class Jobs:
     def _last(self, name: str) -> Any:
         jobs = self._of(name)
         if not jobs:
-            raise LaunchError(f"no search named {name!r} was submitted to {self._address}")
+            raise NoSuchStudy(f"no search named {name!r} was submitted to {self._address}")
         return jobs[-1]
 
     def _running(self, name: str) -> Any | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 import time
@@ -11,8 +13,8 @@ from typing import Protocol
 
 import yaml
 
-from search.driver import request_stop, state_of
-from search.study import BusyStudy, Study, only_driver
+from search.driver import RUN, announce, driver_of, request_stop, state_of
+from search.study import BusyStudy, Study, names, only_driver
 from spaces.errors import UserError
 from spaces.places import home, places
 from spaces.search_file import SearchFile
@@ -76,12 +78,19 @@ class Processes:
 
     def start(self, search: SearchFile) -> str:
         """Start the search in a process of its own."""
-        # What is refused is refused here, and not in a log.
-        study = Study.open(search, places(search.storage).study_url)
-        _check_not_running(study)
+        if search.storage.study is None:
+            storage = search.storage.model_copy(update={"study": self._study_url})
+            search = search.model_copy(update={"storage": storage})
+        url = places(search.storage).study_url
+        # What is refused is refused here, and not in a log; before the study takes the file over.
+        if search.name in names(url):
+            _check_not_running(Study.load(search.name, url))
+        run = announce(Study.open(search, url))
         file, log = _file(search.name), _log(search.name)
         for path in (file, log):
             path.parent.mkdir(parents=True, exist_ok=True)
+        # The URL of a study may hold a password.
+        file.touch(mode=0o600)
         file.write_text(yaml.safe_dump(search.to_dict(), sort_keys=False, allow_unicode=True))
         with log.open("ab") as output:
             process = subprocess.Popen(
@@ -90,6 +99,7 @@ class Processes:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                env={**os.environ, RUN: run, "TLC_TOKEN": ""},
             )
         return f"process {process.pid}"
 
@@ -134,16 +144,14 @@ def _check_not_running(study: Study) -> None:
             if is_running or time.monotonic() > deadline:
                 raise
             time.sleep(POLL_SECONDS)
-    if is_running:
-        raise BusyStudy(f"search {study.search.name!r} is running already, on another machine")
+    last = driver_of(study.optuna.user_attrs)
+    # One of this machine without its lock was killed.
+    if is_running and last is not None and last.host != socket.gethostname():
+        raise BusyStudy(f"search {study.search.name!r} is running already, on {last.host}")
 
 
 def _is_alive(study: Study) -> bool:
-    try:
-        with only_driver(study.search.name, home() / "drivers"):
-            return state_of(study.optuna.user_attrs) == "new"
-    except BusyStudy:
-        return True
+    return state_of(study.optuna.user_attrs) in ("new", "running")
 
 
 def _file(name: str) -> Path:

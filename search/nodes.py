@@ -73,7 +73,8 @@ def _got(answer: Any) -> list[str]:
         faults: list[str] = ray.get(answer, timeout=REACH_SECONDS)
     except ray.exceptions.RayError as error:
         # The first lines name the exception; the last one says what it was.
-        return [f"cannot run tlc: {str(error).strip().splitlines()[-1]}"]
+        said = str(error).strip() or type(error).__name__
+        return [f"cannot run tlc: {said.splitlines()[-1]}"]
     return faults
 
 

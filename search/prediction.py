@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,8 @@ class Predictor:
         prior = prior_of(self._menu.menu.compressions)
         self._designer = Designer(self._menu.menu, prior, study.search.seed)
         finished = sorted(self._records, key=lambda record: (record.finished, record.number))
+        # A fit happens when it is first needed, and a service answers many at a time.
+        self._lock = Lock()
         self._designer.add(
             Trial.of_result(
                 *self._menu.place_of(record.configuration),
@@ -68,7 +71,9 @@ class Predictor:
         study, space = self._study, self._study.space
         configuration = space.configuration(point_of(space, values))
         run, compression = self._menu.place_of(configuration)
-        low, expected, high = self._designer.predict(run, compression)
+        with self._lock:
+            low, expected, high = self._designer.predict(run, compression)
+            seconds = self._designer.seconds(run, compression)
         metric = study.search.metric
         worst, best = sorted((metric.value(low), metric.value(high)))
         cost = space.cost(configuration)
@@ -83,7 +88,7 @@ class Predictor:
             size_mb=cost.size_mb,
             flops=float(cost.flops),
             is_feasible=space.is_feasible(configuration),
-            seconds=self._designer.seconds(run, compression),
+            seconds=seconds,
             trials=len(self._records),
             trial=tried[0] if tried else None,
         )
@@ -123,7 +128,11 @@ def _index(dimension: Dimension, values: Mapping[str, Any]) -> tuple[int, str]:
     for index, value in enumerate(dimension.values):
         if _is_same(given, value):
             return index, ""
-    return 0, f"{dimension.name}: {json.dumps(given)} is not in this search; allowed: {allowed}"
+    shown = json.dumps(given, default=str)
+    return (
+        0,
+        f"{dimension.name}: {shown} is not in this search; allowed: {allowed}",
+    )
 
 
 def _is_same(given: Any, value: Any) -> bool:

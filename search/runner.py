@@ -78,6 +78,7 @@ def run(search: SearchFile, console: Console) -> Outcome:
         stack.enter_context(only_driver(search.name, home() / "drivers"))
         study = Study.open(search, where.study_url)
         drives = stack.enter_context(driving(study))
+        stack.enter_context(interrupted_by_sigterm())
         data = _prepare(search, where, console)
         study.set_data(describe(data))
         scale = Scale.of(study.space)
@@ -92,7 +93,6 @@ def run(search: SearchFile, console: Console) -> Outcome:
             at = f"connecting to Ray at {search.address}" if search.address else "starting Ray"
             console.print(f"{at} …", style="dim")
             stack.enter_context(cluster(search))
-            stack.enter_context(interrupted_by_sigterm())
             if search.address:
                 check_nodes(search)
             progress = stack.enter_context(Progress(search, scale, records, console))

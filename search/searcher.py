@@ -118,7 +118,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if result and not error:
             self.on_trial_result(trial_id, result)
         for record in self._running.pop(trial_id, {}).values():
-            self._tell(record, {"state": "worker_died", "message": "its process died twice"})
+            self._tell(record, {"state": "worker_died", "message": "its process died repeatedly"})
 
     def _tell(self, record: Record, outcome: dict[str, Any]) -> None:
         if outcome["state"] == "complete":

@@ -11,12 +11,14 @@ from typing import Any
 
 import moocore
 import numpy as np
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from search.driver import State, state_of
 from search.frontier import Scale, feasible, frontier, hypervolume_of, quality
 from search.prediction import Predictor
 from search.records import Record
-from search.study import SEARCH, NoSuchStudy, Study, names, tests_of
+from search.study import SEARCH, NoSuchStudy, Study, StudyAway, names, tests_of
 
 FRESH_SECONDS = 0.2
 """Age up to which a snapshot is not read again: many questions in a moment are one reading."""
@@ -168,6 +170,8 @@ class Snapshots:
             with self._lock:
                 self._kept.pop(name, None)
             raise NoSuchStudy(f"no search named {name!r}: it was deleted") from None
+        except (StorageInternalError, SQLAlchemyError) as error:
+            raise StudyAway(f"storage.study: cannot be read: {type(error).__name__}") from error
         last = kept.snapshot
         if last is not None and attributes[SEARCH] != last.attributes[SEARCH]:
             kept.study = Study.load(name, self.url)

@@ -8,12 +8,15 @@ import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
+from sqlalchemy import Integer, String, column, select, table
+from sqlalchemy.exc import SQLAlchemyError
 
 from objectives.locks import Busy, exclusive_or_busy
 from search.grid import configuration_from, distributions
@@ -31,6 +34,15 @@ DATA = "tlc:data"
 CURVE = "curve"
 TEST = "tlc:test:"
 MARK = "tlc:mark"
+
+_STUDIES = table("studies", column("study_id", Integer), column("study_name", String))
+_ATTRIBUTES = table("study_user_attributes", column("study_id", Integer), column("key", String))
+_NAMES = (
+    select(_STUDIES.c.study_name)
+    .join_from(_STUDIES, _ATTRIBUTES, _STUDIES.c.study_id == _ATTRIBUTES.c.study_id)
+    # Studies of others may be in the same database.
+    .where(_ATTRIBUTES.c.key == SEARCH)
+)
 
 
 class StudyError(UserError):
@@ -253,7 +265,17 @@ def names(url: str) -> list[str]:
     path = _sqlite_path(url)
     if path is not None and not path.exists():
         return []
-    return sorted(optuna.get_all_study_names(storage=_storage(url)))
+    try:
+        with _shared_storage(url).engine.connect() as connection:
+            return sorted(connection.execute(_NAMES).scalars())
+    except SQLAlchemyError as error:
+        raise StudyAway(f"storage.study: cannot be read: {type(error).__name__}") from error
+
+
+@lru_cache(maxsize=8)
+def _shared_storage(url: str) -> RDBStorage:
+    """One for each URL: a service asks for names all the time."""
+    return _storage(url)
 
 
 @contextmanager
@@ -276,7 +298,9 @@ def _storage(url: str) -> RDBStorage:
     try:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        options = {"connect_args": {"timeout": 60}} if path is not None else {}
+        options: dict[str, Any] = (
+            {"pool_pre_ping": True} if path is None else {"connect_args": {"timeout": 60}}
+        )
         return RDBStorage(url, engine_kwargs=options)
     except Exception as error:
         # SQLAlchemy and its drivers raise classes of their own for what a wrong URL can cause.

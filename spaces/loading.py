@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import re
+import reprlib
 from collections.abc import Hashable, Iterable
 from importlib import resources
 from pathlib import Path
@@ -48,6 +49,15 @@ _Loader.add_implicit_resolver(
     re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)$"),
     list("-+.0123456789"),
 )
+
+
+class _ValueLoader(_Loader):
+    """A single value has nothing to refer to, and references can grow without end."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("references are for whole files")
+        return super().compose_node(parent, index)
 
 
 def ready_made() -> list[str]:
@@ -107,7 +117,10 @@ def from_document(
     Raises:
         SearchFileError: Anything about it is wrong; every fault has the path of its field.
     """
-    changed = copy.deepcopy(document)
+    try:
+        changed = copy.deepcopy(document)
+    except RecursionError:
+        raise SearchFileError(origin, ["is nested too deeply"]) from None
     for override in overrides:
         _override(changed, override)
     return validate(changed, origin=origin)
@@ -148,8 +161,8 @@ def parse_values(texts: Iterable[str]) -> dict[str, Any]:
 
 def _parsed(path: str, text: str, *, origin: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError:
+        return yaml.load(text, Loader=_ValueLoader)
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise SearchFileError(origin, [f"{path}: {text!r} is not a YAML value"]) from None
 
 
@@ -162,7 +175,9 @@ def _override(document: dict[str, Any], override: str) -> None:
     for depth, key in enumerate(keys[:-1]):
         if not isinstance(document.setdefault(key, {}), dict):
             parent = ".".join(keys[: depth + 1])
-            raise SearchFileError("--set", [f"{parent} is {document[key]!r}, which has no {path}"])
+            raise SearchFileError(
+                "--set", [f"{parent} is {reprlib.repr(document[key])}, which has no {path}"]
+            )
         document = document[key]
     document[keys[-1]] = value
 

@@ -56,7 +56,8 @@ def places(storage: Storage) -> Places:
 
 def without_password(url: str) -> str:
     """A URL as it may be shown."""
-    return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
+    hidden = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
+    return re.sub(r"(?i)([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*", r"\1***", hidden)
 
 
 def shown(search: SearchFile) -> dict[str, Any]:

@@ -50,8 +50,8 @@ def submit(
 ) -> None:
     """Start the search in FILE in the background, and print its name.
 
-    On a Ray cluster every node is asked first whether it reaches the store, the study, MLflow and
-    the data. Ray's token (RAY_AUTH_MODE=token) is honoured.
+    On a Ray cluster every node is asked first whether it reaches the store, the study and the
+    data. Ray's token (RAY_AUTH_MODE=token) is honoured.
 
     \b
       tlc submit search.yaml --address http://HEAD:8265

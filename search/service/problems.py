@@ -29,6 +29,7 @@ TITLES = {
     413: "Too large",
     422: "Invalid input",
     429: "Too many requests",
+    500: "Broken",
     503: "Away",
 }
 
@@ -105,6 +106,10 @@ def install(app: FastAPI) -> None:
     async def refused(_: Request, error: UserError) -> JSONResponse:
         lines = error.faults if isinstance(error, SearchFileError) else str(error).splitlines()
         return problem(_status(error), "\n".join(lines), [_fault(line) for line in lines])
+
+    @app.exception_handler(Exception)
+    async def broken(_: Request, __: Exception) -> JSONResponse:
+        return problem(500, "the service failed; its log tells more")
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from search.launching import Launcher
@@ -33,7 +33,7 @@ class Settings:
 
     storage: Storage
     launcher: Launcher
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     data_roots: tuple[Path, ...] = ()
     requests_per_minute: int = 6000
 

@@ -1,0 +1,154 @@
+"""Starting searches elsewhere: what may travel, who drives, and how it is asked to stop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from search.answers import Answers
+from search.driver import DRIVER, Driver, driving, request_stop, state_of
+from search.jobs import check_can_travel, pinned_requirements
+from search.launching import LaunchError
+from search.study import BusyStudy, Study
+from spaces.places import shown, without_password
+from spaces.search_file import SearchFile
+from tests.search.conftest import Tlc, made_up_result
+
+PLACES = {
+    "storage__study": "postgresql+psycopg://db/tlc",
+    "storage__store": "s3://bucket/tlc",
+    "storage__mlflow": "http://mlflow:5000",
+}
+
+
+def test_a_search_with_places_that_all_nodes_reach_may_travel(
+    make_search: Callable[..., SearchFile],
+) -> None:
+    check_can_travel(make_search(**PLACES))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"storage__study": None}, "storage.study: is missing; a cluster needs a database"),
+        ({"storage__store": None}, "storage.store: is missing"),
+        ({"storage__mlflow": None}, "storage.mlflow: is missing"),
+        ({"storage__store": "models"}, "storage.store: 'models' starts in the current folder"),
+        (
+            {"data__unlabelled__train": "text.txt"},
+            "data.unlabelled.train: 'text.txt' starts in the current folder",
+        ),
+    ],
+)
+def test_places_that_other_machines_lack_are_refused_by_field(
+    fields: dict[str, Any], message: str, make_search: Callable[..., SearchFile]
+) -> None:
+    with pytest.raises(LaunchError) as refused:
+        check_can_travel(make_search(**{**PLACES, **fields}))
+    assert message in str(refused.value)
+
+
+def test_nodes_get_the_versions_that_are_installed_here() -> None:
+    pinned = dict(line.split("==") for line in pinned_requirements())
+    import optuna
+
+    assert pinned["optuna"] == optuna.__version__
+    assert "+" not in pinned["torch"]
+    # What a requirement needs, too; but not what the cluster brings, nor tlc itself.
+    assert "SQLAlchemy" in pinned or "sqlalchemy" in pinned
+    assert not {"ray", "tlc-search"} & set(pinned)
+
+
+def test_a_study_knows_who_drives_it(study: Study) -> None:
+    assert state_of(study.optuna.user_attrs) == "new"
+    with driving(study) as drives:
+        assert state_of(study.optuna.user_attrs) == "running"
+        drives.end("finished", "all is done")
+        # Not before it has ended.
+        assert state_of(study.optuna.user_attrs) == "running"
+    assert state_of(study.optuna.user_attrs) == "finished"
+    with pytest.raises(ValueError, match="broken"), driving(study):
+        raise ValueError("broken")
+    attributes = study.optuna.user_attrs
+    assert state_of(attributes) == "failed"
+    assert attributes[DRIVER]["ended"] == "broken"
+
+
+def test_a_driver_that_is_silent_is_lost_and_one_elsewhere_is_in_the_way(study: Study) -> None:
+    other = Driver(host="elsewhere")
+    study.optuna.set_user_attr(DRIVER, asdict(other))
+    with pytest.raises(BusyStudy, match="is running already, on elsewhere"), driving(study):
+        pass
+    silent = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
+    study.optuna.set_user_attr(DRIVER, {**asdict(other), "seen": silent})
+    assert state_of(study.optuna.user_attrs) == "lost"
+    with driving(study):
+        assert state_of(study.optuna.user_attrs) == "running"
+
+
+def test_a_request_to_stop_interrupts_the_driver_and_only_a_running_one(study: Study) -> None:
+    with pytest.raises(BusyStudy, match="is not running; it is new"):
+        request_stop(study)
+    with pytest.raises(KeyboardInterrupt), driving(study):  # noqa: PT012
+        request_stop(study)
+        deadline = datetime.now(UTC) + timedelta(seconds=20)
+        while datetime.now(UTC) < deadline:
+            pass
+    assert state_of(study.optuna.user_attrs) == "stopped"
+
+
+def test_passwords_in_urls_are_not_shown(
+    make_search: Callable[..., SearchFile], study: Study
+) -> None:
+    search = make_search(storage__study="postgresql+psycopg://me:p@ss:word@db:5432/tlc")
+    assert "word" not in json.dumps(shown(search))
+    assert shown(search)["storage"]["study"] == "postgresql+psycopg://me:***@db:5432/tlc"
+    for url in ("sqlite:////folder/study.db", "http://host:5000", "s3://bucket/tlc"):
+        assert without_password(url) == url
+
+
+def test_finished_trials_are_read_once_and_running_ones_again(study: Study) -> None:
+    first, second = study.ask(), study.ask()
+    assert [r.is_finished for r in study.records()] == [False, False]
+    study.tell_result(second.number, made_up_result(0.5, 0.1), [])
+    before = study.records()
+    assert [r.is_finished for r in before] == [False, True]
+    study.tell_failure(first.number, "error", "seen")
+    after = study.records()
+    assert [r.state for r in after] == ["error", "complete"]
+    assert after[1] is before[1]
+
+
+def test_what_is_best_within_any_limits_is_among_the_undominated(study: Study, home: Any) -> None:
+    import random
+
+    rng = random.Random(0)
+    for _ in range(15):
+        size = rng.uniform(0.05, 1.0)
+        result = made_up_result(
+            rng.random(), size, latency_ms=rng.uniform(0.1, 5), flops=rng.uniform(1e5, 1e7)
+        )
+        study.tell_result(study.ask().number, result, [])
+    answers = Answers(f"sqlite:///{home / 'study.db'}")
+    records = study.records()
+    for _ in range(60):
+        limits = {"size_mb": rng.uniform(0.05, 1.2), "latency_ms": rng.uniform(0.1, 6)}
+        within = [r for r in records if all(r.result[c] <= v for c, v in limits.items())]
+        found = answers.best("tiny", limits)
+        assert found.is_within == bool(within)
+        if within and found.trial is not None:
+            assert found.trial.result["score"] == max(r.result["score"] for r in within)
+
+
+def test_logs_of_a_search_that_was_not_submitted_say_so(finished: Tlc) -> None:
+    run = finished("logs", "tiny")
+    assert run.returncode == 2
+    assert "was not submitted on this machine" in run.stderr
+    stopped = finished("stop", "tiny")
+    assert stopped.returncode == 2
+    assert "is not running; it is finished" in stopped.stderr
