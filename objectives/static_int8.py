@@ -7,6 +7,7 @@ int8 kernel then runs them at once.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -91,9 +92,13 @@ def has_int8_kernel() -> bool:
 def _prepack(weight: QuantisedWeight, bias: torch.Tensor | None) -> Any:
     torch.backends.quantized.engine = "x86"
     rows = weight.codes.shape[0]
-    quantised = torch._make_per_channel_quantized_tensor(
-        weight.codes, weight.scales[:, 0].double(), torch.zeros(rows, dtype=torch.long), 0
-    )
+    with warnings.catch_warnings():
+        # torch announces the end of these tensors; the pinned version has them, and who loads a
+        # model can do nothing about it.
+        warnings.simplefilter("ignore", UserWarning)
+        quantised = torch._make_per_channel_quantized_tensor(
+            weight.codes, weight.scales[:, 0].double(), torch.zeros(rows, dtype=torch.long), 0
+        )
     return torch.ops.quantized.linear_prepack(quantised, bias)
 
 

@@ -10,10 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import requests
 from click.testing import CliRunner
@@ -22,6 +24,7 @@ from search.answers import Answers
 from search.cli.main import cli
 from search.client import Client, ServiceError
 from search.prediction import PredictionError
+from search.study import NoSuchStudy, Study
 from tests.search.conftest import Tlc
 
 TOKEN = "a-secret-of-32-characters-00000000"
@@ -380,3 +383,34 @@ def test_the_whole_interface_does_what_it_says(service: str, tmp_path: Path) -> 
         cwd=tmp_path,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-6000:]
+
+
+def test_many_predictions_at_once_are_all_answered(finished: Tlc) -> None:
+    values = {"depth": 1, "width": 32, "budget": 20, "quantisation": "rtn-8", "sparsity": 0}
+    fresh = Answers(f"sqlite:///{finished.folder / 'home' / 'study.db'}")
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: fresh.what_if("tiny", values), range(8)))
+    assert all(prediction == found[0] for prediction in found)
+
+
+def test_studies_of_others_in_the_database_are_left_alone(study: Study, home: Path) -> None:
+    url = f"sqlite:///{home / 'study.db'}"
+    optuna.create_study(storage=url, study_name="of-others")
+    assert [summary.name for summary in Answers(url).searches()] == ["tiny"]
+    with pytest.raises(NoSuchStudy, match="no search named 'of-others'"):
+        Answers(url).best("of-others")
+
+
+@pytest.mark.parametrize("text", ["trials=2020-99-99", "trials=&a [*a]", "space=[" * 90])
+def test_values_that_yaml_cannot_take_are_problems(text: str, service: str) -> None:
+    body = {"search": "default", "overrides": [text]}
+    problem_of(requests.post(f"{service}/searches", json=body, timeout=30), 422)
+
+
+def test_a_search_that_is_nested_too_deeply_is_a_problem(service: str) -> None:
+    text = '{"search": ' + '{"a": ' * 800 + "1" + "}" * 800 + "}"
+    response = requests.post(
+        f"{service}/searches", data=text, headers={"Content-Type": "application/json"}, timeout=30
+    )
+    assert response.status_code in (400, 422)
+    problem_of(response, response.status_code)
