@@ -13,7 +13,7 @@ from typing import Protocol
 
 import yaml
 
-from search.driver import RUN, announce, driver_of, request_stop, state_of
+from search.driver import RUN, Driver, announce, driver_of, request_stop, state_of
 from search.study import BusyStudy, Study, names, only_driver
 from spaces.errors import UserError
 from spaces.places import home, places
@@ -145,9 +145,21 @@ def _check_not_running(study: Study) -> None:
                 raise
             time.sleep(POLL_SECONDS)
     last = driver_of(study.optuna.user_attrs)
-    # One of this machine without its lock was killed.
-    if is_running and last is not None and last.host != socket.gethostname():
+    # One of this machine without its lock is starting, or was killed.
+    if is_running and last is not None and _may_live(last):
         raise BusyStudy(f"search {study.search.name!r} is running already, on {last.host}")
+
+
+def _may_live(driver: Driver) -> bool:
+    if driver.host != socket.gethostname():
+        return True
+    try:
+        os.kill(driver.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _is_alive(study: Study) -> bool:
