@@ -22,11 +22,11 @@ from search.mlflow_model import save
 from search.model_card import summary
 from search.records import Record
 from search.run_content import dimensions, trial_metrics
-from search.seen import KEY
-from search.study import Study, StudyError, only_driver
-from search.tracking import mirror
+from search.seen import KEY, run_of
+from search.study import Study
+from search.tracking import mirror_unless_running
 from spaces.errors import UserError
-from spaces.places import Places, home, places
+from spaces.places import Places, places
 from spaces.search_file import NAME_PATTERN
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ def register(study: Study, champion: Record, name: str) -> Registration:
     where = places(study.search.storage)
     data = prepared_data(study)
     with _told(where):
-        with suppress(StudyError), only_driver(study.search.name, home() / "drivers"):
-            mirror(study, where)
+        mirror_unless_running(study, where)
         registrar = _Registrar(study, data, where, name)
         wanted = {CHAMPION: champion, **at_levels(study)}
         versions = [
@@ -157,7 +156,8 @@ class _Registrar:
                 tags={"tlc.search": self._study.search.name},
                 description=f"The best models of the tlc search {self._study.search.name}.",
             )
-        run = self._run(key[0])
+        # None where it was deleted by hand.
+        run = run_of(self._client, self._experiment.experiment_id, key[0])
         logged = self._log(record, run)
         made = self._client.create_model_version(
             self._name,
@@ -173,13 +173,6 @@ class _Registrar:
             model_id=logged.model_id,
         )
         return str(made.version)
-
-    def _run(self, key: str) -> str | None:
-        """The run of a trial; None where it was deleted by hand."""
-        found = self._client.search_runs(
-            [self._experiment.experiment_id], filter_string=f"tags.`{KEY}` = '{key}'"
-        )
-        return str(found[0].info.run_id) if found else None
 
     def _log(self, record: Record, run: str | None) -> Any:
         """Log the model of a trial, with its params and metrics."""

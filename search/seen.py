@@ -97,6 +97,12 @@ def look(client: MlflowClient, name: str, mark: str, where: Places) -> Seen:
     return seen
 
 
+def run_of(client: MlflowClient, experiment: str, key: str) -> str | None:
+    """The run that has a key, ``<mark of the study>/<number>`` or ``.../parent``; None without."""
+    found = client.search_runs([experiment], filter_string=f"tags.`{KEY}` = '{key}'")
+    return str(found[0].info.run_id) if found else None
+
+
 def _runs(seen: Seen, mark: str) -> Iterator[Any]:
     from mlflow.entities import ViewType
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import suppress
 
 from search.mirror import Mirror
 from search.mlflow_client import brief
@@ -96,6 +97,17 @@ def mirror(study: Study, where: Places) -> int:
         Exception: Whatever MLflow raises when it is away.
     """
     return Mirror(study, where).send(with_figures=True)
+
+
+def mirror_unless_running(study: Study, where: Places) -> None:
+    """Send everything that MLflow misses of a search, unless it is running and sends its own.
+
+    Raises:
+        Exception: Whatever MLflow raises when it is away.
+    """
+    # Two that send at once would make runs twice.
+    with suppress(StudyError), only_driver(study.search.name, home() / "drivers"):
+        mirror(study, where)
 
 
 def mirror_all(url: str, where: Places) -> None:

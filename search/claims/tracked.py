@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
-from search.seen import KEY, PARENT
-from search.study import Study, StudyError, only_driver
-from search.tracking import mirror
-from spaces.places import Places, home
+from search.seen import PARENT, run_of
+from search.study import Study
+from search.tracking import mirror_unless_running
+from spaces.places import Places
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +20,7 @@ def log_report(study: Study, where: Places, files: Sequence[Path], folder: str) 
     The search is sent first where MLflow lacks it, unless it is running and sends itself.
     """
     try:
-        with suppress(StudyError), only_driver(study.search.name, home() / "drivers"):
-            mirror(study, where)
+        mirror_unless_running(study, where)
         return _log(study, where, files, folder)
     except Exception as error:
         # Anything that MLflow or its transport raises: the files are written all the same.
@@ -37,11 +35,9 @@ def _log(study: Study, where: Places, files: Sequence[Path], folder: str) -> boo
     experiment = client.get_experiment_by_name(study.search.name)
     if experiment is None:
         return False
-    found = client.search_runs(
-        [experiment.experiment_id], filter_string=f"tags.`{KEY}` = '{study.mark}/{PARENT}'"
-    )
-    if not found:
+    run = run_of(client, experiment.experiment_id, f"{study.mark}/{PARENT}")
+    if run is None:
         return False
     for path in files:
-        client.log_artifact(found[0].info.run_id, str(path), folder)
+        client.log_artifact(run, str(path), folder)
     return True
