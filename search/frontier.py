@@ -115,9 +115,14 @@ def hypervolume_of(records: Iterable[Record], search: SearchFile, scale: Scale) 
     return hypervolume(points, scale)
 
 
+def in_finish_order(records: Iterable[Record]) -> list[Record]:
+    """Finished trials in the order in which they finished."""
+    return sorted((record for record in records if record.is_finished), key=_finish_order)
+
+
 def hypervolume_history(records: Iterable[Record], search: SearchFile, scale: Scale) -> list[float]:
     """Hypervolume after each finished trial, in the order in which they finished."""
-    finished = sorted((r for r in records if r.is_finished), key=_finish_order)
+    finished = in_finish_order(records)
     front: list[tuple[float, float]] = []
     history: list[float] = []
     for record in finished:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from search.frontier import Scale, feasible, hypervolume_history, quality
+from search.frontier import Scale, feasible, hypervolume_history, in_finish_order, quality
 from search.records import Record
 from search.study import Study
 from search.tables import quantity
@@ -122,9 +122,7 @@ def progress(records: list[Record], search: SearchFile, scale: Scale) -> list[li
     """
     from mlflow.entities import Metric
 
-    finished = sorted(
-        (r for r in records if r.is_finished), key=lambda r: (r.finished or r.started, r.number)
-    )
+    finished = in_finish_order(records)
     allowed = {record.number for record in feasible(finished, search)}
     history = hypervolume_history(finished, search, scale)
     levels = {level: level_name(level, search) for level in scale.levels()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from threading import Lock
 from typing import Any
@@ -15,7 +14,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.driver import State, state_of
-from search.frontier import Scale, feasible, frontier, hypervolume_of, quality
+from search.frontier import Scale, feasible, frontier, hypervolume_of, in_finish_order, quality
 from search.prediction import Predictor
 from search.records import Record
 from search.study import SEARCH, NoSuchStudy, Study, StudyAway, names, tests_of
@@ -59,8 +58,7 @@ class Snapshot:
     @cached_property
     def in_order(self) -> list[Record]:
         """Finished trials in the order in which they finished."""
-        finished = [record for record in self.records if record.is_finished]
-        return sorted(finished, key=lambda r: (r.finished or r.started or datetime.min, r.number))
+        return in_finish_order(self.records)
 
     @cached_property
     def members(self) -> list[Record]:

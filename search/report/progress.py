@@ -8,13 +8,13 @@ from itertools import accumulate
 
 from markupsafe import Markup
 
-from search.frontier import hypervolume_history
+from search.frontier import hypervolume_history, in_finish_order
 from search.records import Record
 from search.report.axes import Axis, even_ticks, score_ticks, time_text, time_ticks
 from search.report.compute import spent
 from search.report.markup import tag
 from search.report.plot import Tick, dot, plot, stairs, up
-from search.report.view import View, amount, finish_order
+from search.report.view import View, amount
 from search.tables import duration
 
 HEIGHT = 220
@@ -81,11 +81,13 @@ def _hypervolume(view: View) -> _History:
     values = hypervolume_history(view.records, view.search, view.scale)
     axis = Axis(0.0, 1.08 * max(values) or 1.0)
     ticks = [(axis.share(v), f"{v:g}") for v in axis.ticks()]
-    return _History(_finished(view), values, "hypervolume", "{:.3f}".format, axis, ticks)
+    return _History(
+        in_finish_order(view.records), values, "hypervolume", "{:.3f}".format, axis, ticks
+    )
 
 
 def _best_so_far(view: View) -> _History:
-    records = _finished(view)
+    records = in_finish_order(view.records)
     shares = [view.quality(r) if r.number in view.allowed else -float("inf") for r in records]
     best = list(accumulate(shares, max))
     start = next(k for k, share in enumerate(best) if share > -float("inf"))
@@ -99,10 +101,6 @@ def _best_so_far(view: View) -> _History:
     return _History(
         records[start:], best[start:], f"best {view.score_name} so far", text, axis, ticks
     )
-
-
-def _finished(view: View) -> list[Record]:
-    return sorted((r for r in view.records if r.is_finished), key=finish_order)
 
 
 def _chart(

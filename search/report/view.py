@@ -149,8 +149,3 @@ def value_of(configuration: Configuration, name: str) -> Any:
     if name in COMPRESSION_FIELDS:
         return getattr(configuration.compression, name)
     return getattr(configuration.architecture, name)
-
-
-def finish_order(record: Record) -> tuple[float, int]:
-    """Sorts finished trials as they finished."""
-    return (record.finished.timestamp() if record.finished else 0.0), record.number
