@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Lock
 from typing import Any
@@ -117,8 +117,8 @@ class Snapshot:
 class _Kept:
     """The last snapshot of a search."""
 
-    lock: Lock
-    study: Study | None = None
+    study: Study
+    lock: Lock = field(default_factory=Lock)
     snapshot: Snapshot | None = None
     read: float = 0.0
 
@@ -145,22 +145,24 @@ class Snapshots:
         Raises:
             NoSuchStudy: There is no such search, or the database is away.
         """
-        with self._lock:
-            known = name in self._kept
-        if not known:
-            study = Study.load(name, self.url)
-        with self._lock:
-            if name not in self._kept:
-                self._kept[name] = _Kept(Lock(), study)
-            kept = self._kept[name]
+        kept = self._kept_of(name)
         with kept.lock:
             if kept.snapshot is None or time.monotonic() - kept.read > FRESH_SECONDS:
                 self._read(name, kept)
             assert kept.snapshot is not None
             return kept.snapshot
 
+    def _kept_of(self, name: str) -> _Kept:
+        with self._lock:
+            kept = self._kept.get(name)
+        if kept is None:
+            opened = _Kept(Study.load(name, self.url))
+            with self._lock:
+                # Another may have been first meanwhile.
+                kept = self._kept.setdefault(name, opened)
+        return kept
+
     def _read(self, name: str, kept: _Kept) -> None:
-        assert kept.study is not None
         started = time.monotonic()
         try:
             attributes = kept.study.optuna.user_attrs
