@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from search.answers import Answers
-from search.driver import DRIVER, Driver, driving, request_stop, state_of
+from search.driver import DRIVER, Driver, request_stop, sure_state
+from search.driving import driving
 from search.jobs import check_can_travel, pinned_requirements
 from search.launching import LaunchError
-from search.study import BusyStudy, Study
+from search.study import Study
+from search.study_errors import BusyStudy
 from spaces.places import shown, without_password
 from spaces.search_file import SearchFile
 from tests.search.conftest import Tlc, made_up_result
@@ -65,18 +67,17 @@ def test_nodes_get_the_versions_that_are_installed_here() -> None:
 
 
 def test_a_study_knows_who_drives_it(study: Study) -> None:
-    assert state_of(study.optuna.user_attrs) == "new"
+    assert sure_state(study) == "new"
     with driving(study) as drives:
-        assert state_of(study.optuna.user_attrs) == "running"
+        assert sure_state(study) == "running"
         drives.end("finished", "all is done")
         # Not before it has ended.
-        assert state_of(study.optuna.user_attrs) == "running"
-    assert state_of(study.optuna.user_attrs) == "finished"
+        assert sure_state(study) == "running"
+    assert sure_state(study) == "finished"
     with pytest.raises(ValueError, match="broken"), driving(study):
         raise ValueError("broken")
-    attributes = study.optuna.user_attrs
-    assert state_of(attributes) == "failed"
-    assert attributes[DRIVER]["ended"] == "broken"
+    assert sure_state(study) == "failed"
+    assert study.attributes[DRIVER]["ended"] == "broken"
 
 
 def test_a_driver_that_is_silent_is_lost_and_one_elsewhere_is_in_the_way(study: Study) -> None:
@@ -86,9 +87,9 @@ def test_a_driver_that_is_silent_is_lost_and_one_elsewhere_is_in_the_way(study: 
         pass
     silent = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
     study.optuna.set_user_attr(DRIVER, {**asdict(other), "seen": silent})
-    assert state_of(study.optuna.user_attrs) == "lost"
+    assert sure_state(study) == "lost"
     with driving(study):
-        assert state_of(study.optuna.user_attrs) == "running"
+        assert sure_state(study) == "running"
 
 
 def test_a_request_to_stop_interrupts_the_driver_and_only_a_running_one(study: Study) -> None:
@@ -99,7 +100,7 @@ def test_a_request_to_stop_interrupts_the_driver_and_only_a_running_one(study: S
         deadline = datetime.now(UTC) + timedelta(seconds=20)
         while datetime.now(UTC) < deadline:
             pass
-    assert state_of(study.optuna.user_attrs) == "stopped"
+    assert sure_state(study) == "stopped"
 
 
 def test_passwords_in_urls_are_not_shown(

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from search.answers import Answers
-from search.study import BusyStudy, Study
+from search.study import Study
+from search.study_errors import BusyStudy
 from spaces.search_file import SearchFile
 
 PROCESSES, THREADS, TRIALS_EACH = 4, 4, 6

@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import optuna
 import pytest
 
+from search.driving import only_driver
 from search.grid import distributions, parameters_from, point_from
-from search.study import Study, StudyError, only_driver
+from search.study import Study
+from search.study_errors import StudyError
 from spaces.search_file import SearchFile
 from spaces.search_space import SearchSpace
 from tests.search.conftest import made_up_result
@@ -50,19 +51,27 @@ def test_a_result_that_is_not_finite_is_a_failure(study: Study, value: float) ->
     assert [record.state for record in study.records()] == ["not_finite", "not_finite"]
 
 
-def test_trials_of_a_dead_driver_are_found(
+def test_trials_of_a_dead_driver_are_taken_over_and_its_late_reports_refused(
     study: Study, make_search: Callable[..., SearchFile], home: Path
 ) -> None:
-    waiting, told = study.ask(), study.ask()
-    # The driver died between writing the result and telling it.
-    trial = optuna.Trial(study.optuna, study._trial_id(told.number))
-    trial.set_user_attr("result", made_up_result(0.8, 0.1))
-    trial.set_user_attr("curve", [])
+    first = study.ask()
+    assert first.attempt == 1
+    study.optuna.ask()  # The driver died before it wrote a configuration.
 
     again = Study.open(make_search(trials=20), f"sqlite:///{home / 'study.db'}")
-    assert [record.number for record in again.unfinished()] == [waiting.number]
-    assert again.record(told.number).is_complete
-    assert again.unfinished()[0].configuration == waiting.configuration
+    (second,) = again.unfinished()
+    assert (second.number, second.attempt) == (first.number, 2)
+    assert second.configuration == first.configuration
+    # The driver was not dead, but frozen.
+    late = made_up_result(0.1, 9.0)
+    assert not study.tell_result(first.number, late, attempt=first.attempt)
+    assert not study.tell_failure(first.number, "error", "late", attempt=first.attempt)
+    assert not again.record(first.number).is_finished
+    assert again.tell_result(second.number, made_up_result(0.8, 0.1), attempt=second.attempt)
+    assert not study.tell_result(first.number, late, attempt=first.attempt)
+    (record,) = study.records()
+    assert (record.result["score"], record.attempt) == (0.8, 2)
+    assert again.unfinished() == []
 
 
 def test_the_same_name_with_another_file_is_refused(
