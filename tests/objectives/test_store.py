@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from objectives.store import CHECKPOINTS, MODELS, Entry, Store, StoreError, removal_order
+from objectives.entries import CHECKPOINTS, MODELS, Entry
+from objectives.quota import removal_order
+from objectives.store import Store, StoreError
 
 
 def put(store: Store, address: str, size: int = 10, *, is_final: bool = False) -> None:
-    with store.staging() as folder:
+    def fill(folder: Path) -> None:
         (folder / "data.bin").write_bytes(b"x" * size)
-        store.publish(folder, address, is_final=is_final)
+
+    store.write(address, fill, is_final=is_final)
 
 
 @pytest.fixture(params=["local", "memory"])

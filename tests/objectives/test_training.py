@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from objectives.data import prepare
+from objectives.entries import CHECKPOINTS
 from objectives.failures import TrialFailure
 from objectives.paths import Account, Point, Trainer, TrainingPath
-from objectives.store import CHECKPOINTS, Store
+from objectives.store import Store
 from objectives.tasks.classification import Classification
 from spaces.architecture import Architecture
 from spaces.compression import Compression
