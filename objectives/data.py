@@ -140,7 +140,10 @@ def prepare(data: Data, task: Task, root: Path) -> PreparedData:
     except Exception as error:
         if not (isinstance(error, OSError) or is_full(error)):
             raise
-        raise DataError(f"data: cannot be prepared in {root}: {error}") from error
+        raise DataError(
+            f"data: cannot be prepared in {root}: {error}; make room or mend its permissions, or "
+            "name another folder with TLC_HOME"
+        ) from error
     classes = getattr(task, "classes", len(prepared.label_names))
     if len(prepared.label_names) != classes:
         names = ", ".join(prepared.label_names[:12])
