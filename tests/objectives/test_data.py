@@ -66,7 +66,7 @@ def test_a_full_disk_refuses_the_search_and_leaves_nothing(
     with small_disk(tmp_path / "disk", size_bytes=1 << 20) as disk:
         for room in (20, 100, 200, 300):
             ballast = fill(disk, leave=room << 10)
-            with pytest.raises(DataError, match="No space left on device|make room"):
+            with pytest.raises(DataError, match=r"No space left on device|make room"):
                 prepared(search, disk / "data")
             ballast.unlink()
             assert find_prepared(disk / "data", "") is None
