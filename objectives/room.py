@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from objectives import progress
+
 LOOK_SECONDS = 1.0
 """Seconds between two looks at whether room was made."""
 RETRY_SECONDS = 15.0
@@ -33,9 +35,7 @@ def is_full(error: BaseException) -> bool:
     return any(f"(os error {number})" in str(error) for number in _FULL)
 
 
-def when_there_is_room(
-    write: Callable[[], T], *, disk: Path, what: str, waiting: Callable[[str], None]
-) -> T:
+def when_there_is_room(write: Callable[[], T], *, disk: Path, what: str) -> T:
     """Write, and where the disk is full, wait for room and write again from the beginning.
 
     From the beginning, because a system may drop what it could not flush and then report success.
@@ -44,7 +44,6 @@ def when_there_is_room(
         write: Writes; removes what it had written when it fails.
         disk: A folder on the disk that is written to.
         what: What is written, for people.
-        waiting: Called about once a second while waiting, with a sentence that says why.
 
     Returns:
         What ``write`` gave.
@@ -67,7 +66,7 @@ def when_there_is_room(
             if time.monotonic() - warned >= WARN_SECONDS:
                 _LOG.warning("%s", reason)
                 warned = time.monotonic()
-            waiting(reason)
+            progress.paused(reason)
             time.sleep(LOOK_SECONDS)
 
 

@@ -45,16 +45,9 @@ class Store:
     Args:
         url: A folder, or an fsspec URL such as ``s3://bucket/prefix``.
         max_bytes: Quota; after each write the least useful entries beyond it are removed.
-        waiting: Called about once a second with the reason, while a write waits for room.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        max_bytes: float = float("inf"),
-        waiting: Callable[[str], None] = lambda reason: None,
-    ) -> None:
+    def __init__(self, url: str, *, max_bytes: float = float("inf")) -> None:
         try:
             self._fs, root = fsspec.core.url_to_fs(url)
         except (ValueError, ImportError) as error:
@@ -63,7 +56,6 @@ class Store:
             ) from error
         self._root = str(root).rstrip("/")
         self._max_bytes = max_bytes
-        self._waiting = waiting
         self._bytes = 0.0
         self._counted = -RECOUNT_SECONDS
         self.is_local = "file" in (
@@ -150,7 +142,7 @@ class Store:
 
     def _when_there_is_room(self, write: Callable[[], T], what: str) -> T:
         disk = Path(self._root) if self.is_local else self._staging.folder
-        return when_there_is_room(write, disk=disk, what=what, waiting=self._waiting)
+        return when_there_is_room(write, disk=disk, what=what)
 
     def publish(self, folder: Path, address: str, *, is_final: bool) -> Entry:
         """Make a folder on the store's disk an entry, whole or not at all.

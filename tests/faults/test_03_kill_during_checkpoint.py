@@ -7,47 +7,62 @@ import signal
 
 from tests.faults.arena import Arena
 from tests.faults.conftest import Judge
-from tests.faults.processes import kill, wait_for
-from tests.faults.stored import staged, staged_checkpoint
+from tests.faults.processes import is_alive, kill, wait_for
+from tests.faults.stored import is_writing, staged, starts_a_chain
 
 KILLS = 10
 
 
-def kill_while_writing(arena: Arena, worker: int) -> None:
-    """Kill a worker in the middle of a checkpoint: it is stopped first, and then looked at."""
+class Hunter:
+    """Kills workers in the middle of a checkpoint: one is stopped first, and then looked at.
 
-    def is_caught() -> bool:
-        for _ in range(1000):
-            if not staged_checkpoint(arena.store):
+    A job goes on after the death of one process, so each is hit once: on the path that its chain
+    starts with.
+    """
+
+    def __init__(self, arena: Arena) -> None:
+        self._arena = arena
+        self.hit: set[str] = set()
+
+    def strike(self) -> bool:
+        """Kill a worker that is writing a checkpoint just now, if there is one."""
+        last = {step.pid: step.path for step in self._arena.witness.steps()[-200:]}
+        return any(
+            self._strike(worker, path)
+            for worker, path in last.items()
+            if path not in self.hit and is_alive(worker) and starts_a_chain(self._arena.store, path)
+        )
+
+    def _strike(self, worker: int, path: str) -> bool:
+        for _ in range(20):
+            if not is_writing(worker, self._arena.store):
                 continue
             os.kill(worker, signal.SIGSTOP)
-            if staged_checkpoint(arena.store):
+            if is_writing(worker, self._arena.store):
                 kill(worker)
+                self.hit.add(path)
                 return True
             os.kill(worker, signal.SIGCONT)
         return False
 
-    wait_for("a checkpoint that is being written", is_caught)
-
 
 def test_kills_while_checkpoints_are_written_lose_nothing(arena: Arena, judge: Judge) -> None:
-    arena.document["trials"] = KILLS + 3
-    arena.document["concurrency"] = 1
+    arena.document["trials"] = KILLS + 2
     arena.document["space"] |= {
         "depth": {"low": 1, "high": 3},
         "width": {"low": 32, "high": 128, "step": 32},
+        "budget": {"unit": "steps", "choices": [300]},
         "quantisation": {"choices": ["none"]},
     }
     arena.document["training"]["checkpoint_seconds"] = 0.05
     driver = arena.start()
+    hunter = Hunter(arena)
     for _ in range(KILLS):
-        # A job survives the death of one process, so each trial is hit once.
-        kill_while_writing(arena, arena.wait_steps())
-        finished = arena.finished()
-        arena.wait_recovered()
-        arena.wait_finished(finished + 1)
+        wait_for("a checkpoint that is being written", hunter.strike)
+    arena.wait_recovered()
     arena.finish(driver)
     judge(arena)
+    assert len(hunter.hit) == KILLS
     assert all(record["state"] == "COMPLETE" for record in arena.witness.told())
     assert arena.finished() == arena.document["trials"]
     assert staged(arena.store) == [], "what the killed left is removed"

@@ -23,6 +23,7 @@ def test_a_full_disk_pauses_the_search_and_room_lets_it_go_on(
         arena.wait_finished(2)
         ballast = fill(disk)
         wait_for("a pause", lambda: is_paused(arena))
+        assert "paused: no room for" in arena.output
         finished = arena.finished()
 
         assert driver.poll() is None
@@ -34,6 +35,7 @@ def test_a_full_disk_pauses_the_search_and_room_lets_it_go_on(
 
         ballast.unlink()
         arena.wait_recovered()
+        wait_for("word of it", lambda: "goes on" in arena.output)
         arena.finish(driver)
         judge(arena)
         assert finished < arena.finished() == arena.document["trials"]

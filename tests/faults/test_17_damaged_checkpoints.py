@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from tests.faults.arena import Arena
@@ -51,39 +52,34 @@ def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(
     arena.document["space"]["quantisation"]["choices"] = ["none"]
     arena.document["trials"] = 4
     rounds: list[tuple[Damage, ...]] = [(flip, truncate), (swap,), (zero, zero)]
+    left: list[tuple[int, Interrupted]] = []
     for damages in rounds:
-        one, other = interrupt(arena)
-        damages[0](arena, one, other)
-        if len(damages) > 1:
-            damages[1](arena, other, one)
-        for path in (one, other):
+        paths = interrupt(arena)
+        for damage, one, other in zip(damages, paths, reversed(paths), strict=False):
+            damage(arena, one, other)
+        for path in paths:
+            left.append((len(arena.witness.steps()), path))
             arena.witness.damaged(path.key, path.previous)
-    found = arena.output.count("is damaged, and is removed")
-    driver = arena.start()
-    arena.wait_recovered()
-    arena.finish(driver)
+    arena.finish()
     judge(arena)
     assert all(record["state"] == "COMPLETE" for record in arena.witness.told())
-    assert found >= 2
+    steps = arena.witness.steps()
+    for then, path in left:
+        again = next(step for step in steps[then:] if step.path == path.key)
+        assert again.number == path.previous + 1, "the one before is used"
 
 
 def interrupt(arena: Arena) -> list[Interrupted]:
     """Start the search, and kill all of it while two trainings are between two checkpoints."""
+    since = time.time()
     driver = arena.start()
     if arena.witness.steps():
         arena.wait_recovered()
-    left: list[Interrupted] = []
-
-    def is_interrupted() -> bool:
-        if len(interrupted(arena.store)) < 2:
-            return False
-        everything = [driver.pid, *(process.pid for process in descendants(driver.pid))]
-        kill(*everything)
-        driver.wait()
-        wait_for("the end", lambda: not any(map(is_alive, everything)))
-        left[:] = interrupted(arena.store)
-        return True
-
-    wait_for("two trainings", is_interrupted)
+    wait_for("two trainings", lambda: len(interrupted(arena.store, since=since)) > 1)
+    everything = [driver.pid, *(process.pid for process in descendants(driver.pid))]
+    kill(*everything)
+    driver.wait()
+    wait_for("the end", lambda: not any(map(is_alive, everything)))
+    left = interrupted(arena.store, since=since)
     assert len(left) == 2
     return left

@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from objectives import progress
 from objectives.room import is_full
 from objectives.store import Store
 from tests.disks import fill, small_disk
@@ -48,11 +49,12 @@ def test_a_write_waits_for_room_and_is_whole_then(
     reasons: list[str] = []
     is_waiting = threading.Event()
 
-    def waiting(reason: str) -> None:
-        reasons.append(reason)
-        is_waiting.set()
+    def listen(what: str, is_paused: bool) -> None:
+        if is_paused:
+            reasons.append(what)
+            is_waiting.set()
 
-    store = Store(str(disk / "store"), waiting=waiting)
+    store = Store(str(disk / "store"))
     store.write("models/before", lambda to: (to / "a").write_bytes(b"before"), is_final=True)
     ballast = fill(disk, leave=64 << 10)
     calls = []
@@ -63,7 +65,7 @@ def test_a_write_waits_for_room_and_is_whole_then(
         return 17
 
     given: list[int] = []
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING), progress.heard_by(listen):
         writer = threading.Thread(
             target=lambda: given.append(store.write("models/large", large, is_final=True))
         )

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from objectives import progress
 from objectives.data import prepare
 from objectives.entries import CHECKPOINTS
 from objectives.failures import TrialFailure
@@ -191,18 +192,19 @@ def test_a_full_disk_pauses_training_and_no_step_is_done_twice(
                 fill(disk)
             return path.loss_at(model, step)
 
-        def make_room(reason: str) -> None:
-            seen.append((len(asked), reason))
-            if len(seen) == 3:
-                ballast.unlink()
+        def make_room(_: str, is_paused: bool) -> None:
+            if is_paused:
+                seen.append(len(asked))
+                if len(seen) == 3:
+                    ballast.unlink()
 
-        seen: list[tuple[int, str]] = []
-        store = Store(str(disk / "store"), waiting=make_room)
-        point, account = Trainer(store, CPU, checkpoint_seconds=1e-9).reach(
-            replace(path, loss_at=loss_at)
-        )
-        assert store.steps(path.key)[-1] == path.length
-    assert [steps for steps, _ in seen] == [3, 3, 3]
+        seen: list[int] = []
+        with progress.heard_by(make_room):
+            point, account = trainer(disk / "store", every=1e-9).reach(
+                replace(path, loss_at=loss_at)
+            )
+        assert Store(str(disk / "store")).steps(path.key)[-1] == path.length
+    assert seen == [3, 3, 3]
     assert asked == list(range(path.length))
     assert account.steps_trained == path.total_steps
     assert same(weights(whole), weights(point))
