@@ -14,6 +14,7 @@ from objectives.failures import TrialFailure, is_out_of_memory
 from objectives.gptq import gptq
 from objectives.hqq import hqq
 from objectives.quantisation import QuantisedWeight, round_to_nearest
+from objectives.room import is_full
 from objectives.static_int8 import StaticWeight, calibrate
 from spaces.architecture import Architecture
 from spaces.compression import Compression, Quantisation
@@ -55,7 +56,7 @@ def compress(
         workload: What it reads and answers.
         compression: What to do; its pruning is done.
         calibration: Training batches of one shape.
-        folder: Where to write; must not exist.
+        folder: Where to write.
 
     Returns:
         The model as loaded from the folder.
@@ -91,7 +92,7 @@ def write_compressed(
     except TrialFailure:
         raise
     except Exception as error:
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) or is_full(error):
             raise
         # A compressor may raise anything; it costs this trial and no other.
         raise CompressionFailure(
