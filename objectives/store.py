@@ -163,7 +163,7 @@ class Store:
             return
         with self._local_copy(address, manifest) as folder:
             intact = all(
-                (folder / name).is_file() and _sha256(folder / name) == digest
+                _is_own(folder / name) and _sha256(folder / name) == digest
                 for name, digest in manifest["files"].items()
             )
             if not intact:
@@ -236,9 +236,9 @@ class Store:
         try:
             with self._fs.open(f"{self._root}/{address}/{MANIFEST}", "r") as file:
                 manifest: dict[str, Any] = json.load(file)
-        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
             return None
-        return manifest
+        return manifest if _is_manifest(manifest) else None
 
     def _keep_quota(self, written: Entry) -> None:
         # Reading every manifest at every checkpoint would cost more than a step: between two
@@ -282,6 +282,26 @@ def removal_order(entries: list[Entry], pinned: set[str]) -> list[Entry]:
         return rank, entry.modified
 
     return sorted(entries, key=usefulness)
+
+
+def _is_manifest(found: Any) -> bool:
+    """Whether what was read is a manifest, and every file that it names lies in its folder: from a
+    store that others write, a name such as ``../x`` would be written where it leads."""
+    return (
+        isinstance(found, dict)
+        and found.keys() >= {"files", "size_bytes", "modified", "is_final"}
+        and isinstance(found["files"], dict)
+        and all(
+            name not in ("", ".", "..") and "/" not in name and "\0" not in name
+            for name in found["files"]
+        )
+    )
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a file is there itself: the store writes no link, and one can lead elsewhere after
+    it was checked."""
+    return path.is_file() and not path.is_symlink()
 
 
 def _entry(address: str, manifest: dict[str, Any]) -> Entry:
