@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from objectives import artefact
+from objectives import artefact, progress
 from objectives.artefact import CompressedWeights
 from objectives.batches import Batch, logits
-from objectives.failures import TrialFailure
+from objectives.failures import TrialFailure, is_out_of_memory
 from objectives.gptq import gptq
 from objectives.hqq import hqq
 from objectives.quantisation import QuantisedWeight, round_to_nearest
@@ -64,7 +64,9 @@ def compress(
     Raises:
         TrialFailure: With a named state, when a step failed or its result is not usable.
     """
+    progress.made("compressing")
     write_compressed(model, architecture, workload, compression, calibration, folder)
+    progress.made("checking the compressed model")
     loaded = artefact.load(folder)
     check(loaded, model, workload, compression, calibration)
     _check_size(folder, architecture, workload, compression)
@@ -87,9 +89,11 @@ def write_compressed(
     try:
         weights = _quantise(model, architecture, workload, compression, calibration)
         artefact.save(folder, weights, architecture, workload, compression)
-    except (TrialFailure, torch.OutOfMemoryError):
+    except TrialFailure:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         # A compressor may raise anything; it costs this trial and no other.
         raise CompressionFailure(
             "compression_error", f"{compression}: {type(error).__name__}: {error}"

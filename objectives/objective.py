@@ -26,7 +26,7 @@ from objectives.batches import Batch
 from objectives.compress import compress
 from objectives.data import PreparedData, prepare
 from objectives.evaluation import Evaluation, package_versions
-from objectives.failures import TrialFailure
+from objectives.failures import OUT_OF_MEMORY, TrialFailure, is_out_of_memory
 from objectives.flops import count_forward_flops
 from objectives.latencies import Latencies
 from objectives.paths import STABLE, Account, Point, Trainer, TrainingPath
@@ -141,8 +141,10 @@ class Objective:
                 yield configuration, self._compress_and_measure(trained, configuration)
             except TrialFailure as failure:
                 yield configuration, failure
-            except torch.OutOfMemoryError as error:
-                yield configuration, TrialFailure("out_of_memory", str(error))
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                yield configuration, TrialFailure(OUT_OF_MEMORY, str(error))
 
     def stored(self, configurations: Iterable[Configuration]) -> list[Stored]:
         """What the store has of the training of each configuration, from whatever search."""

@@ -63,6 +63,10 @@ class Progress:
         self._records[record.number] = record
         self._console.print(self._line(record), soft_wrap=True, highlight=False)
 
+    def tell(self, line: str) -> None:
+        """Print what else there is to know."""
+        self._console.print(line, style="yellow", soft_wrap=True, highlight=False)
+
     def _line(self, record: Record) -> Text:
         done = f"{len(self._records):>4}/{self._search.trials}"
         name = f"#{record.number:<3} {record.configuration}"

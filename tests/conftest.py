@@ -289,3 +289,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TLC_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return tmp_path / "home"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--fault-seed``: what the tests of faults leave to chance."""
+    parser.addoption("--fault-seed", type=int, default=0, help="seed of the tests of faults")

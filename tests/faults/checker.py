@@ -1,0 +1,238 @@
+"""The checker: whether a search kept its promises, judged from outside.
+
+It reads the study's tables with SQL, the store's files with hashes of its own, MLflow through its
+client and the answers through the command line, and holds all of them to the witness.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import create_engine, text
+
+if TYPE_CHECKING:
+    from tests.faults.arena import Arena
+
+_TRIALS = """
+select t.trial_id, t.number, t.state, a.key, a.value_json
+from trials t join studies s on s.study_id = t.study_id
+left join trial_user_attributes a on a.trial_id = t.trial_id
+where s.study_name = :name order by t.number
+"""
+
+
+@dataclass
+class Score:
+    """How often a promise was broken; all zeros is a pass.
+
+    Args:
+        lost: Completed records that are missing or changed anywhere.
+        doubled: Records that are somewhere twice.
+        excess: Optimiser steps that were done again although a checkpoint had them.
+        false: Points on a frontier that do not belong there.
+        problems: What was found, in words.
+    """
+
+    lost: int = 0
+    doubled: int = 0
+    excess: int = 0
+    false: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing was found."""
+        return not (self.lost or self.doubled or self.excess or self.false)
+
+    def found(self, kind: str, problem: str) -> None:
+        """Count a broken promise."""
+        setattr(self, kind, getattr(self, kind) + 1)
+        self.problems.append(f"{kind}: {problem}")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial as the study's tables have it."""
+
+    number: int
+    state: str
+    attributes: dict[str, Any]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it may be on a frontier: complete, with finite figures."""
+        result = self.attributes.get("result", {})
+        figures = [result.get(key) for key in ("score", "loss", "size_mb", "latency_ms")]
+        return self.state == "COMPLETE" and all(
+            isinstance(figure, int | float) and math.isfinite(figure) for figure in figures
+        )
+
+
+def check(arena: Arena) -> Score:
+    """Hold a search to its promises."""
+    score = Score()
+    trials = list(trials_in(arena.study_url, arena.name))
+    _check_study(score, trials, arena)
+    _check_store(score, trials, arena)
+    _check_answers(score, trials, arena)
+    _check_mlflow(score, trials, arena)
+    for step in arena.witness.excess_steps():
+        score.found("excess", f"step {step.number} of path {step.path} was done again")
+    return score
+
+
+def trials_in(url: str, name: str) -> Iterator[Trial]:
+    """The trials of a study, read from its tables."""
+    engine = create_engine(url)
+    rows: dict[int, tuple[int, str, dict[str, Any]]] = {}
+    try:
+        with engine.connect() as connection:
+            for key, number, state, attribute, value in connection.execute(
+                text(_TRIALS), {"name": name}
+            ):
+                entry = rows.setdefault(key, (number, state, {}))
+                if attribute is not None:
+                    entry[2][attribute] = json.loads(value)
+    finally:
+        engine.dispose()
+    return (Trial(*row) for row in rows.values())
+
+
+def _check_study(score: Score, trials: list[Trial], arena: Arena) -> None:
+    by_number = Counter(trial.number for trial in trials)
+    for number in _repeated(by_number):
+        score.found("doubled", f"trial {number} is in the study {by_number[number]} times")
+    told = arena.witness.told()
+    for number in _repeated(Counter(record["number"] for record in told)):
+        score.found("doubled", f"trial {number} was completed more than once")
+    complete = [trial for trial in trials if trial.state == "COMPLETE"]
+    tried = Counter(json.dumps(t.attributes.get("configuration"), sort_keys=True) for t in complete)
+    for configuration in _repeated(tried):
+        score.found("doubled", f"{configuration} was evaluated twice")
+    recorded = {trial.number: trial for trial in trials}
+    for record in told:
+        trial = recorded.get(record["number"])
+        if trial is None:
+            score.found("lost", f"trial {record['number']} is not in the study")
+            continue
+        now = {"state": trial.state, **trial.attributes}
+        changed = [
+            key for key in ("state", "configuration", "result", "failure")
+            if record.get(key) != now.get(key)
+        ]  # fmt: skip
+        if changed:
+            score.found("lost", f"trial {trial.number} has changed: {', '.join(changed)}")
+
+
+def _check_store(score: Score, trials: list[Trial], arena: Arena) -> None:
+    for trial in trials:
+        if trial.state != "COMPLETE":
+            continue
+        for kind in ("checkpoint", "model"):
+            address = trial.attributes["result"][kind]
+            fault = _entry_fault(arena.store / address, address)
+            if fault:
+                score.found("lost", f"the {kind} of trial {trial.number}: {fault}")
+
+
+def _entry_fault(folder: Path, address: str) -> str:
+    """What is wrong with an entry of the store; empty where nothing is."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+    except (OSError, ValueError) as error:
+        return f"{address} has no manifest: {error}"
+    if not manifest["files"]:
+        return f"{address} has no files"
+    if manifest.get("address", address) != address:
+        return f"{address} holds {manifest['address']}"
+    for name, digest in manifest["files"].items():
+        file = folder / name
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+            return f"{address}/{name} does not match its SHA-256"
+    return ""
+
+
+def _check_answers(score: Score, trials: list[Trial], arena: Arena) -> None:
+    page = arena.answer("trials", arena.name, "--limit", "1000")["trials"]
+    numbers = Counter(row["trial"] for row in page)
+    for number in _repeated(numbers):
+        score.found("doubled", f"tlc trials has trial {number} {numbers[number]} times")
+    rows = {row["trial"]: row for row in page}
+    for trial in trials:
+        if trial.state not in ("COMPLETE", "FAIL") or "configuration" not in trial.attributes:
+            continue
+        row = rows.get(trial.number)
+        if row is None:
+            score.found("lost", f"tlc trials lacks trial {trial.number}")
+        elif (
+            trial.state == "COMPLETE"
+            and row["result"]["score"] != (trial.attributes["result"]["score"])
+        ):
+            score.found("lost", f"tlc trials has another score of trial {trial.number}")
+    members = {row["trial"] for row in arena.answer("frontier", arena.name)}
+    _check_frontier(score, "tlc frontier", members, trials, arena)
+
+
+def _check_frontier(
+    score: Score, where: str, members: set[int], trials: list[Trial], arena: Arena
+) -> None:
+    right = frontier_of(trials, arena)
+    for number in members - right:
+        score.found("false", f"{where} has trial {number}, which does not belong there")
+    for number in right - members:
+        score.found("lost", f"{where} lacks trial {number}")
+
+
+def frontier_of(trials: Iterable[Trial], arena: Arena) -> set[int]:
+    """Numbers of the sound, feasible trials that no other beats, by brute force."""
+    search = arena.search
+    sign = 1.0 if search.metric.is_maximised else -1.0
+    points = {
+        trial.number: (sign * trial.attributes["result"]["score"], -result[search.cost])
+        for trial in trials
+        if trial.is_sound
+        for result in [trial.attributes["result"]]
+        if all(result[cost] <= limit for cost, limit in search.constraints.limits.items())
+    }
+    return {
+        number
+        for number, point in points.items()
+        if not any(
+            (other[0] >= point[0] and other[1] >= point[1] and other != point)
+            # Of equals, the first stands for all.
+            or (other == point and rival < number)
+            for rival, other in points.items()
+        )
+    }
+
+
+def _check_mlflow(score: Score, trials: list[Trial], arena: Arena) -> None:
+    runs = arena.mlflow_runs()
+    keys = Counter(run.data.tags["tlc.key"].rpartition("/")[2] for run in runs)
+    for key in _repeated(keys):
+        score.found("doubled", f"MLflow has {keys[key]} runs of {key}")
+    found = {run.data.tags["tlc.key"].rpartition("/")[2]: run for run in runs}
+    metric = arena.search.metric.name
+    for trial in trials:
+        if trial.state not in ("COMPLETE", "FAIL") or "configuration" not in trial.attributes:
+            continue
+        run = found.get(str(trial.number))
+        if run is None or run.info.status == "RUNNING":
+            score.found("lost", f"MLflow lacks trial {trial.number}")
+        elif trial.state == "COMPLETE":
+            value = run.data.metrics.get(metric)
+            if value != trial.attributes["result"]["score"]:
+                score.found("lost", f"MLflow has {metric} {value} for trial {trial.number}")
+    members = {int(key) for key, run in found.items() if run.data.tags.get("on_frontier") == "true"}
+    _check_frontier(score, "MLflow", members, trials, arena)
+
+
+def _repeated(counts: Counter[Any]) -> list[Any]:
+    return [key for key, count in counts.items() if count > 1]

@@ -1,0 +1,103 @@
+"""Faults that are done from inside a process, by name: each changes a module of the product.
+
+``TLC_FAULTS`` is a JSON object of their names and arguments. Which process does a fault, and how
+often in all processes together, is decided by ``happens``.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from types import ModuleType
+from typing import Any
+
+from sitecustomize import happens
+
+MODULES = {
+    "hang_in_step": "objectives.training",
+    "loss": "objectives.training",
+    "compressor": "objectives.compress",
+    "out_of_memory": "objectives.training",
+}
+"""The module that each fault changes."""
+
+
+def hang_in_step(module: ModuleType, *, step: int, times: int = 1) -> None:
+    """An optimiser step never ends: the process lives, and its other threads go on."""
+    original = module._step
+
+    def _step(*arguments: Any) -> Any:
+        if arguments[4] == step and happens("hang_in_step", times):
+            threading.Event().wait()
+        return original(*arguments)
+
+    module._step = _step
+
+
+def loss(module: ModuleType, *, step: int, value: str, times: int = 1) -> None:
+    """The loss becomes ``nan``, ``inf``, or explodes (``1e6``) from a step on, in one training."""
+    original = module.train
+
+    def train(*arguments: Any, **keywords: Any) -> None:
+        model, optimizer, loss_at, *rest = arguments
+
+        def poisoned(model: Any, at: int) -> Any:
+            found = loss_at(model, at)
+            return found + float(value) if at >= step else found
+
+        is_hit = keywords["to_step"] > step and happens("loss", times)
+        original(model, optimizer, poisoned if is_hit else loss_at, *rest, **keywords)
+
+    module.train = train
+
+
+def compressor(module: ModuleType, *, behaviour: str, times: int = 1) -> None:
+    """A compressor raises, gives ``nan``, is ``constant``, is ``not_smaller``, or ``hangs``."""
+    import torch
+
+    original = module._quantise
+
+    def _quantise(*arguments: Any) -> Any:
+        if not happens("compressor", times):
+            return original(*arguments)
+        if behaviour == "raises":
+            raise RuntimeError("the compressor broke")
+        if behaviour == "hangs":
+            threading.Event().wait()
+        model, architecture, workload, compression, _ = arguments
+        layout = module.layout(compression.shape_of(architecture), workload)
+        state = model.state_dict()
+        fill = {"nan": math.nan, "constant": 0.0}
+        dense = {
+            weight.name: torch.full_like(state[weight.name], fill[behaviour])
+            if behaviour in fill
+            else state[weight.name].clone()
+            for weight in layout.weights()
+        }
+        return module.CompressedWeights(dense, {}, {}, {})
+
+    module._quantise = _quantise
+
+
+def out_of_memory(module: ModuleType, *, width: int, bytes: int) -> None:
+    """Training of one width may map only so much more memory (``RLIMIT_AS``) than it has."""
+    import resource
+    from pathlib import Path
+
+    original = module.train
+
+    def train(*arguments: Any, **keywords: Any) -> None:
+        embedding = next(arguments[0].parameters())
+        if embedding.shape[-1] != width:
+            original(*arguments, **keywords)
+            return
+        happens("out_of_memory", 1000)
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + bytes, before[1]))
+        try:
+            original(*arguments, **keywords)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
+
+    module.train = train

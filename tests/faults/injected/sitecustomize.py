@@ -1,0 +1,163 @@
+"""What every process of a search under test runs first: the witness, and the faults to inject.
+
+Python imports this module by itself in each process that has its folder in ``PYTHONPATH``: the
+driver, Ray's workers, the service. It changes modules of the product when they are imported, and
+nothing where ``TLC_WITNESS`` is not set.
+
+The witness is one append-only file. The training loop writes a line for each optimiser step; here
+are added: ``saved <address>`` when a checkpoint or model is published, ``told <JSON>`` when the
+study has returned from the commit of a trial, and ``did <fault> <pid>`` when a fault was done.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+WITNESS = "TLC_WITNESS"
+FAULTS = "TLC_FAULTS"
+
+
+def witness(line: str) -> None:
+    """Append a line; one write, so that lines of several processes never mix."""
+    descriptor = os.open(os.environ[WITNESS], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        os.write(descriptor, f"{line}\n".encode())
+    finally:
+        os.close(descriptor)
+
+
+def happens(fault: str, times: int) -> bool:
+    """Whether a fault has not been done ``times`` times yet by any process; counts this time."""
+    for number in range(times):
+        marker = f"{os.environ[WITNESS]}.{fault}.{number}"
+        try:
+            os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            continue
+        witness(f"did {fault} {os.getpid()}")
+        return True
+    return False
+
+
+def after(owner: Any, name: str, do: Callable[..., None]) -> None:
+    """Call ``do(result, *arguments)`` after each call of a method or function."""
+    original = getattr(owner, name)
+
+    def wrapped(*arguments: Any, **keywords: Any) -> Any:
+        result = original(*arguments, **keywords)
+        do(result, *arguments, **keywords)
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+def _witness_store(module: ModuleType) -> None:
+    after(
+        module.Store,
+        "publish",
+        lambda entry, _self, _folder, address, **_: witness(f"saved {address}"),
+    )
+
+
+def _witness_study(module: ModuleType) -> None:
+    def told(is_new: bool, study: Any, number: int, *_: Any, **__: Any) -> None:
+        if is_new:
+            trial = study.optuna._storage.get_trial(study._trial_id(number))
+            record = {"number": number, "state": trial.state.name, **trial.user_attrs}
+            record.pop("curve", None)
+            witness(f"told {json.dumps(record, sort_keys=True)}")
+
+    # A result that is not finite is told as a failure, which would be told of twice.
+    for name in ("tell_result", "tell_failure"):
+        original = getattr(module.Study, name)
+
+        def wrapped(self: Any, *arguments: Any, _original: Any = original, **keywords: Any) -> Any:
+            depth = getattr(self, "_telling", 0)
+            self._telling = depth + 1
+            try:
+                is_new = _original(self, *arguments, **keywords)
+            finally:
+                self._telling = depth
+            if depth == 0:
+                told(is_new, self, *arguments, **keywords)
+            return is_new
+
+        setattr(module.Study, name, wrapped)
+
+
+def _inject(name: str) -> Callable[[ModuleType], None]:
+    """What the injected faults do to a module."""
+
+    def change(module: ModuleType) -> None:
+        import faults
+
+        for fault, settings in json.loads(os.environ.get(FAULTS, "{}")).items():
+            if faults.MODULES[fault] == name:
+                getattr(faults, fault)(module, **settings)
+
+    return change
+
+
+_WITNESSED = {"objectives.store": _witness_store, "search.study": _witness_study}
+
+
+class _Loader(importlib.abc.Loader):
+    """Loads a module as usual, and changes it then."""
+
+    def __init__(self, loader: Any, changes: list[Callable[[ModuleType], None]]) -> None:
+        self._loader = loader
+        self._changes = changes
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        created: ModuleType | None = self._loader.create_module(spec)
+        return created
+
+    def exec_module(self, module: ModuleType) -> None:
+        self._loader.exec_module(module)
+        for change in self._changes:
+            change(module)
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds the modules that are to be changed."""
+
+    def __init__(self, changes: dict[str, list[Callable[[ModuleType], None]]]) -> None:
+        self._changes = changes
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        changes = self._changes.pop(name, None)
+        if changes is None:
+            return None
+        # Popped before, so that this does not come back here.
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader, changes)
+        return spec
+
+
+def _install() -> None:
+    changes: dict[str, list[Callable[[ModuleType], None]]] = {
+        name: [change] for name, change in _WITNESSED.items()
+    }
+    wanted = json.loads(os.environ.get(FAULTS, "{}"))
+    if wanted:
+        import faults
+
+        for fault in wanted:
+            name = faults.MODULES[fault]
+            changes.setdefault(name, []).append(_inject(name))
+    sys.meta_path.insert(0, _Finder({name: list(dict.fromkeys(c)) for name, c in changes.items()}))
+
+
+if os.environ.get(WITNESS):
+    _install()

@@ -1,0 +1,52 @@
+"""Processes of a search under test: found through /proc, and stopped in every way there is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import psutil
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """Living processes below a process."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill(*pids: int) -> None:
+    """SIGKILL, as a machine that goes away would."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def kill_tree(pid: int) -> None:
+    """SIGKILL to a process and all below it."""
+    kill(pid, *(process.pid for process in descendants(pid)))
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_for(what: str, condition: Callable[[], object], seconds: float = 90.0) -> float:
+    """Wait until a condition holds; returns how many seconds that took.
+
+    Raises:
+        AssertionError: It did not hold in time.
+    """
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds, f"waited {seconds:g} s in vain: {what}"
+        time.sleep(0.02)
+    return time.monotonic() - started

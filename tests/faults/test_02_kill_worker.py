@@ -1,0 +1,18 @@
+"""Fault 2: SIGKILL of a worker in the middle of training."""
+
+from __future__ import annotations
+
+from tests.faults.arena import Arena
+from tests.faults.conftest import Judge
+from tests.faults.processes import kill
+
+
+def test_a_killed_worker_costs_the_steps_since_its_checkpoint(arena: Arena, judge: Judge) -> None:
+    driver = arena.start()
+    for _ in range(2):
+        arena.wait_finished(arena.finished() + 1)
+        kill(arena.wait_steps(arena.rng.randint(10, 100)))
+        arena.wait_recovered()
+    arena.finish(driver)
+    judge(arena)
+    assert all(record["state"] == "COMPLETE" for record in arena.witness.told())

@@ -1,0 +1,96 @@
+"""The witness: what really happened, from an append-only file that the study has no part in.
+
+Lines, in the order in which things happened over all processes:
+
+- ``<path> <step> <pid>``: an optimiser step was done;
+- ``saved <address>``: a checkpoint or a model was published in the store;
+- ``told <JSON>``: the study returned from the commit of a trial;
+- ``did <fault> <pid>``: an injected fault was done;
+- ``damaged <path> <step>``: the test damaged the checkpoints of a path after a step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Step:
+    """An optimiser step.
+
+    Args:
+        path: Key of the training path.
+        number: The step on that path.
+        pid: The process that did it.
+    """
+
+    path: str
+    number: int
+    pid: int
+
+
+class Witness:
+    """Reads the file.
+
+    Args:
+        path: The append-only file; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def lines(self) -> list[list[str]]:
+        """All whole lines, split at the first two blanks."""
+        if not self.path.exists():
+            return []
+        return [line.split(" ", 2) for line in self.path.read_text().split("\n")[:-1]]
+
+    def steps(self) -> list[Step]:
+        """All optimiser steps, in their order."""
+        found = (_step(line) for line in self.lines())
+        return [step for step in found if step is not None]
+
+    def told(self) -> list[dict[str, Any]]:
+        """What the study has committed, in its order: number, state and attributes."""
+        return [json.loads(" ".join(line[1:])) for line in self.lines() if line[0] == "told"]
+
+    def did(self, fault: str) -> list[int]:
+        """Processes in which an injected fault was done."""
+        return [int(line[2]) for line in self.lines() if line[:2] == ["did", fault]]
+
+    def damaged(self, path: str, last_good: int) -> None:
+        """Note that the checkpoints of a path beyond a step were damaged by the test."""
+        with self.path.open("a") as file:
+            file.write(f"damaged {path} {last_good}\n")
+            os.fsync(file.fileno())
+
+    def excess_steps(self) -> list[Step]:
+        """Steps that were done again although a checkpoint had them.
+
+        A step may be repeated only when it lies beyond the last checkpoint of its path.
+        """
+        done: set[tuple[str, int]] = set()
+        saved: dict[str, int] = {}
+        excess = []
+        for line in self.lines():
+            step = _step(line)
+            if step is not None:
+                if (step.path, step.number) in done and step.number <= saved.get(step.path, 0):
+                    excess.append(step)
+                done.add((step.path, step.number))
+            elif line[0] == "saved" and line[1].startswith("checkpoints/"):
+                path, _, number = line[1].removeprefix("checkpoints/").rpartition("/")
+                saved[path] = max(saved.get(path, 0), int(number))
+            elif line[0] == "damaged":
+                saved[line[1]] = int(line[2])
+        return excess
+
+
+def _step(line: list[str]) -> Step | None:
+    if len(line) != 3 or not (line[1].isdigit() and line[2].isdigit()):
+        return None
+    return Step(line[0], int(line[1]), int(line[2]))
