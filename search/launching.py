@@ -86,10 +86,10 @@ class Processes:
         # What is refused is refused here, and not in a log; before the study takes the file over.
         if search.name in names(url):
             _check_not_running(Study.load(search.name, url))
-        run = announce(Study.open(search, url))
         file, log = _file(search.name), _log(search.name)
-        _replace(file, yaml.safe_dump(search.to_dict(), sort_keys=False, allow_unicode=True))
         with _appending(log) as output:
+            run = announce(Study.open(search, url))
+            _replace(file, yaml.safe_dump(search.to_dict(), sort_keys=False, allow_unicode=True))
             process = subprocess.Popen(
                 [sys.executable, "-m", "search.cli", "run", str(file)],
                 stdin=subprocess.DEVNULL,
