@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+
+import torch
+
+OUT_OF_MEMORY = "oom"
+_WORDS_FOR_IT = (
+    "DefaultCPUAllocator",
+    "Cannot allocate memory",
+    "bad_alloc",
+    "out of memory",
+    # oneDNN's, when it is refused memory for its code or its scratch.
+    "could not create a primitive",
+)
+
 
 class TrialFailure(Exception):
     """One trial cannot give a result; the search goes on.
@@ -18,3 +32,15 @@ class TrialFailure(Exception):
 
     def __str__(self) -> str:
         return f"{self.state}: {self.message}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, of a GPU or of the machine.
+
+    On a CPU torch has no class for it, and its libraries have words of their own.
+    """
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _WORDS_FOR_IT)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from objectives import progress
 from objectives.batches import Batch, forward_arguments
 from objectives.hooks import inputs_to, linear_layers
 from objectives.quantisation import (
@@ -64,6 +65,7 @@ def gptq(
         for names in _blocks(working, batches[0]):
             block = {name: layers[name] for name in names}
             for name, solver in _solvers(working, block, batches).items():
+                progress.made("compressing")
                 quantised[name] = _solve(solver, layers[name].weight, bits, group_size)
                 # A new parameter, not new values: an embedding may share the old one.
                 layers[name].weight = nn.Parameter(dequantise(quantised[name]))

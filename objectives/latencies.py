@@ -10,7 +10,6 @@ import json
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import nn
@@ -62,8 +61,10 @@ class Latencies:
         """
         shapes = _shapes(model)
         known = self._read(configuration)
-        if known is not None and known[1] == shapes:
-            return known[0]
+        if known is not None:
+            if known[1] == shapes:
+                return known[0]
+            self._store.remove(self._address(configuration))
         return self._measure(configuration, model, shapes)
 
     def before_training(self, configuration: Configuration) -> Latency:
@@ -78,8 +79,8 @@ class Latencies:
         torch.manual_seed(0)
         shape = configuration.compression.shape_of(configuration.architecture)
         model = build(shape, self._search.workload).eval()
-        with TemporaryDirectory() as scratch:
-            folder = Path(scratch) / "model"
+
+        def compress(folder: Path) -> nn.Module:
             write_compressed(
                 model,
                 configuration.architecture,
@@ -88,7 +89,9 @@ class Latencies:
                 self._task.calibration(),
                 folder,
             )
-            compressed = artefact.load(folder)
+            return artefact.load(folder)
+
+        compressed = self._store.scratch(f"an untrained {configuration}", compress)
         return self._measure(configuration, compressed, _shapes(compressed))
 
     def _measure(self, configuration: Configuration, model: nn.Module, shapes: str) -> Latency:
@@ -102,11 +105,12 @@ class Latencies:
             repeats=conditions.repeats,
             lane=self._lane,
         )
-        with self._store.staging() as staging:
-            folder = staging / "cost"
-            folder.mkdir()
-            (folder / LATENCY).write_text(json.dumps({**asdict(latency), "shapes": shapes}))
-            self._store.publish(folder, self._address(configuration), is_final=True)
+        figures = json.dumps({**asdict(latency), "shapes": shapes})
+
+        def fill(folder: Path) -> None:
+            (folder / LATENCY).write_text(figures)
+
+        self._store.write(self._address(configuration), fill, is_final=True)
         return latency
 
     def _read(self, configuration: Configuration) -> tuple[Latency, str] | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from objectives import progress
 from objectives.batches import Batch
 from objectives.failures import TrialFailure
 from objectives.locks import Lane
@@ -85,6 +86,7 @@ def measure_latency(
             model(**inputs)
             reference(**inputs)
         for _ in range(repeats):
+            progress.made("measuring latency")
             times["reference"].append(_time(reference, inputs))
             times["model"].append(_time(model, inputs))
     first = next(iter(inputs.values()))

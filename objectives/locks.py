@@ -5,9 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from objectives import progress
+
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.0005, 0.05
+"""Seconds between two tries to take a lock that another holds."""
 
 
 @contextmanager
@@ -18,13 +24,33 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def shared(path: Path) -> Iterator[None]:
+    """Hold a lock file together with others; waits for whoever holds it alone."""
+    with _locked(path, fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
 def _locked(path: Path, mode: int) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(descriptor, mode)
+        pause = SHORTEST_PAUSE
+        while not _is_taken(descriptor, mode):
+            # Whoever holds it may train for hours; if it hangs, its end frees this one.
+            progress.made("waiting for a lock")
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
         yield
     finally:
         os.close(descriptor)
+
+
+def _is_taken(descriptor: int, mode: int) -> bool:
+    try:
+        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class Busy(Exception):
@@ -40,10 +66,8 @@ def exclusive_or_busy(path: Path) -> Iterator[None]:
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Busy(str(path)) from error
+        if not _is_taken(descriptor, fcntl.LOCK_EX):
+            raise Busy(str(path))
         yield
     finally:
         os.close(descriptor)
@@ -67,13 +91,13 @@ class Lane:
     @contextmanager
     def training(self) -> Iterator[None]:
         """Hold for one optimiser step."""
-        with _locked(self._gate, fcntl.LOCK_SH):
+        with shared(self._gate):
             pass
-        with _locked(self._room, fcntl.LOCK_SH):
+        with shared(self._room):
             yield
 
     @contextmanager
     def measurement(self) -> Iterator[None]:
         """Hold while a latency is measured."""
-        with _locked(self._gate, fcntl.LOCK_EX), _locked(self._room, fcntl.LOCK_EX):
+        with exclusive(self._gate), exclusive(self._room):
             yield

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from objectives import progress
 from objectives.batches import Batch, logits, to_device
 
 NORMAL_QUANTILE = 1.959964
@@ -42,6 +43,7 @@ def score_classifier(model: nn.Module, batches: Iterable[Batch]) -> Score:
     model.eval()
     with torch.inference_mode():
         for each in batches:
+            progress.made("scoring")
             batch = to_device(each, model)
             answers = logits(model, batch)
             loss += functional.cross_entropy(answers, batch["labels"], reduction="sum").item()

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from objectives import progress as signs
 from objectives.failures import TrialFailure
 from objectives.kernels import training_kernels
 from objectives.locks import Lane
@@ -156,6 +157,7 @@ def train(
             progress.seconds += elapsed
             unsaved_seconds += elapsed
             _log_step(name, progress.step)
+            signs.made("training")
             if unsaved_seconds >= checkpoint_seconds and progress.step < to_step:
                 _read(recent, progress.step)
                 checkpoint(progress)

@@ -68,7 +68,9 @@ def _draw_frontier(axes: Any, records: list[Record], search: SearchFile) -> None
         # Up is better everywhere.
         axes.set_yscale("log")
         _plain_ticks(axes.yaxis)
-        axes.invert_yaxis()
+        low, high = axes.dataLim.intervaly
+        if low <= high:
+            axes.set_ylim(high * 1.03, low / 1.03)
 
 
 def _plain_ticks(axis: Any) -> None:

@@ -104,7 +104,7 @@ def run(search: SearchFile, console: Console) -> Outcome:
                     store.pin(_addresses(frontier(study.records(), search)))
 
             _measure_latencies(study, data, console)
-            ended, interrupted = _tune(study, data, unfinished, on_change)
+            ended, interrupted = _tune(study, data, unfinished, on_change, progress.tell)
             _test_frontier(study, data)
         write_figures(study, where.reports / search.name)
         tracker.notify()
@@ -162,11 +162,13 @@ def _tune(
     data: PreparedData,
     unfinished: list[Record],
     on_change: Callable[[Record], None],
+    tell: Callable[[str], None],
 ) -> tuple[str, bool]:
     """Run trials with Ray Tune; returns why it ended, and whether a signal ended it."""
     from ray import tune
 
     from search.searcher import StudySearcher
+    from search.watchdog import Watchdog
 
     search = study.search
     records = study.records()
@@ -174,13 +176,17 @@ def _tune(
     study.optuna.sampler = sampler
     hours = float("inf") if search.hours is None else search.hours
     deadline = time.monotonic() + 3600 * hours
+    watchdog = Watchdog(search.resources.progress_deadline_seconds, tell)
     searcher = StudySearcher(
         study,
         sampler,
         unfinished=unfinished,
+        why=watchdog.why,
+        retries=RETRIES[search.address is not None],
         deadline=deadline,
         room=partial(concurrency, search),
         on_change=on_change,
+        tell=tell,
     )
     with tempfile.TemporaryDirectory(prefix="tlc-tune-") as scratch:
         tuner = tune.Tuner(
@@ -190,7 +196,8 @@ def _tune(
             ),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                num_samples=search.trials - len(records) + len(unfinished),
+                # As many as the searcher has: a job whose worker dies comes again as another.
+                num_samples=-1,
                 reuse_actors=True,
             ),
             # What Tune writes about the experiment is thrown away: the study is the record.
@@ -198,7 +205,7 @@ def _tune(
                 storage_path=scratch,
                 name=search.name,
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=RETRIES[search.address is not None]),
+                callbacks=[watchdog],
             ),
         )
         tuner.fit()
@@ -233,12 +240,14 @@ def _trainable(search: str, data: str) -> Callable[[dict[str, Any]], None]:
     def trial(config: dict[str, Any]) -> None:
         from ray import tune
 
+        from search.watchdog import watched
         from search.worker import evaluate
 
-        outcomes = evaluate(search, data, config["configurations"])
-        for number, outcome in zip(config["numbers"], outcomes, strict=True):
-            # As text, because Tune flattens nested results before a searcher sees them.
-            tune.report({"number": number, "outcome": json.dumps(outcome, allow_nan=False)})
+        with watched(tune.get_context().get_trial_id()):
+            outcomes = evaluate(search, data, config["configurations"])
+            for number, outcome in zip(config["numbers"], outcomes, strict=True):
+                # As text, because Tune flattens nested results before a searcher sees them.
+                tune.report({"number": number, "outcome": json.dumps(outcome, allow_nan=False)})
 
     return trial
 

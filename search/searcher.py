@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -31,9 +32,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         study: The record; its sampler is ``sampler``.
         sampler: The sampler.
         unfinished: Trials of a dead driver, which go first.
+        why: State and message of a job whose worker died, by Tune's name of it.
+        retries: Times that a trial goes on after the death of its worker.
         deadline: Monotonic time after which no new trial starts.
         room: How many jobs may run at a time, now.
         on_change: Called with a record when a trial starts or ends.
+        tell: Called with a line when a worker died.
     """
 
     def __init__(
@@ -42,17 +46,24 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         sampler: StudySampler,
         *,
         unfinished: list[Record],
+        why: Callable[[str], tuple[str, str]],
+        retries: int,
         deadline: float,
         room: Callable[[], int],
         on_change: Callable[[Record], None],
+        tell: Callable[[str], None],
     ) -> None:
         super().__init__()
         self._study = study
         self._sampler = sampler
-        self._unfinished = list(unfinished)
+        self._waiting = [[record] for record in unfinished]
+        self._why = why
+        self._retries = retries
+        self._deaths: Counter[int] = Counter()
         self._deadline = deadline
         self._room = room
         self._on_change = on_change
+        self._tell_user = tell
         self._running: dict[str, dict[int, Record]] = {}
         self._count = len(study.records())
         self.ended = ""
@@ -61,16 +72,15 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """The next job, None to wait, or ``FINISHED``."""
         if len(self._running) >= self._room():
             return None
-        if self._unfinished:
-            job = [self._unfinished.pop(0)]
+        if self._waiting:
+            job = self._waiting.pop(0)
         elif self._is_over():
-            return str(Searcher.FINISHED)
+            return self._finished()
         else:
             try:
                 job = self._next_job()
             except (SpaceExhaustedError, ConvergedError) as end:
-                self.ended = str(end)
-                return str(Searcher.FINISHED)
+                return self._finished(str(end))
             except AllBusyError:
                 return None
         self._running[trial_id] = {record.number: record for record in job}
@@ -80,6 +90,13 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             "numbers": [record.number for record in job],
             "configurations": [record.configuration.to_dict() for record in job],
         }
+
+    def _finished(self, ended: str = "") -> str | None:
+        """The end, unless a running job may come back because its worker dies."""
+        if self._running:
+            return None
+        self.ended = ended
+        return str(Searcher.FINISHED)
 
     def _is_over(self) -> bool:
         return self._count >= self._study.search.trials or time.monotonic() > self._deadline
@@ -107,18 +124,30 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Tell the study how one trial of a job ended."""
         record = self._running[trial_id].pop(result["number"], None)
-        # Tune reports a job's last result twice, and a retried job its first ones again.
+        # Tune reports a job's last result twice.
         if record is not None:
             self._tell(record, json.loads(result["outcome"]))
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tell the study how the last trial of a job ended, or that its worker died."""
+        """Tell the study how the last trial of a job ended, or take up what a dead worker left."""
         if result and not error:
             self.on_trial_result(trial_id, result)
-        for record in self._running.pop(trial_id, {}).values():
-            self._tell(record, {"state": "worker_died", "message": "its process died repeatedly"})
+        left = list(self._running.pop(trial_id, {}).values())
+        if not left:
+            return
+        # A job's trials go one after another: the first that is left is where the worker died.
+        first, *others = left
+        self._deaths[first.number] += 1
+        state, message = self._why(trial_id)
+        if self._deaths[first.number] > self._retries:
+            self._tell(first, {"state": state, "message": f"{message}; not tried again"})
+            left = others
+        else:
+            self._tell_user(f"#{first.number}: {message}; it goes on from its last checkpoint")
+        if left:
+            self._waiting.append(left)
 
     def _tell(self, record: Record, outcome: dict[str, Any]) -> None:
         if outcome["state"] == "complete":

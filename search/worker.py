@@ -9,7 +9,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from objectives.failures import OUT_OF_MEMORY
+
 LONGEST_CURVE = 60
+ERROR = "error"
+AGAIN = (ERROR, OUT_OF_MEMORY)
+"""States of an attempt that is made once more."""
+
+log = logging.getLogger(__name__)
 
 
 @lru_cache(maxsize=1)
@@ -19,9 +26,7 @@ def _objective(search: str, data: str) -> Any:
     from objectives.objective import Objective
     from spaces.search_file import SearchFile
 
-    file = SearchFile.model_validate_json(search)
-    folder = Path(data)
-    return Objective(file, open_prepared(folder) if folder.is_dir() else None)
+    return Objective(SearchFile.model_validate_json(search), open_prepared(Path(data)))
 
 
 def evaluate(
@@ -30,8 +35,8 @@ def evaluate(
     """Evaluate configurations one after another; a failure comes as a named state.
 
     Those that follow each other and share their training share the model in memory. An unexpected
-    error is retried once, which continues from the last checkpoint. The death of the process is
-    Ray's to notice and to retry.
+    error, or memory that ran out, is retried once, which continues from the last checkpoint. The
+    death of the process is Ray's to notice and to retry.
 
     Args:
         search: The search file as JSON.
@@ -47,19 +52,25 @@ def evaluate(
     left = [Configuration.from_dict(values) for values in configurations]
     has_failed = False
     while left:
-        try:
-            for _, outcome in _objective(search, data).evaluate_each(list(left)):
-                left.pop(0)
-                has_failed = False
-                yield _report(outcome)
-        except Exception:
-            # Whatever a library raises belongs to this trial alone; the search goes on.
-            message = traceback.format_exc(limit=-6)
-            logging.getLogger(__name__).warning("an attempt failed: %s", message)
-            if has_failed:
-                left.pop(0)
-                yield {"state": "error", "message": message}
-            has_failed = not has_failed
+        for report in _attempt(search, data, left):
+            if report["state"] in AGAIN and not has_failed:
+                log.warning("an attempt failed: %s", report["message"])
+                has_failed = True
+                # What it holds is freed before the next attempt.
+                break
+            left.pop(0)
+            has_failed = False
+            yield report
+
+
+def _attempt(search: str, data: str, configurations: list[Any]) -> Iterator[dict[str, Any]]:
+    """Reports on configurations in their order, up to an unexpected error."""
+    try:
+        for _, outcome in _objective(search, data).evaluate_each(list(configurations)):
+            yield _report(outcome)
+    except Exception:
+        # Whatever a library raises belongs to this trial alone; the search goes on.
+        yield {"state": ERROR, "message": traceback.format_exc(limit=-6)}
 
 
 def latencies(search: str, data: str, configurations: list[dict[str, Any]]) -> list[float]:

@@ -124,6 +124,9 @@ class Resources(StrictModel):
     """GPUs; below 1 trials share one."""
     memory_gb: PositiveNumber | None = None
     """Gigabytes (10^9 bytes) of memory that are set aside on a node; without it, none are."""
+    progress_deadline_seconds: PositiveNumber = 600.0
+    """Longest time without a sign of progress (a step, a scored batch, a compressed layer), after
+    which a worker counts as stuck and is killed."""
 
 
 class Storage(StrictModel):

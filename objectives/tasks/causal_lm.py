@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from objectives import progress
 from objectives.batches import Batch, CausalBatches, logits, to_device
 from objectives.data import PreparedData
 from objectives.paths import TrainingPath
@@ -55,6 +56,7 @@ class CausalLanguageModel:
         model.eval()
         with torch.inference_mode():
             for start in range(0, count, EVALUATION_BATCH):
+                progress.made("scoring")
                 batch = to_device(batches.windows(rows[start : start + EVALUATION_BATCH]), model)
                 each = functional.cross_entropy(
                     logits(model, batch).transpose(1, 2), batch["targets"], reduction="none"

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from objectives import progress
 from objectives.batches import Batch, MaskedBatches, to_device
 from objectives.data import PreparedData
 from objectives.paths import TrainingPath
@@ -55,6 +56,7 @@ class MaskedLanguageModel:
         model.eval()
         with torch.inference_mode():
             for step in range(count):
+                progress.made("scoring")
                 batch = to_device(batches(step), model)
                 each = functional.cross_entropy(
                     _answers(model, batch), batch["targets"], reduction="none"

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from objectives import progress
 from objectives.batches import (
     EVALUATION_BATCH,
     Batch,
@@ -73,6 +74,7 @@ class Translation:
         model.eval()
         with torch.inference_mode():
             for rows in by_length(pairs.source_lengths, EVALUATION_BATCH):
+                progress.made("scoring")
                 batch = to_device(parallel_batch(pairs, rows), model)
                 summed = _cross_entropy(model, batch, reduction="sum")
                 loss += summed.item()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -40,6 +42,11 @@ class Arena:
     seed: int
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
     recovery_seconds: float = 0.0
+
+    @cached_property
+    def temporary(self) -> Path:
+        """For temporary files and machine-wide locks; short, as Ray's sockets must be."""
+        return Path(tempfile.mkdtemp(prefix="tlc-"))
 
     @cached_property
     def rng(self) -> random.Random:
@@ -96,12 +103,18 @@ class Arena:
         return {
             **kept,
             "TLC_HOME": str(self.home),
+            "TMPDIR": str(self.temporary),
             "TLC_STEP_LOG": str(self.witness.path),
             "TLC_WITNESS": str(self.witness.path),
             "TLC_FAULTS": json.dumps(faults or {}),
             "PYTHONPATH": os.pathsep.join([str(INJECTED), str(ROOT)]),
             **extra,
         }
+
+    def write(self) -> str:
+        """Write the search file; returns its name."""
+        (self.folder / "search.yaml").write_text(yaml.safe_dump(self.document))
+        return "search.yaml"
 
     def start(
         self, *words: str, faults: dict[str, Any] | None = None, **extra: str
@@ -113,9 +126,7 @@ class Arena:
             faults: Faults to inject: names and arguments from ``injected/faults.py``.
             extra: Environment variables.
         """
-        if not words:
-            (self.folder / "search.yaml").write_text(yaml.safe_dump(self.document))
-            words = ("run", "search.yaml")
+        words = words or ("run", self.write())
         with (self.folder / "out.txt").open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "search.cli", *words],
@@ -203,3 +214,4 @@ class Arena:
         for pid in left:
             if is_alive(pid):
                 kill_tree(pid)
+        shutil.rmtree(self.temporary, ignore_errors=True)
