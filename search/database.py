@@ -137,14 +137,20 @@ def _check_whole(path: Path) -> None:
     try:
         uri = f"file:{quote(str(path))}?mode=rw"
         with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)) as connection:
-            found = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]
+            (found,), *_ = connection.execute("PRAGMA integrity_check(1)")
+            ((pages,),) = connection.execute("PRAGMA page_count")
+            ((page_bytes,),) = connection.execute("PRAGMA page_size")
     except sqlite3.OperationalError:
         # Locked, or not to be opened: whoever uses it is told.
         raise
     except sqlite3.DatabaseError as error:
         raise _damaged(str(path), str(error)) from error
-    if found != ["ok"]:
-        raise _damaged(str(path), " ".join(found[0].split()))
+    if found != "ok":
+        raise _damaged(str(path), " ".join(found.split()))
+    # SQLite reads what is missing of a last page as zeros.
+    missing = pages * page_bytes - path.stat().st_size
+    if missing > 0:
+        raise _damaged(str(path), f"its last {missing} bytes are missing")
 
 
 def _damaged(place: str, said: str) -> DamagedStudy:

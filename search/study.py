@@ -153,7 +153,9 @@ class Study:
         died before their configuration was written have nothing to run and are closed.
         """
         left = []
-        for trial in self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        with readable(self._storage):
+            trials = self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        for trial in trials:
             attempt = trial.user_attrs.get(ATTEMPT, 1)
             if CONFIGURATION not in trial.user_attrs:
                 self._finish(trial.number, attempt, {}, None, {})
@@ -201,7 +203,8 @@ class Study:
 
     def curve(self, number: int) -> list[list[float]]:
         """``[step, training loss]`` over the training of a trial."""
-        trial = self._storage.get_trial(self._trial_id(number))
+        with readable(self._storage):
+            trial = self._storage.get_trial(self._trial_id(number))
         points: list[list[float]] = trial.user_attrs.get(CURVE, [])
         return points
 
