@@ -122,8 +122,10 @@ def test_what_a_killed_writer_left_goes_and_a_living_one_keeps_its_own(tmp_path:
         store = Store(str(tmp_path))
         first.send_signal(signal.SIGKILL)
         first.wait()
+        assert len(staged(tmp_path)) == 2
         store.sweep()
-        assert len(staged(tmp_path)) == 2, "somebody writes: nothing may go"
+        (living,) = staged(tmp_path)
+        assert (living / "entry" / "data.bin").stat().st_size == 1000
         second.send_signal(signal.SIGKILL)
         second.wait()
         store.sweep()
