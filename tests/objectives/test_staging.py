@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from objectives import progress
+from objectives import progress, room
 from objectives.room import is_full
 from objectives.store import Store
 from tests.disks import fill, small_disk
@@ -98,6 +98,26 @@ def test_a_full_disk_is_known_whoever_says_so(disk: Path) -> None:
     assert is_full(OSError(errno.EDQUOT, "quota"))
     assert not is_full(OSError(errno.EIO, "broken"))
     assert not is_full(ValueError("full"))
+
+
+def test_a_quota_that_shows_in_no_free_space_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(room, "LOOK_SECONDS", 0.1)
+    errors = [OSError(errno.EDQUOT, "quota"), OSError(errno.EDQUOT, "quota")]
+
+    def write() -> str:
+        if errors:
+            raise errors.pop()
+        return "written"
+
+    place = tmp_path / "not" / "there" / "yet"
+    assert room.when_there_is_room(write, disk=place, what="it") == "written"
+    with pytest.raises(OSError, match="broken"):
+        room.when_there_is_room(
+            lambda: (_ for _ in ()).throw(OSError(errno.EIO, "broken")), disk=place, what="it"
+        )
 
 
 def test_pinning_does_not_end_a_search_on_a_full_disk(disk: Path) -> None:
