@@ -114,9 +114,13 @@ class PreparedData:
         return self.folder / "tokenizer.json"
 
     def _map(self, name: str) -> npt.NDArray[Any]:
-        array: npt.NDArray[Any] = np.load(
-            self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False
-        )
+        file = self.folder / f"{name}.npy"
+        try:
+            array: npt.NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(
+                f"{file} cannot be read: {error}; remove {self.folder}, and it is made again"
+            ) from error
         return array
 
 

@@ -55,7 +55,7 @@ class Entry:
     def matches(self, folder: Path) -> bool:
         """Whether a folder has its files, unchanged."""
         return all(
-            (folder / name).is_file() and sha256(folder / name) == digest
+            _is_own(folder / name) and sha256(folder / name) == digest
             for name, digest in self.files.items()
         )
 
@@ -71,7 +71,19 @@ def entry_of(manifest: bytes, address: str) -> Entry | None:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         # Whatever bytes can be instead of what ``manifest`` wrote.
         return None
-    return entry if entry.address == address else None
+    return entry if entry.address == address and all(map(_is_name, entry.files)) else None
+
+
+def _is_name(name: str) -> bool:
+    """Whether a file lies in its entry's folder: from a store that others write, a name such as
+    ``../x`` would be written where it leads."""
+    return name not in ("", ".", "..") and "/" not in name and "\0" not in name
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a file is there itself: the store writes no link, and one can lead elsewhere after
+    it was checked."""
+    return path.is_file() and not path.is_symlink()
 
 
 def sha256(path: Path) -> str:

@@ -159,3 +159,37 @@ def test_a_store_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         Store(str(tmp_path / "file")).check_writable()
     with pytest.raises(StoreError, match="not a usable folder or URL"):
         Store("nonsense://x")
+
+
+def test_a_link_is_no_entry_and_where_it_leads_is_left_alone(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    put(store, "models/m")
+    outside = tmp_path / "outside.bin"
+    (tmp_path / "store/models/m/data.bin").rename(outside)
+    (tmp_path / "store/models/m/data.bin").symlink_to(outside)
+    with store.open("models/m") as folder:
+        assert folder is None
+    assert not store.exists("models/m")
+    assert outside.read_bytes() == b"x" * 10
+
+
+@pytest.mark.parametrize("name", ["../../stolen", "/stolen", "..", "a/../../b"])
+def test_a_manifest_cannot_name_a_file_outside_its_folder(name: str, store: Store) -> None:
+    put(store, "models/m")
+    manifest = f"{store._root}/models/m/manifest.json"
+    with store._fs.open(manifest, "r") as file:
+        written = json.load(file)
+    with store._fs.open(manifest, "w") as file:
+        json.dump({**written, "files": {name: written["files"]["data.bin"]}}, file)
+    with store.open("models/m") as folder:
+        assert folder is None
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{}", b"\xff\xfe", b"[" * 100_000, b'{"files": 1}'])
+def test_what_is_no_manifest_is_no_entry(content: bytes, store: Store) -> None:
+    put(store, "models/m")
+    with store._fs.open(f"{store._root}/models/m/manifest.json", "wb") as file:
+        file.write(content)
+    with store.open("models/m") as folder:
+        assert folder is None
+    assert store.entries("models") == []
