@@ -5,7 +5,9 @@ one model on one machine, medians differed by 45 % between runs and, with other 
 cores, by a factor of ten: half of the calls are then interrupted, and the median is that of the
 interruptions. The 10th percentile is of calls that nobody interrupted. What is left, cores that are
 slower because their neighbours work, slows the reference as well: next to programs that burnt all
-cores, the percentile moved by up to 40 %, and its ratio to the reference's by 8 % at most.
+cores, the percentile of calls of a millisecond moved by up to 45 %, and its ratio to the
+reference's by 9 % at most. A call that is longer than what the scheduler gives in one piece is
+interrupted always: it is flagged, and an estimate.
 """
 
 from __future__ import annotations
