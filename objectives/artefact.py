@@ -63,8 +63,8 @@ def save(
     workload: Workload,
     compression: Compression,
 ) -> None:
-    """Write a compressed model into a new folder."""
-    folder.mkdir(parents=True)
+    """Write a compressed model into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     tensors: Parts = {}
     for name, tensor in weights.dense.items():
         tensors |= _dense_parts(name, tensor, weights.kept.get(name))

@@ -13,7 +13,6 @@ import math
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -70,8 +69,10 @@ class Latencies:
         """
         shapes = _shapes(model)
         known = self._read(configuration)
-        if known is not None and known[1] == shapes:
-            return known[0]
+        if known is not None:
+            if known[1] == shapes:
+                return known[0]
+            self._store.remove(self._address(configuration))
         return self._measure(configuration, model, shapes)
 
     def before_training(self, configuration: Configuration) -> Latency:
@@ -86,8 +87,8 @@ class Latencies:
         torch.manual_seed(0)
         shape = configuration.compression.shape_of(configuration.architecture)
         model = build(shape, self._search.workload).eval()
-        with TemporaryDirectory() as scratch:
-            folder = Path(scratch) / "model"
+
+        def compress(folder: Path) -> nn.Module:
             write_compressed(
                 model,
                 configuration.architecture,
@@ -96,7 +97,9 @@ class Latencies:
                 self._task.calibration(),
                 folder,
             )
-            compressed = artefact.load(folder)
+            return artefact.load(folder)
+
+        compressed = self._store.scratch(f"an untrained {configuration}", compress)
         return self._measure(configuration, compressed, _shapes(compressed))
 
     def _measure(self, configuration: Configuration, model: nn.Module, shapes: str) -> Latency:
@@ -139,11 +142,10 @@ class Latencies:
         return usual
 
     def _write(self, address: str, name: str, entry: dict[str, Any]) -> None:
-        with self._store.staging() as staging:
-            folder = staging / "cost"
-            folder.mkdir()
+        def fill(folder: Path) -> None:
             (folder / name).write_text(json.dumps(entry))
-            self._store.publish(folder, address, is_final=True)
+
+        self._store.write(address, fill, is_final=True)
 
     def _address(self, configuration: Configuration | None = None) -> str:
         """Of a configuration's latency; without one, of what is usual for the reference."""

@@ -26,9 +26,7 @@ def _objective(search: str, data: str) -> Any:
     from objectives.objective import Objective
     from spaces.search_file import SearchFile
 
-    file = SearchFile.model_validate_json(search)
-    folder = Path(data)
-    return Objective(file, open_prepared(folder) if folder.is_dir() else None)
+    return Objective(SearchFile.model_validate_json(search), open_prepared(Path(data)))
 
 
 def evaluate(
