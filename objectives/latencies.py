@@ -145,6 +145,8 @@ class Latencies:
         def fill(folder: Path) -> None:
             (folder / name).write_text(json.dumps(entry))
 
+        # The store keeps what is there, as whatever has the same address is the same elsewhere.
+        self._store.remove(address)
         self._store.write(address, fill, is_final=True)
 
     def _address(self, configuration: Configuration | None = None) -> str:
