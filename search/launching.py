@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,8 +13,10 @@ from typing import BinaryIO, Protocol
 
 import yaml
 
-from search.driver import RUN, Driver, announce, driver_of, request_stop, state_of
-from search.study import BusyStudy, Study, names, only_driver
+from search.driver import RUN, Watch, announce, driver_of, request_stop, sure_state
+from search.driving import only_driver
+from search.study import Study, names
+from search.study_errors import BusyStudy
 from spaces.errors import UserError
 from spaces.places import home, places
 from spaces.search_file import SearchFile
@@ -106,7 +107,7 @@ class Processes:
 
     def status(self, name: str) -> str:
         """The state that the study has."""
-        return state_of(Study.load(name, self._study_url).optuna.user_attrs)
+        return sure_state(Study.load(name, self._study_url))
 
     def logs(self, name: str, *, follow: bool) -> Iterator[str]:
         """The log file."""
@@ -115,12 +116,12 @@ class Processes:
             raise LaunchError(
                 f"search {name!r} was not submitted on this machine; tlc run prints to its terminal"
             )
-        study = Study.load(name, self._study_url)
+        study, watch = Study.load(name, self._study_url), Watch()
         with log.open("r", errors="replace") as file:
             file.seek(max(0, log.stat().st_size - LARGEST_TAIL))
             while True:
                 # Asked for before reading: what is written until then is still read.
-                is_over = not follow or not _is_alive(study)
+                is_over = not follow or not _goes_on(study, watch)
                 text = file.read()
                 if text:
                     yield text
@@ -132,7 +133,7 @@ class Processes:
 def _check_not_running(study: Study) -> None:
     deadline = time.monotonic() + LEAVING_SECONDS
     while True:
-        is_running = state_of(study.optuna.user_attrs) == "running"
+        is_running = sure_state(study) == "running"
         try:
             with only_driver(study.search.name, home() / "drivers"):
                 break
@@ -141,26 +142,14 @@ def _check_not_running(study: Study) -> None:
             if is_running or time.monotonic() > deadline:
                 raise
             time.sleep(POLL_SECONDS)
-    last = driver_of(study.optuna.user_attrs)
+    last = driver_of(study.attributes)
     # One of this machine without its lock is starting, or was killed.
-    if is_running and last is not None and _may_live(last):
+    if is_running and last is not None and not last.is_gone:
         raise BusyStudy(f"search {study.search.name!r} is running already, on {last.host}")
 
 
-def _may_live(driver: Driver) -> bool:
-    if driver.host != socket.gethostname():
-        return True
-    try:
-        os.kill(driver.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _is_alive(study: Study) -> bool:
-    return state_of(study.optuna.user_attrs) in ("new", "running")
+def _goes_on(study: Study, watch: Watch) -> bool:
+    return watch.state(study.attributes) in (None, "new", "running")
 
 
 def _replace(path: Path, text: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from objectives.store import Store
 from search.cluster import ClusterError, cluster
-from search.study import Study, StudyError, names
+from search.study import Study, names
+from search.study_errors import StudyError
 from spaces.local_paths import data_paths
 from spaces.places import places, resolved, without_password
 from spaces.search_file import SearchFile

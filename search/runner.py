@@ -16,7 +16,7 @@ from rich.console import Console
 from objectives.data import PreparedData, describe, prepare
 from objectives.store import Store
 from search.cluster import cluster, concurrency, demand, interrupted_by_sigterm, task_options
-from search.driver import driving
+from search.driving import driving, only_driver
 from search.feasible_sampler import FeasibleSampler
 from search.figures import write_figures
 from search.frontier import Scale, frontier
@@ -26,7 +26,7 @@ from search.nodes import check_nodes
 from search.progress import Progress
 from search.records import Record
 from search.space_menu import SpaceMenu
-from search.study import Study, only_driver
+from search.study import Study
 from search.tracking import Tracker
 from spaces.configuration import Configuration
 from spaces.places import Places, home, places, resolved

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from search.answers import Answers
 from search.service.problems import responses
-from search.study import StudyAway
+from search.study_errors import StudyAway
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 

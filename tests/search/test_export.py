@@ -19,7 +19,8 @@ from search.export import ExportError, complete_trial, export
 from search.frontier import best
 from search.model_card import model_card
 from search.records import Record
-from search.study import Study, StudyError
+from search.study import Study
+from search.study_errors import StudyError
 from tests.search.conftest import Tlc, made_up_result
 
 FILES = {

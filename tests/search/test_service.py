@@ -24,7 +24,8 @@ from search.answers import Answers
 from search.cli.main import cli
 from search.client import Client, ServiceError
 from search.prediction import PredictionError
-from search.study import NoSuchStudy, Study
+from search.study import Study
+from search.study_errors import NoSuchStudy
 from tests.search.conftest import Tlc
 
 TOKEN = "a-secret-of-32-characters-00000000"
