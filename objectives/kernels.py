@@ -54,7 +54,7 @@ def compiled(model: nn.Module) -> Iterator[None]:
     """
     # A worker trains many shapes, and dynamo gives a function up after a few recompilations.
     torch.compiler.reset()
-    with _swapped(_repeated(model), lambda layer: torch.compile(layer.forward)):
+    with _swapped(repeated_layers(model), lambda layer: torch.compile(layer.forward)):
         yield
 
 
@@ -111,11 +111,11 @@ def _dropouts(model: nn.Module) -> list[nn.Dropout]:
     return [module for module in model.modules() if type(module) is nn.Dropout and module.p > 0]
 
 
-def _repeated(module: nn.Module) -> list[nn.Module]:
+def repeated_layers(module: nn.Module) -> list[nn.Module]:
     """The outermost layers that stand in lists."""
     if isinstance(module, nn.ModuleList):
         return list(module)
-    return [layer for child in module.children() for layer in _repeated(child)]
+    return [layer for child in module.children() for layer in repeated_layers(child)]
 
 
 def _positions(model: nn.Module) -> int:

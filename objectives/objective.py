@@ -39,9 +39,11 @@ from objectives.store import Store
 from objectives.task import Task
 from objectives.tasks import make_task
 from objectives.threads import threads
+from objectives.workers import Workers
 from spaces.configuration import Configuration, content_hash
 from spaces.families import parameters
 from spaces.places import places
+from spaces.resources import Placement
 from spaces.search_file import SearchFile
 from spaces.size import dense_size_bytes, size_bytes
 
@@ -90,12 +92,18 @@ class Objective:
     Args:
         search: The search file.
         data: Its prepared data; prepared here when not given.
+        workers: The workers that train each model together; without them, this process trains.
 
     Raises:
         UserError: The data or the store cannot be used.
     """
 
-    def __init__(self, search: SearchFile, data: PreparedData | None = None) -> None:
+    def __init__(
+        self,
+        search: SearchFile,
+        data: PreparedData | None = None,
+        workers: Workers | None = None,
+    ) -> None:
         self._search = search
         where = places(search.storage)
         self.store = Store(where.store_url, max_bytes=where.store_max_bytes)
@@ -103,9 +111,13 @@ class Objective:
         self.data = data or prepare(search.data, search.task, where.data)
         self._task: Task = make_task(search, self.data)
         self._stages = Stages(search, self.data.fingerprint)
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._workers = workers
+        here = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._trainer = Trainer(
-            self.store, self._device, checkpoint_seconds=search.training.checkpoint_seconds
+            self.store,
+            here if workers is None else workers.home,
+            checkpoint_seconds=search.training.checkpoint_seconds,
+            workers=workers,
         )
         self.latencies = Latencies(search, self._task, self.store)
 
@@ -131,9 +143,9 @@ class Objective:
         Yields:
             Each configuration with its evaluation, or with the failure that ended it.
         """
-        torch.set_num_threads(self._search.resources.cpus)
         trained: Trained | None = None
         for configuration in configurations:
+            torch.set_num_threads(self._placement(configuration).cpus)
             try:
                 self._check_latency(configuration)
                 if trained is None or not configuration.shares_training(trained.configuration):
@@ -148,6 +160,16 @@ class Objective:
                     raise
                 yield configuration, TrialFailure(OUT_OF_MEMORY, str(error))
 
+    @property
+    def has_lost_workers(self) -> bool:
+        """Whether this process and its workers can train nothing more together."""
+        return self._workers is not None and self._workers.are_lost
+
+    def follow(self) -> None:
+        """Train with rank 0, which evaluates, until it dismisses this worker."""
+        assert self._workers is not None
+        self._workers.follow(self._path)
+
     def stored(self, configurations: Iterable[Configuration]) -> list[Stored]:
         """What the store has of the training of each configuration, from whatever search."""
         addresses = self.store.addresses(CHECKPOINTS)
@@ -155,15 +177,36 @@ class Objective:
             _stored(self._task.path(configuration), addresses) for configuration in configurations
         ]
 
+    def _placement(self, configuration: Configuration) -> Placement:
+        size = parameters(configuration.architecture, self._search.workload)
+        return self._search.resources.placement(size)
+
+    def _path(self, configuration: Configuration, key: str) -> TrainingPath:
+        """The path with a key in the chain of a configuration."""
+        torch.set_num_threads(self._placement(configuration).cpus)
+        path = self._task.path(configuration)
+        if configuration.canonical().compression.recovery > 0.0:
+            path = self._recovery(configuration, path)
+        found = {stage.key: stage for stage in path.chain}
+        if key not in found:
+            raise KeyError(f"{configuration} has no path {key} here: versions or machines differ")
+        return found[key]
+
+    def _recovery(self, configuration: Configuration, trained: TrainingPath) -> TrainingPath:
+        return recovery_path(
+            self._task.kind, self._stages, configuration, trained, self._calibration
+        )
+
     def _check_latency(self, configuration: Configuration) -> None:
         """Refuse to train what is too slow, which an untrained model shows."""
         limit = self._search.constraints.max_latency_ms
         if limit is None:
             return
         latency = self.latencies.before_training(configuration)
-        if latency.p50_ms > limit:
+        if latency.ms > limit:
+            noisy = ", measured on a noisy machine" if latency.noisy else ""
             raise TrialFailure(
-                "too_slow", f"{configuration}: {latency.p50_ms:.3g} ms, more than {limit:g} ms"
+                "too_slow", f"{configuration}: {latency.ms:.3g} ms, more than {limit:g} ms{noisy}"
             )
 
     def _train(self, configuration: Configuration) -> Trained:
@@ -196,9 +239,7 @@ class Objective:
 
     def _recover(self, trained: Trained, configuration: Configuration) -> Trained:
         started = time.perf_counter()
-        path = recovery_path(
-            self._task.kind, self._stages, configuration, trained.path, self._calibration
-        )
+        path = self._recovery(configuration, trained.path)
         point, account = self._trainer.reach(path)
         before = trained.account
         return replace(

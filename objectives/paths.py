@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 
 from objectives.entries import checkpoint_address
+from objectives.parts import WHOLE, Part
+from objectives.replicas import Replica
 from objectives.store import Store
 from objectives.training import (
     Optimisation,
@@ -27,10 +30,20 @@ from objectives.training import (
     restore_optimizer,
     train,
 )
+from objectives.workers import Workers
 from spaces.architecture import Architecture
+from spaces.configuration import Configuration
 
 STABLE = "stable"
 """Name of the stage that the budgets of an architecture share."""
+
+
+class LossAt(Protocol):
+    """A loss of a model."""
+
+    def __call__(self, model: nn.Module, step: int, part: Part = WHOLE, /) -> torch.Tensor:
+        """Loss on the batch of a step, or on a part of it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -41,12 +54,11 @@ class TrainingPath:
         name: What it is: ``stable``, ``decay``, ``fine-tuning``.
         key: Hash of everything that determines its weights at each step.
         length: Steps to train.
-        architecture: Shape of the model.
-        seed: Seed of initial weights and dropout.
+        configuration: What asks for it, or shares it with what does: it tells other workers.
         build: Makes the untrained model of this stage.
         adopt: Takes over weights of the parent's model into the new one; None where the stage
             continues the parent's model and optimiser as they are.
-        loss_at: Loss of the model on the batch of a step.
+        loss_at: Loss of the model on the batch of a step, or on a part of it.
         optimisation: How it is optimised.
         parent: The path that it starts from, at that path's end.
         can_continue: Whether longer paths continue from its end, so that the optimiser is kept.
@@ -58,16 +70,25 @@ class TrainingPath:
     name: str
     key: str
     length: int
-    architecture: Architecture
-    seed: int
+    configuration: Configuration
     build: Callable[[], nn.Module]
     adopt: Callable[[nn.Module, nn.Module], None] | None
-    loss_at: Callable[[nn.Module, int], torch.Tensor]
+    loss_at: LossAt
     optimisation: Optimisation
     parent: TrainingPath | None = None
     can_continue: bool = False
     milestones: tuple[int, ...] = ()
     validate: Callable[[nn.Module], dict[str, float]] | None = None
+
+    @property
+    def architecture(self) -> Architecture:
+        """Shape of the model, before pruning."""
+        return self.configuration.architecture
+
+    @property
+    def seed(self) -> int:
+        """Seed of initial weights and dropout."""
+        return self.configuration.seed
 
     @property
     def address(self) -> str:
@@ -81,7 +102,12 @@ class TrainingPath:
     @property
     def total_steps(self) -> int:
         """Steps of this path and all that it starts from."""
-        return self.length + (self.parent.total_steps if self.parent else 0)
+        return sum(path.length for path in self.chain)
+
+    @property
+    def chain(self) -> list[TrainingPath]:
+        """This path and all that it starts from, the first one last."""
+        return [self, *(self.parent.chain if self.parent else [])]
 
 
 @dataclass
@@ -139,14 +165,23 @@ class Trainer:
 
     Args:
         store: Where checkpoints are.
-        device: Where to train.
+        device: Where to train, or to keep the whole model while workers train.
         checkpoint_seconds: Longest training that a crash may cost.
+        workers: The workers that train together; without them, this process trains alone.
     """
 
-    def __init__(self, store: Store, device: torch.device, *, checkpoint_seconds: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        device: torch.device,
+        *,
+        checkpoint_seconds: float,
+        workers: Workers | None = None,
+    ) -> None:
         self._store = store
         self._device = device
         self._checkpoint_seconds = checkpoint_seconds
+        self._workers = workers
 
     def reach(self, path: TrainingPath) -> tuple[Point, Account]:
         """The model at the end of a path, and what it took to get there.
@@ -185,34 +220,44 @@ class Trainer:
         return Point(model, self._optimizer(path, model), Progress(), history)
 
     def _train(self, path: TrainingPath, point: Point, account: Account) -> None:
-        assert point.optimizer is not None
         before_steps, before_seconds = point.progress.step, point.progress.seconds
-
-        def checkpoint(progress: Progress) -> None:
-            point.resume_points.append(progress.step)
-            self._save(path, point, with_optimizer=True)
-            self._pass_resume_points(path, point, keep=2)
-
         on_the_way = {step for step in path.milestones if before_steps < step < path.length}
-        for stop in (*sorted(on_the_way), path.length):
-            train(
-                point.model,
-                point.optimizer,
-                path.loss_at,
-                point.progress,
-                to_step=stop,
-                settings=path.optimisation,
-                seed=path.seed,
-                name=path.key,
-                checkpoint_seconds=self._checkpoint_seconds,
-                checkpoint=checkpoint,
-            )
-            if stop == path.length and path.validate is not None:
-                point.validation = path.validate(point.model)
-            self._save(path, point, with_optimizer=path.can_continue)
-            self._pass_resume_points(path, point, keep=0 if stop == path.length else 1)
+        with self._replica(path, point) as replica:
+
+            def checkpoint(progress: Progress) -> None:
+                replica.collect()
+                point.resume_points.append(progress.step)
+                self._save(path, point, with_optimizer=True)
+                self._pass_resume_points(path, point, keep=2)
+
+            for stop in (*sorted(on_the_way), path.length):
+                train(
+                    replica.model,
+                    replica.optimizer,
+                    replica.loss_at,
+                    point.progress,
+                    to_step=stop,
+                    settings=path.optimisation,
+                    seed=path.seed,
+                    name=path.key,
+                    checkpoint_seconds=self._checkpoint_seconds,
+                    checkpoint=checkpoint,
+                )
+                replica.collect()
+                if stop == path.length and path.validate is not None:
+                    point.validation = path.validate(point.model)
+                self._save(path, point, with_optimizer=path.can_continue)
+                self._pass_resume_points(path, point, keep=0 if stop == path.length else 1)
         account.steps_trained += point.progress.step - before_steps
         account.seconds_trained += point.progress.seconds - before_seconds
+
+    def _replica(self, path: TrainingPath, point: Point) -> AbstractContextManager[Replica]:
+        """What this process trains of a point's model."""
+        if self._workers is not None:
+            return self._workers.training(path, point)
+        assert point.optimizer is not None
+        alone = Replica(point.model, point.optimizer, path.loss_at, collect=lambda: None)
+        return nullcontext(alone)
 
     def _pass_resume_points(self, path: TrainingPath, point: Point, *, keep: int) -> None:
         """Remove all but the last resume points. An unfinished path keeps its last two points, for

@@ -9,7 +9,6 @@ from torch import nn
 
 from objectives.batches import Batch
 from objectives.fake_quantisation import fake_quantised
-from objectives.hooks import linear_layers
 from objectives.paths import TrainingPath
 from objectives.pruning import prune
 from objectives.stages import Kind, Stages
@@ -73,15 +72,4 @@ def recovery_path(
         adopt=adopt,
         identity=seen,
     )
-    return replace(path, build=lambda: _freeze_zeros(path.build()))
-
-
-def _freeze_zeros(model: nn.Module) -> nn.Module:
-    """Let linear weights that are exactly zero, which pruning made them, get no gradient."""
-    for layer in linear_layers(model).values():
-        _mask_gradient(layer.weight)
-    return model
-
-
-def _mask_gradient(weight: torch.Tensor) -> None:
-    weight.register_hook(lambda gradient: gradient * (weight != 0))  # type: ignore[no-untyped-call]
+    return replace(path, optimisation=replace(path.optimisation, keeps_zeros=True))

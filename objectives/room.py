@@ -71,8 +71,8 @@ def when_there_is_room(write: Callable[[], T], *, disk: Path, what: str) -> T:
 
 
 def _free(disk: Path) -> tuple[int, int]:
-    """Free blocks and free files of a disk."""
-    found = os.statvfs(disk)
+    """Free blocks and free files of a disk, on which the folder itself may have found no room."""
+    found = os.statvfs(next(folder for folder in (disk, *disk.parents) if folder.exists()))
     return found.f_bavail, found.f_favail
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from objectives.batches import Batch
 from objectives.models import build
+from objectives.parts import WHOLE, Part
 from objectives.paths import STABLE, TrainingPath
 from objectives.schedule import Decay, LearningRate, WarmupDecay, WarmupStable
 from objectives.score import Score
@@ -24,6 +25,10 @@ FORMAT = 2
 """Raised when the same inputs would train other weights."""
 
 
+def _rows(batch: Batch) -> int:
+    return len(next(iter(batch.values())))
+
+
 @dataclass(frozen=True)
 class Kind:
     """What is trained, and how it is told from the rest.
@@ -35,6 +40,7 @@ class Kind:
         loss: Loss of a model on a training batch.
         score: Score of a model on a split.
         dropout: Dropout of the models.
+        terms: How many terms a batch has that ``loss`` is the mean of.
     """
 
     name: str
@@ -43,10 +49,19 @@ class Kind:
     loss: Callable[[nn.Module, Batch], torch.Tensor]
     score: Callable[[nn.Module, str], Score]
     dropout: float = 0.0
+    terms: Callable[[Batch], int] = _rows
 
-    def loss_at(self, model: nn.Module, step: int) -> torch.Tensor:
-        """Loss of a model on the batch of a step."""
-        return self.loss(model, self.batches(step))
+    def loss_at(self, model: nn.Module, step: int, part: Part = WHOLE) -> torch.Tensor:
+        """Loss of a model on the batch of a step, or on a part of it.
+
+        The mean over all parts is the loss of the batch, also where they have unequal numbers of
+        terms.
+        """
+        batch = self.batches(step)
+        if part == WHOLE:
+            return self.loss(model, batch)
+        own = part.of(batch)
+        return self.loss(model, own) * (part.count * self.terms(own) / self.terms(batch))
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Figures on held-out data."""
@@ -75,7 +90,7 @@ class Stages:
             name="decay",
             key=content_hash({"decay": steps, "after": stable.length, "of": stable.key}),
             length=steps,
-            loss_at=lambda model, step: kind.loss_at(model, stable.length + step),
+            loss_at=lambda model, step, part=WHOLE: kind.loss_at(model, stable.length + step, part),
             optimisation=self._optimisation(
                 configuration, self._search.training.learning_rate, Decay(steps)
             ),
@@ -122,8 +137,7 @@ class Stages:
             name=name,
             key=content_hash(key),
             length=steps,
-            architecture=configuration.architecture,
-            seed=configuration.seed,
+            configuration=configuration,
             build=lambda: build(shape, kind.workload, dropout=kind.dropout),
             adopt=adopt,
             loss_at=kind.loss_at,
@@ -167,8 +181,7 @@ class Stages:
             name=STABLE,
             key=key,
             length=self.steps(configuration).stable,
-            architecture=architecture,
-            seed=configuration.seed,
+            configuration=configuration,
             build=lambda: build(architecture.shape, kind.workload, dropout=kind.dropout),
             adopt=None,
             loss_at=kind.loss_at,

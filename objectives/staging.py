@@ -10,16 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from objectives.locks import Busy, exclusive_or_busy, shared
+from objectives.locks import Busy, exclusive, exclusive_or_busy
 
 LOCK = "lock"
+HIDDEN = "."
 
 
 class Staging:
     """Unfinished folders of the processes of one machine.
 
-    Whoever writes holds a lock together with all others that write; the kernel releases it when
-    they die. Who holds it alone knows that all that is left is of the dead.
+    Whoever writes into one holds its lock, which the kernel releases when they die.
 
     Args:
         folder: Its place; only processes of this machine may use it, for a lock may not reach
@@ -33,12 +33,18 @@ class Staging:
     def new(self) -> Iterator[Path]:
         """A new empty folder; removed afterwards, if it was not moved to where it belongs."""
         self._make()
-        with shared(self.folder / LOCK):
-            folder = Path(tempfile.mkdtemp(dir=self.folder))
-            try:
+        # Hidden until it is locked, for what is seen without an owner is swept.
+        hidden = Path(tempfile.mkdtemp(prefix=HIDDEN, dir=self.folder))
+        place = self.folder / hidden.name.removeprefix(HIDDEN)
+        try:
+            with exclusive(hidden / LOCK):
+                hidden.rename(place)
+                folder = place / "entry"
+                folder.mkdir()
                 yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+            shutil.rmtree(place, ignore_errors=True)
 
     def remove(self, folder: Path) -> None:
         """Remove a folder of the same disk; from its place it goes at once, whole."""
@@ -49,12 +55,11 @@ class Staging:
         shutil.rmtree(out_of_the_way, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove what killed writers left, unless somebody writes just now."""
-        # Who may only read has nothing to tidy.
-        with suppress(Busy, OSError), exclusive_or_busy(self.folder / LOCK):
-            for left in self.folder.iterdir():
-                if left.name != LOCK:
-                    shutil.rmtree(left, ignore_errors=True)
+        """Remove what killed writers left."""
+        for left in self.folder.glob(f"[!{HIDDEN}]*"):
+            # Its writer lives, or has just removed it, or this process may only read.
+            with suppress(Busy, OSError), exclusive_or_busy(left / LOCK):
+                shutil.rmtree(left, ignore_errors=True)
 
     def _make(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from objectives import progress as signs
 from objectives.failures import TrialFailure
+from objectives.hooks import linear_layers
 from objectives.kernels import training_kernels
 from objectives.locks import Lane
 from objectives.schedule import LearningRate, matrix_scale
@@ -42,6 +44,8 @@ class Optimisation:
         weight_decay: Decoupled decay of the matrices (Loshchilov & Hutter 2019).
         gradient_clip: Largest norm of the gradient.
         precision: Of the forward and backward pass: ``fp32``, or ``bf16`` by autocast.
+        keeps_zeros: Whether weights of linear layers that are exactly zero, which pruning made
+            them, get no gradient.
     """
 
     peak: float
@@ -49,6 +53,7 @@ class Optimisation:
     weight_decay: float
     gradient_clip: float
     precision: str = "fp32"
+    keeps_zeros: bool = False
 
 
 def precision_for(width: int) -> str:
@@ -140,6 +145,7 @@ def train(
     """
     lane = Lane()
     parameters = list(model.parameters())
+    sparse = _sparse_weights(model, settings)
     recent: list[torch.Tensor] = []
     unsaved_seconds = 0.0
     model.train()
@@ -148,7 +154,9 @@ def train(
             with lane.training():
                 started = time.perf_counter()
                 _seed(parameters[0].device, hash((seed, progress.step)) & 0x7FFFFFFFFFFFFFFF)
-                recent.append(_step(model, parameters, optimizer, loss_at, progress.step, settings))
+                recent.append(
+                    _step(model, parameters, optimizer, loss_at, progress.step, settings, sparse)
+                )
                 progress.step += 1
                 if progress.step % RECENT == 0 or progress.step == to_step:
                     _extend_curve(progress, _read(recent, progress.step))
@@ -164,6 +172,36 @@ def train(
                 unsaved_seconds = 0.0
 
 
+def train_along(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss_at: Callable[[nn.Module, int], torch.Tensor],
+    steps: Iterable[int],
+    *,
+    to_step: int,
+    settings: Optimisation,
+    seed: int,
+) -> None:
+    """Do the steps that another worker's ``train`` does; that one checks, logs and stores.
+
+    Args:
+        model: The model, or a shard of it, updated in place.
+        optimizer: Its optimiser, from ``make_optimizer``.
+        loss_at: Loss of the model on this worker's part of the batch of a step.
+        steps: The steps, each when it is to be done.
+        to_step: Where the path stops.
+        settings: Learning rate, decay and clipping.
+        seed: Seed of dropout.
+    """
+    parameters = list(model.parameters())
+    sparse = _sparse_weights(model, settings)
+    model.train()
+    with training_kernels(model, precision=settings.precision, to_step=to_step):
+        for step in steps:
+            _seed(parameters[0].device, hash((seed, step)) & 0x7FFFFFFFFFFFFFFF)
+            _step(model, parameters, optimizer, loss_at, step, settings, sparse)
+
+
 def _step(
     model: nn.Module,
     parameters: list[nn.Parameter],
@@ -171,6 +209,7 @@ def _step(
     loss_at: Callable[[nn.Module, int], torch.Tensor],
     step: int,
     settings: Optimisation,
+    sparse: list[torch.Tensor],
 ) -> torch.Tensor:
     """One optimiser step.
 
@@ -186,9 +225,29 @@ def _step(
         loss = loss_at(model, step)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    norm = nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
+    for weight in sparse:
+        if weight.grad is not None:
+            weight.grad.mul_(weight.detach() != 0)
+    norm = _clip(parameters, settings.gradient_clip)
     optimizer.step()
     return torch.stack((loss.detach(), norm))
+
+
+def _sparse_weights(model: nn.Module, settings: Optimisation) -> list[torch.Tensor]:
+    """Weights whose zeros stay."""
+    if not settings.keeps_zeros:
+        return []
+    return [layer.weight for layer in linear_layers(model).values()]
+
+
+def _clip(parameters: list[nn.Parameter], largest: float) -> torch.Tensor:
+    """Clip gradients, of which a worker may hold shards, by the norm of all; returns the norm."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if isinstance(norm, DTensor):
+        norm = norm.full_tensor()
+    nn.utils.clip_grads_with_norm_(parameters, largest, norm)
+    return norm
 
 
 def _seed(device: torch.device, seed: int) -> None:

@@ -22,6 +22,7 @@ from spaces.dimensions import (
     StrictModel,
 )
 from spaces.metric import Metric, MetricName
+from spaces.resources import Resources
 from spaces.shapes import Workload
 from spaces.sources import Count, Data
 from spaces.tasks import METRICS, Task, data_faults
@@ -89,7 +90,8 @@ class Constraints(StrictModel):
     max_size_mb: PositiveNumber | None = None
     """Largest compressed model, in megabytes (10^6 bytes) on disk."""
     max_latency_ms: PositiveNumber | None = None
-    """Highest median latency, in milliseconds, under the conditions of ``measurement``."""
+    """Highest latency (10th percentile), in milliseconds, under the conditions of
+    ``measurement``."""
     max_flops: PositiveNumber | None = None
     """Most forward FLOPs for one sequence."""
 
@@ -112,21 +114,8 @@ class Measurement(StrictModel):
     threads: Count = 1
     """CPU threads."""
     repeats: Annotated[int, Field(ge=10, le=10_000)] = 40
-    """Timed calls, each next to one of a reference model."""
-
-
-class Resources(StrictModel):
-    """What one trial occupies."""
-
-    cpus: Count = 1
-    """CPU cores; also the threads that training uses."""
-    gpus: Annotated[float, Field(ge=0.0)] = 0.0
-    """GPUs; below 1 trials share one."""
-    memory_gb: PositiveNumber | None = None
-    """Gigabytes (10^9 bytes) of memory that are set aside on a node; without it, none are."""
-    progress_deadline_seconds: PositiveNumber = 600.0
-    """Longest time without a sign of progress (a step, a scored batch, a compressed layer), after
-    which a worker counts as stuck and is killed."""
+    """Timed calls, each next to one of a reference model; up to eight times as many where other
+    programs disturb them."""
 
 
 class Storage(StrictModel):
@@ -226,6 +215,13 @@ class SearchFile(StrictModel):
             raise ValueError(
                 "space.compression: fit needs a fixed cost, such as constraints.max_size_mb"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _workers_can_share(self) -> SearchFile:
+        faults = self.resources.faults(self.training.batch_size)
+        if faults:
+            raise ValueError("; ".join(faults))
         return self
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from spaces.architecture import Architecture
 from spaces.budget import SHORTEST_RUN
 from spaces.compression import SEMI_STRUCTURED_SPARSITY, Compression, Pruning
 from spaces.configuration import Configuration
+from spaces.families import parameters
 from spaces.fit import compressions
 from spaces.flops import forward_flops
 from spaces.search_file import SearchFile
@@ -204,6 +205,10 @@ class SearchSpace:
         sizes = [cost.size_mb for cost in costs]
         flops = [cost.flops for cost in costs]
         return KnownCost(min(sizes), min(flops)), KnownCost(max(sizes), max(flops))
+
+    def largest_parameters(self) -> int:
+        """Parameters of the largest model, before compression."""
+        return max(parameters(c.architecture, self.workload) for c in self._corner_shapes())
 
     def faults(self) -> list[str]:
         """What makes the file impossible although each field is right, in words for its author."""

@@ -59,6 +59,7 @@ class Translation:
             loss=self.loss,
             score=self.score,
             dropout=DROPOUT,
+            terms=_written_tokens,
         )
 
     def path(self, configuration: Configuration) -> TrainingPath:
@@ -78,7 +79,7 @@ class Translation:
                 batch = to_device(parallel_batch(pairs, rows), model)
                 summed = _cross_entropy(model, batch, reduction="sum")
                 loss += summed.item()
-                tokens += int((batch["targets"] != PAD).sum())
+                tokens += _written_tokens(batch)
                 written = translate(
                     model,
                     batch,
@@ -108,6 +109,10 @@ class Translation:
         words = np.concatenate([stream.sources[stream.sources > END], np.arange(END + 1, length)])
         tokens = torch.from_numpy(np.resize(words, (batch_size, length)).astype(np.int64))
         return {"input_ids": tokens, "decoder_input_ids": tokens}
+
+
+def _written_tokens(batch: Batch) -> int:
+    return int((batch["targets"] != PAD).sum())
 
 
 def _cross_entropy(

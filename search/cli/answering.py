@@ -115,13 +115,13 @@ def trials(
 @as_json
 def frontier(name: str, url: str | None, server: str | None, as_json: bool) -> int:
     """Show the frontier of the search NAME: the trials that no other beats."""
-    from search.tables import frontier_table
+    from search.terminal import print_frontier
 
     members = open_answers(url, server).frontier(name)
     if as_json:
         _print_json(members)
     elif members:
-        make_console().print(frontier_table(members))
+        print_frontier(members, make_console())
     else:
         click.echo(f"search {name!r} has no feasible complete trial yet", err=True)
     return 0 if members else NOTHING_FOUND

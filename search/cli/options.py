@@ -62,7 +62,7 @@ def limited(command: Callable[..., Any]) -> Callable[..., Any]:
     positive = click.FloatRange(min=1e-9, max=1e30)
 
     @click.option("--max-size-mb", type=positive, help="Megabytes.")
-    @click.option("--max-latency-ms", type=positive, help="Median, ms.")
+    @click.option("--max-latency-ms", type=positive, help="Milliseconds.")
     @click.option("--max-flops", type=positive, help="FLOPs a sequence.")
     @wraps(command)
     def with_limits(

@@ -59,12 +59,16 @@ def staged(store: Path) -> list[Path]:
 
 def is_writing(pid: int, store: Path) -> bool:
     """Whether a process is in the middle of a checkpoint: it has some of its files, no manifest."""
+    places = staged(store)
+    if not places:
+        return False
     try:
         held = {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
     except OSError:
         return False
-    return any(lock in held for lock in map(str, (store / "staging").glob("*/lock"))) and any(
-        _is_half_written_checkpoint(folder) for folder in staged(store)
+    return any(
+        str(place / "lock") in held and _is_half_written_checkpoint(place / "entry")
+        for place in places
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+
 from tests.faults.arena import Arena
 from tests.faults.conftest import Judge
 from tests.faults.processes import is_alive, kill, wait_for
@@ -46,6 +48,7 @@ class Hunter:
         return False
 
 
+@pytest.mark.timeout(600)
 def test_kills_while_checkpoints_are_written_lose_nothing(arena: Arena, judge: Judge) -> None:
     arena.document["trials"] = KILLS + 2
     arena.document["space"] |= {

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from objectives import progress
+from objectives import progress, room
 from objectives.room import is_full
 from objectives.store import Store
 from tests.disks import fill, small_disk
@@ -100,6 +100,26 @@ def test_a_full_disk_is_known_whoever_says_so(disk: Path) -> None:
     assert not is_full(ValueError("full"))
 
 
+def test_a_quota_that_shows_in_no_free_space_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(room, "LOOK_SECONDS", 0.1)
+    errors = [OSError(errno.EDQUOT, "quota"), OSError(errno.EDQUOT, "quota")]
+
+    def write() -> str:
+        if errors:
+            raise errors.pop()
+        return "written"
+
+    place = tmp_path / "not" / "there" / "yet"
+    assert room.when_there_is_room(write, disk=place, what="it") == "written"
+    with pytest.raises(OSError, match="broken"):
+        room.when_there_is_room(
+            lambda: (_ for _ in ()).throw(OSError(errno.EIO, "broken")), disk=place, what="it"
+        )
+
+
 def test_pinning_does_not_end_a_search_on_a_full_disk(disk: Path) -> None:
     store = Store(str(disk / "store"))
     store.check_writable()
@@ -122,8 +142,10 @@ def test_what_a_killed_writer_left_goes_and_a_living_one_keeps_its_own(tmp_path:
         store = Store(str(tmp_path))
         first.send_signal(signal.SIGKILL)
         first.wait()
+        assert len(staged(tmp_path)) == 2
         store.sweep()
-        assert len(staged(tmp_path)) == 2, "somebody writes: nothing may go"
+        (living,) = staged(tmp_path)
+        assert (living / "entry" / "data.bin").stat().st_size == 1000
         second.send_signal(signal.SIGKILL)
         second.wait()
         store.sweep()
