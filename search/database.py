@@ -112,6 +112,17 @@ def sqlite_path(url: str) -> Path | None:
     return Path(url.removeprefix(prefix)).absolute() if url.startswith(prefix) else None
 
 
+def refuse_damaged(url: str) -> None:
+    """Look at the file of the studies, where there is one.
+
+    Raises:
+        DamagedStudy: It is not a whole database.
+    """
+    path = sqlite_path(url)
+    if path is not None and path.exists():
+        _check_whole(path)
+
+
 def _options(url: str) -> dict[str, Any]:
     is_file = url.startswith("sqlite:")
     return {"connect_args": {"timeout": BUSY_SECONDS}} if is_file else {}

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -13,7 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from objectives.locks import Busy, exclusive_or_busy
-from search.driver import DRIVER, RUN, SIGN_SECONDS, STOP, Driver, State, driver_of, sure_state
+from search.driver import (
+    DRIVER,
+    RUN,
+    SIGN_SECONDS,
+    STOP,
+    WATCH_SECONDS,
+    Driver,
+    State,
+    driver_of,
+    sure_state,
+)
 from search.patience import patience
 from search.study import Study
 from search.study_errors import BusyStudy, StudyAway
@@ -50,6 +61,7 @@ class Driving:
         self._study = study
         self._driver = Driver()
         self._last = replace(self._driver, state="failed")
+        self._signed = time.monotonic()
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._work, name="driver", daemon=True)
 
@@ -63,6 +75,15 @@ class Driving:
             return False
         self._thread.start()
         return True
+
+    @property
+    def is_displaced(self) -> bool:
+        """Whether another has taken its place, which nobody may while its signs are recent: a
+        process that was frozen looks before it starts anything."""
+        if time.monotonic() - self._signed < WATCH_SECONDS:
+            return False
+        current = driver_of(self._study.attributes)
+        return current is None or current.run != self._driver.run
 
     def leave(self) -> None:
         """Tell how the run ended, unless another has taken its place."""
@@ -99,7 +120,9 @@ class Driving:
         if before is None or before["run"] != self._driver.run:
             return
         self._driver = replace(self._driver.signing(), state=state, ended=ended)
-        self._study.exchange(DRIVER, before, asdict(self._driver))
+        now = time.monotonic()
+        if self._study.exchange(DRIVER, before, asdict(self._driver)):
+            self._signed = now
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -103,8 +102,11 @@ def run(search: SearchFile, console: Console) -> Outcome:
                 if record.is_finished:
                     store.pin(_addresses(frontier(study.records(), search)))
 
+            def room() -> int:
+                return 0 if drives.is_displaced else concurrency(search)
+
             _measure_latencies(study, data, console)
-            ended, interrupted = _tune(study, data, unfinished, on_change, progress.tell)
+            ended, interrupted = _tune(study, data, unfinished, on_change, progress.tell, room)
             _test_frontier(study, data)
         write_figures(study, where.reports / search.name)
         tracker.notify()
@@ -163,6 +165,7 @@ def _tune(
     unfinished: list[Record],
     on_change: Callable[[Record], None],
     tell: Callable[[str], None],
+    room: Callable[[], int],
 ) -> tuple[str, bool]:
     """Run trials with Ray Tune; returns why it ended, and whether a signal ended it."""
     from ray import tune
@@ -184,7 +187,7 @@ def _tune(
         why=watchdog.why,
         retries=RETRIES[search.address is not None],
         deadline=deadline,
-        room=partial(concurrency, search),
+        room=room,
         on_change=on_change,
         tell=tell,
     )

@@ -1,4 +1,4 @@
-"""Fault 12: the disk of the store is full, and later has room again."""
+"""Fault 12: the disk of the store, or of the study, is full, and later has room again."""
 
 from __future__ import annotations
 
@@ -42,6 +42,28 @@ def test_a_full_disk_pauses_the_search_and_room_lets_it_go_on(
     assert all(record["state"] == "COMPLETE" for record in arena.witness.told())
     done = Counter((step.path, step.number) for step in arena.witness.steps())
     assert set(done.values()) == {1}, "no step is trained twice, not even one without a checkpoint"
+
+
+def test_a_study_on_a_full_disk_is_waited_for(arena: Arena, judge: Judge, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", size_bytes=4 << 20) as disk:
+        arena.document["storage"] = {"study": f"sqlite:///{disk / 'study.db'}"}
+        driver = arena.start()
+        arena.wait_finished(2)
+        ballast = fill(disk)
+        wait_for("a pause", lambda: "the search waits for it" in arena.output)
+        assert is_paused(arena)
+        finished = arena.finished()
+        assert driver.poll() is None
+        # Who only asks is answered.
+        assert len(arena.answer("trials", arena.name)["trials"]) >= finished
+
+        ballast.unlink()
+        arena.wait_recovered()
+        arena.finish(driver)
+        assert arena.output.count("the search waits for it") < 4
+        judge(arena)
+        assert finished < arena.finished() == arena.document["trials"]
+    assert all(record["state"] == "COMPLETE" for record in arena.witness.told())
 
 
 def is_paused(arena: Arena) -> bool:

@@ -20,6 +20,7 @@ MODULES = {
     "loss": "objectives.training",
     "compressor": "objectives.compress",
     "out_of_memory": "objectives.training",
+    "impatience": "search.driver",
     "timed_steps": "objectives.training",
 }
 """The module that each fault changes."""
@@ -108,6 +109,11 @@ def out_of_memory(module: ModuleType, *, width: int, bytes: int) -> None:
             resource.setrlimit(resource.RLIMIT_AS, before)
 
     module.train = train
+
+
+def impatience(module: ModuleType, *, lost: float, watch: float) -> None:
+    """No fault: a driver is taken for dead sooner, so that a test need not wait."""
+    module.LOST_SECONDS, module.WATCH_SECONDS = lost, watch
 
 
 def timed_steps(module: ModuleType) -> None:
