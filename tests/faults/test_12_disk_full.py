@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from objectives.entries import CHECKPOINTS, MODELS
 from objectives.store import Store
 from tests.disks import fill, small_disk
@@ -44,9 +46,12 @@ def test_a_full_disk_pauses_the_search_and_room_lets_it_go_on(
     assert set(done.values()) == {1}, "no step is trained twice, not even one without a checkpoint"
 
 
-def test_a_study_on_a_full_disk_is_waited_for(arena: Arena, judge: Judge, tmp_path: Path) -> None:
+def test_a_study_on_a_full_disk_is_waited_for(
+    arena: Arena, judge: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with small_disk(tmp_path / "disk", size_bytes=4 << 20) as disk:
         arena.document["storage"] = {"study": f"sqlite:///{disk / 'study.db'}"}
+        monkeypatch.setenv("TLC_STUDY", arena.study_url)
         driver = arena.start()
         arena.wait_finished(2)
         ballast = fill(disk)

@@ -11,7 +11,7 @@ import pytest
 from tests.faults.arena import Arena
 from tests.faults.conftest import Judge
 from tests.faults.homes import share
-from tests.faults.processes import kill
+from tests.faults.processes import kill_tree
 
 HOUR = 3600
 
@@ -30,15 +30,14 @@ def clock(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_clocks_that_are_wrong_change_nothing(arena: Arena, judge: Judge, clock: str) -> None:
     elsewhere = share(arena)
-    workers = {"LD_PRELOAD": clock, "CLOCK_OFFSET": str(HOUR), "CLOCK_ONLY": "default_worker.py"}
-    driver = arena.start(**workers)
+    driver = arena.start(**wrong(clock, HOUR, "default_worker.py"))
     arena.wait_finished(3)
     arena.wait_steps(20)
-    kill(driver.pid)
+    kill_tree(driver.pid)
     driver.wait()
 
     before = arena.finished()
-    driver = arena.start(LD_PRELOAD=clock, CLOCK_OFFSET=str(-HOUR))
+    driver = arena.start(**wrong(clock, -HOUR, "search.cli"))
     arena.wait_recovered()
     # Its signs of life are an hour old for whoever has the right time, and it lives.
     assert arena.tlc("status", arena.name).stdout == "running\n"
@@ -56,6 +55,11 @@ def test_clocks_that_are_wrong_change_nothing(arena: Arena, judge: Judge, clock:
     assert [row["trial"] for row in by_time] == told[before:] + told[:before], "the clock was wrong"
     assert hypervolumes(arena) == sorted(hypervolumes(arena))
     assert orders(arena) == {number: place for place, number in enumerate(told, start=1)}
+
+
+def wrong(clock: str, seconds: int, only: str) -> dict[str, str]:
+    """Environment of processes whose clock is wrong where their command line has some words."""
+    return {"LD_PRELOAD": clock, "CLOCK_OFFSET": str(seconds), "CLOCK_ONLY": only}
 
 
 def hypervolumes(arena: Arena) -> list[float]:
