@@ -15,7 +15,7 @@ from rich.console import Console
 
 from objectives.data import PreparedData, describe, prepare
 from objectives.store import Store
-from search.cluster import cluster, concurrency, demand, interrupted_by_sigterm, task_options
+from search.cluster import cluster, demand, has_room, interrupted_by_sigterm, task_options
 from search.driver import driving
 from search.feasible_sampler import FeasibleSampler
 from search.figures import write_figures
@@ -184,7 +184,7 @@ def _tune(
         why=watchdog.why,
         retries=RETRIES[search.address is not None],
         deadline=deadline,
-        room=partial(concurrency, search),
+        has_room=partial(has_room, search),
         on_change=on_change,
         tell=tell,
     )
@@ -192,7 +192,7 @@ def _tune(
         tuner = tune.Tuner(
             tune.with_resources(
                 _trainable(resolved(search).model_dump_json(), str(data.folder)),
-                demand(search),
+                partial(demand, search),
             ),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
