@@ -43,7 +43,6 @@ from objectives.workers import Workers
 from spaces.configuration import Configuration, content_hash
 from spaces.families import parameters
 from spaces.places import places
-from spaces.resources import Placement
 from spaces.search_file import SearchFile
 from spaces.size import dense_size_bytes, size_bytes
 
@@ -145,7 +144,7 @@ class Objective:
         """
         trained: Trained | None = None
         for configuration in configurations:
-            torch.set_num_threads(self._placement(configuration).cpus)
+            torch.set_num_threads(self._search.placement(configuration.architecture).cpus)
             try:
                 self._check_latency(configuration)
                 if trained is None or not configuration.shares_training(trained.configuration):
@@ -160,11 +159,6 @@ class Objective:
                     raise
                 yield configuration, TrialFailure(OUT_OF_MEMORY, str(error))
 
-    @property
-    def has_lost_workers(self) -> bool:
-        """Whether this process and its workers can train nothing more together."""
-        return self._workers is not None and self._workers.are_lost
-
     def follow(self) -> None:
         """Train with rank 0, which evaluates, until it dismisses this worker."""
         assert self._workers is not None
@@ -177,13 +171,9 @@ class Objective:
             _stored(self._task.path(configuration), addresses) for configuration in configurations
         ]
 
-    def _placement(self, configuration: Configuration) -> Placement:
-        size = parameters(configuration.architecture, self._search.workload)
-        return self._search.resources.placement(size)
-
     def _path(self, configuration: Configuration, key: str) -> TrainingPath:
         """The path with a key in the chain of a configuration."""
-        torch.set_num_threads(self._placement(configuration).cpus)
+        torch.set_num_threads(self._search.placement(configuration.architecture).cpus)
         path = self._task.path(configuration)
         if configuration.canonical().compression.recovery > 0.0:
             path = self._recovery(configuration, path)

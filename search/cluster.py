@@ -10,18 +10,26 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+from spaces.configuration import Configuration
 from spaces.errors import UserError
+from spaces.resources import Placement
 from spaces.search_file import SearchFile
+from spaces.search_space import SearchSpace
 
 OBJECT_STORE_BYTES = 200_000_000
 """Trials pass a few kilobytes; data and weights go through files."""
 
 CONNECT_SECONDS = 5.0
+
+FIELDS = (("cpus", "CPU", 1.0), ("gpus", "GPU", 1.0), ("memory_gb", "memory", 1e9))
+"""Fields of a placement, what Ray calls them, and Ray's units in one of the file's."""
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -76,49 +84,59 @@ def cluster(search: SearchFile) -> Iterator[None]:
         place = search.address or "this machine"
         raise ClusterError(f"address: no Ray cluster at {place}: {error}") from error
     try:
-        _check_room(search, dict(ray.cluster_resources()))
+        _check_room(search, [node["Resources"] for node in ray.nodes() if node["Alive"]])
         yield
     finally:
         ray.shutdown()
 
 
-def demand(search: SearchFile) -> dict[str, float]:
-    """What one trial occupies, as Ray Tune wants it."""
-    resources = search.resources
-    wanted = {"cpu": float(resources.cpus), "gpu": resources.gpus}
-    if resources.memory_gb is not None:
-        wanted["memory"] = resources.memory_gb * 1e9
-    return wanted
+def bundle(place: Placement) -> dict[str, float]:
+    """What one worker occupies, as Ray names it."""
+    wanted = {kind: scale * (getattr(place, field) or 0.0) for field, kind, scale in FIELDS}
+    return {kind: amount for kind, amount in wanted.items() if amount > 0.0}
+
+
+def demand(search: SearchFile, config: dict[str, Any]) -> Any:
+    """What a job of Ray Tune occupies: a bundle for each worker of its model."""
+    from ray.tune import PlacementGroupFactory
+
+    model = Configuration.from_dict(config["configurations"][0])
+    place = search.placement(model.architecture)
+    return PlacementGroupFactory([bundle(place)] * place.workers)
 
 
 def task_options(search: SearchFile) -> dict[str, float]:
-    """The same for a Ray task."""
-    wanted = demand(search)
-    names = {"cpu": "num_cpus", "gpu": "num_gpus", "memory": "memory"}
-    return {names[kind]: amount for kind, amount in wanted.items()}
+    """What a Ray task occupies that trains nothing."""
+    names = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
+    return {names[kind]: amount for kind, amount in bundle(search.resources).items()}
 
 
-def concurrency(search: SearchFile) -> int:
-    """Trials at a time: what the file says, else as many as the cluster has room for now.
+def has_room(search: SearchFile, running: Sequence[Configuration]) -> bool:
+    """Whether one more trial may run beside others: as the file says, else as the cluster is now.
 
     A cluster grows and shrinks while a search runs. Where the file says more than there is room
-    for, the rest waits, which tells an autoscaler to grow.
+    for, the rest waits, which tells an autoscaler to grow. What the next trial will occupy is not
+    known yet: a larger model waits until there is room for it.
+
+    Args:
+        search: The search file.
+        running: A configuration of each job that runs.
     """
     import ray
 
-    if search.concurrency is not None and search.address is not None:
-        return search.concurrency
-    fitting = max(1, _room(search, dict(ray.cluster_resources())))
-    return min(search.concurrency or fitting, fitting)
-
-
-def _room(search: SearchFile, resources: dict[str, float]) -> int:
-    names = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
-    return min(
-        int(resources.get(names[kind], 0.0) / amount)
-        for kind, amount in demand(search).items()
-        if amount > 0.0
-    )
+    if search.concurrency is not None:
+        if len(running) >= search.concurrency:
+            return False
+        if search.address is not None:
+            return True
+    if not running:
+        return True
+    left = defaultdict(float, ray.cluster_resources())
+    for configuration in running:
+        place = search.placement(configuration.architecture)
+        for kind, amount in bundle(place).items():
+            left[kind] -= amount * place.workers
+    return all(left[kind] >= amount - 1e-6 for kind, amount in bundle(search.resources).items())
 
 
 @contextmanager
@@ -149,18 +167,36 @@ def _check_reachable(address: str) -> None:
         raise ClusterError(f"address: no Ray cluster at {address}: {error}") from error
 
 
-def _check_room(search: SearchFile, resources: dict[str, float]) -> None:
-    for field, kind, needed in (
-        ("cpus", "CPU", float(search.resources.cpus)),
-        ("gpus", "GPU", search.resources.gpus),
-        ("memory_gb", "memory", 1e9 * (search.resources.memory_gb or 0.0)),
-    ):
-        available = resources.get(kind, 0.0)
-        if needed > available:
-            scale = 1e9 if field == "memory_gb" else 1.0
+def _check_room(search: SearchFile, nodes: list[dict[str, float]]) -> None:
+    """Refuse what models of the space ask for and the cluster has not.
+
+    Args:
+        search: The search file.
+        nodes: Resources of each node.
+    """
+    largest = SearchSpace(search).largest_parameters()
+    for field, place in search.resources.placements(largest).items():
+        wanted = bundle(place)
+        for name, kind, scale in (
+            ("cpus", "CPU", 1),
+            ("gpus", "GPU", 1),
+            ("memory_gb", "memory", 1e9),
+        ):
+            most = max(node.get(kind, 0.0) for node in nodes)
+            if wanted.get(kind, 0.0) > most:
+                raise ClusterError(
+                    f"{field}.{name}: a trial asks for {wanted[kind] / scale:g} on one node, the "
+                    f"cluster has {most / scale:.3g}"
+                )
+        room = sum(
+            min(int(node.get(kind, 0.0) / amount + 1e-6) for kind, amount in wanted.items())
+            for node in nodes
+        )
+        if room < place.workers:
+            each = ", ".join(f"{amount:g} {kind}" for kind, amount in wanted.items())
             raise ClusterError(
-                f"resources.{field}: a trial asks for {needed / scale:g}, the cluster has "
-                f"{available / scale:.3g}"
+                f"{field}.workers: a model asks for {place.workers} with {each} each, the cluster "
+                f"has room for {room}"
             )
 
 

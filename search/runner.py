@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from rich.console import Console
 
 from objectives.data import PreparedData, describe, prepare
 from objectives.store import Store
-from search.cluster import cluster, concurrency, demand, interrupted_by_sigterm, task_options
+from search.cluster import cluster, demand, has_room, interrupted_by_sigterm, task_options
 from search.driving import driving, only_driver
 from search.feasible_sampler import FeasibleSampler
 from search.figures import write_figures
@@ -102,11 +103,11 @@ def run(search: SearchFile, console: Console) -> Outcome:
                 if record.is_finished:
                     store.pin(_addresses(frontier(study.records(), search)))
 
-            def room() -> int:
-                return 0 if drives.is_displaced else concurrency(search)
+            def may_start(running: Sequence[Configuration]) -> bool:
+                return not drives.is_displaced and has_room(search, running)
 
             _measure_latencies(study, data, console)
-            ended, interrupted = _tune(study, data, unfinished, on_change, progress.tell, room)
+            ended, interrupted = _tune(study, data, unfinished, on_change, progress.tell, may_start)
             _test_frontier(study, data)
         write_figures(study, where.reports / search.name)
         tracker.notify()
@@ -165,7 +166,7 @@ def _tune(
     unfinished: list[Record],
     on_change: Callable[[Record], None],
     tell: Callable[[str], None],
-    room: Callable[[], int],
+    has_room: Callable[[Sequence[Configuration]], bool],
 ) -> tuple[str, bool]:
     """Run trials with Ray Tune; returns why it ended, and whether a signal ended it."""
     from ray import tune
@@ -187,7 +188,7 @@ def _tune(
         why=watchdog.why,
         retries=RETRIES[search.address is not None],
         deadline=deadline,
-        room=room,
+        has_room=has_room,
         on_change=on_change,
         tell=tell,
     )
@@ -195,7 +196,7 @@ def _tune(
         tuner = tune.Tuner(
             tune.with_resources(
                 _trainable(resolved(search).model_dump_json(), str(data.folder)),
-                demand(search),
+                partial(demand, search),
             ),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,

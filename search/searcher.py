@@ -17,6 +17,7 @@ from ray.tune.search import Searcher
 from search.records import Record
 from search.samplers import AllBusyError, ConvergedError, SpaceExhaustedError, StudySampler
 from search.study import Study
+from spaces.configuration import Configuration
 
 LARGEST_JOB = 4
 """Compressions of one model that are chosen before any of their results is known: enough to make
@@ -35,7 +36,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         why: State and message of a job whose worker died, by Tune's name of it.
         retries: Times that a trial goes on after the death of its worker.
         deadline: Monotonic time after which no new trial starts.
-        room: How many jobs may run at a time, now.
+        has_room: Whether another job may run, now, beside those of some configurations.
         on_change: Called with a record when a trial starts or ends.
         tell: Called with a line when a worker died.
     """
@@ -49,7 +50,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         why: Callable[[str], tuple[str, str]],
         retries: int,
         deadline: float,
-        room: Callable[[], int],
+        has_room: Callable[[list[Configuration]], bool],
         on_change: Callable[[Record], None],
         tell: Callable[[str], None],
     ) -> None:
@@ -61,16 +62,17 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._retries = retries
         self._deaths: Counter[int] = Counter()
         self._deadline = deadline
-        self._room = room
+        self._has_room = has_room
         self._on_change = on_change
         self._tell_user = tell
         self._running: dict[str, dict[int, Record]] = {}
+        self._occupying: dict[str, Configuration] = {}
         self._count = len(study.records())
         self.ended = ""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next job, None to wait, or ``FINISHED``."""
-        if len(self._running) >= self._room():
+        if not self._has_room(list(self._occupying.values())):
             return None
         if self._waiting:
             job = self._waiting.pop(0)
@@ -84,6 +86,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             except AllBusyError:
                 return None
         self._running[trial_id] = {record.number: record for record in job}
+        self._occupying[trial_id] = job[0].configuration
         for record in job:
             self._on_change(record)
         return {
@@ -134,6 +137,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """Tell the study how the last trial of a job ended, or take up what a dead worker left."""
         if result and not error:
             self.on_trial_result(trial_id, result)
+        self._occupying.pop(trial_id, None)
         left = list(self._running.pop(trial_id, {}).values())
         if not left:
             return

@@ -6,27 +6,27 @@ import logging
 import traceback
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from objectives.failures import OUT_OF_MEMORY
+from spaces.resources import Placement
 
 LONGEST_CURVE = 60
 ERROR = "error"
 AGAIN = (ERROR, OUT_OF_MEMORY)
 """States of an attempt that is made once more."""
 
+ALONE = Placement()
+
 log = logging.getLogger(__name__)
 
 
 @lru_cache(maxsize=1)
-def _objective(search: str, data: str) -> Any:
+def _objective(search: str, data: str, place: Placement = ALONE) -> Any:
     """The objective of a search, kept while the process lives: trials share its data and model."""
-    from objectives.data import open_prepared
-    from objectives.objective import Objective
-    from spaces.search_file import SearchFile
+    from search.team import make_objective
 
-    return Objective(SearchFile.model_validate_json(search), open_prepared(Path(data)))
+    return make_objective(search, data, place)
 
 
 def evaluate(
@@ -65,9 +65,17 @@ def evaluate(
 
 def _attempt(search: str, data: str, configurations: list[Any]) -> Iterator[dict[str, Any]]:
     """Reports on configurations in their order, up to an unexpected error."""
+    from objectives.workers import WorkersLost
+    from spaces.search_file import SearchFile
+
+    place = SearchFile.model_validate_json(search).placement(configurations[0].architecture)
+    arguments = (search, data, place) if place.workers > 1 else (search, data)
     try:
-        for _, outcome in _objective(search, data).evaluate_each(list(configurations)):
+        for _, outcome in _objective(*arguments).evaluate_each(list(configurations)):
             yield _report(outcome)
+    except WorkersLost:
+        # The process ends, and they with it; what it leaves is taken up by another.
+        raise
     except Exception:
         # Whatever a library raises belongs to this trial alone; the search goes on.
         yield {"state": ERROR, "message": traceback.format_exc(limit=-6)}

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from spaces.architecture import Architecture
 from spaces.budget import Schedule
 from spaces.compression import Pruning, Quantisation
 from spaces.configuration import content_hash
@@ -21,8 +22,9 @@ from spaces.dimensions import (
     Shares,
     StrictModel,
 )
+from spaces.families import parameters
 from spaces.metric import Metric, MetricName
-from spaces.resources import Resources
+from spaces.resources import Placement, Resources
 from spaces.shapes import Workload
 from spaces.sources import Count, Data
 from spaces.tasks import METRICS, Task, data_faults
@@ -282,6 +284,10 @@ class SearchFile(StrictModel):
             decay_share=self.training.decay_share,
             fine_tuning=self.training.fine_tuning or 0.0,
         )
+
+    def placement(self, architecture: Architecture) -> Placement:
+        """What a model of an architecture is trained on."""
+        return self.resources.placement(parameters(architecture, self.workload))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can write and ``SearchFile.model_validate`` reads."""
