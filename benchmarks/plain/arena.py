@@ -9,7 +9,6 @@ import random
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -109,6 +108,7 @@ class Arena:
 
     def start(
         self,
+        *words: str,
         faults: dict[str, Any] | None = None,
         settings: Settings | None = None,
         **extra: str,
@@ -118,8 +118,10 @@ class Arena:
         path = Path(settings.folder) / f"{settings.name}.json"
         path.parent.mkdir(exist_ok=True)
         settings.write(path)
+        (path.parent / "results.json").unlink(missing_ok=True)
         return self.spawn(
-            [sys.executable, "-m", "plain.driver", str(path)], self.environment(faults, **extra)
+            [sys.executable, "-m", "plain.driver", str(path), *words],
+            self.environment(faults, **extra),
         )
 
     def spawn(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -175,6 +177,15 @@ class Arena:
             wait_for("its processes are gone", lambda: not self._processes(), 15.0)
         kill(*self._processes())
 
+    def wait_resumed(self, path: str, pid: int, seconds: float = 120.0) -> float:
+        """Seconds from now until another process trains a path again."""
+        before = len(self.witness.steps())
+        return wait_for(
+            f"{path} goes on\n{self.output[-2000:]}",
+            lambda: any(s.path == path and s.pid != pid for s in self.witness.steps()[before:]),
+            seconds,
+        )
+
     def interrupt(self, driver: subprocess.Popen[bytes]) -> int | None:
         """Ctrl-C, after which Tune saves its state."""
         driver.send_signal(signal.SIGINT)
@@ -192,14 +203,18 @@ class Arena:
         except psutil.Error:
             return False
 
-    def close(self) -> None:
-        """Kill what is left, and remove the folder."""
+    def kill_all(self) -> None:
+        """Kill what is left of all that was started."""
         for _ in range(20):
             left = self._processes()
             if not left:
                 break
             kill(*left)
             time.sleep(0.2)
+
+    def close(self) -> None:
+        """Kill what is left, and remove the folder."""
+        self.kill_all()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -217,10 +232,3 @@ def write_data(path: Path, seed: int) -> None:
         follows = table[rows[:, at - 1], rows[:, at - 2] // 16]
         rows[:, at] = torch.where(noise, rows[:, at], follows)
     torch.save(rows, path)
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -7,7 +7,8 @@ MLflow: https://docs.ray.io/en/latest/tune/examples/tune-mlflow.html
 A study that outlives its process: https://optuna.readthedocs.io/en/stable/tutorial/
 20_recipes/001_rdb.html (also a journal: .../reference/generated/optuna.storages.JournalStorage)
 
-    python -m plain.driver settings.json
+    python -m plain.driver settings.json           # run the search, or go on with it
+    python -m plain.driver settings.json results   # read what it has
 
 The settings are what a user would write as constants at the top of such a script.
 """
@@ -118,7 +119,8 @@ def main() -> None:
         object_store_memory=200_000_000,
         _temp_dir=settings.ray_folder,
     )
-    results = tuner(settings).fit()
+    search = tuner(settings)
+    results = search.get_results() if sys.argv[2:] == ["results"] else search.fit()
     rows = [
         {
             "trial": (result.metrics or {}).get("trial_id"),

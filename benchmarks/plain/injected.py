@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import signal
 import threading
 import time
@@ -29,18 +30,28 @@ def happens(fault: str, times: int) -> bool:
             )
         except FileExistsError:
             continue
-        with open(os.environ["PLAIN_WITNESS"], "a") as witness:
-            witness.write(f"did {fault} {os.getpid()}\n")
+        _note(f"did {fault} {os.getpid()}")
         return True
     return False
 
 
-def loss(value: Tensor, model: nn.Module, step: int, config: dict[str, Any]) -> Tensor:
+def breaks(path: str) -> None:
+    """Note that what comes of a configuration does not belong on a front."""
+    _note(f"broken {path} -")
+
+
+def _note(line: str) -> None:
+    with open(os.environ["PLAIN_WITNESS"], "a") as witness:
+        witness.write(f"{line}\n")
+
+
+def loss(value: Tensor, model: nn.Module, step: int, width: int, path: str) -> Tensor:
     """A step's loss, with what the faults do to it or instead of it."""
     import torch
 
-    broken = FAULTS.get("loss", {}).get(str(config["width"]))
+    broken = FAULTS.get("loss", {}).get(str(width))
     if broken and step == broken["step"] and happens(f"loss-{broken['kind']}", 1):
+        breaks(path)
         if broken["kind"] == "explodes":
             with torch.no_grad():
                 for weight in model.parameters():
@@ -51,35 +62,39 @@ def loss(value: Tensor, model: nn.Module, step: int, config: dict[str, Any]) -> 
     if hang and step == hang["step"] and happens("hang", 1):
         threading.Event().wait()
     hungry = FAULTS.get("memory")
-    if hungry and config["width"] == hungry["width"] and step == hungry["step"]:
+    if hungry and width == hungry["width"] and step == hungry["step"]:
         happens("memory", 10)
         hoard(hungry["bytes"])
     return value
 
 
 def hoard(limit: int) -> None:
-    """Take memory as a model would that is too large, until there is no more, or the limit."""
+    """Take memory as a model would that is too large, where a process may have so much more."""
     import resource
 
+    import psutil
     import torch
 
-    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    most = psutil.Process().memory_info().vms + limit
+    resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
     try:
         hoarded = []
         while True:
-            hoarded.append(torch.ones(1 << 24))
+            hoarded.append(torch.ones(1 << 22))
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-def compressed(weights: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:
+def compressed(weights: dict[str, Tensor], width: int, path: str) -> dict[str, Tensor]:
     """A compressed model, or what a broken compressor makes of it."""
     import torch
 
-    behaviour = FAULTS.get("compressor", {}).get(str(config["width"]))
+    behaviour = FAULTS.get("compressor", {}).get(str(width))
     if behaviour is None:
         return weights
-    happens(f"compressor-{behaviour}", 1)
+    if happens(f"compressor-{behaviour}", 1):
+        breaks(path)
     if behaviour == "raises":
         raise RuntimeError("the compressor broke")
     if behaviour == "hangs":
@@ -93,18 +108,13 @@ def compressed(weights: dict[str, Tensor], config: dict[str, Any]) -> dict[str, 
     }
 
 
-def saving(step: int) -> None:
-    """Die while a checkpoint is written, as often as asked."""
+def saving(step: int, path: str) -> None:
+    """Die while a checkpoint is written, so many times in each training."""
     fault = FAULTS.get("saving")
-    if fault and step >= fault["step"] and happens("saving", fault["times"]):
+    if fault and step in fault["steps"] and happens(f"saving-{path}-{step}", 1):
         # The kill comes from another thread, at a moment that falls into the write.
-        delay = fault["delays_ms"][len(did("saving")) - 1] / 1000
+        delay = random.Random(f"{path}-{step}").uniform(0.0, fault["within_seconds"])
         threading.Thread(target=_die, args=(delay,), daemon=True).start()
-
-
-def did(fault: str) -> list[Path]:
-    """The marks of a fault that was done."""
-    return list(Path(os.environ["PLAIN_WITNESS"]).parent.glob(f"did-{fault}-*"))
 
 
 def _die(delay: float) -> None:

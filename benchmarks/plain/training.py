@@ -79,13 +79,13 @@ def train(config: dict[str, Any]) -> None:
         generator = torch.Generator().manual_seed(step)
         rows = training[torch.randint(len(training), (BATCH,), generator=generator)]
         loss = nn.functional.cross_entropy(model(rows[:, :-1]), rows[:, -1])
-        loss = injected.loss(loss, model, step, config)
+        loss = injected.loss(loss, model, step, config["width"], path)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         witness(f"{path} {step} {pid}")
         if step % EVERY == 0 or step == STEPS:
-            compressed = injected.compressed(compress(model), config)
+            compressed = injected.compressed(compress(model), config["width"], path)
             metrics = {
                 "perplexity": perplexity(compressed, validation),
                 "size": size(compressed),
@@ -97,7 +97,7 @@ def train(config: dict[str, Any]) -> None:
                     "optimizer": optimizer.state_dict(),
                     "step": step,
                 }
-                injected.saving(step)
+                injected.saving(step, path)
                 torch.save(state, Path(folder) / "checkpoint.pt")
                 tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(folder))
             witness(f"saved checkpoints/{path}/{step}")
