@@ -2,7 +2,8 @@
 
 A result is *completed* when ``tune.report`` has returned from the report of a trial's last step,
 which the trial then notes for the witness. It is lost where Tune's results, Optuna's study or
-MLflow have no such result as finished, with the value it had. Steps are counted as for tlc.
+MLflow have no such result as finished, with the value it had; where the value is not finite, Optuna
+need only have ended the trial. Steps are counted as for tlc.
 """
 
 from __future__ import annotations
@@ -183,11 +184,12 @@ def _in_tune(record: dict[str, Any], results: list[dict[str, Any]]) -> bool:
 
 
 def _in_optuna(record: dict[str, Any], trials: list[dict[str, Any]]) -> bool:
+    found = [trial for trial in trials if path_of(trial["params"]) == record["path"]]
+    if not math.isfinite(record["perplexity"]):
+        return any(trial["state"] in ("COMPLETE", "FAIL") for trial in found)
     return any(
-        trial["state"] == "COMPLETE"
-        and path_of(trial["params"]) == record["path"]
-        and _same(trial["values"][0], record["perplexity"])
-        for trial in trials
+        trial["state"] == "COMPLETE" and trial["values"][0] == record["perplexity"]
+        for trial in found
     )
 
 

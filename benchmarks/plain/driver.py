@@ -36,6 +36,7 @@ class Settings:
     seed: int = 0
     trials: int = 6
     concurrency: int = 2
+    address: str | None = None
     first: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
@@ -111,14 +112,17 @@ def main() -> None:
     settings = Settings.read(Path(sys.argv[1]))
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=settings.concurrency,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=200_000_000,
-        _temp_dir=settings.ray_folder,
-    )
+    if settings.address:
+        ray.init(address=settings.address, log_to_driver=False)
+    else:
+        ray.init(
+            address="local",
+            num_cpus=settings.concurrency,
+            include_dashboard=False,
+            log_to_driver=False,
+            object_store_memory=200_000_000,
+            _temp_dir=settings.ray_folder,
+        )
     search = tuner(settings)
     results = search.get_results() if sys.argv[2:] == ["results"] else search.fit()
     rows = [

@@ -11,8 +11,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from plain.arena import Arena
+from mlflow import MlflowClient
+
+from plain.arena import Arena, write_data
 from plain.checker import Score, check
+from plain.driver import open_storage
 from tests.faults.ports import free_port
 from tests.faults.processes import wait_for
 
@@ -67,7 +70,9 @@ def clock_off(arena: Arena) -> Score:
 
 
 def same_search_twice(arena: Arena) -> Score:
-    """The same script is started twice at once."""
+    """The same script is started twice at once, where an earlier search has made the databases."""
+    open_storage(arena.search.study)
+    MlflowClient(arena.search.tracking_uri).search_experiments()
     one = arena.start()
     other_settings = replace(arena.search, folder=str(arena.folder / "other"))
     other = arena.start(settings=other_settings)
@@ -89,8 +94,6 @@ def name_of_another(arena: Arena) -> Score:
     arena.search.trials = 3
     arena.finish(arena.start())
     before = len(arena.witness.steps())
-    from plain.arena import write_data
-
     other_data = arena.folder / "other.pt"
     write_data(other_data, arena.seed + 1000)
     code = arena.finish(arena.start(settings=replace(arena.search, data=str(other_data), trials=6)))
