@@ -12,7 +12,7 @@ from search import queries
 from search.driver import driver_of
 from search.events import NumberedEvent, follow
 from search.frontier import best, nearest, quality
-from search.records import Record
+from search.records import Record, is_noisy
 from search.schemas import (
     Best,
     Failure,
@@ -227,6 +227,7 @@ def _trial(snapshot: Snapshot, record: Record) -> Trial:
         text=str(record.configuration),
         configuration=record.configuration.to_dict(),
         result=record.result,
+        latency_noisy=is_noisy(record.result),
         test=snapshot.tests.get(record.number, {}),
         on_frontier=record.number in snapshot.member_numbers,
         started=_utc(record.started),

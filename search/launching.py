@@ -6,10 +6,11 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import yaml
 
@@ -85,14 +86,10 @@ class Processes:
         # What is refused is refused here, and not in a log; before the study takes the file over.
         if search.name in names(url):
             _check_not_running(Study.load(search.name, url))
-        run = announce(Study.open(search, url))
         file, log = _file(search.name), _log(search.name)
-        for path in (file, log):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        # The URL of a study may hold a password.
-        file.touch(mode=0o600)
-        file.write_text(yaml.safe_dump(search.to_dict(), sort_keys=False, allow_unicode=True))
-        with log.open("ab") as output:
+        with _appending(log) as output:
+            run = announce(Study.open(search, url))
+            _replace(file, yaml.safe_dump(search.to_dict(), sort_keys=False, allow_unicode=True))
             process = subprocess.Popen(
                 [sys.executable, "-m", "search.cli", "run", str(file)],
                 stdin=subprocess.DEVNULL,
@@ -164,6 +161,29 @@ def _may_live(driver: Driver) -> bool:
 
 def _is_alive(study: Study) -> bool:
     return state_of(study.optuna.user_attrs) in ("new", "running")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file whole or not at all, in the place of a link and not where it leads."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Its mode lets nobody else read it: the URL of a study may hold a password.
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        file.write(text)
+    os.replace(file.name, path)
+
+
+def _appending(path: Path) -> BinaryIO:
+    """Open a file to append to it.
+
+    Raises:
+        LaunchError: It is a link, which may lead anywhere, or cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    try:
+        return os.fdopen(os.open(path, flags, 0o600), "ab")
+    except OSError as error:
+        raise LaunchError(f"the log {path} cannot be written: {error.strerror}") from error
 
 
 def _file(name: str) -> Path:

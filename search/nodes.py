@@ -42,10 +42,8 @@ def check_nodes(search: SearchFile) -> int:
 
     store = Store(places(search.storage).store_url)
     token = secrets.token_hex(16)
-    with store.staging() as folder:
-        (folder / "token").write_text(token)
-        address = f"{PROBE}/{token}"
-        store.publish(folder, address, is_final=True)
+    address = f"{PROBE}/{token}"
+    store.write(address, lambda folder: (folder / "token").write_text(token), is_final=True)
     try:
         asked = {}
         for node in ray.nodes():

@@ -8,7 +8,7 @@ are those of Optuna's RDB storage, schema version 12; a test holds this reading 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
@@ -168,3 +168,8 @@ def _records(rows: Iterable[Any]) -> Iterable[Record]:
 def violations(search: SearchFile, result: dict[str, Any]) -> dict[str, float]:
     """By how much a result exceeds each constraint, as a share of it; at most 0 where it is met."""
     return {cost: result[cost] / limit - 1.0 for cost, limit in search.constraints.limits.items()}
+
+
+def is_noisy(result: Mapping[str, Any]) -> bool:
+    """Whether other programs disturbed the measurement of a result's latency."""
+    return bool(result.get("latency", {}).get("noisy", False))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +15,9 @@ import pytest
 from search.answers import Answers
 from search.driver import DRIVER, Driver, driving, request_stop, state_of
 from search.jobs import check_can_travel, pinned_requirements
-from search.launching import LaunchError
-from search.study import BusyStudy, Study
+from search.launching import LaunchError, Processes
+from search.study import BusyStudy, Study, names
+from spaces.loading import load
 from spaces.places import shown, without_password
 from spaces.search_file import SearchFile
 from tests.search.conftest import Tlc, made_up_result
@@ -152,3 +155,30 @@ def test_logs_of_a_search_that_was_not_submitted_say_so(finished: Tlc) -> None:
     stopped = finished("stop", "tiny")
     assert stopped.returncode == 2
     assert "is not running; it is finished" in stopped.stderr
+
+
+def test_links_in_place_of_a_searches_files_lead_nowhere(
+    make_search: Callable[..., SearchFile], home: Path, tmp_path: Path
+) -> None:
+    search = make_search(data__unlabelled__train="missing.txt")
+    url = f"sqlite:///{home / 'study.db'}"
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    for folder in ("logs", "searches"):
+        (home / folder).mkdir(parents=True)
+    log, file = home / "logs" / "tiny.log", home / "searches" / "tiny.yaml"
+    log.symlink_to(victim)
+    with pytest.raises(LaunchError, match="cannot be written"):
+        Processes(url).start(search)
+    assert names(url) == []
+    log.unlink()
+    file.symlink_to(victim)
+    Processes(url).start(search)
+    assert load(str(file)).name == "tiny"
+    assert not file.is_symlink()
+    assert file.stat().st_mode & 0o077 == 0
+    assert victim.read_text() == "mine"
+    deadline = time.monotonic() + 60
+    while "no such file: missing.txt" not in log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
