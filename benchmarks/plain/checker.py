@@ -2,8 +2,9 @@
 
 A result is *completed* when ``tune.report`` has returned from the report of a trial's last step,
 which the trial then notes for the witness. It is lost where Tune's results, Optuna's study or
-MLflow have no such result as finished, with the value it had; where the value is not finite, Optuna
-need only have ended the trial. Steps are counted as for tlc.
+MLflow have no such result as finished, with the value it had. Where the value is not finite, it is
+enough that Optuna has ended the trial, and MLflow, which changes infinity, the run. Steps are
+counted as for tlc.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ def check(arena: Arena, exit_code: int | None, words: str, **details: Any) -> Sc
             "tune": dict(Counter("ERROR" if r["error"] else "ended" for r in tune)),
             "optuna": dict(Counter(trial["state"] for trial in study)),
             "mlflow": dict(Counter(run["status"] for run in runs)),
+            "last_lines": arena.output.splitlines()[-3:] if exit_code else [],
             **details,
         },
     )
@@ -198,7 +200,10 @@ def _in_mlflow(record: dict[str, Any], runs: list[dict[str, Any]]) -> bool:
         run["trial"] == record["trial"]
         and run["status"] == "FINISHED"
         and run["metrics"].get("step") == STEPS
-        and _same(run["metrics"].get("perplexity"), record["perplexity"])
+        and (
+            run["metrics"].get("perplexity") == record["perplexity"]
+            or not math.isfinite(record["perplexity"])
+        )
         for run in runs
     )
 

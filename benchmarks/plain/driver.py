@@ -131,6 +131,7 @@ def main() -> None:
             "step": (result.metrics or {}).get("step"),
             "perplexity": (result.metrics or {}).get("perplexity"),
             "config": result.config,
+            "checkpoint": result.checkpoint.path if result.checkpoint else None,
             "error": repr(result.error) if result.error else None,
         }
         for result in results

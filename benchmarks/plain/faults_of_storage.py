@@ -9,8 +9,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from plain.arena import Arena
-from plain.checker import Score, check
+from plain.checker import Score, check, tune_results
+from plain.training import path_of
 
 FULL_SECONDS = 20.0
 
@@ -61,12 +64,12 @@ class Damage:
 
     kind: str
     path: str
-    last: int
+    step: int
     result: str = ""
 
 
 def damaged_checkpoints(arena: Arena) -> Score:
-    """The newest checkpoints of five trainings: flipped, truncated, zeroed at the end, swapped."""
+    """The last checkpoints of five trainings: flipped, truncated, zeroed at the end, swapped."""
     arena.search.trials = arena.search.concurrency = 5
     arena.search.first = [{"width": 256, "lr": 1e-3 + 1e-4 * number} for number in range(5)]
     driver = arena.start()
@@ -86,13 +89,17 @@ def damaged_checkpoints(arena: Arena) -> Score:
         time.sleep(0.02)
     arena.interrupt(driver)
     kinds = ["flipped", "truncated", "zeroed", "swapped", "swapped"]
+    # Tune knows which checkpoints it would go on from: not always the newest on the disk.
+    arena.finish(arena.start("results"))
+    known = {path_of(row["config"]): row["checkpoint"] for row in tune_results(arena)}
+    files = [Path(known[path]) / "checkpoint.pt" for path in sorted(saved())]
+    steps = [int(torch.load(file)["step"]) for file in files]
+    # What was swapped holds the step of the other.
+    steps[3], steps[4] = steps[4], steps[3]
     damages = [
         Damage(kind, path, step)
-        for kind, (path, step) in zip(kinds, sorted(saved().items()), strict=True)
+        for kind, path, step in zip(kinds, sorted(saved()), steps, strict=True)
     ]
-    # What was swapped holds the step of the other.
-    damages[3].last = damages[4].last = min(damages[3].last, damages[4].last)
-    files = [_newest(arena, damage.path) for damage in damages]
     _flip(files[0], arena.rng.randrange(20_000, files[0].stat().st_size // 2))
     os.truncate(files[1], files[1].stat().st_size * 2 // 3)
     _zero_tail(files[2])
@@ -100,32 +107,21 @@ def damaged_checkpoints(arena: Arena) -> Score:
     before = len(arena.witness.lines())
     again = arena.start()
     code = arena.finish(again)
-    loaded = {
-        line[1]: int(line[2]) for line in arena.witness.lines()[before:] if line[0] == "resumed"
-    }
+    after = arena.witness.lines()[before:]
     told = {record["path"] for record in arena.witness.told()}
     with arena.witness.path.open("a") as file:
         for damage in damages:
-            if damage.path in loaded and loaded[damage.path] >= damage.last:
+            loaded = [int(line[2]) for line in after if line[:2] == ["resumed", damage.path]]
+            first = min((int(line[1]) for line in after if line[0] == damage.path), default=None)
+            if damage.step in loaded:
                 damage.result = "loaded without an error"
                 file.write(f"broken {damage.path} -\n")
-            elif damage.path in told:
-                damage.result = "an earlier one was used, or none"
-            else:
+            elif damage.path not in told:
                 damage.result = "the trial failed, its earlier checkpoint unused"
+            else:
+                damage.result = f"went on at step {first}"
     words = "; ".join(dict.fromkeys(f"{damage.kind}: {damage.result}" for damage in damages))
     return check(arena, code, words, damages=[damage.__dict__ for damage in damages])
-
-
-def _newest(arena: Arena, path: str) -> Path:
-    """The newest checkpoint of a training, found by the rate in its folder's parameters."""
-    import json
-
-    for parameters in arena.experiment.glob("*/params.json"):
-        config = json.loads(parameters.read_text())
-        if f"{config['width']}-{config['lr']:.17g}" == path:
-            return max(parameters.parent.glob("checkpoint_*")) / "checkpoint.pt"
-    raise FileNotFoundError(f"no folder of {path} in {arena.experiment}")
 
 
 def _flip(path: Path, at: int) -> None:

@@ -47,17 +47,14 @@ def _note(line: str) -> None:
 
 def loss(value: Tensor, model: nn.Module, step: int, width: int, path: str) -> Tensor:
     """A step's loss, with what the faults do to it or instead of it."""
-    import torch
-
     broken = FAULTS.get("loss", {}).get(str(width))
     if broken and step >= broken["step"]:
         if happens(f"loss-{broken['kind']}", 1):
             breaks(path)
         if broken["kind"] == "explodes":
             # As with far too high a rate: the weights are huge from now on, and finite.
-            with torch.no_grad():
-                for weight in model.parameters():
-                    weight.mul_(10.0).clamp_(-1e3, 1e3)
+            for weight in model.parameters():
+                weight.data.mul_(10.0).clamp_(-1e3, 1e3)
         else:
             value = value * float(broken["kind"])
     hang = FAULTS.get("hang")
