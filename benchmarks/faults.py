@@ -63,7 +63,7 @@ def run(seed: int, processes: int, only: str) -> list[Row]:
             [
                 sys.executable, "-m", "pytest", *tests(only), f"--fault-seed={seed}",
                 f"--numprocesses={processes}", "--dist=loadfile", "--no-loadscope-reorder",
-                f"--junit-xml={report}",
+                f"--junit-xml={report}", "--timeout=900",
             ],
             cwd=ROOT,
             check=False,

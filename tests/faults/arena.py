@@ -24,7 +24,7 @@ from tests.faults.witness import Witness
 
 ROOT = Path(__file__).parents[2]
 INJECTED = Path(__file__).parent / "injected"
-RUN_SECONDS = 150.0
+RUN_SECONDS = 300.0
 
 
 @dataclass

@@ -12,19 +12,26 @@ from tests.faults.processes import kill
 from tests.faults.tracking import tracking_server
 
 OUTAGE_SECONDS = 20.0
-WINDOW = 500
-"""Steps whose median time is compared."""
+WINDOWS = 4
+WINDOW = 150
+"""Steps whose median time is compared; the best of some windows, for the machine does other work
+too."""
 
 
-def step_seconds(arena: Arena, first: int) -> float:
-    """Median seconds of the steps after the first so many."""
-    times = arena.witness.times()[first:]
-    gaps = [
-        later - earlier
-        for (pid, earlier), (same, later) in itertools.pairwise(times)
-        if pid == same
-    ]
-    return statistics.median(gaps)
+def step_seconds(arena: Arena) -> float:
+    """Median seconds of the steps of the next window that is disturbed least."""
+    medians = []
+    for _ in range(WINDOWS):
+        first = len(arena.witness.times())
+        arena.wait_steps(WINDOW)
+        times = arena.witness.times()[first:]
+        gaps = [
+            later - earlier
+            for (pid, earlier), (same, later) in itertools.pairwise(times)
+            if pid == same
+        ]
+        medians.append(statistics.median(gaps))
+    return min(medians)
 
 
 def test_an_outage_slows_nothing_and_is_made_up_for(arena: Arena, judge: Judge) -> None:
@@ -40,15 +47,11 @@ def test_an_outage_slows_nothing_and_is_made_up_for(arena: Arena, judge: Judge) 
         driver = arena.start(faults={"timed_steps": {}})
         arena.wait_finished(1)
         arena.wait_steps(100)
-        before = len(arena.witness.times())
-        arena.wait_steps(WINDOW)
-        usual = step_seconds(arena, before)
+        usual = step_seconds(arena)
         proxy.leave()
         away = time.monotonic()
-        before = len(arena.witness.times())
-        victim = arena.wait_steps(WINDOW)
-        during = step_seconds(arena, before)
-        kill(victim)
+        during = step_seconds(arena)
+        kill(arena.witness.steps()[-1].pid)
         arena.wait_recovered()
         time.sleep(max(0.0, away + OUTAGE_SECONDS - time.monotonic()))
         proxy.come_back()
