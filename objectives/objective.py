@@ -111,10 +111,9 @@ class Objective:
         self._task: Task = make_task(search, self.data)
         self._stages = Stages(search, self.data.fingerprint)
         self._workers = workers
-        here = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._trainer = Trainer(
             self.store,
-            here if workers is None else workers.home,
+            torch.device("cuda" if torch.cuda.is_available() else "cpu"),
             checkpoint_seconds=search.training.checkpoint_seconds,
             workers=workers,
         )

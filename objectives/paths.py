@@ -165,7 +165,7 @@ class Trainer:
 
     Args:
         store: Where checkpoints are.
-        device: Where to train, or to keep the whole model while workers train.
+        device: Where to train without workers.
         checkpoint_seconds: Longest training that a crash may cost.
         workers: The workers that train together; without them, this process trains alone.
     """
@@ -292,11 +292,11 @@ class Trainer:
     def _load(self, path: TrainingPath, folder: Path) -> Point:
         state = json.loads((folder / "state.json").read_text())
         model = self._build(path)
-        load_model(model, str(folder / "model.safetensors"), device=str(self._device))
+        load_model(model, str(folder / "model.safetensors"), device=str(self._home(path)))
         optimizer = None
         if (folder / "optimizer.safetensors").exists():
             optimizer = self._optimizer(path, model)
-            tensors = load_file(str(folder / "optimizer.safetensors"), device=str(self._device))
+            tensors = load_file(str(folder / "optimizer.safetensors"), device=str(self._home(path)))
             restore_optimizer(optimizer, tensors)
         curve = [(int(step), float(loss)) for step, loss in state["curve"]]
         return Point(
@@ -311,7 +311,11 @@ class Trainer:
 
     def _build(self, path: TrainingPath) -> nn.Module:
         torch.manual_seed(path.seed)
-        return path.build().to(self._device)
+        return path.build().to(self._home(path))
+
+    def _home(self, path: TrainingPath) -> torch.device:
+        """Where the whole model is."""
+        return self._workers.home(path.architecture) if self._workers else self._device
 
     def _optimizer(self, path: TrainingPath, model: nn.Module) -> torch.optim.AdamW:
         return make_optimizer(model, path.architecture.width, path.optimisation)

@@ -25,6 +25,7 @@ import torch.distributed as dist
 from objectives.failures import TrialFailure
 from objectives.replicas import Replica, distributed, sharded
 from objectives.training import optimizer_tensors, train_along
+from spaces.architecture import Architecture
 from spaces.configuration import Configuration
 
 if TYPE_CHECKING:
@@ -67,22 +68,23 @@ class Workers:
 
     Args:
         device: Where this one computes.
-        shards: Whether each holds a shard of the model (FSDP), and not the whole (DDP).
+        shards: Of which architectures each holds a shard (FSDP), and not the whole (DDP).
     """
 
-    def __init__(self, device: torch.device, *, shards: bool = False) -> None:
+    def __init__(
+        self, device: torch.device, *, shards: Callable[[Architecture], bool] = lambda _: False
+    ) -> None:
         self.rank = dist.get_rank()
         self.count = dist.get_world_size()
         self.device = device
-        self.shards = shards
+        self._shards = shards
         self.are_lost = False
         # On the CPU, so that a GPU is not waited for.
         self._orders = dist.new_group(backend="gloo", timeout=LONGEST_WAIT)
 
-    @property
-    def home(self) -> torch.device:
-        """Where rank 0 keeps the whole model: beside the device if that has no room for it."""
-        return torch.device("cpu") if self.shards else self.device
+    def home(self, architecture: Architecture) -> torch.device:
+        """Where rank 0 keeps a whole model: off its device if that has no room for it."""
+        return torch.device("cpu") if self._shards(architecture) else self.device
 
     @contextmanager
     def training(self, path: TrainingPath, point: Point) -> Iterator[Replica]:
@@ -143,7 +145,8 @@ class Workers:
             )
 
     def _replica(self, path: TrainingPath, point: Point | None, moments: list[str]) -> Replica:
-        return (sharded if self.shards else distributed)(path, point, moments, self.device)
+        make = sharded if self._shards(path.architecture) else distributed
+        return make(path, point, moments, self.device)
 
     def _ordering(self, order: Order, act: Callable[..., Any]) -> Callable[..., Any]:
         def ordered(*arguments: Any) -> Any:

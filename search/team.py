@@ -11,34 +11,34 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from search.cluster import bundle
-from spaces.resources import Placement
+from objectives.objective import Objective
 from spaces.search_file import SearchFile
 
-if TYPE_CHECKING:
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]
-
-    from objectives.objective import Objective
-
 _followers: list[Any] = []
-"""Handles of this process's actors: they live as long as it."""
+"""Handles of this process's actors, which live as long as it."""
 
 
-def make_objective(search: str, data: str, place: Placement) -> Objective:
-    """The objective of a process that leads as many workers as its models ask for.
+def make_objective(search: str, data: str) -> Objective:
+    """The objective of a trial's process, which leads a worker for each bundle of its placement.
 
     Args:
         search: The search file as JSON.
         data: Folder of the prepared data.
-        place: What its models are trained on.
 
     Raises:
         WorkersLost: The workers could not be started.
     """
-    if place.workers == 1:
+    import ray
+
+    group = ray.util.get_current_placement_group() if ray.is_initialized() else None
+    if group is None or group.bundle_count == 1:
         return _objective(search, data)
+    return _leading(search, data, group)
+
+
+def _leading(search: str, data: str, group: Any) -> Objective:
     import ray
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
@@ -47,64 +47,65 @@ def make_objective(search: str, data: str, place: Placement) -> Objective:
     from objectives.workers import WorkersLost
 
     progress.made("starting workers")
-    host = ray.util.get_node_ip_address()
-    store = TCPStore(host, 0, place.workers, is_master=True, wait_for_workers=False)
-    wanted = bundle(place)
-    for rank in range(1, place.workers):
-        strategy = PlacementGroupSchedulingStrategy(
-            ray.util.get_current_placement_group(), placement_group_bundle_index=rank
-        )
-        actor = ray.remote(
-            num_cpus=wanted["CPU"],
-            num_gpus=wanted.get("GPU", 0.0),
-            memory=wanted.get("memory"),
-            scheduling_strategy=strategy,
-        )(_Follower).remote()
-        actor.follow.remote(search, data, place, (host, store.port), rank)
-        _followers.append(actor)
+    host, count = ray.util.get_node_ip_address(), group.bundle_count
+    store = TCPStore(host, 0, count, is_master=True, wait_for_workers=False)
+    for rank, bundle in enumerate(group.bundle_specs[1:], start=1):
+        options = {
+            "num_cpus": bundle["CPU"],
+            "num_gpus": bundle.get("GPU", 0.0),
+            "memory": bundle.get("memory"),
+            "scheduling_strategy": PlacementGroupSchedulingStrategy(
+                group, placement_group_bundle_index=rank
+            ),
+        }
+        follower = ray.remote(**options)(_Follower).remote()
+        follower.follow.remote(search, data, (host, store.port), rank, count)
+        _followers.append(follower)
     try:
-        return _joined(search, data, place, store, rank=0)
+        return _joined(search, data, store, rank=0, count=count)
     except Exception as error:
-        raise WorkersLost(f"{place.workers} workers could not be started: {error}") from error
+        raise WorkersLost(f"{count} workers could not be started: {error}") from error
 
 
 class _Follower:
     """A worker that is not the trial's own process."""
 
     def follow(
-        self, search: str, data: str, place: Placement, address: tuple[str, int], rank: int
+        self, search: str, data: str, address: tuple[str, int], rank: int, count: int
     ) -> None:
         """Train what rank 0 trains, until its process ends."""
         from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-        store = TCPStore(*address, place.workers, is_master=False)
-        _joined(search, data, place, store, rank=rank).follow()
+        store = TCPStore(*address, count, is_master=False)
+        _joined(search, data, store, rank=rank, count=count).follow()
 
 
-def _joined(search: str, data: str, place: Placement, store: TCPStore, *, rank: int) -> Objective:
+def _joined(search: str, data: str, store: Any, *, rank: int, count: int) -> Objective:
     """The objective of one of several workers."""
+    import ray
     import torch
     import torch.distributed as dist
 
     from objectives.workers import Workers
 
     file = SearchFile.model_validate_json(search)
+    has_gpu = bool(ray.get_gpu_ids())
     dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if place.gpus else "gloo",
+        "cpu:gloo,cuda:nccl" if has_gpu else "gloo",
         store=store,
         rank=rank,
-        world_size=place.workers,
+        world_size=count,
         # A worker that is gone without a word, because its machine is, must not be waited for.
         timeout=timedelta(seconds=file.resources.progress_deadline_seconds),
     )
     workers = Workers(
-        torch.device("cuda" if place.gpus else "cpu"), shards=place.strategy == "fsdp"
+        torch.device("cuda" if has_gpu else "cpu"),
+        shards=lambda architecture: file.placement(architecture).strategy == "fsdp",
     )
     return _objective(search, data, workers)
 
 
 def _objective(search: str, data: str, workers: Any = None) -> Objective:
     from objectives.data import open_prepared
-    from objectives.objective import Objective
 
     return Objective(SearchFile.model_validate_json(search), open_prepared(Path(data)), workers)

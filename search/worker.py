@@ -9,24 +9,21 @@ from functools import lru_cache
 from typing import Any
 
 from objectives.failures import OUT_OF_MEMORY
-from spaces.resources import Placement
 
 LONGEST_CURVE = 60
 ERROR = "error"
 AGAIN = (ERROR, OUT_OF_MEMORY)
 """States of an attempt that is made once more."""
 
-ALONE = Placement()
-
 log = logging.getLogger(__name__)
 
 
 @lru_cache(maxsize=1)
-def _objective(search: str, data: str, place: Placement = ALONE) -> Any:
+def _objective(search: str, data: str) -> Any:
     """The objective of a search, kept while the process lives: trials share its data and model."""
     from search.team import make_objective
 
-    return make_objective(search, data, place)
+    return make_objective(search, data)
 
 
 def evaluate(
@@ -66,12 +63,9 @@ def evaluate(
 def _attempt(search: str, data: str, configurations: list[Any]) -> Iterator[dict[str, Any]]:
     """Reports on configurations in their order, up to an unexpected error."""
     from objectives.workers import WorkersLost
-    from spaces.search_file import SearchFile
 
-    place = SearchFile.model_validate_json(search).placement(configurations[0].architecture)
-    arguments = (search, data, place) if place.workers > 1 else (search, data)
     try:
-        for _, outcome in _objective(*arguments).evaluate_each(list(configurations)):
+        for _, outcome in _objective(search, data).evaluate_each(list(configurations)):
             yield _report(outcome)
     except WorkersLost:
         # The process ends, and they with it; what it leaves is taken up by another.
