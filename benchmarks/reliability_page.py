@@ -1,8 +1,8 @@
 """Write the measured table of docs/reliability.md from what the two scorecards left.
 
-    python benchmarks/faults.py --seeds 3 --json docs/reliability/tlc.json
-    python benchmarks/plain_stack.py --json docs/reliability/plain.json
-    python benchmarks/reliability_page.py
+python benchmarks/faults.py --seeds 3 --json docs/reliability/tlc.json
+python benchmarks/plain_stack.py --json docs/reliability/plain.json
+python benchmarks/reliability_page.py
 """
 
 from __future__ import annotations
