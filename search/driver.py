@@ -150,16 +150,19 @@ def sure_state(study: Study) -> State:
     return state
 
 
-def announce(study: Study) -> str:
+def announce(study: Study, before: Any | None) -> str:
     """Note that a driver is being started, which counts as running until it signs itself.
+
+    Args:
+        study: The search that it will drive.
+        before: What the study said of its last driver when that was found not to be running.
 
     Returns:
         The name of its run, for ``TLC_RUN`` in its environment.
 
     Raises:
-        BusyStudy: Another is being started at this moment.
+        BusyStudy: Another was started since.
     """
-    before = study.attributes.get(DRIVER)
     starting = Driver(run=uuid.uuid4().hex[:12])
     if not study.exchange(DRIVER, before, asdict(starting)):
         raise BusyStudy(f"search {study.search.name!r} is running already: it was started just now")

@@ -9,11 +9,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import yaml
 
-from search.driver import RUN, Watch, announce, driver_of, request_stop, sure_state
+from search.driver import DRIVER, RUN, Watch, announce, driver_of, request_stop, sure_state
 from search.driving import only_driver
 from search.study import Study, names
 from search.study_errors import BusyStudy
@@ -85,11 +85,12 @@ class Processes:
             search = search.model_copy(update={"storage": storage})
         url = places(search.storage).study_url
         # What is refused is refused here, and not in a log; before the study takes the file over.
+        before = None
         if search.name in names(url):
-            _check_not_running(Study.load(search.name, url))
+            before = _entry_to_replace(Study.load(search.name, url))
         file, log = _file(search.name), _log(search.name)
         with _appending(log) as output:
-            run = announce(Study.open(search, url))
+            run = announce(Study.open(search, url), before)
             _replace(file, yaml.safe_dump(search.to_dict(), sort_keys=False, allow_unicode=True))
             process = subprocess.Popen(
                 [sys.executable, "-m", "search.cli", "run", str(file)],
@@ -130,9 +131,15 @@ class Processes:
                 time.sleep(POLL_SECONDS)
 
 
-def _check_not_running(study: Study) -> None:
+def _entry_to_replace(study: Study) -> Any | None:
+    """What the study says of its last driver, which is not running.
+
+    Raises:
+        BusyStudy: It is running.
+    """
     deadline = time.monotonic() + LEAVING_SECONDS
     while True:
+        attributes = study.attributes
         is_running = sure_state(study) == "running"
         try:
             with only_driver(study.search.name, home() / "drivers"):
@@ -142,10 +149,11 @@ def _check_not_running(study: Study) -> None:
             if is_running or time.monotonic() > deadline:
                 raise
             time.sleep(POLL_SECONDS)
-    last = driver_of(study.attributes)
+    last = driver_of(attributes)
     # One of this machine without its lock is starting, or was killed.
     if is_running and last is not None and not last.is_gone:
         raise BusyStudy(f"search {study.search.name!r} is running already, on {last.host}")
+    return attributes.get(DRIVER)
 
 
 def _goes_on(study: Study, watch: Watch) -> bool:

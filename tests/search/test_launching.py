@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from search.answers import Answers
-from search.driver import DRIVER, Driver, Watch, request_stop, sure_state
+from search.driver import DRIVER, Driver, Watch, announce, request_stop, sure_state
 from search.driving import driving
 from search.jobs import check_can_travel, pinned_requirements
 from search.launching import LaunchError, Processes
@@ -180,6 +180,10 @@ def test_of_many_who_claim_a_search_at_once_one_gets_it(
         claims = list(pool.map(claim, range(8)))
     assert [sum(column) for column in zip(*claims, strict=True)] == [1, 1]
     assert study.attributes["key"]["run"] in range(8)
+    # Two who both found that nobody drives it.
+    announce(study, None)
+    with pytest.raises(BusyStudy, match="is running already"):
+        announce(study, None)
 
 
 def test_a_request_to_stop_interrupts_the_driver_and_only_a_running_one(study: Study) -> None:
