@@ -1,4 +1,4 @@
-"""A worker for the tests: joins a process group and follows rank 0 through one search after another.
+"""A worker for the tests: joins a process group and follows rank 0 from search to search.
 
 Usage: ``python -m tests.objectives.follower RENDEZVOUS`` with a file that all workers share.
 """

@@ -26,7 +26,7 @@ from spaces.architecture import Architecture
 from spaces.compression import Compression, Pruning, Quantisation
 from spaces.configuration import Configuration
 from spaces.search_file import SearchFile
-from tests.objectives.follower import COUNT, Following, exact, join, make_workers
+from tests.objectives.follower import Following, exact, join, make_workers
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
@@ -82,18 +82,14 @@ class Training:
         path = self.task.path(configuration)
         if configuration.compression.recovery:
             made = stages.Stages(self.search, self.data.fingerprint)
-            path = recovery_path(
-                self.task.kind, made, configuration, path, self.task.calibration()
-            )
+            path = recovery_path(self.task.kind, made, configuration, path, self.task.calibration())
         point, self.account = trainer.reach(path)
         return point
 
     @contextmanager
     def two(self, *, shards: bool, broken_step: int | None = None) -> Iterator[Workers]:
         """Both processes as workers."""
-        following = Following(
-            self.search.model_dump_json(), self.data.folder, shards, broken_step
-        )
+        following = Following(self.search.model_dump_json(), self.data.folder, shards, broken_step)
         dist.broadcast_object_list([following], 0)
         workers = make_workers(shards=shards)
         yield workers
