@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: search test
+.PHONY: search test faults
 search: $(STAMP)
 	$(VENV)/bin/tlc run default $(ARGS)
 
@@ -10,7 +10,11 @@ test: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
+		--ignore tests/faults $(ARGS)
+
+faults: $(STAMP)
+	$(VENV)/bin/python benchmarks/faults.py --seeds 1 --processes 2 $(ARGS)
 
 # A changed requirement installs again; otherwise the stamp is newer and nothing happens.
 $(STAMP): pyproject.toml constraints.txt

@@ -63,8 +63,8 @@ def save(
     workload: Workload,
     compression: Compression,
 ) -> None:
-    """Write a compressed model into a new folder."""
-    folder.mkdir(parents=True)
+    """Write a compressed model into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     tensors: Parts = {}
     for name, tensor in weights.dense.items():
         tensors |= _dense_parts(name, tensor, weights.kept.get(name))
@@ -101,8 +101,10 @@ def load(folder: Path) -> nn.Module:
         )
         shape = compression.shape_of(Architecture(**config["architecture"]))
         tensors = load_file(str(folder / WEIGHTS))
+        described = layout(shape, workload)
+        _check_room(described.parameters, folder)
         model = build(shape, workload)
-        names = [weight.name for weight in layout(shape, workload).weights()]
+        names = [weight.name for weight in described.weights()]
         _fill(model, names, tensors, compression)
     except (SafetensorError, OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ArtefactError(f"{folder / WEIGHTS} cannot be loaded: {error}") from error
@@ -117,8 +119,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     try:
         config: dict[str, Any] = json.loads((folder / CONFIG).read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(f"{folder / CONFIG} cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise ArtefactError(f"{folder / CONFIG} does not describe a model")
     if config.get("format") != FORMAT:
         raise ArtefactError(f"{folder / CONFIG} has format {config.get('format')}, not {FORMAT}")
     return config
@@ -127,6 +131,17 @@ def read_config(folder: Path) -> dict[str, Any]:
 def bytes_on_disk(folder: Path) -> int:
     """Bytes of the files that the model needs, tokenizer apart."""
     return sum((folder / name).stat().st_size for name in (WEIGHTS, CONFIG))
+
+
+def _check_room(weights: int, folder: Path) -> None:
+    """Refuse a description of a model that its file cannot hold, before memory is taken for it.
+
+    Raises:
+        ValueError: Not even a mask, a bit for each weight, has room.
+    """
+    room = 8 * (folder / WEIGHTS).stat().st_size
+    if weights > room:
+        raise ValueError(f"{CONFIG} describes {weights:,} weights; the file has {room:,} bits")
 
 
 def _fill(model: nn.Module, names: list[str], tensors: Parts, compression: Compression) -> None:

@@ -14,12 +14,12 @@ from objectives.failures import TrialFailure, is_out_of_memory
 from objectives.gptq import gptq
 from objectives.hqq import hqq
 from objectives.quantisation import QuantisedWeight, round_to_nearest
+from objectives.room import is_full
 from objectives.static_int8 import StaticWeight, calibrate
 from spaces.architecture import Architecture
 from spaces.compression import Compression, Quantisation
-from spaces.families import layout
+from spaces.families import layout, parameters
 from spaces.shapes import Role, Workload
-from spaces.size import dense_size_bytes
 
 LEAST_AGREEMENT = 0.95
 """Share of inputs on which eight bits must answer like the model before quantisation."""
@@ -56,7 +56,7 @@ def compress(
         workload: What it reads and answers.
         compression: What to do; its pruning is done.
         calibration: Training batches of one shape.
-        folder: Where to write; must not exist.
+        folder: Where to write.
 
     Returns:
         The model as loaded from the folder.
@@ -92,7 +92,7 @@ def write_compressed(
     except TrialFailure:
         raise
     except Exception as error:
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) or is_full(error):
             raise
         # A compressor may raise anything; it costs this trial and no other.
         raise CompressionFailure(
@@ -158,10 +158,11 @@ def _check_size(
 ) -> None:
     if compression.quantisation is Quantisation.NONE and compression.sparsity == 0.0:
         return
-    size, dense = artefact.bytes_on_disk(folder), dense_size_bytes(architecture, workload)
+    # Without names and shapes, which a compressor that did nothing may write shorter.
+    size, dense = artefact.bytes_on_disk(folder), 4 * parameters(architecture, workload)
     if size >= dense:
         raise CompressionFailure(
-            "not_smaller", f"{compression} takes {size:,} bytes, dense fp32 {dense:,}"
+            "not_smaller", f"{compression} takes {size:,} bytes, dense fp32 weights {dense:,}"
         )
 
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,13 @@ import numpy.typing as npt
 from objectives.encoding import Pixels, Tokens
 from objectives.locks import exclusive
 from objectives.preparation import data_key, write_arrays
+from objectives.room import is_full
+from objectives.staging import flush
 from objectives.tables import DataError
 from spaces.sources import Data
 from spaces.tasks import Task
+
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -111,9 +114,13 @@ class PreparedData:
         return self.folder / "tokenizer.json"
 
     def _map(self, name: str) -> npt.NDArray[Any]:
-        array: npt.NDArray[Any] = np.load(
-            self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False
-        )
+        file = self.folder / f"{name}.npy"
+        try:
+            array: npt.NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(
+                f"{file} cannot be read: {error}; remove {self.folder}, and it is made again"
+            ) from error
         return array
 
 
@@ -130,11 +137,17 @@ def prepare(data: Data, task: Task, root: Path) -> PreparedData:
     """
     key = data_key(data, task)
     folder = root / key[:16]
-    root.mkdir(parents=True, exist_ok=True)
-    with exclusive(root / f"{key[:16]}.lock"):
-        if not (folder / "manifest.json").exists():
-            _build(data, task, folder, cache=root / "datasets")
-    prepared = open_prepared(folder)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with exclusive(root / f"{key[:16]}.lock"):
+            prepared = open_prepared(folder) or _build(data, task, folder, cache=root / "datasets")
+    except Exception as error:
+        if not (isinstance(error, OSError) or is_full(error)):
+            raise
+        raise DataError(
+            f"data: cannot be prepared in {root}: {error}; make room or mend its permissions, or "
+            "name another folder with TLC_HOME"
+        ) from error
     classes = getattr(task, "classes", len(prepared.label_names))
     if len(prepared.label_names) != classes:
         names = ", ".join(prepared.label_names[:12])
@@ -144,36 +157,58 @@ def prepare(data: Data, task: Task, root: Path) -> PreparedData:
     return prepared
 
 
-def open_prepared(folder: Path) -> PreparedData:
-    """Open what ``prepare`` wrote, without looking at the sources."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    return PreparedData(
-        folder=folder,
-        fingerprint=manifest["fingerprint"],
-        label_names=tuple(manifest["label_names"]),
-        counts=manifest["counts"],
-    )
+def open_prepared(folder: Path) -> PreparedData | None:
+    """Open what ``prepare`` wrote, without looking at the sources.
+
+    Returns:
+        The data; None where a file is missing or has not the size that it was written with.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        if manifest["sizes"] != {
+            name: (folder / name).stat().st_size for name in manifest["sizes"]
+        }:
+            return None
+        return PreparedData(
+            folder=folder,
+            fingerprint=manifest["fingerprint"],
+            label_names=tuple(manifest["label_names"]),
+            counts=manifest["counts"],
+        )
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
+        # Not there, or damaged in whatever way.
+        return None
 
 
 def find_prepared(root: Path, fingerprint: str) -> PreparedData | None:
     """Prepared data by its fingerprint, without looking at the sources; None where it is gone."""
-    for manifest in root.glob("*/manifest.json"):
+    for manifest in root.glob(f"*/{MANIFEST}"):
         prepared = open_prepared(manifest.parent)
-        if prepared.fingerprint == fingerprint:
+        if prepared is not None and prepared.fingerprint == fingerprint:
             return prepared
     return None
 
 
-def _build(data: Data, task: Task, folder: Path, *, cache: Path) -> None:
-    staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix="staging-"))
+def _build(data: Data, task: Task, folder: Path, *, cache: Path) -> PreparedData:
+    """Prepare data while nobody else does; what a killed process left of it is removed."""
+    staging = folder.parent / "staging" / folder.name
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
     try:
         names, counts = write_arrays(data, task, staging, cache)
-        manifest = {"fingerprint": _digest(staging), "label_names": names, "counts": counts}
-        (staging / "manifest.json").write_text(json.dumps(manifest, indent=2))
+        prepared = PreparedData(folder, _digest(staging), tuple(names), counts)
+        sizes = {path.name: path.stat().st_size for path in staging.iterdir()}
+        manifest = {**describe(prepared), "sizes": sizes}
+        (staging / MANIFEST).write_text(json.dumps(manifest, indent=2))
+        for path in (*staging.iterdir(), staging):
+            flush(path)
+        shutil.rmtree(folder, ignore_errors=True)
         os.rename(staging, folder)
+        flush(folder.parent)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
+    return prepared
 
 
 def _digest(folder: Path) -> str:

@@ -84,7 +84,7 @@ class Evaluation:
         return {
             **asdict(self),
             "size_mb": self.size_mb,
-            "latency_ms": self.latency.p50_ms,
+            "latency_ms": self.latency.ms,
             "compression_ratio": self.compression_ratio,
         }
 

@@ -7,7 +7,14 @@ import errno
 import torch
 
 OUT_OF_MEMORY = "oom"
-_WORDS_FOR_IT = ("DefaultCPUAllocator", "Cannot allocate memory", "bad_alloc", "out of memory")
+_WORDS_FOR_IT = (
+    "DefaultCPUAllocator",
+    "Cannot allocate memory",
+    "bad_alloc",
+    "out of memory",
+    # oneDNN's, when it is refused memory for its code or its scratch.
+    "could not create a primitive",
+)
 
 
 class TrialFailure(Exception):

@@ -2,22 +2,25 @@
 
 A forward pass takes as long with untrained weights as with trained ones, so a shape is measured
 before anything is trained, and every trial and search on machines of this type reuses the figure.
+A noisy measurement is not kept, and one that turns out to be, since the reference has been seen
+much faster, is made again.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import math
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from torch import nn
 
 from objectives import artefact
 from objectives.compress import write_compressed
-from objectives.latency import Latency, measure_latency, processor
+from objectives.latency import MOST_SLOWDOWN, Latency, measure_latency, processor
 from objectives.locks import Lane
 from objectives.models import build
 from objectives.store import Store
@@ -28,10 +31,13 @@ from spaces.search_file import SearchFile
 
 COSTS = "costs"
 LATENCY = "latency.json"
-FORMAT = 2
+USUAL = "usual.json"
+FORMAT = 3
 """Raised when the same conditions would be measured in another way."""
 REFERENCE_DEPTH, REFERENCE_WIDTH = 2, 128
 """Layers of each stack, and width, of the model that latencies are measured next to."""
+LEAST_GAIN = 0.99
+"""Share of the usual latency of the reference below which a new one takes its place."""
 
 
 class Latencies:
@@ -55,15 +61,18 @@ class Latencies:
 
         Args:
             configuration: Says the architecture and the compression.
-            model: The compressed model; measured, and remembered, when there is no such figure.
+            model: The compressed model; measured when there is no such figure, and remembered
+                unless the machine was noisy.
 
         Raises:
             TrialFailure: A time is not a positive number.
         """
         shapes = _shapes(model)
         known = self._read(configuration)
-        if known is not None and known[1] == shapes:
-            return known[0]
+        if known is not None:
+            if known[1] == shapes:
+                return known[0]
+            self._store.remove(self._address(configuration))
         return self._measure(configuration, model, shapes)
 
     def before_training(self, configuration: Configuration) -> Latency:
@@ -78,8 +87,8 @@ class Latencies:
         torch.manual_seed(0)
         shape = configuration.compression.shape_of(configuration.architecture)
         model = build(shape, self._search.workload).eval()
-        with TemporaryDirectory() as scratch:
-            folder = Path(scratch) / "model"
+
+        def compress(folder: Path) -> nn.Module:
             write_compressed(
                 model,
                 configuration.architecture,
@@ -88,11 +97,14 @@ class Latencies:
                 self._task.calibration(),
                 folder,
             )
-            compressed = artefact.load(folder)
+            return artefact.load(folder)
+
+        compressed = self._store.scratch(f"an untrained {configuration}", compress)
         return self._measure(configuration, compressed, _shapes(compressed))
 
     def _measure(self, configuration: Configuration, model: nn.Module, shapes: str) -> Latency:
         conditions = self._search.measurement
+        usual = self._usual()
         latency = measure_latency(
             model,
             self._reference,
@@ -101,12 +113,13 @@ class Latencies:
             threads=conditions.threads,
             repeats=conditions.repeats,
             lane=self._lane,
+            usual_ms=usual,
         )
-        with self._store.staging() as staging:
-            folder = staging / "cost"
-            folder.mkdir()
-            (folder / LATENCY).write_text(json.dumps({**asdict(latency), "shapes": shapes}))
-            self._store.publish(folder, self._address(configuration), is_final=True)
+        if latency.usual_p10_ms < LEAST_GAIN * usual:
+            self._write(self._address(), USUAL, {"p10_ms": latency.usual_p10_ms})
+        if not latency.noisy:
+            entry = {**asdict(latency), "shapes": shapes}
+            self._write(self._address(configuration), LATENCY, entry)
         return latency
 
     def _read(self, configuration: Configuration) -> tuple[Latency, str] | None:
@@ -115,19 +128,39 @@ class Latencies:
                 return None
             entry = json.loads((folder / LATENCY).read_text())
         shapes = entry.pop("shapes")
-        return Latency(**entry), shapes
+        latency = Latency(**entry)
+        latency = replace(latency, usual_p10_ms=min(latency.usual_p10_ms, self._usual()))
+        # All of it was as slow, so that it did not show when it was measured.
+        return None if latency.slowdown > MOST_SLOWDOWN else (latency, shapes)
 
-    def _address(self, configuration: Configuration) -> str:
-        conditions = self._search.measurement
+    def _usual(self) -> float:
+        """The lowest latency of the reference under these conditions; infinite before the first."""
+        with self._store.open(self._address()) as folder:
+            if folder is None:
+                return math.inf
+            usual: float = json.loads((folder / USUAL).read_text())["p10_ms"]
+        return usual
+
+    def _write(self, address: str, name: str, entry: dict[str, Any]) -> None:
+        def fill(folder: Path) -> None:
+            (folder / name).write_text(json.dumps(entry))
+
+        # The store keeps what is there, as whatever has the same address is the same elsewhere.
+        self._store.remove(address)
+        self._store.write(address, fill, is_final=True)
+
+    def _address(self, configuration: Configuration | None = None) -> str:
+        """Of a configuration's latency; without one, of what is usual for the reference."""
         key = {
             "format": FORMAT,
-            "architecture": asdict(configuration.architecture),
-            "compression": asdict(configuration.compression.at_runtime),
             "workload": asdict(self._search.workload),
-            "conditions": conditions.model_dump(mode="json"),
+            "conditions": self._search.measurement.model_dump(mode="json"),
             "processor": processor(next(iter(self._inputs.values())).device),
             "torch": torch.__version__,
         }
+        if configuration is not None:
+            key["architecture"] = asdict(configuration.architecture)
+            key["compression"] = asdict(configuration.compression.at_runtime)
         return f"{COSTS}/{content_hash(key)}"
 
     @cached_property

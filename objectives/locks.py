@@ -24,6 +24,13 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def shared(path: Path) -> Iterator[None]:
+    """Hold a lock file together with others; waits for whoever holds it alone."""
+    with _locked(path, fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
 def _locked(path: Path, mode: int) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -84,13 +91,13 @@ class Lane:
     @contextmanager
     def training(self) -> Iterator[None]:
         """Hold for one optimiser step."""
-        with _locked(self._gate, fcntl.LOCK_SH):
+        with shared(self._gate):
             pass
-        with _locked(self._room, fcntl.LOCK_SH):
+        with shared(self._room):
             yield
 
     @contextmanager
     def measurement(self) -> Iterator[None]:
         """Hold while a latency is measured."""
-        with _locked(self._gate, fcntl.LOCK_EX), _locked(self._room, fcntl.LOCK_EX):
+        with exclusive(self._gate), exclusive(self._room):
             yield

@@ -18,9 +18,10 @@ import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 
+from objectives.entries import checkpoint_address
 from objectives.parts import WHOLE, Part
 from objectives.replicas import Replica
-from objectives.store import CHECKPOINTS, Store
+from objectives.store import Store
 from objectives.training import (
     Optimisation,
     Progress,
@@ -96,7 +97,7 @@ class TrainingPath:
 
     def address_at(self, step: int) -> str:
         """Address of a step of the path in the store."""
-        return f"{CHECKPOINTS}/{self.key}/{step:08d}"
+        return checkpoint_address(self.key, step)
 
     @property
     def total_steps(self) -> int:
@@ -136,8 +137,8 @@ class Point:
         progress: Where on the path it is.
         history: Facts of the paths before, oldest first.
         validation: What ``validate`` gave, at a path's end.
-        resume_point: Address of the store's entry that it was loaded from, if that was written
-            between two steps of an unfinished run and not at the end of a path.
+        resume_points: Steps of its path that the store has only because it is not at its end yet,
+            ascending.
     """
 
     model: nn.Module
@@ -145,7 +146,7 @@ class Point:
     progress: Progress
     history: list[dict[str, Any]] = field(default_factory=list)
     validation: dict[str, float] = field(default_factory=dict)
-    resume_point: str | None = None
+    resume_points: list[int] = field(default_factory=list)
 
     def facts(self, path: TrainingPath) -> dict[str, Any]:
         """What the record keeps of a path that ends here."""
@@ -225,10 +226,9 @@ class Trainer:
 
             def checkpoint(progress: Progress) -> None:
                 replica.collect()
-                address = path.address_at(progress.step)
-                self._save(path, point, address, with_optimizer=True, is_resume_point=True)
-                self._pass_resume_point(point)
-                point.resume_point = address
+                point.resume_points.append(progress.step)
+                self._save(path, point, with_optimizer=True)
+                self._pass_resume_points(path, point, keep=2)
 
             for stop in (*sorted(on_the_way), path.length):
                 train(
@@ -246,8 +246,8 @@ class Trainer:
                 replica.collect()
                 if stop == path.length and path.validate is not None:
                     point.validation = path.validate(point.model)
-                self._save(path, point, path.address_at(stop), with_optimizer=path.can_continue)
-                self._pass_resume_point(point)
+                self._save(path, point, with_optimizer=path.can_continue)
+                self._pass_resume_points(path, point, keep=0 if stop == path.length else 1)
         account.steps_trained += point.progress.step - before_steps
         account.seconds_trained += point.progress.seconds - before_seconds
 
@@ -259,10 +259,11 @@ class Trainer:
         alone = Replica(point.model, point.optimizer, path.loss_at, collect=lambda: None)
         return nullcontext(alone)
 
-    def _pass_resume_point(self, point: Point) -> None:
-        if point.resume_point is not None:
-            self._store.remove(point.resume_point)
-            point.resume_point = None
+    def _pass_resume_points(self, path: TrainingPath, point: Point, *, keep: int) -> None:
+        """Remove all but the last resume points. An unfinished path keeps its last two points, for
+        the last one may turn out to be damaged."""
+        while len(point.resume_points) > keep:
+            self._store.remove(path.address_at(point.resume_points.pop(0)))
 
     def _longest_prefix(self, path: TrainingPath) -> Point | None:
         for step in reversed(self._store.steps(path.key)):
@@ -270,31 +271,25 @@ class Trainer:
                 continue
             with self._store.open(path.address_at(step)) as folder:
                 if folder is not None:
-                    return self._load(path, folder, path.address_at(step))
+                    return self._load(path, folder)
         return None
 
-    def _save(
-        self,
-        path: TrainingPath,
-        point: Point,
-        address: str,
-        *,
-        with_optimizer: bool,
-        is_resume_point: bool = False,
-    ) -> None:
-        with self._store.staging() as folder:
+    def _save(self, path: TrainingPath, point: Point, *, with_optimizer: bool) -> None:
+        def fill(folder: Path) -> None:
             save_model(point.model, str(folder / "model.safetensors"))
             if with_optimizer and point.optimizer is not None:
                 save_file(optimizer_tensors(point.optimizer), str(folder / "optimizer.safetensors"))
             state = {
                 "history": point.history,
-                "is_resume_point": is_resume_point,
+                "resume_points": point.resume_points,
                 **point.facts(path),
             }
             (folder / "state.json").write_text(json.dumps(state, allow_nan=False))
-            self._store.publish(folder, address, is_final=not with_optimizer)
 
-    def _load(self, path: TrainingPath, folder: Path, address: str) -> Point:
+        address = path.address_at(point.progress.step)
+        self._store.write(address, fill, is_final=not with_optimizer)
+
+    def _load(self, path: TrainingPath, folder: Path) -> Point:
         state = json.loads((folder / "state.json").read_text())
         model = self._build(path)
         load_model(model, str(folder / "model.safetensors"), device=str(self._home(path)))
@@ -310,7 +305,8 @@ class Trainer:
             progress=Progress(state["steps"], state["seconds"], curve),
             history=state["history"],
             validation=state["validation"],
-            resume_point=address if state["is_resume_point"] else None,
+            # What an earlier search stopped at may be where a budget of this one ends.
+            resume_points=[step for step in state["resume_points"] if step not in path.milestones],
         )
 
     def _build(self, path: TrainingPath) -> nn.Module:

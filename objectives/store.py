@@ -1,53 +1,42 @@
 """The store of checkpoints and compressed models: content-addressed, checked, under a quota.
 
-An entry is a folder of files with a ``manifest.json`` that holds the SHA-256 of each; an entry
-without a valid manifest does not exist. Weights are safetensors, everything else is JSON.
+An entry is a folder of files with a ``manifest.json`` that holds its address and the SHA-256 of
+each file; an entry without a valid manifest does not exist. Weights are safetensors, everything
+else is JSON.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+import logging
 import os
-import shutil
+import socket
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from errno import EEXIST, ENOTDIR, ENOTEMPTY
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import fsspec
 
+from objectives.entries import CHECKPOINTS, MANIFEST, MODELS, Entry, entry_of, sha256, step_of
 from objectives.locks import exclusive
+from objectives.quota import removal_order
+from objectives.room import is_full, when_there_is_room
+from objectives.staging import Staging, flush
 from spaces.errors import UserError
 
-MANIFEST = "manifest.json"
-CHECKPOINTS = "checkpoints"
-MODELS = "models"
 RECOUNT_SECONDS = 60.0
+
+_LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class StoreError(UserError):
     """A store that cannot be used."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One stored folder.
-
-    Args:
-        address: Its place below the root, such as ``checkpoints/<path>/<step>``.
-        size_bytes: Bytes of its files.
-        modified: When it was written, in seconds since 1970.
-        is_final: Whether nothing will continue from it, because its path ends there.
-    """
-
-    address: str
-    size_bytes: int
-    modified: float
-    is_final: bool
 
 
 class Store:
@@ -72,6 +61,10 @@ class Store:
         self.is_local = "file" in (
             self._fs.protocol if isinstance(self._fs.protocol, tuple) else (self._fs.protocol,)
         )
+        if self.is_local:
+            self._staging = Staging(Path(self._root) / "staging" / socket.gethostname())
+        else:
+            self._staging = Staging(Path(tempfile.gettempdir()) / f"tlc-staging-{os.getuid()}")
 
     def check_writable(self) -> None:
         """Write and remove a small file.
@@ -92,127 +85,179 @@ class Store:
                 "name another folder or URL, or mend its permissions"
             ) from error
 
+    def sweep(self) -> None:
+        """Remove what killed writers of this machine left unfinished."""
+        self._staging.sweep()
+
     @contextmanager
     def lease(self, name: str) -> Iterator[None]:
         """Hold a name alone among the processes of this machine (no effect on remote stores)."""
-        if not self.is_local:
+        with ExitStack() as stack:
+            if self.is_local:
+                self._when_there_is_room(lambda: stack.enter_context(self._leased(name)), name)
             yield
-            return
+
+    @contextmanager
+    def _leased(self, name: str) -> Iterator[None]:
         folder = Path(self._root) / "leases"
         folder.mkdir(parents=True, exist_ok=True)
         with exclusive(folder / f"{name}.lock"):
             yield
 
-    @contextmanager
-    def staging(self) -> Iterator[Path]:
-        """A new empty folder on the store's own disk, for ``publish``; removed afterwards."""
-        parent = None
-        if self.is_local:
-            parent = Path(self._root) / "staging"
-            parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=parent))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    def write(self, address: str, fill: Callable[[Path], T], *, is_final: bool) -> T:
+        """Fill a new folder and make it an entry; where the disk is full, wait for room.
+
+        Args:
+            address: Of the entry.
+            fill: Writes its files into a folder; called again after each wait.
+            is_final: Whether nothing will continue from it.
+
+        Returns:
+            What ``fill`` gave.
+        """
+
+        def use(folder: Path) -> T:
+            result = fill(folder)
+            self.publish(folder, address, is_final=is_final)
+            return result
+
+        return self.scratch(address, use)
+
+    def scratch(self, what: str, use: Callable[[Path], T]) -> T:
+        """Use a new folder that is removed afterwards; where the disk is full, wait for room.
+
+        Args:
+            what: What is written into it, for people.
+            use: Gets the folder; called again after each wait.
+
+        Returns:
+            What ``use`` gave.
+        """
+
+        def attempt() -> T:
+            with self._staging.new() as folder:
+                return use(folder)
+
+        return self._when_there_is_room(attempt, what)
+
+    def _when_there_is_room(self, write: Callable[[], T], what: str) -> T:
+        disk = Path(self._root) if self.is_local else self._staging.folder
+        return when_there_is_room(write, disk=disk, what=what)
 
     def publish(self, folder: Path, address: str, *, is_final: bool) -> Entry:
-        """Make a staged folder an entry, whole or not at all.
+        """Make a folder on the store's disk an entry, whole or not at all.
 
         Locally the files are flushed to disk and the folder is renamed; on other stores the
-        manifest is written last. An entry that is there already stays.
+        manifest is written last. An intact entry that is there already stays.
         """
         files = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
-        manifest = {
-            "files": {path.name: _sha256(path) for path in files},
-            "size_bytes": sum(path.stat().st_size for path in files),
-            "modified": time.time(),
-            "is_final": is_final,
-        }
-        (folder / MANIFEST).write_text(json.dumps(manifest, indent=2))
+        entry = Entry(
+            address=address,
+            size_bytes=sum(path.stat().st_size for path in files),
+            modified=time.time(),
+            is_final=is_final,
+            files={path.name: sha256(path) for path in files},
+        )
+        (folder / MANIFEST).write_text(entry.manifest())
         if self.is_local:
-            self._publish_local(folder, Path(self._root) / address)
+            self._publish_local(folder, address)
         else:
-            for path in [*files, folder / MANIFEST]:
-                self._fs.makedirs(f"{self._root}/{address}", exist_ok=True)
-                self._fs.put_file(str(path), f"{self._root}/{address}/{path.name}")
-        self._keep_quota(_entry(address, manifest))
-        return _entry(address, manifest)
+            self._publish_remote([*files, folder / MANIFEST], address)
+        self._keep_quota(entry)
+        return entry
 
-    def _publish_local(self, folder: Path, target: Path) -> None:
+    def _publish_local(self, folder: Path, address: str) -> None:
+        target = Path(self._root) / address
         for path in folder.iterdir():
-            _fsync(path)
-        _fsync(folder)
+            flush(path)
+        flush(folder)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            # Another worker was first with the same content, or a damaged entry is replaced.
-            shutil.rmtree(target)
-        os.rename(folder, target)
-        _fsync(target.parent)
+        while True:
+            try:
+                os.rename(folder, target)
+            except OSError as error:
+                if error.errno not in (EEXIST, ENOTEMPTY, ENOTDIR):
+                    raise
+            else:
+                break
+            with self.open(address) as there:
+                if there is not None:
+                    # Another worker was first with the same content.
+                    return
+            self.remove(address)
+        flush(target.parent)
+        flush(target.parent.parent)
+
+    def _publish_remote(self, files: list[Path], address: str) -> None:
+        with self.open(address) as there:
+            if there is not None:
+                return
+        for path in files:
+            self._fs.makedirs(f"{self._root}/{address}", exist_ok=True)
+            self._fs.put_file(str(path), f"{self._root}/{address}/{path.name}")
 
     @contextmanager
     def open(self, address: str) -> Iterator[Path | None]:
         """A local folder with a verified entry, or None where there is no such entry.
 
-        An entry whose files do not match their hashes is removed: a flipped byte loads without an
-        error from every format, and what it was can be trained again.
+        A damaged entry is removed: one whose files do not match their hashes, for a flipped byte
+        loads without an error from every format, or whose manifest is not its own. What it was can
+        be trained again.
         """
-        manifest = self._manifest(address)
-        if manifest is None:
-            yield None
-            return
-        with self._local_copy(address, manifest) as folder:
-            intact = all(
-                (folder / name).is_file() and _sha256(folder / name) == digest
-                for name, digest in manifest["files"].items()
-            )
-            if not intact:
+        entry = self._entry(address)
+        if entry is not None:
+            with self._local_copy(entry) as folder:
+                if entry.matches(folder):
+                    yield folder
+                    return
+        if self._fs.exists(f"{self._root}/{address}/{MANIFEST}"):
+            _LOG.warning("%s is damaged, and is removed", self.location(address))
+            with suppress(OSError):  # A reader may not be allowed to write.
                 self.remove(address)
-            yield folder if intact else None
+        yield None
 
     @contextmanager
-    def _local_copy(self, address: str, manifest: dict[str, Any]) -> Iterator[Path]:
+    def _local_copy(self, entry: Entry) -> Iterator[Path]:
         if self.is_local:
-            yield Path(self._root) / address
+            yield Path(self._root) / entry.address
             return
-        with tempfile.TemporaryDirectory() as name:
-            for file in manifest["files"]:
-                self._fs.get_file(f"{self._root}/{address}/{file}", f"{name}/{file}")
-            yield Path(name)
+        with self._staging.new() as folder:
+            for name in entry.files:
+                # A file that is gone is found missing by whoever verifies.
+                with suppress(FileNotFoundError):
+                    self._fs.get_file(f"{self._root}/{entry.address}/{name}", str(folder / name))
+            yield folder
 
     def exists(self, address: str) -> bool:
         """Whether there is an entry at an address (its files are not verified)."""
-        return self._manifest(address) is not None
+        return self._entry(address) is not None
 
     def addresses(self, prefix: str) -> set[str]:
-        """Addresses of all entries below one, from a single listing (manifests are not read)."""
+        """Addresses below one that have a manifest, from a single listing (none is read)."""
         found = self._fs.find(f"{self._root}/{prefix}")
         below = (str(path)[len(self._root) + 1 :] for path in found)
         return {path[: -len(MANIFEST) - 1] for path in below if path.endswith(f"/{MANIFEST}")}
 
     def steps(self, path: str) -> list[int]:
-        """Steps of a training path that have a checkpoint, ascending."""
-        return sorted(
-            int(entry.address.rpartition("/")[2]) for entry in self.entries(f"{CHECKPOINTS}/{path}")
-        )
+        """Steps of a training path that have a checkpoint, ascending (none is verified)."""
+        prefix = f"{CHECKPOINTS}/{path}"
+        points = map(step_of, self.addresses(prefix))
+        return sorted(point[1] for point in points if point is not None and point[0] == prefix)
 
     def entries(self, prefix: str) -> list[Entry]:
         """Entries below an address."""
-        found = []
-        for manifest_path in self._fs.glob(f"{self._root}/{prefix}/**/{MANIFEST}"):
-            address = str(manifest_path)[len(self._root) + 1 : -len(MANIFEST) - 1]
-            manifest = self._manifest(address)
-            if manifest is not None:
-                found.append(_entry(address, manifest))
-        return found
+        found = map(self._entry, sorted(self.addresses(prefix)))
+        return [entry for entry in found if entry is not None]
 
     def remove(self, address: str) -> None:
-        """Remove an entry; its manifest goes first, so that a half-removed one does not exist."""
+        """Remove an entry; a half-removed one does not exist, for on the store's own disk it goes
+        at once, and elsewhere its manifest goes first."""
+        if self.is_local:
+            self._staging.remove(Path(self._root) / address)
+            return
         for victim in (f"{self._root}/{address}/{MANIFEST}", f"{self._root}/{address}"):
-            try:
+            with suppress(FileNotFoundError):
                 self._fs.rm(victim, recursive=True)
-            except FileNotFoundError:
-                continue
 
     def location(self, address: str) -> str:
         """Where a person finds an entry: a path, or a URL."""
@@ -221,24 +266,28 @@ class Store:
 
     def pin(self, addresses: Iterable[str]) -> None:
         """Name the entries that go last when room is needed: those of frontier members."""
-        with self._fs.open(f"{self._root}/pinned.json.new", "w") as file:
-            json.dump(sorted(addresses), file)
-        self._fs.mv(f"{self._root}/pinned.json.new", f"{self._root}/pinned.json")
+        try:
+            with self._fs.open(f"{self._root}/pinned.json.new", "w") as file:
+                json.dump(sorted(addresses), file)
+            self._fs.mv(f"{self._root}/pinned.json.new", f"{self._root}/pinned.json")
+        except OSError as error:
+            # The next trial that ends pins again; until then the former pins hold.
+            if not is_full(error):
+                raise
+            _LOG.warning("no room to note what the frontier needs: %s", error)
 
     def _pinned(self) -> set[str]:
         try:
-            with self._fs.open(f"{self._root}/pinned.json", "r") as file:
-                return set(json.load(file))
-        except (FileNotFoundError, json.JSONDecodeError):
+            return set(json.loads(self._fs.cat_file(f"{self._root}/pinned.json")))
+        except (FileNotFoundError, ValueError, TypeError):
             return set()
 
-    def _manifest(self, address: str) -> dict[str, Any] | None:
+    def _entry(self, address: str) -> Entry | None:
         try:
-            with self._fs.open(f"{self._root}/{address}/{MANIFEST}", "r") as file:
-                manifest: dict[str, Any] = json.load(file)
-        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+            manifest = self._fs.cat_file(f"{self._root}/{address}/{MANIFEST}")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
-        return manifest
+        return entry_of(manifest, address)
 
     def _keep_quota(self, written: Entry) -> None:
         # Reading every manifest at every checkpoint would cost more than a step: between two
@@ -256,51 +305,3 @@ class Store:
             if entry.address != written.address:
                 self.remove(entry.address)
                 self._bytes -= entry.size_bytes
-
-
-def removal_order(entries: list[Entry], pinned: set[str]) -> list[Entry]:
-    """Entries from the least to the most useful, the oldest first among equals.
-
-    Points of a path that a later point has passed go first: only a shorter budget would need them.
-    Then finished models, which a resume point can make again; then each path's last resume point;
-    pinned entries last.
-    """
-    last_step: dict[str, int] = {}
-    for entry in entries:
-        if entry.address.startswith(CHECKPOINTS):
-            path, _, step = entry.address.rpartition("/")
-            last_step[path] = max(last_step.get(path, -1), int(step))
-
-    def usefulness(entry: Entry) -> tuple[int, float]:
-        path, _, step = entry.address.rpartition("/")
-        if entry.address in pinned:
-            rank = 3
-        elif entry.is_final:
-            rank = 1
-        else:
-            rank = 2 if int(step) == last_step[path] else 0
-        return rank, entry.modified
-
-    return sorted(entries, key=usefulness)
-
-
-def _entry(address: str, manifest: dict[str, Any]) -> Entry:
-    return Entry(
-        address=address,
-        size_bytes=manifest["size_bytes"],
-        modified=manifest["modified"],
-        is_final=manifest["is_final"],
-    )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

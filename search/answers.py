@@ -12,7 +12,7 @@ from search import queries
 from search.driver import driver_of
 from search.events import NumberedEvent, follow
 from search.frontier import best, nearest, quality
-from search.records import Record
+from search.records import Record, is_noisy
 from search.schemas import (
     Best,
     Failure,
@@ -27,7 +27,8 @@ from search.schemas import (
     TrialPage,
 )
 from search.snapshot import Snapshot, Snapshots
-from search.study import DATA, NoSuchStudy
+from search.study import DATA
+from search.study_errors import NoSuchStudy
 from search.tables import frontier_rows
 from spaces.places import shown
 from spaces.search_file import SearchFile
@@ -56,7 +57,7 @@ class Answers:
 
     def searches(self) -> list[Summary]:
         """All searches, by name."""
-        return [_summary(self._snapshots.of(name)) for name in self._snapshots.names()]
+        return [_summary(snapshot) for snapshot in self._snapshots.settled(self._snapshots.names())]
 
     def search(self, name: str) -> Search:
         """One search.
@@ -64,7 +65,7 @@ class Answers:
         Raises:
             NoSuchStudy: There is none of this name.
         """
-        snapshot = self._snapshots.of(name)
+        (snapshot,) = self._snapshots.settled([name])
         last = driver_of(snapshot.attributes)
         return Search(
             **_summary(snapshot).model_dump(),
@@ -227,6 +228,7 @@ def _trial(snapshot: Snapshot, record: Record) -> Trial:
         text=str(record.configuration),
         configuration=record.configuration.to_dict(),
         result=record.result,
+        latency_noisy=is_noisy(record.result),
         test=snapshot.tests.get(record.number, {}),
         on_frontier=record.number in snapshot.member_numbers,
         started=_utc(record.started),

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 import requests
+from pydantic import ValidationError
 
 from search.schemas import (
     Answer,
@@ -70,11 +71,11 @@ class Client:
 
     def searches(self) -> list[Summary]:
         """All searches, by name."""
-        return _many(Summary, self._get("/searches"))
+        return self._many(Summary, self._get("/searches"))
 
     def search(self, name: str) -> Search:
         """One search."""
-        return Search.model_validate(self._get(_path(name)))
+        return self._one(Search, self._get(_path(name)))
 
     def trials(
         self,
@@ -96,28 +97,28 @@ class Client:
             "offset": offset,
             "limit": limit,
         }
-        return TrialPage.model_validate(self._get(f"{_path(name)}/trials", query))
+        return self._one(TrialPage, self._get(f"{_path(name)}/trials", query))
 
     def trial(self, name: str, number: int) -> TrialDetails:
         """One trial with its training curve."""
-        return TrialDetails.model_validate(self._get(f"{_path(name)}/trials/{number}"))
+        return self._one(TrialDetails, self._get(f"{_path(name)}/trials/{number}"))
 
     def frontier(self, name: str) -> list[FrontierMember]:
         """The frontier of a search, the cheapest first."""
-        return _many(FrontierMember, self._get(f"{_path(name)}/frontier"))
+        return self._many(FrontierMember, self._get(f"{_path(name)}/frontier"))
 
     def best(self, name: str, limits: Mapping[str, float] | None = None) -> Best:
         """The best model within limits by cost (``size_mb``, …); else the nearest."""
-        return Best.model_validate(self._get(f"{_path(name)}/best", _limits(limits)))
+        return self._one(Best, self._get(f"{_path(name)}/best", _limits(limits)))
 
     def levels(self, name: str) -> list[Level]:
         """The best score at each fixed cost, the cheapest first."""
-        return _many(Level, self._get(f"{_path(name)}/levels"))
+        return self._many(Level, self._get(f"{_path(name)}/levels"))
 
     def what_if(self, name: str, values: Mapping[str, Any]) -> Prediction:
         """The expected score of a configuration, given by its dimensions."""
         answer = self._send("POST", f"{_path(name)}/what-if", {"values": dict(values)})
-        return Prediction.model_validate(answer)
+        return self._one(Prediction, answer)
 
     def submit(self, search: str | Mapping[str, Any], overrides: Sequence[str] = ()) -> Started:
         """Start a search: the name of a ready-made one, or a whole search file as a mapping."""
@@ -126,7 +127,7 @@ class Client:
             "overrides": list(overrides),
         }
         answer = self._send("POST", "/searches", body, timeout=START_SECONDS)
-        return Started.model_validate(answer)
+        return self._one(Started, answer)
 
     def stop(self, name: str) -> None:
         """Stop a search; what is finished is kept."""
@@ -135,7 +136,7 @@ class Client:
     def resume(self, name: str) -> Started:
         """Go on with a search."""
         answer = self._send("POST", f"{_path(name)}/resume", timeout=START_SECONDS)
-        return Started.model_validate(answer)
+        return self._one(Started, answer)
 
     def events(self, name: str) -> Iterator[Event]:
         """What happens in a search, as it happens, until it ends."""
@@ -148,9 +149,29 @@ class Client:
                 _check(response)
                 for line in response.iter_lines(chunk_size=1, decode_unicode=True):
                     if line.startswith("data:"):
-                        yield Event.model_validate_json(line.removeprefix("data:"))
+                        yield self._event(line.removeprefix("data:"))
         except requests.RequestException as error:
             raise ServiceError(f"the service at {self._url} is away: {error}") from error
+
+    def _one(self, kind: type[Kind], answer: Any) -> Kind:
+        try:
+            return kind.model_validate(answer)
+        except ValidationError as error:
+            raise self._no_service() from error
+
+    def _many(self, kind: type[Kind], answers: Any) -> list[Kind]:
+        if not isinstance(answers, list):
+            raise self._no_service()
+        return [self._one(kind, answer) for answer in answers]
+
+    def _event(self, line: str) -> Event:
+        try:
+            return Event.model_validate_json(line)
+        except ValidationError as error:
+            raise self._no_service() from error
+
+    def _no_service(self) -> ServiceError:
+        return ServiceError(f"--server: what answers at {self._url} is no tlc service")
 
     def _get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         given = {key: value for key, value in (query or {}).items() if value is not None}
@@ -171,7 +192,10 @@ class Client:
         except (requests.RequestException, ValueError) as error:
             raise ServiceError(f"--server: no service at {self._url}: {error}") from error
         _check(response)
-        return response.json() if response.content else None
+        try:
+            return response.json() if response.content else None
+        except (requests.JSONDecodeError, RecursionError) as error:
+            raise self._no_service() from error
 
 
 def _check(response: requests.Response) -> None:
@@ -179,20 +203,17 @@ def _check(response: requests.Response) -> None:
         return
     try:
         problem = response.json()
-    except requests.JSONDecodeError:
+    except (requests.JSONDecodeError, RecursionError):
         problem = {}
     if not isinstance(problem, dict):
         problem = {}
     faults = [
         f"{error.get('field', '')}: {error.get('detail', '')}".removeprefix(": ")
-        for error in problem.get("errors", [])
+        for error in problem.get("errors") or []
+        if isinstance(error, dict)
     ]
     said = problem.get("detail") or f"{response.status_code} {response.reason}"
     raise ServiceError("\n".join(faults) or str(said), status=response.status_code, problem=problem)
-
-
-def _many(kind: type[Kind], answers: list[Any]) -> list[Kind]:
-    return [kind.model_validate(answer) for answer in answers]
 
 
 def _limits(limits: Mapping[str, float] | None) -> dict[str, float]:

@@ -1,23 +1,23 @@
-"""Who drives a search: a sign of life in the study, and the request to stop.
+"""Who drives a search, whether it lives, and the request to stop.
 
-Both are in the study's database, so that whoever reaches it can ask and tell: a second process, a
-service, another machine.
+All of it is in the study's database, so that whoever reaches it can ask and tell: a second process,
+a service, another machine.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import socket
-import threading
+import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from search.study import BusyStudy, Study
+from search.study import Study
+from search.study_errors import BusyStudy
+from spaces.places import home
 
 DRIVER = "tlc:driver"
 STOP = "tlc:stop"
@@ -26,10 +26,12 @@ RUN = "TLC_RUN"
 
 SIGN_SECONDS = 5.0
 """Seconds between two signs of life."""
-ASK_SECONDS = 1.0
-"""Seconds between two looks at whether to stop."""
 LOST_SECONDS = 30.0
 """Seconds without a sign of life after which a driver is taken for dead."""
+WATCH_SECONDS = 2 * SIGN_SECONDS
+"""Seconds that a driver is watched whose last sign of life looks old: clocks may differ."""
+LOOK_SECONDS = 0.5
+"""Seconds between two looks at it."""
 
 State = Literal["new", "running", "stopped", "finished", "failed", "lost"]
 
@@ -41,26 +43,96 @@ class Driver:
     Args:
         run: A random name of this run of the search.
         host: The machine that it is on.
+        home: Its ``TLC_HOME``: one machine may have several, as several machines.
         pid: Its process.
-        since: When it started, as ISO 8601.
-        seen: Its last sign of life, as ISO 8601.
+        since: When it started, as ISO 8601, by its own clock.
+        seen: Its last sign of life, as ISO 8601, by its own clock.
+        sign: The number of that sign, which grows.
         state: How it ended; ``running`` before.
         ended: Why it ended; empty before.
     """
 
     run: str = field(default_factory=lambda: os.environ.get(RUN) or uuid.uuid4().hex[:12])
     host: str = field(default_factory=socket.gethostname)
+    home: str = field(default_factory=lambda: str(home()))
     pid: int = field(default_factory=os.getpid)
     since: str = field(default_factory=lambda: _now().isoformat())
     seen: str = field(default_factory=lambda: _now().isoformat())
+    sign: int = 0
     state: State = "running"
     ended: str = ""
 
+    def signing(self) -> Driver:
+        """With the next sign of life."""
+        return replace(self, seen=_now().isoformat(), sign=self.sign + 1)
+
     @property
-    def is_lost(self) -> bool:
-        """Whether it has not ended and gives no sign of life."""
+    def looks_alive(self) -> bool:
+        """Whether its last sign of life is recent, if its clock and this one agree."""
         silent = (_now() - datetime.fromisoformat(self.seen)).total_seconds()
-        return self.state == "running" and silent > LOST_SECONDS
+        return 0.0 <= silent <= LOST_SECONDS
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is one of this machine and home, where a lock tells who drives."""
+        return (self.host, self.home) == (socket.gethostname(), str(home()))
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its process is known to have ended."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False
+
+
+class Watch:
+    """Tells whether the driver of a search lives, by the numbers of its signs of life and by this
+    process's own monotonic clock. The clocks of two machines are only a hint."""
+
+    def __init__(self) -> None:
+        self._sign: tuple[str, int] | None = None
+        self._since = 0.0
+        self._looked = 0.0
+        self._has_moved = False
+
+    def state(self, attributes: Mapping[str, Any]) -> State | None:
+        """Whether a search runs, and how its last run ended.
+
+        Args:
+            attributes: Of its study, as they are now.
+
+        Returns:
+            ``new``: no run has begun; ``lost``: the last run gives no sign of life; None: that
+            takes a longer look.
+        """
+        last = driver_of(attributes)
+        if last is None:
+            return "new"
+        if last.state != "running":
+            return last.state
+        silent = self._look(last)
+        if self._has_moved:
+            return "running" if silent <= LOST_SECONDS else "lost"
+        if last.looks_alive:
+            return "running"
+        return "lost" if silent >= WATCH_SECONDS or last.is_gone else None
+
+    def _look(self, last: Driver) -> float:
+        """Seconds for which the sign of life has been the same, as far as it was looked at."""
+        now, sign = time.monotonic(), (last.run, last.sign)
+        if sign != self._sign:
+            is_same_run = self._sign is not None and self._sign[0] == last.run
+            # After a long time without a look, it may have stopped moving long ago.
+            self._has_moved = is_same_run and now - self._looked <= LOST_SECONDS
+            self._sign, self._since = sign, now
+        self._looked = now
+        return now - self._since
 
 
 def driver_of(attributes: Mapping[str, Any]) -> Driver | None:
@@ -69,15 +141,13 @@ def driver_of(attributes: Mapping[str, Any]) -> Driver | None:
     return None if values is None else Driver(**values)
 
 
-def state_of(attributes: Mapping[str, Any]) -> State:
-    """Whether a search runs, and how its last run ended.
-
-    ``new``: no run has begun; ``lost``: the last run gives no sign of life.
-    """
-    last = driver_of(attributes)
-    if last is None:
-        return "new"
-    return "lost" if last.is_lost else last.state
+def sure_state(study: Study) -> State:
+    """Whether a search runs, and how its last run ended; watches its driver where the time of its
+    last sign of life is no proof."""
+    watch = Watch()
+    while (state := watch.state(study.attributes)) is None:
+        time.sleep(LOOK_SECONDS)
+    return state
 
 
 def announce(study: Study) -> str:
@@ -85,9 +155,14 @@ def announce(study: Study) -> str:
 
     Returns:
         The name of its run, for ``TLC_RUN`` in its environment.
+
+    Raises:
+        BusyStudy: Another is being started at this moment.
     """
-    starting = replace(Driver(), run=uuid.uuid4().hex[:12])
-    study.optuna.set_user_attr(DRIVER, asdict(starting))
+    before = study.attributes.get(DRIVER)
+    starting = Driver(run=uuid.uuid4().hex[:12])
+    if not study.exchange(DRIVER, before, asdict(starting)):
+        raise BusyStudy(f"search {study.search.name!r} is running already: it was started just now")
     return starting.run
 
 
@@ -97,105 +172,11 @@ def request_stop(study: Study) -> None:
     Raises:
         BusyStudy: The search is not running.
     """
-    attributes = study.optuna.user_attrs
-    last, state = driver_of(attributes), state_of(attributes)
+    state = sure_state(study)
+    last = driver_of(study.attributes)
     if last is None or state != "running":
         raise BusyStudy(f"search {study.search.name!r} is not running; it is {state}")
     study.optuna.set_user_attr(STOP, last.run)
-
-
-class Driving:
-    """The driver's side: signs of life from a thread, which also hears the request to stop.
-
-    Args:
-        study: The search that this process drives.
-    """
-
-    def __init__(self, study: Study) -> None:
-        self._study = study
-        self._driver = Driver()
-        self._last = replace(self._driver, state="failed")
-        self._left = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="driver", daemon=True)
-
-    def end(self, state: State, ended: str) -> None:
-        """Note how the run ends, which is told when it has; without it, it is ``failed``."""
-        self._last = replace(self._driver, state=state, ended=ended)
-
-    def _work(self) -> None:
-        since_sign = 0.0
-        was_asked = False
-        while not self._left.wait(ASK_SECONDS):
-            since_sign += ASK_SECONDS
-            try:
-                if self._is_displaced():
-                    # Taken for dead, and another drives: what is finished is in the study.
-                    os.kill(os.getpid(), signal.SIGINT)
-                    return
-                if not was_asked and self._is_asked_to_stop():
-                    was_asked = True
-                    os.kill(os.getpid(), signal.SIGINT)
-                if since_sign >= SIGN_SECONDS:
-                    self._sign()
-                    since_sign = 0.0
-            except Exception:
-                # Whatever the database raises while it is away: the search itself tells of it.
-                continue
-
-    def _is_asked_to_stop(self) -> bool:
-        return bool(self._study.optuna.user_attrs.get(STOP) == self._driver.run)
-
-    def _is_displaced(self) -> bool:
-        current = driver_of(self._study.optuna.user_attrs)
-        return current is not None and current.run != self._driver.run
-
-    def _sign(self) -> None:
-        self._driver = replace(self._driver, seen=_now().isoformat())
-        self._study.optuna.set_user_attr(DRIVER, asdict(self._driver))
-
-
-@contextmanager
-def driving(study: Study) -> Iterator[Driving]:
-    """Drive a search: give signs of life, and hear when it should stop.
-
-    Raises:
-        BusyStudy: A process on another machine drives it.
-    """
-    last = driver_of(study.optuna.user_attrs)
-    if (
-        last is not None
-        and last.state == "running"
-        and not last.is_lost
-        and last.host != socket.gethostname()
-        and last.run != os.environ.get(RUN)
-    ):
-        raise BusyStudy(
-            f"search {study.search.name!r} is running already, on {last.host} (its last sign of "
-            f"life is from {last.seen}); tlc stop {study.search.name} stops it"
-        )
-    made = Driving(study)
-    _hear_sigint()
-    made._sign()
-    made._thread.start()
-    try:
-        yield made
-    except BaseException as error:
-        is_stopped = isinstance(error, KeyboardInterrupt)
-        made.end("stopped" if is_stopped else "failed", str(error) or type(error).__name__)
-        raise
-    finally:
-        made._left.set()
-        made._thread.join()
-        if not made._is_displaced():
-            made._driver = made._last
-            made._sign()
-
-
-def _hear_sigint() -> None:
-    """A process that a shell put in the background ignores SIGINT, and with it every request."""
-    is_main = threading.current_thread() is threading.main_thread()
-    if is_main and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _now() -> datetime:

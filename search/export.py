@@ -17,7 +17,8 @@ from objectives.store import Store
 from objectives.tasks import make_task
 from search.model_card import model_card
 from search.records import Record
-from search.study import Study, StudyError
+from search.study import Study
+from search.study_errors import StudyError
 from spaces.errors import UserError
 from spaces.places import places
 

@@ -176,6 +176,7 @@ def _inside(points: Sequence[tuple[float, float]], scale: Scale) -> npt.NDArray[
     return np.asarray([s for s in shares if s[0] > 0.0 and s[1] > 0.0], dtype=np.float64)
 
 
-def _finish_order(record: Record) -> tuple[float, int]:
+def _finish_order(record: Record) -> tuple[int, float, int]:
+    # Clocks of two drivers may differ; they are all that there is where no order was noted.
     finished = record.finished.timestamp() if record.finished else math.inf
-    return finished, record.number
+    return record.order, finished, record.number

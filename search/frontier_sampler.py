@@ -8,6 +8,7 @@ Gaussian process sampler for numbers and categories, with one objective or sever
 from __future__ import annotations
 
 import math
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from search.coordinates import prior_of
 from search.designer import Designer
 from search.menu import Trial
 from search.offers import Suggestion
-from search.records import RESULT
+from search.records import FINISH, RESULT
 from search.samplers import AllBusyError, ConvergedError, SpaceExhaustedError
 from search.space_menu import SpaceMenu
 from search.unknown_space import propose
@@ -141,13 +142,19 @@ class FrontierSampler(BaseSampler):
                 continue
             finished.append(trial)
         # In the order in which they finished, as a sampler that saw each of them finish had them.
-        finished.sort(key=lambda trial: (trial.datetime_complete, trial.number))
+        finished.sort(key=_finish_order)
         self._taken.update(trial.number for trial in finished)
         metric = self._space.metric
         self._designer.add(
             _finished(each, metric, *self._space.place(each.params)) for each in finished
         )
         return running
+
+
+def _finish_order(trial: FrozenTrial) -> tuple[int, datetime, int]:
+    """As that of a study's records; trials of another Optuna study have only their times."""
+    assert trial.datetime_complete is not None
+    return trial.user_attrs.get(FINISH, 0), trial.datetime_complete, trial.number
 
 
 def _finished(trial: FrozenTrial, metric: Metric, run: int, compression: int) -> Trial:

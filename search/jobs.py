@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import shutil
 import tempfile
@@ -20,7 +21,7 @@ import objectives
 import search as search_package
 import spaces
 from search.launching import POLL_SECONDS, LaunchError
-from search.study import BusyStudy, NoSuchStudy
+from search.study_errors import BusyStudy, NoSuchStudy
 from spaces.local_paths import data_paths
 from spaces.search_file import SearchFile
 
@@ -92,13 +93,20 @@ class Jobs:
         check_can_travel(search)
         with self._answering():
             is_running = self._running(search.name) is not None
+            identifier = self._next(search.name)
         if is_running:
-            raise BusyStudy(f"search {search.name!r} is running already, on {self._address}")
+            raise self._busy(search.name)
         with self._answering(), tempfile.TemporaryDirectory(prefix="tlc-job-") as folder:
             _pack(search, Path(folder))
             environment = self._environment(folder)
             self._check(search.name, environment)
-            return self._submit("run", search.name, environment)
+            # The check takes its time; of two that were let through, one gets this identifier.
+            try:
+                return self._submit("run", search.name, environment, identifier)
+            except RuntimeError as error:
+                if f"{identifier} already exists" in str(error):
+                    raise self._busy(search.name) from error
+                raise
 
     def stop(self, name: str) -> None:
         """Send the job SIGTERM, which it takes for Ctrl-C; Ray kills it three seconds later
@@ -154,12 +162,15 @@ class Jobs:
         said = self._client.get_job_info(job).message or ""
         return "\n".join(errors or lines[-5:] or said.splitlines()[-5:])
 
-    def _submit(self, verb: str, name: str, environment: dict[str, Any]) -> str:
+    def _submit(
+        self, verb: str, name: str, environment: dict[str, Any], identifier: str | None = None
+    ) -> str:
         deadline = time.monotonic() + AGENT_SECONDS
         while True:
             try:
                 submitted: str = self._client.submit_job(
                     entrypoint=f"python -m search.cli {verb} {FILE} --address auto",
+                    submission_id=identifier,
                     runtime_env=environment,
                     metadata={NAME: name, "tlc.verb": verb},
                 )
@@ -188,6 +199,15 @@ class Jobs:
             if (job.metadata or {}).get(NAME) == name and job.metadata.get("tlc.verb") == "run"
         ]
         return sorted(jobs, key=lambda job: job.start_time or 0)
+
+    def _next(self, name: str) -> str:
+        """Identifier of its next job: whoever asks before that is there gets the same."""
+        taken = {job.submission_id for job in self._client.list_jobs()}
+        numbered = (f"{name}-{number}" for number in itertools.count(1))
+        return next(identifier for identifier in numbered if identifier not in taken)
+
+    def _busy(self, name: str) -> BusyStudy:
+        return BusyStudy(f"search {name!r} is running already, on {self._address}")
 
     def _last(self, name: str) -> Any:
         jobs = self._of(name)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import yaml
 
-from search.driver import RUN, Driver, announce, driver_of, request_stop, state_of
-from search.study import BusyStudy, Study, names, only_driver
+from search.driver import RUN, Watch, announce, driver_of, request_stop, sure_state
+from search.driving import only_driver
+from search.study import Study, names
+from search.study_errors import BusyStudy
 from spaces.errors import UserError
 from spaces.places import home, places
 from spaces.search_file import SearchFile
@@ -85,14 +87,10 @@ class Processes:
         # What is refused is refused here, and not in a log; before the study takes the file over.
         if search.name in names(url):
             _check_not_running(Study.load(search.name, url))
-        run = announce(Study.open(search, url))
         file, log = _file(search.name), _log(search.name)
-        for path in (file, log):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        # The URL of a study may hold a password.
-        file.touch(mode=0o600)
-        file.write_text(yaml.safe_dump(search.to_dict(), sort_keys=False, allow_unicode=True))
-        with log.open("ab") as output:
+        with _appending(log) as output:
+            run = announce(Study.open(search, url))
+            _replace(file, yaml.safe_dump(search.to_dict(), sort_keys=False, allow_unicode=True))
             process = subprocess.Popen(
                 [sys.executable, "-m", "search.cli", "run", str(file)],
                 stdin=subprocess.DEVNULL,
@@ -109,7 +107,7 @@ class Processes:
 
     def status(self, name: str) -> str:
         """The state that the study has."""
-        return state_of(Study.load(name, self._study_url).optuna.user_attrs)
+        return sure_state(Study.load(name, self._study_url))
 
     def logs(self, name: str, *, follow: bool) -> Iterator[str]:
         """The log file."""
@@ -118,12 +116,12 @@ class Processes:
             raise LaunchError(
                 f"search {name!r} was not submitted on this machine; tlc run prints to its terminal"
             )
-        study = Study.load(name, self._study_url)
+        study, watch = Study.load(name, self._study_url), Watch()
         with log.open("r", errors="replace") as file:
             file.seek(max(0, log.stat().st_size - LARGEST_TAIL))
             while True:
                 # Asked for before reading: what is written until then is still read.
-                is_over = not follow or not _is_alive(study)
+                is_over = not follow or not _goes_on(study, watch)
                 text = file.read()
                 if text:
                     yield text
@@ -135,7 +133,7 @@ class Processes:
 def _check_not_running(study: Study) -> None:
     deadline = time.monotonic() + LEAVING_SECONDS
     while True:
-        is_running = state_of(study.optuna.user_attrs) == "running"
+        is_running = sure_state(study) == "running"
         try:
             with only_driver(study.search.name, home() / "drivers"):
                 break
@@ -144,26 +142,37 @@ def _check_not_running(study: Study) -> None:
             if is_running or time.monotonic() > deadline:
                 raise
             time.sleep(POLL_SECONDS)
-    last = driver_of(study.optuna.user_attrs)
+    last = driver_of(study.attributes)
     # One of this machine without its lock is starting, or was killed.
-    if is_running and last is not None and _may_live(last):
+    if is_running and last is not None and not last.is_gone:
         raise BusyStudy(f"search {study.search.name!r} is running already, on {last.host}")
 
 
-def _may_live(driver: Driver) -> bool:
-    if driver.host != socket.gethostname():
-        return True
+def _goes_on(study: Study, watch: Watch) -> bool:
+    return watch.state(study.attributes) in (None, "new", "running")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file whole or not at all, in the place of a link and not where it leads."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Its mode lets nobody else read it: the URL of a study may hold a password.
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        file.write(text)
+    os.replace(file.name, path)
+
+
+def _appending(path: Path) -> BinaryIO:
+    """Open a file to append to it.
+
+    Raises:
+        LaunchError: It is a link, which may lead anywhere, or cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
     try:
-        os.kill(driver.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _is_alive(study: Study) -> bool:
-    return state_of(study.optuna.user_attrs) in ("new", "running")
+        return os.fdopen(os.open(path, flags, 0o600), "ab")
+    except OSError as error:
+        raise LaunchError(f"the log {path} cannot be written: {error.strerror}") from error
 
 
 def _file(name: str) -> Path:

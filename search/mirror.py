@@ -18,7 +18,7 @@ from search.frontier import Scale, frontier
 from search.links import Links, server_of
 from search.mlflow_client import as_params, as_tags, is_refusal, log_many, quiet_client
 from search.notes import experiment_note, search_note
-from search.records import Record
+from search.records import Record, is_noisy
 from search.run_content import (
     dataset,
     dimensions,
@@ -179,6 +179,7 @@ class Mirror:
             steps = record.result["steps"]
             tags["tlc.steps_reused"] = f"{steps['reused']} of {steps['total']}"
             tags["tlc.model"] = record.result["model"]
+            tags["tlc.latency"] = "noisy" if is_noisy(record.result) else "quiet"
             log_many(
                 seen.client,
                 run,

@@ -8,7 +8,7 @@ from typing import Any
 
 from objectives.exported import SCRIPT, Facts
 from objectives.onnx_model import OnnxModel
-from search.records import Record
+from search.records import Record, is_noisy
 from search.study import Study
 from search.tables import COUNTED, quantity
 from spaces.sources import (
@@ -139,10 +139,12 @@ def _facts(study: Study, record: Record, test: dict[str, Any]) -> list[tuple[str
         ),
         (
             "latency",
-            f"{latency['p50_ms']:.3g} ms, the median of {latency['repeats']} calls (p10 "
-            f"{latency['p10_ms']:.3g}, p95 {latency['p95_ms']:.3g}); batch "
-            f"{latency['batch_size']}, {latency['sequence_length']} tokens, {latency['threads']} "
-            f"threads, {latency['device']} {latency['processor']}",
+            f"{result['latency_ms']:.3g} ms, the 10th percentile of {latency['repeats']} calls at "
+            f"the machine's usual speed (p10 {latency['p10_ms']:.3g}, p50 {latency['p50_ms']:.3g}, "
+            f"p95 {latency['p95_ms']:.3g}); batch {latency['batch_size']}, "
+            f"{latency['sequence_length']} tokens, {latency['threads']} threads, "
+            f"{latency['device']} {latency['processor']}"
+            + ("; other programs disturbed the machine" if is_noisy(result) else ""),
         ),
         ("FLOPs", f"{quantity(result['flops'])}FLOPs in a forward pass of one input"),
         ("compression", str(record.configuration.compression)),

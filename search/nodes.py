@@ -8,7 +8,8 @@ from typing import Any
 
 from objectives.store import Store
 from search.cluster import ClusterError, cluster
-from search.study import Study, StudyError, names
+from search.study import Study, names
+from search.study_errors import StudyError
 from spaces.local_paths import data_paths
 from spaces.places import places, resolved, without_password
 from spaces.search_file import SearchFile
@@ -42,10 +43,8 @@ def check_nodes(search: SearchFile) -> int:
 
     store = Store(places(search.storage).store_url)
     token = secrets.token_hex(16)
-    with store.staging() as folder:
-        (folder / "token").write_text(token)
-        address = f"{PROBE}/{token}"
-        store.publish(folder, address, is_final=True)
+    address = f"{PROBE}/{token}"
+    store.write(address, lambda folder: (folder / "token").write_text(token), is_final=True)
     try:
         asked = {}
         for node in ray.nodes():

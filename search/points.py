@@ -13,7 +13,7 @@ from spaces.search_file import SearchFile
 
 AXIS = {
     "size_mb": "size on disk (MB)",
-    "latency_ms": "median latency (ms)",
+    "latency_ms": "latency (ms)",
     "flops": "forward FLOPs for one sequence",
 }
 DENSE, COMPRESSED, BROKEN, LINE, LIMIT = "#d1495b", "#7a8b99", "#d8d8d8", "#00798c", "#555555"

@@ -11,7 +11,7 @@ import numpy as np
 
 from search.coordinates import prior_of
 from search.designer import Designer
-from search.frontier import quality
+from search.frontier import in_finish_order, quality
 from search.menu import Trial
 from search.records import Record
 from search.schemas import Prediction
@@ -47,7 +47,7 @@ class Predictor:
         self._menu = SpaceMenu(study.space)
         prior = prior_of(self._menu.menu.compressions)
         self._designer = Designer(self._menu.menu, prior, study.search.seed)
-        finished = sorted(self._records, key=lambda record: (record.finished, record.number))
+        finished = in_finish_order(self._records)
         # A fit happens when it is first needed, and a service answers many at a time.
         self._lock = Lock()
         self._designer.add(

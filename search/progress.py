@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from search.frontier import Scale, best, hypervolume_of
+from search.printable import printable
 from search.records import Record
 from search.tables import duration, short_cost
 from spaces.search_file import SearchFile
@@ -71,7 +72,8 @@ class Progress:
         name = f"#{record.number:<3} {record.configuration}"
         line = Text(f"{done}  {name:<52} ")
         if not record.is_complete:
-            return line.append(f"{record.state}: {record.message.strip().splitlines()[-1]}", "red")
+            last_line = "".join(record.message.strip().splitlines()[-1:])
+            return line.append(printable(f"{record.state}: {last_line}"), "red")
         result = record.result
         metric = self._search.metric
         line.append(f"{metric.name} {metric.text(result['score'])}  ")

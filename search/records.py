@@ -1,14 +1,14 @@
 """Trials read from the study's database: fast enough to answer questions over 10,000 of them.
 
 Optuna's own ``get_trials`` takes 7.6 s for 10,000 trials, because it makes an object of every
-parameter and attribute. Three attributes of its tables are all that an answer needs. The tables
+parameter and attribute. A few attributes of its tables are all that an answer needs. The tables
 are those of Optuna's RDB storage, schema version 12; a test holds this reading to Optuna's.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
@@ -16,12 +16,17 @@ from typing import Any
 
 from sqlalchemy import DateTime, Engine, Integer, String, column, or_, select, table
 
+from search.patience import patient
 from spaces.configuration import Configuration
 from spaces.search_file import SearchFile
 
 CONFIGURATION = "configuration"
 RESULT = "result"
 FAILURE = "failure"
+ATTEMPT = "attempt"
+"""Which attempt at a trial is its present one; without it, the first."""
+FINISH = "finish"
+"""The place of a trial in the order in which those of its study finished, from 1."""
 
 _TRIALS = table(
     "trials",
@@ -52,7 +57,9 @@ class Record:
         result: The evaluation's values; empty unless complete.
         message: What was seen, where it failed.
         started: When it was asked for.
-        finished: When it was told.
+        finished: When it was told, by the clock of who told it.
+        attempt: Which attempt at it is its present one; who takes it over begins the next.
+        order: Its place in the order in which trials finished; 0 before, and where none was noted.
     """
 
     number: int
@@ -62,6 +69,8 @@ class Record:
     message: str
     started: datetime | None
     finished: datetime | None
+    attempt: int = 1
+    order: int = 0
 
     @property
     def is_complete(self) -> bool:
@@ -106,6 +115,7 @@ class Reader:
             return sorted([*self._finished.values(), *running], key=lambda r: r.number)
 
 
+@patient
 def read_records(
     engine: Engine,
     study_id: int,
@@ -134,7 +144,7 @@ def read_records(
         )
         .join_from(_TRIALS, _ATTRIBUTES, _TRIALS.c.trial_id == _ATTRIBUTES.c.trial_id)
         .where(_TRIALS.c.study_id == study_id)
-        .where(_ATTRIBUTES.c.key.in_((CONFIGURATION, RESULT, FAILURE)))
+        .where(_ATTRIBUTES.c.key.in_((CONFIGURATION, RESULT, FAILURE, ATTEMPT, FINISH)))
         .where(or_(_TRIALS.c.number >= first, _TRIALS.c.number.in_(also)))
         .order_by(_TRIALS.c.number)
     )
@@ -162,9 +172,16 @@ def _records(rows: Iterable[Any]) -> Iterable[Record]:
             message=failure.get("message", ""),
             started=started,
             finished=finished,
+            attempt=attributes.get(ATTEMPT, 1),
+            order=attributes.get(FINISH, 0),
         )
 
 
 def violations(search: SearchFile, result: dict[str, Any]) -> dict[str, float]:
     """By how much a result exceeds each constraint, as a share of it; at most 0 where it is met."""
     return {cost: result[cost] / limit - 1.0 for cost, limit in search.constraints.limits.items()}
+
+
+def is_noisy(result: Mapping[str, Any]) -> bool:
+    """Whether other programs disturbed the measurement of a result's latency."""
+    return bool(result.get("latency", {}).get("noisy", False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ from rich.console import Console
 from objectives.data import PreparedData, describe, prepare
 from objectives.store import Store
 from search.cluster import cluster, demand, has_room, interrupted_by_sigterm, task_options
-from search.driver import driving
+from search.driving import driving, only_driver
 from search.feasible_sampler import FeasibleSampler
 from search.figures import write_figures
 from search.frontier import Scale, frontier
@@ -26,7 +26,7 @@ from search.nodes import check_nodes
 from search.progress import Progress
 from search.records import Record
 from search.space_menu import SpaceMenu
-from search.study import Study, only_driver
+from search.study import Study
 from search.tracking import Tracker
 from spaces.configuration import Configuration
 from spaces.places import Places, home, places, resolved
@@ -103,8 +103,11 @@ def run(search: SearchFile, console: Console) -> Outcome:
                 if record.is_finished:
                     store.pin(_addresses(frontier(study.records(), search)))
 
+            def may_start(running: Sequence[Configuration]) -> bool:
+                return not drives.is_displaced and has_room(search, running)
+
             _measure_latencies(study, data, console)
-            ended, interrupted = _tune(study, data, unfinished, on_change, progress.tell)
+            ended, interrupted = _tune(study, data, unfinished, on_change, progress.tell, may_start)
             _test_frontier(study, data)
         write_figures(study, where.reports / search.name)
         tracker.notify()
@@ -163,6 +166,7 @@ def _tune(
     unfinished: list[Record],
     on_change: Callable[[Record], None],
     tell: Callable[[str], None],
+    has_room: Callable[[Sequence[Configuration]], bool],
 ) -> tuple[str, bool]:
     """Run trials with Ray Tune; returns why it ended, and whether a signal ended it."""
     from ray import tune
@@ -184,7 +188,7 @@ def _tune(
         why=watchdog.why,
         retries=RETRIES[search.address is not None],
         deadline=deadline,
-        has_room=partial(has_room, search),
+        has_room=has_room,
         on_change=on_change,
         tell=tell,
     )

@@ -113,7 +113,9 @@ class FrontierMember(Answer):
     size_mb: float
     """Megabytes (10^6 bytes) on disk."""
     latency_ms: float
-    """Median latency in milliseconds."""
+    """Latency in milliseconds: the 10th percentile, at the machine's usual speed."""
+    latency_noisy: bool = False
+    """Whether other programs disturbed its measurement."""
     flops: float
     """Forward FLOPs for one sequence."""
     compression_ratio: float
@@ -133,6 +135,8 @@ class Trial(Answer):
     """Architecture, budget, compression and seed."""
     result: dict[str, Any]
     """Score, costs and their conditions; empty unless complete."""
+    latency_noisy: bool = False
+    """Whether other programs disturbed the measurement of its latency."""
     test: dict[str, Any]
     """What the test split gave; empty where it was not read."""
     on_frontier: bool

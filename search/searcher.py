@@ -155,9 +155,13 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def _tell(self, record: Record, outcome: dict[str, Any]) -> None:
         if outcome["state"] == "complete":
-            self._study.tell_result(record.number, outcome["result"], outcome["curve"])
+            self._study.tell_result(
+                record.number, outcome["result"], outcome["curve"], attempt=record.attempt
+            )
         else:
-            self._study.tell_failure(record.number, outcome["state"], outcome["message"])
+            self._study.tell_failure(
+                record.number, outcome["state"], outcome["message"], attempt=record.attempt
+            )
         self._on_change(self._study.record(record.number))
 
     def __getstate__(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Lock
@@ -10,14 +11,13 @@ from typing import Any
 
 import moocore
 import numpy as np
-from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import SQLAlchemyError
 
-from search.driver import State, state_of
+from search.driver import LOOK_SECONDS, State, Watch
 from search.frontier import Scale, feasible, frontier, hypervolume_of, in_finish_order, quality
 from search.prediction import Predictor
 from search.records import Record
-from search.study import SEARCH, NoSuchStudy, Study, StudyAway, names, tests_of
+from search.study import SEARCH, Study, names, tests_of
+from search.study_errors import NoSuchStudy
 
 FRESH_SECONDS = 0.2
 """Age up to which a snapshot is not read again: many questions in a moment are one reading."""
@@ -31,13 +31,17 @@ class Snapshot:
         study: The record.
         records: Its trials.
         attributes: Its user attributes.
+        watch: Tells whether its driver lives.
     """
 
-    def __init__(self, study: Study, records: list[Record], attributes: dict[str, Any]) -> None:
+    def __init__(
+        self, study: Study, records: list[Record], attributes: dict[str, Any], watch: Watch
+    ) -> None:
         self.study = study
         self.search = study.search
         self.records = records
         self.attributes = attributes
+        self._watch = watch
         self._lock = Lock()
 
     @cached_property
@@ -47,13 +51,18 @@ class Snapshot:
 
     @property
     def state(self) -> State:
-        """Whether the search runs, and how its last run ended."""
-        state = state_of(self.attributes)
+        """Whether the search runs, and how its last run ended; nobody is lost until it is sure."""
+        state = self._watch.state(self.attributes) or "running"
         if state != "new" or not self.records:
             return state
         # Of a version that did not note how a run ended.
         finished = sum(record.is_finished for record in self.records)
         return "finished" if finished >= self.search.trials else "stopped"
+
+    @property
+    def is_state_sure(self) -> bool:
+        """Whether the state takes no longer look at the search's driver."""
+        return self._watch.state(self.attributes) is not None
 
     @cached_property
     def in_order(self) -> list[Record]:
@@ -119,6 +128,7 @@ class _Kept:
 
     study: Study
     lock: Lock = field(default_factory=Lock)
+    watch: Watch = field(default_factory=Watch)
     snapshot: Snapshot | None = None
     read: float = 0.0
 
@@ -152,6 +162,19 @@ class Snapshots:
             assert kept.snapshot is not None
             return kept.snapshot
 
+    def settled(self, names: Iterable[str]) -> list[Snapshot]:
+        """Searches whose states are sure, which takes seconds where a driver may be dead.
+
+        Raises:
+            NoSuchStudy: There is no such search, or the database is away.
+        """
+        chosen = list(names)
+        while True:
+            snapshots = [self.of(name) for name in chosen]
+            if all(snapshot.is_state_sure for snapshot in snapshots):
+                return snapshots
+            time.sleep(LOOK_SECONDS)
+
     def _kept_of(self, name: str) -> _Kept:
         with self._lock:
             kept = self._kept.get(name)
@@ -165,17 +188,15 @@ class Snapshots:
     def _read(self, name: str, kept: _Kept) -> None:
         started = time.monotonic()
         try:
-            attributes = kept.study.optuna.user_attrs
+            attributes = kept.study.attributes
         except KeyError:
             with self._lock:
                 self._kept.pop(name, None)
             raise NoSuchStudy(f"no search named {name!r}: it was deleted") from None
-        except (StorageInternalError, SQLAlchemyError) as error:
-            raise StudyAway(f"storage.study: cannot be read: {type(error).__name__}") from error
         last = kept.snapshot
         if last is not None and attributes[SEARCH] != last.attributes[SEARCH]:
             kept.study = Study.load(name, self.url)
         records = kept.study.records()
         if last is None or records != last.records or attributes != last.attributes:
-            kept.snapshot = Snapshot(kept.study, records, attributes)
+            kept.snapshot = Snapshot(kept.study, records, attributes, kept.watch)
         kept.read = started

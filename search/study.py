@@ -6,23 +6,28 @@ import json
 import math
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 from sqlalchemy import Integer, String, column, select, table
-from sqlalchemy.exc import SQLAlchemyError
 
-from objectives.locks import Busy, exclusive_or_busy
+from search.database import Database, open_database, readable, shared_database, sqlite_path
 from search.grid import configuration_from, distributions
-from search.records import CONFIGURATION, FAILURE, RESULT, Reader, Record, read_records, violations
-from spaces.errors import UserError
-from spaces.places import without_password
+from search.records import (
+    ATTEMPT,
+    CONFIGURATION,
+    FAILURE,
+    RESULT,
+    Reader,
+    Record,
+    read_records,
+    violations,
+)
+from search.study_errors import BusyStudy, NoSuchStudy, StudyError
+from search.transactions import exchange, finish
 from spaces.search_file import SearchFile
 from spaces.search_space import SearchSpace
 
@@ -45,22 +50,6 @@ _NAMES = (
 )
 
 
-class StudyError(UserError):
-    """A study that is not there, belongs to another search, or cannot be opened."""
-
-
-class NoSuchStudy(StudyError):
-    """There is no study, or no trial, of that name."""
-
-
-class BusyStudy(StudyError):
-    """What was asked for does not go together with what the study is or does now."""
-
-
-class StudyAway(StudyError):
-    """The study's database cannot be reached."""
-
-
 class Study:
     """The record of one search, on Optuna's storage.
 
@@ -69,7 +58,7 @@ class Study:
         storage: The database that it is in.
     """
 
-    def __init__(self, study: optuna.Study, storage: RDBStorage) -> None:
+    def __init__(self, study: optuna.Study, storage: Database) -> None:
         self.optuna = study
         self._storage = storage
         self.search = SearchFile.model_validate(study.user_attrs[SEARCH])
@@ -83,25 +72,19 @@ class Study:
         Raises:
             BusyStudy: A study of this name exists for another search file.
         """
-        storage = _storage(url)
-        study = optuna.create_study(
-            storage=storage,
-            study_name=search.name,
-            directions=["maximize" if search.metric.is_maximised else "minimize", "minimize"],
-            load_if_exists=True,
-        )
-        recorded = study.user_attrs.get(SEARCH)
-        if recorded is not None:
-            differing = _differences(
-                SearchFile.model_validate(recorded).identity(), search.identity()
+        storage = open_database(url)
+        with readable(storage):
+            study = optuna.create_study(
+                storage=storage,
+                study_name=search.name,
+                directions=["maximize" if search.metric.is_maximised else "minimize", "minimize"],
+                load_if_exists=True,
             )
-            if differing:
-                raise BusyStudy(
-                    f"a search named {search.name!r} exists with another {', '.join(differing)}; "
-                    "give this one another name (name: in the file, or --set name=...)"
-                )
-        study.set_user_attr(SEARCH, search.to_dict())
-        return cls(study, storage)
+            # Another file of this name may be opened at the same moment: one of them is first.
+            if not exchange(storage.engine, study._study_id, SEARCH, None, search.to_dict()):
+                _check_same(SearchFile.model_validate(study.user_attrs[SEARCH]), search)
+                study.set_user_attr(SEARCH, search.to_dict())
+            return cls(study, storage)
 
     @classmethod
     def load(cls, name: str, url: str) -> Study:
@@ -114,8 +97,9 @@ class Study:
         if name not in known:
             listed = ", ".join(known) if known else "none yet"
             raise NoSuchStudy(f"no search named {name!r}; there is: {listed}")
-        storage = _storage(url)
-        return cls(optuna.load_study(study_name=name, storage=storage), storage)
+        storage = open_database(url)
+        with readable(storage):
+            return cls(optuna.load_study(study_name=name, storage=storage), storage)
 
     def ask(self) -> Record:
         """Create the next trial, as the study's sampler chooses it."""
@@ -130,57 +114,81 @@ class Study:
         return bool(self.optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
     def tell_result(
-        self, number: int, result: dict[str, Any], curve: list[list[float]] | None = None
+        self,
+        number: int,
+        result: dict[str, Any],
+        curve: list[list[float]] | None = None,
+        *,
+        attempt: int = 1,
     ) -> bool:
-        """Record the result of a trial; the last write is the one that completes it.
+        """Record the result of a trial, all of it at once.
+
+        Args:
+            number: The trial.
+            result: The evaluation's values.
+            curve: ``[step, training loss]`` over its training.
+            attempt: The attempt at the trial that has this result.
 
         Returns:
-            False when the trial was finished already: a second report changes nothing.
+            False when the trial was finished already, or is another attempt's by now: a second
+            and a late report change nothing.
         """
         values = [float(result["score"]), float(result[self.search.cost])]
         # Optuna takes infinity for a result, and it would sit on the frontier.
         if not all(map(math.isfinite, values)):
-            return self.tell_failure(number, "not_finite", f"the result was {values}")
-        trial = self._running(number)
-        if trial is None:
-            return False
-        trial.set_user_attr(CURVE, curve or [])
-        for constraint, excess in violations(self.search, result).items():
-            trial.set_constraint(constraint, excess)
-        trial.set_user_attr(RESULT, result)
-        self.optuna.tell(number, values)
-        return True
+            said = f"the result was {values}"
+            return self.tell_failure(number, "not_finite", said, attempt=attempt)
+        attributes = {RESULT: result, CURVE: curve or []}
+        return self._finish(number, attempt, attributes, values, violations(self.search, result))
 
-    def tell_failure(self, number: int, state: str, message: str) -> bool:
-        """Record that a trial failed, in a named state; returns False when it was finished."""
-        trial = self._running(number)
-        if trial is None:
-            return False
-        trial.set_user_attr(FAILURE, {"state": state, "message": message[:2000]})
-        self.optuna.tell(number, state=TrialState.FAIL)
-        return True
+    def tell_failure(self, number: int, state: str, message: str, *, attempt: int = 1) -> bool:
+        """Record that a trial failed, in a named state; returns what ``tell_result`` does."""
+        attributes = {FAILURE: {"state": state, "message": message[:2000]}}
+        return self._finish(number, attempt, attributes, None, {})
 
     def unfinished(self) -> list[Record]:
-        """Trials that a dead driver left running, to be run again under their numbers.
+        """Take over the trials that another driver left running, to run them under their numbers.
 
-        Those whose result was written but not told are told now; those that died before their
-        configuration was written have nothing to run and are closed.
+        Each begins its next attempt: what the other may still report of it is refused. Those that
+        died before their configuration was written have nothing to run and are closed.
         """
         left = []
-        for trial in self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if RESULT in trial.user_attrs:
-                self.tell_result(
-                    trial.number, trial.user_attrs[RESULT], trial.user_attrs.get(CURVE)
-                )
-            elif CONFIGURATION in trial.user_attrs:
-                left.append(self.record(trial.number))
-            else:
-                self.optuna.tell(trial.number, state=TrialState.FAIL)
+        with readable(self._storage):
+            trials = self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        for trial in trials:
+            attempt = trial.user_attrs.get(ATTEMPT, 1)
+            if CONFIGURATION not in trial.user_attrs:
+                self._finish(trial.number, attempt, {}, None, {})
+                continue
+            try:
+                self._storage.set_trial_user_attr(trial._trial_id, ATTEMPT, attempt + 1)
+            except UpdateFinishedTrialError:
+                # The other has just told it.
+                continue
+            left.append(self.record(trial.number))
         return left
 
     def records(self) -> list[Record]:
         """All trials that have a configuration, by number."""
-        return self._reader.records()
+        with readable(self._storage):
+            return self._reader.records()
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What is known of the search as a whole, as it is now."""
+        with readable(self._storage):
+            return self.optuna.user_attrs
+
+    def exchange(self, key: str, old: Any | None, new: Any) -> bool:
+        """Change an attribute if it still is what was read; returns whether it was.
+
+        Args:
+            key: Of the attribute.
+            old: What was read; None where there was none.
+            new: What it becomes.
+        """
+        with readable(self._storage):
+            return exchange(self._storage.engine, self.optuna._study_id, key, old, new)
 
     def record(self, number: int) -> Record:
         """One trial.
@@ -195,7 +203,8 @@ class Study:
 
     def curve(self, number: int) -> list[list[float]]:
         """``[step, training loss]`` over the training of a trial."""
-        trial = self._storage.get_trial(self._trial_id(number))
+        with readable(self._storage):
+            trial = self._storage.get_trial(self._trial_id(number))
         points: list[list[float]] = trial.user_attrs.get(CURVE, [])
         return points
 
@@ -236,11 +245,28 @@ class Study:
             self.optuna.set_user_attr(MARK, known)
         return known
 
-    def _running(self, number: int) -> optuna.Trial | None:
-        trial_id = self._trial_id(number)
-        if self._storage.get_trial(trial_id).state.is_finished():
-            return None
-        return optuna.Trial(self.optuna, trial_id)
+    def _finish(
+        self,
+        number: int,
+        attempt: int,
+        attributes: dict[str, Any],
+        values: list[float] | None,
+        constraints: dict[str, float],
+    ) -> bool:
+        with readable(self._storage):
+            trial = self._storage.get_trial(self._trial_id(number))
+            if trial.state.is_finished():
+                return False
+            state = TrialState.FAIL if values is None else TrialState.COMPLETE
+            self.optuna.sampler.after_trial(self.optuna, trial, state, values)
+            return finish(
+                self._storage.engine,
+                trial._trial_id,
+                attempt=attempt,
+                values=values,
+                attributes=attributes,
+                constraints=constraints,
+            )
 
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self.optuna._study_id, number)
@@ -262,56 +288,21 @@ def load_all(url: str) -> list[Study]:
 
 def names(url: str) -> list[str]:
     """Names of the searches in a storage."""
-    path = _sqlite_path(url)
+    path = sqlite_path(url)
     if path is not None and not path.exists():
         return []
-    try:
-        with _shared_storage(url).engine.connect() as connection:
-            return sorted(connection.execute(_NAMES).scalars())
-    except SQLAlchemyError as error:
-        raise StudyAway(f"storage.study: cannot be read: {type(error).__name__}") from error
+    database = shared_database(url)
+    with readable(database), database.engine.connect() as connection:
+        return sorted(connection.execute(_NAMES).scalars())
 
 
-@lru_cache(maxsize=8)
-def _shared_storage(url: str) -> RDBStorage:
-    """One for each URL: a service asks for names all the time."""
-    return _storage(url)
-
-
-@contextmanager
-def only_driver(name: str, folder: Path) -> Iterator[None]:
-    """Hold the right to drive a search on this machine.
-
-    Raises:
-        BusyStudy: Another process drives it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with exclusive_or_busy(folder / f"{name}.lock"):
-            yield
-    except Busy as error:
-        raise BusyStudy(f"search {name!r} is running already, in another process") from error
-
-
-def _storage(url: str) -> RDBStorage:
-    path = _sqlite_path(url)
-    try:
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        options: dict[str, Any] = (
-            {"pool_pre_ping": True} if path is None else {"connect_args": {"timeout": 60}}
+def _check_same(recorded: SearchFile, given: SearchFile) -> None:
+    differing = _differences(recorded.identity(), given.identity())
+    if differing:
+        raise BusyStudy(
+            f"a search named {given.name!r} exists with another {', '.join(differing)}; "
+            "give this one another name (name: in the file, or --set name=...)"
         )
-        return RDBStorage(url, engine_kwargs=options)
-    except Exception as error:
-        # SQLAlchemy and its drivers raise classes of their own for what a wrong URL can cause.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        place = without_password(url)
-        raise StudyAway(f"storage.study: {place!r} cannot be opened: {reason}") from error
-
-
-def _sqlite_path(url: str) -> Path | None:
-    prefix = "sqlite:///"
-    return Path(url.removeprefix(prefix)) if url.startswith(prefix) else None
 
 
 def _differences(recorded: Any, given: Any, path: str = "") -> list[str]:

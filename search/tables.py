@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from search.records import Record
+from search.records import Record, is_noisy
 from search.schemas import FrontierMember, Level, Trial
 from spaces.metric import text
 from spaces.plan import Plan
@@ -17,6 +17,8 @@ OPTIONS = {"size_mb": "--max-size-mb", "latency_ms": "--max-latency-ms", "flops"
 
 COUNTED = {"accuracy": "examples", "perplexity": "tokens", "bleu": "sentences"}
 """What a score of each metric is a mean over."""
+
+NOISY = "≈ measured while other programs disturbed the machine"
 
 _UNITS = {"size_mb": "MB", "latency_ms": "ms", "flops": "FLOPs"}
 
@@ -43,10 +45,16 @@ def with_unit(cost: str, value: float) -> str:
 
 def short_cost(result: dict[str, Any], cost: str) -> str:
     """Size and latency of a result, and FLOPs where the search weighs them."""
-    parts = [f"{result['size_mb']:.3f} MB", f"{result['latency_ms']:.2f} ms"]
+    latency = milliseconds(result["latency_ms"], noisy=is_noisy(result))
+    parts = [f"{result['size_mb']:.3f} MB", f"{latency} ms"]
     if cost == "flops":
         parts.append(f"{quantity(result['flops'])}FLOPs")
     return "  ".join(parts)
+
+
+def milliseconds(latency: float, *, noisy: bool) -> str:
+    """A latency, with the mark of an estimate where other programs disturbed its measurement."""
+    return f"{'≈' if noisy else ''}{latency:.2f}"
 
 
 def frontier_rows(members: list[Record], tests: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -71,6 +79,7 @@ def _row(record: Record, test: dict[str, Any]) -> dict[str, Any]:
         "test_score": test.get("score"),
         "size_mb": result["size_mb"],
         "latency_ms": result["latency_ms"],
+        "latency_noisy": is_noisy(result),
         "flops": result["flops"],
         "compression_ratio": result["compression_ratio"],
     }
@@ -98,7 +107,7 @@ def frontier_table(members: Sequence[FrontierMember]) -> Table:
             f"{text(metric, row.score_low)}–{text(metric, row.score_high)}",
             "" if row.test_score is None else text(metric, row.test_score),
             f"{row.size_mb:.3f}",
-            f"{row.latency_ms:.2f}",
+            milliseconds(row.latency_ms, noisy=row.latency_noisy),
             quantity(row.flops).strip(),
             f"{row.compression_ratio:.1f}×",
         )
@@ -137,7 +146,7 @@ def trials_table(trials: Sequence[Trial]) -> Table:
             (
                 f"{result['metric']} {text(result['metric'], result['score'])}",
                 f"{result['size_mb']:.3f}",
-                f"{result['latency_ms']:.2f}",
+                milliseconds(result["latency_ms"], noisy=is_noisy(result)),
             )
             if result
             else ("", "", "")
@@ -213,8 +222,10 @@ def _facts(trial: Trial) -> list[tuple[str, str]]:
         ("compression ratio", f"{r['compression_ratio']:.2f} of {r['dense_size_bytes']:,} bytes"),
         (
             "latency",
+            f"{milliseconds(r['latency_ms'], noisy=is_noisy(r))} ms: "
             f"p10 {latency['p10_ms']:.2f}, p50 {latency['p50_ms']:.2f}, "
-            f"p95 {latency['p95_ms']:.2f} ms (reference model {latency['reference_p50_ms']:.2f})",
+            f"p95 {latency['p95_ms']:.2f} ms (reference model {latency['reference_p50_ms']:.2f})"
+            + (f"; {NOISY}" if is_noisy(r) else ""),
         ),
         (
             "latency conditions",

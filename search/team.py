@@ -108,9 +108,4 @@ def _joined(search: str, data: str, store: Any, *, rank: int, count: int) -> Obj
 def _objective(search: str, data: str, workers: Any = None) -> Objective:
     from objectives.data import open_prepared
 
-    folder = Path(data)
-    return Objective(
-        SearchFile.model_validate_json(search),
-        open_prepared(folder) if folder.is_dir() else None,
-        workers,
-    )
+    return Objective(SearchFile.model_validate_json(search), open_prepared(Path(data)), workers)

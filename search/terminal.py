@@ -22,6 +22,7 @@ from search.schemas import (
     TrialPage,
 )
 from search.tables import (
+    NOISY,
     OPTIONS,
     duration,
     frontier_rows,
@@ -55,7 +56,7 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     metric = study.search.metric
     console.print(f"\nfrontier: {metric.name} on validation against {study.search.cost}\n")
     rows = frontier_rows(members, study.tests())
-    console.print(frontier_table([FrontierMember(**row) for row in rows]))
+    print_frontier([FrontierMember(**row) for row in rows], console)
     scale = Scale.of(study.space)
     volume = hypervolume_of(members, study.search, scale)
     console.print(
@@ -137,7 +138,7 @@ def print_search(search: Search, members: Sequence[FrontierMember], console: Con
         console.print(search.ended, highlight=False)
     if members:
         console.print()
-        console.print(frontier_table(members))
+        print_frontier(members, console)
         console.print()
     _print_shared(search.shared, console)
     for failure in search.failures:
@@ -153,9 +154,21 @@ def print_search(search: Search, members: Sequence[FrontierMember], console: Con
 def print_trials(page: TrialPage, console: Console) -> None:
     """A page of trials."""
     console.print(trials_table(page.trials))
+    _print_noise(any(trial.latency_noisy for trial in page.trials), console)
     last = page.offset + len(page.trials)
     if last < page.total or page.offset:
         console.print(f"\n{page.offset + 1} to {last} of {page.total}", highlight=False)
+
+
+def _print_noise(noisy: bool, console: Console) -> None:
+    if noisy:
+        console.print(NOISY, style="dim", highlight=False)
+
+
+def print_frontier(members: Sequence[FrontierMember], console: Console) -> None:
+    """The frontier; it has a member at least."""
+    console.print(frontier_table(members))
+    _print_noise(any(member.latency_noisy for member in members), console)
 
 
 def print_event(event: Event, console: Console) -> None:

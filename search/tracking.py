@@ -10,10 +10,12 @@ import logging
 import threading
 from contextlib import suppress
 
+from search.driving import only_driver
 from search.mirror import Mirror
 from search.mlflow_client import brief
 from search.seen import Deleted
-from search.study import Study, StudyError, load_all, only_driver
+from search.study import Study, load_all
+from search.study_errors import StudyError
 from spaces.places import Places, home
 
 log = logging.getLogger(__name__)

@@ -76,12 +76,12 @@ def _attempt(search: str, data: str, configurations: list[Any]) -> Iterator[dict
 
 
 def latencies(search: str, data: str, configurations: list[dict[str, Any]]) -> list[float]:
-    """Median milliseconds of configurations, from untrained models or from the cost cache."""
+    """Milliseconds of configurations, from untrained models or from the cost cache."""
     from spaces.configuration import Configuration
 
     points = map(Configuration.from_dict, configurations)
     cache = _objective(search, data).latencies
-    return [cache.before_training(point).p50_ms for point in points]
+    return [cache.before_training(point).ms for point in points]
 
 
 def stored(search: str, data: str, configurations: list[dict[str, Any]]) -> list[tuple[bool, bool]]:

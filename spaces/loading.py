@@ -7,6 +7,7 @@ import difflib
 import re
 import reprlib
 from collections.abc import Hashable, Iterable
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,11 @@ from spaces.errors import UserError
 from spaces.search_file import SearchFile
 from spaces.search_space import SearchSpace
 
-LARGEST_FILE = 1_000_000
+LARGEST_FILE = 100_000
+"""Bytes; a search file is a thousand, and YAML takes a second for this many."""
+MOST_FAULTS = 20
+"""Faults that are told of one file: who wrote them by the thousand wants no list."""
+LONGEST_SHOWN = 120
 
 
 class SearchFileError(UserError):
@@ -37,7 +42,9 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
+            if not isinstance(key, str | int | float | None):
+                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: a key must be a text")
+            if key in seen:
                 raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: {key!r} stands twice")
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
@@ -78,13 +85,16 @@ def read_text(file: str) -> str:
         return (resources.files("spaces.ready") / f"{file}.yaml").read_text(encoding="utf-8")
     path = Path(file)
     try:
-        if path.stat().st_size > LARGEST_FILE:
+        # A device or a pipe has no size, and may have no end.
+        with path.open("rb") as opened:
+            content = opened.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
             raise SearchFileError(file, [f"larger than {LARGEST_FILE:,} bytes"])
-        return path.read_text(encoding="utf-8")
+        return content.decode("utf-8")
     except FileNotFoundError as error:
         names = ", ".join(ready_made())
         raise SearchFileError(file, [f"no such file; ready-made searches are: {names}"]) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise SearchFileError(file, [f"cannot be read: {error}"]) from error
 
 
@@ -135,7 +145,7 @@ def validate(document: dict[str, Any], *, origin: str = "search") -> SearchFile:
     try:
         search = SearchFile.model_validate(document)
     except ValidationError as error:
-        raise SearchFileError(origin, [_fault(item, document) for item in error.errors()]) from None
+        raise SearchFileError(origin, _faults(error, document)) from None
     except RecursionError:
         raise SearchFileError(origin, ["holds itself"]) from None
     faults = SearchSpace(search).faults()
@@ -163,23 +173,38 @@ def _parsed(path: str, text: str, *, origin: str) -> Any:
     try:
         return yaml.load(text, Loader=_ValueLoader)
     except (yaml.YAMLError, ValueError, RecursionError):
-        raise SearchFileError(origin, [f"{path}: {text!r} is not a YAML value"]) from None
+        raise SearchFileError(origin, [f"{path}: {_shown(text)} is not a YAML value"]) from None
 
 
 def _override(document: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise SearchFileError("--set", [f"{override!r} must look like space.depth.high=8"])
+        raise SearchFileError("--set", [f"{_shown(override)} must look like space.depth.high=8"])
     value = _parsed(path, text, origin="--set")
     for depth, key in enumerate(keys[:-1]):
         if not isinstance(document.setdefault(key, {}), dict):
             parent = ".".join(keys[: depth + 1])
             raise SearchFileError(
-                "--set", [f"{parent} is {reprlib.repr(document[key])}, which has no {path}"]
+                "--set", [f"{parent} is {_shown(document[key])}, which has no {path}"]
             )
         document = document[key]
     document[keys[-1]] = value
+
+
+def _faults(error: ValidationError, document: Any) -> list[str]:
+    faults = [_fault(item, document) for item in error.errors()[:MOST_FAULTS]]
+    left = error.error_count() - len(faults)
+    return [*faults, f"and {left:,} more faults"] if left else faults
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = reprlib.repr(value) if isinstance(value, dict | list) else repr(value)
+    except ValueError:
+        # Python writes no integer of more than 4,300 digits.
+        return "a number that is too long to show"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def _fault(item: ErrorDetails, document: Any) -> str:
@@ -196,7 +221,7 @@ def _fault(item: ErrorDetails, document: Any) -> str:
         return f"{path}.{tag}: is missing; allowed: {', '.join(_allowed_tags(path, tag))}"
     if isinstance(given, dict | list) or item["type"] == "value_error":
         return f"{path}: {message}" if path else message
-    return f"{path}: {_lower_first(message)}, but is {given!r}"
+    return f"{path}: {_lower_first(message)}, but is {_shown(given)}"
 
 
 def _path(location: tuple[int | str, ...], document: Any) -> tuple[str, list[str]]:
@@ -234,7 +259,7 @@ def _allowed_tags(path: str, tag: str) -> list[str]:
 
 def _nodes(path: list[str]) -> list[dict[str, Any]]:
     """What the schema says of a path: several nodes where it may be of several kinds."""
-    schema = SearchFile.model_json_schema()
+    schema = _schema()
     nodes = [schema]
     for key in path:
         nodes = [
@@ -244,6 +269,11 @@ def _nodes(path: list[str]) -> list[dict[str, Any]]:
             for resolved in _resolve(node["properties"][key], schema)
         ]
     return nodes
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    return SearchFile.model_json_schema()
 
 
 def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:

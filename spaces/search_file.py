@@ -92,7 +92,8 @@ class Constraints(StrictModel):
     max_size_mb: PositiveNumber | None = None
     """Largest compressed model, in megabytes (10^6 bytes) on disk."""
     max_latency_ms: PositiveNumber | None = None
-    """Highest median latency, in milliseconds, under the conditions of ``measurement``."""
+    """Highest latency (10th percentile), in milliseconds, under the conditions of
+    ``measurement``."""
     max_flops: PositiveNumber | None = None
     """Most forward FLOPs for one sequence."""
 
@@ -115,7 +116,8 @@ class Measurement(StrictModel):
     threads: Count = 1
     """CPU threads."""
     repeats: Annotated[int, Field(ge=10, le=10_000)] = 40
-    """Timed calls, each next to one of a reference model."""
+    """Timed calls, each next to one of a reference model; up to eight times as many where other
+    programs disturb them."""
 
 
 class Storage(StrictModel):

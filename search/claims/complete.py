@@ -14,9 +14,10 @@ from rich.console import Console
 
 from search.claims.levels import thinned
 from search.claims.shape import EQUAL
+from search.driving import only_driver
 from search.grid import parameters_from
 from search.records import Record
-from search.study import Study, only_driver
+from search.study import Study
 from search.tables import quantity
 from spaces.architecture import Architecture
 from spaces.configuration import Configuration

@@ -100,6 +100,7 @@ def print_report(made: Report, console: Console) -> None:
             f"{verdict.number}. {verdict.title:<45} {answer} {effect}",
             highlight=False,
             soft_wrap=True,
+            markup=True,
         )
     console.print(f"\nreport: {made.path} (and .md)", soft_wrap=True, highlight=False)
     if not made.is_tracked:

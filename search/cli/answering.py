@@ -115,13 +115,13 @@ def trials(
 @as_json
 def frontier(name: str, url: str | None, server: str | None, as_json: bool) -> int:
     """Show the frontier of the search NAME: the trials that no other beats."""
-    from search.tables import frontier_table
+    from search.terminal import print_frontier
 
     members = open_answers(url, server).frontier(name)
     if as_json:
         _print_json(members)
     elif members:
-        make_console().print(frontier_table(members))
+        print_frontier(members, make_console())
     else:
         click.echo(f"search {name!r} has no feasible complete trial yet", err=True)
     return 0 if members else NOTHING_FOUND
@@ -208,15 +208,13 @@ def claims(names: tuple[str, ...], complete: bool, url: str | None, as_json: boo
     Several searches that differ in their seed alone are pooled. Each claim is supported,
     contradicted, or in want of trials; the report is a page (HTML and Markdown) with the plots.
     """
-    from rich.console import Console
-
     from search.claims.report import print_report, report
 
     studies = [open_study(name, url) for name in dict.fromkeys(names)]
     if complete:
         from search.claims.complete import complete as run_missing
 
-        told = Console(stderr=True) if as_json else make_console()
+        told = make_console(stderr=as_json)
         studies = [run_missing(study, told) for study in studies]
     made = report(studies)
     if as_json:

@@ -16,6 +16,7 @@ from search.cli.options import (
     study_url,
     study_url_or_default,
 )
+from search.printable import printable
 
 if TYPE_CHECKING:
     from search.launching import Launcher
@@ -105,7 +106,7 @@ def logs(name: str, follow: bool, address: str | None, url: str | None, server: 
             print_event(event, console)
         return
     for text in launcher_at(address, url).logs(name, follow=follow):
-        click.echo(text, nl=False)
+        click.echo(printable(text), nl=False)
 
 
 @click.command()

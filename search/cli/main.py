@@ -17,6 +17,7 @@ from search.cli import (
     serving,
 )
 from search.cli.options import INTERRUPTED
+from search.printable import printable
 from spaces.errors import UserError
 
 
@@ -25,7 +26,8 @@ def main() -> NoReturn:
     try:
         code = cli.main(standalone_mode=False)
     except UserError as error:
-        click.echo("\n".join(f"error: {line}" for line in str(error).splitlines()), err=True)
+        lines = printable(str(error)).splitlines()
+        click.echo("\n".join(f"error: {line}" for line in lines), err=True)
         sys.exit(2)
     except click.ClickException as error:
         error.show()

@@ -8,6 +8,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 NOTHING_FOUND = 3
 INTERRUPTED = 130
-WIDE = 160
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 study_url = click.option(
@@ -28,9 +28,23 @@ study_url = click.option(
     metavar="URL",
     help="SQLAlchemy URL of the study; default: study.db in TLC_HOME (or .tlc).",
 )
+
+
+def _unless_another_place(
+    context: click.Context, _: click.Parameter, server: str | None
+) -> str | None:
+    """The service, unless only the environment names it and the command line another place."""
+    # What the command line gives is known by now: click takes the environment after it.
+    if context.get_parameter_source("server") is ParameterSource.COMMANDLINE:
+        return server
+    others = (context.get_parameter_source(place) for place in ("url", "address"))
+    return None if ParameterSource.COMMANDLINE in others else server
+
+
 server = click.option(
     "--server",
     envvar="TLC_SERVER",
+    callback=_unless_another_place,
     metavar="URL",
     help="Ask the service (tlc serve) at this URL; its token is in TLC_TOKEN.",
 )
@@ -48,7 +62,7 @@ def limited(command: Callable[..., Any]) -> Callable[..., Any]:
     positive = click.FloatRange(min=1e-9, max=1e30)
 
     @click.option("--max-size-mb", type=positive, help="Megabytes.")
-    @click.option("--max-latency-ms", type=positive, help="Median, ms.")
+    @click.option("--max-latency-ms", type=positive, help="Milliseconds.")
     @click.option("--max-flops", type=positive, help="FLOPs a sequence.")
     @wraps(command)
     def with_limits(
@@ -63,12 +77,11 @@ def limited(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_limits
 
 
-def make_console() -> Console:
-    """The terminal; where there is none, wide enough that no table is cut."""
-    from rich.console import Console
+def make_console(*, stderr: bool = False) -> Console:
+    """The terminal that commands print to."""
+    from search.console import make_console as made
 
-    made = Console()
-    return made if made.is_terminal else Console(width=WIDE)
+    return made(stderr=stderr)
 
 
 def study_url_or_default(url: str | None) -> str:

@@ -90,6 +90,7 @@ def serve(
     """
     token = token_file.read_text().strip() if token_file else os.environ.get("TLC_TOKEN") or None
 
+    from search.database import refuse_damaged
     from search.service.settings import Settings, check_token
 
     check_token(host, token)
@@ -97,6 +98,8 @@ def serve(
     from spaces.search_file import Storage
 
     study = study_url_or_default(url)
+    # A database that is away may come back while it serves; a damaged one does not.
+    refuse_damaged(study)
     settings = Settings(
         storage=Storage(study=study, store=store, mlflow=mlflow),
         launcher=launcher_at(address, study),

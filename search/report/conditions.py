@@ -8,6 +8,7 @@ from typing import TypeVar
 import yaml
 from markupsafe import Markup
 
+from search.records import is_noisy
 from search.report.markup import joined, tag
 from search.report.view import View
 
@@ -34,14 +35,20 @@ def _measured(view: View) -> list[tuple[str, str]]:
     versions = _distinct(record.result.get("versions") for record in view.complete)
     latencies = _distinct(_latency(record.result.get("latency")) for record in view.complete)
     told = [("versions", ", ".join(f"{k} {v}" for k, v in each.items())) for each in versions]
-    return told + [("latency", each) for each in latencies]
+    told += [("latency", each) for each in latencies]
+    noisy = sum(is_noisy(record.result) for record in view.complete)
+    if noisy:
+        told.append(
+            ("noisy latencies", f"{noisy} of {len(view.complete)}: other programs disturbed them")
+        )
+    return told
 
 
 def _latency(latency: dict[str, object] | None) -> str | None:
     if latency is None:
         return None
     return (
-        f"median of {latency['repeats']} calls after {latency['warm_up']}, batch "
+        f"10th percentile of calls after {latency['warm_up']}, batch "
         f"{latency['batch_size']}, {latency['sequence_length']} tokens, threads "
         f"{latency['threads']}, {latency['device']} {latency['processor']}"
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from markupsafe import Markup
 
 from search.frontier import hypervolume_of, nearest
 from search.queries import shared
-from search.records import Record
+from search.records import Record, is_noisy
 from search.report.compute import spent
 from search.report.markup import joined, tag, words
 from search.report.plot import number
@@ -62,6 +63,10 @@ def _sentence(view: View, record: Record) -> Markup:
     )
 
 
+def _of_latency(result: dict[str, Any]) -> str:
+    return "on a noisy machine" if is_noisy(result) else "10th percentile"
+
+
 def _figures(view: View, record: Record) -> Markup:
     result, metric = record.result, view.metric
     test = view.tests.get(record.number, {})
@@ -72,7 +77,7 @@ def _figures(view: View, record: Record) -> Markup:
         else (f"test {view.score_name}", "–", "not read yet"),
         ("size", with_unit("size_mb", result["size_mb"]), f"{result['parameters']:,} parameters"),
         ("forward FLOPs", number(result["flops"]), "for one sequence"),
-        ("latency", with_unit("latency_ms", result["latency_ms"]), "median"),
+        ("latency", with_unit("latency_ms", result["latency_ms"]), _of_latency(result)),
         (
             "compression",
             f"{result['compression_ratio']:.1f}×",

@@ -17,7 +17,7 @@ from spaces.search_space import COMPRESSION_FIELDS, SearchSpace
 
 AXIS = {
     "size_mb": "size on disk, MB",
-    "latency_ms": "median latency, ms",
+    "latency_ms": "latency, ms",
     "flops": "forward FLOPs for one sequence",
 }
 LARGE = 1e6

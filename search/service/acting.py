@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from search.answers import Answers
 from search.schemas import Prediction, Started
@@ -16,6 +16,11 @@ from search.service.submission import received
 from search.study import Study
 
 LONGEST_TEXT = 1000
+LONGEST_OVERRIDES = 5000
+"""Characters of all overrides together, each of which is read as YAML."""
+
+
+Text = Annotated[str, Field(max_length=64)]
 
 
 class Submission(BaseModel):
@@ -29,12 +34,21 @@ class Submission(BaseModel):
         },
     )
 
-    search: Annotated[str, Field(max_length=64)] | dict[str, Any]
+    search: Text | dict[str, Any]
     """The name of a ready-made search, or a whole search file (``tlc schema`` describes it)."""
     overrides: list[Annotated[str, Field(max_length=LONGEST_TEXT)]] = Field(
         default=[], max_length=200
     )
     """Texts such as ``space.depth.high=8``, which override fields of it."""
+
+    @field_validator("overrides")
+    @classmethod
+    def _few_words(cls, overrides: list[str]) -> list[str]:
+        if sum(map(len, overrides)) > LONGEST_OVERRIDES:
+            raise ValueError(
+                f"at most {LONGEST_OVERRIDES:,} characters together; send a whole search file"
+            )
+        return overrides
 
 
 class Question(BaseModel):
@@ -58,13 +72,15 @@ class Question(BaseModel):
         },
     )
 
-    values: dict[str, float | str]
+    values: dict[Text, Annotated[float, Field(allow_inf_nan=False)] | Text] = Field(max_length=64)
     """A value of the search's space for each dimension that has several."""
 
 
 def router(answers: Answers, settings: Settings) -> APIRouter:
     """Addresses that do something."""
-    routes = APIRouter(tags=["searches"], responses=responses(400, 401, 403, 413, 422, 429, 503))
+    routes = APIRouter(
+        tags=["searches"], responses=responses(400, 401, 403, 408, 413, 422, 429, 503)
+    )
 
     @routes.post(
         "/searches",

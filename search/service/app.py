@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Security
+from fastapi.security import HTTPBearer
 from prometheus_client import CollectorRegistry
 
 from search.answers import Answers
@@ -31,10 +32,16 @@ def create_app(settings: Settings) -> FastAPI:
     )
     answers = Answers(settings.study_url)
     registry = CollectorRegistry()
-    app.include_router(reading.router(answers))
-    app.include_router(acting.router(answers, settings))
-    app.include_router(streaming.router(answers))
-    app.include_router(operations.router(answers, registry, answers.names))
+    # For the interface's description alone: the middleware refuses before anything is parsed.
+    bearer = HTTPBearer(auto_error=False, description="The service's token.")
+    who_may = [] if settings.token is None else [Security(bearer)]
+    for router in (
+        reading.router(answers),
+        acting.router(answers, settings),
+        streaming.router(answers),
+    ):
+        app.include_router(router, dependencies=who_may)
+    app.include_router(operations.router(answers, registry, answers.names, who_may))
     problems.install(app)
     # The last that is added comes first.
     app.add_middleware(BodyLimit)

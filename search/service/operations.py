@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from fastapi import APIRouter, Response
+from fastapi.params import Depends
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -16,7 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from search.answers import Answers
 from search.service.problems import responses
-from search.study import StudyAway
+from search.study_errors import StudyAway
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class Health(BaseModel):
@@ -60,9 +63,9 @@ class Measured:
         try:
             await self._app(scope, receive, watch)
         finally:
-            # The pattern and not the path, of which there is no end.
+            # The pattern and not the path, of which there is no end, as of methods.
             route = getattr(scope.get("route"), "path", "none")
-            method = scope["method"] if route != "none" else "none"
+            method = scope["method"] if route != "none" and scope["method"] in METHODS else "none"
             self._requests.labels(method, route, str(status)).inc()
             self._seconds.labels(method, route).observe(time.perf_counter() - started)
 
@@ -102,7 +105,10 @@ class Searches(Collector):
 
 
 def router(
-    answers: Answers, registry: CollectorRegistry, is_ready: Callable[[], object]
+    answers: Answers,
+    registry: CollectorRegistry,
+    is_ready: Callable[[], object],
+    who_may: Sequence[Depends],
 ) -> APIRouter:
     """Addresses for whoever keeps the service running."""
     routes = APIRouter(tags=["operations"])
@@ -125,6 +131,7 @@ def router(
     @routes.get(
         "/metrics",
         summary="Metrics for Prometheus",
+        dependencies=who_may,
         response_class=Response,
         responses={
             **responses(401, 403, 429, 503),

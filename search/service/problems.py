@@ -13,11 +13,13 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
-from search.study import BusyStudy, NoSuchStudy, StudyAway
+from search.study_errors import BusyStudy, NoSuchStudy, StudyAway
 from spaces.errors import UserError
 from spaces.loading import SearchFileError
 
 MEDIA_TYPE = "application/problem+json"
+MOST_FAULTS = 20
+"""Faults that an answer names: who sends them by the thousand wants no list."""
 
 TITLES = {
     400: "Malformed request",
@@ -25,6 +27,7 @@ TITLES = {
     403: "Refused",
     404: "Not found",
     405: "Not possible with this address",
+    408: "Too slow",
     409: "Not possible now",
     413: "Too large",
     422: "Invalid input",
@@ -80,11 +83,19 @@ def problem(
 ) -> JSONResponse:
     """An answer that says what was wrong."""
     content = Problem(
-        title=TITLES.get(status, "Error"), status=status, detail=detail, errors=list(faults)
+        title=TITLES.get(status, "Error"),
+        status=status,
+        detail=_writable(detail),
+        errors=list(faults),
     )
     return JSONResponse(
         content.model_dump(), status_code=status, media_type=MEDIA_TYPE, headers=headers
     )
+
+
+def _writable(text: str) -> str:
+    """What was sent, without the halves of characters that JSON can say and UTF-8 cannot."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 async def send_problem(
@@ -104,7 +115,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(UserError)
     async def refused(_: Request, error: UserError) -> JSONResponse:
-        lines = error.faults if isinstance(error, SearchFileError) else str(error).splitlines()
+        said = error.faults if isinstance(error, SearchFileError) else str(error).splitlines()
+        lines = [_writable(line) for line in said]
         return problem(_status(error), "\n".join(lines), [_fault(line) for line in lines])
 
     @app.exception_handler(Exception)
@@ -114,8 +126,11 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         faults = [
-            Fault(field=".".join(map(str, each["loc"][1:])), detail=str(each["msg"]))
-            for each in error.errors()
+            Fault(
+                field=_writable(".".join(map(str, each["loc"][1:]))),
+                detail=_writable(str(each["msg"]).removeprefix("Value error, ")),
+            )
+            for each in error.errors()[:MOST_FAULTS]
         ]
         detail = "; ".join(f"{fault.field}: {fault.detail}" for fault in faults)
         return problem(422, detail, faults)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable
 
+import anyio
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
@@ -13,8 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from search.service.problems import send_problem
 
-LARGEST_BODY = 1_000_000
+LARGEST_BODY = 100_000
 """Bytes; a search file is a thousand."""
+BODY_SECONDS = 10.0
+"""Seconds in which a body has to be there."""
+LINGERING_SECONDS = 2.0
+"""Seconds in which the rest of a body that is refused is still taken, and thrown away."""
 OPEN = ("/health", "/ready")
 """Addresses that tell nothing and need no token, for whoever watches the service."""
 SAFE = ("GET", "HEAD", "OPTIONS")
@@ -88,7 +93,7 @@ def _is_same(origin: str, host: str) -> bool:
 
 
 class BodyLimit:
-    """Refuses bodies that are too large, whether or not they say so beforehand.
+    """Refuses bodies that are too large, whether or not they say so beforehand, or too slow.
 
     Args:
         app: What is behind it.
@@ -100,15 +105,23 @@ class BodyLimit:
         self._largest = largest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 413 to a body that is too large."""
+        """Answer 413 to a body that is too large, and 408 to one that does not come."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        said = Headers(scope=scope).get("content-length", "0")
-        body = b"" if _is_more(said, self._largest) else await self._read(receive)
-        if _is_more(said, self._largest) or body is None:
+        try:
+            with anyio.fail_after(BODY_SECONDS):
+                body = await self._read(Headers(scope=scope).get("content-length", "0"), receive)
+        except TimeoutError:
+            detail = f"the body did not come within {BODY_SECONDS:g} seconds"
+            await send_problem(scope, receive, send, 408, detail, {"Connection": "close"})
+            return
+        except _Gone:
+            return
+        if body is None:
             detail = f"the body has more than {self._largest:,} bytes"
-            await send_problem(scope, receive, send, 413, detail, {"Connection": "close"})
+            refusal = _Lingering(receive, send)
+            await send_problem(scope, receive, refusal, 413, detail, {"Connection": "close"})
             return
         sent = False
 
@@ -121,11 +134,16 @@ class BodyLimit:
 
         await self._app(scope, replay, send)
 
-    async def _read(self, receive: Receive) -> bytes | None:
+    async def _read(self, said: str, receive: Receive) -> bytes | None:
         """The whole body; None where it is too large."""
+        if said.isdigit() and int(said[:20]) > self._largest:
+            return None
         parts, size, more = [], 0, True
         while more:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                # What came may be whole in itself, and is not what was meant.
+                raise _Gone
             part = message.get("body", b"")
             size += len(part)
             if size > self._largest:
@@ -135,8 +153,29 @@ class BodyLimit:
         return b"".join(parts)
 
 
-def _is_more(said: str, largest: int) -> bool:
-    return said.isdigit() and int(said[:20]) > largest
+class _Gone(Exception):
+    """Who asked has hung up before the end of the body."""
+
+
+class _Lingering:
+    """Sends an answer at once, and ends it only when the rest of the request was thrown away.
+
+    A connection that is closed with bytes unread is reset, and the answer is lost with it.
+    """
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] != "http.response.body":
+            await self._send(message)
+            return
+        await self._send({**message, "more_body": True})
+        with anyio.move_on_after(LINGERING_SECONDS):
+            while (await self._receive()).get("more_body", False):
+                pass
+        await self._send({"type": "http.response.body", "body": b""})
 
 
 class RateLimit:

@@ -37,7 +37,7 @@ class Limits:
     def __init__(
         self,
         max_size_mb: Annotated[float | None, _limit("Megabytes (10^6 bytes).")] = None,
-        max_latency_ms: Annotated[float | None, _limit("Median milliseconds.")] = None,
+        max_latency_ms: Annotated[float | None, _limit("Milliseconds (10th percentile).")] = None,
         max_flops: Annotated[float | None, _limit("FLOPs for a sequence.")] = None,
     ) -> None:
         given = {"size_mb": max_size_mb, "latency_ms": max_latency_ms, "flops": max_flops}

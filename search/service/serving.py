@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import socket
 
 import click
 import uvicorn
 
 from search.service.app import create_app
+from search.service.connections import Connection
 from search.service.settings import ServiceError, Settings
 
 SHUTDOWN_SECONDS = 3
@@ -30,7 +33,21 @@ def listen(settings: Settings, host: str, port: int) -> None:
         place = f"[{host}]" if ":" in host else host
         url = f"http://{place}:{listener.getsockname()[1]}"
         click.echo(f"tlc service: {url}  (documentation: {url}/docs; Ctrl-C stops it)")
+        _allow_many_connections()
         config = uvicorn.Config(
-            app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_SECONDS
+            app,
+            http=Connection,
+            ws="none",
+            log_level="warning",
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            # uvicorn believes X-Forwarded-For of everybody on this machine, who would then have no
+            # limit of requests.
+            forwarded_allow_ips=os.environ.get("FORWARDED_ALLOW_IPS", ""),
         )
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _allow_many_connections() -> None:
+    """Let the process have as many open files as the system grants: each connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

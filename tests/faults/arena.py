@@ -24,7 +24,7 @@ from tests.faults.witness import Witness
 
 ROOT = Path(__file__).parents[2]
 INJECTED = Path(__file__).parent / "injected"
-RUN_SECONDS = 150.0
+RUN_SECONDS = 300.0
 
 
 @dataclass
@@ -111,6 +111,11 @@ class Arena:
             **extra,
         }
 
+    def write(self) -> str:
+        """Write the search file; returns its name."""
+        (self.folder / "search.yaml").write_text(yaml.safe_dump(self.document))
+        return "search.yaml"
+
     def start(
         self, *words: str, faults: dict[str, Any] | None = None, **extra: str
     ) -> subprocess.Popen[bytes]:
@@ -121,9 +126,7 @@ class Arena:
             faults: Faults to inject: names and arguments from ``injected/faults.py``.
             extra: Environment variables.
         """
-        if not words:
-            (self.folder / "search.yaml").write_text(yaml.safe_dump(self.document))
-            words = ("run", "search.yaml")
+        words = words or ("run", self.write())
         with (self.folder / "out.txt").open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "search.cli", *words],

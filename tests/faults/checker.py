@@ -136,6 +136,9 @@ def _check_store(score: Score, trials: list[Trial], arena: Arena) -> None:
         if trial.state != "COMPLETE":
             continue
         for kind in ("checkpoint", "model"):
+            if "result" not in trial.attributes:
+                score.found("lost", f"trial {trial.number} has no result")
+                break
             address = trial.attributes["result"][kind]
             fault = _entry_fault(arena.store / address, address)
             if fault:

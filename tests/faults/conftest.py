@@ -25,8 +25,14 @@ def seed(pytestconfig: pytest.Config) -> int:
 
 
 @pytest.fixture
-def document(corpus: Path) -> dict[str, Any]:
-    """A search of small language models whose trainings last seconds; change it at will."""
+def document(search_document: dict[str, Any]) -> dict[str, Any]:
+    """A search file; change it at will."""
+    return copy.deepcopy(search_document)
+
+
+@pytest.fixture(scope="session")
+def search_document(corpus: Path) -> dict[str, Any]:
+    """A search of small language models whose trainings last seconds."""
     return {
         "name": "endure",
         "task": {"name": "causal-lm"},
@@ -53,7 +59,7 @@ def arena(
     tmp_path: Path, document: dict[str, Any], seed: int, empty_mlflow: Path
 ) -> Iterator[Arena]:
     """A search under test; whatever it started is killed at the end."""
-    made = Arena(tmp_path, copy.deepcopy(document), seed)
+    made = Arena(tmp_path, document, seed)
     made.document["seed"] = seed
     made.home.mkdir()
     shutil.copy(empty_mlflow, made.home / "mlflow.db")

@@ -39,7 +39,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def wait_for(what: str, condition: Callable[[], object], seconds: float = 90.0) -> float:
+def wait_for(what: str, condition: Callable[[], object], seconds: float = 180.0) -> float:
     """Wait until a condition holds; returns how many seconds that took.
 
     Raises:

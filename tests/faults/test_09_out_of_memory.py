@@ -5,14 +5,13 @@ from __future__ import annotations
 from tests.faults.arena import Arena
 from tests.faults.conftest import Judge
 
-WIDE = 768
-MEGABYTES_MORE = 200
+WIDE = 1024
+MEGABYTES_MORE = 60
 
 
 def test_one_model_that_is_too_large_costs_its_own_trials_alone(arena: Arena, judge: Judge) -> None:
     arena.document["space"]["width"] = {"choices": [32, 64, WIDE]}
     arena.document["space"]["budget"]["choices"] = [100, 200]
-    arena.document["sampler"] = "random"
     arena.document["trials"] = 10
     limit = {"width": WIDE, "bytes": MEGABYTES_MORE << 20}
     arena.finish(arena.start(faults={"out_of_memory": limit}))

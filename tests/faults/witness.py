@@ -5,6 +5,7 @@ Lines, in the order in which things happened over all processes:
 - ``<path> <step> <pid>``: an optimiser step was done;
 - ``saved <address>``: a checkpoint or a model was published in the store;
 - ``told <JSON>``: the study returned from the commit of a trial;
+- ``at <pid> <seconds>``: when a step was done, where a test asks for it;
 - ``did <fault> <pid>``: an injected fault was done;
 - ``damaged <path> <step>``: the test damaged the checkpoints of a path after a step.
 """
@@ -57,6 +58,10 @@ class Witness:
     def told(self) -> list[dict[str, Any]]:
         """What the study has committed, in its order: number, state and attributes."""
         return [json.loads(" ".join(line[1:])) for line in self.lines() if line[0] == "told"]
+
+    def times(self) -> list[tuple[int, float]]:
+        """Process and monotonic seconds of each step, where they are witnessed."""
+        return [(int(line[1]), float(line[2])) for line in self.lines() if line[0] == "at"]
 
     def did(self, fault: str) -> list[int]:
         """Processes in which an injected fault was done."""

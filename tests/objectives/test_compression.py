@@ -328,6 +328,11 @@ def test_an_artefact_holds_no_pickle_and_damage_is_told(
     (folder / "config.json").write_text(json.dumps({**config, "format": 99}))
     with pytest.raises(ArtefactError, match="format 99"):
         artefact.load(folder)
+    saved = {"architecture": {**config["architecture"], "depth": 10**9}}
+    for hostile in ("[]", "[" * 100_000, json.dumps({**config, **saved})):
+        (folder / "config.json").write_text(hostile)
+        with pytest.raises(ArtefactError, match=r"describe|cannot be read"):
+            artefact.load(folder)
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "model.safetensors").write_bytes(b"\x80\x04pickle")
     with pytest.raises(ArtefactError, match="cannot be loaded"):

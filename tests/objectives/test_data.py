@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ import pytest
 
 from objectives import standard_library
 from objectives.batches import LabelledBatches, MaskedBatches
-from objectives.data import prepare
+from objectives.data import find_prepared, open_prepared, prepare
 from objectives.sources import read
 from objectives.tables import DataError
 from objectives.tokenizer import END, MASK, START
 from spaces.search_file import SearchFile
 from spaces.sources import Files
+from tests.disks import fill, small_disk
 
 
 def prepared(search: SearchFile, folder: Path) -> Any:
@@ -34,6 +36,43 @@ def test_preparing_twice_gives_the_same_data(
     assert first.fingerprint == elsewhere.fingerprint
     assert first.label_names == ("animal", "tool")
     assert first.counts["labelled test examples"] == 100
+
+
+def test_what_is_not_whole_is_prepared_again(
+    make_search: Callable[..., SearchFile], tmp_path: Path
+) -> None:
+    search = make_search()
+    first = prepared(search, tmp_path)
+    manifest = first.folder / "manifest.json"
+    good = manifest.read_text()
+    for damage in (b"", b"{}", b"[]", b"\0" * 200, good[:-40].encode(), b'{"sizes": 3}'):
+        manifest.write_bytes(damage)
+        assert open_prepared(first.folder) is None
+        assert find_prepared(tmp_path, first.fingerprint) is None
+        assert prepared(search, tmp_path) == first
+        assert manifest.read_text() == good
+    array = first.folder / "tokens-train.npy"
+    array.write_bytes(array.read_bytes()[:-1])
+    assert prepared(search, tmp_path) == first
+    array.unlink()
+    assert prepared(search, tmp_path) == first
+    assert open_prepared(first.folder) == first
+
+
+def test_a_full_disk_refuses_the_search_and_leaves_nothing(
+    make_search: Callable[..., SearchFile], tmp_path: Path
+) -> None:
+    search = make_search()
+    with small_disk(tmp_path / "disk", size_bytes=1 << 20) as disk:
+        for room in (20, 100, 200, 300):
+            ballast = fill(disk, leave=room << 10)
+            with pytest.raises(DataError, match=r"No space left on device|make room"):
+                prepared(search, disk / "data")
+            ballast.unlink()
+            assert find_prepared(disk / "data", "") is None
+            assert list((disk / "data" / "staging").glob("*")) == []
+            shutil.rmtree(disk / "data" / "datasets")
+        assert prepared(search, disk / "data").counts["labelled test examples"] == 100
 
 
 def test_changed_data_has_another_fingerprint(

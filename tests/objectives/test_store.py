@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from objectives.store import CHECKPOINTS, MODELS, Entry, Store, StoreError, removal_order
+from objectives.entries import CHECKPOINTS, MODELS, Entry
+from objectives.quota import removal_order
+from objectives.store import Store, StoreError
 
 
 def put(store: Store, address: str, size: int = 10, *, is_final: bool = False) -> None:
-    with store.staging() as folder:
+    def fill(folder: Path) -> None:
         (folder / "data.bin").write_bytes(b"x" * size)
-        store.publish(folder, address, is_final=is_final)
+
+    store.write(address, fill, is_final=is_final)
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -40,6 +45,78 @@ def test_a_damaged_entry_is_removed_and_not_opened(tmp_path: Path) -> None:
         with store.open("models/m") as folder:
             assert folder is None
         assert not store.exists("models/m")
+
+
+def test_entries_that_were_swapped_are_found(store: Store, tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    addresses = [f"{CHECKPOINTS}/a/00000010", f"{CHECKPOINTS}/a/00000020"]
+    for address in addresses:
+        put(store, address)
+    first, second = (tmp_path / address for address in addresses)
+    first.rename(tmp_path / "aside")
+    second.rename(first)
+    (tmp_path / "aside").rename(second)
+    for address in addresses:
+        with store.open(address) as folder:
+            assert folder is None
+    assert store.entries(CHECKPOINTS) == []
+
+
+def damaged_manifests() -> Iterator[bytes]:
+    good = json.loads(Entry("models/m", 10, 1.0, True, {"data.bin": "0" * 64}).manifest())
+    for key in good:
+        yield json.dumps({k: v for k, v in good.items() if k != key}).encode()
+        for value in (None, [], "x", -1, {"a": 1}):
+            yield json.dumps({**good, key: value}).encode()
+    yield from (b"", b"{", b"[]", b"null", b'"text"', b"17", b"\0" * 300, b"\xff\xfe{}")
+    yield from (b"[" * 100_000, json.dumps({**good, "size_bytes": float("nan")}).encode())
+    yield json.dumps({**good, "more": 1}).encode()
+
+
+def test_what_is_no_manifest_makes_no_entry(store: Store, tmp_path: Path) -> None:
+    for damage in damaged_manifests():
+        put(store, "models/m")
+        location = f"{store._root}/models/m/manifest.json"
+        store._fs.pipe_file(location, damage)
+        assert not store.exists("models/m"), damage
+        assert store.entries(MODELS) == []
+        with store.open("models/m") as folder:
+            assert folder is None
+        assert store.addresses(MODELS) == set(), "it makes room"
+
+
+def test_folders_that_are_no_checkpoints_are_not_taken_for_some(tmp_path: Path) -> None:
+    store = Store(str(tmp_path), max_bytes=25)
+    for step in ("7", "latest", "-0000001", "0000000x", "00000010/deeper"):
+        stray = tmp_path / CHECKPOINTS / "a" / step
+        stray.mkdir(parents=True)
+        (stray / "manifest.json").write_text("{}")
+    put(store, f"{CHECKPOINTS}/a/backup")
+    put(store, f"{CHECKPOINTS}/a/00000020")
+    (tmp_path / CHECKPOINTS / "a" / "00000030").write_text("a file")
+    assert store.steps("a") == [20]
+    assert store.steps("b") == []
+    put(store, f"{CHECKPOINTS}/a/00000030")
+    assert store.steps("a") == [20, 30], "the quota counts them, and a file makes way"
+    assert not store.exists(f"{CHECKPOINTS}/a/backup")
+
+
+def test_an_intact_entry_stays_when_it_is_written_again(store: Store) -> None:
+    put(store, "models/m", 10)
+    put(store, "models/m", 20)
+    with store.open("models/m") as folder:
+        assert folder is not None
+        assert (folder / "data.bin").stat().st_size == 10
+
+
+def test_a_damaged_entry_makes_way_for_a_new_one(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    put(store, "models/m", 10)
+    (tmp_path / "models/m/data.bin").unlink()
+    put(store, "models/m", 20)
+    with store.open("models/m") as folder:
+        assert folder is not None
+        assert (folder / "data.bin").stat().st_size == 20
 
 
 def test_a_half_written_entry_does_not_exist(tmp_path: Path) -> None:
@@ -82,3 +159,37 @@ def test_a_store_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         Store(str(tmp_path / "file")).check_writable()
     with pytest.raises(StoreError, match="not a usable folder or URL"):
         Store("nonsense://x")
+
+
+def test_a_link_is_no_entry_and_where_it_leads_is_left_alone(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    put(store, "models/m")
+    outside = tmp_path / "outside.bin"
+    (tmp_path / "store/models/m/data.bin").rename(outside)
+    (tmp_path / "store/models/m/data.bin").symlink_to(outside)
+    with store.open("models/m") as folder:
+        assert folder is None
+    assert not store.exists("models/m")
+    assert outside.read_bytes() == b"x" * 10
+
+
+@pytest.mark.parametrize("name", ["../../stolen", "/stolen", "..", "a/../../b"])
+def test_a_manifest_cannot_name_a_file_outside_its_folder(name: str, store: Store) -> None:
+    put(store, "models/m")
+    manifest = f"{store._root}/models/m/manifest.json"
+    with store._fs.open(manifest, "r") as file:
+        written = json.load(file)
+    with store._fs.open(manifest, "w") as file:
+        json.dump({**written, "files": {name: written["files"]["data.bin"]}}, file)
+    with store.open("models/m") as folder:
+        assert folder is None
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{}", b"\xff\xfe", b"[" * 100_000, b'{"files": 1}'])
+def test_what_is_no_manifest_is_no_entry(content: bytes, store: Store) -> None:
+    put(store, "models/m")
+    with store._fs.open(f"{store._root}/models/m/manifest.json", "wb") as file:
+        file.write(content)
+    with store.open("models/m") as folder:
+        assert folder is None
+    assert store.entries("models") == []

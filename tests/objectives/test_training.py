@@ -11,15 +11,18 @@ import pytest
 import torch
 from torch import nn
 
+from objectives import progress
 from objectives.data import prepare
+from objectives.entries import CHECKPOINTS
 from objectives.failures import TrialFailure
 from objectives.paths import Account, Point, Trainer, TrainingPath
-from objectives.store import CHECKPOINTS, Store
+from objectives.store import Store
 from objectives.tasks.classification import Classification
 from spaces.architecture import Architecture
 from spaces.compression import Compression
 from spaces.configuration import Configuration
 from spaces.search_file import SearchFile
+from tests.disks import fill, small_disk
 
 CPU = torch.device("cpu")
 ARCHITECTURE = Architecture.of(1, 32)
@@ -124,6 +127,99 @@ def test_a_damaged_checkpoint_is_not_used(task: Classification, tmp_path: Path) 
     again, account = trainer(tmp_path).reach(path)
     assert account.steps_trained == path.length
     assert same(weights(first), weights(again))
+
+
+def flipped(folder: Path, _: Path) -> None:
+    file = folder / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def truncated(folder: Path, _: Path) -> None:
+    file = folder / "optimizer.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def zeroed(folder: Path, _: Path) -> None:
+    for file in folder.iterdir():
+        data = file.read_bytes()
+        file.write_bytes(data[:-50] + bytes(50))
+
+
+def swapped(folder: Path, other: Path) -> None:
+    aside = folder.with_name("aside")
+    folder.rename(aside)
+    other.rename(folder)
+    aside.rename(other)
+
+
+@pytest.mark.parametrize("damage", [flipped, truncated, zeroed, swapped])
+def test_a_damaged_resume_point_costs_the_way_to_the_one_before(
+    damage: Callable[[Path, Path], None], task: Classification, tmp_path: Path
+) -> None:
+    path = task.path(configuration(40))
+    while path.parent is not None:
+        path = path.parent
+    whole, _ = trainer(tmp_path / "whole").reach(path)
+    folder = tmp_path / "cut"
+    for key in (path.key, "another"):
+        with pytest.raises(Interruption):
+            trainer(folder, every=1e-9).reach(replace(interrupted(path, at=23), key=key))
+    store = Store(str(folder))
+    assert store.steps(path.key)[-2:] == [22, 23]
+
+    damage(folder / path.address_at(23), folder / replace(path, key="another").address_at(23))
+    resumed, account = trainer(folder, every=1e-9).reach(path)
+
+    assert account.steps_trained == path.length - 22
+    assert same(weights(whole), weights(resumed))
+    assert store.steps(path.key) == sorted({*path.milestones, path.length} & {*range(33)})
+
+
+def test_a_full_disk_pauses_training_and_no_step_is_done_twice(
+    task: Classification, tmp_path: Path
+) -> None:
+    path = task.path(configuration(20))
+    whole, _ = trainer(tmp_path / "whole").reach(path)
+    asked: list[int] = []
+    with small_disk(tmp_path / "disk", size_bytes=8 << 20) as disk:
+        ballast = disk / "ballast"
+
+        def loss_at(model: nn.Module, step: int) -> torch.Tensor:
+            asked.append(step)
+            if len(asked) == 3:
+                fill(disk)
+            return path.loss_at(model, step)
+
+        def make_room(_: str, is_paused: bool) -> None:
+            if is_paused:
+                seen.append(len(asked))
+                if len(seen) == 3:
+                    ballast.unlink()
+
+        seen: list[int] = []
+        with progress.heard_by(make_room):
+            point, account = trainer(disk / "store", every=1e-9).reach(
+                replace(path, loss_at=loss_at)
+            )
+        assert Store(str(disk / "store")).steps(path.key)[-1] == path.length
+    assert seen == [3, 3, 3]
+    assert asked == list(range(path.length))
+    assert account.steps_trained == path.total_steps
+    assert same(weights(whole), weights(point))
+
+
+def test_a_resume_point_where_another_search_ends_stays(
+    task: Classification, tmp_path: Path
+) -> None:
+    path = task.path(configuration(40))
+    while path.parent is not None:
+        path = path.parent
+    with pytest.raises(Interruption):
+        trainer(tmp_path, every=1e-9).reach(interrupted(path, at=11))
+    trainer(tmp_path).reach(replace(path, milestones=(11,)))
+    assert 11 in Store(str(tmp_path)).steps(path.key)
 
 
 def test_resume_points_are_removed_when_they_are_passed(

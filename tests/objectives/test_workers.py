@@ -6,17 +6,22 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from objectives import stages
+from objectives.batches import parallel_batch
 from objectives.data import PreparedData, prepare
 from objectives.failures import TrialFailure
 from objectives.objective import Objective
+from objectives.parts import Part
 from objectives.paths import Point, Trainer
 from objectives.recovery import recovery_path
 from objectives.store import Store
@@ -58,9 +63,6 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     dist.broadcast_object_list([None], 0)
     dist.destroy_process_group()
     assert process.wait(timeout=60) == 0
-
-
-Team = Callable[..., Any]
 
 
 class Training:
@@ -200,3 +202,32 @@ def test_an_objective_is_evaluated_by_workers(
         result = objective.evaluate(configuration(20, quantisation=Quantisation.RTN_8))
     assert result.steps == {"total": 20, "trained": 20, "reused": 0}
     assert result.score < 400
+
+
+@pytest.mark.parametrize("task", ["classification", "masked-lm", "image-classification"])
+def test_the_mean_of_the_parts_is_the_loss_of_the_batch(
+    task: str, training: Callable[[str], Training]
+) -> None:
+    made = training(task)
+    check_parts(made.task.kind, made.task.path(configuration(20)).build().eval())
+
+
+def test_parts_of_unequal_numbers_of_tokens_count_by_their_tokens(
+    training: Callable[[str], Training],
+) -> None:
+    made = training("translation")
+    pairs = made.data.parallel("train")
+    shortest_first = np.argsort(pairs.target_lengths)
+    rows = np.concatenate([shortest_first[:4], shortest_first[-4:]])
+    kind = replace(made.task.kind, batches=lambda _: parallel_batch(pairs, rows))
+    counts = [kind.terms(Part(index, 4).of(kind.batches(0))) for index in range(4)]
+    assert counts[0] < counts[3]
+    check_parts(kind, made.task.path(configuration(20)).build().eval())
+
+
+def check_parts(kind: stages.Kind, model: nn.Module) -> None:
+    with torch.no_grad():
+        whole = kind.loss_at(model, 3)
+        parts = [kind.loss_at(model, 3, Part(index, 4)) for index in range(4)]
+    assert len({round(float(part), 6) for part in parts}) == 4
+    torch.testing.assert_close(torch.stack(parts).mean(), whole, atol=0.0, rtol=1e-5)

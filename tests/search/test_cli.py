@@ -129,3 +129,11 @@ def test_help_teaches_without_loading_what_trains(tlc: Tlc) -> None:
 def test_without_a_search_the_list_says_how_to_start(tlc: Tlc) -> None:
     assert "tlc run default" in tlc("list").stdout
     assert "none yet" in tlc("best", "default").stderr
+
+
+def test_a_place_on_the_command_line_goes_before_a_service_in_the_environment(tlc: Tlc) -> None:
+    away = "http://127.0.0.1:9"
+    here = f"sqlite:///{tlc.folder / 'study.db'}"
+    assert tlc("list", "--study", here, TLC_SERVER=away).returncode == 0
+    assert "no service at" in tlc("list", TLC_SERVER=away).stderr
+    assert "no service at" in tlc("list", "--study", here, "--server", away).stderr

@@ -19,7 +19,8 @@ from search.export import ExportError, complete_trial, export
 from search.frontier import best
 from search.model_card import model_card
 from search.records import Record
-from search.study import Study, StudyError
+from search.study import Study
+from search.study_errors import StudyError
 from tests.search.conftest import Tlc, made_up_result
 
 FILES = {
@@ -117,7 +118,7 @@ def test_the_card_tells_the_hub_and_a_person(winner: Record, exported: Path) -> 
     assert set(scores) == {"validation", "test"}
     for told in (
         f"{winner.result['size_bytes']:,} bytes", "95 % interval", "fingerprint (SHA-256)",
-        "the median of 10 calls", "labelled validation examples", "animal, tool", "## ONNX",
+        "the 10th percentile of", "labelled validation examples", "animal, tool", "## ONNX",
         "objectives.inference", str(winner.configuration.compression),
     ):  # fmt: skip
         assert told in card.text

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import threading
+import time
 from collections.abc import Callable
-from dataclasses import asdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from search.answers import Answers
-from search.driver import DRIVER, Driver, driving, request_stop, state_of
+from search.driver import DRIVER, Driver, Watch, request_stop, sure_state
+from search.driving import driving
 from search.jobs import check_can_travel, pinned_requirements
-from search.launching import LaunchError
-from search.study import BusyStudy, Study
+from search.launching import LaunchError, Processes
+from search.study import Study, names
+from search.study_errors import BusyStudy
+from spaces.loading import load
 from spaces.places import shown, without_password
 from spaces.search_file import SearchFile
 from tests.search.conftest import Tlc, made_up_result
@@ -65,30 +73,113 @@ def test_nodes_get_the_versions_that_are_installed_here() -> None:
 
 
 def test_a_study_knows_who_drives_it(study: Study) -> None:
-    assert state_of(study.optuna.user_attrs) == "new"
+    assert sure_state(study) == "new"
     with driving(study) as drives:
-        assert state_of(study.optuna.user_attrs) == "running"
+        assert sure_state(study) == "running"
         drives.end("finished", "all is done")
         # Not before it has ended.
-        assert state_of(study.optuna.user_attrs) == "running"
-    assert state_of(study.optuna.user_attrs) == "finished"
+        assert sure_state(study) == "running"
+    assert sure_state(study) == "finished"
     with pytest.raises(ValueError, match="broken"), driving(study):
         raise ValueError("broken")
-    attributes = study.optuna.user_attrs
-    assert state_of(attributes) == "failed"
-    assert attributes[DRIVER]["ended"] == "broken"
+    assert sure_state(study) == "failed"
+    assert study.attributes[DRIVER]["ended"] == "broken"
 
 
-def test_a_driver_that_is_silent_is_lost_and_one_elsewhere_is_in_the_way(study: Study) -> None:
+def test_a_driver_that_is_silent_is_lost_and_one_elsewhere_is_in_the_way(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.driver.WATCH_SECONDS", 1.0)
     other = Driver(host="elsewhere")
     study.optuna.set_user_attr(DRIVER, asdict(other))
     with pytest.raises(BusyStudy, match="is running already, on elsewhere"), driving(study):
         pass
     silent = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
     study.optuna.set_user_attr(DRIVER, {**asdict(other), "seen": silent})
-    assert state_of(study.optuna.user_attrs) == "lost"
+    assert sure_state(study) == "lost"
     with driving(study):
-        assert state_of(study.optuna.user_attrs) == "running"
+        assert sure_state(study) == "running"
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_driver_whose_clock_is_wrong_is_known_by_its_growing_number(
+    hours: int, study: Study
+) -> None:
+    def sign(driver: Driver) -> Driver:
+        seen = (datetime.now(UTC) + timedelta(hours=hours)).isoformat()
+        signed = replace(driver.signing(), seen=seen)
+        study.optuna.set_user_attr(DRIVER, asdict(signed))
+        return signed
+
+    other = sign(Driver(host="elsewhere"))
+    watch = Watch()
+    assert watch.state(study.attributes) is None
+    other = sign(other)
+    assert watch.state(study.attributes) == "running"
+
+    left = threading.Event()
+
+    def live() -> None:
+        living = other
+        while not left.wait(0.7):
+            living = sign(living)
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    try:
+        assert sure_state(study) == "running"
+        with pytest.raises(BusyStudy, match="is running already, on elsewhere"), driving(study):
+            pass
+        request_stop(study)
+    finally:
+        left.set()
+        thread.join()
+
+
+def test_a_driver_of_another_home_on_this_machine_is_in_the_way(
+    study: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with driving(study):
+        monkeypatch.setenv("TLC_HOME", str(tmp_path / "another"))
+        with pytest.raises(BusyStudy, match="is running already"), driving(study):
+            pass
+    # A process that has ended needs no watching.
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    silent = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
+    dead = Driver(home="/elsewhere", pid=gone.pid, seen=silent)
+    study.optuna.set_user_attr(DRIVER, asdict(dead))
+    assert Watch().state(study.attributes) == "lost"
+
+
+def test_who_was_taken_for_dead_hears_of_it_and_signs_no_more(study: Study) -> None:
+    with pytest.raises(KeyboardInterrupt), driving(study):  # noqa: PT012
+        study.optuna.set_user_attr(DRIVER, asdict(Driver(host="elsewhere", run="another")))
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert study.attributes[DRIVER]["run"] == "another"
+    assert study.attributes[DRIVER]["state"] == "running"
+
+
+def test_of_many_who_claim_a_search_at_once_one_gets_it(
+    study: Study, make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    url = f"sqlite:///{home / 'study.db'}"
+    together = threading.Barrier(8)
+
+    def claim(run: int) -> list[bool]:
+        own = Study.load("tiny", url)
+        claims = []
+        for before, after in ((None, {"run": -1}), ({"run": -1}, {"run": run})):
+            together.wait()
+            claims.append(own.exchange("key", before, after))
+        return claims
+
+    with ThreadPoolExecutor(8) as pool:
+        claims = list(pool.map(claim, range(8)))
+    assert [sum(column) for column in zip(*claims, strict=True)] == [1, 1]
+    assert study.attributes["key"]["run"] in range(8)
 
 
 def test_a_request_to_stop_interrupts_the_driver_and_only_a_running_one(study: Study) -> None:
@@ -99,7 +190,7 @@ def test_a_request_to_stop_interrupts_the_driver_and_only_a_running_one(study: S
         deadline = datetime.now(UTC) + timedelta(seconds=20)
         while datetime.now(UTC) < deadline:
             pass
-    assert state_of(study.optuna.user_attrs) == "stopped"
+    assert sure_state(study) == "stopped"
 
 
 def test_passwords_in_urls_are_not_shown(
@@ -152,3 +243,30 @@ def test_logs_of_a_search_that_was_not_submitted_say_so(finished: Tlc) -> None:
     stopped = finished("stop", "tiny")
     assert stopped.returncode == 2
     assert "is not running; it is finished" in stopped.stderr
+
+
+def test_links_in_place_of_a_searches_files_lead_nowhere(
+    make_search: Callable[..., SearchFile], home: Path, tmp_path: Path
+) -> None:
+    search = make_search(data__unlabelled__train="missing.txt")
+    url = f"sqlite:///{home / 'study.db'}"
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    for folder in ("logs", "searches"):
+        (home / folder).mkdir(parents=True)
+    log, file = home / "logs" / "tiny.log", home / "searches" / "tiny.yaml"
+    log.symlink_to(victim)
+    with pytest.raises(LaunchError, match="cannot be written"):
+        Processes(url).start(search)
+    assert names(url) == []
+    log.unlink()
+    file.symlink_to(victim)
+    Processes(url).start(search)
+    assert load(str(file)).name == "tiny"
+    assert not file.is_symlink()
+    assert file.stat().st_mode & 0o077 == 0
+    assert victim.read_text() == "mine"
+    deadline = time.monotonic() + 60
+    while "no such file: missing.txt" not in log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)

@@ -7,16 +7,22 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 
 import pytest
 
 from search.answers import Answers
-from search.study import BusyStudy, Study
+from search.patience import patience
+from search.study import Study
+from search.study_errors import BusyStudy, StudyAway
 from spaces.search_file import SearchFile
+from tests.search.conftest import made_up_result
 
 PROCESSES, THREADS, TRIALS_EACH = 4, 4, 6
 WRITERS = PROCESSES * THREADS
@@ -61,9 +67,27 @@ def _programs() -> Path | None:
     return next((folder for folder in folders if (folder / "initdb").exists()), None)
 
 
+@dataclass(frozen=True)
+class Server:
+    """A server that is started for these tests, with a fresh database.
+
+    Args:
+        url: SQLAlchemy URL of the database.
+        control: Runs ``pg_ctl`` with some words.
+    """
+
+    url: str
+    control: Callable[..., None]
+
+
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """SQLAlchemy URL of a fresh database on a server that is started for these tests."""
+def postgres(server: Server) -> str:
+    """SQLAlchemy URL of the database."""
+    return server.url
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     programs = _programs()
     if programs is None:
         pytest.skip("no PostgreSQL server here (Debian: apt install postgresql)")
@@ -90,12 +114,17 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     run("initdb", "-D", str(data), "-U", "tlc", "--auth=trust", "--no-sync")
     options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-    run("pg_ctl", "-D", str(data), "-l", str(folder / "log"), "-w", "-o", options, "start")
+
+    def control(*words: str) -> None:
+        log = str(folder / "log")
+        run("pg_ctl", "-D", str(data), "-l", log, "-w", "-o", options, "-m", "immediate", *words)
+
+    control("start")
     try:
         run("createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "tlc", "studies")
-        yield f"postgresql+psycopg://tlc@127.0.0.1:{port}/studies"
+        yield Server(f"postgresql+psycopg://tlc@127.0.0.1:{port}/studies", control)
     finally:
-        run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+        control("stop")
 
 
 def test_many_writers_lose_and_double_no_trial(
@@ -131,3 +160,60 @@ def test_answers_and_refusals_are_those_of_sqlite(
     with pytest.raises(BusyStudy, match="exists with another seed"):
         Study.open(make_search(name="other", seed=9), postgres)
     assert "other" in [summary.name for summary in Answers(postgres).searches()]
+
+
+def test_of_fifty_reports_at_once_one_is_recorded(
+    postgres: str, make_search: Callable[..., SearchFile]
+) -> None:
+    number = Study.open(make_search(name="reports"), postgres).ask().number
+    together = threading.Barrier(10)
+
+    def report(thread: int) -> list[float]:
+        own = Study.load("reports", postgres)
+        together.wait()
+        scores = [(10 * k + thread) / 100 for k in range(5)]
+        return [s for s in scores if own.tell_result(number, made_up_result(s, 1 + s))]
+
+    with ThreadPoolExecutor(10) as pool:
+        (score,) = [score for told in pool.map(report, range(10)) for score in told]
+    study = Study.load("reports", postgres)
+    (record,) = study.records()
+    assert record.result == made_up_result(score, 1 + score)
+    assert record.order == 1
+    assert study.optuna.get_trials()[0].values == [score, 1 + score]
+
+
+def test_one_of_many_takes_the_place_of_a_driver(
+    postgres: str, make_search: Callable[..., SearchFile]
+) -> None:
+    Study.open(make_search(name="places"), postgres)
+    together = threading.Barrier(8)
+
+    def claim(thread: int) -> list[bool]:
+        own = Study.load("places", postgres)
+        together.wait()
+        first = own.exchange("key", None, {"run": -1})
+        together.wait()
+        return [first, own.exchange("key", {"run": -1}, {"run": thread})]
+
+    with ThreadPoolExecutor(8) as pool:
+        claims = list(pool.map(claim, range(8)))
+    assert [sum(column) for column in zip(*claims, strict=True)] == [1, 1]
+
+
+def test_a_server_that_restarts_is_waited_for(
+    server: Server, make_search: Callable[..., SearchFile], caplog: pytest.LogCaptureFixture
+) -> None:
+    study = Study.open(make_search(name="patient"), server.url)
+    first = study.ask().number
+    server.control("stop")
+    with pytest.raises(StudyAway, match="cannot be read"):
+        study.tell_result(first, made_up_result(0.5, 0.1))
+    back = threading.Timer(2.0, server.control, ["start"])
+    back.start()
+    with patience():
+        assert study.tell_result(first, made_up_result(0.8, 0.1))
+        assert study.ask().number == 1
+    back.join()
+    assert [record.state for record in study.records()] == ["complete", "running"]
+    assert caplog.text.count("the search waits for it") == 1

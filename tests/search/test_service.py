@@ -24,7 +24,8 @@ from search.answers import Answers
 from search.cli.main import cli
 from search.client import Client, ServiceError
 from search.prediction import PredictionError
-from search.study import NoSuchStudy, Study
+from search.study import Study
+from search.study_errors import NoSuchStudy
 from tests.search.conftest import Tlc
 
 TOKEN = "a-secret-of-32-characters-00000000"
@@ -302,6 +303,11 @@ def test_without_the_token_nothing_is_told(finished: Tlc) -> None:
                 assert response.headers["www-authenticate"] == "Bearer"
         assert requests.get(f"{url}/health", timeout=30).json() == {"status": "ok"}
         assert [s.name for s in Client(url, token=TOKEN).searches()] == ["tiny"]
+        token = {"Authorization": f"Bearer {TOKEN}"}
+        told = requests.get(f"{url}/openapi.json", headers=token, timeout=30).json()
+        assert told["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+        assert {"HTTPBearer": []} in told["paths"]["/searches"]["post"]["security"]
+        assert "security" not in told["paths"]["/health"]["get"]
         listed = finished("list", "--server", url, TLC_TOKEN=TOKEN)
         assert listed.returncode == 0, listed.stderr
         refused = finished("list", "--server", url, TLC_TOKEN="")

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import optuna
 import pytest
 
+from search.answers import Answers
+from search.database import shared_database
+from search.driving import only_driver
+from search.frontier import Scale, hypervolume_history, in_finish_order
 from search.grid import distributions, parameters_from, point_from
-from search.study import Study, StudyError, only_driver
+from search.patience import patience
+from search.study import Study, names
+from search.study_errors import BusyStudy, DamagedStudy, StudyAway, StudyError
 from spaces.search_file import SearchFile
 from spaces.search_space import SearchSpace
+from tests.disks import fill, small_disk
 from tests.search.conftest import made_up_result
 
 
@@ -23,6 +38,51 @@ def test_a_result_is_recorded_once_whoever_reports_it_again(study: Study) -> Non
     assert not study.tell_failure(number, "error", "late")
     (record,) = study.records()
     assert (record.state, record.result["score"]) == ("complete", 0.8)
+
+
+def test_of_fifty_reports_at_once_one_is_recorded_with_all_its_values(
+    study: Study, home: Path
+) -> None:
+    number = study.ask().number
+    together = threading.Barrier(10)
+
+    def report(thread: int) -> list[int]:
+        own = Study.load("tiny", f"sqlite:///{home / 'study.db'}")
+        together.wait()
+        told = []
+        for k in range(5):
+            value = 10 * k + thread + 1
+            result = made_up_result(value / 100, value / 10, model=f"models/{value}")
+            if own.tell_result(number, result, [[value, 1.0]]):
+                told.append(value)
+        return told
+
+    with ThreadPoolExecutor(10) as pool:
+        told = [value for values in pool.map(report, range(10)) for value in values]
+    (value,) = told
+    (record,) = study.records()
+    assert record.result == made_up_result(value / 100, value / 10, model=f"models/{value}")
+    assert study.optuna.get_trials()[0].values == [value / 100, value / 10]
+    assert study.curve(number) == [[value, 1.0]]
+
+
+def test_the_order_in_which_trials_finished_is_no_clocks(study: Study, home: Path) -> None:
+    numbers = [study.ask().number for _ in range(3)]
+    for number in (2, 0, 1):
+        study.tell_result(numbers[number], made_up_result(0.5 + 0.1 * number, 0.1))
+    with sqlite3.connect(home / "study.db") as connection:
+        # The driver was restarted with a clock that is an hour behind.
+        connection.execute(
+            "update trials set datetime_complete = datetime(datetime_complete, '-1 hour'), "
+            "datetime_start = datetime(datetime_start, '+1 hour') where number > 0"
+        )
+    connection.close()
+    records = study.records()
+    assert [record.number for record in in_finish_order(records)] == [2, 0, 1]
+    assert [record.order for record in records] == [2, 3, 1]
+    history = hypervolume_history(records, study.search, Scale.of(study.space))
+    assert history == sorted(history)
+    assert history[0] == history[2] > 0
 
 
 def test_the_fast_reading_agrees_with_optuna(study: Study) -> None:
@@ -50,19 +110,27 @@ def test_a_result_that_is_not_finite_is_a_failure(study: Study, value: float) ->
     assert [record.state for record in study.records()] == ["not_finite", "not_finite"]
 
 
-def test_trials_of_a_dead_driver_are_found(
+def test_trials_of_a_dead_driver_are_taken_over_and_its_late_reports_refused(
     study: Study, make_search: Callable[..., SearchFile], home: Path
 ) -> None:
-    waiting, told = study.ask(), study.ask()
-    # The driver died between writing the result and telling it.
-    trial = optuna.Trial(study.optuna, study._trial_id(told.number))
-    trial.set_user_attr("result", made_up_result(0.8, 0.1))
-    trial.set_user_attr("curve", [])
+    first = study.ask()
+    assert first.attempt == 1
+    study.optuna.ask()  # The driver died before it wrote a configuration.
 
     again = Study.open(make_search(trials=20), f"sqlite:///{home / 'study.db'}")
-    assert [record.number for record in again.unfinished()] == [waiting.number]
-    assert again.record(told.number).is_complete
-    assert again.unfinished()[0].configuration == waiting.configuration
+    (second,) = again.unfinished()
+    assert (second.number, second.attempt) == (first.number, 2)
+    assert second.configuration == first.configuration
+    # The driver was not dead, but frozen.
+    late = made_up_result(0.1, 9.0)
+    assert not study.tell_result(first.number, late, attempt=first.attempt)
+    assert not study.tell_failure(first.number, "error", "late", attempt=first.attempt)
+    assert not again.record(first.number).is_finished
+    assert again.tell_result(second.number, made_up_result(0.8, 0.1), attempt=second.attempt)
+    assert not study.tell_result(first.number, late, attempt=first.attempt)
+    (record,) = study.records()
+    assert (record.result["score"], record.attempt) == (0.8, 2)
+    assert again.unfinished() == []
 
 
 def test_the_same_name_with_another_file_is_refused(
@@ -92,6 +160,162 @@ def test_a_search_has_one_driver(tmp_path: Path) -> None:
             pass
     with only_driver("tiny", tmp_path):
         pass
+
+
+def _cut(path: Path, share: float) -> None:
+    os.truncate(path, round(share * path.stat().st_size))
+
+
+def _overwrite(path: Path, at: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(at, os.SEEK_END if at < 0 else os.SEEK_SET)
+        file.write(data)
+
+
+DAMAGE: dict[str, Callable[[Path], None]] = {
+    "emptied": lambda path: _cut(path, 0),
+    "cut in half": lambda path: _cut(path, 0.5),
+    "last page cut": lambda path: os.truncate(path, path.stat().st_size - 4096),
+    "cut in the middle of a page": lambda path: os.truncate(path, path.stat().st_size - 1000),
+    "header flipped": lambda path: _overwrite(path, 5, b"x"),
+    "no database": lambda path: path.write_text("hello\n") and None,
+}
+
+
+@pytest.fixture
+def filled(study: Study) -> Study:
+    """A study of six trials, nobody connected to it."""
+    for k in range(6):
+        curve = [[step, 2.0] for step in range(300)]
+        study.tell_result(study.ask().number, made_up_result(0.5, 0.1 + k / 100), curve)
+    study._storage.engine.dispose()
+    return study
+
+
+def test_a_damaged_study_is_refused_and_left_as_it_is(
+    filled: Study, make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    for damage, do in DAMAGE.items():
+        path = home / damage / "study.db"
+        path.parent.mkdir()
+        shutil.copy(home / "study.db", path)
+        do(path)
+        found = path.read_bytes()
+        url = f"sqlite:///{path}"
+        asking: list[Callable[[], Any]] = [
+            partial(names, url),
+            partial(Study.load, "tiny", url),
+            partial(Study.open, make_search(trials=20), url),
+            partial(Answers(url).best, "tiny"),
+        ]
+        for ask in asking:
+            with pytest.raises(DamagedStudy, match=r"study: '.*study\.db' is damaged: .* backup"):
+                ask()
+        assert path.read_bytes() == found
+
+
+@pytest.mark.parametrize("zeros", [100, 4096])
+def test_zeros_at_the_end_of_a_page_are_found_or_harmless(
+    zeros: int, filled: Study, home: Path
+) -> None:
+    """An end that a page does not use may be anything."""
+    path = home / "study.db"
+    before = filled.records(), [filled.curve(k) for k in range(6)]
+    filled._storage.engine.dispose()
+    whole = path.read_bytes()
+    damaged = home / "damaged.db"
+    found = 0
+    for end in range(4096, len(whole) + 1, 4096):
+        damaged.write_bytes(whole[: end - zeros] + bytes(zeros) + whole[end:])
+        try:
+            study = Study.load("tiny", f"sqlite:///{damaged}")
+            after = study.records(), [study.curve(k) for k in range(6)]
+        except DamagedStudy:
+            found += 1
+            continue
+        finally:
+            shared_database.cache_clear()
+        assert after == before
+    assert found > len(whole) // 4096 // 2
+
+
+def test_a_study_that_is_damaged_under_a_reader_is_told_of(study: Study, home: Path) -> None:
+    study.tell_result(study.ask().number, made_up_result(0.5, 0.1))
+    with sqlite3.connect(home / "study.db") as connection:
+        connection.execute(
+            "update trial_user_attributes set value_json = substr(value_json, 1, 20) "
+            "where key = 'result'"
+        )
+    connection.close()
+    with pytest.raises(DamagedStudy, match="a value is no JSON"):
+        study.records()
+    (home / "study.db").unlink()
+    study._storage.engine.dispose()
+    with pytest.raises(StudyAway, match="unable to open database file"):
+        study.records()
+    assert not (home / "study.db").exists()
+
+
+def test_a_write_that_was_torn_is_undone(study: Study, home: Path) -> None:
+    told = study.ask().number
+    study.tell_result(told, made_up_result(0.8, 0.1))
+    script = (
+        "import os, sqlite3, sys\n"
+        "c = sqlite3.connect(sys.argv[1])\n"
+        "c.execute('pragma cache_size = 1')\n"
+        "c.execute('update trial_user_attributes set value_json = hex(randomblob(20000))')\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, home / "study.db"], check=False)
+    assert killed.returncode == -9
+    assert (home / "study.db-journal").stat().st_size
+    (record,) = Study.load("tiny", f"sqlite:///{home / 'study.db'}").records()
+    assert (record.number, record.result["score"]) == (told, 0.8)
+
+
+def test_processes_that_make_the_same_study_at_once_share_it(
+    make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    url = f"sqlite:///{home / 'study.db'}"
+    together = threading.Barrier(6)
+
+    def start(seed: int) -> str:
+        together.wait()
+        try:
+            Study.open(make_search(seed=seed), url)
+        except BusyStudy as error:
+            return str(error)
+        return ""
+
+    seeds = [1, 2, 1, 2, 1, 2]
+    with ThreadPoolExecutor(6) as pool:
+        refused = list(pool.map(start, seeds))
+    first = Study.load("tiny", url).search.seed
+    assert ["exists with another seed" in each for each in refused] == [s != first for s in seeds]
+    assert names(url) == ["tiny"]
+
+
+def test_a_full_disk_is_waited_for_and_a_result_recorded_once(
+    make_search: Callable[..., SearchFile], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with small_disk(tmp_path / "disk", size_bytes=1 << 20) as disk:
+        study = Study.open(make_search(), f"sqlite:///{disk / 'study.db'}")
+        first, second = study.ask().number, study.ask().number
+        ballast = fill(disk)
+        result = made_up_result(0.8, 0.1, notes="x" * 50_000)
+        with pytest.raises(StudyAway, match="full"):
+            study.tell_result(first, result)
+        assert not study.record(first).is_finished
+        timer = threading.Timer(2.0, ballast.unlink)
+        timer.start()
+        with patience():
+            assert study.tell_result(second, result)
+            assert study.ask().number == 2
+        timer.join()
+        assert study.record(second).result == result
+        study._storage.engine.dispose()
+    assert "the search waits for it" in caplog.text
+    assert "is back after" in caplog.text
 
 
 def test_a_study_that_cannot_be_opened_is_refused(make_search: Callable[..., SearchFile]) -> None:

@@ -16,11 +16,12 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from search.driving import only_driver
 from search.links import Links
 from search.mirror import Mirror
 from search.notes import search_note
 from search.records import Record
-from search.study import Study, only_driver
+from search.study import Study
 from search.tracking import Tracker, mirror, mirror_all
 from spaces.loading import validate
 from spaces.places import Places, places

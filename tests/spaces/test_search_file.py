@@ -279,3 +279,48 @@ def test_workers_that_cannot_share_are_refused(
 ) -> None:
     with pytest.raises(SearchFileError, match=message):
         make_search(resources=resources)
+
+
+HOSTILE = {
+    "code": ("name: !!python/object/apply:os.system ['touch stolen']", "is not valid YAML"),
+    "a key that is a list": ("? [a, b]\n: 1", "line 1: a key must be a text"),
+    "a key that is a mapping": ("? {a: b}\n: 1", "line 1: a key must be a text"),
+    "a number without end": ("name: x\ntrials: 0x" + "f" * 9000, "a number that is too long"),
+    "a number in base 60": ("name: x\ntrials: " + ":".join(["59"] * 9000), "that is too long"),
+    "too deep": ("name: " + "[" * 20_000, "is not valid YAML"),
+    "holds itself": ("name: x\nspace: &s {depth: *s}", "space.depth.depth: is not a known key"),
+    "too large": ("# " * 60_000, "larger than 100,000 bytes"),
+    "a text that is no value": ("name: x\ntrials: " + "y" * 50_000, "trials: input should be"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_refused_in_few_words(name: str, tmp_path: Path) -> None:
+    content, message = HOSTILE[name]
+    (tmp_path / "search.yaml").write_text(content)
+    with pytest.raises(SearchFileError) as refused:
+        load(str(tmp_path / "search.yaml"))
+    assert message in str(refused.value)
+    assert len(str(refused.value)) < 5000
+    assert not Path("stolen").exists()
+
+
+def test_a_file_without_end_is_refused() -> None:
+    with pytest.raises(SearchFileError, match="larger than 100,000 bytes"):
+        load("/dev/zero")
+
+
+def test_references_that_multiply_are_refused(tmp_path: Path) -> None:
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x, x]"]
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True):
+        lines.append(f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]")
+    (tmp_path / "search.yaml").write_text("\n".join([*lines, "space: {depth: {choices: *i}}"]))
+    with pytest.raises(SearchFileError, match=r"space\.depth"):
+        load(str(tmp_path / "search.yaml"))
+
+
+def test_of_many_faults_the_first_are_told(document: dict[str, Any]) -> None:
+    with pytest.raises(SearchFileError) as refused:
+        validate({**document, **{f"key{number}": 1 for number in range(5000)}})
+    assert len(refused.value.faults) == 21
+    assert refused.value.faults[-1] == "and 4,980 more faults"

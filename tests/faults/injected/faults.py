@@ -7,17 +7,21 @@ often in all processes together, is decided by ``happens``.
 from __future__ import annotations
 
 import math
+import os
 import threading
+import time
 from types import ModuleType
 from typing import Any
 
-from sitecustomize import happens
+from sitecustomize import after, happens, witness
 
 MODULES = {
     "hang_in_step": "objectives.training",
     "loss": "objectives.training",
     "compressor": "objectives.compress",
     "out_of_memory": "objectives.training",
+    "impatience": "search.driver",
+    "timed_steps": "objectives.training",
 }
 """The module that each fault changes."""
 
@@ -27,39 +31,44 @@ def hang_in_step(module: ModuleType, *, step: int, times: int = 1) -> None:
     original = module._step
 
     def _step(*arguments: Any) -> Any:
-        if arguments[4] == step and happens("hang_in_step", times):
+        if arguments[4] == step and happens("hang_in_step", times) is not None:
             threading.Event().wait()
         return original(*arguments)
 
     module._step = _step
 
 
-def loss(module: ModuleType, *, step: int, value: str, times: int = 1) -> None:
-    """The loss becomes ``nan``, ``inf``, or explodes (``1e6``) from a step on, in one training."""
+def loss(module: ModuleType, *, step: int, values: list[str]) -> None:
+    """The loss becomes ``nan``, ``inf``, or explodes (``1e6``) from a step on, one a training."""
     original = module.train
 
     def train(*arguments: Any, **keywords: Any) -> None:
-        model, optimizer, loss_at, *rest = arguments
+        model, optimizer, loss_at, progress, *_ = arguments
+        turn = None
+        if progress.step < step < keywords["to_step"]:
+            turn = happens("loss", len(values))
 
         def poisoned(model: Any, at: int) -> Any:
             found = loss_at(model, at)
-            return found + float(value) if at >= step else found
+            return found if turn is None or at < step else found + float(values[turn])
 
-        is_hit = keywords["to_step"] > step and happens("loss", times)
-        original(model, optimizer, poisoned if is_hit else loss_at, *rest, **keywords)
+        original(model, optimizer, poisoned, progress, **keywords)
 
     module.train = train
 
 
-def compressor(module: ModuleType, *, behaviour: str, times: int = 1) -> None:
-    """A compressor raises, gives ``nan``, is ``constant``, is ``not_smaller``, or ``hangs``."""
+def compressor(module: ModuleType, *, behaviours: list[str]) -> None:
+    """A compressor ``raises``, gives ``nan``, is ``constant`` or ``not_smaller``, or ``hangs``."""
     import torch
 
     original = module._quantise
+    fill = {"nan": math.nan, "constant": 0.0}
 
     def _quantise(*arguments: Any) -> Any:
-        if not happens("compressor", times):
+        turn = happens("compressor", len(behaviours))
+        if turn is None:
             return original(*arguments)
+        behaviour = behaviours[turn]
         if behaviour == "raises":
             raise RuntimeError("the compressor broke")
         if behaviour == "hangs":
@@ -67,7 +76,6 @@ def compressor(module: ModuleType, *, behaviour: str, times: int = 1) -> None:
         model, architecture, workload, compression, _ = arguments
         layout = module.layout(compression.shape_of(architecture), workload)
         state = model.state_dict()
-        fill = {"nan": math.nan, "constant": 0.0}
         dense = {
             weight.name: torch.full_like(state[weight.name], fill[behaviour])
             if behaviour in fill
@@ -101,3 +109,13 @@ def out_of_memory(module: ModuleType, *, width: int, bytes: int) -> None:
             resource.setrlimit(resource.RLIMIT_AS, before)
 
     module.train = train
+
+
+def impatience(module: ModuleType, *, lost: float, watch: float) -> None:
+    """No fault: a driver is taken for dead sooner, so that a test need not wait."""
+    module.LOST_SECONDS, module.WATCH_SECONDS = lost, watch
+
+
+def timed_steps(module: ModuleType) -> None:
+    """No fault: the witness gets the time of each step, as ``at <pid> <seconds>``."""
+    after(module, "_log_step", lambda *_: witness(f"at {os.getpid()} {time.monotonic()}"))

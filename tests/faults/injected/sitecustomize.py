@@ -34,8 +34,9 @@ def witness(line: str) -> None:
         os.close(descriptor)
 
 
-def happens(fault: str, times: int) -> bool:
-    """Whether a fault has not been done ``times`` times yet by any process; counts this time."""
+def happens(fault: str, times: int) -> int | None:
+    """How often a fault was done before by any process, which counts this time; None where it was
+    ``times`` times already."""
     for number in range(times):
         marker = f"{os.environ[WITNESS]}.{fault}.{number}"
         try:
@@ -43,8 +44,8 @@ def happens(fault: str, times: int) -> bool:
         except FileExistsError:
             continue
         witness(f"did {fault} {os.getpid()}")
-        return True
-    return False
+        return number
+    return None
 
 
 def after(owner: Any, name: str, do: Callable[..., None]) -> None:

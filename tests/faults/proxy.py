@@ -1,0 +1,96 @@
+"""A TCP proxy before a server, which can be away, and can lose replies."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+
+
+class Proxy:
+    """Passes connections on to a port of loopback.
+
+    Args:
+        target: The port of the server.
+    """
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._is_away = False
+        self._lose: dict[bytes, int] = {}
+        self._lock = threading.Lock()
+        self._open: list[socket.socket] = []
+        self.lost: list[str] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        """The port that it listens at."""
+        found: int = self._listener.getsockname()[1]
+        return found
+
+    def leave(self) -> None:
+        """Cut all connections, and those to come."""
+        with self._lock:
+            self._is_away = True
+            for each in self._open:
+                _close(each)
+            self._open.clear()
+
+    def come_back(self) -> None:
+        """Pass connections on again."""
+        self._is_away = False
+
+    def lose_replies(self, words: str, times: int) -> None:
+        """Let the server do what the next requests with some words ask, and lose its replies."""
+        self._lose[words.encode()] = times
+
+    def close(self) -> None:
+        """End it."""
+        self.leave()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if self._is_away:
+                _close(client)
+                continue
+            server = socket.create_connection(("127.0.0.1", self._target))
+            with self._lock:
+                self._open += [client, server]
+            losing = threading.Event()
+            for source, sink, is_request in ((client, server, True), (server, client, False)):
+                threading.Thread(
+                    target=self._pass_on, args=(source, sink, is_request, losing), daemon=True
+                ).start()
+
+    def _pass_on(
+        self, source: socket.socket, sink: socket.socket, is_request: bool, losing: threading.Event
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := source.recv(1 << 16):
+                if is_request:
+                    self._look(chunk, losing)
+                elif losing.is_set():
+                    break
+                sink.sendall(chunk)
+        _close(source)
+        _close(sink)
+
+    def _look(self, chunk: bytes, losing: threading.Event) -> None:
+        for words, left in self._lose.items():
+            if left and words in chunk:
+                self._lose[words] -= 1
+                self.lost.append(words.decode())
+                losing.set()
+
+
+def _close(each: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        each.shutdown(socket.SHUT_RDWR)
+    each.close()

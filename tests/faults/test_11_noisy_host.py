@@ -1,0 +1,98 @@
+"""Fault 11: other programs burn all cores in bursts while latencies are measured."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from objectives.latency import MOST_SLOWDOWN, Latency
+from objectives.objective import Objective
+from spaces.architecture import Architecture
+from spaces.compression import Compression
+from spaces.configuration import Configuration
+from spaces.loading import validate
+
+ARCHITECTURES = (Architecture.of(1, 32), Architecture.of(3, 96), Architecture.of(6, 192))
+BURN = """
+import random, sys, time
+rng = random.Random(int(sys.argv[1]))
+print(flush=True)
+while True:
+    until = time.monotonic() + rng.uniform(0.02, 0.4)
+    while time.monotonic() < until:
+        sum(range(2000))
+    time.sleep(rng.uniform(0.0, 0.3))
+"""
+
+
+@contextmanager
+def burners(count: int, rng: random.Random) -> Iterator[None]:
+    """Processes that burn a core each, in bursts."""
+    seeds = (str(rng.randrange(10**6)) for _ in range(count))
+    started = [
+        subprocess.Popen([sys.executable, "-c", BURN, each], stdout=subprocess.PIPE)
+        for each in seeds
+    ]
+    try:
+        for process in started:
+            assert process.stdout is not None
+            process.stdout.readline()
+        yield
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def objective(document: dict[str, Any], home: Path) -> Objective:
+    """A search whose latencies are measured with as many calls as usual."""
+    return Objective(validate({**document, "measurement": {"repeats": 40}}))
+
+
+def latencies(objective: Objective) -> list[Latency]:
+    """Of the three models, from an empty cost cache; what is usual for the machine is left."""
+    for entry in Path(objective.store.location("costs")).glob("*/latency.json"):
+        shutil.rmtree(entry.parent)
+    made = (Configuration(each, 100, Compression()) for each in ARCHITECTURES)
+    return [objective.latencies.before_training(configuration) for configuration in made]
+
+
+def kept(objective: Objective) -> int:
+    return len(list(Path(objective.store.location("costs")).glob("*/latency.json")))
+
+
+def test_models_keep_their_order_or_are_flagged(
+    objective: Objective, seed: int, record_property: Any
+) -> None:
+    idle = latencies(objective)
+    with burners(2 * (os.cpu_count() or 1), random.Random(seed)):
+        disturbed = latencies(objective)
+    for told, found in (("idle", idle), ("disturbed", disturbed)):
+        for latency in found:
+            print(
+                f"{told:>9} {latency.ms:6.3f} ms: p10 {latency.p10_ms:6.3f}, p50 "
+                f"{latency.p50_ms:6.3f}, p95 {latency.p95_ms:6.2f}, slowdown "
+                f"{latency.slowdown:.2f}, {latency.repeats} calls{', noisy' * latency.noisy}"
+            )
+    # The burners did disturb.
+    assert sum(each.p95_ms for each in disturbed) > 2 * sum(each.p10_ms for each in disturbed)
+    # Models that differ as clearly keep their order, flagged or not.
+    assert [each.ms for each in idle] == sorted(each.ms for each in idle)
+    assert [each.ms for each in disturbed] == sorted(each.ms for each in disturbed)
+    # What is not flagged is what it was.
+    for before, latency in zip(idle, disturbed, strict=True):
+        if not (latency.noisy or before.noisy):
+            assert 1 / MOST_SLOWDOWN < latency.ms / before.ms < MOST_SLOWDOWN
+    # What is flagged is measured again next time.
+    assert kept(objective) == sum(not latency.noisy for latency in disturbed)
+    record_property("flagged", sum(latency.noisy for latency in disturbed))

@@ -1,0 +1,81 @@
+"""Fault 12: the disk of the store, or of the study, is full, and later has room again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from objectives.entries import CHECKPOINTS, MODELS
+from objectives.store import Store
+from tests.disks import fill, small_disk
+from tests.faults.arena import Arena
+from tests.faults.conftest import Judge
+from tests.faults.processes import wait_for
+from tests.faults.stored import staged
+
+
+def test_a_full_disk_pauses_the_search_and_room_lets_it_go_on(
+    arena: Arena, judge: Judge, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk", size_bytes=64 << 20) as disk:
+        arena.document["storage"] = {"store": str(disk / "store")}
+        driver = arena.start()
+        arena.wait_finished(2)
+        ballast = fill(disk)
+        wait_for("a pause", lambda: is_paused(arena))
+        assert "paused: no room for" in arena.output
+        finished = arena.finished()
+
+        assert driver.poll() is None
+        assert staged(arena.store) == []
+        store = Store(str(arena.store))
+        entries = [*store.entries(CHECKPOINTS), *store.entries(MODELS)]
+        assert entries
+        assert all(entry.matches(arena.store / entry.address) for entry in entries)
+
+        ballast.unlink()
+        arena.wait_recovered()
+        wait_for("word of it", lambda: "goes on" in arena.output)
+        arena.finish(driver)
+        judge(arena)
+        assert finished < arena.finished() == arena.document["trials"]
+    assert all(record["state"] == "COMPLETE" for record in arena.witness.told())
+    done = Counter((step.path, step.number) for step in arena.witness.steps())
+    assert set(done.values()) == {1}, "no step is trained twice, not even one without a checkpoint"
+
+
+def test_a_study_on_a_full_disk_is_waited_for(
+    arena: Arena, judge: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with small_disk(tmp_path / "disk", size_bytes=4 << 20) as disk:
+        arena.document["storage"] = {"study": f"sqlite:///{disk / 'study.db'}"}
+        monkeypatch.setenv("TLC_STUDY", arena.study_url)
+        driver = arena.start()
+        arena.wait_finished(2)
+        ballast = fill(disk)
+        wait_for("a pause", lambda: "the search waits for it" in arena.output)
+        assert is_paused(arena)
+        finished = arena.finished()
+        assert driver.poll() is None
+        # Who only asks is answered.
+        assert len(arena.answer("trials", arena.name)["trials"]) >= finished
+
+        ballast.unlink()
+        arena.wait_recovered()
+        arena.finish(driver)
+        assert arena.output.count("the search waits for it") < 4
+        judge(arena)
+        assert finished < arena.finished() == arena.document["trials"]
+    assert all(record["state"] == "COMPLETE" for record in arena.witness.told())
+
+
+def is_paused(arena: Arena) -> bool:
+    """Whether nothing is trained for three seconds."""
+    try:
+        before = len(arena.witness.steps())
+        wait_for("a step", lambda: len(arena.witness.steps()) > before, seconds=3.0)
+    except AssertionError:
+        return True
+    return False

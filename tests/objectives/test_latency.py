@@ -1,0 +1,124 @@
+"""A latency knows whether the machine was quiet, and a noisy one is not kept."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from objectives import latencies
+from objectives.latency import Latency, is_noisy
+from objectives.objective import Objective
+from spaces.architecture import Architecture
+from spaces.compression import Compression
+from spaces.configuration import Configuration
+from spaces.search_file import SearchFile
+
+BASE = Configuration(Architecture.of(1, 32), 40, Compression())
+
+
+def times(count: int, low: float, rng: random.Random) -> list[float]:
+    """As of a quiet machine: a few per cent above what is possible, now and then far above."""
+    return [low * (1 + rng.random() / 10) * (5 if rng.random() < 0.05 else 1) for _ in range(count)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_quiet_machine_is_not_called_noisy(seed: int) -> None:
+    rng = random.Random(seed)
+    model, reference = times(40, 0.3, rng), times(40, 1.0, rng)
+    assert not is_noisy(model, reference, math.inf)
+    assert not is_noisy(model, reference, 0.95)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_each_sign_of_noise_is_seen(seed: int) -> None:
+    rng = random.Random(seed)
+    model, reference = times(40, 0.3, rng), times(40, 1.0, rng)
+    # Half of the calls are interrupted.
+    interrupted = [t * (8 if k % 5 < 3 else 1) for k, t in enumerate(reference)]
+    assert is_noisy(model, interrupted, math.inf)
+    # The model alone is slower in the second half.
+    assert is_noisy([t * (1 + k // 20) for k, t in enumerate(model)], reference, math.inf)
+    # All is slower than it was before.
+    assert is_noisy(model, reference, 0.7)
+
+
+def taken(**fields: Any) -> Latency:
+    return Latency(
+        **{
+            "p10_ms": 3.0, "p50_ms": 9.0, "p95_ms": 30.0, "spread": 3.0, "reference_p10_ms": 1.5,
+            "reference_p50_ms": 4.0, "usual_p10_ms": 1.0, "noisy": True, "batch_size": 1,
+            "sequence_length": 16, "threads": 1, "repeats": 40, "warm_up": 5, "device": "cpu",
+            "processor": "", **fields,
+        }
+    )  # fmt: skip
+
+
+def test_a_model_is_judged_at_the_usual_speed_of_the_machine() -> None:
+    assert taken().ms == 2.0
+    assert taken(reference_p10_ms=1.0).ms == 3.0
+
+
+@pytest.fixture
+def gives(monkeypatch: pytest.MonkeyPatch) -> list[Latency]:
+    """What the next measurements give, the last of them again and again."""
+    given: list[Latency] = []
+
+    def measure(*_: Any, usual_ms: float, **__: Any) -> Latency:
+        latency = given.pop(0) if len(given) > 1 else given[0]
+        return replace(latency, usual_p10_ms=min(usual_ms, latency.reference_p10_ms))
+
+    monkeypatch.setattr(latencies, "measure_latency", measure)
+    return given
+
+
+@pytest.mark.usefixtures("home")
+def test_a_noisy_latency_is_measured_again(
+    make_search: Callable[..., SearchFile], gives: list[Latency]
+) -> None:
+    gives += [taken(), taken(p10_ms=2.5), taken(p10_ms=2.0, noisy=False, reference_p10_ms=1.0)]
+    gives.append(taken(p10_ms=9.0))
+    seen = [Objective(make_search()).latencies.before_training(BASE) for _ in range(5)]
+    assert [latency.p10_ms for latency in seen] == [3.0, 2.5, 2.0, 2.0, 2.0]
+    assert [latency.noisy for latency in seen] == [True, True, False, False, False]
+
+
+@pytest.mark.usefixtures("home")
+def test_a_latency_of_a_machine_that_was_slow_all_along_is_measured_again(
+    make_search: Callable[..., SearchFile], gives: list[Latency]
+) -> None:
+    other = replace(BASE, architecture=Architecture.of(2, 32))
+    gives += [
+        taken(p10_ms=3.0, noisy=False, reference_p10_ms=1.5),
+        taken(p10_ms=4.0, noisy=False, reference_p10_ms=1.0),
+        taken(p10_ms=2.0, noisy=False, reference_p10_ms=1.01),
+    ]
+    cache = Objective(make_search()).latencies
+    assert cache.before_training(BASE).ms == 3.0
+    assert cache.before_training(other).ms == 4.0
+    assert cache.before_training(BASE).ms == pytest.approx(2.0 / 1.01)
+    assert cache.before_training(other).ms == 4.0
+
+
+@pytest.mark.usefixtures("home")
+def test_the_record_says_whether_it_is_noisy(
+    make_search: Callable[..., SearchFile], gives: list[Latency]
+) -> None:
+    gives.append(taken())
+    result = json.loads(json.dumps(Objective(make_search()).evaluate(BASE).to_dict()))
+    assert (result["latency"]["noisy"], result["latency_ms"]) == (True, 3.0)
+
+
+def test_the_usual_speed_is_kept_with_the_figures(
+    make_search: Callable[..., SearchFile], home: Path, gives: list[Latency]
+) -> None:
+    gives.append(taken(noisy=False, reference_p10_ms=1.5))
+    Objective(make_search()).latencies.before_training(BASE)
+    (usual,) = home.rglob("usual.json")
+    assert json.loads(usual.read_text()) == {"p10_ms": 1.5}

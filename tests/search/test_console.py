@@ -1,0 +1,74 @@
+"""What others wrote reaches the terminal as text, and commands nothing."""
+
+from __future__ import annotations
+
+import io
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import pytest
+from click.testing import CliRunner
+from rich.table import Table
+
+from search.cli.main import cli
+from search.client import Client, ServiceError
+from search.console import PlainConsole
+from search.printable import printable
+from search.study import Study
+
+ATTACK = "\x1b]0;title\x07\x1b[2J\x9b31m\u202eevil [bold]no[/bold] [/] [link=http://x]y :smile:"
+
+
+def test_the_text_of_others_is_shown_as_it_is() -> None:
+    output = io.StringIO()
+    console = PlainConsole(file=output, force_terminal=True, width=200)
+    table = Table()
+    table.add_column("message")
+    table.add_row(ATTACK)
+    console.print(table)
+    console.print(ATTACK, style="red", highlight=False)
+    written = output.getvalue()
+    for command in ("\x1b]", "\x1b[2J", "\x07", "\x9b", "\u202e"):
+        assert command not in written
+    assert written.count("[bold]no[/bold] [/] [link=http://x]y :smile:") == 2
+    # rich's own commands are left.
+    assert "\x1b[31m" in written
+
+
+def test_printable_keeps_what_people_write() -> None:
+    assert printable("Größe\t1\nナ 🙂") == "Größe\t1\nナ 🙂"
+
+
+def test_a_failure_with_commands_in_its_message_is_shown(study: Study) -> None:
+    study.tell_failure(study.ask().number, "error", f"ValueError: {ATTACK}")
+    for words in ("show tiny", "show tiny 0", "trials tiny"):
+        shown = CliRunner().invoke(cli, [*words.split(), "--study", study_url(study)])
+        assert shown.exit_code == 0, shown.output
+        assert "\x1b" not in shown.output
+
+
+def study_url(study: Study) -> str:
+    return str(study._storage.url)
+
+
+@pytest.mark.parametrize(
+    "content", [b"<html>", b"[1, 2]", b'{"a": 1}', b"null", b"[" * 100_000, b"\xff"]
+)
+def test_what_is_no_service_is_told(content: bytes) -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        client = Client(f"http://127.0.0.1:{server.server_port}")
+        for ask in (client.searches, lambda: client.search("x"), lambda: client.frontier("x")):
+            with pytest.raises(ServiceError, match="is no tlc service"):
+                ask()
+        server.shutdown()

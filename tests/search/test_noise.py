@@ -1,0 +1,77 @@
+"""A latency that other programs disturbed is marked wherever it is shown."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from objectives.latency import Latency
+from search.answers import Answers
+from search.cli.main import cli
+from search.mirror import Mirror
+from search.report.page import html
+from search.report.view import View
+from search.study import Study
+from search.tables import NOISY
+from spaces.places import places
+from tests.search.conftest import made_up_result
+
+
+def latency(*, noisy: bool) -> dict[str, object]:
+    return asdict(
+        Latency(
+            p10_ms=1.5, p50_ms=4.0, p95_ms=9.0, spread=2.0, reference_p10_ms=1.2,
+            reference_p50_ms=2.0, usual_p10_ms=1.0, noisy=noisy, batch_size=1, sequence_length=16,
+            threads=1, repeats=40, warm_up=5, device="cpu", processor="x86",
+        )
+    )  # fmt: skip
+
+
+@pytest.fixture
+def noisy(study: Study) -> Study:
+    """A study of a trial on a quiet machine, and of a better one on a noisy one."""
+    for score, is_noisy in ((0.6, False), (0.9, True)):
+        result = made_up_result(score, score, latency_ms=1.25, latency=latency(noisy=is_noisy))
+        study.tell_result(study.ask().number, result)
+    return study
+
+
+def test_the_command_line_marks_it(noisy: Study, home: Path) -> None:
+    shown = {
+        words: CliRunner().invoke(cli, words.split()).stdout
+        for words in ("trials tiny", "frontier tiny", "best tiny", "show tiny 1", "show tiny 0")
+    }
+    for words in ("trials tiny", "frontier tiny", "best tiny", "show tiny 1"):
+        assert "≈1.25" in shown[words], shown[words]
+        assert NOISY in " ".join(shown[words].split()), shown[words]
+    assert "≈" not in shown["show tiny 0"]
+    page = json.loads(CliRunner().invoke(cli, ["trials", "tiny", "--json"]).stdout)
+    assert [trial["latency_noisy"] for trial in page["trials"]] == [False, True]
+
+
+def test_answers_and_the_report_say_it(noisy: Study, home: Path) -> None:
+    answers = Answers(f"sqlite:///{home / 'study.db'}")
+    assert [member.latency_noisy for member in answers.frontier("tiny")] == [False, True]
+    best = answers.best("tiny").trial
+    assert best is not None
+    assert best.latency_noisy
+    page = html(View(noisy.space, noisy.records(), {}, {"fingerprint": "f", "counts": {}}))
+    assert "1 of 2: other programs disturbed them" in page
+    assert "on a noisy machine" in page
+
+
+def test_mlflow_has_it_as_a_tag(noisy: Study, home: Path) -> None:
+    from mlflow import MlflowClient
+
+    where = places(noisy.search.storage)
+    Mirror(noisy, where).send(with_figures=False)
+    client = MlflowClient(where.tracking_uri)
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.`tlc.latency` = 'noisy'")
+    assert len(runs) == 1
+    assert runs[0].data.params["depth"]
