@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import Any
@@ -30,6 +31,12 @@ REFUSED = {
         {"address": "127.0.0.1:9"}, "address: no Ray cluster at 127.0.0.1:9",
     ),
     "more than the machine has": ({"resources": {"cpus": 1000}}, "resources.cpus: a trial asks"),
+    "more workers than the machine has room for": (
+        {"resources": {"larger_models": [
+            {"from_parameters": 1, "cpus": os.cpu_count(), "workers": 2}
+        ]}},
+        "resources.larger_models.0.workers: a model asks for 2",
+    ),
 }  # fmt: skip
 
 

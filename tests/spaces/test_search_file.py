@@ -221,10 +221,64 @@ def test_ready_made_searches_are_valid(name: str) -> None:
 
 def test_what_may_change_between_stop_and_resume(make_search: Any) -> None:
     search = make_search()
-    for field, value in {"trials": 99, "hours": 1.0, "concurrency": 1, "sampler": "gp"}.items():
+    for field, value in {
+        "trials": 99,
+        "hours": 1.0,
+        "concurrency": 1,
+        "sampler": "gp",
+        "resources": {"workers": 2, "strategy": "fsdp"},
+    }.items():
         assert make_search(**{field: value}).fingerprint == search.fingerprint
     for field, value in {"seed": 7, "space__depth": 1, "training__batch_size": 8}.items():
         assert make_search(**{field: value}).fingerprint != search.fingerprint
+
+
+def test_larger_models_have_the_fields_of_smaller_ones_where_none_are_given(
+    make_search: Any,
+) -> None:
+    search = make_search(
+        resources={
+            "cpus": 2,
+            "memory_gb": 4.0,
+            "larger_models": [
+                {"from_parameters": 1_000, "workers": 2},
+                {"from_parameters": 9_000, "strategy": "fsdp", "memory_gb": 16.0},
+            ],
+        }
+    )
+    # A worker reads the search file as JSON, where every field has a value.
+    resources = SearchFile.model_validate_json(search.model_dump_json()).resources
+    small, medium, large = (resources.placement(size) for size in (999, 1_000, 9_000))
+    assert (small.cpus, small.workers, small.strategy, small.memory_gb) == (2, 1, "ddp", 4.0)
+    assert (medium.cpus, medium.workers, medium.strategy, medium.memory_gb) == (2, 2, "ddp", 4.0)
+    assert (large.cpus, large.workers, large.strategy, large.memory_gb) == (2, 2, "fsdp", 16.0)
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ({"workers": 3}, r"resources\.workers: 3 cannot share training\.batch_size 16 evenly"),
+        ({"workers": 2, "gpus": 0.5}, r"resources\.gpus: 2 workers need devices of their own"),
+        ({"strategy": "fsdp"}, r"resources\.strategy: fsdp divides a model among workers"),
+        (
+            {"larger_models": [{"from_parameters": 9, "workers": 5}]},
+            r"resources\.larger_models\.0\.workers: 5 cannot share",
+        ),
+        (
+            {"gpus": 0.5, "larger_models": [{"from_parameters": 9, "workers": 2}]},
+            r"resources\.larger_models\.0\.gpus: 2 workers need devices",
+        ),
+        (
+            {"larger_models": [{"from_parameters": 9}, {"from_parameters": 5}]},
+            r"resources\.larger_models: from_parameters must rise",
+        ),
+    ],
+)
+def test_workers_that_cannot_share_are_refused(
+    resources: dict[str, Any], message: str, make_search: Any
+) -> None:
+    with pytest.raises(SearchFileError, match=message):
+        make_search(resources=resources)
 
 
 HOSTILE = {

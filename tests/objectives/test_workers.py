@@ -1,0 +1,233 @@
+"""Two processes that train one model: as one would, from and to the same checkpoints."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from objectives import stages
+from objectives.batches import parallel_batch
+from objectives.data import PreparedData, prepare
+from objectives.failures import TrialFailure
+from objectives.objective import Objective
+from objectives.parts import Part
+from objectives.paths import Point, Trainer
+from objectives.recovery import recovery_path
+from objectives.store import Store
+from objectives.tasks import make_task, translation
+from objectives.workers import Workers
+from spaces.architecture import Architecture
+from spaces.compression import Compression, Pruning, Quantisation
+from spaces.configuration import Configuration
+from spaces.search_file import SearchFile
+from tests.objectives.follower import Following, exact, join, make_workers
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
+WEIGHTS, LOSSES = 2e-3, 1e-5
+"""Tolerances. Adam divides by what it has seen, so weights whose gradient is nearly zero go where
+rounding errors send them; the losses do not notice."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def exactly() -> Iterator[None]:
+    """What ``exact`` changes is put back."""
+    before = torch.get_num_threads(), stages.precision_for, translation.DROPOUT
+    torch.set_num_threads(1)
+    exact()
+    yield
+    threads, stages.precision_for, translation.DROPOUT = before
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A second process; this one is rank 0."""
+    rendezvous = tmp_path_factory.mktemp("group") / "rendezvous"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.objectives.follower", str(rendezvous)], cwd=ROOT
+    )
+    join(rendezvous, rank=0)
+    yield
+    dist.broadcast_object_list([None], 0)
+    dist.destroy_process_group()
+    assert process.wait(timeout=60) == 0
+
+
+class Training:
+    """A search whose models are trained in a folder, by one process or by two."""
+
+    def __init__(self, search: SearchFile, folder: Path, prepared: Path) -> None:
+        self.search = search
+        self.folder = folder
+        self.data: PreparedData = prepare(search.data, search.task, prepared)
+        self.task = make_task(search, self.data)
+
+    def reach(
+        self, configuration: Configuration, name: str, workers: Workers | None = None
+    ) -> Point:
+        """The end of a configuration's path, in a store of some name."""
+        trainer = Trainer(
+            Store(str(self.folder / name)), CPU, checkpoint_seconds=1e9, workers=workers
+        )
+        path = self.task.path(configuration)
+        if configuration.compression.recovery:
+            made = stages.Stages(self.search, self.data.fingerprint)
+            path = recovery_path(self.task.kind, made, configuration, path, self.task.calibration())
+        point, self.account = trainer.reach(path)
+        return point
+
+    @contextmanager
+    def two(self, *, shards: bool, broken_step: int | None = None) -> Iterator[Workers]:
+        """Both processes as workers."""
+        following = Following(self.search.model_dump_json(), self.data.folder, shards, broken_step)
+        dist.broadcast_object_list([following], 0)
+        workers = make_workers(shards=shards)
+        yield workers
+        workers.dismiss()
+
+
+@pytest.fixture
+def training(
+    make_task_search: Callable[..., SearchFile],
+    second: None,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], Training]:
+    prepared = tmp_path_factory.getbasetemp() / "prepared"
+    return lambda name: Training(make_task_search(name), tmp_path, prepared)
+
+
+def configuration(budget: float, **compression: Any) -> Configuration:
+    return Configuration(
+        Architecture.of(2, 64, decoder_depth=1), budget, Compression(**compression)
+    )
+
+
+def check_same(one: Point, other: Point) -> None:
+    ours, theirs = one.model.state_dict(), other.model.state_dict()
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        torch.testing.assert_close(theirs[name], ours[name], atol=WEIGHTS, rtol=0.0)
+    assert other.validation["loss"] == pytest.approx(one.validation["loss"], rel=1e-3)
+    steps, losses = zip(*one.progress.curve, strict=True)
+    assert steps == tuple(step for step, _ in other.progress.curve)
+    assert [loss for _, loss in other.progress.curve] == pytest.approx(losses, rel=1e-3)
+    first = one.history[0]["curve"][0][1]
+    assert other.history[0]["curve"][0][1] == pytest.approx(first, rel=LOSSES)
+
+
+@pytest.mark.parametrize("task", ["masked-lm", "causal-lm", "translation"])
+@pytest.mark.parametrize("shards", [False, True], ids=["ddp", "fsdp"])
+def test_two_workers_train_what_one_process_does(
+    task: str, shards: bool, training: Callable[[str], Training]
+) -> None:
+    made = training(task)
+    alone = made.reach(configuration(20), "alone")
+    with made.two(shards=shards) as workers:
+        together = made.reach(configuration(20), "together", workers)
+    check_same(alone, together)
+
+
+@pytest.mark.parametrize("shards", [False, True], ids=["ddp", "fsdp"])
+def test_a_path_goes_on_with_another_number_of_workers(
+    shards: bool, training: Callable[[str], Training]
+) -> None:
+    made = training("causal-lm")
+    alone = made.reach(configuration(40), "alone")
+
+    made.reach(configuration(20), "one, two")
+    with made.two(shards=shards) as workers:
+        more = made.reach(configuration(40), "one, two", workers)
+        assert made.account.steps_reused == 16  # the stable part of the shorter budget
+        made.reach(configuration(20), "two, one", workers)
+    fewer = made.reach(configuration(40), "two, one")
+
+    assert made.account.steps_reused == 16
+    check_same(alone, more)
+    check_same(alone, fewer)
+
+
+@pytest.mark.parametrize("shards", [False, True], ids=["ddp", "fsdp"])
+def test_workers_keep_the_zeros_of_a_pruned_model(
+    shards: bool, training: Callable[[str], Training]
+) -> None:
+    made = training("causal-lm")
+    pruned = configuration(
+        20,
+        quantisation=Quantisation.RTN_8,
+        pruning=Pruning.UNSTRUCTURED,
+        sparsity=0.5,
+        recovery=10.0,
+    )
+    with made.two(shards=shards) as workers:
+        together = made.reach(pruned, "together", workers).model.state_dict()
+    alone = made.reach(pruned, "alone").model.state_dict()
+    zeros = sum(int((weight == 0).sum()) for weight in alone.values())
+    assert zeros > 10_000
+    assert sum(int((weight == 0).sum()) for weight in together.values()) == zeros
+
+
+@pytest.mark.parametrize("shards", [False, True], ids=["ddp", "fsdp"])
+def test_a_loss_that_breaks_on_one_worker_stops_all_in_a_named_state(
+    shards: bool, training: Callable[[str], Training]
+) -> None:
+    made = training("causal-lm")
+    with made.two(shards=shards, broken_step=13) as workers:
+        with pytest.raises(TrialFailure) as caught:
+            made.reach(configuration(40), "broken", workers)
+        assert caught.value.state == "not_finite"
+        assert "step 13" in caught.value.message
+        # They train the next model together as if nothing had been.
+        assert made.reach(configuration(10), "next", workers).progress.step == 2
+
+
+def test_an_objective_is_evaluated_by_workers(
+    training: Callable[[str], Training], home: Path
+) -> None:
+    made = training("causal-lm")
+    with made.two(shards=True) as workers:
+        objective = Objective(made.search, made.data, workers)
+        result = objective.evaluate(configuration(20, quantisation=Quantisation.RTN_8))
+    assert result.steps == {"total": 20, "trained": 20, "reused": 0}
+    assert result.score < 400
+
+
+@pytest.mark.parametrize("task", ["classification", "masked-lm", "image-classification"])
+def test_the_mean_of_the_parts_is_the_loss_of_the_batch(
+    task: str, training: Callable[[str], Training]
+) -> None:
+    made = training(task)
+    check_parts(made.task.kind, made.task.path(configuration(20)).build().eval())
+
+
+def test_parts_of_unequal_numbers_of_tokens_count_by_their_tokens(
+    training: Callable[[str], Training],
+) -> None:
+    made = training("translation")
+    pairs = made.data.parallel("train")
+    shortest_first = np.argsort(pairs.target_lengths)
+    rows = np.concatenate([shortest_first[:4], shortest_first[-4:]])
+    kind = replace(made.task.kind, batches=lambda _: parallel_batch(pairs, rows))
+    counts = [kind.terms(Part(index, 4).of(kind.batches(0))) for index in range(4)]
+    assert counts[0] < counts[3]
+    check_parts(kind, made.task.path(configuration(20)).build().eval())
+
+
+def check_parts(kind: stages.Kind, model: nn.Module) -> None:
+    with torch.no_grad():
+        whole = kind.loss_at(model, 3)
+        parts = [kind.loss_at(model, 3, Part(index, 4)) for index in range(4)]
+    assert len({round(float(part), 6) for part in parts}) == 4
+    torch.testing.assert_close(torch.stack(parts).mean(), whole, atol=0.0, rtol=1e-5)
