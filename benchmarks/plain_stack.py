@@ -136,18 +136,27 @@ def table_of(rows: list[dict[str, Any]]) -> Table:
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write the rows here.")
 def main(seeds: int, only: str, out: Path | None) -> None:
     wanted = {int(number) for number in only.split(",") if number}
-    rows = []
+    rows = _others(out, wanted) if out and wanted else []
     console = Console(width=200)
     for fault in FAULTS:
         if wanted and fault.number not in wanted:
             continue
         for seed in range(seeds):
-            rows.append(measure(fault, seed))
-            console.print(f"{fault.number:2} {fault.name}, seed {seed}: {rows[-1]['words']}")
+            row = measure(fault, seed)
+            rows.append(row)
+            console.print(f"{fault.number:2} {fault.name}, seed {seed}: {row['words']}")
             if out:
+                rows.sort(key=lambda row: row["fault"])
                 out.parent.mkdir(parents=True, exist_ok=True)
                 out.write_text(json.dumps({"versions": versions(), "rows": rows}, indent=1) + "\n")
     console.print(table_of(rows))
+
+
+def _others(out: Path, wanted: set[int]) -> list[dict[str, Any]]:
+    """Rows that were measured before, of the faults that are not measured now."""
+    if not out.exists():
+        return []
+    return [row for row in json.loads(out.read_text())["rows"] if row["fault"] not in wanted]
 
 
 def versions() -> dict[str, str]:

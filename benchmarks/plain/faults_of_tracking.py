@@ -50,7 +50,7 @@ def _is_up(port: int) -> bool:
 
 def tracking_away(arena: Arena) -> Score:
     """MLflow's server is away for 20 seconds, in which a worker dies."""
-    arena.search.trials = 24
+    arena.search.trials = 10
     with tracking_server(arena) as proxy:
         driver = arena.start()
         arena.wait_line("told", 2)
@@ -61,7 +61,7 @@ def tracking_away(arena: Arena) -> Score:
         during = (during + _steps_a_second(arena, OUTAGE_SECONDS / 2)) / 2
         proxy.come_back()
         arena.wait_recovered()
-        code = arena.finish(driver)
+        code = arena.finish(driver, 300.0)
         fall = 100 * (1 - during / usual)
         return check(
             arena,
