@@ -125,9 +125,10 @@ def test_killed_driver_and_killed_worker_lose_and_repeat_nothing(
     assert driver.wait(timeout=200) == 0, (tlc.folder / "out.txt").read_text()
 
     records = tlc.study().records()
-    assert [record.number for record in records] == list(range(10))
+    # A trial whose driver died before it was written what to run has a number and no more.
+    assert len({record.number for record in records}) == len(records) == 10
     assert all(record.is_complete for record in records), (tlc.folder / "out.txt").read_text()
-    assert {n: r for n, r in enumerate(records) if n in kept} == kept
+    assert {record.number: record for record in records if record.number in kept} == kept
     assert len({record.configuration.hash for record in records}) == 10
     # Each of the two kills may cost each worker the one step that was not yet stored.
     repeated = sum(count - 1 for count in steps_run(log).values())
