@@ -45,7 +45,8 @@ def of_plain(rows: list[dict[str, Any]]) -> str:
 def table() -> str:
     """The table in Markdown."""
     ours: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for row in json.loads((DOCS / "reliability" / "tlc.json").read_text()):
+    path = DOCS / "reliability" / "tlc.json"
+    for row in json.loads(path.read_text()) if path.exists() else []:
         ours[row["fault"]].append(row)
     plain: dict[int, list[dict[str, Any]]] = defaultdict(list)
     path = DOCS / "reliability" / "plain.json"
@@ -55,8 +56,9 @@ def table() -> str:
         "| | fault | tlc: passed; recovery | plain Ray Tune + Optuna + MLflow |",
         "|---|---|---|---|",
     ]
-    for number, rows in sorted(ours.items()):
-        cells = (str(number), rows[0]["name"], of_tlc(rows), of_plain(plain[number]))
+    for number in sorted({*ours, *plain}):
+        name = (ours[number] or plain[number])[0]["name"]
+        cells = (str(number), name, of_tlc(ours[number]), of_plain(plain[number]))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -69,8 +69,8 @@ def _draw_frontier(axes: Any, records: list[Record], search: SearchFile) -> None
         axes.set_yscale("log")
         _plain_ticks(axes.yaxis)
         low, high = axes.dataLim.intervaly
-        if low <= high:
-            axes.set_ylim(high * 1.03, low / 1.03)
+        # Without any data they are infinite.
+        axes.set_ylim(*((high * 1.03, low / 1.03) if low <= high else (10.0, 1.0)))
 
 
 def _plain_ticks(axis: Any) -> None:
