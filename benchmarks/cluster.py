@@ -14,29 +14,24 @@ import collections
 import json
 import os
 import secrets
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import click
-import psutil
 
 from search.records import Record
 from search.study import Study
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.faults.nodes import Nodes
+from tests.faults.ports import free_port
+
 BIN = Path(sys.executable).parent
 NAME = "preempted"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Cluster:
@@ -99,18 +94,8 @@ class Cluster:
 
     def close(self) -> None:
         for node in self._nodes:
-            kill(node)
-
-
-def kill(node: subprocess.Popen[bytes]) -> None:
-    """Kill a node and all that runs on it, at once: a machine that goes away."""
-    if node.poll() is not None:
-        return
-    victims = [psutil.Process(node.pid), *psutil.Process(node.pid).children(recursive=True)]
-    for victim in victims:
-        with suppress(psutil.NoSuchProcess):
-            victim.send_signal(signal.SIGKILL)
-    node.wait()
+            if node.poll() is None:
+                Nodes.lose(node)
 
 
 def wait(what: str, condition: collections.abc.Callable[[], bool], seconds: float = 300) -> None:
@@ -182,7 +167,7 @@ def run(cluster: Cluster, folder: Path, trials: int) -> None:
     wait("two trials run", lambda: sum(not r.is_finished for r in records()) >= 2)
     time.sleep(2.0)
     caught = [r.number for r in records() if not r.is_finished]
-    kill(worker)
+    Nodes.lose(worker)
     say(f"killed the worker node; running then: {caught}")
     before = complete()
     wait("the head goes on alone", lambda: complete() >= before + 2)

@@ -177,11 +177,7 @@ def _check_room(search: SearchFile, nodes: list[dict[str, float]]) -> None:
     largest = SearchSpace(search).largest_parameters()
     for field, place in search.resources.placements(largest).items():
         wanted = bundle(place)
-        for name, kind, scale in (
-            ("cpus", "CPU", 1),
-            ("gpus", "GPU", 1),
-            ("memory_gb", "memory", 1e9),
-        ):
+        for name, kind, scale in FIELDS:
             most = max(node.get(kind, 0.0) for node in nodes)
             if wanted.get(kind, 0.0) > most:
                 raise ClusterError(

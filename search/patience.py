@@ -91,5 +91,4 @@ def reason(error: Exception) -> str:
 
 def _cause(error: Exception) -> BaseException:
     """The error under Optuna's own."""
-    is_wrapped = isinstance(error, StorageInternalError) and error.__cause__ is not None
-    return error.__cause__ if is_wrapped and error.__cause__ is not None else error
+    return (isinstance(error, StorageInternalError) and error.__cause__) or error

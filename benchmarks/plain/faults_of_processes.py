@@ -13,7 +13,7 @@ import psutil
 from plain.arena import Arena
 from plain.checker import Score, check
 from plain.training import EVERY, STEPS
-from tests.faults.ports import free_port
+from tests.faults.ports import free_port, listens
 from tests.faults.processes import kill, kill_tree, wait_for
 
 NOTICE_SECONDS = 60.0
@@ -69,7 +69,7 @@ def lose_node(arena: Arena) -> Score:
     port = free_port()
     arena.search.address = f"127.0.0.1:{port}"
     _node(arena, "head", "--head", f"--port={port}", "--include-dashboard=false")
-    wait_for("the head listens", lambda: _listens(port))
+    wait_for("the head listens", lambda: listens(port))
     lost = _node(arena, "lost", f"--address={arena.search.address}")
     driver = arena.start()
 
@@ -97,13 +97,6 @@ def _node(arena: Arena, name: str, *options: str) -> int:
     command = [str(Path(sys.executable).parent / "ray"), "start", "--block", "--num-cpus=1"]
     command += ["--object-store-memory=100000000", f"--temp-dir={arena.folder / name}", *options]
     return arena.spawn(command, arena.environment()).pid
-
-
-def _listens(port: int) -> bool:
-    return any(
-        connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
-        for connection in psutil.net_connections("tcp")
-    )
 
 
 def lose_head(arena: Arena) -> Score:

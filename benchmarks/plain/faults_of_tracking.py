@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from plain.arena import Arena
 from plain.checker import Score, check, mlflow_runs
-from tests.faults.ports import free_port
-from tests.faults.processes import kill, wait_for
+from tests.faults.processes import kill
 from tests.faults.proxy import Proxy
+from tests.faults.tracking import proxied_server
 
 OUTAGE_SECONDS = 20.0
 
@@ -21,31 +18,10 @@ OUTAGE_SECONDS = 20.0
 @contextmanager
 def tracking_server(arena: Arena) -> Iterator[Proxy]:
     """MLflow's server on a database of the arena, which the search reaches through a proxy."""
-    port = free_port()
-    proxy = Proxy(port)
-    arena.spawn(
-        [
-            sys.executable, "-m", "mlflow", "server",
-            "--backend-store-uri", f"sqlite:///{arena.folder / 'mlflow.db'}",
-            "--artifacts-destination", str(arena.folder / "artifacts"),
-            "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-            "--allowed-hosts", f"127.0.0.1:{port},127.0.0.1:{proxy.port}",
-        ],
-        arena.environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"),
-    )  # fmt: skip
-    try:
-        wait_for("MLflow's server answers", lambda: _is_up(port), 120)
+    database = arena.folder / "mlflow.db"
+    with proxied_server(database, arena.folder, arena.environment()) as proxy:
         arena.search.tracking_uri = f"http://127.0.0.1:{proxy.port}"
         yield proxy
-    finally:
-        proxy.close()
-
-
-def _is_up(port: int) -> bool:
-    with contextlib.suppress(OSError):
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
-        return True
-    return False
 
 
 def tracking_away(arena: Arena) -> Score:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from tests.faults.arena import Arena
-from tests.faults.ports import free_port
+from tests.faults.ports import free_port, listens
 from tests.faults.processes import kill, kill_tree, wait_for
 
 
@@ -53,7 +53,7 @@ class Nodes:
         node = self._start(
             "--head", f"--port={self.port}", "--num-cpus=1", "--include-dashboard=false"
         )
-        wait_for("the head listens", lambda: _listens(self.port))
+        wait_for("the head listens", lambda: listens(self.port))
         return node
 
     def worker(self) -> subprocess.Popen[bytes]:
@@ -96,10 +96,3 @@ class Nodes:
             variables = process.info["environ"] or {}
             if variables.get("TLC_WITNESS") == str(self.arena.witness.path):
                 kill(process.info["pid"])
-
-
-def _listens(port: int) -> bool:
-    return any(
-        connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
-        for connection in psutil.net_connections("tcp")
-    )

@@ -1,8 +1,10 @@
-"""Ports of this machine that nobody uses."""
+"""Ports of this machine: which nobody uses, and which somebody listens at."""
 
 from __future__ import annotations
 
 import socket
+
+import psutil
 
 
 def free_port() -> int:
@@ -10,3 +12,11 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
+
+
+def listens(port: int) -> bool:
+    """Whether a process listens at a port."""
+    return any(
+        connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+        for connection in psutil.net_connections("tcp")
+    )

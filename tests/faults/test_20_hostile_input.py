@@ -7,7 +7,6 @@ import pickle
 import re
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -75,21 +74,10 @@ class Service:
 @contextmanager
 def serving(tlc: Tlc, *options: str, **extra: str) -> Iterator[Service]:
     """A service as users start it."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "search.cli", "serve", "--port", "0", *options],
-        env=tlc.environment(PYTHONUNBUFFERED="1", **{"TLC_TOKEN": "", **extra}),
-        cwd=tlc.folder,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        found = re.search(r"http://127.0.0.1:(\d+)", process.stdout.readline())
+    with tlc.serving(*options, **{"TLC_TOKEN": "", **extra}) as (url, pid):
+        found = re.match(r"http://127.0.0.1:(\d+)", url)
         assert found is not None
-        yield Service(int(found[1]), psutil.Process(process.pid))
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
+        yield Service(int(found[1]), psutil.Process(pid))
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""An MLflow server for a search under test, behind a proxy."""
+"""MLflow's server behind a proxy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from tests.faults.arena import Arena
 from tests.faults.ports import free_port
@@ -18,25 +19,37 @@ from tests.faults.proxy import Proxy
 @contextmanager
 def tracking_server(arena: Arena) -> Iterator[Proxy]:
     """Start MLflow's server on the arena's database, and let the search use it through a proxy."""
+    with proxied_server(arena.home / "mlflow.db", arena.folder, dict(os.environ)) as proxy:
+        arena.document["storage"] = {"mlflow": f"http://127.0.0.1:{proxy.port}"}
+        yield proxy
+
+
+@contextmanager
+def proxied_server(database: Path, folder: Path, environment: dict[str, str]) -> Iterator[Proxy]:
+    """Start MLflow's server behind a proxy.
+
+    Args:
+        database: SQLite file of its runs.
+        folder: Of its artefacts, and of ``mlflow.txt``, which has what it prints.
+        environment: Of its process.
+    """
     port = free_port()
     proxy = Proxy(port)
-    hosts = f"127.0.0.1:{port},127.0.0.1:{proxy.port}"
-    with (arena.folder / "mlflow.txt").open("wb") as output:
+    with (folder / "mlflow.txt").open("wb") as output:
         server = subprocess.Popen(
             [
                 sys.executable, "-m", "mlflow", "server",
-                "--backend-store-uri", f"sqlite:///{arena.home / 'mlflow.db'}",
-                "--artifacts-destination", str(arena.folder / "artifacts"),
+                "--backend-store-uri", f"sqlite:///{database}",
+                "--artifacts-destination", str(folder / "artifacts"),
                 "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-                "--allowed-hosts", hosts,
+                "--allowed-hosts", f"127.0.0.1:{port},127.0.0.1:{proxy.port}",
             ],
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            env={**environment, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             stdout=output,
             stderr=output,
         )  # fmt: skip
     try:
         wait_for("MLflow's server answers", lambda: _is_up(port), 120)
-        arena.document["storage"] = {"mlflow": f"http://127.0.0.1:{proxy.port}"}
         yield proxy
     finally:
         proxy.close()

@@ -43,17 +43,33 @@ class Witness:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lines: list[list[str]] = []
+        self._steps: list[Step] = []
+        self._read = 0
 
     def lines(self) -> list[list[str]]:
         """All whole lines, split at the first two blanks."""
-        if not self.path.exists():
-            return []
-        return [line.split(" ", 2) for line in self.path.read_text().split("\n")[:-1]]
+        self._read_on()
+        return self._lines
 
     def steps(self) -> list[Step]:
         """All optimiser steps, in their order."""
-        found = (_step(line) for line in self.lines())
-        return [step for step in found if step is not None]
+        self._read_on()
+        return self._steps
+
+    def _read_on(self) -> None:
+        """Read what was appended: whoever waits for a step asks fifty times a second."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(self._read)
+            whole = file.read().rpartition(b"\n")[0]
+        if not whole:
+            return
+        self._read += len(whole) + 1
+        lines = [line.split(" ", 2) for line in whole.decode().split("\n")]
+        self._lines += lines
+        self._steps += [step for step in map(_step, lines) if step is not None]
 
     def told(self) -> list[dict[str, Any]]:
         """What the study has committed, in its order: number, state and attributes."""

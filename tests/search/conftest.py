@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,26 @@ class Tlc:
                 stderr=output,
                 text=True,
             )
+
+    @contextmanager
+    def serving(self, *options: str, **extra: str) -> Iterator[tuple[str, int]]:
+        """A service on a free port, as users start it; gives the URL that it prints and its
+        process."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "search.cli", "serve", "--port", "0", *options],
+            env=self.environment(PYTHONUNBUFFERED="1", **extra),
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            found = re.search(r"http://\S+", process.stdout.readline())
+            assert found is not None
+            yield found[0], process.pid
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
 
     def write(self, document: dict[str, Any], **fields: Any) -> str:
         """Write a search file, with top-level fields replaced; returns its name."""

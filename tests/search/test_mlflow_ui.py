@@ -13,18 +13,12 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect
 
+from tests.faults.ports import free_port
 from tests.search.conftest import Tlc
 
 PATIENCE = 60_000
 """Milliseconds: MLflow's scripts are large, and the machine may be busy."""
 FRONTIER = "frontier, with 95 % intervals"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")

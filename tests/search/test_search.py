@@ -15,6 +15,7 @@ import pytest
 from objectives import artefact
 from search.frontier import frontier
 from search.study import Study
+from tests.faults.processes import descendants
 from tests.search.conftest import Tlc
 
 
@@ -32,26 +33,6 @@ def finished_trials(tlc: Tlc) -> int:
         return sum(record.is_finished for record in tlc.study().records())
     except Exception:
         return 0  # the driver is still making the tables
-
-
-def descendants(pid: int) -> dict[int, str]:
-    """Living processes below a process, with their command lines."""
-    parents: dict[int, int] = {}
-    commands: dict[int, str] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                stat = (folder / "stat").read_text().rpartition(")")[2].split()
-                parents[int(folder.name)] = int(stat[1])
-                commands[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
-            except OSError:
-                continue
-    below = {pid}
-    while True:
-        more = {child for child, parent in parents.items() if parent in below} - below
-        if not more:
-            return {process: commands[process] for process in below if process != pid}
-        below |= more
 
 
 def steps_run(log: Path) -> collections.Counter[tuple[str, str]]:
@@ -120,7 +101,7 @@ def test_killed_driver_and_killed_worker_lose_and_repeat_nothing(
     seen = log.stat().st_size
     wait_for(lambda: log.stat().st_size > seen)
     victim = int(log.read_text().splitlines()[-1].split()[2])
-    assert victim in descendants(driver.pid)
+    assert victim in {process.pid for process in descendants(driver.pid)}
     os.kill(victim, signal.SIGKILL)
     assert driver.wait(timeout=200) == 0, (tlc.folder / "out.txt").read_text()
 

@@ -33,23 +33,10 @@ TOKEN = "a-secret-of-32-characters-00000000"
 
 @contextmanager
 def serving(tlc: Tlc, *options: str, **extra: str) -> Iterator[str]:
-    """A service over what a search left, on a free port; gives its URL."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "search.cli", "serve", "--port", "0", *options],
-        env=tlc.environment(PYTHONUNBUFFERED="1", **extra),
-        cwd=tlc.folder,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        found = re.search(r"http://\S+", process.stdout.readline())
-        assert found is not None
-        _wait(found[0])
-        yield found[0]
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
+    """A service over what a search left, when it is ready; gives its URL."""
+    with tlc.serving(*options, **extra) as (url, _):
+        _wait(url)
+        yield url
 
 
 def _wait(url: str) -> None:
