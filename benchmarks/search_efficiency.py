@@ -160,10 +160,10 @@ def _summaries(table: Table, shared: dict[Key, Replay]) -> dict[Conditions, Summ
 
 def _draw(drawn: list[tuple[Table, dict[Conditions, Summary]]], picture: Path) -> None:
     """A panel for each table: our sampler, the oracle, the fast peers, TPE from scratch."""
-    figure = Figure(figsize=(5 * len(drawn), 4.4), layout="constrained")
-    for axes, (table, summaries) in zip(
-        figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True
-    ):
+    rows = -(-len(drawn) // 2)
+    figure = Figure(figsize=(11, 4.4 * rows), layout="constrained")
+    for place, (table, summaries) in enumerate(drawn, 1):
+        axes = figure.add_subplot(rows, 2, place)
         wanted = [*((name, 1, True) for name in DRAWN), ("tpe", 1, False)]
         draw_on(axes, table, [summaries[key] for key in wanted if key in summaries])
     figure.savefig(picture, dpi=130)
