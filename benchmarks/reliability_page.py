@@ -1,7 +1,8 @@
-"""Write the measured table of docs/reliability.md from what the two scorecards left.
+"""Write the figures of docs/reliability.md from what the scorecards and the soak left.
 
 python benchmarks/faults.py --seeds 3 --json docs/reliability/tlc.json
 python benchmarks/plain_stack.py --json docs/reliability/plain.json
+python benchmarks/soak.py --minutes 20 --json docs/reliability/soak.json
 python benchmarks/reliability_page.py
 """
 
@@ -15,21 +16,17 @@ from typing import Any
 import click
 
 DOCS = Path(__file__).parents[1] / "docs"
-START, END = "<!-- measured -->", "<!-- /measured -->"
 FIGURES = ("lost", "doubled", "excess", "false")
 
 
-def of_tlc(rows: list[dict[str, Any]]) -> str:
-    """A cell about the runs of a fault."""
+def of_tlc(rows: list[dict[str, Any]]) -> tuple[str, str, str]:
+    """Cells about the runs of a fault: passed, broken promises, the longest recovery."""
     if not rows:
-        return "not measured"
+        return "not measured", "", ""
     passed = sum(row["passed"] for row in rows)
-    figures = ", ".join(
-        f"{total} {figure}" for figure in FIGURES if (total := sum(row[figure] for row in rows))
-    )
+    figures = " / ".join(str(sum(row[figure] for row in rows)) for figure in FIGURES)
     recovery = max(row["recovery"] for row in rows)
-    parts = [f"{passed} of {len(rows)} passed", figures, f"{recovery:.0f} s" if recovery else ""]
-    return "; ".join(part for part in parts if part)
+    return f"{passed} of {len(rows)}", figures, f"{recovery:.0f} s" if recovery else ""
 
 
 def of_plain(rows: list[dict[str, Any]]) -> str:
@@ -53,22 +50,44 @@ def table() -> str:
     for row in json.loads(path.read_text())["rows"] if path.exists() else []:
         plain[row["fault"]].append(row)
     lines = [
-        "| | fault | tlc: passed; recovery | plain Ray Tune + Optuna + MLflow |",
-        "|---|---|---|---|",
+        f"| | fault | tlc passed | {' / '.join(FIGURES)} | recovery | plain stack |",
+        "|---|---|---|---|---|---|",
     ]
     for number in sorted({*ours, *plain}):
         name = (ours[number] or plain[number])[0]["name"]
-        cells = (str(number), name, of_tlc(ours[number]), of_plain(plain[number]))
+        cells = (str(number), name, *of_tlc(ours[number]), of_plain(plain[number]))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
+def soak() -> str:
+    """What the last soak found, in two sentences."""
+    path = DOCS / "reliability" / "soak.json"
+    if not path.exists():
+        return "Not measured."
+    figures = json.loads(path.read_text())
+    faults = ", ".join(f"{name} {count}" for name, count in sorted(figures["faults"].items()))
+    states = ", ".join(f"{name} {count}" for name, count in sorted(figures["states"].items()))
+    broken = ", ".join(f"{figures[figure]} {figure}" for figure in FIGURES)
+    return (
+        f"Measured over {figures['minutes']:.0f} minutes and {figures['steps']:,} optimiser steps: "
+        f"{broken}. Faults from outside: {faults.replace('_', ' ')}. Trials: {states}."
+    )
+
+
+def between(text: str, name: str, content: str) -> str:
+    """The text with other content between a pair of marks."""
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, _, rest = text.partition(start)
+    _, _, after = rest.partition(end)
+    return f"{before}{start}\n{content}\n{end}{after}"
+
+
 def main() -> None:
-    """Put the table between its marks."""
+    """Put the table and the soak's figures between their marks."""
     page = DOCS / "reliability.md"
-    before, _, rest = page.read_text().partition(START)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{START}\n{table()}\n{END}{after}")
+    text = between(page.read_text(), "measured", table())
+    page.write_text(between(text, "soak", soak()))
     click.echo(f"wrote {page.relative_to(DOCS.parent)}")
 
 

@@ -20,11 +20,32 @@ import yaml
 from spaces.loading import validate
 from spaces.search_file import SearchFile
 from tests.faults.processes import descendants, is_alive, kill_tree, wait_for
-from tests.faults.witness import Witness
+from tests.faults.witness import Step, Witness
 
 ROOT = Path(__file__).parents[2]
 INJECTED = Path(__file__).parent / "injected"
 RUN_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Struck:
+    """What a fault was done to.
+
+    Args:
+        since: When, by the monotonic clock.
+        steps: Steps that had been trained.
+        before: Processes that had trained.
+        worker_of: The struck worker that trained a path.
+    """
+
+    since: float
+    steps: int
+    before: set[int]
+    worker_of: dict[str, int]
+
+    def is_recovery(self, step: Step) -> bool:
+        """Whether a step shows that training goes on."""
+        return step.pid not in self.before or step.pid != self.worker_of.get(step.path, step.pid)
 
 
 @dataclass
@@ -42,6 +63,7 @@ class Arena:
     seed: int
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
     recovery_seconds: float = 0.0
+    _struck: Struck = field(default_factory=lambda: Struck(0.0, 0, set(), {}), init=False)
 
     @cached_property
     def temporary(self) -> Path:
@@ -199,11 +221,29 @@ class Arena:
         )
         return self.witness.steps()[-1].pid
 
+    def struck(self, *workers: int) -> None:
+        """Note that a fault is done now, to some workers or to all that have trained until now."""
+        steps = self.witness.steps()
+        self._struck = Struck(
+            time.monotonic(),
+            len(steps),
+            {step.pid for step in steps},
+            {step.path: step.pid for step in steps if step.pid in workers},
+        )
+
     def wait_recovered(self) -> None:
-        """Note how long it takes from now until steps are trained again."""
-        started = time.monotonic()
-        self.wait_steps()
-        self.recovery_seconds = max(self.recovery_seconds, time.monotonic() - started)
+        """Note how long it took from the fault until a new process trained a step, or another took
+        a struck worker's training over."""
+        struck = self._struck
+        wait_for(
+            f"a recovery\n{self.output[-2000:]}",
+            lambda: any(map(struck.is_recovery, self.witness.steps()[struck.steps :])),
+        )
+        self.recovered(time.monotonic() - struck.since)
+
+    def recovered(self, seconds: float) -> None:
+        """Note a recovery; the longest counts."""
+        self.recovery_seconds = max(self.recovery_seconds, seconds)
 
     def close(self) -> None:
         """Kill what is left."""

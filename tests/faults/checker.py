@@ -1,7 +1,8 @@
 """The checker: whether a search kept its promises, judged from outside.
 
 It reads the study's tables with SQL, the store's files with hashes of its own, MLflow through its
-client and the answers through the command line, and holds all of them to the witness.
+client and the answers as the command line and the service have them, and holds all of them to the
+witness.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, text
+
+from search.answers import LONGEST_PAGE, Answers
 
 if TYPE_CHECKING:
     from tests.faults.arena import Arena
@@ -163,7 +166,8 @@ def _entry_fault(folder: Path, address: str) -> str:
 
 
 def _check_answers(score: Score, trials: list[Trial], arena: Arena) -> None:
-    page = arena.answer("trials", arena.name, "--limit", "1000")["trials"]
+    answers = Answers(arena.study_url)
+    page = answers.trials(arena.name, limit=LONGEST_PAGE).model_dump()["trials"]
     numbers = Counter(row["trial"] for row in page)
     for number in _repeated(numbers):
         score.found("doubled", f"tlc trials has trial {number} {numbers[number]} times")
@@ -179,7 +183,7 @@ def _check_answers(score: Score, trials: list[Trial], arena: Arena) -> None:
             and row["result"]["score"] != (trial.attributes["result"]["score"])
         ):
             score.found("lost", f"tlc trials has another score of trial {trial.number}")
-    members = {row["trial"] for row in arena.answer("frontier", arena.name)}
+    members = {row.trial for row in answers.frontier(arena.name)}
     _check_frontier(score, "tlc frontier", members, trials, arena)
 
 

@@ -61,6 +61,8 @@ def arena(
     """A search under test; whatever it started is killed at the end."""
     made = Arena(tmp_path, document, seed)
     made.document["seed"] = seed
+    # As chance has it, two trials at a time or one.
+    made.document["concurrency"] = 2 - seed % 2
     made.home.mkdir()
     shutil.copy(empty_mlflow, made.home / "mlflow.db")
     yield made

@@ -22,10 +22,10 @@ def finished(
     empty_mlflow: Path,
 ) -> Iterator[Arena]:
     """A search that nothing happened to."""
-    arena = Arena(tmp_path_factory.mktemp("finished"), search_document, seed=0)
+    document = {**search_document, "trials": 5}
+    arena = Arena(tmp_path_factory.mktemp("finished"), document, seed=0)
     arena.home.mkdir()
     shutil.copy(empty_mlflow, arena.home / "mlflow.db")
-    arena.document["trials"] = 5
     arena.finish()
     yield arena
     arena.close()

@@ -14,6 +14,7 @@ def test_a_driver_killed_three_times_loses_and_repeats_nothing(arena: Arena, jud
             arena.wait_recovered()
         arena.wait_steps(arena.rng.randint(20, 300))
         kill(driver.pid)
+        arena.struck()
         assert driver.wait() == -9
     arena.finish()
     judge(arena)

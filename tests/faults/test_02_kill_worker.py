@@ -10,7 +10,9 @@ from tests.faults.processes import kill
 def test_a_killed_worker_costs_the_steps_since_its_checkpoint(arena: Arena, judge: Judge) -> None:
     driver = arena.start()
     arena.wait_finished(1)
-    kill(arena.wait_steps(arena.rng.randint(10, 100)))
+    worker = arena.wait_steps(arena.rng.randint(10, 100))
+    kill(worker)
+    arena.struck(worker)
     arena.wait_recovered()
     arena.finish(driver)
     judge(arena)

@@ -20,14 +20,15 @@ pytestmark = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two workers n
 
 def followers(pid: int) -> list[psutil.Process]:
     """Workers below a driver that follow another one."""
-    found = []
-    for process in descendants(pid):
-        try:
-            if process.cmdline() and process.cmdline()[0].startswith(FOLLOWER):
-                found.append(process)
-        except psutil.NoSuchProcess:
-            continue
-    return found
+    return [process for process in descendants(pid) if title(process).startswith(FOLLOWER)]
+
+
+def title(process: psutil.Process) -> str:
+    """What a process calls itself; empty for one that is ending."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def test_a_killed_worker_of_several_costs_the_steps_since_the_checkpoint(
@@ -49,6 +50,7 @@ def test_a_killed_worker_of_several_costs_the_steps_since_the_checkpoint(
     first = {process.pid for process in followers(driver.pid)}
     arena.wait_steps(10)
     kill(*first)
+    arena.struck()
     arena.wait_recovered()
     arena.finish(driver)
     judge(arena)

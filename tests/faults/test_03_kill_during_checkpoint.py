@@ -24,7 +24,7 @@ class Hunter:
 
     def __init__(self, arena: Arena) -> None:
         self._arena = arena
-        self.hit: set[str] = set()
+        self.hit: dict[str, int] = {}
 
     def strike(self) -> bool:
         """Kill a worker that is writing a checkpoint just now, if there is one."""
@@ -42,7 +42,7 @@ class Hunter:
             os.kill(worker, signal.SIGSTOP)
             if is_writing(worker, self._arena.store):
                 kill(worker)
-                self.hit.add(path)
+                self.hit[path] = worker
                 return True
             os.kill(worker, signal.SIGCONT)
         return False
@@ -62,6 +62,8 @@ def test_kills_while_checkpoints_are_written_lose_nothing(arena: Arena, judge: J
     hunter = Hunter(arena)
     for _ in range(KILLS):
         wait_for("a checkpoint that is being written", hunter.strike)
+    *_, last = hunter.hit.values()
+    arena.struck(last)
     arena.wait_recovered()
     arena.finish(driver)
     judge(arena)

@@ -29,6 +29,7 @@ def test_a_search_goes_on_without_a_lost_node_and_with_a_new_one(
     arena: Arena, judge: Judge, nodes: Nodes
 ) -> None:
     arena.document["trials"] = 12
+    arena.document["concurrency"] = 2
     nodes.head()
     lost = nodes.worker()
     driver = arena.start("run", arena.write(), "--address", nodes.address, **nodes.variables)
@@ -40,7 +41,7 @@ def test_a_search_goes_on_without_a_lost_node_and_with_a_new_one(
     arena.wait_finished(1)
     wait_for("the node trains", trains_there)
     nodes.lose(lost)
-    arena.wait_recovered()
+    arena.wait_steps()
     added = nodes.worker()
     arena.finish(driver)
     judge(arena)

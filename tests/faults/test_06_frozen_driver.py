@@ -28,6 +28,7 @@ def test_a_frozen_driver_is_replaced_and_reports_nothing_late(arena: Arena, judg
     arena.finish(arena.start(faults=SOON, **elsewhere), code=2)
     time.sleep(max(0.0, frozen + 8.5 - time.monotonic()))
 
+    arena.struck()
     second = arena.start(faults=SOON, **elsewhere)
     study = Study.load(arena.name, arena.study_url)
     wait_for(
@@ -35,8 +36,8 @@ def test_a_frozen_driver_is_replaced_and_reports_nothing_late(arena: Arena, judg
         lambda: any(record.attempt == 2 for record in study.records()),
     )
     assert study.attributes[DRIVER]["pid"] == second.pid
-    os.kill(first.pid, signal.SIGCONT)
     arena.wait_recovered()
+    os.kill(first.pid, signal.SIGCONT)
     arena.finish(first, code=INTERRUPTED)
     assert "another process drives this search now" in arena.output
     arena.finish(second)

@@ -20,6 +20,7 @@ def test_a_frozen_worker_is_replaced_and_its_late_report_refused(
     arena.wait_finished(1)
     frozen = arena.wait_steps(arena.rng.randint(10, 100))
     os.kill(frozen, signal.SIGSTOP)
+    arena.struck(frozen)
     wait_for("it is found", lambda: "; killed" in arena.output, DEADLINE + 60)
     if is_alive(frozen):
         os.kill(frozen, signal.SIGCONT)

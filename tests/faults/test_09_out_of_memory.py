@@ -13,6 +13,7 @@ def test_one_model_that_is_too_large_costs_its_own_trials_alone(arena: Arena, ju
     arena.document["space"]["width"] = {"choices": [32, 64, WIDE]}
     arena.document["space"]["budget"]["choices"] = [100, 200]
     arena.document["trials"] = 10
+    arena.document["concurrency"] = 2
     limit = {"width": WIDE, "bytes": MEGABYTES_MORE << 20}
     arena.finish(arena.start(faults={"out_of_memory": limit}))
     judge(arena)

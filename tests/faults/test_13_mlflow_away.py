@@ -12,26 +12,43 @@ from tests.faults.processes import kill
 from tests.faults.tracking import tracking_server
 
 OUTAGE_SECONDS = 20.0
+LOOK_SECONDS = 10.0
+"""How much of the outage passes, at most, before the worker dies."""
+STALL_SECONDS = 5.0
+"""A step that takes so long has waited for MLflow: a median would not show it."""
 WINDOWS = 4
 WINDOW = 150
-"""Steps whose median time is compared; the best of some windows, for the machine does other work
-too."""
+"""Steps whose median time is taken."""
 
 
-def step_seconds(arena: Arena) -> float:
-    """Median seconds of the steps of the next window that is disturbed least."""
-    medians = []
-    for _ in range(WINDOWS):
-        first = len(arena.witness.times())
-        arena.wait_steps(WINDOW)
-        times = arena.witness.times()[first:]
-        gaps = [
-            later - earlier
-            for (pid, earlier), (same, later) in itertools.pairwise(times)
-            if pid == same
-        ]
-        medians.append(statistics.median(gaps))
-    return min(medians)
+def gaps_since(arena: Arena, first: int) -> list[float]:
+    """Seconds between a step of a process and its next, of the witnessed steps from an index on."""
+    return [
+        later - earlier
+        for (pid, earlier), (same, later) in itertools.pairwise(arena.witness.times()[first:])
+        if pid == same
+    ]
+
+
+def window_seconds(arena: Arena) -> float:
+    """Median seconds of a step over the next window."""
+    first = len(arena.witness.times())
+    arena.wait_steps(WINDOW)
+    return statistics.median(gaps_since(arena, first))
+
+
+def least_seconds(arena: Arena, enough: float) -> float:
+    """Median seconds of a step in the window that the machine's other work disturbed least.
+
+    Args:
+        arena: The search.
+        enough: Seconds below which there is no need to look further.
+    """
+    until = time.monotonic() + LOOK_SECONDS
+    least = window_seconds(arena)
+    while least >= enough and time.monotonic() < until:
+        least = min(least, window_seconds(arena))
+    return least
 
 
 def test_an_outage_slows_nothing_and_is_made_up_for(arena: Arena, judge: Judge) -> None:
@@ -47,15 +64,20 @@ def test_an_outage_slows_nothing_and_is_made_up_for(arena: Arena, judge: Judge) 
         driver = arena.start(faults={"timed_steps": {}})
         arena.wait_finished(1)
         arena.wait_steps(100)
-        usual = step_seconds(arena)
+        usual = min(window_seconds(arena) for _ in range(WINDOWS))
         proxy.leave()
         away = time.monotonic()
-        during = step_seconds(arena)
-        kill(arena.witness.steps()[-1].pid)
+        last = len(arena.witness.times()) - 1
+        during = least_seconds(arena, 1.1 * usual)
+        longest = max(gaps_since(arena, last))
+        worker = arena.witness.steps()[-1].pid
+        kill(worker)
+        arena.struck(worker)
         arena.wait_recovered()
         time.sleep(max(0.0, away + OUTAGE_SECONDS - time.monotonic()))
         proxy.come_back()
         arena.finish(driver)
         judge(arena)
     assert during < 1.1 * usual
+    assert longest < STALL_SECONDS
     assert all(record["state"] == "COMPLETE" for record in arena.witness.told())

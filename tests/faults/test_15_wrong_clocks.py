@@ -35,6 +35,7 @@ def test_clocks_that_are_wrong_change_nothing(arena: Arena, judge: Judge, clock:
     arena.wait_steps(20)
     kill_tree(driver.pid)
     driver.wait()
+    arena.struck()
 
     before = arena.finished()
     driver = arena.start(**wrong(clock, -HOUR, "search.cli"))

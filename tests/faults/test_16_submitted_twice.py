@@ -25,7 +25,8 @@ def test_two_that_start_a_search_at_once_are_one_search(arena: Arena, judge: Jud
     other = copy.deepcopy(arena.document)
     other["training"]["batch_size"] = 8
     (arena.folder / "other.yaml").write_text(yaml.safe_dump(other))
-    refused = arena.tlc("run", "other.yaml", **elsewhere)
+    # From a third place: either of the two may be where it runs.
+    refused = arena.tlc("run", "other.yaml", TLC_HOME=str(arena.folder / "third"))
     assert refused.returncode == 2
     assert "exists with another training.batch_size" in refused.stderr
 

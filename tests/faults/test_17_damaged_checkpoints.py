@@ -50,6 +50,8 @@ def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(
     arena.document["space"]["budget"]["choices"] = [1200]
     arena.document["space"]["quantisation"]["choices"] = ["none"]
     arena.document["trials"] = 4
+    # Two paths in training at a time, whose checkpoints can be swapped.
+    arena.document["concurrency"] = 2
     rounds: list[tuple[Damage, Damage]] = [(flip, truncate), (swap, zero)]
     left: list[tuple[int, Interrupted]] = []
     for damages in rounds:
@@ -77,6 +79,7 @@ def interrupt(arena: Arena) -> list[Interrupted]:
     wait_for("two trainings", lambda: len(interrupted(arena.store, since=since)) > 1)
     everything = [driver.pid, *(process.pid for process in descendants(driver.pid))]
     kill(*everything)
+    arena.struck()
     driver.wait()
     wait_for("the end", lambda: not any(map(is_alive, everything)))
     left = interrupted(arena.store, since=since)
