@@ -8,6 +8,8 @@ from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
+import torch
+
 from objectives.latency import Latency
 
 RECORDED_PACKAGES = ("torch", "transformers", "neural-compressor-pt", "numpy")
@@ -93,4 +95,6 @@ class Evaluation:
 def package_versions() -> dict[str, str]:
     """Versions of Python and of the packages that determine a result."""
     packages = {name: version(name) for name in RECORDED_PACKAGES}
+    # With the build, such as +cu130, which its metadata may lack.
+    packages["torch"] = torch.__version__
     return {"python": platform.python_version(), **packages}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import errno
-
-import torch
+import sys
 
 OUT_OF_MEMORY = "oom"
 _WORDS_FOR_IT = (
@@ -39,8 +38,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     On a CPU torch has no class for it, and its libraries have words of their own.
     """
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if isinstance(error, MemoryError):
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    # Whoever has not imported torch, such as a driver, has no error of its to look at.
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _WORDS_FOR_IT)

@@ -13,10 +13,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -30,47 +30,22 @@ from objectives.evaluation import Evaluation, package_versions
 from objectives.failures import OUT_OF_MEMORY, TrialFailure, is_out_of_memory
 from objectives.flops import count_forward_flops
 from objectives.latencies import Latencies
-from objectives.paths import STABLE, Account, Point, Trainer, TrainingPath
+from objectives.paths import Trainer, TrainingPath
 from objectives.pruning import prune
-from objectives.recovery import RECOVERY, recovery_path
+from objectives.recovery import recovery_path
 from objectives.score import Score
 from objectives.stages import Stages
 from objectives.store import Store
 from objectives.task import Task
 from objectives.tasks import make_task
 from objectives.threads import threads
+from objectives.trained import Trained
 from objectives.workers import Workers
 from spaces.configuration import Configuration, content_hash
 from spaces.families import parameters
 from spaces.places import places
 from spaces.search_file import SearchFile
 from spaces.size import dense_size_bytes, size_bytes
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained model in memory, ready to be compressed in any number of ways.
-
-    Args:
-        configuration: What was trained; its compression is the first one asked for.
-        path: The end of its training.
-        model: The model, on the CPU.
-        point: Where training left it.
-        account: What it took.
-        seconds: Seconds that this process spent on it.
-    """
-
-    configuration: Configuration
-    path: TrainingPath
-    model: nn.Module
-    point: Point
-    account: Account
-    seconds: float
-
-    @property
-    def chain(self) -> list[dict[str, Any]]:
-        """Facts of its stages, oldest first."""
-        return [*self.point.history, self.point.facts(self.path)]
 
 
 class Stored(NamedTuple):
@@ -149,7 +124,7 @@ class Objective:
                 if trained is None or not configuration.shares_training(trained.configuration):
                     trained = self._train(configuration)
                 else:
-                    trained = _without_cost(trained)
+                    trained = trained.without_cost()
                 yield configuration, self._compress_and_measure(trained, configuration)
             except TrialFailure as failure:
                 yield configuration, failure
@@ -230,20 +205,8 @@ class Objective:
         started = time.perf_counter()
         path = self._recovery(configuration, trained.path)
         point, account = self._trainer.reach(path)
-        before = trained.account
-        return replace(
-            trained,
-            path=path,
-            model=point.model.cpu().eval(),
-            point=point,
-            account=Account(
-                steps_trained=before.steps_trained + account.steps_trained,
-                steps_reused=account.steps_reused - before.steps_trained,
-                seconds_trained=before.seconds_trained + account.seconds_trained,
-                seconds_saved=max(0.0, account.seconds_saved - before.seconds_trained),
-            ),
-            seconds=trained.seconds + time.perf_counter() - started,
-        )
+        seconds = time.perf_counter() - started
+        return trained.continued(path, point, account, seconds)
 
     def _compress_and_measure(self, trained: Trained, configuration: Configuration) -> Evaluation:
         pruned = self._prune(trained, configuration)
@@ -314,7 +277,7 @@ class Objective:
             seconds={
                 "train": pruned.seconds,
                 "saved": pruned.account.seconds_saved,
-                **_seconds_of_stages(pruned),
+                **pruned.seconds_of_stages,
                 "compress": compressed - started,
                 "measure": measured - compressed,
             },
@@ -372,26 +335,8 @@ class Objective:
         return score
 
 
-def _seconds_of_stages(trained: Trained) -> dict[str, float]:
-    """What the stages of a chain took, whoever trained them."""
-    seconds = {STABLE: 0.0, "cooldown": 0.0, RECOVERY: 0.0}
-    for stage in trained.chain:
-        kind = stage["name"] if stage["name"] in seconds else "cooldown"
-        seconds[kind] += stage["seconds"]
-    return seconds
-
-
 def _stored(path: TrainingPath, addresses: set[str]) -> Stored:
     first = path
     while first.parent is not None:
         first = first.parent
     return Stored(path.address in addresses, first.address in addresses)
-
-
-def _without_cost(trained: Trained) -> Trained:
-    """The same model for its next compression, which gets the whole training for nothing."""
-    account = Account(
-        steps_reused=trained.account.steps_reused + trained.account.steps_trained,
-        seconds_saved=trained.account.seconds_saved + trained.account.seconds_trained,
-    )
-    return replace(trained, account=account, seconds=0.0)

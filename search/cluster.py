@@ -70,16 +70,17 @@ def cluster(search: SearchFile) -> Iterator[None]:
     # A job whose worker died is an error to Tune; here it comes again, and the driver tells of it.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
-        if search.address is None:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=OBJECT_STORE_BYTES,
-            )
-        else:
-            ray.init(address=search.address, log_to_driver=False, logging_level=logging.ERROR)
+        with _sigterm_kept():
+            if search.address is None:
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                )
+            else:
+                ray.init(address=search.address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         place = search.address or "this machine"
         raise ClusterError(f"address: no Ray cluster at {place}: {error}") from error
@@ -106,9 +107,10 @@ def demand(search: SearchFile, config: dict[str, Any]) -> Any:
 
 
 def task_options(search: SearchFile) -> dict[str, float]:
-    """What a Ray task occupies that trains nothing."""
-    names = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
-    return {names[kind]: amount for kind, amount in bundle(search.resources).items()}
+    """What a Ray task occupies that trains nothing: no GPU, as models are scored on the CPU."""
+    names = {"CPU": "num_cpus", "memory": "memory"}
+    wanted = bundle(search.resources)
+    return {names[kind]: amount for kind, amount in wanted.items() if kind in names}
 
 
 def has_room(search: SearchFile, running: Sequence[Configuration]) -> bool:
@@ -142,18 +144,26 @@ def has_room(search: SearchFile, running: Sequence[Configuration]) -> bool:
 @contextmanager
 def interrupted_by_sigterm() -> Iterator[None]:
     """Take SIGTERM, with which a cluster ends a job, for Ctrl-C: what is finished is kept."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def interrupt(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    with _sigterm_kept():
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, interrupt)
+        yield
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Leave what SIGTERM does as it was, which Ray changes when it is started: to the end of the
+    process with a page of C++ stack."""
+    before = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _check_reachable(address: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm, qmc
+from scipy.special import ndtri
 
 from search.acquisition import Staircase
 from search.arrays import Booleans, Floats
@@ -302,6 +302,9 @@ def _fit_size(count: int) -> int:
 
 def _normals(width: int, seed: int) -> Floats:
     """Standard normal numbers that fill the space evenly, ``(SAMPLES, width)``."""
+    # Here, because scipy.stats takes long to import, and answers do without.
+    from scipy.stats import qmc
+
     uniform = qmc.Sobol(width, seed=seed).random(SAMPLES)
-    normals: Floats = norm.ppf(np.clip(uniform, 1e-6, 1.0 - 1e-6))
+    normals: Floats = ndtri(np.clip(uniform, 1e-6, 1.0 - 1e-6))
     return normals

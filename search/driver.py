@@ -169,6 +169,21 @@ def announce(study: Study, before: Any | None) -> str:
     return starting.run
 
 
+def hand_over(study: Study, run: str, pid: int) -> None:
+    """Name the process that was started for an announced run: whoever announced it may be gone
+    before that one has signed.
+
+    Args:
+        study: The search.
+        run: From ``announce``.
+        pid: The started process.
+    """
+    before = study.attributes.get(DRIVER)
+    # Not where it has signed already, with a number above zero, or another is there.
+    if before is not None and before["run"] == run and before["sign"] == 0:
+        study.exchange(DRIVER, before, {**before, "pid": pid})
+
+
 def request_stop(study: Study) -> None:
     """Ask the driver of a search to stop, as Ctrl-C does; it hears it within a second or two.
 

@@ -50,6 +50,24 @@ def only_driver(name: str, folder: Path) -> Iterator[None]:
         raise BusyStudy(f"search {name!r} is running already, in another process") from error
 
 
+def refuse_if_elsewhere(study: Study) -> None:
+    """Refuse what a driver alone may do while one drives on another machine or from another home.
+
+    Call it inside ``only_driver``: one of this machine and home is dead then.
+
+    Raises:
+        BusyStudy: The search is running.
+    """
+    last = driver_of(study.attributes)
+    if last is None or last.is_here or last.run == os.environ.get(RUN):
+        return
+    if sure_state(study) == "running":
+        raise BusyStudy(
+            f"search {study.search.name!r} is running already, on {last.host} (its last sign of "
+            f"life is from {last.seen}); tlc stop {study.search.name} stops it"
+        )
+
+
 class Driving:
     """Signs of life from a thread, which also hears the request to stop.
 
@@ -133,18 +151,11 @@ def driving(study: Study) -> Iterator[Driving]:
     Raises:
         BusyStudy: Another process drives it.
     """
-    attributes = study.attributes
-    last = driver_of(attributes)
-    # One of this machine and home is dead, or this one would not hold its lock.
-    may_be_alive = last is not None and not last.is_here and last.run != os.environ.get(RUN)
-    if last is not None and may_be_alive and sure_state(study) == "running":
-        raise BusyStudy(
-            f"search {study.search.name!r} is running already, on {last.host} (its last sign of "
-            f"life is from {last.seen}); tlc stop {study.search.name} stops it"
-        )
+    before = study.attributes.get(DRIVER)
+    refuse_if_elsewhere(study)
     made = Driving(study)
     _hear_sigint()
-    if not made.begin(attributes.get(DRIVER)):
+    if not _take(study, made, before):
         raise BusyStudy(f"search {study.search.name!r} is running already: it was started just now")
     try:
         with patience():
@@ -158,6 +169,16 @@ def driving(study: Study) -> Iterator[Driving]:
         raise
     with patience():
         made.leave()
+
+
+def _take(study: Study, made: Driving, before: Any | None) -> bool:
+    """Begin in the place of the last driver; False where another was faster."""
+    if made.begin(before):
+        return True
+    # Whoever started this process may have named it in the announcement meanwhile.
+    current = study.attributes.get(DRIVER)
+    is_announced = current is not None and current["run"] == os.environ.get(RUN)
+    return is_announced and made.begin(current)
 
 
 def _hear_sigint() -> None:

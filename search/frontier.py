@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import moocore
 import numpy as np
@@ -16,9 +17,10 @@ import numpy.typing as npt
 
 from search.records import Record, violations
 from spaces.metric import Metric
-from spaces.search_file import SearchFile
+from spaces.search_file import Cost, SearchFile
 from spaces.search_space import SearchSpace
 
+COSTS: tuple[Cost, ...] = get_args(Cost)
 COST_LEVELS = 5
 LATENCY_DECADES = 2
 
@@ -92,13 +94,27 @@ def feasible(records: Iterable[Record], search: SearchFile) -> list[Record]:
 
 def frontier(records: Iterable[Record], search: SearchFile) -> list[Record]:
     """Feasible trials that no other beats on both score and cost, the cheapest first."""
+    members = nondominated(records, search, [search.cost])
+    return sorted(members, key=lambda record: float(record.result[search.cost]))
+
+
+def nondominated(
+    records: Iterable[Record], search: SearchFile, costs: Sequence[str]
+) -> list[Record]:
+    """Feasible trials that no other beats on the score and some costs; of equals, the one that
+    ``best`` names."""
     candidates = feasible(records, search)
     if not candidates:
         return []
-    points = np.asarray([[-quality(r, search), r.result[search.cost]] for r in candidates])
-    kept = moocore.is_nondominated(points, keep_weakly=False)
-    members = [record for record, keep in zip(candidates, kept, strict=True) if keep]
-    return sorted(members, key=lambda record: float(record.result[search.cost]))
+    points = [(-quality(r, search), *(r.result[cost] for cost in costs)) for r in candidates]
+    kept = moocore.is_nondominated(np.asarray(points), keep_weakly=True)
+    members: dict[tuple[float, ...], Record] = {}
+    for record, point, keep in zip(candidates, points, kept, strict=True):
+        if keep:
+            members[point] = max(
+                members.get(point, record), record, key=lambda each: _rank(each, search)
+            )
+    return list(members.values())
 
 
 def hypervolume(points: Sequence[tuple[float, float]], scale: Scale) -> float:
@@ -138,7 +154,7 @@ def hypervolume_history(records: Iterable[Record], search: SearchFile, scale: Sc
 
 
 def best(records: Iterable[Record], search: SearchFile, limits: dict[str, float]) -> Record | None:
-    """The best feasible trial within limits; the cheaper one of two equals.
+    """The best feasible trial within limits; the cheaper one of two equals, in every cost.
 
     Args:
         records: Trials.
@@ -150,11 +166,7 @@ def best(records: Iterable[Record], search: SearchFile, limits: dict[str, float]
         for record in feasible(records, search)
         if all(record.result[cost] <= limit for cost, limit in limits.items())
     ]
-    return max(
-        within,
-        key=lambda record: (quality(record, search), -record.result[search.cost]),
-        default=None,
-    )
+    return max(within, key=lambda record: _rank(record, search), default=None)
 
 
 def nearest(
@@ -174,6 +186,12 @@ def nearest(
 def _inside(points: Sequence[tuple[float, float]], scale: Scale) -> npt.NDArray[np.float64]:
     shares = [scale.share(score, cost) for score, cost in points]
     return np.asarray([s for s in shares if s[0] > 0.0 and s[1] > 0.0], dtype=np.float64)
+
+
+def _rank(record: Record, search: SearchFile) -> tuple[float, ...]:
+    """Ascending from worse to better trials; no two are equal."""
+    costs = (search.cost, *COSTS)
+    return quality(record, search), *(-record.result[cost] for cost in costs), -record.number
 
 
 def _finish_order(record: Record) -> tuple[int, float, int]:

@@ -13,7 +13,16 @@ from typing import Any, BinaryIO, Protocol
 
 import yaml
 
-from search.driver import DRIVER, RUN, Watch, announce, driver_of, request_stop, sure_state
+from search.driver import (
+    DRIVER,
+    RUN,
+    Watch,
+    announce,
+    driver_of,
+    hand_over,
+    request_stop,
+    sure_state,
+)
 from search.driving import only_driver
 from search.study import Study, names
 from search.study_errors import BusyStudy
@@ -90,7 +99,8 @@ class Processes:
             before = _entry_to_replace(Study.load(search.name, url))
         file, log = _file(search.name), _log(search.name)
         with _appending(log) as output:
-            run = announce(Study.open(search, url), before)
+            study = Study.open(search, url)
+            run = announce(study, before)
             _replace(file, yaml.safe_dump(search.to_dict(), sort_keys=False, allow_unicode=True))
             process = subprocess.Popen(
                 [sys.executable, "-m", "search.cli", "run", str(file)],
@@ -100,6 +110,7 @@ class Processes:
                 start_new_session=True,
                 env={**os.environ, RUN: run, "TLC_TOKEN": ""},
             )
+            hand_over(study, run, process.pid)
         return f"process {process.pid}"
 
     def stop(self, name: str) -> None:

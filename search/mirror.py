@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -43,15 +44,25 @@ HIDDEN = ("storage", "address")
 """Fields of the search file that say where and not what; their URLs can hold passwords."""
 
 
+class Displaced(Exception):
+    """Another process drives the search now, and sends what there is to send."""
+
+
 class Mirror:
     """Sends the difference between a study and MLflow.
+
+    Two that send at once would make runs twice: MLflow has no unique keys.
 
     Args:
         study: The record.
         where: The tracking URI and the artefacts' folder.
+        is_displaced: Whether the sending is another's now, asked before each thing that is made.
     """
 
-    def __init__(self, study: Study, where: Places) -> None:
+    def __init__(
+        self, study: Study, where: Places, is_displaced: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._is_displaced = is_displaced
         self._study = study
         self._where = where
         self._scale = Scale.of(study.space)
@@ -75,9 +86,11 @@ class Mirror:
             Trials that were sent.
 
         Raises:
+            Displaced: The sending is another's now.
             Exception: Whatever MLflow raises when it is away or refuses something; what it refuses
                 of one trial does not keep the others out. Call ``forget`` before trying again.
         """
+        self._keep_out()
         seen = self._seen()
         records = self._study.records()
         parent = self._parent(seen, records)
@@ -106,6 +119,11 @@ class Mirror:
             raise refusal
         return sent
 
+    def _keep_out(self) -> None:
+        """Stop where another sends: a driver that was frozen wakes up in the middle of anything."""
+        if self._is_displaced():
+            raise Displaced
+
     def _seen(self) -> Seen:
         if self._known is None:
             client = quiet_client(self._where.tracking_uri)
@@ -115,6 +133,7 @@ class Mirror:
     def _run(self, seen: Seen, key: str, name: str, start_ms: int | None, parent: str = "") -> str:
         """The run of a key, made if MLflow has none."""
         if key not in seen.runs:
+            self._keep_out()
             tags = {KEY: f"{self._mark}/{key}", "mlflow.source.name": "tlc"}
             if parent:
                 tags[PARENT_TAG] = parent
@@ -194,6 +213,7 @@ class Mirror:
 
     def _send_progress(self, seen: Seen, parent: str, records: list[Record]) -> None:
         """Hypervolume and best score at each cost level, after each finished trial."""
+        self._keep_out()
         points = progress(records, self._study.search, self._scale)
         metrics = [metric for point in points[seen.steps_sent :] for metric in point]
         if not metrics:
@@ -215,6 +235,7 @@ class Mirror:
     def _send_status(
         self, seen: Seen, parent: str, records: list[Record], is_running: bool | None
     ) -> None:
+        self._keep_out()
         is_done = sum(record.is_finished for record in records) >= self._study.search.trials
         if is_running:
             status = "RUNNING"

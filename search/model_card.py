@@ -258,10 +258,7 @@ def _onnx(onnx: OnnxModel) -> str:
         else "Weights are dense fp32, whatever `model.safetensors` stores them in"
     )
     rounding = (
-        " Inputs that lie between two int8 codes may round either way. CPUs without VNNI may "
-        "saturate in int8: compare again there."
-        if onnx.is_int8
-        else ""
+        " Inputs that lie between two int8 codes may round either way." if onnx.is_int8 else ""
     )
     return (
         f"## ONNX\n\n`model.onnx` takes {inputs} and gives `logits`; opset {onnx.opset}. "

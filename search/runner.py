@@ -34,6 +34,8 @@ from spaces.search_file import SearchFile
 from spaces.search_space import SearchSpace
 
 FLUSH_SECONDS = 30.0
+TESTS_AT_A_TIME = 16
+"""Models that one process scores on the test split: it takes longer to start than to score one."""
 RETRIES = {False: 1, True: 4}
 """Times that a job goes on after the death of its process, here and on a cluster, where a machine
 may go away under it."""
@@ -82,7 +84,7 @@ def run(search: SearchFile, console: Console) -> Outcome:
         data = _prepare(search, where, console)
         study.set_data(describe(data))
         scale = Scale.of(study.space)
-        tracker = Tracker(study, where)
+        tracker = Tracker(study, where, lambda: drives.is_displaced)
         tracker.start()
         stack.callback(tracker.close, FLUSH_SECONDS)
         unfinished = study.unfinished()
@@ -260,20 +262,27 @@ def _test_frontier(study: Study, data: PreparedData) -> None:
     """Read the test split, once for each member of the final frontier."""
     import ray
 
-    from search.worker import test
+    from search.worker import tests
 
     search = study.search
     known = study.tests()
     members = [r for r in frontier(study.records(), search) if r.number not in known]
-    remote = ray.remote(**task_options(search))(test)
-    futures = {
-        member.number: remote.remote(
-            resolved(search).model_dump_json(), str(data.folder), member.result["model"]
+    remote = ray.remote(**task_options(search))(tests)
+    batches = [
+        members[start : start + TESTS_AT_A_TIME]
+        for start in range(0, len(members), TESTS_AT_A_TIME)
+    ]
+    futures = [
+        remote.remote(
+            resolved(search).model_dump_json(),
+            str(data.folder),
+            [member.result["model"] for member in batch],
         )
-        for member in members
-    }
-    for number, future in futures.items():
-        study.set_test(number, ray.get(future))
+        for batch in batches
+    ]
+    for batch, future in zip(batches, futures, strict=True):
+        for member, found in zip(batch, ray.get(future), strict=True):
+            study.set_test(member.number, found)
 
 
 def _addresses(members: list[Record]) -> list[str]:

@@ -9,11 +9,15 @@ from functools import cached_property
 from threading import Lock
 from typing import Any
 
-import moocore
-import numpy as np
-
 from search.driver import LOOK_SECONDS, State, Watch
-from search.frontier import Scale, feasible, frontier, hypervolume_of, in_finish_order, quality
+from search.frontier import (
+    COSTS,
+    Scale,
+    frontier,
+    hypervolume_of,
+    in_finish_order,
+    nondominated,
+)
 from search.prediction import Predictor
 from search.records import Record
 from search.study import SEARCH, Study, names, tests_of
@@ -21,7 +25,6 @@ from search.study_errors import NoSuchStudy
 
 FRESH_SECONDS = 0.2
 """Age up to which a snapshot is not read again: many questions in a moment are one reading."""
-COSTS = ("size_mb", "latency_ms", "flops")
 
 
 class Snapshot:
@@ -98,14 +101,7 @@ class Snapshot:
     def undominated(self) -> list[Record]:
         """Feasible trials that no other beats on the score and all three costs: whatever the
         limits, the best within them is one of these."""
-        candidates = feasible(self.records, self.search)
-        if not candidates:
-            return []
-        points = np.array(
-            [[-quality(r, self.search), *(r.result[c] for c in COSTS)] for r in candidates]
-        )
-        kept = moocore.is_nondominated(points, keep_weakly=False)
-        return [record for record, keep in zip(candidates, kept, strict=True) if keep]
+        return nondominated(self.records, self.search, COSTS)
 
     @property
     def predictor(self) -> Predictor:

@@ -36,6 +36,8 @@ COLUMNS = (
     "compress_eval_seconds",
 )
 POSITIVE = ("depth", "width", "budget_steps", "bits", "size_bytes", "params")
+ANY_SIGN = ("accuracy",)
+"""A broken language model is worse than guessing, and its share of the perplexity below 0."""
 
 
 def identity_columns(configuration: Configuration, search: SearchFile) -> dict[str, str]:
@@ -216,12 +218,14 @@ def _number(path: Path, number: int, name: str, line: dict[str, str]) -> float:
         value = float(line[name])
     except (TypeError, ValueError):
         value = math.nan
-    is_positive = name in POSITIVE
-    if not math.isfinite(value) or value < 0 or (is_positive and value == 0):
-        allowed = "above 0" if is_positive else "of at least 0"
-        raise TableError(
-            f"{path}, line {number}: {name} is {line[name]!r}; it must be a number {allowed}"
-        )
+    if name in ANY_SIGN:
+        is_allowed, allowed = True, "a number"
+    elif name in POSITIVE:
+        is_allowed, allowed = value > 0, "a number above 0"
+    else:
+        is_allowed, allowed = value >= 0, "a number of at least 0"
+    if not (is_allowed and math.isfinite(value)):
+        raise TableError(f"{path}, line {number}: {name} is {line[name]!r}; it must be {allowed}")
     return value
 
 

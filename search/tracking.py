@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
-from search.driving import only_driver
-from search.mirror import Mirror
+from search.driving import only_driver, refuse_if_elsewhere
+from search.mirror import Displaced, Mirror
 from search.mlflow_client import brief
 from search.seen import Deleted
 from search.study import Study, load_all
@@ -32,10 +33,13 @@ class Tracker:
     Args:
         study: The record.
         where: The tracking URI and the artefacts' folder.
+        is_displaced: Whether another process drives the search now, and mirrors it.
     """
 
-    def __init__(self, study: Study, where: Places) -> None:
-        self._mirror = Mirror(study, where)
+    def __init__(
+        self, study: Study, where: Places, is_displaced: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._mirror = Mirror(study, where, is_displaced)
         self._changed = threading.Event()
         self._closing = threading.Event()
         self._given_up = threading.Event()
@@ -81,6 +85,9 @@ class Tracker:
     def _try_to_send(self, *, is_last: bool) -> bool:
         try:
             self._mirror.send(with_figures=is_last, is_running=not is_last)
+        except Displaced:
+            # What is left is the other's to send.
+            return True
         except Exception as error:
             # Anything that MLflow or its transport raises: the study has it, so it can wait.
             self._mirror.forget()
@@ -107,22 +114,21 @@ def mirror_unless_running(study: Study, where: Places) -> None:
     Raises:
         Exception: Whatever MLflow raises when it is away.
     """
-    # Two that send at once would make runs twice.
     with suppress(StudyError), only_driver(study.search.name, home() / "drivers"):
+        refuse_if_elsewhere(study)
         mirror(study, where)
 
 
 def mirror_all(url: str, where: Places) -> None:
-    """Send everything that MLflow misses of every search of a storage.
+    """Send everything that MLflow misses of every search of a storage, but for those that run and
+    send their own.
 
     What cannot be sent is told and left out: the UI is of use without it.
     """
     for study in load_all(url):
         try:
-            with only_driver(study.search.name, home() / "drivers"):
-                mirror(study, where)
-        except (Deleted, StudyError):
-            # A search that is running sends its own; two at once would make runs twice.
+            mirror_unless_running(study, where)
+        except Deleted:
             continue
         except Exception as error:
             # Anything that MLflow or its transport raises.

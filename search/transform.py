@@ -29,7 +29,7 @@ class Transform:
     """From qualities to values of the surrogate, and back.
 
     Args:
-        lowest: The lowest quality so far, or that of guessing.
+        lowest: That of guessing, or the lowest quality so far where guessing is not known.
         margin: Distance of the floor below it.
         examples: Evaluation examples, from which the noise of qualities follows.
     """
@@ -42,7 +42,8 @@ class Transform:
     def of(cls, history: list[Trial], guessing: float | None) -> Transform:
         """The transform that suits some trials."""
         reached = [trial.quality for trial in history if trial.quality is not None]
-        low = min([*reached, *([] if guessing is None else [guessing])], default=0.0)
+        # Some metrics have no lower end: one broken model would make all others look alike.
+        low = min(reached, default=0.0) if guessing is None else guessing
         spread = max(reached, default=low) - low
         told = [trial.examples for trial in history if trial.examples]
         examples = float(np.median(told)) if told else UNKNOWN_EXAMPLES
@@ -73,4 +74,4 @@ class Transform:
 
     def quality(self, values: Floats) -> Floats:
         """Qualities of some values, of the same shape."""
-        return np.clip(np.exp(values) + self._floor, 0.0, 1.0)
+        return np.clip(np.exp(values) + self._floor, min(0.0, self.lowest), 1.0)

@@ -27,6 +27,8 @@ SIGN_SECONDS = 1.0
 """Seconds between two signs of the same work."""
 LOOK_SECONDS = 0.5
 """Seconds between two looks of the driver."""
+STARTING_SECONDS = 120.0
+"""Seconds that a worker has at least until its first sign: what it loads makes none."""
 
 
 @contextmanager
@@ -126,14 +128,17 @@ class Watchdog(tune.Callback):  # type: ignore[misc]
         # Tune pickles its configuration for a restore that is never made.
         return {}
 
+    def _patience(self, seen: _Seen) -> float:
+        """Seconds without a sign after which a worker is stuck."""
+        return max(self._deadline, STARTING_SECONDS) if seen.sign is None else self._deadline
+
     def _look(self, trial: Any, now: float) -> None:
         seen = self._seen[trial.trial_id]
         sign = _internal_kv_get(trial.trial_id, namespace=NAMESPACE)
         if sign != seen.sign:
             self._seen[trial.trial_id] = _Seen(sign, now)
             self._tell_of_pause(trial, seen)
-        elif now - seen.at > self._deadline:
-            silent = now - seen.at
+        elif (silent := now - seen.at) > self._patience(seen):
             self._killed[trial.trial_id] = f"no progress for {silent:.0f} s ({seen.what}); killed"
             del self._seen[trial.trial_id]
             kill(trial.temporary_state.ray_actor)

@@ -101,16 +101,21 @@ def _report(outcome: Any) -> dict[str, Any]:
     return {"state": "complete", "result": result, "curve": curve(result.pop("stages"))}
 
 
-def test(search: str, data: str, model: str) -> dict[str, Any]:
-    """Score a stored model on the test split.
+def tests(search: str, data: str, models: list[str]) -> list[dict[str, Any]]:
+    """Score stored models on the test split.
 
     Returns:
-        ``score``, its interval, ``examples`` and ``loss``; or ``state`` and ``message``.
+        For each, ``score``, its interval, ``examples`` and ``loss``; or ``state`` and ``message``.
     """
+    objective = _objective(search, data)
+    return [_tested(objective, model) for model in models]
+
+
+def _tested(objective: Any, model: str) -> dict[str, Any]:
     from objectives.failures import TrialFailure
 
     try:
-        score = _objective(search, data).test(model)
+        score = objective.test(model)
     except TrialFailure as failure:
         return {"state": failure.state, "message": failure.message}
     return {

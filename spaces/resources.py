@@ -49,7 +49,7 @@ class Resources(Placement):
     """What larger models occupy, in the order of their size."""
     progress_deadline_seconds: PositiveNumber = 600.0
     """Longest time without a sign of progress (a step, a scored batch, a compressed layer), after
-    which a worker counts as stuck and is killed."""
+    which a worker counts as stuck and is killed; it has two minutes at least for its start."""
 
     def placement(self, parameters: int) -> Placement:
         """What a model is trained on.

@@ -253,6 +253,13 @@ def test_noise_follows_the_evaluation_set() -> None:
     assert (high - low) / 2 == pytest.approx(np.sqrt(0.7 * 0.3 / 1000), rel=0.01)
 
 
+def test_a_broken_model_does_not_make_the_others_look_alike() -> None:
+    good = [Trial(0, 0, share) for share in (0.3, 0.4, 0.5)]
+    with_broken = Transform.of([*good, Trial(0, 1, -3.0)], 0.0)
+    assert with_broken.values(good) == pytest.approx(Transform.of(good, 0.0).values(good))
+    assert with_broken.lowest == 0.0
+
+
 def test_running_trials_taken_in_one_by_one_or_together_promise_the_same() -> None:
     everything, width = grid()
     choices = replace(

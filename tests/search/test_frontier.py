@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.frontier import (
+    COSTS,
     Scale,
     best,
     frontier,
     hypervolume,
     hypervolume_history,
     nearest,
+    nondominated,
 )
 from search.records import Record
 from spaces import metric
@@ -126,6 +128,18 @@ def test_best_is_the_most_accurate_within_the_limits(search: SearchFile) -> None
     missed = nearest(records, search, {"size_mb": 0.05})
     assert missed is not None
     assert missed.number == 0
+
+
+def test_of_equals_all_answers_name_the_same_one(search: SearchFile) -> None:
+    equals = [record(number, 0.8, 0.1) for number in range(3)]
+    for each, latency_ms in zip(equals, (2.0, 1.0, 1.0), strict=True):
+        each.result["latency_ms"] = latency_ms
+    for records in (equals, equals[::-1]):
+        assert [member.number for member in frontier(records, search)] == [1]
+        assert [member.number for member in nondominated(records, search, COSTS)] == [1]
+        named = best(records, search, {})
+        assert named is not None
+        assert named.number == 1
 
 
 def test_less_perplexity_is_better(make_task_search: Callable[..., SearchFile]) -> None:

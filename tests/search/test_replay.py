@@ -106,6 +106,15 @@ def test_a_table_that_cannot_be_right_is_refused(
         Table.read(write(change(lines())))
 
 
+def test_a_model_that_is_worse_than_guessing_is_a_row_as_any_other(write: Write) -> None:
+    rows = lines()
+    rows[0]["accuracy"] = -0.2
+    table = Table.read(write(rows))
+    assert table.accuracy.min() == -0.2
+    made = replay(table, FrontierChooser(table, 0), workers=1, sharing=True)
+    assert made.hypervolume[-1] == pytest.approx(1.0)
+
+
 def test_sharing_pays_for_a_prefix_once(table: Table) -> None:
     wanted = {"depth": 1, "width": 16, "bits": 32, "sparsity": 0.0}
     rows = np.flatnonzero([all(r[k] == v for k, v in wanted.items()) for r in lines()])

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from search.driver import DRIVER, Driver
 from search.driving import only_driver
 from search.links import Links
 from search.mirror import Mirror
 from search.notes import search_note
 from search.records import Record
 from search.study import Study
-from search.tracking import Tracker, mirror, mirror_all
+from search.tracking import Tracker, mirror, mirror_all, mirror_unless_running
 from spaces.loading import validate
 from spaces.places import Places, places
 from spaces.search_file import SearchFile
@@ -379,6 +380,41 @@ def test_a_running_search_is_left_to_its_driver(
     mirror_all("", where)
     assert len(runs(where, study.search.name)[1]) == 5
     mirror_all("", replace(where, tracking_uri="http://127.0.0.1:9"))
+
+
+@pytest.mark.parametrize("looks", [0, 1, 3])
+def test_a_driver_that_was_frozen_leaves_the_sending_to_the_next(
+    study: Study, where: Places, looks: int
+) -> None:
+    fill(study)
+    left = looks
+
+    def is_displaced() -> bool:
+        nonlocal left
+        left -= 1
+        if left == -1:
+            # Meanwhile another process has taken over and sent everything.
+            mirror(study, where)
+        return left < 0
+
+    frozen = Tracker(study, where, is_displaced)
+    frozen.start()
+    assert frozen.close(60.0), "nothing is left for it to send"
+    parent, nested = runs(where, study.search.name)
+    assert len(nested) == 5
+    assert parent.info.status == "RUNNING", "only who drives says how the search ended"
+
+
+def test_a_search_that_runs_elsewhere_is_left_to_its_driver(study: Study, where: Places) -> None:
+    fill(study)
+    elsewhere = replace(Driver(), host="elsewhere")
+    assert study.exchange(DRIVER, None, asdict(elsewhere))
+    mirror_unless_running(study, where)
+    client = MlflowClient(where.tracking_uri)
+    assert client.get_experiment_by_name(study.search.name) is None
+    assert study.exchange(DRIVER, asdict(elsewhere), asdict(replace(elsewhere, state="stopped")))
+    mirror_unless_running(study, where)
+    assert len(runs(where, study.search.name)[1]) == 5
 
 
 def test_a_lost_reply_does_not_make_a_second_run(
