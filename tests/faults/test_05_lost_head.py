@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.arena import Arena
+from tests.faults.arena import RUN_SECONDS, Arena
 from tests.faults.conftest import Judge
 from tests.faults.nodes import Nodes
 
@@ -31,7 +31,7 @@ def test_answers_keep_coming_and_another_cluster_goes_on(
     answered = arena.answer("trials", arena.name)["trials"]
     known = {row["trial"]: row["result"]["score"] for row in answered if row["result"]}
     assert len(known) >= 2
-    assert driver.wait(timeout=90) != 0
+    assert driver.wait(timeout=RUN_SECONDS) != 0
 
     arena.struck()
     second.head()

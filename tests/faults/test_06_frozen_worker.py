@@ -9,7 +9,7 @@ from tests.faults.arena import Arena
 from tests.faults.conftest import Judge
 from tests.faults.processes import is_alive, wait_for
 
-DEADLINE = 12.0
+DEADLINE = 20.0
 
 
 def test_a_frozen_worker_is_replaced_and_its_late_report_refused(

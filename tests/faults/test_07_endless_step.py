@@ -6,7 +6,7 @@ from tests.faults.arena import Arena
 from tests.faults.conftest import Judge
 from tests.faults.processes import is_alive, wait_for
 
-DEADLINE = 12.0
+DEADLINE = 20.0
 
 
 def test_a_step_that_never_ends_is_found_by_progress(arena: Arena, judge: Judge) -> None:

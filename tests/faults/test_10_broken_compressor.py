@@ -23,7 +23,7 @@ def test_a_broken_compressor_fails_in_a_named_state_and_costs_no_training(
     space["budget"]["choices"] = [100, 200]
     arena.document["sampler"] = "grid"
     arena.document["concurrency"] = 1
-    arena.document["resources"] = {"progress_deadline_seconds": 12.0}
+    arena.document["resources"] = {"progress_deadline_seconds": 20.0}
     # A hang is tried again once, and hangs again.
     behaviours = [*STATES, "hangs"]
     arena.finish(arena.start(faults={"compressor": {"behaviours": behaviours}}))

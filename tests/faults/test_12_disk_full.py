@@ -25,8 +25,7 @@ def test_a_full_disk_pauses_the_search_and_room_lets_it_go_on(
         driver = arena.start()
         arena.wait_finished(2)
         ballast = fill(disk)
-        wait_for("a pause", lambda: is_paused(arena))
-        assert "paused: no room for" in arena.output
+        wait_for("a pause", lambda: "paused: no room for" in arena.output and is_paused(arena))
         finished = arena.finished()
 
         assert driver.poll() is None

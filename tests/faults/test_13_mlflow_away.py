@@ -16,7 +16,8 @@ LOOK_SECONDS = 10.0
 """How much of the outage passes, at most, before the worker dies."""
 STALL_SECONDS = 5.0
 """A step that takes so long has waited for MLflow: a median would not show it."""
-WINDOWS = 4
+USUAL_SECONDS = 3.0
+"""How long it is looked at how fast training is with MLflow there, before and after."""
 WINDOW = 150
 """Steps whose median time is taken."""
 
@@ -37,14 +38,15 @@ def window_seconds(arena: Arena) -> float:
     return statistics.median(gaps_since(arena, first))
 
 
-def least_seconds(arena: Arena, enough: float) -> float:
+def least_seconds(arena: Arena, seconds: float, enough: float = 0.0) -> float:
     """Median seconds of a step in the window that the machine's other work disturbed least.
 
     Args:
         arena: The search.
-        enough: Seconds below which there is no need to look further.
+        seconds: How long to look.
+        enough: Seconds of a step below which there is no need to look further.
     """
-    until = time.monotonic() + LOOK_SECONDS
+    until = time.monotonic() + seconds
     least = window_seconds(arena)
     while least >= enough and time.monotonic() < until:
         least = min(least, window_seconds(arena))
@@ -55,7 +57,7 @@ def test_an_outage_slows_nothing_and_is_made_up_for(arena: Arena, judge: Judge) 
     arena.document["space"]["depth"] = arena.document["space"]["width"] = {"choices": [1]}
     arena.document["space"]["width"] = {"choices": [32]}
     # The second budget is long enough to be trained through the outage.
-    arena.document["space"]["budget"]["choices"] = [100, 8000]
+    arena.document["space"]["budget"]["choices"] = [100, 12_000]
     arena.document["sampler"] = "grid"
     arena.document["concurrency"] = 1
     arena.document["trials"] = 6
@@ -64,11 +66,11 @@ def test_an_outage_slows_nothing_and_is_made_up_for(arena: Arena, judge: Judge) 
         driver = arena.start(faults={"timed_steps": {}})
         arena.wait_finished(1)
         arena.wait_steps(100)
-        usual = min(window_seconds(arena) for _ in range(WINDOWS))
+        before = least_seconds(arena, USUAL_SECONDS)
         proxy.leave()
         away = time.monotonic()
         last = len(arena.witness.times()) - 1
-        during = least_seconds(arena, 1.1 * usual)
+        during = least_seconds(arena, LOOK_SECONDS, enough=1.1 * before)
         longest = max(gaps_since(arena, last))
         worker = arena.witness.steps()[-1].pid
         kill(worker)
@@ -76,8 +78,10 @@ def test_an_outage_slows_nothing_and_is_made_up_for(arena: Arena, judge: Judge) 
         arena.wait_recovered()
         time.sleep(max(0.0, away + OUTAGE_SECONDS - time.monotonic()))
         proxy.come_back()
+        # The machine's other work may have grown meanwhile.
+        after = least_seconds(arena, USUAL_SECONDS)
         arena.finish(driver)
         judge(arena)
-    assert during < 1.1 * usual
+    assert during < 1.1 * max(before, after)
     assert longest < STALL_SECONDS
     assert all(record["state"] == "COMPLETE" for record in arena.witness.told())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -40,12 +42,16 @@ def test_clocks_that_are_wrong_change_nothing(arena: Arena, judge: Judge, clock:
     before = arena.finished()
     driver = arena.start(**wrong(clock, -HOUR, "search.cli"))
     arena.wait_recovered()
+    # So that it does not end meanwhile.
+    held = arena.wait_steps()
+    os.kill(held, signal.SIGSTOP)
     # Its signs of life are an hour old for whoever has the right time, and it lives.
     assert arena.tlc("status", arena.name).stdout == "running\n"
     assert arena.answer("list")[0]["state"] == "running"
     second = arena.start(**elsewhere)
     arena.finish(second, code=2)
     assert "is running already" in arena.output
+    os.kill(held, signal.SIGCONT)
     arena.finish(driver)
     judge(arena)
 

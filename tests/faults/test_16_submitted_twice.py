@@ -8,16 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 import yaml
 
 from search.study import Study
-from tests.faults.arena import Arena
+from tests.faults.arena import RUN_SECONDS, Arena
 from tests.faults.conftest import Judge
 from tests.faults.homes import share
+from tests.faults.processes import wait_for
 
 
 def test_two_that_start_a_search_at_once_are_one_search(arena: Arena, judge: Judge) -> None:
     elsewhere = share(arena)
     arena.document["trials"] = 4
     started = [arena.start(), arena.start(), arena.start(**elsewhere)]
-    arena.wait_finished(1)
+    wait_for("two are refused", lambda: sum(each.poll() is not None for each in started) == 2)
     ended = [process for process in started if process.poll() is not None]
     assert [process.returncode for process in ended] == [2, 2]
     assert arena.output.count("is running already") == 2
@@ -51,7 +52,7 @@ def test_two_that_submit_a_search_at_once_are_one_search(arena: Arena, judge: Ju
     arena.document["trials"] = 2
     file = arena.write()
     submitted = [arena.start("submit", file) for _ in range(2)]
-    assert sorted(process.wait(timeout=60) for process in submitted) == [0, 2]
+    assert sorted(process.wait(timeout=RUN_SECONDS) for process in submitted) == [0, 2]
     assert "is running already" in arena.output
     arena.wait_finished(2)
     follower = arena.tlc("logs", arena.name, "--follow")
