@@ -58,6 +58,7 @@ class Store:
         self._max_bytes = max_bytes
         self._bytes = 0.0
         self._counted = -RECOUNT_SECONDS
+        self._damaged: list[str] = []
         self.is_local = "file" in (
             self._fs.protocol if isinstance(self._fs.protocol, tuple) else (self._fs.protocol,)
         )
@@ -211,10 +212,15 @@ class Store:
                     yield folder
                     return
         if self._fs.exists(f"{self._root}/{address}/{MANIFEST}"):
-            _LOG.warning("%s is damaged, and is removed", self.location(address))
+            self._damaged.append(address)
             with suppress(OSError):  # A reader may not be allowed to write.
                 self.remove(address)
         yield None
+
+    def found_damaged(self) -> list[str]:
+        """Addresses of the entries that were found damaged since the last call."""
+        found, self._damaged = self._damaged, []
+        return found
 
     @contextmanager
     def _local_copy(self, entry: Entry) -> Iterator[Path]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -52,12 +53,14 @@ class Outcome:
         ended: Why no more trials were started.
         interrupted: Whether a signal stopped it before its end.
         everything_tracked: Whether MLflow has everything.
+        figures: The folder of its figures; None where they could not be written.
     """
 
     study: Study
     ended: str
     interrupted: bool
     everything_tracked: bool
+    figures: Path | None
 
 
 def run(search: SearchFile, console: Console) -> Outcome:
@@ -111,11 +114,23 @@ def run(search: SearchFile, console: Console) -> Outcome:
             _measure_latencies(study, data, console)
             ended, interrupted = _tune(study, data, unfinished, on_change, progress.tell, may_start)
             _test_frontier(study, data)
-        write_figures(study, where.reports / search.name)
+        figures = _write_figures(study, where, console)
         tracker.notify()
         tracked = tracker.close(FLUSH_SECONDS)
         drives.end("stopped" if interrupted else "finished", ended)
-        return Outcome(study, ended, interrupted, tracked)
+        return Outcome(study, ended, interrupted, tracked, figures)
+
+
+def _write_figures(study: Study, where: Places, console: Console) -> Path | None:
+    """The folder with the figures, or None where there is no room for them."""
+    folder = where.reports / study.search.name
+    try:
+        write_figures(study, folder)
+    except OSError as error:
+        # What the figures are drawn from is safe, and a search of days does not fail for them.
+        console.print(f"the figures were not written: {error}", style="yellow", soft_wrap=True)
+        return None
+    return folder
 
 
 def _prepare(search: SearchFile, where: Places, console: Console) -> PreparedData:

@@ -38,7 +38,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         deadline: Monotonic time after which no new trial starts.
         has_room: Whether another job may run, now, beside those of some configurations.
         on_change: Called with a record when a trial starts or ends.
-        tell: Called with a line when a worker died.
+        tell: Called with a line when a worker died or a checkpoint was found damaged.
     """
 
     def __init__(
@@ -154,6 +154,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self._waiting.append(left)
 
     def _tell(self, record: Record, outcome: dict[str, Any]) -> None:
+        for address in outcome.get("damaged", ()):
+            self._tell_user(
+                f"#{record.number}: {address} was damaged in the store; it was removed, and what "
+                "was needed of it made again"
+            )
         if outcome["state"] == "complete":
             self._study.tell_result(
                 record.number, outcome["result"], outcome["curve"], attempt=record.attempt

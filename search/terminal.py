@@ -35,7 +35,6 @@ from search.tables import (
     with_unit,
 )
 from spaces.metric import text
-from spaces.places import places
 from spaces.plan import Plan
 from spaces.search_file import SearchFile
 
@@ -67,11 +66,11 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
         highlight=False,
     )
     _print_shared(Shared.model_validate(shared(records)), console)
-    where = places(study.search.storage)
     name = study.search.name
     middle = members[len(members) // 2].result
-    plot = os.path.relpath(where.reports / name / "frontier.html")
-    console.print(f"plot: {plot} (and .png)", soft_wrap=True)
+    if outcome.figures is not None:
+        plot = os.path.relpath(outcome.figures / "frontier.html")
+        console.print(f"plot: {plot} (and .png)", soft_wrap=True)
     tracked = "" if outcome.everything_tracked else " (some is still to be sent: tlc ui sends it)"
     console.print(f"MLflow: tlc ui{tracked}")
     limit = float(f"{middle[study.search.cost] * 1.05:.2g}")

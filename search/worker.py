@@ -42,7 +42,7 @@ def evaluate(
 
     Yields:
         For each, ``state`` and, where it is ``complete``, ``result`` and ``curve``; else
-        ``message``.
+        ``message``. Also ``damaged``: entries of the store that were found damaged meanwhile.
     """
     from spaces.configuration import Configuration
 
@@ -65,8 +65,9 @@ def _attempt(search: str, data: str, configurations: list[Any]) -> Iterator[dict
     from objectives.workers import WorkersLost
 
     try:
-        for _, outcome in _objective(search, data).evaluate_each(list(configurations)):
-            yield _report(outcome)
+        objective = _objective(search, data)
+        for _, outcome in objective.evaluate_each(list(configurations)):
+            yield {**_report(outcome), "damaged": objective.store.found_damaged()}
     except WorkersLost:
         # The process ends, and they with it; what it leaves is taken up by another.
         raise

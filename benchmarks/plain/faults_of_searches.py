@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -16,50 +14,19 @@ from mlflow import MlflowClient
 from plain.arena import Arena, write_data
 from plain.checker import Score, check
 from plain.driver import open_storage
+from tests.faults.clocks import HOUR, build_clock, wrong
 from tests.faults.ports import free_port
 from tests.faults.processes import wait_for
-
-CLOCK = """
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <sys/time.h>
-#include <time.h>
-int clock_gettime(clockid_t clock, struct timespec *now) {
-    static int (*real)(clockid_t, struct timespec *);
-    if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
-    int code = real(clock, now);
-    if (clock == CLOCK_REALTIME) now->tv_sec -= 3600;
-    return code;
-}
-int gettimeofday(struct timeval *now, void *zone) {
-    struct timespec precise;
-    clock_gettime(CLOCK_REALTIME, &precise);
-    now->tv_sec = precise.tv_sec;
-    now->tv_usec = precise.tv_nsec / 1000;
-    return 0;
-}
-time_t time(time_t *out) {
-    struct timespec precise;
-    clock_gettime(CLOCK_REALTIME, &precise);
-    if (out) *out = precise.tv_sec;
-    return precise.tv_sec;
-}
-"""
-"""Sets the clock of a process back by an hour."""
 
 
 def clock_off(arena: Arena) -> Score:
     """A driver is started again with its clock an hour back, and once more with the right one."""
     arena.search.trials = 10
-    source, library = arena.folder / "clock.c", arena.folder / "clock.so"
-    source.write_text(CLOCK)
-    subprocess.run(
-        [shutil.which("cc") or "cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True
-    )
+    clock = build_clock(arena.folder)
     first = arena.start()
     arena.wait_line("told", 2)
     arena.interrupt(first)
-    second = arena.start(LD_PRELOAD=str(library))
+    second = arena.start(**wrong(clock, -HOUR, "plain.driver"))
     arena.wait_line("told", 6)
     arena.interrupt(second)
     third = arena.start()

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import subprocess
-from pathlib import Path
 
 import pytest
 
 from tests.faults.arena import Arena
+from tests.faults.clocks import HOUR, build_clock, has_compiler, wrong
 from tests.faults.conftest import Judge
 from tests.faults.homes import share
 from tests.faults.processes import kill_tree
-
-HOUR = 3600
 
 
 @pytest.fixture(scope="session")
 def clock(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A library that puts the clock of a process wrong."""
-    compiler = shutil.which("cc")
-    if compiler is None:
+    if not has_compiler():
         pytest.skip("needs a C compiler (cc) to put the clock of a process wrong")
-    library = tmp_path_factory.mktemp("clock") / "clock.so"
-    source = Path(__file__).parent / "clock.c"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
-    return str(library)
+    return build_clock(tmp_path_factory.mktemp("clock"))
 
 
 def test_clocks_that_are_wrong_change_nothing(arena: Arena, judge: Judge, clock: str) -> None:
@@ -62,11 +54,6 @@ def test_clocks_that_are_wrong_change_nothing(arena: Arena, judge: Judge, clock:
     assert [row["trial"] for row in by_time] == told[before:] + told[:before], "the clock was wrong"
     assert hypervolumes(arena) == sorted(hypervolumes(arena))
     assert orders(arena) == {number: place for place, number in enumerate(told, start=1)}
-
-
-def wrong(clock: str, seconds: int, only: str) -> dict[str, str]:
-    """Environment of processes whose clock is wrong where their command line has some words."""
-    return {"LD_PRELOAD": clock, "CLOCK_OFFSET": str(seconds), "CLOCK_ONLY": only}
 
 
 def hypervolumes(arena: Arena) -> list[float]:

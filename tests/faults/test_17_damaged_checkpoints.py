@@ -64,6 +64,7 @@ def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(
     arena.finish()
     judge(arena)
     assert all(record["state"] == "COMPLETE" for record in arena.witness.told())
+    assert "was damaged in the store; it was removed" in arena.output
     steps = arena.witness.steps()
     for then, path in left:
         again = next(step for step in steps[then:] if step.path == path.key)

@@ -64,6 +64,21 @@ def test_a_finished_search_is_not_run_again(finished: Tlc) -> None:
     assert finished.study().records() == before
 
 
+def test_figures_that_cannot_be_written_fail_no_search(finished: Tlc) -> None:
+    reports = finished.folder / "home" / "reports"
+    aside = reports.rename(reports.with_name("aside"))
+    reports.touch()
+    try:
+        again = finished("run", "search.yaml")
+    finally:
+        reports.unlink()
+        aside.rename(reports)
+    assert again.returncode == 0
+    assert "the figures were not written" in again.stdout
+    assert "plot:" not in again.stdout
+    assert "Traceback" not in again.stdout + again.stderr
+
+
 @pytest.mark.usefixtures("mlflow_made")
 def test_training_that_breaks_never_reaches_the_frontier(
     tlc: Tlc, document: dict[str, Any]

@@ -64,7 +64,9 @@ def test_a_failure_with_a_name_is_not_retried(
     arguments: tuple[str, str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raised = break_measuring(monkeypatch, TrialFailure("bad_latency", "0 ms"), times=9)
-    assert list(evaluate(*arguments)) == [{"state": "bad_latency", "message": "0 ms"}]
+    assert list(evaluate(*arguments)) == [
+        {"state": "bad_latency", "message": "0 ms", "damaged": []}
+    ]
     assert len(raised) == 1
 
 

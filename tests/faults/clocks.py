@@ -1,0 +1,27 @@
+"""Processes whose clock is wrong."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+HOUR = 3600
+
+
+def has_compiler() -> bool:
+    """Whether there is a C compiler, which it takes to put a clock wrong."""
+    return shutil.which("cc") is not None
+
+
+def build_clock(folder: Path) -> str:
+    """Build the library that puts the clock of a process wrong; returns its path."""
+    library = folder / "clock.so"
+    source = Path(__file__).parent / "clock.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return str(library)
+
+
+def wrong(clock: str, seconds: int, only: str) -> dict[str, str]:
+    """Environment of processes whose clock is wrong where their command line has some words."""
+    return {"LD_PRELOAD": clock, "CLOCK_OFFSET": str(seconds), "CLOCK_ONLY": only}
