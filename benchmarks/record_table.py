@@ -19,6 +19,7 @@ from objectives.evaluation import Evaluation
 from objectives.objective import Objective
 from search.table import COLUMNS, identity, identity_columns, row
 from spaces.configuration import Configuration
+from spaces.errors import UserError
 from spaces.loading import load
 from spaces.search_space import SearchSpace
 
@@ -29,7 +30,10 @@ from spaces.search_space import SearchSpace
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE")
 def main(search: str, table: Path, overrides: tuple[str, ...]) -> None:
     """Record the space of SEARCH in TABLE, one process, one core."""
-    file = load(search, overrides)
+    try:
+        file = load(search, overrides)
+    except UserError as error:
+        raise click.UsageError(str(error)) from error
     space = SearchSpace(file)
     wanted = sorted(map(space.configuration, space.points()), key=_training)
     if not table.exists():

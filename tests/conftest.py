@@ -19,6 +19,9 @@ from spaces.shapes import Family, Workload
 
 # Two threads take longer than one for models this small, and far longer on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray gives its workers way to everything else (nice 15): beside two other busy processes they get a
+# twentieth of a core, and no limit of time holds.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 ANIMALS = ["cat", "dog", "horse", "cow", "hen"]
 TOOLS = ["saw", "drill", "plane", "axe", "file"]
