@@ -18,6 +18,7 @@ from search.candidates import Candidates, choose_candidates
 from search.covariance import Features, Prior
 from search.hyperparameters import draw
 from search.menu import Menu, Trial
+from search.observations import Observations
 from search.offers import Offers, Suggestion
 from search.prices import Prices
 from search.surrogate import Surrogate
@@ -28,8 +29,6 @@ PROCESSES = 4
 """Draws of the surrogate's hyperparameters that are mixed."""
 SAMPLES = 32
 """Samples of each of them; a power of two, for evenly spread normal numbers."""
-LARGEST_HISTORY = 512
-"""Trials that the surrogate starts from; of more, the best and the latest."""
 FIRST_FIT = 4
 REFIT_GROWTH = 1.25
 LONGEST_WAIT = 128
@@ -71,6 +70,7 @@ class Designer:
         self._prior = prior
         self._seed = seed
         self._trials: list[Trial] = []
+        self._observations = Observations(menu)
         self._tried = np.zeros((len(menu.runs), len(menu.compressions)), dtype=bool)
         self._prices = Prices(menu)
         self._spent = 0.0
@@ -86,6 +86,7 @@ class Designer:
         """Take finished trials in."""
         for trial in trials:
             self._trials.append(trial)
+            self._observations.add(trial)
             self._tried[trial.run, trial.compression] = True
             if trial.quality is not None:
                 self._spent += self._prices.learn(trial)
@@ -104,7 +105,7 @@ class Designer:
         with one_thread():
             self._refresh()
             mean, variance = self._surrogate.predict(
-                self._features([Trial(run, compression, None)])
+                self._observations.features([Trial(run, compression, None)])
             )
         values = mean + TWO_SIDED_95 * np.sqrt(variance) * np.array([-1.0, 0.0, 1.0])
         low, expected, high = self._transform.quality(values).tolist()
@@ -198,20 +199,20 @@ class Designer:
         if due != self._fitted_at:
             self._fitted_at = due
             self._refit(due)
-        self._observe(self._trials[self._observed :])
+        self._observe(self._observations.since(self._observed))
         self._observed = len(self._trials)
 
-    def _observe(self, trials: list[Trial]) -> None:
-        values, noise = self._transform.values(trials), self._transform.noise(trials)
-        self._surrogate.observe(self._features(trials), values, noise)
+    def _observe(self, observed: list[Trial]) -> None:
+        values, noise = self._transform.values(observed), self._transform.noise(observed)
+        self._surrogate.observe(self._observations.features(observed), values, noise)
 
     def _refit(self, count: int, attempt: int = 0) -> None:
         # From the first trials alone, so that a designer made again from the record agrees.
         history = self._trials[:count]
         self._transform = Transform.of(history, self._menu.floor)
-        kept = _informative(history)
+        kept = self._observations.informative(count)
         hyperparameters = draw(
-            self._features(kept),
+            self._observations.features(kept),
             self._transform.values(kept),
             self._transform.noise(kept),
             self._prior,
@@ -244,7 +245,7 @@ class Designer:
         added = [Trial(*place, None) for place in running[len(last.running) :]]
         if added:
             surrogate, expected = last.surrogate.believe(
-                self._features(added), self._transform.noise_at
+                self._observations.features(added), self._transform.noise_at
             )
             last = _Expecting(list(running), surrogate, np.append(last.values, expected))
         self._expecting = last
@@ -274,20 +275,6 @@ class Designer:
         for run, compression in running:
             free[np.ix_(runs == run, compressions == compression)] = False
         return free
-
-    def _features(self, trials: list[Trial]) -> Features:
-        runs = np.array([t.run for t in trials], dtype=np.int64)
-        columns = np.array([t.compression for t in trials], dtype=np.int64)
-        return Features(self._menu.runs[runs], self._menu.compressions[columns], runs)
-
-
-def _informative(history: list[Trial]) -> list[Trial]:
-    """The best trials and the latest ones of a long history."""
-    if len(history) <= LARGEST_HISTORY:
-        return history
-    half = LARGEST_HISTORY // 2
-    best = sorted(history[:-half], key=lambda trial: -(trial.quality or 0.0))
-    return [*best[:half], *history[-half:]]
 
 
 def _fit_size(count: int) -> int:

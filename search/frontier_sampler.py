@@ -161,4 +161,4 @@ def _finished(trial: FrozenTrial, metric: Metric, run: int, compression: int) ->
     if trial.state != TrialState.COMPLETE or not math.isfinite(trial.values[0]):
         return Trial(run, compression, None)
     quality = metric.share(trial.values[0])
-    return Trial.of_result(run, compression, quality, trial.user_attrs.get(RESULT, {}))
+    return Trial.of_result(run, compression, quality, trial.user_attrs.get(RESULT, {}), metric)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.arrays import Booleans, Floats, Integers
+from spaces.metric import Metric
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Trial:
             failed.
         examples: Evaluation examples that it was measured on; None where not known.
         seconds: What it took; None where not known.
+        dense: Quality of its model before compression; None where not known.
     """
 
     run: int
@@ -85,16 +87,20 @@ class Trial:
     quality: float | None
     examples: int | None = None
     seconds: Seconds | None = None
+    dense: float | None = None
 
     @classmethod
-    def of_result(cls, run: int, compression: int, quality: float, result: dict[str, Any]) -> Trial:
+    def of_result(
+        cls, run: int, compression: int, quality: float, result: dict[str, Any], metric: Metric
+    ) -> Trial:
         """A trial with the result that a study has of it."""
-        seconds = result.get("seconds")
+        seconds, dense = result.get("seconds"), result.get("dense_score")
         return cls(
             run,
             compression,
             quality,
             examples=result.get("examples"),
+            dense=None if dense is None else metric.share(dense),
             seconds=None
             if seconds is None
             else Seconds(

@@ -55,6 +55,7 @@ class Predictor:
                 *self._menu.place_of(record.configuration),
                 quality(record, study.search),
                 record.result,
+                study.search.metric,
             )
             for record in finished
         )

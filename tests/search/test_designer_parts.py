@@ -278,6 +278,24 @@ def test_running_trials_taken_in_one_by_one_or_together_promise_the_same() -> No
     assert expected[:, 3].std(0).mean() < 0.5 * alone[:, 3].std(0).mean()
 
 
+def test_a_trial_tells_of_its_model_before_compression_once() -> None:
+    menu = replace(large_menu(np.ones((10, 3), dtype=bool)), compressions=np.eye(3, 4, k=-1) * 0.5)
+    known, unknown = (Designer(menu, PRIOR, seed=0) for _ in range(2))
+    took = Seconds(1.0, 1.0, 0.1)
+    known.add([Trial(4, 1, 0.4, seconds=took, dense=0.8)])
+    unknown.add([Trial(4, 1, 0.4, seconds=took)])
+    low, expected, high = known.predict(4, 0)
+    assert low < 0.8 < high
+    assert expected == pytest.approx(0.8, abs=0.05)
+    assert high - low < 0.5 * np.ptp(unknown.predict(4, 0))
+    # Other runs, and other compressions of this one, are expected to be better for it.
+    for place in ((4, 2), (3, 0), (5, 2)):
+        assert known.predict(*place)[1] > unknown.predict(*place)[1]
+    before = known.predict(4, 2)
+    known.add([Trial(4, 0, 0.8, seconds=took, dense=0.8)])
+    assert known.predict(4, 2) == pytest.approx(before)
+
+
 def large_menu(feasible: np.ndarray) -> Menu:
     """Ten runs under 600 compressions, more than are compared at a time."""
     count = feasible.shape[1]
