@@ -40,9 +40,12 @@ def test_a_search_goes_on_without_a_lost_node_and_with_a_new_one(
 
     arena.wait_finished(1)
     wait_for("the node trains", trains_there)
+    there = on(psutil.Process(lost.pid))
     nodes.lose(lost)
+    arena.struck(*there)
     arena.wait_steps()
     added = nodes.worker()
+    arena.wait_recovered()
     arena.finish(driver)
     judge(arena)
     assert all(record["state"] == "COMPLETE" for record in arena.witness.told())
