@@ -212,6 +212,7 @@ class Store:
                     yield folder
                     return
         if self._fs.exists(f"{self._root}/{address}/{MANIFEST}"):
+            _LOG.warning("%s is damaged, and is removed", self.location(address))
             self._damaged.append(address)
             with suppress(OSError):  # A reader may not be allowed to write.
                 self.remove(address)

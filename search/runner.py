@@ -122,7 +122,7 @@ def run(search: SearchFile, console: Console) -> Outcome:
 
 
 def _write_figures(study: Study, where: Places, console: Console) -> Path | None:
-    """The folder with the figures, or None where there is no room for them."""
+    """The folder with the figures, or None where they cannot be written."""
     folder = where.reports / study.search.name
     try:
         write_figures(study, folder)

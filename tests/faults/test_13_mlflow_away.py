@@ -54,10 +54,10 @@ def least_seconds(arena: Arena, seconds: float, enough: float = 0.0) -> float:
 
 
 def test_an_outage_slows_nothing_and_is_made_up_for(arena: Arena, judge: Judge) -> None:
-    arena.document["space"]["depth"] = arena.document["space"]["width"] = {"choices": [1]}
-    arena.document["space"]["width"] = {"choices": [32]}
+    space = arena.document["space"]
+    space["depth"], space["width"] = {"choices": [1]}, {"choices": [32]}
     # The second budget is long enough to be trained through the outage.
-    arena.document["space"]["budget"]["choices"] = [100, 12_000]
+    space["budget"]["choices"] = [100, 12_000]
     arena.document["sampler"] = "grid"
     arena.document["concurrency"] = 1
     arena.document["trials"] = 6
