@@ -78,7 +78,7 @@ def _loss(coordinate: int, power: float, mean: float, deviation: float) -> Loss:
 
 
 PRIOR = Prior(
-    level=(-1.0, 1.0),
+    level=(0.5, 1.0),
     slopes=((0.05, 0.2), (0.25, 0.3), (0.15, 0.25), (0.0, 0.05), (0.05, 0.1)),
     losses=(
         # Quantisation noise has the power of the error's square.

@@ -1,9 +1,10 @@
 """The surrogate: Gaussian processes that know how training and compression shape quality.
 
-They work on the logarithm of the quality above a floor, where what compression takes away is a
-share of what training gave, and so adds up:
+What training gives and what compression takes away add up:
 
-    log(quality - floor) = trained(architecture, budget) + lost(compression, architecture, budget)
+    quality = trained(architecture, budget) + lost(compression, architecture, budget)
+
+It is measured from that of guessing in units of the range so far (``transform.py``).
 
 ``trained`` is a linear trend in the logarithms of depth, width and budget (learning curves and
 scaling laws are close to lines there) plus a smooth deviation, plus a deviation of each training

@@ -1,9 +1,8 @@
-"""Quality as the surrogate sees it: the logarithm of its distance from a floor.
+"""Quality as the surrogate sees it: from 0 for guessing to 1 for the best so far.
 
-Quality is the share that a metric makes of a score (``Metric.share``): for accuracy, itself.
-
-What compression takes away is a share of what training gave, and shares add up in logarithms. The
-floor lies below the lowest quality, so that models at chance do not drown the rest.
+Quality is the share that a metric makes of a score (``Metric.share``): for accuracy, itself. It is
+not taken in logarithms, although what compression takes away is closer to a share than to an
+amount: one run that failed would then let the surrogate expect as many to surpass the best by far.
 """
 
 from __future__ import annotations
@@ -15,9 +14,11 @@ import numpy as np
 from search.arrays import Floats
 from search.menu import Trial
 
-FLOOR_MARGIN = 0.3
-"""Distance of the floor from the lowest quality, as a share of the range of qualities."""
-LEAST_MARGIN = 0.01
+LOWEST_VALUE = -0.25
+"""Worse than guessing is not told apart any further."""
+LEAST_RANGE = 0.03
+USUAL_RANGE = 0.3
+"""Range of qualities before there are any that differ."""
 UNKNOWN_EXAMPLES = 1000.0
 """Evaluation examples where trials do not tell."""
 LEAST_VARIANCE = 0.01
@@ -30,12 +31,12 @@ class Transform:
 
     Args:
         lowest: That of guessing, or the lowest quality so far where guessing is not known.
-        margin: Distance of the floor below it.
+        range: From there to the best.
         examples: Evaluation examples, from which the noise of qualities follows.
     """
 
     lowest: float
-    margin: float
+    range: float
     examples: float
 
     @classmethod
@@ -44,20 +45,16 @@ class Transform:
         reached = [trial.quality for trial in history if trial.quality is not None]
         # Some metrics have no lower end: one broken model would make all others look alike.
         low = min(reached, default=0.0) if guessing is None else guessing
-        spread = max(reached, default=low) - low
+        found = max(reached, default=low) - low
         told = [trial.examples for trial in history if trial.examples]
         examples = float(np.median(told)) if told else UNKNOWN_EXAMPLES
-        return cls(low, max(LEAST_MARGIN, FLOOR_MARGIN * spread), examples)
-
-    @property
-    def _floor(self) -> float:
-        return self.lowest - self.margin
+        return cls(low, max(LEAST_RANGE, found) if found > 0.0 else USUAL_RANGE, examples)
 
     def values(self, trials: list[Trial]) -> Floats:
-        """Values of trials, ``(n,)``; a failed one counts as barely above the floor."""
-        reached = [self._floor if t.quality is None else t.quality for t in trials]
-        above = np.array(reached, dtype=np.float64) - self._floor
-        values: Floats = np.log(np.maximum(above, self.margin / 5))
+        """Values of trials, ``(n,)``; a failed one counts as worse than guessing."""
+        reached = [-np.inf if trial.quality is None else trial.quality for trial in trials]
+        above = (np.array(reached, dtype=np.float64) - self.lowest) / self.range
+        values: Floats = np.maximum(above, LOWEST_VALUE)
         return values
 
     def noise(self, trials: list[Trial]) -> Floats:
@@ -69,9 +66,9 @@ class Transform:
         share of the evaluation examples (binomial)."""
         quality = self.quality(values)
         variance = np.maximum(quality * (1.0 - quality), LEAST_VARIANCE) / self.examples
-        noise: Floats = variance / np.maximum(np.exp(values), self.margin) ** 2
+        noise: Floats = variance / self.range**2
         return noise
 
     def quality(self, values: Floats) -> Floats:
         """Qualities of some values, of the same shape."""
-        return np.clip(np.exp(values) + self._floor, min(0.0, self.lowest), 1.0)
+        return np.clip(self.lowest + self.range * values, min(0.0, self.lowest), 1.0)

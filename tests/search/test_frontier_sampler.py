@@ -129,7 +129,8 @@ def test_a_trained_model_is_compressed_before_another_is_trained(
 def test_what_an_earlier_search_trained_is_compressed_first(
     make_search: Callable[..., SearchFile], home: Path
 ) -> None:
-    study = Study.open(make_search(), f"sqlite:///{home / 'study.db'}")
+    search = make_search(space__budget={"unit": "steps", "choices": [200, 400]})
+    study = Study.open(search, f"sqlite:///{home / 'study.db'}")
     largest = study.space.configuration(tuple(len(d.values) - 1 for d in study.space.dimensions))
     menu = SpaceMenu(study.space, lambda runs: [(largest.shares_training(c), False) for c in runs])
     study.optuna.sampler = FrontierSampler(menu, seed=0)
