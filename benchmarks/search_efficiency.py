@@ -33,6 +33,8 @@ from search.table import Table
 TABLES = Path(__file__).parent / "tables"
 UNTIL, PARALLEL_UNTIL = 0.981, 0.951
 PARALLEL = (4, 16)
+PARALLEL_SEEDS = 10
+"""At most: sixteen workers take ten times as long to replay as one."""
 LEVEL, PARALLEL_LEVEL, EARLY_LEVEL = 0.98, 0.95, 0.90
 SLOW = {"gp", "botorch-qlognehvi", "smac-parego"}
 """Samplers that take about a second a proposal; the number of their seeds is an option."""
@@ -97,7 +99,8 @@ def _wanted(tables: list[str], seeds: int, slow_seeds: int) -> Iterator[Key]:
                 count = slow_seeds if sampler in SLOW else seeds
                 yield from ((table, sampler, 1, seed) for seed in range(count))
         for workers in PARALLEL:
-            yield from ((table, "frontier", workers, seed) for seed in range(seeds))
+            count = min(seeds, PARALLEL_SEEDS)
+            yield from ((table, "frontier", workers, seed) for seed in range(count))
 
 
 def _samplers() -> dict[str, Callable[[Table, int], Chooser]]:
