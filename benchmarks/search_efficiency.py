@@ -206,7 +206,7 @@ def _print_targets(middle: dict[Conditions, float], console: Console) -> None:
     own = middle.get(("frontier", 1, True), np.nan)
     shared = {k[0]: v for k, v in middle.items() if k[1] == 1 and k[2]}
     peers = {name: v for name, v in shared.items() if name not in ("frontier", "oracle")}
-    if not peers or ("tpe", 1, False) not in middle:
+    if not peers or not {"frontier", "oracle", "tpe"} <= shared.keys():
         return
     best = min(peers, key=lambda name: peers[name])
     console.print(
