@@ -14,6 +14,7 @@ import click
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from search.arrays import Integers
 from search.choosers import FrontierChooser
@@ -26,7 +27,7 @@ TRAIN, COMPRESS, CHOSEN = "#00798c", "#edae49", "#d1495b"
 
 @click.command()
 @click.argument("table", default=TABLE, type=click.Path(path_type=Path))
-@click.option("--trials", default=24, show_default=True, help="Finished trials at that moment.")
+@click.option("--trials", default=29, show_default=True, help="Finished trials at that moment.")
 @click.option("--out", default="docs/search_choice.png", show_default=True)
 def main(table: Path, trials: int, out: str) -> None:
     """Replay TABLE for some trials and draw the choice that follows."""
@@ -75,6 +76,9 @@ def _draw_frontier(axes: Axes, table: Table, rows: Integers, offers: Offers) -> 
         label="the chosen run, 80 % interval",
     )
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("size (MB), known before training")
     axes.set_ylabel("accuracy, predicted")
     axes.legend(frameon=False, loc="lower right", fontsize=8)
