@@ -205,9 +205,9 @@ def _print(table: Table, summaries: dict[Conditions, Summary]) -> None:
 def _print_targets(middle: dict[Conditions, float], console: Console) -> None:
     own = middle.get(("frontier", 1, True), np.nan)
     shared = {k[0]: v for k, v in middle.items() if k[1] == 1 and k[2]}
-    peers = {name: v for name, v in shared.items() if name not in ("frontier", "oracle")}
-    if not peers or not {"frontier", "oracle", "tpe"} <= shared.keys():
+    if not {"frontier", "oracle", "tpe"} <= shared.keys():
         return
+    peers = {name: v for name, v in shared.items() if name not in ("frontier", "oracle")}
     best = min(peers, key=lambda name: peers[name])
     console.print(
         f"of TPE from scratch: {own / middle['tpe', 1, False]:.3f} (wanted: 0.125)   "
