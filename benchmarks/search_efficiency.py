@@ -93,7 +93,7 @@ def main(
 
 def _wanted(tables: list[str], seeds: int, slow_seeds: int) -> Iterator[Key]:
     for table in tables:
-        yield table, "oracle", 1, 0
+        yield from ((table, "oracle", workers, 0) for workers in (1, *PARALLEL))
         for sampler in _samplers():
             if sampler != "oracle":
                 count = slow_seeds if sampler in SLOW else seeds
@@ -222,16 +222,22 @@ def _print_parallel(table: Table, summaries: dict[Conditions, Summary], console:
     alone = summaries["frontier", 1, True].seconds_to(PARALLEL_LEVEL)[1]
     longest = _longest_needed(table)
     for workers in PARALLEL:
-        summary = summaries.get(("frontier", workers, True))
-        if summary is not None:
-            seconds = summary.seconds_to(PARALLEL_LEVEL)[1]
-            # However many workers: nobody is done before the longest training that must be done.
-            bound = alone / max(alone / workers, longest) / workers
-            console.print(
-                f"{workers} workers: {_text(seconds)} s to 95 %, one worker {_text(alone)} s: "
-                f"efficiency {alone / seconds / workers:.0%} (wanted: 70 %; the longest training "
-                f"that 95 % needs takes {_text(longest)} s, which allows {bound:.0%})"
-            )
+        took = {
+            name: summaries[name, workers, True].seconds_to(PARALLEL_LEVEL)[1]
+            for name in ("frontier", "oracle")
+            if (name, workers, True) in summaries
+        }
+        if "frontier" not in took:
+            continue
+        seconds = took["frontier"]
+        # However many workers: nobody is done before the longest training that must be done.
+        bound = alone / max(alone / workers, longest) / workers
+        console.print(
+            f"{workers} workers: {_text(seconds)} s to 95 %, one worker {_text(alone)} s: "
+            f"efficiency {alone / seconds / workers:.0%} (wanted: 70 %; the longest training "
+            f"that 95 % needs takes {_text(longest)} s, which allows {bound:.0%}; the oracle, with "
+            f"as many workers, needs {_text(took.get('oracle', np.nan))} s)"
+        )
 
 
 def _longest_needed(table: Table) -> float:

@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from search.arrays import Floats, Integers
 from search.coordinates import PRIOR
+from search.covariance import Prior
 from search.designer import Designer
 from search.menu import Seconds, Trial
 from search.replay import Chooser, replay
@@ -122,9 +123,9 @@ def _optuna_sampler(name: Literal["tpe", "nsgaii", "gp"], seed: int) -> BaseSamp
 class FrontierChooser:
     """tlc's designer on a table: it knows sizes beforehand, and learns accuracies and times."""
 
-    def __init__(self, table: Table, seed: int) -> None:
+    def __init__(self, table: Table, seed: int, prior: Prior = PRIOR) -> None:
         self._table = table
-        self.designer = Designer(menu_of(table), PRIOR, seed)
+        self.designer = Designer(menu_of(table), prior, seed)
         self._running: list[tuple[int, int]] = []
         self._row = {
             (int(run), int(compression)): row

@@ -122,10 +122,20 @@ class Table:
         identity = np.stack([columns[name] for name in IDENTITY], 1)
         if len(np.unique(identity, axis=0)) < len(identity):
             raise TableError(f"{path}: two rows have the same {', '.join(IDENTITY)}")
+        return cls.of(path.name.removesuffix(".gz").removesuffix(".csv"), columns)
+
+    @classmethod
+    def of(cls, name: str, columns: dict[str, Floats]) -> Table:
+        """A table of rows that are known to differ in what they are.
+
+        Args:
+            name: What it is called.
+            columns: All of ``COLUMNS``, ``(rows,)`` each.
+        """
         values = {name: np.unique(columns[name]) for name in IDENTITY}
         varied = [name for name in IDENTITY if len(values[name]) > 1] or ["depth"]
         return cls(
-            name=path.name.removesuffix(".gz").removesuffix(".csv"),
+            name=name,
             levels={name: tuple(map(float, values[name])) for name in varied},
             points=np.stack([np.searchsorted(values[name], columns[name]) for name in varied], 1),
             columns=columns,

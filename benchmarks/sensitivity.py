@@ -1,0 +1,150 @@
+"""How the frontier sampler does on tables that nobody looked at, and under other priors.
+
+Each table is a part of a recorded one with levels drawn at random, so with other numbers of levels,
+other prices and other lucky runs. First the sampler beside the oracle and TPE, then with each prior
+changed beside itself: a prior that had been tuned to the recorded tables would stand out.
+
+    python benchmarks/sensitivity.py
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table as Lines
+
+from search.arrays import Floats
+from search.choosers import CHOOSERS, FrontierChooser
+from search.coordinates import PRIOR
+from search.covariance import Prior
+from search.replay import Chooser, replay
+from search.table import Table
+
+TABLES = Path(__file__).parent / "tables"
+LEAST_LEVELS = {"depth": 2, "width": 2, "budget_steps": 3, "bits": 3, "sparsity": 3}
+LEVELS = (0.90, 0.95, 0.98)
+UNTIL = 0.981
+OWN, SCRATCH = "frontier", "tpe from scratch"
+
+
+def _slopes(factor: float) -> Prior:
+    return replace(PRIOR, slopes=tuple((mean, factor * spread) for mean, spread in PRIOR.slopes))
+
+
+def _losses(factor: float) -> Prior:
+    losses = (replace(loss, deviation=factor * loss.deviation) for loss in PRIOR.losses)
+    return replace(PRIOR, losses=tuple(losses))
+
+
+def _deviations(trained: float = 1.0, lost: float = 1.0, run: float = 1.0) -> Prior:
+    factors = (trained, lost, run)
+    return replace(PRIOR, deviations=tuple(np.multiply(factors, PRIOR.deviations).tolist()))
+
+
+def _scales(factor: float) -> Prior:
+    trained, lost = (
+        tuple(np.multiply(factor, scales).tolist())
+        for scales in (PRIOR.trained_scales, PRIOR.lost_scales)
+    )
+    return replace(PRIOR, trained_scales=trained, lost_scales=lost)
+
+
+PRIORS: dict[str, Prior] = {
+    f"{what}, times {factor:g}": change(factor)
+    for what, change in {
+        "slopes of training": _slopes,
+        "slopes of compression": _losses,
+        "deviations of training": lambda factor: _deviations(trained=factor),
+        "deviations of compression": lambda factor: _deviations(lost=factor),
+        "deviation of a run": lambda factor: _deviations(run=factor),
+        "length scales": _scales,
+    }.items()
+    for factor in (0.67, 1.5)
+}
+
+
+@click.command()
+@click.option("--parts", default=12, show_default=True, help="Of each table.")
+@click.option("--seeds", default=2, show_default=True, help="Of each part.")
+@click.option("--processes", default=2, show_default=True)
+@click.argument("tables", nargs=-1, type=click.Path(path_type=Path))
+def main(parts: int, seeds: int, processes: int, tables: tuple[Path, ...]) -> None:
+    """Replay on parts of TABLES, by default of those beside this script."""
+    paths = tables or sorted(TABLES.glob("*.csv.gz"))
+    console = Console(width=100)
+    with ProcessPoolExecutor(processes) as pool:
+
+        def seconds(sampler: str) -> Floats:
+            """Seconds to each level, ``(replays, levels)``."""
+            jobs = [
+                pool.submit(_seconds, path, part, seed, sampler)
+                for path in paths
+                for part in range(parts)
+                for seed in range(seeds)
+            ]
+            done = (job.result() for job in jobs)
+            return np.array(list(track(done, sampler, len(jobs), transient=True)))
+
+        own = seconds(OWN)
+        console.print(f"{len(own)} replays on {parts} parts of each of {len(paths)} tables\n")
+        _print(
+            console,
+            "seconds of the sampler, of those of …",
+            {name: own / seconds(name) for name in ("oracle", "tpe", SCRATCH)},
+        )
+        _print(
+            console,
+            "seconds with other priors, of those with its own",
+            {name: seconds(name) / own for name in PRIORS},
+        )
+
+
+def _print(console: Console, title: str, ratios: dict[str, Floats]) -> None:
+    """Geometric means over replays with their standard errors, and quartiles of the last level."""
+    lines = Lines(box=None, header_style="bold", pad_edge=False)
+    lines.add_column(title)
+    for name in (*(f"to {level:.0%}" for level in LEVELS), "quartiles of the last"):
+        lines.add_column(name, justify="right")
+    for name, ratio in ratios.items():
+        logarithms = np.log(ratio)
+        means = np.exp(logarithms.mean(0))
+        errors = logarithms.std(0) / np.sqrt(len(ratio))
+        low, high = np.quantile(ratio[:, -1], (0.25, 0.75))
+        cells = (f"{m:.2f} ± {e:.0%}" for m, e in zip(means, errors, strict=True))
+        lines.add_row(name, *cells, f"{low:.2f}–{high:.2f}")
+    console.print(lines)
+    console.print()
+
+
+def _seconds(path: Path, part: int, seed: int, sampler: str) -> list[float]:
+    torch.set_num_threads(1)
+    table = _part(Table.read(path), part)
+    chooser: Chooser
+    if sampler in PRIORS:
+        chooser = FrontierChooser(table, seed, PRIORS[sampler])
+    else:
+        chooser = CHOOSERS[sampler.split()[0]](table, seed)
+    made = replay(table, chooser, workers=1, sharing=sampler != SCRATCH, until=UNTIL)
+    return [made.seconds_to(level) for level in LEVELS]
+
+
+def _part(table: Table, number: int) -> Table:
+    """The rows that have some of each dimension's levels."""
+    rng = np.random.default_rng(number)
+    kept = np.ones(len(table), dtype=bool)
+    for name, levels in table.levels.items():
+        least = min(LEAST_LEVELS.get(name, 1), len(levels))
+        some = rng.choice(levels, rng.integers(least, len(levels), endpoint=True), replace=False)
+        kept &= np.isin(table.columns[name], some)
+    return Table.of(table.name, {name: column[kept] for name, column in table.columns.items()})
+
+
+if __name__ == "__main__":
+    main()
