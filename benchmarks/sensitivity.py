@@ -96,12 +96,12 @@ def main(parts: int, seeds: int, processes: int, tables: tuple[Path, ...]) -> No
         console.print(f"{len(own)} replays on {parts} parts of each of {len(paths)} tables\n")
         _print(
             console,
-            "seconds of the sampler, of those of …",
+            "time, of that of",
             {name: own / seconds(name) for name in ("oracle", "tpe", SCRATCH)},
         )
         _print(
             console,
-            "seconds with other priors, of those with its own",
+            "time with another prior, of that with its own",
             {name: seconds(name) / own for name in PRIORS},
         )
 
