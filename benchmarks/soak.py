@@ -23,8 +23,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.faults.arena import Arena
 from tests.faults.checker import check
-from tests.faults.processes import kill, wait_for
+from tests.faults.processes import kill
 from tests.faults.tracking import tracking_server
+from tests.waiting import wait_for
 
 DEADLINE = 20.0
 PAUSE = (4.0, 15.0)

@@ -21,8 +21,9 @@ from typing import Any
 import psutil
 
 from plain.driver import Settings
-from tests.faults.processes import kill, wait_for
+from tests.faults.processes import kill
 from tests.faults.witness import Witness
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 RUN_SECONDS = 240.0

@@ -14,7 +14,8 @@ from plain.arena import Arena
 from plain.checker import Score, check
 from plain.training import EVERY, STEPS
 from tests.faults.ports import free_port, listens
-from tests.faults.processes import kill, kill_tree, wait_for
+from tests.faults.processes import kill, kill_tree
+from tests.waiting import wait_for
 
 NOTICE_SECONDS = 60.0
 """How long a worker that gets nowhere is left alone, to see whether anything is done."""

@@ -16,7 +16,7 @@ from plain.checker import Score, check
 from plain.driver import open_storage
 from tests.faults.clocks import HOUR, build_clock, wrong
 from tests.faults.ports import free_port
-from tests.faults.processes import wait_for
+from tests.waiting import wait_for
 
 
 def clock_off(arena: Arena) -> Score:

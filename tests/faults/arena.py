@@ -19,8 +19,9 @@ import yaml
 
 from spaces.loading import validate
 from spaces.search_file import SearchFile
-from tests.faults.processes import descendants, is_alive, kill_tree, wait_for
+from tests.faults.processes import descendants, is_alive, kill_tree
 from tests.faults.witness import Step, Witness
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 INJECTED = Path(__file__).parent / "injected"

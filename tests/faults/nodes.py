@@ -13,7 +13,8 @@ import psutil
 
 from tests.faults.arena import Arena
 from tests.faults.ports import free_port, listens
-from tests.faults.processes import kill, kill_tree, wait_for
+from tests.faults.processes import kill, kill_tree
+from tests.waiting import wait_for
 
 
 @dataclass

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
-from collections.abc import Callable
 
 import psutil
 
@@ -37,16 +35,3 @@ def is_alive(pid: int) -> bool:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-
-
-def wait_for(what: str, condition: Callable[[], object], seconds: float = 180.0) -> float:
-    """Wait until a condition holds; returns how many seconds that took.
-
-    Raises:
-        AssertionError: It did not hold in time.
-    """
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < seconds, f"waited {seconds:g} s in vain: {what}"
-        time.sleep(0.02)
-    return time.monotonic() - started

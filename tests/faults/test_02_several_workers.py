@@ -11,7 +11,8 @@ from spaces.architecture import Architecture
 from spaces.families import parameters
 from tests.faults.arena import Arena
 from tests.faults.conftest import Judge
-from tests.faults.processes import descendants, kill, wait_for
+from tests.faults.processes import descendants, kill
+from tests.waiting import wait_for
 
 FOLLOWER = "ray::_Follower.follow"
 

@@ -9,8 +9,9 @@ import pytest
 
 from tests.faults.arena import Arena
 from tests.faults.conftest import Judge
-from tests.faults.processes import is_alive, kill, wait_for
+from tests.faults.processes import is_alive, kill
 from tests.faults.stored import is_writing, staged, starts_a_chain
+from tests.waiting import wait_for
 
 KILLS = 10
 

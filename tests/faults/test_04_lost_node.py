@@ -10,7 +10,7 @@ import pytest
 from tests.faults.arena import Arena
 from tests.faults.conftest import Judge
 from tests.faults.nodes import Nodes
-from tests.faults.processes import wait_for
+from tests.waiting import wait_for
 
 
 @pytest.fixture

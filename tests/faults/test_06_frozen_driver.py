@@ -11,7 +11,7 @@ from search.study import Study
 from tests.faults.arena import Arena
 from tests.faults.conftest import Judge
 from tests.faults.homes import share
-from tests.faults.processes import wait_for
+from tests.waiting import wait_for
 
 INTERRUPTED = 130
 SOON = {"impatience": {"lost": 8.0, "watch": 6.0}}

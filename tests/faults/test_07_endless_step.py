@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tests.faults.arena import Arena
 from tests.faults.conftest import Judge
-from tests.faults.processes import is_alive, wait_for
+from tests.faults.processes import is_alive
+from tests.waiting import wait_for
 
 DEADLINE = 20.0
 

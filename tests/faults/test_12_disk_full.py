@@ -13,8 +13,8 @@ from objectives.store import Store
 from tests.disks import fill, small_disk
 from tests.faults.arena import Arena
 from tests.faults.conftest import Judge
-from tests.faults.processes import wait_for
 from tests.faults.stored import staged
+from tests.waiting import wait_for
 
 
 def test_a_full_disk_pauses_the_search_and_room_lets_it_go_on(

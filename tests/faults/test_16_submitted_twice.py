@@ -11,7 +11,7 @@ from search.study import Study
 from tests.faults.arena import RUN_SECONDS, Arena
 from tests.faults.conftest import Judge
 from tests.faults.homes import share
-from tests.faults.processes import wait_for
+from tests.waiting import wait_for
 
 
 def test_two_that_start_a_search_at_once_are_one_search(arena: Arena, judge: Judge) -> None:

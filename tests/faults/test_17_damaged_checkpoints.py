@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from tests.faults.arena import Arena
 from tests.faults.conftest import Judge
-from tests.faults.processes import descendants, is_alive, kill, wait_for
+from tests.faults.processes import descendants, is_alive, kill
 from tests.faults.stored import Interrupted, interrupted
+from tests.waiting import wait_for
 
 
 def flip(arena: Arena, one: Interrupted, _: Interrupted) -> None:

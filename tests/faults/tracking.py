@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.faults.arena import Arena
 from tests.faults.ports import free_port
-from tests.faults.processes import kill_tree, wait_for
+from tests.faults.processes import kill_tree
 from tests.faults.proxy import Proxy
+from tests.waiting import is_served, wait_for
 
 
 @contextmanager
@@ -49,17 +49,10 @@ def proxied_server(database: Path, folder: Path, environment: dict[str, str]) ->
             stderr=output,
         )  # fmt: skip
     try:
-        wait_for("MLflow's server answers", lambda: _is_up(port), 120)
+        address = f"http://127.0.0.1:{port}/health"
+        wait_for("MLflow's server", lambda: is_served(address), 120)
         yield proxy
     finally:
         proxy.close()
         kill_tree(server.pid)
         server.wait()
-
-
-def _is_up(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1) as reply:
-            return bool(reply.status == 200)
-    except OSError:
-        return False

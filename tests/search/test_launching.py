@@ -26,6 +26,7 @@ from spaces.loading import load
 from spaces.places import shown, without_password
 from spaces.search_file import SearchFile
 from tests.search.conftest import Tlc, made_up_result
+from tests.waiting import wait_for
 
 PLACES = {
     "storage__study": "postgresql+psycopg://db/tlc",
@@ -270,7 +271,4 @@ def test_links_in_place_of_a_searches_files_lead_nowhere(
     assert not file.is_symlink()
     assert file.stat().st_mode & 0o077 == 0
     assert victim.read_text() == "mine"
-    deadline = time.monotonic() + 60
-    while "no such file: missing.txt" not in log.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    wait_for("its words", lambda: "no such file: missing.txt" in log.read_text())

@@ -6,7 +6,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.faults.ports import free_port
 from tests.search.conftest import Tlc
+from tests.waiting import is_served, wait_for
 
 PATIENCE = 60_000
 """Milliseconds: MLflow's scripts are large, and the machine may be busy."""
@@ -35,24 +35,13 @@ def ui(finished: Tlc, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
             stderr=subprocess.STDOUT,
         )
     try:
-        wait_for(f"http://127.0.0.1:{port}/health")
+        wait_for("MLflow's page", lambda: is_served(f"http://127.0.0.1:{port}/health"))
         found = re.search(r"^  tiny: (\S+)$", printed.read_text(), re.MULTILINE)
         assert found, printed.read_text()
         yield found[1]
     finally:
         process.terminate()
         process.wait(timeout=30)
-
-
-def wait_for(address: str) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        try:
-            requests.get(address, timeout=1).raise_for_status()
-            return
-        except requests.RequestException:
-            time.sleep(0.2)
-    raise TimeoutError(address)
 
 
 @pytest.fixture

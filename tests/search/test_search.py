@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,7 @@ from objectives import artefact
 from search.frontier import frontier
 from search.study import Study
 from tests.search.conftest import Tlc
-
-
-def wait_for(condition: Any, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.1)
+from tests.waiting import wait_for
 
 
 def finished_trials(tlc: Tlc) -> int:
@@ -97,7 +90,7 @@ def test_training_that_breaks_never_reaches_the_frontier(
 def test_a_stop_signal_keeps_what_is_finished(tlc: Tlc, document: dict[str, Any]) -> None:
     name = tlc.write(document, trials=30)
     driver = tlc.start("run", name)
-    wait_for(lambda: finished_trials(tlc) >= 2)
+    wait_for("two trials", lambda: finished_trials(tlc) >= 2)
     # What a cluster sends; it is taken for Ctrl-C.
     driver.send_signal(signal.SIGTERM)
     assert driver.wait(timeout=60) == 130

@@ -8,8 +8,7 @@ import re
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,9 +23,11 @@ from search.answers import Answers
 from search.cli.main import cli
 from search.client import Client, ServiceError
 from search.prediction import PredictionError
+from search.schemas import Search
 from search.study import Study
 from search.study_errors import NoSuchStudy
 from tests.search.conftest import Tlc
+from tests.waiting import is_served, wait_for
 
 TOKEN = "a-secret-of-32-characters-00000000"
 
@@ -35,18 +36,8 @@ TOKEN = "a-secret-of-32-characters-00000000"
 def serving(tlc: Tlc, *options: str, **extra: str) -> Iterator[str]:
     """A service over what a search left, when it is ready; gives its URL."""
     with tlc.serving(*options, **extra) as (url, _):
-        _wait(url)
+        wait_for("the service", lambda: is_served(f"{url}/ready"))
         yield url
-
-
-def _wait(url: str) -> None:
-    for _ in range(100):
-        try:
-            requests.get(f"{url}/ready", timeout=5).raise_for_status()
-            return
-        except requests.RequestException:
-            time.sleep(0.1)
-    raise AssertionError(f"{url} is not ready")
 
 
 @pytest.fixture(scope="module")
@@ -161,34 +152,31 @@ def test_a_search_is_submitted_stopped_and_resumed(
     sent = {**document, "name": "sent", "trials": 30}
     corpus = str(Path(document["data"]["unlabelled"]["train"]).parent)
     with serving(tlc, "--data-root", corpus) as url, serving(tlc) as other:
+
+        def wait_until(what: str, holds: Callable[[Search], bool]) -> None:
+            wait_for(what, lambda: holds(Client(url).search("sent")), every=0.3)
+
         started = Client(url).submit(sent, ["trials=40"])
         assert started.name == "sent"
-        until(lambda: Client(url).search("sent").state == "running")
+        wait_until("running", lambda search: search.state == "running")
         with pytest.raises(ServiceError, match="running already"):
             Client(url).submit(sent, ["trials=40"])
-        until(lambda: Client(url).search("sent").complete >= 1)
+        wait_until("a trial", lambda search: search.complete >= 1)
         # Any copy may answer: the service has no state.
         Client(other).stop("sent")
-        until(lambda: Client(url).search("sent").state == "stopped")
+        wait_until("stopped", lambda search: search.state == "stopped")
         with pytest.raises(ServiceError, match="is not running") as refused:
             Client(url).stop("sent")
         assert refused.value.status == 409
         had = Client(url).search("sent").complete
         Client(url).resume("sent")
-        until(lambda: Client(url).search("sent").state == "running")
+        wait_until("running", lambda search: search.state == "running")
     # The search goes on without the services.
     stopped = tlc("stop", "sent")
     assert stopped.returncode == 0, stopped.stderr
-    until(lambda: tlc("status", "sent").stdout.strip() == "stopped")
+    wait_for("its end", lambda: tlc("status", "sent").stdout.strip() == "stopped")
     assert "hypervolume" in tlc("logs", "sent").stdout
     assert sum(record.is_complete for record in tlc.study("sent").records()) >= had
-
-
-def until(condition: Any, seconds: float = 90.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.3)
 
 
 REFUSED = {
