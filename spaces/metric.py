@@ -58,10 +58,6 @@ class Metric:
         """A value as people write it."""
         return text(self.name, value)
 
-    def better(self, one: float, other: float) -> bool:
-        """Whether one value is better than another."""
-        return one > other if self.is_maximised else one < other
-
 
 def text(metric: str, value: float) -> str:
     """A value of a metric, given by its name, as people write it."""
