@@ -90,7 +90,7 @@ def main(parts: int, seeds: int, processes: int, tables: tuple[Path, ...]) -> No
                 for seed in range(seeds)
             ]
             done = (job.result() for job in jobs)
-            return np.array(list(track(done, sampler, len(jobs), transient=True)))
+            return np.array(list(track(done, sampler, len(jobs), console=Console(stderr=True))))
 
         own = seconds(OWN)
         console.print(f"{len(own)} replays on {parts} parts of each of {len(paths)} tables\n")
