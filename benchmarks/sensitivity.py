@@ -1,7 +1,7 @@
-"""How the frontier sampler does on tables that nobody looked at, and under other priors.
+"""How the frontier sampler does on parts of the recorded tables, and under other priors.
 
-Each table is a part of a recorded one with levels drawn at random, so with other numbers of levels,
-other prices and other lucky runs. First the sampler beside the oracle and TPE, then with each prior
+Their levels are drawn at random, so they have other numbers of levels, other prices and other lucky
+runs, though they are no new data. First the sampler beside the oracle and TPE, then with each prior
 changed beside itself: a prior that had been tuned to the recorded tables would stand out.
 
     python benchmarks/sensitivity.py
