@@ -19,19 +19,17 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table as Lines
+from search_efficiency import TABLES, UNTIL
 
 from search.arrays import Floats
 from search.choosers import CHOOSERS, FrontierChooser
 from search.coordinates import PRIOR
 from search.covariance import Prior
-from search.replay import Chooser, replay
+from search.replay import Chooser, InOrder, replay
 from search.table import Table
 
-TABLES = Path(__file__).parent / "tables"
 LEAST_LEVELS = {"depth": 2, "width": 2, "budget_steps": 3, "bits": 3, "sparsity": 3}
 LEVELS = (0.90, 0.95, 0.98)
-UNTIL = 0.981
-OWN, SCRATCH = "frontier", "tpe from scratch"
 
 
 def _slopes(factor: float) -> Prior:
@@ -82,7 +80,7 @@ def main(parts: int, seeds: int, processes: int, tables: tuple[Path, ...]) -> No
     with ProcessPoolExecutor(processes) as pool:
 
         def seconds(sampler: str) -> Floats:
-            """Seconds to each level, ``(replays, levels)``."""
+            """Seconds to each level, ``(conditions, replays, levels)``, as from ``_seconds``."""
             jobs = [
                 pool.submit(_seconds, path, part, seed, sampler)
                 for path in paths
@@ -90,19 +88,21 @@ def main(parts: int, seeds: int, processes: int, tables: tuple[Path, ...]) -> No
                 for seed in range(seeds)
             ]
             done = (job.result() for job in jobs)
-            return np.array(list(track(done, sampler, len(jobs), console=Console(stderr=True))))
+            shown = track(done, sampler, len(jobs), console=Console(stderr=True))
+            return np.stack(list(shown), axis=1)
 
-        own = seconds(OWN)
+        (own,), (oracle,) = seconds("frontier"), seconds("oracle")
+        shared, scratch = seconds("tpe")
         console.print(f"{len(own)} replays on {parts} parts of each of {len(paths)} tables\n")
         _print(
             console,
             "time, of that of",
-            {name: own / seconds(name) for name in ("oracle", "tpe", SCRATCH)},
+            {"oracle": own / oracle, "tpe": own / shared, "tpe from scratch": own / scratch},
         )
         _print(
             console,
             "time with another prior, of that with its own",
-            {name: seconds(name) / own for name in PRIORS},
+            {name: seconds(name)[0] / own for name in PRIORS},
         )
 
 
@@ -123,16 +123,20 @@ def _print(console: Console, title: str, ratios: dict[str, Floats]) -> None:
     console.print()
 
 
-def _seconds(path: Path, part: int, seed: int, sampler: str) -> list[float]:
+def _seconds(path: Path, part: int, seed: int, sampler: str) -> list[list[float]]:
+    """Seconds to each level with shared training, and for the peer from scratch too."""
     torch.set_num_threads(1)
     table = _part(Table.read(path), part)
     chooser: Chooser
     if sampler in PRIORS:
         chooser = FrontierChooser(table, seed, PRIORS[sampler])
     else:
-        chooser = CHOOSERS[sampler.split()[0]](table, seed)
-    made = replay(table, chooser, workers=1, sharing=sampler != SCRATCH, until=UNTIL)
-    return [made.seconds_to(level) for level in LEVELS]
+        chooser = CHOOSERS[sampler](table, seed)
+    made = [replay(table, chooser, workers=1, sharing=True, until=UNTIL)]
+    if sampler == "tpe":
+        # It does not look at times: from scratch it chooses the same rows.
+        made.append(replay(table, InOrder(made[0].rows), workers=1, sharing=False, until=UNTIL))
+    return [[each.seconds_to(level) for level in LEVELS] for each in made]
 
 
 def _part(table: Table, number: int) -> Table:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-import urllib.request
 from collections.abc import Callable
+
+import requests
 
 
 def wait_for(
@@ -25,7 +26,6 @@ def wait_for(
 def is_served(url: str) -> bool:
     """Whether a page is answered without an error."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as reply:
-            return bool(reply.status == 200)
-    except OSError:
+        return requests.get(url, timeout=5).status_code == 200
+    except requests.RequestException:
         return False

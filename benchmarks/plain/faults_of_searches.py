@@ -16,7 +16,7 @@ from plain.checker import Score, check
 from plain.driver import open_storage
 from tests.faults.clocks import HOUR, build_clock, wrong
 from tests.faults.ports import free_port
-from tests.waiting import wait_for
+from tests.waiting import is_served, wait_for
 
 
 def clock_off(arena: Arena) -> Score:
@@ -95,12 +95,7 @@ def stranger(arena: Arena) -> Score:
 
     address = f"http://127.0.0.1:{dashboard}/api/jobs/"
 
-    def answers() -> bool:
-        with contextlib.suppress(requests.RequestException):
-            return requests.get(address, timeout=2).ok
-        return False
-
-    wait_for("the dashboard answers", answers, 90)
+    wait_for("the dashboard answers", lambda: is_served(address), 90)
     reply = requests.post(address, json={"entrypoint": f"touch {proof}"}, timeout=60)
     deadline = time.monotonic() + 60
     while not proof.exists() and time.monotonic() < deadline:

@@ -271,4 +271,4 @@ def test_links_in_place_of_a_searches_files_lead_nowhere(
     assert not file.is_symlink()
     assert file.stat().st_mode & 0o077 == 0
     assert victim.read_text() == "mine"
-    wait_for("its words", lambda: "no such file: missing.txt" in log.read_text())
+    wait_for("its words", lambda: "no such file: missing.txt" in log.read_text(), 60)

@@ -35,7 +35,8 @@ def ui(finished: Tlc, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
             stderr=subprocess.STDOUT,
         )
     try:
-        wait_for("MLflow's page", lambda: is_served(f"http://127.0.0.1:{port}/health"))
+        address = f"http://127.0.0.1:{port}/health"
+        wait_for("MLflow's page", lambda: is_served(address), 120, every=0.2)
         found = re.search(r"^  tiny: (\S+)$", printed.read_text(), re.MULTILINE)
         assert found, printed.read_text()
         yield found[1]

@@ -90,7 +90,7 @@ def test_training_that_breaks_never_reaches_the_frontier(
 def test_a_stop_signal_keeps_what_is_finished(tlc: Tlc, document: dict[str, Any]) -> None:
     name = tlc.write(document, trials=30)
     driver = tlc.start("run", name)
-    wait_for("two trials", lambda: finished_trials(tlc) >= 2)
+    wait_for("two trials", lambda: finished_trials(tlc) >= 2, 120, every=0.1)
     # What a cluster sends; it is taken for Ctrl-C.
     driver.send_signal(signal.SIGTERM)
     assert driver.wait(timeout=60) == 130

@@ -36,7 +36,7 @@ TOKEN = "a-secret-of-32-characters-00000000"
 def serving(tlc: Tlc, *options: str, **extra: str) -> Iterator[str]:
     """A service over what a search left, when it is ready; gives its URL."""
     with tlc.serving(*options, **extra) as (url, _):
-        wait_for("the service", lambda: is_served(f"{url}/ready"))
+        wait_for("the service", lambda: is_served(f"{url}/ready"), 60, every=0.1)
         yield url
 
 
@@ -154,7 +154,7 @@ def test_a_search_is_submitted_stopped_and_resumed(
     with serving(tlc, "--data-root", corpus) as url, serving(tlc) as other:
 
         def wait_until(what: str, holds: Callable[[Search], bool]) -> None:
-            wait_for(what, lambda: holds(Client(url).search("sent")), every=0.3)
+            wait_for(what, lambda: holds(Client(url).search("sent")), 90, every=0.3)
 
         started = Client(url).submit(sent, ["trials=40"])
         assert started.name == "sent"
@@ -174,7 +174,7 @@ def test_a_search_is_submitted_stopped_and_resumed(
     # The search goes on without the services.
     stopped = tlc("stop", "sent")
     assert stopped.returncode == 0, stopped.stderr
-    wait_for("its end", lambda: tlc("status", "sent").stdout.strip() == "stopped")
+    wait_for("its end", lambda: tlc("status", "sent").stdout.strip() == "stopped", 90)
     assert "hypervolume" in tlc("logs", "sent").stdout
     assert sum(record.is_complete for record in tlc.study("sent").records()) >= had
 
