@@ -120,6 +120,8 @@ def _matrix(search: SearchFile, recovery: float, scratch: Path) -> None:
         for length in (0.0, float(steps))
         if length or compression not in METHODS
     ]
+    # What removes nothing of this model is the model without pruning.
+    tried = [c for c in tried if c.compression.sparsity == c.canonical().compression.sparsity]
     saved: dict[str, str] = {}
     dense = None
     inputs = objective.example_inputs()

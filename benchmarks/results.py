@@ -1,8 +1,7 @@
 """The claims of Li et al. 2020, for docs/results.md.
 
 Runs a search for each seed of a task, completes what the claims lack, and writes the report to
-``docs/results/``. Started again, it goes on where it was. On two cores: images 10 minutes, a causal
-language model 40, translation 80.
+``docs/results/``. Started again, it goes on where it was.
 
     python benchmarks/results.py images
     python benchmarks/results.py causal_lm --text valid.txt test.txt
@@ -22,6 +21,7 @@ from search.claims.complete import complete
 from search.claims.report import print_report, report
 from search.runner import run
 from spaces.loading import load
+from spaces.places import places
 from spaces.search_file import SearchFile
 
 QUANTISATION = "[none, static-8, rtn-8, rtn-4, gptq-4, rtn-3, rtn-2]"
@@ -49,7 +49,7 @@ def causal_lm(text: tuple[str, str], seed: int) -> SearchFile:
 
 
 def translation(pairs: tuple[str, str], validation: tuple[str, str], seed: int) -> SearchFile:
-    """Eight shapes of an encoder and a decoder on sentence pairs."""
+    """Six shapes of an encoder and a decoder on sentence pairs."""
     return load(
         "translation",
         [
@@ -115,7 +115,10 @@ def main(
         searches = [translation(pairs, validation_pairs, seed) for seed in range(seeds)]
     else:
         raise click.UsageError(f"{task} needs its files: --text, or --pairs and --validation-pairs")
-    studies = [complete(run(search, console).study, console) for search in searches]
+    studies = [
+        complete(run(search, console).study, places(search.storage).study_url, console)
+        for search in searches
+    ]
     made = report(studies)
     print_report(made, console)
     folder = Path(out) / task

@@ -18,8 +18,9 @@ from objectives.room import is_full
 from objectives.static_int8 import StaticWeight, calibrate
 from spaces.architecture import Architecture
 from spaces.compression import Compression, Quantisation
-from spaces.families import layout, parameters
+from spaces.families import layout
 from spaces.shapes import Role, Workload
+from spaces.size import size_to_beat
 
 LEAST_AGREEMENT = 0.95
 """Share of inputs on which eight bits must answer like the model before quantisation."""
@@ -156,10 +157,7 @@ def _agreement(before: torch.Tensor, after: torch.Tensor) -> float:
 def _check_size(
     folder: Path, architecture: Architecture, workload: Workload, compression: Compression
 ) -> None:
-    if compression.quantisation is Quantisation.NONE and compression.sparsity == 0.0:
-        return
-    # Without names and shapes, which a compressor that did nothing may write shorter.
-    size, dense = artefact.bytes_on_disk(folder), 4 * parameters(architecture, workload)
+    size, dense = artefact.bytes_on_disk(folder), size_to_beat(architecture, workload, compression)
     if size >= dense:
         raise CompressionFailure(
             "not_smaller", f"{compression} takes {size:,} bytes, dense fp32 weights {dense:,}"

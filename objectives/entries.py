@@ -54,10 +54,14 @@ class Entry:
 
     def matches(self, folder: Path) -> bool:
         """Whether a folder has its files, unchanged."""
-        return all(
-            _is_own(folder / name) and sha256(folder / name) == digest
-            for name, digest in self.files.items()
-        )
+        try:
+            return all(
+                _is_own(folder / name) and sha256(folder / name) == digest
+                for name, digest in self.files.items()
+            )
+        except FileNotFoundError:
+            # Removed meanwhile, to make room.
+            return False
 
 
 def entry_of(manifest: bytes, address: str) -> Entry | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,9 +85,13 @@ def _read_split(source: ImageFolder | HubImages, split: str, data: Data, cache: 
     else:
         image, label = "image", "label"
         place = getattr(source, split)
+        # By a pattern: in a folder, datasets would look for splits, and takes any name with
+        # ``train`` or ``val`` in it for one.
+        pattern = f"{glob.escape(str(Path(place).resolve()))}/**"
         table = load_table(
-            "imagefolder", place, f"{FIELD}.{split}", cache, data_dir=place, split="train"
-        )
+            "imagefolder", place, f"{FIELD}.{split}", cache,
+            data_files={"train": pattern}, drop_labels=False, split="train",
+        )  # fmt: skip
     for column in (image, label):
         if column not in table.column_names:
             found = ", ".join(table.column_names)

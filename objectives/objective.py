@@ -111,7 +111,7 @@ class Objective:
         """Evaluate configurations one after another, training what they share once.
 
         The trained model stays in memory while the next configuration differs only in its
-        compression, and the first of them carries what the training took.
+        compression, and the first of them that succeeds carries what the training took.
 
         Yields:
             Each configuration with its evaluation, or with the failure that ended it.
@@ -123,9 +123,10 @@ class Objective:
                 self._check_latency(configuration)
                 if trained is None or not configuration.shares_training(trained.configuration):
                     trained = self._train(configuration)
-                else:
-                    trained = trained.without_cost()
-                yield configuration, self._compress_and_measure(trained, configuration)
+                evaluation = self._compress_and_measure(trained, configuration)
+                # A failure records no cost: whoever succeeds first carries it.
+                trained = trained.without_cost()
+                yield configuration, evaluation
             except TrialFailure as failure:
                 yield configuration, failure
             except Exception as error:

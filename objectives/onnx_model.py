@@ -105,9 +105,7 @@ def check_packages() -> None:
     """
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
-        raise OnnxError(
-            f"--onnx needs {', '.join(missing)}: pip install 'tlc-search[onnx]' installs it"
-        )
+        raise OnnxError(f"--onnx needs {', '.join(missing)}: pip install {' '.join(missing)}")
 
 
 def export_onnx(model: nn.Module, batches: list[Batch], path: Path) -> OnnxModel:

@@ -96,10 +96,10 @@ def _column(table: Any, path: str) -> list[str]:
     if name not in table.column_names:
         found = ", ".join(table.column_names)
         raise DataError(f"{FIELD}: no column {name!r}; it has: {found}")
-    values = table[name]
+    values = list(table[name])
     for key in inner:
-        values = [value[key] for value in values]
-    return [str(value).strip() for value in values]
+        values = [None if value is None else value[key] for value in values]
+    return ["" if value is None else str(value).strip() for value in values]
 
 
 def _disjoint(rows: dict[str, Rows]) -> dict[str, Pairs]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -65,6 +65,8 @@ class TrainingPath:
         milestones: Steps on the way that shorter paths end at, kept so that a long run contains the
             short ones.
         validate: Figures on held-out data, measured once at the end and kept with the checkpoint.
+        validated_by: What those figures depend on beside the weights and the data: searches that
+            share the weights may measure otherwise. Empty where there is no choice, or the default.
     """
 
     name: str
@@ -79,6 +81,7 @@ class TrainingPath:
     can_continue: bool = False
     milestones: tuple[int, ...] = ()
     validate: Callable[[nn.Module], dict[str, float]] | None = None
+    validated_by: dict[str, Any] = field(default_factory=dict)
 
     @property
     def architecture(self) -> Architecture:
@@ -204,6 +207,9 @@ class Trainer:
             point = self._longest_prefix(path) or self._start(path, account)
             if point.progress.step < path.length:
                 self._train(path, point, account)
+            elif path.validate is not None and not point.validation:
+                # Another search measured otherwise; its entry stays as it is.
+                point.validation = path.validate(point.model)
             return point
 
     def _start(self, path: TrainingPath, account: Account) -> Point:
@@ -269,7 +275,8 @@ class Trainer:
         for step in reversed(self._store.steps(path.key)):
             if step > path.length:
                 continue
-            with self._store.open(path.address_at(step)) as folder:
+            # Another process may remove it while it is read, to make room.
+            with self._store.open(path.address_at(step)) as folder, suppress(FileNotFoundError):
                 if folder is not None:
                     return self._load(path, folder)
         return None
@@ -282,6 +289,7 @@ class Trainer:
             state = {
                 "history": point.history,
                 "resume_points": point.resume_points,
+                "validated_by": path.validated_by,
                 **point.facts(path),
             }
             (folder / "state.json").write_text(json.dumps(state, allow_nan=False))
@@ -294,17 +302,19 @@ class Trainer:
         model = self._build(path)
         load_model(model, str(folder / "model.safetensors"), device=str(self._home(path)))
         optimizer = None
-        if (folder / "optimizer.safetensors").exists():
+        if path.can_continue or state["steps"] < path.length:
             optimizer = self._optimizer(path, model)
             tensors = load_file(str(folder / "optimizer.safetensors"), device=str(self._home(path)))
             restore_optimizer(optimizer, tensors)
         curve = [(int(step), float(loss)) for step, loss in state["curve"]]
+        # Older entries do not say, and are of the default.
+        is_comparable = state.get("validated_by", {}) == path.validated_by
         return Point(
             model=model,
             optimizer=optimizer,
             progress=Progress(state["steps"], state["seconds"], curve),
             history=state["history"],
-            validation=state["validation"],
+            validation=state["validation"] if is_comparable else {},
             # What an earlier search stopped at may be where a budget of this one ends.
             resume_points=[step for step in state["resume_points"] if step not in path.milestones],
         )

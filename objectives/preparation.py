@@ -19,7 +19,7 @@ from spaces.configuration import content_hash
 from spaces.sources import Data
 from spaces.tasks import Task
 
-FORMAT = 2
+FORMAT = 3
 """Raised when what is written here changes its meaning."""
 
 
@@ -138,9 +138,12 @@ def _stream(tokenizer: Any, rows: Rows, sequence_length: int, split: str) -> Tok
     )
     parts = [part for encoding in encodings for part in (encoding.ids, [END])]
     stream = np.concatenate([np.asarray(part, dtype=np.int32) for part in parts])
-    if len(stream) <= sequence_length:
+    # One sequence has no spread, and so its score no interval.
+    needed = sequence_length * (1 if split == "train" else 2)
+    if len(stream) <= needed:
         raise DataError(
-            f"data.unlabelled.{split}: only {len(stream)} tokens; a sequence has {sequence_length}"
+            f"data.unlabelled.{split}: only {len(stream)} tokens; give more than {needed}, for "
+            f"{needed // sequence_length} sequences of {sequence_length}"
         )
     return stream
 

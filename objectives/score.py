@@ -66,8 +66,8 @@ def perplexity_score(losses: Sequence[float], tokens: int) -> Score:
     """Perplexity with its interval.
 
     Args:
-        losses: Mean cross-entropy of each sequence in nats; all of one length. Tokens of one
-            sequence are not independent of each other, so the interval is that of sequences.
+        losses: Mean cross-entropy of each sequence in nats, two at least; all of one length. Tokens
+            of one sequence are not independent of each other, so the interval is that of sequences.
         tokens: Predicted tokens in all.
     """
     mean = float(np.mean(losses))

@@ -10,7 +10,7 @@ from typing import Any
 
 from objectives import standard_library
 from objectives.splits import SPLITS, disjoint, held_out
-from objectives.tables import DataError, check_file, digest_of, load_hub, load_table
+from objectives.tables import DataError, check_file, digest_of, load_csv, load_hub, load_table
 from spaces.sources import Files, Hub, Source, StandardLibrary
 
 _FORMATS = {
@@ -81,9 +81,9 @@ def read(
 ) -> dict[str, Rows]:
     """Read splits of a source.
 
-    Splits that the source does not name are held out from its training rows. A text that is in a
-    later split (validation, test) is removed from the earlier ones, so that the splits are
-    disjoint.
+    Splits that the source does not name are held out from its training rows. A labelled text that
+    is in a later split (validation, test) is removed from the earlier ones. Running text is not
+    made disjoint row by row: blank lines and headings repeat in it and leak nothing.
 
     Args:
         source: Where the rows are.
@@ -127,28 +127,45 @@ def _read_split(
             raise DataError(f"{field}.{key}: no column {column!r} in {place}; it has: {found}")
     if len(table) == 0:
         raise DataError(f"{field}.{split}: {place} holds no rows")
-    texts = [str(text) for text in table[source.text]]
+    values = {key: list(table[column]) for key, column in columns.items()}
+    if with_labels:
+        for key, cells in values.items():
+            _check_no_gaps(cells, key, f"{field}.{key}", place)
+    # What is missing of running text is a blank line.
+    texts = ["" if _is_missing(text) else str(text) for text in values["text"]]
     if not any(text.strip() for text in texts):
         raise DataError(f"{field}.{split}: {place} holds no text")
-    if not with_labels:
-        return Rows(texts, [])
-    labels = table[source.label]
-    if any(label is None for label in labels):
-        raise DataError(f"{field}.label: {place} has rows without a label")
-    pairs = [] if source.text_pair is None else [str(text) for text in table[source.text_pair]]
-    return Rows(texts, [str(label) for label in labels], pairs)
+    return Rows(texts, *([str(v) for v in values.get(key, [])] for key in ("label", "text_pair")))
+
+
+def _check_no_gaps(values: list[Any], key: str, field: str, place: str) -> None:
+    for row, value in enumerate(values, start=1):
+        # An empty text is one too; an empty label is one that somebody forgot.
+        if _is_missing(value) or (key == "label" and not str(value).strip()):
+            raise DataError(
+                f"{field}: row {row:,} of {place} has none; a labelled row has a text, which may "
+                "be empty, and a label, which may not"
+            )
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether it is null, or pandas' word for it: the number that equals nothing."""
+    return value is None or bool(value != value)
 
 
 def _table(source: Files | Hub, split: str, field: str, cache: Path) -> Any:
     if isinstance(source, Hub):
         return load_hub(source, split, field, cache)
-    builder, options = _builder(source, field)
+    name = _format(source, field)
     place, field = getattr(source, split), f"{field}.{split}"
     if Path(place).stat().st_size == 0:
         raise DataError(f"{field}: {place} holds no rows")
-    return load_table(
-        builder, place, field, cache, data_files={"train": place}, split="train", **options
-    )
+    if name in ("csv", "tsv"):
+        # Tab-separated text is written without quoting: a lone " is a character like any other.
+        dialect = {"sep": "\t", "quoting": csv.QUOTE_NONE} if name == "tsv" else {}
+        return load_csv(place, field, names=source.columns, **dialect)
+    builder = {"jsonl": "json"}.get(name, name)
+    return load_table(builder, place, field, cache, data_files={"train": place}, split="train")
 
 
 def _format(source: Files, field: str) -> str:
@@ -161,17 +178,6 @@ def _format(source: Files, field: str) -> str:
             f"{field}.format: the ending of {source.train} says nothing; give one of {allowed}"
         )
     return _FORMATS[suffixes[-1]]
-
-
-def _builder(source: Files, field: str) -> tuple[str, dict[str, Any]]:
-    name = _format(source, field)
-    columns = {} if source.columns is None else {"column_names": source.columns}
-    if name == "tsv":
-        # Tab-separated text is written without quoting: a lone " is a character like any other.
-        return "csv", {"delimiter": "\t", "quoting": csv.QUOTE_NONE, **columns}
-    if name == "csv":
-        return "csv", columns
-    return {"jsonl": "json"}.get(name, name), {}
 
 
 def hold_out(rows: dict[str, Rows], splits: tuple[str, ...]) -> dict[str, Rows]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -39,6 +39,8 @@ class Kind:
         batches: Training batch of a step.
         loss: Loss of a model on a training batch.
         score: Score of a model on a split.
+        scored_by: What ``score`` depends on beside the model and the data, such as how a text is
+            decoded; empty where there is no choice, or the default. Weights do not depend on it.
         dropout: Dropout of the models.
         terms: How many terms a batch has that ``loss`` is the mean of.
     """
@@ -48,6 +50,7 @@ class Kind:
     batches: Callable[[int], Batch]
     loss: Callable[[nn.Module, Batch], torch.Tensor]
     score: Callable[[nn.Module, str], Score]
+    scored_by: dict[str, Any] = field(default_factory=dict)
     dropout: float = 0.0
     terms: Callable[[Batch], int] = _rows
 
@@ -98,6 +101,7 @@ class Stages:
             can_continue=False,
             milestones=(),
             validate=kind.validate,
+            validated_by=kind.scored_by,
         )
 
     def following(
@@ -146,6 +150,7 @@ class Stages:
             ),
             parent=parent,
             validate=kind.validate,
+            validated_by=kind.scored_by,
         )
 
     def steps(self, configuration: Configuration) -> TrainingSteps:

@@ -29,6 +29,8 @@ from objectives.staging import Staging, flush
 from spaces.errors import UserError
 
 RECOUNT_SECONDS = 60.0
+PINNED = "pinned"
+"""Folder with a list of addresses for each study: what its frontier needs."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -271,12 +273,19 @@ class Store:
         path = f"{self._root}/{address}"
         return path if self.is_local else str(self._fs.unstrip_protocol(path))
 
-    def pin(self, addresses: Iterable[str]) -> None:
-        """Name the entries that go last when room is needed: those of frontier members."""
+    def pin(self, addresses: Iterable[str], *, by: str) -> None:
+        """Name the entries that go last when room is needed: those of frontier members.
+
+        Args:
+            addresses: All that whoever asks needs; what it named before is forgotten.
+            by: Who needs them, of all that share the store: the mark of a study.
+        """
+        place = f"{self._root}/{PINNED}/{by}.json"
         try:
-            with self._fs.open(f"{self._root}/pinned.json.new", "w") as file:
+            self._fs.makedirs(f"{self._root}/{PINNED}", exist_ok=True)
+            with self._fs.open(f"{place}.new", "w") as file:
                 json.dump(sorted(addresses), file)
-            self._fs.mv(f"{self._root}/pinned.json.new", f"{self._root}/pinned.json")
+            self._fs.mv(f"{place}.new", place)
         except OSError as error:
             # The next trial that ends pins again; until then the former pins hold.
             if not is_full(error):
@@ -284,10 +293,14 @@ class Store:
             _LOG.warning("no room to note what the frontier needs: %s", error)
 
     def _pinned(self) -> set[str]:
-        try:
-            return set(json.loads(self._fs.cat_file(f"{self._root}/pinned.json")))
-        except (FileNotFoundError, ValueError, TypeError):
-            return set()
+        # Stores had a single file once, of whichever search was last.
+        files = [f"{self._root}/{PINNED}.json", *self._fs.find(f"{self._root}/{PINNED}")]
+        pinned: set[str] = set()
+        for file in files:
+            # Also one that is just being replaced.
+            with suppress(FileNotFoundError, ValueError, TypeError):
+                pinned.update(json.loads(self._fs.cat_file(file)))
+        return pinned
 
     def _entry(self, address: str) -> Entry | None:
         try:

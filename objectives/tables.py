@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,11 @@ def digest_of(paths: Iterable[str]) -> str:
 def load_hub(source: HubData, split: str, field: str, cache: Path) -> Any:
     """A split of a data set of the Hugging Face Hub; arguments and errors as ``load_table``."""
     place = getattr(source, split)
+    for fault in source.faults():
+        raise DataError(f"{field}.{fault}")
+    # A bare name would be looked for among the folders of this machine first.
     return load_table(
-        source.dataset, place, f"{field}.{split}", cache,
+        f"hf://datasets/{source.dataset}", place, f"{field}.{split}", cache,
         name=source.config, split=place, revision=source.revision,
     )  # fmt: skip
 
@@ -58,8 +62,34 @@ def load_table(builder: str, place: str, field: str, cache: Path, **options: Any
     import datasets
 
     datasets.disable_progress_bars()
-    try:
+    with _refused_by(field, place):
         return datasets.load_dataset(builder, cache_dir=str(cache), **options)
+
+
+def load_csv(place: str, field: str, **dialect: Any) -> Any:
+    """A table of texts as they are written: by itself pandas, which ``datasets`` reads CSV with,
+    takes ``n/a`` and ``None`` for nothing, and ``007`` for 7.
+
+    Args:
+        place: The file.
+        field: Path in the search file, for the message.
+        dialect: Of ``pandas.read_csv``.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    import datasets
+    import pandas
+
+    with _refused_by(field, place):
+        rows = pandas.read_csv(place, dtype=str, keep_default_na=False, **dialect)
+        return datasets.Dataset.from_pandas(rows, preserve_index=False)
+
+
+@contextmanager
+def _refused_by(field: str, place: str) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:
         # datasets raises dozens of classes, from pyarrow's, pandas' and the Hub's libraries.
         cause = error.__cause__ or error

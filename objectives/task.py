@@ -1,4 +1,4 @@
-"""What a task is, the one seam of the objectives: a new task is one file in ``tasks``."""
+"""What a task is, the one seam of the objectives: how it is trained and scored is one file."""
 
 from __future__ import annotations
 

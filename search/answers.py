@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from search import queries
@@ -231,16 +230,11 @@ def _trial(snapshot: Snapshot, record: Record) -> Trial:
         latency_noisy=is_noisy(record.result),
         test=snapshot.tests.get(record.number, {}),
         on_frontier=record.number in snapshot.member_numbers,
-        started=_utc(record.started),
-        finished=_utc(record.finished),
+        started=record.started,
+        finished=record.finished,
         message=record.message,
         budget_unit=snapshot.search.space.budget.unit.value,
     )
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    """A time of the study, which has the driver's local time, without a zone."""
-    return None if moment is None else moment.astimezone(UTC)
 
 
 def _level(snapshot: Snapshot, level: float) -> Level:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from search.study import Study
 from spaces.architecture import Architecture
 from spaces.compression import Compression
 from spaces.configuration import Configuration
@@ -15,10 +16,33 @@ from spaces.flops import forward_flops
 from spaces.search_space import LatencyOf, SearchSpace
 from spaces.shapes import Workload
 
+LATENCIES = "tlc:latencies"
 MOST_MEASURED = 400
 """Shapes that are measured; of more, this many are, evenly chosen, and the others estimated."""
 
 Shape = tuple[Architecture, Compression]
+
+
+def measured_latencies(
+    study: Study, measure: Callable[[list[Configuration]], list[float]]
+) -> LatencyOf:
+    """Milliseconds by configuration, noted in the study for whoever asks it; else as
+    ``known_latencies``."""
+    measured: list[float] = []
+
+    def noted(configurations: list[Configuration]) -> list[float]:
+        measured.extend(measure(configurations))
+        return measured
+
+    latency_of = known_latencies(study.space, noted)
+    study.optuna.set_user_attr(LATENCIES, measured)
+    return latency_of
+
+
+def recorded_latencies(study: Study) -> LatencyOf | None:
+    """Milliseconds by configuration as the driver has them; None where none were measured."""
+    measured: list[float] | None = study.attributes.get(LATENCIES)
+    return None if measured is None else known_latencies(study.space, lambda _: measured)
 
 
 def known_latencies(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from threading import Lock
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from search.coordinates import prior_of
 from search.designer import Designer
 from search.frontier import in_finish_order, quality
+from search.latencies import recorded_latencies
 from search.menu import Trial
 from search.records import Record
 from search.schemas import Prediction
@@ -44,9 +46,14 @@ class Predictor:
         self._records = [record for record in records if record.is_complete]
         if not self._records:
             raise PredictionError(f"search {study.search.name!r} has no complete trial yet")
-        self._menu = SpaceMenu(study.space)
-        prior = prior_of(self._menu.menu.compressions)
-        self._designer = Designer(self._menu.menu, prior, study.search.seed)
+        # Its own, because the study's is shared with answers that know no latencies.
+        self._space = SearchSpace(study.search, recorded_latencies(study))
+        self._menu = SpaceMenu(self._space)
+        menu = self._menu.menu
+        columns = len(menu.compressions)
+        # What inference costs decides what to try next, and changes nothing of what is expected.
+        free = replace(menu, log_costs=lambda runs: np.zeros((len(runs), columns)))
+        self._designer = Designer(free, prior_of(menu.compressions), study.search.seed)
         finished = in_finish_order(self._records)
         # A fit happens when it is first needed, and a service answers many at a time.
         self._lock = Lock()
@@ -69,7 +76,7 @@ class Predictor:
         Raises:
             PredictionError: A dimension is missing or unknown, or has no such value.
         """
-        study, space = self._study, self._study.space
+        study, space = self._study, self._space
         configuration = space.configuration(point_of(space, values))
         run, compression = self._menu.place_of(configuration)
         with self._lock:

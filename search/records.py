@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
@@ -56,8 +56,8 @@ class Record:
         configuration: What was evaluated.
         result: The evaluation's values; empty unless complete.
         message: What was seen, where it failed.
-        started: When it was asked for.
-        finished: When it was told, by the clock of who told it.
+        started: When it was asked for, in UTC.
+        finished: When it was told, in UTC, by the clock of who told it.
         attempt: Which attempt at it is its present one; who takes it over begins the next.
         order: Its place in the order in which trials finished; 0 before, and where none was noted.
     """
@@ -170,11 +170,16 @@ def _records(rows: Iterable[Any]) -> Iterable[Record]:
             configuration=Configuration.from_dict(attributes[CONFIGURATION]),
             result=attributes.get(RESULT, {}) if name == "complete" else {},
             message=failure.get("message", ""),
-            started=started,
-            finished=finished,
+            started=_in_utc(started),
+            finished=_in_utc(finished),
             attempt=attributes.get(ATTEMPT, 1),
             order=attributes.get(FINISH, 0),
         )
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    """A time of Optuna's tables, which have UTC without a zone."""
+    return None if moment is None else moment.replace(tzinfo=UTC)
 
 
 def violations(search: SearchFile, result: dict[str, Any]) -> dict[str, float]:

@@ -22,7 +22,7 @@ from search.feasible_sampler import FeasibleSampler
 from search.figures import write_figures
 from search.frontier import Scale, frontier
 from search.frontier_sampler import FrontierSampler
-from search.latencies import known_latencies
+from search.latencies import measured_latencies
 from search.nodes import check_nodes
 from search.progress import Progress
 from search.records import Record
@@ -63,19 +63,24 @@ class Outcome:
     figures: Path | None
 
 
-def run(search: SearchFile, console: Console) -> Outcome:
+def run(search: SearchFile, console: Console, *, trials: int | None = None) -> Outcome:
     """Run a search until it has its trials, its hours are over, or nothing new is left.
 
     Started again after a stop or a crash, it goes on where it was.
 
     Args:
-        search: A validated search file.
+        search: A validated search file, which the study keeps.
         console: Where progress is printed.
+        trials: Trials to run it to this time, however long that takes; without, the file says when
+            it ends.
 
     Raises:
         UserError: The data, the store, the study or the cluster cannot be used; nothing was
             trained.
     """
+    limits = search
+    if trials is not None:
+        limits = search.model_copy(update={"trials": trials, "hours": None, "stop": "trials"})
     where = places(search.storage)
     store = Store(where.store_url, max_bytes=where.store_max_bytes)
     store.check_writable()
@@ -90,30 +95,30 @@ def run(search: SearchFile, console: Console) -> Outcome:
         tracker = Tracker(study, where, lambda: drives.is_displaced)
         tracker.start()
         stack.callback(tracker.close, FLUSH_SECONDS)
-        unfinished = study.unfinished()
         records = study.records()
-        if sum(r.is_finished for r in records) >= search.trials:
-            ended, interrupted = f"all {search.trials} trials were there already", False
-        else:
+        is_done = sum(r.is_finished for r in records) >= limits.trials and not study.has_enqueued
+        ended, interrupted = f"all {limits.trials} trials were there already", False
+        if not is_done or _untested(study):
             at = f"connecting to Ray at {search.address}" if search.address else "starting Ray"
             console.print(f"{at} …", style="dim")
             stack.enter_context(cluster(search))
             if search.address:
                 check_nodes(search)
-            progress = stack.enter_context(Progress(search, scale, records, console))
+            progress = stack.enter_context(Progress(limits, scale, records, console))
 
             def on_change(record: Record) -> None:
                 progress(record)
                 tracker.notify()
                 if record.is_finished:
-                    store.pin(_addresses(frontier(study.records(), search)))
+                    store.pin(_addresses(frontier(study.records(), search)), by=study.mark)
 
             def may_start(running: Sequence[Configuration]) -> bool:
                 return not drives.is_displaced and has_room(search, running)
 
-            _measure_latencies(study, data, console)
-            ended, interrupted = _tune(study, data, unfinished, on_change, progress.tell, may_start)
-            _test_frontier(study, data)
+            if not is_done:
+                _measure_latencies(study, data, console)
+                ended, interrupted = _tune(study, limits, data, on_change, progress.tell, may_start)
+            _test_frontier(study, data, progress.tell)
         figures = _write_figures(study, where, console)
         tracker.notify()
         tracked = tracker.close(FLUSH_SECONDS)
@@ -152,7 +157,7 @@ def _measure_latencies(study: Study, data: PreparedData, console: Console) -> No
     started = time.monotonic()
     console.print("measuring latencies of untrained models …", style="dim")
     measure = _remotely(worker.latencies, search, data)
-    study.space.latency_of = known_latencies(study.space, measure)
+    study.space.latency_of = measured_latencies(study, measure)
     seconds = time.monotonic() - started
     console.print(f"latencies known ({seconds:.1f} s)", style="dim", highlight=False)
 
@@ -179,23 +184,27 @@ def _remotely(
 
 def _tune(
     study: Study,
+    limits: SearchFile,
     data: PreparedData,
-    unfinished: list[Record],
     on_change: Callable[[Record], None],
     tell: Callable[[str], None],
     has_room: Callable[[Sequence[Configuration]], bool],
 ) -> tuple[str, bool]:
-    """Run trials with Ray Tune; returns why it ended, and whether a signal ended it."""
+    """Run trials with Ray Tune, within limits; returns why it ended, and whether a signal ended it.
+
+    The limits are those of a search file, which need not be the study's own.
+    """
     from ray import tune
 
     from search.searcher import StudySearcher
     from search.watchdog import Watchdog
 
     search = study.search
-    records = study.records()
-    sampler = _sampler(study.space, data, len(records))
+    # Not before latencies are known, which decide what fitted compressions are.
+    unfinished = study.unfinished()
+    sampler = _sampler(study.space, limits, data, len(study.records()))
     study.optuna.sampler = sampler
-    hours = float("inf") if search.hours is None else search.hours
+    hours = float("inf") if limits.hours is None else limits.hours
     deadline = time.monotonic() + 3600 * hours
     watchdog = Watchdog(search.resources.progress_deadline_seconds, tell)
     searcher = StudySearcher(
@@ -203,6 +212,7 @@ def _tune(
         sampler,
         unfinished=unfinished,
         why=watchdog.why,
+        trials=limits.trials,
         retries=RETRIES[search.address is not None],
         deadline=deadline,
         has_room=has_room,
@@ -233,23 +243,23 @@ def _tune(
     finished = sum(record.is_finished for record in study.records())
     if searcher.ended:
         return f"{searcher.ended}, after {finished} trials", False
-    if finished >= search.trials:
+    if finished >= limits.trials:
         return f"{finished} trials are done", False
-    left = f"{finished} of {search.trials} trials; the same command goes on"
+    left = f"{finished} of {limits.trials} trials; the same command goes on"
     if time.monotonic() > deadline:
         return f"the time is over after {left}", False
     return f"interrupted after {left}", True
 
 
 def _sampler(
-    space: SearchSpace, data: PreparedData, finished: int
+    space: SearchSpace, limits: SearchFile, data: PreparedData, finished: int
 ) -> FeasibleSampler | FrontierSampler:
     from search import worker
 
     search = space.search
     if search.sampler == "frontier":
         menu = SpaceMenu(space, _remotely(worker.stored, search, data))
-        return FrontierSampler(menu, seed=search.seed, stops=search.stop == "auto")
+        return FrontierSampler(menu, seed=search.seed, stops=limits.stop == "auto")
     # A resumed search must not draw what it drew before.
     seed = search.seed + finished
     return FeasibleSampler(space, search.sampler, seed=seed, trials=search.trials)
@@ -273,15 +283,19 @@ def _trainable(search: str, data: str) -> Callable[[dict[str, Any]], None]:
     return trial
 
 
-def _test_frontier(study: Study, data: PreparedData) -> None:
+def _untested(study: Study) -> list[Record]:
+    """Members of the frontier for which the test split was not read."""
+    known = study.tests()
+    return [r for r in frontier(study.records(), study.search) if r.number not in known]
+
+
+def _test_frontier(study: Study, data: PreparedData, tell: Callable[[str], None]) -> None:
     """Read the test split, once for each member of the final frontier."""
     import ray
 
-    from search.worker import tests
+    from search.worker import ERROR, tests
 
-    search = study.search
-    known = study.tests()
-    members = [r for r in frontier(study.records(), search) if r.number not in known]
+    search, members = study.search, _untested(study)
     remote = ray.remote(**task_options(search))(tests)
     batches = [
         members[start : start + TESTS_AT_A_TIME]
@@ -297,7 +311,13 @@ def _test_frontier(study: Study, data: PreparedData) -> None:
     ]
     for batch, future in zip(batches, futures, strict=True):
         for member, found in zip(batch, ray.get(future), strict=True):
-            study.set_test(member.number, found)
+            if found.get("state") == ERROR:
+                tell(
+                    f"#{member.number} could not be scored on the test split; the same command "
+                    f"tries again: {found['message'].strip().splitlines()[-1]}"
+                )
+            else:
+                study.set_test(member.number, found)
 
 
 def _addresses(members: list[Record]) -> list[str]:

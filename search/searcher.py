@@ -34,6 +34,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         sampler: The sampler.
         unfinished: Trials of a dead driver, which go first.
         why: State and message of a job whose worker died, by Tune's name of it.
+        trials: How many to run in all, beside those that somebody enqueued.
         retries: Times that a trial goes on after the death of its worker.
         deadline: Monotonic time after which no new trial starts.
         has_room: Whether another job may run, now, beside those of some configurations.
@@ -48,6 +49,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         *,
         unfinished: list[Record],
         why: Callable[[str], tuple[str, str]],
+        trials: int,
         retries: int,
         deadline: float,
         has_room: Callable[[list[Configuration]], bool],
@@ -59,6 +61,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._sampler = sampler
         self._waiting = [[record] for record in unfinished]
         self._why = why
+        self._trials = trials
         self._retries = retries
         self._deaths: Counter[int] = Counter()
         self._deadline = deadline
@@ -102,7 +105,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return str(Searcher.FINISHED)
 
     def _is_over(self) -> bool:
-        return self._count >= self._study.search.trials or time.monotonic() > self._deadline
+        is_enough = self._count >= self._trials and not self._study.has_enqueued
+        return is_enough or time.monotonic() > self._deadline
 
     def _next_job(self) -> list[Record]:
         if self._study.has_enqueued:

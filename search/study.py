@@ -11,6 +11,7 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy import Integer, String, column, select, table
 
@@ -77,7 +78,7 @@ class Study:
             study = optuna.create_study(
                 storage=storage,
                 study_name=search.name,
-                directions=["maximize" if search.metric.is_maximised else "minimize", "minimize"],
+                directions=_directions(search),
                 load_if_exists=True,
             )
             # Another file of this name may be opened at the same moment: one of them is first.
@@ -104,8 +105,7 @@ class Study:
     def ask(self) -> Record:
         """Create the next trial, as the study's sampler chooses it."""
         trial = self.optuna.ask(distributions(self.space))
-        configuration = configuration_from(self.space, trial.params)
-        trial.set_user_attr(CONFIGURATION, configuration.to_dict())
+        trial.set_user_attr(CONFIGURATION, self._meant(trial.params))
         return self.record(trial.number)
 
     @property
@@ -133,10 +133,12 @@ class Study:
             False when the trial was finished already, or is another attempt's by now: a second
             and a late report change nothing.
         """
-        values = [float(result["score"]), float(result[self.search.cost])]
+        # As many as the study has directions: searches at a fixed cost once had two as well.
+        measured = (result["score"], result[self.search.cost])
+        values = [float(value) for value in measured[: len(self.optuna.directions)]]
         # Optuna takes infinity for a result, and it would sit on the frontier.
-        if not all(map(math.isfinite, values)):
-            said = f"the result was {values}"
+        if not all(map(math.isfinite, measured)):
+            said = f"the result was {list(measured)}"
             return self.tell_failure(number, "not_finite", said, attempt=attempt)
         attributes = {RESULT: result, CURVE: curve or []}
         return self._finish(number, attempt, attributes, values, violations(self.search, result))
@@ -150,17 +152,21 @@ class Study:
         """Take over the trials that another driver left running, to run them under their numbers.
 
         Each begins its next attempt: what the other may still report of it is refused. Those that
-        died before their configuration was written have nothing to run and are closed.
+        died before all their parameters were written have nothing to run and are closed.
         """
         left = []
         with readable(self._storage):
             trials = self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         for trial in trials:
             attempt = trial.user_attrs.get(ATTEMPT, 1)
-            if CONFIGURATION not in trial.user_attrs:
+            is_new = CONFIGURATION not in trial.user_attrs
+            if is_new and not distributions(self.space).keys() <= trial.params.keys():
                 self._finish(trial.number, attempt, {}, None, {})
                 continue
             try:
+                if is_new:
+                    meant = self._meant(trial.params)
+                    self._storage.set_trial_user_attr(trial._trial_id, CONFIGURATION, meant)
                 self._storage.set_trial_user_attr(trial._trial_id, ATTEMPT, attempt + 1)
             except UpdateFinishedTrialError:
                 # The other has just told it.
@@ -245,6 +251,10 @@ class Study:
             self.optuna.set_user_attr(MARK, known)
         return known
 
+    def _meant(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """The configuration that Optuna's parameters mean, as plain values."""
+        return configuration_from(self.space, parameters).to_dict()
+
     def _finish(
         self,
         number: int,
@@ -294,6 +304,13 @@ def names(url: str) -> list[str]:
     database = shared_database(url)
     with readable(database), database.engine.connect() as connection:
         return sorted(connection.execute(_NAMES).scalars())
+
+
+def _directions(search: SearchFile) -> list[StudyDirection]:
+    """Which way each value of a trial is better; at a fixed cost the score is the only one."""
+    is_maximised = search.metric.is_maximised
+    of_score = StudyDirection.MAXIMIZE if is_maximised else StudyDirection.MINIMIZE
+    return [of_score] if search.is_at_fixed_cost else [of_score, StudyDirection.MINIMIZE]
 
 
 def _check_same(recorded: SearchFile, given: SearchFile) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from objectives.failures import OUT_OF_MEMORY
 
 LONGEST_CURVE = 60
-ERROR = "error"
+ERROR, HUNG, WORKER_DIED = "error", "hung", "worker_died"
 AGAIN = (ERROR, OUT_OF_MEMORY)
 """States of an attempt that is made once more."""
 
@@ -106,7 +106,8 @@ def tests(search: str, data: str, models: list[str]) -> list[dict[str, Any]]:
     """Score stored models on the test split.
 
     Returns:
-        For each, ``score``, its interval, ``examples`` and ``loss``; or ``state`` and ``message``.
+        For each, ``score``, its interval, ``examples`` and ``loss``; or ``state`` and ``message``,
+        with the state ``error`` where another try may succeed.
     """
     objective = _objective(search, data)
     return [_tested(objective, model) for model in models]
@@ -119,6 +120,9 @@ def _tested(objective: Any, model: str) -> dict[str, Any]:
         score = objective.test(model)
     except TrialFailure as failure:
         return {"state": failure.state, "message": failure.message}
+    except Exception:
+        # Whatever a library raises belongs to this model alone; the others are scored.
+        return {"state": ERROR, "message": traceback.format_exc(limit=-6)}
     return {
         "score": score.value,
         "score_low": score.low,

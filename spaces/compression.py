@@ -138,6 +138,21 @@ class Compression:
             layers=self.sparsity if kind is Pruning.LAYERS else 0.0,
         )
 
+    def effective(self, architecture: Architecture) -> Compression:
+        """The same for ``architecture``, with what has no effect on it set to its default.
+
+        A share of a single head or layer may come to none of them. Without pruning its kind means
+        nothing, without codes the group size, and without both there is nothing to recover from.
+        """
+        effective = self
+        if not self.unstructured_sparsity and self.shape_of(architecture) == architecture.shape:
+            effective = replace(effective, sparsity=0.0, pruning=Pruning.STRUCTURED)
+            if not self.quantisation.has_codes:
+                effective = replace(effective, recovery=0.0)
+        if not self.quantisation.has_codes:
+            effective = replace(effective, group_size=Compression().group_size)
+        return effective
+
     @property
     def at_runtime(self) -> Compression:
         """What the running model still shows of it: latency depends on nothing else.

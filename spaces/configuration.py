@@ -59,19 +59,8 @@ class Configuration:
     seed: int = 0
 
     def canonical(self) -> Configuration:
-        """The same configuration with what has no effect set to its default.
-
-        Without pruning the kind of pruning means nothing, without codes the group size, and without
-        both there is nothing to recover from.
-        """
-        compression = self.compression
-        if compression.sparsity == 0.0:
-            compression = replace(compression, pruning=Pruning.STRUCTURED)
-            if not compression.quantisation.has_codes:
-                compression = replace(compression, recovery=0.0)
-        if not compression.quantisation.has_codes:
-            compression = replace(compression, group_size=Compression().group_size)
-        return replace(self, compression=compression)
+        """The same configuration with what has no effect on its model set to its default."""
+        return self.with_compression(self.compression.effective(self.architecture))
 
     @property
     def hash(self) -> str:

@@ -18,6 +18,8 @@ T = TypeVar("T")
 N = TypeVar("N", int, float)
 
 LARGEST_GRID = 10_000
+MOST_TRAINING = 1e30
+"""In any unit of a budget; more than anybody's, and what it comes to can still be computed."""
 
 
 class StrictModel(BaseModel):
@@ -80,16 +82,20 @@ class Numbers(StrictModel, Generic[N]):
             raise ValueError(f"step must be above 0, not {self.step}")
         if not self.log and self.step is None and not isinstance(self.low, int):
             raise ValueError("give a step (or log: true) between low and high")
-        if self._count() > LARGEST_GRID:
+        if self._intervals() >= LARGEST_GRID:
             raise ValueError(f"more than {LARGEST_GRID:,} values; make the step larger")
         return self
 
-    def _count(self) -> int:
+    def _intervals(self) -> float:
+        """Distance from ``low`` to ``high`` in steps or doublings; infinite where it overflows."""
         assert self.low is not None
         assert self.high is not None
         if self.log:
-            return int(math.log2(self.high / self.low) + 1e-9) + 1
-        return int((self.high - self.low) / (self.step or 1) + 1e-9) + 1
+            return math.log2(self.high) - math.log2(self.low) + 1e-9
+        return (self.high - self.low) / (self.step or 1) + 1e-9
+
+    def _count(self) -> int:
+        return int(self._intervals()) + 1
 
     @property
     def values(self) -> tuple[N, ...]:
@@ -99,7 +105,7 @@ class Numbers(StrictModel, Generic[N]):
         assert self.low is not None
         low: N = self.low
         if self.log:
-            return tuple(low * 2**k for k in range(self._count()))
+            return tuple(type(low)(math.ldexp(low, k)) for k in range(self._count()))
         step: N = self.step if self.step is not None else type(low)(1)
         return tuple(_rounded(low + k * step) for k in range(self._count()))
 
@@ -128,7 +134,7 @@ Integers = Annotated[
 Shares = Annotated[
     Numbers[Share], BeforeValidator(_one_value, json_schema_input_type=Share | Numbers[Share])
 ]
-Recovery = Annotated[float, Field(ge=0.0)]
+Recovery = Annotated[float, Field(ge=0.0, le=MOST_TRAINING)]
 Recoveries = Annotated[
     Numbers[Recovery],
     BeforeValidator(_one_value, json_schema_input_type=Recovery | Numbers[Recovery]),
@@ -145,9 +151,10 @@ Prunings = Annotated[
 ]
 
 PositiveNumber = Annotated[float, Field(gt=0.0)]
+Amount = Annotated[float, Field(gt=0.0, le=MOST_TRAINING)]
 
 
-class Budgets(Numbers[PositiveNumber]):
+class Budgets(Numbers[Amount]):
     """The training budget: a numeric dimension with its unit."""
 
     unit: UnitName = BudgetUnit.STEPS

@@ -148,7 +148,7 @@ def validate(document: dict[str, Any], *, origin: str = "search") -> SearchFile:
         raise SearchFileError(origin, _faults(error, document)) from None
     except RecursionError:
         raise SearchFileError(origin, ["holds itself"]) from None
-    faults = SearchSpace(search).faults()
+    faults = [*search.data.faults(), *SearchSpace(search).faults()]
     if faults:
         raise SearchFileError(origin, faults)
     return search

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from spaces.search_file import SearchFile
-from spaces.sources import AlignedFiles, Files, ImageFolder
-
-SPLITS = ("train", "validation", "test")
+from spaces.sources import PARTS, SPLITS, AlignedFiles, Files, ImageFolder
 
 
 def data_paths(search: SearchFile) -> list[tuple[str, str]]:
     """Every file and folder of data that a search file names, with its field."""
     found = []
-    for part in ("unlabelled", "labelled", "parallel", "images"):
+    for part in PARTS:
         source = getattr(search.data, part)
         if not isinstance(source, Files | AlignedFiles | ImageFolder):
             continue
         for split in SPLITS:
-            given = getattr(source, split)
-            paths = given if isinstance(given, list) else [given] if given else []
-            found += [(f"data.{part}.{split}", path) for path in paths]
+            found += [(f"data.{part}.{split}", path) for path in source.places(split)]
     return found

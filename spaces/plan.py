@@ -71,10 +71,12 @@ def make_plan(space: SearchSpace) -> Plan:
     """Plan a search whose file is valid."""
     points = _points(space)
     feasible = [c for c in map(space.configuration, points) if space.is_feasible(c)]
-    feasible.sort(key=lambda c: (space.cost(c).size_mb, _training_flops(space, c)))
     share = len(feasible) / len(points)
-    count = len(feasible) if len(points) == space.size else round(share * space.size)
-    trials = min(space.search.trials, max(count, 1))
+    count = max(1, len(feasible) if len(points) == space.size else round(share * space.size))
+    # A valid file has one, which may be too rare for the sample.
+    feasible = feasible or [next(c for c in space.shapes() if space.is_feasible(c))]
+    feasible.sort(key=lambda c: (space.cost(c).size_mb, _training_flops(space, c)))
+    trials = min(space.search.trials, count)
     flops = statistics.fmean(_training_flops(space, c) for c in feasible)
     sizes = [parameters(c.architecture, space.workload) for c in feasible]
     per_trial = ADAM_BYTES_PER_PARAMETER + FINAL_BYTES_PER_PARAMETER

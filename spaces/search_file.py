@@ -11,6 +11,7 @@ from spaces.budget import Schedule
 from spaces.compression import Pruning, Quantisation
 from spaces.configuration import content_hash
 from spaces.dimensions import (
+    Amount,
     Budgets,
     Choices,
     Integers,
@@ -76,7 +77,7 @@ class Training(StrictModel):
     """Steps in which the learning rate rises from zero."""
     decay_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     """Share of the budget, at its end, in which the learning rate falls to zero."""
-    fine_tuning: PositiveNumber | None = None
+    fine_tuning: Amount | None = None
     """Budget of fine-tuning, in the unit of ``space.budget`` (classification)."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
     """Decoupled weight decay of the matrices."""
@@ -179,7 +180,8 @@ class SearchFile(StrictModel):
         if not isinstance(document, dict) or "objectives" in document:
             return document
         task = document.get("task")
-        metric = METRICS.get(task.get("name", "")) if isinstance(task, dict) else None
+        name = task.get("name") if isinstance(task, dict) else None
+        metric = METRICS.get(name) if isinstance(name, str) else None
         return {**document, "objectives": [metric or "accuracy", "size_mb"]}
 
     @model_validator(mode="after")

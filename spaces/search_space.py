@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from math import prod
+from math import gcd, prod
 from typing import Any
 
 from spaces.architecture import Architecture
@@ -18,8 +18,8 @@ from spaces.families import parameters
 from spaces.fit import compressions
 from spaces.flops import forward_flops
 from spaces.search_file import SearchFile
-from spaces.shapes import Workload
-from spaces.size import size_bytes
+from spaces.shapes import Family, Workload
+from spaces.size import size_bytes, size_to_beat
 
 COMPRESSION_FIELDS = ("quantisation", "group_size", "pruning", "sparsity", "recovery")
 """Dimensions of compression; those of training come before them."""
@@ -43,10 +43,13 @@ class KnownCost:
     Args:
         size_mb: Predicted megabytes (10^6 bytes) on disk after compression.
         flops: Forward FLOPs for one sequence of full length.
+        is_smaller: Whether compression makes the model smaller, where there is any: what does not
+            is refused after training.
     """
 
     size_mb: float
     flops: int
+    is_smaller: bool = True
 
 
 @lru_cache(maxsize=200_000)
@@ -54,9 +57,11 @@ def known_cost(
     architecture: Architecture, compression: Compression, workload: Workload
 ) -> KnownCost:
     """Inference cost of ``architecture`` after ``compression``, by arithmetic."""
+    size = size_bytes(architecture, workload, compression)
     return KnownCost(
-        size_mb=size_bytes(architecture, workload, compression) / 1e6,
+        size_mb=size / 1e6,
         flops=forward_flops(compression.shape_of(architecture), workload),
+        is_smaller=size < size_to_beat(architecture, workload, compression),
     )
 
 
@@ -105,6 +110,23 @@ class SearchSpace:
         """Every point, the last dimension changing fastest."""
         return itertools.product(*(range(len(d.values)) for d in self.dimensions))
 
+    def shuffled(self, rng: random.Random) -> Iterator[Point]:
+        """Every point, in an order that looks random and takes no memory."""
+        at, stride = rng.randrange(self.size), rng.randrange(self.size)
+        # A stride that has no divisor in common with the size comes by every point once.
+        while gcd(stride, self.size) != 1:
+            stride += 1
+        for _ in range(self.size):
+            at = (at + stride) % self.size
+            yield self._point(at)
+
+    def _point(self, index: int) -> Point:
+        point = []
+        for dimension in reversed(self.dimensions):
+            index, place = divmod(index, len(dimension.values))
+            point.append(place)
+        return tuple(reversed(point))
+
     def random_point(self, rng: random.Random) -> Point:
         """A point drawn uniformly."""
         return tuple(rng.randrange(len(dimension.values)) for dimension in self.dimensions)
@@ -147,7 +169,7 @@ class SearchSpace:
         return known_cost(configuration.architecture, configuration.compression, self.workload)
 
     def is_feasible(self, configuration: Configuration) -> bool:
-        """Whether what is known leaves a configuration a chance to meet the constraints."""
+        """Whether what is known leaves a configuration a chance within the constraints."""
         limits = self.search.constraints
         if (
             limits.max_latency_ms is not None
@@ -155,11 +177,11 @@ class SearchSpace:
             and self.latency_of(configuration) > limits.max_latency_ms
         ):
             return False
-        if limits.max_size_mb is None and limits.max_flops is None:
-            return True
         cost = self.cost(configuration)
-        return (limits.max_size_mb is None or cost.size_mb <= limits.max_size_mb) and (
-            limits.max_flops is None or cost.flops <= limits.max_flops
+        return (
+            cost.is_smaller
+            and (limits.max_size_mb is None or cost.size_mb <= limits.max_size_mb)
+            and (limits.max_flops is None or cost.flops <= limits.max_flops)
         )
 
     def shapes(self) -> Iterator[Configuration]:
@@ -208,7 +230,7 @@ class SearchSpace:
 
     def largest_parameters(self) -> int:
         """Parameters of the largest model, before compression."""
-        return max(parameters(c.architecture, self.workload) for c in self._corner_shapes())
+        return parameters(self._largest_architecture(), self.workload)
 
     def faults(self) -> list[str]:
         """What makes the file impossible although each field is right, in words for its author."""
@@ -224,9 +246,17 @@ class SearchSpace:
         all_heads: tuple[int | None, ...] = (None,) if space.heads is None else space.heads.values
         for width, heads in itertools.product(space.width.values, all_heads):
             try:
-                Architecture.of(1, width, heads=heads)
+                architecture = Architecture.of(1, width, heads=heads)
             except ValueError as error:
                 faults.append(f"space.{'width' if heads is None else 'heads'}: {error}")
+                continue
+            if self.workload.family is Family.LLAMA and architecture.head_width % 2:
+                # Rotary embeddings turn channels in pairs: most odd numbers raise, one becomes two.
+                faults.append(
+                    f"space.heads: {heads} heads of a width of {width} have "
+                    f"{architecture.head_width} channels each; task {self.search.task.name} needs "
+                    "an even number of them"
+                )
         return faults + self._group_faults()
 
     def _group_faults(self) -> list[str]:
@@ -254,35 +284,41 @@ class SearchSpace:
         return []
 
     def _budget_faults(self) -> list[str]:
-        space = self.search.space
+        space, unit = self.search.space, self.schedule.unit
         faults = []
-        largest = max(
-            (c.architecture for c in self._corner_shapes()),
-            key=lambda architecture: forward_flops(architecture.shape, self.workload),
-        )
+        largest = self._largest_architecture()
         budget = min(space.budget.values)
-        steps = self.schedule.steps(budget, largest, self.workload)
+        recovery = min((r for r in space.recovery.values if r > 0.0), default=0.0)
+        steps = self.schedule.steps(budget, largest, self.workload, recovery=recovery)
         amounts = {"space.budget": (budget, steps.pretraining)}
         if self.search.task.has_fine_tuning:
             amounts["training.fine_tuning"] = (self.schedule.fine_tuning, steps.fine_tuning)
         for field, (amount, count) in amounts.items():
             if count < SHORTEST_RUN:
                 faults.append(
-                    f"{field}: {amount:g} {self.schedule.unit} is only {count} steps for the "
+                    f"{field}: {amount:g} {unit} is only {count} steps for the "
                     f"largest model, {largest}; give at least {SHORTEST_RUN} steps' worth"
                 )
+        if steps.pretraining >= SHORTEST_RUN and steps.decay < 1:
+            faults.append(
+                f"training.decay_share: {self.schedule.decay_share:g} of the {steps.pretraining} "
+                f"steps that {budget:g} {unit} are for the largest model, {largest}, is less than "
+                "a step; give a larger share"
+            )
+        if recovery > 0.0 and steps.recovery < 1:
+            faults.append(
+                f"space.recovery: {recovery:g} {unit} is less than a step for the largest model, "
+                f"{largest}; give 0, or at least one step's worth"
+            )
         return faults
 
-    def _corner_shapes(self) -> Iterator[Configuration]:
-        axes = [
-            {0, len(d.values) - 1}
-            if d.name in ("heads", "feed_forward")
-            else {d.values.index(max(d.values))}
-            if d.name in ("depth", "decoder_depth", "width")
-            else {0}
-            for d in self.dimensions
-        ]
-        return (self.configuration(point) for point in itertools.product(*axes))
+    def _largest_architecture(self) -> Architecture:
+        """The one with most parameters and FLOPs, which heads change nothing of."""
+        grows = ("depth", "decoder_depth", "width", "feed_forward")
+        point = tuple(
+            d.values.index(max(d.values)) if d.name in grows else 0 for d in self.dimensions
+        )
+        return self.configuration(point).architecture
 
     def _constraint_faults(self) -> list[str]:
         limits = self.search.constraints
@@ -299,5 +335,10 @@ class SearchSpace:
                 f"the cheapest model of this space takes {cheapest.flops:.3g} FLOPs"
             )
         if not faults and not any(self.is_feasible(shape) for shape in self.shapes()):
-            faults.append("constraints: no model of this space meets all of them together")
+            faults.append(
+                "constraints: no model of this space meets all of them together"
+                if any(self.cost(shape).is_smaller for shape in self.shapes())
+                else "space.sparsity: no compression of this space makes a model smaller than its "
+                "dense weights; give larger values, or 0"
+            )
         return faults

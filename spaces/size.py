@@ -9,11 +9,11 @@ the safetensors file (its layout: huggingface.co/docs/safetensors) and the JSON 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from math import prod
+from math import inf, prod
 
 from spaces.architecture import Architecture
 from spaces.compression import Compression, Quantisation
-from spaces.families import layout
+from spaces.families import layout, parameters
 from spaces.shapes import Role, Weight, Workload
 
 CONFIG_BYTES = 480
@@ -42,6 +42,16 @@ def size_bytes(architecture: Architecture, workload: Workload, compression: Comp
 def dense_size_bytes(architecture: Architecture, workload: Workload) -> int:
     """Predicted bytes on disk without any compression, fp32."""
     return size_bytes(architecture, workload, Compression())
+
+
+def size_to_beat(architecture: Architecture, workload: Workload, compression: Compression) -> float:
+    """Bytes that a compressed model must stay below; infinite where nothing is compressed.
+
+    Those of its dense fp32 weights, without names and shapes, which a compressor that did nothing
+    may write shorter.
+    """
+    is_dense = compression.effective(architecture) == Compression()
+    return inf if is_dense else 4 * parameters(architecture, workload)
 
 
 def _sizes(stored: Iterable[Stored]) -> tuple[int, int, int]:

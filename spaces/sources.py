@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -10,8 +11,42 @@ from spaces.dimensions import StrictModel
 
 Count = Annotated[int, Field(ge=1)]
 
+SPLITS = ("train", "validation", "test")
+PARTS = ("unlabelled", "labelled", "parallel", "images")
+"""Fields of ``Data`` that are sources."""
+
 REPOSITORY = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$"
 """A name of the Hub, and no way into a folder of this machine."""
+
+READERS = frozenset({
+    "arrow", "audiofolder", "conll", "csv", "eval", "fasta", "fastq", "genbank", "harbor", "hdf5",
+    "iceberg", "imagefolder", "json", "lance", "meshfolder", "mmcif", "niftifolder", "pandas",
+    "parquet", "pdb", "pdffolder", "text", "tsfile", "videofolder", "vortex", "webdataset", "xml",
+})  # fmt: skip
+"""Names under which ``datasets`` reads the files of the current folder, and nothing of the Hub."""
+
+
+class Splits(StrictModel):
+    """What names each of its splits."""
+
+    def places(self, split: str) -> list[str]:
+        """What a split is read from; nothing where it is not named."""
+        given: str | list[str] | None = getattr(self, split)
+        return [given] if isinstance(given, str) else given or []
+
+    def faults(self) -> list[str]:
+        """Splits that are another one too, in words: a model is not scored on what it read."""
+        taken: dict[str, str] = {}
+        found = []
+        for split in SPLITS:
+            for place in self.places(split):
+                other = taken.setdefault(os.path.normpath(place), split)
+                if other != split:
+                    found.append(
+                        f"{split}: {place!r} is the {other} split too; give each its own, or leave "
+                        f"{split} out, and a tenth of train is held out"
+                    )
+        return found
 
 
 class StandardLibrary(StrictModel):
@@ -24,7 +59,7 @@ class StandardLibrary(StrictModel):
     source: Literal["standard_library"]
 
 
-class Files(StrictModel):
+class Files(Splits):
     """Local files that Hugging Face ``datasets`` reads."""
 
     source: Literal["files"]
@@ -46,7 +81,7 @@ class Files(StrictModel):
     """Column that holds the label (labelled data only)."""
 
 
-class HubData(StrictModel):
+class HubData(Splits):
     """A data set of the Hugging Face Hub, whatever its rows hold."""
 
     source: Literal["hub"]
@@ -62,6 +97,16 @@ class HubData(StrictModel):
     """Split to choose on; without it, a tenth of the training rows is held out."""
     test: str | None = None
     """Split to report on; without it, a tenth of the training rows is held out."""
+
+    def faults(self) -> list[str]:
+        """The same, and a name that is not the Hub's."""
+        found = super().faults()
+        if self.dataset in READERS:
+            found.append(
+                f"dataset: {self.dataset!r} reads files of this machine; name a data set of the "
+                "Hub as owner/name"
+            )
+        return found
 
 
 class Hub(HubData):
@@ -80,7 +125,7 @@ Source = Annotated[StandardLibrary | Files | Hub, Field(discriminator="source")]
 Aligned = Annotated[list[str], Field(min_length=2, max_length=2)]
 
 
-class AlignedFiles(StrictModel):
+class AlignedFiles(Splits):
     """Two plain text files for each split, a sentence a line: line by line translations."""
 
     source: Literal["aligned_files"]
@@ -110,7 +155,7 @@ class Digits(StrictModel):
     source: Literal["digits"]
 
 
-class ImageFolder(StrictModel):
+class ImageFolder(Splits):
     """Folders of images, with a folder of its own for each class, as ``datasets`` reads them."""
 
     source: Literal["image_folder"]
@@ -155,3 +200,13 @@ class Data(StrictModel):
     """Height and width of a patch, in pixels; divides the image's."""
     channels: Literal[1, 3] = 3
     """Colours of an image: 1 for grey, 3 for red, green and blue."""
+
+    def faults(self) -> list[str]:
+        """What is wrong with a source although each field is right, in words for its author."""
+        sources = {part: getattr(self, part) for part in PARTS}
+        return [
+            f"data.{part}.{fault}"
+            for part, source in sources.items()
+            if isinstance(source, Splits)
+            for fault in source.faults()
+        ]

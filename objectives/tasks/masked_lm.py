@@ -50,18 +50,20 @@ class MaskedLanguageModel:
     def score(self, model: nn.Module, split: str) -> Score:
         """Perplexity of the masked tokens of a split; which are masked depends on the seed."""
         batches = self._batches(split, EVALUATION_BATCH)
-        count = max(1, min(batches.sequences, LARGEST_EVALUATION) // EVALUATION_BATCH)
+        count = min(batches.sequences, LARGEST_EVALUATION)
         losses: list[float] = []
         tokens = 0
         model.eval()
         with torch.inference_mode():
-            for step in range(count):
+            for start in range(0, count, EVALUATION_BATCH):
                 progress.made("scoring")
-                batch = to_device(batches(step), model)
+                # An epoch visits every sequence once: of its last batch, the next one's are left.
+                rows = min(EVALUATION_BATCH, count - start)
+                batch = to_device(_first(batches(start // EVALUATION_BATCH), rows), model)
                 each = functional.cross_entropy(
                     _answers(model, batch), batch["targets"], reduction="none"
                 )
-                losses.extend(each.view(EVALUATION_BATCH, -1).mean(1).tolist())
+                losses.extend(each.view(rows, -1).mean(1).tolist())
                 tokens += len(batch["targets"])
         return perplexity_score(losses, tokens)
 
@@ -86,6 +88,11 @@ class MaskedLanguageModel:
             vocabulary_size=self._search.data.vocabulary_size,
             seed=self._search.seed,
         )
+
+
+def _first(batch: Batch, rows: int) -> Batch:
+    """The first sequences of a batch."""
+    return {name: t[: len(t) * rows // len(batch["input_ids"])] for name, t in batch.items()}
 
 
 def _answers(model: nn.Module, batch: Batch) -> torch.Tensor:

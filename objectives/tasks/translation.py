@@ -32,6 +32,8 @@ LABEL_SMOOTHING = 0.1
 """Of the training loss alone (Vaswani et al. 2017, section 5.4)."""
 
 BOOTSTRAP_SAMPLES = 300
+GREEDY = 1
+"""Beams: the default."""
 
 
 class Translation:
@@ -58,6 +60,7 @@ class Translation:
             batches=self._train,
             loss=self.loss,
             score=self.score,
+            scored_by={} if self._beams == GREEDY else {"beams": self._beams},
             dropout=DROPOUT,
             terms=_written_tokens,
         )

@@ -16,13 +16,15 @@ from search.claims.levels import thinned
 from search.claims.shape import EQUAL
 from search.driving import only_driver
 from search.grid import parameters_from
+from search.latencies import recorded_latencies
 from search.records import Record
 from search.study import Study
 from search.tables import quantity
 from spaces.architecture import Architecture
 from spaces.configuration import Configuration
 from spaces.families import layout
-from spaces.places import home
+from spaces.places import home, places
+from spaces.search_file import SearchFile
 from spaces.search_space import COMPRESSION_FIELDS, Point, SearchSpace
 
 MOST_ARCHITECTURES = 16
@@ -73,11 +75,16 @@ def missing(space: SearchSpace, records: Iterable[Record]) -> list[Addition]:
     return additions
 
 
-def complete(study: Study, console: Console) -> Study:
+def complete(study: Study, url: str, console: Console) -> Study:
     """Run the trials that the claims lack; returns the study as it is then.
 
     They are enqueued in Optuna, and a stop leaves the rest there: the same command, or ``tlc run``,
     goes on with them.
+
+    Args:
+        study: The record.
+        url: SQLAlchemy URL of the storage that it is in.
+        console: Where progress is printed.
 
     Raises:
         StudyError: Another process drives the search.
@@ -85,7 +92,8 @@ def complete(study: Study, console: Console) -> Study:
     """
     from search.runner import run
 
-    additions = missing(study.space, study.records())
+    space = SearchSpace(study.search, recorded_latencies(study))
+    additions = missing(space, study.records())
     _print(study, additions, console)
     with only_driver(study.search.name, home() / "drivers"):
         for addition in additions:
@@ -94,8 +102,15 @@ def complete(study: Study, console: Console) -> Study:
     if waiting == 0:
         return study
     trials = len(study.records()) + waiting
-    search = study.search.model_copy(update={"trials": trials, "hours": None, "stop": "trials"})
-    return run(search, console).study
+    return run(_kept_at(url, study.search), console, trials=trials).study
+
+
+def _kept_at(url: str, search: SearchFile) -> SearchFile:
+    """A search file that leads to the study that has the enqueued trials."""
+    if places(search.storage).study_url == url:
+        return search
+    storage = search.storage.model_copy(update={"study": url})
+    return search.model_copy(update={"storage": storage})
 
 
 def _waiting(study: optuna.Study) -> list[Any]:

@@ -17,6 +17,7 @@ from search.cli.options import (
     open_study,
     server,
     study_url,
+    study_url_or_default,
 )
 
 if TYPE_CHECKING:
@@ -72,9 +73,17 @@ def show(name: str, trial: int | None, url: str | None, server: str | None, as_j
 @click.option("--state", help=f"Only trials in a state: {STATES}.")
 @click.option("--on-frontier", is_flag=True, help="Only the trials on the frontier.")
 @limited
-@click.option("--order", type=click.Choice(ORDERS), default="number", show_default=True)
+@click.option(
+    "--order",
+    type=click.Choice(ORDERS),
+    default="number",
+    show_default=True,
+    help="By score, the best come first; - reverses.",
+)
 @click.option("--offset", type=click.IntRange(min=0), default=0, help="Trials to pass over.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="Trials to show."
+)
 @study_url
 @server
 @as_json
@@ -215,7 +224,8 @@ def claims(names: tuple[str, ...], complete: bool, url: str | None, as_json: boo
         from search.claims.complete import complete as run_missing
 
         told = make_console(stderr=as_json)
-        studies = [run_missing(study, told) for study in studies]
+        where = study_url_or_default(url)
+        studies = [run_missing(study, where, told) for study in studies]
     made = report(studies)
     if as_json:
         click.echo(json.dumps(made.to_dict(), indent=2))

@@ -23,8 +23,8 @@ def section(view: View) -> Markup:
     facts += [(name, value) for name, value in _measured(view)]
     finished = [record.finished for record in view.records if record.finished]
     started = [record.started for record in view.records if record.started]
-    facts += [("first trial", f"{min(started):%Y-%m-%d %H:%M}")] if started else []
-    facts += [("last result", f"{max(finished):%Y-%m-%d %H:%M}")] if finished else []
+    facts += [("first trial", f"{min(started):%Y-%m-%d %H:%M} UTC")] if started else []
+    facts += [("last result", f"{max(finished):%Y-%m-%d %H:%M} UTC")] if finished else []
     rows = [tag("div", tag("dt", name), tag("dd", value)) for name, value in facts]
     notes = [tag("p", note, class_="quiet") for note in _notes(view)]
     return joined([tag("dl", *rows, class_="facts"), *notes, _file(view)])

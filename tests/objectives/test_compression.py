@@ -29,6 +29,7 @@ from objectives.quantisation import QuantisedWeight, round_to_nearest
 from objectives.static_int8 import StaticInt8Linear
 from spaces.compression import Compression, Pruning, Quantisation
 from spaces.families import layout
+from spaces.search_space import known_cost
 from spaces.shapes import Family, Role
 from spaces.size import size_bytes
 from tests.conftest import WORKLOADS, architecture_for, batch_for
@@ -314,6 +315,19 @@ def test_a_result_that_is_not_smaller_is_found(
             calibration, tmp_path / "model",
         )  # fmt: skip
     assert caught.value.state == "not_smaller"
+    assert not known_cost(ARCHITECTURE, compression, WORKLOAD).is_smaller
+
+
+def test_pruning_that_removes_nothing_gives_the_dense_model(
+    calibration: list[Batch], tmp_path: Path
+) -> None:
+    architecture = architecture_for(Family.ROBERTA_CLASSIFIER, 1, 64)
+    compression = Compression(pruning=P.LAYERS, sparsity=0.5)
+    torch.manual_seed(0)
+    dense = build(architecture.shape, WORKLOAD).eval()
+    loaded = compress(dense, architecture, WORKLOAD, compression, calibration, tmp_path / "model")
+    assert torch.equal(logits(loaded, calibration[0]), logits(dense, calibration[0]))
+    assert known_cost(architecture, compression, WORKLOAD).is_smaller
 
 
 def test_an_artefact_holds_no_pickle_and_damage_is_told(

@@ -18,7 +18,7 @@ from objectives.sources import read
 from objectives.tables import DataError
 from objectives.tokenizer import END, MASK, START
 from spaces.search_file import SearchFile
-from spaces.sources import Files
+from spaces.sources import READERS, Files, Hub
 from tests.disks import fill, small_disk
 
 
@@ -64,7 +64,7 @@ def test_a_full_disk_refuses_the_search_and_leaves_nothing(
 ) -> None:
     search = make_search()
     with small_disk(tmp_path / "disk", size_bytes=1 << 20) as disk:
-        for room in (20, 100, 200, 300):
+        for room in (20, 50, 100, 200):
             ballast = fill(disk, leave=room << 10)
             with pytest.raises(DataError, match=r"No space left on device|make room"):
                 prepared(search, disk / "data")
@@ -104,6 +104,63 @@ def test_every_format_gives_the_same_rows(ending: str, tmp_path: Path) -> None:
     together = sorted(text for split in splits.values() for text in split.texts)
     assert together == sorted(row["text"] for row in rows)
     assert all(splits[name].texts for name in ("train", "validation", "test"))
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_words_that_pandas_takes_for_nothing_stay_words(ending: str, tmp_path: Path) -> None:
+    rows = [("n/a", "None"), ("null", "NA"), ("None", "None"), ("007", "NA"), ("", "None")]
+    comma = {"csv": ",", "tsv": "\t"}[ending]
+    lines = [comma.join(row) for row in (("text", "label"), *rows)]
+    (tmp_path / f"rows.{ending}").write_text("\n".join(lines) + "\n")
+    source = Files(source="files", train=str(tmp_path / f"rows.{ending}"))
+    train = read(source, "data", tmp_path, with_labels=True, splits=("train",))["train"]
+    assert list(zip(train.texts, train.labels, strict=True)) == rows
+
+
+def test_running_text_that_is_missing_is_a_blank_line(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"text": "a cat"}\n{"text": null}\n{"text": "a dog"}\n')
+    source = Files(source="files", train=str(tmp_path / "rows.jsonl"))
+    splits = read(source, "data", tmp_path, with_labels=False, splits=("train",))
+    assert splits["train"].texts == ["a cat", "", "a dog"]
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "field"),
+    [
+        ("a.jsonl", '{"text": "x", "label": 0}\n{"text": null, "label": 1}\n', "text"),
+        ("a.jsonl", '{"text": "x", "label": 0}\n{"text": "y", "label": null}\n', "label"),
+        ("a.jsonl", '{"text": "x", "label": 0.5}\n{"text": "y"}\n', "label"),
+        ("a.csv", "text,label\nx,0\ny,\n", "label"),
+        ("a.csv", "text,label\nx,no\ny, \n", "label"),
+        ("a.tsv", "text\tlabel\nx\t0\ny\n", "label"),
+    ],
+)
+def test_a_labelled_row_without_a_text_or_a_label_is_refused(
+    name: str, rows: str, field: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(rows)
+    source = Files(source="files", train=str(tmp_path / name))
+    with pytest.raises(DataError, match=rf"^data\.{field}: row 2 of .*{name} has none"):
+        read(source, "data", tmp_path, with_labels=True, splits=("train",))
+
+
+def test_a_name_of_the_hub_never_reads_a_folder_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    Path("secrets").mkdir()
+    for name in ("secrets/train.txt", "train.txt"):
+        Path(name).write_text("a secret\n" * 20)
+    with pytest.raises(DataError, match="Couldn't reach 'secrets' on the Hub"):
+        read(Hub(source="hub", dataset="secrets"), "data", tmp_path / "c", with_labels=False)
+    assert set(_PACKAGED_DATASETS_MODULES) <= READERS
+    for name in READERS:
+        with pytest.raises(DataError, match=f"data.dataset: '{name}' reads files of this machine"):
+            read(Hub(source="hub", dataset=name), "data", tmp_path / "c", with_labels=False)
 
 
 def test_a_text_in_two_splits_stays_in_the_later_one_only(tmp_path: Path) -> None:

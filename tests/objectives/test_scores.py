@@ -13,8 +13,11 @@ import torch
 from torch import nn
 
 from objectives.data import Parallel, prepare
+from objectives.models import build
 from objectives.score import accuracy_score, perplexity_score
 from objectives.tasks import make_task
+from spaces.architecture import Architecture
+from spaces.families.roberta import masked_tokens
 from spaces.search_file import SearchFile
 
 
@@ -43,6 +46,23 @@ class Oracle(nn.Module):
         known = self._pairs.sources[:, : input_ids.shape[1]]
         rows = [int(np.flatnonzero((known == row.numpy()).all(1))[0]) for row in input_ids]
         return torch.from_numpy(self._pairs.targets[rows].astype(np.int64))
+
+
+@pytest.mark.parametrize("sentences", [12, 150])
+def test_each_window_of_a_small_split_is_scored_once(
+    sentences: int, make_task_search: Callable[..., SearchFile], corpus: Path, tmp_path: Path
+) -> None:
+    lines = (corpus / "text.txt").read_text().splitlines()[:sentences]
+    (tmp_path / "small.txt").write_text("\n".join(lines) + "\n")
+    search = make_task_search("masked-lm", data__unlabelled__validation=str(tmp_path / "small.txt"))
+    data = prepare(search.data, search.task, tmp_path)
+    windows = len(data.stream("validation")) // (search.data.sequence_length - 2)
+    assert windows % 64
+    torch.manual_seed(0)
+    model = build(Architecture.of(1, 32).shape, search.workload)
+    score = make_task(search, data).score(model, "validation")
+    assert score.examples == windows * masked_tokens(search.data.sequence_length)
+    assert score.low < score.value < score.high
 
 
 @pytest.mark.parametrize("beams", [1, 3])

@@ -123,12 +123,12 @@ def test_a_quota_that_shows_in_no_free_space_is_tried_again(
 def test_pinning_does_not_end_a_search_on_a_full_disk(disk: Path) -> None:
     store = Store(str(disk / "store"))
     store.check_writable()
-    store.pin(["models/a"])
+    store.pin(["models/a"], by="one")
     ballast = fill(disk)
-    store.pin([f"models/{number}" for number in range(1000)])
+    store.pin([f"models/{number}" for number in range(1000)], by="one")
     assert store._pinned() == {"models/a"}
     ballast.unlink()
-    store.pin(["models/b"])
+    store.pin(["models/b"], by="one")
     assert store._pinned() == {"models/b"}
 
 

@@ -134,13 +134,31 @@ def test_the_quota_removes_the_least_useful_first(tmp_path: Path) -> None:
     put(store, f"{CHECKPOINTS}/a/00000001")
     put(store, f"{CHECKPOINTS}/a/00000002")
     put(store, f"{MODELS}/winner", is_final=True)
-    store.pin([f"{MODELS}/winner"])
+    store.pin([f"{MODELS}/winner"], by="a search")
     put(store, f"{MODELS}/other", is_final=True)
     assert not store.exists(f"{CHECKPOINTS}/a/00000001")
     put(store, f"{MODELS}/last", is_final=True)
     assert not store.exists(f"{MODELS}/other")
     assert store.exists(f"{MODELS}/winner")
     assert store.exists(f"{CHECKPOINTS}/a/00000002")
+
+
+@pytest.mark.parametrize("url", ["{}", "memory://{}/pins"])
+def test_what_another_search_needs_stays_when_the_quota_bites(url: str, tmp_path: Path) -> None:
+    store = Store(url.format(tmp_path), max_bytes=45)
+    names = ["before", "first", "old", "second"]
+    for name in names:
+        put(store, f"{MODELS}/{name}", is_final=True)
+    # As stores kept it before several searches could pin.
+    store._fs.pipe_file(f"{store._root}/pinned.json", b'["models/before"]')
+    store.pin(["models/first"], by="one")
+    store.pin(["models/old"], by="two")
+    store.pin(["models/second"], by="two")
+    for number in range(3):
+        put(store, f"{MODELS}/{number}", is_final=True)
+    assert [name for name in names if store.exists(f"{MODELS}/{name}")] == [
+        "before", "first", "second",
+    ]  # fmt: skip
 
 
 def test_order_of_removal() -> None:

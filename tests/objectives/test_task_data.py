@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from objectives import parallel
 from objectives.data import PreparedData, prepare
 from objectives.tables import DataError
 from objectives.tokenizer import END, PAD, START, load_tokenizer
@@ -84,6 +85,36 @@ def test_what_several_splits_hold_stays_in_the_latest(
     assert counts["train images"] + counts["validation images"] == 100
 
 
+def test_names_of_files_and_classes_are_no_splits(
+    make_task_search: MakeTaskSearch, pictures: Path, tmp_path: Path
+) -> None:
+    # As ImageNet names its validation images; and brackets stand for themselves.
+    for split, of in (("train", "train"), ("validation", "val")):
+        for label, name in (("bright", "train"), ("dark", "test")):
+            folder = tmp_path / "[2012]" / split / name
+            folder.mkdir(parents=True)
+            for index in range(30) if split == "train" else range(30, 40):
+                image = folder / f"ILSVRC2012_{of}_{index:08d}.png"
+                shutil.copy(pictures / label / f"{index}.png", image)
+    images = {
+        split: str(tmp_path / "[2012]" / split) for split in ("train", "validation")
+    }  # fmt: skip
+    search = make_task_search("image folder", data__images={"source": "image_folder", **images})
+    data = prepare(search.data, search.task, tmp_path / "data")
+    assert data.label_names == ("test", "train")
+    assert data.counts["train images"] + data.counts["test images"] == 60
+    assert data.counts["validation images"] == 20
+
+
+def test_a_pair_that_lacks_a_side_is_dropped_like_an_empty_one() -> None:
+    from datasets import Dataset
+
+    sides = [{"en": "a cat", "fr": None}, {"en": None, "fr": "un chat"}, None, {"en": "", "fr": ""}]
+    table = Dataset.from_dict({"translation": [*sides, {"en": "a cow", "fr": "une vache"}]})
+    assert parallel._column(table, "translation.en") == ["a cat", "", "", "", "a cow"]
+    assert parallel._column(table, "translation.fr") == ["", "un chat", "", "", "une vache"]
+
+
 def refused(search: SearchFile, folder: Path) -> str:
     with pytest.raises(DataError) as caught:
         prepare(search.data, search.task, folder)
@@ -133,6 +164,10 @@ WRONG: dict[str, tuple[str, str, Any, str]] = {
     "too little text": (
         "causal-lm", "data__unlabelled__test", "short.txt", "data.unlabelled.test: only",
     ),
+    "text for one sequence": (
+        "masked-lm", "data__unlabelled__validation", "sequence.txt",
+        "tokens; give more than 32, for 2 sequences of 16",
+    ),
     "no text": (
         "masked-lm", "data__unlabelled__train", "missing.txt",
         "data.unlabelled.train: no such file: missing.txt",
@@ -148,6 +183,7 @@ def test_wrong_data_is_refused_with_the_field_named(
     Path("plain.gz").write_text("plain\n")
     Path("blank").write_text("\n\n")
     Path("short.txt").write_text("the cat\n")
+    Path("sequence.txt").write_text("the cat sees a dog near " * 4 + "\n")
     Path("empty").mkdir()
     task, field, value, message = WRONG[name]
     assert message in refused(make_task_search(task, **{field: value}), tmp_path / "data")

@@ -78,7 +78,23 @@ def test_a_toy_language_is_translated(make_task_search: Callable[..., SearchFile
 @pytest.mark.usefixtures("home")
 def test_beam_search_decodes_too(make_task_search: Callable[..., SearchFile]) -> None:
     search = make_task_search("translation", task={"name": "translation", "beams": 2})
-    assert Objective(search).evaluate(first(search)).metric == "bleu"
+    result = Objective(search).evaluate(first(search))
+    assert result.metric == "bleu"
+    assert result.score == pytest.approx(result.dense_score)
+
+
+@pytest.mark.usefixtures("home")
+def test_searches_that_decode_otherwise_share_weights_and_no_scores(
+    make_task_search: Callable[..., SearchFile],
+) -> None:
+    search = make_task_search("translation")
+    beams = [search.task.model_copy(update={"beams": count}) for count in (1, 2, 4)]
+    paths = [
+        Objective(search.model_copy(update={"task": task}))._task.path(first(search))
+        for task in beams
+    ]
+    assert len({path.address for path in paths}) == 1
+    assert [path.validated_by for path in paths] == [{}, {"beams": 2}, {"beams": 4}]
 
 
 @pytest.mark.usefixtures("home")

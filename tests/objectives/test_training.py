@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -114,6 +116,61 @@ def test_a_finished_training_is_not_run_again(task: Classification, tmp_path: Pa
     first, _ = trainer(tmp_path).reach(path)
     again, account = trainer(tmp_path).reach(interrupted(path, at=0))
     assert account == Account(0, path.total_steps, 0.0, account.seconds_saved)
+    assert same(weights(first), weights(again))
+
+
+def test_figures_that_were_measured_otherwise_are_measured_again(
+    task: Classification, tmp_path: Path
+) -> None:
+    path = task.path(configuration(20))
+    first, _ = trainer(tmp_path).reach(path)
+    otherwise = replace(path, validate=lambda _: {"score": 2.0}, validated_by={"beams": 4})
+    for _ in range(2):
+        point, account = trainer(tmp_path).reach(otherwise)
+        assert point.validation == {"score": 2.0}
+        assert account.steps_trained == 0
+    again, _ = trainer(tmp_path).reach(
+        interrupted(replace(path, validate=otherwise.validate), at=0)
+    )
+    assert again.validation == first.validation != {"score": 2.0}
+
+
+def test_figures_of_an_older_store_are_those_of_the_default(
+    task: Classification, tmp_path: Path
+) -> None:
+    path = task.path(configuration(20))
+    trainer(tmp_path / "new").reach(path)
+
+    def fill_as_before(folder: Path) -> None:
+        shutil.copytree(tmp_path / "new" / path.address, folder, dirs_exist_ok=True)
+        state = json.loads((folder / "state.json").read_text())
+        del state["validated_by"]
+        (folder / "state.json").write_text(json.dumps(state | {"validation": {"score": 1.0}}))
+
+    Store(str(tmp_path / "old")).write(path.address, fill_as_before, is_final=False)
+    point, account = trainer(tmp_path / "old").reach(path)
+    assert (point.validation, account.steps_trained) == ({"score": 1.0}, 0)
+    otherwise = replace(path, validate=lambda _: {"score": 2.0}, validated_by={"beams": 4})
+    assert trainer(tmp_path / "old").reach(otherwise)[0].validation == {"score": 2.0}
+
+
+@pytest.mark.parametrize("left", [(), ("model.safetensors",)])
+def test_a_checkpoint_that_is_removed_while_it_is_read_is_trained_again(
+    left: tuple[str, ...], task: Classification, tmp_path: Path
+) -> None:
+    stable = task.path(configuration(20)).chain[-1]
+    first, _ = trainer(tmp_path).reach(stable)
+
+    def build() -> nn.Module:
+        # What another process does that needs room, between two files.
+        for file in (tmp_path / stable.address).glob("*"):
+            if file.name not in left:
+                file.unlink()
+        return stable.build()
+
+    again, account = trainer(tmp_path).reach(replace(stable, build=build))
+    assert account.steps_trained == stable.length
+    assert again.optimizer is not None
     assert same(weights(first), weights(again))
 
 

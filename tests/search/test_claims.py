@@ -21,15 +21,17 @@ from search.claims.page import html
 from search.claims.resampling import resample
 from search.claims.verdict import Answer, Verdict, chosen_apart
 from search.cli.main import cli
+from search.feasible_sampler import FeasibleSampler
 from search.records import CONFIGURATION
-from search.study import Study
+from search.study import Study, names
 from spaces.architecture import Architecture
 from spaces.budget import BudgetUnit
 from spaces.compression import Compression, Quantisation
 from spaces.errors import UserError
+from spaces.loading import validate
 from spaces.metric import accuracy
 from spaces.search_file import SearchFile
-from tests.search.conftest import made_up_result
+from tests.search.conftest import Tlc, made_up_result
 
 BUDGETS = (100.0, 200.0, 400.0, 800.0, 1600.0)
 SHAPES = ((1, 32), (1, 64), (4, 32), (1, 128), (4, 64), (4, 128))
@@ -312,3 +314,56 @@ def test_enqueued_trials_have_no_configuration_until_they_are_asked_for(study: S
     record = study.ask()
     assert record.configuration == addition.configuration
     assert CONFIGURATION in study.optuna.trials[record.number].user_attrs
+
+
+def test_enqueued_trials_are_run_beside_those_of_the_file(study: Study) -> None:
+    from ray.tune.search import Searcher
+
+    from search.searcher import StudySearcher
+
+    study.tell_result(study.ask().number, made_up_result(0.6, 0.1))
+    addition = missing(study.space, study.records())[0]
+    study.optuna.enqueue_trial(addition.parameters)
+    sampler = FeasibleSampler(study.space, "random", seed=0, trials=1)
+    study.optuna.sampler = sampler
+    searcher = StudySearcher(
+        study,
+        sampler,
+        unfinished=[],
+        why=lambda _: ("error", ""),
+        trials=1,
+        retries=1,
+        deadline=math.inf,
+        has_room=lambda _: True,
+        on_change=lambda _: None,
+        tell=print,
+    )
+    job = searcher.suggest("one")
+    assert isinstance(job, dict)
+    assert job["configurations"] == [addition.configuration.to_dict()]
+    outcome = {"state": "complete", "result": made_up_result(0.7, 0.1), "curve": []}
+    (number,) = job["numbers"]
+    searcher.on_trial_complete("one", {"number": number, "outcome": json.dumps(outcome)})
+    assert searcher.suggest("two") == Searcher.FINISHED
+
+
+@pytest.mark.usefixtures("mlflow_made")
+def test_what_is_missing_is_trained_where_the_study_is_and_its_file_stays(
+    tlc: Tlc, document: dict[str, Any]
+) -> None:
+    space = {
+        "depth": 1,
+        "width": 32,
+        "budget": {"unit": "steps", "choices": [20]},
+        "quantisation": {"choices": ["none", "rtn-8"]},
+    }
+    search = validate({**document, "space": space, "trials": 1, "hours": 0.5, "sampler": "random"})
+    elsewhere = f"sqlite:///{tlc.folder / 'elsewhere.db'}"
+    lacking = len(missing(Study.open(search, elsewhere).space, []))
+    assert lacking == 2
+    run = tlc("claims", "tiny", "--complete", "--study", elsewhere)
+    assert run.returncode == 0, run.stdout + run.stderr
+    study = Study.load("tiny", elsewhere)
+    assert [record.state for record in study.records()] == ["complete"] * lacking
+    assert (study.search.trials, study.search.hours) == (1, 0.5)
+    assert "tiny" not in names(f"sqlite:///{tlc.folder / 'home' / 'study.db'}")

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from search import latencies
-from search.latencies import known_latencies
+from search.answers import Answers
+from search.claims.complete import missing
+from search.latencies import known_latencies, measured_latencies, recorded_latencies
+from search.study import Study
 from spaces.configuration import Configuration
 from spaces.errors import UserError
 from spaces.search_file import SearchFile
 from spaces.search_space import SearchSpace
+from tests.search.conftest import made_up_result
 
 
 def milliseconds(configuration: Configuration) -> float:
@@ -60,3 +66,68 @@ def test_a_limit_that_nothing_meets_is_refused(make_search: Callable[..., Search
     space = SearchSpace(make_search(constraints__max_latency_ms=0.001))
     with pytest.raises(UserError, match=r"max_latency_ms: nothing can meet 0\.001; the fastest"):
         known_latencies(space, lambda cs: [milliseconds(c) for c in cs])
+
+
+def _study(search: SearchFile, home: Path) -> tuple[Study, str]:
+    """A study with three results, and where it is."""
+    url = f"sqlite:///{home / 'study.db'}"
+    study = Study.open(search, url)
+    seconds = {"stable": 1.0, "cooldown": 0.2, "recovery": 0.0, "compress": 0.1, "measure": 0.1}
+    for score in (0.6, 0.7, 0.8):
+        study.tell_result(study.ask().number, made_up_result(score, 0.1, seconds=seconds))
+    return study, url
+
+
+def _everywhere(study: Study) -> list[dict[str, Any]]:
+    """Values of every point of a space."""
+    dimensions = study.space.dimensions
+    return [
+        {d.name: d.values[index] for d, index in zip(dimensions, point, strict=True)}
+        for point in study.space.points()
+    ]
+
+
+def test_what_if_is_answered_where_latency_is_an_objective(
+    make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    search = make_search(
+        objectives=["accuracy", "latency_ms"], constraints__max_latency_ms=5.0, trials=20
+    )
+    study, url = _study(search, home)
+    prediction = Answers(url).what_if("tiny", _everywhere(study)[0])
+    assert prediction.score_low < prediction.score < prediction.score_high
+
+
+def test_others_know_the_latencies_that_the_driver_measured(
+    make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    study, url = _study(make_search(constraints__max_latency_ms=0.5, trials=20), home)
+    assert recorded_latencies(study) is None
+    driver = SearchSpace(
+        study.search, measured_latencies(study, lambda cs: [milliseconds(c) for c in cs])
+    )
+    other = Study.load("tiny", url)
+    latency_of = recorded_latencies(other)
+    assert latency_of is not None
+    everything = list(map(driver.configuration, driver.points()))
+    assert [latency_of(c) for c in everything] == [milliseconds(c) for c in everything]
+    answers = Answers(url)
+    found = [answers.what_if("tiny", values).is_feasible for values in _everywhere(study)]
+    assert found == [driver.is_feasible(configuration) for configuration in everything]
+    assert not all(found)
+    wanted = missing(SearchSpace(other.search, latency_of), [])
+    assert all(milliseconds(addition.configuration) <= 0.5 for addition in wanted)
+
+
+def test_what_if_fits_compressions_as_the_driver_does(
+    make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    search = make_search(space__compression="fit", constraints__max_latency_ms=0.6, trials=20)
+    study, url = _study(search, home)
+    latency_of = measured_latencies(study, lambda cs: [milliseconds(c) for c in cs])
+    driver = SearchSpace(search, latency_of)
+    fitted = list(map(driver.configuration, driver.points()))
+    assert fitted != list(map(study.space.configuration, study.space.points()))
+    answers = Answers(url)
+    found = [answers.what_if("tiny", values).configuration for values in _everywhere(study)]
+    assert found == [configuration.to_dict() for configuration in fitted]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,20 @@ def test_a_finished_search_is_not_run_again(finished: Tlc) -> None:
     assert again.returncode == 0
     assert "all 8 trials were there already" in again.stdout
     assert finished.study().records() == before
+
+
+def test_a_frontier_that_a_dead_driver_had_not_scored_is_scored_by_the_next(
+    finished: Tlc,
+) -> None:
+    before = finished.study().tests()
+    with sqlite3.connect(finished.folder / "home" / "study.db") as connection:
+        connection.execute("delete from study_user_attributes where key like 'tlc:test:%'")
+    connection.close()
+    assert finished.study().tests() == {}
+    again = finished("run", "search.yaml")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "all 8 trials were there already" in again.stdout
+    assert finished.study().tests() == before != {}
 
 
 def test_figures_that_cannot_be_written_fail_no_search(finished: Tlc) -> None:

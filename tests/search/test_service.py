@@ -211,6 +211,14 @@ REFUSED = {
         {"search": "masked_lm", "overrides": ["data.unlabelled={source: hub, dataset: ../../etc}"]},
         "data.unlabelled.dataset", "should match pattern",
     ),
+    "the files of the current folder for a Hub name": (
+        {"search": "causal_lm", "overrides": ["data.unlabelled={source: hub, dataset: text}"]},
+        "data.unlabelled.dataset", "reads files of this machine",
+    ),
+    "images of the current folder for a Hub name": (
+        {"search": "images", "overrides": ["data.images={source: hub, dataset: imagefolder}"]},
+        "data.images.dataset", "reads files of this machine",
+    ),
 }  # fmt: skip
 
 

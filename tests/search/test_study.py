@@ -9,20 +9,25 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from optuna.study import StudyDirection
 
 from search.answers import Answers
-from search.database import shared_database
+from search.database import open_database, shared_database
 from search.driving import only_driver
 from search.frontier import Scale, hypervolume_history, in_finish_order
-from search.grid import distributions, parameters_from, point_from
+from search.grid import configuration_from, distributions, parameters_from, point_from
 from search.patience import patience
+from search.run_content import milliseconds
 from search.study import Study, names
 from search.study_errors import BusyStudy, DamagedStudy, StudyAway, StudyError
 from spaces.search_file import SearchFile
@@ -98,9 +103,40 @@ def test_the_fast_reading_agrees_with_optuna(study: Study) -> None:
     for record, trial in zip(records, trials, strict=True):
         assert record.configuration.to_dict() == trial.user_attrs["configuration"]
         assert record.result == (trial.user_attrs.get("result") or {})
-        assert record.started == trial.datetime_start
-        assert record.finished == trial.datetime_complete
+        assert record.started == _with_zone(trial.datetime_start)
+        assert record.finished == _with_zone(trial.datetime_complete)
     assert study.curve(0) == [[1, 2.0]]
+
+
+def _with_zone(moment: datetime | None) -> datetime | None:
+    """A time of Optuna, which is local and without a zone."""
+    return None if moment is None else moment.astimezone()
+
+
+@pytest.fixture
+def far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A clock that shows another time than UTC."""
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "AWAY+5")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_from_greenwich")
+def test_times_are_right_whatever_the_local_time(study: Study, home: Path) -> None:
+    before = datetime.now(UTC)
+    study.tell_result(study.ask().number, made_up_result(0.8, 0.1))
+    after = datetime.now(UTC)
+    (record,) = study.records()
+    assert record.started is not None
+    assert record.finished is not None
+    assert before <= record.started <= record.finished <= after
+    trial = Answers(f"sqlite:///{home / 'study.db'}").trial("tiny", 0)
+    assert (trial.started, trial.finished) == (record.started, record.finished)
+    since_1970 = milliseconds(record.finished)
+    assert since_1970 is not None
+    assert before.timestamp() - 0.001 <= since_1970 / 1000 <= after.timestamp()
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -131,6 +167,19 @@ def test_trials_of_a_dead_driver_are_taken_over_and_its_late_reports_refused(
     (record,) = study.records()
     assert (record.result["score"], record.attempt) == (0.8, 2)
     assert again.unfinished() == []
+
+
+def test_a_trial_whose_driver_died_before_it_wrote_the_configuration_is_run(
+    study: Study, make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    died = study.optuna.ask(distributions(study.space))
+    assert study.records() == []
+    again = Study.open(make_search(trials=20), f"sqlite:///{home / 'study.db'}")
+    (taken,) = again.unfinished()
+    assert (taken.number, taken.attempt) == (died.number, 2)
+    assert taken.configuration == configuration_from(study.space, died.params)
+    assert again.tell_result(taken.number, made_up_result(0.8, 0.1), attempt=taken.attempt)
+    assert [record.state for record in again.records()] == ["complete"]
 
 
 def test_the_same_name_with_another_file_is_refused(
@@ -332,6 +381,32 @@ def test_constraints_are_told_to_optuna(make_search: Callable[..., SearchFile], 
     assert first.constraints == pytest.approx({"size_mb": -0.5, "latency_ms": -0.75})
     assert second.constraints == pytest.approx({"size_mb": 1.0, "latency_ms": 0.0})
     assert [trial.number for trial in study.optuna.best_trials] == [0]
+
+
+def test_at_one_fixed_cost_only_the_score_is_told_to_optuna(
+    make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    search = make_search(objectives=["accuracy"], constraints__max_size_mb=0.2)
+    study = Study.open(search, f"sqlite:///{home / 'study.db'}")
+    assert study.optuna.directions == [StudyDirection.MAXIMIZE]
+    for score, size in ((0.7, 0.1), (0.8, 0.1), (0.9, 0.4)):
+        study.tell_result(study.ask().number, made_up_result(score, size))
+    assert [trial.values for trial in study.optuna.get_trials()] == [[0.7], [0.8], [0.9]]
+    # The last breaks the constraint.
+    assert study.optuna.best_trial.number == 1
+
+
+def test_a_study_at_a_fixed_cost_that_has_two_directions_goes_on(
+    make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    url = f"sqlite:///{home / 'study.db'}"
+    optuna.create_study(
+        storage=open_database(url), study_name="tiny", directions=["maximize", "minimize"]
+    )
+    study = Study.open(make_search(objectives=["accuracy"], constraints__max_size_mb=0.2), url)
+    assert study.tell_result(study.ask().number, made_up_result(0.7, 0.1))
+    assert [trial.values for trial in study.optuna.get_trials()] == [[0.7, 0.1]]
+    assert [record.state for record in study.records()] == ["complete"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ import pytest
 from objectives import latencies, objective
 from objectives.data import prepare
 from objectives.failures import TrialFailure
+from objectives.store import Store
+from search import worker
 from search.worker import evaluate
 from spaces.search_file import SearchFile
 from spaces.search_space import SearchSpace
@@ -83,6 +85,29 @@ def test_compressions_of_one_model_train_and_load_it_once(
     assert [outcome["result"]["seconds"]["train"] > 0 for outcome in outcomes] == [True, False]
 
 
+def test_the_first_that_succeeds_carries_what_the_training_took(
+    arguments: tuple[str, str, Any],
+    make_search: Callable[..., SearchFile],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    search, data, _ = arguments
+    space = SearchSpace(make_search())
+    points = [space.configuration((0, 0, 0, q, 0, 0, 0, 0)) for q in range(3)]
+    real = objective.compress
+
+    def compress(*positional: Any, **named: Any) -> Any:
+        if positional[3] == points[0].compression:
+            raise TrialFailure("not_smaller", "too large")
+        return real(*positional, **named)
+
+    monkeypatch.setattr(objective, "compress", compress)
+    outcomes = list(evaluate(search, data, [point.to_dict() for point in points]))
+    assert outcomes[0]["state"] == "not_smaller"
+    steps = [outcome["result"]["steps"] for outcome in outcomes[1:]]
+    assert [(each["trained"], each["reused"]) for each in steps] == [(60, 0), (0, 60)]
+    assert [outcome["result"]["seconds"]["train"] > 0 for outcome in outcomes[1:]] == [True, False]
+
+
 def test_a_failure_in_the_middle_of_a_job_is_that_trials_alone(
     arguments: tuple[str, str, Any],
     make_search: Callable[..., SearchFile],
@@ -104,3 +129,20 @@ def test_a_failure_in_the_middle_of_a_job_is_that_trials_alone(
     outcomes = list(evaluate(search, data, [point.to_dict() for point in points]))
     assert [outcome["state"] for outcome in outcomes] == ["complete", "error", "complete"]
     assert [tried.count(point.compression) for point in points] == [1, 2, 1]
+
+
+def test_a_model_that_cannot_be_scored_keeps_no_other_from_it(
+    arguments: tuple[str, str, Any], home: Path
+) -> None:
+    search, data, points = arguments
+    (outcome,) = evaluate(search, data, points)
+    address = outcome["result"]["model"]
+    Store(str(home / "store")).write(
+        "models/damaged", lambda folder: (folder / "x").touch(), is_final=True
+    )
+    models = ["models/damaged", "models/missing", address]
+    damaged, missing, whole = worker.tests(search, data, models)
+    assert damaged["state"] == "error"
+    assert "Traceback" in damaged["message"]
+    assert missing["state"] == "missing_model"
+    assert 0.0 <= whole["score_low"] <= whole["score"] <= whole["score_high"] <= 1.0

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from spaces.architecture import Architecture
+from spaces.flops import pretraining_step_flops
 from spaces.loading import SearchFileError, load, ready_made, validate
 from spaces.search_file import SearchFile
 from spaces.search_space import SearchSpace
@@ -45,6 +47,19 @@ WRONG = {
         "data.labelled.source: is missing; allowed: standard_library, files, hub",
     ),
     "unknown source": ("data.labelled", {"source": "ftp"}, "data.labelled"),
+    "a reader for a name of the Hub": (
+        "data.unlabelled", {"source": "hub", "dataset": "text"},
+        "data.unlabelled.dataset: 'text' reads files of this machine; name a data set of the Hub",
+    ),
+    "a split that is another": (
+        "data.unlabelled", {"source": "files", "train": "a.jsonl", "validation": "./a.jsonl"},
+        "data.unlabelled.validation: './a.jsonl' is the train split too; give each its own, or lea",
+    ),
+    "a split of the Hub that is another": (
+        "data.labelled",
+        {"source": "hub", "dataset": "a/b", "validation": "test", "test": "test"},
+        "data.labelled.test: 'test' is the validation split too",
+    ),
     "no task": ("task", {"classes": 2}, "task.name: is missing; allowed: classification, masked"),
     "unknown task": ("task", {"name": "parsing"}, "'masked-lm', 'causal-lm', 'translation'"),
     "a task without its data": ("data.unlabelled", None, "data.unlabelled: is missing; task"),
@@ -60,6 +75,18 @@ WRONG = {
         "space.decoder_depth", 2, "space.decoder_depth: task classification has no decoder",
     ),
     "fit to nothing": ("space.compression", "fit", "space.compression: fit needs a fixed cost"),
+    "a budget that overflows": (
+        "space.budget", {"low": 1e-300, "high": 1e300, "log": True}, "space.budget.high: input sho",
+    ),
+    "more doublings than a number has": (
+        "space.budget", {"low": 1e-300, "high": 1e30, "log": True}, "space.budget: 1e-300 steps is",
+    ),
+    "steps without end": (
+        "space.sparsity", {"low": 0, "high": 0.5, "step": 1e-320}, "space.sparsity: more than 10,",
+    ),
+    "a task of several names": ("task", {"name": ["a"]}, "task: Input tag"),
+    "a decay of no step": ("training.decay_share", 0.01, "decay_share: 0.01 of the 20 steps that"),
+    "recovery of no step": ("space.recovery", 0.5, "space.recovery: 0.5 steps is less than a step"),
     "negative recovery": ("space.recovery", -1.0, "space.recovery: input should be greater than"),
 }  # fmt: skip
 
@@ -100,6 +127,11 @@ OF_OTHER_TASKS: dict[str, tuple[str, dict[str, Any], str]] = {
         "translation", {"data__parallel": {"source": "aligned_files", "train": ["only.en"]}},
         "data.parallel.train",
     ),
+    "a side of a translation in two splits": (
+        "translation", {"data__parallel__validation": ["dev.en", "dev.fr"],
+        "data__parallel__test": ["test.en", "dev.fr"]},
+        "data.parallel.test: 'dev.fr' is the validation split too",
+    ),
     "no images": ("image-classification", {"data__images": None}, "data.images: is missing; task"),
     "a patch that does not divide": (
         "image-classification", {"data__patch_size": 3},
@@ -109,6 +141,20 @@ OF_OTHER_TASKS: dict[str, tuple[str, dict[str, Any], str]] = {
         "image-classification", {"space__decoder_depth": 1}, "task image-classification has no dec",
     ),
     "a depth of none": ("translation", {"space__decoder_depth": 0}, "space.decoder_depth"),
+    "channels that cannot be turned in pairs": (
+        "causal-lm",
+        {"space__width": 96, "space__heads": 32},
+        "space.heads: 32 heads of a width of 96 have 3 channels each; task causal-lm needs an even",
+    ),
+    "compression that makes nothing smaller": (
+        "causal-lm",
+        {
+            "space__quantisation": "none",
+            "space__pruning": "unstructured",
+            "space__sparsity": 0.01,
+        },
+        "space.sparsity: no compression of this space makes a model smaller than its dense weights",
+    ),
     "2:4 that is not half": (
         "masked-lm",
         {"space__pruning": "2:4", "space__sparsity": 0.9},
@@ -159,6 +205,25 @@ def test_a_decoder_is_as_deep_as_the_encoder_if_nothing_else_is_said(
 
     assert depths() == {(1, 1), (2, 2)}
     assert depths(space__decoder_depth={"low": 1, "high": 2}) == {(1, 1), (1, 2), (2, 1), (2, 2)}
+
+
+@pytest.mark.parametrize("places", [(0, 1, 2), (0, 2, 1), (2, 1, 0)])
+def test_the_largest_model_counts_wherever_its_width_is_named(
+    places: tuple[int, ...], make_search: Any
+) -> None:
+    widths = [[128, 256, 4096][place] for place in places]
+    search = make_search(space__feed_forward={"choices": widths})
+    assert SearchSpace(search).largest_parameters() > 500_000
+    medium = Architecture.of(2, 64, feed_forward=256)
+    step = pretraining_step_flops(medium, search.workload, batch_size=16)
+    budget = {"unit": "flops", "choices": [20 * step]}
+    make_search(space__budget=budget, training__fine_tuning=1e12, space__feed_forward=256)
+    with pytest.raises(SearchFileError, match=r"space\.budget: .* only [1-9] steps"):
+        make_search(
+            space__budget=budget,
+            training__fine_tuning=1e12,
+            space__feed_forward={"choices": widths},
+        )
 
 
 def test_a_missing_key_is_named(document: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spaces import plan as plan_module
 from spaces.architecture import Architecture
 from spaces.compression import Compression, Pruning, Quantisation
 from spaces.configuration import Configuration, content_hash
@@ -49,9 +50,25 @@ def test_equal_hash_means_equal_model(a: Configuration, b: Configuration) -> Non
     assert (a.hash == b.hash) == (a.canonical() == b.canonical())
 
 
+@given(configurations)
+def test_what_has_no_effect_changes_nothing_of_a_model(configuration: Configuration) -> None:
+    canonical = configuration.canonical()
+    architecture, given_ = configuration.architecture, configuration.compression
+    kept = canonical.compression
+    assert canonical.canonical() == canonical
+    assert kept.shape_of(architecture) == given_.shape_of(architecture)
+    assert (kept.quantisation, kept.unstructured_sparsity) == (
+        given_.quantisation, given_.unstructured_sparsity,
+    )  # fmt: skip
+    assert (kept.structured_sparsity > 0) == (kept.shape_of(architecture) != architecture.shape)
+
+
 def test_what_has_no_effect_does_not_change_the_hash() -> None:
     base = Configuration(Architecture.of(1, 32), 10.0, Compression())
     for compression in (
+        Compression(pruning=Pruning.LAYERS, sparsity=0.5),  # of one
+        Compression(pruning=Pruning.HEADS, sparsity=0.5, recovery=20.0),  # of one
+        Compression(Quantisation.RTN_4, pruning=Pruning.LAYERS, sparsity=0.25),
         Compression(pruning=Pruning.UNSTRUCTURED),
         Compression(group_size=64),
         Compression(recovery=20.0),  # from nothing
@@ -59,6 +76,7 @@ def test_what_has_no_effect_does_not_change_the_hash() -> None:
     ):
         plain = base.with_compression(Compression(compression.quantisation))
         assert base.with_compression(compression).hash == plain.hash
+    base = Configuration(Architecture.of(1, 128), 10.0, Compression())
     for compression in (
         Compression(pruning=Pruning.UNSTRUCTURED, sparsity=0.5),
         Compression(Quantisation.RTN_4, recovery=20.0),
@@ -122,6 +140,38 @@ def test_a_plan_counts_what_arithmetic_allows(make_search: Any) -> None:
     assert plan.feasible == len(by_hand) < everything.feasible
     cheapest, typical, dearest = plan.examples
     assert cheapest.size_mb <= typical.size_mb <= dearest.size_mb <= limit
+
+
+def test_a_plan_has_examples_where_what_is_feasible_is_rare(
+    make_search: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_module, "LARGEST_COUNT", 100)
+    rare = {
+        "space__depth": {"low": 1, "high": 100},
+        "space__width": {"low": 32, "high": 3200, "step": 32},
+    }
+    cheapest, _ = SearchSpace(make_search(**rare)).extreme_costs()
+    limit = 1.001 * cheapest.size_mb
+    plan = make_plan(SearchSpace(make_search(**rare, constraints__max_size_mb=limit)))
+    assert plan.looked_at < plan.configurations
+    assert plan.feasible == plan.trials == 1
+    assert all(example.size_mb <= limit for example in plan.examples)
+
+
+def test_what_compression_makes_no_smaller_is_not_feasible(make_search: Any) -> None:
+    space = SearchSpace(
+        make_search(
+            space__pruning={"choices": ["structured", "layers", "unstructured"]},
+            space__sparsity={"choices": [0.0, 0.01, 0.5]},
+        )
+    )
+    refused = {
+        str(configuration.compression)
+        for configuration in map(space.configuration, space.points())
+        if not space.is_feasible(configuration)
+    }
+    # One weight in a hundred saves less than its mask costs. What removes nothing is a dense model.
+    assert refused == {"none unstructured 1%"}
 
 
 def test_extreme_costs_are_the_extremes_of_the_grid(make_search: Any) -> None:
