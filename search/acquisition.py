@@ -17,6 +17,8 @@ import numpy as np
 from search.arrays import Floats, Integers
 
 STEPS = 128
+TOLERANCE = 1e-9
+"""Of logarithms of cost."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Staircase:
         # A search at one fixed cost has one step, and the area becomes the quality.
         edges = np.linspace(low, high, STEPS + 1) if high > low else np.array([low, low + 1.0])
         level = np.full(len(edges) - 1, floor)
-        first = np.searchsorted(edges[:-1], log_cost - 1e-9)
+        first = _first_step(edges, log_cost)
         inside = first < len(level)
         np.maximum.at(level, first[inside], quality[inside])
         return cls(edges, np.maximum.accumulate(level))
@@ -60,8 +62,7 @@ class Staircase:
 
     def first_step(self, log_cost: Floats) -> Integers:
         """The first step that a point of some cost reaches; ``steps`` where it is too dear."""
-        found: Integers = np.searchsorted(self.edges[:-1], log_cost - 1e-9)
-        return found
+        return _first_step(self.edges, log_cost)
 
     def area_above(self, floor: float) -> float:
         """Hypervolume against a reference point of some quality."""
@@ -109,3 +110,11 @@ class Staircase:
         before = np.concatenate([nothing, best[:, :, :-1]], 2)
         members = (ordered > before) & (ordered > level)
         return area.mean(0), members.sum(2).mean(0)
+
+
+def _first_step(edges: Floats, log_cost: Floats) -> Integers:
+    steps = len(edges) - 1
+    # What lies within the last step, up to the limit itself, counts as all of it: else the models
+    # right under a limit, which a search is for, would never be offered.
+    found: Integers = np.minimum(np.searchsorted(edges, log_cost - TOLERANCE), steps - 1)
+    return np.where(log_cost <= edges[-1] + TOLERANCE, found, steps)

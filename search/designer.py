@@ -17,7 +17,7 @@ from search.arrays import Booleans, Floats
 from search.candidates import Candidates, choose_candidates
 from search.covariance import Features, Prior
 from search.hyperparameters import draw
-from search.menu import Menu, Trial
+from search.menu import Cause, Menu, Trial
 from search.observations import Observations
 from search.offers import Offers, Suggestion
 from search.prices import Prices
@@ -72,6 +72,8 @@ class Designer:
         self._trials: list[Trial] = []
         self._observations = Observations(menu)
         self._tried = np.zeros((len(menu.runs), len(menu.compressions)), dtype=bool)
+        self._unable: set[int] = set()
+        """Runs that could not be trained on this machine, as it was then."""
         self._prices = Prices(menu)
         self._spent = 0.0
         self._reached: list[tuple[float, float]] = []
@@ -88,6 +90,8 @@ class Designer:
             self._trials.append(trial)
             self._observations.add(trial)
             self._tried[trial.run, trial.compression] = True
+            if trial.quality is None and trial.cause is Cause.MACHINE:
+                self._unable.add(trial.run)
             if trial.quality is not None:
                 self._spent += self._prices.learn(trial)
                 self._reached.append((trial.quality, self._log_cost(trial.run, trial.compression)))
@@ -271,7 +275,8 @@ class Designer:
         training = [run for run, _ in running if not self._prices.trained[run]]
         # Another run of the same architecture would wait for the prefix that they share.
         busy = np.isin(architecture[runs], architecture[training])
-        free[busy & ~available[runs]] = False
+        unable = np.isin(runs, list(self._unable))
+        free[(busy | unable) & ~available[runs]] = False
         for run, compression in running:
             free[np.ix_(runs == run, compressions == compression)] = False
         return free

@@ -20,7 +20,6 @@ from spaces.search_space import Point, SearchSpace
 DRAWS = {"tpe": 16, "nsgaii": 16, "gp": 2}
 """Proposals of an Optuna sampler that are tried before one is drawn at random. A Gaussian process
 takes long and proposes nearly the same again."""
-RANDOM_DRAWS = 1000
 
 
 class FeasibleSampler(BaseSampler):
@@ -128,36 +127,27 @@ class FeasibleSampler(BaseSampler):
                 self._busy.add(self._configurations[trial.number].architecture)
 
     def _useful_point(self) -> Point:
-        """A useful point: uniformly drawn, or the next of the grid."""
-        if not self._in_grid_order:
-            for _ in range(RANDOM_DRAWS):
-                point = self._space.random_point(self._rng)
-                if self._is_useful(point):
-                    return point
-        if self._in_grid_order or self._space.size <= 1_000_000:
-            return self._enumerate()
-        raise SpaceExhaustedError
+        """A useful point: the next of the grid, or one at random.
 
-    def _enumerate(self) -> Point:
-        useful = (point for point in self._space.points() if self._is_useful(point))
-        if self._in_grid_order:
-            first = next(useful, None)
-            if first is not None:
-                return first
-        else:
-            left = list(useful)
-            if left:
-                return self._rng.choice(left)
-        if any(self._is_new(self._space.configuration(point)) for point in self._space.points()):
-            raise AllBusyError
-        raise SpaceExhaustedError
+        Raises:
+            SpaceExhaustedError: Nothing new is left.
+            AllBusyError: What is left must wait for a running trial.
+        """
+        space, is_left = self._space, False
+        for point in space.points() if self._in_grid_order else space.shuffled(self._rng):
+            configuration = space.configuration(point)
+            if self._is_new(configuration):
+                if configuration.architecture not in self._busy:
+                    return point
+                is_left = True
+        raise AllBusyError if is_left else SpaceExhaustedError
 
     def _is_useful(self, point: Point) -> bool:
         configuration = self._space.configuration(point)
         return configuration.architecture not in self._busy and self._is_new(configuration)
 
     def _is_new(self, configuration: Configuration) -> bool:
-        return self._space.is_feasible(configuration) and configuration.hash not in self._tried
+        return configuration.hash not in self._tried and self._space.is_feasible(configuration)
 
     def _propose(
         self, sampler: BaseSampler, study: OptunaStudy, trial: FrozenTrial

@@ -18,17 +18,24 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, TrialState
 
+from objectives.failures import OUT_OF_MEMORY
 from search.coordinates import prior_of
 from search.designer import Designer
-from search.menu import Trial
+from search.menu import Cause, Trial
 from search.offers import Suggestion
-from search.records import FINISH, RESULT
+from search.records import FAILURE, FINISH, RESULT
 from search.samplers import AllBusyError, ConvergedError, SpaceExhaustedError
 from search.space_menu import SpaceMenu
 from search.unknown_space import propose
+from search.worker import ERROR, HUNG, WORKER_DIED
 from spaces.configuration import Configuration
 from spaces.metric import Metric
 
+_CAUSES = {
+    **dict.fromkeys(("diverged", "not_finite", "constant"), Cause.MODEL),
+    **dict.fromkeys((ERROR, OUT_OF_MEMORY, HUNG, WORKER_DIED), Cause.MACHINE),
+}
+"""By the state of a failed trial; any other state is one of its compression."""
 LEAST_SHARE = 0.01
 """``stop: auto`` ends a search when the best trial promises less than this share of the hypervolume
 per second that the search has gained on average."""
@@ -158,7 +165,10 @@ def _finish_order(trial: FrozenTrial) -> tuple[int, datetime, int]:
 
 
 def _finished(trial: FrozenTrial, metric: Metric, run: int, compression: int) -> Trial:
-    if trial.state != TrialState.COMPLETE or not math.isfinite(trial.values[0]):
+    if trial.state != TrialState.COMPLETE:
+        state = trial.user_attrs.get(FAILURE, {}).get("state")
+        return Trial(run, compression, None, cause=_CAUSES.get(state, Cause.COMPRESSION))
+    if not math.isfinite(trial.values[0]):
         return Trial(run, compression, None)
     quality = metric.share(trial.values[0])
     return Trial.of_result(run, compression, quality, trial.user_attrs.get(RESULT, {}), metric)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from search.arrays import Booleans, Floats, Integers
@@ -68,6 +69,14 @@ class Seconds:
     recovery: float = 0.0
 
 
+class Cause(Enum):
+    """What a failed trial says of others."""
+
+    MODEL = "the model is bad, and so may others like it be"
+    COMPRESSION = "this compression is of no use here, and the model may be good"
+    MACHINE = "the model could not be trained here, and nobody knows how good it is"
+
+
 @dataclass(frozen=True)
 class Trial:
     """A finished trial of a menu.
@@ -80,6 +89,7 @@ class Trial:
         examples: Evaluation examples that it was measured on; None where not known.
         seconds: What it took; None where not known.
         dense: Quality of its model before compression; None where not known.
+        cause: Of its failure, where it failed.
     """
 
     run: int
@@ -88,6 +98,12 @@ class Trial:
     examples: int | None = None
     seconds: Seconds | None = None
     dense: float | None = None
+    cause: Cause = Cause.MODEL
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether it tells what quality others may have."""
+        return self.quality is not None or self.cause is Cause.MODEL
 
     @classmethod
     def of_result(

@@ -35,12 +35,15 @@ class Observations:
 
     def add(self, trial: Trial) -> None:
         """Take a finished trial in."""
+        if not trial.is_telling:
+            self._by_trial.append([])
+            return
         is_dense = not self._compressions[trial.compression].any()
         is_new = trial.run not in self._known
         observed = [trial] if is_new or not is_dense else []
         if is_new and not is_dense and trial.dense is not None:
             observed.append(replace(trial, compression=self._dense, quality=trial.dense))
-        if is_dense or len(observed) > 1:
+        if (is_dense and trial.quality is not None) or len(observed) > 1:
             self._known.add(trial.run)
         self._by_trial.append(observed)
 

@@ -46,11 +46,11 @@ class SpaceMenu:
         self._run_sizes, self._compression_sizes = sizes[:training], sizes[training:]
         self.distributions = distributions(space)
         self._rows: dict[int, Floats] = {}
+        self._same_as: dict[int, Integers] = {}
         self._compressions = [
             self._configuration(0, index).compression
             for index in range(prod(self._compression_sizes))
         ]
-        self._same_as = self._canonical()
         self.menu = self._menu(stored)
 
     def run_of(self, configuration: Configuration) -> int:
@@ -67,14 +67,14 @@ class SpaceMenu:
             if self._compression_sizes
             else 0
         )
-        return int(run), int(self._same_as[compression])
+        return int(run), self._first_of(int(run), int(compression))
 
     def place_of(self, configuration: Configuration) -> tuple[int, int]:
         """Run and compression of a configuration of the space."""
+        run = self.run_of(configuration)
         if not self._compression_sizes:
-            return self.run_of(configuration), 0
-        compression = self._compressions.index(configuration.compression)
-        return self.run_of(configuration), int(self._same_as[compression])
+            return run, 0
+        return run, self._first_of(run, self._compressions.index(configuration.compression))
 
     def parameters(self, run: int, compression: int) -> dict[str, Any]:
         """Optuna's parameters for a run and a compression."""
@@ -90,16 +90,22 @@ class SpaceMenu:
     def _configuration(self, run: int, compression: int) -> Configuration:
         return self._space.configuration(self._point(run, compression))
 
-    def _canonical(self) -> Integers:
-        """The first compression that gives the same model, of each."""
-        base = self._configuration(0, 0)
-        first: dict[Compression, int] = {}
-        return np.array(
-            [
-                first.setdefault(base.with_compression(each).canonical().compression, index)
-                for index, each in enumerate(self._compressions)
-            ]
-        )
+    def _first_of(self, run: int, compression: int) -> int:
+        """The first compression that makes the same model of a run."""
+        return int(self._first(int(self._architecture[run]))[compression])
+
+    def _first(self, architecture: int) -> Integers:
+        """That of each compression: a share of one layer, or of one head, may remove nothing."""
+        if architecture not in self._same_as:
+            run = int(np.flatnonzero(self._architecture == architecture)[0])
+            first: dict[Compression, int] = {}
+            self._same_as[architecture] = np.array(
+                [
+                    first.setdefault(self._configuration(run, index).canonical().compression, index)
+                    for index in range(len(self._compressions))
+                ]
+            )
+        return self._same_as[architecture]
 
     def _menu(self, stored: StoredBy | None) -> Menu:
         space, search = self._space, self._space.search
@@ -116,6 +122,8 @@ class SpaceMenu:
         }
         scale = Scale.of(space)
         there = np.array([(False, False)] * len(runs) if stored is None else stored(runs))
+        effective, recovered = self._effective(runs), self._recovered(runs)
+        recoveries = [each.recovery for each in effective]
         return Menu(
             runs=trained_coordinates(
                 depth=_column(c.architecture.depth + c.architecture.decoder_depth for c in runs),
@@ -128,7 +136,7 @@ class SpaceMenu:
             steps=_column(steps),
             depth=_column(c.architecture.depth + c.architecture.decoder_depth for c in runs),
             work=_column(work[c.architecture] for c in runs),
-            compressions=self._coordinates(),
+            compressions=self._coordinates(effective, float(np.median(recovered))),
             log_costs=self._log_costs,
             limits=(0.0, 0.0)
             if search.is_at_fixed_cost
@@ -136,25 +144,32 @@ class SpaceMenu:
             floor=scale.metric.floor,
             trained=there[:, 0],
             begun=there[:, 1],
-            recovery_steps=self._recovery_steps(runs),
+            recovery_steps=(lambda chosen: np.outer(recovered[chosen], recoveries))
+            if any(recoveries)
+            else None,
         )
 
-    def _recovery_steps(self, runs: list[Configuration]) -> Callable[[Integers], Floats] | None:
-        """Steps after pruning of some runs, ``(len(runs), compressions)``."""
+    def _recovered(self, runs: list[Configuration]) -> Floats:
+        """Steps that each unit of recovery buys a run, ``(len(runs),)``."""
         space = self._space
-        recoveries = [compression.recovery for compression in self._compressions]
-        longest = max(recoveries)
+        longest = max(each.recovery for each in self._compressions)
         if longest == 0.0:
-            return None
-        steps = [
+            return np.zeros(len(runs))
+        steps = (
             space.schedule.steps(0.0, c.architecture, space.workload, recovery=longest).recovery
             for c in runs
-        ]
-        a_unit = _column(steps) / longest
-        return lambda chosen: np.outer(a_unit[chosen], recoveries)
+        )
+        return _column(steps) / longest
 
-    def _coordinates(self) -> Floats:
-        every = self._compressions
+    def _effective(self, runs: list[Configuration]) -> list[Compression]:
+        """The compressions without what has no effect, even on the largest architecture."""
+        largest = max(runs, key=lambda run: (run.architecture.depth, run.architecture.heads))
+        return [
+            largest.with_compression(each).canonical().compression for each in self._compressions
+        ]
+
+    def _coordinates(self, every: list[Compression], recovered: float) -> Floats:
+        """Coordinates of some compressions; a unit of recovery buys so many steps."""
         if self._space.is_fit:
             # What is fitted to a limit differs from architecture to architecture, which the
             # coordinates of training tell apart.
@@ -166,7 +181,7 @@ class SpaceMenu:
             structured=_column(_removed(c) for c in every),
             unstructured=_column(c.unstructured_sparsity for c in every),
             layers=_column(c.sparsity * (c.pruning is Pruning.LAYERS) for c in every),
-            recovery=_column(c.recovery for c in every),
+            recovery=_column(c.recovery * recovered for c in every),
         )
 
     def _log_costs(self, runs: Integers) -> Floats:
@@ -177,7 +192,7 @@ class SpaceMenu:
         if architecture not in self._rows:
             run = int(np.flatnonzero(self._architecture == architecture)[0])
             costs = [self._cost(run, k) for k in range(len(self._compressions))]
-            redundant = self._same_as != np.arange(len(costs))
+            redundant = self._first(architecture) != np.arange(len(costs))
             self._rows[architecture] = np.log10(np.where(redundant, np.nan, costs))
         return self._rows[architecture]
 

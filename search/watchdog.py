@@ -19,6 +19,7 @@ from ray import kill, tune
 from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put
 
 from objectives import progress
+from search.worker import HUNG, WORKER_DIED
 
 log = logging.getLogger(__name__)
 
@@ -99,8 +100,8 @@ class Watchdog(tune.Callback):  # type: ignore[misc]
     def why(self, job: str) -> tuple[str, str]:
         """State and message of a job whose worker died."""
         if job in self._killed:
-            return "hung", self._killed[job]
-        return "worker_died", "its process died"
+            return HUNG, self._killed[job]
+        return WORKER_DIED, "its process died"
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Take note of a job that gets a worker: loading what it needs counts too."""

@@ -15,7 +15,7 @@ from search.coordinates import PRIOR, lost_coordinates, trained_coordinates
 from search.covariance import Features, Kernel
 from search.designer import Designer
 from search.hyperparameters import draw
-from search.menu import Menu, Seconds, Trial
+from search.menu import Cause, Menu, Seconds, Trial
 from search.prices import Prices
 from search.surrogate import Surrogate
 from search.transform import Transform
@@ -294,6 +294,32 @@ def test_a_trial_tells_of_its_model_before_compression_once() -> None:
     before = known.predict(4, 2)
     known.add([Trial(4, 0, 0.8, seconds=took, dense=0.8)])
     assert known.predict(4, 2) == pytest.approx(before)
+
+
+@pytest.mark.parametrize("cause", Cause)
+def test_only_a_bad_model_makes_others_like_it_unlikely(cause: Cause) -> None:
+    menu = large_menu(np.ones((10, 3), dtype=bool))
+    places = [(run, compression) for run in range(5) for compression in range(3)]
+    good = [Trial(*place, 0.5 + place[0] / 100 - place[1] / 20) for place in places]
+    before, after = (Designer(menu, PRIOR, seed=0) for _ in range(2))
+    before.add(good)
+    after.add([*good, Trial(6, 0, None, cause=cause)])
+    fall = before.predict(6, 1)[1] - after.predict(6, 1)[1]
+    assert fall > 0.1 if cause is Cause.MODEL else fall == pytest.approx(0.0, abs=1e-6)
+
+
+def test_what_could_not_be_trained_is_offered_again_when_it_was() -> None:
+    designer = Designer(large_menu(np.ones((10, 3), dtype=bool)), PRIOR, seed=0)
+
+    def offered() -> set[int]:
+        offers = designer.offers([])
+        return set(offers.runs[np.isfinite(offers.gain).any(1)])
+
+    assert offered() == set(range(10))
+    designer.add([Trial(6, 0, None, cause=Cause.MACHINE)])
+    assert offered() == set(range(10)) - {6}
+    designer.add([Trial(6, 1, 0.5, seconds=Seconds(1.0, 1.0, 0.1))])
+    assert offered() == set(range(10))
 
 
 def large_menu(feasible: np.ndarray) -> Menu:

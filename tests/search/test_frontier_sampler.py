@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from optuna.samplers import BaseSampler
@@ -21,6 +22,7 @@ from search.samplers import AllBusyError, ConvergedError, SpaceExhaustedError
 from search.space_menu import SpaceMenu
 from search.study import Study
 from spaces.search_file import SearchFile
+from spaces.search_space import SearchSpace
 from tests.search.conftest import feasible_hashes, made_up_result
 
 
@@ -89,7 +91,11 @@ def finish(study: Study, record: Record) -> None:
 def test_nothing_is_tried_twice_and_constraints_are_never_broken(
     make_search: Callable[..., SearchFile], home: Path
 ) -> None:
-    search = make_search(trials=99, constraints__max_size_mb=0.2, space__depth=1)
+    everything = SearchSpace(make_search(space__depth=1))
+    sizes = {everything.cost(c).size_mb for c in map(everything.configuration, everything.points())}
+    # The limit is the size of a model, which is the last that may be forgotten.
+    limit = sorted(sizes)[len(sizes) // 2]
+    search = make_search(trials=99, constraints__max_size_mb=limit, space__depth=1)
     study, sampler = open_study(search, home)
     feasible = feasible_hashes(study.space)
     assert 5 < len(feasible) < study.space.size
@@ -124,6 +130,45 @@ def test_a_trained_model_is_compressed_before_another_is_trained(
     first = study.ask()
     finish(study, first)
     assert study.ask().configuration.shares_training(first.configuration)
+
+
+@pytest.mark.parametrize(("state", "is_left_alone"), [("oom", True), ("not_smaller", False)])
+def test_what_a_machine_could_not_train_is_left_alone(
+    state: str, is_left_alone: bool, make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    study, _ = open_study(make_search(trials=99), home)
+    failed = study.ask()
+    study.tell_failure(failed.number, state, "made up")
+    shared = []
+    for _ in range(12):
+        record = study.ask()
+        finish(study, record)
+        shared.append(record.configuration.shares_training(failed.configuration))
+    assert any(shared) is not is_left_alone
+
+
+def test_recovery_counts_in_steps_and_only_where_there_is_something_to_recover_from(
+    make_search: Callable[..., SearchFile],
+) -> None:
+    steps, tokens = (
+        SpaceMenu(
+            SearchSpace(
+                make_search(
+                    space__budget={"unit": unit, "choices": [20 * each, 40 * each]},
+                    space__recovery={"choices": [0, 20 * each]},
+                    training__fine_tuning=40 * each,
+                )
+            )
+        ).menu
+        for unit, each in (("steps", 1), ("tokens", 16 * 16))
+    )
+    assert tokens.compressions == pytest.approx(steps.compressions)
+    assert tokens.recovery_steps is not None
+    trained_on = tokens.recovery_steps(np.array([0]))[0]
+    assert set(trained_on) == {0.0, 20.0}
+    # Dense models, with what was asked of their recovery.
+    assert (~steps.compressions.any(axis=1)).sum() == 2
+    assert not trained_on[~tokens.compressions.any(axis=1)].any()
 
 
 def test_what_an_earlier_search_trained_is_compressed_first(
