@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
+from fsspec.registry import known_implementations
 from packaging.requirements import Requirement
 
 import objectives
@@ -23,7 +24,7 @@ import spaces
 from search.launching import POLL_SECONDS, LaunchError
 from search.study_errors import BusyStudy, NoSuchStudy
 from spaces.local_paths import data_paths
-from spaces.search_file import SearchFile
+from spaces.search_file import SearchFile, Storage
 
 PACKAGE = "tlc-search"
 NAME = "tlc.search"
@@ -98,7 +99,7 @@ class Jobs:
             raise self._busy(search.name)
         with self._answering(), tempfile.TemporaryDirectory(prefix="tlc-job-") as folder:
             _pack(search, Path(folder))
-            environment = self._environment(folder)
+            environment = self._environment(folder, search.storage)
             self._check(search.name, environment)
             # The check takes its time; of two that were let through, one gets this identifier.
             try:
@@ -182,13 +183,13 @@ class Jobs:
                 continue
             return submitted
 
-    def _environment(self, folder: str) -> dict[str, Any]:
+    def _environment(self, folder: str, storage: Storage) -> dict[str, Any]:
         environment: dict[str, Any] = {
             "working_dir": folder,
             "env_vars": {"TLC_HOME": NODE_HOME, "PYTHONUNBUFFERED": "1"},
         }
         if self._with_requirements:
-            environment["pip"] = pinned_requirements()
+            environment["pip"] = pinned_requirements(storage)
         return environment
 
     def _of(self, name: str) -> list[Any]:
@@ -246,10 +247,13 @@ def check_can_travel(search: SearchFile) -> None:
         raise LaunchError("\n".join(faults))
 
 
-def pinned_requirements() -> list[str]:
-    """What tlc needs, directly and not, at the versions that are installed here."""
+def pinned_requirements(storage: Storage) -> list[str]:
+    """What tlc needs, directly and not, at the versions that are installed here.
+
+    What opens a search's places, such as psycopg or s3fs, is among it if it is installed here.
+    """
     pinned: dict[str, str] = {}
-    waiting = [Requirement(PACKAGE)]
+    waiting = [Requirement(PACKAGE), *_drivers(storage)]
     seen: set[tuple[str, frozenset[str]]] = set()
     while waiting:
         requirement = waiting.pop()
@@ -270,6 +274,16 @@ def pinned_requirements() -> list[str]:
         ]
     left_out = CLUSTERS_OWN | {PACKAGE}
     return sorted(f"{name}=={version}" for name, version in pinned.items() if name not in left_out)
+
+
+def _drivers(storage: Storage) -> list[Requirement]:
+    drivers = []
+    if urlsplit(storage.study or "").scheme.startswith("postgresql"):
+        drivers.append(f"{PACKAGE}[postgres]")
+    filesystem = known_implementations.get(urlsplit(storage.store or "").scheme)
+    if filesystem is not None:
+        drivers.append(filesystem["class"].partition(".")[0])
+    return list(map(Requirement, drivers))
 
 
 def _applies(requirement: Requirement, extras: set[str]) -> bool:

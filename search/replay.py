@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from search.arrays import Floats, Integers
-from search.table import Table
+from search.table import Table, TableError
 
 LEVELS = (0.90, 0.95, 0.98, 0.99)
 
@@ -64,6 +64,9 @@ def replay(
         workers: Trials at a time.
         sharing: Whether trials share training, or each trains from scratch.
         until: Share of the hypervolume at which to stop.
+
+    Raises:
+        TableError: The table has no hypervolume that shares could be of.
     """
     workshop = _Workshop(table, sharing)
     running: list[tuple[float, int]] = []
@@ -71,6 +74,12 @@ def replay(
     finished: list[int] = []
     seconds, shares = [0.0], [0.0]
     now, whole = 0.0, table.hypervolume(np.arange(len(table)))
+    if whole == 0.0:
+        raise TableError(
+            f"{table.name}: no row is both smaller than the largest size and better than the "
+            "lowest accuracy, so that there is no hypervolume to reach; give a table of several "
+            "sizes and accuracies"
+        )
     while True:
         while len(running) < workers:
             row = chooser.ask()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import math
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -208,7 +209,7 @@ def _read_columns(path: Path) -> dict[str, Floats]:
     try:
         with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
             lines = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise TableError(f"{path}: cannot be read as a table: {error}") from error
     if not lines:
         raise TableError(f"{path}: no rows")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from search.cli.options import (
+    NODE_ADDRESS,
     make_console,
     open_client,
     open_study,
@@ -26,6 +27,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 address = click.option(
     "--address",
     envvar="RAY_API_SERVER_ADDRESS",
+    show_envvar=True,
     metavar="URL",
     help="Dashboard of a Ray cluster, such as http://HEAD:8265; without it, this machine.",
 )
@@ -139,7 +141,7 @@ def stop(name: str, address: str | None, url: str | None, server: str | None) ->
 @click.command()
 @click.argument("file")
 @overrides
-@click.option("--address", required=True, help="Address of a running Ray cluster.")
+@click.option("--address", required=True, metavar="ADDRESS", help=f"{NODE_ADDRESS}.")
 def check(file: str, overrides: tuple[str, ...], address: str) -> None:
     """Ask every node of a Ray cluster whether it reaches what the search in FILE needs."""
     from spaces.loading import load

@@ -48,7 +48,7 @@ def cli() -> None:
     them, tracks them in MLflow, and answers with the score-against-cost frontier.
 
     \b
-      tlc plan default                    what a search would cost, in seconds
+      tlc plan default                    its sizes, FLOPs and steps, before any training
       tlc run default                     run it (again: go on where it stopped)
       tlc best default --max-size-mb 0.5  the most accurate model within a limit
       tlc ui                              look at it in MLflow

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 NOTHING_FOUND = 3
 INTERRUPTED = 130
 
+NODE_ADDRESS = "HOST:PORT, or auto, of a Ray cluster that this machine is a node of"
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 study_url = click.option(
     "--study",
     "url",
     envvar="TLC_STUDY",
+    show_envvar=True,
     metavar="URL",
     help="SQLAlchemy URL of the study; default: study.db in TLC_HOME (or .tlc).",
 )
@@ -44,6 +46,7 @@ def _unless_another_place(
 server = click.option(
     "--server",
     envvar="TLC_SERVER",
+    show_envvar=True,
     callback=_unless_another_place,
     metavar="URL",
     help="Ask the service (tlc serve) at this URL; its token is in TLC_TOKEN.",
@@ -61,9 +64,11 @@ def limited(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that limit costs, as one argument ``limits``."""
     positive = click.FloatRange(min=1e-9, max=1e30)
 
-    @click.option("--max-size-mb", type=positive, help="Megabytes.")
-    @click.option("--max-latency-ms", type=positive, help="Milliseconds.")
-    @click.option("--max-flops", type=positive, help="FLOPs a sequence.")
+    @click.option(
+        "--max-size-mb", type=positive, help="At most so many megabytes (10^6 bytes) on disk."
+    )
+    @click.option("--max-latency-ms", type=positive, help="At most so many milliseconds a batch.")
+    @click.option("--max-flops", type=positive, help="At most so many FLOPs a sequence.")
     @wraps(command)
     def with_limits(
         max_size_mb: float | None,

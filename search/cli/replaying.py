@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from search.cli.options import NOTHING_FOUND, as_json, make_console, open_study, study_url
+from spaces.errors import UserError
 
 
 @click.command()
@@ -36,8 +37,12 @@ def table(name: str, url: str | None) -> int:
     show_default=True,
     help="Repeatable. oracle knows the table: the greedy bound.",
 )
-@click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True)
-@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True)
+@click.option(
+    "--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Replays of each."
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Simulated."
+)
 @click.option(
     "--sharing/--scratch",
     default=True,
@@ -51,7 +56,12 @@ def table(name: str, url: str | None) -> int:
     show_default=True,
     help="Stop at this share of the table's hypervolume.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for replay.json and .png.")
+@click.option(
+    "--out",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for replay.json and .png.",
+)
 @as_json
 def replay(
     path: Path,
@@ -74,6 +84,8 @@ def replay(
     from search.table import Table
 
     recorded = Table.read(path)
+    if out is not None:
+        _make(out)
     summaries = []
     for sampler in samplers:
         with make_console().status(f"{sampler}, {seeds} seeds"):
@@ -83,10 +95,17 @@ def replay(
                 )
             )
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         replay_report.write_json(recorded, summaries, out / "replay.json")
         replay_report.draw(recorded, summaries, out / "replay.png")
     if as_json:
         click.echo(json.dumps(replay_report.describe(recorded, summaries), indent=2))
         return
     replay_report.print_summaries(recorded, summaries, make_console())
+
+
+def _make(folder: Path) -> None:
+    """Make a folder, before minutes of replays whose results would have no place."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out: {folder} cannot be made: {error.strerror}") from error

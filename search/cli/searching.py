@@ -6,18 +6,22 @@ import json
 
 import click
 
-from search.cli.options import INTERRUPTED, as_json, make_console, overrides
+from search.cli.options import INTERRUPTED, NODE_ADDRESS, as_json, make_console, overrides
 
 
 @click.command()
 @click.argument("file")
 @overrides
-@click.option("--address", help="Address of a running Ray cluster; default: start Ray here.")
+@click.option("--address", metavar="ADDRESS", help=f"{NODE_ADDRESS}; default: start Ray here.")
 def run(file: str, overrides: tuple[str, ...], address: str | None) -> int:
     """Run the search in FILE, a path or the name of a ready-made one.
 
     Killed and started again it goes on: finished trials stay, training continues from the last
     checkpoint. Ctrl-C stops it; what is finished is kept.
+
+    \b
+      tlc run default
+      tlc run search.yaml --set trials=50 --set constraints.max_size_mb=2
     """
     from search.terminal import print_outcome
     from spaces.loading import load

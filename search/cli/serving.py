@@ -13,7 +13,9 @@ from search.cli.options import study_url, study_url_or_default
 
 
 @click.command()
-@click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535))
+@click.option(
+    "--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="To listen on."
+)
 @study_url
 def ui(port: int, url: str | None) -> None:
     """Start the MLflow UI on this machine (loopback only), or name the server that is set.
@@ -44,7 +46,13 @@ def ui(port: int, url: str | None) -> None:
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8470, show_default=True, type=click.IntRange(0, 65535))
+@click.option(
+    "--port",
+    default=8470,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="To listen on; 0 for any that is free.",
+)
 @click.option(
     "--token-file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -67,7 +75,7 @@ def ui(port: int, url: str | None) -> None:
     default=6000,
     show_default=True,
     type=click.IntRange(min=1),
-    help="Of one address.",
+    help="Requests that one client address may make.",
 )
 @study_url
 @click.option("--store", help="Folder or fsspec URL of the store of the searches that are sent.")

@@ -24,7 +24,7 @@ from search.study import Study, names
 from search.study_errors import BusyStudy
 from spaces.loading import load
 from spaces.places import shown, without_password
-from spaces.search_file import SearchFile
+from spaces.search_file import SearchFile, Storage
 from tests.search.conftest import Tlc, made_up_result
 from tests.waiting import wait_for
 
@@ -63,12 +63,16 @@ def test_places_that_other_machines_lack_are_refused_by_field(
 
 
 def test_nodes_get_the_versions_that_are_installed_here() -> None:
-    pinned = dict(line.split("==") for line in pinned_requirements())
+    storage = Storage(study="postgresql+psycopg://tlc@db/tlc", store="s3://bucket/tlc")
+    pinned = dict(line.split("==") for line in pinned_requirements(storage))
     import optuna
+    import psycopg
 
     assert pinned["optuna"] == optuna.__version__
     assert "+" not in pinned["torch"]
     # What a requirement needs, too; but not what the cluster brings, nor tlc itself.
+    assert pinned["psycopg"] == psycopg.__version__
+    assert "psycopg" not in "\n".join(pinned_requirements(Storage()))
     assert "SQLAlchemy" in pinned or "sqlalchemy" in pinned
     assert not {"ray", "tlc-search"} & set(pinned)
 

@@ -91,7 +91,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     programs = _programs()
     if programs is None:
         pytest.skip("no PostgreSQL server here (Debian: apt install postgresql)")
-    pytest.importorskip("psycopg", reason="psycopg is missing: pip install 'tlc-search[postgres]'")
+    pytest.importorskip("psycopg", reason="psycopg is missing")
     folder = Path(tmp_path_factory.mktemp("postgres"))
     as_user: list[str] = []
     if os.getuid() == 0:

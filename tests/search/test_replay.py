@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.choosers import CHOOSERS, FrontierChooser, RandomChooser
+from search.choosers import CHOOSERS, FrontierChooser, RandomChooser, replays
 from search.replay import InOrder, replay
 from search.table import COLUMNS, Table, TableError
 from tests.search.conftest import Tlc
@@ -104,6 +104,33 @@ def test_a_table_that_cannot_be_right_is_refused(
 ) -> None:
     with pytest.raises(TableError, match=complaint):
         Table.read(write(change(lines())))
+
+
+def test_a_compressed_table_that_is_cut_or_damaged_is_refused(write: Write) -> None:
+    path = write(lines(), "made.csv.gz")
+    whole = path.read_bytes()
+    for damaged in (whole[:-100], whole[:20] + bytes(100) + whole[120:], b"no gzip"):
+        path.write_bytes(damaged)
+        with pytest.raises(TableError, match=r"made\.csv\.gz: cannot be read as a table"):
+            Table.read(path)
+
+
+@pytest.mark.parametrize("sampler", CHOOSERS)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rows: rows[:1],
+        lambda rows: [row | {"size_bytes": 1000} for row in rows],
+        lambda rows: [row | {"accuracy": 0.5} for row in rows],
+    ],
+    ids=["one row", "one size", "one accuracy"],
+)
+def test_a_table_without_a_frontier_is_not_replayed(
+    sampler: str, write: Write, change: Callable[..., list[dict[str, float]]]
+) -> None:
+    table = Table.read(write(change(lines())))
+    with pytest.raises(TableError, match=r"made: no row is .* give a table of several sizes"):
+        replays(table, sampler, seeds=1, workers=1, sharing=True, until=0.9)
 
 
 def test_a_model_that_is_worse_than_guessing_is_a_row_as_any_other(write: Write) -> None:
@@ -209,6 +236,15 @@ def test_the_command_line_refuses_what_is_no_table(tlc: Tlc) -> None:
     assert "no column depth" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert tlc("replay", "missing.csv").returncode == 2
+
+
+def test_a_place_for_the_results_that_is_no_folder_is_refused(tlc: Tlc, write: Write) -> None:
+    path = str(write(lines()))
+    for out in (path, f"{path}/below"):
+        refused = tlc("replay", path, "--seeds", "1", "--out", out)
+        assert refused.returncode == 2
+        assert "--out" in refused.stderr
+        assert "Traceback" not in refused.stderr
 
 
 def test_a_finished_search_is_a_table(finished: Tlc, tmp_path: Path) -> None:
