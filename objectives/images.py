@@ -11,9 +11,9 @@ import numpy as np
 
 from objectives.encoding import Pixels, as_pixels
 from objectives.sources import named_splits
-from objectives.splits import SPLITS, disjoint, held_out
+from objectives.splits import disjoint, held_out
 from objectives.tables import DataError, load_hub, load_table
-from spaces.sources import Data, Digits, HubImages, ImageFolder, ImageSource
+from spaces.sources import SPLITS, Data, Digits, HubImages, ImageFolder, ImageSource
 
 FIELD = "data.images"
 

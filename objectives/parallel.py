@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from objectives.sources import Rows, hold_out, named_splits
-from objectives.splits import SPLITS, disjoint
+from objectives.splits import disjoint
 from objectives.tables import DataError, check_file, digest_of, load_hub
-from spaces.sources import AlignedFiles, ParallelSource
+from spaces.sources import SPLITS, AlignedFiles, ParallelSource
 
 FIELD = "data.parallel"
 

@@ -12,11 +12,10 @@ from objectives.encoding import Tokens, encoded
 from objectives.images import Images, check_images, images_key, read_images
 from objectives.parallel import Pairs, check_pairs, pairs_key, read_pairs
 from objectives.sources import Rows, check_files, read, source_key
-from objectives.splits import SPLITS
 from objectives.tables import DataError
 from objectives.tokenizer import END, train_tokenizer
 from spaces.configuration import content_hash
-from spaces.sources import Data
+from spaces.sources import SPLITS, Data
 from spaces.tasks import Task
 
 FORMAT = 3

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from objectives import standard_library
-from objectives.splits import SPLITS, disjoint, held_out
+from objectives.splits import disjoint, held_out
 from objectives.tables import DataError, check_file, digest_of, load_csv, load_hub, load_table
-from spaces.sources import Files, Hub, Source, StandardLibrary
+from spaces.sources import SPLITS, Files, Hub, Source, StandardLibrary
 
 _FORMATS = {
     ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json": "jsonl", ".txt": "text",

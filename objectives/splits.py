@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
-SPLITS = ("train", "validation", "test")
 HELD_OUT = 0.1
 
 

@@ -72,7 +72,7 @@ class Designer:
         self._trials: list[Trial] = []
         self._observations = Observations(menu)
         self._tried = np.zeros((len(menu.runs), len(menu.compressions)), dtype=bool)
-        self._unable: set[int] = set()
+        self._unable = np.zeros(len(menu.runs), dtype=bool)
         """Runs that could not be trained on this machine, as it was then."""
         self._prices = Prices(menu)
         self._spent = 0.0
@@ -90,9 +90,9 @@ class Designer:
             self._trials.append(trial)
             self._observations.add(trial)
             self._tried[trial.run, trial.compression] = True
-            if trial.quality is None and trial.cause is Cause.MACHINE:
-                self._unable.add(trial.run)
-            if trial.quality is not None:
+            if trial.quality is None:
+                self._unable[trial.run] |= trial.cause is Cause.MACHINE
+            else:
                 self._spent += self._prices.learn(trial)
                 self._reached.append((trial.quality, self._log_cost(trial.run, trial.compression)))
 
@@ -275,8 +275,7 @@ class Designer:
         training = [run for run, _ in running if not self._prices.trained[run]]
         # Another run of the same architecture would wait for the prefix that they share.
         busy = np.isin(architecture[runs], architecture[training])
-        unable = np.isin(runs, list(self._unable))
-        free[(busy | unable) & ~available[runs]] = False
+        free[(busy | self._unable[runs]) & ~available[runs]] = False
         for run, compression in running:
             free[np.ix_(runs == run, compressions == compression)] = False
         return free

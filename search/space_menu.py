@@ -90,6 +90,10 @@ class SpaceMenu:
     def _configuration(self, run: int, compression: int) -> Configuration:
         return self._space.configuration(self._point(run, compression))
 
+    def _run_with(self, architecture: int) -> int:
+        """The first run of an architecture."""
+        return int(np.flatnonzero(self._architecture == architecture)[0])
+
     def _first_of(self, run: int, compression: int) -> int:
         """The first compression that makes the same model of a run."""
         return int(self._first(int(self._architecture[run]))[compression])
@@ -97,7 +101,7 @@ class SpaceMenu:
     def _first(self, architecture: int) -> Integers:
         """That of each compression: a share of one layer, or of one head, may remove nothing."""
         if architecture not in self._same_as:
-            run = int(np.flatnonzero(self._architecture == architecture)[0])
+            run = self._run_with(architecture)
             first: dict[Compression, int] = {}
             self._same_as[architecture] = np.array(
                 [
@@ -190,7 +194,7 @@ class SpaceMenu:
     def _row(self, architecture: int) -> Floats:
         """Costs of an architecture under every compression; computed when first asked for."""
         if architecture not in self._rows:
-            run = int(np.flatnonzero(self._architecture == architecture)[0])
+            run = self._run_with(architecture)
             costs = [self._cost(run, k) for k in range(len(self._compressions))]
             redundant = self._first(architecture) != np.arange(len(costs))
             self._rows[architecture] = np.log10(np.where(redundant, np.nan, costs))

@@ -14,6 +14,7 @@ from objectives.failures import TrialFailure
 from objectives.store import Store
 from search import worker
 from search.worker import evaluate
+from spaces.compression import Compression
 from spaces.search_file import SearchFile
 from spaces.search_space import SearchSpace
 
@@ -40,6 +41,22 @@ def break_measuring(
 
     monkeypatch.setattr(latencies, "measure_latency", measure)
     return raised
+
+
+def break_compressing(
+    monkeypatch: pytest.MonkeyPatch, compression: Compression, error: Exception
+) -> list[Compression]:
+    """Fail at one compression; returns those that are tried, as they come."""
+    real, tried = objective.compress, []
+
+    def compress(*positional: Any, **named: Any) -> Any:
+        tried.append(positional[3])
+        if positional[3] == compression:
+            raise error
+        return real(*positional, **named)
+
+    monkeypatch.setattr(objective, "compress", compress)
+    return tried
 
 
 def test_an_unexpected_error_is_retried_once_from_the_checkpoint(
@@ -93,14 +110,8 @@ def test_the_first_that_succeeds_carries_what_the_training_took(
     search, data, _ = arguments
     space = SearchSpace(make_search())
     points = [space.configuration((0, 0, 0, q, 0, 0, 0, 0)) for q in range(3)]
-    real = objective.compress
-
-    def compress(*positional: Any, **named: Any) -> Any:
-        if positional[3] == points[0].compression:
-            raise TrialFailure("not_smaller", "too large")
-        return real(*positional, **named)
-
-    monkeypatch.setattr(objective, "compress", compress)
+    failure = TrialFailure("not_smaller", "too large")
+    break_compressing(monkeypatch, points[0].compression, failure)
     outcomes = list(evaluate(search, data, [point.to_dict() for point in points]))
     assert outcomes[0]["state"] == "not_smaller"
     steps = [outcome["result"]["steps"] for outcome in outcomes[1:]]
@@ -116,16 +127,7 @@ def test_a_failure_in_the_middle_of_a_job_is_that_trials_alone(
     search, data, _ = arguments
     space = SearchSpace(make_search())
     points = [space.configuration((0, 0, 0, q, 0, 0, 0, 0)) for q in range(3)]
-    real = objective.compress
-    tried = []
-
-    def compress(*positional: Any, **named: Any) -> Any:
-        tried.append(positional[3])
-        if positional[3] == points[1].compression:
-            raise RuntimeError("a bad day")
-        return real(*positional, **named)
-
-    monkeypatch.setattr(objective, "compress", compress)
+    tried = break_compressing(monkeypatch, points[1].compression, RuntimeError("a bad day"))
     outcomes = list(evaluate(search, data, [point.to_dict() for point in points]))
     assert [outcome["state"] for outcome in outcomes] == ["complete", "error", "complete"]
     assert [tried.count(point.compression) for point in points] == [1, 2, 1]
