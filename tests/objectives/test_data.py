@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,7 @@ from objectives.tokenizer import END, MASK, START
 from spaces.search_file import SearchFile
 from spaces.sources import READERS, Files, Hub
 from tests.disks import fill, small_disk
+from tests.objectives.hub import local_hub
 
 
 def prepared(search: SearchFile, folder: Path) -> Any:
@@ -161,6 +166,53 @@ def test_a_name_of_the_hub_never_reads_a_folder_of_this_machine(
     for name in READERS:
         with pytest.raises(DataError, match=f"data.dataset: '{name}' reads files of this machine"):
             read(Hub(source="hub", dataset=name), "data", tmp_path / "c", with_labels=False)
+
+
+READ_FROM_THE_HUB = """
+import sys
+from pathlib import Path
+from objectives.sources import read
+from objectives.tables import DataError
+from spaces.sources import Hub
+
+try:
+    source = Hub(source="hub", dataset="tlc/words", test="test")
+    rows = read(source, "data", Path(sys.argv[1]), with_labels=True)
+    print({split: list(zip(each.texts, each.labels)) for split, each in rows.items()})
+except DataError as error:
+    print(error)
+"""
+
+
+def read_from_hub(card: str, folder: Path) -> str:
+    """What reading a data set with this card prints, in a process that asks a Hub of ours."""
+    rows = "text,label\n" + "".join(f"word {index},{index % 2}\n" for index in range(20))
+    files = {"README.md": card, "train.csv": rows, "test.csv": "text,label\nother,1\n"}
+    with local_hub("tlc/words", files) as address:
+        told = {"HF_ENDPOINT": address, "HF_HOME": str(folder / "hub"), "HF_HUB_OFFLINE": "0"}
+        done = subprocess.run(
+            [sys.executable, "-c", READ_FROM_THE_HUB, str(folder / "cache")],
+            env={**os.environ, **told}, capture_output=True, text=True, check=True, timeout=120,
+        )  # fmt: skip
+    return done.stdout
+
+
+def test_a_data_set_of_the_hub_is_read(tmp_path: Path) -> None:
+    rows = ast.literal_eval(read_from_hub("", tmp_path))
+    assert rows["test"] == [("other", "1")]
+    # Validation is held out from training, which is the rest.
+    held_out = sorted(rows["train"] + rows["validation"])
+    assert held_out == sorted((f"word {index}", str(index % 2)) for index in range(20))
+
+
+def test_a_card_of_the_hub_never_reads_a_file_of_this_machine(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text("text,label\na secret,1\n")
+    splits = [{"split": "train", "path": "train.csv"}, {"split": "test", "path": str(secret)}]
+    configs = [{"config_name": "default", "data_files": splits}]
+    told = read_from_hub(f"---\nconfigs: {json.dumps(configs)}\n---\n", tmp_path)
+    assert "data.train: train cannot be read: Data files don't belong to tlc/words" in told
+    assert "a secret" not in told
 
 
 def test_a_text_in_two_splits_stays_in_the_later_one_only(tmp_path: Path) -> None:

@@ -1,0 +1,93 @@
+"""A data set of the Hugging Face Hub on this machine: as much of its interface as is asked for.
+
+Hugging Face, *Hub API endpoints* (the paths) and *Download files from the Hub* (the headers).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@contextmanager
+def local_hub(dataset: str, files: dict[str, str]) -> Iterator[str]:
+    """Serve one data set; gives the address for ``HF_ENDPOINT``.
+
+    Args:
+        dataset: Its name, as ``owner/name``.
+        files: Its files by path.
+    """
+    held = {path: text.encode() for path, text in files.items()}
+
+    class Handler(_Handler):
+        content = held
+        name = dataset
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    content: dict[str, bytes]
+    name: str
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Say nothing."""
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        api, files = f"/api/datasets/{self.name}/", f"/datasets/{self.name}/resolve/"
+        path = self.path.partition("?")[0]
+        if path.startswith(files):
+            self._file(path.removeprefix(files).partition("/")[2])
+        elif path.startswith(f"{api}tree/"):
+            self._json([self._entry(name) for name in self.content])
+        elif path.startswith(f"{api}revision/"):
+            siblings = [{"rfilename": name} for name in self.content]
+            self._json({"id": self.name, "sha": COMMIT, "siblings": siblings})
+        else:
+            self._nothing()
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self._json([self._entry(name) for name in asked["paths"] if name in self.content])
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        content = self.content[name]
+        return {"type": "file", "path": name, "size": len(content), "oid": _digest(content)}
+
+    def _file(self, name: str) -> None:
+        if name not in self.content:
+            self._nothing()
+            return
+        content = self.content[name]
+        self._send(200, content, {"ETag": f'"{_digest(content)}"', "X-Repo-Commit": COMMIT})
+
+    def _json(self, value: Any) -> None:
+        self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+    def _nothing(self) -> None:
+        self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
+
+    def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for key, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha1(content, usedforsecurity=False).hexdigest()
