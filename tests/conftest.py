@@ -7,10 +7,12 @@ import gzip
 import os
 import random
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from spaces.architecture import Architecture
 from spaces.loading import validate
@@ -35,6 +37,30 @@ WORKLOADS = {
     Family.VIT: Workload(Family.VIT, 0, 17, classes=3, image_size=8, patch_size=2, channels=3),
 }
 """What tiny models of each family read and answer."""
+
+
+@lru_cache
+def uses_finished(file: Path) -> bool:
+    """Whether tests of a file need the real search of ``tests.search.conftest.finished``."""
+    return "finished: Tlc" in file.read_text()
+
+
+class ByFile(LoadFileScheduling):  # type: ignore[misc]
+    """Tests of one file run in one process, and so do all that need the finished search."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "finished" if uses_finished(self.config.rootpath / file) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """How tests are shared out to processes."""
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first."""
+    items.sort(key=lambda item: uses_finished(item.path), reverse=True)
 
 
 def architecture_for(family: Family, depth: int, width: int, **rest: int) -> Architecture:

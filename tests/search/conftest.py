@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import yaml
 
+from search.cli.main import main
 from search.study import Study
 from spaces.search_file import SearchFile
 from spaces.search_space import SearchSpace
@@ -65,7 +68,11 @@ def study(make_search: Callable[..., SearchFile], home: Path) -> Study:
 
 @dataclass(frozen=True)
 class Tlc:
-    """The command line in a folder of its own."""
+    """The command line in a folder of its own.
+
+    Called, it is a process, as users start it; ``ask`` is for the commands that only look, of which
+    loading what they need takes longer than anything else.
+    """
 
     folder: Path
 
@@ -85,6 +92,22 @@ class Tlc:
             timeout=240,
             check=False,
         )
+
+    def ask(self, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end in this process."""
+        output, errors = io.StringIO(), io.StringIO()
+        with (
+            patch.dict(os.environ, self.environment(**extra), clear=True),
+            patch.object(sys, "argv", ["tlc", *arguments]),
+            chdir(self.folder),
+            redirect_stdout(output),
+            redirect_stderr(errors),
+            pytest.raises(SystemExit) as ended,
+        ):
+            main()
+        code = ended.value.code
+        assert isinstance(code, int)
+        return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
 
     def start(self, *arguments: str, **extra: str) -> subprocess.Popen[str]:
         """Start a command; its output goes to ``out.txt``."""
@@ -123,9 +146,14 @@ class Tlc:
         (self.folder / "search.yaml").write_text(yaml.safe_dump({**document, **fields}))
         return "search.yaml"
 
+    @property
+    def study_url(self) -> str:
+        """Where its studies are."""
+        return f"sqlite:///{self.folder / 'home' / 'study.db'}"
+
     def study(self, name: str = "tiny") -> Study:
         """The study as it is now."""
-        return Study.load(name, f"sqlite:///{self.folder / 'home' / 'study.db'}")
+        return Study.load(name, self.study_url)
 
 
 @pytest.fixture(scope="session")

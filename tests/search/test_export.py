@@ -126,7 +126,7 @@ def test_the_card_tells_the_hub_and_a_person(winner: Record, exported: Path) -> 
 
 
 def test_nothing_is_written_where_nothing_meets_the_limits(finished: Tlc) -> None:
-    run = finished("export", "tiny", "--max-size-mb", "0.001", "--to", "none")
+    run = finished.ask("export", "tiny", "--max-size-mb", "0.001", "--to", "none")
     assert run.returncode == 3
     assert "nothing meets the limits; the nearest misses" in run.stdout
     assert not (finished.folder / "none").exists()
@@ -192,7 +192,7 @@ def test_only_a_complete_trial_has_a_model(study: Study) -> None:
 
 
 def test_a_trial_and_limits_together_are_refused(finished: Tlc) -> None:
-    run = finished("export", "tiny", "--trial", "0", "--max-size-mb", "1", "--to", "none")
+    run = finished.ask("export", "tiny", "--trial", "0", "--max-size-mb", "1", "--to", "none")
     assert run.returncode == 2
     assert "give one or the other" in run.stderr
 

@@ -246,10 +246,10 @@ def test_what_is_best_within_any_limits_is_among_the_undominated(study: Study, h
 
 
 def test_logs_of_a_search_that_was_not_submitted_say_so(finished: Tlc) -> None:
-    run = finished("logs", "tiny")
+    run = finished.ask("logs", "tiny")
     assert run.returncode == 2
     assert "was not submitted on this machine" in run.stderr
-    stopped = finished("stop", "tiny")
+    stopped = finished.ask("stop", "tiny")
     assert stopped.returncode == 2
     assert "is not running; it is finished" in stopped.stderr
 

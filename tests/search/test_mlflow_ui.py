@@ -122,7 +122,7 @@ def test_a_busy_port_is_refused_before_anything_starts(tlc: Tlc) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = str(other.getsockname()[1])
-        refused = tlc("ui", "--port", port)
+        refused = tlc.ask("ui", "--port", port)
     assert refused.returncode == 2
     assert f"error: --port: {port} is in use" in refused.stderr
     assert not (tlc.folder / "home" / "mlflow.db").exists()
@@ -130,7 +130,7 @@ def test_a_busy_port_is_refused_before_anything_starts(tlc: Tlc) -> None:
 
 def test_a_server_that_is_away_is_named_without_its_password(finished: Tlc) -> None:
     uri = "http://me:secret@127.0.0.1:9"
-    named = finished("ui", MLFLOW_TRACKING_URI=uri)
+    named = finished.ask("ui", MLFLOW_TRACKING_URI=uri)
     assert named.returncode == 2
     assert "MLflow at http://127.0.0.1:9 cannot be reached" in named.stderr
     assert "secret" not in named.stdout + named.stderr

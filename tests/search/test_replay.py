@@ -217,7 +217,7 @@ def test_a_model_of_the_space_is_better_than_nothing(table: Table) -> None:
 def test_the_command_line_prints_writes_and_draws(tlc: Tlc, write: Write) -> None:
     path = str(write(lines()))
     arguments = ("--sampler", "frontier", "--sampler", "random", "--seeds", "2", "--out", "out")
-    done = tlc("replay", path, *arguments)
+    done = tlc.ask("replay", path, *arguments)
     assert done.returncode == 0, done.stderr
     assert "seconds to 98%" in done.stdout
     written = json.loads((tlc.folder / "out" / "replay.json").read_text())
@@ -231,24 +231,24 @@ def test_the_command_line_prints_writes_and_draws(tlc: Tlc, write: Write) -> Non
 
 def test_the_command_line_refuses_what_is_no_table(tlc: Tlc) -> None:
     (tlc.folder / "not.csv").write_text("a,b\n1,2\n")
-    refused = tlc("replay", "not.csv")
+    refused = tlc.ask("replay", "not.csv")
     assert refused.returncode == 2
     assert "no column depth" in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert tlc("replay", "missing.csv").returncode == 2
+    assert tlc.ask("replay", "missing.csv").returncode == 2
 
 
 def test_a_place_for_the_results_that_is_no_folder_is_refused(tlc: Tlc, write: Write) -> None:
     path = str(write(lines()))
     for out in (path, f"{path}/below"):
-        refused = tlc("replay", path, "--seeds", "1", "--out", out)
+        refused = tlc.ask("replay", path, "--seeds", "1", "--out", out)
         assert refused.returncode == 2
         assert "--out" in refused.stderr
         assert "Traceback" not in refused.stderr
 
 
 def test_a_finished_search_is_a_table(finished: Tlc, tmp_path: Path) -> None:
-    printed = finished("table", "tiny")
+    printed = finished.ask("table", "tiny")
     assert printed.returncode == 0, printed.stderr
     path = tmp_path / "tiny.csv"
     path.write_text(printed.stdout)

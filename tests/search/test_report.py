@@ -283,7 +283,7 @@ def test_the_command_writes_the_page_and_logs_it(
 
 
 def test_a_folder_that_cannot_be_written_is_refused(finished: Tlc) -> None:
-    refused = finished("report", "tiny", "--to", "/proc/tlc")
+    refused = finished.ask("report", "tiny", "--to", "/proc/tlc")
     assert refused.returncode == 2
     assert "/proc/tlc cannot be written" in refused.stderr
     assert "Traceback" not in refused.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from click.testing import CliRunner
 from search.answers import Answers
 from search.cli.main import cli
 from search.client import Client, ServiceError
+from search.driver import driver_of
 from search.prediction import PredictionError
 from search.schemas import Search
 from search.study import Study
@@ -146,6 +148,10 @@ def test_events_tell_every_trial_once_and_end(service: str) -> None:
     assert later.text.count("event: trial") == 2
 
 
+def completed(tlc: Tlc, name: str) -> int:
+    return sum(record.is_complete for record in tlc.study(name).records())
+
+
 def test_a_search_is_submitted_stopped_and_resumed(
     tlc: Tlc, document: dict[str, Any], mlflow_made: None
 ) -> None:
@@ -163,7 +169,8 @@ def test_a_search_is_submitted_stopped_and_resumed(
             Client(url).submit(sent, ["trials=40"])
         wait_until("a trial", lambda search: search.complete >= 1)
         # Any copy may answer: the service has no state.
-        Client(other).stop("sent")
+        stopped = tlc.ask("stop", "sent", "--server", other)
+        assert stopped.returncode == 0, stopped.stderr
         wait_until("stopped", lambda search: search.state == "stopped")
         with pytest.raises(ServiceError, match="is not running") as refused:
             Client(url).stop("sent")
@@ -172,11 +179,18 @@ def test_a_search_is_submitted_stopped_and_resumed(
         Client(url).resume("sent")
         wait_until("running", lambda search: search.state == "running")
     # The search goes on without the services.
-    stopped = tlc("stop", "sent")
-    assert stopped.returncode == 0, stopped.stderr
-    wait_for("its end", lambda: tlc("status", "sent").stdout.strip() == "stopped", 90)
-    assert "hypervolume" in tlc("logs", "sent").stdout
-    assert sum(record.is_complete for record in tlc.study("sent").records()) >= had
+    wait_for("more trials", lambda: completed(tlc, "sent") > had, 90, every=0.3)
+    # What a cluster sends; it is taken for Ctrl-C.
+    driver = driver_of(tlc.study("sent").attributes)
+    assert driver is not None
+    os.kill(driver.pid, signal.SIGTERM)
+    wait_for("its end", lambda: tlc.ask("status", "sent").stdout.strip() == "stopped", 90)
+    printed = tlc.ask("logs", "sent").stdout
+    assert printed.count("interrupted after") == 2
+    assert "hypervolume" in printed
+    assert "Traceback" not in printed
+    assert completed(tlc, "sent") > had
+    assert {record.state for record in tlc.study("sent").records()} <= {"complete", "running"}
 
 
 REFUSED = {
@@ -291,9 +305,9 @@ def test_without_the_token_nothing_is_told(finished: Tlc) -> None:
         assert told["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
         assert {"HTTPBearer": []} in told["paths"]["/searches"]["post"]["security"]
         assert "security" not in told["paths"]["/health"]["get"]
-        listed = finished("list", "--server", url, TLC_TOKEN=TOKEN)
+        listed = finished.ask("list", "--server", url, TLC_TOKEN=TOKEN)
         assert listed.returncode == 0, listed.stderr
-        refused = finished("list", "--server", url, TLC_TOKEN="")
+        refused = finished.ask("list", "--server", url, TLC_TOKEN="")
         assert refused.returncode == 2
         assert "Authorization: Bearer" in refused.stderr
 
@@ -304,14 +318,14 @@ def test_without_the_token_nothing_is_told(finished: Tlc) -> None:
 def test_it_does_not_listen_to_others_without_a_good_token(
     token: str, message: str, finished: Tlc
 ) -> None:
-    run = finished("serve", "--host", "0.0.0.0", "--port", "0", TLC_TOKEN=token)
+    run = finished.ask("serve", "--host", "0.0.0.0", "--port", "0", TLC_TOKEN=token)
     assert run.returncode == 2
     assert message in run.stderr
 
 
 def test_a_busy_port_is_told(finished: Tlc) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        run = finished("serve", "--port", str(taken.getsockname()[1]), TLC_TOKEN="")
+        run = finished.ask("serve", "--port", str(taken.getsockname()[1]), TLC_TOKEN="")
     assert run.returncode == 2
     assert "cannot listen on 127.0.0.1" in run.stderr
     assert "Traceback" not in run.stderr
