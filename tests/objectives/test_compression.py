@@ -39,14 +39,13 @@ WORKLOAD = WORKLOADS[Family.ROBERTA_CLASSIFIER]
 Q, P = Quantisation, Pruning
 
 MATRIX = [
-    # The graph of static int8 takes seconds to make: twice for each family, on what pruning left.
+    # The graph of static int8 takes seconds to make: once for each family, on what pruning left.
     *(Compression(quantisation) for quantisation in Quantisation if not quantisation.is_static),
     *(Compression(pruning=kind, sparsity=0.5) for kind in Pruning),
     Compression(Q.RTN_8, 32, P.LAYERS, 0.5),
     Compression(Q.RTN_4, 32, P.UNSTRUCTURED, 0.5),
     Compression(Q.BF16, 32, P.SEMI_STRUCTURED, 0.5),
     Compression(Q.HQQ_4, 16, P.SEMI_STRUCTURED, 0.5),
-    Compression(Q.STATIC_8, 32, P.LAYERS, 0.5),
     Compression(Q.SMOOTH_8, 32, P.SEMI_STRUCTURED, 0.5),
     Compression(Q.RTN_3, 32, P.NEURONS, 0.9, recovery=20.0),
 ]

@@ -27,7 +27,9 @@ def open_study(search: SearchFile, home: Path, name: str) -> tuple[Study, Feasib
 def test_nothing_is_tried_twice_and_constraints_are_never_broken(
     name: str, make_search: Callable[..., SearchFile], home: Path
 ) -> None:
-    search = make_search(trials=30, constraints__max_size_mb=0.2, space__depth=1)
+    search = make_search(
+        trials=30, constraints__max_size_mb=0.2, space__depth=1, space__budget__choices=[20]
+    )
     study, sampler = open_study(search, home, name)
     feasible = feasible_hashes(study.space)
     assert 5 < len(feasible) < study.space.size
