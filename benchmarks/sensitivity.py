@@ -1,8 +1,9 @@
 """How the frontier sampler does on parts of the recorded tables, and under other priors.
 
 Their levels are drawn at random, so they have other numbers of levels, other prices and other lucky
-runs, though they are no new data. First the sampler beside the oracle and TPE, then with each prior
-changed beside itself: a prior that had been tuned to the recorded tables would stand out.
+runs, though they are no new data. First the sampler beside the oracle and TPE; then how parallel it
+is, and the oracle; then with each prior changed beside itself: a prior that had been tuned to the
+recorded tables would stand out.
 
     python benchmarks/sensitivity.py
 """
@@ -30,6 +31,7 @@ from search.table import Table
 
 LEAST_LEVELS = {"depth": 2, "width": 2, "budget_steps": 3, "bits": 3, "sparsity": 3}
 LEVELS = (0.90, 0.95, 0.98)
+WORKERS = (4, 16)
 
 
 def _slopes(factor: float) -> Prior:
@@ -79,10 +81,10 @@ def main(parts: int, seeds: int, processes: int, tables: tuple[Path, ...]) -> No
     console = Console(width=100)
     with ProcessPoolExecutor(processes) as pool:
 
-        def seconds(sampler: str) -> Floats:
+        def seconds(sampler: str, workers: int = 1) -> Floats:
             """Seconds to each level, ``(conditions, replays, levels)``, as from ``_seconds``."""
             jobs = [
-                pool.submit(_seconds, path, part, seed, sampler)
+                pool.submit(_seconds, path, part, seed, sampler, workers)
                 for path in paths
                 for part in range(parts)
                 for seed in range(seeds)
@@ -98,6 +100,15 @@ def main(parts: int, seeds: int, processes: int, tables: tuple[Path, ...]) -> No
             console,
             "time, of that of",
             {"oracle": own / oracle, "tpe": own / shared, "tpe from scratch": own / scratch},
+        )
+        _print(
+            console,
+            "parallel efficiency",
+            {
+                f"{sampler}, {workers} workers": alone / workers / seconds(sampler, workers)[0]
+                for sampler, alone in (("frontier", own), ("oracle", oracle))
+                for workers in WORKERS
+            },
         )
         _print(
             console,
@@ -123,7 +134,7 @@ def _print(console: Console, title: str, ratios: dict[str, Floats]) -> None:
     console.print()
 
 
-def _seconds(path: Path, part: int, seed: int, sampler: str) -> list[list[float]]:
+def _seconds(path: Path, part: int, seed: int, sampler: str, workers: int) -> list[list[float]]:
     """Seconds to each level with shared training, and for the peer from scratch too."""
     torch.set_num_threads(1)
     table = _part(Table.read(path), part)
@@ -132,7 +143,7 @@ def _seconds(path: Path, part: int, seed: int, sampler: str) -> list[list[float]
         chooser = FrontierChooser(table, seed, PRIORS[sampler])
     else:
         chooser = CHOOSERS[sampler](table, seed)
-    made = [replay(table, chooser, workers=1, sharing=True, until=UNTIL)]
+    made = [replay(table, chooser, workers=workers, sharing=True, until=UNTIL)]
     if sampler == "tpe":
         # It does not look at times: from scratch it chooses the same rows.
         made.append(replay(table, InOrder(made[0].rows), workers=1, sharing=False, until=UNTIL))
