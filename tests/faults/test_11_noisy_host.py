@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,16 +83,20 @@ def test_models_keep_their_order_or_are_flagged(
             print(
                 f"{told:>9} {latency.ms:6.3f} ms: p10 {latency.p10_ms:6.3f}, p50 "
                 f"{latency.p50_ms:6.3f}, p95 {latency.p95_ms:6.2f}, slowdown "
-                f"{latency.slowdown:.2f}, {latency.repeats} calls{', noisy' * latency.noisy}"
+                f"{latency.slowdown:.2f} of {latency.reference_p10_ms:.3f} ms, "
+                f"{latency.repeats} calls{', noisy' * latency.noisy}"
             )
     # The burners did disturb.
     assert sum(each.p95_ms for each in disturbed) > 2 * sum(each.p10_ms for each in disturbed)
     # Models that differ as clearly keep their order, flagged or not.
     assert [each.ms for each in idle] == sorted(each.ms for each in idle)
     assert [each.ms for each in disturbed] == sorted(each.ms for each in disturbed)
-    # What is not flagged is what it was.
-    for before, latency in zip(idle, disturbed, strict=True):
-        if not (latency.noisy or before.noisy):
+    # What is not flagged is what it was. A host that was evenly slow shows once it is faster: the
+    # cost cache then measures again.
+    usual = min(each.usual_p10_ms for each in (*idle, *disturbed))
+    for pair in zip(idle, disturbed, strict=True):
+        before, latency = (replace(each, usual_p10_ms=usual) for each in pair)
+        if not any(each.noisy or each.slowdown > MOST_SLOWDOWN for each in (before, latency)):
             assert 1 / MOST_SLOWDOWN < latency.ms / before.ms < MOST_SLOWDOWN
     # What is flagged is measured again next time.
     assert kept(objective) == sum(not latency.noisy for latency in disturbed)
