@@ -366,4 +366,4 @@ def test_what_is_missing_is_trained_where_the_study_is_and_its_file_stays(
     study = Study.load("tiny", elsewhere)
     assert [record.state for record in study.records()] == ["complete"] * lacking
     assert (study.search.trials, study.search.hours) == (1, 0.5)
-    assert "tiny" not in names(f"sqlite:///{tlc.folder / 'home' / 'study.db'}")
+    assert "tiny" not in names(tlc.study_url)

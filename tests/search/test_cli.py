@@ -30,9 +30,6 @@ REFUSED = {
     "cluster that is not there": (
         {"address": "127.0.0.1:9"}, "address: no Ray cluster at 127.0.0.1:9",
     ),
-}  # fmt: skip
-
-WITHOUT_ROOM = {
     "more than the machine has": ({"resources": {"cpus": 1000}}, "resources.cpus: a trial asks"),
     "more workers than the machine has room for": (
         {"resources": {"larger_models": [
@@ -43,17 +40,17 @@ WITHOUT_ROOM = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [*REFUSED, *WITHOUT_ROOM])
+@pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_work_is_refused_before_any_compute(
     name: str, tlc: Tlc, document: dict[str, Any]
 ) -> None:
-    fields, message = {**REFUSED, **WITHOUT_ROOM}[name]
+    fields, message = REFUSED[name]
     (tlc.folder / "empty.tsv").touch()
     file = tlc.write(document)
     overrides = [f"--set={key}={json.dumps(value)}" for key, value in fields.items()]
     log = tlc.folder / "steps.log"
     # What the machine has is what Ray says, which starts once in a process.
-    command = tlc if name in WITHOUT_ROOM else tlc.ask
+    command = tlc if "resources" in fields else tlc.ask
     run = command("run", file, *overrides, TLC_STEP_LOG=str(log))
     assert run.returncode == 2, run.stdout + run.stderr
     assert message in run.stderr

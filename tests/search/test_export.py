@@ -68,9 +68,8 @@ def exported(finished: Tlc) -> Path:
 def test_the_exported_model_has_the_recorded_accuracy_in_a_fresh_process(
     finished: Tlc, winner: Record, exported: Path
 ) -> None:
-    url = f"sqlite:///{finished.folder / 'home' / 'study.db'}"
     scored = subprocess.run(
-        [sys.executable, "-c", SCORE_AGAIN, "tiny", url, str(exported)],
+        [sys.executable, "-c", SCORE_AGAIN, "tiny", finished.study_url, str(exported)],
         env=finished.environment(), cwd=finished.folder, capture_output=True, text=True,
         check=False,
     )  # fmt: skip

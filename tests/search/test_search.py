@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from objectives import artefact
 from search.frontier import frontier
 from search.study import Study
-from spaces.loading import validate
+from spaces.search_file import SearchFile
 from tests.search.conftest import Tlc
 
 
@@ -74,10 +75,10 @@ def test_what_a_dead_driver_left_to_do_is_done_by_the_next_and_figures_fail_no_s
 
 @pytest.mark.usefixtures("mlflow_made")
 def test_a_search_whose_trials_all_failed_has_no_frontier_and_ends_with_an_error(
-    tlc: Tlc, document: dict[str, Any]
+    tlc: Tlc, document: dict[str, Any], make_search: Callable[..., SearchFile]
 ) -> None:
     name = tlc.write(document, trials=2)
-    study = Study.open(validate(document | {"trials": 2}), tlc.study_url)
+    study = Study.open(make_search(trials=2), tlc.study_url)
     for state in ("not_finite", "diverged"):
         study.tell_failure(study.ask().number, state, "made up")
     run = tlc.ask("run", name)

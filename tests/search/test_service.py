@@ -50,7 +50,7 @@ def service(finished: Tlc) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def answers(finished: Tlc) -> Answers:
-    return Answers(f"sqlite:///{finished.folder / 'home' / 'study.db'}")
+    return Answers(finished.study_url)
 
 
 def problem_of(response: requests.Response, status: int) -> dict[str, Any]:
@@ -386,7 +386,7 @@ def test_the_whole_interface_does_what_it_says(service: str, tmp_path: Path) -> 
 
 def test_many_predictions_at_once_are_all_answered(finished: Tlc) -> None:
     values = {"depth": 1, "width": 32, "budget": 20, "quantisation": "rtn-8", "sparsity": 0}
-    fresh = Answers(f"sqlite:///{finished.folder / 'home' / 'study.db'}")
+    fresh = Answers(finished.study_url)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: fresh.what_if("tiny", values), range(8)))
     assert all(prediction == found[0] for prediction in found)
