@@ -2,7 +2,8 @@
 
 The frontier sampler beside Optuna's TPE and GP on the same history, in memory, each in a process
 of its own, of which the peak memory is given. The first proposal makes the surrogate; later ones
-do so once in 128 trials. With 255 running trials, the next of 256 workers asks.
+do so once in 128 trials. Between two of them the last one ends with a result, and with 255 running
+trials, those of 256 workers, another one takes the place of one that failed.
 
     python benchmarks/ask_time.py
 """
@@ -14,14 +15,16 @@ import resource
 import statistics
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from typing import Any
 
 import click
 import numpy as np
 import optuna
-from optuna.distributions import IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
@@ -61,7 +64,7 @@ def _line(name: str, count: int, running: int) -> str:
     warnings.filterwarnings("ignore")
     space = SearchSpace(load("default", OVERRIDES))
     menu = SpaceMenu(space)
-    times = _times(space, SAMPLERS[name](menu), _history(space, menu, count), running)
+    times = _times(space, menu, SAMPLERS[name](menu), _history(space, menu, count), running)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return (
         f"{count:6,} trials, {running:3} running, of {space.size:,}  {name:9} "
@@ -77,21 +80,28 @@ def _history(space: SearchSpace, menu: SpaceMenu, count: int) -> list[optuna.tri
     for _ in range(count):
         run = int(rng.integers(len(menu.menu.runs)))
         compression = int(rng.integers(len(menu.menu.compressions)))
-        parameters = menu.parameters(run, compression)
-        quality, steps = _quality(menu, run, compression), menu.menu.steps[run]
-        seconds = {
-            "stable": steps / 50, "cooldown": steps / 200, "recovery": 0.0, "compress": 0.1,
-            "measure": 0.2,
-        }  # fmt: skip
         made.append(
             create_trial(
-                params=parameters,
+                params=menu.parameters(run, compression),
                 distributions=grid,
-                values=[quality, _size(menu, run, compression)],
-                user_attrs={RESULT: {"examples": 1000, "seconds": seconds}},
+                values=_values(menu, run, compression),
+                user_attrs={RESULT: _result(menu, run)},
             )
         )
     return made
+
+
+def _values(menu: SpaceMenu, run: int, compression: int) -> list[float]:
+    return [_quality(menu, run, compression), _size(menu, run, compression)]
+
+
+def _result(menu: SpaceMenu, run: int) -> dict[str, Any]:
+    steps = menu.menu.steps[run]
+    seconds = {
+        "stable": steps / 50, "cooldown": steps / 200, "recovery": 0.0, "compress": 0.1,
+        "measure": 0.2,
+    }  # fmt: skip
+    return {"examples": 1000, "seconds": seconds}
 
 
 def _quality(menu: SpaceMenu, run: int, compression: int) -> float:
@@ -109,6 +119,7 @@ def _size(menu: SpaceMenu, run: int, compression: int) -> float:
 
 def _times(
     space: SearchSpace,
+    menu: SpaceMenu,
     sampler: BaseSampler,
     history: list[optuna.trial.FrozenTrial],
     running: int,
@@ -116,20 +127,24 @@ def _times(
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     study.add_trials(history)
     rng = random.Random(1)
-    for _ in range(running):
-        params = parameters_from(space, space.random_point(rng))
-        study.add_trial(
-            create_trial(
-                state=TrialState.RUNNING, params=params, distributions=distributions(space)
-            )
-        )
-    grid: dict[str, IntDistribution] = distributions(space)  # type: ignore[assignment]
+    grid: dict[str, BaseDistribution] = dict(distributions(space))
+
+    def start() -> optuna.Trial:
+        study.enqueue_trial(parameters_from(space, space.random_point(rng)))
+        return study.ask(grid)
+
+    others = deque(start() for _ in range(running))
     times = []
     for _ in range(ASKS + 1):
         started = time.perf_counter()
-        trial = study.ask(grid)  # type: ignore[arg-type]
+        trial = study.ask(grid)
         times.append(time.perf_counter() - started)
-        study.tell(trial, state=TrialState.FAIL)
+        run, compression = menu.place(trial.params)
+        trial.set_user_attr(RESULT, _result(menu, run))
+        study.tell(trial, _values(menu, run, compression))
+        if others:
+            study.tell(others.popleft(), state=TrialState.FAIL)
+            others.append(start())
     return times
 
 

@@ -72,8 +72,8 @@ def _predict(table: Table, count: int, processes: int, seed: int) -> tuple[float
     surrogate = Surrogate(everything, width, PRIOR, hyperparameters)
     surrogate.observe(seen, values, noise)
     # What is predicted is a measurement, so that the noise of the evaluation set comes on top.
-    values = surrogate.samples(rng.standard_normal((SAMPLES // processes, width)))
-    noise = transform.noise_at(surrogate.mean)
+    values = surrogate.posterior.samples(rng.standard_normal((SAMPLES // processes, width)))
+    noise = transform.noise_at(surrogate.posterior.mean)
     samples = transform.quality(values + np.sqrt(noise) * rng.standard_normal(values.shape))
     rest = np.flatnonzero(~np.isin(table.run, [t.run for t in trials]))
     predicted = samples[:, table.run[rest], table.compression[rest]]

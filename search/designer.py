@@ -7,7 +7,6 @@ state can be made again from the trials at any time (the seam of OSS Vizier's de
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtri
@@ -41,21 +40,6 @@ TRIES = 1.5
 """Compressions that are evaluated for each one that ends up on the frontier."""
 
 
-@dataclass(frozen=True)
-class _Expecting:
-    """The surrogate as if some running trials had come out as expected.
-
-    Args:
-        running: Run and compression of each.
-        surrogate: What the surrogate would be then.
-        values: What is expected of them, ``(len(running),)``.
-    """
-
-    running: list[tuple[int, int]]
-    surrogate: Surrogate
-    values: Floats
-
-
 class Designer:
     """Chooses trials of a menu.
 
@@ -80,7 +64,8 @@ class Designer:
         """Quality and logarithm of cost of each trial that has them."""
         self._fitted_at = -1
         self._observed = 0
-        self._expecting: _Expecting | None = None
+        self._watched: list[tuple[int, int]] = []
+        """Run and compression of the trials under way that the surrogate knows of."""
         self._candidates: Candidates
         self._transform = Transform.of([], menu.floor)
 
@@ -148,14 +133,15 @@ class Designer:
         return offers
 
     def _offers(self, running: list[tuple[int, int]], in_memory: int | None) -> Offers:
-        expecting = self._expect(running)
-        surrogate, transform = expecting.surrogate, self._transform
-        quality = transform.quality(surrogate.samples(self._normals))
-        expected = transform.quality(expecting.values).tolist()
+        self._watch(running)
+        transform = self._transform
+        posterior, values = self._surrogate.expecting(transform.noise_at)
+        quality = transform.quality(posterior.samples(self._normals))
+        expected = zip(transform.quality(values).tolist(), self._watched, strict=True)
         stairs = self._staircase(
             [
                 *self._reached,
-                *((e, self._log_cost(*place)) for e, place in zip(expected, running, strict=True)),
+                *((each, self._log_cost(*place)) for each, place in expected),
             ]
         )
         trained = self._prices.trained.copy()
@@ -197,8 +183,6 @@ class Designer:
 
     def _refresh(self) -> None:
         """Make the surrogate anew when that is due, else take the new trials in."""
-        if self._observed < len(self._trials):
-            self._expecting = None
         due = _fit_size(len(self._trials))
         if due != self._fitted_at:
             self._fitted_at = due
@@ -237,23 +221,18 @@ class Designer:
         self._surrogate = Surrogate(everything, len(columns), self._prior, hyperparameters)
         self._observe(kept)
         self._observed = count
-        self._expecting = None
+        self._watched = []
         self._normals = _normals(len(columns), self._seed)
 
-    def _expect(self, running: list[tuple[int, int]]) -> _Expecting:
-        """Running trials as expected; those that were running at the last call are not taken in
-        again, so that many workers that ask in turn cost one trial each."""
-        last = self._expecting
-        if last is None or running[: len(last.running)] != last.running:
-            last = _Expecting([], self._surrogate, np.zeros(0))
-        added = [Trial(*place, None) for place in running[len(last.running) :]]
-        if added:
-            surrogate, expected = last.surrogate.believe(
-                self._observations.features(added), self._transform.noise_at
-            )
-            last = _Expecting(list(running), surrogate, np.append(last.values, expected))
-        self._expecting = last
-        return last
+    def _watch(self, running: list[tuple[int, int]]) -> None:
+        """Tell the surrogate what is under way now."""
+        now, before = dict.fromkeys(running), set(self._watched)
+        kept = [index for index, place in enumerate(self._watched) if place in now]
+        begun = [place for place in now if place not in before]
+        if begun or len(kept) < len(self._watched):
+            features = self._observations.features(Trial(*place, None) for place in begun)
+            self._surrogate.watch(features, kept)
+            self._watched = [*(self._watched[index] for index in kept), *begun]
 
     def _log_cost(self, run: int, compression: int) -> float:
         return float(self._menu.log_costs(np.array([run]))[0, compression])

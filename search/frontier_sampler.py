@@ -141,8 +141,10 @@ class FrontierSampler(BaseSampler):
         running: list[tuple[int, int]] = []
         finished: list[FrozenTrial] = []
         for trial in study.get_trials(deepcopy=False):
-            is_asked_for = not self._space.distributions.keys() <= trial.params.keys()
-            if trial.number in self._taken or is_asked_for:
+            if trial.number in self._taken:
+                continue
+            if not self._space.distributions.keys() <= trial.params.keys():
+                # It is being asked for.
                 continue
             if not trial.state.is_finished():
                 running.append(self._space.place(trial.params))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -39,6 +40,7 @@ def parameters_from(space: SearchSpace, point: Point) -> dict[str, Any]:
     }
 
 
+@lru_cache
 def _is_even(dimension: Dimension) -> bool:
     values = dimension.values
     if len(values) < 2 or not all(isinstance(value, int | float) for value in values):

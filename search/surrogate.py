@@ -19,13 +19,52 @@ Rasmussen & Williams 2006, *Gaussian Processes for Machine Learning*, section 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from search.arrays import Floats, cholesky, solve_lower
 from search.covariance import Features, Kernel, Prepared, Prior
 from search.hyperparameters import JITTER
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A mixture of normal distributions over candidates in blocks that share a training run.
+
+    Args:
+        means: Of each process, ``(processes, blocks, width)``.
+        covariances: Of each process within its blocks, ``(blocks, width, width)``.
+    """
+
+    means: Floats
+    covariances: list[Floats]
+
+    @property
+    def mean(self) -> Floats:
+        """Expected values, ``(blocks, width)``."""
+        average: Floats = self.means.mean(0)
+        return average
+
+    @property
+    def variance(self) -> Floats:
+        """Variances, ``(blocks, width)``: within the processes, and between their means."""
+        within = [np.einsum("bii->bi", covariance) for covariance in self.covariances]
+        total: Floats = np.mean(within, axis=0) + self.means.var(0)
+        return total
+
+    def samples(self, normals: Floats) -> Floats:
+        """Joint samples within each block, without noise.
+
+        Args:
+            normals: Standard normal numbers, ``(samples, width)``, the same for all blocks.
+
+        Returns:
+            Transformed qualities, ``(processes * samples, blocks, width)``.
+        """
+        each = zip(self.means, self.covariances, strict=True)
+        return np.concatenate([_samples(*normal, normals) for normal in each])
 
 
 class Surrogate:
@@ -53,18 +92,10 @@ class Surrogate:
         ]
 
     @property
-    def mean(self) -> Floats:
-        """Expected values, ``(blocks, width)``."""
-        average: Floats = np.mean([process.mean for process in self._processes], axis=0)
-        return average
-
-    @property
-    def variance(self) -> Floats:
-        """Variances, ``(blocks, width)``: within the processes, and between their means."""
-        within = [np.einsum("bii->bi", process.covariance) for process in self._processes]
-        between = np.var([process.mean for process in self._processes], axis=0)
-        total: Floats = np.mean(within, axis=0) + between
-        return total
+    def posterior(self) -> Posterior:
+        """What is known of the candidates."""
+        means = np.array([process.mean for process in self._processes])
+        return Posterior(means, [process.covariance for process in self._processes])
 
     def observe(self, features: Features, values: Floats, noise: Floats) -> None:
         """Condition on trials.
@@ -79,26 +110,35 @@ class Surrogate:
             for process in self._processes:
                 process.condition(new, values, noise)
 
-    def believe(
-        self, features: Features, noise_at: Callable[[Floats], Floats]
-    ) -> tuple[Surrogate, Floats]:
-        """What the surrogate would be if trials that are under way came out as expected.
+    def watch(self, features: Features, kept: Sequence[int] = ()) -> None:
+        """Say which trials are under way.
+
+        Of those that stay, what they tell of the candidates is kept up as trials are observed, so
+        that with hundreds of them a change of a few costs little.
 
         Args:
-            features: What is under way, ``(n,)`` configurations.
+            features: What has begun, ``(n,)`` configurations.
+            kept: Which of those so far stay, by index; the new ones follow them.
+        """
+        new = self._kernel.prepare(features)
+        for process in self._processes:
+            process.watch(new, kept)
+
+    def expecting(self, noise_at: Callable[[Floats], Floats]) -> tuple[Posterior, Floats]:
+        """What would be known of the candidates if the trials under way came out as expected.
+
+        Args:
             noise_at: Variances of the noise of trials with some values.
 
         Returns:
-            The other surrogate, and the expected values, ``(n,)``.
+            What would be known, and the values that are expected of the trials, ``(n,)``.
         """
-        new = self._kernel.prepare(features)
-        expected: Floats = np.mean([each.expect(new)[0] for each in self._processes], axis=0)
-        other = object.__new__(Surrogate)
-        other._kernel = self._kernel
-        other._processes = [process.copy() for process in self._processes]
-        for process in other._processes:
-            process.condition(new, None, noise_at(expected))
-        return other, expected
+        now = self.posterior
+        expected: Floats = np.mean([each.watched_mean for each in self._processes], axis=0)
+        if not len(expected):
+            return now, expected
+        noise = noise_at(expected)
+        return Posterior(now.means, [each.expecting(noise) for each in self._processes]), expected
 
     def predict(self, features: Features) -> tuple[Floats, Floats]:
         """Expected values and variances of any configurations, each ``(n,)``, without noise."""
@@ -107,17 +147,6 @@ class Surrogate:
         means = np.array([mean for mean, _ in found])
         variances = np.array([variance for _, variance in found])
         return means.mean(0), variances.mean(0) + means.var(0)
-
-    def samples(self, normals: Floats) -> Floats:
-        """Joint samples within each block, without noise.
-
-        Args:
-            normals: Standard normal numbers, ``(samples, width)``, the same for all blocks.
-
-        Returns:
-            Transformed qualities, ``(processes * samples, blocks, width)``.
-        """
-        return np.concatenate([process.samples(normals) for process in self._processes])
 
 
 class _Process:
@@ -130,21 +159,22 @@ class _Process:
         self._width = width
         self.mean = candidates.mean.reshape(-1, width)
         self.covariance = kernel.blocks(candidates, width, theta)
-        self._observed: Prepared | None = None
+        nothing = candidates.take([])
+        self._observed = nothing
         self._factor = np.zeros((0, 0))
         # In the parts in which trials came: one array would be copied whole at each of them.
         self._whitened: tuple[Floats, ...] = ()
         self._residuals = np.zeros(0)
-
-    def copy(self) -> _Process:
-        other = object.__new__(_Process)
-        vars(other).update(vars(self))
-        return other
+        self._watched = nothing
+        self.watched_mean = np.zeros(0)
+        self._watched_part = np.zeros((0, 0))
+        self._watched_own = np.zeros((0, 0))
+        self._watched_across = np.zeros((0, len(candidates.run)))
 
     def expect(self, new: Prepared) -> tuple[Floats, Floats]:
         """Expected values of trials, and their rows of the Cholesky factor."""
         part = np.zeros((len(new.run), 0))
-        if self._observed is not None:
+        if len(self._factor):
             across = self._kernel.between(self._observed, new, self._theta)
             part = solve_lower(self._factor, across).T
         expected: Floats = new.mean + part @ self._residuals
@@ -156,20 +186,16 @@ class _Process:
         own = np.diag(self._kernel.between(new, new, self._theta))
         return expected, np.maximum(own - (part**2).sum(1), 0.0)
 
-    def condition(self, new: Prepared, values: Floats | None, noise: Floats) -> None:
-        """Take trials in, with their values or as expected."""
+    def condition(self, new: Prepared, values: Floats, noise: Floats) -> None:
+        """Take trials in."""
         kernel, theta = self._kernel, self._theta
         known, count = len(self._factor), len(new.run)
         expected, part = self.expect(new)
         own = kernel.between(new, new, theta) - part @ part.T
         corner = cholesky(own + np.diag(kernel.noise(noise, theta) + JITTER))
-        across = kernel.between(new, self._candidates, theta)
-        first = 0
-        for rows in self._whitened:
-            across -= part[:, first : first + len(rows)] @ rows
-            first += len(rows)
-        added = solve_lower(corner, across)
-        residuals = np.zeros(count) if values is None else solve_lower(corner, values - expected)
+        added = solve_lower(corner, self._across(new, part))
+        residuals = solve_lower(corner, values - expected)
+        self._follow(new, part, corner, added, residuals)
         lower = np.zeros((known + count, known + count))
         lower[:known, :known] = self._factor
         lower[known:, :known] = part
@@ -177,17 +203,63 @@ class _Process:
         self._factor = lower
         self._whitened = (*self._whitened, added)
         self._residuals = np.concatenate([self._residuals, residuals])
-        self._observed = new if self._observed is None else self._observed.followed_by(new)
-        blocks = added.reshape(count, -1, self._width)
-        self.covariance = self.covariance - np.einsum("nbi,nbj->bij", blocks, blocks)
+        self._observed = self._observed.followed_by(new)
+        self.covariance = self._less(added)
         self.mean = self.mean + (residuals @ added).reshape(self.mean.shape)
 
-    def samples(self, normals: Floats) -> Floats:
-        spread = np.einsum("bii->b", self.covariance) / self._width
-        ridge = JITTER + 1e-4 * np.maximum(spread, 0.0)[:, None]
-        covariance = self.covariance.copy()
-        diagonal = np.einsum("bii->bi", covariance)
-        diagonal += ridge
-        lower = np.linalg.cholesky(covariance)
-        drawn: Floats = self.mean + np.einsum("bij,sj->sbi", lower, normals)
-        return drawn
+    def watch(self, new: Prepared, kept: Sequence[int]) -> None:
+        """Keep some of the trials under way, and add others."""
+        rows = np.array(kept, dtype=np.int64)
+        expected, part = self.expect(new)
+        stay, before = self._watched.take(rows), self._watched_part[rows]
+        cross = self._kernel.between(new, stay, self._theta) - part @ before.T
+        own = self._kernel.between(new, new, self._theta) - part @ part.T
+        self._watched_own = np.block(
+            [[self._watched_own[np.ix_(rows, rows)], cross.T], [cross, own]]
+        )
+        self._watched_across = np.vstack([self._watched_across[rows], self._across(new, part)])
+        self._watched_part = np.vstack([before, part])
+        self._watched = stay.followed_by(new)
+        self.watched_mean = np.concatenate([self.watched_mean[rows], expected])
+
+    def expecting(self, noise: Floats) -> Floats:
+        """Covariances of the candidates if the trials under way came out as expected."""
+        noise = self._kernel.noise(noise, self._theta)
+        corner = cholesky(self._watched_own + np.diag(noise + JITTER))
+        return self._less(solve_lower(corner, self._watched_across))
+
+    def _follow(
+        self, new: Prepared, part: Floats, corner: Floats, added: Floats, residuals: Floats
+    ) -> None:
+        """Let what is known of the trials under way follow what was observed."""
+        cross = self._kernel.between(new, self._watched, self._theta) - part @ self._watched_part.T
+        told = solve_lower(corner, cross)
+        self._watched_own = self._watched_own - told.T @ told
+        self._watched_across -= told.T @ added
+        self._watched_part = np.hstack([self._watched_part, told.T])
+        self.watched_mean = self.watched_mean + residuals @ told
+
+    def _across(self, new: Prepared, part: Floats) -> Floats:
+        """Covariances of trials with the candidates, ``(n, blocks * width)``."""
+        across = self._kernel.between(new, self._candidates, self._theta)
+        first = 0
+        for rows in self._whitened:
+            across -= part[:, first : first + len(rows)] @ rows
+            first += len(rows)
+        return across
+
+    def _less(self, added: Floats) -> Floats:
+        """Covariances of the candidates without what some trials tell, ``(n, candidates)``."""
+        blocks = added.reshape(len(added), -1, self._width).transpose(1, 2, 0)
+        return self.covariance - blocks @ blocks.transpose(0, 2, 1)
+
+
+def _samples(mean: Floats, covariance: Floats, normals: Floats) -> Floats:
+    spread = np.einsum("bii->b", covariance) / covariance.shape[-1]
+    ridge = JITTER + 1e-4 * np.maximum(spread, 0.0)[:, None]
+    covariance = covariance.copy()
+    diagonal = np.einsum("bii->bi", covariance)
+    diagonal += ridge
+    lower = np.linalg.cholesky(covariance)
+    drawn: Floats = mean + np.einsum("bij,sj->sbi", lower, normals)
+    return drawn

@@ -125,12 +125,9 @@ def _samples(
     hyperparameters = draw(data, values, noise, prior, count=1, rng=rng)
     surrogate = Surrogate(_features(candidates, len(places)), 1, prior, hyperparameters)
     surrogate.observe(data, values, noise)
-    if len(running):
-        first = len(places) + len(candidates)
-        surrogate, _ = surrogate.believe(
-            _features(running, first), lambda values: np.full(values.shape, NOISE)
-        )
-    return surrogate.samples(rng.standard_normal((SAMPLES, 1)))[:, :, 0]
+    surrogate.watch(_features(running, len(places) + len(candidates)))
+    posterior, _ = surrogate.expecting(lambda values: np.full(values.shape, NOISE))
+    return posterior.samples(rng.standard_normal((SAMPLES, 1)))[:, :, 0]
 
 
 def _features(places: Floats, first_run: int) -> Features:

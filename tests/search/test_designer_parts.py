@@ -93,17 +93,17 @@ def test_trials_one_by_one_or_together_give_the_same_posterior() -> None:
     together.observe(seen, values, noise)
     for k in range(4):
         one_by_one.observe(seen.take(np.array([k])), values[k : k + 1], noise[k : k + 1])
-    assert one_by_one.mean == pytest.approx(together.mean, abs=1e-8)
-    assert one_by_one.variance == pytest.approx(together.variance, abs=1e-8)
+    assert one_by_one.posterior.mean == pytest.approx(together.posterior.mean, abs=1e-8)
+    assert one_by_one.posterior.variance == pytest.approx(together.posterior.variance, abs=1e-8)
 
 
 def test_what_was_measured_is_known_and_what_is_near_it_is_known_better() -> None:
     everything, width = grid()
     surrogate = Surrogate(everything, width, PRIOR)
-    before = surrogate.variance
+    before = surrogate.posterior.variance
     surrogate.observe(everything.take(np.array([0])), np.array([-0.5]), np.array([1e-6]))
-    after = surrogate.variance
-    assert surrogate.mean[0, 0] == pytest.approx(-0.5, abs=1e-3)
+    after = surrogate.posterior.variance
+    assert surrogate.posterior.mean[0, 0] == pytest.approx(-0.5, abs=1e-3)
     assert after[0, 0] < 1e-4
     assert (after < before).all()
     # The same model at eight bits is all but known, another architecture is not.
@@ -118,10 +118,43 @@ def test_a_running_trial_makes_sure_and_changes_no_expectation() -> None:
     everything, width = grid()
     surrogate = Surrogate(everything, width, PRIOR)
     surrogate.observe(everything.take(np.array([0])), np.array([-0.5]), np.array([1e-3]))
-    pending, expected = surrogate.believe(everything.take(np.array([9])), small_noise)
-    assert expected == pytest.approx(surrogate.mean.ravel()[[9]])
-    assert pending.mean == pytest.approx(surrogate.mean)
-    assert pending.variance[2, 1] < 0.1 * surrogate.variance[2, 1]
+    before = surrogate.posterior
+    surrogate.watch(everything.take(np.array([9])))
+    then, expected = surrogate.expecting(small_noise)
+    assert expected == pytest.approx(before.mean.ravel()[[9]])
+    assert then.mean == pytest.approx(before.mean)
+    assert then.variance[2, 1] < 0.1 * before.variance[2, 1]
+    # What it was known by until it ends.
+    assert surrogate.posterior.variance == pytest.approx(before.variance)
+
+
+def test_running_trials_that_come_and_go_are_those_that_run_now() -> None:
+    everything, width = grid()
+    drawn = draw(
+        everything.take(np.array([0, 5])), np.array([-1.0, -0.7]), np.full(2, 1e-3), PRIOR, count=3,
+        rng=np.random.default_rng(0),
+    )  # fmt: skip
+    kept_up, anew = (Surrogate(everything, width, PRIOR, drawn) for _ in range(2))
+
+    def observe(surrogate: Surrogate, place: int, value: float) -> None:
+        place_of = everything.take(np.array([place]))
+        surrogate.observe(place_of, np.array([value]), np.array([1e-3]))
+
+    kept_up.watch(everything.take(np.array([9, 14])))
+    observe(kept_up, 0, -1.0)
+    kept_up.watch(everything.take(np.array([3, 20])), [1])
+    observe(kept_up, 9, -0.8)
+    observe(kept_up, 22, -0.6)
+    kept_up.watch(everything.take(np.array([], dtype=np.int64)), [0, 2])
+    for place, value in ((0, -1.0), (9, -0.8), (22, -0.6)):
+        observe(anew, place, value)
+    anew.watch(everything.take(np.array([14, 20])))
+    (expected, values), (fresh, fresh_values) = (
+        each.expecting(small_noise) for each in (kept_up, anew)
+    )
+    assert values == pytest.approx(fresh_values, abs=1e-8)
+    assert expected.mean == pytest.approx(fresh.mean, abs=1e-8)
+    assert expected.variance == pytest.approx(fresh.variance, abs=1e-8)
 
 
 @settings(max_examples=5, deadline=None)
@@ -139,8 +172,8 @@ def test_drawn_hyperparameters_predict_better_than_the_prior_alone(seed: int) ->
     def surprise(hyperparameters: list[np.ndarray] | None) -> float:
         surrogate = Surrogate(everything, width, PRIOR, hyperparameters)
         surrogate.observe(seen, values[rest], noise[rest])
-        variance = surrogate.variance.ravel()[held_out]
-        errors = (values - surrogate.mean.ravel())[held_out]
+        variance = surrogate.posterior.variance.ravel()[held_out]
+        errors = (values - surrogate.posterior.mean.ravel())[held_out]
         return float(np.mean(0.5 * errors**2 / variance + 0.5 * np.log(variance)))
 
     assert surprise(drawn) < surprise(None)
@@ -165,10 +198,10 @@ def test_samples_spread_as_the_mixture_does() -> None:
         everything, width, PRIOR, draw(seen, values, noise, PRIOR, count=3, rng=rng)
     )
     surrogate.observe(seen, values, noise)
-    drawn = surrogate.samples(rng.standard_normal((4000, width)))
-    assert drawn.shape == (3 * 4000, *surrogate.mean.shape)
-    assert drawn.mean(0) == pytest.approx(surrogate.mean, abs=0.05)
-    assert drawn.var(0) == pytest.approx(surrogate.variance, rel=0.1, abs=1e-3)
+    drawn = surrogate.posterior.samples(rng.standard_normal((4000, width)))
+    assert drawn.shape == (3 * 4000, *surrogate.posterior.mean.shape)
+    assert drawn.mean(0) == pytest.approx(surrogate.posterior.mean, abs=0.05)
+    assert drawn.var(0) == pytest.approx(surrogate.posterior.variance, rel=0.1, abs=1e-3)
 
 
 def menu() -> Menu:
