@@ -24,7 +24,6 @@ from typing import Any
 import click
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
@@ -127,17 +126,16 @@ def _times(
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     study.add_trials(history)
     rng = random.Random(1)
-    grid: dict[str, BaseDistribution] = dict(distributions(space))
 
     def start() -> optuna.Trial:
         study.enqueue_trial(parameters_from(space, space.random_point(rng)))
-        return study.ask(grid)
+        return study.ask(menu.distributions)
 
     others = deque(start() for _ in range(running))
     times = []
     for _ in range(ASKS + 1):
         started = time.perf_counter()
-        trial = study.ask(grid)
+        trial = study.ask(menu.distributions)
         times.append(time.perf_counter() - started)
         run, compression = menu.place(trial.params)
         trial.set_user_attr(RESULT, _result(menu, run))

@@ -6,7 +6,6 @@ functions with Gaussian coefficients).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,10 +101,9 @@ class Prepared:
     basis: Floats
     mean: Floats
 
-    def take(self, rows: Sequence[int] | Integers) -> Prepared:
+    def take(self, rows: Integers) -> Prepared:
         """Some of the configurations, by index."""
-        index = np.array(rows, dtype=np.int64)
-        return Prepared(**{name: part[index] for name, part in vars(self).items()})
+        return Prepared(**{name: part[rows] for name, part in vars(self).items()})
 
     def followed_by(self, other: Prepared) -> Prepared:
         """These configurations, and others after them."""

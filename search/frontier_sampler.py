@@ -138,13 +138,12 @@ class FrontierSampler(BaseSampler):
     def _take_in(self, study: optuna.Study) -> list[tuple[int, int]]:
         """Give the designer what has finished; returns the places of running trials."""
         assert self._space is not None
+        grid = self._space.distributions.keys()
         running: list[tuple[int, int]] = []
         finished: list[FrozenTrial] = []
         for trial in study.get_trials(deepcopy=False):
-            if trial.number in self._taken:
-                continue
-            if not self._space.distributions.keys() <= trial.params.keys():
-                # It is being asked for.
+            # One that lacks parameters is being asked for.
+            if trial.number in self._taken or grid - trial.params.keys():
                 continue
             if not trial.state.is_finished():
                 running.append(self._space.place(trial.params))

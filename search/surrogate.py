@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.arrays import Floats, cholesky, solve_lower
+from search.arrays import Floats, Integers, cholesky, solve_lower
 from search.covariance import Features, Kernel, Prepared, Prior
 from search.hyperparameters import JITTER
 
@@ -149,6 +149,35 @@ class Surrogate:
         return means.mean(0), variances.mean(0) + means.var(0)
 
 
+@dataclass
+class _Trials:
+    """Some trials, given what was observed.
+
+    Args:
+        where: Their configurations, ``(n,)``.
+        mean: Expected values, ``(n,)``.
+        part: Their rows of the Cholesky factor, ``(n, observed)``.
+        own: Covariances of each with each, ``(n, n)``.
+        across: Covariances with the candidates, ``(n, candidates)``.
+    """
+
+    where: Prepared
+    mean: Floats
+    part: Floats
+    own: Floats
+    across: Floats
+
+    def take(self, rows: Integers) -> _Trials:
+        """Some of them, by index."""
+        return _Trials(
+            self.where.take(rows),
+            self.mean[rows],
+            self.part[rows],
+            self.own[np.ix_(rows, rows)],
+            self.across[rows],
+        )
+
+
 class _Process:
     """One Gaussian process, conditioned a few trials at a time."""
 
@@ -159,46 +188,36 @@ class _Process:
         self._width = width
         self.mean = candidates.mean.reshape(-1, width)
         self.covariance = kernel.blocks(candidates, width, theta)
-        nothing = candidates.take([])
+        nothing = candidates.take(np.zeros(0, dtype=np.int64))
         self._observed = nothing
         self._factor = np.zeros((0, 0))
         # In the parts in which trials came: one array would be copied whole at each of them.
         self._whitened: tuple[Floats, ...] = ()
         self._residuals = np.zeros(0)
-        self._watched = nothing
-        self.watched_mean = np.zeros(0)
-        self._watched_part = np.zeros((0, 0))
-        self._watched_own = np.zeros((0, 0))
-        self._watched_across = np.zeros((0, len(candidates.run)))
+        self._watched = self._given(nothing)
 
-    def expect(self, new: Prepared) -> tuple[Floats, Floats]:
-        """Expected values of trials, and their rows of the Cholesky factor."""
-        part = np.zeros((len(new.run), 0))
-        if len(self._factor):
-            across = self._kernel.between(self._observed, new, self._theta)
-            part = solve_lower(self._factor, across).T
-        expected: Floats = new.mean + part @ self._residuals
-        return expected, part
+    @property
+    def watched_mean(self) -> Floats:
+        """Expected values of the trials under way, ``(n,)``."""
+        return self._watched.mean
 
     def predict(self, new: Prepared) -> tuple[Floats, Floats]:
         """Expected values of configurations, and their variances."""
-        expected, part = self.expect(new)
+        expected, part = self._expect(new)
         own = np.diag(self._kernel.between(new, new, self._theta))
         return expected, np.maximum(own - (part**2).sum(1), 0.0)
 
     def condition(self, new: Prepared, values: Floats, noise: Floats) -> None:
         """Take trials in."""
-        kernel, theta = self._kernel, self._theta
         known, count = len(self._factor), len(new.run)
-        expected, part = self.expect(new)
-        own = kernel.between(new, new, theta) - part @ part.T
-        corner = cholesky(own + np.diag(kernel.noise(noise, theta) + JITTER))
-        added = solve_lower(corner, self._across(new, part))
-        residuals = solve_lower(corner, values - expected)
-        self._follow(new, part, corner, added, residuals)
+        trials = self._given(new)
+        corner = self._corner(trials, noise)
+        added = solve_lower(corner, trials.across)
+        residuals = solve_lower(corner, values - trials.mean)
+        self._follow(trials, corner, added, residuals)
         lower = np.zeros((known + count, known + count))
         lower[:known, :known] = self._factor
-        lower[known:, :known] = part
+        lower[known:, :known] = trials.part
         lower[known:, known:] = corner
         self._factor = lower
         self._whitened = (*self._whitened, added)
@@ -209,44 +228,59 @@ class _Process:
 
     def watch(self, new: Prepared, kept: Sequence[int]) -> None:
         """Keep some of the trials under way, and add others."""
-        rows = np.array(kept, dtype=np.int64)
-        expected, part = self.expect(new)
-        stay, before = self._watched.take(rows), self._watched_part[rows]
-        cross = self._kernel.between(new, stay, self._theta) - part @ before.T
-        own = self._kernel.between(new, new, self._theta) - part @ part.T
-        self._watched_own = np.block(
-            [[self._watched_own[np.ix_(rows, rows)], cross.T], [cross, own]]
+        stay = self._watched.take(np.array(kept, dtype=np.int64))
+        begun = self._given(new)
+        cross = self._between(begun.where, begun.part, stay.where, stay.part)
+        self._watched = _Trials(
+            stay.where.followed_by(begun.where),
+            np.concatenate([stay.mean, begun.mean]),
+            np.vstack([stay.part, begun.part]),
+            np.block([[stay.own, cross.T], [cross, begun.own]]),
+            np.vstack([stay.across, begun.across]),
         )
-        self._watched_across = np.vstack([self._watched_across[rows], self._across(new, part)])
-        self._watched_part = np.vstack([before, part])
-        self._watched = stay.followed_by(new)
-        self.watched_mean = np.concatenate([self.watched_mean[rows], expected])
 
     def expecting(self, noise: Floats) -> Floats:
         """Covariances of the candidates if the trials under way came out as expected."""
-        noise = self._kernel.noise(noise, self._theta)
-        corner = cholesky(self._watched_own + np.diag(noise + JITTER))
-        return self._less(solve_lower(corner, self._watched_across))
+        corner = self._corner(self._watched, noise)
+        return self._less(solve_lower(corner, self._watched.across))
 
-    def _follow(
-        self, new: Prepared, part: Floats, corner: Floats, added: Floats, residuals: Floats
-    ) -> None:
-        """Let what is known of the trials under way follow what was observed."""
-        cross = self._kernel.between(new, self._watched, self._theta) - part @ self._watched_part.T
-        told = solve_lower(corner, cross)
-        self._watched_own = self._watched_own - told.T @ told
-        self._watched_across -= told.T @ added
-        self._watched_part = np.hstack([self._watched_part, told.T])
-        self.watched_mean = self.watched_mean + residuals @ told
-
-    def _across(self, new: Prepared, part: Floats) -> Floats:
-        """Covariances of trials with the candidates, ``(n, blocks * width)``."""
+    def _given(self, new: Prepared) -> _Trials:
+        """Trials, given what was observed."""
+        expected, part = self._expect(new)
         across = self._kernel.between(new, self._candidates, self._theta)
         first = 0
         for rows in self._whitened:
             across -= part[:, first : first + len(rows)] @ rows
             first += len(rows)
-        return across
+        return _Trials(new, expected, part, self._between(new, part, new, part), across)
+
+    def _expect(self, new: Prepared) -> tuple[Floats, Floats]:
+        """Expected values of trials, and their rows of the Cholesky factor."""
+        part = np.zeros((len(new.run), 0))
+        if len(self._factor):
+            across = self._kernel.between(self._observed, new, self._theta)
+            part = solve_lower(self._factor, across).T
+        expected: Floats = new.mean + part @ self._residuals
+        return expected, part
+
+    def _between(self, a: Prepared, part_a: Floats, b: Prepared, part_b: Floats) -> Floats:
+        """Covariances of trials, given what was observed, ``(len(a), len(b))``."""
+        return self._kernel.between(a, b, self._theta) - part_a @ part_b.T
+
+    def _corner(self, trials: _Trials, noise: Floats) -> Floats:
+        """Cholesky factor of the covariances of what trials would show."""
+        return cholesky(trials.own + np.diag(self._kernel.noise(noise, self._theta) + JITTER))
+
+    def _follow(self, trials: _Trials, corner: Floats, added: Floats, residuals: Floats) -> None:
+        """Let what is known of the trials under way follow what others showed."""
+        watched = self._watched
+        told = solve_lower(
+            corner, self._between(trials.where, trials.part, watched.where, watched.part)
+        )
+        watched.mean = watched.mean + residuals @ told
+        watched.part = np.hstack([watched.part, told.T])
+        watched.own = watched.own - told.T @ told
+        watched.across -= told.T @ added
 
     def _less(self, added: Floats) -> Floats:
         """Covariances of the candidates without what some trials tell, ``(n, candidates)``."""
