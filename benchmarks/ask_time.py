@@ -27,12 +27,12 @@ import optuna
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
-from search.frontier_sampler import FrontierSampler
-from search.grid import distributions, parameters_from
-from search.records import RESULT
-from search.space_menu import SpaceMenu
+from search.samplers.frontier.sampler import FrontierSampler
+from search.samplers.frontier.search_design_space import SpaceMenu
+from search.storage.optuna_space import distributions, parameters_from
+from search.storage.trials import RESULT
+from spaces.grid.search_space import SearchSpace
 from spaces.loading import load
-from spaces.search_space import SearchSpace
 
 OVERRIDES = (
     "space.depth.high=12",

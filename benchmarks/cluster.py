@@ -22,8 +22,8 @@ from pathlib import Path
 
 import click
 
-from search.records import Record
-from search.study import Study
+from search.storage.study import Study
+from search.storage.trials import Record
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

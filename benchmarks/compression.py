@@ -22,17 +22,17 @@ import click
 import torch
 from rich.console import Console
 
-from objectives import artefact
-from objectives.batches import logits
+from objectives.compression import artefact
+from objectives.data.batches import logits
 from objectives.failures import TrialFailure
-from objectives.latency import measure_latency
-from objectives.locks import Lane
+from objectives.measurement.latency import measure_latency
 from objectives.objective import Objective
-from spaces.compression import Compression, Pruning, Quantisation
-from spaces.configuration import Configuration
+from objectives.store.locks import Lane
+from spaces.cost.compression import Compression, Pruning, Quantisation
+from spaces.cost.configuration import Configuration
+from spaces.file.search_file import SearchFile
+from spaces.grid.search_space import SearchSpace
 from spaces.loading import load
-from spaces.search_file import SearchFile
-from spaces.search_space import SearchSpace
 
 Q, P = Quantisation, Pruning
 METHODS = (
@@ -62,9 +62,9 @@ import json, sys
 from pathlib import Path
 import torch
 from safetensors.torch import load_file
-from objectives import artefact
-from objectives.batches import logits
-from objectives.threads import threads
+from objectives.compression import artefact
+from objectives.data.batches import logits
+from objectives.measurement.threads import threads
 inputs = load_file(sys.argv[1])
 different = []
 for folder, answers in json.load(sys.stdin).items():
@@ -171,7 +171,7 @@ def _answers(
 ) -> str:
     from safetensors.torch import save_file
 
-    from objectives.threads import threads
+    from objectives.measurement.threads import threads
 
     file = scratch / f"answers-{number}.safetensors"
     with torch.inference_mode(), threads(1):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import optuna
 
-from search.grid import distributions, parameters_from
-from search.study import Study
+from search.storage.optuna_space import distributions, parameters_from
+from search.storage.study import Study
 from spaces.loading import load
 
 

@@ -26,18 +26,18 @@ import optuna
 import requests
 from playwright.sync_api import sync_playwright
 
-from search.grid import distributions, parameters_from
-from search.links import LOOPBACK, Links, experiment_page
-from search.mlflow_client import quiet_client
-from search.saved_views import FRONTIER, TRIALS
-from search.seen import PARENT, look
-from search.study import Study
-from search.tracking import mirror
-from search.tracking_server import command, environment
-from spaces.configuration import Configuration
+from search.mlflow_links import LOOPBACK, Links, experiment_page
+from search.storage.optuna_space import distributions, parameters_from
+from search.storage.study import Study
+from search.tracking.client import quiet_client
+from search.tracking.remote_state import PARENT, look
+from search.tracking.saved_views import FRONTIER, TRIALS
+from search.tracking.server import command, environment
+from search.tracking.tracker import mirror
+from spaces.cost.configuration import Configuration
+from spaces.file.places import Places, places
+from spaces.file.search_file import Storage
 from spaces.loading import load
-from spaces.places import Places, places
-from spaces.search_file import Storage
 
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",

@@ -22,11 +22,11 @@ from typing import Any
 
 from rich.console import Console
 
-from objectives.data import prepare
-from search.cluster import cluster
-from search.records import Record
+from objectives.data.prepared import prepare
+from search.execution.cluster import cluster
+from search.storage.trials import Record
+from spaces.file.search_file import SearchFile, Storage
 from spaces.loading import validate
-from spaces.search_file import SearchFile, Storage
 
 WORKERS = os.cpu_count() or 1
 
@@ -84,7 +84,7 @@ def overhead(wall: float, results: list[dict[str, Any]]) -> float:
 
 def with_tlc(search: SearchFile) -> tuple[float, list[Record]]:
     """Overhead of a trial, and the trials, from the first that was asked to the last told."""
-    from search.runner import run
+    from search.execution.run import run
 
     with open(os.devnull, "w") as nowhere:
         records = run(search, Console(file=nowhere)).study.records()
@@ -106,10 +106,10 @@ def with_plain_tune(search: SearchFile, records: list[Record], data: str, scratc
 
             from ray import tune
 
-            from objectives.data import open_prepared
+            from objectives.data.prepared import open_prepared
             from objectives.objective import Objective
-            from spaces.configuration import Configuration
-            from spaces.search_file import SearchFile
+            from spaces.cost.configuration import Configuration
+            from spaces.file.search_file import SearchFile
 
             objective = Objective(SearchFile.model_validate_json(text), open_prepared(Path(data)))
             evaluation = objective.evaluate(Configuration.from_dict(config["configuration"]))

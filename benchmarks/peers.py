@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from search.choosers import DRAWS, POPULATION, RandomChooser
-from search.replay import Chooser
-from search.table import Table
+from search.replay.replay import Chooser
+from search.replay.row_samplers import DRAWS, POPULATION, RandomChooser
+from search.replay.table import Table
 
 if TYPE_CHECKING:
     from torch import Tensor

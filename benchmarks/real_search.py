@@ -20,9 +20,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from search.frontier import Scale, frontier, hypervolume_of
-from search.records import Record
-from search.study import Study
+from search.pareto import Scale, frontier, hypervolume_of
+from search.storage.study import Study
+from search.storage.trials import Record
 
 SHARES = (0.25, 0.5, 1.0)
 """Of the wall-clock, at which hypervolumes are compared."""

@@ -17,11 +17,11 @@ import click
 
 from objectives.evaluation import Evaluation
 from objectives.objective import Objective
-from search.table import COLUMNS, identity, identity_columns, row
-from spaces.configuration import Configuration
+from search.replay.table import COLUMNS, identity, identity_columns, row
+from spaces.cost.configuration import Configuration
 from spaces.errors import UserError
+from spaces.grid.search_space import SearchSpace
 from spaces.loading import load
-from spaces.search_space import SearchSpace
 
 
 @click.command()

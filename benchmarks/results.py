@@ -17,12 +17,12 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from search.claims.complete import complete
-from search.claims.report import print_report, report
-from search.runner import run
+from search.analysis.claims.complete import complete
+from search.analysis.claims.report import print_report, report
+from search.execution.run import run
+from spaces.file.places import places
+from spaces.file.search_file import SearchFile
 from spaces.loading import load
-from spaces.places import places
-from spaces.search_file import SearchFile
 
 QUANTISATION = "[none, static-8, rtn-8, rtn-4, gptq-4, rtn-3, rtn-2]"
 SPARSITY = "{low: 0.0, high: 0.5, step: 0.25}"

@@ -25,10 +25,10 @@ from peers import available
 from rich.console import Console
 from rich.table import Table as Lines
 
-from search.choosers import CHOOSERS
-from search.replay import Chooser, InOrder, Replay, replay
-from search.replay_report import Summary, draw_on
-from search.table import Table
+from search.replay.replay import Chooser, InOrder, Replay, replay
+from search.replay.report import Summary, draw_on
+from search.replay.row_samplers import CHOOSERS
+from search.replay.table import Table
 
 TABLES = Path(__file__).parent / "tables"
 UNTIL, PARALLEL_UNTIL = 0.981, 0.951

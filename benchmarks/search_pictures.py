@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from search.arrays import Integers
-from search.choosers import FrontierChooser
-from search.offers import Offers
-from search.table import Table
+from search.replay.row_samplers import FrontierChooser
+from search.replay.table import Table
+from search.samplers.frontier.proposals import Offers
 
 TABLE = Path(__file__).parent / "tables" / "embedded.csv.gz"
 TRAIN, COMPRESS, CHOSEN = "#00798c", "#edae49", "#d1495b"

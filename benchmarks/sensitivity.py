@@ -23,11 +23,11 @@ from rich.table import Table as Lines
 from search_efficiency import TABLES, UNTIL
 
 from search.arrays import Floats
-from search.choosers import CHOOSERS, FrontierChooser
-from search.coordinates import PRIOR
-from search.covariance import Prior
-from search.replay import Chooser, InOrder, replay
-from search.table import Table
+from search.replay.replay import Chooser, InOrder, replay
+from search.replay.row_samplers import CHOOSERS, FrontierChooser
+from search.replay.table import Table
+from search.samplers.frontier.features import PRIOR
+from search.samplers.gp.kernel import Prior
 
 LEAST_LEVELS = {"depth": 2, "width": 2, "budget_steps": 3, "bits": 3, "sparsity": 3}
 LEVELS = (0.90, 0.95, 0.98)

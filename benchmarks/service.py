@@ -24,7 +24,7 @@ from pathlib import Path
 import aiohttp
 from made_up import fill, result
 
-from search.study import Study
+from search.storage.study import Study
 
 LIMITS = [f"max_size_mb={0.05 * k:.2f}" for k in range(1, 40)]
 

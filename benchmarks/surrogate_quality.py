@@ -18,14 +18,14 @@ from rich.console import Console
 from rich.table import Table as Lines
 
 from search.arrays import Floats
-from search.coordinates import PRIOR
-from search.covariance import Features
-from search.designer import PROCESSES
-from search.hyperparameters import draw
-from search.menu import Trial
-from search.surrogate import Surrogate
-from search.table import Table, menu_of
-from search.transform import Transform
+from search.replay.table import Table, menu_of
+from search.samplers.frontier.design_space import Trial
+from search.samplers.frontier.designer import PROCESSES
+from search.samplers.frontier.features import PRIOR
+from search.samplers.gp.gaussian_process import Surrogate
+from search.samplers.gp.hyperparameters import draw
+from search.samplers.gp.kernel import Features
+from search.samplers.gp.outcome_transform import Transform
 
 TABLES = Path(__file__).parent / "tables"
 COMPRESSIONS = 5

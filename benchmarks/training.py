@@ -35,17 +35,17 @@ from transformers import (
     TrainingArguments,
 )
 
-from objectives.batches import Batch, LabelledBatches, MaskedBatches
-from objectives.data import Labelled, PreparedData, prepare
-from objectives.models import build
-from objectives.schedule import WarmupStable
+from objectives.data.batches import Batch, LabelledBatches, MaskedBatches
+from objectives.data.prepared import Labelled, PreparedData, prepare
+from objectives.data.tokenizer import END, PAD
+from objectives.models.build import build
 from objectives.tasks.classification import DROPOUT, Classification
 from objectives.tasks.masked_lm import MaskedLanguageModel
-from objectives.tokenizer import END, PAD
-from objectives.training import Optimisation, Progress, make_optimizer, precision_for, train
-from spaces.architecture import Architecture
+from objectives.training.loop import Optimisation, Progress, make_optimizer, precision_for, train
+from objectives.training.schedule import WarmupStable
+from spaces.cost.architecture import Architecture
+from spaces.file.search_file import SearchFile
 from spaces.loading import load
-from spaces.search_file import SearchFile
 
 SHAPES = {  # depth, width, batch
     "pre-training": [

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from objectives.latency import Latency
+from objectives.measurement.latency import Latency
 
 RECORDED_PACKAGES = ("torch", "transformers", "neural-compressor-pt", "numpy")
 

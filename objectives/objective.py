@@ -21,31 +21,31 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from objectives import artefact
-from objectives.batches import Batch
-from objectives.compress import compress
-from objectives.data import PreparedData, prepare
-from objectives.entries import CHECKPOINTS, MODELS
+from objectives.compression import artefact
+from objectives.compression.pipeline import compress
+from objectives.compression.pruning import prune
+from objectives.data.batches import Batch
+from objectives.data.prepared import PreparedData, prepare
 from objectives.evaluation import Evaluation, package_versions
 from objectives.failures import OUT_OF_MEMORY, TrialFailure, is_out_of_memory
-from objectives.flops import count_forward_flops
-from objectives.latencies import Latencies
-from objectives.paths import Trainer, TrainingPath
-from objectives.pruning import prune
-from objectives.recovery import recovery_path
-from objectives.score import Score
-from objectives.stages import Stages
-from objectives.store import Store
-from objectives.task import Task
+from objectives.measurement.flops import count_forward_flops
+from objectives.measurement.latency_cache import Latencies
+from objectives.measurement.score import Score
+from objectives.measurement.threads import threads
+from objectives.store.manifest import CHECKPOINTS, MODELS
+from objectives.store.store import Store
 from objectives.tasks import make_task
-from objectives.threads import threads
-from objectives.trained import Trained
-from objectives.workers import Workers
-from spaces.configuration import Configuration, content_hash
-from spaces.families import parameters
-from spaces.places import places
-from spaces.search_file import SearchFile
-from spaces.size import dense_size_bytes, size_bytes
+from objectives.tasks.base import Task
+from objectives.training.distributed import Workers
+from objectives.training.paths import Trainer, TrainingPath
+from objectives.training.recovery import recovery_path
+from objectives.training.stages import Stages
+from objectives.training.trained import Trained
+from spaces.cost.configuration import Configuration, content_hash
+from spaces.cost.families import parameters
+from spaces.cost.size import dense_size_bytes, size_bytes
+from spaces.file.places import places
+from spaces.file.search_file import SearchFile
 
 
 class Stored(NamedTuple):

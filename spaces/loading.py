@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from spaces.errors import UserError
-from spaces.search_file import SearchFile
-from spaces.search_space import SearchSpace
+from spaces.file.search_file import SearchFile
+from spaces.grid.search_space import SearchSpace
 
 LARGEST_FILE = 100_000
 """Bytes; a search file is a thousand, and YAML takes a second for this many."""
@@ -69,7 +69,7 @@ class _ValueLoader(_Loader):
 
 def ready_made() -> list[str]:
     """Names of the search files that come with tlc."""
-    folder = resources.files("spaces.ready")
+    folder = resources.files("spaces.file.ready")
     return sorted(
         item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")
     )
@@ -82,7 +82,7 @@ def read_text(file: str) -> str:
         SearchFileError: There is no such file, it cannot be read, or it is too large to be one.
     """
     if file in ready_made():
-        return (resources.files("spaces.ready") / f"{file}.yaml").read_text(encoding="utf-8")
+        return (resources.files("spaces.file.ready") / f"{file}.yaml").read_text(encoding="utf-8")
     path = Path(file)
     try:
         # A device or a pipe has no size, and may have no end.

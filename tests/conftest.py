@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-from spaces.architecture import Architecture
+from spaces.cost.architecture import Architecture
+from spaces.cost.layout import Family, Workload
+from spaces.file.search_file import SearchFile
 from spaces.loading import validate
-from spaces.search_file import SearchFile
-from spaces.shapes import Family, Workload
 
 # Two threads take longer than one for models this small, and far longer on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from objectives.data import PreparedData
-from objectives.task import Task
+from objectives.data.prepared import PreparedData
+from objectives.tasks.base import Task
 from objectives.tasks.causal_lm import CausalLanguageModel
 from objectives.tasks.classification import Classification
 from objectives.tasks.image_classification import ImageClassification
 from objectives.tasks.masked_lm import MaskedLanguageModel
 from objectives.tasks.translation import Translation
-from spaces.search_file import SearchFile
+from spaces.file.search_file import SearchFile
 
 _TASKS: dict[str, Callable[[SearchFile, PreparedData], Task]] = {
     "classification": Classification,

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from objectives.batches import (
+from objectives.data.batches import (
     EVALUATION_BATCH,
     Batch,
     LabelledBatches,
@@ -15,15 +15,15 @@ from objectives.batches import (
     logits,
     to_device,
 )
-from objectives.data import PreparedData
-from objectives.paths import TrainingPath
-from objectives.score import Score, score_classifier
-from objectives.stages import Kind, Stages
-from objectives.task import CALIBRATION_BATCHES
+from objectives.data.prepared import PreparedData
+from objectives.measurement.score import Score, score_classifier
+from objectives.tasks.base import CALIBRATION_BATCHES
 from objectives.tasks.masked_lm import MaskedLanguageModel
-from spaces.compression import Compression
-from spaces.configuration import Configuration
-from spaces.search_file import SearchFile
+from objectives.training.paths import TrainingPath
+from objectives.training.stages import Kind, Stages
+from spaces.cost.compression import Compression
+from spaces.cost.configuration import Configuration
+from spaces.file.search_file import SearchFile
 
 DROPOUT = 0.1
 """Of fine-tuning. Pre-training sees each text about once and needs none."""

@@ -7,14 +7,21 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from objectives.batches import EVALUATION_BATCH, Batch, ImageBatches, image_batch, logits, to_device
-from objectives.data import PreparedData
-from objectives.paths import TrainingPath
-from objectives.score import Score, score_classifier
-from objectives.stages import Kind, Stages
-from objectives.task import CALIBRATION_BATCHES
-from spaces.configuration import Configuration
-from spaces.search_file import SearchFile
+from objectives.data.batches import (
+    EVALUATION_BATCH,
+    Batch,
+    ImageBatches,
+    image_batch,
+    logits,
+    to_device,
+)
+from objectives.data.prepared import PreparedData
+from objectives.measurement.score import Score, score_classifier
+from objectives.tasks.base import CALIBRATION_BATCHES
+from objectives.training.paths import TrainingPath
+from objectives.training.stages import Kind, Stages
+from spaces.cost.configuration import Configuration
+from spaces.file.search_file import SearchFile
 
 DROPOUT = 0.1
 

@@ -6,16 +6,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from objectives import progress
-from objectives.batches import Batch, MaskedBatches, to_device
-from objectives.data import PreparedData
-from objectives.paths import TrainingPath
-from objectives.score import Score, perplexity_score
-from objectives.stages import Kind, Stages
-from objectives.task import CALIBRATION_BATCHES
-from spaces.configuration import Configuration
-from spaces.flops import pretraining_workload
-from spaces.search_file import SearchFile
+from objectives.data.batches import Batch, MaskedBatches, to_device
+from objectives.data.prepared import PreparedData
+from objectives.measurement.score import Score, perplexity_score
+from objectives.store import heartbeat as progress
+from objectives.tasks.base import CALIBRATION_BATCHES
+from objectives.training.paths import TrainingPath
+from objectives.training.stages import Kind, Stages
+from spaces.cost.configuration import Configuration
+from spaces.cost.flops import pretraining_workload
+from spaces.file.search_file import SearchFile
 
 EVALUATION_BATCH = 64
 LARGEST_EVALUATION = 1024

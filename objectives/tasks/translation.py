@@ -7,8 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from objectives import progress
-from objectives.batches import (
+from objectives.data.batches import (
     EVALUATION_BATCH,
     Batch,
     ParallelBatches,
@@ -17,15 +16,16 @@ from objectives.batches import (
     parallel_batch,
     to_device,
 )
-from objectives.data import PreparedData
-from objectives.decoding import translate
-from objectives.paths import TrainingPath
-from objectives.score import Score
-from objectives.stages import Kind, Stages
-from objectives.task import CALIBRATION_BATCHES
-from objectives.tokenizer import END, PAD, load_tokenizer
-from spaces.configuration import Configuration
-from spaces.search_file import SearchFile
+from objectives.data.prepared import PreparedData
+from objectives.data.tokenizer import END, PAD, load_tokenizer
+from objectives.measurement.score import Score
+from objectives.models.decoding import translate
+from objectives.store import heartbeat as progress
+from objectives.tasks.base import CALIBRATION_BATCHES
+from objectives.training.paths import TrainingPath
+from objectives.training.stages import Kind, Stages
+from spaces.cost.configuration import Configuration
+from spaces.file.search_file import SearchFile
 
 DROPOUT = 0.1
 LABEL_SMOOTHING = 0.1

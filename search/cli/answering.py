@@ -33,7 +33,7 @@ ORDERS = ("number", "-number", "score", "-score", "size_mb", "latency_ms", "flop
 @as_json
 def list_searches(url: str | None, server: str | None, as_json: bool) -> None:
     """List all searches and how far they are."""
-    from search.terminal import print_summaries
+    from search.cli.tables import print_summaries
 
     rows = open_answers(url, server).searches()
     if as_json:
@@ -50,8 +50,8 @@ def list_searches(url: str | None, server: str | None, as_json: bool) -> None:
 @as_json
 def show(name: str, trial: int | None, url: str | None, server: str | None, as_json: bool) -> None:
     """Show the search NAME, or one TRIAL of it, with every number and its conditions."""
-    from search.tables import trial_table
-    from search.terminal import print_search
+    from search.cli.tables import print_search
+    from search.formatting import trial_table
 
     answers = open_answers(url, server)
     if trial is not None:
@@ -100,7 +100,7 @@ def trials(
     as_json: bool,
 ) -> None:
     """List the trials of the search NAME, a page at a time."""
-    from search.terminal import print_trials
+    from search.cli.tables import print_trials
 
     page = open_answers(url, server).trials(
         name,
@@ -124,7 +124,7 @@ def trials(
 @as_json
 def frontier(name: str, url: str | None, server: str | None, as_json: bool) -> int:
     """Show the frontier of the search NAME: the trials that no other beats."""
-    from search.terminal import print_frontier
+    from search.cli.tables import print_frontier
 
     members = open_answers(url, server).frontier(name)
     if as_json:
@@ -154,7 +154,7 @@ def best(
     Scores are those on the validation split. When nothing meets the limits, the nearest model is
     shown with how much it misses, and the exit code is 3.
     """
-    from search.terminal import print_best
+    from search.cli.tables import print_best
 
     answer = open_answers(url, server).best(name, limits)
     if as_json:
@@ -171,7 +171,7 @@ def best(
 @as_json
 def levels(name: str, url: str | None, server: str | None, as_json: bool) -> None:
     """Show the best score of the search NAME at each of five fixed inference costs."""
-    from search.tables import levels_table
+    from search.formatting import levels_table
 
     rows = open_answers(url, server).levels(name)
     if as_json:
@@ -196,7 +196,7 @@ def what_if(
     \b
       tlc what-if default depth=2 width=128 budget=800 quantisation=rtn-4 sparsity=0
     """
-    from search.terminal import print_prediction
+    from search.cli.tables import print_prediction
     from spaces.loading import parse_values
 
     prediction = open_answers(url, server).what_if(name, parse_values(values))
@@ -217,11 +217,11 @@ def claims(names: tuple[str, ...], complete: bool, url: str | None, as_json: boo
     Several searches that differ in their seed alone are pooled. Each claim is supported,
     contradicted, or in want of trials; the report is a page (HTML and Markdown) with the plots.
     """
-    from search.claims.report import print_report, report
+    from search.analysis.claims.report import print_report, report
 
     studies = [open_study(name, url) for name in dict.fromkeys(names)]
     if complete:
-        from search.claims.complete import complete as run_missing
+        from search.analysis.claims.complete import complete as run_missing
 
         told = make_console(stderr=as_json)
         where = study_url_or_default(url)

@@ -17,10 +17,10 @@ from search.cli.options import (
     study_url,
     study_url_or_default,
 )
-from search.printable import printable
+from search.terminal_safe import printable
 
 if TYPE_CHECKING:
-    from search.launching import Launcher
+    from search.submission.local import Launcher
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -98,7 +98,7 @@ def resume(name: str, address: str | None, url: str | None, server: str | None) 
 def logs(name: str, follow: bool, address: str | None, url: str | None, server: str | None) -> None:
     """Print what the submitted search NAME printed; of a service, its trials as they finish."""
     if server is not None:
-        from search.terminal import print_event, print_trials
+        from search.cli.tables import print_event, print_trials
 
         client, console = open_client(server), make_console()
         if not follow:
@@ -148,7 +148,7 @@ def check(file: str, overrides: tuple[str, ...], address: str) -> None:
 
     search = load(file, [*overrides, f"address={address}"])
 
-    from search.nodes import check_cluster
+    from search.execution.node_checks import check_cluster
 
     count = check_cluster(search)
     make_console().print(f"{count} nodes reach all that search {search.name} needs")
@@ -159,10 +159,10 @@ def launcher_at(
 ) -> Launcher:
     """Where searches run: the cluster at an address, or this machine."""
     if address is None:
-        from search.launching import Processes
+        from search.submission.local import Processes
 
         return Processes(study_url_or_default(url))
-    from search.jobs import Jobs
+    from search.submission.ray_jobs import Jobs
 
     return Jobs(address, with_requirements=with_requirements)
 

@@ -17,7 +17,7 @@ from search.cli import (
     serving,
 )
 from search.cli.options import INTERRUPTED
-from search.printable import printable
+from search.terminal_safe import printable
 from spaces.errors import UserError
 
 

@@ -17,8 +17,8 @@ from search.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from search.records import Record
-    from search.study import Study
+    from search.storage.study import Study
+    from search.storage.trials import Record
 
 
 @click.command()
@@ -50,8 +50,8 @@ def export(
     record = _chosen(study, limits, trial, url)
     if record is None:
         return NOTHING_FOUND
-    from search.export import export as export_model
-    from search.terminal_models import print_export
+    from search.cli.model_tables import print_export
+    from search.registry.export import export as export_model
 
     with make_console().status("exporting"):
         made = export_model(study, record, to, with_onnx=with_onnx)
@@ -75,8 +75,8 @@ def register(name: str, limits: dict[str, float], model: str, url: str | None) -
     record = _chosen(study, limits, None, url)
     if record is None:
         return NOTHING_FOUND
-    from search.registry import register as register_models
-    from search.terminal_models import print_registration
+    from search.cli.model_tables import print_registration
+    from search.registry.registry import register as register_models
 
     with make_console().status("registering"):
         made = register_models(study, record, model)
@@ -88,10 +88,10 @@ def _chosen(
     study: Study, limits: dict[str, float], trial: int | None, url: str | None
 ) -> Record | None:
     """The trial of a number, or the best within limits; None, and told, where there is none."""
-    from search.terminal import print_best
+    from search.cli.tables import print_best
 
     if trial is not None:
-        from search.export import complete_trial
+        from search.registry.export import complete_trial
 
         return complete_trial(study, trial)
     name = study.search.name

@@ -13,9 +13,9 @@ from click.core import ParameterSource
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from search.answers import Answers
-    from search.client import Client
-    from search.study import Study
+    from search.results.answers import Answers
+    from search.results.client import Client
+    from search.storage.study import Study
 
 NOTHING_FOUND = 3
 INTERRUPTED = 130
@@ -84,15 +84,15 @@ def limited(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def make_console(*, stderr: bool = False) -> Console:
     """The terminal that commands print to."""
-    from search.console import make_console as made
+    from search.cli.console import make_console as made
 
     return made(stderr=stderr)
 
 
 def study_url_or_default(url: str | None) -> str:
     """The study's URL that was given, or the local one."""
-    from spaces.places import places
-    from spaces.search_file import Storage
+    from spaces.file.places import places
+    from spaces.file.search_file import Storage
 
     return url or places(Storage()).study_url
 
@@ -101,14 +101,14 @@ def open_answers(url: str | None, server: str | None) -> Answers | Client:
     """What answers: the service that was named, or the study itself."""
     if server is not None:
         return open_client(server)
-    from search.answers import Answers
+    from search.results.answers import Answers
 
     return Answers(study_url_or_default(url))
 
 
 def open_client(server: str) -> Client:
     """A client of the service at a URL."""
-    from search.client import Client
+    from search.results.client import Client
 
     return Client(server, token=os.environ.get("TLC_TOKEN"))
 
@@ -119,6 +119,6 @@ def open_study(name: str, url: str | None) -> Study:
     Raises:
         StudyError: There is none of this name.
     """
-    from search.study import Study
+    from search.storage.study import Study
 
     return Study.load(name, study_url_or_default(url))

@@ -21,7 +21,7 @@ def table(name: str, url: str | None) -> int:
     \b
       tlc table default > default.csv
     """
-    from search.table_export import write_table
+    from search.replay.table_export import write_table
 
     return 0 if write_table(open_study(name, url), sys.stdout) else NOTHING_FOUND
 
@@ -79,9 +79,9 @@ def replay(
     share of the table's hypervolume (accuracy against log10 of bytes; the reference point is the
     lowest accuracy and the largest size) was reached: the median and the quartiles over the seeds.
     """
-    from search import replay_report
-    from search.choosers import replays
-    from search.table import Table
+    from search.replay import report as replay_report
+    from search.replay.row_samplers import replays
+    from search.replay.table import Table
 
     recorded = Table.read(path)
     if out is not None:

@@ -23,14 +23,14 @@ def run(file: str, overrides: tuple[str, ...], address: str | None) -> int:
       tlc run default
       tlc run search.yaml --set trials=50 --set constraints.max_size_mb=2
     """
-    from search.terminal import print_outcome
+    from search.cli.tables import print_outcome
     from spaces.loading import load
 
     search = load(file, [*overrides, *([f"address={address}"] if address else [])])
     terminal = make_console()
     terminal.print(f"search {search.name}: {search.trials} trials, sampler {search.sampler}")
 
-    from search.runner import run as run_search
+    from search.execution.run import run as run_search
 
     outcome = run_search(search, terminal)
     print_outcome(outcome, terminal)
@@ -47,10 +47,10 @@ def plan(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Show what the search in FILE would cost, without training anything."""
     from dataclasses import asdict
 
-    from search.terminal import print_plan
+    from search.cli.tables import print_plan
+    from spaces.grid.plan import make_plan
+    from spaces.grid.search_space import SearchSpace
     from spaces.loading import load
-    from spaces.plan import make_plan
-    from spaces.search_space import SearchSpace
 
     search = load(file, overrides)
     made = make_plan(SearchSpace(search))
@@ -63,6 +63,6 @@ def plan(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
 @click.command()
 def schema() -> None:
     """Print the JSON schema of search files, for editors."""
-    from spaces.search_file import SearchFile
+    from spaces.file.search_file import SearchFile
 
     click.echo(json.dumps(SearchFile.model_json_schema(), indent=2))

@@ -22,12 +22,12 @@ def ui(port: int, url: str | None) -> None:
 
     Sends first whatever MLflow missed while it was away, and prints the page of each search.
     """
-    from search.links import LOOPBACK, server_of
-    from search.study import names
-    from search.tracking import mirror_all
-    from search.tracking_server import command, environment, pages, refuse_busy
-    from spaces.places import places
-    from spaces.search_file import Storage
+    from search.mlflow_links import LOOPBACK, server_of
+    from search.storage.study import names
+    from search.tracking.server import command, environment, pages, refuse_busy
+    from search.tracking.tracker import mirror_all
+    from spaces.file.places import places
+    from spaces.file.search_file import Storage
 
     where = places(Storage())
     is_remote = where.tracking_uri.startswith(("http://", "https://"))
@@ -98,12 +98,12 @@ def serve(
     """
     token = token_file.read_text().strip() if token_file else os.environ.get("TLC_TOKEN") or None
 
-    from search.database import refuse_damaged
     from search.service.settings import Settings, check_token
+    from search.storage.database import refuse_damaged
 
     check_token(host, token)
     from search.service.serving import listen
-    from spaces.search_file import Storage
+    from spaces.file.search_file import Storage
 
     study = study_url_or_default(url)
     # A database that is away may come back while it serves; a damaged one does not.

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from search.answers import Answers
-from search.schemas import Prediction, Started
+from search.results.answers import Answers
+from search.results.schemas import Prediction, Started
 from search.service.problems import responses
 from search.service.reading import Name
 from search.service.settings import Settings
 from search.service.submission import received
-from search.study import Study
+from search.storage.study import Study
 
 LONGEST_TEXT = 1000
 LONGEST_OVERRIDES = 5000

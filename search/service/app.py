@@ -8,7 +8,7 @@ from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
 from prometheus_client import CollectorRegistry
 
-from search.answers import Answers
+from search.results.answers import Answers
 from search.service import acting, operations, problems, reading, streaming
 from search.service.operations import Measured
 from search.service.protection import Bearer, BodyLimit, RateLimit, SameSite

@@ -15,9 +15,9 @@ from prometheus_client.registry import Collector
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from search.answers import Answers
+from search.results.answers import Answers
 from search.service.problems import responses
-from search.study_errors import StudyAway
+from search.storage.errors import StudyAway
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
-from search.study_errors import BusyStudy, NoSuchStudy, StudyAway
+from search.storage.errors import BusyStudy, NoSuchStudy, StudyAway
 from spaces.errors import UserError
 from spaces.loading import SearchFileError
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
 
-from search.answers import LONGEST_PAGE, Answers, Order
-from search.schemas import (
+from search.results.answers import LONGEST_PAGE, Answers, Order
+from search.results.schemas import (
     Best,
     FrontierMember,
     Level,
@@ -17,7 +17,7 @@ from search.schemas import (
     TrialPage,
 )
 from search.service.problems import responses
-from spaces.search_file import NAME_PATTERN
+from spaces.file.search_file import NAME_PATTERN
 
 LARGEST_NUMBER = 2**31 - 1
 LEAST_LIMIT, LARGEST_LIMIT = 1e-9, 1e30

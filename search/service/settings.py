@@ -6,10 +6,10 @@ import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from search.launching import Launcher
+from search.submission.local import Launcher
 from spaces.errors import UserError
-from spaces.places import places
-from spaces.search_file import Storage
+from spaces.file.places import places
+from spaces.file.search_file import Storage
 
 SHORTEST_TOKEN = 16
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")

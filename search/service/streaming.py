@@ -10,8 +10,8 @@ from fastapi import APIRouter, Header
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from search.answers import Answers
-from search.schemas import Event
+from search.results.answers import Answers
+from search.results.schemas import Event
 from search.service.problems import responses
 from search.service.reading import Name
 

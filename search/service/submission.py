@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from search.service.settings import Settings
+from spaces.file.local_paths import data_paths
+from spaces.file.search_file import SearchFile, Storage
 from spaces.loading import SearchFileError, from_document, load, ready_made
-from spaces.local_paths import data_paths
-from spaces.search_file import SearchFile, Storage
 
 
 def received(

@@ -17,8 +17,8 @@ from typing import Any
 
 import yaml
 
+from spaces.file.search_file import SearchFile
 from spaces.loading import validate
-from spaces.search_file import SearchFile
 from tests.faults.processes import descendants, is_alive, kill_tree
 from tests.faults.witness import Step, Witness
 from tests.waiting import wait_for

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, text
 
-from search.answers import LONGEST_PAGE, Answers
+from search.results.answers import LONGEST_PAGE, Answers
 
 if TYPE_CHECKING:
     from tests.faults.arena import Arena

@@ -7,8 +7,8 @@ import os
 import psutil
 import pytest
 
-from spaces.architecture import Architecture
-from spaces.families import parameters
+from spaces.cost.architecture import Architecture
+from spaces.cost.families import parameters
 from tests.faults.arena import Arena
 from tests.faults.conftest import Judge
 from tests.faults.processes import descendants, kill

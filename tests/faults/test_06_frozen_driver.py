@@ -6,8 +6,8 @@ import os
 import signal
 import time
 
-from search.driver import DRIVER
-from search.study import Study
+from search.storage.lease import DRIVER
+from search.storage.study import Study
 from tests.faults.arena import Arena
 from tests.faults.conftest import Judge
 from tests.faults.homes import share

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from objectives.training import RECENT
+from objectives.training.loop import RECENT
 from tests.faults.arena import Arena
 from tests.faults.conftest import Judge
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from objectives.latency import MOST_SLOWDOWN, Latency
+from objectives.measurement.latency import MOST_SLOWDOWN, Latency
 from objectives.objective import Objective
-from spaces.architecture import Architecture
-from spaces.compression import Compression
-from spaces.configuration import Configuration
+from spaces.cost.architecture import Architecture
+from spaces.cost.compression import Compression
+from spaces.cost.configuration import Configuration
 from spaces.loading import validate
 
 ARCHITECTURES = (Architecture.of(1, 32), Architecture.of(3, 96), Architecture.of(6, 192))

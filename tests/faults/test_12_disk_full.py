@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from objectives.entries import CHECKPOINTS, MODELS
-from objectives.store import Store
+from objectives.store.manifest import CHECKPOINTS, MODELS
+from objectives.store.store import Store
 from tests.disks import fill, small_disk
 from tests.faults.arena import Arena
 from tests.faults.conftest import Judge

@@ -70,7 +70,7 @@ def hypervolumes(arena: Arena) -> list[float]:
 
 def orders(arena: Arena) -> dict[int, int]:
     """The place of each trial in the order in which they finished."""
-    from search.study import Study
+    from search.storage.study import Study
 
     records = Study.load(arena.name, arena.study_url).records()
     return {record.number: record.order for record in records}

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import yaml
 
-from search.study import Study
+from search.storage.study import Study
 from tests.faults.arena import RUN_SECONDS, Arena
 from tests.faults.conftest import Judge
 from tests.faults.homes import share

@@ -19,14 +19,14 @@ import numpy as np
 import psutil
 import pytest
 
-from objectives import artefact
-from objectives.artefact import ArtefactError
-from objectives.data import PreparedData
-from objectives.tables import DataError
-from search.driver import DRIVER, Driver
+from objectives.compression import artefact
+from objectives.compression.artefact import ArtefactError
+from objectives.data.files import DataError
+from objectives.data.prepared import PreparedData
 from search.service.connections import HEADER_SECONDS
 from search.service.protection import BODY_SECONDS
-from search.study import Study
+from search.storage.lease import DRIVER, Driver
+from search.storage.study import Study
 from spaces.loading import load
 from tests.faults.attacks import HUNG_UP, STEAL, Attack, attacks
 from tests.search.conftest import Tlc, made_up_result

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.threads import threads
+from objectives.measurement.threads import threads
 
 VOCABULARY, WIDTH, DEPTH, HEADS = 120, 48, 2, 2
 STEPS, WORDS, SOURCE, TARGET, IMAGE = 3, 8, 12, 9, 32

@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from objectives import stages
-from objectives.data import open_prepared
+from objectives.data.prepared import open_prepared
 from objectives.objective import Objective
 from objectives.tasks import translation
-from objectives.workers import Workers
-from spaces.search_file import SearchFile
+from objectives.training.distributed import Workers
+from objectives.training.loop import stages
+from spaces.file.search_file import SearchFile
 
 COUNT = 2
 COLLECTIVE_SECONDS = 60.0

@@ -16,22 +16,22 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from objectives import artefact
-from objectives import compress as compress_module
-from objectives.artefact import ArtefactError
-from objectives.batches import Batch, forward_arguments, logits
-from objectives.compress import compress
+from objectives.compression import artefact
+from objectives.compression import pipeline as compress_module
+from objectives.compression.artefact import ArtefactError
+from objectives.compression.pipeline import compress
+from objectives.compression.pruning import prune
+from objectives.compression.rtn import QuantisedWeight, round_to_nearest
+from objectives.compression.static_int8 import StaticInt8Linear
+from objectives.data.batches import Batch, forward_arguments, logits
 from objectives.failures import TrialFailure
-from objectives.flops import count_forward_flops
-from objectives.models import build
-from objectives.pruning import prune
-from objectives.quantisation import QuantisedWeight, round_to_nearest
-from objectives.static_int8 import StaticInt8Linear
-from spaces.compression import Compression, Pruning, Quantisation
-from spaces.families import layout
-from spaces.search_space import known_cost
-from spaces.shapes import Family, Role
-from spaces.size import size_bytes
+from objectives.measurement.flops import count_forward_flops
+from objectives.models.build import build
+from spaces.cost.compression import Compression, Pruning, Quantisation
+from spaces.cost.families import layout
+from spaces.cost.layout import Family, Role
+from spaces.cost.size import size_bytes
+from spaces.grid.search_space import known_cost
 from tests.conftest import WORKLOADS, architecture_for, batch_for
 
 ARCHITECTURE = architecture_for(Family.ROBERTA_CLASSIFIER, 2, 64)
@@ -122,7 +122,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
 LOAD_AGAIN = """
 import pathlib, sys
 from safetensors.torch import load_file, save_file
-from objectives import artefact
+from objectives.compression import artefact
 root = pathlib.Path(sys.argv[1])
 outputs = {}
 for folder in root.iterdir():

@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from objectives import standard_library
-from objectives.batches import LabelledBatches, MaskedBatches
-from objectives.data import find_prepared, open_prepared, prepare
-from objectives.sources import read
-from objectives.tables import DataError
-from objectives.tokenizer import END, MASK, START
-from spaces.search_file import SearchFile
-from spaces.sources import READERS, Files, Hub
+from objectives.data.batches import LabelledBatches, MaskedBatches
+from objectives.data.files import DataError
+from objectives.data.prepared import find_prepared, open_prepared, prepare, standard_library
+from objectives.data.text import read
+from objectives.data.tokenizer import END, MASK, START
+from spaces.file.search_file import SearchFile
+from spaces.file.sources import READERS, Files, Hub
 from tests.disks import fill, small_disk
 from tests.objectives.hub import local_hub
 
@@ -171,9 +170,9 @@ def test_a_name_of_the_hub_never_reads_a_folder_of_this_machine(
 READ_FROM_THE_HUB = """
 import sys
 from pathlib import Path
-from objectives.sources import read
-from objectives.tables import DataError
-from spaces.sources import Hub
+from objectives.data.text import read
+from objectives.data.files import DataError
+from spaces.file.sources import Hub
 
 try:
     source = Hub(source="hub", dataset="tlc/words", test="test")

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.batches import Batch, logits
-from objectives.fake_quantisation import fake_quantised
-from objectives.hooks import linear_layers
-from objectives.quantisation import dequantise, round_to_nearest
+from objectives.compression.fake_quantisation import fake_quantised
+from objectives.compression.rtn import dequantise, round_to_nearest
+from objectives.data.batches import Batch, logits
+from objectives.models.hooks import linear_layers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.batches import Batch, logits
+from objectives.compression.gptq import gptq
+from objectives.compression.packing import pack
+from objectives.compression.rtn import QuantisedWeight, dequantise, round_to_nearest
+from objectives.data.batches import Batch, logits
 from objectives.failures import TrialFailure
-from objectives.gptq import gptq
-from objectives.hooks import inputs_to, linear_layers
-from objectives.packing import pack
-from objectives.quantisation import QuantisedWeight, dequantise, round_to_nearest
+from objectives.models.hooks import inputs_to, linear_layers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from objectives.compression.hqq import hqq
+from objectives.compression.packing import pack
+from objectives.compression.rtn import dequantise, round_to_nearest
 from objectives.failures import TrialFailure
-from objectives.hqq import hqq
-from objectives.packing import pack
-from objectives.quantisation import dequantise, round_to_nearest
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,17 +14,18 @@ import pytest
 from PIL import Image
 from sacrebleu.metrics import BLEU
 
-from objectives import artefact, exported
-from objectives.artefact import ArtefactError
-from objectives.encoding import encoded
-from objectives.inference import InputError, Predictor, load
+from objectives.compression import artefact
+from objectives.compression.artefact import ArtefactError
+from objectives.data.encoding import encoded
+from objectives.data.pairs import read_pairs
+from objectives.data.text import Rows, read
+from objectives.data.tokenizer import load_tokenizer
+from objectives.export import bundle as exported
+from objectives.export.inference import InputError, Predictor, load
 from objectives.objective import Objective
-from objectives.parallel import read_pairs
-from objectives.sources import Rows, read
-from objectives.tokenizer import load_tokenizer
-from spaces.compression import Compression, Quantisation
-from spaces.search_file import SearchFile
-from spaces.search_space import SearchSpace
+from spaces.cost.compression import Compression, Quantisation
+from spaces.file.search_file import SearchFile
+from spaces.grid.search_space import SearchSpace
 
 TASKS = ["classification", "pairs", "masked-lm", "causal-lm", "translation", "image-classification"]
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.kernels import compiled, training_kernels
-from objectives.models import build
-from spaces.architecture import Architecture
-from spaces.shapes import Family, Workload
+from objectives.models.build import build
+from objectives.training.kernels import compiled, training_kernels
+from spaces.cost.architecture import Architecture
+from spaces.cost.layout import Family, Workload
 
 WORKLOAD = Workload(Family.ROBERTA_CLASSIFIER, vocabulary_size=300, sequence_length=16, classes=2)
 TOKENS = torch.arange(5, 5 + 4 * 16).view(4, 16)

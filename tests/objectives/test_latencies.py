@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from objectives import latencies
+from objectives.measurement import latency_cache as latencies
 from objectives.objective import Objective
-from spaces.architecture import Architecture
-from spaces.compression import Compression, Pruning, Quantisation
-from spaces.configuration import Configuration
-from spaces.search_file import SearchFile
+from spaces.cost.architecture import Architecture
+from spaces.cost.compression import Compression, Pruning, Quantisation
+from spaces.cost.configuration import Configuration
+from spaces.file.search_file import SearchFile
 
 BASE = Configuration(Architecture.of(1, 32), 40, Compression())
 

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from objectives.latency import measure_latency
-from objectives.locks import Lane
-from objectives.models import build
+from objectives.measurement.latency import measure_latency
+from objectives.models.build import build
 from objectives.objective import Objective
-from spaces.architecture import Architecture
-from spaces.compression import Compression, Pruning, Quantisation
-from spaces.configuration import Configuration
-from spaces.search_file import SearchFile
-from spaces.shapes import Family, Workload
+from objectives.store.locks import Lane
+from spaces.cost.architecture import Architecture
+from spaces.cost.compression import Compression, Pruning, Quantisation
+from spaces.cost.configuration import Configuration
+from spaces.cost.layout import Family, Workload
+from spaces.file.search_file import SearchFile
 
 BASE = Configuration(Architecture.of(1, 32), 40, Compression())
 

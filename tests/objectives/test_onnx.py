@@ -14,14 +14,15 @@ import pytest
 import torch
 from torch import nn
 
-from objectives import artefact, onnx_model
-from objectives.batches import forward_arguments
-from objectives.compress import write_compressed
-from objectives.models import build
-from objectives.onnx_model import OnnxError, OnnxModel, export_onnx
-from objectives.pruning import prune
-from spaces.compression import Compression, Pruning, Quantisation
-from spaces.shapes import Family
+from objectives.compression import artefact
+from objectives.compression.pipeline import write_compressed
+from objectives.compression.pruning import prune
+from objectives.data.batches import forward_arguments
+from objectives.export import onnx as onnx_model
+from objectives.export.onnx import OnnxError, OnnxModel, export_onnx
+from objectives.models.build import build
+from spaces.cost.compression import Compression, Pruning, Quantisation
+from spaces.cost.layout import Family
 from tests.conftest import WORKLOADS, architecture_for, batch_for
 
 CASES = {

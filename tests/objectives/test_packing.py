@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from objectives.packing import pack, pack_mask, unpack, unpack_mask
+from objectives.compression.packing import pack, pack_mask, unpack, unpack_mask
 
 
 @given(st.integers(1, 8).flatmap(

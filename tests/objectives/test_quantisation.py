@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from objectives.compression.rtn import QuantisedWeight, dequantise, round_to_nearest
 from objectives.failures import TrialFailure
-from objectives.quantisation import QuantisedWeight, dequantise, round_to_nearest
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

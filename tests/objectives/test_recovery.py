@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from objectives import artefact
+from objectives.compression import artefact
 from objectives.objective import Objective
-from spaces.architecture import Architecture
-from spaces.compression import Compression, Pruning, Quantisation
-from spaces.configuration import Configuration
-from spaces.families import layout
-from spaces.search_file import SearchFile
-from spaces.shapes import Role
+from spaces.cost.architecture import Architecture
+from spaces.cost.compression import Compression, Pruning, Quantisation
+from spaces.cost.configuration import Configuration
+from spaces.cost.families import layout
+from spaces.cost.layout import Role
+from spaces.file.search_file import SearchFile
 
 BASE = Configuration(Architecture.of(1, 32), 40, Compression())
 HEAVY = Compression(Quantisation.RTN_3, 32, Pruning.UNSTRUCTURED, 0.9)

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.data import Parallel, prepare
-from objectives.models import build
-from objectives.score import accuracy_score, perplexity_score
+from objectives.data.prepared import Parallel, prepare
+from objectives.measurement.score import accuracy_score, perplexity_score
+from objectives.models.build import build
 from objectives.tasks import make_task
-from spaces.architecture import Architecture
-from spaces.families.roberta import masked_tokens
-from spaces.search_file import SearchFile
+from spaces.cost.architecture import Architecture
+from spaces.cost.families.roberta import masked_tokens
+from spaces.file.search_file import SearchFile
 
 
 class Oracle(nn.Module):

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.batches import Batch, forward_arguments, logits
-from objectives.hooks import inputs_to, linear_layers
-from objectives.smoothing import smoothed, smoothing_factors
+from objectives.compression.smoothing import smoothed, smoothing_factors
+from objectives.data.batches import Batch, forward_arguments, logits
+from objectives.models.hooks import inputs_to, linear_layers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

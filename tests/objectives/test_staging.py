@@ -15,14 +15,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from objectives import progress, room
-from objectives.room import is_full
-from objectives.store import Store
+from objectives.store import disk_space as room
+from objectives.store import heartbeat as progress
+from objectives.store.disk_space import is_full
+from objectives.store.store import Store
 from tests.disks import fill, small_disk
 
 WRITER = """
 import sys, time
-from objectives.store import Store
+from objectives.store.store import Store
 
 def fill(folder):
     (folder / "data.bin").write_bytes(bytes(1000))

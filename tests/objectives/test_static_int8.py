@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from objectives import static_int8
-from objectives.batches import Batch, logits
-from objectives.hooks import linear_layers
-from objectives.quantisation import round_to_nearest
-from objectives.static_int8 import StaticInt8Linear, StaticWeight, calibrate
+from objectives.compression import static_int8
+from objectives.compression.rtn import round_to_nearest
+from objectives.compression.static_int8 import StaticInt8Linear, StaticWeight, calibrate
+from objectives.data.batches import Batch, logits
+from objectives.models.hooks import linear_layers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from objectives.entries import CHECKPOINTS, MODELS, Entry
-from objectives.quota import removal_order
-from objectives.store import Store, StoreError
+from objectives.store.manifest import CHECKPOINTS, MODELS, Entry
+from objectives.store.quota import removal_order
+from objectives.store.store import Store, StoreError
 
 
 def put(store: Store, address: str, size: int = 10, *, is_final: bool = False) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from objectives import parallel
-from objectives.data import PreparedData, prepare
-from objectives.tables import DataError
-from objectives.tokenizer import END, PAD, START, load_tokenizer
-from spaces.search_file import SearchFile
+from objectives.data import pairs as parallel
+from objectives.data.files import DataError
+from objectives.data.prepared import PreparedData, prepare
+from objectives.data.tokenizer import END, PAD, START, load_tokenizer
+from spaces.file.search_file import SearchFile
 from tests.conftest import TOY_LANGUAGE
 
 MakeTaskSearch = Callable[..., SearchFile]

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from objectives.data.files import DataError
 from objectives.objective import Objective
-from objectives.tables import DataError
-from spaces.compression import Compression, Pruning, Quantisation
-from spaces.configuration import Configuration
-from spaces.search_file import SearchFile
-from spaces.search_space import SearchSpace
+from spaces.cost.compression import Compression, Pruning, Quantisation
+from spaces.cost.configuration import Configuration
+from spaces.file.search_file import SearchFile
+from spaces.grid.search_space import SearchSpace
 
 TASKS = ["pairs", "masked-lm", "causal-lm", "translation", "image-classification"]
 COMPRESSED = Compression(Quantisation.STATIC_8, 32, Pruning.STRUCTURED, 0.5)

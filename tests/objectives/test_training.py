@@ -13,17 +13,17 @@ import pytest
 import torch
 from torch import nn
 
-from objectives import progress
-from objectives.data import prepare
-from objectives.entries import CHECKPOINTS
+from objectives.data.prepared import prepare
 from objectives.failures import TrialFailure
-from objectives.paths import Account, Point, Trainer, TrainingPath
-from objectives.store import Store
+from objectives.store import heartbeat as progress
+from objectives.store.manifest import CHECKPOINTS
+from objectives.store.store import Store
 from objectives.tasks.classification import Classification
-from spaces.architecture import Architecture
-from spaces.compression import Compression
-from spaces.configuration import Configuration
-from spaces.search_file import SearchFile
+from objectives.training.paths import Account, Point, Trainer, TrainingPath
+from spaces.cost.architecture import Architecture
+from spaces.cost.compression import Compression
+from spaces.cost.configuration import Configuration
+from spaces.file.search_file import SearchFile
 from tests.disks import fill, small_disk
 
 CPU = torch.device("cpu")

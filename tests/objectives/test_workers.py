@@ -16,21 +16,21 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from objectives import stages
-from objectives.batches import parallel_batch
-from objectives.data import PreparedData, prepare
+from objectives.data.batch_parts import Part
+from objectives.data.batches import parallel_batch
+from objectives.data.prepared import PreparedData, prepare
 from objectives.failures import TrialFailure
 from objectives.objective import Objective
-from objectives.parts import Part
-from objectives.paths import Point, Trainer
-from objectives.recovery import recovery_path
-from objectives.store import Store
+from objectives.store.store import Store
 from objectives.tasks import make_task, translation
-from objectives.workers import Workers
-from spaces.architecture import Architecture
-from spaces.compression import Compression, Pruning, Quantisation
-from spaces.configuration import Configuration
-from spaces.search_file import SearchFile
+from objectives.training.distributed import Workers
+from objectives.training.loop import stages
+from objectives.training.paths import Point, Trainer
+from objectives.training.recovery import recovery_path
+from spaces.cost.architecture import Architecture
+from spaces.cost.compression import Compression, Pruning, Quantisation
+from spaces.cost.configuration import Configuration
+from spaces.file.search_file import SearchFile
 from tests.objectives.follower import Following, exact, join, make_workers
 
 CPU = torch.device("cpu")

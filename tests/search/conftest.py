@@ -19,9 +19,9 @@ import pytest
 import yaml
 
 from search.cli.main import main
-from search.study import Study
-from spaces.search_file import SearchFile
-from spaces.search_space import SearchSpace
+from search.storage.study import Study
+from spaces.file.search_file import SearchFile
+from spaces.grid.search_space import SearchSpace
 from tests.search.browser import browser
 
 __all__ = ["browser"]

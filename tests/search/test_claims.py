@@ -14,23 +14,23 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from search.claims.claims import judge
-from search.claims.complete import missing
-from search.claims.observations import Compressed, Observations, Run, observe
-from search.claims.page import html
-from search.claims.resampling import resample
-from search.claims.verdict import Answer, Verdict, chosen_apart
+from search.analysis.claims.claims import judge
+from search.analysis.claims.complete import missing
+from search.analysis.claims.observations import Compressed, Observations, Run, observe
+from search.analysis.claims.page import html
+from search.analysis.claims.resampling import resample
+from search.analysis.claims.verdict import Answer, Verdict, chosen_apart
 from search.cli.main import cli
-from search.feasible_sampler import FeasibleSampler
-from search.records import CONFIGURATION
-from search.study import Study, names
-from spaces.architecture import Architecture
-from spaces.budget import BudgetUnit
-from spaces.compression import Compression, Quantisation
+from search.samplers.optuna_samplers import FeasibleSampler
+from search.storage.study import Study, names
+from search.storage.trials import CONFIGURATION
+from spaces.cost.architecture import Architecture
+from spaces.cost.budget import BudgetUnit
+from spaces.cost.compression import Compression, Quantisation
+from spaces.cost.metric import accuracy
 from spaces.errors import UserError
+from spaces.file.search_file import SearchFile
 from spaces.loading import validate
-from spaces.metric import accuracy
-from spaces.search_file import SearchFile
 from tests.search.conftest import Tlc, made_up_result
 
 BUDGETS = (100.0, 200.0, 400.0, 800.0, 1600.0)
@@ -245,7 +245,7 @@ def test_missing_trials_are_every_model_once_and_the_ladder_at_the_longest(study
 
 
 def test_a_large_space_is_sampled(make_search: Callable[..., SearchFile]) -> None:
-    from spaces.search_space import SearchSpace
+    from spaces.grid.search_space import SearchSpace
 
     search = make_search(
         space__depth={"low": 1, "high": 12},
@@ -319,7 +319,7 @@ def test_enqueued_trials_have_no_configuration_until_they_are_asked_for(study: S
 def test_enqueued_trials_are_run_beside_those_of_the_file(study: Study) -> None:
     from ray.tune.search import Searcher
 
-    from search.searcher import StudySearcher
+    from search.execution.searcher import StudySearcher
 
     study.tell_result(study.ask().number, made_up_result(0.6, 0.1))
     addition = missing(study.space, study.records())[0]

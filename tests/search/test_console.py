@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner
 from rich.table import Table
 
+from search.cli.console import PlainConsole
 from search.cli.main import cli
-from search.client import Client, ServiceError
-from search.console import PlainConsole
-from search.printable import printable
-from search.study import Study
+from search.results.client import Client, ServiceError
+from search.storage.study import Study
+from search.terminal_safe import printable
 
 ATTACK = "\x1b]0;title\x07\x1b[2J\x9b31m\u202eevil [bold]no[/bold] [/] [link=http://x]y :smile:"
 

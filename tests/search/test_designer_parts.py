@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.acquisition import STEPS, Staircase
-from search.coordinates import PRIOR, lost_coordinates, trained_coordinates
-from search.covariance import Features, Kernel
-from search.designer import Designer
-from search.hyperparameters import draw
-from search.menu import Cause, Menu, Seconds, Trial
-from search.prices import Prices
-from search.surrogate import Surrogate
-from search.transform import Transform
+from search.samplers.frontier.acquisition import STEPS, Staircase
+from search.samplers.frontier.cost_model import Prices
+from search.samplers.frontier.design_space import Cause, Menu, Seconds, Trial
+from search.samplers.frontier.designer import Designer
+from search.samplers.frontier.features import PRIOR, lost_coordinates, trained_coordinates
+from search.samplers.gp.gaussian_process import Surrogate
+from search.samplers.gp.hyperparameters import draw
+from search.samplers.gp.kernel import Features, Kernel
+from search.samplers.gp.outcome_transform import Transform
 
 LIMITS = (0.0, 1.0)
 # On the grid of costs, where the staircase is exact.

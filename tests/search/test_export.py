@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import yaml
 
-from objectives.exported import Facts
-from search.export import ExportError, complete_trial, export
-from search.frontier import best
-from search.model_card import model_card
-from search.records import Record
-from search.study import Study
-from search.study_errors import StudyError
+from objectives.export.bundle import Facts
+from search.pareto import best
+from search.registry.export import ExportError, complete_trial, export
+from search.registry.model_card import model_card
+from search.storage.errors import StudyError
+from search.storage.study import Study
+from search.storage.trials import Record
 from tests.search.conftest import Tlc, made_up_result
 
 FILES = {
@@ -31,10 +31,10 @@ FILES = {
 SCORE_AGAIN = """
 import json, sys
 from pathlib import Path
-from objectives.inference import load
+from objectives.export.inference import load
 from objectives.objective import Objective
-from objectives.sources import read
-from search.study import Study
+from objectives.data.text import read
+from search.storage.study import Study
 
 name, url, folder = sys.argv[1:]
 study = Study.load(name, url)
@@ -118,7 +118,7 @@ def test_the_card_tells_the_hub_and_a_person(winner: Record, exported: Path) -> 
     for told in (
         f"{winner.result['size_bytes']:,} bytes", "95 % interval", "fingerprint (SHA-256)",
         "the 10th percentile of", "labelled validation examples", "animal, tool", "## ONNX",
-        "objectives.inference", str(winner.configuration.compression),
+        "objectives.export.inference", str(winner.configuration.compression),
     ):  # fmt: skip
         assert told in card.text
     assert os.sep + "home" not in card.text.replace("\\", "")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from search.feasible_sampler import FeasibleSampler
-from search.samplers import AllBusyError, SpaceExhaustedError
-from search.study import Study
-from spaces.search_file import SearchFile
+from search.samplers.base import AllBusyError, SpaceExhaustedError
+from search.samplers.optuna_samplers import FeasibleSampler
+from search.storage.study import Study
+from spaces.file.search_file import SearchFile
 from tests.search.conftest import feasible_hashes, made_up_result
 
 SAMPLERS = ["tpe", "gp", "nsgaii", "random", "grid"]

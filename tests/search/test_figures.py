@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from search.figures import frontier_figure, frontier_html, write_figures
-from search.links import Links, server_of
-from search.parallel_coordinates import parallel_figure
-from search.study import Study
-from spaces.search_file import SearchFile
+from search.mlflow_links import Links, server_of
+from search.plots.figures import frontier_figure, frontier_html, write_figures
+from search.plots.parallel_coordinates import parallel_figure
+from search.storage.study import Study
+from spaces.file.search_file import SearchFile
 from tests.search.conftest import made_up_result
 
 POINTS = ((0.60, 0.1), (0.80, 0.4), (0.70, 0.5), (0.75, 0.2), (0.90, 3.0))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.frontier import (
+from search.pareto import (
     COSTS,
     Scale,
     best,
@@ -21,13 +21,13 @@ from search.frontier import (
     nearest,
     nondominated,
 )
-from search.records import Record
-from spaces import metric
-from spaces.architecture import Architecture
-from spaces.compression import Compression
-from spaces.configuration import Configuration
-from spaces.search_file import SearchFile
-from spaces.search_space import SearchSpace
+from search.storage.trials import Record
+from spaces.cost import metric
+from spaces.cost.architecture import Architecture
+from spaces.cost.compression import Compression
+from spaces.cost.configuration import Configuration
+from spaces.file.search_file import SearchFile
+from spaces.grid.search_space import SearchSpace
 from tests.search.conftest import made_up_result
 
 SCALE = Scale("size_mb", metric.accuracy(2), lowest=0.01, highest=1.0)

@@ -16,13 +16,13 @@ from optuna.testing.pytest_samplers import (
 )
 from optuna.trial import TrialState
 
-from search.frontier_sampler import FrontierSampler
-from search.records import Record
-from search.samplers import AllBusyError, ConvergedError, SpaceExhaustedError
-from search.space_menu import SpaceMenu
-from search.study import Study
-from spaces.search_file import SearchFile
-from spaces.search_space import SearchSpace
+from search.samplers.base import AllBusyError, ConvergedError, SpaceExhaustedError
+from search.samplers.frontier.sampler import FrontierSampler
+from search.samplers.frontier.search_design_space import SpaceMenu
+from search.storage.study import Study
+from search.storage.trials import Record
+from spaces.file.search_file import SearchFile
+from spaces.grid.search_space import SearchSpace
 from tests.search.conftest import feasible_hashes, made_up_result
 
 

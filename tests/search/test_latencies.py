@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from search import latencies
-from search.answers import Answers
-from search.claims.complete import missing
-from search.latencies import known_latencies, measured_latencies, recorded_latencies
-from search.study import Study
-from spaces.configuration import Configuration
+from search.analysis.claims.complete import missing
+from search.results.answers import Answers
+from search.samplers import known_latencies as latencies
+from search.samplers.known_latencies import known_latencies, measured_latencies, recorded_latencies
+from search.storage.study import Study
+from spaces.cost.configuration import Configuration
 from spaces.errors import UserError
-from spaces.search_file import SearchFile
-from spaces.search_space import SearchSpace
+from spaces.file.search_file import SearchFile
+from spaces.grid.search_space import SearchSpace
 from tests.search.conftest import made_up_result
 
 

@@ -15,16 +15,16 @@ from typing import Any
 
 import pytest
 
-from search.answers import Answers
-from search.driver import DRIVER, Driver, Watch, announce, request_stop, sure_state
-from search.driving import driving
-from search.jobs import check_can_travel, pinned_requirements
-from search.launching import LaunchError, Processes
-from search.study import Study, names
-from search.study_errors import BusyStudy
+from search.results.answers import Answers
+from search.storage.errors import BusyStudy
+from search.storage.heartbeat import driving
+from search.storage.lease import DRIVER, Driver, Watch, announce, request_stop, sure_state
+from search.storage.study import Study, names
+from search.submission.local import LaunchError, Processes
+from search.submission.ray_jobs import check_can_travel, pinned_requirements
+from spaces.file.places import shown, without_password
+from spaces.file.search_file import SearchFile, Storage
 from spaces.loading import load
-from spaces.places import shown, without_password
-from spaces.search_file import SearchFile, Storage
 from tests.search.conftest import Tlc, made_up_result
 from tests.waiting import wait_for
 
@@ -94,7 +94,7 @@ def test_a_study_knows_who_drives_it(study: Study) -> None:
 def test_a_driver_that_is_silent_is_lost_and_one_elsewhere_is_in_the_way(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.driver.WATCH_SECONDS", 1.0)
+    monkeypatch.setattr("search.storage.lease.WATCH_SECONDS", 1.0)
     other = Driver(host="elsewhere")
     study.optuna.set_user_attr(DRIVER, asdict(other))
     with pytest.raises(BusyStudy, match="is running already, on elsewhere"), driving(study):

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from objectives.latency import Latency
-from search.answers import Answers
+from objectives.measurement.latency import Latency
+from search.analysis.report.page import html
+from search.analysis.report.view import View
 from search.cli.main import cli
-from search.mirror import Mirror
-from search.report.page import html
-from search.report.view import View
-from search.study import Study
-from search.tables import NOISY
-from spaces.places import places
+from search.formatting import NOISY
+from search.results.answers import Answers
+from search.storage.study import Study
+from search.tracking.sync import Mirror
+from spaces.file.places import places
 from tests.search.conftest import made_up_result
 
 

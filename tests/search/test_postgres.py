@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from search.answers import Answers
-from search.patience import patience
-from search.study import Study
-from search.study_errors import BusyStudy, StudyAway
-from spaces.search_file import SearchFile
+from search.results.answers import Answers
+from search.storage.errors import BusyStudy, StudyAway
+from search.storage.retry import patience
+from search.storage.study import Study
+from spaces.file.search_file import SearchFile
 from tests.search.conftest import made_up_result
 
 PROCESSES, THREADS, TRIALS_EACH = 4, 4, 6
@@ -31,7 +31,7 @@ WRITER = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from search.study import Study
+from search.storage.study import Study
 from tests.search.conftest import made_up_result
 
 url, process, threads, count = sys.argv[1], *map(int, sys.argv[2:])

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from objectives.sources import read
-from search.frontier import Scale, best
-from search.registry import CHAMPION, RegistryError, alias, at_levels, register
-from search.study import Study
+from objectives.data.text import read
+from search.pareto import Scale, best
+from search.registry.registry import CHAMPION, RegistryError, alias, at_levels, register
+from search.storage.study import Study
 from tests.search.conftest import Tlc
 
 PREDICT = """

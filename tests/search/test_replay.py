@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.choosers import CHOOSERS, FrontierChooser, RandomChooser, replays
-from search.replay import InOrder, replay
-from search.table import COLUMNS, Table, TableError
+from search.replay.replay import InOrder, replay
+from search.replay.row_samplers import CHOOSERS, FrontierChooser, RandomChooser, replays
+from search.replay.table import COLUMNS, Table, TableError
 from tests.search.conftest import Tlc
 
 Write = Callable[..., Path]

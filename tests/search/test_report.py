@@ -13,16 +13,16 @@ import pytest
 from click.testing import CliRunner
 from playwright.sync_api import Browser, Page
 
+from search.analysis.report.axes import Axis, even_ticks, log_ticks, time_ticks
+from search.analysis.report.importance import importances
+from search.analysis.report.page import html
+from search.analysis.report.view import View
 from search.cli.main import cli
-from search.records import Record
-from search.report.axes import Axis, even_ticks, log_ticks, time_ticks
-from search.report.importance import importances
-from search.report.page import html
-from search.report.view import View
-from search.study import Study
-from spaces.configuration import Configuration
-from spaces.search_file import SearchFile
-from spaces.search_space import SearchSpace
+from search.storage.study import Study
+from search.storage.trials import Record
+from spaces.cost.configuration import Configuration
+from spaces.file.search_file import SearchFile
+from spaces.grid.search_space import SearchSpace
 from tests.search.browser import screenshot
 from tests.search.conftest import Tlc, made_up_result
 

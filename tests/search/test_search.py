@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from objectives import artefact
-from search.frontier import frontier
-from search.study import Study
-from spaces.search_file import SearchFile
+from objectives.compression import artefact
+from search.pareto import frontier
+from search.storage.study import Study
+from spaces.file.search_file import SearchFile
 from tests.search.conftest import Tlc
 
 

@@ -20,14 +20,14 @@ import pytest
 import requests
 from click.testing import CliRunner
 
-from search.answers import Answers
 from search.cli.main import cli
-from search.client import Client, ServiceError
-from search.driver import driver_of
-from search.prediction import PredictionError
-from search.schemas import Search
-from search.study import Study
-from search.study_errors import NoSuchStudy
+from search.results.answers import Answers
+from search.results.client import Client, ServiceError
+from search.results.prediction import PredictionError
+from search.results.schemas import Search
+from search.storage.errors import NoSuchStudy
+from search.storage.lease import driver_of
+from search.storage.study import Study
 from tests.search.conftest import Tlc
 from tests.waiting import is_served, wait_for
 

@@ -21,17 +21,22 @@ import optuna
 import pytest
 from optuna.study import StudyDirection
 
-from search.answers import Answers
-from search.database import open_database, shared_database
-from search.driving import only_driver
-from search.frontier import Scale, hypervolume_history, in_finish_order
-from search.grid import configuration_from, distributions, parameters_from, point_from
-from search.patience import patience
-from search.run_content import milliseconds
-from search.study import Study, names
-from search.study_errors import BusyStudy, DamagedStudy, StudyAway, StudyError
-from spaces.search_file import SearchFile
-from spaces.search_space import SearchSpace
+from search.pareto import Scale, hypervolume_history, in_finish_order
+from search.results.answers import Answers
+from search.storage.database import open_database, shared_database
+from search.storage.errors import BusyStudy, DamagedStudy, StudyAway, StudyError
+from search.storage.heartbeat import only_driver
+from search.storage.optuna_space import (
+    configuration_from,
+    distributions,
+    parameters_from,
+    point_from,
+)
+from search.storage.retry import patience
+from search.storage.study import Study, names
+from search.tracking.run_data import milliseconds
+from spaces.file.search_file import SearchFile
+from spaces.grid.search_space import SearchSpace
 from tests.disks import fill, small_disk
 from tests.search.conftest import made_up_result
 

@@ -16,17 +16,17 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from search.driver import DRIVER, Driver
-from search.driving import only_driver
-from search.links import Links
-from search.mirror import Mirror
-from search.notes import search_note
-from search.records import Record
-from search.study import Study
-from search.tracking import Tracker, mirror, mirror_all, mirror_unless_running
+from search.mlflow_links import Links
+from search.storage.heartbeat import only_driver
+from search.storage.lease import DRIVER, Driver
+from search.storage.study import Study
+from search.storage.trials import Record
+from search.tracking.descriptions import search_note
+from search.tracking.sync import Mirror
+from search.tracking.tracker import Tracker, mirror, mirror_all, mirror_unless_running
+from spaces.file.places import Places, places
+from spaces.file.search_file import SearchFile
 from spaces.loading import validate
-from spaces.places import Places, places
-from spaces.search_file import SearchFile
 from tests.search.conftest import Tlc, made_up_result
 
 
@@ -372,7 +372,7 @@ def test_a_running_search_is_left_to_its_driver(
     study: Study, where: Places, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(study)
-    monkeypatch.setattr("search.tracking.load_all", lambda url: [study])
+    monkeypatch.setattr("search.tracking.tracker.load_all", lambda url: [study])
     with only_driver(study.search.name, home / "drivers"):
         mirror_all("", where)
     client = MlflowClient(where.tracking_uri)

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from objectives import latencies, objective
-from objectives.data import prepare
+from objectives import objective
+from objectives.data.prepared import prepare
 from objectives.failures import TrialFailure
-from objectives.store import Store
-from search import worker
-from search.worker import evaluate
-from spaces.compression import Compression
-from spaces.search_file import SearchFile
-from spaces.search_space import SearchSpace
+from objectives.measurement import latency_cache as latencies
+from objectives.store.store import Store
+from search.execution import trainable as worker
+from search.execution.trainable import evaluate
+from spaces.cost.compression import Compression
+from spaces.file.search_file import SearchFile
+from spaces.grid.search_space import SearchSpace
 
 
 @pytest.fixture

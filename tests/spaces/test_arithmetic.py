@@ -12,20 +12,20 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from objectives import artefact
-from objectives.batches import forward_arguments, logits
-from objectives.compress import write_compressed
-from objectives.flops import count_forward_flops
-from objectives.models import build
-from objectives.pruning import prune
-from spaces.architecture import Architecture
-from spaces.budget import BudgetUnit, Schedule
-from spaces.compression import Compression, Pruning, Quantisation
-from spaces.families import layout, parameters
-from spaces.families.roberta import masked_tokens
-from spaces.flops import fine_tuning_step_flops, forward_flops, pretraining_step_flops
-from spaces.shapes import Family
-from spaces.size import size_bytes
+from objectives.compression import artefact
+from objectives.compression.pipeline import write_compressed
+from objectives.compression.pruning import prune
+from objectives.data.batches import forward_arguments, logits
+from objectives.measurement.flops import count_forward_flops
+from objectives.models.build import build
+from spaces.cost.architecture import Architecture
+from spaces.cost.budget import BudgetUnit, Schedule
+from spaces.cost.compression import Compression, Pruning, Quantisation
+from spaces.cost.families import layout, parameters
+from spaces.cost.families.roberta import masked_tokens
+from spaces.cost.flops import fine_tuning_step_flops, forward_flops, pretraining_step_flops
+from spaces.cost.layout import Family
+from spaces.cost.size import size_bytes
 from tests.conftest import WORKLOADS, architecture_for, batch_for
 
 SHAPES: list[dict[str, int]] = [

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from spaces.compression import Compression, Pruning, Quantisation
-from spaces.fit import compressions, severity
-from spaces.plan import make_plan
-from spaces.search_file import SearchFile
-from spaces.search_space import SearchSpace
+from spaces.cost.compression import Compression, Pruning, Quantisation
+from spaces.file.search_file import SearchFile
+from spaces.grid.fit import compressions, severity
+from spaces.grid.plan import make_plan
+from spaces.grid.search_space import SearchSpace
 
 RICH: dict[str, Any] = {
     "space__compression": "fit",

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spaces import metric
-from spaces.metric import Metric
+from spaces.cost import metric
+from spaces.cost.metric import Metric
 
 METRICS = [metric.accuracy(10), metric.perplexity(4096), metric.bleu()]
 

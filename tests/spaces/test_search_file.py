@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from spaces.architecture import Architecture
-from spaces.flops import pretraining_step_flops
+from spaces.cost.architecture import Architecture
+from spaces.cost.flops import pretraining_step_flops
+from spaces.file.search_file import SearchFile
+from spaces.grid.search_space import SearchSpace
 from spaces.loading import SearchFileError, load, ready_made, validate
-from spaces.search_file import SearchFile
-from spaces.search_space import SearchSpace
 
 WRONG = {
     "unknown key": ("trails", 3, "trails: is not a known key; did you mean trials?"),

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spaces import plan as plan_module
-from spaces.architecture import Architecture
-from spaces.compression import Compression, Pruning, Quantisation
-from spaces.configuration import Configuration, content_hash
-from spaces.plan import make_plan
-from spaces.search_space import SearchSpace
+from spaces.cost.architecture import Architecture
+from spaces.cost.compression import Compression, Pruning, Quantisation
+from spaces.cost.configuration import Configuration, content_hash
+from spaces.grid import plan as plan_module
+from spaces.grid.plan import make_plan
+from spaces.grid.search_space import SearchSpace
 
 configurations = st.builds(
     Configuration,

@@ -16,12 +16,12 @@ from typing import Any
 from sitecustomize import after, happens, witness
 
 MODULES = {
-    "hang_in_step": "objectives.training",
-    "loss": "objectives.training",
-    "compressor": "objectives.compress",
-    "out_of_memory": "objectives.training",
-    "impatience": "search.driver",
-    "timed_steps": "objectives.training",
+    "hang_in_step": "objectives.training.loop",
+    "loss": "objectives.training.loop",
+    "compressor": "objectives.compression.pipeline",
+    "out_of_memory": "objectives.training.loop",
+    "impatience": "search.storage.lease",
+    "timed_steps": "objectives.training.loop",
 }
 """The module that each fault changes."""
 

@@ -107,7 +107,7 @@ def _inject(name: str) -> Callable[[ModuleType], None]:
     return change
 
 
-_WITNESSED = {"objectives.store": _witness_store, "search.study": _witness_study}
+_WITNESSED = {"objectives.store.store": _witness_store, "search.storage.study": _witness_study}
 
 
 class _Loader(importlib.abc.Loader):

@@ -1,0 +1,76 @@
+"""SmoothQuant: outliers of activations are moved into the weights (arXiv 2211.10438).
+
+neural-compressor's own needs IPEX, which has ended.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from objectives.data.batches import Batch
+from objectives.models.hooks import inputs_to, linear_layers
+
+
+class SmoothedLinear(nn.Linear):
+    """The same linear function, by smaller inputs and larger weights.
+
+    Args:
+        linear: The layer.
+        factors: What its input is divided by, fp32, ``(columns,)``.
+    """
+
+    def __init__(self, linear: nn.Linear, factors: torch.Tensor) -> None:
+        super().__init__(linear.in_features, linear.out_features, device="meta")
+        self.weight = nn.Parameter(linear.weight.detach() * factors)
+        self.bias = linear.bias
+        self.register_buffer("factors", factors)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Apply to ``(..., inputs)``; returns ``(..., outputs)``."""
+        return functional.linear(inputs / self.get_buffer("factors"), self.weight, self.bias)
+
+
+def smoothing_factors(model: nn.Module, batches: list[Batch]) -> dict[str, torch.Tensor]:
+    """For each input channel of each linear layer, what its inputs are to be divided by.
+
+    The square root of max|X_j| / max|W_j|: Xiao et al. 2022 (arXiv 2211.10438), equation 4, with
+    their usual migration strength of one half. One for a channel or column that is all zero.
+
+    Args:
+        model: The model, in evaluation mode.
+        batches: Forward arguments.
+
+    Returns:
+        fp32, ``(columns,)``, by the name of the linear layer, of those that a forward pass reaches.
+    """
+    layers = linear_layers(model)
+    largest: dict[str, torch.Tensor] = {}
+
+    def see(name: str, inputs: torch.Tensor) -> None:
+        of_channels = inputs.abs().flatten(0, -2).amax(0)
+        largest[name] = torch.maximum(largest.get(name, of_channels), of_channels)
+
+    with torch.no_grad(), inputs_to(layers, see):
+        for batch in batches:
+            model(**batch)
+    return {name: _factors(of_x, layers[name].weight) for name, of_x in largest.items()}
+
+
+def smoothed(model: nn.Module, factors: dict[str, torch.Tensor]) -> nn.Module:
+    """A copy of a model that computes the same with smoothed linear layers."""
+    changed = copy.deepcopy(model)
+    for name, layer in linear_layers(changed).items():
+        if name in factors:
+            changed.set_submodule(name, SmoothedLinear(layer, factors[name]))
+    return changed
+
+
+def _factors(largest_inputs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    largest_weights = weight.detach().abs().amax(0)
+    factors = (largest_inputs / largest_weights).sqrt()
+    is_idle = (largest_inputs == 0) | (largest_weights == 0)
+    return torch.where(is_idle, 1.0, factors)

@@ -1,0 +1,142 @@
+"""A model that was taken out of the store, with all that its use needs: tokenizer and labels.
+
+The folder holds ``model.safetensors`` and ``config.json`` as the store has them, ``tokenizer.json``
+where the model reads text, ``task.json``, which also names the SHA-256 of the others, and
+``load_and_run.py``, which shows how it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from objectives.compression.artefact import CONFIG, WEIGHTS, ArtefactError
+from objectives.data.prepared import PreparedData
+from spaces.file.search_file import SearchFile
+
+FORMAT = 1
+TASK = "task.json"
+TOKENIZER = "tokenizer.json"
+SCRIPT = "load_and_run.py"
+
+_SCRIPT = Template('''"""$purpose: python load_and_run.py $arguments"""
+
+import sys
+from pathlib import Path
+
+from objectives.export.inference import InputError, load
+
+if len(sys.argv) != $count:
+    sys.exit(f"usage: {__doc__}")
+try:
+    (answer,) = load(Path(__file__).parent).predict([$given])
+except InputError as error:
+    sys.exit(f"error: {error}")
+print($printed)
+''')
+
+_PURPOSES = {
+    "classification": ("The class of a text", "TEXT"),
+    "masked-lm": ("A text with its masks filled", "'TEXT WITH <mask>'"),
+    "causal-lm": ("How a text goes on", "PROMPT"),
+    "translation": ("The translation of a sentence", "SENTENCE"),
+    "image-classification": ("The class of an image", "FILE"),
+}
+"""What the script of a task does, and what it is given."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a prediction needs to know beside the model.
+
+    Args:
+        task: Name of the task.
+        labels: Name of each class, in the order of the logits; empty without classes.
+        takes_pairs: Whether an input is a pair of texts.
+        beams: Beams of the search that decodes (translation).
+    """
+
+    task: str
+    labels: tuple[str, ...] = ()
+    takes_pairs: bool = False
+    beams: int = 1
+
+    @classmethod
+    def of(cls, search: SearchFile, data: PreparedData) -> Facts:
+        """The facts of the models of a search."""
+        return cls(
+            task=search.task.name,
+            labels=data.label_names,
+            takes_pairs=getattr(search.data.labelled, "text_pair", None) is not None,
+            beams=getattr(search.task, "beams", 1),
+        )
+
+
+def write(folder: Path, model: Path, facts: Facts, data: PreparedData) -> None:
+    """Put a stored model and what its use needs into a folder.
+
+    Args:
+        folder: Where to; it exists.
+        model: Folder of the stored model.
+        facts: Of the search.
+        data: Has the tokenizer.
+    """
+    for name in (WEIGHTS, CONFIG):
+        shutil.copyfile(model / name, folder / name)
+    if data.tokenizer_file.exists():
+        shutil.copyfile(data.tokenizer_file, folder / TOKENIZER)
+    written = {"format": FORMAT, **asdict(facts), "sha256": _digests(folder)}
+    (folder / TASK).write_text(json.dumps(written, indent=1, ensure_ascii=False), encoding="utf-8")
+    (folder / SCRIPT).write_text(_script(facts))
+
+
+def read_facts(folder: Path) -> Facts:
+    """What ``write`` wrote; the files that it names are checked.
+
+    Raises:
+        ArtefactError: A file is missing, damaged, or of a newer format.
+    """
+    try:
+        written: dict[str, Any] = json.loads((folder / TASK).read_text(encoding="utf-8"))
+        if written.pop("format") != FORMAT:
+            raise ValueError(f"it is of another format than {FORMAT}")
+        digests: dict[str, str] = dict(written.pop("sha256"))
+        facts = Facts(**{**written, "labels": tuple(written["labels"])})
+        if facts.task not in _PURPOSES:
+            raise ValueError(f"there is no task {facts.task!r}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtefactError(f"{folder / TASK} cannot be read: {error}") from error
+    found = _digests(folder)
+    for name, digest in digests.items():
+        if name not in found:
+            raise ArtefactError(f"{folder / name} is missing")
+        # One flipped byte of weights loads without an error.
+        if found[name] != digest:
+            raise ArtefactError(f"{folder / name} is damaged: it is not what was exported")
+    return facts
+
+
+def _script(facts: Facts) -> str:
+    purpose, arguments = _PURPOSES[facts.task]
+    if facts.takes_pairs:
+        purpose, arguments = "The class of a pair of texts", "TEXT TEXT"
+    return _SCRIPT.substitute(
+        purpose=purpose,
+        arguments=arguments,
+        count=3 if facts.takes_pairs else 2,
+        given="(sys.argv[1], sys.argv[2])" if facts.takes_pairs else "sys.argv[1]",
+        printed="sys.argv[1] + answer.text" if facts.task == "causal-lm" else "answer",
+    )
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in (WEIGHTS, CONFIG, TOKENIZER)
+        if (folder / name).is_file()
+    }

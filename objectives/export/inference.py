@@ -1,0 +1,245 @@
+"""Using an exported model: texts or images in, answers out, computed as its score was.
+
+>>> from pathlib import Path
+>>> from objectives.inference import load
+>>> load(Path("my-model")).predict(["a text"])  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from objectives.compression import artefact
+from objectives.compression.artefact import ArtefactError
+from objectives.data.batches import (
+    EVALUATION_BATCH,
+    Batch,
+    by_length,
+    logits,
+    pixel_values,
+    reading_batch,
+)
+from objectives.data.encoding import as_pixels, encoded, token_ids
+from objectives.data.tokenizer import END, MASK, SPECIAL_TOKENS, load_tokenizer
+from objectives.export.bundle import TOKENIZER, Facts, read_facts
+from objectives.models.decoding import continued, translate
+from spaces.errors import UserError
+
+MASK_TEXT = SPECIAL_TOKENS[MASK]
+
+
+class InputError(UserError):
+    """An input that the model cannot read."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says to one input.
+
+    Args:
+        text: Name of the class, the text with its masks filled, the translation, or what follows
+            the prompt.
+        probability: Of the class, or of all filled masks together; None for written text.
+    """
+
+    text: str
+    probability: float | None = None
+
+    def __str__(self) -> str:
+        return (
+            self.text
+            if self.probability is None
+            else f"{self.text} ({100 * self.probability:.1f} %)"
+        )
+
+
+class Predictor:
+    """An exported model with its tokenizer and labels.
+
+    Args:
+        model: The model, in evaluation mode.
+        facts: What its answers mean.
+        workload: Fields of ``spaces.cost.layout.Workload``: what it reads.
+        tokenizer: A ``tokenizers.Tokenizer``; None for images.
+    """
+
+    def __init__(
+        self, model: nn.Module, facts: Facts, workload: dict[str, Any], tokenizer: Any
+    ) -> None:
+        self.model = model
+        self.facts = facts
+        self._workload = workload
+        self._length: int = workload["sequence_length"]
+        self._tokenizer = tokenizer
+        self._predict = self._by_task()[facts.task]
+
+    def predict(self, inputs: Sequence[Any]) -> list[Answer]:
+        """Answer inputs.
+
+        Args:
+            inputs: Texts; pairs of texts, where the model was trained on pairs; texts with
+                ``<mask>`` (masked-lm); prompts (causal-lm); or images, as a path, the bytes of an
+                image file, or a ``PIL.Image.Image``. Long texts are cut as in training.
+
+        Returns:
+            One answer for each input, in their order.
+
+        Raises:
+            InputError: An input is of the wrong kind, or no image.
+        """
+        if not inputs:
+            return []
+        with torch.inference_mode():
+            return self._predict(inputs)
+
+    def _by_task(self) -> dict[str, Callable[[Sequence[Any]], list[Answer]]]:
+        return {
+            "classification": self._classify_texts,
+            "masked-lm": self._fill,
+            "causal-lm": self._go_on,
+            "translation": self._translate,
+            "image-classification": self._classify_images,
+        }
+
+    def _classify_texts(self, inputs: Sequence[Any]) -> list[Answer]:
+        firsts, seconds = _pairs(inputs) if self.facts.takes_pairs else (_texts(inputs), [])
+        tokens, lengths = encoded(self._tokenizer, firsts, seconds, sequence_length=self._length)
+        answers = [Answer("")] * len(inputs)
+        for rows in by_length(lengths, EVALUATION_BATCH):
+            batch = reading_batch(tokens[rows, : int(lengths[rows].max())])
+            for row, answer in zip(rows, self._classes(batch), strict=True):
+                answers[row] = answer
+        return answers
+
+    def _classify_images(self, inputs: Sequence[Any]) -> list[Answer]:
+        answers: list[Answer] = []
+        for start in range(0, len(inputs), EVALUATION_BATCH):
+            pixels = as_pixels(
+                [_picture(each) for each in inputs[start : start + EVALUATION_BATCH]],
+                channels=self._workload["channels"],
+                size=self._workload["image_size"],
+            )
+            answers += self._classes({"pixel_values": pixel_values(pixels)})
+        return answers
+
+    def _classes(self, batch: Batch) -> list[Answer]:
+        answers = logits(self.model, batch)
+        # The class is that of the logits: rounding in the softmax could make ties of them.
+        classes, shares = answers.argmax(-1).tolist(), answers.float().softmax(-1)
+        return [
+            Answer(self.facts.labels[each], float(share[each]))
+            for each, share in zip(classes, shares, strict=True)
+        ]
+
+    def _translate(self, inputs: Sequence[Any]) -> list[Answer]:
+        tokens, lengths = encoded(self._tokenizer, _texts(inputs), sequence_length=self._length)
+        answers = [Answer("")] * len(inputs)
+        for rows in by_length(lengths, EVALUATION_BATCH):
+            batch = reading_batch(tokens[rows, : int(lengths[rows].max())])
+            written = translate(
+                self.model,
+                batch,
+                self._tokenizer,
+                beams=self.facts.beams,
+                sequence_length=self._length,
+            )
+            for row, text in zip(rows, written, strict=True):
+                answers[row] = Answer(text)
+        return answers
+
+    def _go_on(self, inputs: Sequence[Any]) -> list[Answer]:
+        # Half of the window at least is left to write in.
+        prompts = [
+            ids[-(self._length // 2) :] or [END]
+            for ids in token_ids(self._tokenizer, _texts(inputs))
+        ]
+        return [
+            Answer(continued(self.model, ids, self._tokenizer, sequence_length=self._length))
+            for ids in prompts
+        ]
+
+    def _fill(self, inputs: Sequence[Any]) -> list[Answer]:
+        # In training a mask stands for a token with the space before it.
+        texts = [text.replace(f" {MASK_TEXT}", MASK_TEXT) for text in _texts(inputs)]
+        tokens, lengths = encoded(self._tokenizer, texts, sequence_length=self._length)
+        return [
+            self._filled(row[:length], text)
+            for row, length, text in zip(tokens, lengths, texts, strict=True)
+        ]
+
+    def _filled(self, tokens: Any, text: str) -> Answer:
+        places = np.flatnonzero(tokens == MASK)
+        if len(places) == 0 or len(places) < text.count(MASK_TEXT):
+            raise InputError(
+                f"input: {text[:60]!r} must have {MASK_TEXT} within the {self._length - 2} tokens "
+                "that the model reads"
+            )
+        answers = logits(self.model, {"input_ids": torch.from_numpy(tokens[None].astype(np.int64))})
+        shares = answers[0, places].float().softmax(-1)
+        # Only the text's own tokens are words that can be written into it.
+        best = shares[:, len(SPECIAL_TOKENS) :].max(-1)
+        filled = tokens.copy()
+        filled[places] = best.indices.numpy() + len(SPECIAL_TOKENS)
+        # Without the start and the end; what else is special stood in the text.
+        written = self._tokenizer.decode(filled[1:-1].tolist(), skip_special_tokens=False)
+        return Answer(written, float(best.values.prod()))
+
+
+def load(folder: Path) -> Predictor:
+    """Load an exported model, ready to answer.
+
+    Raises:
+        ArtefactError: A file is missing, damaged, or of another model.
+    """
+    facts = read_facts(folder)
+    config = artefact.read_config(folder)
+    if len(facts.labels) != config["workload"]["classes"]:
+        raise ArtefactError(
+            f"{folder} names {len(facts.labels)} classes and its model has "
+            f"{config['workload']['classes']}"
+        )
+    tokenizer = None
+    if config["workload"]["vocabulary_size"]:
+        try:
+            tokenizer = load_tokenizer(folder / TOKENIZER)
+        except Exception as error:
+            # tokenizers raises nothing narrower.
+            raise ArtefactError(f"{folder / TOKENIZER} cannot be read: {error}") from error
+    return Predictor(artefact.load(folder), facts, config["workload"], tokenizer)
+
+
+def _texts(inputs: Sequence[Any]) -> list[str]:
+    for each in inputs:
+        if not isinstance(each, str):
+            raise InputError(f"input: {each!r} is not a text")
+    return list(inputs)
+
+
+def _pairs(inputs: Sequence[Any]) -> tuple[list[str], list[str]]:
+    for each in inputs:
+        if isinstance(each, str) or len(each) != 2:
+            raise InputError(f"input: {each!r} is not a pair of texts")
+    return _texts([first for first, _ in inputs]), _texts([second for _, second in inputs])
+
+
+def _picture(given: Any) -> Any:
+    from PIL import Image, ImageOps
+
+    if isinstance(given, Image.Image):
+        return given
+    try:
+        # As datasets reads an image file: a photograph lies the way it was taken.
+        return ImageOps.exif_transpose(
+            Image.open(io.BytesIO(given) if isinstance(given, bytes) else given)
+        )
+    except OSError as error:
+        name = "the given bytes" if isinstance(given, bytes) else str(given)
+        raise InputError(f"input: {name} cannot be read as an image: {error}") from error

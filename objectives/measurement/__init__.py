@@ -1,0 +1,1 @@
+"""Score, latency and FLOPs of a compressed model."""

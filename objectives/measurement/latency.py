@@ -1,0 +1,211 @@
+"""Latency as a number with its conditions: alone on the machine, next to a reference model.
+
+What a model is judged by is the 10th percentile, at the machine's usual speed (``Latency.ms``). Of
+one model on one machine, medians differed by 45 % between runs and, with other programs on the
+cores, by a factor of ten: half of the calls are then interrupted, and the median is that of the
+interruptions. The 10th percentile is of calls that nobody interrupted. What is left, cores that are
+slower because their neighbours work, slows the reference as well: next to programs that burnt all
+cores, the percentile of calls of a millisecond moved by up to 45 %, and its ratio to the
+reference's by 9 % at most. A call that is longer than what the scheduler gives in one piece is
+interrupted always: it is flagged, and an estimate.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from objectives.data.batches import Batch
+from objectives.failures import TrialFailure
+from objectives.measurement.threads import threads as torch_threads
+from objectives.store.locks import Lane
+
+WARM_UP = 5
+LOW, HIGH = 10, 95
+MOST_ROUNDS = 8
+"""Rounds of repeats that are measured while the machine is noisy; the percentile finds what was
+quiet in them."""
+MOST_SECONDS = 5.0
+"""Seconds after which no further round begins: training waits meanwhile."""
+MOST_DRIFT = 1.1
+"""Ratio of a model to the reference in one half of the calls, over that in the other."""
+MOST_INTERRUPTED = 1.5
+"""Median of the reference over its low percentile: beyond, other programs are on the cores."""
+MOST_SLOWDOWN = 1.25
+"""Low percentile of the reference over its usual one: beyond, the machine is another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Time of one forward pass.
+
+    Args:
+        p10_ms: Low percentile, in milliseconds, as it was measured.
+        p50_ms: Median.
+        p95_ms: High percentile.
+        spread: (p90 - p10) / p50.
+        reference_p10_ms: Low percentile of the reference model, measured in turn with this one.
+        reference_p50_ms: Its median.
+        usual_p10_ms: The lowest ``reference_p10_ms`` that was seen under these conditions.
+        noisy: Whether other programs disturbed the measurement: ``ms`` is then an estimate.
+        batch_size: Sequences in the batch.
+        sequence_length: Tokens of each sequence.
+        threads: CPU threads.
+        repeats: Timed calls.
+        warm_up: Calls before those.
+        device: Kind of device.
+        processor: Machine and instruction set.
+    """
+
+    p10_ms: float
+    p50_ms: float
+    p95_ms: float
+    spread: float
+    reference_p10_ms: float
+    reference_p50_ms: float
+    usual_p10_ms: float
+    noisy: bool
+    batch_size: int
+    sequence_length: int
+    threads: int
+    repeats: int
+    warm_up: int
+    device: str
+    processor: str
+
+    @property
+    def slowdown(self) -> float:
+        """How much slower than usual the machine was, as the reference shows."""
+        return max(1.0, self.reference_p10_ms / self.usual_p10_ms)
+
+    @property
+    def ms(self) -> float:
+        """What the model is judged by: its low percentile at the machine's usual speed."""
+        return self.p10_ms / self.slowdown
+
+
+def measure_latency(
+    model: nn.Module,
+    reference: nn.Module,
+    inputs: Batch,
+    *,
+    sequence_length: int,
+    threads: int,
+    repeats: int,
+    lane: Lane,
+    usual_ms: float = math.inf,
+) -> Latency:
+    """Time a model, each call next to one of the reference, while nothing else of tlc runs here.
+
+    While the machine is noisy, the repeats are made again, a few times.
+
+    Args:
+        model: The model, in evaluation mode.
+        reference: A model whose latency is comparable from trial to trial.
+        inputs: Arguments of both, without padding; the first has the shape ``(batch, ...)``.
+        sequence_length: Tokens of each sequence, for the record.
+        threads: CPU threads to use meanwhile.
+        repeats: Timed calls of each, in a round.
+        lane: The machine's measurement lane.
+        usual_ms: The lowest low percentile of the reference under these conditions, if known.
+
+    Raises:
+        TrialFailure: A time is not a positive number (``bad_latency``).
+    """
+    own: list[float] = []
+    others: list[float] = []
+    with lane.measurement(), torch_threads(threads), torch.inference_mode():
+        for _ in range(WARM_UP):
+            model(**inputs)
+            reference(**inputs)
+        started = time.monotonic()
+        while True:
+            for _ in range(repeats):
+                others.append(_time(reference, inputs))
+                own.append(_time(model, inputs))
+            noisy = is_noisy(own, others, usual_ms)
+            is_last = len(own) >= MOST_ROUNDS * repeats
+            if not noisy or is_last or time.monotonic() - started > MOST_SECONDS:
+                break
+    first = next(iter(inputs.values()))
+    p10, p50, p90, p95 = np.percentile(own, (LOW, 50, 90, HIGH)).tolist()
+    if not (math.isfinite(p50) and p10 > 0.0):
+        raise TrialFailure("bad_latency", f"the latency was {p10} to {p95} ms")
+    reference_p10, reference_p50 = np.percentile(others, (LOW, 50)).tolist()
+    return Latency(
+        p10_ms=p10,
+        p50_ms=p50,
+        p95_ms=p95,
+        spread=(p90 - p10) / p50,
+        reference_p10_ms=reference_p10,
+        reference_p50_ms=reference_p50,
+        usual_p10_ms=min(usual_ms, reference_p10),
+        noisy=noisy,
+        batch_size=len(first),
+        sequence_length=sequence_length,
+        threads=threads,
+        repeats=len(own),
+        warm_up=WARM_UP,
+        device=first.device.type,
+        processor=processor(first.device),
+    )
+
+
+def is_noisy(model: Sequence[float], reference: Sequence[float], usual_ms: float) -> bool:
+    """Whether other programs disturbed a measurement.
+
+    Args:
+        model: Times of a model, in the order in which they were taken.
+        reference: Times of the reference, in turn with them.
+        usual_ms: The lowest low percentile of the reference that was seen; infinite if none was.
+    """
+    low, median = np.percentile(reference, (LOW, 50)).tolist()
+    middle = len(model) // 2
+    before = _low(model[:middle]) / _low(reference[:middle])
+    after = _low(model[middle:]) / _low(reference[middle:])
+    drift = max(before, after) / min(before, after)
+    return bool(
+        drift > MOST_DRIFT or median > MOST_INTERRUPTED * low or low > MOST_SLOWDOWN * usual_ms
+    )
+
+
+def _low(times: Sequence[float]) -> float:
+    return float(np.percentile(times, LOW))
+
+
+def processor(device: torch.device) -> str:
+    """The device's name, or the CPU's name and the instruction set that torch uses."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    capability = torch.backends.cpu.get_cpu_capability()
+    vnni = " VNNI" if torch.cpu._is_vnni_supported() else ""
+    return f"{_cpu()} {capability}{vnni}"
+
+
+@cache
+def _cpu() -> str:
+    """Name of the CPU: machines of one instruction set differ in speed."""
+    machine = platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return machine
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"{next(names, '')} {machine}".strip()
+
+
+def _time(model: nn.Module, inputs: Batch) -> float:
+    started = time.perf_counter()
+    model(**inputs)
+    if next(iter(inputs.values())).device.type == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - started) * 1e3

@@ -1,0 +1,167 @@
+"""Building the models of a family with transformers, also with the layers that pruning leaves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    LlamaConfig,
+    LlamaForCausalLM,
+    RobertaConfig,
+    RobertaForMaskedLM,
+    RobertaForSequenceClassification,
+    ViTConfig,
+    ViTForImageClassification,
+)
+
+from objectives.data.tokenizer import END, PAD, START
+from spaces.cost.architecture import Shape
+from spaces.cost.families import layout
+from spaces.cost.layout import Family, Stack, Workload
+
+BASE_WIDTH = 768
+BASE_DEVIATION = 0.02
+
+
+def build(shape: Shape, workload: Workload, *, dropout: float = 0.0) -> nn.Module:
+    """An untrained model.
+
+    Args:
+        shape: Its layers, as an architecture has them or as pruning leaves them.
+        workload: What it reads and answers, and its family.
+        dropout: Dropout of every layer and of a classifier's head.
+    """
+    model: nn.Module = _BUILDERS[workload.family](shape, workload, dropout)
+    for stack in layout(shape, workload).stacks:
+        _resize(model, stack)
+    return model
+
+
+def _resize(model: nn.Module, stack: Stack) -> None:
+    """Give linear layers the shapes of the layout, where pruning left other ones."""
+    for index in range(stack.depth):
+        for weight in stack.layer(index):
+            name, _, kind = weight.name.rpartition(".")
+            module = model.get_submodule(name)
+            if kind != "weight" or module.weight.shape == weight.shape:
+                continue
+            parent, _, child = name.rpartition(".")
+            outputs, inputs = weight.shape
+            resized = nn.Linear(inputs, outputs, bias=module.bias is not None)
+            setattr(model.get_submodule(parent), child, resized)
+
+
+def _deviation(width: int) -> float:
+    # The variance of initial weights goes with 1 / width (Yang et al. 2022, arXiv 2203.03466,
+    # table 3) and is RoBERTa's at RoBERTa's width.
+    return BASE_DEVIATION * math.sqrt(BASE_WIDTH / width)
+
+
+def _roberta(shape: Shape, workload: Workload, dropout: float) -> RobertaConfig:
+    return RobertaConfig(
+        vocab_size=workload.vocabulary_size,
+        hidden_size=shape.width,
+        num_hidden_layers=shape.depth,
+        num_attention_heads=shape.width // shape.head_width,
+        intermediate_size=shape.feed_forward,
+        max_position_embeddings=workload.positions,
+        type_vocab_size=1,
+        num_labels=workload.classes or 2,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        initializer_range=_deviation(shape.width),
+        bos_token_id=START,
+        pad_token_id=PAD,
+        eos_token_id=END,
+        tie_word_embeddings=True,
+        attn_implementation="sdpa",
+    )
+
+
+def _roberta_classifier(shape: Shape, workload: Workload, dropout: float) -> Any:
+    return RobertaForSequenceClassification(_roberta(shape, workload, dropout))
+
+
+def _roberta_masked_lm(shape: Shape, workload: Workload, dropout: float) -> Any:
+    return RobertaForMaskedLM(_roberta(shape, workload, dropout))
+
+
+def _llama(shape: Shape, workload: Workload, dropout: float) -> Any:
+    config = LlamaConfig(
+        vocab_size=workload.vocabulary_size,
+        hidden_size=shape.width,
+        num_hidden_layers=shape.depth,
+        num_attention_heads=shape.width // shape.head_width,
+        num_key_value_heads=shape.width // shape.head_width,
+        head_dim=shape.head_width,
+        intermediate_size=shape.feed_forward,
+        max_position_embeddings=workload.sequence_length,
+        attention_dropout=dropout,
+        initializer_range=_deviation(shape.width),
+        bos_token_id=START,
+        pad_token_id=PAD,
+        eos_token_id=END,
+        tie_word_embeddings=True,
+        use_cache=False,
+        attn_implementation="sdpa",
+    )
+    return LlamaForCausalLM(config)
+
+
+def _bart(shape: Shape, workload: Workload, dropout: float) -> Any:
+    heads = shape.width // shape.head_width
+    config = BartConfig(
+        vocab_size=workload.vocabulary_size,
+        d_model=shape.width,
+        encoder_layers=shape.depth,
+        decoder_layers=shape.decoder_depth,
+        encoder_attention_heads=heads,
+        decoder_attention_heads=heads,
+        encoder_ffn_dim=shape.feed_forward,
+        decoder_ffn_dim=shape.feed_forward,
+        max_position_embeddings=workload.sequence_length,
+        dropout=dropout,
+        attention_dropout=dropout,
+        activation_dropout=0.0,
+        init_std=_deviation(shape.width),
+        bos_token_id=START,
+        pad_token_id=PAD,
+        eos_token_id=END,
+        decoder_start_token_id=START,
+        forced_eos_token_id=None,
+        tie_word_embeddings=True,
+        attn_implementation="sdpa",
+    )
+    return BartForConditionalGeneration(config)
+
+
+def _vit(shape: Shape, workload: Workload, dropout: float) -> Any:
+    config = ViTConfig(
+        image_size=workload.image_size,
+        patch_size=workload.patch_size,
+        num_channels=workload.channels,
+        hidden_size=shape.width,
+        num_hidden_layers=shape.depth,
+        num_attention_heads=shape.width // shape.head_width,
+        intermediate_size=shape.feed_forward,
+        num_labels=workload.classes,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        initializer_range=_deviation(shape.width),
+        attn_implementation="sdpa",
+    )
+    return ViTForImageClassification(config)
+
+
+_BUILDERS: dict[Family, Callable[[Shape, Workload, float], Any]] = {
+    Family.ROBERTA_CLASSIFIER: _roberta_classifier,
+    Family.ROBERTA_MASKED_LM: _roberta_masked_lm,
+    Family.LLAMA: _llama,
+    Family.BART: _bart,
+    Family.VIT: _vit,
+}

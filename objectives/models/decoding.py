@@ -1,0 +1,61 @@
+"""Texts that models write token by token: translations, and what follows a prompt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from objectives.data.batches import Batch
+from objectives.data.tokenizer import END, PAD, START
+
+
+def translate(
+    model: Any, batch: Batch, tokenizer: Any, *, beams: int, sequence_length: int
+) -> list[str]:
+    """Translations of the sentences of a batch.
+
+    Args:
+        model: An encoder with a decoder.
+        batch: ``input_ids`` and ``attention_mask``, ``(batch, sequence)``.
+        tokenizer: A ``tokenizers.Tokenizer``.
+        beams: Beams of the search; 1 is greedy.
+        sequence_length: Longest translation in tokens, the start token included.
+    """
+    generated = model.generate(
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        num_beams=beams,
+        do_sample=False,
+        max_new_tokens=sequence_length - 1,
+        decoder_start_token_id=START,
+        eos_token_id=END,
+        pad_token_id=PAD,
+        use_cache=True,
+    )
+    texts: list[str] = tokenizer.decode_batch(generated.tolist())
+    return texts
+
+
+def continued(model: Any, prompt: list[int], tokenizer: Any, *, sequence_length: int) -> str:
+    """What a causal language model writes after a prompt, greedily, to the end of its window.
+
+    Args:
+        model: The model.
+        prompt: Token ids, at least one and fewer than ``sequence_length``.
+        tokenizer: A ``tokenizers.Tokenizer``.
+        sequence_length: Tokens that the model was trained to look at.
+    """
+    read = torch.tensor([prompt])
+    generated = model.generate(
+        input_ids=read,
+        attention_mask=torch.ones_like(read),
+        do_sample=False,
+        max_new_tokens=sequence_length - len(prompt),
+        eos_token_id=END,
+        pad_token_id=PAD,
+        use_cache=True,
+    )
+    written = [token for token in generated[0, len(prompt) :].tolist() if token != END]
+    text: str = tokenizer.decode(written, skip_special_tokens=False)
+    return text

@@ -1,0 +1,80 @@
+"""A full disk is no fault of what is written: whoever writes waits until there is room."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from objectives.store import heartbeat as progress
+
+LOOK_SECONDS = 1.0
+"""Seconds between two looks at whether room was made."""
+RETRY_SECONDS = 15.0
+"""Seconds after which a write is tried again all the same: free space shows nothing of a quota."""
+WARN_SECONDS = 60.0
+"""Seconds between two warnings of one waiting writer."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that a disk, or a quota on it, is full.
+
+    Libraries in Rust, such as safetensors and tokenizers, give the number only in their words.
+    """
+    if isinstance(error, OSError):
+        return error.errno in _FULL
+    return any(f"(os error {number})" in str(error) for number in _FULL)
+
+
+def when_there_is_room(write: Callable[[], T], *, disk: Path, what: str) -> T:
+    """Write, and where the disk is full, wait for room and write again from the beginning.
+
+    From the beginning, because a system may drop what it could not flush and then report success.
+
+    Args:
+        write: Writes; removes what it had written when it fails.
+        disk: A folder on the disk that is written to.
+        what: What is written, for people.
+
+    Returns:
+        What ``write`` gave.
+    """
+    warned = -WARN_SECONDS
+    reason = ""
+    while True:
+        try:
+            result = write()
+        except Exception as error:
+            if not is_full(error):
+                raise
+            reason = f"no room for {what} on the disk of {disk}; waiting until there is ({error})"
+        else:
+            if reason:
+                _LOG.warning("there is room again: %s is written", what)
+            return result
+        free, again = _free(disk), time.monotonic() + RETRY_SECONDS
+        while time.monotonic() < again and not _has_grown(free, _free(disk)):
+            if time.monotonic() - warned >= WARN_SECONDS:
+                _LOG.warning("%s", reason)
+                warned = time.monotonic()
+            progress.paused(reason)
+            time.sleep(LOOK_SECONDS)
+
+
+def _free(disk: Path) -> tuple[int, int]:
+    """Free blocks and free files of a disk, on which the folder itself may have found no room."""
+    found = os.statvfs(next(folder for folder in (disk, *disk.parents) if folder.exists()))
+    return found.f_bavail, found.f_favail
+
+
+def _has_grown(before: tuple[int, int], now: tuple[int, int]) -> bool:
+    return any(new > old for old, new in zip(before, now, strict=True))

@@ -1,0 +1,103 @@
+"""File locks that the kernel releases when their holder dies, and the measurement lane."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from objectives.store import heartbeat as progress
+
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.0005, 0.05
+"""Seconds between two tries to take a lock that another holds."""
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a lock file alone; waits for whoever holds it now."""
+    with _locked(path, fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def shared(path: Path) -> Iterator[None]:
+    """Hold a lock file together with others; waits for whoever holds it alone."""
+    with _locked(path, fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def _locked(path: Path, mode: int) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        pause = SHORTEST_PAUSE
+        while not _is_taken(descriptor, mode):
+            # Whoever holds it may train for hours; if it hangs, its end frees this one.
+            progress.made("waiting for a lock")
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_taken(descriptor: int, mode: int) -> bool:
+    try:
+        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class Busy(Exception):
+    """Another process holds the lock."""
+
+
+@contextmanager
+def exclusive_or_busy(path: Path) -> Iterator[None]:
+    """Hold a lock file alone, or do not wait.
+
+    Raises:
+        Busy: Another process holds it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if not _is_taken(descriptor, fcntl.LOCK_EX):
+            raise Busy(str(path))
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class Lane:
+    """A machine-wide lane: latencies are measured one at a time, and training pauses meanwhile.
+
+    Training holds the lane shared for one step at a time; a measurement holds it alone. A second
+    file lets a waiting measurement stop new steps, or a row of trainers would keep it out.
+    It is a pair of file locks and no Ray resource, so that it also works in a plain Python shell
+    and between two searches on one machine.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        folder = folder or Path(tempfile.gettempdir()) / f"tlc-lane-{os.getuid()}"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._gate = folder / "gate.lock"
+        self._room = folder / "room.lock"
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Hold for one optimiser step."""
+        with shared(self._gate):
+            pass
+        with shared(self._room):
+            yield
+
+    @contextmanager
+    def measurement(self) -> Iterator[None]:
+        """Hold while a latency is measured."""
+        with exclusive(self._gate), exclusive(self._room):
+            yield

@@ -1,0 +1,1 @@
+"""Training that trials share and resume."""

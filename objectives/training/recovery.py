@@ -1,0 +1,75 @@
+"""A short training after pruning: what was pruned stays away, and weights are seen as rounded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from objectives.compression.fake_quantisation import fake_quantised
+from objectives.compression.pruning import prune
+from objectives.data.batches import Batch
+from objectives.training.paths import TrainingPath
+from objectives.training.stages import Kind, Stages
+from spaces.cost.configuration import Configuration
+
+RECOVERY = "recovery"
+
+
+def recovery_path(
+    kind: Kind,
+    stages: Stages,
+    configuration: Configuration,
+    trained: TrainingPath,
+    calibration: list[Batch],
+) -> TrainingPath:
+    """The stage that trains a pruned model on.
+
+    Quantisation-aware where weights are rounded: each forward pass sees them on the grid that they
+    will be rounded to, and gradients pass through the rounding (Bengio et al. 2013, arXiv
+    1308.3432). Weights that unstructured pruning zeroed stay zero.
+
+    Args:
+        kind: What the model was trained on.
+        stages: Makes stages.
+        configuration: Its compression says what is pruned and how long the recovery takes.
+        trained: The end of training before compression.
+        calibration: Batches for pruning.
+    """
+    compression = configuration.canonical().compression
+    bits = compression.quantisation.bits if compression.quantisation.has_codes else None
+
+    def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+        if bits is None:
+            return kind.loss(model, batch)
+        with fake_quantised(model, bits=bits, group_size=compression.group_size):
+            return kind.loss(model, batch)
+
+    def adopt(whole: nn.Module, pruned: nn.Module) -> None:
+        result = prune(
+            whole.cpu(),
+            configuration.architecture,
+            kind.workload,
+            compression,
+            calibration,
+            kind.loss,
+        )
+        pruned.load_state_dict(result.state_dict())
+
+    seen = {
+        "bits": bits,
+        "group_size": compression.group_size,
+        "pruning": compression.pruning,
+        "sparsity": compression.sparsity,
+    }
+    path = stages.following(
+        trained,
+        configuration,
+        replace(kind, loss=loss),
+        name=RECOVERY,
+        steps=stages.steps(configuration).recovery,
+        adopt=adopt,
+        identity=seen,
+    )
+    return replace(path, optimisation=replace(path.optimisation, keeps_zeros=True))

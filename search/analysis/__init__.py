@@ -1,0 +1,1 @@
+"""The report of a search and the claims of the paper."""

@@ -1,0 +1,242 @@
+"""What the claims are tested on: trained models and their compressions, as plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from search.storage.study import Study
+from search.storage.trials import Record
+from spaces.cost.architecture import Architecture
+from spaces.cost.budget import BudgetUnit
+from spaces.cost.compression import Compression
+from spaces.cost.families import layout
+from spaces.cost.metric import Metric
+from spaces.errors import UserError
+from spaces.grid.search_space import SearchSpace
+
+STANDARD_ERRORS = 2 * 1.96
+"""Width of a 95 % interval, in standard errors."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trained model before compression.
+
+    Args:
+        architecture: Its shape.
+        budget: Its training, in the search's unit.
+        seed: Seed of its training.
+        steps: Optimiser steps of its budget, fine-tuning apart.
+        training_flops: FLOPs of its whole training.
+        parameters: All parameters.
+        layer_parameters: Those of its layers, embeddings and head apart.
+        size_bytes: Bytes on disk, fp32.
+        loss: Validation cross-entropy, in nats.
+        loss_error: Standard error of the loss over validation examples.
+        quality: Share of the way from guessing (0) to perfection (1).
+        quality_error: Standard error of the quality over validation examples.
+    """
+
+    architecture: Architecture
+    budget: float
+    seed: int
+    steps: int
+    training_flops: float
+    parameters: int
+    layer_parameters: int
+    size_bytes: int
+    loss: float
+    loss_error: float
+    quality: float
+    quality_error: float
+
+    @property
+    def cell(self) -> tuple[Architecture, float]:
+        """What its replicates with other seeds have in common with it."""
+        return self.architecture, self.budget
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """One trained model after compression.
+
+    Args:
+        run: The model before.
+        compression: What was done to it.
+        size_bytes: Bytes on disk.
+        training_flops: FLOPs of its whole training, recovery included.
+        loss: Validation cross-entropy, in nats.
+        quality: Share of the way from guessing (0) to perfection (1).
+        quality_error: Standard error of the quality over validation examples.
+    """
+
+    run: Run
+    compression: Compression
+    size_bytes: int
+    training_flops: float
+    loss: float
+    quality: float
+    quality_error: float
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether anything was done to it at all."""
+        return self.compression.quantisation.bits < 32 or self.compression.sparsity > 0
+
+
+@dataclass(frozen=True)
+class Observations:
+    """All that one search, or several that differ in their seed, have measured.
+
+    Args:
+        names: Names of the searches.
+        metric: What models are scored by.
+        unit: What budgets count.
+        runs: Every trained model.
+        compressed: Every compression of them.
+    """
+
+    names: tuple[str, ...]
+    metric: Metric
+    unit: BudgetUnit
+    runs: tuple[Run, ...]
+    compressed: tuple[Compressed, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of training, ascending."""
+        return tuple(sorted({run.seed for run in self.runs}))
+
+
+def observe(studies: Sequence[Study]) -> Observations:
+    """What searches of the same space have measured.
+
+    Raises:
+        UserError: They differ in more than the seed, or do not differ in it.
+    """
+    first = studies[0].search
+    _refuse_others(studies)
+    runs: list[Run] = []
+    compressed: list[Compressed] = []
+    for study in studies:
+        for group in _by_run(study.records()):
+            trained = _run(group, study.space)
+            runs.append(trained)
+            compressed += [_compressed(record, trained, first.metric) for record in group]
+    return Observations(
+        names=tuple(study.search.name for study in studies),
+        metric=first.metric,
+        unit=first.space.budget.unit,
+        runs=tuple(runs),
+        compressed=tuple(compressed),
+    )
+
+
+def score_of(metric: Metric, quality: float) -> float:
+    """Inverse of ``Metric.gained``: the score in the metric's own unit."""
+    return metric.value(metric.floor + quality * (1.0 - metric.floor))
+
+
+def gain_unit(metric: Metric) -> tuple[float, str]:
+    """What one whole quality is worth, and in which unit a gain in it is best told.
+
+    A gain in perplexity is told by its logarithm, because a ratio means the same everywhere.
+    """
+    if metric.name == "perplexity":
+        return math.log(metric.guessing), "nats (log perplexity)"
+    if metric.name == "bleu":
+        return metric.perfect - metric.guessing, "BLEU"
+    return 100.0 * (metric.perfect - metric.guessing), "points of accuracy"
+
+
+def _refuse_others(studies: Sequence[Study]) -> None:
+    first, seeds = studies[0], set()
+    for study in studies:
+        differing = _differing(first.search.identity(), study.search.identity())
+        if first.data.get("fingerprint") != study.data.get("fingerprint"):
+            differing = [*differing, "data (its fingerprint)"]
+        if differing:
+            raise UserError(
+                f"searches {first.search.name!r} and {study.search.name!r} differ in "
+                f"{', '.join(differing)}; only searches that differ in nothing but their seed "
+                "can be pooled"
+            )
+        if study.search.seed in seeds:
+            raise UserError(
+                f"search {study.search.name!r} has the same seed as another of these; its trials "
+                "are no replicates, so name only one of the two"
+            )
+        seeds.add(study.search.seed)
+
+
+def _differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    return [key for key in sorted({*one, *other} - {"seed"}) if one.get(key) != other.get(key)]
+
+
+def _by_run(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Complete trials with a finite loss, those of one trained model together."""
+    groups: dict[tuple[Architecture, float], list[Record]] = {}
+    for record in records:
+        if record.is_complete and math.isfinite(record.result["dense_loss"]):
+            configuration = record.configuration
+            groups.setdefault((configuration.architecture, configuration.budget), []).append(record)
+    return iter(groups.values())
+
+
+def _run(group: list[Record], space: SearchSpace) -> Run:
+    """The one model that some trials compress."""
+    record, metric = group[0], space.search.metric
+    result, configuration = record.result, record.configuration
+    architecture, budget = configuration.architecture, configuration.budget
+    dense = result["dense_score"]
+    # The study has no interval of the dense score: that of the nearest score has the same width.
+    nearest = min(group, key=lambda each: abs(each.result["score"] - dense))
+    steps = space.schedule.steps(budget, architecture, space.workload)
+    laid_out = layout(architecture.shape, space.workload)
+    return Run(
+        architecture=architecture,
+        budget=budget,
+        seed=configuration.seed,
+        steps=steps.pretraining,
+        training_flops=space.schedule.training_flops(budget, architecture, space.workload),
+        parameters=laid_out.parameters,
+        layer_parameters=laid_out.layer_parameters,
+        size_bytes=result["dense_size_bytes"],
+        loss=result["dense_loss"],
+        loss_error=_loss_error(result, metric),
+        quality=metric.gained(dense),
+        quality_error=_quality_error(nearest.result, metric),
+    )
+
+
+def _compressed(record: Record, trained: Run, metric: Metric) -> Compressed:
+    result = record.result
+    return Compressed(
+        run=trained,
+        compression=record.configuration.canonical().compression,
+        size_bytes=result["size_bytes"],
+        training_flops=float(result["training_flops"]),
+        loss=result["loss"],
+        quality=metric.gained(result["score"]),
+        quality_error=_quality_error(result, metric),
+    )
+
+
+def _quality_error(result: dict[str, Any], metric: Metric) -> float:
+    low, high = metric.gained(result["score_low"]), metric.gained(result["score_high"])
+    return abs(high - low) / STANDARD_ERRORS
+
+
+def _loss_error(result: dict[str, Any], metric: Metric) -> float:
+    """Standard error of a mean cross-entropy.
+
+    That of a perplexity is recorded. Elsewhere the loss of one example is taken to vary as much as
+    its mean, as an exponential variable does; cross-entropies of examples are about that skew.
+    """
+    if metric.name == "perplexity":
+        low, high = math.log(result["score_low"]), math.log(result["score_high"])
+        return abs(high - low) / STANDARD_ERRORS
+    return float(result["dense_loss"]) / math.sqrt(result["examples"])

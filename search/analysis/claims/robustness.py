@@ -1,0 +1,214 @@
+"""Claim 3: what compression costs shrinks as models grow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from search.analysis.claims.resampling import Resampled
+from search.analysis.claims.verdict import (
+    Answer,
+    Effect,
+    Verdict,
+    answer_below,
+    mean_of,
+    too_noisy,
+)
+from search.arrays import Floats, Integers
+from spaces.cost.compression import Compression
+
+LEAST_QUALITY = 0.1
+"""Models below this share of the way from guessing to perfection have little to lose."""
+LEAST_ERRORS = 5.0
+"""Standard errors from guessing that a model must have: a ratio to less would be noise, and biased
+upwards most where quality is lowest, which is where models are small."""
+LEAST_SIZES = 4
+"""Architectures that a slope needs: they are resampled too, and three leave hardly a choice."""
+NOTICEABLE = 0.02
+"""A compression that costs less than this share of quality is too mild to tell sizes apart."""
+NEGLIGIBLE = 0.1
+"""Points per doubling below which a slope is as good as none: 1 point over three decades."""
+UNIT = "points of relative drop per doubling of parameters"
+
+
+@dataclass(frozen=True)
+class Drops:
+    """Relative drops of quality at one level of compression.
+
+    Args:
+        compression: What was done.
+        cells: Cell of each model, ``(models,)``.
+        sizes: log2 of its parameters, ``(models,)``.
+        drops: Share of quality lost, ``(1 + DRAWS, models)``.
+        slopes: Change of the drop per doubling, ``(1 + DRAWS,)``.
+    """
+
+    compression: Compression
+    cells: Integers
+    sizes: Floats
+    drops: Floats
+    slopes: Floats
+
+    @property
+    def mean(self) -> float:
+        """Mean drop that was measured."""
+        return float(self.drops[0].mean())
+
+    @property
+    def counts(self) -> bool:
+        """Whether the compression costs enough to compare sizes by."""
+        return self.mean >= NOTICEABLE
+
+    @property
+    def name(self) -> str:
+        """The level in words."""
+        compression = self.compression
+        if compression.sparsity:
+            return f"{compression.pruning} {compression.sparsity:.0%}"
+        return f"{compression.quantisation.bits} bits ({compression.quantisation})"
+
+
+def shrinks_with_size(data: Resampled) -> Verdict:
+    """Claim 3: the relative drop at k bits and at s % sparsity shrinks as models grow."""
+    title = "Larger models are more robust to compression"
+    statement = "The share of quality lost at given bits, or given sparsity, falls with model size."
+    usable = [k for k in range(len(data.cells)) if _has_learnt(data, k)]
+    left_out = len(data.cells) - len(usable)
+    told = f" {left_out} models near guessing are left out." if left_out else ""
+    levels = _levels(data, set(usable))
+    counted = [level for level in levels if level.counts]
+    if not counted:
+        mild = f" Drops at {len(levels)} levels are all below 2 %." if levels else ""
+        return Verdict(
+            3,
+            title,
+            statement,
+            Answer.NOT_ENOUGH,
+            None,
+            f"No compression that costs something was measured on {LEAST_SIZES} sizes.{mild}{told}",
+            missing=(f"one compression that hurts, such as rtn-3, on {LEAST_SIZES} or more sizes",),
+            rows=tuple(_row(level) for level in levels),
+            marks=tuple(levels),
+        )
+    effect = Effect.of(100 * mean_of([level.slopes for level in counted]), UNIT)
+    answer = answer_below(effect, NEGLIGIBLE)
+    return Verdict(
+        3,
+        title,
+        statement,
+        answer,
+        effect,
+        _reading(effect, levels, counted) + told,
+        missing=too_noisy(answer),
+        rows=tuple(_row(level) for level in levels),
+        marks=tuple(levels),
+    )
+
+
+def _has_learnt(data: Resampled, cell: int) -> bool:
+    quality = data.quality[0, cell]
+    return bool(quality >= max(LEAST_QUALITY, LEAST_ERRORS * data.error(cell)))
+
+
+def _levels(data: Resampled, usable: set[int]) -> list[Drops]:
+    """Each compression that enough sizes have, quantised ones first, the milder first."""
+    groups: dict[Compression, list[int]] = {}
+    for k, each in enumerate(data.compressed):
+        if each.is_compressed and int(data.parents[k]) in usable:
+            groups.setdefault(each.compression, []).append(k)
+    pure = {c: group for c, group in groups.items() if _is_pure(c, groups)}
+    levels = [_drops(data, compression, group) for compression, group in pure.items()]
+    enough = [level for level in levels if _sizes(data, level) >= LEAST_SIZES]
+    return sorted(enough, key=_heaviness)
+
+
+def _is_pure(compression: Compression, others: dict[Compression, list[int]]) -> bool:
+    """Quantised or pruned alone; pruned with the mildest quantisation where none is unquantised."""
+    if not compression.sparsity:
+        return True
+    bits = compression.quantisation.bits
+    return bits == max(each.quantisation.bits for each in others if each.sparsity)
+
+
+def _sizes(data: Resampled, level: Drops) -> int:
+    return len({data.cells[cell].architecture for cell in level.cells})
+
+
+def _heaviness(level: Drops) -> tuple[float, str, int, str]:
+    compression = level.compression
+    return (
+        compression.sparsity,
+        str(compression.pruning),
+        -compression.quantisation.bits,
+        str(compression),
+    )
+
+
+def _drops(data: Resampled, compression: Compression, group: list[int]) -> Drops:
+    cells = data.parents[group]
+    # A draw can leave hardly any quality to divide by; 0.05 is half of what models must have.
+    before = np.maximum(data.quality[:, cells], LEAST_QUALITY / 2)
+    drops = 1.0 - data.compressed_quality[:, group] / before
+    sizes = np.log2([data.cells[cell].parameters for cell in cells])
+    places = [data.architectures.index(data.cells[cell].architecture) for cell in cells]
+    budgets = np.array([data.cells[cell].budget for cell in cells])
+    slopes = slope(drops, sizes, data.weights[:, places], budgets)
+    return Drops(compression, cells, sizes, drops, slopes)
+
+
+def slope(values: Floats, x: Floats, weights: Floats, groups: Floats) -> Floats:
+    """Least-squares slope of values over ``x`` within groups, draw by draw.
+
+    Groups are budgets: models trained for longer are quantised worse (Kumar et al. 2024, arXiv
+    2411.04330), and larger ones may be those that were trained for less.
+
+    Args:
+        values: ``(draws, points)``.
+        x: ``(points,)``.
+        weights: How often each point counts, ``(draws, points)``.
+        groups: Name of each point's group, ``(points,)``.
+
+    Returns:
+        ``(draws,)``; NaN where a draw has one ``x`` in each group.
+    """
+    products = np.zeros(len(values))
+    squares = np.zeros(len(values))
+    for group in np.unique(groups):
+        inside = groups == group
+        w, y = weights[:, inside], values[:, inside]
+        total = np.maximum(w.sum(axis=1, keepdims=True), 1e-12)
+        centred = x[inside] - (w * x[inside]).sum(axis=1, keepdims=True) / total
+        products += (w * centred * y).sum(axis=1)
+        squares += (w * centred**2).sum(axis=1)
+    squares[squares < 1e-9] = np.nan
+    return products / squares
+
+
+def _reading(effect: Effect, levels: list[Drops], counted: list[Drops]) -> str:
+    parts = [f"{each.name} {100 * each.slopes[0]:+.2g}" for each in counted]
+    mild = len(levels) - len(counted)
+    told = f" {mild} milder levels cost less than 2 % and do not count." if mild else ""
+    verb = "shrinks" if effect.estimate < 0 else "grows"
+    return (
+        f"With each doubling of parameters the share of quality lost {verb} by "
+        f"{abs(effect.estimate):.2g} points on average ({', '.join(parts)}).{told}"
+    )
+
+
+def _row(level: Drops) -> dict[str, str]:
+    effect = Effect.of(100 * level.slopes, UNIT)
+    smallest, largest = int(level.sizes.argmin()), int(level.sizes.argmax())
+    ends = [
+        float(level.drops[0, level.sizes == level.sizes[k]].mean()) for k in (smallest, largest)
+    ]
+    return {
+        "at": level.name,
+        "models": str(len(level.cells)),
+        "mean drop": f"{level.mean:.1%}",
+        "smallest": f"{ends[0]:.1%}",
+        "largest": f"{ends[1]:.1%}",
+        "slope per doubling": f"{effect.estimate:+.2f}",
+        "95 % interval": effect.interval,
+        "counts": "yes" if level.counts else "too mild",
+    }

@@ -1,0 +1,137 @@
+"""Claim 5: the compute-optimal model is stopped well before it has converged."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from search.analysis.claims.growth import Level, compared
+from search.analysis.claims.levels import Curve, thinned
+from search.analysis.claims.resampling import Resampled
+from search.analysis.claims.verdict import Answer, Effect, Verdict, count, mean_of
+from search.arrays import Floats
+
+LEAST_FACTOR = 1.9
+"""How much longer the same architecture must have been trained: about a doubling."""
+CONVERGED = 1.0
+"""A model counts as converged when that much more training takes less than this many per cent off
+its loss."""
+UNIT = "% of its loss left"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The compute-optimal model at one level of compute.
+
+    Args:
+        level: Training FLOPs.
+        curve: Loss of its architecture.
+        loss: Its loss when it is stopped, ``(1 + DRAWS,)``.
+        is_largest: Whether it is the largest architecture that was trained at this level.
+    """
+
+    level: float
+    curve: Curve
+    loss: Floats
+    is_largest: bool
+
+    @property
+    def left(self) -> Floats:
+        """Per cent of its loss that its longest training takes off, ``(1 + DRAWS,)``."""
+        return np.asarray(100.0 * (1.0 - self.curve.losses[:, -1] / self.loss))
+
+    @property
+    def factor(self) -> float:
+        """Compute of its longest training over that of the stop."""
+        return float(2 ** self.curve.x[-1] / self.level)
+
+    @property
+    def share_left(self) -> float:
+        """Share of what its curve gains from its shortest to its longest budget, still to come."""
+        first, last = self.curve.losses[0, 0], self.curve.losses[0, -1]
+        return float((self.loss[0] - last) / (first - last)) if first > last else math.nan
+
+    @property
+    def next_doubling(self) -> Floats:
+        """Per cent of its loss that the next doubling of training takes off."""
+        return np.asarray(100.0 * (1.0 - self.curve.at(2 * self.level) / self.loss))
+
+
+def stops_early(data: Resampled) -> Verdict:
+    """Claim 5: the compute-optimal model is stopped before convergence."""
+    title = "The compute-optimal model is stopped early"
+    statement = (
+        "The model with the lowest loss for its training compute is far from converged: the same "
+        "architecture would still improve by more than 1 % if trained on."
+    )
+    levels = compared(data, "training_flops")
+    told = [stop for stop in map(_stop, levels) if stop.factor >= LEAST_FACTOR]
+    stops = thinned(told)
+    if not stops:
+        return Verdict(
+            5,
+            title,
+            statement,
+            Answer.NOT_ENOUGH,
+            None,
+            "No compute-optimal architecture was also trained for twice as long.",
+            missing=("budgets of twice the compute, for the architectures that win at each level",),
+        )
+    effect = Effect.of(mean_of([stop.left for stop in stops]), UNIT)
+    answer = _answer(effect)
+    missing = ("other seeds: the interval reaches across 1 %",)
+    return Verdict(
+        5,
+        title,
+        statement,
+        answer,
+        effect,
+        _reading(stops, effect, len(told), len(levels)),
+        missing=missing if answer is Answer.NOT_ENOUGH else (),
+        rows=tuple(_row(stop) for stop in stops),
+        marks=tuple(stops),
+    )
+
+
+def _stop(level: Level) -> Stop:
+    best = level.best
+    is_largest = best is level.lines[-1]
+    return Stop(level.level, best, best.at(level.level), is_largest)
+
+
+def _answer(effect: Effect) -> Answer:
+    if effect.low > CONVERGED:
+        return Answer.SUPPORTED
+    return Answer.CONTRADICTED if effect.high < CONVERGED else Answer.NOT_ENOUGH
+
+
+def _reading(stops: list[Stop], effect: Effect, told: int, levels: int) -> str:
+    factor = math.exp(sum(math.log(stop.factor) for stop in stops) / len(stops))
+    doubling = float(mean_of([stop.next_doubling for stop in stops])[0])
+    text = (
+        f"Trained on with {factor:.2g} times the compute, the optimal model loses another "
+        f"{effect.estimate:.2g} % of its loss; the next doubling alone takes {doubling:.2g} %. "
+        f"Could be told at {told} of {levels} levels."
+    )
+    if any(stop.is_largest for stop in stops):
+        text += " At some the optimum is the largest model trained: a still larger one may be it."
+    return text
+
+
+def _row(stop: Stop) -> dict[str, str]:
+    left = Effect.of(stop.left, UNIT)
+    run = stop.curve.run
+    share = stop.share_left
+    return {
+        "at": f"{count(stop.level)}FLOP",
+        "optimal model": f"{run.architecture} ({count(run.parameters)})",
+        "loss": f"{stop.loss[0]:.3f}",
+        "trained on": f"× {stop.factor:.3g}",
+        "loss then": f"{stop.curve.losses[0, -1]:.3f}",
+        "left (%)": f"{left.estimate:+.2f}",
+        "95 % interval": left.interval,
+        "share of its curve left": "–" if math.isnan(share) else f"{share:.0%}",
+        "next doubling (%)": f"{stop.next_doubling[0]:+.2f}",
+    }

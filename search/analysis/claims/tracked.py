@@ -1,0 +1,43 @@
+"""A report as artefacts of its search's run in MLflow: a view, as all that MLflow has."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from search.storage.study import Study
+from search.tracking.remote_state import PARENT, run_of
+from search.tracking.tracker import mirror_unless_running
+from spaces.file.places import Places
+
+log = logging.getLogger(__name__)
+
+
+def log_report(study: Study, where: Places, files: Sequence[Path], folder: str) -> bool:
+    """Log files to a folder of artefacts of a search's parent run; tells whether MLflow has them.
+
+    The search is sent first where MLflow lacks it, unless it is running and sends itself.
+    """
+    try:
+        mirror_unless_running(study, where)
+        return _log(study, where, files, folder)
+    except Exception as error:
+        # Anything that MLflow or its transport raises: the files are written all the same.
+        log.warning("the report of %s is not in MLflow: %s", study.search.name, error)
+        return False
+
+
+def _log(study: Study, where: Places, files: Sequence[Path], folder: str) -> bool:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(where.tracking_uri)
+    experiment = client.get_experiment_by_name(study.search.name)
+    if experiment is None:
+        return False
+    run = run_of(client, experiment.experiment_id, f"{study.mark}/{PARENT}")
+    if run is None:
+        return False
+    for path in files:
+        client.log_artifact(run, str(path), folder)
+    return True

@@ -1,0 +1,146 @@
+"""What a test of a claim says: the answer, the effect with its interval, and what is missing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from search.arrays import Floats
+from search.formatting import quantity
+
+
+class Answer(StrEnum):
+    """What trials say of a claim."""
+
+    SUPPORTED = "supported"
+    CONTRADICTED = "contradicted"
+    NOT_ENOUGH = "not enough trials"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A measured size of something, with its 95 % bootstrap interval.
+
+    Args:
+        estimate: What was measured.
+        low: Lower end.
+        high: Upper end.
+        unit: Of all three.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    unit: str
+
+    @classmethod
+    def of(cls, draws: Floats, unit: str) -> Effect:
+        """The effect whose estimate is row 0 of ``draws``, and whose draws are the other rows."""
+        finite = draws[1:][np.isfinite(draws[1:])]
+        low, high = np.percentile(finite, [2.5, 97.5]) if len(finite) else (math.nan, math.nan)
+        return cls(float(draws[0]), float(low), float(high), unit)
+
+    @property
+    def interval(self) -> str:
+        """Its interval as people write it."""
+        return f"{self.low:+.3g} to {self.high:+.3g}"
+
+    def __str__(self) -> str:
+        return f"{self.estimate:+.3g} {self.unit} ({self.interval})"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to one claim.
+
+    Args:
+        number: Of the claim, from 1.
+        title: The claim in a few words.
+        statement: The claim as it was tested.
+        answer: What the trials say.
+        effect: How large it is; None without the trials to measure it.
+        reading: One honest sentence or two of what that means.
+        missing: Trials that would settle it.
+        rows: The table behind it: one row a level, its cells by their heading.
+        marks: What the figure shows beside the measurements, by claim.
+    """
+
+    number: int
+    title: str
+    statement: str
+    answer: Answer
+    effect: Effect | None
+    reading: str
+    missing: tuple[str, ...] = ()
+    rows: tuple[dict[str, str], ...] = ()
+    marks: tuple[Any, ...] = field(default=(), repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can write."""
+        return {
+            "claim": self.number,
+            "title": self.title,
+            "statement": self.statement,
+            "answer": self.answer.value,
+            "effect": None if self.effect is None else asdict(self.effect),
+            "reading": self.reading,
+            "missing": list(self.missing),
+            "rows": [dict(row) for row in self.rows],
+        }
+
+
+def answer_above(effect: Effect, negligible: float) -> Answer:
+    """The answer to a claim that something is positive.
+
+    Supported where the whole interval is above zero; contradicted where it is below ``negligible``,
+    so that a difference known to be nothing is an answer too, and not a lack of trials.
+    """
+    if effect.high < negligible:
+        return Answer.CONTRADICTED
+    return Answer.SUPPORTED if effect.low > 0 else Answer.NOT_ENOUGH
+
+
+def answer_below(effect: Effect, negligible: float) -> Answer:
+    """The answer to a claim that something is negative; as ``answer_above``."""
+    mirrored = Effect(-effect.estimate, -effect.high, -effect.low, effect.unit)
+    return answer_above(mirrored, negligible)
+
+
+def too_noisy(answer: Answer) -> tuple[str, ...]:
+    """What is missing where the effect was measured and its interval reaches both ways."""
+    if answer is not Answer.NOT_ENOUGH:
+        return ()
+    return ("the same search with other seeds, or more validation examples: noise is too large",)
+
+
+def chosen_apart(values: Floats) -> Floats:
+    """The best (highest) of some noisy columns, without the luck of being chosen.
+
+    In each draw the column is chosen by another draw than the one that measures it; the estimate
+    is the mean of the draws. The highest of several noisy values would flatter itself.
+
+    Args:
+        values: ``(1 + DRAWS, columns)``.
+
+    Returns:
+        ``(1 + DRAWS,)``.
+    """
+    draws = values[1:]
+    chosen = np.roll(draws, 1, axis=0).argmax(axis=1)
+    measured = draws[np.arange(len(draws)), chosen]
+    return np.concatenate([[measured.mean()], measured])
+
+
+def mean_of(columns: Sequence[Floats]) -> Floats:
+    """Mean over levels, draw by draw."""
+    return np.asarray(np.mean(np.stack(columns), axis=0))
+
+
+def count(number: float) -> str:
+    """A count with its SI prefix, to three digits: ``1.25M``."""
+    return quantity(number).replace(" ", "")

@@ -1,0 +1,56 @@
+"""What the commands that take a model away print for a person."""
+
+from __future__ import annotations
+
+import os
+
+from rich.console import Console
+
+from objectives.export.bundle import SCRIPT
+from search.formatting import short_cost
+from search.registry.export import Export
+from search.registry.registry import Registration
+from search.storage.study import Study
+from search.storage.trials import Record
+
+
+def print_export(study: Study, record: Record, made: Export, console: Console) -> None:
+    """Which model was exported, where it is, and how to run it."""
+    console.print(_named(study, record), style="bold", highlight=False)
+    folder = os.path.relpath(made.folder)
+    console.print(f"{folder}: {', '.join(made.files)}", soft_wrap=True, highlight=False)
+    if made.onnx is not None:
+        onnx = made.onnx
+        kind = "int8 (QDQ)" if onnx.is_int8 else "dense fp32"
+        console.print(
+            f"model.onnx: {kind}, {onnx.size_bytes:,} bytes; {onnx.compared:,} logits of ONNX "
+            f"Runtime differ by at most {onnx.largest_difference:.2g}, the largest is "
+            f"{onnx.largest_logit:.3g}",
+            soft_wrap=True,
+            highlight=False,
+        )
+    console.print(f"next: python {os.path.join(folder, SCRIPT)}", soft_wrap=True, highlight=False)
+
+
+def print_registration(study: Study, made: Registration, console: Console) -> None:
+    """Which versions there are, what points to them, and how to load them."""
+    for version in made.versions:
+        state = "registered" if version.is_new else "is there already"
+        console.print(
+            f"{made.name} version {version.number} {state}: "
+            f"{_named(study, study.record(version.trial))}",
+            soft_wrap=True,
+            highlight=False,
+        )
+        console.print(f"  {', '.join(version.aliases)}", highlight=False)
+    uri = f"models:/{made.name}@champion"
+    console.print(f"MLflow: {made.tracking_uri}", soft_wrap=True, highlight=False)
+    console.print(f'load: mlflow.pyfunc.load_model("{uri}")', soft_wrap=True, highlight=False)
+
+
+def _named(study: Study, record: Record) -> str:
+    metric, result = study.search.metric, record.result
+    return (
+        f"#{record.number} {record.configuration}: {metric.name} {metric.text(result['score'])}, "
+        f"{short_cost(result, study.search.cost)}"
+    )

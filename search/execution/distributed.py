@@ -1,0 +1,111 @@
+"""The workers of a trial: its own process leads, the others are Ray actors in its placement group.
+
+They are not Ray Train's. In Ray 2.60 a ``TorchTrainer`` inside a trial reserves a placement group
+of its own: where the trial has reserved what the workers need, they wait for ever; where it has
+not, trials wait for each other; and once a trial's process is killed, the group of its workers
+stays and holds their cores (ray#54305, seen again). These are part of the trial's group, and end
+with its process, which owns them.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from objectives.objective import Objective
+from spaces.file.search_file import SearchFile
+
+_followers: list[Any] = []
+"""Handles of this process's actors, which live as long as it."""
+
+
+def make_objective(search: str, data: str) -> Objective:
+    """The objective of a trial's process, which leads a worker for each bundle of its placement.
+
+    Args:
+        search: The search file as JSON.
+        data: Folder of the prepared data.
+
+    Raises:
+        WorkersLost: The workers could not be started.
+    """
+    import ray
+
+    group = ray.util.get_current_placement_group() if ray.is_initialized() else None
+    if group is None or group.bundle_count == 1:
+        return _objective(search, data)
+    return _leading(search, data, group)
+
+
+def _leading(search: str, data: str, group: Any) -> Objective:
+    import ray
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    from objectives.store import heartbeat as progress
+    from objectives.training.distributed import WorkersLost
+
+    progress.made("starting workers")
+    host, count = ray.util.get_node_ip_address(), group.bundle_count
+    store = TCPStore(host, 0, count, is_master=True, wait_for_workers=False)
+    for rank, bundle in enumerate(group.bundle_specs[1:], start=1):
+        options = {
+            "num_cpus": bundle["CPU"],
+            "num_gpus": bundle.get("GPU", 0.0),
+            "memory": bundle.get("memory"),
+            "scheduling_strategy": PlacementGroupSchedulingStrategy(
+                group, placement_group_bundle_index=rank
+            ),
+        }
+        follower = ray.remote(**options)(_Follower).remote()
+        follower.follow.remote(search, data, (host, store.port), rank, count)
+        _followers.append(follower)
+    try:
+        return _joined(search, data, store, rank=0, count=count)
+    except Exception as error:
+        raise WorkersLost(f"{count} workers could not be started: {error}") from error
+
+
+class _Follower:
+    """A worker that is not the trial's own process."""
+
+    def follow(
+        self, search: str, data: str, address: tuple[str, int], rank: int, count: int
+    ) -> None:
+        """Train what rank 0 trains, until its process ends."""
+        from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+        store = TCPStore(*address, count, is_master=False)
+        _joined(search, data, store, rank=rank, count=count).follow()
+
+
+def _joined(search: str, data: str, store: Any, *, rank: int, count: int) -> Objective:
+    """The objective of one of several workers."""
+    import ray
+    import torch
+    import torch.distributed as dist
+
+    from objectives.training.distributed import Workers
+
+    file = SearchFile.model_validate_json(search)
+    has_gpu = bool(ray.get_gpu_ids())
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if has_gpu else "gloo",
+        store=store,
+        rank=rank,
+        world_size=count,
+        # A worker that is gone without a word, because its machine is, must not be waited for.
+        timeout=timedelta(seconds=file.resources.progress_deadline_seconds),
+    )
+    workers = Workers(
+        torch.device("cuda" if has_gpu else "cpu"),
+        shards=lambda architecture: file.placement(architecture).strategy == "fsdp",
+    )
+    return _objective(search, data, workers)
+
+
+def _objective(search: str, data: str, workers: Any = None) -> Objective:
+    from objectives.data.prepared import open_prepared
+
+    return Objective(SearchFile.model_validate_json(search), open_prepared(Path(data)), workers)

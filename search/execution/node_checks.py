@@ -1,0 +1,117 @@
+"""Whether every node of a cluster reaches what a search needs: asked before anything is trained."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+from objectives.store.store import Store
+from search.execution.cluster import ClusterError, cluster
+from search.storage.errors import StudyError
+from search.storage.study import Study, names
+from spaces.file.local_paths import data_paths
+from spaces.file.places import places, resolved, without_password
+from spaces.file.search_file import SearchFile
+
+REACH_SECONDS = 120.0
+"""Seconds that a node has to answer; its first process of Python starts within them."""
+PROBE = "probe"
+
+
+def check_cluster(search: SearchFile) -> int:
+    """Connect to a search's cluster and ask every node; returns how many there are.
+
+    Raises:
+        UserError: The cluster or a place cannot be reached, here or from a node.
+    """
+    where = places(search.storage)
+    Store(where.store_url).check_writable()
+    Study.open(search, where.study_url)
+    with cluster(search):
+        return check_nodes(search)
+
+
+def check_nodes(search: SearchFile) -> int:
+    """Ask every node whether it reaches the store, the study and the data; returns how many.
+
+    Raises:
+        ClusterError: A node lacks something; every fault of every node is named.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    store = Store(places(search.storage).store_url)
+    token = secrets.token_hex(16)
+    address = f"{PROBE}/{token}"
+    store.write(address, lambda folder: (folder / "token").write_text(token), is_final=True)
+    try:
+        asked = {}
+        for node in ray.nodes():
+            if not node["Alive"]:
+                continue
+            strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            task = ray.remote(num_cpus=0, scheduling_strategy=strategy)(faults_here)
+            asked[node["NodeManagerAddress"], node["NodeID"]] = task.remote(
+                resolved(search).model_dump_json(), address, token
+            )
+        faults = []
+        for (host, identity), answer in asked.items():
+            faults += [f"{fault}, on node {host} ({identity[:8]})" for fault in _got(answer)]
+    finally:
+        store.remove(address)
+    if faults:
+        raise ClusterError("\n".join(faults))
+    return len(asked)
+
+
+def _got(answer: Any) -> list[str]:
+    import ray
+
+    try:
+        faults: list[str] = ray.get(answer, timeout=REACH_SECONDS)
+    except ray.exceptions.RayError as error:
+        # The first lines name the exception; the last one says what it was.
+        said = str(error).strip() or type(error).__name__
+        return [f"cannot run tlc: {said.splitlines()[-1]}"]
+    return faults
+
+
+def faults_here(search: str, address: str, token: str) -> list[str]:
+    """What this node does not reach, in words.
+
+    Args:
+        search: The search file as JSON.
+        address: Of an entry in the store.
+        token: What the entry's file ``token`` holds.
+    """
+    file = SearchFile.model_validate_json(search)
+    where = places(file.storage)
+    faults = []
+    if _read(where.store_url, address) != token:
+        faults.append(
+            f"storage.store: {where.store_url} is not the store that the driver sees; give a URL "
+            "or a folder that all nodes share"
+        )
+    try:
+        # The driver alone writes to the study, and a job may be driven from any node.
+        if file.name not in names(where.study_url):
+            faults.append(
+                f"storage.study: {without_password(where.study_url)} has no study {file.name!r}"
+            )
+    except StudyError as error:
+        faults.append(str(error))
+    return faults + [
+        f"{field}: {path} is not there"
+        for field, path in data_paths(file)
+        if "://" not in path and not Path(path).exists()
+    ]
+
+
+def _read(url: str, address: str) -> str:
+    try:
+        with Store(url).open(address) as folder:
+            return "" if folder is None else (folder / "token").read_text()
+    except Exception:
+        # Each fsspec backend raises classes of its own.
+        return ""

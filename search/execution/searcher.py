@@ -1,0 +1,184 @@
+"""A Ray Tune searcher over the study's ask and tell.
+
+Ray's own ``OptunaSearch`` leaves NaN results running for ever, tells stopped trials as complete and
+refuses results after a restore. Here the study is told what happened, and nothing else keeps state.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from search.samplers.base import AllBusyError, ConvergedError, SpaceExhaustedError, StudySampler
+from search.storage.study import Study
+from search.storage.trials import Record
+from spaces.cost.configuration import Configuration
+
+LARGEST_JOB = 4
+"""Compressions of one model that are chosen before any of their results is known: enough to make
+use of a model in memory, few enough to leave one that turns out to be poor."""
+
+
+class StudySearcher(Searcher):  # type: ignore[misc]
+    """Gives Ray Tune the next job and tells the study how its trials ended.
+
+    A job is a trial, and further compressions of the model that it trains.
+
+    Args:
+        study: The record; its sampler is ``sampler``.
+        sampler: The sampler.
+        unfinished: Trials of a dead driver, which go first.
+        why: State and message of a job whose worker died, by Tune's name of it.
+        trials: How many to run in all, beside those that somebody enqueued.
+        retries: Times that a trial goes on after the death of its worker.
+        deadline: Monotonic time after which no new trial starts.
+        has_room: Whether another job may run, now, beside those of some configurations.
+        on_change: Called with a record when a trial starts or ends.
+        tell: Called with a line when a worker died or a checkpoint was found damaged.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        sampler: StudySampler,
+        *,
+        unfinished: list[Record],
+        why: Callable[[str], tuple[str, str]],
+        trials: int,
+        retries: int,
+        deadline: float,
+        has_room: Callable[[list[Configuration]], bool],
+        on_change: Callable[[Record], None],
+        tell: Callable[[str], None],
+    ) -> None:
+        super().__init__()
+        self._study = study
+        self._sampler = sampler
+        self._waiting = [[record] for record in unfinished]
+        self._why = why
+        self._trials = trials
+        self._retries = retries
+        self._deaths: Counter[int] = Counter()
+        self._deadline = deadline
+        self._has_room = has_room
+        self._on_change = on_change
+        self._tell_user = tell
+        self._running: dict[str, dict[int, Record]] = {}
+        self._occupying: dict[str, Configuration] = {}
+        self._count = len(study.records())
+        self.ended = ""
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next job, None to wait, or ``FINISHED``."""
+        if not self._has_room(list(self._occupying.values())):
+            return None
+        if self._waiting:
+            job = self._waiting.pop(0)
+        elif self._is_over():
+            return self._finished()
+        else:
+            try:
+                job = self._next_job()
+            except (SpaceExhaustedError, ConvergedError) as end:
+                return self._finished(str(end))
+            except AllBusyError:
+                return None
+        self._running[trial_id] = {record.number: record for record in job}
+        self._occupying[trial_id] = job[0].configuration
+        for record in job:
+            self._on_change(record)
+        return {
+            "numbers": [record.number for record in job],
+            "configurations": [record.configuration.to_dict() for record in job],
+        }
+
+    def _finished(self, ended: str = "") -> str | None:
+        """The end, unless a running job may come back because its worker dies."""
+        if self._running:
+            return None
+        self.ended = ended
+        return str(Searcher.FINISHED)
+
+    def _is_over(self) -> bool:
+        is_enough = self._count >= self._trials and not self._study.has_enqueued
+        return is_enough or time.monotonic() > self._deadline
+
+    def _next_job(self) -> list[Record]:
+        if self._study.has_enqueued:
+            # Decided already: Optuna's ask() takes them before it asks the sampler, which may have
+            # nothing to propose any more.
+            return [self._ask()]
+        self._sampler.check(self._study.optuna)
+        job = [self._ask()]
+        while (
+            len(job) < LARGEST_JOB
+            and not self._is_over()
+            and self._sampler.more(self._study.optuna, job[0].configuration)
+        ):
+            job.append(self._ask())
+        return job
+
+    def _ask(self) -> Record:
+        record = self._study.ask()
+        self._count += 1
+        return record
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Tell the study how one trial of a job ended."""
+        record = self._running[trial_id].pop(result["number"], None)
+        # Tune reports a job's last result twice.
+        if record is not None:
+            self._tell(record, json.loads(result["outcome"]))
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell the study how the last trial of a job ended, or take up what a dead worker left."""
+        if result and not error:
+            self.on_trial_result(trial_id, result)
+        self._occupying.pop(trial_id, None)
+        left = list(self._running.pop(trial_id, {}).values())
+        if not left:
+            return
+        # A job's trials go one after another: the first that is left is where the worker died.
+        first, *others = left
+        self._deaths[first.number] += 1
+        state, message = self._why(trial_id)
+        if self._deaths[first.number] > self._retries:
+            self._tell(first, {"state": state, "message": f"{message}; not tried again"})
+            left = others
+        else:
+            self._tell_user(f"#{first.number}: {message}; it goes on from its last checkpoint")
+        if left:
+            self._waiting.append(left)
+
+    def _tell(self, record: Record, outcome: dict[str, Any]) -> None:
+        for address in outcome.get("damaged", ()):
+            self._tell_user(
+                f"#{record.number}: {address} was damaged in the store; it was removed, and what "
+                "was needed of it made again"
+            )
+        if outcome["state"] == "complete":
+            self._study.tell_result(
+                record.number, outcome["result"], outcome["curve"], attempt=record.attempt
+            )
+        else:
+            self._study.tell_failure(
+                record.number, outcome["state"], outcome["message"], attempt=record.attempt
+            )
+        self._on_change(self._study.record(record.number))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its configuration for a restore that is never made.
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the study is the record."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: a new searcher starts from the study."""

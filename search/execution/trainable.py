@@ -1,0 +1,143 @@
+"""What runs in a Ray worker: one trial after another, with the objective loaded once."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from objectives.failures import OUT_OF_MEMORY
+
+LONGEST_CURVE = 60
+ERROR, HUNG, WORKER_DIED = "error", "hung", "worker_died"
+AGAIN = (ERROR, OUT_OF_MEMORY)
+"""States of an attempt that is made once more."""
+
+log = logging.getLogger(__name__)
+
+
+@lru_cache(maxsize=1)
+def _objective(search: str, data: str) -> Any:
+    """The objective of a search, kept while the process lives: trials share its data and model."""
+    from search.execution.distributed import make_objective
+
+    return make_objective(search, data)
+
+
+def evaluate(
+    search: str, data: str, configurations: list[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Evaluate configurations one after another; a failure comes as a named state.
+
+    Those that follow each other and share their training share the model in memory. An unexpected
+    error, or memory that ran out, is retried once, which continues from the last checkpoint. The
+    death of the process is Ray's to notice and to retry.
+
+    Args:
+        search: The search file as JSON.
+        data: Folder of the prepared data.
+        configurations: From ``Configuration.to_dict``.
+
+    Yields:
+        For each, ``state`` and, where it is ``complete``, ``result`` and ``curve``; else
+        ``message``. Also ``damaged``: entries of the store that were found damaged meanwhile.
+    """
+    from spaces.cost.configuration import Configuration
+
+    left = [Configuration.from_dict(values) for values in configurations]
+    has_failed = False
+    while left:
+        for report in _attempt(search, data, left):
+            if report["state"] in AGAIN and not has_failed:
+                log.warning("an attempt failed: %s", report["message"])
+                has_failed = True
+                # What it holds is freed before the next attempt.
+                break
+            left.pop(0)
+            has_failed = False
+            yield report
+
+
+def _attempt(search: str, data: str, configurations: list[Any]) -> Iterator[dict[str, Any]]:
+    """Reports on configurations in their order, up to an unexpected error."""
+    from objectives.training.distributed import WorkersLost
+
+    try:
+        objective = _objective(search, data)
+        for _, outcome in objective.evaluate_each(list(configurations)):
+            yield {**_report(outcome), "damaged": objective.store.found_damaged()}
+    except WorkersLost:
+        # The process ends, and they with it; what it leaves is taken up by another.
+        raise
+    except Exception:
+        # Whatever a library raises belongs to this trial alone; the search goes on.
+        yield {"state": ERROR, "message": traceback.format_exc(limit=-6)}
+
+
+def latencies(search: str, data: str, configurations: list[dict[str, Any]]) -> list[float]:
+    """Milliseconds of configurations, from untrained models or from the cost cache."""
+    from spaces.cost.configuration import Configuration
+
+    points = map(Configuration.from_dict, configurations)
+    cache = _objective(search, data).latencies
+    return [cache.before_training(point).ms for point in points]
+
+
+def stored(search: str, data: str, configurations: list[dict[str, Any]]) -> list[tuple[bool, bool]]:
+    """What the store has of the training of configurations: final model, stable path."""
+    from spaces.cost.configuration import Configuration
+
+    points = map(Configuration.from_dict, configurations)
+    return [tuple(found) for found in _objective(search, data).stored(points)]
+
+
+def _report(outcome: Any) -> dict[str, Any]:
+    from objectives.failures import TrialFailure
+
+    if isinstance(outcome, TrialFailure):
+        return {"state": outcome.state, "message": outcome.message}
+    result = outcome.to_dict()
+    return {"state": "complete", "result": result, "curve": curve(result.pop("stages"))}
+
+
+def tests(search: str, data: str, models: list[str]) -> list[dict[str, Any]]:
+    """Score stored models on the test split.
+
+    Returns:
+        For each, ``score``, its interval, ``examples`` and ``loss``; or ``state`` and ``message``,
+        with the state ``error`` where another try may succeed.
+    """
+    objective = _objective(search, data)
+    return [_tested(objective, model) for model in models]
+
+
+def _tested(objective: Any, model: str) -> dict[str, Any]:
+    from objectives.failures import TrialFailure
+
+    try:
+        score = objective.test(model)
+    except TrialFailure as failure:
+        return {"state": failure.state, "message": failure.message}
+    except Exception:
+        # Whatever a library raises belongs to this model alone; the others are scored.
+        return {"state": ERROR, "message": traceback.format_exc(limit=-6)}
+    return {
+        "score": score.value,
+        "score_low": score.low,
+        "score_high": score.high,
+        "examples": score.examples,
+        "loss": score.loss,
+    }
+
+
+def curve(stages: list[dict[str, Any]]) -> list[list[float]]:
+    """The training loss over the steps of all stages, thinned to what a plot needs."""
+    points: list[list[float]] = []
+    before = 0
+    for stage in stages:
+        points.extend([before + step, loss] for step, loss in stage["curve"])
+        before += stage["steps"]
+    stride = -(-len(points) // LONGEST_CURVE) or 1
+    return points[::stride]

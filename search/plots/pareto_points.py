@@ -1,0 +1,128 @@
+"""What every picture of a frontier shows: its points, its steps, and what a tick says."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from search.formatting import quantity, short_cost
+from search.pareto import feasible, frontier
+from search.storage.trials import Record
+from search.tracking.run_data import in_words
+from spaces.file.search_file import SearchFile
+
+AXIS = {
+    "size_mb": "size on disk (MB)",
+    "latency_ms": "latency (ms)",
+    "flops": "forward FLOPs for one sequence",
+}
+DENSE, COMPRESSED, BROKEN, LINE, LIMIT = "#d1495b", "#7a8b99", "#d8d8d8", "#00798c", "#555555"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Points of one kind.
+
+    Args:
+        name: What they are, for the legend.
+        colour: Of all of them.
+        numbers: The trial of each.
+        costs: Inference cost of each, in the unit of the axis.
+        scores: Score of each on validation.
+        hover: What is said of each, as Plotly's subset of HTML.
+    """
+
+    name: str
+    colour: str
+    numbers: list[int]
+    costs: list[float]
+    scores: list[float]
+    hover: list[str]
+
+
+def grouped_points(records: list[Record], search: SearchFile) -> list[Group]:
+    """All complete trials by kind, without the kinds that have none."""
+    complete = [r for r in records if r.is_complete and r.result[search.cost] > 0]
+    allowed = {r.number for r in feasible(complete, search)}
+    kinds = [
+        _before_compression(complete, search),
+        _trials("trials", COMPRESSED, [r for r in complete if r.number in allowed], search),
+        _trials(
+            "breaks a constraint", BROKEN, [r for r in complete if r.number not in allowed], search
+        ),
+    ]
+    return [group for group in kinds if group.costs]
+
+
+def _trials(name: str, colour: str, records: list[Record], search: SearchFile) -> Group:
+    return Group(
+        name=name,
+        colour=colour,
+        numbers=[r.number for r in records],
+        costs=[r.result[search.cost] for r in records],
+        scores=[r.result["score"] for r in records],
+        hover=[hover_text(r, search) for r in records],
+    )
+
+
+def _before_compression(records: list[Record], search: SearchFile) -> Group:
+    """Each trained model as it was, dense fp32: what the compressed ones have to beat.
+
+    Only where size is the cost: the latency of the dense model is not measured.
+    """
+    trained = {r.result["checkpoint"]: r for r in records} if search.cost == "size_mb" else {}
+    models = list(trained.values())
+    return Group(
+        name="the same models before compression",
+        colour=DENSE,
+        numbers=[r.number for r in models],
+        costs=[r.result["dense_size_bytes"] / 1e6 for r in models],
+        scores=[r.result["dense_score"] for r in models],
+        hover=[
+            f"{r.configuration.architecture} budget {r.configuration.budget:.3g}, dense fp32<br>"
+            f"{search.metric.name} {search.metric.text(r.result['dense_score'])}, "
+            f"{r.result['dense_size_bytes'] / 1e6:.3f} MB"
+            for r in models
+        ],
+    )
+
+
+def hover_text(record: Record, search: SearchFile) -> str:
+    """What a point says of its trial: its configuration, score, interval and costs."""
+    result = record.result
+    metric = search.metric
+    interval = f"{metric.text(result['score_low'])} to {metric.text(result['score_high'])}"
+    return (
+        f"<b>#{record.number}</b> {in_words(record, search)}<br>"
+        f"{metric.name} {metric.text(result['score'])} ({interval})<br>"
+        f"{short_cost(result, search.cost)}"
+    )
+
+
+def frontier_steps(records: list[Record], search: SearchFile) -> tuple[list[float], list[float]]:
+    """Corners of the frontier's steps.
+
+    The last step goes on to the limit, or to the dearest trial: who may spend more has at least
+    the best.
+    """
+    members = frontier(records, search)
+    if not members:
+        return [], []
+    costs = [r.result[search.cost] for r in members]
+    scores = [r.result["score"] for r in members]
+    dearest = max(r.result[search.cost] for r in feasible(records, search))
+    end = search.constraints.limits.get(search.cost, dearest)
+    return [*costs, end], [*scores, scores[-1]]
+
+
+def log_ticks(values: list[float]) -> list[float]:
+    """1, 2 and 5 times each power of ten in the range, and one beyond each end."""
+    if not values:
+        return []
+    decades = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
+    return [float(f"{digit}e{decade}") for decade in decades for digit in (1, 2, 5)]
+
+
+def tick_text(value: float) -> str:
+    """A number at an axis, such as ``0.2`` or ``500 k``."""
+    return quantity(value).strip()

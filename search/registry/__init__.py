@@ -1,0 +1,1 @@
+"""Exporting models and registering them in MLflow."""

@@ -1,0 +1,159 @@
+"""The winning model as a folder: weights, tokenizer, labels, a model card and a script."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from objectives.data.prepared import PreparedData, find_prepared, prepare
+from objectives.export import bundle as exported
+from objectives.export.inference import load
+from objectives.export.onnx import OnnxModel, check_packages, export_onnx
+from objectives.store.store import Store
+from objectives.tasks import make_task
+from search.registry.model_card import model_card
+from search.storage.errors import StudyError
+from search.storage.study import Study
+from search.storage.trials import Record
+from spaces.errors import UserError
+from spaces.file.places import places
+
+CARD = "README.md"
+ONNX = "model.onnx"
+
+
+class ExportError(UserError):
+    """A model that cannot be exported, or a place that it cannot be exported to."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """A model that was exported.
+
+    Args:
+        folder: Where it is.
+        files: Names of its files.
+        onnx: The ONNX model; None where none was asked for.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    onnx: OnnxModel | None
+
+
+def complete_trial(study: Study, number: int) -> Record:
+    """A trial that has a model.
+
+    Raises:
+        UserError: There is no such trial, or it has no result.
+    """
+    record = study.record(number)
+    if not record.is_complete:
+        raise ExportError(
+            f"trial {number} of search {study.search.name!r} is {record.state}; "
+            "only a complete one has a model"
+        )
+    return record
+
+
+def export(study: Study, record: Record, to: Path, *, with_onnx: bool = False) -> Export:
+    """Export the model of a trial into a folder, whole or not at all.
+
+    Args:
+        study: The record.
+        record: A complete trial.
+        to: The folder; it does not exist yet, or is empty.
+        with_onnx: Whether to write ``model.onnx`` too.
+
+    Raises:
+        UserError: The folder is taken, the model or its data is gone, or ONNX cannot hold it.
+    """
+    if with_onnx:
+        check_packages()
+    target = to.absolute()
+    _check_free(target)
+    data = prepared_data(study)
+    # A sibling is on the same disk, where a rename is all or nothing.
+    staging = target.with_name(f".{target.name}-{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging.mkdir()
+        onnx = write_export(study, record, data, staging, with_onnx=with_onnx)
+        os.rename(staging, target)
+    except OSError as error:
+        raise ExportError(f"--to: {target} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return Export(target, tuple(sorted(path.name for path in target.iterdir())), onnx)
+
+
+def write_export(
+    study: Study, record: Record, data: PreparedData, folder: Path, *, with_onnx: bool = False
+) -> OnnxModel | None:
+    """Write the model of a trial and all that its use needs into an empty folder.
+
+    Raises:
+        UserError: The model is gone, or ONNX cannot hold it.
+    """
+    facts = exported.Facts.of(study.search, data)
+    with stored_model(study, record) as model:
+        exported.write(folder, model, facts, data)
+    predictor = load(folder)
+    onnx = None
+    if with_onnx:
+        calibration = make_task(study.search, data).calibration()
+        onnx = export_onnx(predictor.model, calibration, folder / ONNX)
+    card = model_card(study, record, facts, onnx)
+    (folder / CARD).write_text(card, encoding="utf-8")
+    return onnx
+
+
+def prepared_data(study: Study) -> PreparedData:
+    """The data that a search ran on: opened where it is, or prepared again.
+
+    Raises:
+        UserError: It is gone, and its sources are gone or have changed.
+    """
+    search = study.search
+    root = places(search.storage).data
+    fingerprint = study.data.get("fingerprint", "")
+    found = find_prepared(root, fingerprint)
+    if found is not None:
+        return found
+    prepared = prepare(search.data, search.task, root)
+    if prepared.fingerprint != fingerprint:
+        raise StudyError(
+            f"the data of search {search.name!r} has changed since its trials, and what was "
+            f"prepared for them is not in {root}; TLC_HOME names the folder of the search"
+        )
+    return prepared
+
+
+@contextmanager
+def stored_model(study: Study, record: Record) -> Iterator[Path]:
+    """The folder of a trial's compressed model in the store, its files verified.
+
+    Raises:
+        ExportError: The store does not have it.
+    """
+    url = places(study.search.storage).store_url
+    with Store(url).open(record.result["model"]) as folder:
+        if folder is None:
+            raise ExportError(
+                f"the model of trial {record.number} is not in the store {url}: it is of another "
+                "TLC_HOME, or had to go for room"
+            )
+        yield folder
+
+
+def _check_free(target: Path) -> None:
+    if not target.exists() and not target.is_symlink():
+        return
+    if not target.is_dir():
+        raise ExportError(f"--to: {target} is a file; name a folder that does not exist yet")
+    if any(target.iterdir()):
+        raise ExportError(f"--to: {target} is not empty; name a folder that does not exist yet")

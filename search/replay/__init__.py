@@ -1,0 +1,1 @@
+"""Replaying a recorded table with any sampler."""

@@ -1,0 +1,158 @@
+"""What ``tlc replay`` prints, writes and draws: hypervolume against seconds of compute."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from search.arrays import Floats
+from search.replay.replay import LEVELS, Replay
+from search.replay.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from rich.console import Console
+
+
+CURVE_POINTS = 400
+COLOURS = ("#00798c", "#d1495b", "#edae49", "#66a182", "#2e4057", "#8d96a3", "#a26769", "#6d597a")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One sampler's replays of one table.
+
+    Args:
+        sampler: Its name.
+        sharing: Whether trials shared training.
+        workers: Trials at a time.
+        replays: One for each seed.
+    """
+
+    sampler: str
+    sharing: bool
+    workers: int
+    replays: list[Replay]
+
+    @property
+    def label(self) -> str:
+        """For legends and tables."""
+        return f"{self.sampler}{'' if self.sharing else ' from scratch'}"
+
+    def seconds_to(self, level: float) -> tuple[float, float, float]:
+        """Lower quartile, median and upper quartile of the seconds to a share of the hypervolume;
+        infinity where that share of the seeds never reached it."""
+        reached = np.sort([replay.seconds_to(level) for replay in self.replays])
+        low, middle, high = np.quantile(reached, (0.25, 0.5, 0.75), method="inverted_cdf")
+        return float(low), float(middle), float(high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can write; null where a share was never reached."""
+        levels = {}
+        for level in LEVELS:
+            low, middle, high = (_finite(value) for value in self.seconds_to(level))
+            levels[f"{level:.0%}"] = {"median": middle, "quartiles": [low, high]}
+        return {
+            "sampler": self.sampler,
+            "sharing": self.sharing,
+            "workers": self.workers,
+            "seeds": len(self.replays),
+            "seconds_to": levels,
+            "trials": float(np.median([len(replay.seconds) - 1 for replay in self.replays])),
+            "busy_seconds": float(np.median([replay.busy for replay in self.replays])),
+        }
+
+
+def write_json(table: Table, summaries: list[Summary], path: Path) -> None:
+    """Write the figures of some replays."""
+    path.write_text(json.dumps(describe(table, summaries), indent=2) + "\n")
+
+
+def describe(table: Table, summaries: list[Summary]) -> dict[str, Any]:
+    """The figures of some replays, as plain values."""
+    return {
+        "table": table.name,
+        "rows": len(table),
+        "reference_point": {
+            "accuracy": float(table.accuracy.min()),
+            "log10_size_bytes": float(table.log_size.max()),
+        },
+        "hypervolume": table.hypervolume(np.arange(len(table))),
+        "replays": [summary.to_dict() for summary in summaries],
+    }
+
+
+def draw(table: Table, summaries: list[Summary], path: Path) -> None:
+    """Draw the median hypervolume of each sampler over its seeds, and the quartiles as a band."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    draw_on(figure.subplots(), table, summaries)
+    figure.savefig(path, dpi=150)
+
+
+def draw_on(axes: Axes, table: Table, summaries: list[Summary]) -> None:
+    """The same on given axes."""
+    ends = [replay.seconds[-1] for summary in summaries for replay in summary.replays]
+    starts = [replay.seconds[1] for summary in summaries for replay in summary.replays]
+    seconds = np.geomspace(max(min(starts), 1e-3), max(ends), CURVE_POINTS)
+    for summary, colour in zip(summaries, COLOURS * len(summaries), strict=False):
+        curves = np.stack([_shares_at(replay, seconds) for replay in summary.replays])
+        low, middle, high = np.quantile(curves, (0.25, 0.5, 0.75), axis=0)
+        style = "-" if summary.sharing else "--"
+        axes.plot(seconds, middle, style, color=colour, label=summary.label, linewidth=1.8)
+        axes.fill_between(seconds, low, high, color=colour, alpha=0.15, linewidth=0)
+    for level in LEVELS[1:3]:
+        axes.axhline(level, color="#999999", linewidth=0.6, linestyle=":")
+    axes.set_xscale("log")
+    axes.set_ylim(0.4, 1.005)
+    workers = summaries[0].workers
+    axes.set_xlabel(f"seconds, {workers} worker{'s' if workers > 1 else ''}")
+    axes.set_ylabel("share of the table's hypervolume")
+    axes.set_title(f"{table.name}: {len(table):,} configurations", loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+
+
+def print_summaries(table: Table, summaries: list[Summary], console: Console) -> None:
+    """A line for each sampler: seconds to each share of the hypervolume, with the quartiles."""
+    from rich.table import Table as Lines
+
+    lines = Lines(box=None, header_style="bold", pad_edge=False)
+    lines.add_column("sampler")
+    for level in LEVELS:
+        lines.add_column(f"seconds to {level:.0%}", justify="right")
+    lines.add_column("trials", justify="right")
+    for summary in summaries:
+        cells = []
+        for level in LEVELS:
+            low, middle, high = summary.seconds_to(level)
+            quartiles = f"  ({_text(low)}–{_text(high)})" if len(summary.replays) > 1 else ""
+            cells.append(f"{_text(middle)}{quartiles}")
+        trials = np.median([len(replay.seconds) - 1 for replay in summary.replays])
+        lines.add_row(summary.label, *cells, f"{trials:.0f}")
+    first = summaries[0]
+    console.print(
+        f"{table.name}: {len(table):,} configurations, {len(first.replays)} seeds, "
+        f"{first.workers} workers; median (quartiles)",
+        highlight=False,
+    )
+    console.print(lines)
+
+
+def _text(seconds: float) -> str:
+    return f"{seconds:,.0f}" if np.isfinite(seconds) else "never"
+
+
+def _shares_at(replay: Replay, seconds: Floats) -> Floats:
+    place = np.searchsorted(replay.seconds, seconds, side="right") - 1
+    shares: Floats = replay.hypervolume[place]
+    return shares
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 3) if np.isfinite(value) else None

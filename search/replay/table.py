@@ -1,0 +1,246 @@
+"""Recorded tables: every configuration of a space with its result and what it took to get it."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from search.arrays import Floats, Integers
+from search.samplers.frontier.design_space import Menu
+from search.samplers.frontier.features import USUAL_GROUP, lost_coordinates, trained_coordinates
+from spaces.cost.configuration import Configuration
+from spaces.errors import UserError
+from spaces.file.search_file import SearchFile
+
+IDENTITY = ("depth", "width", "seed", "budget_steps", "bits", "sparsity")
+"""Columns that say which configuration a row is."""
+ARCHITECTURE = ("depth", "width", "seed")
+RUN = (*ARCHITECTURE, "budget_steps")
+COMPRESSION = ("bits", "sparsity")
+COLUMNS = (
+    *IDENTITY,
+    "accuracy",
+    "loss",
+    "size_bytes",
+    "latency_ms",
+    "params",
+    "train_seconds_stable",
+    "train_seconds_cooldown",
+    "compress_eval_seconds",
+)
+POSITIVE = ("depth", "width", "budget_steps", "bits", "size_bytes", "params")
+ANY_SIGN = ("accuracy",)
+"""A broken language model is worse than guessing, and its share of the perplexity below 0."""
+
+
+def identity_columns(configuration: Configuration, search: SearchFile) -> dict[str, str]:
+    """Which configuration a row is, as text by column."""
+    architecture = configuration.architecture
+    steps = search.schedule.steps(configuration.budget, architecture, search.workload)
+    return {
+        "depth": str(architecture.depth),
+        "width": str(architecture.width),
+        "seed": str(configuration.seed),
+        "budget_steps": str(steps.pretraining),
+        "bits": str(configuration.compression.quantisation.bits),
+        "sparsity": f"{configuration.compression.sparsity:g}",
+    }
+
+
+def row(configuration: Configuration, search: SearchFile, result: dict[str, Any]) -> dict[str, str]:
+    """One line of a table.
+
+    Args:
+        configuration: What was evaluated.
+        search: The search that it belongs to.
+        result: From ``Evaluation.to_dict``.
+
+    Returns:
+        Text by column, with as many digits as mean something.
+    """
+    seconds = result["seconds"]
+    return {
+        **identity_columns(configuration, search),
+        "accuracy": f"{search.metric.share(result['score']):.5f}",
+        "loss": f"{result['loss']:.5f}",
+        "size_bytes": str(result["size_bytes"]),
+        "latency_ms": f"{result['latency_ms']:.4f}",
+        "params": str(result["parameters"]),
+        "train_seconds_stable": f"{seconds['stable']:.3f}",
+        "train_seconds_cooldown": f"{seconds['cooldown']:.3f}",
+        "compress_eval_seconds": f"{seconds['compress'] + seconds['measure']:.4f}",
+    }
+
+
+def identity(line: dict[str, str]) -> tuple[str, ...]:
+    """Which configuration a line of a table is."""
+    return tuple(line[name] for name in IDENTITY)
+
+
+class TableError(UserError):
+    """A table that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A recorded space: what each configuration gives, and what it takes.
+
+    Args:
+        name: Name of its file, without the ending.
+        levels: Values of each dimension that varies, ascending.
+        points: Index into ``levels`` of each row, ``(rows, dimensions)``.
+        columns: The numbers of the file by column, ``(rows,)`` each.
+        architecture: Which architecture (and seed) each row has, from 0.
+        run: Which training run.
+        compression: Which compression.
+    """
+
+    name: str
+    levels: dict[str, tuple[float, ...]]
+    points: Integers
+    columns: dict[str, Floats]
+    architecture: Integers
+    run: Integers
+    compression: Integers
+
+    @classmethod
+    def read(cls, path: Path) -> Table:
+        """Read a CSV file, plain or gzipped; columns that are not ``COLUMNS`` are left alone.
+
+        Raises:
+            TableError: The file is missing, lacks a column, has no rows, repeats a configuration,
+                or holds something that is not a finite number.
+        """
+        columns = _read_columns(path)
+        identity = np.stack([columns[name] for name in IDENTITY], 1)
+        if len(np.unique(identity, axis=0)) < len(identity):
+            raise TableError(f"{path}: two rows have the same {', '.join(IDENTITY)}")
+        return cls.of(path.name.removesuffix(".gz").removesuffix(".csv"), columns)
+
+    @classmethod
+    def of(cls, name: str, columns: dict[str, Floats]) -> Table:
+        """A table of rows that are known to differ in what they are.
+
+        Args:
+            name: What it is called.
+            columns: All of ``COLUMNS``, ``(rows,)`` each.
+        """
+        values = {name: np.unique(columns[name]) for name in IDENTITY}
+        varied = [name for name in IDENTITY if len(values[name]) > 1] or ["depth"]
+        return cls(
+            name=name,
+            levels={name: tuple(map(float, values[name])) for name in varied},
+            points=np.stack([np.searchsorted(values[name], columns[name]) for name in varied], 1),
+            columns=columns,
+            architecture=_groups(columns, ARCHITECTURE),
+            run=_groups(columns, RUN),
+            compression=_groups(columns, COMPRESSION),
+        )
+
+    def __len__(self) -> int:
+        return len(self.run)
+
+    @property
+    def accuracy(self) -> Floats:
+        """Accuracy of each row; of other metrics, the share that ``Metric.share`` makes of them."""
+        return self.columns["accuracy"]
+
+    @cached_property
+    def log_size(self) -> Floats:
+        """log10 of the bytes of each row."""
+        logarithms: Floats = np.log10(self.columns["size_bytes"])
+        return logarithms
+
+    def hypervolume(self, rows: Integers) -> float:
+        """Area that rows dominate over accuracy and log10 of bytes, against the table's lowest
+        accuracy and largest size."""
+        if len(rows) == 0:
+            return 0.0
+        order = rows[np.argsort(self.log_size[rows], kind="stable")]
+        best = np.maximum.accumulate(self.accuracy[order]) - self.accuracy.min()
+        ends = np.append(self.log_size[order][1:], self.log_size.max())
+        return float(best @ (ends - self.log_size[order]))
+
+
+def menu_of(table: Table) -> Menu:
+    """The menu of a table: what a sampler may know of it, which is all but accuracies and times."""
+    _, first = np.unique(table.run, return_index=True)
+    _, example = np.unique(table.compression, return_index=True)
+    c = table.columns
+    costs = np.full((len(first), len(example)), np.nan)
+    costs[table.run, table.compression] = table.log_size
+    # Multiplications of the encoder, and of what masked positions send through the embeddings.
+    encoder = 12.0 * c["depth"][first] * c["width"][first] ** 2
+    # Columns that a table has not got are the same for all its rows.
+    nothing = np.zeros(len(example))
+    return Menu(
+        runs=trained_coordinates(
+            depth=c["depth"][first],
+            width=c["width"][first],
+            steps=c["budget_steps"][first],
+            heads=c["width"][first],
+            feed_forward=c["width"][first],
+        ),
+        architecture=table.architecture[first],
+        steps=c["budget_steps"][first],
+        depth=c["depth"][first],
+        work=np.maximum(encoder, 0.15 * c["params"][first] + 0.85 * encoder),
+        compressions=lost_coordinates(
+            bits=c["bits"][example],
+            group_size=np.full(len(example), float(USUAL_GROUP)),
+            is_static=nothing,
+            structured=c["sparsity"][example],
+            unstructured=nothing,
+        ),
+        log_costs=lambda runs: costs[runs],
+        limits=(float(table.log_size.min()), float(table.log_size.max())),
+    )
+
+
+def _read_columns(path: Path) -> dict[str, Floats]:
+    try:
+        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+            lines = list(csv.DictReader(file))
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+        raise TableError(f"{path}: cannot be read as a table: {error}") from error
+    if not lines:
+        raise TableError(f"{path}: no rows")
+    missing = [name for name in COLUMNS if name not in lines[0]]
+    if missing:
+        raise TableError(
+            f"{path}: no column {', '.join(missing)}; a table has {', '.join(COLUMNS)}"
+        )
+    return {
+        name: np.array([_number(path, k, name, line) for k, line in enumerate(lines, 2)])
+        for name in COLUMNS
+    }
+
+
+def _number(path: Path, number: int, name: str, line: dict[str, str]) -> float:
+    try:
+        value = float(line[name])
+    except (TypeError, ValueError):
+        value = math.nan
+    if name in ANY_SIGN:
+        is_allowed, allowed = True, "a number"
+    elif name in POSITIVE:
+        is_allowed, allowed = value > 0, "a number above 0"
+    else:
+        is_allowed, allowed = value >= 0, "a number of at least 0"
+    if not (is_allowed and math.isfinite(value)):
+        raise TableError(f"{path}, line {number}: {name} is {line[name]!r}; it must be {allowed}")
+    return value
+
+
+def _groups(columns: dict[str, Floats], names: tuple[str, ...]) -> Integers:
+    """Number of the combination of some columns that each row has, from 0."""
+    stacked = np.stack([columns[name] for name in names], 1)
+    return np.unique(stacked, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)

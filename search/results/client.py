@@ -1,0 +1,224 @@
+"""A typed client of the service, with the answers of ``search.results.answers.Answers``.
+
+>>> from search.client import Client
+>>> client = Client("http://127.0.0.1:8470")
+>>> client.best("default", {"size_mb": 0.2}).trial.result["score"]  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import requests
+from pydantic import ValidationError
+
+from search.results.schemas import (
+    Answer,
+    Best,
+    Event,
+    FrontierMember,
+    Level,
+    Prediction,
+    Search,
+    Started,
+    Summary,
+    TrialDetails,
+    TrialPage,
+)
+from spaces.errors import UserError
+
+TIMEOUT_SECONDS = 30.0
+START_SECONDS = 900.0
+"""Seconds that starting a search may take: the nodes of a cluster install what it needs before."""
+
+Kind = TypeVar("Kind", bound=Answer)
+
+
+class ServiceError(UserError):
+    """What the service refused, or that it cannot be reached.
+
+    Args:
+        message: For a person.
+        status: HTTP status; 0 where there was no answer.
+        problem: The problem details (RFC 9457).
+    """
+
+    def __init__(
+        self, message: str, *, status: int = 0, problem: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.problem = dict(problem or {})
+
+
+class Client:
+    """The verbs of the service.
+
+    Args:
+        url: Where it listens, such as ``http://127.0.0.1:8470``.
+        token: Its bearer token, where it has one.
+    """
+
+    def __init__(self, url: str, *, token: str | None = None) -> None:
+        self._url = url.rstrip("/")
+        self._session = requests.Session()
+        # A .netrc of the machine would otherwise replace the token.
+        self._session.trust_env = False
+        if token:
+            self._session.headers["Authorization"] = f"Bearer {token}"
+
+    def searches(self) -> list[Summary]:
+        """All searches, by name."""
+        return self._many(Summary, self._get("/searches"))
+
+    def search(self, name: str) -> Search:
+        """One search."""
+        return self._one(Search, self._get(_path(name)))
+
+    def trials(
+        self,
+        name: str,
+        *,
+        state: str | None = None,
+        on_frontier: bool = False,
+        limits: Mapping[str, float] | None = None,
+        order: str = "number",
+        offset: int = 0,
+        limit: int = 100,
+    ) -> TrialPage:
+        """A page of the trials of a search, as ``Answers.trials``."""
+        query = {
+            "state": state,
+            "on_frontier": on_frontier,
+            **_limits(limits),
+            "order": order,
+            "offset": offset,
+            "limit": limit,
+        }
+        return self._one(TrialPage, self._get(f"{_path(name)}/trials", query))
+
+    def trial(self, name: str, number: int) -> TrialDetails:
+        """One trial with its training curve."""
+        return self._one(TrialDetails, self._get(f"{_path(name)}/trials/{number}"))
+
+    def frontier(self, name: str) -> list[FrontierMember]:
+        """The frontier of a search, the cheapest first."""
+        return self._many(FrontierMember, self._get(f"{_path(name)}/frontier"))
+
+    def best(self, name: str, limits: Mapping[str, float] | None = None) -> Best:
+        """The best model within limits by cost (``size_mb``, …); else the nearest."""
+        return self._one(Best, self._get(f"{_path(name)}/best", _limits(limits)))
+
+    def levels(self, name: str) -> list[Level]:
+        """The best score at each fixed cost, the cheapest first."""
+        return self._many(Level, self._get(f"{_path(name)}/levels"))
+
+    def what_if(self, name: str, values: Mapping[str, Any]) -> Prediction:
+        """The expected score of a configuration, given by its dimensions."""
+        answer = self._send("POST", f"{_path(name)}/what-if", {"values": dict(values)})
+        return self._one(Prediction, answer)
+
+    def submit(self, search: str | Mapping[str, Any], overrides: Sequence[str] = ()) -> Started:
+        """Start a search: the name of a ready-made one, or a whole search file as a mapping."""
+        body = {
+            "search": search if isinstance(search, str) else dict(search),
+            "overrides": list(overrides),
+        }
+        answer = self._send("POST", "/searches", body, timeout=START_SECONDS)
+        return self._one(Started, answer)
+
+    def stop(self, name: str) -> None:
+        """Stop a search; what is finished is kept."""
+        self._send("POST", f"{_path(name)}/stop")
+
+    def resume(self, name: str) -> Started:
+        """Go on with a search."""
+        answer = self._send("POST", f"{_path(name)}/resume", timeout=START_SECONDS)
+        return self._one(Started, answer)
+
+    def events(self, name: str) -> Iterator[Event]:
+        """What happens in a search, as it happens, until it ends."""
+        headers = {"Accept": "text/event-stream"}
+        address = f"{self._url}{_path(name)}/events"
+        try:
+            with self._session.get(
+                address, headers=headers, stream=True, timeout=TIMEOUT_SECONDS
+            ) as response:
+                _check(response)
+                for line in response.iter_lines(chunk_size=1, decode_unicode=True):
+                    if line.startswith("data:"):
+                        yield self._event(line.removeprefix("data:"))
+        except requests.RequestException as error:
+            raise ServiceError(f"the service at {self._url} is away: {error}") from error
+
+    def _one(self, kind: type[Kind], answer: Any) -> Kind:
+        try:
+            return kind.model_validate(answer)
+        except ValidationError as error:
+            raise self._no_service() from error
+
+    def _many(self, kind: type[Kind], answers: Any) -> list[Kind]:
+        if not isinstance(answers, list):
+            raise self._no_service()
+        return [self._one(kind, answer) for answer in answers]
+
+    def _event(self, line: str) -> Event:
+        try:
+            return Event.model_validate_json(line)
+        except ValidationError as error:
+            raise self._no_service() from error
+
+    def _no_service(self) -> ServiceError:
+        return ServiceError(f"--server: what answers at {self._url} is no tlc service")
+
+    def _get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
+        given = {key: value for key, value in (query or {}).items() if value is not None}
+        return self._send("GET", path, query=given)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        query: Mapping[str, Any] | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+    ) -> Any:
+        try:
+            response = self._session.request(
+                method, f"{self._url}{path}", json=body, params=query, timeout=timeout
+            )
+        except (requests.RequestException, ValueError) as error:
+            raise ServiceError(f"--server: no service at {self._url}: {error}") from error
+        _check(response)
+        try:
+            return response.json() if response.content else None
+        except (requests.JSONDecodeError, RecursionError) as error:
+            raise self._no_service() from error
+
+
+def _check(response: requests.Response) -> None:
+    if response.ok:
+        return
+    try:
+        problem = response.json()
+    except (requests.JSONDecodeError, RecursionError):
+        problem = {}
+    if not isinstance(problem, dict):
+        problem = {}
+    faults = [
+        f"{error.get('field', '')}: {error.get('detail', '')}".removeprefix(": ")
+        for error in problem.get("errors") or []
+        if isinstance(error, dict)
+    ]
+    said = problem.get("detail") or f"{response.status_code} {response.reason}"
+    raise ServiceError("\n".join(faults) or str(said), status=response.status_code, problem=problem)
+
+
+def _limits(limits: Mapping[str, float] | None) -> dict[str, float]:
+    return {f"max_{cost}": limit for cost, limit in (limits or {}).items()}
+
+
+def _path(name: str) -> str:
+    return f"/searches/{quote(name, safe='')}"

@@ -1,0 +1,151 @@
+"""What-if: the expected score of a configuration that nobody trained, from the study's model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from search.pareto import in_finish_order, quality
+from search.results.schemas import Prediction
+from search.samplers.frontier.design_space import Trial
+from search.samplers.frontier.designer import Designer
+from search.samplers.frontier.features import prior_of
+from search.samplers.frontier.search_design_space import SpaceMenu
+from search.samplers.known_latencies import recorded_latencies
+from search.storage.study import Study
+from search.storage.trials import Record
+from spaces.errors import UserError
+from spaces.grid.search_space import Dimension, Point, SearchSpace
+
+
+class PredictionError(UserError):
+    """A configuration that the search's space does not have, or no trial to learn from."""
+
+
+class Predictor:
+    """The surrogate of the ``frontier`` sampler, asked about single configurations.
+
+    It learns from the trials of any sampler. It is made once for a state of the study: its
+    hyperparameters take a second or two.
+
+    Args:
+        study: The record.
+        records: Its trials.
+
+    Raises:
+        PredictionError: No trial is complete.
+    """
+
+    def __init__(self, study: Study, records: list[Record]) -> None:
+        self._study = study
+        self._records = [record for record in records if record.is_complete]
+        if not self._records:
+            raise PredictionError(f"search {study.search.name!r} has no complete trial yet")
+        # Its own, because the study's is shared with answers that know no latencies.
+        self._space = SearchSpace(study.search, recorded_latencies(study))
+        self._menu = SpaceMenu(self._space)
+        menu = self._menu.menu
+        columns = len(menu.compressions)
+        # What inference costs decides what to try next, and changes nothing of what is expected.
+        free = replace(menu, log_costs=lambda runs: np.zeros((len(runs), columns)))
+        self._designer = Designer(free, prior_of(menu.compressions), study.search.seed)
+        finished = in_finish_order(self._records)
+        # A fit happens when it is first needed, and a service answers many at a time.
+        self._lock = Lock()
+        self._designer.add(
+            Trial.of_result(
+                *self._menu.place_of(record.configuration),
+                quality(record, study.search),
+                record.result,
+                study.search.metric,
+            )
+            for record in finished
+        )
+
+    def predict(self, values: Mapping[str, Any]) -> Prediction:
+        """The expected score of a configuration, with its 95 % interval.
+
+        Args:
+            values: A value of the space for each dimension; those with one value may be left out.
+
+        Raises:
+            PredictionError: A dimension is missing or unknown, or has no such value.
+        """
+        study, space = self._study, self._space
+        configuration = space.configuration(point_of(space, values))
+        run, compression = self._menu.place_of(configuration)
+        with self._lock:
+            low, expected, high = self._designer.predict(run, compression)
+            seconds = self._designer.seconds(run, compression)
+        metric = study.search.metric
+        worst, best = sorted((metric.value(low), metric.value(high)))
+        cost = space.cost(configuration)
+        tried = [r.number for r in self._records if r.configuration.hash == configuration.hash]
+        return Prediction(
+            text=str(configuration),
+            configuration=configuration.to_dict(),
+            metric=metric.name,
+            score=metric.value(expected),
+            score_low=worst,
+            score_high=best,
+            size_mb=cost.size_mb,
+            flops=float(cost.flops),
+            is_feasible=space.is_feasible(configuration),
+            seconds=seconds,
+            trials=len(self._records),
+            trial=tried[0] if tried else None,
+        )
+
+
+def point_of(space: SearchSpace, values: Mapping[str, Any]) -> Point:
+    """The grid point of some values.
+
+    Raises:
+        PredictionError: A dimension is missing or unknown, or has no such value.
+    """
+    known = {dimension.name for dimension in space.dimensions}
+    faults = [
+        f"{name}: is not a dimension of this search; they are {', '.join(sorted(known))}"
+        for name in values
+        if name not in known
+    ]
+    point = []
+    for dimension in space.dimensions:
+        index, fault = _index(dimension, values)
+        point.append(index)
+        faults += [fault] if fault else []
+    if faults:
+        raise PredictionError("\n".join(faults))
+    return tuple(point)
+
+
+def _index(dimension: Dimension, values: Mapping[str, Any]) -> tuple[int, str]:
+    allowed = ", ".join(
+        f"{value:g}" if isinstance(value, float) else str(value) for value in dimension.values
+    )
+    if dimension.name not in values:
+        if len(dimension.values) == 1:
+            return 0, ""
+        return 0, f"{dimension.name}: is missing; allowed: {allowed}"
+    given = values[dimension.name]
+    for index, value in enumerate(dimension.values):
+        if _is_same(given, value):
+            return index, ""
+    shown = json.dumps(given, default=str)
+    return (
+        0,
+        f"{dimension.name}: {shown} is not in this search; allowed: {allowed}",
+    )
+
+
+def _is_same(given: Any, value: Any) -> bool:
+    if isinstance(given, bool) or isinstance(given, str) != isinstance(value, str):
+        return False
+    if isinstance(given, int | float) and isinstance(value, int | float):
+        return bool(np.isclose(given, value, rtol=1e-9, atol=0.0))
+    return bool(given == value)

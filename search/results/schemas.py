@@ -1,0 +1,266 @@
+"""What tlc answers, as values that are the same on the command line, over REST and in the client.
+
+Unknown fields are kept when an answer of a newer service is read.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from search.storage.lease import State
+
+
+class Answer(BaseModel):
+    """Base of all answers."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+
+class Summary(Answer):
+    """A search in a line."""
+
+    name: str
+    """Name of the search, its study and its MLflow experiment."""
+    state: State
+    """``lost``: its driver gives no sign of life; ``new``: no run has begun."""
+    trials: int
+    """Trials after which it ends."""
+    complete: int
+    """Trials that have a result."""
+    running: int
+    """Trials that are under way, or were when the search stopped."""
+    failed: int
+    """Trials that ended without a result."""
+    objectives: list[str]
+    """The metric, and the inference cost that it is weighed against."""
+    metric: str
+    """``accuracy``, ``perplexity`` or ``bleu``."""
+    frontier: list[int]
+    """Numbers of the trials on the frontier, the cheapest first."""
+    hypervolume: float
+    """Share of the box that the frontier dominates, 0 to 1."""
+    best_score: float | None
+    """The best score within the constraints."""
+
+
+class Shared(Answer):
+    """What sharing training saved."""
+
+    steps_total: int
+    """Optimiser steps of all models."""
+    steps_reused: int
+    """Of those, the ones that came from the store."""
+    seconds_trained: float
+    """Seconds of training."""
+    seconds_saved: float
+    """Seconds of training that the store saved."""
+
+
+class Failure(Answer):
+    """A trial that ended without a result."""
+
+    trial: int
+    """Number of the trial."""
+    state: str
+    """Name of its failure."""
+    message: str
+    """What was seen."""
+
+
+class Search(Summary):
+    """A search with its file, its data and its failures."""
+
+    search: dict[str, Any]
+    """The search file; URLs without their passwords."""
+    data: dict[str, Any]
+    """Fingerprint and counts of the data; empty before the first run."""
+    ended: str
+    """Why its last run ended; empty while it runs."""
+    shared: Shared
+    """What sharing training saved."""
+    failures: list[Failure]
+    """Trials that ended without a result."""
+
+
+class FrontierMember(Answer):
+    """A trial that no other beats on both score and cost."""
+
+    trial: int
+    """Number of the trial."""
+    depth: int
+    """Layers, of the encoder where there is a decoder too."""
+    decoder_depth: int
+    """Layers of the decoder."""
+    width: int
+    """Hidden size."""
+    budget: float
+    """Training, in the unit of the search."""
+    compression: str
+    """Quantisation, pruning and recovery."""
+    metric: str
+    """What ``score`` is."""
+    score: float
+    """On validation."""
+    score_low: float
+    """Lower end of its 95 % interval."""
+    score_high: float
+    """Upper end of its 95 % interval."""
+    test_score: float | None
+    """On test, which is read once, when the search ends."""
+    size_mb: float
+    """Megabytes (10^6 bytes) on disk."""
+    latency_ms: float
+    """Latency in milliseconds: the 10th percentile, at the machine's usual speed."""
+    latency_noisy: bool = False
+    """Whether other programs disturbed its measurement."""
+    flops: float
+    """Forward FLOPs for one sequence."""
+    compression_ratio: float
+    """Dense fp32 bytes / compressed bytes."""
+
+
+class Trial(Answer):
+    """One trial of a search."""
+
+    trial: int
+    """Its number."""
+    state: str
+    """``running``, ``complete``, or the name of its failure."""
+    text: str
+    """Its configuration as people write it."""
+    configuration: dict[str, Any]
+    """Architecture, budget, compression and seed."""
+    result: dict[str, Any]
+    """Score, costs and their conditions; empty unless complete."""
+    latency_noisy: bool = False
+    """Whether other programs disturbed the measurement of its latency."""
+    test: dict[str, Any]
+    """What the test split gave; empty where it was not read."""
+    on_frontier: bool
+    """Whether no other trial beats it."""
+    started: datetime | None
+    """When it was asked for (UTC)."""
+    finished: datetime | None
+    """When it was told (UTC)."""
+    message: str
+    """What was seen where it failed."""
+    budget_unit: str
+    """``steps``, ``tokens`` or ``flops``."""
+
+
+class TrialDetails(Trial):
+    """One trial with its training curve."""
+
+    curve: list[list[float]]
+    """``[step, training loss]`` over its training."""
+
+
+class TrialPage(Answer):
+    """A page of trials."""
+
+    total: int
+    """Trials that match."""
+    offset: int
+    """Of those, the ones before this page."""
+    trials: list[Trial]
+    """The page, by number unless another order was asked for."""
+
+
+class Best(Answer):
+    """The best model within limits, or the nearest to them."""
+
+    limits: dict[str, float]
+    """Highest value by cost: ``size_mb``, ``latency_ms``, ``flops``."""
+    is_within: bool
+    """Whether the model meets the limits."""
+    misses: dict[str, float]
+    """By which factor it exceeds each limit that it breaks."""
+    trial: Trial | None
+    """The model's trial; null when the search has no complete one."""
+    location: str
+    """Where the compressed model is."""
+    cost: str
+    """The inference cost of the search."""
+
+
+class Level(Answer):
+    """The best at one fixed inference cost."""
+
+    cost: str
+    """``size_mb``, ``latency_ms`` or ``flops``."""
+    limit: float
+    """The fixed cost."""
+    trial: int | None
+    """Number of the best trial within it; null where nothing is."""
+    text: str
+    """Its configuration as people write it."""
+    metric: str
+    """What ``score`` is."""
+    score: float | None
+    """On validation."""
+    score_low: float | None
+    """Lower end of its 95 % interval."""
+    score_high: float | None
+    """Upper end of its 95 % interval."""
+
+
+class Prediction(Answer):
+    """What the study's model expects of a configuration that nobody needs to have trained."""
+
+    text: str
+    """The configuration as people write it."""
+    configuration: dict[str, Any]
+    """Architecture, budget, compression and seed."""
+    metric: str
+    """What ``score`` is."""
+    score: float
+    """The score that is expected on validation."""
+    score_low: float
+    """Lower end of the model's 95 % interval."""
+    score_high: float
+    """Upper end of the model's 95 % interval."""
+    size_mb: float
+    """Megabytes (10^6 bytes) on disk, by arithmetic."""
+    flops: float
+    """Forward FLOPs for one sequence, by arithmetic."""
+    is_feasible: bool
+    """Whether what is known leaves it a chance to meet the search's constraints."""
+    seconds: float
+    """Seconds that a trial of it would take now."""
+    trials: int
+    """Complete trials that the prediction rests on."""
+    trial: int | None
+    """The trial that has evaluated it; null where none has."""
+
+
+class Started(Answer):
+    """A search that was started or resumed."""
+
+    name: str
+    """Name of the search."""
+    job: str
+    """Where it runs: the submission id of its Ray job, or the process that drives it."""
+
+
+class Event(Answer):
+    """Something that happened in a search."""
+
+    kind: Literal["trial", "state"]
+    """``trial``: one started or finished; ``state``: the search started, stopped or ended."""
+    search: str
+    """Name of the search."""
+    state: str
+    """Of the trial, or of the search."""
+    trial: int | None = None
+    """Number of the trial."""
+    text: str = ""
+    """Its configuration as people write it."""
+    score: float | None = None
+    """Its score on validation."""
+    complete: int = Field(default=0, ge=0)
+    """Complete trials by then."""
+    hypervolume: float | None = None
+    """Hypervolume by then."""

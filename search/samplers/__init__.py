@@ -1,0 +1,1 @@
+"""Samplers decide which configuration to try next."""

@@ -1,0 +1,1 @@
+"""The default sampler: the largest expected gain per second."""

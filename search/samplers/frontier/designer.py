@@ -1,0 +1,280 @@
+"""Choosing what to train and how to compress it: the greatest expected gain per second.
+
+A designer knows nothing of Optuna or Ray: it takes finished trials and names the next one, and its
+state can be made again from the trials at any time (the seam of OSS Vizier's designers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from scipy.special import ndtri
+
+from search.arrays import Booleans, Floats
+from search.samplers.frontier.acquisition import Staircase
+from search.samplers.frontier.candidates import Candidates, choose_candidates
+from search.samplers.frontier.cost_model import Prices
+from search.samplers.frontier.design_space import Cause, Menu, Trial
+from search.samplers.frontier.history import Observations
+from search.samplers.frontier.proposals import Offers, Suggestion
+from search.samplers.gp.gaussian_process import Surrogate
+from search.samplers.gp.hyperparameters import draw
+from search.samplers.gp.kernel import Features, Prior
+from search.samplers.gp.outcome_transform import Transform
+from search.samplers.gp.threads import one_thread
+
+PROCESSES = 4
+"""Draws of the surrogate's hyperparameters that are mixed."""
+SAMPLES = 32
+"""Samples of each of them; a power of two, for evenly spread normal numbers."""
+FIRST_FIT = 4
+REFIT_GROWTH = 1.25
+LONGEST_WAIT = 128
+"""Trials after which the surrogate is made anew at the latest, which bounds its size."""
+TWO_SIDED_95 = 1.96
+"""Standard deviations on each side of the mean of a normal distribution."""
+PARTS = 8
+"""Parts of a large menu that are looked at before there is nothing left to choose."""
+TRIES = 1.5
+"""Compressions that are evaluated for each one that ends up on the frontier."""
+
+
+class Designer:
+    """Chooses trials of a menu.
+
+    Args:
+        menu: What can be chosen.
+        prior: What the surrogate believes before any trial.
+        seed: Seed of the samples, of the hyperparameters, and of the parts of large menus.
+    """
+
+    def __init__(self, menu: Menu, prior: Prior, seed: int) -> None:
+        self._menu = menu
+        self._prior = prior
+        self._seed = seed
+        self._trials: list[Trial] = []
+        self._observations = Observations(menu)
+        self._tried = np.zeros((len(menu.runs), len(menu.compressions)), dtype=bool)
+        self._unable = np.zeros(len(menu.runs), dtype=bool)
+        """Runs that could not be trained on this machine, as it was then."""
+        self._prices = Prices(menu)
+        self._spent = 0.0
+        self._reached: list[tuple[float, float]] = []
+        """Quality and logarithm of cost of each trial that has them."""
+        self._fitted_at = -1
+        self._observed = 0
+        self._watched: list[tuple[int, int]] = []
+        """Run and compression of the trials under way that the surrogate knows of."""
+        self._candidates: Candidates
+        self._transform = Transform.of([], menu.floor)
+
+    def add(self, trials: Iterable[Trial]) -> None:
+        """Take finished trials in."""
+        for trial in trials:
+            self._trials.append(trial)
+            self._observations.add(trial)
+            self._tried[trial.run, trial.compression] = True
+            if trial.quality is None:
+                self._unable[trial.run] |= trial.cause is Cause.MACHINE
+            else:
+                self._spent += self._prices.learn(trial)
+                self._reached.append((trial.quality, self._log_cost(trial.run, trial.compression)))
+
+    @property
+    def average_rate(self) -> float:
+        """Hypervolume gained per second of all work so far, in the unit of ``Suggestion.rate``."""
+        if not self._spent:
+            return 0.0
+        stairs = self._staircase(self._reached)
+        return stairs.area_above(self._transform.lowest) / self._spent
+
+    def predict(self, run: int, compression: int) -> tuple[float, float, float]:
+        """Quality that is expected of a configuration, in the middle of its 95 % interval."""
+        with one_thread():
+            self._refresh()
+            mean, variance = self._surrogate.predict(
+                self._observations.features([Trial(run, compression, None)])
+            )
+        values = mean + TWO_SIDED_95 * np.sqrt(variance) * np.array([-1.0, 0.0, 1.0])
+        low, expected, high = self._transform.quality(values).tolist()
+        return low, expected, high
+
+    def seconds(self, run: int, compression: int) -> float:
+        """Seconds that a trial of a configuration would take now."""
+        evaluating = self._prices.evaluating(np.array([run]))[0]
+        own = evaluating[compression if len(evaluating) > 1 else 0]
+        return float(self._prices.training()[run] + own)
+
+    def suggest(
+        self, running: list[tuple[int, int]], *, in_memory: int | None = None
+    ) -> Suggestion | None:
+        """The next trial: the best of what is on offer.
+
+        Args:
+            running: Run and compression of each trial that is under way.
+            in_memory: A run whose trained model the asking worker will have.
+
+        Returns:
+            None where everything left would train what is being trained now, or nothing is left.
+        """
+        return self.offers(running, in_memory=in_memory).best()
+
+    def offers(self, running: list[tuple[int, int]], *, in_memory: int | None = None) -> Offers:
+        """What could be done next, and what it would gain and cost; arguments as ``suggest``."""
+        with one_thread():
+            self._refresh()
+            offers = self._offers(running, in_memory)
+            for attempt in range(1, PARTS):
+                if self._candidates.is_whole or offers.best() is not None:
+                    break
+                self._refit(len(self._trials), attempt)
+                offers = self._offers(running, in_memory)
+        return offers
+
+    def _offers(self, running: list[tuple[int, int]], in_memory: int | None) -> Offers:
+        self._watch(running)
+        transform = self._transform
+        posterior, values = self._surrogate.expecting(transform.noise_at)
+        quality = transform.quality(posterior.samples(self._normals))
+        expected = zip(transform.quality(values).tolist(), self._watched, strict=True)
+        stairs = self._staircase(
+            [
+                *self._reached,
+                *((each, self._log_cost(*place)) for each, place in expected),
+            ]
+        )
+        trained = self._prices.trained.copy()
+        if in_memory is not None:
+            trained[in_memory] = True
+        return self._priced(quality, stairs, self._free(running, trained), trained)
+
+    def _priced(
+        self, quality: Floats, stairs: Staircase, free: Booleans, trained: Booleans
+    ) -> Offers:
+        runs = self._candidates.runs
+        training = np.where(trained, 0.0, self._prices.training())[runs]
+        evaluating = self._evaluating()
+        first = stairs.first_step(np.nan_to_num(self._candidates.log_costs, nan=np.inf))
+        free = free & (first < len(stairs.level))
+        gain = stairs.improvement(quality, np.minimum(first, len(stairs.level))).mean(0)
+        gain = np.where(free, gain, -np.inf)
+        seconds = training[:, None] + evaluating
+        untrained = np.flatnonzero((training > 0.0) & free.any(1))
+        if len(untrained):
+            offered = np.where(free[untrained], quality[:, untrained], -np.inf)
+            together, members = stairs.joint_improvement(offered, first[untrained])
+            leader = gain[untrained].argmax(1)
+            gain[untrained] = -np.inf
+            gain[untrained, leader] = together
+            tries = np.maximum(TRIES * members, 1.0)
+            seconds[untrained, leader] = training[untrained] + tries * evaluating[untrained, leader]
+        return Offers(
+            runs, self._candidates.compressions, gain, seconds, quality, trained=trained[runs]
+        )
+
+    def _evaluating(self) -> Floats:
+        """Seconds of each candidate once its model is trained, ``(r, c)``."""
+        seconds = self._prices.evaluating(self._candidates.runs)
+        if seconds.shape[1] == 1:
+            return np.repeat(seconds, self._candidates.log_costs.shape[1], axis=1)
+        chosen: Floats = seconds[:, self._candidates.compressions]
+        return chosen
+
+    def _refresh(self) -> None:
+        """Make the surrogate anew when that is due, else take the new trials in."""
+        due = _fit_size(len(self._trials))
+        if due != self._fitted_at:
+            self._fitted_at = due
+            self._refit(due)
+        self._observe(self._observations.since(self._observed))
+        self._observed = len(self._trials)
+
+    def _observe(self, observed: list[Trial]) -> None:
+        values, noise = self._transform.values(observed), self._transform.noise(observed)
+        self._surrogate.observe(self._observations.features(observed), values, noise)
+
+    def _refit(self, count: int, attempt: int = 0) -> None:
+        # From the first trials alone, so that a designer made again from the record agrees.
+        history = self._trials[:count]
+        self._transform = Transform.of(history, self._menu.floor)
+        kept = self._observations.informative(count)
+        hyperparameters = draw(
+            self._observations.features(kept),
+            self._transform.values(kept),
+            self._transform.noise(kept),
+            self._prior,
+            count=PROCESSES,
+            rng=np.random.default_rng([self._seed, count]),
+        )
+        tried = np.zeros_like(self._tried)
+        tried[[t.run for t in history], [t.compression for t in history]] = True
+        rng = np.random.default_rng([self._seed, count, attempt])
+        self._candidates = choose_candidates(self._menu, history, tried, rng)
+        runs, columns = self._candidates.runs, self._candidates.compressions
+        blocks = np.repeat(runs, len(columns))
+        everything = Features(
+            self._menu.runs[blocks],
+            np.tile(self._menu.compressions[columns], (len(runs), 1)),
+            blocks,
+        )
+        self._surrogate = Surrogate(everything, len(columns), self._prior, hyperparameters)
+        self._observe(kept)
+        self._observed = count
+        self._watched = []
+        self._normals = _normals(len(columns), self._seed)
+
+    def _watch(self, running: list[tuple[int, int]]) -> None:
+        """Tell the surrogate what is under way now."""
+        now, before = dict.fromkeys(running), set(self._watched)
+        kept = [index for index, place in enumerate(self._watched) if place in now]
+        begun = [place for place in now if place not in before]
+        if begun or len(kept) < len(self._watched):
+            features = self._observations.features(Trial(*place, None) for place in begun)
+            self._surrogate.watch(features, kept)
+            self._watched = [*(self._watched[index] for index in kept), *begun]
+
+    def _log_cost(self, run: int, compression: int) -> float:
+        return float(self._menu.log_costs(np.array([run]))[0, compression])
+
+    def _staircase(self, points: list[tuple[float, float]]) -> Staircase:
+        quality, log_cost = np.array(points, dtype=np.float64).reshape(-1, 2).T
+        known = np.isfinite(log_cost)
+        return Staircase.of(
+            quality[known],
+            log_cost[known],
+            floor=self._transform.lowest,
+            limits=self._menu.limits,
+        )
+
+    def _free(self, running: list[tuple[int, int]], available: Booleans) -> Booleans:
+        runs, compressions = self._candidates.runs, self._candidates.compressions
+        free = ~self._tried[np.ix_(runs, compressions)]
+        architecture = self._menu.architecture
+        training = [run for run, _ in running if not self._prices.trained[run]]
+        # Another run of the same architecture would wait for the prefix that they share.
+        busy = np.isin(architecture[runs], architecture[training])
+        free[(busy | self._unable[runs]) & ~available[runs]] = False
+        for run, compression in running:
+            free[np.ix_(runs == run, compressions == compression)] = False
+        return free
+
+
+def _fit_size(count: int) -> int:
+    """The largest size of history, of those at which hyperparameters are fitted, up to a count."""
+    size = 0
+    following = FIRST_FIT
+    while following <= count:
+        grown = max(following + 1, int(following * REFIT_GROWTH))
+        size, following = following, min(grown, following + LONGEST_WAIT)
+    return size
+
+
+def _normals(width: int, seed: int) -> Floats:
+    """Standard normal numbers that fill the space evenly, ``(SAMPLES, width)``."""
+    # Here, because scipy.stats takes long to import, and answers do without.
+    from scipy.stats import qmc
+
+    uniform = qmc.Sobol(width, seed=seed).random(SAMPLES)
+    normals: Floats = ndtri(np.clip(uniform, 1e-6, 1.0 - 1e-6))
+    return normals

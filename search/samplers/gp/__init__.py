@@ -1,0 +1,1 @@
+"""The Gaussian process that predicts the quality of configurations."""

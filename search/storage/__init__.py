@@ -1,0 +1,1 @@
+"""The study: the durable record of the trials of a search."""

@@ -1,0 +1,192 @@
+"""Trials read from the study's database: fast enough to answer questions over 10,000 of them.
+
+Optuna's own ``get_trials`` takes 7.6 s for 10,000 trials, because it makes an object of every
+parameter and attribute. A few attributes of its tables are all that an answer needs. The tables
+are those of Optuna's RDB storage, schema version 12; a test holds this reading to Optuna's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Any
+
+from sqlalchemy import DateTime, Engine, Integer, String, column, or_, select, table
+
+from search.storage.retry import patient
+from spaces.cost.configuration import Configuration
+from spaces.file.search_file import SearchFile
+
+CONFIGURATION = "configuration"
+RESULT = "result"
+FAILURE = "failure"
+ATTEMPT = "attempt"
+"""Which attempt at a trial is its present one; without it, the first."""
+FINISH = "finish"
+"""The place of a trial in the order in which those of its study finished, from 1."""
+
+_TRIALS = table(
+    "trials",
+    column("trial_id", Integer),
+    column("number", Integer),
+    column("study_id", Integer),
+    column("state", String),
+    column("datetime_start", DateTime),
+    column("datetime_complete", DateTime),
+)
+_ATTRIBUTES = table(
+    "trial_user_attributes",
+    column("trial_id", Integer),
+    column("key", String),
+    column("value_json", String),
+)
+_STATES = {"COMPLETE": "complete", "FAIL": "failed"}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One trial as the study has it.
+
+    Args:
+        number: Its number in the study, from 0.
+        state: ``running``, ``complete``, or the named state of its failure.
+        configuration: What was evaluated.
+        result: The evaluation's values; empty unless complete.
+        message: What was seen, where it failed.
+        started: When it was asked for, in UTC.
+        finished: When it was told, in UTC, by the clock of who told it.
+        attempt: Which attempt at it is its present one; who takes it over begins the next.
+        order: Its place in the order in which trials finished; 0 before, and where none was noted.
+    """
+
+    number: int
+    state: str
+    configuration: Configuration
+    result: dict[str, Any]
+    message: str
+    started: datetime | None
+    finished: datetime | None
+    attempt: int = 1
+    order: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has a result."""
+        return self.state == "complete"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it is complete or failed."""
+        return self.state != "running"
+
+
+class Reader:
+    """Reads the trials of a study, those that have finished only once: they cannot change.
+
+    Args:
+        engine: The study's database.
+        study_id: Optuna's number of the study.
+    """
+
+    def __init__(self, engine: Engine, study_id: int) -> None:
+        self._engine = engine
+        self._study_id = study_id
+        self._finished: dict[int, Record] = {}
+        self._open: set[int] = set()
+        self._next = 0
+        self._lock = Lock()
+
+    def records(self) -> list[Record]:
+        """All trials that have a configuration, by number."""
+        with self._lock:
+            read = read_records(
+                self._engine, self._study_id, first=self._next, also=sorted(self._open)
+            )
+            following = max((record.number for record in read), default=-1) + 1
+            # A trial without a configuration is not read, and may get one.
+            self._open |= set(range(self._next, following))
+            self._next = max(self._next, following)
+            self._finished |= {record.number: record for record in read if record.is_finished}
+            self._open -= self._finished.keys()
+            running = [record for record in read if not record.is_finished]
+            return sorted([*self._finished.values(), *running], key=lambda r: r.number)
+
+
+@patient
+def read_records(
+    engine: Engine,
+    study_id: int,
+    *,
+    number: int | None = None,
+    first: int = 0,
+    also: Sequence[int] = (),
+) -> list[Record]:
+    """Trials of a study that have a configuration, by number.
+
+    Args:
+        engine: The study's database.
+        study_id: Optuna's number of the study.
+        number: The only trial to read.
+        first: The first trial to read.
+        also: Earlier trials to read.
+    """
+    query = (
+        select(
+            _TRIALS.c.number,
+            _TRIALS.c.state,
+            _TRIALS.c.datetime_start,
+            _TRIALS.c.datetime_complete,
+            _ATTRIBUTES.c.key,
+            _ATTRIBUTES.c.value_json,
+        )
+        .join_from(_TRIALS, _ATTRIBUTES, _TRIALS.c.trial_id == _ATTRIBUTES.c.trial_id)
+        .where(_TRIALS.c.study_id == study_id)
+        .where(_ATTRIBUTES.c.key.in_((CONFIGURATION, RESULT, FAILURE, ATTEMPT, FINISH)))
+        .where(or_(_TRIALS.c.number >= first, _TRIALS.c.number.in_(also)))
+        .order_by(_TRIALS.c.number)
+    )
+    if number is not None:
+        query = query.where(_TRIALS.c.number == number)
+    with engine.connect() as connection:
+        return list(_records(connection.execute(query)))
+
+
+def _records(rows: Iterable[Any]) -> Iterable[Record]:
+    trials: dict[int, tuple[str, datetime | None, datetime | None, dict[str, Any]]] = {}
+    for number, state, started, finished, key, value in rows:
+        entry = trials.setdefault(number, (state, started, finished, {}))
+        entry[3][key] = json.loads(value)
+    for number, (state, started, finished, attributes) in trials.items():
+        if CONFIGURATION not in attributes:
+            continue
+        failure = attributes.get(FAILURE, {})
+        name = _STATES.get(state, "running")
+        yield Record(
+            number=number,
+            state=failure.get("state", name) if name == "failed" else name,
+            configuration=Configuration.from_dict(attributes[CONFIGURATION]),
+            result=attributes.get(RESULT, {}) if name == "complete" else {},
+            message=failure.get("message", ""),
+            started=_in_utc(started),
+            finished=_in_utc(finished),
+            attempt=attributes.get(ATTEMPT, 1),
+            order=attributes.get(FINISH, 0),
+        )
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    """A time of Optuna's tables, which have UTC without a zone."""
+    return None if moment is None else moment.replace(tzinfo=UTC)
+
+
+def violations(search: SearchFile, result: dict[str, Any]) -> dict[str, float]:
+    """By how much a result exceeds each constraint, as a share of it; at most 0 where it is met."""
+    return {cost: result[cost] / limit - 1.0 for cost, limit in search.constraints.limits.items()}
+
+
+def is_noisy(result: Mapping[str, Any]) -> bool:
+    """Whether other programs disturbed the measurement of a result's latency."""
+    return bool(result.get("latency", {}).get("noisy", False))

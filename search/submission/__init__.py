@@ -1,0 +1,1 @@
+"""Starting searches in the background or on a cluster."""

@@ -1,0 +1,306 @@
+"""Searches as jobs of a Ray cluster, through its Jobs API, from anywhere that reaches it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+from fsspec.registry import known_implementations
+from packaging.requirements import Requirement
+
+import objectives
+import search as search_package
+import spaces
+from search.storage.errors import BusyStudy, NoSuchStudy
+from search.submission.local import POLL_SECONDS, LaunchError
+from spaces.file.local_paths import data_paths
+from spaces.file.search_file import SearchFile, Storage
+
+PACKAGE = "tlc-search"
+NAME = "tlc.search"
+"""Key of a job's metadata: the search that it runs."""
+FILE = "search.yaml"
+CHECK_SECONDS = 600.0
+"""Seconds that the check of the nodes may take; installing the requirements is part of it."""
+AGENT_SECONDS = 60.0
+"""Seconds that a cluster has to start what takes jobs."""
+NO_AGENT = "No available agent"
+CLUSTERS_OWN = {"ray"}
+"""What the cluster brings, and must not be installed beside it."""
+NODE_HOME = "~/.tlc"
+"""Folder of prepared data on each node."""
+
+
+class Jobs:
+    """Searches as jobs of a Ray cluster.
+
+    Args:
+        address: Of its dashboard, such as ``http://HEAD:8265``.
+        with_requirements: Whether nodes install tlc's requirements, at the versions that are
+            installed here; nodes that have them need only the code.
+
+    Raises:
+        LaunchError: There is no cluster at this address, or it wants a token.
+    """
+
+    def __init__(self, address: str, *, with_requirements: bool = True) -> None:
+        parts = urlsplit(address)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise LaunchError(
+                f"--address: {address!r} is not the URL of a Ray dashboard, "
+                "such as http://HEAD:8265"
+            )
+        self._address = address
+        self._with_requirements = with_requirements
+        with self._answering():
+            from ray.job_submission import JobSubmissionClient
+
+            self._client = JobSubmissionClient(address)
+            # It tells of each package that it sends, and sets its level when it is made.
+            for name in list(logging.root.manager.loggerDict):
+                if name.startswith("ray"):
+                    logging.getLogger(name).setLevel(logging.ERROR)
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """What Ray says when it is away or refuses, for a person."""
+        from ray.exceptions import AuthenticationError
+        from requests import RequestException
+
+        try:
+            yield
+        except (
+            AuthenticationError,
+            ConnectionError,
+            RequestException,
+            RuntimeError,
+            ValueError,
+        ) as error:
+            raise LaunchError(f"--address: {self._address}: {_short(error)}") from error
+
+    def start(self, search: SearchFile) -> str:
+        """Submit a search: its code, its file and its requirements; every node is asked first
+        whether it reaches what the search needs."""
+        check_can_travel(search)
+        with self._answering():
+            is_running = self._running(search.name) is not None
+            identifier = self._next(search.name)
+        if is_running:
+            raise self._busy(search.name)
+        with self._answering(), tempfile.TemporaryDirectory(prefix="tlc-job-") as folder:
+            _pack(search, Path(folder))
+            environment = self._environment(folder, search.storage)
+            self._check(search.name, environment)
+            # The check takes its time; of two that were let through, one gets this identifier.
+            try:
+                return self._submit("run", search.name, environment, identifier)
+            except RuntimeError as error:
+                if f"{identifier} already exists" in str(error):
+                    raise self._busy(search.name) from error
+                raise
+
+    def stop(self, name: str) -> None:
+        """Send the job SIGTERM, which it takes for Ctrl-C; Ray kills it three seconds later
+        (``RAY_JOB_STOP_WAIT_TIME_S`` on the head), and what is finished is in the study."""
+        with self._answering():
+            job = self._running(name)
+            if job is not None:
+                self._client.stop_job(job.submission_id)
+                return
+        raise BusyStudy(
+            f"search {name!r} is not running on {self._address}; it is {self.status(name)}"
+        )
+
+    def status(self, name: str) -> str:
+        """The state of its last job, in lower case."""
+        with self._answering():
+            return str(self._last(name).status.value).lower()
+
+    def logs(self, name: str, *, follow: bool) -> Iterator[str]:
+        """What its last job printed."""
+        with self._answering():
+            job = self._last(name).submission_id
+        passed = 0
+        while True:
+            with self._answering():
+                is_over = not follow or self._client.get_job_status(job).is_terminal()
+                text = self._client.get_job_logs(job)
+            if len(text) > passed:
+                yield text[passed:]
+                passed = len(text)
+            if is_over:
+                return
+            time.sleep(POLL_SECONDS)
+
+    def _check(self, name: str, environment: dict[str, Any]) -> None:
+        job = self._submit("check", name, environment)
+        deadline = time.monotonic() + CHECK_SECONDS
+        while not self._client.get_job_status(job).is_terminal():
+            if time.monotonic() > deadline:
+                self._client.stop_job(job)
+                raise LaunchError(
+                    f"the nodes of {self._address} did not answer within {CHECK_SECONDS:.0f} s; "
+                    f"its job {job} tells more"
+                )
+            time.sleep(POLL_SECONDS)
+        if str(self._client.get_job_status(job).value) != "SUCCEEDED":
+            raise LaunchError(self._refusal(job))
+
+    def _refusal(self, job: str) -> str:
+        """What the check said: its errors, or the end of what it printed, or what Ray says."""
+        lines = self._client.get_job_logs(job).splitlines()
+        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        said = self._client.get_job_info(job).message or ""
+        return "\n".join(errors or lines[-5:] or said.splitlines()[-5:])
+
+    def _submit(
+        self, verb: str, name: str, environment: dict[str, Any], identifier: str | None = None
+    ) -> str:
+        deadline = time.monotonic() + AGENT_SECONDS
+        while True:
+            try:
+                submitted: str = self._client.submit_job(
+                    entrypoint=f"python -m search.cli {verb} {FILE} --address auto",
+                    submission_id=identifier,
+                    runtime_env=environment,
+                    metadata={NAME: name, "tlc.verb": verb},
+                )
+            except RuntimeError as error:
+                # A head that has just started answers before it can run anything.
+                if NO_AGENT not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL_SECONDS)
+                continue
+            return submitted
+
+    def _environment(self, folder: str, storage: Storage) -> dict[str, Any]:
+        environment: dict[str, Any] = {
+            "working_dir": folder,
+            "env_vars": {"TLC_HOME": NODE_HOME, "PYTHONUNBUFFERED": "1"},
+        }
+        if self._with_requirements:
+            environment["pip"] = pinned_requirements(storage)
+        return environment
+
+    def _of(self, name: str) -> list[Any]:
+        """Jobs that ran a search, the latest last."""
+        jobs = [
+            job
+            for job in self._client.list_jobs()
+            if (job.metadata or {}).get(NAME) == name and job.metadata.get("tlc.verb") == "run"
+        ]
+        return sorted(jobs, key=lambda job: job.start_time or 0)
+
+    def _next(self, name: str) -> str:
+        """Identifier of its next job: whoever asks before that is there gets the same."""
+        taken = {job.submission_id for job in self._client.list_jobs()}
+        numbered = (f"{name}-{number}" for number in itertools.count(1))
+        return next(identifier for identifier in numbered if identifier not in taken)
+
+    def _busy(self, name: str) -> BusyStudy:
+        return BusyStudy(f"search {name!r} is running already, on {self._address}")
+
+    def _last(self, name: str) -> Any:
+        jobs = self._of(name)
+        if not jobs:
+            raise NoSuchStudy(f"no search named {name!r} was submitted to {self._address}")
+        return jobs[-1]
+
+    def _running(self, name: str) -> Any | None:
+        return next((job for job in self._of(name) if not job.status.is_terminal()), None)
+
+
+def check_can_travel(search: SearchFile) -> None:
+    """Refuse a search that names places which other machines do not have.
+
+    Raises:
+        LaunchError: A place is missing, or is a folder below the current one.
+    """
+    storage = search.storage
+    faults = [
+        f"storage.{field}: is missing; a cluster needs {example}"
+        for field, given, example in (
+            ("study", storage.study, "a database, such as postgresql+psycopg://USER@HOST/tlc"),
+            ("store", storage.store, "what all nodes reach, such as s3://BUCKET/tlc"),
+            ("mlflow", storage.mlflow, "a tracking server, such as http://HOST:5000"),
+        )
+        if given is None
+    ]
+    paths = [*data_paths(search), ("storage.store", storage.store or "/")]
+    faults += [
+        f"{field}: {path!r} starts in the current folder, which a node does not have; "
+        "give a URL, or the whole path of a folder that all nodes share"
+        for field, path in paths
+        if "://" not in path and not Path(path).is_absolute()
+    ]
+    if faults:
+        raise LaunchError("\n".join(faults))
+
+
+def pinned_requirements(storage: Storage) -> list[str]:
+    """What tlc needs, directly and not, at the versions that are installed here.
+
+    What opens a search's places, such as psycopg or s3fs, is among it if it is installed here.
+    """
+    pinned: dict[str, str] = {}
+    waiting = [Requirement(PACKAGE), *_drivers(storage)]
+    seen: set[tuple[str, frozenset[str]]] = set()
+    while waiting:
+        requirement = waiting.pop()
+        key = (requirement.name.lower(), frozenset(requirement.extras))
+        if key in seen:
+            continue
+        seen.add(key)
+        try:
+            found = distribution(requirement.name)
+        except PackageNotFoundError:
+            continue
+        # A local version, such as 2.13.0+cpu, is not on PyPI.
+        pinned[found.metadata["Name"]] = found.version.partition("+")[0]
+        waiting += [
+            inner
+            for inner in map(Requirement, found.requires or [])
+            if _applies(inner, requirement.extras)
+        ]
+    left_out = CLUSTERS_OWN | {PACKAGE}
+    return sorted(f"{name}=={version}" for name, version in pinned.items() if name not in left_out)
+
+
+def _drivers(storage: Storage) -> list[Requirement]:
+    drivers = []
+    if urlsplit(storage.study or "").scheme.startswith("postgresql"):
+        drivers.append(f"{PACKAGE}[postgres]")
+    filesystem = known_implementations.get(urlsplit(storage.store or "").scheme)
+    if filesystem is not None:
+        drivers.append(filesystem["class"].partition(".")[0])
+    return list(map(Requirement, drivers))
+
+
+def _applies(requirement: Requirement, extras: set[str]) -> bool:
+    marker = requirement.marker
+    return marker is None or any(marker.evaluate({"extra": extra}) for extra in ["", *extras])
+
+
+def _pack(search: SearchFile, folder: Path) -> None:
+    """The three packages and the search file, in a folder that Ray sends to the nodes."""
+    for package in (spaces, objectives, search_package):
+        source = Path(str(package.__file__)).parent
+        ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
+        shutil.copytree(source, folder / source.name, ignore=ignored)
+    document = search.model_copy(update={"address": None}).to_dict()
+    (folder / FILE).write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+
+
+def _short(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,115 @@
+"""Views of an experiment's runs that MLflow's page offers: which columns, what first, which charts.
+
+They are what the page itself saves under *Views*, in the format of its version 3.17: a tag of the
+experiment each. A page that cannot read one says so and shows its default.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from spaces.file.search_file import SearchFile
+from spaces.grid.search_space import SearchSpace
+
+TAG = "mlflow.sharedViewState."
+FRONTIER, TRIALS = "tlc-frontier", "tlc-trials"
+"""Keys of the views, as addresses name them."""
+SECTION = "trials"
+RUNS_IN_A_CHART = 100
+
+
+def saved_views(space: SearchSpace, created_ms: int) -> dict[str, str]:
+    """Tags of an experiment that hold its saved views, by name.
+
+    Args:
+        space: The search space: dimensions that vary become columns.
+        created_ms: When they are made, in milliseconds since 1970.
+    """
+    search = space.search
+    varying = [d.name for d in space.dimensions if len(d.values) > 1]
+    metric, cost = search.metric.name, search.cost
+    costs = list(dict.fromkeys([cost, "size_mb", "latency_ms"]))
+    common = {
+        "selectedColumns": [
+            *(f"metrics.`{name}`" for name in (metric, *costs)),
+            *(f"params.`{name}`" for name in varying),
+            *(f"tags.`{name}`" for name in ("on_frontier", "tlc.state")),
+        ],
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "runsHiddenMode": "SHOW_ALL",
+        "compareRunSections": [
+            {"uuid": SECTION, "name": "Trials", "display": True, "columns": 2, "cardHeight": 400}
+        ],
+        "compareRunCharts": _charts(search, varying),
+    }
+    views = {
+        FRONTIER: {
+            "name": "Frontier, the cheapest first",
+            "searchFilter": "tags.on_frontier = 'true'",
+            "orderByKey": f"metrics.`{cost}`",
+            "orderByAsc": True,
+        },
+        TRIALS: {
+            "name": "Trials, the best first",
+            "searchFilter": "",
+            "orderByKey": f"metrics.`{metric}`",
+            "orderByAsc": not search.metric.is_maximised,
+        },
+    }
+    return {
+        f"{TAG}{key}": json.dumps(
+            {
+                "name": view.pop("name"),
+                "createdAt": created_ms,
+                "updatedAt": created_ms,
+                "state": json.dumps({**common, **view}),
+            }
+        )
+        for key, view in views.items()
+    }
+
+
+def _charts(search: SearchFile, varying: list[str]) -> list[dict[str, Any]]:
+    metric, cost = search.metric.name, search.cost
+    numbers = [name for name in varying if name not in ("quantisation", "pruning")]
+    return [
+        _chart(
+            "SCATTER",
+            xaxis={"key": cost, "type": "METRIC"},
+            yaxis={"key": metric, "type": "METRIC"},
+        ),
+        _chart(
+            "LINE",
+            metricKey="train_loss",
+            selectedMetricKeys=["train_loss"],
+            xAxisKey="step",
+            yAxisKey="metric",
+            yAxisExpressions=[],
+            xAxisScaleType="linear",
+            scaleType="linear",
+            range={},
+            lineSmoothness=0,
+            useGlobalXaxisKey=True,
+            useGlobalLineSmoothing=True,
+        ),
+        _chart(
+            "PARALLEL",
+            selectedParams=[*numbers, "bits"],
+            selectedMetrics=[cost, metric],
+            showAllRuns=False,
+        ),
+    ]
+
+
+def _chart(kind: str, **fields: Any) -> dict[str, Any]:
+    return {
+        "uuid": f"tlc-{kind.lower()}",
+        "type": kind,
+        "runsCountToCompare": RUNS_IN_A_CHART,
+        "metricSectionId": SECTION,
+        "deleted": False,
+        "isGenerated": False,
+        **fields,
+    }

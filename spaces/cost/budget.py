@@ -1,0 +1,114 @@
+"""How much a model is trained: a budget, and the steps that it buys an architecture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from spaces.cost.architecture import Architecture
+from spaces.cost.flops import fine_tuning_step_flops, pretraining_step_flops
+from spaces.cost.layout import Workload
+
+SHORTEST_RUN = 10
+"""Fewest steps that are called training; a search file that asks for fewer is refused."""
+
+
+class BudgetUnit(StrEnum):
+    """What a budget counts. With ``flops`` a larger model gets fewer steps for the same budget."""
+
+    STEPS = "steps"
+    TOKENS = "tokens"
+    FLOPS = "flops"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSteps:
+    """What a budget comes to for one architecture, in optimiser steps.
+
+    Args:
+        stable: Steps at constant learning rate, warm-up included.
+        decay: Steps in which the learning rate falls to zero.
+        fine_tuning: Classification steps after pre-training.
+        recovery: Steps after pruning.
+    """
+
+    stable: int
+    decay: int
+    fine_tuning: int
+    recovery: int = 0
+
+    @property
+    def pretraining(self) -> int:
+        """All steps of the budget, which are pre-training where fine-tuning follows."""
+        return self.stable + self.decay
+
+    @property
+    def total(self) -> int:
+        """All steps."""
+        return self.pretraining + self.fine_tuning + self.recovery
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How budgets are spent; the same for every trial of a search.
+
+    Args:
+        unit: What budgets count.
+        batch_size: Sequences in a step.
+        decay_share: Share of the budget in which the learning rate falls; 0.1 to 0.2
+            loses nothing against a cosine (Hägele et al. 2024, arXiv 2405.18392, section 4).
+        fine_tuning: Budget of fine-tuning, in the same unit; 0 where there is none.
+    """
+
+    unit: BudgetUnit
+    batch_size: int
+    decay_share: float
+    fine_tuning: float
+
+    def steps(
+        self,
+        budget: float,
+        architecture: Architecture,
+        workload: Workload,
+        *,
+        recovery: float = 0.0,
+    ) -> TrainingSteps:
+        """Steps that ``budget`` and ``recovery`` (in the schedule's unit) buy ``architecture``."""
+        pretraining_step = pretraining_step_flops(
+            architecture, workload, batch_size=self.batch_size
+        )
+        fine_tuning_step = fine_tuning_step_flops(
+            architecture, workload, batch_size=self.batch_size
+        )
+        pretraining = self._steps(budget, pretraining_step, workload)
+        decay = round(self.decay_share * pretraining)
+        return TrainingSteps(
+            stable=pretraining - decay,
+            decay=decay,
+            fine_tuning=self._steps(self.fine_tuning, fine_tuning_step, workload),
+            recovery=self._steps(recovery, fine_tuning_step, workload),
+        )
+
+    def training_flops(
+        self,
+        budget: float,
+        architecture: Architecture,
+        workload: Workload,
+        *,
+        recovery: float = 0.0,
+    ) -> int:
+        """Training FLOPs of ``architecture`` at ``budget``: fine-tuning is included, and recovery
+        as if nothing had been pruned."""
+        steps = self.steps(budget, architecture, workload, recovery=recovery)
+        pretraining = pretraining_step_flops(architecture, workload, batch_size=self.batch_size)
+        fine_tuning = fine_tuning_step_flops(architecture, workload, batch_size=self.batch_size)
+        after = steps.fine_tuning + steps.recovery
+        return steps.pretraining * pretraining + after * fine_tuning
+
+    def _steps(self, amount: float, step_flops: int, workload: Workload) -> int:
+        price = {
+            BudgetUnit.STEPS: 1,
+            BudgetUnit.TOKENS: self.batch_size * workload.sequence_length,
+            BudgetUnit.FLOPS: step_flops,
+        }[self.unit]
+        return int(amount / price)

@@ -1,0 +1,175 @@
+"""How a trained model is made small: quantisation, pruning, and the training that mends them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from spaces.cost.architecture import Architecture, Shape
+
+
+class Quantisation(StrEnum):
+    """Quantisation of linear layers and embeddings, from the mildest to the heaviest.
+
+    ``bf16`` and ``fp16`` store half-precision floats. ``static-8`` quantises weights and
+    activations and computes in int8; ``smooth-8`` moves outliers of activations into the weights
+    before (SmoothQuant). ``rtn-N`` is weight-only round-to-nearest at N bits; ``gptq-4`` and
+    ``hqq-4`` choose the codes of linear layers with more care. Weight-only codes are smaller in
+    storage and unpacked when loaded.
+    """
+
+    NONE = "none"
+    BF16 = "bf16"
+    FP16 = "fp16"
+    STATIC_8 = "static-8"
+    SMOOTH_8 = "smooth-8"
+    RTN_8 = "rtn-8"
+    RTN_6 = "rtn-6"
+    RTN_4 = "rtn-4"
+    GPTQ_4 = "gptq-4"
+    HQQ_4 = "hqq-4"
+    RTN_3 = "rtn-3"
+    RTN_2 = "rtn-2"
+
+    @property
+    def bits(self) -> int:
+        """Bits of one stored weight."""
+        if self is Quantisation.NONE:
+            return 32
+        if self.is_half:
+            return 16
+        return int(self.value.rpartition("-")[2])
+
+    @property
+    def method(self) -> str:
+        """Name of the method: ``none``, ``bf16``, ``fp16``, ``rtn``, ``gptq``, ``hqq``, ``static``
+        or ``smooth``."""
+        return self.value.partition("-")[0]
+
+    @property
+    def is_half(self) -> bool:
+        """Whether weights are stored as half-precision floats."""
+        return self in (Quantisation.BF16, Quantisation.FP16)
+
+    @property
+    def is_static(self) -> bool:
+        """Whether linear layers compute in int8."""
+        return self.method in ("static", "smooth")
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether weights are stored as integers with scales."""
+        return self is not Quantisation.NONE and not self.is_half
+
+
+class Pruning(StrEnum):
+    """What pruning removes.
+
+    ``structured`` removes attention heads and feed-forward neurons, ``heads``, ``neurons`` and
+    ``layers`` only what they say: smaller matrices or fewer of them, fewer FLOPs, lower latency.
+    ``unstructured`` zeroes single weights by global magnitude and ``2:4`` two of every four
+    neighbours: dense kernels multiply by the zeros, so they save storage only.
+    """
+
+    STRUCTURED = "structured"
+    HEADS = "heads"
+    NEURONS = "neurons"
+    LAYERS = "layers"
+    UNSTRUCTURED = "unstructured"
+    SEMI_STRUCTURED = "2:4"
+
+    @property
+    def is_masking(self) -> bool:
+        """Whether it zeroes single weights in place of removing parts."""
+        return self in (Pruning.UNSTRUCTURED, Pruning.SEMI_STRUCTURED)
+
+
+SEMI_STRUCTURED_SPARSITY = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """One way to compress: prune to ``sparsity``, train a little to recover, then quantise.
+
+    Args:
+        quantisation: Method and bits.
+        group_size: Weights along the input dimension that share one scale (weight-only and
+            embeddings).
+        pruning: What pruning removes.
+        sparsity: Share of heads, neurons, layers or weights that is removed: 0 to below 1.
+        recovery: Training after pruning, in the unit of the budget: what was pruned stays away,
+            and weights are seen through the grid that they will be rounded to.
+
+    Raises:
+        ValueError: ``sparsity``, ``group_size`` or ``recovery`` is out of range.
+    """
+
+    quantisation: Quantisation = Quantisation.NONE
+    group_size: int = 32
+    pruning: Pruning = Pruning.STRUCTURED
+    sparsity: float = 0.0
+    recovery: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.sparsity < 1.0:
+            raise ValueError(f"sparsity is {self.sparsity}; it must be at least 0 and below 1")
+        if self.group_size < 2:
+            raise ValueError(f"group size is {self.group_size}; it must be at least 2")
+        if self.recovery < 0.0:
+            raise ValueError(f"recovery is {self.recovery}; it must be at least 0")
+
+    @property
+    def structured_sparsity(self) -> float:
+        """Share of parts removed; 0 where pruning only zeroes weights."""
+        return 0.0 if self.pruning.is_masking else self.sparsity
+
+    @property
+    def unstructured_sparsity(self) -> float:
+        """Share of single weights zeroed; 0 where pruning removes parts."""
+        return self.sparsity if self.pruning.is_masking else 0.0
+
+    def shape_of(self, architecture: Architecture) -> Shape:
+        """The layers that pruning leaves of an architecture."""
+        kind = self.pruning
+        both = kind is Pruning.STRUCTURED
+        return architecture.pruned(
+            heads=self.sparsity if both or kind is Pruning.HEADS else 0.0,
+            feed_forward=self.sparsity if both or kind is Pruning.NEURONS else 0.0,
+            layers=self.sparsity if kind is Pruning.LAYERS else 0.0,
+        )
+
+    def effective(self, architecture: Architecture) -> Compression:
+        """The same for ``architecture``, with what has no effect on it set to its default.
+
+        A share of a single head or layer may come to none of them. Without pruning its kind means
+        nothing, without codes the group size, and without both there is nothing to recover from.
+        """
+        effective = self
+        if not self.unstructured_sparsity and self.shape_of(architecture) == architecture.shape:
+            effective = replace(effective, sparsity=0.0, pruning=Pruning.STRUCTURED)
+            if not self.quantisation.has_codes:
+                effective = replace(effective, recovery=0.0)
+        if not self.quantisation.has_codes:
+            effective = replace(effective, group_size=Compression().group_size)
+        return effective
+
+    @property
+    def at_runtime(self) -> Compression:
+        """What the running model still shows of it: latency depends on nothing else.
+
+        Weight-only codes are unpacked when a model is loaded, and dense kernels multiply by zeros.
+        """
+        without_recovery = replace(self, recovery=0.0, group_size=Compression().group_size)
+        if not self.quantisation.is_static:
+            without_recovery = replace(without_recovery, quantisation=Quantisation.NONE)
+        if self.pruning.is_masking:
+            without_recovery = replace(without_recovery, sparsity=0.0, pruning=Pruning.STRUCTURED)
+        return without_recovery
+
+    def __str__(self) -> str:
+        parts = [str(self.quantisation)]
+        if self.sparsity:
+            parts.append(f"{self.pruning} {self.sparsity:.0%}")
+        if self.recovery:
+            parts.append(f"recovery {self.recovery:.3g}")
+        return " ".join(parts)

@@ -1,0 +1,96 @@
+"""One point of the search space, and the hash that names it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, is_dataclass, replace
+from typing import Any
+
+from spaces.cost.architecture import Architecture
+from spaces.cost.compression import Compression, Pruning, Quantisation
+
+
+def content_hash(value: Any) -> str:
+    """SHA-256, in hex, of a value's canonical JSON.
+
+    Args:
+        value: A dataclass, or anything that JSON can write. Key order does not matter, and a
+            number hashes the same as ``2`` and as ``2.0``.
+
+    Raises:
+        ValueError: The value holds NaN or infinity.
+        TypeError: The value cannot be written as JSON.
+    """
+    plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    text = json.dumps(
+        _whole_floats_as_integers(plain),
+        sort_keys=True,
+        separators=(",", ":"),
+        allow_nan=False,
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _whole_floats_as_integers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _whole_floats_as_integers(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_whole_floats_as_integers(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """One point of the space.
+
+    Args:
+        architecture: The model's shape.
+        budget: How much training, in the unit of the search's schedule.
+        compression: How the trained model is made small.
+        seed: Seed of initial weights, data order and masking.
+    """
+
+    architecture: Architecture
+    budget: float
+    compression: Compression
+    seed: int = 0
+
+    def canonical(self) -> Configuration:
+        """The same configuration with what has no effect on its model set to its default."""
+        return self.with_compression(self.compression.effective(self.architecture))
+
+    @property
+    def hash(self) -> str:
+        """Name of this configuration: equal for configurations that give the same model."""
+        return content_hash(self.canonical())
+
+    def shares_training(self, other: Configuration) -> bool:
+        """Whether both are compressions of one trained model."""
+        return self.with_compression(other.compression) == other
+
+    def with_compression(self, compression: Compression) -> Configuration:
+        """The same training, compressed in another way."""
+        return replace(self, compression=compression)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can write; ``from_dict`` makes them a configuration again."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Configuration:
+        """Make a configuration from what ``to_dict`` gave."""
+        compression = dict(values["compression"])
+        compression["quantisation"] = Quantisation(compression["quantisation"])
+        compression["pruning"] = Pruning(compression["pruning"])
+        return cls(
+            architecture=Architecture(**values["architecture"]),
+            budget=float(values["budget"]),
+            compression=Compression(**compression),
+            seed=int(values["seed"]),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.architecture} budget {self.budget:.3g} {self.compression}"

@@ -1,0 +1,33 @@
+"""The kinds of models: how each is laid out, by arithmetic alone."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from spaces.cost.architecture import Architecture, Shape
+from spaces.cost.families import bart, llama, roberta, vit
+from spaces.cost.layout import Family, Layout, Workload
+
+_LAYOUTS = {
+    Family.ROBERTA_CLASSIFIER: roberta.classifier_layout,
+    Family.ROBERTA_MASKED_LM: roberta.masked_lm_layout,
+    Family.LLAMA: llama.layout,
+    Family.BART: bart.layout,
+    Family.VIT: vit.layout,
+}
+
+
+@lru_cache(maxsize=10_000)
+def layout(shape: Shape, workload: Workload) -> Layout:
+    """The layout of a model.
+
+    Args:
+        shape: Its layers.
+        workload: What it reads and answers, and its family.
+    """
+    return _LAYOUTS[workload.family](shape, workload)
+
+
+def parameters(architecture: Architecture, workload: Workload) -> int:
+    """Parameters of an architecture before compression."""
+    return layout(architecture.shape, workload).parameters

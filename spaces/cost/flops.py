@@ -1,0 +1,62 @@
+"""Floating-point operations of training and inference, by arithmetic.
+
+A multiply and an add count as two. Only matrix products count, as in Kaplan et al. 2020
+(arXiv 2001.08361), table 1, and Hoffmann et al. 2022 (arXiv 2203.15556), appendix F, which includes
+the attention products that the first leaves out. The backward pass costs twice the forward pass.
+Sequences count at full length, in an encoder and in a decoder alike. Tests hold the formulas to
+``torch.utils.flop_counter``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from spaces.cost.architecture import Architecture, Shape
+from spaces.cost.families import layout
+from spaces.cost.layout import Family, Layout, Role, Workload
+
+TRAINING_OVER_FORWARD = 3
+
+
+def forward_flops(shape: Shape, workload: Workload) -> int:
+    """Forward FLOPs of a model for one sequence of full length."""
+    laid_out = layout(shape, workload)
+    return _flops(laid_out, shape, workload, laid_out.outputs)
+
+
+def pretraining_workload(workload: Workload) -> Workload:
+    """What models of the stable path read and answer."""
+    if workload.family is Family.ROBERTA_CLASSIFIER:
+        return replace(workload, family=Family.ROBERTA_MASKED_LM, classes=0)
+    return workload
+
+
+def pretraining_step_flops(
+    architecture: Architecture, workload: Workload, *, batch_size: int
+) -> int:
+    """Training FLOPs of one step of the stable path.
+
+    Classifiers of text pre-train as masked language models; all others train as what they are.
+    """
+    return fine_tuning_step_flops(
+        architecture, pretraining_workload(workload), batch_size=batch_size
+    )
+
+
+def fine_tuning_step_flops(
+    architecture: Architecture, workload: Workload, *, batch_size: int
+) -> int:
+    """Training FLOPs of one step on the task itself."""
+    laid_out = layout(architecture.shape, workload)
+    forward = _flops(laid_out, architecture.shape, workload, laid_out.trained_outputs)
+    return TRAINING_OVER_FORWARD * batch_size * forward
+
+
+def _flops(laid_out: Layout, shape: Shape, workload: Workload, outputs: int) -> int:
+    tokens = workload.sequence_length
+    total = 2 * (laid_out.input_products + outputs * laid_out.head)
+    for stack in laid_out.stacks:
+        matrices = sum(w.count for w in stack.weights if w.role is Role.LINEAR)
+        scores_and_values = 2 * tokens * shape.attention * len(stack.attentions)
+        total += 2 * tokens * stack.depth * (matrices + scores_and_values)
+    return total

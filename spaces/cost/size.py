@@ -1,0 +1,101 @@
+"""Bytes on disk of a compressed model, by arithmetic.
+
+What is stored: ``bits`` per quantised weight, a scale per group (fp16) or per row (fp32, static
+int8), a zero per group (fp16, HQQ), a factor per input (fp32, SmoothQuant), a mask bit per weight
+where single weights were pruned, half-precision floats, fp32 for what stays dense, the header of
+the safetensors file (its layout: huggingface.co/docs/safetensors) and the JSON beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from math import inf, prod
+
+from spaces.cost.architecture import Architecture
+from spaces.cost.compression import Compression, Quantisation
+from spaces.cost.families import layout, parameters
+from spaces.cost.layout import Role, Weight, Workload
+
+CONFIG_BYTES = 480
+"""The JSON that describes the model; its length varies by a few digits."""
+
+_HEADER_ENTRY = len('"":{"dtype":"","shape":[],"data_offsets":[,]},')
+_TYPE_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "U8": 1}
+_HALF = {Quantisation.BF16: "BF16", Quantisation.FP16: "F16"}
+
+Stored = tuple[str, str, tuple[int, ...]]
+"""Name, type and shape of one stored tensor."""
+
+
+def size_bytes(architecture: Architecture, workload: Workload, compression: Compression) -> int:
+    """Predicted bytes on disk of ``architecture`` after ``compression``, tokenizer apart."""
+    laid_out = layout(compression.shape_of(architecture), workload)
+    parts = [(1, _sizes(_stored(laid_out.ends, compression)))]
+    for stack in laid_out.stacks:
+        parts.append((stack.depth, _sizes(_stored(stack.layer(0), compression))))
+    data, entries, names = (sum(n * part[k] for n, part in parts) for k in range(3))
+    # Two offsets stand in every entry; most have as many digits as the last.
+    header = names + entries * (_HEADER_ENTRY + 2 * (len(str(data)) - 1))
+    return 8 + header + data + CONFIG_BYTES
+
+
+def dense_size_bytes(architecture: Architecture, workload: Workload) -> int:
+    """Predicted bytes on disk without any compression, fp32."""
+    return size_bytes(architecture, workload, Compression())
+
+
+def size_to_beat(architecture: Architecture, workload: Workload, compression: Compression) -> float:
+    """Bytes that a compressed model must stay below; infinite where nothing is compressed.
+
+    Those of its dense fp32 weights, without names and shapes, which a compressor that did nothing
+    may write shorter.
+    """
+    is_dense = compression.effective(architecture) == Compression()
+    return inf if is_dense else 4 * parameters(architecture, workload)
+
+
+def _sizes(stored: Iterable[Stored]) -> tuple[int, int, int]:
+    """Bytes of data, number of entries, and characters of names, types and shapes."""
+    data, entries, characters = 0, 0, 0
+    for name, kind, shape in stored:
+        data += _TYPE_BYTES[kind] * prod(shape)
+        entries += 1
+        characters += len(name) + len(kind) + len(",".join(map(str, shape)))
+    return data, entries, characters
+
+
+def _stored(weights: Iterable[Weight], compression: Compression) -> Iterator[Stored]:
+    for weight in weights:
+        yield from _stored_parts(weight, compression)
+
+
+def _stored_parts(weight: Weight, compression: Compression) -> Iterator[Stored]:
+    quantisation = compression.quantisation
+    kept = weight.count
+    masked = weight.role is Role.LINEAR and compression.unstructured_sparsity > 0.0
+    if masked:
+        yield f"{weight.name}.mask", "U8", (_ceil(weight.count, 8),)
+        # Pruning is global: a single weight may lose more or less, all together this much.
+        kept = round(weight.count * (1.0 - compression.unstructured_sparsity))
+    if weight.role is Role.DENSE or not quantisation.has_codes:
+        kind = "F32" if weight.role is Role.DENSE else _HALF.get(quantisation, "F32")
+        yield (f"{weight.name}.values", kind, (kept,)) if masked else (
+            weight.name, kind, weight.shape,
+        )  # fmt: skip
+        return
+    yield f"{weight.name}.codes", "U8", (_ceil(kept * quantisation.bits, 8),)
+    rows, columns = weight.shape
+    if quantisation.is_static and weight.role is Role.LINEAR:
+        yield f"{weight.name}.scales", "F32", (rows, 1)
+        yield f"{weight.name}.input", "F32", (2,)
+        if quantisation is Quantisation.SMOOTH_8:
+            yield f"{weight.name}.smoothing", "F32", (columns,)
+        return
+    groups = _ceil(columns, min(compression.group_size, columns))
+    yield f"{weight.name}.scales", "F16", (rows, groups)
+    if quantisation is Quantisation.HQQ_4 and weight.role is Role.LINEAR:
+        yield f"{weight.name}.zeros", "F16", (rows, groups)
+
+
+def _ceil(dividend: int, divisor: int) -> int:
+    return -(-dividend // divisor)

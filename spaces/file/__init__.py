@@ -1,0 +1,1 @@
+"""The search file that a person writes."""

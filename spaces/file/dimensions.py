@@ -1,0 +1,161 @@
+"""The words in which a search file states a dimension: ``choices``, or ``low, high, step, log``.
+
+Every dimension comes to a finite, ordered grid of values, so that it can be an ordinal integer
+inside (a categorical dimension could never be widened later, optuna#2199).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from spaces.cost.budget import BudgetUnit
+from spaces.cost.compression import Pruning, Quantisation
+
+T = TypeVar("T")
+N = TypeVar("N", int, float)
+
+LARGEST_GRID = 10_000
+MOST_TRAINING = 1e30
+"""In any unit of a budget; more than anybody's, and what it comes to can still be computed."""
+
+
+class StrictModel(BaseModel):
+    """Base of every part of the search file: unknown keys, NaN and loose types are refused."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Choices(StrictModel, Generic[T]):
+    """A dimension given by its values. A single value may be written without ``choices``."""
+
+    choices: list[T] = Field(min_length=1, max_length=LARGEST_GRID)
+    """The values, in an order that means something: from small to large, from mild to heavy."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Choices[T]:
+        if len(set(self.choices)) != len(self.choices):
+            raise ValueError("the choices repeat a value")
+        return self
+
+    @property
+    def values(self) -> tuple[T, ...]:
+        """The grid."""
+        return tuple(self.choices)
+
+
+class Numbers(StrictModel, Generic[N]):
+    """A numeric dimension: ``choices``, or ``low`` to ``high`` by ``step`` or by doubling."""
+
+    choices: list[N] | None = Field(default=None, min_length=1, max_length=LARGEST_GRID)
+    """The values themselves; then nothing else is given."""
+    low: N | None = None
+    """Smallest value."""
+    high: N | None = None
+    """Largest value, reached only if the steps land on it."""
+    step: N | None = None
+    """Distance of neighbours; 1 where all numbers are whole."""
+    log: bool = False
+    """Double from ``low`` up to ``high`` in place of adding ``step``."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Numbers[N]:
+        if self.choices is not None:
+            if self.low is not None or self.high is not None or self.step is not None or self.log:
+                raise ValueError("give either choices, or low and high (with step or log)")
+            if len(set(self.choices)) != len(self.choices):
+                raise ValueError("the choices repeat a value")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("give choices, or both low and high")
+        if self.high < self.low:
+            raise ValueError(f"empty: high ({self.high}) is below low ({self.low})")
+        if self.log and self.step is not None:
+            raise ValueError("log doubles from low to high, so step has no place beside it")
+        if self.log and self.low <= 0:
+            raise ValueError(f"log needs a low above 0, not {self.low}")
+        if self.step is not None and self.step <= 0:
+            raise ValueError(f"step must be above 0, not {self.step}")
+        if not self.log and self.step is None and not isinstance(self.low, int):
+            raise ValueError("give a step (or log: true) between low and high")
+        if self._intervals() >= LARGEST_GRID:
+            raise ValueError(f"more than {LARGEST_GRID:,} values; make the step larger")
+        return self
+
+    def _intervals(self) -> float:
+        """Distance from ``low`` to ``high`` in steps or doublings; infinite where it overflows."""
+        assert self.low is not None
+        assert self.high is not None
+        if self.log:
+            return math.log2(self.high) - math.log2(self.low) + 1e-9
+        return (self.high - self.low) / (self.step or 1) + 1e-9
+
+    def _count(self) -> int:
+        return int(self._intervals()) + 1
+
+    @property
+    def values(self) -> tuple[N, ...]:
+        """The grid, ascending where it was given by ``low`` and ``high``."""
+        if self.choices is not None:
+            return tuple(self.choices)
+        assert self.low is not None
+        low: N = self.low
+        if self.log:
+            return tuple(type(low)(math.ldexp(low, k)) for k in range(self._count()))
+        step: N = self.step if self.step is not None else type(low)(1)
+        return tuple(_rounded(low + k * step) for k in range(self._count()))
+
+
+def _rounded(value: N) -> N:
+    # 0.1 + 2 * 0.1 must be the 0.3 that a person would write: values are hashed.
+    return round(value, 10) if isinstance(value, float) else value
+
+
+def _one_value(value: Any) -> Any:
+    return value if isinstance(value, dict | BaseModel) else {"choices": [value]}
+
+
+# pydantic's strict mode takes no string for an enumeration, and a search file has nothing else.
+QuantisationName = Annotated[Quantisation, Field(strict=False)]
+PruningName = Annotated[Pruning, Field(strict=False)]
+UnitName = Annotated[BudgetUnit, Field(strict=False)]
+
+PositiveInteger = Annotated[int, Field(ge=1, le=1_000_000)]
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+Integers = Annotated[
+    Numbers[PositiveInteger],
+    BeforeValidator(_one_value, json_schema_input_type=PositiveInteger | Numbers[PositiveInteger]),
+]
+Shares = Annotated[
+    Numbers[Share], BeforeValidator(_one_value, json_schema_input_type=Share | Numbers[Share])
+]
+Recovery = Annotated[float, Field(ge=0.0, le=MOST_TRAINING)]
+Recoveries = Annotated[
+    Numbers[Recovery],
+    BeforeValidator(_one_value, json_schema_input_type=Recovery | Numbers[Recovery]),
+]
+Quantisations = Annotated[
+    Choices[QuantisationName],
+    BeforeValidator(
+        _one_value, json_schema_input_type=QuantisationName | Choices[QuantisationName]
+    ),
+]
+Prunings = Annotated[
+    Choices[PruningName],
+    BeforeValidator(_one_value, json_schema_input_type=PruningName | Choices[PruningName]),
+]
+
+PositiveNumber = Annotated[float, Field(gt=0.0)]
+Amount = Annotated[float, Field(gt=0.0, le=MOST_TRAINING)]
+
+
+class Budgets(Numbers[Amount]):
+    """The training budget: a numeric dimension with its unit."""
+
+    unit: UnitName = BudgetUnit.STEPS
+    """``steps``, ``tokens``, or training ``flops``."""

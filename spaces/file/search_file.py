@@ -1,0 +1,312 @@
+"""The search file: what a person writes to start a search."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from spaces.cost.architecture import Architecture
+from spaces.cost.budget import Schedule
+from spaces.cost.compression import Pruning, Quantisation
+from spaces.cost.configuration import content_hash
+from spaces.cost.families import parameters
+from spaces.cost.layout import Workload
+from spaces.cost.metric import Metric, MetricName
+from spaces.file.dimensions import (
+    Amount,
+    Budgets,
+    Choices,
+    Integers,
+    Numbers,
+    PositiveNumber,
+    Prunings,
+    Quantisations,
+    Recoveries,
+    Shares,
+    StrictModel,
+)
+from spaces.file.resources import Placement, Resources
+from spaces.file.sources import Count, Data
+from spaces.file.tasks import METRICS, Task, data_faults
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+
+
+class Space(StrictModel):
+    """The dimensions that are searched. A single value fixes a dimension."""
+
+    depth: Integers
+    """Layers; of the encoder, where there is a decoder too."""
+    decoder_depth: Integers | None = None
+    """Layers of the decoder (translation); without it, as many as the encoder's."""
+    width: Integers
+    """Hidden size."""
+    heads: Integers | None = None
+    """Attention heads; without it, one per 32 of width."""
+    feed_forward: Integers | None = None
+    """Feed-forward width; without it, four times the width."""
+    budget: Budgets
+    """Training (before fine-tuning, where there is any), in ``steps``, ``tokens`` or training
+    ``flops``."""
+    compression: Literal["search", "fit"] = "search"
+    """``search`` makes the five fields below dimensions of their own; ``fit`` takes, for each
+    architecture, the mildest of their combinations that meets the constraints."""
+    quantisation: Quantisations = Choices[Quantisation](choices=[Quantisation.NONE])
+    """Quantisation of linear layers and embeddings."""
+    group_size: Integers = Numbers[int](choices=[32])
+    """Weights that share one scale."""
+    pruning: Prunings = Choices[Pruning](choices=[Pruning.STRUCTURED])
+    """What pruning removes."""
+    sparsity: Shares = Numbers[float](choices=[0.0])
+    """Share that pruning removes."""
+    recovery: Recoveries = Numbers[float](choices=[0.0])
+    """Training after pruning and with quantised weights, in the unit of ``budget``."""
+
+
+class Training(StrictModel):
+    """How every model is trained; the budget is a dimension of the space."""
+
+    batch_size: Count = 32
+    """Sequences in a step."""
+    learning_rate: PositiveNumber = 2e-3
+    """Peak AdamW learning rate at width 128; matrices of other widths get it times 128 / width."""
+    fine_tuning_learning_rate: PositiveNumber = 1e-3
+    """The same for fine-tuning."""
+    warmup_steps: Count = 20
+    """Steps in which the learning rate rises from zero."""
+    decay_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    """Share of the budget, at its end, in which the learning rate falls to zero."""
+    fine_tuning: Amount | None = None
+    """Budget of fine-tuning, in the unit of ``space.budget`` (classification)."""
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    """Decoupled weight decay of the matrices."""
+    gradient_clip: PositiveNumber = 1.0
+    """Largest norm of the gradient."""
+    checkpoint_seconds: PositiveNumber = 30.0
+    """Training that a crash may cost, at most."""
+
+
+class Constraints(StrictModel):
+    """What a model must meet. All of it is known before training, and never trained past."""
+
+    max_size_mb: PositiveNumber | None = None
+    """Largest compressed model, in megabytes (10^6 bytes) on disk."""
+    max_latency_ms: PositiveNumber | None = None
+    """Highest latency (10th percentile), in milliseconds, under the conditions of
+    ``measurement``."""
+    max_flops: PositiveNumber | None = None
+    """Most forward FLOPs for one sequence."""
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The limits that are set, by the cost that they limit."""
+        named = {
+            "size_mb": self.max_size_mb,
+            "latency_ms": self.max_latency_ms,
+            "flops": self.max_flops,
+        }
+        return {cost: limit for cost, limit in named.items() if limit is not None}
+
+
+class Measurement(StrictModel):
+    """The conditions of a latency."""
+
+    batch_size: Count = 1
+    """Sequences in a batch."""
+    threads: Count = 1
+    """CPU threads."""
+    repeats: Annotated[int, Field(ge=10, le=10_000)] = 40
+    """Timed calls, each next to one of a reference model; up to eight times as many where other
+    programs disturb them."""
+
+
+class Storage(StrictModel):
+    """Where things are kept. Without values, in the folder ``.tlc`` (or ``TLC_HOME``)."""
+
+    study: str | None = None
+    """SQLAlchemy URL of the Optuna study."""
+    store: str | None = None
+    """Folder or fsspec URL of checkpoints and compressed models."""
+    store_max_gb: PositiveNumber = 20.0
+    """Quota of the store; the least useful checkpoints go first."""
+    mlflow: str | None = None
+    """MLflow tracking URI; ``MLFLOW_TRACKING_URI`` goes before it."""
+
+
+Cost = Literal["size_mb", "latency_ms", "flops"]
+# pydantic's strict mode takes no list for a tuple, and a search file has nothing else.
+ScoreAndCost = Annotated[tuple[MetricName, Cost], Field(strict=False)]
+ScoreAlone = Annotated[tuple[MetricName], Field(strict=False)]
+Objectives = ScoreAndCost | ScoreAlone
+
+
+class SearchFile(StrictModel):
+    """A whole search."""
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    """Name of the search, of its study and of its MLflow experiment."""
+    task: Task
+    data: Data
+    space: Space
+    training: Training
+    objectives: Objectives
+    """The task's metric, and the inference cost that it is weighed against (without a value,
+    ``size_mb``); or the metric alone, within the constraints."""
+    constraints: Constraints = Constraints()
+    measurement: Measurement = Measurement()
+    sampler: Literal["frontier", "tpe", "gp", "nsgaii", "random", "grid"] = "frontier"
+    """What chooses the next trial: ``frontier``, which spends compute where a second of it moves
+    the frontier most, one of Optuna's samplers, or the grid in its order."""
+    stop: Literal["auto", "trials"] = "trials"
+    """``auto`` ends the search, before its trials or hours are over, when no trial is worth its
+    seconds any more (sampler ``frontier``)."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of training and of the sampler."""
+    trials: Annotated[int, Field(ge=1, le=1_000_000)]
+    """Trials after which the search ends."""
+    hours: PositiveNumber | None = None
+    """Hours after which no new trial starts."""
+    concurrency: Count | None = None
+    """Trials at a time; without it, as many as the cluster has resources for."""
+    resources: Resources = Resources()
+    address: str | None = None
+    """Address of a running Ray cluster; without it, Ray is started on this machine."""
+    storage: Storage = Storage()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_objectives(cls, document: Any) -> Any:
+        if not isinstance(document, dict) or "objectives" in document:
+            return document
+        task = document.get("task")
+        name = task.get("name") if isinstance(task, dict) else None
+        metric = METRICS.get(name) if isinstance(name, str) else None
+        return {**document, "objectives": [metric or "accuracy", "size_mb"]}
+
+    @model_validator(mode="after")
+    def _data_suits_task(self) -> SearchFile:
+        faults = data_faults(self.task, self.data)
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @model_validator(mode="after")
+    def _metric_is_the_tasks(self) -> SearchFile:
+        given, metric = self.objectives[0], self.metric.name
+        if given != metric:
+            raise ValueError(
+                f"objectives: task {self.task.name} is scored by {metric}, not {given}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _training_suits_task(self) -> SearchFile:
+        is_given = self.training.fine_tuning is not None
+        if self.task.has_fine_tuning and not is_given:
+            raise ValueError(f"training.fine_tuning: is missing; task {self.task.name} needs it")
+        if is_given and not self.task.has_fine_tuning:
+            raise ValueError(
+                f"training.fine_tuning: task {self.task.name} has none; its budget is all training"
+            )
+        if self.space.decoder_depth is not None and not self.task.has_decoder:
+            raise ValueError(f"space.decoder_depth: task {self.task.name} has no decoder")
+        return self
+
+    @model_validator(mode="after")
+    def _fit_has_a_constraint(self) -> SearchFile:
+        if self.space.compression == "fit" and not self.constraints.limits:
+            raise ValueError(
+                "space.compression: fit needs a fixed cost, such as constraints.max_size_mb"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _workers_can_share(self) -> SearchFile:
+        faults = self.resources.faults(self.training.batch_size)
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @model_validator(mode="after")
+    def _only_frontier_stops(self) -> SearchFile:
+        if self.stop == "auto" and self.sampler != "frontier":
+            raise ValueError(
+                f"stop: auto needs sampler: frontier, which knows what a trial is worth; "
+                f"{self.sampler} does not"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _score_alone_has_a_constraint(self) -> SearchFile:
+        if self.is_at_fixed_cost and not self.constraints.limits:
+            raise ValueError(
+                f"objectives: {self.metric.name} alone needs a constraint, such as "
+                "constraints.max_size_mb; without one, name the cost that it is weighed against"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _latency_has_a_reference(self) -> SearchFile:
+        if self.cost == "latency_ms" and self.constraints.max_latency_ms is None:
+            raise ValueError(
+                "objectives: latency_ms needs constraints.max_latency_ms, "
+                "which is the reference point of the hypervolume"
+            )
+        return self
+
+    @property
+    def is_at_fixed_cost(self) -> bool:
+        """Whether the search is for the best score within its constraints, and no frontier."""
+        return len(self.objectives) == 1
+
+    @property
+    def cost(self) -> str:
+        """The inference cost that the score is weighed against, or the first that is limited."""
+        return (
+            self.objectives[1] if len(self.objectives) == 2 else next(iter(self.constraints.limits))
+        )
+
+    @property
+    def workload(self) -> Workload:
+        """What every model of the search reads and answers."""
+        return self.task.workload(self.data)
+
+    @property
+    def metric(self) -> Metric:
+        """What models are scored by."""
+        return self.task.metric(self.data)
+
+    @property
+    def schedule(self) -> Schedule:
+        """How budgets become steps."""
+        return Schedule(
+            unit=self.space.budget.unit,
+            batch_size=self.training.batch_size,
+            decay_share=self.training.decay_share,
+            fine_tuning=self.training.fine_tuning or 0.0,
+        )
+
+    def placement(self, architecture: Architecture) -> Placement:
+        """What a model of an architecture is trained on."""
+        return self.resources.placement(parameters(architecture, self.workload))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can write and ``SearchFile.model_validate`` reads."""
+        return self.model_dump(mode="json")
+
+    def identity(self) -> dict[str, Any]:
+        """What determines the results of a search: two files that differ in it are two searches.
+
+        How long it runs, where, and with which sampler may change between a stop and a resume.
+        """
+        fields = self.to_dict()
+        kept = ("task", "data", "space", "training", "objectives", "constraints", "measurement")
+        identity = {key: fields[key] for key in (*kept, "seed")}
+        del identity["training"]["checkpoint_seconds"]
+        return identity
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the identity."""
+        return content_hash(self.identity())

@@ -1,0 +1,1 @@
+"""The points of a search space."""
