@@ -60,7 +60,7 @@ def main(search: str, minutes: float, seeds: int, samplers: tuple[str, ...], fol
                 str(len(records)),
                 f"{sum(r.result['steps']['trained'] for r in records):,}",
                 *(f"{share:.3f}" for share in reached),
-                str(len(frontier(records, study.search))),
+                str(len(frontier(records, study.search.criteria))),
             )
     console = Console(width=110)
     console.print(lines)

@@ -9,38 +9,15 @@ from rich.table import Table
 
 from search.results.schemas import FrontierMember, Level, Trial
 from search.storage.trials import Record, is_noisy
+from spaces.cost.inference_cost import COSTS
 from spaces.cost.metric import text
+from spaces.cost.units import quantity
 from spaces.grid.plan import Plan
-
-OPTIONS = {"size_mb": "--max-size-mb", "latency_ms": "--max-latency-ms", "flops": "--max-flops"}
-"""Option of ``tlc best`` that limits a cost."""
 
 COUNTED = {"accuracy": "examples", "perplexity": "tokens", "bleu": "sentences"}
 """What a score of each metric is a mean over."""
 
 NOISY = "≈ measured while other programs disturbed the machine"
-
-_UNITS = {"size_mb": "MB", "latency_ms": "ms", "flops": "FLOPs"}
-
-
-def duration(seconds: float) -> str:
-    """Hours, minutes and seconds, as ``1:02:03`` or ``2:03``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def quantity(value: float) -> str:
-    """A large number with its SI prefix, to three digits: ``1.25 M``."""
-    for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= factor:
-            return f"{value / factor:.3g} {prefix}"
-    return f"{value:.3g} "
-
-
-def with_unit(cost: str, value: float) -> str:
-    """An inference cost with its unit."""
-    return f"{quantity(value)}FLOPs" if cost == "flops" else f"{value:.3g} {_UNITS[cost]}"
 
 
 def short_cost(result: dict[str, Any], cost: str) -> str:
@@ -122,7 +99,7 @@ def levels_table(levels: Sequence[Level]) -> Table:
         is_left = name == "configuration"
         table.add_column(name, justify="left" if is_left else "right", no_wrap=True)
     for level in levels:
-        row = [with_unit(level.cost, level.limit)]
+        row = [COSTS[level.cost].text(level.limit)]
         if level.score is not None and level.score_low is not None and level.score_high is not None:
             row += [
                 f"#{level.trial}",

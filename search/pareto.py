@@ -9,18 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 import moocore
 import numpy as np
 import numpy.typing as npt
 
-from search.storage.trials import Record, violations
+from search.storage.trials import Record
+from spaces.cost.criteria import Criteria
+from spaces.cost.inference_cost import COSTS, Cost
 from spaces.cost.metric import Metric
-from spaces.file.search_file import Cost, SearchFile
 from spaces.grid.search_space import SearchSpace
 
-COSTS: tuple[Cost, ...] = get_args(Cost)
 COST_LEVELS = 5
 LATENCY_DECADES = 2
 
@@ -33,13 +32,13 @@ class Scale:
     logarithmic axis, because halving a model is worth the same at every size.
 
     Args:
-        cost: Name of the inference cost.
+        cost: The inference cost.
         metric: What models are scored by; guessing is the reference point.
         lowest: Cost of the cheapest model of the space.
         highest: Cost of the dearest model that is allowed: the reference point's cost.
     """
 
-    cost: str
+    cost: Cost
     metric: Metric
     lowest: float
     highest: float
@@ -47,19 +46,17 @@ class Scale:
     @classmethod
     def of(cls, space: SearchSpace) -> Scale:
         """The scale of a search space, from arithmetic and the constraints alone."""
-        search = space.search
-        cheapest, dearest = space.extreme_costs()
-        limits = search.constraints
-        if search.cost == "latency_ms":
-            assert limits.max_latency_ms is not None
-            highest = limits.max_latency_ms
-            lowest = highest / 10**LATENCY_DECADES
-        elif search.cost == "size_mb":
-            lowest, highest = cheapest.size_mb, limits.max_size_mb or dearest.size_mb
+        criteria = space.criteria
+        limit = criteria.limit
+        if criteria.cost.name == "latency_ms":
+            assert limit is not None
+            lowest, highest = limit / 10**LATENCY_DECADES, limit
         else:
-            lowest, highest = float(cheapest.flops), limits.max_flops or float(dearest.flops)
+            cheapest, dearest = space.extreme_costs()
+            lowest = float(getattr(cheapest, criteria.cost.name))
+            highest = limit or float(getattr(dearest, criteria.cost.name))
         # A space of one size still needs a box with an area.
-        return cls(search.cost, search.metric, lowest, max(highest, 1.01 * lowest))
+        return cls(criteria.cost, criteria.metric, lowest, max(highest, 1.01 * lowest))
 
     def levels(self) -> tuple[float, ...]:
         """Fixed costs at which scores are reported: spread evenly on the logarithmic axis."""
@@ -75,44 +72,44 @@ class Scale:
         return self.metric.gained(score), saved
 
 
-def quality(record: Record, search: SearchFile) -> float:
+def quality(record: Record, criteria: Criteria) -> float:
     """How good a complete trial is: the share that the metric makes of its score."""
-    return search.metric.share(record.result["score"])
+    return criteria.metric.share(record.result["score"])
 
 
-def feasible(records: Iterable[Record], search: SearchFile) -> list[Record]:
+def feasible(records: Iterable[Record], criteria: Criteria) -> list[Record]:
     """Complete trials that meet every constraint, with finite values."""
     return [
         record
         for record in records
         if record.is_complete
         and math.isfinite(record.result["score"])
-        and 0.0 < record.result[search.cost] < math.inf
-        and all(excess <= 0.0 for excess in violations(search, record.result).values())
+        and 0.0 < record.result[criteria.cost.name] < math.inf
+        and all(excess <= 0.0 for excess in criteria.violations(record.result).values())
     ]
 
 
-def frontier(records: Iterable[Record], search: SearchFile) -> list[Record]:
+def frontier(records: Iterable[Record], criteria: Criteria) -> list[Record]:
     """Feasible trials that no other beats on both score and cost, the cheapest first."""
-    members = nondominated(records, search, [search.cost])
-    return sorted(members, key=lambda record: float(record.result[search.cost]))
+    members = nondominated(records, criteria, [criteria.cost.name])
+    return sorted(members, key=lambda record: float(record.result[criteria.cost.name]))
 
 
 def nondominated(
-    records: Iterable[Record], search: SearchFile, costs: Sequence[str]
+    records: Iterable[Record], criteria: Criteria, costs: Sequence[str]
 ) -> list[Record]:
     """Feasible trials that no other beats on the score and some costs; of equals, the one that
     ``best`` names."""
-    candidates = feasible(records, search)
+    candidates = feasible(records, criteria)
     if not candidates:
         return []
-    points = [(-quality(r, search), *(r.result[cost] for cost in costs)) for r in candidates]
+    points = [(-quality(r, criteria), *(r.result[cost] for cost in costs)) for r in candidates]
     kept = moocore.is_nondominated(np.asarray(points), keep_weakly=True)
     members: dict[tuple[float, ...], Record] = {}
     for record, point, keep in zip(candidates, points, kept, strict=True):
         if keep:
             members[point] = max(
-                members.get(point, record), record, key=lambda each: _rank(each, search)
+                members.get(point, record), record, key=lambda each: _rank(each, criteria)
             )
     return list(members.values())
 
@@ -125,9 +122,11 @@ def hypervolume(points: Sequence[tuple[float, float]], scale: Scale) -> float:
     return float(moocore.hypervolume(shares, ref=[0.0, 0.0], maximise=True))
 
 
-def hypervolume_of(records: Iterable[Record], search: SearchFile, scale: Scale) -> float:
+def hypervolume_of(records: Iterable[Record], criteria: Criteria, scale: Scale) -> float:
     """Hypervolume of the feasible ones among some trials."""
-    points = [(r.result["score"], r.result[search.cost]) for r in feasible(records, search)]
+    points = [
+        (r.result["score"], r.result[criteria.cost.name]) for r in feasible(records, criteria)
+    ]
     return hypervolume(points, scale)
 
 
@@ -136,48 +135,48 @@ def in_finish_order(records: Iterable[Record]) -> list[Record]:
     return sorted((record for record in records if record.is_finished), key=_finish_order)
 
 
-def hypervolume_history(records: Iterable[Record], search: SearchFile, scale: Scale) -> list[float]:
+def hypervolume_history(records: Iterable[Record], criteria: Criteria, scale: Scale) -> list[float]:
     """Hypervolume after each finished trial, in the order in which they finished."""
     finished = in_finish_order(records)
     front: list[tuple[float, float]] = []
     history: list[float] = []
     for record in finished:
-        if feasible([record], search):
-            point = (quality(record, search), record.result[search.cost])
+        if feasible([record], criteria):
+            point = (quality(record, criteria), record.result[criteria.cost.name])
             if not any(q >= point[0] and c <= point[1] for q, c in front):
                 front = [(q, c) for q, c in front if q > point[0] or c < point[1]] + [point]
-                scores = [(search.metric.value(q), c) for q, c in front]
+                scores = [(criteria.metric.value(q), c) for q, c in front]
                 history.append(hypervolume(scores, scale))
                 continue
         history.append(history[-1] if history else 0.0)
     return history
 
 
-def best(records: Iterable[Record], search: SearchFile, limits: dict[str, float]) -> Record | None:
+def best(records: Iterable[Record], criteria: Criteria, limits: dict[str, float]) -> Record | None:
     """The best feasible trial within limits; the cheaper one of two equals, in every cost.
 
     Args:
         records: Trials.
-        search: The search file.
+        criteria: What they are compared by.
         limits: Highest value by cost: ``size_mb``, ``latency_ms``, ``flops``.
     """
     within = [
         record
-        for record in feasible(records, search)
+        for record in feasible(records, criteria)
         if all(record.result[cost] <= limit for cost, limit in limits.items())
     ]
-    return max(within, key=lambda record: _rank(record, search), default=None)
+    return max(within, key=lambda record: _rank(record, criteria), default=None)
 
 
 def nearest(
-    records: Iterable[Record], search: SearchFile, limits: dict[str, float]
+    records: Iterable[Record], criteria: Criteria, limits: dict[str, float]
 ) -> Record | None:
     """The complete trial that misses limits by the smallest factor, where none meets them."""
     return min(
         (record for record in records if record.is_complete),
         key=lambda record: (
             max(record.result[cost] / limit for cost, limit in limits.items()),
-            -quality(record, search),
+            -quality(record, criteria),
         ),
         default=None,
     )
@@ -188,10 +187,10 @@ def _inside(points: Sequence[tuple[float, float]], scale: Scale) -> npt.NDArray[
     return np.asarray([s for s in shares if s[0] > 0.0 and s[1] > 0.0], dtype=np.float64)
 
 
-def _rank(record: Record, search: SearchFile) -> tuple[float, ...]:
+def _rank(record: Record, criteria: Criteria) -> tuple[float, ...]:
     """Ascending from worse to better trials; no two are equal."""
-    costs = (search.cost, *COSTS)
-    return quality(record, search), *(-record.result[cost] for cost in costs), -record.number
+    costs = (criteria.cost.name, *COSTS)
+    return quality(record, criteria), *(-record.result[cost] for cost in costs), -record.number
 
 
 def _finish_order(record: Record) -> tuple[int, float, int]:

@@ -52,5 +52,5 @@ def _named(study: Study, record: Record) -> str:
     metric, result = study.search.metric, record.result
     return (
         f"#{record.number} {record.configuration}: {metric.name} {metric.text(result['score'])}, "
-        f"{short_cost(result, study.search.cost)}"
+        f"{short_cost(result, study.search.cost.name)}"
     )

@@ -11,16 +11,12 @@ from rich.table import Table
 
 from search.formatting import (
     NOISY,
-    OPTIONS,
-    duration,
     frontier_rows,
     frontier_table,
     plan_table,
-    quantity,
     short_cost,
     trial_table,
     trials_table,
-    with_unit,
 )
 from search.pareto import Scale, frontier, hypervolume_of
 from search.results.queries import shared
@@ -34,7 +30,9 @@ from search.results.schemas import (
     Summary,
     TrialPage,
 )
+from spaces.cost.inference_cost import COSTS
 from spaces.cost.metric import text
+from spaces.cost.units import duration, quantity
 from spaces.file.search_file import SearchFile
 from spaces.grid.plan import Plan
 
@@ -47,22 +45,22 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     """The end of a search: the frontier, what sharing saved, and what to type next."""
     study = outcome.study
     records = study.records()
-    members = frontier(records, study.search)
+    members = frontier(records, study.search.criteria)
     console.print(f"\n{outcome.ended}", style="bold")
     if not members:
         console.print("no trial is complete and within the constraints")
         return
     metric = study.search.metric
-    console.print(f"\nfrontier: {metric.name} on validation against {study.search.cost}\n")
+    console.print(f"\nfrontier: {metric.name} on validation against {study.search.cost.name}\n")
     rows = frontier_rows(members, study.tests())
     print_frontier([FrontierMember(**row) for row in rows], console)
     scale = Scale.of(study.space)
-    volume = hypervolume_of(members, study.search, scale)
+    volume = hypervolume_of(members, study.search.criteria, scale)
     console.print(
         f"\nhypervolume {volume:.3f} (share of the box from guessing, "
         f"{metric.text(metric.guessing)}, to {metric.text(metric.perfect)} and from "
-        f"{with_unit(scale.cost, scale.lowest)} to "
-        f"{with_unit(scale.cost, scale.highest)}, logarithmic)",
+        f"{scale.cost.text(scale.lowest)} to "
+        f"{scale.cost.text(scale.highest)}, logarithmic)",
         highlight=False,
     )
     _print_shared(Shared.model_validate(shared(records)), console)
@@ -73,8 +71,8 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
         console.print(f"plot: {plot} (and .png)", soft_wrap=True)
     tracked = "" if outcome.everything_tracked else " (some is still to be sent: tlc ui sends it)"
     console.print(f"MLflow: tlc ui{tracked}")
-    limit = float(f"{middle[study.search.cost] * 1.05:.2g}")
-    console.print(f"next: tlc best {name} {OPTIONS[study.search.cost]} {limit:g}", highlight=False)
+    limit = float(f"{middle[study.search.cost.name] * 1.05:.2g}")
+    console.print(f"next: tlc best {name} {study.search.cost.option} {limit:g}", highlight=False)
 
 
 def _print_shared(saved: Shared, console: Console) -> None:
@@ -189,7 +187,7 @@ def print_best(name: str, answer: Best, console: Console) -> None:
     result = trial.result
     if not answer.is_within:
         missed = ", ".join(
-            f"{cost} {with_unit(cost, result[cost])} ({factor:.2f} times the limit)"
+            f"{cost} {COSTS[cost].text(result[cost])} ({factor:.2f} times the limit)"
             for cost, factor in answer.misses.items()
         )
         console.print(f"nothing meets the limits; the nearest misses: {missed}", style="bold red")

@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from search.formatting import duration, short_cost
+from search.formatting import short_cost
 from search.pareto import Scale, best, hypervolume_of
 from search.storage.trials import Record
 from search.terminal_safe import printable
+from spaces.cost.units import duration
 from spaces.file.search_file import SearchFile
 
 
@@ -77,14 +78,14 @@ class Progress:
         result = record.result
         metric = self._search.metric
         line.append(f"{metric.name} {metric.text(result['score'])}  ")
-        line.append(f"{short_cost(result, self._search.cost)}  ")
+        line.append(f"{short_cost(result, self._search.cost.name)}  ")
         reused = result["steps"]["reused"] / max(1, result["steps"]["total"])
         line.append(f"reused {reused:4.0%}  ", "dim")
         return line.append(self._standing(), "dim")
 
     def _standing(self) -> str:
-        volume = hypervolume_of(self._records.values(), self._search, self._scale)
-        leader = best(self._records.values(), self._search, {})
+        volume = hypervolume_of(self._records.values(), self._search.criteria, self._scale)
+        leader = best(self._records.values(), self._search.criteria, {})
         parts = [f"hypervolume {volume:.3f}"]
         if leader is not None:
             score = self._search.metric.text(leader.result["score"])

@@ -110,7 +110,7 @@ def run(search: SearchFile, console: Console, *, trials: int | None = None) -> O
                 progress(record)
                 tracker.notify()
                 if record.is_finished:
-                    store.pin(_addresses(frontier(study.records(), search)), by=study.mark)
+                    store.pin(_addresses(frontier(study.records(), search.criteria)), by=study.mark)
 
             def may_start(running: Sequence[Configuration]) -> bool:
                 return not drives.is_displaced and has_room(search, running)
@@ -152,7 +152,7 @@ def _measure_latencies(study: Study, data: PreparedData, console: Console) -> No
     from search.execution import trainable as worker
 
     search = study.search
-    if search.cost != "latency_ms" and search.constraints.max_latency_ms is None:
+    if search.cost.name != "latency_ms" and search.constraints.max_latency_ms is None:
         return
     started = time.monotonic()
     console.print("measuring latencies of untrained models …", style="dim")
@@ -167,7 +167,7 @@ def _remotely(
     search: SearchFile,
     data: PreparedData,
 ) -> Callable[[list[Configuration]], list[T]]:
-    """A function of ``search.execution.trainable`` over configurations, run once in a Ray worker."""
+    """A function of ``search.execution.trainable`` over configurations, run once by Ray."""
     import ray
 
     remote = ray.remote(**task_options(search))(function)
@@ -286,7 +286,7 @@ def _trainable(search: str, data: str) -> Callable[[dict[str, Any]], None]:
 def _untested(study: Study) -> list[Record]:
     """Members of the frontier for which the test split was not read."""
     known = study.tests()
-    return [r for r in frontier(study.records(), study.search) if r.number not in known]
+    return [r for r in frontier(study.records(), study.search.criteria) if r.number not in known]
 
 
 def _test_frontier(study: Study, data: PreparedData, tell: Callable[[str], None]) -> None:

@@ -12,7 +12,6 @@ from search.pareto import Scale, frontier
 from search.plots.parallel_coordinates import parallel_html
 from search.plots.pareto_png import frontier_png
 from search.plots.pareto_points import (
-    AXIS,
     LIMIT,
     LINE,
     frontier_steps,
@@ -101,7 +100,7 @@ def frontier_figure(records: list[Record], search: SearchFile, links: Links | No
             customdata=_pages(group.numbers, links),
         )
     _add_frontier(figure, records, search, links)
-    limit = search.constraints.limits.get(search.cost)
+    limit = search.criteria.limit
     if limit is not None:
         figure.add_vline(x=limit, line_dash="dash", line_color=LIMIT, line_width=1)
         # On a logarithmic axis Plotly wants the exponent here, and only here.
@@ -110,11 +109,11 @@ def frontier_figure(records: list[Record], search: SearchFile, links: Links | No
         )
     figure.update_layout(
         title={
-            "text": f"{search.name}: validation {search.metric.name} against {AXIS[search.cost]}",
+            "text": f"{search.name}: validation {search.metric.name} against {search.cost.axis}",
             "subtitle": {"text": "" if links is None else "a click on a point opens its run"},
         },
         xaxis={
-            "title": AXIS[search.cost],
+            "title": search.cost.axis,
             **_logarithmic([cost for group in groups for cost in group.costs]),
         },
         yaxis={
@@ -131,14 +130,14 @@ def frontier_figure(records: list[Record], search: SearchFile, links: Links | No
 def _add_frontier(
     figure: Any, records: list[Record], search: SearchFile, links: Links | None
 ) -> None:
-    members = frontier(records, search)
+    members = frontier(records, search.criteria)
     x, y = frontier_steps(records, search)
     figure.add_scatter(
         x=x, y=y, mode="lines", line={"shape": "hv", "color": LINE}, showlegend=False,
         hoverinfo="skip",
     )  # fmt: skip
     figure.add_scatter(
-        x=[r.result[search.cost] for r in members],
+        x=[r.result[search.cost.name] for r in members],
         y=[r.result["score"] for r in members],
         error_y={
             "array": [r.result["score_high"] - r.result["score"] for r in members],

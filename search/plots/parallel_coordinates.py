@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from search.plots.pareto_points import AXIS, log_ticks, tick_text
+from search.plots.pareto_points import log_ticks, tick_text
 from search.storage.trials import Record
 from search.tracking.run_data import dimensions
 from spaces.cost.compression import Pruning, Quantisation
@@ -36,14 +36,14 @@ def parallel_figure(records: list[Record], search: SearchFile) -> Any:
     """
     import plotly.graph_objects as go
 
-    complete = [r for r in records if r.is_complete and r.result[search.cost] > 0]
+    complete = [r for r in records if r.is_complete and r.result[search.cost.name] > 0]
     values = [dimensions(record, search) for record in complete]
     axes = [
         _dimension(name, [value[name] for value in values], search)
         for name in SHOWN
         if len({value[name] for value in values}) > 1 and _is_searched(name, search)
     ]
-    axes.append(_logarithmic(AXIS[search.cost], [r.result[search.cost] for r in complete]))
+    axes.append(_logarithmic(search.cost.axis, [r.result[search.cost.name] for r in complete]))
     scores = [r.result["score"] for r in complete]
     metric = search.metric
     axes.append(_score(metric, scores))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from search.pareto import Scale, frontier, hypervolume_history
-from search.plots.pareto_points import AXIS, LIMIT, LINE, frontier_steps, grouped_points, tick_text
+from search.plots.pareto_points import LIMIT, LINE, frontier_steps, grouped_points, tick_text
 from search.storage.trials import Record
 from spaces.file.search_file import SearchFile
 
@@ -23,7 +23,7 @@ def frontier_png(records: list[Record], search: SearchFile, scale: Scale, path: 
     _draw_frontier(left, records, search)
     # Beneath, where it hides no point.
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    history = hypervolume_history(records, search, scale)
+    history = hypervolume_history(records, search.criteria, scale)
     right.step(range(1, len(history) + 1), history, where="post", color=LINE)
     right.set_xlabel("finished trials")
     right.set_ylabel("hypervolume (share of the box)")
@@ -43,8 +43,8 @@ def _draw_frontier(axes: Any, records: list[Record], search: SearchFile) -> None
             group.costs, group.scores, s=22, alpha=0.75, color=group.colour,
             label=group.name, linewidths=0,
         )  # fmt: skip
-    members = frontier(records, search)
-    x = [r.result[search.cost] for r in members]
+    members = frontier(records, search.criteria)
+    x = [r.result[search.cost.name] for r in members]
     y = [r.result["score"] for r in members]
     below = [r.result["score"] - r.result["score_low"] for r in members]
     above = [r.result["score_high"] - r.result["score"] for r in members]
@@ -53,7 +53,7 @@ def _draw_frontier(axes: Any, records: list[Record], search: SearchFile) -> None
         x, y, yerr=(below, above), fmt="o", color=LINE, markersize=5, elinewidth=0.8, capsize=2,
         label="frontier, with 95 % intervals",
     )  # fmt: skip
-    limit = search.constraints.limits.get(search.cost)
+    limit = search.criteria.limit
     if limit is not None:
         axes.axvline(limit, linestyle="--", color=LIMIT, linewidth=1)
         axes.annotate(
@@ -62,7 +62,7 @@ def _draw_frontier(axes: Any, records: list[Record], search: SearchFile) -> None
         )  # fmt: skip
     axes.set_xscale("log")
     _plain_ticks(axes.xaxis)
-    axes.set_xlabel(AXIS[search.cost])
+    axes.set_xlabel(search.cost.axis)
     axes.set_ylabel(f"{search.metric.name} on validation")
     if not search.metric.is_maximised:
         # Up is better everywhere.

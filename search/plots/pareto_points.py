@@ -5,17 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from search.formatting import quantity, short_cost
+from search.formatting import short_cost
 from search.pareto import feasible, frontier
 from search.storage.trials import Record
 from search.tracking.run_data import in_words
+from spaces.cost.units import quantity
 from spaces.file.search_file import SearchFile
 
-AXIS = {
-    "size_mb": "size on disk (MB)",
-    "latency_ms": "latency (ms)",
-    "flops": "forward FLOPs for one sequence",
-}
 DENSE, COMPRESSED, BROKEN, LINE, LIMIT = "#d1495b", "#7a8b99", "#d8d8d8", "#00798c", "#555555"
 
 
@@ -42,8 +38,8 @@ class Group:
 
 def grouped_points(records: list[Record], search: SearchFile) -> list[Group]:
     """All complete trials by kind, without the kinds that have none."""
-    complete = [r for r in records if r.is_complete and r.result[search.cost] > 0]
-    allowed = {r.number for r in feasible(complete, search)}
+    complete = [r for r in records if r.is_complete and r.result[search.cost.name] > 0]
+    allowed = {r.number for r in feasible(complete, search.criteria)}
     kinds = [
         _before_compression(complete, search),
         _trials("trials", COMPRESSED, [r for r in complete if r.number in allowed], search),
@@ -59,7 +55,7 @@ def _trials(name: str, colour: str, records: list[Record], search: SearchFile) -
         name=name,
         colour=colour,
         numbers=[r.number for r in records],
-        costs=[r.result[search.cost] for r in records],
+        costs=[r.result[search.cost.name] for r in records],
         scores=[r.result["score"] for r in records],
         hover=[hover_text(r, search) for r in records],
     )
@@ -70,7 +66,7 @@ def _before_compression(records: list[Record], search: SearchFile) -> Group:
 
     Only where size is the cost: the latency of the dense model is not measured.
     """
-    trained = {r.result["checkpoint"]: r for r in records} if search.cost == "size_mb" else {}
+    trained = {r.result["checkpoint"]: r for r in records} if search.cost.name == "size_mb" else {}
     models = list(trained.values())
     return Group(
         name="the same models before compression",
@@ -95,7 +91,7 @@ def hover_text(record: Record, search: SearchFile) -> str:
     return (
         f"<b>#{record.number}</b> {in_words(record, search)}<br>"
         f"{metric.name} {metric.text(result['score'])} ({interval})<br>"
-        f"{short_cost(result, search.cost)}"
+        f"{short_cost(result, search.cost.name)}"
     )
 
 
@@ -105,13 +101,13 @@ def frontier_steps(records: list[Record], search: SearchFile) -> tuple[list[floa
     The last step goes on to the limit, or to the dearest trial: who may spend more has at least
     the best.
     """
-    members = frontier(records, search)
+    members = frontier(records, search.criteria)
     if not members:
         return [], []
-    costs = [r.result[search.cost] for r in members]
+    costs = [r.result[search.cost.name] for r in members]
     scores = [r.result["score"] for r in members]
-    dearest = max(r.result[search.cost] for r in feasible(records, search))
-    end = search.constraints.limits.get(search.cost, dearest)
+    dearest = max(r.result[search.cost.name] for r in feasible(records, search.criteria))
+    end = search.criteria.limit or dearest
     return [*costs, end], [*scores, scores[-1]]
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from objectives.export.bundle import SCRIPT, Facts
 from objectives.export.onnx import OnnxModel
-from search.formatting import COUNTED, quantity
+from search.formatting import COUNTED
 from search.storage.study import Study
 from search.storage.trials import Record, is_noisy
+from spaces.cost.units import quantity
 from spaces.file.sources import (
     AlignedFiles,
     Data,

@@ -108,7 +108,7 @@ def at_levels(study: Study) -> dict[str, Record]:
     """The best trial at each fixed cost level that has one, by alias, such as ``size-mb-0-12``."""
     search, records = study.search, study.records()
     found = {
-        alias(search.cost, level): best(records, search, {search.cost: level})
+        alias(search.cost.name, level): best(records, search.criteria, {search.cost.name: level})
         for level in Scale.of(study.space).levels()
     }
     return {name: record for name, record in found.items() if record is not None}

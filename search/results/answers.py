@@ -156,18 +156,18 @@ class Answers:
         snapshot = self._snapshots.of(name)
         given = dict(limits or {})
         search = snapshot.search
-        found = best(snapshot.undominated, search, given)
+        found = best(snapshot.undominated, search.criteria, given)
         is_within = found is not None
         every_limit = queries.tightest(search.constraints.limits, given)
         if found is None:
-            found = nearest(snapshot.records, search, every_limit)
+            found = nearest(snapshot.records, search.criteria, every_limit)
         return Best(
             limits=given,
             is_within=is_within,
             misses={} if found is None else queries.misses(found, every_limit),
             trial=None if found is None else _trial(snapshot, found),
             location="" if found is None else queries.location(snapshot.study, found),
-            cost=search.cost,
+            cost=search.cost.name,
         )
 
     def levels(self, name: str) -> list[Level]:
@@ -204,7 +204,7 @@ class Answers:
 
 def _summary(snapshot: Snapshot) -> Summary:
     records, search = snapshot.records, snapshot.search
-    leader = best(snapshot.undominated, search, {})
+    leader = best(snapshot.undominated, search.criteria, {})
     return Summary(
         name=search.name,
         state=snapshot.state,
@@ -239,10 +239,10 @@ def _trial(snapshot: Snapshot, record: Record) -> Trial:
 
 def _level(snapshot: Snapshot, level: float) -> Level:
     search = snapshot.search
-    found = best(snapshot.undominated, search, {search.cost: level})
+    found = best(snapshot.undominated, search.criteria, {search.cost.name: level})
     result = {} if found is None else found.result
     return Level(
-        cost=search.cost,
+        cost=search.cost.name,
         limit=level,
         trial=None if found is None else found.number,
         text="" if found is None else str(found.configuration),
@@ -275,7 +275,7 @@ def _key(order: Order, search: SearchFile) -> Callable[[Record], tuple[float, in
         if not record.is_complete:
             # Trials without a result come last, whatever the order.
             return math.inf, record.number
-        value = -quality(record, search) if field == "score" else record.result[field]
+        value = -quality(record, search.criteria) if field == "score" else record.result[field]
         return sign * value, record.number
 
     return key

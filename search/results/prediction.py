@@ -60,7 +60,7 @@ class Predictor:
         self._designer.add(
             Trial.of_result(
                 *self._menu.place_of(record.configuration),
-                quality(record, study.search),
+                quality(record, study.search.criteria),
                 record.result,
                 study.search.metric,
             )

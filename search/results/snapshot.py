@@ -10,7 +10,6 @@ from threading import Lock
 from typing import Any
 
 from search.pareto import (
-    COSTS,
     Scale,
     frontier,
     hypervolume_of,
@@ -22,6 +21,7 @@ from search.storage.errors import NoSuchStudy
 from search.storage.lease import LOOK_SECONDS, State, Watch
 from search.storage.study import SEARCH, Study, names, tests_of
 from search.storage.trials import Record
+from spaces.cost.inference_cost import COSTS
 
 FRESH_SECONDS = 0.2
 """Age up to which a snapshot is not read again: many questions in a moment are one reading."""
@@ -75,7 +75,7 @@ class Snapshot:
     @cached_property
     def members(self) -> list[Record]:
         """The frontier, the cheapest first."""
-        return frontier(self.records, self.search)
+        return frontier(self.records, self.search.criteria)
 
     @cached_property
     def member_numbers(self) -> set[int]:
@@ -95,13 +95,13 @@ class Snapshot:
     @cached_property
     def hypervolume(self) -> float:
         """Share of the box that the frontier dominates."""
-        return hypervolume_of(self.members, self.search, self.scale)
+        return hypervolume_of(self.members, self.search.criteria, self.scale)
 
     @cached_property
     def undominated(self) -> list[Record]:
         """Feasible trials that no other beats on the score and all three costs: whatever the
         limits, the best within them is one of these."""
-        return nondominated(self.records, self.search, COSTS)
+        return nondominated(self.records, self.search.criteria, list(COSTS))
 
     @property
     def predictor(self) -> Predictor:

@@ -27,7 +27,6 @@ from search.storage.trials import (
     Reader,
     Record,
     read_records,
-    violations,
 )
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
@@ -134,14 +133,16 @@ class Study:
             and a late report change nothing.
         """
         # As many as the study has directions: searches at a fixed cost once had two as well.
-        measured = (result["score"], result[self.search.cost])
+        measured = (result["score"], result[self.search.cost.name])
         values = [float(value) for value in measured[: len(self.optuna.directions)]]
         # Optuna takes infinity for a result, and it would sit on the frontier.
         if not all(map(math.isfinite, measured)):
             said = f"the result was {list(measured)}"
             return self.tell_failure(number, "not_finite", said, attempt=attempt)
         attributes = {RESULT: result, CURVE: curve or []}
-        return self._finish(number, attempt, attributes, values, violations(self.search, result))
+        return self._finish(
+            number, attempt, attributes, values, self.search.criteria.violations(result)
+        )
 
     def tell_failure(self, number: int, state: str, message: str, *, attempt: int = 1) -> bool:
         """Record that a trial failed, in a named state; returns what ``tell_result`` does."""

@@ -18,7 +18,6 @@ from sqlalchemy import DateTime, Engine, Integer, String, column, or_, select, t
 
 from search.storage.retry import patient
 from spaces.cost.configuration import Configuration
-from spaces.file.search_file import SearchFile
 
 CONFIGURATION = "configuration"
 RESULT = "result"
@@ -180,11 +179,6 @@ def _records(rows: Iterable[Any]) -> Iterable[Record]:
 def _in_utc(moment: datetime | None) -> datetime | None:
     """A time of Optuna's tables, which have UTC without a zone."""
     return None if moment is None else moment.replace(tzinfo=UTC)
-
-
-def violations(search: SearchFile, result: dict[str, Any]) -> dict[str, float]:
-    """By how much a result exceeds each constraint, as a share of it; at most 0 where it is met."""
-    return {cost: result[cost] / limit - 1.0 for cost, limit in search.constraints.limits.items()}
 
 
 def is_noisy(result: Mapping[str, Any]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from search.formatting import OPTIONS, duration, quantity, with_unit
 from search.mlflow_links import Links
 from search.pareto import Scale, best, frontier, hypervolume_of
 from search.results.queries import shared
@@ -10,6 +9,7 @@ from search.storage.study import Study
 from search.storage.trials import Record
 from search.tracking.run_data import in_words
 from search.tracking.saved_views import FRONTIER, TRIALS
+from spaces.cost.units import duration, quantity
 from spaces.file.search_file import SearchFile
 
 MOST_ROWS = 24
@@ -25,8 +25,8 @@ def experiment_note(search: SearchFile, links: Links) -> str:
             f"[frontier]({links.view(FRONTIER)}) · [all trials]({links.view(TRIALS)}) · "
             f"[charts]({links.view(TRIALS, charts=True)})",
             f"tlc searches for the models with the best {search.metric.name} at each "
-            f"{AXES[search.cost]}: task {search.task.name}, dimensions in `search.yaml` of its "
-            "run. Each trial trains a model, compresses it and measures it, and is a run nested in "
+            f"{search.cost.description}: task {search.task.name}, dimensions in `search.yaml` of "
+            "its run. Each trial trains, compresses and measures a model, and is a run nested in "
             "the search's run. *Views*, above the table, has the same lists.",
         ]
     )
@@ -35,7 +35,7 @@ def experiment_note(search: SearchFile, links: Links) -> str:
 def search_note(study: Study, records: list[Record], links: Links) -> str:
     """What a search has found so far, and what to do next."""
     search = study.search
-    members = frontier(records, search)
+    members = frontier(records, search.criteria)
     parts = [
         _standing(study, records, members),
         f"[Charts over trials and compute]({links.search('model-metrics')}) · "
@@ -47,7 +47,7 @@ def search_note(study: Study, records: list[Record], links: Links) -> str:
     ]
     if members:
         parts += [
-            f"#### Frontier: the best {search.metric.name} at each {AXES[search.cost]}"
+            f"#### Frontier: the best {search.metric.name} at each {search.cost.description}"
             + (f" ({MOST_ROWS} of {len(members)})" if len(members) > MOST_ROWS else ""),
             _frontier_table(_spread(members), search, links),
             "#### Best within a limit",
@@ -62,7 +62,7 @@ def _standing(study: Study, records: list[Record], members: list[Record]) -> str
     search = study.search
     finished = sum(record.is_finished for record in records)
     failed = finished - sum(record.is_complete for record in records)
-    volume = hypervolume_of(members, search, Scale.of(study.space))
+    volume = hypervolume_of(members, search.criteria, Scale.of(study.space))
     saved = shared(records)
     sentences = [
         f"**{finished} of {search.trials} trials** are finished ({failed} failed), "
@@ -118,19 +118,19 @@ def _levels_table(records: list[Record], study: Study, links: Links) -> str:
     search = study.search
     rows: list[tuple[str, ...]] = [("at most", search.metric.name, "trial", "configuration")]
     for level in Scale.of(study.space).levels():
-        leader = best(records, search, {search.cost: level})
+        leader = best(records, search.criteria, {search.cost.name: level})
         if leader is not None:
             score = search.metric.text(leader.result["score"])
-            limit = with_unit(search.cost, level)
+            limit = search.cost.text(level)
             rows.append((limit, score, _link(leader, links), in_words(leader, search)))
     return _table(rows)
 
 
 def _commands(members: list[Record], search: SearchFile) -> str:
     middle = members[len(members) // 2]
-    limit = middle.result[search.cost] * 1.05
+    limit = middle.result[search.cost.name] * 1.05
     commands = [
-        (f"tlc best {search.name} {OPTIONS[search.cost]} {limit:.2g}", "the best within a limit"),
+        (f"tlc best {search.name} {search.cost.option} {limit:.2g}", "the best within a limit"),
         (f"tlc show {search.name} {middle.number}", "everything about a trial"),
         (f"tlc report {search.name}", "a page to send to others"),
     ]

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from search.formatting import quantity
 from search.pareto import Scale, feasible, hypervolume_history, in_finish_order, quality
 from search.storage.study import Study
 from search.storage.trials import Record
+from spaces.cost.units import quantity
 from spaces.file.search_file import SearchFile
 
 if TYPE_CHECKING:
@@ -123,8 +123,8 @@ def progress(records: list[Record], search: SearchFile, scale: Scale) -> list[li
     from mlflow.entities import Metric
 
     finished = in_finish_order(records)
-    allowed = {record.number for record in feasible(finished, search)}
-    history = hypervolume_history(finished, search, scale)
+    allowed = {record.number for record in feasible(finished, search.criteria)}
+    history = hypervolume_history(finished, search.criteria, scale)
     levels = {level: level_name(level, search) for level in scale.levels()}
     leading: dict[float, float] = {}
     seconds = 0.0
@@ -134,8 +134,10 @@ def progress(records: list[Record], search: SearchFile, scale: Scale) -> list[li
         seconds += compute_seconds(record)
         reached = {"hypervolume": volume}
         for level, name in levels.items():
-            if record.number in allowed and record.result[search.cost] <= level:
-                leading[level] = max(leading.get(level, -math.inf), quality(record, search))
+            if record.number in allowed and record.result[search.cost.name] <= level:
+                leading[level] = max(
+                    leading.get(level, -math.inf), quality(record, search.criteria)
+                )
             if level in leading:
                 reached[name] = search.metric.value(leading[level])
         points.append(
@@ -150,7 +152,7 @@ def progress(records: list[Record], search: SearchFile, scale: Scale) -> list[li
 
 def level_name(level: float, search: SearchFile) -> str:
     """Name of the metric that is the best score at a cost, such as ``accuracy_at_0.5_mb``."""
-    return f"{search.metric.name}_at_{level:g}_{UNITS[search.cost]}"
+    return f"{search.metric.name}_at_{level:g}_{search.cost.unit.lower()}"
 
 
 def compute_seconds(record: Record) -> float:

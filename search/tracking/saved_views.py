@@ -28,7 +28,7 @@ def saved_views(space: SearchSpace, created_ms: int) -> dict[str, str]:
     """
     search = space.search
     varying = [d.name for d in space.dimensions if len(d.values) > 1]
-    metric, cost = search.metric.name, search.cost
+    metric, cost = search.metric.name, search.cost.name
     costs = list(dict.fromkeys([cost, "size_mb", "latency_ms"]))
     common = {
         "selectedColumns": [
@@ -72,7 +72,7 @@ def saved_views(space: SearchSpace, created_ms: int) -> dict[str, str]:
 
 
 def _charts(search: SearchFile, varying: list[str]) -> list[dict[str, Any]]:
-    metric, cost = search.metric.name, search.cost
+    metric, cost = search.metric.name, search.cost.name
     numbers = [name for name in varying if name not in ("quantisation", "pruning")]
     return [
         _chart(

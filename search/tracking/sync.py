@@ -103,7 +103,7 @@ class Mirror:
         seen = self._seen()
         records = self._study.records()
         parent = self._parent(seen, records)
-        members = {record.number for record in frontier(records, self._study.search)}
+        members = {record.number for record in frontier(records, self._study.search.criteria)}
         sent, refusal = 0, None
         for record in records:
             shown = Shown(record.state, record.number in members, parent)
@@ -233,7 +233,7 @@ class Mirror:
 
     def _send_figures(self, seen: Seen, parent: str, records: list[Record]) -> None:
         links = self._links(seen)
-        rows = frontier_rows(frontier(records, self._study.search), self._study.tests())
+        rows = frontier_rows(frontier(records, self._study.search.criteria), self._study.tests())
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             write_figures(self._study, folder, links, server_of(self._where.tracking_uri))

@@ -1,6 +1,6 @@
 """The weights of a model as arithmetic: names, shapes and parameter counts without building it.
 
-A family (``spaces.cost.families``) says how its models are laid out; what is here holds for all of them.
+A family (``spaces.cost.families``) says how its models are laid out; what is here holds for all.
 Tests hold every name and shape to the real modules.
 """
 

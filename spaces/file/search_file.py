@@ -10,7 +10,9 @@ from spaces.cost.architecture import Architecture
 from spaces.cost.budget import Schedule
 from spaces.cost.compression import Pruning, Quantisation
 from spaces.cost.configuration import content_hash
+from spaces.cost.criteria import Criteria
 from spaces.cost.families import parameters
+from spaces.cost.inference_cost import COSTS, Cost, CostName
 from spaces.cost.layout import Workload
 from spaces.cost.metric import Metric, MetricName
 from spaces.file.dimensions import (
@@ -101,12 +103,8 @@ class Constraints(StrictModel):
     @property
     def limits(self) -> dict[str, float]:
         """The limits that are set, by the cost that they limit."""
-        named = {
-            "size_mb": self.max_size_mb,
-            "latency_ms": self.max_latency_ms,
-            "flops": self.max_flops,
-        }
-        return {cost: limit for cost, limit in named.items() if limit is not None}
+        named = {name: getattr(self, cost.constraint) for name, cost in COSTS.items()}
+        return {name: limit for name, limit in named.items() if limit is not None}
 
 
 class Measurement(StrictModel):
@@ -134,9 +132,8 @@ class Storage(StrictModel):
     """MLflow tracking URI; ``MLFLOW_TRACKING_URI`` goes before it."""
 
 
-Cost = Literal["size_mb", "latency_ms", "flops"]
 # pydantic's strict mode takes no list for a tuple, and a search file has nothing else.
-ScoreAndCost = Annotated[tuple[MetricName, Cost], Field(strict=False)]
+ScoreAndCost = Annotated[tuple[MetricName, CostName], Field(strict=False)]
 ScoreAlone = Annotated[tuple[MetricName], Field(strict=False)]
 Objectives = ScoreAndCost | ScoreAlone
 
@@ -248,7 +245,7 @@ class SearchFile(StrictModel):
 
     @model_validator(mode="after")
     def _latency_has_a_reference(self) -> SearchFile:
-        if self.cost == "latency_ms" and self.constraints.max_latency_ms is None:
+        if self.cost.name == "latency_ms" and self.constraints.max_latency_ms is None:
             raise ValueError(
                 "objectives: latency_ms needs constraints.max_latency_ms, "
                 "which is the reference point of the hypervolume"
@@ -261,11 +258,16 @@ class SearchFile(StrictModel):
         return len(self.objectives) == 1
 
     @property
-    def cost(self) -> str:
+    def cost(self) -> Cost:
         """The inference cost that the score is weighed against, or the first that is limited."""
-        return (
-            self.objectives[1] if len(self.objectives) == 2 else next(iter(self.constraints.limits))
-        )
+        if len(self.objectives) == 2:
+            return COSTS[self.objectives[1]]
+        return COSTS[next(iter(self.constraints.limits))]
+
+    @property
+    def criteria(self) -> Criteria:
+        """What trials are compared by."""
+        return Criteria(self.metric, self.cost, self.constraints.limits, self.is_at_fixed_cost)
 
     @property
     def workload(self) -> Workload:

@@ -83,6 +83,7 @@ class SearchSpace:
         self.latency_of = latency_of
         self.workload = search.workload
         self.schedule = search.schedule
+        self.criteria = search.criteria
         space = search.space
         self.dimensions = tuple(
             Dimension(name, getattr(space, name).values)

@@ -202,7 +202,7 @@ def frontier_of(trials: Iterable[Trial], arena: Arena) -> set[int]:
     search = arena.search
     sign = 1.0 if search.metric.is_maximised else -1.0
     points = {
-        trial.number: (sign * trial.attributes["result"]["score"], -result[search.cost])
+        trial.number: (sign * trial.attributes["result"]["score"], -result[search.cost.name])
         for trial in trials
         if trial.is_sound
         for result in [trial.attributes["result"]]

@@ -50,7 +50,7 @@ print(json.dumps([score.value, score.loss, right / len(answers)]))
 @pytest.fixture(scope="module")
 def winner(finished: Tlc) -> Record:
     study = finished.study()
-    found = best(study.records(), study.search, {})
+    found = best(study.records(), study.search.criteria, {})
     assert found is not None
     return found
 

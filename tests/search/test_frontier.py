@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.pareto import (
-    COSTS,
     Scale,
     best,
     frontier,
@@ -26,11 +25,12 @@ from spaces.cost import metric
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
+from spaces.cost.inference_cost import COSTS
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
 from tests.search.conftest import made_up_result
 
-SCALE = Scale("size_mb", metric.accuracy(2), lowest=0.01, highest=1.0)
+SCALE = Scale(COSTS["size_mb"], metric.accuracy(2), lowest=0.01, highest=1.0)
 points = st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 2.0)), max_size=20)
 
 
@@ -61,7 +61,7 @@ def test_the_frontier_is_what_nothing_dominates(
     values: list[tuple[float, float]], search: SearchFile
 ) -> None:
     records = [record(i, a, c) for i, (a, c) in enumerate(values)]
-    members = frontier(records, search)
+    members = frontier(records, search.criteria)
     for a, c in values:
         assert any(m.result["score"] >= a and m.result["size_mb"] <= c for m in members)
     for one in members:
@@ -94,7 +94,7 @@ def test_the_history_is_the_hypervolume_of_each_prefix(
     values: list[tuple[float, float]], search: SearchFile
 ) -> None:
     records = [record(i, a, c) for i, (a, c) in enumerate(values)]
-    history = hypervolume_history(records, search, SCALE)
+    history = hypervolume_history(records, search.criteria, SCALE)
     assert history == pytest.approx(
         [hypervolume(values[: i + 1], SCALE) for i in range(len(values))]
     )
@@ -102,8 +102,8 @@ def test_the_history_is_the_hypervolume_of_each_prefix(
 
 def test_what_failed_is_never_on_the_frontier(search: SearchFile) -> None:
     records = [record(0, 0.6, 0.2), record(1, 0, 0, "diverged"), record(2, 0, 0, "running")]
-    assert [member.number for member in frontier(records, search)] == [0]
-    assert len(hypervolume_history(records, search, SCALE)) == 2
+    assert [member.number for member in frontier(records, search.criteria)] == [0]
+    assert len(hypervolume_history(records, search.criteria, SCALE)) == 2
 
 
 def test_what_breaks_a_constraint_is_not_on_the_frontier(
@@ -111,21 +111,21 @@ def test_what_breaks_a_constraint_is_not_on_the_frontier(
 ) -> None:
     limited = make_search(constraints__max_size_mb=0.3)
     records = [record(0, 0.6, 0.2), record(1, 0.9, 0.4)]
-    assert [member.number for member in frontier(records, limited)] == [0]
+    assert [member.number for member in frontier(records, limited.criteria)] == [0]
 
 
 def test_best_is_the_most_accurate_within_the_limits(search: SearchFile) -> None:
     records = [record(0, 0.6, 0.1), record(1, 0.7, 0.2), record(2, 0.7, 0.3), record(3, 0.9, 0.5)]
 
     def number(**limits: float) -> Any:
-        found = best(records, search, limits)
+        found = best(records, search.criteria, limits)
         return found.number if found else None
 
     assert number(size_mb=0.35) == 1  # the cheaper one of two equals
     assert number(size_mb=0.35, latency_ms=1.5) == 0
     assert number() == 3
     assert number(size_mb=0.05) is None
-    missed = nearest(records, search, {"size_mb": 0.05})
+    missed = nearest(records, search.criteria, {"size_mb": 0.05})
     assert missed is not None
     assert missed.number == 0
 
@@ -135,34 +135,36 @@ def test_of_equals_all_answers_name_the_same_one(search: SearchFile) -> None:
     for each, latency_ms in zip(equals, (2.0, 1.0, 1.0), strict=True):
         each.result["latency_ms"] = latency_ms
     for records in (equals, equals[::-1]):
-        assert [member.number for member in frontier(records, search)] == [1]
-        assert [member.number for member in nondominated(records, search, COSTS)] == [1]
-        named = best(records, search, {})
+        assert [member.number for member in frontier(records, search.criteria)] == [1]
+        assert [
+            member.number for member in nondominated(records, search.criteria, list(COSTS))
+        ] == [1]
+        named = best(records, search.criteria, {})
         assert named is not None
         assert named.number == 1
 
 
 def test_less_perplexity_is_better(make_task_search: Callable[..., SearchFile]) -> None:
     search = make_task_search("causal-lm")
-    scale = Scale("size_mb", search.metric, lowest=0.01, highest=1.0)
+    scale = Scale(COSTS["size_mb"], search.metric, lowest=0.01, highest=1.0)
     guessing = search.metric.guessing
     records = [
         replace(record(i, score, size), result=made_up_result(score, size, metric="perplexity"))
         for i, (score, size) in enumerate([(50.0, 0.1), (20.0, 0.2), (30.0, 0.3), (5.0, 0.5)])
     ]
-    assert [member.number for member in frontier(records, search)] == [0, 1, 3]
-    chosen = best(records, search, {"size_mb": 0.4})
+    assert [member.number for member in frontier(records, search.criteria)] == [0, 1, 3]
+    chosen = best(records, search.criteria, {"size_mb": 0.4})
     assert chosen is not None
     assert chosen.number == 1
     # Of two that miss by as much, the better one.
     equals = [replace(records[k], result=records[k].result | {"size_mb": 0.5}) for k in (2, 1, 0)]
-    missed = nearest(equals, search, {"size_mb": 0.05})
+    missed = nearest(equals, search.criteria, {"size_mb": 0.05})
     assert missed is not None
     assert missed.number == 1
     # Half of a uniform guess's bits saved at the tenth of the size, which is half of two decades.
     assert hypervolume([(guessing**0.5, 0.1)], scale) == pytest.approx(0.25)
     assert hypervolume([(guessing, 0.1), (2 * guessing, 0.01)], scale) == 0.0
-    history = hypervolume_history(records, search, scale)
+    history = hypervolume_history(records, search.criteria, scale)
     assert history == sorted(history)
     points = [(r.result["score"], r.result["size_mb"]) for r in records]
     assert history[-1] == pytest.approx(hypervolume(points, scale))

@@ -63,9 +63,9 @@ def test_each_alias_leads_to_the_best_trial_at_its_level(
     registered: str, client: MlflowClient, at_home: Study
 ) -> None:
     records, search = at_home.records(), at_home.search
-    expected = {CHAMPION: best(records, search, {})}
+    expected = {CHAMPION: best(records, search.criteria, {})}
     for level in Scale.of(at_home.space).levels():
-        expected[alias("size_mb", level)] = best(records, search, {"size_mb": level})
+        expected[alias("size_mb", level)] = best(records, search.criteria, {"size_mb": level})
     wanted = {name: record.number for name, record in expected.items() if record is not None}
     aliases = client.get_registered_model("winners").aliases
     found = {
@@ -144,7 +144,7 @@ def test_registering_again_makes_no_second_version_and_moves_the_champion(
     assert {version.version for version in versions(client)} == before
     champion = client.get_model_version_by_alias("winners", CHAMPION)
     assert champion.tags["tlc.trial"] == str(record.number)
-    best_again = best(at_home.records(), at_home.search, {})
+    best_again = best(at_home.records(), at_home.search.criteria, {})
     assert best_again is not None
     register(at_home, best_again, "winners")
 

@@ -22,7 +22,7 @@ def test_a_search_ends_with_a_frontier_and_says_what_to_type_next(finished: Tlc)
     records = study.records()
     assert [record.number for record in records] == list(range(8))
     assert all(record.is_complete for record in records)
-    members = frontier(records, study.search)
+    members = frontier(records, study.search.criteria)
     assert members
     assert members[-1].result["score_low"] > 0.5
     assert set(study.tests()) == {member.number for member in members}

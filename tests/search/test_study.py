@@ -90,7 +90,7 @@ def test_the_order_in_which_trials_finished_is_no_clocks(study: Study, home: Pat
     records = study.records()
     assert [record.number for record in in_finish_order(records)] == [2, 0, 1]
     assert [record.order for record in records] == [2, 3, 1]
-    history = hypervolume_history(records, study.search, Scale.of(study.space))
+    history = hypervolume_history(records, study.search.criteria, Scale.of(study.space))
     assert history == sorted(history)
     assert history[0] == history[2] > 0
 

@@ -14,7 +14,6 @@ from rich.console import Console
 
 from search.analysis.claims.levels import thinned
 from search.analysis.claims.shape import EQUAL
-from search.formatting import quantity
 from search.samplers.known_latencies import recorded_latencies
 from search.storage.heartbeat import only_driver
 from search.storage.optuna_space import parameters_from
@@ -23,6 +22,7 @@ from search.storage.trials import Record
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
 from spaces.cost.families import layout
+from spaces.cost.units import quantity
 from spaces.file.places import home, places
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import COMPRESSION_FIELDS, Point, SearchSpace

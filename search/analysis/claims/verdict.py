@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from search.arrays import Floats
-from search.formatting import quantity
+from spaces.cost.units import quantity
 
 
 class Answer(StrEnum):

@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from search.analysis.report.markup import joined, percent, percentage, table, tag
 from search.analysis.report.view import View
-from search.formatting import duration
 from search.storage.trials import Record
+from spaces.cost.units import duration
 
 STAGES = ("train", "recovery", "compress", "measure")
 MOST_ROWS = 16

@@ -68,7 +68,7 @@ def _notes(view: View) -> list[str]:
         "which also chose it; intervals are 95\u202f% over the examples of that split, not over "
         "seeds. The test split was read once, for the frontier.",
     ]
-    if view.scale.cost == "size_mb":
+    if view.scale.cost.name == "size_mb":
         notes.append("Sizes are bytes on disk without the tokenizer; a MB is 10^6 bytes.")
     return notes
 

@@ -15,7 +15,7 @@ from search.analysis.report.frontier import thinned
 from search.analysis.report.importance import Importance, importances
 from search.analysis.report.markup import joined, percent, percentage, table, tag
 from search.analysis.report.plot import dot, line
-from search.analysis.report.view import NOUN, View, amount, value_of
+from search.analysis.report.view import View, amount, value_of
 from search.storage.trials import Record
 from spaces.grid.search_space import Dimension
 
@@ -45,7 +45,7 @@ def _importances(view: View, found: list[Importance]) -> Markup:
     name = view.score_name
     columns = {name: [each.score for each in found]}
     if not view.search.is_at_fixed_cost:
-        columns[NOUN[view.cost]] = [each.cost for each in found]
+        columns[view.cost.noun] = [each.cost for each in found]
     heads = ["dimension", *(tag("th", each, scope="col", colspan=2) for each in columns)]
     rows: list[list[object]] = []
     for index, each in enumerate(found):

@@ -11,9 +11,9 @@ from search.analysis.report.axes import Axis, score_ticks
 from search.analysis.report.labels import GAP, Point, placed
 from search.analysis.report.markup import joined, percent, tag
 from search.analysis.report.plot import at, dot, line, number, plot, rectangle, stairs, up
-from search.analysis.report.view import AXIS, NOUN, View, amount
-from search.formatting import with_unit
+from search.analysis.report.view import View, amount
 from search.storage.trials import Record
+from spaces.cost.inference_cost import COSTS
 
 HEIGHT = 400
 MOST_DOTS = 1200
@@ -57,8 +57,8 @@ class _Chart:
     def of(cls, view: View) -> _Chart:
         # The latency of the dense model is not measured.
         trained = {r.result["checkpoint"]: r for r in view.complete}
-        dense = list(trained.values()) if view.cost == "size_mb" else []
-        costs = [r.result[view.cost] for r in view.complete] + [_dense_mb(r) for r in dense]
+        dense = list(trained.values()) if view.cost.name == "size_mb" else []
+        costs = [r.result[view.cost.name] for r in view.complete] + [_dense_mb(r) for r in dense]
         costs += _limit(view)
         scores = [r.result["score"] for r in view.complete]
         scores += [r.result["dense_score"] for r in dense]
@@ -76,14 +76,14 @@ class _Chart:
             height=HEIGHT,
             x=[(self.x.share(value), number(value)) for value in self.x.ticks()],
             y=ticks,
-            x_label=AXIS[view.cost],
+            x_label=view.cost.axis,
             y_label=f"{view.score_name} on validation",
-            label=f"{view.score_name} against {NOUN[view.cost]} of {len(view.complete)} trials; "
+            label=f"{view.score_name} against {view.cost.noun} of {len(view.complete)} trials; "
             f"the {len(view.members)} on the frontier can be focused",
         )
 
     def _across(self, record: Record) -> float:
-        return self.x.share(record.result[self.view.cost])
+        return self.x.share(record.result[self.view.cost.name])
 
     def _down(self, score: float) -> float:
         return up(self.y.share(self.view.shown(score)), HEIGHT)
@@ -109,7 +109,7 @@ class _Chart:
                 "g",
                 line(self.x.share(limit), self.x.share(limit), -6, HEIGHT),
                 tag(
-                    "text", f"limit {with_unit(self.view.cost, limit)}",
+                    "text", f"limit {self.view.cost.text(limit)}",
                     x=percent(self.x.share(limit)), y=-10, class_="end",
                 ),
                 class_="limit",
@@ -218,7 +218,7 @@ def _dense_hover(view: View, record: Record) -> str:
 
 
 def _limit(view: View) -> list[float]:
-    limit = view.search.constraints.limits.get(view.cost)
+    limit = view.search.criteria.limit
     return [] if limit is None else [limit]
 
 
@@ -246,9 +246,9 @@ def _caption(view: View) -> str:
     parts = ["Up is better." if view.metric.is_maximised else "Up is better: the axis is reversed."]
     parts.append("Point at a trial to see its configuration and its siblings of one training.")
     elsewhere = [
-        f"{NOUN[cost]} at most {with_unit(cost, limit)}"
+        f"{COSTS[cost].noun} at most {COSTS[cost].text(limit)}"
         for cost, limit in view.search.constraints.limits.items()
-        if cost != view.cost
+        if cost != view.cost.name
     ]
     if elsewhere:
         parts.append(f"Also asked for: {', '.join(elsewhere)}.")

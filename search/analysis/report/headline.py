@@ -10,11 +10,12 @@ from markupsafe import Markup
 from search.analysis.report.compute import spent
 from search.analysis.report.markup import joined, tag, words
 from search.analysis.report.plot import number
-from search.analysis.report.view import NOUN, View, configured
-from search.formatting import duration, with_unit
+from search.analysis.report.view import View, configured
 from search.pareto import hypervolume_of, nearest
 from search.results.queries import shared
 from search.storage.trials import Record, is_noisy
+from spaces.cost.inference_cost import COSTS
+from spaces.cost.units import duration
 
 LESS = {"size_mb": "smaller", "latency_ms": "faster", "flops": "cheaper"}
 
@@ -33,7 +34,7 @@ def _answer(view: View) -> list[Markup]:
     if not view.complete:
         return [tag("p", "No trial is complete yet: there is no answer.", class_="answer")]
     limits = view.search.constraints.limits
-    found = nearest(view.complete, view.search, limits) if limits else view.complete[0]
+    found = nearest(view.complete, view.search.criteria, limits) if limits else view.complete[0]
     assert found is not None
     return [
         tag(
@@ -55,7 +56,7 @@ def _sentence(view: View, record: Record) -> Markup:
         f"The best model{within} has ",
         tag("b", score),
         " at ",
-        tag("b", with_unit(view.cost, record.result[view.cost])),
+        tag("b", view.cost.text(record.result[view.cost.name])),
         ": ",
         words(configured(record.configuration)),
         f" (trial\u00a0#{record.number}).",
@@ -75,9 +76,9 @@ def _figures(view: View, record: Record) -> Markup:
         (f"test {view.score_name}", metric.text(test["score"]), f"95 % {view.interval(test)}")
         if "score" in test
         else (f"test {view.score_name}", "–", "not read yet"),
-        ("size", with_unit("size_mb", result["size_mb"]), f"{result['parameters']:,} parameters"),
+        ("size", COSTS["size_mb"].text(result["size_mb"]), f"{result['parameters']:,} parameters"),
         ("forward FLOPs", number(result["flops"]), "for one sequence"),
-        ("latency", with_unit("latency_ms", result["latency_ms"]), _of_latency(result)),
+        ("latency", COSTS["latency_ms"].text(result["latency_ms"]), _of_latency(result)),
         (
             "compression",
             f"{result['compression_ratio']:.1f}×",
@@ -101,13 +102,13 @@ def _cheaper(view: View, leader: Record) -> Markup:
     if not within or within[0].number == leader.number:
         return Markup("")
     cheap = within[0]
-    factor = leader.result[view.cost] / cheap.result[view.cost]
+    factor = leader.result[view.cost.name] / cheap.result[view.cost.name]
     score = f"{view.score_name} {view.metric.text(cheap.result['score'])}"
     return tag(
         "p",
         "Within its interval, and ",
-        tag("b", f"{factor:.2g} times {LESS[view.cost]}"),
-        f": {score} at {with_unit(view.cost, cheap.result[view.cost])} with ",
+        tag("b", f"{factor:.2g} times {view.cost.less}"),
+        f": {score} at {view.cost.text(cheap.result[view.cost.name])} with ",
         words(configured(cheap.configuration)),
         f" (trial\u00a0#{cheap.number}).",
         class_="second",
@@ -117,7 +118,7 @@ def _cheaper(view: View, leader: Record) -> Markup:
 def _facts(view: View) -> Markup:
     search = view.search
     objective = view.score_name
-    objective += "" if search.is_at_fixed_cost else f" against {NOUN[search.cost]}"
+    objective += "" if search.is_at_fixed_cost else f" against {search.cost.noun}"
     counts = [f"{count:,} {name}" for name, count in view.data.get("counts", {}).items()]
     facts: list[tuple[str, Iterable[object]]] = [
         ("objective", [objective]),
@@ -134,7 +135,7 @@ def _facts(view: View) -> Markup:
 
 def _constraints(view: View) -> str:
     limits = view.search.constraints.limits
-    return ", ".join(f"{NOUN[c]} ≤ {with_unit(c, v)}" for c, v in limits.items()) or "none"
+    return ", ".join(f"{COSTS[c].noun} ≤ {COSTS[c].text(v)}" for c, v in limits.items()) or "none"
 
 
 def _trials(view: View) -> str:
@@ -151,11 +152,11 @@ def _trials(view: View) -> str:
 
 def _hypervolume(view: View) -> str:
     scale, metric = view.scale, view.metric
-    volume = hypervolume_of(view.records, view.search, scale)
+    volume = hypervolume_of(view.records, view.search.criteria, scale)
     return (
         f"{volume:.3f} of the box from guessing ({metric.text(metric.guessing)}) to "
-        f"{metric.text(metric.perfect)} and from {with_unit(scale.cost, scale.highest)} down to "
-        f"{with_unit(scale.cost, scale.lowest)}"
+        f"{metric.text(metric.perfect)} and from {scale.cost.text(scale.highest)} down to "
+        f"{scale.cost.text(scale.lowest)}"
     )
 
 

@@ -73,7 +73,7 @@ def _trial(view: View, record: Record, free: list[Dimension]) -> FrozenTrial | N
     return create_trial(
         params={each.name: each.values.index(values[each.name]) for each in free},
         distributions={each.name: IntDistribution(0, len(each.values) - 1) for each in free},
-        values=[view.quality(record), math.log(record.result[view.cost])],
+        values=[view.quality(record), math.log(record.result[view.cost.name])],
     )
 
 

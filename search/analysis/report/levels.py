@@ -7,8 +7,7 @@ from markupsafe import Markup
 from search.analysis.report.axes import Axis
 from search.analysis.report.markup import table, tag, words
 from search.analysis.report.plot import dot, line
-from search.analysis.report.view import NOUN, View, configured
-from search.formatting import with_unit
+from search.analysis.report.view import View, configured
 from search.pareto import best
 from search.storage.trials import Record
 
@@ -22,17 +21,17 @@ def section(view: View) -> Markup:
     if not any(record for _, record in rows):
         return tag("p", "No trial is within the constraints yet.", class_="quiet")
     axis = _axis(view, [record for _, record in rows if record])
-    first = "rank" if view.search.is_at_fixed_cost else f"{NOUN[view.cost]} at most"
+    first = "rank" if view.search.is_at_fixed_cost else f"{view.cost.noun} at most"
     heads = (
         first,
         tag("th", view.score_name, scope="col", class_="number"),
         tag("th", "95 % interval", scope="col", class_="wider"),
         tag("th", scope="col", class_="wider"),
         "model",
-        tag("th", NOUN[view.cost], scope="col", class_="number wider"),
+        tag("th", view.cost.noun, scope="col", class_="number wider"),
         tag("th", "ratio", scope="col", class_="number wider"),
     )
-    label = f"the best {view.score_name} at each level of {NOUN[view.cost]}"
+    label = f"the best {view.score_name} at each level of {view.cost.noun}"
     return tag(
         "div",
         table(heads, [_row(view, name, record, axis) for name, record in rows], label=label),
@@ -42,14 +41,14 @@ def section(view: View) -> Markup:
 
 def _at_levels(view: View) -> list[tuple[str, Record | None]]:
     return [
-        (with_unit(view.cost, level), best(view.records, view.search, {view.cost: level}))
+        (view.cost.text(level), best(view.records, view.search.criteria, {view.cost.name: level}))
         for level in view.scale.levels()
     ]
 
 
 def _best(view: View) -> list[tuple[str, Record | None]]:
     within = [record for record in view.complete if record.number in view.allowed]
-    ranked = sorted(within, key=lambda r: (-view.quality(r), r.result[view.cost]))
+    ranked = sorted(within, key=lambda r: (-view.quality(r), r.result[view.cost.name]))
     return [(f"{rank}.", record) for rank, record in enumerate(ranked[:BEST], start=1)]
 
 
@@ -66,7 +65,7 @@ def _row(view: View, name: str, record: Record | None, axis: Axis) -> list[objec
     configuration = [
         tag("span", f"#{record.number} ", class_="quiet"),
         words(configured(record.configuration)),
-        tag("span", with_unit(view.cost, result[view.cost]), class_="narrower quiet"),
+        tag("span", view.cost.text(result[view.cost.name]), class_="narrower quiet"),
     ]
     score = [
         tag("b", view.metric.text(result["score"])),
@@ -78,7 +77,7 @@ def _row(view: View, name: str, record: Record | None, axis: Axis) -> list[objec
         tag("td", view.interval(result), class_="quiet nowrap wider"),
         tag("td", _whisker(view, record, axis), class_="wider whisker"),
         tag("td", *configuration, class_="model"),
-        tag("td", with_unit(view.cost, result[view.cost]), class_="number nowrap wider"),
+        tag("td", view.cost.text(result[view.cost.name]), class_="number nowrap wider"),
         tag("td", f"{result['compression_ratio']:.1f}×", class_="number wider"),
     ]
 

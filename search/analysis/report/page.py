@@ -17,7 +17,7 @@ from search.analysis.report import (
 from search.analysis.report.importance import METHOD
 from search.analysis.report.markup import tag
 from search.analysis.report.style import policy, script, stylesheet
-from search.analysis.report.view import NOUN, View
+from search.analysis.report.view import View
 
 _PAGE = Markup("""<!doctype html>
 <html lang="en">
@@ -59,7 +59,7 @@ def _sections(view: View) -> list[Markup]:
 
 def _findings(view: View) -> list[Markup]:
     """What is there once a trial is complete."""
-    metric, cost = view.score_name, NOUN[view.cost]
+    metric, cost = view.score_name, view.cost.noun
     is_fixed = view.search.is_at_fixed_cost
     return [
         _section(

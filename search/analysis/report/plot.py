@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from markupsafe import Markup
 
 from search.analysis.report.markup import joined, percent, tag
-from search.formatting import quantity
+from spaces.cost.units import quantity
 
 Tick = tuple[float, str]
 """Where, as a share of the length, and the text."""

@@ -13,9 +13,9 @@ from search.analysis.report.compute import spent
 from search.analysis.report.markup import tag
 from search.analysis.report.plot import Tick, dot, plot, stairs, up
 from search.analysis.report.view import View, amount
-from search.formatting import duration
 from search.pareto import hypervolume_history, in_finish_order
 from search.storage.trials import Record
+from spaces.cost.units import duration
 
 HEIGHT = 220
 
@@ -78,7 +78,7 @@ def sentence(view: View) -> str:
 
 
 def _hypervolume(view: View) -> _History:
-    values = hypervolume_history(view.records, view.search, view.scale)
+    values = hypervolume_history(view.records, view.search.criteria, view.scale)
     axis = Axis(0.0, 1.08 * max(values) or 1.0)
     ticks = [(axis.share(v), f"{v:g}") for v in axis.ticks()]
     return _History(

@@ -12,11 +12,11 @@ from search.analysis.report.axes import Axis
 from search.analysis.report.markup import joined, percentage, tag
 from search.analysis.report.plot import at, dot, line
 from search.analysis.report.view import View, amount
-from search.formatting import duration
 from search.results.queries import shared
 from search.storage.trials import Record
 from spaces.cost.architecture import Architecture
 from spaces.cost.budget import TrainingSteps
+from spaces.cost.units import duration
 
 MOST_SHOWN, MOST_FOLDED = 12, 48
 LINEAR = 10.0

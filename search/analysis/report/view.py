@@ -6,25 +6,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from search.formatting import quantity, short_cost
+from search.formatting import short_cost
 from search.pareto import Scale, best, feasible, frontier, quality
 from search.storage.study import Study
 from search.storage.trials import Record
 from spaces.cost.configuration import Configuration
+from spaces.cost.inference_cost import Cost
 from spaces.cost.metric import Metric
+from spaces.cost.units import quantity
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import COMPRESSION_FIELDS, SearchSpace
 
-AXIS = {
-    "size_mb": "size on disk, MB",
-    "latency_ms": "latency, ms",
-    "flops": "forward FLOPs for one sequence",
-}
 LARGE = 1e6
 """From here on counts are written with SI prefixes."""
 WORST = 0.05
 """Share of the way from guessing to perfection that is drawn below guessing."""
-NOUN = {"size_mb": "size", "latency_ms": "latency", "flops": "FLOPs"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,7 @@ class View:
         return self.search.metric
 
     @property
-    def cost(self) -> str:
+    def cost(self) -> Cost:
         """The inference cost that the score is weighed against."""
         return self.search.cost
 
@@ -71,24 +67,24 @@ class View:
     @cached_property
     def complete(self) -> list[Record]:
         """Trials with a result that can be drawn on a logarithmic axis."""
-        return [r for r in self.records if r.is_complete and r.result[self.cost] > 0]
+        return [r for r in self.records if r.is_complete and r.result[self.cost.name] > 0]
 
     @cached_property
     def allowed(self) -> set[int]:
         """Numbers of the trials within the constraints."""
-        return {record.number for record in feasible(self.complete, self.search)}
+        return {record.number for record in feasible(self.complete, self.search.criteria)}
 
     @cached_property
     def members(self) -> list[Record]:
         """The frontier, the cheapest first; the best alone where the cost is fixed."""
         if self.search.is_at_fixed_cost:
             return [] if self.best is None else [self.best]
-        return frontier(self.records, self.search)
+        return frontier(self.records, self.search.criteria)
 
     @cached_property
     def best(self) -> Record | None:
         """The feasible trial with the best score."""
-        return best(self.records, self.search, {})
+        return best(self.records, self.search.criteria, {})
 
     @cached_property
     def models(self) -> dict[str, int]:
@@ -102,7 +98,7 @@ class View:
 
     def quality(self, record: Record) -> float:
         """Share that the metric makes of a trial's score: up is better, whatever the metric."""
-        return quality(record, self.search)
+        return quality(record, self.search.criteria)
 
     def shown(self, score: float) -> float:
         """Quality share at which a score is drawn: far below guessing it would hide the others."""
@@ -127,7 +123,7 @@ class View:
         return (
             f"{self.name(record)}\n"
             f"{self.score_name} {self.metric.text(result['score'])} ({self.interval(result)})\n"
-            f"{short_cost(result, self.cost)}  {result['compression_ratio']:.1f}×"
+            f"{short_cost(result, self.cost.name)}  {result['compression_ratio']:.1f}×"
         )
 
 

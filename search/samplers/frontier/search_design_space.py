@@ -207,10 +207,10 @@ class SpaceMenu:
             return math.nan
         if search.is_at_fixed_cost:
             return 1.0
-        if search.cost == "latency_ms":
+        if search.cost.name == "latency_ms":
             assert self._space.latency_of is not None, "latencies are measured before the search"
             return self._space.latency_of(configuration)
-        return float(getattr(self._space.cost(configuration), search.cost))
+        return float(getattr(self._space.cost(configuration), search.cost.name))
 
 
 def _removed(compression: Compression) -> float:

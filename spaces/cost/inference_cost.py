@@ -1,0 +1,60 @@
+"""The inference costs that a search can limit and weigh against the score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from spaces.cost.units import quantity
+
+CostName = Literal["size_mb", "latency_ms", "flops"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """One kind of inference cost: less is better.
+
+    Args:
+        name: Its key in results, search files and schemas.
+        noun: What it is, in a sentence.
+        unit: Its unit, as it follows a number.
+        axis: Title of its axis in a figure.
+        description: What is measured, in a sentence.
+        less: What a model with less of it is.
+    """
+
+    name: CostName
+    noun: str
+    unit: str
+    axis: str
+    description: str
+    less: str
+
+    @property
+    def option(self) -> str:
+        """Command-line option that limits it."""
+        return f"--max-{self.name.replace('_', '-')}"
+
+    @property
+    def constraint(self) -> str:
+        """Field of the search file that limits it."""
+        return f"max_{self.name}"
+
+    def text(self, value: float) -> str:
+        """A value with its unit."""
+        return f"{quantity(value)}FLOPs" if self.name == "flops" else f"{value:.3g} {self.unit}"
+
+
+COSTS: dict[str, Cost] = {
+    cost.name: cost
+    for cost in (
+        Cost("size_mb", "size", "MB", "size on disk, MB", "size on disk", "smaller"),
+        Cost("latency_ms", "latency", "ms", "latency, ms", "latency", "faster"),
+        Cost(
+            "flops", "FLOPs", "FLOPs", "forward FLOPs for one sequence", "forward FLOPs", "cheaper"
+        ),
+    )
+}
+"""Every cost by its name."""
+
+assert tuple(COSTS) == get_args(CostName)
