@@ -23,7 +23,7 @@ from pathlib import Path
 import click
 
 from search.storage.study import Study
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -154,7 +154,7 @@ def run(cluster: Cluster, folder: Path, trials: int) -> None:
         env=cluster.environment, stdout=(folder / "followed.txt").open("w"),
     )  # fmt: skip
 
-    def records() -> list[Record]:
+    def records() -> list[TrialRecord]:
         try:
             return Study.load(NAME, study_url).records()
         except Exception:
@@ -202,7 +202,7 @@ def refused_where_a_node_lacks_it(cluster: Cluster, words: list[str]) -> None:
     say(f"a store that cannot be: exit {done.returncode}: {done.stderr.strip()[:200]}")
 
 
-def report(cluster: Cluster, records: list[Record], caught: list[int], folder: Path) -> None:
+def report(cluster: Cluster, records: list[TrialRecord], caught: list[int], folder: Path) -> None:
     click.echo("\nthe log, as followed:")
     lines = (folder / "followed.txt").read_text().splitlines()
     click.echo("\n".join(f"  {line[:140]}" for line in [*lines[:6], "…", *lines[-14:]]))

@@ -24,7 +24,7 @@ from rich.console import Console
 
 from objectives.data.prepared import prepare
 from search.execution.cluster import cluster
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from spaces.file.search_file import SearchFile, Storage
 from spaces.loading import validate
 
@@ -82,7 +82,7 @@ def overhead(wall: float, results: list[dict[str, Any]]) -> float:
     return (WORKERS * wall - inside) / len(results)
 
 
-def with_tlc(search: SearchFile) -> tuple[float, list[Record]]:
+def with_tlc(search: SearchFile) -> tuple[float, list[TrialRecord]]:
     """Overhead of a trial, and the trials, from the first that was asked to the last told."""
     from search.execution.run import run
 
@@ -94,7 +94,9 @@ def with_tlc(search: SearchFile) -> tuple[float, list[Record]]:
     return overhead(wall, [record.result for record in records]), records
 
 
-def with_plain_tune(search: SearchFile, records: list[Record], data: str, scratch: str) -> float:
+def with_plain_tune(
+    search: SearchFile, records: list[TrialRecord], data: str, scratch: str
+) -> float:
     """Overhead of a trial when the same trials run with Tune's defaults."""
     with cluster(search):
         from ray import tune

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from search.pareto import Scale, frontier, hypervolume_of
 from search.storage.study import Study
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 
 SHARES = (0.25, 0.5, 1.0)
 """Of the wall-clock, at which hypervolumes are compared."""
@@ -85,7 +85,7 @@ def _run(search: str, sampler: str, seed: int, minutes: float, home: Path) -> No
     )
 
 
-def _hypervolumes(study: Study, records: list[Record], minutes: float) -> list[float]:
+def _hypervolumes(study: Study, records: list[TrialRecord], minutes: float) -> list[float]:
     """Hypervolume of what was finished at each share of the wall-clock."""
     scale = Scale.of(study.space)
     begun = min(record.started for record in records if record.started)

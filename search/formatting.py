@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from search.results.schemas import FrontierMember, Level, Trial
-from search.storage.trials import Record, is_noisy
+from search.storage.trials import TrialRecord, is_noisy
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.metric import text
 from spaces.cost.units import quantity
@@ -34,12 +34,14 @@ def milliseconds(latency: float, *, noisy: bool) -> str:
     return f"{'≈' if noisy else ''}{latency:.2f}"
 
 
-def frontier_rows(members: list[Record], tests: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
+def frontier_rows(
+    members: list[TrialRecord], tests: dict[int, dict[str, Any]]
+) -> list[dict[str, Any]]:
     """The frontier as plain values: one row a trial, the cheapest first."""
     return [_row(record, tests.get(record.number, {})) for record in members]
 
 
-def _row(record: Record, test: dict[str, Any]) -> dict[str, Any]:
+def _row(record: TrialRecord, test: dict[str, Any]) -> dict[str, Any]:
     result = record.result
     architecture = record.configuration.architecture
     return {

@@ -14,7 +14,7 @@ import moocore
 import numpy as np
 import numpy.typing as npt
 
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from spaces.cost.criteria import Criteria
 from spaces.cost.inference_cost import COSTS, Cost
 from spaces.cost.metric import Metric
@@ -72,12 +72,12 @@ class Scale:
         return self.metric.gained(score), saved
 
 
-def quality(record: Record, criteria: Criteria) -> float:
+def quality(record: TrialRecord, criteria: Criteria) -> float:
     """How good a complete trial is: the share that the metric makes of its score."""
     return criteria.metric.share(record.result["score"])
 
 
-def feasible(records: Iterable[Record], criteria: Criteria) -> list[Record]:
+def feasible(records: Iterable[TrialRecord], criteria: Criteria) -> list[TrialRecord]:
     """Complete trials that meet every constraint, with finite values."""
     return [
         record
@@ -89,15 +89,15 @@ def feasible(records: Iterable[Record], criteria: Criteria) -> list[Record]:
     ]
 
 
-def frontier(records: Iterable[Record], criteria: Criteria) -> list[Record]:
+def frontier(records: Iterable[TrialRecord], criteria: Criteria) -> list[TrialRecord]:
     """Feasible trials that no other beats on both score and cost, the cheapest first."""
     members = nondominated(records, criteria, [criteria.cost.name])
     return sorted(members, key=lambda record: float(record.result[criteria.cost.name]))
 
 
 def nondominated(
-    records: Iterable[Record], criteria: Criteria, costs: Sequence[str]
-) -> list[Record]:
+    records: Iterable[TrialRecord], criteria: Criteria, costs: Sequence[str]
+) -> list[TrialRecord]:
     """Feasible trials that no other beats on the score and some costs; of equals, the one that
     ``best`` names."""
     candidates = feasible(records, criteria)
@@ -105,7 +105,7 @@ def nondominated(
         return []
     points = [(-quality(r, criteria), *(r.result[cost] for cost in costs)) for r in candidates]
     kept = moocore.is_nondominated(np.asarray(points), keep_weakly=True)
-    members: dict[tuple[float, ...], Record] = {}
+    members: dict[tuple[float, ...], TrialRecord] = {}
     for record, point, keep in zip(candidates, points, kept, strict=True):
         if keep:
             members[point] = max(
@@ -122,7 +122,7 @@ def hypervolume(points: Sequence[tuple[float, float]], scale: Scale) -> float:
     return float(moocore.hypervolume(shares, ref=[0.0, 0.0], maximise=True))
 
 
-def hypervolume_of(records: Iterable[Record], criteria: Criteria, scale: Scale) -> float:
+def hypervolume_of(records: Iterable[TrialRecord], criteria: Criteria, scale: Scale) -> float:
     """Hypervolume of the feasible ones among some trials."""
     points = [
         (r.result["score"], r.result[criteria.cost.name]) for r in feasible(records, criteria)
@@ -130,12 +130,14 @@ def hypervolume_of(records: Iterable[Record], criteria: Criteria, scale: Scale) 
     return hypervolume(points, scale)
 
 
-def in_finish_order(records: Iterable[Record]) -> list[Record]:
+def in_finish_order(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     """Finished trials in the order in which they finished."""
     return sorted((record for record in records if record.is_finished), key=_finish_order)
 
 
-def hypervolume_history(records: Iterable[Record], criteria: Criteria, scale: Scale) -> list[float]:
+def hypervolume_history(
+    records: Iterable[TrialRecord], criteria: Criteria, scale: Scale
+) -> list[float]:
     """Hypervolume after each finished trial, in the order in which they finished."""
     finished = in_finish_order(records)
     front: list[tuple[float, float]] = []
@@ -152,7 +154,9 @@ def hypervolume_history(records: Iterable[Record], criteria: Criteria, scale: Sc
     return history
 
 
-def best(records: Iterable[Record], criteria: Criteria, limits: dict[str, float]) -> Record | None:
+def best(
+    records: Iterable[TrialRecord], criteria: Criteria, limits: dict[str, float]
+) -> TrialRecord | None:
     """The best feasible trial within limits; the cheaper one of two equals, in every cost.
 
     Args:
@@ -169,8 +173,8 @@ def best(records: Iterable[Record], criteria: Criteria, limits: dict[str, float]
 
 
 def nearest(
-    records: Iterable[Record], criteria: Criteria, limits: dict[str, float]
-) -> Record | None:
+    records: Iterable[TrialRecord], criteria: Criteria, limits: dict[str, float]
+) -> TrialRecord | None:
     """The complete trial that misses limits by the smallest factor, where none meets them."""
     return min(
         (record for record in records if record.is_complete),
@@ -187,13 +191,13 @@ def _inside(points: Sequence[tuple[float, float]], scale: Scale) -> npt.NDArray[
     return np.asarray([s for s in shares if s[0] > 0.0 and s[1] > 0.0], dtype=np.float64)
 
 
-def _rank(record: Record, criteria: Criteria) -> tuple[float, ...]:
+def _rank(record: TrialRecord, criteria: Criteria) -> tuple[float, ...]:
     """Ascending from worse to better trials; no two are equal."""
     costs = (criteria.cost.name, *COSTS)
     return quality(record, criteria), *(-record.result[cost] for cost in costs), -record.number
 
 
-def _finish_order(record: Record) -> tuple[int, float, int]:
+def _finish_order(record: TrialRecord) -> tuple[int, float, int]:
     # Clocks of two drivers may differ; they are all that there is where no order was noted.
     finished = record.finished.timestamp() if record.finished else math.inf
     return record.order, finished, record.number

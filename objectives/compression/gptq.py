@@ -23,7 +23,7 @@ from objectives.compression.rtn import (
 )
 from objectives.data.batches import Batch, forward_arguments
 from objectives.models.hooks import inputs_to, linear_layers
-from objectives.store import heartbeat as progress
+from objectives.store import heartbeat
 
 DAMPING = 0.01
 """Share of the Hessian's mean diagonal that is added to it (Frantar et al. 2022, section 3.3)."""
@@ -65,7 +65,7 @@ def gptq(
         for names in _blocks(working, batches[0]):
             block = {name: layers[name] for name in names}
             for name, solver in _solvers(working, block, batches).items():
-                progress.made("compressing")
+                heartbeat.beat("compressing")
                 quantised[name] = _solve(solver, layers[name].weight, bits, group_size)
                 # A new parameter, not new values: an embedding may share the old one.
                 layers[name].weight = nn.Parameter(dequantise(quantised[name]))

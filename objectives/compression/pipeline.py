@@ -15,7 +15,7 @@ from objectives.compression.rtn import QuantisedWeight, round_to_nearest
 from objectives.compression.static_int8 import StaticWeight, calibrate
 from objectives.data.batches import Batch, logits
 from objectives.failures import TrialFailure, is_out_of_memory
-from objectives.store import heartbeat as progress
+from objectives.store import heartbeat
 from objectives.store.disk_space import is_full
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Quantisation
@@ -66,9 +66,9 @@ def compress(
     Raises:
         TrialFailure: With a named state, when a step failed or its result is not usable.
     """
-    progress.made("compressing")
+    heartbeat.beat("compressing")
     write_compressed(model, architecture, workload, compression, calibration, folder)
-    progress.made("checking the compressed model")
+    heartbeat.beat("checking the compressed model")
     loaded = artefact.load(folder)
     check(loaded, model, workload, compression, calibration)
     _check_size(folder, architecture, workload, compression)

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from objectives.data.batches import Batch, logits, to_device
-from objectives.store import heartbeat as progress
+from objectives.store import heartbeat
 
 NORMAL_QUANTILE = 1.959964
 """Of the standard normal distribution, for a two-sided 95 % interval."""
@@ -43,7 +43,7 @@ def score_classifier(model: nn.Module, batches: Iterable[Batch]) -> Score:
     model.eval()
     with torch.inference_mode():
         for each in batches:
-            progress.made("scoring")
+            heartbeat.beat("scoring")
             batch = to_device(each, model)
             answers = logits(model, batch)
             loss += functional.cross_entropy(answers, batch["labels"], reduction="sum").item()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from objectives.store import heartbeat as progress
+from objectives.store import heartbeat
 
 LOOK_SECONDS = 1.0
 """Seconds between two looks at whether room was made."""
@@ -66,7 +66,7 @@ def when_there_is_room(write: Callable[[], T], *, disk: Path, what: str) -> T:
             if time.monotonic() - warned >= WARN_SECONDS:
                 _LOG.warning("%s", reason)
                 warned = time.monotonic()
-            progress.paused(reason)
+            heartbeat.paused(reason)
             time.sleep(LOOK_SECONDS)
 
 

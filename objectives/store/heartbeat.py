@@ -1,8 +1,8 @@
-"""Signs of progress: how work that is slow is told from work that hangs.
+"""Heartbeats: how slow work is distinguished from work that hangs.
 
-Whatever takes its time calls ``made`` as it goes: for each optimiser step, each batch that is
-scored, each layer that is compressed. A process that is alive but makes no sign is stuck. Who runs
-the work listens; nobody has to.
+Work that takes long calls ``beat`` as it goes: after each optimiser step, each scored batch, each
+compressed layer. A process that is alive but sends no heartbeat is stuck. The process that runs the
+work may register a listener; without one, a heartbeat does nothing.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ Listener = Callable[[str, bool], None]
 _listeners: list[Listener] = []
 
 
-def made(what: str) -> None:
-    """Give a sign of progress; it costs next to nothing.
+def beat(what: str) -> None:
+    """Send a heartbeat; it costs next to nothing.
 
     Args:
         what: What is being done, such as ``training``.
@@ -26,18 +26,18 @@ def made(what: str) -> None:
 
 
 def paused(why: str) -> None:
-    """Give a sign of patience: nothing moves on until somebody does something about it.
+    """Send a heartbeat that says that the work waits for a person to act.
 
     Args:
-        why: What is waited for, such as ``no room in the store``.
+        why: What it waits for, such as ``no room in the store``.
     """
     for listener in _listeners:
         listener(why, True)
 
 
 @contextmanager
-def heard_by(listener: Listener) -> Iterator[None]:
-    """Let ``listener(what, is_paused)`` hear the signs of this process meanwhile."""
+def listening(listener: Listener) -> Iterator[None]:
+    """Call ``listener(what, is_paused)`` at each heartbeat of this process, inside the block."""
     _listeners.append(listener)
     try:
         yield

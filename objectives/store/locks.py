@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from objectives.store import heartbeat as progress
+from objectives.store import heartbeat
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.0005, 0.05
 """Seconds between two tries to take a lock that another holds."""
@@ -37,7 +37,7 @@ def _locked(path: Path, mode: int) -> Iterator[None]:
         pause = SHORTEST_PAUSE
         while not _is_taken(descriptor, mode):
             # Whoever holds it may train for hours; if it hangs, its end frees this one.
-            progress.made("waiting for a lock")
+            heartbeat.beat("waiting for a lock")
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
         yield

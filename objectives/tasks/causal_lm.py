@@ -10,7 +10,7 @@ from torch.nn import functional
 from objectives.data.batches import Batch, CausalBatches, logits, to_device
 from objectives.data.prepared import PreparedData
 from objectives.measurement.score import Score, perplexity_score
-from objectives.store import heartbeat as progress
+from objectives.store import heartbeat
 from objectives.tasks.base import CALIBRATION_BATCHES
 from objectives.training.paths import TrainingPath
 from objectives.training.stages import Kind, Stages
@@ -56,7 +56,7 @@ class CausalLanguageModel:
         model.eval()
         with torch.inference_mode():
             for start in range(0, count, EVALUATION_BATCH):
-                progress.made("scoring")
+                heartbeat.beat("scoring")
                 batch = to_device(batches.windows(rows[start : start + EVALUATION_BATCH]), model)
                 each = functional.cross_entropy(
                     logits(model, batch).transpose(1, 2), batch["targets"], reduction="none"

@@ -9,7 +9,7 @@ from torch.nn import functional
 from objectives.data.batches import Batch, MaskedBatches, to_device
 from objectives.data.prepared import PreparedData
 from objectives.measurement.score import Score, perplexity_score
-from objectives.store import heartbeat as progress
+from objectives.store import heartbeat
 from objectives.tasks.base import CALIBRATION_BATCHES
 from objectives.training.paths import TrainingPath
 from objectives.training.stages import Kind, Stages
@@ -56,7 +56,7 @@ class MaskedLanguageModel:
         model.eval()
         with torch.inference_mode():
             for start in range(0, count, EVALUATION_BATCH):
-                progress.made("scoring")
+                heartbeat.beat("scoring")
                 # An epoch visits every sequence once: of its last batch, the next one's are left.
                 rows = min(EVALUATION_BATCH, count - start)
                 batch = to_device(_first(batches(start // EVALUATION_BATCH), rows), model)

@@ -20,7 +20,7 @@ from objectives.data.prepared import PreparedData
 from objectives.data.tokenizer import END, PAD, load_tokenizer
 from objectives.measurement.score import Score
 from objectives.models.decoding import translate
-from objectives.store import heartbeat as progress
+from objectives.store import heartbeat
 from objectives.tasks.base import CALIBRATION_BATCHES
 from objectives.training.paths import TrainingPath
 from objectives.training.stages import Kind, Stages
@@ -78,7 +78,7 @@ class Translation:
         model.eval()
         with torch.inference_mode():
             for rows in by_length(pairs.source_lengths, EVALUATION_BATCH):
-                progress.made("scoring")
+                heartbeat.beat("scoring")
                 batch = to_device(parallel_batch(pairs, rows), model)
                 summed = _cross_entropy(model, batch, reduction="sum")
                 loss += summed.item()

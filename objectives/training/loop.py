@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 
 from objectives.failures import TrialFailure
 from objectives.models.hooks import linear_layers
-from objectives.store import heartbeat as signs
+from objectives.store import heartbeat
 from objectives.store.locks import Lane
 from objectives.training.kernels import training_kernels
 from objectives.training.schedule import LearningRate, matrix_scale
@@ -165,7 +165,7 @@ def train(
             progress.seconds += elapsed
             unsaved_seconds += elapsed
             _log_step(name, progress.step)
-            signs.made("training")
+            heartbeat.beat("training")
             if unsaved_seconds >= checkpoint_seconds and progress.step < to_step:
                 _read(recent, progress.step)
                 checkpoint(progress)

@@ -11,10 +11,10 @@ from search.formatting import short_cost
 from search.registry.export import Export
 from search.registry.registry import Registration
 from search.storage.study import Study
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 
 
-def print_export(study: Study, record: Record, made: Export, console: Console) -> None:
+def print_export(study: Study, record: TrialRecord, made: Export, console: Console) -> None:
     """Which model was exported, where it is, and how to run it."""
     console.print(_named(study, record), style="bold", highlight=False)
     folder = os.path.relpath(made.folder)
@@ -48,7 +48,7 @@ def print_registration(study: Study, made: Registration, console: Console) -> No
     console.print(f'load: mlflow.pyfunc.load_model("{uri}")', soft_wrap=True, highlight=False)
 
 
-def _named(study: Study, record: Record) -> str:
+def _named(study: Study, record: TrialRecord) -> str:
     metric, result = study.search.metric, record.result
     return (
         f"#{record.number} {record.configuration}: {metric.name} {metric.text(result['score'])}, "

@@ -18,7 +18,7 @@ from search.cli.options import (
 
 if TYPE_CHECKING:
     from search.storage.study import Study
-    from search.storage.trials import Record
+    from search.storage.trials import TrialRecord
 
 
 @click.command()
@@ -86,7 +86,7 @@ def register(name: str, limits: dict[str, float], model: str, url: str | None) -
 
 def _chosen(
     study: Study, limits: dict[str, float], trial: int | None, url: str | None
-) -> Record | None:
+) -> TrialRecord | None:
     """The trial of a number, or the best within limits; None, and told, where there is none."""
     from search.cli.tables import print_best
 

@@ -43,10 +43,10 @@ def _leading(search: str, data: str, group: Any) -> Objective:
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-    from objectives.store import heartbeat as progress
+    from objectives.store import heartbeat
     from objectives.training.distributed import WorkersLost
 
-    progress.made("starting workers")
+    heartbeat.beat("starting workers")
     host, count = ray.util.get_node_ip_address(), group.bundle_count
     store = TCPStore(host, 0, count, is_master=True, wait_for_workers=False)
     for rank, bundle in enumerate(group.bundle_specs[1:], start=1):

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from search.formatting import short_cost
 from search.pareto import Scale, best, hypervolume_of
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from search.terminal_safe import printable
 from spaces.cost.units import duration
 from spaces.file.search_file import SearchFile
@@ -28,12 +28,12 @@ class Progress:
     """
 
     def __init__(
-        self, search: SearchFile, scale: Scale, records: list[Record], console: Console
+        self, search: SearchFile, scale: Scale, records: list[TrialRecord], console: Console
     ) -> None:
         self._search = search
         self._scale = scale
         self._records = {record.number: record for record in records if record.is_finished}
-        self._running: dict[int, Record] = {}
+        self._running: dict[int, TrialRecord] = {}
         self._already = len(self._records)
         self._started = time.monotonic()
         self._console = console
@@ -55,7 +55,7 @@ class Progress:
         if self._console.is_terminal:
             self._live.stop()
 
-    def __call__(self, record: Record) -> None:
+    def __call__(self, record: TrialRecord) -> None:
         """Take note that a trial started or ended."""
         if not record.is_finished:
             self._running[record.number] = record
@@ -68,7 +68,7 @@ class Progress:
         """Print what else there is to know."""
         self._console.print(line, style="yellow", soft_wrap=True, highlight=False)
 
-    def _line(self, record: Record) -> Text:
+    def _line(self, record: TrialRecord) -> Text:
         done = f"{len(self._records):>4}/{self._search.trials}"
         name = f"#{record.number:<3} {record.configuration}"
         line = Text(f"{done}  {name:<52} ")

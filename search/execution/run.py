@@ -27,7 +27,7 @@ from search.samplers.known_latencies import measured_latencies
 from search.samplers.optuna_samplers import FeasibleSampler
 from search.storage.heartbeat import driving, only_driver
 from search.storage.study import Study
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from search.tracking.tracker import Tracker
 from spaces.cost.configuration import Configuration
 from spaces.file.places import Places, home, places, resolved
@@ -106,11 +106,13 @@ def run(search: SearchFile, console: Console, *, trials: int | None = None) -> O
                 check_nodes(search)
             progress = stack.enter_context(Progress(limits, scale, records, console))
 
-            def on_change(record: Record) -> None:
+            def on_change(record: TrialRecord) -> None:
                 progress(record)
                 tracker.notify()
                 if record.is_finished:
-                    store.pin(_addresses(frontier(study.records(), search.criteria)), by=study.mark)
+                    store.pin(
+                        _addresses(frontier(study.records(), search.criteria)), by=study.study_id
+                    )
 
             def may_start(running: Sequence[Configuration]) -> bool:
                 return not drives.is_displaced and has_room(search, running)
@@ -186,7 +188,7 @@ def _tune(
     study: Study,
     limits: SearchFile,
     data: PreparedData,
-    on_change: Callable[[Record], None],
+    on_change: Callable[[TrialRecord], None],
     tell: Callable[[str], None],
     has_room: Callable[[Sequence[Configuration]], bool],
 ) -> tuple[str, bool]:
@@ -283,7 +285,7 @@ def _trainable(search: str, data: str) -> Callable[[dict[str, Any]], None]:
     return trial
 
 
-def _untested(study: Study) -> list[Record]:
+def _untested(study: Study) -> list[TrialRecord]:
     """Members of the frontier for which the test split was not read."""
     known = study.tests()
     return [r for r in frontier(study.records(), study.search.criteria) if r.number not in known]
@@ -320,5 +322,5 @@ def _test_frontier(study: Study, data: PreparedData, tell: Callable[[str], None]
                 study.set_test(member.number, found)
 
 
-def _addresses(members: list[Record]) -> list[str]:
+def _addresses(members: list[TrialRecord]) -> list[str]:
     return [address for r in members for address in (r.result["model"], r.result["checkpoint"])]

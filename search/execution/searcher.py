@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 
 from search.samplers.base import AllBusyError, ConvergedError, SpaceExhaustedError, StudySampler
 from search.storage.study import Study
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from spaces.cost.configuration import Configuration
 
 LARGEST_JOB = 4
@@ -47,13 +47,13 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         study: Study,
         sampler: StudySampler,
         *,
-        unfinished: list[Record],
+        unfinished: list[TrialRecord],
         why: Callable[[str], tuple[str, str]],
         trials: int,
         retries: int,
         deadline: float,
         has_room: Callable[[list[Configuration]], bool],
-        on_change: Callable[[Record], None],
+        on_change: Callable[[TrialRecord], None],
         tell: Callable[[str], None],
     ) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._has_room = has_room
         self._on_change = on_change
         self._tell_user = tell
-        self._running: dict[str, dict[int, Record]] = {}
+        self._running: dict[str, dict[int, TrialRecord]] = {}
         self._occupying: dict[str, Configuration] = {}
         self._count = len(study.records())
         self.ended = ""
@@ -108,7 +108,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         is_enough = self._count >= self._trials and not self._study.has_enqueued
         return is_enough or time.monotonic() > self._deadline
 
-    def _next_job(self) -> list[Record]:
+    def _next_job(self) -> list[TrialRecord]:
         if self._study.has_enqueued:
             # Decided already: Optuna's ask() takes them before it asks the sampler, which may have
             # nothing to propose any more.
@@ -123,7 +123,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             job.append(self._ask())
         return job
 
-    def _ask(self) -> Record:
+    def _ask(self) -> TrialRecord:
         record = self._study.ask()
         self._count += 1
         return record
@@ -157,7 +157,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if left:
             self._waiting.append(left)
 
-    def _tell(self, record: Record, outcome: dict[str, Any]) -> None:
+    def _tell(self, record: TrialRecord, outcome: dict[str, Any]) -> None:
         for address in outcome.get("damaged", ()):
             self._tell_user(
                 f"#{record.number}: {address} was damaged in the store; it was removed, and what "

@@ -18,7 +18,7 @@ from typing import Any
 from ray import kill, tune
 from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put
 
-from objectives.store import heartbeat as progress
+from objectives.store import heartbeat
 from search.execution.trainable import HUNG, WORKER_DIED
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def watched(job: str) -> Iterator[None]:
     Args:
         job: What Ray Tune calls the trial that this worker runs.
     """
-    with progress.heard_by(_Signs(job)):
+    with heartbeat.listening(_Signs(job)):
         yield
 
 

@@ -21,7 +21,7 @@ from search.plots.pareto_points import (
     tick_text,
 )
 from search.storage.study import Study
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from spaces.file.search_file import SearchFile
 
 OPEN_RUN = """
@@ -67,7 +67,7 @@ def write_figures(study: Study, folder: Path, links: Links | None = None, server
 
 
 def frontier_html(
-    records: list[Record], search: SearchFile, links: Links | None = None, server: str = ""
+    records: list[TrialRecord], search: SearchFile, links: Links | None = None, server: str = ""
 ) -> str:
     """The frontier as a page that needs no network."""
     script = None if links is None else OPEN_RUN.replace("SERVER", json.dumps(server))
@@ -77,7 +77,9 @@ def frontier_html(
     return page
 
 
-def frontier_figure(records: list[Record], search: SearchFile, links: Links | None = None) -> Any:
+def frontier_figure(
+    records: list[TrialRecord], search: SearchFile, links: Links | None = None
+) -> Any:
     """The frontier as a Plotly figure.
 
     Every complete trial is a point with its configuration on hover, and the page of its run as
@@ -128,7 +130,7 @@ def frontier_figure(records: list[Record], search: SearchFile, links: Links | No
 
 
 def _add_frontier(
-    figure: Any, records: list[Record], search: SearchFile, links: Links | None
+    figure: Any, records: list[TrialRecord], search: SearchFile, links: Links | None
 ) -> None:
     members = frontier(records, search.criteria)
     x, y = frontier_steps(records, search)

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from search.plots.pareto_points import log_ticks, tick_text
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from search.tracking.run_data import dimensions
 from spaces.cost.compression import Pruning, Quantisation
 from spaces.cost.metric import Metric
@@ -23,13 +23,13 @@ MOST_TICKS = 12
 MARGIN = {"l": 70, "r": 60, "t": 140, "b": 40}
 
 
-def parallel_html(records: list[Record], search: SearchFile) -> str:
+def parallel_html(records: list[TrialRecord], search: SearchFile) -> str:
     """The parallel coordinates as a page that needs no network."""
     page: str = parallel_figure(records, search).to_html(include_plotlyjs=True, full_html=True)
     return page
 
 
-def parallel_figure(records: list[Record], search: SearchFile) -> Any:
+def parallel_figure(records: list[TrialRecord], search: SearchFile) -> Any:
     """A line for each complete trial, coloured by its score; drag along an axis to choose.
 
     Dimensions that are the same in all trials, or that follow from others, are left out.

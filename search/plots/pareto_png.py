@@ -8,11 +8,11 @@ from typing import Any
 
 from search.pareto import Scale, frontier, hypervolume_history
 from search.plots.pareto_points import LIMIT, LINE, frontier_steps, grouped_points, tick_text
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from spaces.file.search_file import SearchFile
 
 
-def frontier_png(records: list[Record], search: SearchFile, scale: Scale, path: Path) -> None:
+def frontier_png(records: list[TrialRecord], search: SearchFile, scale: Scale, path: Path) -> None:
     """The frontier and the hypervolume over finished trials as a picture, replaced whole."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -37,7 +37,7 @@ def frontier_png(records: list[Record], search: SearchFile, scale: Scale, path: 
     os.replace(temporary, path)
 
 
-def _draw_frontier(axes: Any, records: list[Record], search: SearchFile) -> None:
+def _draw_frontier(axes: Any, records: list[TrialRecord], search: SearchFile) -> None:
     for group in grouped_points(records, search):
         axes.scatter(
             group.costs, group.scores, s=22, alpha=0.75, color=group.colour,

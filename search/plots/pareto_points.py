@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from search.formatting import short_cost
 from search.pareto import feasible, frontier
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from search.tracking.run_data import in_words
 from spaces.cost.units import quantity
 from spaces.file.search_file import SearchFile
@@ -36,7 +36,7 @@ class Group:
     hover: list[str]
 
 
-def grouped_points(records: list[Record], search: SearchFile) -> list[Group]:
+def grouped_points(records: list[TrialRecord], search: SearchFile) -> list[Group]:
     """All complete trials by kind, without the kinds that have none."""
     complete = [r for r in records if r.is_complete and r.result[search.cost.name] > 0]
     allowed = {r.number for r in feasible(complete, search.criteria)}
@@ -50,7 +50,7 @@ def grouped_points(records: list[Record], search: SearchFile) -> list[Group]:
     return [group for group in kinds if group.costs]
 
 
-def _trials(name: str, colour: str, records: list[Record], search: SearchFile) -> Group:
+def _trials(name: str, colour: str, records: list[TrialRecord], search: SearchFile) -> Group:
     return Group(
         name=name,
         colour=colour,
@@ -61,7 +61,7 @@ def _trials(name: str, colour: str, records: list[Record], search: SearchFile) -
     )
 
 
-def _before_compression(records: list[Record], search: SearchFile) -> Group:
+def _before_compression(records: list[TrialRecord], search: SearchFile) -> Group:
     """Each trained model as it was, dense fp32: what the compressed ones have to beat.
 
     Only where size is the cost: the latency of the dense model is not measured.
@@ -83,7 +83,7 @@ def _before_compression(records: list[Record], search: SearchFile) -> Group:
     )
 
 
-def hover_text(record: Record, search: SearchFile) -> str:
+def hover_text(record: TrialRecord, search: SearchFile) -> str:
     """What a point says of its trial: its configuration, score, interval and costs."""
     result = record.result
     metric = search.metric
@@ -95,7 +95,9 @@ def hover_text(record: Record, search: SearchFile) -> str:
     )
 
 
-def frontier_steps(records: list[Record], search: SearchFile) -> tuple[list[float], list[float]]:
+def frontier_steps(
+    records: list[TrialRecord], search: SearchFile
+) -> tuple[list[float], list[float]]:
     """Corners of the frontier's steps.
 
     The last step goes on to the limit, or to the dearest trial: who may spend more has at least

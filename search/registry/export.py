@@ -18,7 +18,7 @@ from objectives.tasks import make_task
 from search.registry.model_card import model_card
 from search.storage.errors import StudyError
 from search.storage.study import Study
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from spaces.errors import UserError
 from spaces.file.places import places
 
@@ -45,7 +45,7 @@ class Export:
     onnx: OnnxModel | None
 
 
-def complete_trial(study: Study, number: int) -> Record:
+def complete_trial(study: Study, number: int) -> TrialRecord:
     """A trial that has a model.
 
     Raises:
@@ -60,7 +60,7 @@ def complete_trial(study: Study, number: int) -> Record:
     return record
 
 
-def export(study: Study, record: Record, to: Path, *, with_onnx: bool = False) -> Export:
+def export(study: Study, record: TrialRecord, to: Path, *, with_onnx: bool = False) -> Export:
     """Export the model of a trial into a folder, whole or not at all.
 
     Args:
@@ -92,7 +92,7 @@ def export(study: Study, record: Record, to: Path, *, with_onnx: bool = False) -
 
 
 def write_export(
-    study: Study, record: Record, data: PreparedData, folder: Path, *, with_onnx: bool = False
+    study: Study, record: TrialRecord, data: PreparedData, folder: Path, *, with_onnx: bool = False
 ) -> OnnxModel | None:
     """Write the model of a trial and all that its use needs into an empty folder.
 
@@ -134,7 +134,7 @@ def prepared_data(study: Study) -> PreparedData:
 
 
 @contextmanager
-def stored_model(study: Study, record: Record) -> Iterator[Path]:
+def stored_model(study: Study, record: TrialRecord) -> Iterator[Path]:
     """The folder of a trial's compressed model in the store, its files verified.
 
     Raises:

@@ -10,7 +10,7 @@ from objectives.export.bundle import SCRIPT, Facts
 from objectives.export.onnx import OnnxModel
 from search.formatting import COUNTED
 from search.storage.study import Study
-from search.storage.trials import Record, is_noisy
+from search.storage.trials import TrialRecord, is_noisy
 from spaces.cost.units import quantity
 from spaces.file.sources import (
     AlignedFiles,
@@ -44,7 +44,7 @@ _EXAMPLES = {
 }
 
 
-def model_card(study: Study, record: Record, facts: Facts, onnx: OnnxModel | None) -> str:
+def model_card(study: Study, record: TrialRecord, facts: Facts, onnx: OnnxModel | None) -> str:
     """The text of ``README.md``: YAML for the Hub, then what a person should know.
 
     Args:
@@ -67,7 +67,7 @@ def model_card(study: Study, record: Record, facts: Facts, onnx: OnnxModel | Non
     return "\n\n".join(sections) + "\n"
 
 
-def summary(study: Study, record: Record) -> str:
+def summary(study: Study, record: TrialRecord) -> str:
     """What a model is and how good it is, in two sentences."""
     search, result = study.search, record.result
     return (
@@ -79,7 +79,7 @@ def summary(study: Study, record: Record) -> str:
     )
 
 
-def _metadata(study: Study, record: Record, test: dict[str, Any]) -> str:
+def _metadata(study: Study, record: TrialRecord, test: dict[str, Any]) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     search, result = study.search, record.result
@@ -114,7 +114,7 @@ def _metadata(study: Study, record: Record, test: dict[str, Any]) -> str:
     return text
 
 
-def _facts(study: Study, record: Record, test: dict[str, Any]) -> list[tuple[str, str]]:
+def _facts(study: Study, record: TrialRecord, test: dict[str, Any]) -> list[tuple[str, str]]:
     search, result = study.search, record.result
     metric, latency = search.metric, result["latency"]
     counted = COUNTED[metric.name]
@@ -160,7 +160,7 @@ def _facts(study: Study, record: Record, test: dict[str, Any]) -> list[tuple[str
     ]
 
 
-def _architecture(record: Record, family: str) -> str:
+def _architecture(record: TrialRecord, family: str) -> str:
     shape = record.configuration.architecture
     decoder = f" and {shape.decoder_depth} of the decoder" if shape.decoder_depth else ""
     return (

@@ -20,7 +20,7 @@ from search.registry.export import prepared_data, write_export
 from search.registry.model_card import summary
 from search.registry.pyfunc_model import save
 from search.storage.study import Study
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from search.tracking.client import quiet_client
 from search.tracking.remote_state import KEY, run_of
 from search.tracking.run_data import dimensions, trial_metrics
@@ -72,7 +72,7 @@ class Registration:
     versions: tuple[Version, ...]
 
 
-def register(study: Study, champion: Record, name: str) -> Registration:
+def register(study: Study, champion: TrialRecord, name: str) -> Registration:
     """Register the champion of a search and the best model at each fixed cost level.
 
     The search is sent to MLflow before, unless it is running and sends itself, so that each version
@@ -104,7 +104,7 @@ def register(study: Study, champion: Record, name: str) -> Registration:
     return Registration(name, where.tracking_uri, tuple(versions))
 
 
-def at_levels(study: Study) -> dict[str, Record]:
+def at_levels(study: Study) -> dict[str, TrialRecord]:
     """The best trial at each fixed cost level that has one, by alias, such as ``size-mb-0-12``."""
     search, records = study.search, study.records()
     found = {
@@ -135,9 +135,9 @@ class _Registrar:
             )
         self._known = _known_versions(self._client, name)
 
-    def version(self, record: Record, aliases: list[str]) -> Version:
+    def version(self, record: TrialRecord, aliases: list[str]) -> Version:
         """The version of a trial's model, made if there is none, with its aliases."""
-        key = (f"{self._study.mark}/{record.number}", record.result["model"])
+        key = (f"{self._study.study_id}/{record.number}", record.result["model"])
         is_new = key not in self._known
         if is_new:
             self._known[key] = self._make(record, key)
@@ -146,7 +146,7 @@ class _Registrar:
             self._client.set_registered_model_alias(self._name, each, number)
         return Version(number, record.number, tuple(aliases), is_new)
 
-    def _make(self, record: Record, key: tuple[str, str]) -> str:
+    def _make(self, record: TrialRecord, key: tuple[str, str]) -> str:
         from mlflow.exceptions import MlflowException
 
         with suppress(MlflowException):
@@ -174,7 +174,7 @@ class _Registrar:
         )
         return str(made.version)
 
-    def _log(self, record: Record, run: str | None) -> Any:
+    def _log(self, record: TrialRecord, run: str | None) -> Any:
         """Log the model of a trial, with its params and metrics."""
         from mlflow.entities import LoggedModelOutput, Metric
 

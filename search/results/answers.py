@@ -28,7 +28,7 @@ from search.results.snapshot import Snapshot, Snapshots
 from search.storage.errors import NoSuchStudy
 from search.storage.lease import driver_of
 from search.storage.study import DATA
-from search.storage.trials import Record, is_noisy
+from search.storage.trials import TrialRecord, is_noisy
 from spaces.file.places import shown
 from spaces.file.search_file import SearchFile
 
@@ -220,7 +220,7 @@ def _summary(snapshot: Snapshot) -> Summary:
     )
 
 
-def _trial(snapshot: Snapshot, record: Record) -> Trial:
+def _trial(snapshot: Snapshot, record: TrialRecord) -> Trial:
     return Trial(
         trial=record.number,
         state=record.state,
@@ -253,23 +253,23 @@ def _level(snapshot: Snapshot, level: float) -> Level:
     )
 
 
-def _has_state(record: Record, state: str | None) -> bool:
+def _has_state(record: TrialRecord, state: str | None) -> bool:
     if state == "failed":
         return record.is_finished and not record.is_complete
     return state is None or record.state == state
 
 
-def _is_within(record: Record, limits: Mapping[str, float]) -> bool:
+def _is_within(record: TrialRecord, limits: Mapping[str, float]) -> bool:
     return all(
         record.is_complete and record.result[cost] <= limit for cost, limit in limits.items()
     )
 
 
-def _key(order: Order, search: SearchFile) -> Callable[[Record], tuple[float, int]]:
+def _key(order: Order, search: SearchFile) -> Callable[[TrialRecord], tuple[float, int]]:
     field = order.removeprefix("-")
     sign = -1 if order.startswith("-") else 1
 
-    def key(record: Record) -> tuple[float, int]:
+    def key(record: TrialRecord) -> tuple[float, int]:
         if field == "number":
             return sign * record.number, 0
         if not record.is_complete:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from search.results.schemas import Event
 from search.results.snapshot import Snapshot
 from search.storage.lease import State
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 
 NumberedEvent = tuple[int | None, Event]
 """An event; that of a finished trial with the count of finished trials so far."""
@@ -43,7 +43,7 @@ def follow(read: Callable[[], Snapshot], passed: int = 0) -> Iterator[list[Numbe
             return
 
 
-def _event(snapshot: Snapshot, record: Record | None = None) -> Event:
+def _event(snapshot: Snapshot, record: TrialRecord | None = None) -> Event:
     """The start or the end of a trial; without one, the state of the search."""
     return Event(
         kind="state" if record is None else "trial",

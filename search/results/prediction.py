@@ -18,7 +18,7 @@ from search.samplers.frontier.features import prior_of
 from search.samplers.frontier.search_design_space import SpaceMenu
 from search.samplers.known_latencies import recorded_latencies
 from search.storage.study import Study
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from spaces.errors import UserError
 from spaces.grid.search_space import Dimension, Point, SearchSpace
 
@@ -41,7 +41,7 @@ class Predictor:
         PredictionError: No trial is complete.
     """
 
-    def __init__(self, study: Study, records: list[Record]) -> None:
+    def __init__(self, study: Study, records: list[TrialRecord]) -> None:
         self._study = study
         self._records = [record for record in records if record.is_complete]
         if not self._records:

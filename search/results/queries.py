@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from objectives.store.store import Store
 from search.storage.study import Study
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from spaces.file.places import places
 
 
-def location(study: Study, record: Record) -> str:
+def location(study: Study, record: TrialRecord) -> str:
     """Where the compressed model of a complete trial is."""
     where = places(study.search.storage)
     return Store(where.store_url).location(record.result["model"])
 
 
-def shared(records: list[Record]) -> dict[str, float]:
+def shared(records: list[TrialRecord]) -> dict[str, float]:
     """What sharing training saved: steps and seconds, in all and of that from the store."""
     results = [record.result for record in records if record.is_complete]
     return {
@@ -25,7 +25,7 @@ def shared(records: list[Record]) -> dict[str, float]:
     }
 
 
-def misses(record: Record, limits: dict[str, float]) -> dict[str, float]:
+def misses(record: TrialRecord, limits: dict[str, float]) -> dict[str, float]:
     """By which factor a trial exceeds each limit that it breaks."""
     return {
         cost: record.result[cost] / limit

@@ -20,7 +20,7 @@ from search.results.prediction import Predictor
 from search.storage.errors import NoSuchStudy
 from search.storage.lease import LOOK_SECONDS, State, Watch
 from search.storage.study import SEARCH, Study, names, tests_of
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from spaces.cost.inference_cost import COSTS
 
 FRESH_SECONDS = 0.2
@@ -38,7 +38,7 @@ class Snapshot:
     """
 
     def __init__(
-        self, study: Study, records: list[Record], attributes: dict[str, Any], watch: Watch
+        self, study: Study, records: list[TrialRecord], attributes: dict[str, Any], watch: Watch
     ) -> None:
         self.study = study
         self.search = study.search
@@ -48,7 +48,7 @@ class Snapshot:
         self._lock = Lock()
 
     @cached_property
-    def by_number(self) -> dict[int, Record]:
+    def by_number(self) -> dict[int, TrialRecord]:
         """Trials by number."""
         return {record.number: record for record in self.records}
 
@@ -68,12 +68,12 @@ class Snapshot:
         return self._watch.state(self.attributes) is not None
 
     @cached_property
-    def in_order(self) -> list[Record]:
+    def in_order(self) -> list[TrialRecord]:
         """Finished trials in the order in which they finished."""
         return in_finish_order(self.records)
 
     @cached_property
-    def members(self) -> list[Record]:
+    def members(self) -> list[TrialRecord]:
         """The frontier, the cheapest first."""
         return frontier(self.records, self.search.criteria)
 
@@ -98,7 +98,7 @@ class Snapshot:
         return hypervolume_of(self.members, self.search.criteria, self.scale)
 
     @cached_property
-    def undominated(self) -> list[Record]:
+    def undominated(self) -> list[TrialRecord]:
         """Feasible trials that no other beats on the score and all three costs: whatever the
         limits, the best within them is one of these."""
         return nondominated(self.records, self.search.criteria, list(COSTS))

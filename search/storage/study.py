@@ -25,7 +25,7 @@ from search.storage.trials import (
     FAILURE,
     RESULT,
     Reader,
-    Record,
+    TrialRecord,
     read_records,
 )
 from spaces.file.search_file import SearchFile
@@ -38,7 +38,7 @@ SEARCH = "tlc:search"
 DATA = "tlc:data"
 CURVE = "curve"
 TEST = "tlc:test:"
-MARK = "tlc:mark"
+STUDY_ID = "tlc:study_id"
 
 _STUDIES = table("studies", column("study_id", Integer), column("study_name", String))
 _ATTRIBUTES = table("study_user_attributes", column("study_id", Integer), column("key", String))
@@ -101,7 +101,7 @@ class Study:
         with readable(storage):
             return cls(optuna.load_study(study_name=name, storage=storage), storage)
 
-    def ask(self) -> Record:
+    def ask(self) -> TrialRecord:
         """Create the next trial, as the study's sampler chooses it."""
         trial = self.optuna.ask(distributions(self.space))
         trial.set_user_attr(CONFIGURATION, self._meant(trial.params))
@@ -149,7 +149,7 @@ class Study:
         attributes = {FAILURE: {"state": state, "message": message[:2000]}}
         return self._finish(number, attempt, attributes, None, {})
 
-    def unfinished(self) -> list[Record]:
+    def unfinished(self) -> list[TrialRecord]:
         """Take over the trials that another driver left running, to run them under their numbers.
 
         Each begins its next attempt: what the other may still report of it is refused. Those that
@@ -175,7 +175,7 @@ class Study:
             left.append(self.record(trial.number))
         return left
 
-    def records(self) -> list[Record]:
+    def records(self) -> list[TrialRecord]:
         """All trials that have a configuration, by number."""
         with readable(self._storage):
             return self._reader.records()
@@ -197,7 +197,7 @@ class Study:
         with readable(self._storage):
             return exchange(self._storage.engine, self.optuna._study_id, key, old, new)
 
-    def record(self, number: int) -> Record:
+    def record(self, number: int) -> TrialRecord:
         """One trial.
 
         Raises:
@@ -244,12 +244,12 @@ class Study:
         self.optuna.set_user_attr(f"{TEST}{number}", values)
 
     @property
-    def mark(self) -> str:
-        """A random name of this record, made once: two studies on one server may share a name."""
-        known: str | None = self.optuna.user_attrs.get(MARK)
+    def study_id(self) -> str:
+        """A random id, made once: two studies on one server may share a name."""
+        known: str | None = self.optuna.user_attrs.get(STUDY_ID)
         if known is None:
             known = uuid.uuid4().hex[:12]
-            self.optuna.set_user_attr(MARK, known)
+            self.optuna.set_user_attr(STUDY_ID, known)
         return known
 
     def _meant(self, parameters: dict[str, Any]) -> dict[str, Any]:

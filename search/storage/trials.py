@@ -46,7 +46,7 @@ _STATES = {"COMPLETE": "complete", "FAIL": "failed"}
 
 
 @dataclass(frozen=True)
-class Record:
+class TrialRecord:
     """One trial as the study has it.
 
     Args:
@@ -93,12 +93,12 @@ class Reader:
     def __init__(self, engine: Engine, study_id: int) -> None:
         self._engine = engine
         self._study_id = study_id
-        self._finished: dict[int, Record] = {}
+        self._finished: dict[int, TrialRecord] = {}
         self._open: set[int] = set()
         self._next = 0
         self._lock = Lock()
 
-    def records(self) -> list[Record]:
+    def records(self) -> list[TrialRecord]:
         """All trials that have a configuration, by number."""
         with self._lock:
             read = read_records(
@@ -122,7 +122,7 @@ def read_records(
     number: int | None = None,
     first: int = 0,
     also: Sequence[int] = (),
-) -> list[Record]:
+) -> list[TrialRecord]:
     """Trials of a study that have a configuration, by number.
 
     Args:
@@ -153,7 +153,7 @@ def read_records(
         return list(_records(connection.execute(query)))
 
 
-def _records(rows: Iterable[Any]) -> Iterable[Record]:
+def _records(rows: Iterable[Any]) -> Iterable[TrialRecord]:
     trials: dict[int, tuple[str, datetime | None, datetime | None, dict[str, Any]]] = {}
     for number, state, started, finished, key, value in rows:
         entry = trials.setdefault(number, (state, started, finished, {}))
@@ -163,7 +163,7 @@ def _records(rows: Iterable[Any]) -> Iterable[Record]:
             continue
         failure = attributes.get(FAILURE, {})
         name = _STATES.get(state, "running")
-        yield Record(
+        yield TrialRecord(
             number=number,
             state=failure.get("state", name) if name == "failed" else name,
             configuration=Configuration.from_dict(attributes[CONFIGURATION]),

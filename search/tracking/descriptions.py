@@ -6,7 +6,7 @@ from search.mlflow_links import Links
 from search.pareto import Scale, best, frontier, hypervolume_of
 from search.results.queries import shared
 from search.storage.study import Study
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from search.tracking.run_data import in_words
 from search.tracking.saved_views import FRONTIER, TRIALS
 from spaces.cost.units import duration, quantity
@@ -32,7 +32,7 @@ def experiment_note(search: SearchFile, links: Links) -> str:
     )
 
 
-def search_note(study: Study, records: list[Record], links: Links) -> str:
+def search_note(study: Study, records: list[TrialRecord], links: Links) -> str:
     """What a search has found so far, and what to do next."""
     search = study.search
     members = frontier(records, search.criteria)
@@ -58,7 +58,7 @@ def search_note(study: Study, records: list[Record], links: Links) -> str:
     return "\n\n".join(parts)
 
 
-def _standing(study: Study, records: list[Record], members: list[Record]) -> str:
+def _standing(study: Study, records: list[TrialRecord], members: list[TrialRecord]) -> str:
     search = study.search
     finished = sum(record.is_finished for record in records)
     failed = finished - sum(record.is_complete for record in records)
@@ -80,7 +80,7 @@ def _standing(study: Study, records: list[Record], members: list[Record]) -> str
     return " ".join(sentences)
 
 
-def _spread(members: list[Record]) -> list[Record]:
+def _spread(members: list[TrialRecord]) -> list[TrialRecord]:
     """As many as a note can hold, evenly over the frontier with its two ends."""
     if len(members) <= MOST_ROWS:
         return members
@@ -88,7 +88,7 @@ def _spread(members: list[Record]) -> list[Record]:
     return [members[round(place * gap)] for place in range(MOST_ROWS)]
 
 
-def _frontier_table(members: list[Record], search: SearchFile, links: Links) -> str:
+def _frontier_table(members: list[TrialRecord], search: SearchFile, links: Links) -> str:
     metric = search.metric
     budget = f"budget ({search.space.budget.unit.value})"
     rows: list[tuple[str, ...]] = [
@@ -114,7 +114,7 @@ def _frontier_table(members: list[Record], search: SearchFile, links: Links) -> 
     return _table(rows)
 
 
-def _levels_table(records: list[Record], study: Study, links: Links) -> str:
+def _levels_table(records: list[TrialRecord], study: Study, links: Links) -> str:
     search = study.search
     rows: list[tuple[str, ...]] = [("at most", search.metric.name, "trial", "configuration")]
     for level in Scale.of(study.space).levels():
@@ -126,7 +126,7 @@ def _levels_table(records: list[Record], study: Study, links: Links) -> str:
     return _table(rows)
 
 
-def _commands(members: list[Record], search: SearchFile) -> str:
+def _commands(members: list[TrialRecord], search: SearchFile) -> str:
     middle = members[len(members) // 2]
     limit = middle.result[search.cost.name] * 1.05
     commands = [
@@ -139,7 +139,7 @@ def _commands(members: list[Record], search: SearchFile) -> str:
     return "\n".join(["```", *lines, "```"])
 
 
-def _link(record: Record, links: Links) -> str:
+def _link(record: TrialRecord, links: Links) -> str:
     page = links.trial(record.number)
     return f"[#{record.number}]({page})" if page else f"#{record.number}"
 

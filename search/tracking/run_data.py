@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.pareto import Scale, feasible, hypervolume_history, in_finish_order, quality
 from search.storage.study import Study
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from spaces.cost.units import quantity
 from spaces.file.search_file import SearchFile
 
@@ -37,12 +37,12 @@ def _named(name: str, result: dict[str, Any]) -> str:
     return name.replace("score", result["metric"])
 
 
-def trial_name(record: Record, search: SearchFile) -> str:
+def trial_name(record: TrialRecord, search: SearchFile) -> str:
     """What a person reads of a trial in a list of runs."""
     return f"#{record.number} {in_words(record, search)}"
 
 
-def in_words(record: Record, search: SearchFile) -> str:
+def in_words(record: TrialRecord, search: SearchFile) -> str:
     """A configuration as people say it: ``depth 2, width 64, 400 steps, rtn-4``."""
     architecture = record.configuration.architecture
     decoder = f"+{architecture.decoder_depth}" if architecture.decoder_depth else ""
@@ -73,7 +73,7 @@ def plan(search: SearchFile) -> dict[str, str]:
     return {"tlc.trials": str(search.trials), "tlc.sampler": search.sampler}
 
 
-def dimensions(record: Record, search: SearchFile) -> dict[str, Any]:
+def dimensions(record: TrialRecord, search: SearchFile) -> dict[str, Any]:
     """Every dimension of a trial."""
     architecture = record.configuration.architecture
     compression = record.configuration.compression
@@ -97,7 +97,7 @@ def dimensions(record: Record, search: SearchFile) -> dict[str, Any]:
     }
 
 
-def trial_metrics(record: Record, curve: Iterable[list[float]]) -> list[Metric]:
+def trial_metrics(record: TrialRecord, curve: Iterable[list[float]]) -> list[Metric]:
     """The numbers of a complete trial, and ``[step, training loss]`` of its curve."""
     from mlflow.entities import Metric
 
@@ -113,7 +113,7 @@ def trial_metrics(record: Record, curve: Iterable[list[float]]) -> list[Metric]:
     return metrics + [Metric("train_loss", loss, stamp, int(step)) for step, loss in curve]
 
 
-def progress(records: list[Record], search: SearchFile, scale: Scale) -> list[list[Metric]]:
+def progress(records: list[TrialRecord], search: SearchFile, scale: Scale) -> list[list[Metric]]:
     """What the search had reached after each finished trial, in the order in which they finished.
 
     That is the hypervolume and the best score at each cost level: once with the number of finished
@@ -155,7 +155,7 @@ def level_name(level: float, search: SearchFile) -> str:
     return f"{search.metric.name}_at_{level:g}_{search.cost.unit.lower()}"
 
 
-def compute_seconds(record: Record) -> float:
+def compute_seconds(record: TrialRecord) -> float:
     """Seconds that a finished trial trained, compressed and measured; of a failed one, that it
     ran."""
     if record.is_complete:
@@ -194,11 +194,11 @@ def milliseconds(moment: datetime | None) -> int | None:
     return None if moment is None else int(moment.timestamp() * 1000)
 
 
-def ended(records: Iterable[Record]) -> int | None:
+def ended(records: Iterable[TrialRecord]) -> int | None:
     """When the last finished trial ended, in milliseconds since 1970."""
     return max((milliseconds(r.finished) or 0 for r in records if r.finished), default=None)
 
 
-def started(records: Iterable[Record]) -> int | None:
+def started(records: Iterable[TrialRecord]) -> int | None:
     """When the first trial started, in milliseconds since 1970."""
     return milliseconds(min((r.started for r in records if r.started), default=None))

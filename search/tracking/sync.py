@@ -19,7 +19,7 @@ from search.mlflow_links import Links, server_of
 from search.pareto import Scale, frontier
 from search.plots.figures import write_figures
 from search.storage.study import Study
-from search.storage.trials import Record, is_noisy
+from search.storage.trials import TrialRecord, is_noisy
 from search.tracking.client import as_params, as_tags, is_refusal, log_many, quiet_client
 from search.tracking.descriptions import experiment_note, search_note
 from search.tracking.remote_state import (
@@ -75,7 +75,7 @@ class Mirror:
         self._study = study
         self._where = where
         self._scale = Scale.of(study.space)
-        self._mark = study.mark
+        self._study_id = study.study_id
         self._figures_sent = 0.0
         self.forget()
 
@@ -136,14 +136,14 @@ class Mirror:
     def _seen(self) -> Seen:
         if self._known is None:
             client = quiet_client(self._where.tracking_uri)
-            self._known = look(client, self._study.search.name, self._mark, self._where)
+            self._known = look(client, self._study.search.name, self._study_id, self._where)
         return self._known
 
     def _run(self, seen: Seen, key: str, name: str, start_ms: int | None, parent: str = "") -> str:
         """The run of a key, made if MLflow has none."""
         if key not in seen.runs:
             self._keep_out()
-            tags = {KEY: f"{self._mark}/{key}", "mlflow.source.name": "tlc"}
+            tags = {KEY: f"{self._study_id}/{key}", "mlflow.source.name": "tlc"}
             if parent:
                 tags[PARENT_TAG] = parent
             run = seen.client.create_run(
@@ -152,7 +152,7 @@ class Mirror:
             seen.runs[key] = run.info.run_id
         return seen.runs[key]
 
-    def _parent(self, seen: Seen, records: list[Record]) -> str:
+    def _parent(self, seen: Seen, records: list[TrialRecord]) -> str:
         if PARENT in seen.deleted:
             raise Deleted(f"the run of search {self._study.search.name!r} was deleted in MLflow")
         if PARENT in seen.shown:
@@ -185,7 +185,7 @@ class Mirror:
     def _links(self, seen: Seen) -> Links:
         return Links(seen.experiment, seen.runs[PARENT], seen.trials)
 
-    def _send_trial(self, seen: Seen, record: Record, shown: Shown) -> None:
+    def _send_trial(self, seen: Seen, record: TrialRecord, shown: Shown) -> None:
         key = str(record.number)
         name = trial_name(record, self._study.search)
         run = self._run(seen, key, name, milliseconds(record.started), shown.parent)
@@ -220,7 +220,7 @@ class Mirror:
             status = "FINISHED" if record.is_complete else "FAILED"
             seen.client.set_terminated(run, status, milliseconds(record.finished))
 
-    def _send_progress(self, seen: Seen, parent: str, records: list[Record]) -> None:
+    def _send_progress(self, seen: Seen, parent: str, records: list[TrialRecord]) -> None:
         """Hypervolume and best score at each cost level, after each finished trial."""
         self._keep_out()
         points = progress(records, self._study.search, self._scale)
@@ -231,7 +231,7 @@ class Mirror:
         log_many(seen.client, parent, metrics, [], {STEPS_SENT: str(len(points))})
         seen.steps_sent = len(points)
 
-    def _send_figures(self, seen: Seen, parent: str, records: list[Record]) -> None:
+    def _send_figures(self, seen: Seen, parent: str, records: list[TrialRecord]) -> None:
         links = self._links(seen)
         rows = frontier_rows(frontier(records, self._study.search.criteria), self._study.tests())
         with tempfile.TemporaryDirectory() as name:
@@ -242,7 +242,7 @@ class Mirror:
         seen.client.set_tag(parent, NOTE, search_note(self._study, records, links))
 
     def _send_status(
-        self, seen: Seen, parent: str, records: list[Record], is_running: bool | None
+        self, seen: Seen, parent: str, records: list[TrialRecord], is_running: bool | None
     ) -> None:
         self._keep_out()
         is_done = sum(record.is_finished for record in records) >= self._study.search.trials

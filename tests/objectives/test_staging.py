@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from objectives.store import disk_space as room
-from objectives.store import heartbeat as progress
+from objectives.store import heartbeat
 from objectives.store.disk_space import is_full
 from objectives.store.store import Store
 from tests.disks import fill, small_disk
@@ -66,7 +66,7 @@ def test_a_write_waits_for_room_and_is_whole_then(
         return 17
 
     given: list[int] = []
-    with caplog.at_level(logging.WARNING), progress.heard_by(listen):
+    with caplog.at_level(logging.WARNING), heartbeat.listening(listen):
         writer = threading.Thread(
             target=lambda: given.append(store.write("models/large", large, is_final=True))
         )

@@ -15,7 +15,7 @@ from torch import nn
 
 from objectives.data.prepared import prepare
 from objectives.failures import TrialFailure
-from objectives.store import heartbeat as progress
+from objectives.store import heartbeat
 from objectives.store.manifest import CHECKPOINTS
 from objectives.store.store import Store
 from objectives.tasks.classification import Classification
@@ -256,7 +256,7 @@ def test_a_full_disk_pauses_training_and_no_step_is_done_twice(
                     ballast.unlink()
 
         seen: list[int] = []
-        with progress.heard_by(make_room):
+        with heartbeat.listening(make_room):
             point, account = trainer(disk / "store", every=1e-9).reach(
                 replace(path, loss_at=loss_at)
             )

@@ -20,7 +20,7 @@ from search.registry.export import ExportError, complete_trial, export
 from search.registry.model_card import model_card
 from search.storage.errors import StudyError
 from search.storage.study import Study
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from tests.search.conftest import Tlc, made_up_result
 
 FILES = {
@@ -48,7 +48,7 @@ print(json.dumps([score.value, score.loss, right / len(answers)]))
 
 
 @pytest.fixture(scope="module")
-def winner(finished: Tlc) -> Record:
+def winner(finished: Tlc) -> TrialRecord:
     study = finished.study()
     found = best(study.records(), study.search.criteria, {})
     assert found is not None
@@ -66,7 +66,7 @@ def exported(finished: Tlc) -> Path:
 
 
 def test_the_exported_model_has_the_recorded_accuracy_in_a_fresh_process(
-    finished: Tlc, winner: Record, exported: Path
+    finished: Tlc, winner: TrialRecord, exported: Path
 ) -> None:
     scored = subprocess.run(
         [sys.executable, "-c", SCORE_AGAIN, "tiny", finished.study_url, str(exported)],
@@ -94,7 +94,7 @@ def test_the_script_answers_in_words_from_another_folder(exported: Path, tmp_pat
 
 
 def test_the_folder_holds_what_was_stored_and_no_pickle(
-    finished: Tlc, winner: Record, exported: Path
+    finished: Tlc, winner: TrialRecord, exported: Path
 ) -> None:
     assert {path.name for path in exported.iterdir()} == FILES
     stored = finished.folder / "home" / "store" / winner.result["model"]
@@ -103,7 +103,7 @@ def test_the_folder_holds_what_was_stored_and_no_pickle(
     assert json.loads((exported / "task.json").read_text())["labels"] == ["animal", "tool"]
 
 
-def test_the_card_tells_the_hub_and_a_person(winner: Record, exported: Path) -> None:
+def test_the_card_tells_the_hub_and_a_person(winner: TrialRecord, exported: Path) -> None:
     from huggingface_hub import ModelCard
 
     card = ModelCard.load(exported / "README.md")
@@ -146,7 +146,7 @@ def test_any_trial_can_be_exported_and_into_an_empty_folder(at_home: Study, tmp_
     assert ", trial 0" in (tmp_path / "empty" / "README.md").read_text()
 
 
-def test_a_folder_in_use_is_left_alone(at_home: Study, winner: Record, tmp_path: Path) -> None:
+def test_a_folder_in_use_is_left_alone(at_home: Study, winner: TrialRecord, tmp_path: Path) -> None:
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "notes.txt").write_text("mine")
     with pytest.raises(ExportError, match=r"--to: .*used is not empty"):
@@ -159,7 +159,7 @@ def test_a_folder_in_use_is_left_alone(at_home: Study, winner: Record, tmp_path:
 
 
 def test_a_model_that_is_gone_is_told_and_leaves_nothing(
-    at_home: Study, winner: Record, tmp_path: Path
+    at_home: Study, winner: TrialRecord, tmp_path: Path
 ) -> None:
     gone = replace(winner, result={**winner.result, "model": "models/gone"})
     with pytest.raises(
@@ -170,7 +170,11 @@ def test_a_model_that_is_gone_is_told_and_leaves_nothing(
 
 
 def test_data_that_is_gone_is_prepared_again_if_it_is_the_same(
-    finished: Tlc, at_home: Study, winner: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Tlc,
+    at_home: Study,
+    winner: TrialRecord,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shutil.copytree(finished.folder / "home" / "store", tmp_path / "store")
     monkeypatch.setenv("TLC_HOME", str(tmp_path))

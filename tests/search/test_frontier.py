@@ -20,7 +20,7 @@ from search.pareto import (
     nearest,
     nondominated,
 )
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from spaces.cost import metric
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
@@ -34,9 +34,9 @@ SCALE = Scale(COSTS["size_mb"], metric.accuracy(2), lowest=0.01, highest=1.0)
 points = st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 2.0)), max_size=20)
 
 
-def record(number: int, accuracy: float, size_mb: float, state: str = "complete") -> Record:
+def record(number: int, accuracy: float, size_mb: float, state: str = "complete") -> TrialRecord:
     moment = datetime(2020, 1, 1) + timedelta(seconds=number)
-    return Record(
+    return TrialRecord(
         number=number,
         state=state,
         configuration=Configuration(Architecture.of(1, 32), 1.0, Compression()),

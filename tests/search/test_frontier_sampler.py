@@ -20,7 +20,7 @@ from search.samplers.base import AllBusyError, ConvergedError, SpaceExhaustedErr
 from search.samplers.frontier.sampler import FrontierSampler
 from search.samplers.frontier.search_design_space import SpaceMenu
 from search.storage.study import Study
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
 from tests.search.conftest import feasible_hashes, made_up_result
@@ -72,7 +72,7 @@ def open_study(search: SearchFile, home: Path, seed: int = 0) -> tuple[Study, Fr
     return study, sampler
 
 
-def finish(study: Study, record: Record) -> None:
+def finish(study: Study, record: TrialRecord) -> None:
     """As if larger and longer trained models were better, and compression cost a little."""
     configuration = record.configuration
     architecture, compression = configuration.architecture, configuration.compression

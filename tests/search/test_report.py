@@ -19,7 +19,7 @@ from search.analysis.report.page import html
 from search.analysis.report.view import View
 from search.cli.main import cli
 from search.storage.study import Study
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from spaces.cost.configuration import Configuration
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
@@ -46,10 +46,10 @@ def view(search: SearchFile, results: Iterable[dict[str, Any]]) -> View:
 
 def record(
     configuration: Configuration, number: int, state: str, result: dict[str, Any] | None = None
-) -> Record:
+) -> TrialRecord:
     ended = None if state == "running" else NOON + timedelta(seconds=number + 1)
     started = NOON + timedelta(seconds=number)
-    return Record(number, state, configuration, result or {}, HOSTILE, started, ended)
+    return TrialRecord(number, state, configuration, result or {}, HOSTILE, started, ended)
 
 
 def results(points: Iterable[tuple[float, float]] = POINTS) -> Iterator[dict[str, Any]]:

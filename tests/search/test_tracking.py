@@ -20,7 +20,7 @@ from search.mlflow_links import Links
 from search.storage.heartbeat import only_driver
 from search.storage.lease import DRIVER, Driver
 from search.storage.study import Study
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from search.tracking.descriptions import search_note
 from search.tracking.sync import Mirror
 from search.tracking.tracker import Tracker, mirror, mirror_all, mirror_unless_running
@@ -163,7 +163,7 @@ def test_the_description_of_a_long_frontier_is_whole(study: Study, where: Places
         assert note.endswith("```")
 
 
-def longer(study: Study) -> list[Record]:
+def longer(study: Study) -> list[TrialRecord]:
     """Ten times as many, all on the frontier."""
     records = study.records()
     return [

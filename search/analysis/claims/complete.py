@@ -18,7 +18,7 @@ from search.samplers.known_latencies import recorded_latencies
 from search.storage.heartbeat import only_driver
 from search.storage.optuna_space import parameters_from
 from search.storage.study import Study
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
 from spaces.cost.families import layout
@@ -49,7 +49,7 @@ class Addition:
     training_flops: int
 
 
-def missing(space: SearchSpace, records: Iterable[Record]) -> list[Addition]:
+def missing(space: SearchSpace, records: Iterable[TrialRecord]) -> list[Addition]:
     """Trials that the claims lack, in the order in which to run them.
 
     Every architecture is trained to every budget (of a large space: a few of both), evaluated once

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.storage.study import Study
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from spaces.cost.architecture import Architecture
 from spaces.cost.budget import BudgetUnit
 from spaces.cost.compression import Compression
@@ -176,9 +176,9 @@ def _differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return [key for key in sorted({*one, *other} - {"seed"}) if one.get(key) != other.get(key)]
 
 
-def _by_run(records: Iterable[Record]) -> Iterator[list[Record]]:
+def _by_run(records: Iterable[TrialRecord]) -> Iterator[list[TrialRecord]]:
     """Complete trials with a finite loss, those of one trained model together."""
-    groups: dict[tuple[Architecture, float], list[Record]] = {}
+    groups: dict[tuple[Architecture, float], list[TrialRecord]] = {}
     for record in records:
         if record.is_complete and math.isfinite(record.result["dense_loss"]):
             configuration = record.configuration
@@ -186,7 +186,7 @@ def _by_run(records: Iterable[Record]) -> Iterator[list[Record]]:
     return iter(groups.values())
 
 
-def _run(group: list[Record], space: SearchSpace) -> Run:
+def _run(group: list[TrialRecord], space: SearchSpace) -> Run:
     """The one model that some trials compress."""
     record, metric = group[0], space.search.metric
     result, configuration = record.result, record.configuration
@@ -212,7 +212,7 @@ def _run(group: list[Record], space: SearchSpace) -> Run:
     )
 
 
-def _compressed(record: Record, trained: Run, metric: Metric) -> Compressed:
+def _compressed(record: TrialRecord, trained: Run, metric: Metric) -> Compressed:
     result = record.result
     return Compressed(
         run=trained,

@@ -35,7 +35,7 @@ def _log(study: Study, where: Places, files: Sequence[Path], folder: str) -> boo
     experiment = client.get_experiment_by_name(study.search.name)
     if experiment is None:
         return False
-    run = run_of(client, experiment.experiment_id, f"{study.mark}/{PARENT}")
+    run = run_of(client, experiment.experiment_id, f"{study.study_id}/{PARENT}")
     if run is None:
         return False
     for path in files:

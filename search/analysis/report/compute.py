@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from search.analysis.report.markup import joined, percent, percentage, table, tag
 from search.analysis.report.view import View
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from spaces.cost.units import duration
 
 STAGES = ("train", "recovery", "compress", "measure")
@@ -24,7 +24,7 @@ def section(view: View) -> Markup:
     return joined([*parts, _failures(view)])
 
 
-def seconds_of(record: Record) -> dict[str, float]:
+def seconds_of(record: TrialRecord) -> dict[str, float]:
     """What a trial itself took, by stage; what it had from others is not in it."""
     seconds = record.result["seconds"]
     # Recovery comes last, so whoever trained at all trained it; its seconds are those of the whole
@@ -39,12 +39,12 @@ def seconds_of(record: Record) -> dict[str, float]:
     }
 
 
-def spent(records: Iterable[Record]) -> float:
+def spent(records: Iterable[TrialRecord]) -> float:
     """Seconds of compute of complete trials."""
     return sum(sum(seconds_of(record).values()) for record in records)
 
 
-def _totals(records: Iterable[Record]) -> dict[str, float]:
+def _totals(records: Iterable[TrialRecord]) -> dict[str, float]:
     totals = dict.fromkeys(STAGES, 0.0)
     for record in records:
         for stage, seconds in seconds_of(record).items():
@@ -70,7 +70,7 @@ def _legend(view: View) -> Markup:
 
 
 def _bars(view: View) -> Markup:
-    groups: dict[str, list[Record]] = defaultdict(list)
+    groups: dict[str, list[TrialRecord]] = defaultdict(list)
     for record in view.complete:
         groups[str(record.configuration.architecture)].append(record)
     totals = {name: _totals(records) for name, records in groups.items()}

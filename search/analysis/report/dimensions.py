@@ -16,7 +16,7 @@ from search.analysis.report.importance import Importance, importances
 from search.analysis.report.markup import joined, percent, percentage, table, tag
 from search.analysis.report.plot import dot, line
 from search.analysis.report.view import View, amount, value_of
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from spaces.grid.search_space import Dimension
 
 MOST_ROWS = 12
@@ -79,11 +79,11 @@ class _Row:
     """
 
     label: str
-    records: list[Record]
+    records: list[TrialRecord]
 
 
 def _rows(view: View, dimension: Dimension) -> list[_Row]:
-    by_value: dict[Any, list[Record]] = {value: [] for value in dimension.values}
+    by_value: dict[Any, list[TrialRecord]] = {value: [] for value in dimension.values}
     for record in view.complete:
         by_value.setdefault(value_of(record.configuration, dimension.name), []).append(record)
     filled = [(value, records) for value, records in by_value.items() if records]
@@ -91,7 +91,7 @@ def _rows(view: View, dimension: Dimension) -> list[_Row]:
     return [_merged(filled[k : k + size]) for k in range(0, len(filled), size)]
 
 
-def _merged(group: Sequence[tuple[Any, list[Record]]]) -> _Row:
+def _merged(group: Sequence[tuple[Any, list[TrialRecord]]]) -> _Row:
     first, last = _text(group[0][0]), _text(group[-1][0])
     label = first if first == last else f"{first}–{last}"
     return _Row(label, [record for _, records in group for record in records])

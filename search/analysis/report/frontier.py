@@ -12,7 +12,7 @@ from search.analysis.report.labels import GAP, Point, placed
 from search.analysis.report.markup import joined, percent, tag
 from search.analysis.report.plot import at, dot, line, number, plot, rectangle, stairs, up
 from search.analysis.report.view import View, amount
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from spaces.cost.inference_cost import COSTS
 
 HEIGHT = 400
@@ -28,7 +28,7 @@ def section(view: View) -> Markup:
     return tag("figure", _legend(view, chart), chart.drawn(), tag("figcaption", _caption(view)))
 
 
-def thinned(view: View, most: int = MOST_DOTS) -> list[Record]:
+def thinned(view: View, most: int = MOST_DOTS) -> list[TrialRecord]:
     """Trials that are drawn: the frontier, and so many of the others, evenly over the search."""
     members = {record.number for record in view.members}
     others = [record for record in view.complete if record.number not in members]
@@ -51,7 +51,7 @@ class _Chart:
     view: View
     x: Axis
     y: Axis
-    dense: list[Record]
+    dense: list[TrialRecord]
 
     @classmethod
     def of(cls, view: View) -> _Chart:
@@ -82,7 +82,7 @@ class _Chart:
             f"the {len(view.members)} on the frontier can be focused",
         )
 
-    def _across(self, record: Record) -> float:
+    def _across(self, record: TrialRecord) -> float:
         return self.x.share(record.result[self.view.cost.name])
 
     def _down(self, score: float) -> float:
@@ -165,7 +165,7 @@ class _Chart:
             tag("g", *dots, class_="members"),
         ]
 
-    def _member(self, record: Record) -> Markup:
+    def _member(self, record: TrialRecord) -> Markup:
         text = self.view.hover(record)
         return dot(
             self._across(record),
@@ -200,15 +200,15 @@ class _Chart:
         ]
 
 
-def _short(record: Record) -> str:
+def _short(record: TrialRecord) -> str:
     return f"{record.configuration.architecture} {record.configuration.compression}"
 
 
-def _dense_mb(record: Record) -> float:
+def _dense_mb(record: TrialRecord) -> float:
     return float(record.result["dense_size_bytes"]) / 1e6
 
 
-def _dense_hover(view: View, record: Record) -> str:
+def _dense_hover(view: View, record: TrialRecord) -> str:
     configuration = record.configuration
     return (
         f"{configuration.architecture} budget {amount(configuration.budget)}, dense fp32\n"

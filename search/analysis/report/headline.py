@@ -13,7 +13,7 @@ from search.analysis.report.plot import number
 from search.analysis.report.view import View, configured
 from search.pareto import hypervolume_of, nearest
 from search.results.queries import shared
-from search.storage.trials import Record, is_noisy
+from search.storage.trials import TrialRecord, is_noisy
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.units import duration
 
@@ -48,7 +48,7 @@ def _answer(view: View) -> list[Markup]:
     ]
 
 
-def _sentence(view: View, record: Record) -> Markup:
+def _sentence(view: View, record: TrialRecord) -> Markup:
     score = f"{view.score_name} {view.metric.text(record.result['score'])}"
     within = " at the fixed cost" if view.search.is_at_fixed_cost else ""
     return tag(
@@ -68,7 +68,7 @@ def _of_latency(result: dict[str, Any]) -> str:
     return "on a noisy machine" if is_noisy(result) else "10th percentile"
 
 
-def _figures(view: View, record: Record) -> Markup:
+def _figures(view: View, record: TrialRecord) -> Markup:
     result, metric = record.result, view.metric
     test = view.tests.get(record.number, {})
     figures = [
@@ -95,7 +95,7 @@ def _figures(view: View, record: Record) -> Markup:
     )
 
 
-def _cheaper(view: View, leader: Record) -> Markup:
+def _cheaper(view: View, leader: TrialRecord) -> Markup:
     """The cheapest model whose score lies within the interval of the best one's."""
     ends = [view.metric.share(leader.result[end]) for end in ("score_low", "score_high")]
     within = [record for record in view.members if view.quality(record) >= min(ends)]

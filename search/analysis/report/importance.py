@@ -11,7 +11,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
 from search.analysis.report.view import View, value_of
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from spaces.grid.search_space import Dimension
 
 FEWEST = 20
@@ -59,13 +59,13 @@ def importances(view: View) -> list[Importance]:
     return sorted(found, key=lambda each: -each.score)
 
 
-def _thinned(records: list[Record]) -> list[Record]:
+def _thinned(records: list[TrialRecord]) -> list[TrialRecord]:
     if len(records) <= MOST:
         return records
     return [records[k * len(records) // MOST] for k in range(MOST)]
 
 
-def _trial(view: View, record: Record, free: list[Dimension]) -> FrozenTrial | None:
+def _trial(view: View, record: TrialRecord, free: list[Dimension]) -> FrozenTrial | None:
     """A trial in Optuna's words: each value as its place in its dimension."""
     values = {each.name: value_of(record.configuration, each.name) for each in free}
     if any(values[each.name] not in each.values for each in free):

@@ -14,7 +14,7 @@ from search.analysis.report.markup import tag
 from search.analysis.report.plot import Tick, dot, plot, stairs, up
 from search.analysis.report.view import View, amount
 from search.pareto import hypervolume_history, in_finish_order
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from spaces.cost.units import duration
 
 HEIGHT = 220
@@ -33,7 +33,7 @@ class _History:
         ticks: Values that are written beside it.
     """
 
-    records: list[Record]
+    records: list[TrialRecord]
     values: list[float]
     name: str
     text: Callable[[float], str]

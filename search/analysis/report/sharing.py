@@ -13,7 +13,7 @@ from search.analysis.report.markup import joined, percentage, tag
 from search.analysis.report.plot import at, dot, line
 from search.analysis.report.view import View, amount
 from search.results.queries import shared
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from spaces.cost.architecture import Architecture
 from spaces.cost.budget import TrainingSteps
 from spaces.cost.units import duration
@@ -37,7 +37,7 @@ class _Branch:
     """
 
     steps: TrainingSteps
-    records: list[Record]
+    records: list[TrialRecord]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class _Tree:
     branches: list[_Branch]
 
     @property
-    def records(self) -> list[Record]:
+    def records(self) -> list[TrialRecord]:
         """All trials of the architecture."""
         return [record for branch in self.branches for record in branch.records]
 
@@ -76,7 +76,9 @@ def section(view: View) -> Markup:
 
 
 def _trees(view: View) -> list[_Tree]:
-    found: dict[Architecture, dict[float, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[Architecture, dict[float, list[TrialRecord]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for record in view.complete:
         found[record.configuration.architecture][record.configuration.budget].append(record)
     return [

@@ -9,7 +9,7 @@ from typing import Any
 from search.formatting import short_cost
 from search.pareto import Scale, best, feasible, frontier, quality
 from search.storage.study import Study
-from search.storage.trials import Record
+from search.storage.trials import TrialRecord
 from spaces.cost.configuration import Configuration
 from spaces.cost.inference_cost import Cost
 from spaces.cost.metric import Metric
@@ -35,7 +35,7 @@ class View:
     """
 
     space: SearchSpace
-    records: list[Record]
+    records: list[TrialRecord]
     tests: dict[int, dict[str, Any]]
     data: dict[str, Any]
 
@@ -65,7 +65,7 @@ class View:
         return Scale.of(self.space)
 
     @cached_property
-    def complete(self) -> list[Record]:
+    def complete(self) -> list[TrialRecord]:
         """Trials with a result that can be drawn on a logarithmic axis."""
         return [r for r in self.records if r.is_complete and r.result[self.cost.name] > 0]
 
@@ -75,14 +75,14 @@ class View:
         return {record.number for record in feasible(self.complete, self.search.criteria)}
 
     @cached_property
-    def members(self) -> list[Record]:
+    def members(self) -> list[TrialRecord]:
         """The frontier, the cheapest first; the best alone where the cost is fixed."""
         if self.search.is_at_fixed_cost:
             return [] if self.best is None else [self.best]
         return frontier(self.records, self.search.criteria)
 
     @cached_property
-    def best(self) -> Record | None:
+    def best(self) -> TrialRecord | None:
         """The feasible trial with the best score."""
         return best(self.records, self.search.criteria, {})
 
@@ -92,11 +92,11 @@ class View:
         found = dict.fromkeys(record.result["checkpoint"] for record in self.complete)
         return {checkpoint: number for number, checkpoint in enumerate(found)}
 
-    def model(self, record: Record) -> int:
+    def model(self, record: TrialRecord) -> int:
         """Number of the trained model that a trial compressed."""
         return self.models[record.result["checkpoint"]]
 
-    def quality(self, record: Record) -> float:
+    def quality(self, record: TrialRecord) -> float:
         """Share that the metric makes of a trial's score: up is better, whatever the metric."""
         return quality(record, self.search.criteria)
 
@@ -109,7 +109,7 @@ class View:
         """The metric as people write it."""
         return {"bleu": "BLEU"}.get(self.metric.name, self.metric.name)
 
-    def name(self, record: Record) -> str:
+    def name(self, record: TrialRecord) -> str:
         """A trial in words."""
         return f"#{record.number} {configured(record.configuration)}"
 
@@ -117,7 +117,7 @@ class View:
         """The 95 % interval of a score."""
         return f"{self.metric.text(result['score_low'])}–{self.metric.text(result['score_high'])}"
 
-    def hover(self, record: Record) -> str:
+    def hover(self, record: TrialRecord) -> str:
         """All that a point says, a line for each kind."""
         result = record.result
         return (
