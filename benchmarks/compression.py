@@ -22,7 +22,7 @@ import click
 import torch
 from rich.console import Console
 
-from objectives.compression import artefact
+from objectives.compression import model_file
 from objectives.data.batches import logits
 from objectives.failures import TrialFailure
 from objectives.measurement.latency import measure_latency
@@ -62,14 +62,14 @@ import json, sys
 from pathlib import Path
 import torch
 from safetensors.torch import load_file
-from objectives.compression import artefact
+from objectives.compression import model_file
 from objectives.data.batches import logits
-from objectives.measurement.threads import threads
+from objectives.measurement.threads import torch_threads
 inputs = load_file(sys.argv[1])
 different = []
 for folder, answers in json.load(sys.stdin).items():
-    with torch.inference_mode(), threads(1):
-        now = logits(artefact.load(Path(folder)), inputs)
+    with torch.inference_mode(), torch_threads(1):
+        now = logits(model_file.load(Path(folder)), inputs)
     if not torch.equal(now, load_file(answers)["logits"]):
         different.append(folder)
 print(json.dumps(different))
@@ -135,7 +135,7 @@ def _matrix(search: SearchFile, recovery: float, scratch: Path) -> None:
             continue
         seconds = time.perf_counter() - started
         location = Path(objective.store.location(result.model))
-        model = artefact.load(location)
+        model = model_file.load(location)
         dense = (model, result.score) if dense is None else dense
         ratio = _latency_ratio(model, dense[0], search, objective)
         saved[str(location)] = _answers(model, inputs, scratch, len(saved))
@@ -171,10 +171,10 @@ def _answers(
 ) -> str:
     from safetensors.torch import save_file
 
-    from objectives.measurement.threads import threads
+    from objectives.measurement.threads import torch_threads
 
     file = scratch / f"answers-{number}.safetensors"
-    with torch.inference_mode(), threads(1):
+    with torch.inference_mode(), torch_threads(1):
         save_file({"logits": logits(model, inputs).contiguous()}, str(file))
     return str(file)
 

@@ -21,17 +21,17 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from objectives.compression import artefact
+from objectives.compression import model_file
 from objectives.compression.pipeline import compress
-from objectives.compression.pruning import prune
+from objectives.compression.prune import prune
 from objectives.data.batches import Batch
 from objectives.data.prepared import PreparedData, prepare
 from objectives.evaluation import Evaluation, package_versions
 from objectives.failures import OUT_OF_MEMORY, TrialFailure, is_out_of_memory
 from objectives.measurement.flops import count_forward_flops
-from objectives.measurement.latency_cache import Latencies
+from objectives.measurement.latency_cache import LatencyCache
 from objectives.measurement.score import Score
-from objectives.measurement.threads import threads
+from objectives.measurement.threads import torch_threads
 from objectives.store.manifest import CHECKPOINTS, MODELS
 from objectives.store.store import Store
 from objectives.tasks import make_task
@@ -48,7 +48,7 @@ from spaces.file.places import places
 from spaces.file.search_file import SearchFile
 
 
-class Stored(NamedTuple):
+class StoredTraining(NamedTuple):
     """What the store has of a chain of training.
 
     Args:
@@ -92,7 +92,7 @@ class Objective:
             checkpoint_seconds=search.training.checkpoint_seconds,
             workers=workers,
         )
-        self.latencies = Latencies(search, self._task, self.store)
+        self.latency_cache = LatencyCache(search, self._task, self.store)
 
     def evaluate(self, configuration: Configuration) -> Evaluation:
         """Train, compress and measure a configuration.
@@ -139,7 +139,7 @@ class Objective:
         assert self._workers is not None
         self._workers.follow(self._path)
 
-    def stored(self, configurations: Iterable[Configuration]) -> list[Stored]:
+    def stored_training(self, configurations: Iterable[Configuration]) -> list[StoredTraining]:
         """What the store has of the training of each configuration, from whatever search."""
         addresses = self.store.addresses(CHECKPOINTS)
         return [
@@ -167,7 +167,7 @@ class Objective:
         limit = self._search.constraints.max_latency_ms
         if limit is None:
             return
-        latency = self.latencies.before_training(configuration)
+        latency = self.latency_cache.of_untrained(configuration)
         if latency.ms > limit:
             noisy = ", measured on a noisy machine" if latency.noisy else ""
             raise TrialFailure(
@@ -238,9 +238,9 @@ class Objective:
         )
         compressed = time.perf_counter()
         # What is measured is what was saved: the model that a user would load.
-        size = artefact.bytes_on_disk(folder)
+        size = model_file.bytes_on_disk(folder)
         score = self._checked_score(loaded)
-        latency = self.latencies.of(configuration, loaded)
+        latency = self.latency_cache.of_model(configuration, loaded)
         flops = count_forward_flops(loaded, self.example_inputs())
         measured = time.perf_counter()
         before = trained.point.history
@@ -320,10 +320,10 @@ class Objective:
             split: ``validation`` or ``test``.
 
         Raises:
-            ArtefactError: The folder holds no compressed model, or a damaged one.
+            ModelFileError: The folder holds no compressed model, or a damaged one.
         """
-        with threads(self._search.resources.cpus):
-            return self._task.score(artefact.load(folder), split)
+        with torch_threads(self._search.resources.cpus):
+            return self._task.score(model_file.load(folder), split)
 
     def _model_address(self, configuration: Configuration, checkpoint: str) -> str:
         compression = asdict(configuration.canonical().compression)
@@ -336,8 +336,8 @@ class Objective:
         return score
 
 
-def _stored(path: TrainingPath, addresses: set[str]) -> Stored:
+def _stored(path: TrainingPath, addresses: set[str]) -> StoredTraining:
     first = path
     while first.parent is not None:
         first = first.parent
-    return Stored(path.address in addresses, first.address in addresses)
+    return StoredTraining(path.address in addresses, first.address in addresses)

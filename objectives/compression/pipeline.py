@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from objectives.compression import artefact
-from objectives.compression.artefact import CompressedWeights
-from objectives.compression.gptq import gptq
-from objectives.compression.hqq import hqq
-from objectives.compression.rtn import QuantisedWeight, round_to_nearest
-from objectives.compression.static_int8 import StaticWeight, calibrate
+from objectives.compression import model_file
+from objectives.compression.model_file import CompressedWeights
+from objectives.compression.quantise.gptq import gptq
+from objectives.compression.quantise.hqq import hqq
+from objectives.compression.quantise.rtn import QuantisedWeight, round_to_nearest
+from objectives.compression.quantise.static_int8 import StaticWeight, calibrate
 from objectives.data.batches import Batch, logits
 from objectives.failures import TrialFailure, is_out_of_memory
 from objectives.store import heartbeat
@@ -23,12 +23,12 @@ from spaces.cost.families import layout
 from spaces.cost.layout import Role, Workload
 from spaces.cost.size import size_to_beat
 
-LEAST_AGREEMENT = 0.95
+MIN_AGREEMENT = 0.95
 """Share of inputs on which eight bits must answer like the model before quantisation."""
 NEAR_TIE = 0.05
 """Share of the range of an input's logits within which two answers count as tied."""
 CONSTANT_DEVIATION = 1e-6
-LARGEST_CHECK = 1024
+MAX_COMPARED = 1024
 """Answers that are compared; a language model gives one for each token."""
 
 _HALF_TYPES = {Quantisation.BF16: torch.bfloat16, Quantisation.FP16: torch.float16}
@@ -69,7 +69,7 @@ def compress(
     heartbeat.beat("compressing")
     write_compressed(model, architecture, workload, compression, calibration, folder)
     heartbeat.beat("checking the compressed model")
-    loaded = artefact.load(folder)
+    loaded = model_file.load(folder)
     check(loaded, model, workload, compression, calibration)
     _check_size(folder, architecture, workload, compression)
     return loaded
@@ -90,7 +90,7 @@ def write_compressed(
     """
     try:
         weights = _quantise(model, architecture, workload, compression, calibration)
-        artefact.save(folder, weights, architecture, workload, compression)
+        model_file.save(folder, weights, architecture, workload, compression)
     except TrialFailure:
         raise
     except Exception as error:
@@ -132,7 +132,7 @@ def check(
         raise CompressionFailure("constant", f"{compression} gives all inputs the same logits")
     if 8 <= compression.quantisation.bits < 32:
         agreement = _agreement(_answers(unquantised, calibration), answers)
-        if agreement < LEAST_AGREEMENT:
+        if agreement < MIN_AGREEMENT:
             raise CompressionFailure(
                 "disagrees", f"{compression} answers {agreement:.0%} of inputs as before"
             )
@@ -144,7 +144,7 @@ def _answers(model: nn.Module, batches: list[Batch]) -> torch.Tensor:
     with torch.inference_mode():
         for batch in batches:
             flat = logits(model, batch).flatten(0, -2)
-            taken.append(flat[:: -(-len(flat) * len(batches) // LARGEST_CHECK)])
+            taken.append(flat[:: -(-len(flat) * len(batches) // MAX_COMPARED)])
     return torch.cat(taken)
 
 
@@ -158,7 +158,10 @@ def _agreement(before: torch.Tensor, after: torch.Tensor) -> float:
 def _check_size(
     folder: Path, architecture: Architecture, workload: Workload, compression: Compression
 ) -> None:
-    size, dense = artefact.bytes_on_disk(folder), size_to_beat(architecture, workload, compression)
+    size, dense = (
+        model_file.bytes_on_disk(folder),
+        size_to_beat(architecture, workload, compression),
+    )
     if size >= dense:
         raise CompressionFailure(
             "not_smaller", f"{compression} takes {size:,} bytes, dense fp32 weights {dense:,}"

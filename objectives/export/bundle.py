@@ -15,11 +15,11 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from objectives.compression.artefact import CONFIG, WEIGHTS, ArtefactError
+from objectives.compression.model_file import CONFIG, WEIGHTS, ModelFileError
 from objectives.data.prepared import PreparedData
 from spaces.file.search_file import SearchFile
 
-FORMAT = 1
+BUNDLE_FORMAT = 1
 TASK = "task.json"
 TOKENIZER = "tokenizer.json"
 SCRIPT = "load_and_run.py"
@@ -51,86 +51,86 @@ _PURPOSES = {
 
 
 @dataclass(frozen=True)
-class Facts:
+class PredictionTask:
     """What a prediction needs to know beside the model.
 
     Args:
-        task: Name of the task.
+        name: Name of the task.
         labels: Name of each class, in the order of the logits; empty without classes.
         takes_pairs: Whether an input is a pair of texts.
         beams: Beams of the search that decodes (translation).
     """
 
-    task: str
+    name: str
     labels: tuple[str, ...] = ()
     takes_pairs: bool = False
     beams: int = 1
 
     @classmethod
-    def of(cls, search: SearchFile, data: PreparedData) -> Facts:
-        """The facts of the models of a search."""
+    def of(cls, search: SearchFile, data: PreparedData) -> PredictionTask:
+        """The task of the models of a search."""
         return cls(
-            task=search.task.name,
+            name=search.task.name,
             labels=data.label_names,
             takes_pairs=getattr(search.data.labelled, "text_pair", None) is not None,
             beams=getattr(search.task, "beams", 1),
         )
 
 
-def write(folder: Path, model: Path, facts: Facts, data: PreparedData) -> None:
+def write_bundle(folder: Path, model: Path, task: PredictionTask, data: PreparedData) -> None:
     """Put a stored model and what its use needs into a folder.
 
     Args:
         folder: Where to; it exists.
         model: Folder of the stored model.
-        facts: Of the search.
+        task: Of the search.
         data: Has the tokenizer.
     """
     for name in (WEIGHTS, CONFIG):
         shutil.copyfile(model / name, folder / name)
     if data.tokenizer_file.exists():
         shutil.copyfile(data.tokenizer_file, folder / TOKENIZER)
-    written = {"format": FORMAT, **asdict(facts), "sha256": _digests(folder)}
+    written = {"format": BUNDLE_FORMAT, **asdict(task), "sha256": _digests(folder)}
     (folder / TASK).write_text(json.dumps(written, indent=1, ensure_ascii=False), encoding="utf-8")
-    (folder / SCRIPT).write_text(_script(facts))
+    (folder / SCRIPT).write_text(_script(task))
 
 
-def read_facts(folder: Path) -> Facts:
-    """What ``write`` wrote; the files that it names are checked.
+def read_task(folder: Path) -> PredictionTask:
+    """What ``write_bundle`` wrote; the files that it names are checked.
 
     Raises:
-        ArtefactError: A file is missing, damaged, or of a newer format.
+        ModelFileError: A file is missing, damaged, or of a newer format.
     """
     try:
         written: dict[str, Any] = json.loads((folder / TASK).read_text(encoding="utf-8"))
-        if written.pop("format") != FORMAT:
-            raise ValueError(f"it is of another format than {FORMAT}")
+        if written.pop("format") != BUNDLE_FORMAT:
+            raise ValueError(f"it is of another format than {BUNDLE_FORMAT}")
         digests: dict[str, str] = dict(written.pop("sha256"))
-        facts = Facts(**{**written, "labels": tuple(written["labels"])})
-        if facts.task not in _PURPOSES:
-            raise ValueError(f"there is no task {facts.task!r}")
+        task = PredictionTask(**{**written, "labels": tuple(written["labels"])})
+        if task.name not in _PURPOSES:
+            raise ValueError(f"there is no task {task.name!r}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtefactError(f"{folder / TASK} cannot be read: {error}") from error
+        raise ModelFileError(f"{folder / TASK} cannot be read: {error}") from error
     found = _digests(folder)
     for name, digest in digests.items():
         if name not in found:
-            raise ArtefactError(f"{folder / name} is missing")
+            raise ModelFileError(f"{folder / name} is missing")
         # One flipped byte of weights loads without an error.
         if found[name] != digest:
-            raise ArtefactError(f"{folder / name} is damaged: it is not what was exported")
-    return facts
+            raise ModelFileError(f"{folder / name} is damaged: it is not what was exported")
+    return task
 
 
-def _script(facts: Facts) -> str:
-    purpose, arguments = _PURPOSES[facts.task]
-    if facts.takes_pairs:
+def _script(task: PredictionTask) -> str:
+    purpose, arguments = _PURPOSES[task.name]
+    if task.takes_pairs:
         purpose, arguments = "The class of a pair of texts", "TEXT TEXT"
     return _SCRIPT.substitute(
         purpose=purpose,
         arguments=arguments,
-        count=3 if facts.takes_pairs else 2,
-        given="(sys.argv[1], sys.argv[2])" if facts.takes_pairs else "sys.argv[1]",
-        printed="sys.argv[1] + answer.text" if facts.task == "causal-lm" else "answer",
+        count=3 if task.takes_pairs else 2,
+        given="(sys.argv[1], sys.argv[2])" if task.takes_pairs else "sys.argv[1]",
+        printed="sys.argv[1] + answer.text" if task.name == "causal-lm" else "answer",
     )
 
 

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from objectives.compression import artefact
-from objectives.compression.artefact import ArtefactError
+from objectives.compression import model_file
+from objectives.compression.model_file import ModelFileError
 from objectives.data.batches import (
     EVALUATION_BATCH,
     Batch,
@@ -29,7 +29,7 @@ from objectives.data.batches import (
 )
 from objectives.data.encoding import as_pixels, encoded, token_ids
 from objectives.data.tokenizer import END, MASK, SPECIAL_TOKENS, load_tokenizer
-from objectives.export.bundle import TOKENIZER, Facts, read_facts
+from objectives.export.bundle import TOKENIZER, PredictionTask, read_task
 from objectives.models.decoding import continued, translate
 from spaces.errors import UserError
 
@@ -41,7 +41,7 @@ class InputError(UserError):
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """What a model says to one input.
 
     Args:
@@ -66,23 +66,23 @@ class Predictor:
 
     Args:
         model: The model, in evaluation mode.
-        facts: What its answers mean.
+        task: What its answers mean.
         workload: Fields of ``spaces.cost.layout.Workload``: what it reads.
         tokenizer: A ``tokenizers.Tokenizer``; None for images.
     """
 
     def __init__(
-        self, model: nn.Module, facts: Facts, workload: dict[str, Any], tokenizer: Any
+        self, model: nn.Module, task: PredictionTask, workload: dict[str, Any], tokenizer: Any
     ) -> None:
         self.model = model
-        self.facts = facts
+        self.task = task
         self._workload = workload
         self._length: int = workload["sequence_length"]
         self._tokenizer = tokenizer
-        self._predict = self._by_task()[facts.task]
+        self._predict = self._by_task()[task.name]
 
-    def predict(self, inputs: Sequence[Any]) -> list[Answer]:
-        """Answer inputs.
+    def predict(self, inputs: Sequence[Any]) -> list[Prediction]:
+        """Prediction inputs.
 
         Args:
             inputs: Texts; pairs of texts, where the model was trained on pairs; texts with
@@ -100,7 +100,7 @@ class Predictor:
         with torch.inference_mode():
             return self._predict(inputs)
 
-    def _by_task(self) -> dict[str, Callable[[Sequence[Any]], list[Answer]]]:
+    def _by_task(self) -> dict[str, Callable[[Sequence[Any]], list[Prediction]]]:
         return {
             "classification": self._classify_texts,
             "masked-lm": self._fill,
@@ -109,18 +109,18 @@ class Predictor:
             "image-classification": self._classify_images,
         }
 
-    def _classify_texts(self, inputs: Sequence[Any]) -> list[Answer]:
-        firsts, seconds = _pairs(inputs) if self.facts.takes_pairs else (_texts(inputs), [])
+    def _classify_texts(self, inputs: Sequence[Any]) -> list[Prediction]:
+        firsts, seconds = _pairs(inputs) if self.task.takes_pairs else (_texts(inputs), [])
         tokens, lengths = encoded(self._tokenizer, firsts, seconds, sequence_length=self._length)
-        answers = [Answer("")] * len(inputs)
+        answers = [Prediction("")] * len(inputs)
         for rows in by_length(lengths, EVALUATION_BATCH):
             batch = reading_batch(tokens[rows, : int(lengths[rows].max())])
             for row, answer in zip(rows, self._classes(batch), strict=True):
                 answers[row] = answer
         return answers
 
-    def _classify_images(self, inputs: Sequence[Any]) -> list[Answer]:
-        answers: list[Answer] = []
+    def _classify_images(self, inputs: Sequence[Any]) -> list[Prediction]:
+        answers: list[Prediction] = []
         for start in range(0, len(inputs), EVALUATION_BATCH):
             pixels = as_pixels(
                 [_picture(each) for each in inputs[start : start + EVALUATION_BATCH]],
@@ -130,43 +130,43 @@ class Predictor:
             answers += self._classes({"pixel_values": pixel_values(pixels)})
         return answers
 
-    def _classes(self, batch: Batch) -> list[Answer]:
+    def _classes(self, batch: Batch) -> list[Prediction]:
         answers = logits(self.model, batch)
         # The class is that of the logits: rounding in the softmax could make ties of them.
         classes, shares = answers.argmax(-1).tolist(), answers.float().softmax(-1)
         return [
-            Answer(self.facts.labels[each], float(share[each]))
+            Prediction(self.task.labels[each], float(share[each]))
             for each, share in zip(classes, shares, strict=True)
         ]
 
-    def _translate(self, inputs: Sequence[Any]) -> list[Answer]:
+    def _translate(self, inputs: Sequence[Any]) -> list[Prediction]:
         tokens, lengths = encoded(self._tokenizer, _texts(inputs), sequence_length=self._length)
-        answers = [Answer("")] * len(inputs)
+        answers = [Prediction("")] * len(inputs)
         for rows in by_length(lengths, EVALUATION_BATCH):
             batch = reading_batch(tokens[rows, : int(lengths[rows].max())])
             written = translate(
                 self.model,
                 batch,
                 self._tokenizer,
-                beams=self.facts.beams,
+                beams=self.task.beams,
                 sequence_length=self._length,
             )
             for row, text in zip(rows, written, strict=True):
-                answers[row] = Answer(text)
+                answers[row] = Prediction(text)
         return answers
 
-    def _go_on(self, inputs: Sequence[Any]) -> list[Answer]:
+    def _go_on(self, inputs: Sequence[Any]) -> list[Prediction]:
         # Half of the window at least is left to write in.
         prompts = [
             ids[-(self._length // 2) :] or [END]
             for ids in token_ids(self._tokenizer, _texts(inputs))
         ]
         return [
-            Answer(continued(self.model, ids, self._tokenizer, sequence_length=self._length))
+            Prediction(continued(self.model, ids, self._tokenizer, sequence_length=self._length))
             for ids in prompts
         ]
 
-    def _fill(self, inputs: Sequence[Any]) -> list[Answer]:
+    def _fill(self, inputs: Sequence[Any]) -> list[Prediction]:
         # In training a mask stands for a token with the space before it.
         texts = [text.replace(f" {MASK_TEXT}", MASK_TEXT) for text in _texts(inputs)]
         tokens, lengths = encoded(self._tokenizer, texts, sequence_length=self._length)
@@ -175,7 +175,7 @@ class Predictor:
             for row, length, text in zip(tokens, lengths, texts, strict=True)
         ]
 
-    def _filled(self, tokens: Any, text: str) -> Answer:
+    def _filled(self, tokens: Any, text: str) -> Prediction:
         places = np.flatnonzero(tokens == MASK)
         if len(places) == 0 or len(places) < text.count(MASK_TEXT):
             raise InputError(
@@ -190,20 +190,20 @@ class Predictor:
         filled[places] = best.indices.numpy() + len(SPECIAL_TOKENS)
         # Without the start and the end; what else is special stood in the text.
         written = self._tokenizer.decode(filled[1:-1].tolist(), skip_special_tokens=False)
-        return Answer(written, float(best.values.prod()))
+        return Prediction(written, float(best.values.prod()))
 
 
 def load(folder: Path) -> Predictor:
     """Load an exported model, ready to answer.
 
     Raises:
-        ArtefactError: A file is missing, damaged, or of another model.
+        ModelFileError: A file is missing, damaged, or of another model.
     """
-    facts = read_facts(folder)
-    config = artefact.read_config(folder)
-    if len(facts.labels) != config["workload"]["classes"]:
-        raise ArtefactError(
-            f"{folder} names {len(facts.labels)} classes and its model has "
+    task = read_task(folder)
+    config = model_file.read_config(folder)
+    if len(task.labels) != config["workload"]["classes"]:
+        raise ModelFileError(
+            f"{folder} names {len(task.labels)} classes and its model has "
             f"{config['workload']['classes']}"
         )
     tokenizer = None
@@ -212,8 +212,8 @@ def load(folder: Path) -> Predictor:
             tokenizer = load_tokenizer(folder / TOKENIZER)
         except Exception as error:
             # tokenizers raises nothing narrower.
-            raise ArtefactError(f"{folder / TOKENIZER} cannot be read: {error}") from error
-    return Predictor(artefact.load(folder), facts, config["workload"], tokenizer)
+            raise ModelFileError(f"{folder / TOKENIZER} cannot be read: {error}") from error
+    return Predictor(model_file.load(folder), task, config["workload"], tokenizer)
 
 
 def _texts(inputs: Sequence[Any]) -> list[str]:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from objectives.compression.static_int8 import StaticInt8Linear
+from objectives.compression.quantise.static_int8 import StaticInt8Linear
 from objectives.data.batches import Batch, forward_arguments
 from objectives.models.positional import PositionalLogits
 from spaces.errors import UserError
@@ -112,7 +112,7 @@ def export_onnx(model: nn.Module, batches: list[Batch], path: Path) -> OnnxModel
     """Write a model as ONNX and compare it with ONNX Runtime's answers.
 
     Args:
-        model: As ``artefact.load`` gives it; it is left as it is.
+        model: As ``model_file.load`` gives it; it is left as it is.
         batches: Real inputs of the model, of two or more each, to trace and to compare with.
         path: The file to write.
 

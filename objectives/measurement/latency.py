@@ -26,21 +26,21 @@ from torch import nn
 
 from objectives.data.batches import Batch
 from objectives.failures import TrialFailure
-from objectives.measurement.threads import threads as torch_threads
+from objectives.measurement.threads import torch_threads
 from objectives.store.locks import Lane
 
 WARM_UP = 5
 LOW, HIGH = 10, 95
-MOST_ROUNDS = 8
+MAX_ROUNDS = 8
 """Rounds of repeats that are measured while the machine is noisy; the percentile finds what was
 quiet in them."""
-MOST_SECONDS = 5.0
+MAX_SECONDS = 5.0
 """Seconds after which no further round begins: training waits meanwhile."""
-MOST_DRIFT = 1.1
+MAX_DRIFT = 1.1
 """Ratio of a model to the reference in one half of the calls, over that in the other."""
-MOST_INTERRUPTED = 1.5
+MAX_INTERRUPTED = 1.5
 """Median of the reference over its low percentile: beyond, other programs are on the cores."""
-MOST_SLOWDOWN = 1.25
+MAX_SLOWDOWN = 1.25
 """Low percentile of the reference over its usual one: beyond, the machine is another."""
 
 
@@ -55,7 +55,7 @@ class Latency:
         spread: (p90 - p10) / p50.
         reference_p10_ms: Low percentile of the reference model, measured in turn with this one.
         reference_p50_ms: Its median.
-        usual_p10_ms: The lowest ``reference_p10_ms`` that was seen under these conditions.
+        best_reference_p10_ms: The lowest ``reference_p10_ms`` that was seen under these conditions.
         noisy: Whether other programs disturbed the measurement: ``ms`` is then an estimate.
         batch_size: Sequences in the batch.
         sequence_length: Tokens of each sequence.
@@ -72,7 +72,7 @@ class Latency:
     spread: float
     reference_p10_ms: float
     reference_p50_ms: float
-    usual_p10_ms: float
+    best_reference_p10_ms: float
     noisy: bool
     batch_size: int
     sequence_length: int
@@ -85,7 +85,7 @@ class Latency:
     @property
     def slowdown(self) -> float:
         """How much slower than usual the machine was, as the reference shows."""
-        return max(1.0, self.reference_p10_ms / self.usual_p10_ms)
+        return max(1.0, self.reference_p10_ms / self.best_reference_p10_ms)
 
     @property
     def ms(self) -> float:
@@ -102,7 +102,7 @@ def measure_latency(
     threads: int,
     repeats: int,
     lane: Lane,
-    usual_ms: float = math.inf,
+    best_reference_ms: float = math.inf,
 ) -> Latency:
     """Time a model, each call next to one of the reference, while nothing else of tlc runs here.
 
@@ -116,7 +116,7 @@ def measure_latency(
         threads: CPU threads to use meanwhile.
         repeats: Timed calls of each, in a round.
         lane: The machine's measurement lane.
-        usual_ms: The lowest low percentile of the reference under these conditions, if known.
+        best_reference_ms: Lowest low percentile of the reference so far; infinite before the first.
 
     Raises:
         TrialFailure: A time is not a positive number (``bad_latency``).
@@ -132,9 +132,9 @@ def measure_latency(
             for _ in range(repeats):
                 others.append(_time(reference, inputs))
                 own.append(_time(model, inputs))
-            noisy = is_noisy(own, others, usual_ms)
-            is_last = len(own) >= MOST_ROUNDS * repeats
-            if not noisy or is_last or time.monotonic() - started > MOST_SECONDS:
+            noisy = is_noisy(own, others, best_reference_ms)
+            is_last = len(own) >= MAX_ROUNDS * repeats
+            if not noisy or is_last or time.monotonic() - started > MAX_SECONDS:
                 break
     first = next(iter(inputs.values()))
     p10, p50, p90, p95 = np.percentile(own, (LOW, 50, 90, HIGH)).tolist()
@@ -148,7 +148,7 @@ def measure_latency(
         spread=(p90 - p10) / p50,
         reference_p10_ms=reference_p10,
         reference_p50_ms=reference_p50,
-        usual_p10_ms=min(usual_ms, reference_p10),
+        best_reference_p10_ms=min(best_reference_ms, reference_p10),
         noisy=noisy,
         batch_size=len(first),
         sequence_length=sequence_length,
@@ -160,13 +160,13 @@ def measure_latency(
     )
 
 
-def is_noisy(model: Sequence[float], reference: Sequence[float], usual_ms: float) -> bool:
+def is_noisy(model: Sequence[float], reference: Sequence[float], best_reference_ms: float) -> bool:
     """Whether other programs disturbed a measurement.
 
     Args:
         model: Times of a model, in the order in which they were taken.
         reference: Times of the reference, in turn with them.
-        usual_ms: The lowest low percentile of the reference that was seen; infinite if none was.
+        best_reference_ms: Lowest low percentile of the reference so far; infinite if none.
     """
     low, median = np.percentile(reference, (LOW, 50)).tolist()
     middle = len(model) // 2
@@ -174,7 +174,9 @@ def is_noisy(model: Sequence[float], reference: Sequence[float], usual_ms: float
     after = _low(model[middle:]) / _low(reference[middle:])
     drift = max(before, after) / min(before, after)
     return bool(
-        drift > MOST_DRIFT or median > MOST_INTERRUPTED * low or low > MOST_SLOWDOWN * usual_ms
+        drift > MAX_DRIFT
+        or median > MAX_INTERRUPTED * low
+        or low > MAX_SLOWDOWN * best_reference_ms
     )
 
 

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from objectives.compression import artefact
+from objectives.compression import model_file
 from objectives.compression.pipeline import write_compressed
-from objectives.measurement.latency import MOST_SLOWDOWN, Latency, measure_latency, processor
+from objectives.measurement.latency import MAX_SLOWDOWN, Latency, measure_latency, processor
 from objectives.models.build import build
 from objectives.store.locks import Lane
 from objectives.store.store import Store
@@ -31,17 +31,17 @@ from spaces.file.search_file import SearchFile
 
 COSTS = "costs"
 LATENCY = "latency.json"
-USUAL = "usual.json"
-FORMAT = 3
+BEST_REFERENCE = "usual.json"
+LATENCY_FORMAT = 3
 """Raised when the same conditions would be measured in another way."""
 REFERENCE_DEPTH, REFERENCE_WIDTH = 2, 128
 """Layers of each stack, and width, of the model that latencies are measured next to."""
-LEAST_GAIN = 0.99
+MIN_IMPROVEMENT = 0.99
 """Share of the usual latency of the reference below which a new one takes its place."""
 
 
-class Latencies:
-    """Latencies of compressed models on this machine.
+class LatencyCache:
+    """LatencyCache of compressed models on this machine.
 
     Args:
         search: Names the workload and the conditions of measurement.
@@ -56,7 +56,7 @@ class Latencies:
         self._lane = Lane()
         self._inputs = task.latency_input(search.measurement.batch_size)
 
-    def of(self, configuration: Configuration, model: nn.Module) -> Latency:
+    def of_model(self, configuration: Configuration, model: nn.Module) -> Latency:
         """Latency of a compressed model: the cache's, if it was taken on a model of these shapes.
 
         Args:
@@ -75,7 +75,7 @@ class Latencies:
             self._store.remove(self._address(configuration))
         return self._measure(configuration, model, shapes)
 
-    def before_training(self, configuration: Configuration) -> Latency:
+    def of_untrained(self, configuration: Configuration) -> Latency:
         """Latency of a configuration from an untrained model, or from the cache.
 
         Raises:
@@ -97,14 +97,14 @@ class Latencies:
                 self._task.calibration(),
                 folder,
             )
-            return artefact.load(folder)
+            return model_file.load(folder)
 
         compressed = self._store.scratch(f"an untrained {configuration}", compress)
         return self._measure(configuration, compressed, _shapes(compressed))
 
     def _measure(self, configuration: Configuration, model: nn.Module, shapes: str) -> Latency:
         conditions = self._search.measurement
-        usual = self._usual()
+        usual = self._best_reference_ms()
         latency = measure_latency(
             model,
             self._reference,
@@ -113,10 +113,10 @@ class Latencies:
             threads=conditions.threads,
             repeats=conditions.repeats,
             lane=self._lane,
-            usual_ms=usual,
+            best_reference_ms=usual,
         )
-        if latency.usual_p10_ms < LEAST_GAIN * usual:
-            self._write(self._address(), USUAL, {"p10_ms": latency.usual_p10_ms})
+        if latency.best_reference_p10_ms < MIN_IMPROVEMENT * usual:
+            self._write(self._address(), BEST_REFERENCE, {"p10_ms": latency.best_reference_p10_ms})
         if not latency.noisy:
             entry = {**asdict(latency), "shapes": shapes}
             self._write(self._address(configuration), LATENCY, entry)
@@ -129,16 +129,19 @@ class Latencies:
             entry = json.loads((folder / LATENCY).read_text())
         shapes = entry.pop("shapes")
         latency = Latency(**entry)
-        latency = replace(latency, usual_p10_ms=min(latency.usual_p10_ms, self._usual()))
+        latency = replace(
+            latency,
+            best_reference_p10_ms=min(latency.best_reference_p10_ms, self._best_reference_ms()),
+        )
         # All of it was as slow, so that it did not show when it was measured.
-        return None if latency.slowdown > MOST_SLOWDOWN else (latency, shapes)
+        return None if latency.slowdown > MAX_SLOWDOWN else (latency, shapes)
 
-    def _usual(self) -> float:
+    def _best_reference_ms(self) -> float:
         """The lowest latency of the reference under these conditions; infinite before the first."""
         with self._store.open(self._address()) as folder:
             if folder is None:
                 return math.inf
-            usual: float = json.loads((folder / USUAL).read_text())["p10_ms"]
+            usual: float = json.loads((folder / BEST_REFERENCE).read_text())["p10_ms"]
         return usual
 
     def _write(self, address: str, name: str, entry: dict[str, Any]) -> None:
@@ -152,7 +155,7 @@ class Latencies:
     def _address(self, configuration: Configuration | None = None) -> str:
         """Of a configuration's latency; without one, of what is usual for the reference."""
         key = {
-            "format": FORMAT,
+            "format": LATENCY_FORMAT,
             "workload": asdict(self._search.workload),
             "conditions": self._search.measurement.model_dump(mode="json"),
             "processor": processor(next(iter(self._inputs.values())).device),

@@ -9,7 +9,7 @@ import torch
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
     """Let torch use some number of CPU threads meanwhile."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from objectives.compression.fake_quantisation import fake_quantised
-from objectives.compression.pruning import prune
+from objectives.compression.prune import prune
 from objectives.data.batches import Batch
 from objectives.training.paths import TrainingPath
 from objectives.training.stages import Kind, Stages

@@ -81,8 +81,8 @@ def latencies(search: str, data: str, configurations: list[dict[str, Any]]) -> l
     from spaces.cost.configuration import Configuration
 
     points = map(Configuration.from_dict, configurations)
-    cache = _objective(search, data).latencies
-    return [cache.before_training(point).ms for point in points]
+    cache = _objective(search, data).latency_cache
+    return [cache.of_untrained(point).ms for point in points]
 
 
 def stored(search: str, data: str, configurations: list[dict[str, Any]]) -> list[tuple[bool, bool]]:
@@ -90,7 +90,7 @@ def stored(search: str, data: str, configurations: list[dict[str, Any]]) -> list
     from spaces.cost.configuration import Configuration
 
     points = map(Configuration.from_dict, configurations)
-    return [tuple(found) for found in _objective(search, data).stored(points)]
+    return [tuple(found) for found in _objective(search, data).stored_training(points)]
 
 
 def _report(outcome: Any) -> dict[str, Any]:

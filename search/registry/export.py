@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from objectives.data.prepared import PreparedData, find_prepared, prepare
-from objectives.export import bundle as exported
+from objectives.export import bundle
 from objectives.export.inference import load
 from objectives.export.onnx import OnnxModel, check_packages, export_onnx
 from objectives.store.store import Store
@@ -99,15 +99,15 @@ def write_export(
     Raises:
         UserError: The model is gone, or ONNX cannot hold it.
     """
-    facts = exported.Facts.of(study.search, data)
+    task = bundle.PredictionTask.of(study.search, data)
     with stored_model(study, record) as model:
-        exported.write(folder, model, facts, data)
+        bundle.write_bundle(folder, model, task, data)
     predictor = load(folder)
     onnx = None
     if with_onnx:
         calibration = make_task(study.search, data).calibration()
         onnx = export_onnx(predictor.model, calibration, folder / ONNX)
-    card = model_card(study, record, facts, onnx)
+    card = model_card(study, record, task, onnx)
     (folder / CARD).write_text(card, encoding="utf-8")
     return onnx
 

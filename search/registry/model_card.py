@@ -6,7 +6,7 @@ import re
 from html import escape
 from typing import Any
 
-from objectives.export.bundle import SCRIPT, Facts
+from objectives.export.bundle import SCRIPT, PredictionTask
 from objectives.export.onnx import OnnxModel
 from search.formatting import COUNTED
 from search.storage.study import Study
@@ -44,13 +44,15 @@ _EXAMPLES = {
 }
 
 
-def model_card(study: Study, record: TrialRecord, facts: Facts, onnx: OnnxModel | None) -> str:
+def model_card(
+    study: Study, record: TrialRecord, task: PredictionTask, onnx: OnnxModel | None
+) -> str:
     """The text of ``README.md``: YAML for the Hub, then what a person should know.
 
     Args:
         study: The record.
         record: The complete trial whose model it is.
-        facts: What its answers mean.
+        task: What its answers mean.
         onnx: The ONNX model beside it, if there is one.
     """
     test = study.tests().get(record.number, {})
@@ -59,8 +61,8 @@ def model_card(study: Study, record: TrialRecord, facts: Facts, onnx: OnnxModel 
         f"# {study.search.name}, trial {record.number}",
         summary(study, record),
         _table(("", ""), _facts(study, record, test)),
-        _data(study, facts),
-        _use(study, facts),
+        _data(study, task),
+        _use(study, task),
     ]
     if onnx is not None:
         sections.append(_onnx(onnx))
@@ -169,7 +171,7 @@ def _architecture(record: TrialRecord, family: str) -> str:
     )
 
 
-def _data(study: Study, facts: Facts) -> str:
+def _data(study: Study, task: PredictionTask) -> str:
     search, data = study.search, study.data
     rows = [
         (field, _source(getattr(search.data, field)))
@@ -178,9 +180,9 @@ def _data(study: Study, facts: Facts) -> str:
     ]
     rows += [(name, f"{count:,}") for name, count in data["counts"].items()]
     rows.append(("fingerprint (SHA-256)", data["fingerprint"]))
-    if facts.labels:
-        named = ", ".join(facts.labels[:MOST_LABELS])
-        rest = len(facts.labels) - MOST_LABELS
+    if task.labels:
+        named = ", ".join(task.labels[:MOST_LABELS])
+        rest = len(task.labels) - MOST_LABELS
         rows.append(("classes", named + (f" and {rest} more" if rest > 0 else "")))
     return (
         "## Data\n\nThe model was chosen on the validation split. The test split was read once, "
@@ -216,8 +218,8 @@ def _last(path: str) -> str:
     return path.rstrip("/").rpartition("/")[2]
 
 
-def _use(study: Study, facts: Facts) -> str:
-    example = '[("a text", "another")]' if facts.takes_pairs else _EXAMPLES[facts.task]
+def _use(study: Study, task: PredictionTask) -> str:
+    example = '[("a text", "another")]' if task.takes_pairs else _EXAMPLES[task.name]
     script = f"python {SCRIPT}"
     return f"""## How to use it
 

@@ -21,7 +21,7 @@ class RegisteredModel(PythonModel):  # type: ignore[misc]
         """Load the exported folder.
 
         Raises:
-            ArtefactError: A file is missing, damaged, or of another model.
+            ModelFileError: A file is missing, damaged, or of another model.
         """
         from objectives.export.inference import load
 

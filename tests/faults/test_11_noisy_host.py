@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from objectives.measurement.latency import MOST_SLOWDOWN, Latency
+from objectives.measurement.latency import MAX_SLOWDOWN, Latency
 from objectives.objective import Objective
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
@@ -65,7 +65,7 @@ def latencies(objective: Objective) -> list[Latency]:
     for entry in Path(objective.store.location("costs")).glob("*/latency.json"):
         shutil.rmtree(entry.parent)
     made = (Configuration(each, 100, Compression()) for each in ARCHITECTURES)
-    return [objective.latencies.before_training(configuration) for configuration in made]
+    return [objective.latency_cache.of_untrained(configuration) for configuration in made]
 
 
 def kept(objective: Objective) -> int:
@@ -89,17 +89,18 @@ def test_models_keep_their_order_or_are_flagged(
     # The burners did disturb.
     assert sum(each.p95_ms for each in disturbed) > 2 * sum(each.p10_ms for each in disturbed)
     # A host that was evenly slow shows once it is faster: the cost cache then measures again.
-    usual = min(each.usual_p10_ms for each in (*idle, *disturbed))
+    usual = min(each.best_reference_p10_ms for each in (*idle, *disturbed))
     before, after = (
-        [replace(each, usual_p10_ms=usual) for each in found] for found in (idle, disturbed)
+        [replace(each, best_reference_p10_ms=usual) for each in found]
+        for found in (idle, disturbed)
     )
     # Models that differ as clearly keep their order, flagged or not.
     assert [each.ms for each in before] == sorted(each.ms for each in before)
     assert [each.ms for each in after] == sorted(each.ms for each in after)
     # What is not flagged is what it was.
     for pair in zip(before, after, strict=True):
-        if not any(each.noisy or each.slowdown > MOST_SLOWDOWN for each in pair):
-            assert 1 / MOST_SLOWDOWN < pair[1].ms / pair[0].ms < MOST_SLOWDOWN
+        if not any(each.noisy or each.slowdown > MAX_SLOWDOWN for each in pair):
+            assert 1 / MAX_SLOWDOWN < pair[1].ms / pair[0].ms < MAX_SLOWDOWN
     # What is flagged is measured again next time.
     assert kept(objective) == sum(not latency.noisy for latency in disturbed)
     record_property("flagged", sum(latency.noisy for latency in disturbed))

@@ -19,8 +19,8 @@ import numpy as np
 import psutil
 import pytest
 
-from objectives.compression import artefact
-from objectives.compression.artefact import ArtefactError
+from objectives.compression import model_file
+from objectives.compression.model_file import ModelFileError
 from objectives.data.files import DataError
 from objectives.data.prepared import PreparedData
 from search.service.connections import HEADER_SECONDS
@@ -289,8 +289,8 @@ def test_no_pickle_is_opened(tmp_path: Path) -> None:
     assert stolen.exists()
     stolen.unlink()
     (tmp_path / "config.json").write_bytes(thief)
-    with pytest.raises(ArtefactError):
-        artefact.load(tmp_path)
+    with pytest.raises(ModelFileError):
+        model_file.load(tmp_path)
     np.save(tmp_path / "unlabelled-train.npy", np.array([Thief(stolen)]), allow_pickle=True)
     with pytest.raises(DataError, match="cannot be read"):
         PreparedData(tmp_path, "", (), {}).stream("train")

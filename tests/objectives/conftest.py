@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.measurement.threads import threads
+from objectives.measurement.threads import torch_threads
 
 VOCABULARY, WIDTH, DEPTH, HEADS = 120, 48, 2, 2
 STEPS, WORDS, SOURCE, TARGET, IMAGE = 3, 8, 12, 9, 32
@@ -81,7 +81,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Tiny matrices are not worth a second thread: a hundred times slower on a busy machine."""
-    with threads(1):
+    with torch_threads(1):
         yield
 
 

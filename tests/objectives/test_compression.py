@@ -16,13 +16,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from objectives.compression import artefact
+from objectives.compression import model_file
 from objectives.compression import pipeline as compress_module
-from objectives.compression.artefact import ArtefactError
+from objectives.compression.model_file import ModelFileError
 from objectives.compression.pipeline import compress
-from objectives.compression.pruning import prune
-from objectives.compression.rtn import QuantisedWeight, round_to_nearest
-from objectives.compression.static_int8 import StaticInt8Linear
+from objectives.compression.prune import prune
+from objectives.compression.quantise.rtn import QuantisedWeight, round_to_nearest
+from objectives.compression.quantise.static_int8 import StaticInt8Linear
 from objectives.data.batches import Batch, forward_arguments, logits
 from objectives.failures import TrialFailure
 from objectives.measurement.flops import count_forward_flops
@@ -112,7 +112,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
             compress_module.write_compressed(
                 smaller, architecture, workload, compression, batches, folder
             )
-            here[folder.name] = logits(artefact.load(folder), inputs).detach()
+            here[folder.name] = logits(model_file.load(folder), inputs).detach()
     subprocess.run([sys.executable, "-c", LOAD_AGAIN, str(root)], check=True)
     again = load_file(root / "outputs.safetensors")
     names = {family: [f"{family} {index}" for index in range(len(MATRIX))] for family in Family}
@@ -122,13 +122,13 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
 LOAD_AGAIN = """
 import pathlib, sys
 from safetensors.torch import load_file, save_file
-from objectives.compression import artefact
+from objectives.compression import model_file
 root = pathlib.Path(sys.argv[1])
 outputs = {}
 for folder in root.iterdir():
     if folder.is_dir():
         inputs = load_file(root / f"{folder.name.split()[0]}.safetensors")
-        outputs[folder.name] = artefact.load(folder)(**inputs).logits.detach().contiguous()
+        outputs[folder.name] = model_file.load(folder)(**inputs).logits.detach().contiguous()
 assert "neural_compressor" not in sys.modules
 save_file(outputs, root / "outputs.safetensors")
 """
@@ -149,7 +149,7 @@ def test_every_cell_of_the_matrix_is_as_large_as_arithmetic_says(
 ) -> None:
     for compression, (folder, _, _) in zip(MATRIX, stored[family], strict=True):
         predicted = size_bytes(architecture_for(family, 2, 64), WORKLOADS[family], compression)
-        assert predicted == pytest.approx(artefact.bytes_on_disk(folder), rel=0.01), compression
+        assert predicted == pytest.approx(model_file.bytes_on_disk(folder), rel=0.01), compression
 
 
 def test_mild_compression_keeps_the_answers(
@@ -339,14 +339,14 @@ def test_an_artefact_holds_no_pickle_and_damage_is_told(
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "format": 99}))
-    with pytest.raises(ArtefactError, match="format 99"):
-        artefact.load(folder)
+    with pytest.raises(ModelFileError, match="format 99"):
+        model_file.load(folder)
     saved = {"architecture": {**config["architecture"], "depth": 10**9}}
     for hostile in ("[]", "[" * 100_000, json.dumps({**config, **saved})):
         (folder / "config.json").write_text(hostile)
-        with pytest.raises(ArtefactError, match=r"describe|cannot be read"):
-            artefact.load(folder)
+        with pytest.raises(ModelFileError, match=r"describe|cannot be read"):
+            model_file.load(folder)
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "model.safetensors").write_bytes(b"\x80\x04pickle")
-    with pytest.raises(ArtefactError, match="cannot be loaded"):
-        artefact.load(folder)
+    with pytest.raises(ModelFileError, match="cannot be loaded"):
+        model_file.load(folder)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from objectives.compression.fake_quantisation import fake_quantised
-from objectives.compression.rtn import dequantise, round_to_nearest
+from objectives.compression.quantise.rtn import dequantise, round_to_nearest
 from objectives.data.batches import Batch, logits
 from objectives.models.hooks import linear_layers
 

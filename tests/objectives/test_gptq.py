@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.compression.gptq import gptq
 from objectives.compression.packing import pack
-from objectives.compression.rtn import QuantisedWeight, dequantise, round_to_nearest
+from objectives.compression.quantise.gptq import gptq
+from objectives.compression.quantise.rtn import QuantisedWeight, dequantise, round_to_nearest
 from objectives.data.batches import Batch, logits
 from objectives.failures import TrialFailure
 from objectives.models.hooks import inputs_to, linear_layers

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from objectives.compression.hqq import hqq
 from objectives.compression.packing import pack
-from objectives.compression.rtn import dequantise, round_to_nearest
+from objectives.compression.quantise.hqq import hqq
+from objectives.compression.quantise.rtn import dequantise, round_to_nearest
 from objectives.failures import TrialFailure
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 from sacrebleu.metrics import BLEU
 
-from objectives.compression import artefact
-from objectives.compression.artefact import ArtefactError
+from objectives.compression import model_file
+from objectives.compression.model_file import ModelFileError
 from objectives.data.encoding import encoded
 from objectives.data.pairs import read_pairs
 from objectives.data.text import Rows, read
 from objectives.data.tokenizer import load_tokenizer
-from objectives.export import bundle as exported
+from objectives.export import bundle
 from objectives.export.inference import InputError, Predictor, load
 from objectives.objective import Objective
 from spaces.cost.compression import Compression, Quantisation
@@ -44,8 +44,8 @@ class Exported:
         folder.mkdir()
         with self.objective.store.open(self.result.model) as model:
             assert model is not None
-            facts = exported.Facts.of(search, self.objective.data)
-            exported.write(folder, model, facts, self.objective.data)
+            task = bundle.PredictionTask.of(search, self.objective.data)
+            bundle.write_bundle(folder, model, task, self.objective.data)
 
     def raw(self, split: str) -> Rows:
         """Labelled rows as they were read."""
@@ -81,7 +81,7 @@ def test_an_exported_model_has_the_score_of_its_trial(
     made = of_task(name)
     score = made.objective.score(made.folder, "validation")
     assert (score.value, score.loss) == (made.result.score, made.result.loss)
-    assert artefact.bytes_on_disk(made.folder) == made.result.size_bytes
+    assert model_file.bytes_on_disk(made.folder) == made.result.size_bytes
 
 
 @pytest.mark.parametrize("name", ["classification", "pairs"])
@@ -103,7 +103,7 @@ def test_texts_are_cut_and_joined_as_the_prepared_data_has_them(
 ) -> None:
     made = of_task(name)
     rows = made.raw("test")
-    tokenizer = load_tokenizer(made.folder / exported.TOKENIZER)
+    tokenizer = load_tokenizer(made.folder / bundle.TOKENIZER)
     tokens, lengths = encoded(tokenizer, rows.texts, rows.pairs, sequence_length=16)
     prepared = made.objective.data.labelled("test")
     assert np.array_equal(tokens, prepared.tokens)
@@ -183,14 +183,14 @@ def _edit(path: Path, **fields: Any) -> None:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "flipped weight": (lambda f: _flip(f / artefact.WEIGHTS), "model.safetensors is damaged"),
-    "flipped tokenizer": (lambda f: _flip(f / exported.TOKENIZER), "tokenizer.json is damaged"),
-    "no tokenizer": (lambda f: (f / exported.TOKENIZER).unlink(), "tokenizer.json is missing"),
-    "no weights": (lambda f: (f / artefact.WEIGHTS).unlink(), "model.safetensors is missing"),
-    "no facts": (lambda f: (f / exported.TASK).unlink(), "task.json cannot be read"),
-    "newer": (lambda f: _edit(f / exported.TASK, format=9), "task.json cannot be read"),
-    "other task": (lambda f: _edit(f / exported.TASK, task="chess"), "task.json cannot be read"),
-    "lost label": (lambda f: _edit(f / exported.TASK, labels=["tool"]), "names 1 classes"),
+    "flipped weight": (lambda f: _flip(f / model_file.WEIGHTS), "model.safetensors is damaged"),
+    "flipped tokenizer": (lambda f: _flip(f / bundle.TOKENIZER), "tokenizer.json is damaged"),
+    "no tokenizer": (lambda f: (f / bundle.TOKENIZER).unlink(), "tokenizer.json is missing"),
+    "no weights": (lambda f: (f / model_file.WEIGHTS).unlink(), "model.safetensors is missing"),
+    "no task": (lambda f: (f / bundle.TASK).unlink(), "task.json cannot be read"),
+    "newer": (lambda f: _edit(f / bundle.TASK, format=9), "task.json cannot be read"),
+    "other task": (lambda f: _edit(f / bundle.TASK, name="chess"), "task.json cannot be read"),
+    "lost label": (lambda f: _edit(f / bundle.TASK, labels=["tool"]), "names 1 classes"),
 }
 
 
@@ -202,7 +202,7 @@ def test_a_damaged_folder_is_refused(
     assert isinstance(load(folder), Predictor)
     act, message = DAMAGES[damage]
     act(folder)
-    with pytest.raises(ArtefactError, match=message):
+    with pytest.raises(ModelFileError, match=message):
         load(folder)
 
 

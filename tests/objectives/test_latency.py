@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from objectives.measurement import latency_cache as latencies
+from objectives.measurement import latency_cache
 from objectives.measurement.latency import Latency, is_noisy
 from objectives.objective import Objective
 from spaces.cost.architecture import Architecture
@@ -53,7 +53,7 @@ def taken(**fields: Any) -> Latency:
     return Latency(
         **{
             "p10_ms": 3.0, "p50_ms": 9.0, "p95_ms": 30.0, "spread": 3.0, "reference_p10_ms": 1.5,
-            "reference_p50_ms": 4.0, "usual_p10_ms": 1.0, "noisy": True, "batch_size": 1,
+            "reference_p50_ms": 4.0, "best_reference_p10_ms": 1.0, "noisy": True, "batch_size": 1,
             "sequence_length": 16, "threads": 1, "repeats": 40, "warm_up": 5, "device": "cpu",
             "processor": "", **fields,
         }
@@ -70,11 +70,13 @@ def gives(monkeypatch: pytest.MonkeyPatch) -> list[Latency]:
     """What the next measurements give, the last of them again and again."""
     given: list[Latency] = []
 
-    def measure(*_: Any, usual_ms: float, **__: Any) -> Latency:
+    def measure(*_: Any, best_reference_ms: float, **__: Any) -> Latency:
         latency = given.pop(0) if len(given) > 1 else given[0]
-        return replace(latency, usual_p10_ms=min(usual_ms, latency.reference_p10_ms))
+        return replace(
+            latency, best_reference_p10_ms=min(best_reference_ms, latency.reference_p10_ms)
+        )
 
-    monkeypatch.setattr(latencies, "measure_latency", measure)
+    monkeypatch.setattr(latency_cache, "measure_latency", measure)
     return given
 
 
@@ -84,7 +86,7 @@ def test_a_noisy_latency_is_measured_again(
 ) -> None:
     gives += [taken(), taken(p10_ms=2.5), taken(p10_ms=2.0, noisy=False, reference_p10_ms=1.0)]
     gives.append(taken(p10_ms=9.0))
-    seen = [Objective(make_search()).latencies.before_training(BASE) for _ in range(5)]
+    seen = [Objective(make_search()).latency_cache.of_untrained(BASE) for _ in range(5)]
     assert [latency.p10_ms for latency in seen] == [3.0, 2.5, 2.0, 2.0, 2.0]
     assert [latency.noisy for latency in seen] == [True, True, False, False, False]
 
@@ -99,11 +101,11 @@ def test_a_latency_of_a_machine_that_was_slow_all_along_is_measured_again(
         taken(p10_ms=4.0, noisy=False, reference_p10_ms=1.0),
         taken(p10_ms=2.0, noisy=False, reference_p10_ms=1.01),
     ]
-    cache = Objective(make_search()).latencies
-    assert cache.before_training(BASE).ms == 3.0
-    assert cache.before_training(other).ms == 4.0
-    assert cache.before_training(BASE).ms == pytest.approx(2.0 / 1.01)
-    assert cache.before_training(other).ms == 4.0
+    cache = Objective(make_search()).latency_cache
+    assert cache.of_untrained(BASE).ms == 3.0
+    assert cache.of_untrained(other).ms == 4.0
+    assert cache.of_untrained(BASE).ms == pytest.approx(2.0 / 1.01)
+    assert cache.of_untrained(other).ms == 4.0
 
 
 @pytest.mark.usefixtures("home")
@@ -119,6 +121,6 @@ def test_the_usual_speed_is_kept_with_the_figures(
     make_search: Callable[..., SearchFile], home: Path, gives: list[Latency]
 ) -> None:
     gives.append(taken(noisy=False, reference_p10_ms=1.5))
-    Objective(make_search()).latencies.before_training(BASE)
+    Objective(make_search()).latency_cache.of_untrained(BASE)
     (usual,) = home.rglob("usual.json")
     assert json.loads(usual.read_text()) == {"p10_ms": 1.5}

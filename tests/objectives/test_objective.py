@@ -61,11 +61,11 @@ def test_a_second_compression_trains_nothing(make_search: Callable[..., SearchFi
 def test_what_an_earlier_search_trained_is_known(make_search: Callable[..., SearchFile]) -> None:
     asked = [BASE, replace(BASE, budget=20), replace(BASE, architecture=Architecture.of(2, 32))]
     objective = Objective(make_search())
-    assert objective.stored(asked) == [(False, False)] * 3
+    assert objective.stored_training(asked) == [(False, False)] * 3
     objective.evaluate(BASE)
     later = Objective(make_search(name="another"))
     # The shorter budget leaves the stable path of the longer one, and lacks its decay.
-    assert later.stored(asked) == [(True, True), (False, True), (False, False)]
+    assert later.stored_training(asked) == [(True, True), (False, True), (False, False)]
 
 
 @pytest.mark.usefixtures("home")

@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.compression import artefact
+from objectives.compression import model_file
 from objectives.compression.pipeline import write_compressed
-from objectives.compression.pruning import prune
+from objectives.compression.prune import prune
 from objectives.data.batches import forward_arguments
 from objectives.export import onnx as onnx_model
 from objectives.export.onnx import OnnxError, OnnxModel, export_onnx
@@ -51,7 +51,7 @@ def test_a_compressed_model_gives_the_same_logits_in_onnx_runtime(
     pruned = prune(model, architecture, workload, compression, batches, loss)
     folder, path = tmp_path / "model", tmp_path / "model.onnx"
     write_compressed(pruned, architecture, workload, compression, batches, folder)
-    loaded = artefact.load(folder)
+    loaded = model_file.load(folder)
     made = export_onnx(loaded, batches, path)
     assert made.is_close
     assert made.is_int8 == compression.quantisation.is_static

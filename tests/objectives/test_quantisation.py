@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from objectives.compression.rtn import QuantisedWeight, dequantise, round_to_nearest
+from objectives.compression.quantise.rtn import QuantisedWeight, dequantise, round_to_nearest
 from objectives.failures import TrialFailure
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from objectives.compression import artefact
+from objectives.compression import model_file
 from objectives.objective import Objective
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Pruning, Quantisation
@@ -47,7 +47,7 @@ def test_what_was_pruned_stays_away(make_search: Callable[..., SearchFile]) -> N
         for recovery in (0.0, 30.0):
             compression = Compression(pruning=pruning, sparsity=sparsity, recovery=recovery)
             result = objective.evaluate(replace(BASE, compression=compression))
-            model = artefact.load(Path(objective.store.location(result.model)))
+            model = model_file.load(Path(objective.store.location(result.model)))
             weights = layout(compression.shape_of(BASE.architecture), search.workload).weights()
             left.append([model.get_parameter(w.name) for w in weights if w.role is Role.LINEAR])
         harmed, mended = left

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.compression.smoothing import smoothed, smoothing_factors
+from objectives.compression.quantise.smoothing import smoothed, smoothing_factors
 from objectives.data.batches import Batch, forward_arguments, logits
 from objectives.models.hooks import inputs_to, linear_layers
 

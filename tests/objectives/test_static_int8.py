@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.compression import static_int8
-from objectives.compression.rtn import round_to_nearest
-from objectives.compression.static_int8 import StaticInt8Linear, StaticWeight, calibrate
+from objectives.compression.quantise import static_int8
+from objectives.compression.quantise.rtn import round_to_nearest
+from objectives.compression.quantise.static_int8 import StaticInt8Linear, StaticWeight, calibrate
 from objectives.data.batches import Batch, logits
 from objectives.models.hooks import linear_layers
 

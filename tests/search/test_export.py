@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from objectives.export.bundle import Facts
+from objectives.export.bundle import PredictionTask
 from search.pareto import best
 from search.registry.export import ExportError, complete_trial, export
 from search.registry.model_card import model_card
@@ -208,7 +208,7 @@ def test_names_in_a_card_cannot_change_its_form(study: Study) -> None:
     number = study.ask().number
     study.tell_result(number, made)
     study.set_data({"fingerprint": "f", "label_names": [], "counts": {"train": 3}})
-    facts = Facts("classification", ("a | b", "<script>alert(1)</script>", "two\nlines"))
+    facts = PredictionTask("classification", ("a | b", "<script>alert(1)</script>", "two\nlines"))
     text = model_card(study, study.record(number), facts, None)
     assert "a \\| b" in text
     assert "<script>" not in text

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from objectives.compression import artefact
+from objectives.compression import model_file
 from search.pareto import frontier
 from search.storage.study import Study
 from spaces.file.search_file import SearchFile
@@ -36,9 +36,9 @@ def test_a_search_ends_with_a_frontier_and_says_what_to_type_next(finished: Tlc)
 def test_the_winning_model_can_be_taken_away(finished: Tlc) -> None:
     answer = json.loads(finished.ask("best", "tiny", "--json").stdout)
     folder = Path(answer["location"])
-    model = artefact.load(folder)
+    model = model_file.load(folder)
     assert sum(1 for _ in model.modules()) > 10
-    assert answer["trial"]["result"]["size_bytes"] == artefact.bytes_on_disk(folder)
+    assert answer["trial"]["result"]["size_bytes"] == model_file.bytes_on_disk(folder)
 
 
 def test_a_finished_search_is_not_run_again(finished: Tlc) -> None:

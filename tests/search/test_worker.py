@@ -11,7 +11,7 @@ import pytest
 from objectives import objective
 from objectives.data.prepared import prepare
 from objectives.failures import TrialFailure
-from objectives.measurement import latency_cache as latencies
+from objectives.measurement import latency_cache
 from objectives.store.store import Store
 from search.execution import trainable as worker
 from search.execution.trainable import evaluate
@@ -32,7 +32,7 @@ def arguments(make_search: Callable[..., SearchFile], home: Path) -> tuple[str, 
 def break_measuring(
     monkeypatch: pytest.MonkeyPatch, error: Exception, *, times: int
 ) -> list[Exception]:
-    real, raised = latencies.measure_latency, []
+    real, raised = latency_cache.measure_latency, []
 
     def measure(*positional: Any, **named: Any) -> Any:
         if len(raised) < times:
@@ -40,7 +40,7 @@ def break_measuring(
             raise error
         return real(*positional, **named)
 
-    monkeypatch.setattr(latencies, "measure_latency", measure)
+    monkeypatch.setattr(latency_cache, "measure_latency", measure)
     return raised
 
 

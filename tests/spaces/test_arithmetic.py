@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from objectives.compression import artefact
+from objectives.compression import model_file
 from objectives.compression.pipeline import write_compressed
-from objectives.compression.pruning import prune
+from objectives.compression.prune import prune
 from objectives.data.batches import forward_arguments, logits
 from objectives.measurement.flops import count_forward_flops
 from objectives.models.build import build
@@ -154,7 +154,7 @@ def test_predicted_bytes_are_those_on_disk(
         folder = tmp_path / f"{pruning}"
         write_compressed(pruned, architecture, workload, compression, batches, folder)
         predicted = size_bytes(architecture, workload, compression)
-        assert predicted == pytest.approx(artefact.bytes_on_disk(folder), rel=0.01), compression
+        assert predicted == pytest.approx(model_file.bytes_on_disk(folder), rel=0.01), compression
 
 
 def test_a_flops_budget_gives_a_larger_model_fewer_steps() -> None:

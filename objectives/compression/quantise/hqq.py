@@ -8,7 +8,11 @@ from contextlib import contextmanager
 
 import torch
 
-from objectives.compression.rtn import QuantisedWeight, quiet_neural_compressor, refuse_not_finite
+from objectives.compression.quantise.rtn import (
+    QuantisedWeight,
+    quiet_neural_compressor,
+    refuse_not_finite,
+)
 
 
 def hqq(weight: torch.Tensor, *, bits: int, group_size: int) -> QuantisedWeight:

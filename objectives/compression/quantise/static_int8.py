@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from objectives.compression.rtn import QuantisedWeight, dequantise, quiet_neural_compressor
-from objectives.compression.smoothing import smoothed, smoothing_factors
+from objectives.compression.quantise.rtn import QuantisedWeight, dequantise, quiet_neural_compressor
+from objectives.compression.quantise.smoothing import smoothed, smoothing_factors
 from objectives.data.batches import Batch, forward_arguments
 from objectives.failures import TrialFailure
 from objectives.models.hooks import linear_layers

@@ -20,22 +20,22 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from objectives.compression.packing import pack, pack_mask, unpack, unpack_mask
-from objectives.compression.rtn import QuantisedWeight, dequantise
-from objectives.compression.static_int8 import StaticInt8Linear, StaticWeight
+from objectives.compression.quantise.rtn import QuantisedWeight, dequantise
+from objectives.compression.quantise.static_int8 import StaticInt8Linear, StaticWeight
 from objectives.models.build import build
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.families import layout
 from spaces.cost.layout import Family, Workload
 
-FORMAT = 2
+MODEL_FORMAT = 2
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 
 Parts = dict[str, torch.Tensor]
 
 
-class ArtefactError(Exception):
+class ModelFileError(Exception):
     """A folder that does not hold a compressed model, or a damaged one."""
 
 
@@ -79,7 +79,7 @@ def save(
             tensors[f"{name}.smoothing"] = static.smoothing.contiguous()
     save_file(tensors, str(folder / WEIGHTS))
     config = {
-        "format": FORMAT,
+        "format": MODEL_FORMAT,
         "architecture": asdict(architecture),
         "workload": asdict(workload),
         "compression": asdict(compression),
@@ -91,7 +91,7 @@ def load(folder: Path) -> nn.Module:
     """Load a compressed model, ready to run, in evaluation mode.
 
     Raises:
-        ArtefactError: A file is missing, damaged, or of another model.
+        ModelFileError: A file is missing, damaged, or of another model.
     """
     config = read_config(folder)
     try:
@@ -107,7 +107,7 @@ def load(folder: Path) -> nn.Module:
         names = [weight.name for weight in described.weights()]
         _fill(model, names, tensors, compression)
     except (SafetensorError, OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise ArtefactError(f"{folder / WEIGHTS} cannot be loaded: {error}") from error
+        raise ModelFileError(f"{folder / WEIGHTS} cannot be loaded: {error}") from error
     return model.eval()
 
 
@@ -115,16 +115,18 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The JSON that describes a compressed model.
 
     Raises:
-        ArtefactError: It is missing, damaged, or of a newer format.
+        ModelFileError: It is missing, damaged, or of a newer format.
     """
     try:
         config: dict[str, Any] = json.loads((folder / CONFIG).read_text())
     except (OSError, ValueError, RecursionError) as error:
-        raise ArtefactError(f"{folder / CONFIG} cannot be read: {error}") from error
+        raise ModelFileError(f"{folder / CONFIG} cannot be read: {error}") from error
     if not isinstance(config, dict):
-        raise ArtefactError(f"{folder / CONFIG} does not describe a model")
-    if config.get("format") != FORMAT:
-        raise ArtefactError(f"{folder / CONFIG} has format {config.get('format')}, not {FORMAT}")
+        raise ModelFileError(f"{folder / CONFIG} does not describe a model")
+    if config.get("format") != MODEL_FORMAT:
+        raise ModelFileError(
+            f"{folder / CONFIG} has format {config.get('format')}, not {MODEL_FORMAT}"
+        )
     return config
 
 

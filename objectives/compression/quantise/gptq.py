@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from objectives.compression.rtn import (
+from objectives.compression.quantise.rtn import (
     QuantisedWeight,
     dequantise,
     quiet_neural_compressor,

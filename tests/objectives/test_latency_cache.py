@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from objectives.measurement import latency_cache as latencies
+from objectives.measurement import latency_cache
 from objectives.objective import Objective
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Pruning, Quantisation
@@ -21,14 +21,14 @@ BASE = Configuration(Architecture.of(1, 32), 40, Compression())
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """A list that grows by the model of every measurement; each is as on a quiet machine."""
-    real, models = latencies.measure_latency, []
+    real, models = latency_cache.measure_latency, []
 
     def measure(model: Any, *rest: Any, **named: Any) -> Any:
         models.append(model)
         taken = replace(real(model, *rest, **named), noisy=False)
-        return replace(taken, reference_p10_ms=1.0, usual_p10_ms=1.0)
+        return replace(taken, reference_p10_ms=1.0, best_reference_p10_ms=1.0)
 
-    monkeypatch.setattr(latencies, "measure_latency", measure)
+    monkeypatch.setattr(latency_cache, "measure_latency", measure)
     return models
 
 
@@ -37,7 +37,7 @@ def test_a_latency_is_known_before_training_and_not_measured_again(
     make_search: Callable[..., SearchFile], measured: list[object]
 ) -> None:
     objective = Objective(make_search())
-    before = objective.latencies.before_training(BASE)
+    before = objective.latency_cache.of_untrained(BASE)
     assert len(measured) == 1
     assert objective.store.entries("checkpoints") == []
     assert objective.evaluate(BASE).latency == before
@@ -51,16 +51,16 @@ def test_a_latency_is_known_before_training_and_not_measured_again(
 def test_what_runs_in_the_same_way_shares_its_figure(
     make_search: Callable[..., SearchFile], measured: list[object]
 ) -> None:
-    cache = Objective(make_search()).latencies
-    dense = cache.before_training(BASE)
+    cache = Objective(make_search()).latency_cache
+    dense = cache.of_untrained(BASE)
     for compression in (
         Compression(Quantisation.RTN_4, 32),
         Compression(Quantisation.RTN_8, 16, Pruning.UNSTRUCTURED, 0.5),
     ):
-        assert cache.before_training(BASE.with_compression(compression)) == dense
+        assert cache.of_untrained(BASE.with_compression(compression)) == dense
     assert len(measured) == 1
-    cache.before_training(BASE.with_compression(Compression(sparsity=0.5)))
-    cache.before_training(BASE.with_compression(Compression(Quantisation.STATIC_8)))
+    cache.of_untrained(BASE.with_compression(Compression(sparsity=0.5)))
+    cache.of_untrained(BASE.with_compression(Compression(Quantisation.STATIC_8)))
     assert len(measured) == 3
 
 
@@ -71,7 +71,7 @@ def test_untrained_and_trained_models_have_the_same_shapes(
 ) -> None:
     objective = Objective(make_search())
     pruned = BASE.with_compression(Compression(quantisation, 32, Pruning.STRUCTURED, 0.5))
-    objective.latencies.before_training(pruned)
+    objective.latency_cache.of_untrained(pruned)
     objective.evaluate(pruned)
     assert len(measured) == 1
 
@@ -80,6 +80,6 @@ def test_untrained_and_trained_models_have_the_same_shapes(
 def test_other_conditions_are_measured_anew(
     make_search: Callable[..., SearchFile], measured: list[object]
 ) -> None:
-    Objective(make_search()).latencies.before_training(BASE)
-    Objective(make_search(measurement__batch_size=2)).latencies.before_training(BASE)
+    Objective(make_search()).latency_cache.of_untrained(BASE)
+    Objective(make_search(measurement__batch_size=2)).latency_cache.of_untrained(BASE)
     assert len(measured) == 2

@@ -1,0 +1,1 @@
+"""Quantisation methods, one file each."""
