@@ -17,8 +17,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from search.analysis.claims.complete import complete
-from search.analysis.claims.report import print_report, report
+from search.analysis.claims.missing_trials import run_missing_trials
+from search.analysis.claims.report import print_claims, write_claims
 from search.execution.run import run
 from spaces.file.places import places
 from spaces.file.search_file import SearchFile
@@ -116,11 +116,11 @@ def main(
     else:
         raise click.UsageError(f"{task} needs its files: --text, or --pairs and --validation-pairs")
     studies = [
-        complete(run(search, console).study, places(search.storage).study_url, console)
+        run_missing_trials(run(search, console).study, places(search.storage).study_url, console)
         for search in searches
     ]
-    made = report(studies)
-    print_report(made, console)
+    made = write_claims(studies)
+    print_claims(made, console)
     folder = Path(out) / task
     folder.mkdir(parents=True, exist_ok=True)
     for picture in made.path.parent.glob("claims-*.png"):

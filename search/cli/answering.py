@@ -217,20 +217,20 @@ def claims(names: tuple[str, ...], complete: bool, url: str | None, as_json: boo
     Several searches that differ in their seed alone are pooled. Each claim is supported,
     contradicted, or in want of trials; the report is a page (HTML and Markdown) with the plots.
     """
-    from search.analysis.claims.report import print_report, report
+    from search.analysis.claims.report import print_claims, write_claims
 
     studies = [open_study(name, url) for name in dict.fromkeys(names)]
     if complete:
-        from search.analysis.claims.complete import complete as run_missing
+        from search.analysis.claims.missing_trials import run_missing_trials
 
         told = make_console(stderr=as_json)
         where = study_url_or_default(url)
-        studies = [run_missing(study, where, told) for study in studies]
-    made = report(studies)
+        studies = [run_missing_trials(study, where, told) for study in studies]
+    made = write_claims(studies)
     if as_json:
         click.echo(json.dumps(made.to_dict(), indent=2))
         return
-    print_report(made, make_console())
+    print_claims(made, make_console())
 
 
 def _print_json(answer: BaseModel | Sequence[BaseModel]) -> None:

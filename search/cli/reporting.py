@@ -25,7 +25,7 @@ def report(name: str, folder: Path | None, url: str | None) -> None:
     The best model, the frontier, what each dimension does, how training was shared, and where the
     compute went. The page is logged to the search's run in MLflow too.
     """
-    from search.analysis.report.report import report as write_report
+    from search.analysis.report.report import write_report
 
     made = write_report(open_study(name, url), folder)
     click.echo(f"report: {made.path}")

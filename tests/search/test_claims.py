@@ -15,11 +15,11 @@ import pytest
 from click.testing import CliRunner
 
 from search.analysis.claims.claims import judge
-from search.analysis.claims.complete import missing
+from search.analysis.claims.missing_trials import missing_trials
 from search.analysis.claims.observations import Compressed, Observations, Run, observe
 from search.analysis.claims.page import html
 from search.analysis.claims.resampling import resample
-from search.analysis.claims.verdict import Answer, Verdict, chosen_apart
+from search.analysis.claims.verdict import Answer, Verdict, unbiased_best
 from search.cli.main import cli
 from search.samplers.optuna_samplers import FeasibleSampler
 from search.storage.study import Study, names
@@ -193,7 +193,7 @@ def test_seeds_widen_what_evaluation_noise_alone_has() -> None:
 def test_the_luckiest_of_equals_is_not_flattered() -> None:
     draws = np.random.default_rng(0).standard_normal((2001, 20))
     assert draws[1:].max(axis=1).mean() > 1.5
-    assert abs(chosen_apart(draws)[0]) < 0.1
+    assert abs(unbiased_best(draws)[0]) < 0.1
 
 
 def test_the_page_needs_nothing_else_and_escapes_names() -> None:
@@ -209,7 +209,7 @@ def test_the_page_needs_nothing_else_and_escapes_names() -> None:
 def _measure(study: Study, world: World) -> None:
     """Trials of a study with the results of a made-up world."""
     rng = np.random.default_rng(0)
-    for addition in missing(study.space, study.records()):
+    for addition in missing_trials(study.space, study.records()):
         study.optuna.enqueue_trial(addition.parameters)
         record = study.ask()
         assert record.configuration == addition.configuration
@@ -231,7 +231,7 @@ def _measure(study: Study, world: World) -> None:
 
 
 def test_missing_trials_are_every_model_once_and_the_ladder_at_the_longest(study: Study) -> None:
-    additions = missing(study.space, [])
+    additions = missing_trials(study.space, [])
     configurations = [addition.configuration for addition in additions]
     hashes = [configuration.hash for configuration in configurations]
     assert len(set(hashes)) == len(hashes)
@@ -241,7 +241,7 @@ def test_missing_trials_are_every_model_once_and_the_ladder_at_the_longest(study
     first = [(c.architecture, c.budget) for c in configurations[: len(models)]]
     assert set(first) == models
     _measure(study, World())
-    assert missing(study.space, study.records()) == []
+    assert missing_trials(study.space, study.records()) == []
 
 
 def test_a_large_space_is_sampled(make_search: Callable[..., SearchFile]) -> None:
@@ -252,7 +252,7 @@ def test_a_large_space_is_sampled(make_search: Callable[..., SearchFile]) -> Non
         space__width={"low": 32, "high": 512, "step": 32},
         space__budget={"unit": "steps", "choices": [20, 40, 80, 160, 320, 640]},
     )
-    additions = missing(SearchSpace(search), [])
+    additions = missing_trials(SearchSpace(search), [])
     assert len({a.configuration.architecture for a in additions}) == 5
     assert len({a.configuration.budget for a in additions}) == 4
     assert len(additions) < 60
@@ -308,7 +308,7 @@ def test_searches_of_other_seeds_are_pooled_and_others_refused(
 
 
 def test_enqueued_trials_have_no_configuration_until_they_are_asked_for(study: Study) -> None:
-    addition = missing(study.space, [])[0]
+    addition = missing_trials(study.space, [])[0]
     study.optuna.enqueue_trial(addition.parameters)
     assert study.records() == []
     record = study.ask()
@@ -322,7 +322,7 @@ def test_enqueued_trials_are_run_beside_those_of_the_file(study: Study) -> None:
     from search.execution.searcher import StudySearcher
 
     study.tell_result(study.ask().number, made_up_result(0.6, 0.1))
-    addition = missing(study.space, study.records())[0]
+    addition = missing_trials(study.space, study.records())[0]
     study.optuna.enqueue_trial(addition.parameters)
     sampler = FeasibleSampler(study.space, "random", seed=0, trials=1)
     study.optuna.sampler = sampler
@@ -359,7 +359,7 @@ def test_what_is_missing_is_trained_where_the_study_is_and_its_file_stays(
     }
     search = validate({**document, "space": space, "trials": 1, "hours": 0.5, "sampler": "random"})
     elsewhere = f"sqlite:///{tlc.folder / 'elsewhere.db'}"
-    lacking = len(missing(Study.open(search, elsewhere).space, []))
+    lacking = len(missing_trials(Study.open(search, elsewhere).space, []))
     assert lacking == 2
     run = tlc("claims", "tiny", "--complete", "--study", elsewhere)
     assert run.returncode == 0, run.stdout + run.stderr

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from search.analysis.claims.complete import missing
+from search.analysis.claims.missing_trials import missing_trials
 from search.results.answers import Answers
 from search.samplers import known_latencies as latencies
 from search.samplers.known_latencies import known_latencies, measured_latencies, recorded_latencies
@@ -115,7 +115,7 @@ def test_others_know_the_latencies_that_the_driver_measured(
     found = [answers.what_if("tiny", values).is_feasible for values in _everywhere(study)]
     assert found == [driver.is_feasible(configuration) for configuration in everything]
     assert not all(found)
-    wanted = missing(SearchSpace(other.search, latency_of), [])
+    wanted = missing_trials(SearchSpace(other.search, latency_of), [])
     assert all(milliseconds(addition.configuration) <= 0.5 for addition in wanted)
 
 

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from objectives.measurement.latency import Latency
-from search.analysis.report.page import html
-from search.analysis.report.view import View
+from search.analysis.report.page import report_page
+from search.analysis.report.report_data import ReportData
 from search.cli.main import cli
 from search.formatting import NOISY
 from search.results.answers import Answers
@@ -59,7 +59,9 @@ def test_answers_and_the_report_say_it(noisy: Study, home: Path) -> None:
     best = answers.best("tiny").trial
     assert best is not None
     assert best.latency_noisy
-    page = html(View(noisy.space, noisy.records(), {}, {"fingerprint": "f", "counts": {}}))
+    page = report_page(
+        ReportData(noisy.space, noisy.records(), {}, {"fingerprint": "f", "counts": {}})
+    )
     assert "1 of 2: other programs disturbed them" in page
     assert "on a noisy machine" in page
 

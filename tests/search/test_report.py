@@ -15,8 +15,8 @@ from playwright.sync_api import Browser, Page
 
 from search.analysis.report.axes import Axis, even_ticks, log_ticks, time_ticks
 from search.analysis.report.importance import importances
-from search.analysis.report.page import html
-from search.analysis.report.view import View
+from search.analysis.report.page import report_page
+from search.analysis.report.report_data import ReportData
 from search.cli.main import cli
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
@@ -33,7 +33,7 @@ HOSTILE = (
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def view(search: SearchFile, results: Iterable[dict[str, Any]]) -> View:
+def view(search: SearchFile, results: Iterable[dict[str, Any]]) -> ReportData:
     """A search with a complete trial for each result."""
     space = SearchSpace(search)
     points = list(space.points())
@@ -41,7 +41,7 @@ def view(search: SearchFile, results: Iterable[dict[str, Any]]) -> View:
         record(space.configuration(points[k % len(points)]), k, "complete", result)
         for k, result in enumerate(results)
     ]
-    return View(space, records, {}, {"fingerprint": "f00d" * 16, "counts": {"texts": 400}})
+    return ReportData(space, records, {}, {"fingerprint": "f00d" * 16, "counts": {"texts": 400}})
 
 
 def record(
@@ -59,13 +59,13 @@ def results(points: Iterable[tuple[float, float]] = POINTS) -> Iterator[dict[str
 
 
 @pytest.fixture
-def limited(make_search: Callable[..., SearchFile]) -> View:
+def limited(make_search: Callable[..., SearchFile]) -> ReportData:
     """Three trials on the frontier, one dominated, one above 2 MB, one failed, one running."""
     made = view(make_search(trials=20, constraints={"max_size_mb": 2.0}), results())
     one = made.records[0].configuration
     more = [record(one, 5, "diverged"), record(one, 6, "running")]
     test = {1: made_up_result(0.78, 0.4)}
-    return View(made.space, [*made.records, *more], test, made.data)
+    return ReportData(made.space, [*made.records, *more], test, made.data)
 
 
 def text(page: str) -> str:
@@ -74,8 +74,8 @@ def text(page: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body))
 
 
-def test_the_answer_is_first(limited: View) -> None:
-    said = text(html(limited))
+def test_the_answer_is_first(limited: ReportData) -> None:
+    said = text(report_page(limited))
     # 0.90 breaks the constraint.
     assert "The best model has accuracy 0.800 at 0.4 MB" in said
     assert "0.770–0.830" in said
@@ -84,30 +84,32 @@ def test_the_answer_is_first(limited: View) -> None:
     assert "20 asked for, 6 finished, 1 failed, 1 running or cut off" in said
 
 
-def test_every_section_is_there_in_its_order(limited: View) -> None:
-    heads = re.findall(r'<h2 id="([a-z]+)">', html(limited))
+def test_every_section_is_there_in_its_order(limited: ReportData) -> None:
+    heads = re.findall(r'<h2 id="([a-z]+)">', report_page(limited))
     assert heads == [
         "frontier", "levels", "progress", "dimensions", "sharing", "compute", "conditions",
     ]  # fmt: skip
 
 
-def test_the_chart_has_every_trial_once_and_the_frontier_can_be_focused(limited: View) -> None:
-    chart = re.findall(r'<svg class="plot".*?</figure>', html(limited), flags=re.DOTALL)[0]
+def test_the_chart_has_every_trial_once_and_the_frontier_can_be_focused(
+    limited: ReportData,
+) -> None:
+    chart = re.findall(r'<svg class="plot".*?</figure>', report_page(limited), flags=re.DOTALL)[0]
     assert sorted(map(int, re.findall(r'data-trial="(\d+)"', chart))) == [0, 1, 2, 3, 4]
     assert len(re.findall(r'tabindex="0"', chart)) == 3
     assert len(re.findall(r'class="dot broken"', chart)) == 1
     assert "limit 2 MB" in chart
 
 
-def test_the_page_needs_no_network_and_little_room(limited: View) -> None:
-    page = html(limited)
+def test_the_page_needs_no_network_and_little_room(limited: ReportData) -> None:
+    page = report_page(limited)
     assert not re.search(r"(src|href)=[\"'](?!#)", page.replace(HOSTILE, ""))
     assert "url(" not in page
     assert len(page) < 200_000
 
 
-def test_a_failure_message_is_text(limited: View) -> None:
-    page = html(limited)
+def test_a_failure_message_is_text(limited: ReportData) -> None:
+    page = report_page(limited)
     assert 'onerror="document' not in page
     assert "&lt;script&gt;document.title" in page
 
@@ -116,7 +118,7 @@ def test_a_failure_message_is_text(limited: View) -> None:
 def test_a_search_that_has_hardly_begun(
     trials: int, make_search: Callable[..., SearchFile]
 ) -> None:
-    said = text(html(view(make_search(), results(POINTS[:trials]))))
+    said = text(report_page(view(make_search(), results(POINTS[:trials]))))
     assert "NaN" not in said
     if trials == 0:
         assert "No trial is complete yet: there is no answer." in said
@@ -129,7 +131,7 @@ def test_the_nearest_is_shown_where_nothing_meets_the_constraints(
     make_search: Callable[..., SearchFile],
 ) -> None:
     search = make_search(constraints={"max_size_mb": 2.0})
-    said = text(html(view(search, results(((0.95, 4.0), (0.9, 3.0))))))
+    said = text(report_page(view(search, results(((0.95, 4.0), (0.9, 3.0))))))
     assert "No trial meets the constraints yet. The nearest is #1" in said
 
 
@@ -142,7 +144,7 @@ def test_a_perplexity_is_better_further_up(make_task_search: Callable[..., Searc
         )
         for score, size in points
     )  # fmt: skip
-    page = html(view(make_task_search("masked-lm"), made))
+    page = report_page(view(make_task_search("masked-lm"), made))
     assert "The best model has perplexity 20 at 0.4 MB" in text(page)
     assert "the axis is reversed" in page
     chart = re.findall(r'<svg class="plot".*?</figure>', page, flags=re.DOTALL)[0]
@@ -157,7 +159,7 @@ def test_a_perplexity_is_better_further_up(make_task_search: Callable[..., Searc
 def test_other_costs(cost: str, make_search: Callable[..., SearchFile]) -> None:
     constraints = {"max_latency_ms": 20.0} if cost == "latency_ms" else {}
     search = make_search(objectives=["accuracy", cost], constraints=constraints)
-    page = html(view(search, results()))
+    page = report_page(view(search, results()))
     assert {"latency_ms": "latency, ms", "flops": "forward FLOPs"}[cost] in page
     # The latency and the FLOPs of the dense model are not measured.
     assert "before compression" not in page
@@ -165,7 +167,7 @@ def test_other_costs(cost: str, make_search: Callable[..., SearchFile]) -> None:
 
 def test_a_search_at_a_fixed_cost(make_search: Callable[..., SearchFile]) -> None:
     search = make_search(objectives=["accuracy"], constraints={"max_size_mb": 2.0})
-    said = text(html(view(search, results())))
+    said = text(report_page(view(search, results())))
     assert "The best model at the fixed cost has accuracy 0.800" in said
     assert "The best five" in said
     assert "best accuracy so far" in said
@@ -173,7 +175,7 @@ def test_a_search_at_a_fixed_cost(make_search: Callable[..., SearchFile]) -> Non
 
 def test_a_long_search_stays_small(make_search: Callable[..., SearchFile]) -> None:
     many = ((0.3 + 0.5 * (k * 0.618 % 1.0), 0.05 + k / 1000) for k in range(5000))
-    page = html(view(make_search(), results(many)))
+    page = report_page(view(make_search(), results(many)))
     assert len(page) < 1_500_000
     assert "1,200 of 4," in page
 
@@ -193,7 +195,7 @@ def test_what_a_dimension_explains_is_told(make_search: Callable[..., SearchFile
 
 def test_where_things_are_kept_is_not_told(make_search: Callable[..., SearchFile]) -> None:
     search = make_search(storage={"mlflow": "https://user:secret@host"})
-    page = html(view(search, []))
+    page = report_page(view(search, []))
     assert "secret" not in page
     assert "batch_size: 16" in page
 
@@ -208,7 +210,7 @@ def opened(
     """The page of a real search at a width and in a colour scheme, and what the console says."""
     width, scheme = request.param
     path = tmp_path / "report.html"
-    path.write_text(html(View.of(finished.study())), encoding="utf-8")
+    path.write_text(report_page(ReportData.of(finished.study())), encoding="utf-8")
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
     )
@@ -249,9 +251,11 @@ def test_it_fits_and_shows_configurations(
     assert complaints == []
 
 
-def test_the_policy_keeps_scripts_out(limited: View, browser: Browser, tmp_path: Path) -> None:
+def test_the_policy_keeps_scripts_out(
+    limited: ReportData, browser: Browser, tmp_path: Path
+) -> None:
     """Escaping comes first; were it to fail, nothing would run all the same."""
-    broken = html(limited).replace("</main>", f"{HOSTILE}</main>")
+    broken = report_page(limited).replace("</main>", f"{HOSTILE}</main>")
     path = tmp_path / "report.html"
     path.write_text(broken, encoding="utf-8")
     page = browser.new_page()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from search.analysis.claims.depth_or_width import wide_is_as_good
+from search.analysis.claims.early_stopping import stops_early
 from search.analysis.claims.equal_bytes import beats_dense
-from search.analysis.claims.growth import at_equal_compute, at_equal_steps
+from search.analysis.claims.model_size import at_equal_compute, at_equal_steps
 from search.analysis.claims.resampling import Resampled
 from search.analysis.claims.robustness import shrinks_with_size
-from search.analysis.claims.shape import wide_is_as_good
-from search.analysis.claims.stopping import stops_early
 from search.analysis.claims.verdict import Verdict
 
 CLAIMS = (

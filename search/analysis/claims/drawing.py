@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from search.analysis.claims.levels import Curve
+from search.analysis.claims.curves import Curve
 from search.analysis.claims.verdict import count
 from search.arrays import Floats
 

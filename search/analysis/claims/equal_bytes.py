@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.analysis.claims.levels import thinned
+from search.analysis.claims.curves import thinned
 from search.analysis.claims.observations import gain_unit, score_of
 from search.analysis.claims.resampling import Resampled
 from search.analysis.claims.verdict import (
@@ -14,9 +14,9 @@ from search.analysis.claims.verdict import (
     Effect,
     Verdict,
     answer_above,
-    chosen_apart,
     mean_of,
     too_noisy,
+    unbiased_best,
 )
 from search.arrays import Booleans, Floats
 
@@ -60,7 +60,7 @@ def beats_dense(data: Resampled) -> Verdict:
     setting = COMPUTE if len(contests[COMPUTE]) >= LEAST_LEVELS else BUDGET
     decisive = contests[setting]
     rows = tuple(_row(data, each) for group in contests.values() for each in group)
-    marks = tuple(each for group in contests.values() for each in group)
+    evidence = tuple(each for group in contests.values() for each in group)
     if not decisive:
         return Verdict(
             4,
@@ -74,7 +74,7 @@ def beats_dense(data: Resampled) -> Verdict:
                 "the smaller: 4 bits or less bring a factor of 7",
             ),
             rows=rows,
-            marks=marks,
+            evidence=evidence,
         )
     factor, unit = gain_unit(data.observations.metric)
     effect = Effect.of(factor * mean_of([each.gain for each in decisive]), unit)
@@ -89,7 +89,7 @@ def beats_dense(data: Resampled) -> Verdict:
         _reading(data, setting, decisive, other),
         missing=too_noisy(answer),
         rows=rows,
-        marks=marks,
+        evidence=evidence,
     )
 
 
@@ -151,7 +151,7 @@ def _round(
     if len(large) == 0:
         return None
     scores = data.compressed_quality[:, large]
-    gain = chosen_apart(scores) - chosen_apart(data.quality[:, small])
+    gain = unbiased_best(scores) - unbiased_best(data.quality[:, small])
     return Contest(setting, size, best, int(large[scores[0].argmax()]), gain)
 
 

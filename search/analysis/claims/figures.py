@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from search.analysis.claims.curves import Axis, curves
+from search.analysis.claims.depth_or_width import MARGIN, Pair
 from search.analysis.claims.drawing import bars, curve, logarithmic, shades, size_colours
+from search.analysis.claims.early_stopping import Stop
 from search.analysis.claims.equal_bytes import COMPUTE, Contest
-from search.analysis.claims.growth import Level, level_name
-from search.analysis.claims.levels import Axis, curves
+from search.analysis.claims.model_size import Level, level_name
 from search.analysis.claims.observations import gain_unit, score_of
 from search.analysis.claims.resampling import Resampled
 from search.analysis.claims.robustness import Drops
-from search.analysis.claims.shape import MARGIN, Pair
-from search.analysis.claims.stopping import Stop
 from search.analysis.claims.verdict import Verdict, count
 from search.arrays import Floats
 
@@ -27,7 +27,7 @@ WORDS: dict[Axis, str] = {"training_flops": "training FLOPs", "steps": "steps of
 
 def picture(verdict: Verdict, data: Resampled) -> bytes | None:
     """The PNG that shows a claim; None where there is nothing to show."""
-    if not data.cells or (verdict.number in (3, 4, 6) and not verdict.marks):
+    if not data.cells or (verdict.number in (3, 4, 6) and not verdict.evidence):
         return None
     draw: dict[int, Callable[..., None]] = {
         1: _grown_at_compute,
@@ -70,7 +70,7 @@ def _grown(figure: Any, axes: Any, verdict: Verdict, data: Resampled, axis: Axis
     for line in lines:
         curve(left, line, colours(line.parameters))
     left.set_title("each architecture over its budgets")
-    levels: Sequence[Level] = verdict.marks
+    levels: Sequence[Level] = verdict.evidence
     tints = shades(len(levels))
     for level, shade in zip(levels, tints, strict=True):
         left.axvline(level.level, color=shade, linewidth=1, linestyle="--", zorder=0)
@@ -95,7 +95,7 @@ def _grown(figure: Any, axes: Any, verdict: Verdict, data: Resampled, axis: Axis
 
 def _robustness(figure: Any, axes: Any, verdict: Verdict, data: Resampled) -> None:
     """Drop over size, quantised at the left and pruned at the right, with the fitted slopes."""
-    levels: Sequence[Drops] = verdict.marks
+    levels: Sequence[Drops] = verdict.evidence
     groups = [
         [each for each in levels if not each.compression.sparsity],
         [each for each in levels if each.compression.sparsity],
@@ -152,7 +152,7 @@ def _bytes(figure: Any, axes: Any, verdict: Verdict, data: Resampled) -> None:
         left.invert_yaxis()
     logarithmic(left.xaxis, "MB on disk")
     left.legend(frameon=False, loc="lower right")
-    _gains(right, verdict.marks, gain_unit(metric))
+    _gains(right, verdict.evidence, gain_unit(metric))
 
 
 def _frontier(
@@ -198,7 +198,7 @@ def _stopping(figure: Any, axes: Any, verdict: Verdict, data: Resampled) -> None
     """Left, where optimal models stop on their curves; right, what is left at each level."""
     left, right = axes
     lines = curves(data, "training_flops")
-    stops: Sequence[Stop] = verdict.marks
+    stops: Sequence[Stop] = verdict.evidence
     optimal = {stop.curve.architecture for stop in stops}
     colours = size_colours(figure, left, lines)
     for line in lines:
@@ -238,7 +238,7 @@ def _stopping(figure: Any, axes: Any, verdict: Verdict, data: Resampled) -> None
 def _shape(figure: Any, axes: Any, verdict: Verdict, data: Resampled) -> None:
     """Left, the curves of each pair; right, the difference within each pair."""
     left, right = axes
-    pairs: Sequence[Pair] = verdict.marks
+    pairs: Sequence[Pair] = verdict.evidence
     for pair, shade in zip(pairs, shades(len(pairs)), strict=True):
         for line, style, word in ((pair.deep, "-", "deep"), (pair.wide, "--", "wide")):
             left.plot(

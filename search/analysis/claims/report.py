@@ -14,8 +14,8 @@ from search.analysis.claims.claims import judge
 from search.analysis.claims.figures import picture
 from search.analysis.claims.observations import Observations, observe
 from search.analysis.claims.resampling import resample
-from search.analysis.claims.tracked import log_report
 from search.analysis.claims.verdict import Answer, Verdict
+from search.analysis.mlflow_artefacts import log_artefacts
 from search.storage.study import Study
 from spaces.file.places import places
 
@@ -29,7 +29,7 @@ STYLES = {
 
 
 @dataclass(frozen=True)
-class Report:
+class ClaimsReport:
     """What was found, and where it is written.
 
     Args:
@@ -57,7 +57,7 @@ class Report:
         }
 
 
-def report(studies: Sequence[Study]) -> Report:
+def write_claims(studies: Sequence[Study]) -> ClaimsReport:
     """Test the claims on searches, write the report, and log it to each one's run in MLflow.
 
     Raises:
@@ -69,9 +69,9 @@ def report(studies: Sequence[Study]) -> Report:
     verdicts = write(observations, folder)
     written = [folder / "claims.html", folder / "claims.md", *sorted(folder.glob("claims-*.png"))]
     tracked = [
-        log_report(study, places(study.search.storage), written, ARTEFACTS) for study in studies
+        log_artefacts(study, places(study.search.storage), written, ARTEFACTS) for study in studies
     ]
-    return Report(observations, verdicts, folder / "claims.html", all(tracked))
+    return ClaimsReport(observations, verdicts, folder / "claims.html", all(tracked))
 
 
 def write(observations: Observations, folder: Path) -> list[Verdict]:
@@ -90,7 +90,7 @@ def write(observations: Observations, folder: Path) -> list[Verdict]:
     return verdicts
 
 
-def print_report(made: Report, console: Console) -> None:
+def print_claims(made: ClaimsReport, console: Console) -> None:
     """One line for each claim, and where the report is."""
     console.print(f"{page.counts(made.observations)}\n", highlight=False)
     for verdict in made.verdicts:

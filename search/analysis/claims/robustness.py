@@ -89,7 +89,7 @@ def shrinks_with_size(data: Resampled) -> Verdict:
             f"No compression that costs something was measured on {LEAST_SIZES} sizes.{mild}{told}",
             missing=(f"one compression that hurts, such as rtn-3, on {LEAST_SIZES} or more sizes",),
             rows=tuple(_row(level) for level in levels),
-            marks=tuple(levels),
+            evidence=tuple(levels),
         )
     effect = Effect.of(100 * mean_of([level.slopes for level in counted]), UNIT)
     answer = answer_below(effect, NEGLIGIBLE)
@@ -102,7 +102,7 @@ def shrinks_with_size(data: Resampled) -> Verdict:
         _reading(effect, levels, counted) + told,
         missing=too_noisy(answer),
         rows=tuple(_row(level) for level in levels),
-        marks=tuple(levels),
+        evidence=tuple(levels),
     )
 
 

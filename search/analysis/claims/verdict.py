@@ -67,7 +67,7 @@ class Verdict:
         reading: One honest sentence or two of what that means.
         missing: Trials that would settle it.
         rows: The table behind it: one row a level, its cells by their heading.
-        marks: What the figure shows beside the measurements, by claim.
+        evidence: What the figure shows beside the measurements, by claim.
     """
 
     number: int
@@ -78,7 +78,7 @@ class Verdict:
     reading: str
     missing: tuple[str, ...] = ()
     rows: tuple[dict[str, str], ...] = ()
-    marks: tuple[Any, ...] = field(default=(), repr=False)
+    evidence: tuple[Any, ...] = field(default=(), repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can write."""
@@ -118,7 +118,7 @@ def too_noisy(answer: Answer) -> tuple[str, ...]:
     return ("the same search with other seeds, or more validation examples: noise is too large",)
 
 
-def chosen_apart(values: Floats) -> Floats:
+def unbiased_best(values: Floats) -> Floats:
     """The best (highest) of some noisy columns, without the luck of being chosen.
 
     In each draw the column is chosen by another draw than the one that measures it; the estimate

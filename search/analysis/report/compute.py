@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from markupsafe import Markup
 
 from search.analysis.report.markup import joined, percent, percentage, table, tag
-from search.analysis.report.view import View
+from search.analysis.report.report_data import ReportData
 from search.storage.trials import TrialRecord
 from spaces.cost.units import duration
 
@@ -16,7 +16,7 @@ STAGES = ("train", "recovery", "compress", "measure")
 MOST_ROWS = 16
 
 
-def section(view: View) -> Markup:
+def section(view: ReportData) -> Markup:
     """Bars by stage and by architecture, and failures by their state."""
     parts = []
     if view.complete:
@@ -52,7 +52,7 @@ def _totals(records: Iterable[TrialRecord]) -> dict[str, float]:
     return totals
 
 
-def _legend(view: View) -> Markup:
+def _legend(view: ReportData) -> Markup:
     totals = _totals(view.complete)
     everything = sum(totals.values()) or 1.0
     entries = [
@@ -69,7 +69,7 @@ def _legend(view: View) -> Markup:
     return tag("ul", *entries, class_="legend")
 
 
-def _bars(view: View) -> Markup:
+def _bars(view: ReportData) -> Markup:
     groups: dict[str, list[TrialRecord]] = defaultdict(list)
     for record in view.complete:
         groups[str(record.configuration.architecture)].append(record)
@@ -105,7 +105,7 @@ def _bar(name: str, seconds: dict[str, float], longest: float, kind: str) -> Mar
     return tag("div", tag("span", name, class_="name"), bar, total, class_="row")
 
 
-def _failures(view: View) -> Markup:
+def _failures(view: ReportData) -> Markup:
     failed = [r for r in view.records if r.is_finished and not r.is_complete]
     if not failed:
         return tag("p", "No trial failed.", class_="quiet")

@@ -9,13 +9,13 @@ import yaml
 from markupsafe import Markup
 
 from search.analysis.report.markup import joined, tag
-from search.analysis.report.view import View
+from search.analysis.report.report_data import ReportData
 from search.storage.trials import is_noisy
 
 T = TypeVar("T")
 
 
-def section(view: View) -> Markup:
+def section(view: ReportData) -> Markup:
     """Facts, and the file behind a fold."""
     search = view.search
     facts = [("seed", str(search.seed)), ("sampler", search.sampler)]
@@ -30,7 +30,7 @@ def section(view: View) -> Markup:
     return joined([tag("dl", *rows, class_="facts"), *notes, _file(view)])
 
 
-def _measured(view: View) -> list[tuple[str, str]]:
+def _measured(view: ReportData) -> list[tuple[str, str]]:
     """Versions and latency conditions, each that occurs among the trials."""
     versions = _distinct(record.result.get("versions") for record in view.complete)
     latencies = _distinct(_latency(record.result.get("latency")) for record in view.complete)
@@ -62,7 +62,7 @@ def _distinct(values: Iterable[T | None]) -> list[T]:
     return found
 
 
-def _notes(view: View) -> list[str]:
+def _notes(view: ReportData) -> list[str]:
     notes = [
         "Scores are those of the compressed model as it was loaded back, on the validation split, "
         "which also chose it; intervals are 95\u202f% over the examples of that split, not over "
@@ -73,7 +73,7 @@ def _notes(view: View) -> list[str]:
     return notes
 
 
-def _file(view: View) -> Markup:
+def _file(view: ReportData) -> Markup:
     # Where things are kept is no part of what was measured, and a URL may hold a password.
     document = view.search.model_dump(
         mode="json", exclude_none=True, exclude={"storage", "address"}

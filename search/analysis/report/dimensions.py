@@ -15,7 +15,7 @@ from search.analysis.report.frontier import thinned
 from search.analysis.report.importance import Importance, importances
 from search.analysis.report.markup import joined, percent, percentage, table, tag
 from search.analysis.report.plot import dot, line
-from search.analysis.report.view import View, amount, value_of
+from search.analysis.report.report_data import ReportData, amount, value_of
 from search.storage.trials import TrialRecord
 from spaces.grid.search_space import Dimension
 
@@ -27,7 +27,7 @@ GOLDEN = 0.618034
 """Multiples of it, modulo 1, lie apart: trials of one value are spread by their number."""
 
 
-def section(view: View) -> Markup:
+def section(view: ReportData) -> Markup:
     """The table of importances, and a strip chart for each dimension."""
     found = importances(view)
     order = [each.dimension for each in found] or [
@@ -37,7 +37,7 @@ def section(view: View) -> Markup:
     return joined([_importances(view, found), tag("div", *strips, class_="strips")])
 
 
-def _importances(view: View, found: list[Importance]) -> Markup:
+def _importances(view: ReportData, found: list[Importance]) -> Markup:
     if not found:
         return tag(
             "p", "There are too few different trials to say how important each is.", class_="quiet"
@@ -82,7 +82,7 @@ class _Row:
     records: list[TrialRecord]
 
 
-def _rows(view: View, dimension: Dimension) -> list[_Row]:
+def _rows(view: ReportData, dimension: Dimension) -> list[_Row]:
     by_value: dict[Any, list[TrialRecord]] = {value: [] for value in dimension.values}
     for record in view.complete:
         by_value.setdefault(value_of(record.configuration, dimension.name), []).append(record)
@@ -101,7 +101,7 @@ def _text(value: Any) -> str:
     return amount(value) if isinstance(value, int | float) else str(value)
 
 
-def _strip(view: View, dimension: Dimension) -> Markup:
+def _strip(view: ReportData, dimension: Dimension) -> Markup:
     rows = _rows(view, dimension)
     axis = Axis.around([view.shown(r.result["score"]) for r in view.complete])
     drawn = {record.number for record in [*thinned(view, MOST_DOTS), *view.members]}
@@ -143,7 +143,7 @@ def _strip(view: View, dimension: Dimension) -> Markup:
 
 
 def _one(
-    view: View, axis: Axis, row: _Row, top: float, drawn: set[int], members: set[int]
+    view: ReportData, axis: Axis, row: _Row, top: float, drawn: set[int], members: set[int]
 ) -> Markup:
     middle = top + ROW / 2
     dots = [
@@ -173,7 +173,7 @@ def _one(
     )  # fmt: skip
 
 
-def _median(view: View, row: _Row) -> float:
+def _median(view: ReportData, row: _Row) -> float:
     return statistics.median(view.shown(record.result["score"]) for record in row.records)
 
 

@@ -11,7 +11,7 @@ from search.analysis.report.axes import Axis, score_ticks
 from search.analysis.report.labels import GAP, Point, placed
 from search.analysis.report.markup import joined, percent, tag
 from search.analysis.report.plot import at, dot, line, number, plot, rectangle, stairs, up
-from search.analysis.report.view import View, amount
+from search.analysis.report.report_data import ReportData, amount
 from search.storage.trials import TrialRecord
 from spaces.cost.inference_cost import COSTS
 
@@ -22,13 +22,13 @@ LABELLED = 640
 """Width of the plane in pixels from which labels are shown."""
 
 
-def section(view: View) -> Markup:
+def section(view: ReportData) -> Markup:
     """The chart with its legend."""
     chart = _Chart.of(view)
     return tag("figure", _legend(view, chart), chart.drawn(), tag("figcaption", _caption(view)))
 
 
-def thinned(view: View, most: int = MOST_DOTS) -> list[TrialRecord]:
+def thinned(view: ReportData, most: int = MOST_DOTS) -> list[TrialRecord]:
     """Trials that are drawn: the frontier, and so many of the others, evenly over the search."""
     members = {record.number for record in view.members}
     others = [record for record in view.complete if record.number not in members]
@@ -48,13 +48,13 @@ class _Chart:
         dense: A trial of each trained model, where its cost before compression is known.
     """
 
-    view: View
+    view: ReportData
     x: Axis
     y: Axis
     dense: list[TrialRecord]
 
     @classmethod
-    def of(cls, view: View) -> _Chart:
+    def of(cls, view: ReportData) -> _Chart:
         # The latency of the dense model is not measured.
         trained = {r.result["checkpoint"]: r for r in view.complete}
         dense = list(trained.values()) if view.cost.name == "size_mb" else []
@@ -208,7 +208,7 @@ def _dense_mb(record: TrialRecord) -> float:
     return float(record.result["dense_size_bytes"]) / 1e6
 
 
-def _dense_hover(view: View, record: TrialRecord) -> str:
+def _dense_hover(view: ReportData, record: TrialRecord) -> str:
     configuration = record.configuration
     return (
         f"{configuration.architecture} budget {amount(configuration.budget)}, dense fp32\n"
@@ -217,12 +217,12 @@ def _dense_hover(view: View, record: TrialRecord) -> str:
     )
 
 
-def _limit(view: View) -> list[float]:
+def _limit(view: ReportData) -> list[float]:
     limit = view.search.criteria.limit
     return [] if limit is None else [limit]
 
 
-def _legend(view: View, chart: _Chart) -> Markup:
+def _legend(view: ReportData, chart: _Chart) -> Markup:
     front = "the best" if view.search.is_at_fixed_cost else "frontier, with 95 % intervals"
     broken = sum(record.number not in view.allowed for record in view.complete)
     entries: Sequence[tuple[str, str, object]] = [
@@ -242,7 +242,7 @@ def _legend(view: View, chart: _Chart) -> Markup:
     )
 
 
-def _caption(view: View) -> str:
+def _caption(view: ReportData) -> str:
     parts = ["Up is better." if view.metric.is_maximised else "Up is better: the axis is reversed."]
     parts.append("Point at a trial to see its configuration and its siblings of one training.")
     elsewhere = [

@@ -10,7 +10,7 @@ from optuna.distributions import IntDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
-from search.analysis.report.view import View, value_of
+from search.analysis.report.report_data import ReportData, value_of
 from search.storage.trials import TrialRecord
 from spaces.grid.search_space import Dimension
 
@@ -41,7 +41,7 @@ class Importance:
     cost: float
 
 
-def importances(view: View) -> list[Importance]:
+def importances(view: ReportData) -> list[Importance]:
     """Importance of each dimension that has several values, the greatest for the score first.
 
     Empty with fewer than ``FEWEST`` complete trials, or where all are alike.
@@ -65,7 +65,7 @@ def _thinned(records: list[TrialRecord]) -> list[TrialRecord]:
     return [records[k * len(records) // MOST] for k in range(MOST)]
 
 
-def _trial(view: View, record: TrialRecord, free: list[Dimension]) -> FrozenTrial | None:
+def _trial(view: ReportData, record: TrialRecord, free: list[Dimension]) -> FrozenTrial | None:
     """A trial in Optuna's words: each value as its place in its dimension."""
     values = {each.name: value_of(record.configuration, each.name) for each in free}
     if any(values[each.name] not in each.values for each in free):

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from search.analysis.report.axes import Axis
 from search.analysis.report.markup import table, tag, words
 from search.analysis.report.plot import dot, line
-from search.analysis.report.view import View, configured
+from search.analysis.report.report_data import ReportData, configured
 from search.pareto import best
 from search.storage.trials import TrialRecord
 
@@ -15,7 +15,7 @@ BEST = 5
 """Rows where the cost is fixed, and levels mean nothing."""
 
 
-def section(view: View) -> Markup:
+def section(view: ReportData) -> Markup:
     """The table."""
     rows = _best(view) if view.search.is_at_fixed_cost else _at_levels(view)
     if not any(record for _, record in rows):
@@ -39,25 +39,25 @@ def section(view: View) -> Markup:
     )
 
 
-def _at_levels(view: View) -> list[tuple[str, TrialRecord | None]]:
+def _at_levels(view: ReportData) -> list[tuple[str, TrialRecord | None]]:
     return [
         (view.cost.text(level), best(view.records, view.search.criteria, {view.cost.name: level}))
         for level in view.scale.levels()
     ]
 
 
-def _best(view: View) -> list[tuple[str, TrialRecord | None]]:
+def _best(view: ReportData) -> list[tuple[str, TrialRecord | None]]:
     within = [record for record in view.complete if record.number in view.allowed]
     ranked = sorted(within, key=lambda r: (-view.quality(r), r.result[view.cost.name]))
     return [(f"{rank}.", record) for rank, record in enumerate(ranked[:BEST], start=1)]
 
 
-def _axis(view: View, records: list[TrialRecord]) -> Axis:
+def _axis(view: ReportData, records: list[TrialRecord]) -> Axis:
     ends = [r.result[end] for r in records for end in ("score_low", "score_high")]
     return Axis.around([view.metric.share(end) for end in ends])
 
 
-def _row(view: View, name: str, record: TrialRecord | None, axis: Axis) -> list[object]:
+def _row(view: ReportData, name: str, record: TrialRecord | None, axis: Axis) -> list[object]:
     if record is None:
         nothing = tag("td", "nothing yet", colspan=6, class_="quiet")
         return [name, nothing]
@@ -82,7 +82,7 @@ def _row(view: View, name: str, record: TrialRecord | None, axis: Axis) -> list[
     ]
 
 
-def _whisker(view: View, record: TrialRecord, axis: Axis) -> Markup:
+def _whisker(view: ReportData, record: TrialRecord, axis: Axis) -> Markup:
     low, middle, high = (
         axis.share(view.metric.share(record.result[end]))
         for end in ("score_low", "score", "score_high")

@@ -9,15 +9,15 @@ from search.analysis.report import (
     conditions,
     dimensions,
     frontier,
-    headline,
     levels,
     progress,
-    sharing,
+    summary,
+    training_reuse,
 )
 from search.analysis.report.importance import METHOD
 from search.analysis.report.markup import tag
+from search.analysis.report.report_data import ReportData
 from search.analysis.report.style import policy, script, stylesheet
-from search.analysis.report.view import View
 
 _PAGE = Markup("""<!doctype html>
 <html lang="en">
@@ -40,24 +40,24 @@ _PAGE = Markup("""<!doctype html>
 """)
 
 
-def html(view: View) -> str:
+def report_page(view: ReportData) -> str:
     """The report of a search as a page that needs no other file and no network."""
     return str(
         _PAGE.format(
             policy=policy(style=stylesheet(), script=script()),
             title=f"{view.search.name}: report",
             style=stylesheet(),
-            body=Markup("\n").join([headline.section(view), *_sections(view)]),
+            body=Markup("\n").join([summary.section(view), *_sections(view)]),
             script=script(),
         )
     )
 
 
-def _sections(view: View) -> list[Markup]:
+def _sections(view: ReportData) -> list[Markup]:
     return [*(_findings(view) if view.complete else []), *_account(view)]
 
 
-def _findings(view: View) -> list[Markup]:
+def _findings(view: ReportData) -> list[Markup]:
     """What is there once a trial is complete."""
     metric, cost = view.score_name, view.cost.noun
     is_fixed = view.search.is_at_fixed_cost
@@ -89,12 +89,12 @@ def _findings(view: View) -> list[Markup]:
             "Each architecture has one path at constant learning rate. A budget leaves it with a "
             "short decay; a dot is a compression of what came out, coloured where it is on the "
             "frontier. Numbers are steps.",
-            sharing.section(view),
+            training_reuse.section(view),
         ),
     ]
 
 
-def _account(view: View) -> list[Markup]:
+def _account(view: ReportData) -> list[Markup]:
     """What is always there."""
     return [
         _section(

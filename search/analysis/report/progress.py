@@ -12,7 +12,7 @@ from search.analysis.report.axes import Axis, even_ticks, score_ticks, time_text
 from search.analysis.report.compute import spent
 from search.analysis.report.markup import tag
 from search.analysis.report.plot import Tick, dot, plot, stairs, up
-from search.analysis.report.view import View, amount
+from search.analysis.report.report_data import ReportData, amount
 from search.pareto import hypervolume_history, in_finish_order
 from search.storage.trials import TrialRecord
 from spaces.cost.units import duration
@@ -41,7 +41,7 @@ class _History:
     ticks: list[Tick]
 
 
-def section(view: View) -> Markup:
+def section(view: ReportData) -> Markup:
     """Two charts of one history."""
     if view.best is None:
         return tag("p", "Nothing within the constraints is finished yet.", class_="quiet")
@@ -62,7 +62,7 @@ def section(view: View) -> Markup:
     )  # fmt: skip
 
 
-def sentence(view: View) -> str:
+def sentence(view: ReportData) -> str:
     """How soon the search had most of what it found; nothing where there is nothing to say."""
     if view.best is None or view.search.is_at_fixed_cost:
         return ""
@@ -77,7 +77,7 @@ def sentence(view: View) -> str:
     )
 
 
-def _hypervolume(view: View) -> _History:
+def _hypervolume(view: ReportData) -> _History:
     values = hypervolume_history(view.records, view.search.criteria, view.scale)
     axis = Axis(0.0, 1.08 * max(values) or 1.0)
     ticks = [(axis.share(v), f"{v:g}") for v in axis.ticks()]
@@ -86,7 +86,7 @@ def _hypervolume(view: View) -> _History:
     )
 
 
-def _best_so_far(view: View) -> _History:
+def _best_so_far(view: ReportData) -> _History:
     records = in_finish_order(view.records)
     shares = [view.quality(r) if r.number in view.allowed else -float("inf") for r in records]
     best = list(accumulate(shares, max))
@@ -104,7 +104,7 @@ def _best_so_far(view: View) -> _History:
 
 
 def _chart(
-    view: View, history: _History, x: Sequence[float], ticks: Sequence[Tick], label: str
+    view: ReportData, history: _History, x: Sequence[float], ticks: Sequence[Tick], label: str
 ) -> Markup:
     rises = [
         k

@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.analysis.claims.tracked import log_report
-from search.analysis.report.page import html
-from search.analysis.report.view import View
+from search.analysis.mlflow_artefacts import log_artefacts
+from search.analysis.report.page import report_page
+from search.analysis.report.report_data import ReportData
 from search.storage.study import Study
 from spaces.errors import UserError
 from spaces.file.places import places
@@ -31,7 +31,7 @@ class Report:
     is_tracked: bool
 
 
-def report(study: Study, folder: Path | None = None) -> Report:
+def write_report(study: Study, folder: Path | None = None) -> Report:
     """Write the report of a search, and log it.
 
     Args:
@@ -43,7 +43,7 @@ def report(study: Study, folder: Path | None = None) -> Report:
     """
     where = places(study.search.storage)
     path = (folder or where.reports / study.search.name) / FILE
-    page = html(View.of(study))
+    page = report_page(ReportData.of(study))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{FILE}.new")
@@ -51,4 +51,4 @@ def report(study: Study, folder: Path | None = None) -> Report:
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"{path.parent} cannot be written: {error.strerror}") from error
-    return Report(path, log_report(study, where, [path], ARTEFACTS))
+    return Report(path, log_artefacts(study, where, [path], ARTEFACTS))

@@ -14,7 +14,7 @@ from spaces.file.places import Places
 log = logging.getLogger(__name__)
 
 
-def log_report(study: Study, where: Places, files: Sequence[Path], folder: str) -> bool:
+def log_artefacts(study: Study, where: Places, files: Sequence[Path], folder: str) -> bool:
     """Log files to a folder of artefacts of a search's parent run; tells whether MLflow has them.
 
     The search is sent first where MLflow lacks it, unless it is running and sends itself.

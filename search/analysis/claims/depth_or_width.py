@@ -8,7 +8,7 @@ from itertools import permutations
 
 import numpy as np
 
-from search.analysis.claims.levels import Curve, common_levels, curves
+from search.analysis.claims.curves import Curve, common_levels, curves
 from search.analysis.claims.resampling import Resampled
 from search.analysis.claims.verdict import Answer, Effect, Verdict, count, mean_of
 from search.arrays import Floats
@@ -67,7 +67,7 @@ def wide_is_as_good(data: Resampled) -> Verdict:
             "one, within 15 %, with training compute in common.",
             missing=("a pair such as 4x64 and 1x128: four times the depth, half the width",),
             rows=rows,
-            marks=tuple(pairs),
+            evidence=tuple(pairs),
         )
     effect = Effect.of(mean_of(at_compute), UNIT)
     answer = _answer(effect)
@@ -82,7 +82,7 @@ def wide_is_as_good(data: Resampled) -> Verdict:
         if answer is Answer.NOT_ENOUGH
         else (),
         rows=rows,
-        marks=tuple(pairs),
+        evidence=tuple(pairs),
     )
 
 

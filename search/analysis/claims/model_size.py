@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from search.analysis.claims.levels import LARGER, Axis, Curve, common_levels, curves, thinned
+from search.analysis.claims.curves import LARGER, Axis, Curve, common_levels, curves, thinned
 from search.analysis.claims.resampling import Resampled
 from search.analysis.claims.verdict import (
     Answer,
     Effect,
     Verdict,
     answer_below,
-    chosen_apart,
     count,
     mean_of,
     too_noisy,
+    unbiased_best,
 )
 from search.arrays import Floats
 
@@ -50,7 +50,7 @@ class Level:
         """Loss of the best larger model minus that of the smallest, ``(1 + DRAWS,)``."""
         smallest = self.lines[0].parameters
         larger = [k for k, c in enumerate(self.lines) if c.parameters >= LARGER * smallest]
-        return np.asarray(-chosen_apart(-self.losses[:, larger]) - self.losses[:, 0])
+        return np.asarray(-unbiased_best(-self.losses[:, larger]) - self.losses[:, 0])
 
     @property
     def beyond(self) -> Effect | None:
@@ -124,7 +124,7 @@ def _grown(data: Resampled, axis: Axis, **claim: Any) -> Verdict:
         reading=_reading(levels, effect, axis),
         missing=too_noisy(answer),
         rows=tuple(_row(level, axis) for level in levels),
-        marks=tuple(levels),
+        evidence=tuple(levels),
     )
 
 

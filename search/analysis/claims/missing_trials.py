@@ -12,8 +12,8 @@ import optuna
 from optuna.trial import TrialState
 from rich.console import Console
 
-from search.analysis.claims.levels import thinned
-from search.analysis.claims.shape import EQUAL
+from search.analysis.claims.curves import thinned
+from search.analysis.claims.depth_or_width import EQUAL
 from search.samplers.known_latencies import recorded_latencies
 from search.storage.heartbeat import only_driver
 from search.storage.optuna_space import parameters_from
@@ -35,7 +35,7 @@ USUAL_BITS = 4
 
 
 @dataclass(frozen=True)
-class Addition:
+class MissingTrial:
     """A trial that the claims lack.
 
     Args:
@@ -49,7 +49,7 @@ class Addition:
     training_flops: int
 
 
-def missing(space: SearchSpace, records: Iterable[TrialRecord]) -> list[Addition]:
+def missing_trials(space: SearchSpace, records: Iterable[TrialRecord]) -> list[MissingTrial]:
     """Trials that the claims lack, in the order in which to run them.
 
     Every architecture is trained to every budget (of a large space: a few of both), evaluated once
@@ -71,11 +71,11 @@ def missing(space: SearchSpace, records: Iterable[TrialRecord]) -> list[Addition
             space.workload,
             recovery=configuration.compression.recovery,
         )
-        additions.append(Addition(parameters_from(space, point), configuration, flops))
+        additions.append(MissingTrial(parameters_from(space, point), configuration, flops))
     return additions
 
 
-def complete(study: Study, url: str, console: Console) -> Study:
+def run_missing_trials(study: Study, url: str, console: Console) -> Study:
     """Run the trials that the claims lack; returns the study as it is then.
 
     They are enqueued in Optuna, and a stop leaves the rest there: the same command, or ``tlc run``,
@@ -93,7 +93,7 @@ def complete(study: Study, url: str, console: Console) -> Study:
     from search.execution.run import run
 
     space = SearchSpace(study.search, recorded_latencies(study))
-    additions = missing(space, study.records())
+    additions = missing_trials(space, study.records())
     _print(study, additions, console)
     with only_driver(study.search.name, home() / "drivers"):
         for addition in additions:
@@ -117,7 +117,7 @@ def _waiting(study: optuna.Study) -> list[Any]:
     return study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 
 
-def _print(study: Study, additions: list[Addition], console: Console) -> None:
+def _print(study: Study, additions: list[MissingTrial], console: Console) -> None:
     if not additions:
         console.print(f"{study.search.name}: no trial is missing")
         return

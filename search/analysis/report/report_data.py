@@ -24,7 +24,7 @@ WORST = 0.05
 
 
 @dataclass(frozen=True)
-class View:
+class ReportData:
     """What the sections draw.
 
     Args:
@@ -40,7 +40,7 @@ class View:
     data: dict[str, Any]
 
     @classmethod
-    def of(cls, study: Study) -> View:
+    def of(cls, study: Study) -> ReportData:
         """Read a study."""
         return cls(study.space, study.records(), study.tests(), study.data)
 

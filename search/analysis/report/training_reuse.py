@@ -11,7 +11,7 @@ from markupsafe import Markup
 from search.analysis.report.axes import Axis
 from search.analysis.report.markup import joined, percentage, tag
 from search.analysis.report.plot import at, dot, line
-from search.analysis.report.view import View, amount
+from search.analysis.report.report_data import ReportData, amount
 from search.results.queries import shared
 from search.storage.trials import TrialRecord
 from spaces.cost.architecture import Architecture
@@ -58,7 +58,7 @@ class _Tree:
         return [record for branch in self.branches for record in branch.records]
 
 
-def section(view: View) -> Markup:
+def section(view: ReportData) -> Markup:
     """What was saved, and a tree for each architecture."""
     trees = sorted(_trees(view), key=lambda tree: -len(tree.records))
     axis = _axis(trees)
@@ -75,7 +75,7 @@ def section(view: View) -> Markup:
     return joined(parts)
 
 
-def _trees(view: View) -> list[_Tree]:
+def _trees(view: ReportData) -> list[_Tree]:
     found: dict[Architecture, dict[float, list[TrialRecord]]] = defaultdict(
         lambda: defaultdict(list)
     )
@@ -100,7 +100,7 @@ def _axis(trees: Sequence[_Tree]) -> Axis:
     return Axis(min(ends) / 2.0, 1.1 * max(ends), is_log=True)
 
 
-def _saved(view: View) -> Markup:
+def _saved(view: ReportData) -> Markup:
     told = shared(view.complete)
     trained = told["steps_total"] - told["steps_reused"]
     share = told["steps_reused"] / told["steps_total"]
@@ -126,7 +126,7 @@ def _saved(view: View) -> Markup:
     return joined([legend, bar])
 
 
-def _drawn(view: View, tree: _Tree, axis: Axis) -> Markup:
+def _drawn(view: ReportData, tree: _Tree, axis: Axis) -> Markup:
     members = {record.number for record in view.members}
     longest = max(branch.steps.stable for branch in tree.branches)
     marks = [line(0, axis.share(longest), PATH, PATH, class_="path")]
@@ -158,7 +158,7 @@ def _drawn(view: View, tree: _Tree, axis: Axis) -> Markup:
     return tag("figure", head, chart)
 
 
-def _hanging(view: View, branch: _Branch, members: set[int]) -> list[Markup]:
+def _hanging(view: ReportData, branch: _Branch, members: set[int]) -> list[Markup]:
     """A dot for each compression of a trained model, those on the frontier first."""
     ranked = sorted(branch.records, key=lambda r: (r.number not in members, r.number))
     shown = ranked if len(ranked) <= MOST_DOTS else ranked[: MOST_DOTS - A_ROW]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.analysis.claims.growth import Level, compared
-from search.analysis.claims.levels import Curve, thinned
+from search.analysis.claims.curves import Curve, thinned
+from search.analysis.claims.model_size import Level, compared
 from search.analysis.claims.resampling import Resampled
 from search.analysis.claims.verdict import Answer, Effect, Verdict, count, mean_of
 from search.arrays import Floats
@@ -48,7 +48,7 @@ class Stop:
         return float(2 ** self.curve.x[-1] / self.level)
 
     @property
-    def share_left(self) -> float:
+    def fraction_left(self) -> float:
         """Share of what its curve gains from its shortest to its longest budget, still to come."""
         first, last = self.curve.losses[0, 0], self.curve.losses[0, -1]
         return float((self.loss[0] - last) / (first - last)) if first > last else math.nan
@@ -91,7 +91,7 @@ def stops_early(data: Resampled) -> Verdict:
         _reading(stops, effect, len(told), len(levels)),
         missing=missing if answer is Answer.NOT_ENOUGH else (),
         rows=tuple(_row(stop) for stop in stops),
-        marks=tuple(stops),
+        evidence=tuple(stops),
     )
 
 
@@ -123,7 +123,7 @@ def _reading(stops: list[Stop], effect: Effect, told: int, levels: int) -> str:
 def _row(stop: Stop) -> dict[str, str]:
     left = Effect.of(stop.left, UNIT)
     run = stop.curve.run
-    share = stop.share_left
+    share = stop.fraction_left
     return {
         "at": f"{count(stop.level)}FLOP",
         "optimal model": f"{run.architecture} ({count(run.parameters)})",

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from search.analysis.report.compute import spent
 from search.analysis.report.markup import joined, tag, words
 from search.analysis.report.plot import number
-from search.analysis.report.view import View, configured
+from search.analysis.report.report_data import ReportData, configured
 from search.pareto import hypervolume_of, nearest
 from search.results.queries import shared
 from search.storage.trials import TrialRecord, is_noisy
@@ -20,7 +20,7 @@ from spaces.cost.units import duration
 LESS = {"size_mb": "smaller", "latency_ms": "faster", "flops": "cheaper"}
 
 
-def section(view: View) -> Markup:
+def section(view: ReportData) -> Markup:
     """The head of the page."""
     search = view.search
     eyebrow = tag("p", f"{search.task.name} search", class_="eyebrow")
@@ -28,7 +28,7 @@ def section(view: View) -> Markup:
     return tag("header", eyebrow, title, *_answer(view), _facts(view))
 
 
-def _answer(view: View) -> list[Markup]:
+def _answer(view: ReportData) -> list[Markup]:
     if view.best is not None:
         return [_sentence(view, view.best), _cheaper(view, view.best), _figures(view, view.best)]
     if not view.complete:
@@ -48,7 +48,7 @@ def _answer(view: View) -> list[Markup]:
     ]
 
 
-def _sentence(view: View, record: TrialRecord) -> Markup:
+def _sentence(view: ReportData, record: TrialRecord) -> Markup:
     score = f"{view.score_name} {view.metric.text(record.result['score'])}"
     within = " at the fixed cost" if view.search.is_at_fixed_cost else ""
     return tag(
@@ -68,7 +68,7 @@ def _of_latency(result: dict[str, Any]) -> str:
     return "on a noisy machine" if is_noisy(result) else "10th percentile"
 
 
-def _figures(view: View, record: TrialRecord) -> Markup:
+def _figures(view: ReportData, record: TrialRecord) -> Markup:
     result, metric = record.result, view.metric
     test = view.tests.get(record.number, {})
     figures = [
@@ -95,7 +95,7 @@ def _figures(view: View, record: TrialRecord) -> Markup:
     )
 
 
-def _cheaper(view: View, leader: TrialRecord) -> Markup:
+def _cheaper(view: ReportData, leader: TrialRecord) -> Markup:
     """The cheapest model whose score lies within the interval of the best one's."""
     ends = [view.metric.share(leader.result[end]) for end in ("score_low", "score_high")]
     within = [record for record in view.members if view.quality(record) >= min(ends)]
@@ -115,7 +115,7 @@ def _cheaper(view: View, leader: TrialRecord) -> Markup:
     )
 
 
-def _facts(view: View) -> Markup:
+def _facts(view: ReportData) -> Markup:
     search = view.search
     objective = view.score_name
     objective += "" if search.is_at_fixed_cost else f" against {search.cost.noun}"
@@ -133,12 +133,12 @@ def _facts(view: View) -> Markup:
     return tag("dl", *rows, class_="facts")
 
 
-def _constraints(view: View) -> str:
+def _constraints(view: ReportData) -> str:
     limits = view.search.constraints.limits
     return ", ".join(f"{COSTS[c].noun} ≤ {COSTS[c].text(v)}" for c, v in limits.items()) or "none"
 
 
-def _trials(view: View) -> str:
+def _trials(view: ReportData) -> str:
     finished = sum(record.is_finished for record in view.records)
     failed = sum(record.is_finished and not record.is_complete for record in view.records)
     running = len(view.records) - finished
@@ -150,7 +150,7 @@ def _trials(view: View) -> str:
     return ", ".join(parts)
 
 
-def _hypervolume(view: View) -> str:
+def _hypervolume(view: ReportData) -> str:
     scale, metric = view.scale, view.metric
     volume = hypervolume_of(view.records, view.search.criteria, scale)
     return (
@@ -160,6 +160,6 @@ def _hypervolume(view: View) -> str:
     )
 
 
-def _time(view: View) -> str:
+def _time(view: ReportData) -> str:
     saved = shared(view.records)["seconds_saved"]
     return f"{duration(spent(view.complete))} of compute; {duration(saved)} saved by sharing"
