@@ -1,10 +1,10 @@
-"""Seconds a trial spends outside training, compressing, measuring: tlc beside plain Ray Tune.
+"""Overhead of a trial, the seconds outside training, compression and measurement: tlc and Ray Tune.
 
-Both run the same tiny trials (train, compress, measure with tlc's own objective), on the same
-cores, in the same run of this script. Plain Ray Tune is ``Tuner(fn)`` with its defaults: a process
-a trial, which imports torch and transformers. The overhead of a trial is the wall-clock of all
-trials times the workers, less the seconds inside the objective, over the number of trials. The
-start of Ray does not count, the first process of each worker does, on both sides.
+All rows run the same tiny trials with tlc's own objective, on the same cores, in one run of this
+script. ``Ray Tune`` is ``Tuner(fn)`` with its defaults, which starts a process for each trial;
+``Ray Tune, reuse_actors`` keeps the processes, as tlc does. The overhead of a trial is the wall
+time of all trials times the number of workers, minus the seconds inside the objective, divided by
+the number of trials. It includes the start of the worker processes and excludes the start of Ray.
 
     python benchmarks/overhead.py [--trials 24]
 """
@@ -83,7 +83,7 @@ def overhead(wall: float, results: list[dict[str, Any]]) -> float:
 
 
 def with_tlc(search: SearchFile) -> tuple[float, list[TrialRecord]]:
-    """Overhead of a trial, and the trials, from the first that was asked to the last told."""
+    """Overhead of a trial, and the trials; from the start of the first to the end of the last."""
     from search.execution.run import run
 
     with open(os.devnull, "w") as nowhere:
@@ -94,10 +94,10 @@ def with_tlc(search: SearchFile) -> tuple[float, list[TrialRecord]]:
     return overhead(wall, [record.result for record in records]), records
 
 
-def with_plain_tune(
-    search: SearchFile, records: list[TrialRecord], data: str, scratch: str
+def with_ray_tune(
+    search: SearchFile, records: list[TrialRecord], data: str, scratch: str, *, reuse_actors: bool
 ) -> float:
-    """Overhead of a trial when the same trials run with Tune's defaults."""
+    """Overhead of a trial when Ray Tune alone runs the same trials."""
     with cluster(search):
         from ray import tune
 
@@ -121,6 +121,7 @@ def with_plain_tune(
         tuner = tune.Tuner(
             trial,
             param_space={"configuration": tune.grid_search(configurations)},
+            tune_config=tune.TuneConfig(reuse_actors=reuse_actors),
             run_config=tune.RunConfig(storage_path=scratch, verbose=0),
         )
         started = time.perf_counter()
@@ -139,13 +140,19 @@ def main() -> None:
         search = search_file(folder, trials)
         tlc, records = with_tlc(search)
         data = prepare(search.data, search.task, folder / "home" / "data")
-        elsewhere = Storage(store=str(folder / "other-store"))
-        again = search.model_copy(update={"storage": elsewhere})
-        plain = with_plain_tune(again, records, str(data.folder), str(folder / "tune"))
-    print(f"{trials} trials, {WORKERS} workers, seconds a trial outside train, compress, measure:")
-    print(f"  tlc             {tlc:.2f}")
-    print(f"  plain Ray Tune  {plain:.2f}")
-    print(f"  ratio           {tlc / plain:.3f}")
+        print(
+            f"{trials} trials, {WORKERS} workers; overhead of a trial in seconds, and tlc's ratio:"
+        )
+        print(f"  {'tlc':24} {tlc:.2f}")
+        for name, reuse_actors in (("Ray Tune", False), ("Ray Tune, reuse_actors", True)):
+            # A store of its own: nothing that was trained before is reused.
+            store = Storage(store=str(folder / f"store-{reuse_actors}"))
+            again = search.model_copy(update={"storage": store})
+            scratch = str(folder / f"tune-{reuse_actors}")
+            peer = with_ray_tune(
+                again, records, str(data.folder), scratch, reuse_actors=reuse_actors
+            )
+            print(f"  {name:24} {peer:.2f}   {tlc / peer:.3f}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Training throughput: tlc beside Hugging Face ``Trainer`` and a bare PyTorch loop.
 
-The three train the same models from the same weights, with the same optimiser and schedule, in one
-process on one thread, a round of steps each in turn; the ratios are medians over the rounds. In
-pre-training they read the same batches: tlc and the bare loop put the masked positions alone
-through the vocabulary head, ``Trainer`` has the model's own loss. In fine-tuning on texts of
-different lengths, tlc and the bare loop read tlc's batches, ``Trainer`` pads as it does by default.
-The bare loop has tlc's precision, ``Trainer`` the better one for torch's own kernels; both attend
-through ``scaled_dot_product_attention``. Tokens are counted without padding.
+All three train the same models from the same weights, with the same optimiser and schedule, in
+one process on one thread. They take turns, a round of steps each; the ratios are medians over the
+rounds, of wall time. In pre-training they read the same batches: tlc and the bare loop compute
+logits at masked positions only, ``Trainer`` uses the model's own loss. In fine-tuning, on texts
+of different lengths, tlc and the bare loop read tlc's batches and ``Trainer`` pads as it does by
+default. ``Trainer`` is measured in fp32 and in bf16, and the faster of the two counts. The bare
+loop has tlc's precision. Both use ``scaled_dot_product_attention``. Tokens are counted without
+padding.
 
     python benchmarks/training.py [--rounds 13]
 """
@@ -60,9 +61,6 @@ SHAPES = {  # depth, width, batch
 }
 STEPS = 10
 """Steps of a round."""
-
-NARROWEST_STOCK_BF16 = 128
-"""Width from which torch's own kernels train faster in bf16 than in fp32, on a CPU."""
 
 MEAN_LENGTH = 20
 """Tokens of a fine-tuning text, as in SST-2."""
@@ -135,21 +133,21 @@ class Race:
         return Contestant(model, make_optimizer(model, self.width, self.settings), precision)
 
     def run(self, rounds: int) -> dict[str, Contestant]:
-        """Train the three, a round each in turn."""
-        stock = "bf16" if DEVICE.type == "cuda" or self.width >= NARROWEST_STOCK_BF16 else "fp32"
-        ours, bare = (self.contestant(self.settings.precision) for _ in range(2))
-        theirs = self.contestant(min(stock, self.settings.precision))
+        """Train the three with ``Trainer`` in each precision; return those of its faster one."""
         self._warm_up(rounds)
+        results = [self._run(rounds, precision) for precision in ("fp32", "bf16")]
+        return max(results, key=lambda three: statistics.median(three["Trainer"].rates()))
+
+    def _run(self, rounds: int, trainer_precision: str) -> dict[str, Contestant]:
+        ours, bare = (self.contestant(self.settings.precision) for _ in range(2))
+        theirs = self.contestant(trainer_precision)
         progress = Progress()
         turns = [lambda: self._ours(ours, progress), lambda: self._bare(bare)]
         run_trainer(self, theirs, turns, rounds)
         return {"tlc": ours, "Trainer": theirs, "bare": bare}
 
     def _warm_up(self, rounds: int) -> None:
-        """Let oneDNN make its kernels, a set for each length of batch.
-
-        The process shares them, so that whoever came first would pay for the others.
-        """
+        """Let oneDNN compile its kernels, a set for each length of batch, which all three share."""
         ours, bare = (self.contestant(self.settings.precision) for _ in range(2))
         progress = Progress()
         for _ in range(rounds if self.trainer_batch > 1 else 1):
@@ -203,11 +201,10 @@ def real_tokens(batch: dict[str, Any]) -> int:
 
 
 def now() -> float:
-    """Seconds; on a CPU those of the one thread, which others on the machine disturb least."""
+    """Seconds of wall time, after all work on the device."""
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
-        return time.perf_counter()
-    return time.process_time()
+    return time.perf_counter()
 
 
 def run_trainer(race: Race, one: Contestant, turns: list[Callable[[], None]], rounds: int) -> None:
@@ -381,11 +378,10 @@ def labelled_race(
 
 
 def keep_memory() -> None:
-    """Keep freed memory, where the C library is glibc.
+    """Keep freed memory in the process, where the C library is glibc.
 
-    Without it a step gives large tensors back to the system and gets them again, page by page, or
-    does not, as the heap happens to lie: ``Trainer``, with logits at all positions, took up to four
-    times as long in one race as in the next.
+    Otherwise each step may return large tensors to the system and page them in again, depending on
+    the layout of the heap: ``Trainer`` took up to four times as long in one run as in the next.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
@@ -408,18 +404,19 @@ def main() -> None:
     search = load("default")
     with tempfile.TemporaryDirectory() as folder:
         data = prepare(search.data, search.task, Path(folder))
-        print(f"{'':38}    tokens/s                   ratio (min-max over rounds)          loss")
+        print(f"{'':54}    tokens/s                   ratio (min-max over rounds)          loss")
         print(
-            f"{'':38}{'tlc':>8}{'Trainer':>9}{'bare':>8}"
+            f"{'':54}{'tlc':>8}{'Trainer':>9}{'bare':>8}"
             f"  {'tlc / Trainer':18}{'tlc / bare':18}start, middle, end (tlc | Trainer | bare)"
         )
         for name, make in races(search, data, rounds):
             three = make().run(rounds)
             rates = [statistics.median(one.rates()) for one in three.values()]
+            name = f"{name} (Trainer {three['Trainer'].precision})"
             at = (0, rounds // 2, rounds - 1)
             losses = (", ".join(f"{o.loss_in(r):.3f}" for r in at) for o in three.values())
             print(
-                f"{name:38}{rates[0]:8.0f}{rates[1]:9.0f}{rates[2]:8.0f}"
+                f"{name:54}{rates[0]:8.0f}{rates[1]:9.0f}{rates[2]:8.0f}"
                 f"  {ratio(three['tlc'], three['Trainer']):18}"
                 f"{ratio(three['tlc'], three['bare']):18}{' | '.join(losses)}",
                 flush=True,
