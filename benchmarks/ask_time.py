@@ -28,7 +28,7 @@ from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
 from search.samplers.frontier.sampler import FrontierSampler
-from search.samplers.frontier.search_design_space import SpaceMenu
+from search.samplers.frontier.search_design_space import SearchDesignSpace
 from search.storage.optuna_space import distributions, parameters_from
 from search.storage.trials import RESULT
 from spaces.grid.search_space import SearchSpace
@@ -62,8 +62,10 @@ def _line(name: str, count: int, running: int) -> str:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore")
     space = SearchSpace(load("default", OVERRIDES))
-    menu = SpaceMenu(space)
-    times = _times(space, menu, SAMPLERS[name](menu), _history(space, menu, count), running)
+    searched = SearchDesignSpace(space)
+    times = _times(
+        space, searched, SAMPLERS[name](searched), _history(space, searched, count), running
+    )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return (
         f"{count:6,} trials, {running:3} running, of {space.size:,}  {name:9} "
@@ -72,30 +74,32 @@ def _line(name: str, count: int, running: int) -> str:
     )
 
 
-def _history(space: SearchSpace, menu: SpaceMenu, count: int) -> list[optuna.trial.FrozenTrial]:
+def _history(
+    space: SearchSpace, searched: SearchDesignSpace, count: int
+) -> list[optuna.trial.FrozenTrial]:
     rng = np.random.default_rng(0)
     grid = distributions(space)
     made = []
     for _ in range(count):
-        run = int(rng.integers(len(menu.menu.runs)))
-        compression = int(rng.integers(len(menu.menu.compressions)))
+        run = int(rng.integers(len(searched.design_space.runs)))
+        compression = int(rng.integers(len(searched.design_space.compressions)))
         made.append(
             create_trial(
-                params=menu.parameters(run, compression),
+                params=searched.parameters(run, compression),
                 distributions=grid,
-                values=_values(menu, run, compression),
-                user_attrs={RESULT: _result(menu, run)},
+                values=_values(searched, run, compression),
+                user_attrs={RESULT: _result(searched, run)},
             )
         )
     return made
 
 
-def _values(menu: SpaceMenu, run: int, compression: int) -> list[float]:
-    return [_quality(menu, run, compression), _size(menu, run, compression)]
+def _values(searched: SearchDesignSpace, run: int, compression: int) -> list[float]:
+    return [_quality(searched, run, compression), _size(searched, run, compression)]
 
 
-def _result(menu: SpaceMenu, run: int) -> dict[str, Any]:
-    steps = menu.menu.steps[run]
+def _result(searched: SearchDesignSpace, run: int) -> dict[str, Any]:
+    steps = searched.design_space.steps[run]
     seconds = {
         "stable": steps / 50, "cooldown": steps / 200, "recovery": 0.0, "compress": 0.1,
         "measure": 0.2,
@@ -103,22 +107,22 @@ def _result(menu: SpaceMenu, run: int) -> dict[str, Any]:
     return {"examples": 1000, "seconds": seconds}
 
 
-def _quality(menu: SpaceMenu, run: int, compression: int) -> float:
+def _quality(searched: SearchDesignSpace, run: int, compression: int) -> float:
     """A smooth law with noise: more of anything helps, compression hurts."""
-    learnt = menu.menu.runs[run, :3].sum() / 20
-    lost = menu.menu.compressions[compression].sum() / 4
+    learnt = searched.design_space.runs[run, :3].sum() / 20
+    lost = searched.design_space.compressions[compression].sum() / 4
     noise = np.random.default_rng([run, compression]).normal(0.0, 0.01)
     return float(np.clip(0.5 + learnt - lost + noise, 0.1, 0.99))
 
 
-def _size(menu: SpaceMenu, run: int, compression: int) -> float:
-    logarithm = menu.menu.log_costs(np.array([run]))[0, compression]
+def _size(searched: SearchDesignSpace, run: int, compression: int) -> float:
+    logarithm = searched.design_space.log_costs(np.array([run]))[0, compression]
     return float(10**logarithm) if np.isfinite(logarithm) else 1.0
 
 
 def _times(
     space: SearchSpace,
-    menu: SpaceMenu,
+    searched: SearchDesignSpace,
     sampler: BaseSampler,
     history: list[optuna.trial.FrozenTrial],
     running: int,
@@ -129,25 +133,25 @@ def _times(
 
     def start() -> optuna.Trial:
         study.enqueue_trial(parameters_from(space, space.random_point(rng)))
-        return study.ask(menu.distributions)
+        return study.ask(searched.distributions)
 
     others = deque(start() for _ in range(running))
     times = []
     for _ in range(ASKS + 1):
         started = time.perf_counter()
-        trial = study.ask(menu.distributions)
+        trial = study.ask(searched.distributions)
         times.append(time.perf_counter() - started)
-        run, compression = menu.place(trial.params)
-        trial.set_user_attr(RESULT, _result(menu, run))
-        study.tell(trial, _values(menu, run, compression))
+        run, compression = searched.candidate_from(trial.params)
+        trial.set_user_attr(RESULT, _result(searched, run))
+        study.tell(trial, _values(searched, run, compression))
         if others:
             study.tell(others.popleft(), state=TrialState.FAIL)
             others.append(start())
     return times
 
 
-SAMPLERS: dict[str, Callable[[SpaceMenu], BaseSampler]] = {
-    "frontier": lambda menu: FrontierSampler(menu, seed=0),
+SAMPLERS: dict[str, Callable[[SearchDesignSpace], BaseSampler]] = {
+    "frontier": lambda searched: FrontierSampler(searched, seed=0),
     "tpe": lambda _: TPESampler(seed=0, multivariate=True, constant_liar=True),
     "gp": lambda _: GPSampler(seed=0),
 }

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from search.replay.replay import Chooser
-from search.replay.row_samplers import DRAWS, POPULATION, RandomChooser
+from search.replay.replay import RowSampler
+from search.replay.row_samplers import DRAWS, POPULATION, RandomRowSampler
 from search.replay.table import Table
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class BoTorchChooser(RandomChooser):
+class BoTorchRowSampler(RandomRowSampler):
     """qLogNEHVI over the untried rows, with a Gaussian process for each objective."""
 
     CANDIDATES = 1000
@@ -110,7 +110,7 @@ class BoTorchChooser(RandomChooser):
         return models
 
 
-class SyneTuneChooser(RandomChooser):
+class SyneTuneRowSampler(RandomRowSampler):
     """MO-REA, Syne Tune's multi-objective regularised evolution."""
 
     def __init__(self, table: Table, seed: int) -> None:
@@ -150,7 +150,7 @@ class SyneTuneChooser(RandomChooser):
         self._search.on_trial_complete(row, self._params(row), self._costs(row))
 
 
-class SmacChooser(RandomChooser):
+class SmacRowSampler(RandomRowSampler):
     """SMAC3's random forests on ParEGO's scalarised objectives."""
 
     def __init__(self, table: Table, seed: int) -> None:
@@ -209,11 +209,11 @@ class SmacChooser(RandomChooser):
         self._smac.tell(self._trials.pop(row), TrialValue(cost=self._costs(row)), save=False)
 
 
-def available() -> dict[str, Callable[[Table, int], Chooser]]:
+def available() -> dict[str, Callable[[Table, int], RowSampler]]:
     """The choosers whose packages can be imported, by name."""
-    makers: dict[str, tuple[str, Callable[[Table, int], Chooser]]] = {
-        "botorch-qlognehvi": ("botorch", BoTorchChooser),
-        "syne-tune-morea": ("syne_tune", SyneTuneChooser),
-        "smac-parego": ("smac", SmacChooser),
+    makers: dict[str, tuple[str, Callable[[Table, int], RowSampler]]] = {
+        "botorch-qlognehvi": ("botorch", BoTorchRowSampler),
+        "syne-tune-morea": ("syne_tune", SyneTuneRowSampler),
+        "smac-parego": ("smac", SmacRowSampler),
     }
     return {name: make for name, (package, make) in makers.items() if find_spec(package)}

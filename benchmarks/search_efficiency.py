@@ -25,9 +25,9 @@ from peers import available
 from rich.console import Console
 from rich.table import Table as Lines
 
-from search.replay.replay import Chooser, InOrder, Replay, replay
+from search.replay.replay import FixedOrder, Replay, RowSampler, replay
 from search.replay.report import Summary, draw_on
-from search.replay.row_samplers import CHOOSERS
+from search.replay.row_samplers import ROW_SAMPLERS
 from search.replay.table import Table
 
 TABLES = Path(__file__).parent / "tables"
@@ -103,8 +103,8 @@ def _wanted(tables: list[str], seeds: int, slow_seeds: int) -> Iterator[Key]:
             yield from ((table, "frontier", workers, seed) for seed in range(count))
 
 
-def _samplers() -> dict[str, Callable[[Table, int], Chooser]]:
-    return {**CHOOSERS, **available()}
+def _samplers() -> dict[str, Callable[[Table, int], RowSampler]]:
+    return {**ROW_SAMPLERS, **available()}
 
 
 def _replay(path: str, sampler: str, workers: int, seed: int) -> Replay:
@@ -120,7 +120,7 @@ def _replay(path: str, sampler: str, workers: int, seed: int) -> Replay:
 class _AtMost:
     """A chooser that ends after some rows."""
 
-    def __init__(self, chooser: Chooser, count: int) -> None:
+    def __init__(self, chooser: RowSampler, count: int) -> None:
         self._chooser, self._left = chooser, count
 
     def ask(self) -> int | None:
@@ -153,7 +153,7 @@ def _summaries(table: Table, shared: dict[Key, Replay]) -> dict[Conditions, Summ
         replays.setdefault((sampler, workers, True), []).append(made)
         if workers == 1 and sampler not in ("frontier", "oracle"):
             # Peers do not look at times: from scratch they choose the same rows.
-            alone = replay(table, InOrder(made.rows), workers=1, sharing=False, until=UNTIL)
+            alone = replay(table, FixedOrder(made.rows), workers=1, sharing=False, until=UNTIL)
             replays.setdefault((sampler, 1, False), []).append(alone)
     return {
         (sampler, workers, sharing): Summary(sampler, sharing, workers, made)

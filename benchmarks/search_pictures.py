@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from search.arrays import Integers
-from search.replay.row_samplers import FrontierChooser
+from search.replay.row_samplers import FrontierRowSampler
 from search.replay.table import Table
-from search.samplers.frontier.proposals import Offers
+from search.samplers.frontier.proposals import Proposals
 
 TABLE = Path(__file__).parent / "tables" / "embedded.csv.gz"
 TRAIN, COMPRESS, CHOSEN = "#00798c", "#edae49", "#d1495b"
@@ -32,7 +32,7 @@ TRAIN, COMPRESS, CHOSEN = "#00798c", "#edae49", "#d1495b"
 def main(table: Path, trials: int, out: str) -> None:
     """Replay TABLE for some trials and draw the choice that follows."""
     recorded = Table.read(table)
-    chooser = FrontierChooser(recorded, seed=0)
+    chooser = FrontierRowSampler(recorded, seed=0)
     rows = []
     for _ in range(trials):
         row = chooser.ask()
@@ -41,27 +41,27 @@ def main(table: Path, trials: int, out: str) -> None:
         rows.append(row)
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    offers = chooser.designer.offers([])
-    _draw_frontier(left, recorded, np.array(rows), offers)
-    _draw_offers(right, offers)
+    proposals = chooser.designer.proposals([])
+    _draw_frontier(left, recorded, np.array(rows), proposals)
+    _draw_offers(right, proposals)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(out, dpi=150)
 
 
-def _draw_frontier(axes: Axes, table: Table, rows: Integers, offers: Offers) -> None:
+def _draw_frontier(axes: Axes, table: Table, rows: Integers, proposals: Proposals) -> None:
     """Trials so far, and where the best offer expects its compressions."""
     sizes = 10**table.log_size / 1e6
     axes.scatter(sizes[rows], table.accuracy[rows], color="#7a8b99", s=18, label="trials so far")
     order = rows[np.argsort(table.log_size[rows])]
     best = np.maximum.accumulate(table.accuracy[order])
     axes.step(sizes[order], best, where="post", color="#333333", linewidth=1, label="frontier")
-    chosen = offers.best()
+    chosen = proposals.best()
     assert chosen is not None
-    block = int(np.flatnonzero(offers.runs == chosen.run)[0])
-    low, middle, high = np.quantile(offers.quality[:, block], (0.1, 0.5, 0.9), axis=0)
+    block = int(np.flatnonzero(proposals.runs == chosen.run)[0])
+    low, middle, high = np.quantile(proposals.quality[:, block], (0.1, 0.5, 0.9), axis=0)
     rows_of = np.flatnonzero(table.run == chosen.run)
-    there = np.searchsorted(offers.compressions, table.compression[rows_of])
+    there = np.searchsorted(proposals.compressions, table.compression[rows_of])
     low, middle, high = low[there], middle[there], high[there]
     offered = sizes[rows_of]
     axes.errorbar(
@@ -84,26 +84,31 @@ def _draw_frontier(axes: Axes, table: Table, rows: Integers, offers: Offers) -> 
     axes.legend(frameon=False, loc="lower right", fontsize=8)
 
 
-def _draw_offers(axes: Axes, offers: Offers) -> None:
+def _draw_offers(axes: Axes, proposals: Proposals) -> None:
     """Gain against price, with lines of equal gain per second."""
-    there = np.isfinite(offers.gain) & (offers.gain > 1e-7)
+    there = np.isfinite(proposals.gain) & (proposals.gain > 1e-7)
     groups = [
-        ("train, then compress", there & ~offers.trained[:, None], TRAIN),
-        ("compress what is trained", there & offers.trained[:, None], COMPRESS),
+        ("train, then compress", there & ~proposals.trained[:, None], TRAIN),
+        ("compress what is trained", there & proposals.trained[:, None], COMPRESS),
     ]
     for name, mask, colour in groups:
-        axes.scatter(offers.seconds[mask], offers.gain[mask], s=14, color=colour, label=name)
-    best = np.unravel_index(int(offers.rate.argmax()), offers.gain.shape)
-    rate = offers.rate[best]
-    seconds = np.array([offers.seconds[there].min(), offers.seconds[there].max()])
+        axes.scatter(proposals.seconds[mask], proposals.gain[mask], s=14, color=colour, label=name)
+    best = np.unravel_index(int(proposals.rate.argmax()), proposals.gain.shape)
+    rate = proposals.rate[best]
+    seconds = np.array([proposals.seconds[there].min(), proposals.seconds[there].max()])
     for share in (1.0, 0.1, 0.01):
         axes.plot(seconds, share * rate * seconds, color="#999999", linewidth=0.7, linestyle=":")
     axes.plot(
-        offers.seconds[best], offers.gain[best], "o", color=CHOSEN, markersize=9, label="chosen"
+        proposals.seconds[best],
+        proposals.gain[best],
+        "o",
+        color=CHOSEN,
+        markersize=9,
+        label="chosen",
     )
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_ylim(max(offers.gain[there].min(), 1e-3 * offers.gain[there].max()), None)
+    axes.set_ylim(max(proposals.gain[there].min(), 1e-3 * proposals.gain[there].max()), None)
     axes.set_xlabel("seconds that it would take now (dotted: equal gain per second)")
     axes.set_ylabel("expected hypervolume gained")
     axes.legend(frameon=False, loc="lower right", fontsize=8)

@@ -23,8 +23,8 @@ from rich.table import Table as Lines
 from search_efficiency import TABLES, UNTIL
 
 from search.arrays import Floats
-from search.replay.replay import Chooser, InOrder, replay
-from search.replay.row_samplers import CHOOSERS, FrontierChooser
+from search.replay.replay import FixedOrder, RowSampler, replay
+from search.replay.row_samplers import ROW_SAMPLERS, FrontierRowSampler
 from search.replay.table import Table
 from search.samplers.frontier.features import PRIOR
 from search.samplers.gp.kernel import Prior
@@ -138,15 +138,15 @@ def _seconds(path: Path, part: int, seed: int, sampler: str, workers: int) -> li
     """Seconds to each level with shared training, and for the peer from scratch too."""
     torch.set_num_threads(1)
     table = _part(Table.read(path), part)
-    chooser: Chooser
+    chooser: RowSampler
     if sampler in PRIORS:
-        chooser = FrontierChooser(table, seed, PRIORS[sampler])
+        chooser = FrontierRowSampler(table, seed, PRIORS[sampler])
     else:
-        chooser = CHOOSERS[sampler](table, seed)
+        chooser = ROW_SAMPLERS[sampler](table, seed)
     made = [replay(table, chooser, workers=workers, sharing=True, until=UNTIL)]
     if sampler == "tpe":
         # It does not look at times: from scratch it chooses the same rows.
-        made.append(replay(table, InOrder(made[0].rows), workers=1, sharing=False, until=UNTIL))
+        made.append(replay(table, FixedOrder(made[0].rows), workers=1, sharing=False, until=UNTIL))
     return [[each.seconds_to(level) for level in LEVELS] for each in made]
 
 

@@ -22,7 +22,7 @@ from search.execution.progress import Progress
 from search.pareto import Scale, frontier
 from search.plots.figures import write_figures
 from search.samplers.frontier.sampler import FrontierSampler
-from search.samplers.frontier.search_design_space import SpaceMenu
+from search.samplers.frontier.search_design_space import SearchDesignSpace
 from search.samplers.known_latencies import measured_latencies
 from search.samplers.optuna_samplers import FeasibleSampler
 from search.storage.heartbeat import driving, only_driver
@@ -260,8 +260,8 @@ def _sampler(
 
     search = space.search
     if search.sampler == "frontier":
-        menu = SpaceMenu(space, _remotely(worker.stored, search, data))
-        return FrontierSampler(menu, seed=search.seed, stops=limits.stop == "auto")
+        searched = SearchDesignSpace(space, _remotely(worker.stored, search, data))
+        return FrontierSampler(searched, seed=search.seed, stops=limits.stop == "auto")
     # A resumed search must not draw what it drew before.
     seed = search.seed + finished
     return FeasibleSampler(space, search.sampler, seed=seed, trials=search.trials)

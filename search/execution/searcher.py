@@ -14,7 +14,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from search.samplers.base import AllBusyError, ConvergedError, SpaceExhaustedError, StudySampler
+from search.samplers.base import ConvergedError, MustWaitError, SpaceExhaustedError, StudySampler
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.cost.configuration import Configuration
@@ -86,7 +86,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 job = self._next_job()
             except (SpaceExhaustedError, ConvergedError) as end:
                 return self._finished(str(end))
-            except AllBusyError:
+            except MustWaitError:
                 return None
         self._running[trial_id] = {record.number: record for record in job}
         self._occupying[trial_id] = job[0].configuration
@@ -118,7 +118,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         while (
             len(job) < LARGEST_JOB
             and not self._is_over()
-            and self._sampler.more(self._study.optuna, job[0].configuration)
+            and self._sampler.should_compress_again(self._study.optuna, job[0].configuration)
         ):
             job.append(self._ask())
         return job

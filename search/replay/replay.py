@@ -19,7 +19,7 @@ from search.replay.table import Table, TableError
 LEVELS = (0.90, 0.95, 0.98, 0.99)
 
 
-class Chooser(Protocol):
+class RowSampler(Protocol):
     """Chooses rows of a table."""
 
     def ask(self) -> int | None:
@@ -39,7 +39,7 @@ class Replay:
         rows: The rows in the order in which they were chosen.
         seconds: When each trial finished, ascending, after a zero.
         hypervolume: Share of the table's hypervolume that was reached then.
-        busy: Seconds of work in all, over all workers.
+        busy: StageSeconds of work in all, over all workers.
     """
 
     rows: Integers
@@ -54,7 +54,7 @@ class Replay:
 
 
 def replay(
-    table: Table, chooser: Chooser, *, workers: int, sharing: bool, until: float = 1.0
+    table: Table, chooser: RowSampler, *, workers: int, sharing: bool, until: float = 1.0
 ) -> Replay:
     """Run a chooser against a table.
 
@@ -99,7 +99,7 @@ def replay(
     return Replay(np.array(chosen), np.array(seconds), np.array(shares), workshop.busy)
 
 
-class InOrder:
+class FixedOrder:
     """Rows in an order that is known: to see what the same choices take under other conditions."""
 
     def __init__(self, rows: Integers) -> None:

@@ -13,10 +13,10 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.trial import TrialState
 
 from search.arrays import Floats, Integers
-from search.replay.replay import Chooser, replay
+from search.replay.replay import RowSampler, replay
 from search.replay.report import Summary
-from search.replay.table import Table, menu_of
-from search.samplers.frontier.design_space import Seconds, Trial
+from search.replay.table import Table, design_space_of
+from search.samplers.frontier.design_space import StageSeconds, Trial
 from search.samplers.frontier.designer import Designer
 from search.samplers.frontier.features import PRIOR
 from search.samplers.gp.kernel import Prior
@@ -27,7 +27,7 @@ POPULATION = 24
 """A generation of NSGA-II; its default of 50 would make the first hundred trials mostly random."""
 
 
-class RandomChooser:
+class RandomRowSampler:
     """Untried rows, uniformly; also what the other choosers share."""
 
     def __init__(self, table: Table, seed: int) -> None:
@@ -68,7 +68,7 @@ class RandomChooser:
         return [-float(self._table.accuracy[row]), float(self._table.log_size[row])]
 
 
-class OptunaChooser(RandomChooser):
+class OptunaRowSampler(RandomRowSampler):
     """An Optuna sampler on ordinal dimensions, with accuracy and log10 of bytes as objectives.
 
     A proposal that was tried, or that the table lacks, costs nothing: another is drawn, and after
@@ -120,12 +120,12 @@ def _optuna_sampler(name: Literal["tpe", "nsgaii", "gp"], seed: int) -> BaseSamp
     return GPSampler(seed=seed)
 
 
-class FrontierChooser:
+class FrontierRowSampler:
     """tlc's designer on a table: it knows sizes beforehand, and learns accuracies and times."""
 
     def __init__(self, table: Table, seed: int, prior: Prior = PRIOR) -> None:
         self._table = table
-        self.designer = Designer(menu_of(table), prior, seed)
+        self.designer = Designer(design_space_of(table), prior, seed)
         self._running: list[tuple[int, int]] = []
         self._row = {
             (int(run), int(compression)): row
@@ -146,15 +146,15 @@ class FrontierChooser:
         c = self._table.columns
         place = (int(self._table.run[row]), int(self._table.compression[row]))
         self._running.remove(place)
-        seconds = Seconds(
+        seconds = StageSeconds(
             stable=c["train_seconds_stable"][row],
             cooldown=c["train_seconds_cooldown"][row],
             evaluate=c["compress_eval_seconds"][row],
         )
-        self.designer.add([Trial(*place, quality=float(c["accuracy"][row]), seconds=seconds)])
+        self.designer.update([Trial(*place, quality=float(c["accuracy"][row]), seconds=seconds)])
 
 
-class Oracle:
+class OracleRowSampler:
     """The greedy bound: it knows the table, and takes the row that gains most for each second."""
 
     def __init__(self, table: Table, seed: int = 0) -> None:
@@ -203,13 +203,13 @@ class Oracle:
         return gains
 
 
-CHOOSERS: dict[str, Callable[[Table, int], Chooser]] = {
-    "frontier": FrontierChooser,
-    "tpe": partial(OptunaChooser, sampler="tpe"),
-    "nsgaii": partial(OptunaChooser, sampler="nsgaii"),
-    "gp": partial(OptunaChooser, sampler="gp"),
-    "random": RandomChooser,
-    "oracle": Oracle,
+ROW_SAMPLERS: dict[str, Callable[[Table, int], RowSampler]] = {
+    "frontier": FrontierRowSampler,
+    "tpe": partial(OptunaRowSampler, sampler="tpe"),
+    "nsgaii": partial(OptunaRowSampler, sampler="nsgaii"),
+    "gp": partial(OptunaRowSampler, sampler="gp"),
+    "random": RandomRowSampler,
+    "oracle": OracleRowSampler,
 }
 """What ``tlc replay --sampler`` takes."""
 
@@ -218,7 +218,7 @@ def replays(
     table: Table, sampler: str, *, seeds: int, workers: int, sharing: bool, until: float
 ) -> Summary:
     """Replay a sampler with the seeds 0, 1, and so on."""
-    make = CHOOSERS[sampler]
+    make = ROW_SAMPLERS[sampler]
     return Summary(
         sampler,
         sharing,

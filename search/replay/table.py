@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from search.arrays import Floats, Integers
-from search.samplers.frontier.design_space import Menu
-from search.samplers.frontier.features import USUAL_GROUP, lost_coordinates, trained_coordinates
+from search.samplers.frontier.design_space import DesignSpace
+from search.samplers.frontier.features import USUAL_GROUP, compression_features, training_features
 from spaces.cost.configuration import Configuration
 from spaces.errors import UserError
 from spaces.file.search_file import SearchFile
@@ -170,8 +170,8 @@ class Table:
         return float(best @ (ends - self.log_size[order]))
 
 
-def menu_of(table: Table) -> Menu:
-    """The menu of a table: what a sampler may know of it, which is all but accuracies and times."""
+def design_space_of(table: Table) -> DesignSpace:
+    """The design space of a table: all that it says except accuracies and times."""
     _, first = np.unique(table.run, return_index=True)
     _, example = np.unique(table.compression, return_index=True)
     c = table.columns
@@ -181,8 +181,8 @@ def menu_of(table: Table) -> Menu:
     encoder = 12.0 * c["depth"][first] * c["width"][first] ** 2
     # Columns that a table has not got are the same for all its rows.
     nothing = np.zeros(len(example))
-    return Menu(
-        runs=trained_coordinates(
+    return DesignSpace(
+        runs=training_features(
             depth=c["depth"][first],
             width=c["width"][first],
             steps=c["budget_steps"][first],
@@ -192,8 +192,8 @@ def menu_of(table: Table) -> Menu:
         architecture=table.architecture[first],
         steps=c["budget_steps"][first],
         depth=c["depth"][first],
-        work=np.maximum(encoder, 0.15 * c["params"][first] + 0.85 * encoder),
-        compressions=lost_coordinates(
+        step_flops=np.maximum(encoder, 0.15 * c["params"][first] + 0.85 * encoder),
+        compressions=compression_features(
             bits=c["bits"][example],
             group_size=np.full(len(example), float(USUAL_GROUP)),
             is_static=nothing,

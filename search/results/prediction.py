@@ -14,8 +14,8 @@ from search.pareto import in_finish_order, quality
 from search.results.schemas import Prediction
 from search.samplers.frontier.design_space import Trial
 from search.samplers.frontier.designer import Designer
-from search.samplers.frontier.features import prior_of
-from search.samplers.frontier.search_design_space import SpaceMenu
+from search.samplers.frontier.features import prior_for
+from search.samplers.frontier.search_design_space import SearchDesignSpace
 from search.samplers.known_latencies import recorded_latencies
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
@@ -48,18 +48,18 @@ class Predictor:
             raise PredictionError(f"search {study.search.name!r} has no complete trial yet")
         # Its own, because the study's is shared with answers that know no latencies.
         self._space = SearchSpace(study.search, recorded_latencies(study))
-        self._menu = SpaceMenu(self._space)
-        menu = self._menu.menu
-        columns = len(menu.compressions)
+        self._searched = SearchDesignSpace(self._space)
+        design_space = self._searched.design_space
+        columns = len(design_space.compressions)
         # What inference costs decides what to try next, and changes nothing of what is expected.
-        free = replace(menu, log_costs=lambda runs: np.zeros((len(runs), columns)))
-        self._designer = Designer(free, prior_of(menu.compressions), study.search.seed)
+        free = replace(design_space, log_costs=lambda runs: np.zeros((len(runs), columns)))
+        self._designer = Designer(free, prior_for(design_space.compressions), study.search.seed)
         finished = in_finish_order(self._records)
         # A fit happens when it is first needed, and a service answers many at a time.
         self._lock = Lock()
-        self._designer.add(
+        self._designer.update(
             Trial.of_result(
-                *self._menu.place_of(record.configuration),
+                *self._searched.candidate_of(record.configuration),
                 quality(record, study.search.criteria),
                 record.result,
                 study.search.metric,
@@ -78,7 +78,7 @@ class Predictor:
         """
         study, space = self._study, self._space
         configuration = space.configuration(point_of(space, values))
-        run, compression = self._menu.place_of(configuration)
+        run, compression = self._searched.candidate_of(configuration)
         with self._lock:
             low, expected, high = self._designer.predict(run, compression)
             seconds = self._designer.seconds(run, compression)

@@ -16,7 +16,7 @@ class SpaceExhaustedError(Exception):
         return "every feasible configuration was tried"
 
 
-class AllBusyError(Exception):
+class MustWaitError(Exception):
     """What is left shares its training with a running trial."""
 
 
@@ -32,11 +32,11 @@ class StudySampler(Protocol):
 
         Raises:
             SpaceExhaustedError: Nothing new is left.
-            AllBusyError: What is left must wait for a running trial.
+            MustWaitError: What is left must wait for a running trial.
             ConvergedError: Nothing is worth its seconds any more.
         """
         ...
 
-    def more(self, study: optuna.Study, training: Configuration) -> bool:
+    def should_compress_again(self, study: optuna.Study, training: Configuration) -> bool:
         """Whether the next trial should be another compression of what a trial trains."""
         ...

@@ -11,7 +11,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.study import Study as OptunaStudy
 from optuna.trial import FrozenTrial, TrialState
 
-from search.samplers.base import AllBusyError, SpaceExhaustedError
+from search.samplers.base import MustWaitError, SpaceExhaustedError
 from search.storage.optuna_space import (
     configuration_from,
     distributions,
@@ -58,12 +58,12 @@ class FeasibleSampler(BaseSampler):
 
         Raises:
             SpaceExhaustedError: Nothing new is left.
-            AllBusyError: What is left must wait for a running trial.
+            MustWaitError: What is left must wait for a running trial.
         """
         self._take_in(study)
         self._useful_point()
 
-    def more(self, study: OptunaStudy, training: Configuration) -> bool:
+    def should_compress_again(self, study: OptunaStudy, training: Configuration) -> bool:
         """No: general samplers do not know what shares its training."""
         return False
 
@@ -80,7 +80,7 @@ class FeasibleSampler(BaseSampler):
 
         Raises:
             SpaceExhaustedError: Nothing new is left.
-            AllBusyError: What is left must wait for a running trial.
+            MustWaitError: What is left must wait for a running trial.
         """
         self._take_in(study)
         if self._inner is not None:
@@ -136,7 +136,7 @@ class FeasibleSampler(BaseSampler):
 
         Raises:
             SpaceExhaustedError: Nothing new is left.
-            AllBusyError: What is left must wait for a running trial.
+            MustWaitError: What is left must wait for a running trial.
         """
         space, is_left = self._space, False
         for point in space.points() if self._in_grid_order else space.shuffled(self._rng):
@@ -145,7 +145,7 @@ class FeasibleSampler(BaseSampler):
                 if configuration.architecture not in self._busy:
                     return point
                 is_left = True
-        raise AllBusyError if is_left else SpaceExhaustedError
+        raise MustWaitError if is_left else SpaceExhaustedError
 
     def _is_useful(self, point: Point) -> bool:
         configuration = self._space.configuration(point)

@@ -1,4 +1,4 @@
-"""Surrogate, acquisition and prices against their definitions."""
+"""GaussianProcessMixture, acquisition and cost_model against their definitions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.samplers.frontier.acquisition import STEPS, Staircase
-from search.samplers.frontier.cost_model import Prices
-from search.samplers.frontier.design_space import Cause, Menu, Seconds, Trial
+from search.samplers.frontier.cost_model import CostModel
+from search.samplers.frontier.design_space import DesignSpace, FailureCause, StageSeconds, Trial
 from search.samplers.frontier.designer import Designer
-from search.samplers.frontier.features import PRIOR, lost_coordinates, trained_coordinates
-from search.samplers.gp.gaussian_process import Surrogate
-from search.samplers.gp.hyperparameters import draw
+from search.samplers.frontier.features import PRIOR, compression_features, training_features
+from search.samplers.gp.gaussian_process import GaussianProcessMixture
+from search.samplers.gp.hyperparameters import sample_hyperparameters
 from search.samplers.gp.kernel import Features, Kernel
-from search.samplers.gp.outcome_transform import Transform
+from search.samplers.gp.outcome_transform import OutcomeTransform
 
 LIMITS = (0.0, 1.0)
 # On the grid of costs, where the staircase is exact.
@@ -67,14 +67,14 @@ def test_at_one_cost_improvement_is_that_of_quality() -> None:
 def grid() -> tuple[Features, int]:
     """Three architectures at two budgets, each under four compressions."""
     depth, width, steps = np.meshgrid([1.0, 2.0, 4.0], [64.0], [100.0, 200.0], indexing="ij")
-    runs = trained_coordinates(
+    runs = training_features(
         depth=depth.ravel(),
         width=width.ravel(),
         steps=steps.ravel(),
         heads=width.ravel(),
         feed_forward=width.ravel(),
     )
-    compressions = lost_coordinates(
+    compressions = compression_features(
         bits=np.array([32.0, 8.0, 4.0, 4.0]),
         group_size=np.full(4, 32.0),
         is_static=np.zeros(4),
@@ -89,7 +89,7 @@ def test_trials_one_by_one_or_together_give_the_same_posterior() -> None:
     everything, width = grid()
     seen = everything.take(np.array([0, 3, 9, 14]))
     values, noise = np.array([-1.0, -1.3, -0.8, -0.7]), np.full(4, 1e-3)
-    together, one_by_one = (Surrogate(everything, width, PRIOR) for _ in range(2))
+    together, one_by_one = (GaussianProcessMixture(everything, width, PRIOR) for _ in range(2))
     together.observe(seen, values, noise)
     for k in range(4):
         one_by_one.observe(seen.take(np.array([k])), values[k : k + 1], noise[k : k + 1])
@@ -99,7 +99,7 @@ def test_trials_one_by_one_or_together_give_the_same_posterior() -> None:
 
 def test_what_was_measured_is_known_and_what_is_near_it_is_known_better() -> None:
     everything, width = grid()
-    surrogate = Surrogate(everything, width, PRIOR)
+    surrogate = GaussianProcessMixture(everything, width, PRIOR)
     before = surrogate.posterior.variance
     surrogate.observe(everything.take(np.array([0])), np.array([-0.5]), np.array([1e-6]))
     after = surrogate.posterior.variance
@@ -116,11 +116,11 @@ def small_noise(values: np.ndarray) -> np.ndarray:
 
 def test_a_running_trial_makes_sure_and_changes_no_expectation() -> None:
     everything, width = grid()
-    surrogate = Surrogate(everything, width, PRIOR)
+    surrogate = GaussianProcessMixture(everything, width, PRIOR)
     surrogate.observe(everything.take(np.array([0])), np.array([-0.5]), np.array([1e-3]))
     before = surrogate.posterior
-    surrogate.watch(everything.take(np.array([9])))
-    then, expected = surrogate.expecting(small_noise)
+    surrogate.set_pending(everything.take(np.array([9])))
+    then, expected = surrogate.with_pending(small_noise)
     assert expected == pytest.approx(before.mean.ravel()[[9]])
     assert then.mean == pytest.approx(before.mean)
     assert then.variance[2, 1] < 0.1 * before.variance[2, 1]
@@ -130,27 +130,27 @@ def test_a_running_trial_makes_sure_and_changes_no_expectation() -> None:
 
 def test_running_trials_that_come_and_go_are_those_that_run_now() -> None:
     everything, width = grid()
-    drawn = draw(
+    drawn = sample_hyperparameters(
         everything.take(np.array([0, 5])), np.array([-1.0, -0.7]), np.full(2, 1e-3), PRIOR, count=3,
         rng=np.random.default_rng(0),
     )  # fmt: skip
-    kept_up, anew = (Surrogate(everything, width, PRIOR, drawn) for _ in range(2))
+    kept_up, anew = (GaussianProcessMixture(everything, width, PRIOR, drawn) for _ in range(2))
 
-    def observe(surrogate: Surrogate, place: int, value: float) -> None:
+    def observe(surrogate: GaussianProcessMixture, place: int, value: float) -> None:
         place_of = everything.take(np.array([place]))
         surrogate.observe(place_of, np.array([value]), np.array([1e-3]))
 
-    kept_up.watch(everything.take(np.array([9, 14])))
+    kept_up.set_pending(everything.take(np.array([9, 14])))
     observe(kept_up, 0, -1.0)
-    kept_up.watch(everything.take(np.array([3, 20])), [1])
+    kept_up.set_pending(everything.take(np.array([3, 20])), [1])
     observe(kept_up, 9, -0.8)
     observe(kept_up, 22, -0.6)
-    kept_up.watch(everything.take(np.array([], dtype=np.int64)), [0, 2])
+    kept_up.set_pending(everything.take(np.array([], dtype=np.int64)), [0, 2])
     for place, value in ((0, -1.0), (9, -0.8), (22, -0.6)):
         observe(anew, place, value)
-    anew.watch(everything.take(np.array([14, 20])))
+    anew.set_pending(everything.take(np.array([14, 20])))
     (expected, values), (fresh, fresh_values) = (
-        each.expecting(small_noise) for each in (kept_up, anew)
+        each.with_pending(small_noise) for each in (kept_up, anew)
     )
     assert values == pytest.approx(fresh_values, abs=1e-8)
     assert expected.mean == pytest.approx(fresh.mean, abs=1e-8)
@@ -167,10 +167,10 @@ def test_drawn_hyperparameters_predict_better_than_the_prior_alone(seed: int) ->
     held_out = np.arange(0, len(values), 3)
     rest = np.setdiff1d(np.arange(len(values)), held_out)
     seen = everything.take(rest)
-    drawn = draw(seen, values[rest], noise[rest], PRIOR, count=4, rng=rng)
+    drawn = sample_hyperparameters(seen, values[rest], noise[rest], PRIOR, count=4, rng=rng)
 
     def surprise(hyperparameters: list[np.ndarray] | None) -> float:
-        surrogate = Surrogate(everything, width, PRIOR, hyperparameters)
+        surrogate = GaussianProcessMixture(everything, width, PRIOR, hyperparameters)
         surrogate.observe(seen, values[rest], noise[rest])
         variance = surrogate.posterior.variance.ravel()[held_out]
         errors = (values - surrogate.posterior.mean.ravel())[held_out]
@@ -183,10 +183,12 @@ def test_hyperparameters_without_trials_are_the_prior() -> None:
     everything, _ = grid()
     nothing = everything.take(np.array([], dtype=np.int64))
     rng = np.random.default_rng(0)
-    drawn = np.array(draw(nothing, np.zeros(0), np.zeros(0), PRIOR, count=400, rng=rng))
+    drawn = np.array(
+        sample_hyperparameters(nothing, np.zeros(0), np.zeros(0), PRIOR, count=400, rng=rng)
+    )
     kernel = Kernel(PRIOR)
-    assert drawn.mean(0) == pytest.approx(kernel.means, abs=0.25)
-    assert drawn.std(0) == pytest.approx(kernel.spread, rel=0.25)
+    assert drawn.mean(0) == pytest.approx(kernel.prior_means, abs=0.25)
+    assert drawn.std(0) == pytest.approx(kernel.prior_deviations, rel=0.25)
 
 
 def test_samples_spread_as_the_mixture_does() -> None:
@@ -194,8 +196,11 @@ def test_samples_spread_as_the_mixture_does() -> None:
     rng = np.random.default_rng(0)
     seen, values = everything.take(np.array([0, 9, 14])), np.array([-1.0, -0.8, -0.7])
     noise = np.full(3, 1e-3)
-    surrogate = Surrogate(
-        everything, width, PRIOR, draw(seen, values, noise, PRIOR, count=3, rng=rng)
+    surrogate = GaussianProcessMixture(
+        everything,
+        width,
+        PRIOR,
+        sample_hyperparameters(seen, values, noise, PRIOR, count=3, rng=rng),
     )
     surrogate.observe(seen, values, noise)
     drawn = surrogate.posterior.samples(rng.standard_normal((4000, width)))
@@ -204,14 +209,14 @@ def test_samples_spread_as_the_mixture_does() -> None:
     assert drawn.var(0) == pytest.approx(surrogate.posterior.variance, rel=0.1, abs=1e-3)
 
 
-def menu() -> Menu:
+def design_space() -> DesignSpace:
     """Two architectures at three budgets; the second has four times the FLOPs."""
-    return Menu(
+    return DesignSpace(
         runs=np.zeros((6, 1)),
         architecture=np.array([0, 0, 0, 1, 1, 1]),
         steps=np.array([100.0, 200.0, 400.0] * 2),
         depth=np.array([1.0] * 3 + [4.0] * 3),
-        work=np.array([1e9] * 3 + [4e9] * 3),
+        step_flops=np.array([1e9] * 3 + [4e9] * 3),
         compressions=np.zeros((1, 1)),
         log_costs=lambda runs: np.zeros((len(runs), 1)),
         limits=LIMITS,
@@ -219,24 +224,30 @@ def menu() -> Menu:
 
 
 def test_only_missing_steps_are_paid() -> None:
-    prices = Prices(menu())
-    took = prices.learn(Trial(1, 0, 0.5, seconds=Seconds(stable=20.0, cooldown=5.0, evaluate=1.0)))
+    cost_model = CostModel(design_space())
+    took = cost_model.update(
+        Trial(1, 0, 0.5, seconds=StageSeconds(stable=20.0, cooldown=5.0, evaluate=1.0))
+    )
     assert took == pytest.approx(26.0)
-    training = prices.training()
+    training = cost_model.training_seconds()
     assert training[1] == 0.0
     # 200 steps more at 0.1 s each, and a cooldown of a quarter of the stable path, as seen before.
     assert training[2] == pytest.approx(20.0 + 10.0, rel=0.05)
     assert training[0] == pytest.approx(2.5, rel=0.05)  # the stable path is there
-    again = prices.learn(Trial(1, 0, 0.5, seconds=Seconds(stable=20.0, cooldown=5.0, evaluate=1.0)))
+    again = cost_model.update(
+        Trial(1, 0, 0.5, seconds=StageSeconds(stable=20.0, cooldown=5.0, evaluate=1.0))
+    )
     assert again == pytest.approx(1.0)
 
 
 def test_an_architecture_that_never_ran_is_priced_by_its_flops() -> None:
-    prices = Prices(menu())
-    prices.learn(Trial(0, 0, 0.5, seconds=Seconds(stable=10.0, cooldown=2.0, evaluate=1.0)))
-    training = prices.training()
+    cost_model = CostModel(design_space())
+    cost_model.update(
+        Trial(0, 0, 0.5, seconds=StageSeconds(stable=10.0, cooldown=2.0, evaluate=1.0))
+    )
+    training = cost_model.training_seconds()
     assert 2.0 < training[4] / training[1] < 8.0
-    small, large = prices.evaluating(np.array([0, 4])).ravel()
+    small, large = cost_model.evaluation_seconds(np.array([0, 4])).ravel()
     assert large > small
 
 
@@ -244,10 +255,10 @@ def test_a_recovery_is_paid_with_each_compression_that_has_one() -> None:
     def recovery_steps(runs: np.ndarray) -> np.ndarray:
         return np.tile([0.0, 50.0], (len(runs), 1))
 
-    prices = Prices(replace(menu(), recovery_steps=recovery_steps))
-    took = Seconds(stable=10.0, cooldown=2.0, evaluate=1.0, recovery=5.0)
-    assert prices.learn(Trial(0, 1, 0.5, seconds=took)) == pytest.approx(18.0)
-    without, with_recovery = prices.evaluating(np.array([0]))[0]
+    cost_model = CostModel(replace(design_space(), recovery_steps=recovery_steps))
+    took = StageSeconds(stable=10.0, cooldown=2.0, evaluate=1.0, recovery=5.0)
+    assert cost_model.update(Trial(0, 1, 0.5, seconds=took)) == pytest.approx(18.0)
+    without, with_recovery = cost_model.evaluation_seconds(np.array([0]))[0]
     assert without == pytest.approx(1.0)
     assert with_recovery == pytest.approx(1.0 + 50 * 0.1)  # 100 steps took ten seconds
 
@@ -255,8 +266,10 @@ def test_a_recovery_is_paid_with_each_compression_that_has_one() -> None:
 def test_what_an_earlier_search_trained_is_not_paid() -> None:
     trained, begun = np.zeros(6, dtype=bool), np.zeros(6, dtype=bool)
     trained[2] = begun[0] = begun[2] = begun[4] = True
-    fresh = Prices(menu()).training()
-    known = Prices(replace(menu(), trained=trained, begun=begun)).training()
+    fresh = CostModel(design_space()).training_seconds()
+    known = CostModel(
+        replace(design_space(), is_trained=trained, has_stable_path=begun)
+    ).training_seconds()
     assert known[2] == 0.0
     assert 0.0 < known[0] < 0.5 * fresh[0]  # its cooldown alone
     assert 0.5 * fresh[1] < known[1] < fresh[1]  # from the shorter one on
@@ -266,17 +279,20 @@ def test_what_an_earlier_search_trained_is_not_paid() -> None:
 
 def test_what_a_search_has_spent_does_not_depend_on_what_the_store_had() -> None:
     everything = np.ones(6, dtype=bool)
-    warm, cold = Prices(replace(menu(), trained=everything, begun=everything)), Prices(menu())
-    took = Seconds(stable=20.0, cooldown=5.0, evaluate=1.0)
+    warm, cold = (
+        CostModel(replace(design_space(), is_trained=everything, has_stable_path=everything)),
+        CostModel(design_space()),
+    )
+    took = StageSeconds(stable=20.0, cooldown=5.0, evaluate=1.0)
     for run in (1, 1, 2, 0):
         trial = Trial(run, 0, 0.5, seconds=took)
-        assert warm.learn(trial) == pytest.approx(cold.learn(trial))
+        assert warm.update(trial) == pytest.approx(cold.update(trial))
 
 
 def test_noise_follows_the_evaluation_set() -> None:
-    def transform(examples: int) -> Transform:
+    def transform(examples: int) -> OutcomeTransform:
         history = [Trial(0, 0, a, examples=examples) for a in (0.4, 0.6, 0.8)]
-        return Transform.of(history, 0.1)
+        return OutcomeTransform.of(history, 0.1)
 
     values = transform(1000).values([Trial(0, 0, 0.7)])
     few, many = (transform(n).noise_at(values)[0] for n in (1000, 100_000))
@@ -288,15 +304,15 @@ def test_noise_follows_the_evaluation_set() -> None:
 
 def test_a_broken_model_does_not_make_the_others_look_alike() -> None:
     good = [Trial(0, 0, share) for share in (0.3, 0.4, 0.5)]
-    with_broken = Transform.of([*good, Trial(0, 1, -3.0)], 0.0)
-    assert with_broken.values(good) == pytest.approx(Transform.of(good, 0.0).values(good))
+    with_broken = OutcomeTransform.of([*good, Trial(0, 1, -3.0)], 0.0)
+    assert with_broken.values(good) == pytest.approx(OutcomeTransform.of(good, 0.0).values(good))
     assert with_broken.lowest == 0.0
 
 
 def test_running_trials_taken_in_one_by_one_or_together_promise_the_same() -> None:
     everything, width = grid()
     choices = replace(
-        menu(),
+        design_space(),
         runs=everything.trained[::width],
         compressions=everything.lost[:width],
         log_costs=lambda runs: np.zeros((len(runs), width)),
@@ -304,19 +320,21 @@ def test_running_trials_taken_in_one_by_one_or_together_promise_the_same() -> No
     running = [(0, 0), (3, 2), (5, 1)]
     together, one_by_one = (Designer(choices, PRIOR, seed=0) for _ in range(2))
     for count in range(len(running)):
-        one_by_one.offers(running[:count])
-    expected = together.offers(running).quality
-    assert one_by_one.offers(running).quality == pytest.approx(expected, abs=0.02)
-    alone = Designer(choices, PRIOR, seed=0).offers([]).quality
+        one_by_one.proposals(running[:count])
+    expected = together.proposals(running).quality
+    assert one_by_one.proposals(running).quality == pytest.approx(expected, abs=0.02)
+    alone = Designer(choices, PRIOR, seed=0).proposals([]).quality
     assert expected[:, 3].std(0).mean() < 0.5 * alone[:, 3].std(0).mean()
 
 
 def test_a_trial_tells_of_its_model_before_compression_once() -> None:
-    menu = replace(large_menu(np.ones((10, 3), dtype=bool)), compressions=np.eye(3, 4, k=-1) * 0.5)
-    known, unknown = (Designer(menu, PRIOR, seed=0) for _ in range(2))
-    took = Seconds(1.0, 1.0, 0.1)
-    known.add([Trial(4, 1, 0.4, seconds=took, dense=0.8)])
-    unknown.add([Trial(4, 1, 0.4, seconds=took)])
+    design_space = replace(
+        large_design_space(np.ones((10, 3), dtype=bool)), compressions=np.eye(3, 4, k=-1) * 0.5
+    )
+    known, unknown = (Designer(design_space, PRIOR, seed=0) for _ in range(2))
+    took = StageSeconds(1.0, 1.0, 0.1)
+    known.update([Trial(4, 1, 0.4, seconds=took, dense=0.8)])
+    unknown.update([Trial(4, 1, 0.4, seconds=took)])
     low, expected, high = known.predict(4, 0)
     assert low < 0.8 < high
     assert expected == pytest.approx(0.8, abs=0.05)
@@ -325,62 +343,62 @@ def test_a_trial_tells_of_its_model_before_compression_once() -> None:
     for place in ((4, 2), (3, 0), (5, 2)):
         assert known.predict(*place)[1] > unknown.predict(*place)[1]
     before = known.predict(4, 2)
-    known.add([Trial(4, 0, 0.8, seconds=took, dense=0.8)])
+    known.update([Trial(4, 0, 0.8, seconds=took, dense=0.8)])
     assert known.predict(4, 2) == pytest.approx(before)
 
 
-@pytest.mark.parametrize("cause", Cause)
-def test_only_a_bad_model_makes_others_like_it_unlikely(cause: Cause) -> None:
-    menu = large_menu(np.ones((10, 3), dtype=bool))
+@pytest.mark.parametrize("cause", FailureCause)
+def test_only_a_bad_model_makes_others_like_it_unlikely(cause: FailureCause) -> None:
+    design_space = large_design_space(np.ones((10, 3), dtype=bool))
     places = [(run, compression) for run in range(5) for compression in range(3)]
     good = [Trial(*place, 0.5 + place[0] / 100 - place[1] / 20) for place in places]
-    before, after = (Designer(menu, PRIOR, seed=0) for _ in range(2))
-    before.add(good)
-    after.add([*good, Trial(6, 0, None, cause=cause)])
+    before, after = (Designer(design_space, PRIOR, seed=0) for _ in range(2))
+    before.update(good)
+    after.update([*good, Trial(6, 0, None, cause=cause)])
     fall = before.predict(6, 1)[1] - after.predict(6, 1)[1]
-    assert fall > 0.1 if cause is Cause.MODEL else fall == pytest.approx(0.0, abs=1e-6)
+    assert fall > 0.1 if cause is FailureCause.MODEL else fall == pytest.approx(0.0, abs=1e-6)
 
 
 def test_what_could_not_be_trained_is_offered_again_when_it_was() -> None:
-    designer = Designer(large_menu(np.ones((10, 3), dtype=bool)), PRIOR, seed=0)
+    designer = Designer(large_design_space(np.ones((10, 3), dtype=bool)), PRIOR, seed=0)
 
     def offered() -> set[int]:
-        offers = designer.offers([])
-        return set(offers.runs[np.isfinite(offers.gain).any(1)])
+        proposals = designer.proposals([])
+        return set(proposals.runs[np.isfinite(proposals.gain).any(1)])
 
     assert offered() == set(range(10))
-    designer.add([Trial(6, 0, None, cause=Cause.MACHINE)])
+    designer.update([Trial(6, 0, None, cause=FailureCause.MACHINE)])
     assert offered() == set(range(10)) - {6}
-    designer.add([Trial(6, 1, 0.5, seconds=Seconds(1.0, 1.0, 0.1))])
+    designer.update([Trial(6, 1, 0.5, seconds=StageSeconds(1.0, 1.0, 0.1))])
     assert offered() == set(range(10))
 
 
-def large_menu(feasible: np.ndarray) -> Menu:
+def large_design_space(feasible: np.ndarray) -> DesignSpace:
     """Ten runs under 600 compressions, more than are compared at a time."""
     count = feasible.shape[1]
     costs = np.where(feasible, np.linspace(0.0, 0.9, count), np.nan)
     steps = np.arange(1.0, 11.0) * 100
-    return Menu(
+    return DesignSpace(
         runs=np.log2(steps)[:, None] * np.eye(5)[2],
         architecture=np.zeros(10, dtype=np.int64),
         steps=steps,
         depth=np.ones(10),
-        work=np.ones(10),
+        step_flops=np.ones(10),
         compressions=np.linspace(0.0, 1.0, count)[:, None] * np.eye(4)[2],
         log_costs=lambda runs: costs[runs],
         limits=LIMITS,
     )
 
 
-def test_a_large_menu_is_exhausted_only_when_all_of_it_was_tried() -> None:
+def test_a_large_design_space_is_exhausted_only_when_all_of_it_was_tried() -> None:
     feasible = np.zeros((10, 600), dtype=bool)
     feasible[:, 300:315] = True
-    designer = Designer(large_menu(feasible), PRIOR, seed=0)
+    designer = Designer(large_design_space(feasible), PRIOR, seed=0)
     tried = set()
     while (suggestion := designer.suggest([])) is not None:
         place = (suggestion.run, suggestion.compression)
         assert feasible[place]
         assert place not in tried
         tried.add(place)
-        designer.add([Trial(*place, quality=0.5, seconds=Seconds(1.0, 1.0, 0.1))])
+        designer.update([Trial(*place, quality=0.5, seconds=StageSeconds(1.0, 1.0, 0.1))])
     assert len(tried) == feasible.sum()

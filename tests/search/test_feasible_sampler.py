@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.samplers.base import AllBusyError, SpaceExhaustedError
+from search.samplers.base import MustWaitError, SpaceExhaustedError
 from search.samplers.optuna_samplers import FeasibleSampler
 from search.storage.study import Study
 from spaces.file.search_file import SearchFile
@@ -75,7 +75,7 @@ def test_no_two_running_trials_train_the_same_architecture(
         configuration = study.ask().configuration
         architectures.append(configuration.architecture)
     assert len(set(architectures)) == 4
-    with pytest.raises(AllBusyError):
+    with pytest.raises(MustWaitError):
         sampler.check(study.optuna)
     study.tell_failure(1, "diverged", "made up")
     assert study.ask().configuration.architecture == architectures[1]

@@ -16,9 +16,9 @@ from optuna.testing.pytest_samplers import (
 )
 from optuna.trial import TrialState
 
-from search.samplers.base import AllBusyError, ConvergedError, SpaceExhaustedError
+from search.samplers.base import ConvergedError, MustWaitError, SpaceExhaustedError
 from search.samplers.frontier.sampler import FrontierSampler
-from search.samplers.frontier.search_design_space import SpaceMenu
+from search.samplers.frontier.search_design_space import SearchDesignSpace
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.file.search_file import SearchFile
@@ -67,7 +67,9 @@ def test_failed_pruned_and_running_trials_in_the_history_are_no_obstacle() -> No
 
 def open_study(search: SearchFile, home: Path, seed: int = 0) -> tuple[Study, FrontierSampler]:
     study = Study.open(search, f"sqlite:///{home / 'study.db'}")
-    sampler = FrontierSampler(SpaceMenu(study.space), seed=seed, stops=search.stop == "auto")
+    sampler = FrontierSampler(
+        SearchDesignSpace(study.space), seed=seed, stops=search.stop == "auto"
+    )
     study.optuna.sampler = sampler
     return study, sampler
 
@@ -116,7 +118,7 @@ def test_no_two_running_trials_train_the_same_prefix(
     study, sampler = open_study(make_search(), home)
     first = [study.ask() for _ in range(4)]  # as many as the space has architectures
     assert len({record.configuration.architecture for record in first}) == 4
-    with pytest.raises(AllBusyError):
+    with pytest.raises(MustWaitError):
         sampler.check(study.optuna)
     finish(study, first[2])
     following = study.ask().configuration
@@ -151,7 +153,7 @@ def test_recovery_counts_in_steps_and_only_where_there_is_something_to_recover_f
     make_search: Callable[..., SearchFile],
 ) -> None:
     steps, tokens = (
-        SpaceMenu(
+        SearchDesignSpace(
             SearchSpace(
                 make_search(
                     space__budget={"unit": unit, "choices": [20 * each, 40 * each]},
@@ -159,7 +161,7 @@ def test_recovery_counts_in_steps_and_only_where_there_is_something_to_recover_f
                     training__fine_tuning=40 * each,
                 )
             )
-        ).menu
+        ).design_space
         for unit, each in (("steps", 1), ("tokens", 16 * 16))
     )
     assert tokens.compressions == pytest.approx(steps.compressions)
@@ -177,8 +179,10 @@ def test_what_an_earlier_search_trained_is_compressed_first(
     search = make_search(space__budget={"unit": "steps", "choices": [200, 400]})
     study = Study.open(search, f"sqlite:///{home / 'study.db'}")
     largest = study.space.configuration(tuple(len(d.values) - 1 for d in study.space.dimensions))
-    menu = SpaceMenu(study.space, lambda runs: [(largest.shares_training(c), False) for c in runs])
-    study.optuna.sampler = FrontierSampler(menu, seed=0)
+    design_space = SearchDesignSpace(
+        study.space, lambda runs: [(largest.shares_training(c), False) for c in runs]
+    )
+    study.optuna.sampler = FrontierSampler(design_space, seed=0)
     assert study.ask().configuration.shares_training(largest)
 
 
@@ -189,7 +193,7 @@ def test_a_job_holds_the_compressions_that_pay_for_themselves(
     sampler.check(study.optuna)
     first = study.ask()
     others = []
-    while sampler.more(study.optuna, first.configuration):
+    while sampler.should_compress_again(study.optuna, first.configuration):
         others.append(study.ask().configuration)
     assert 1 <= len(others) < 8  # not all eight compressions of the space
     assert all(other.shares_training(first.configuration) for other in others)
@@ -353,7 +357,7 @@ def test_what_is_too_slow_is_never_proposed(
     study.space.latency_of = lambda c: (
         c.architecture.depth * (0.4 if c.compression.quantisation.method == "static" else 0.8)
     )
-    study.optuna.sampler = FrontierSampler(SpaceMenu(study.space), seed=0)
+    study.optuna.sampler = FrontierSampler(SearchDesignSpace(study.space), seed=0)
     for _ in range(20):
         record = study.ask()
         finish(study, record)

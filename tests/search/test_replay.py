@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.replay.replay import InOrder, replay
-from search.replay.row_samplers import CHOOSERS, FrontierChooser, RandomChooser, replays
+from search.replay.replay import FixedOrder, replay
+from search.replay.row_samplers import ROW_SAMPLERS, FrontierRowSampler, RandomRowSampler, replays
 from search.replay.table import COLUMNS, Table, TableError
 from tests.search.conftest import Tlc
 
@@ -115,7 +115,7 @@ def test_a_compressed_table_that_is_cut_or_damaged_is_refused(write: Write) -> N
             Table.read(path)
 
 
-@pytest.mark.parametrize("sampler", CHOOSERS)
+@pytest.mark.parametrize("sampler", ROW_SAMPLERS)
 @pytest.mark.parametrize(
     "change",
     [
@@ -138,7 +138,7 @@ def test_a_model_that_is_worse_than_guessing_is_a_row_as_any_other(write: Write)
     rows[0]["accuracy"] = -0.2
     table = Table.read(write(rows))
     assert table.accuracy.min() == -0.2
-    made = replay(table, FrontierChooser(table, 0), workers=1, sharing=True)
+    made = replay(table, FrontierRowSampler(table, 0), workers=1, sharing=True)
     assert made.hypervolume[-1] == pytest.approx(1.0)
 
 
@@ -148,18 +148,18 @@ def test_sharing_pays_for_a_prefix_once(table: Table) -> None:
     assert len(rows) == 3  # budgets 50, 100, 400
     c = table.columns
     stable, cooldown = c["train_seconds_stable"][rows], c["train_seconds_cooldown"][rows]
-    scratch = replay(table, InOrder(rows), workers=1, sharing=False)
+    scratch = replay(table, FixedOrder(rows), workers=1, sharing=False)
     assert scratch.seconds[-1] == pytest.approx((stable + cooldown + 0.1).sum())
-    shared = replay(table, InOrder(rows), workers=1, sharing=True)
+    shared = replay(table, FixedOrder(rows), workers=1, sharing=True)
     assert shared.seconds[-1] == pytest.approx(stable.max() + (cooldown + 0.1).sum())
     # The other way round the longest path comes first, and contains the others.
-    backwards = replay(table, InOrder(rows[::-1]), workers=1, sharing=True)
+    backwards = replay(table, FixedOrder(rows[::-1]), workers=1, sharing=True)
     assert backwards.seconds[-1] == pytest.approx(shared.seconds[-1])
 
 
 def test_a_trial_waits_for_training_that_runs(table: Table) -> None:
     rows = np.array([0, 1])  # two compressions of one run
-    both = replay(table, InOrder(rows), workers=2, sharing=True)
+    both = replay(table, FixedOrder(rows), workers=2, sharing=True)
     training = sum(table.columns[f"train_seconds_{part}"][0] for part in ("stable", "cooldown"))
     assert both.seconds[1:] == pytest.approx([training + 0.1] * 2)
     assert both.busy == pytest.approx(training + 0.2)
@@ -170,7 +170,7 @@ def test_a_trial_waits_for_training_that_runs(table: Table) -> None:
 def test_every_sampler_finds_the_whole_frontier_and_repeats_nothing(
     table: Table, sampler: str, workers: int
 ) -> None:
-    made = replay(table, CHOOSERS[sampler](table, 0), workers=workers, sharing=True, until=0.99)
+    made = replay(table, ROW_SAMPLERS[sampler](table, 0), workers=workers, sharing=True, until=0.99)
     assert made.hypervolume[-1] >= 0.99
     assert len(set(made.rows.tolist())) == len(made.rows)
     assert (np.diff(made.hypervolume) >= -1e-12).all()
@@ -178,7 +178,7 @@ def test_every_sampler_finds_the_whole_frontier_and_repeats_nothing(
 
 def test_the_same_seed_gives_the_same_replay(table: Table) -> None:
     first, second = (
-        replay(table, FrontierChooser(table, 3), workers=3, sharing=True, until=0.95)
+        replay(table, FrontierRowSampler(table, 3), workers=3, sharing=True, until=0.95)
         for _ in range(2)
     )
     assert first.rows.tolist() == second.rows.tolist()
@@ -186,14 +186,14 @@ def test_the_same_seed_gives_the_same_replay(table: Table) -> None:
 
 def test_a_chooser_learns_nothing_from_rows_that_it_has_not_tried(table: Table) -> None:
     """The frontier sampler on a table whose untried rows are all wrong chooses as before."""
-    honest = replay(table, FrontierChooser(table, 0), workers=1, sharing=True, until=0.9)
+    honest = replay(table, FrontierRowSampler(table, 0), workers=1, sharing=True, until=0.9)
     columns = dict(table.columns)
     unseen = np.setdiff1d(np.arange(len(table)), honest.rows)
     for name in ("accuracy", "train_seconds_stable", "compress_eval_seconds"):
         columns[name] = columns[name].copy()
         columns[name][unseen] = 0.3
     wrong = with_fields(table, columns=columns)
-    chooser = FrontierChooser(wrong, 0)
+    chooser = FrontierRowSampler(wrong, 0)
     chosen = []
     for _ in honest.rows:
         row = chooser.ask()
@@ -211,7 +211,7 @@ def test_a_model_of_the_space_is_better_than_nothing(table: Table) -> None:
         ]
         return float(np.median([one.seconds_to(0.95) for one in made]))
 
-    assert seconds(FrontierChooser) < 0.75 * seconds(RandomChooser)
+    assert seconds(FrontierRowSampler) < 0.75 * seconds(RandomRowSampler)
 
 
 def test_the_command_line_prints_writes_and_draws(tlc: Tlc, write: Write) -> None:
@@ -256,5 +256,5 @@ def test_a_finished_search_is_a_table(finished: Tlc, tmp_path: Path) -> None:
     assert tuple(printed.stdout.splitlines()[0].split(",")) == COLUMNS
     assert 1 < len(table) <= 8
     assert (table.columns["train_seconds_cooldown"] > 0).all()
-    made = replay(table, FrontierChooser(table, 0), workers=1, sharing=True)
+    made = replay(table, FrontierRowSampler(table, 0), workers=1, sharing=True)
     assert made.hypervolume[-1] == pytest.approx(1.0)

@@ -1,4 +1,4 @@
-"""Expected hypervolume improvement, for one trial and for all that one training run offers.
+"""Expected hypervolume improvement, for one trial and for all that one training run proposals.
 
 The cost of a candidate is known and its quality is a sample, so the frontier is a staircase over
 the logarithm of cost, and what a candidate adds is the area between its own step and the stairs.

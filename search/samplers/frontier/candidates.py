@@ -1,4 +1,4 @@
-"""Which places of a menu are compared: all of a small menu, a part of a large one."""
+"""The candidates that are compared: all of a small design space, a part of a large one."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.arrays import Booleans, Floats, Integers
-from search.samplers.frontier.design_space import Menu, Trial
+from search.samplers.frontier.design_space import DesignSpace, Trial
 
 LARGEST_BLOCKS = 4096
 """Places that are compared."""
 LARGEST_WHOLE_WIDTH = 128
-"""Compressions up to which a menu is compared whole: covariances grow with their square."""
+"""Compressions up to which a design space is compared whole: covariances grow with their square."""
 LARGEST_WIDTH = 32
-"""Compressions that are compared of a larger menu."""
+"""Compressions that are compared of a larger design_space."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Candidates:
     Args:
         runs: Indices of the runs, ascending, ``(r,)``.
         compressions: Indices of the compressions, ascending, ``(c,)``.
-        log_costs: As ``Menu.log_costs``, ``(r, c)``.
-        is_whole: Whether that is the whole menu.
+        log_costs: As ``DesignSpace.log_costs``, ``(r, c)``.
+        is_whole: Whether that is the whole design_space.
     """
 
     runs: Integers
@@ -35,31 +35,34 @@ class Candidates:
 
 
 def choose_candidates(
-    menu: Menu, history: list[Trial], tried: Booleans, rng: np.random.Generator
+    design_space: DesignSpace, history: list[Trial], tried: Booleans, rng: np.random.Generator
 ) -> Candidates:
-    """All of a small menu; of a large one, places that are still free.
+    """All of a small design space; of a large one, candidates that are still free.
 
     Half of the part are the best so far and their neighbours, the rest is random.
 
     Args:
-        menu: The menu.
+        design_space: The design_space.
         history: Trials so far.
         tried: Which places were tried, ``(runs, compressions)``.
         rng: Source of the random rest.
     """
-    runs, compressions = np.arange(len(menu.runs)), np.arange(len(menu.compressions))
+    runs, compressions = (
+        np.arange(len(design_space.runs)),
+        np.arange(len(design_space.compressions)),
+    )
     is_small = len(runs) * len(compressions) <= LARGEST_BLOCKS
     if is_small and len(compressions) <= LARGEST_WHOLE_WIDTH:
-        return Candidates(runs, compressions, menu.log_costs(runs), is_whole=True)
+        return Candidates(runs, compressions, design_space.log_costs(runs), is_whole=True)
     best = sorted(
         (trial for trial in history if trial.quality is not None),
         key=lambda trial: -(trial.quality or 0.0),
     )
     # The smallest model meets constraints that a random part may not.
-    near = [int(menu.work.argmin()), *_near([trial.run for trial in best])]
+    near = [int(design_space.step_flops.argmin()), *_near([trial.run for trial in best])]
     everywhere = np.ones(len(runs), dtype=bool)
     runs = _part(rng, everywhere, near, LARGEST_BLOCKS // LARGEST_WIDTH)
-    costs = menu.log_costs(runs)
+    costs = design_space.log_costs(runs)
     free = np.isfinite(costs) & ~tried[runs]
     near = _near([trial.compression for trial in best])
     offered: Booleans = np.any(free, axis=0)

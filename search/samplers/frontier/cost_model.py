@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from search.arrays import Booleans, Floats, Integers
-from search.samplers.frontier.design_space import Menu, Trial
+from search.samplers.frontier.design_space import DesignSpace, Trial
 
 PRIOR_SECONDS_A_STEP = 0.02
 PRIOR_SECONDS_TO_EVALUATE = 0.3
@@ -20,38 +20,42 @@ PRIOR_COOLDOWN_SHARE = 0.25
 
 
 @dataclass
-class Prices:
+class CostModel:
     """Seconds by training run, learnt from trials.
 
     Args:
-        menu: The training runs.
-        trained: Which runs have their trained model.
+        design_space: The training runs.
+        is_trained: Which runs have their trained model.
     """
 
-    menu: Menu
-    trained: Booleans = field(init=False)
+    design_space: DesignSpace
+    is_trained: Booleans = field(init=False)
 
     def __post_init__(self) -> None:
-        count = int(self.menu.architecture.max()) + 1
-        nothing = np.zeros(len(self.menu.architecture))
-        self.trained = nothing > 0.0
+        count = int(self.design_space.architecture.max()) + 1
+        nothing = np.zeros(len(self.design_space.architecture))
+        self.is_trained = nothing > 0.0
         self._start = nothing.copy()
         """Steps of each run that its stable path has, whoever trained them."""
-        if self.menu.trained is not None:
-            self.trained |= self.menu.trained
-        for run in [] if self.menu.begun is None else np.flatnonzero(self.menu.begun):
+        if self.design_space.is_trained is not None:
+            self.is_trained |= self.design_space.is_trained
+        for run in (
+            []
+            if self.design_space.has_stable_path is None
+            else np.flatnonzero(self.design_space.has_stable_path)
+        ):
             self._begin(int(run), self._start)
         # What this search has paid for, of which its average gain per second is made.
-        self._paid = np.zeros_like(self.trained)
+        self._paid = np.zeros_like(self.is_trained)
         self._paid_start = nothing.copy()
         self._known = np.zeros((count, 2))
-        self._known[self.menu.architecture, 0] = np.log(self.menu.work)
-        self._known[self.menu.architecture, 1] = np.log(self.menu.depth)
-        self._step = _Regression(self._known, np.log(PRIOR_SECONDS_A_STEP))
-        self._evaluate = _Regression(self._known, np.log(PRIOR_SECONDS_TO_EVALUATE))
+        self._known[self.design_space.architecture, 0] = np.log(self.design_space.step_flops)
+        self._known[self.design_space.architecture, 1] = np.log(self.design_space.depth)
+        self._step = _SecondsRegression(self._known, np.log(PRIOR_SECONDS_A_STEP))
+        self._evaluate = _SecondsRegression(self._known, np.log(PRIOR_SECONDS_TO_EVALUATE))
         self._cooldowns: list[tuple[float, float]] = []
 
-    def learn(self, trial: Trial) -> float:
+    def update(self, trial: Trial) -> float:
         """Take a finished trial in: what it reached is not paid again, and what it took is known.
 
         Returns:
@@ -59,15 +63,17 @@ class Prices:
             left in the store.
         """
         run = trial.run
-        architecture, steps = int(self.menu.architecture[run]), self.menu.steps[run]
+        architecture, steps = int(self.design_space.architecture[run]), self.design_space.steps[run]
         missing = steps - self._paid_start[run]
         was_paid = self._paid[run]
-        self.trained[run] = self._paid[run] = True
+        self.is_trained[run] = self._paid[run] = True
         for start in (self._start, self._paid_start):
             self._begin(run, start)
             # A longer path keeps the points where shorter budgets leave it.
-            shorter = (self.menu.architecture == architecture) & (self.menu.steps <= steps)
-            start[shorter] = self.menu.steps[shorter]
+            shorter = (self.design_space.architecture == architecture) & (
+                self.design_space.steps <= steps
+            )
+            start[shorter] = self.design_space.steps[shorter]
         took = trial.seconds
         if took is None:
             return 0.0
@@ -82,32 +88,34 @@ class Prices:
 
     def _begin(self, run: int, start: Floats) -> None:
         """Note that the stable path of a run is there, for it and for longer ones."""
-        steps = self.menu.steps
-        longer = (self.menu.architecture == self.menu.architecture[run]) & (steps >= steps[run])
+        steps = self.design_space.steps
+        longer = (self.design_space.architecture == self.design_space.architecture[run]) & (
+            steps >= steps[run]
+        )
         start[longer] = np.maximum(start[longer], steps[run])
 
-    def training(self) -> Floats:
+    def training_seconds(self) -> Floats:
         """Seconds until each run has its trained model, ``(runs,)``; zero where it has."""
-        menu = self.menu
-        missing = menu.steps - self._start
+        design_space = self.design_space
+        missing = design_space.steps - self._start
         fixed, by_step = self._cooldown()
-        a_step = np.exp(self._step.predict())[menu.architecture]
-        seconds: Floats = a_step * (missing + fixed + by_step * menu.steps)
-        seconds[self.trained] = 0.0
+        a_step = np.exp(self._step.predict())[design_space.architecture]
+        seconds: Floats = a_step * (missing + fixed + by_step * design_space.steps)
+        seconds[self.is_trained] = 0.0
         return seconds
 
-    def evaluating(self, runs: Integers) -> Floats:
+    def evaluation_seconds(self, runs: Integers) -> Floats:
         """Seconds of each compression of some runs, its recovery, and its measurement.
 
         Returns:
             ``(len(runs), compressions)``; one column where no compression has a recovery.
         """
-        architecture = self.menu.architecture[runs]
+        architecture = self.design_space.architecture[runs]
         measuring = np.exp(self._evaluate.predict())[architecture][:, None]
-        if self.menu.recovery_steps is None:
+        if self.design_space.recovery_steps is None:
             return measuring
         a_step = np.exp(self._step.predict())[architecture][:, None]
-        seconds: Floats = measuring + a_step * self.menu.recovery_steps(runs)
+        seconds: Floats = measuring + a_step * self.design_space.recovery_steps(runs)
         return seconds
 
     def _cooldown(self) -> tuple[float, float]:
@@ -125,7 +133,7 @@ class Prices:
         return float(fixed), float(by_step)
 
 
-class _Regression:
+class _SecondsRegression:
     """Log seconds by architecture: a plane over the logarithms of FLOPs and depth, and each
     architecture's own deviation.
 

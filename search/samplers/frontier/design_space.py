@@ -1,4 +1,4 @@
-"""The menu of a search: training runs, and the compressions of what each of them gives.
+"""The design space of a search: training runs, and the compressions of what each of them gives.
 
 It is a product, so a space of a million configurations is a thousand runs and a thousand
 compressions.
@@ -16,7 +16,7 @@ from spaces.cost.metric import Metric
 
 
 @dataclass(frozen=True)
-class Menu:
+class DesignSpace:
     """What can be chosen, and what is known of it before any trial.
 
     Args:
@@ -24,16 +24,15 @@ class Menu:
         architecture: Its architecture, from 0, ``(runs,)``; runs of one share a stable path.
         steps: Its budget, in steps, ``(runs,)``.
         depth: Its layers, ``(runs,)``.
-        work: FLOPs of one of its steps, up to a factor, ``(runs,)``.
+        step_flops: FLOPs of one of its steps, up to a factor, ``(runs,)``.
         compressions: Coordinates of each compression, ``(compressions, q)``; zeros for none.
         log_costs: Logarithm of the inference cost of some runs under every compression,
             ``(len(runs), compressions)``; NaN where there is no such configuration, or where it
             is known to break a constraint.
         limits: Logarithms of the least cost and of the reference point's.
-        floor: Quality of guessing, where that is known.
-        trained: Which runs have their trained model from an earlier search, ``(runs,)``; none
-            without.
-        begun: Which have their stable path from an earlier search, ``(runs,)``; none without.
+        baseline: Quality of guessing, where that is known.
+        is_trained: Which runs have their trained model from an earlier search, ``(runs,)``.
+        has_stable_path: Which have their stable path from an earlier search, ``(runs,)``.
         recovery_steps: Steps that some runs train after pruning, under every compression,
             ``(len(runs), compressions)``; none without.
     """
@@ -42,18 +41,18 @@ class Menu:
     architecture: Integers
     steps: Floats
     depth: Floats
-    work: Floats
+    step_flops: Floats
     compressions: Floats
     log_costs: Callable[[Integers], Floats]
     limits: tuple[float, float]
-    floor: float | None = None
-    trained: Booleans | None = None
-    begun: Booleans | None = None
+    baseline: float | None = None
+    is_trained: Booleans | None = None
+    has_stable_path: Booleans | None = None
     recovery_steps: Callable[[Integers], Floats] | None = None
 
 
 @dataclass(frozen=True)
-class Seconds:
+class StageSeconds:
     """What a trial took, whoever did it.
 
     Args:
@@ -69,7 +68,7 @@ class Seconds:
     recovery: float = 0.0
 
 
-class Cause(Enum):
+class FailureCause(Enum):
     """What a failed trial says of others."""
 
     MODEL = "the model is bad, and so may others like it be"
@@ -79,7 +78,7 @@ class Cause(Enum):
 
 @dataclass(frozen=True)
 class Trial:
-    """A finished trial of a menu.
+    """A finished trial of a design_space.
 
     Args:
         run: Its training run.
@@ -96,14 +95,14 @@ class Trial:
     compression: int
     quality: float | None
     examples: int | None = None
-    seconds: Seconds | None = None
+    seconds: StageSeconds | None = None
     dense: float | None = None
-    cause: Cause = Cause.MODEL
+    cause: FailureCause = FailureCause.MODEL
 
     @property
-    def is_telling(self) -> bool:
+    def is_informative(self) -> bool:
         """Whether it tells what quality others may have."""
-        return self.quality is not None or self.cause is Cause.MODEL
+        return self.quality is not None or self.cause is FailureCause.MODEL
 
     @classmethod
     def of_result(
@@ -119,7 +118,7 @@ class Trial:
             dense=None if dense is None else metric.share(dense),
             seconds=None
             if seconds is None
-            else Seconds(
+            else StageSeconds(
                 stable=seconds["stable"],
                 cooldown=seconds["cooldown"],
                 evaluate=seconds["compress"] + seconds["measure"],

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from search.arrays import Floats
-from search.samplers.gp.kernel import Loss, Prior
+from search.samplers.gp.kernel import CompressionTrend, Prior
 
 DENSE_BITS = 16
 """From this many bits on nothing is lost."""
@@ -27,7 +27,7 @@ USUAL_RECOVERY = 100.0
 """Steps after which recovery helps half as much again for each doubling."""
 
 
-def trained_coordinates(
+def training_features(
     *, depth: Floats, width: Floats, steps: Floats, heads: Floats, feed_forward: Floats
 ) -> Floats:
     """Doublings of depth, width, budget, head width and feed-forward ratio, ``(n, 5)``, each from
@@ -38,7 +38,7 @@ def trained_coordinates(
     return logarithms - middle
 
 
-def lost_coordinates(
+def compression_features(
     *,
     bits: Floats,
     group_size: Floats,
@@ -65,22 +65,22 @@ def lost_coordinates(
     return np.stack(columns, 1)
 
 
-def _loss(coordinate: int, power: float, mean: float, deviation: float) -> Loss:
-    return Loss(
+def _loss(coordinate: int, power: float, mean: float, deviation: float) -> CompressionTrend:
+    return CompressionTrend(
         coordinate=coordinate,
         power=power,
         mean=mean,
         deviation=deviation,
-        milder_along=WIDTH,
-        milder_mean=-0.1 * mean,
-        milder_deviation=0.2 * deviation,
+        weaker_along=WIDTH,
+        interaction_mean=-0.1 * mean,
+        interaction_deviation=0.2 * deviation,
     )
 
 
 PRIOR = Prior(
     level=(0.5, 1.0),
     slopes=((0.05, 0.2), (0.25, 0.3), (0.15, 0.25), (0.0, 0.05), (0.05, 0.1)),
-    losses=(
+    compression_trends=(
         # Quantisation noise has the power of the error's square.
         _loss(QUANTISATION, 2.0, -1.0, 0.8),
         _loss(STATIC, 1.0, -0.02, 0.05),
@@ -89,13 +89,13 @@ PRIOR = Prior(
         _loss(UNSTRUCTURED, 1.0, -0.1, 0.2),
         _loss(UNSTRUCTURED, 3.0, -1.0, 0.9),
     ),
-    trained_scales=(2.5, 2.5, 3.0, 3.0, 3.0),
-    lost_scales=(0.7, 1.0, 0.6, 0.6),
+    training_length_scales=(2.5, 2.5, 3.0, 3.0, 3.0),
+    compression_length_scales=(0.7, 1.0, 0.6, 0.6),
 )
 
 
-def prior_of(compressions: Floats) -> Prior:
-    """What is believed before any trial of a menu with such coordinates of compression."""
+def prior_for(compressions: Floats) -> Prior:
+    """What is believed before any trial of a design space with such coordinates of compression."""
     if compressions.shape[1] == ALWAYS:
         return PRIOR
     # A layer holds more than its share of weights says, and a recovery gives back.
@@ -105,5 +105,7 @@ def prior_of(compressions: Floats) -> Prior:
         _loss(RECOVERY, 1.0, 0.05, 0.1),
     )
     return replace(
-        PRIOR, losses=(*PRIOR.losses, *losses), lost_scales=(*PRIOR.lost_scales, 0.6, 1.5)
+        PRIOR,
+        compression_trends=(*PRIOR.compression_trends, *losses),
+        compression_length_scales=(*PRIOR.compression_length_scales, 0.6, 1.5),
     )

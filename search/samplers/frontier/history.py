@@ -8,34 +8,36 @@ from itertools import chain
 
 import numpy as np
 
-from search.samplers.frontier.design_space import Menu, Trial
+from search.samplers.frontier.design_space import DesignSpace, Trial
 from search.samplers.gp.kernel import Features
 
 LARGEST_HISTORY = 512
-"""Observations that the surrogate starts from; of more, the best and the latest."""
+"""History that the surrogate starts from; of more, the best and the latest."""
 
 
-class Observations:
+class History:
     """Of a trial its own result, and of the first one of a run also the model before compression.
 
     That model is scored when its training ends, so whoever compresses it once knows two points of
-    the surface. Its configuration need not be on the menu.
+    the surface. Its configuration need not be on the design_space.
 
     Args:
-        menu: What can be chosen.
+        design_space: What can be chosen.
     """
 
-    def __init__(self, menu: Menu) -> None:
-        self._menu = menu
-        self._dense = len(menu.compressions)
-        self._compressions = np.vstack([menu.compressions, np.zeros_like(menu.compressions[:1])])
+    def __init__(self, design_space: DesignSpace) -> None:
+        self._design_space = design_space
+        self._dense = len(design_space.compressions)
+        self._compressions = np.vstack(
+            [design_space.compressions, np.zeros_like(design_space.compressions[:1])]
+        )
         self._by_trial: list[list[Trial]] = []
         self._known: set[int] = set()
         """Runs whose model before compression was observed."""
 
     def add(self, trial: Trial) -> None:
         """Take a finished trial in."""
-        if not trial.is_telling:
+        if not trial.is_informative:
             self._by_trial.append([])
             return
         is_dense = not self._compressions[trial.compression].any()
@@ -64,4 +66,4 @@ class Observations:
         """Where observations lie."""
         places = [(trial.run, trial.compression) for trial in observed]
         runs, columns = np.array(places, dtype=np.int64).reshape(-1, 2).T
-        return Features(self._menu.runs[runs], self._compressions[columns], runs)
+        return Features(self._design_space.runs[runs], self._compressions[columns], runs)

@@ -10,7 +10,7 @@ from search.arrays import Booleans, Floats, Integers
 
 
 @dataclass(frozen=True)
-class Suggestion:
+class Proposal:
     """What to do next.
 
     Args:
@@ -25,7 +25,7 @@ class Suggestion:
 
 
 @dataclass(frozen=True)
-class Offers:
+class Proposals:
     """What each candidate promises and costs.
 
     Args:
@@ -52,13 +52,13 @@ class Offers:
         ratio: Floats = self.gain / self.seconds
         return ratio
 
-    def best(self) -> Suggestion | None:
+    def best(self) -> Proposal | None:
         """The candidate with the greatest rate; None where there is no candidate."""
         rate = self.rate
         block, column = np.unravel_index(int(rate.argmax()), rate.shape)
         if not rate[block, column] >= 0.0:
             return None
-        return Suggestion(
+        return Proposal(
             run=int(self.runs[block]),
             compression=int(self.compressions[column]),
             rate=float(rate[block, column]),

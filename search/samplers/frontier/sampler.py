@@ -20,20 +20,20 @@ from optuna.trial import FrozenTrial, TrialState
 
 from objectives.failures import OUT_OF_MEMORY
 from search.execution.trainable import ERROR, HUNG, WORKER_DIED
-from search.samplers.base import AllBusyError, ConvergedError, SpaceExhaustedError
-from search.samplers.frontier.design_space import Cause, Trial
+from search.samplers.base import ConvergedError, MustWaitError, SpaceExhaustedError
+from search.samplers.frontier.design_space import FailureCause, Trial
 from search.samplers.frontier.designer import Designer
-from search.samplers.frontier.features import prior_of
-from search.samplers.frontier.proposals import Suggestion
-from search.samplers.frontier.search_design_space import SpaceMenu
+from search.samplers.frontier.features import prior_for
+from search.samplers.frontier.proposals import Proposal
+from search.samplers.frontier.search_design_space import SearchDesignSpace
 from search.samplers.frontier.unknown_space import propose
 from search.storage.trials import FAILURE, FINISH, RESULT
 from spaces.cost.configuration import Configuration
 from spaces.cost.metric import Metric
 
 _CAUSES = {
-    **dict.fromkeys(("diverged", "not_finite", "constant"), Cause.MODEL),
-    **dict.fromkeys((ERROR, OUT_OF_MEMORY, HUNG, WORKER_DIED), Cause.MACHINE),
+    **dict.fromkeys(("diverged", "not_finite", "constant"), FailureCause.MODEL),
+    **dict.fromkeys((ERROR, OUT_OF_MEMORY, HUNG, WORKER_DIED), FailureCause.MACHINE),
 }
 """By the state of a failed trial; any other state is one of its compression."""
 LEAST_SHARE = 0.01
@@ -45,13 +45,17 @@ class FrontierSampler(BaseSampler):
     """Greatest expected hypervolume improvement per second.
 
     Args:
-        space: The menu of a search of tlc; without it, the sampler takes the study as it comes.
+        space: The design space of a tlc search; without it, any Optuna study is accepted.
         seed: The same seed, store and results give the same choices.
         stops: Whether to stop when the expected gain has become small.
     """
 
     def __init__(
-        self, space: SpaceMenu | None = None, *, seed: int | None = None, stops: bool = False
+        self,
+        space: SearchDesignSpace | None = None,
+        *,
+        seed: int | None = None,
+        stops: bool = False,
     ) -> None:
         self._space = space
         self._stops = stops
@@ -59,23 +63,23 @@ class FrontierSampler(BaseSampler):
         self._rng = np.random.default_rng(seed)
         self._intersection = IntersectionSearchSpace()
         self._taken: set[int] = set()
-        self._next: Suggestion | None = None
+        self._next: Proposal | None = None
         if space is not None:
-            prior = prior_of(space.menu.compressions)
-            self._designer = Designer(space.menu, prior, 0 if seed is None else seed)
+            prior = prior_for(space.design_space.compressions)
+            self._designer = Designer(space.design_space, prior, 0 if seed is None else seed)
 
     def check(self, study: optuna.Study) -> None:
         """Choose the next trial, before one is created.
 
         Raises:
             SpaceExhaustedError: Nothing new is left.
-            AllBusyError: What is left would train what is being trained.
+            MustWaitError: What is left would train what is being trained.
             ConvergedError: No trial is worth its seconds any more.
         """
         running = self._take_in(study)
         suggestion = self._designer.suggest(running)
         if suggestion is None:
-            raise AllBusyError if running else SpaceExhaustedError
+            raise MustWaitError if running else SpaceExhaustedError
         if self._stops and suggestion.rate < LEAST_SHARE * self._designer.average_rate:
             raise ConvergedError(
                 f"the best trial left promises less than {LEAST_SHARE:.0%} of the hypervolume per "
@@ -83,7 +87,7 @@ class FrontierSampler(BaseSampler):
             )
         self._next = suggestion
 
-    def more(self, study: optuna.Study, training: Configuration) -> bool:
+    def should_compress_again(self, study: optuna.Study, training: Configuration) -> bool:
         """Whether another compression of what a trial trains is worth more than anything else.
 
         If it is, the next trial that is asked for is that one.
@@ -146,15 +150,15 @@ class FrontierSampler(BaseSampler):
             if trial.number in self._taken or grid - trial.params.keys():
                 continue
             if not trial.state.is_finished():
-                running.append(self._space.place(trial.params))
+                running.append(self._space.candidate_from(trial.params))
                 continue
             finished.append(trial)
         # In the order in which they finished, as a sampler that saw each of them finish had them.
         finished.sort(key=_finish_order)
         self._taken.update(trial.number for trial in finished)
         metric = self._space.metric
-        self._designer.add(
-            _finished(each, metric, *self._space.place(each.params)) for each in finished
+        self._designer.update(
+            _finished(each, metric, *self._space.candidate_from(each.params)) for each in finished
         )
         return running
 
@@ -168,7 +172,7 @@ def _finish_order(trial: FrozenTrial) -> tuple[int, datetime, int]:
 def _finished(trial: FrozenTrial, metric: Metric, run: int, compression: int) -> Trial:
     if trial.state != TrialState.COMPLETE:
         state = trial.user_attrs.get(FAILURE, {}).get("state")
-        return Trial(run, compression, None, cause=_CAUSES.get(state, Cause.COMPRESSION))
+        return Trial(run, compression, None, cause=_CAUSES.get(state, FailureCause.COMPRESSION))
     if not math.isfinite(trial.values[0]):
         return Trial(run, compression, None)
     quality = metric.share(trial.values[0])

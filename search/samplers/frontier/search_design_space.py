@@ -1,4 +1,4 @@
-"""The menu of a search file: its grid as training runs and compressions, with what is known."""
+"""The design space of a search file: its grid as training runs and compressions."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 
 from search.arrays import Floats, Integers
 from search.pareto import Scale
-from search.samplers.frontier.design_space import Menu
-from search.samplers.frontier.features import ALWAYS, lost_coordinates, trained_coordinates
+from search.samplers.frontier.design_space import DesignSpace
+from search.samplers.frontier.features import ALWAYS, compression_features, training_features
 from search.storage.optuna_space import distributions, parameters_from, point_from
 from spaces.cost.compression import Compression, Pruning
 from spaces.cost.configuration import Configuration
@@ -26,8 +26,8 @@ StoredBy = Callable[[list[Configuration]], list[tuple[bool, bool]]]
 """Whether the store has the final model and the stable path of some training runs."""
 
 
-class SpaceMenu:
-    """A search space as a menu, and the way between its points and the menu's places.
+class SearchDesignSpace:
+    """A search space as a design space, and the mapping between their points and candidates.
 
     Args:
         space: The search space.
@@ -51,13 +51,13 @@ class SpaceMenu:
             self._configuration(0, index).compression
             for index in range(prod(self._compression_sizes))
         ]
-        self.menu = self._menu(stored)
+        self.design_space = self._design_space(stored)
 
     def run_of(self, configuration: Configuration) -> int:
         """The training run of a configuration."""
         return self._runs[configuration.architecture, configuration.budget]
 
-    def place(self, parameters: dict[str, Any]) -> tuple[int, int]:
+    def candidate_from(self, parameters: dict[str, Any]) -> tuple[int, int]:
         """Run and compression that Optuna's parameters mean."""
         point = point_from(self._space, parameters)
         training = len(self._run_sizes)
@@ -69,7 +69,7 @@ class SpaceMenu:
         )
         return int(run), self._first_of(int(run), int(compression))
 
-    def place_of(self, configuration: Configuration) -> tuple[int, int]:
+    def candidate_of(self, configuration: Configuration) -> tuple[int, int]:
         """Run and compression of a configuration of the space."""
         run = self.run_of(configuration)
         if not self._compression_sizes:
@@ -111,7 +111,7 @@ class SpaceMenu:
             )
         return self._same_as[architecture]
 
-    def _menu(self, stored: StoredBy | None) -> Menu:
+    def _design_space(self, stored: StoredBy | None) -> DesignSpace:
         space, search = self._space, self._space.search
         runs = [self._configuration(run, 0) for run in range(prod(self._run_sizes))]
         architectures = {a: k for k, a in enumerate(dict.fromkeys(c.architecture for c in runs))}
@@ -128,8 +128,8 @@ class SpaceMenu:
         there = np.array([(False, False)] * len(runs) if stored is None else stored(runs))
         effective, recovered = self._effective(runs), self._recovered(runs)
         recoveries = [each.recovery for each in effective]
-        return Menu(
-            runs=trained_coordinates(
+        return DesignSpace(
+            runs=training_features(
                 depth=_column(c.architecture.depth + c.architecture.decoder_depth for c in runs),
                 width=_column(c.architecture.width for c in runs),
                 steps=_column(steps),
@@ -139,15 +139,15 @@ class SpaceMenu:
             architecture=self._architecture,
             steps=_column(steps),
             depth=_column(c.architecture.depth + c.architecture.decoder_depth for c in runs),
-            work=_column(work[c.architecture] for c in runs),
+            step_flops=_column(work[c.architecture] for c in runs),
             compressions=self._coordinates(effective, float(np.median(recovered))),
             log_costs=self._log_costs,
             limits=(0.0, 0.0)
             if search.is_at_fixed_cost
             else (math.log10(scale.lowest), math.log10(scale.highest)),
-            floor=scale.metric.floor,
-            trained=there[:, 0],
-            begun=there[:, 1],
+            baseline=scale.metric.floor,
+            is_trained=there[:, 0],
+            has_stable_path=there[:, 1],
             recovery_steps=(lambda chosen: np.outer(recovered[chosen], recoveries))
             if any(recoveries)
             else None,
@@ -178,7 +178,7 @@ class SpaceMenu:
             # What is fitted to a limit differs from architecture to architecture, which the
             # coordinates of training tell apart.
             return np.zeros((1, ALWAYS))
-        return lost_coordinates(
+        return compression_features(
             bits=_column(_bits(c) for c in every),
             group_size=_column(c.group_size for c in every),
             is_static=_column(c.quantisation.is_static for c in every),

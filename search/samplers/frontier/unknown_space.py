@@ -17,8 +17,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.arrays import Floats
-from search.samplers.gp.gaussian_process import Surrogate
-from search.samplers.gp.hyperparameters import draw
+from search.samplers.gp.gaussian_process import GaussianProcessMixture
+from search.samplers.gp.hyperparameters import sample_hyperparameters
 from search.samplers.gp.kernel import Features, Prior
 from search.samplers.gp.threads import one_thread
 
@@ -122,11 +122,13 @@ def _samples(
 ) -> Floats:
     """Samples of one objective at the candidates, ``(samples, candidates)``."""
     data, noise = _features(places, 0), np.full(len(places), NOISE)
-    hyperparameters = draw(data, values, noise, prior, count=1, rng=rng)
-    surrogate = Surrogate(_features(candidates, len(places)), 1, prior, hyperparameters)
+    hyperparameters = sample_hyperparameters(data, values, noise, prior, count=1, rng=rng)
+    surrogate = GaussianProcessMixture(
+        _features(candidates, len(places)), 1, prior, hyperparameters
+    )
     surrogate.observe(data, values, noise)
-    surrogate.watch(_features(running, len(places) + len(candidates)))
-    posterior, _ = surrogate.expecting(lambda values: np.full(values.shape, NOISE))
+    surrogate.set_pending(_features(running, len(places) + len(candidates)))
+    posterior, _ = surrogate.with_pending(lambda values: np.full(values.shape, NOISE))
     return posterior.samples(rng.standard_normal((SAMPLES, 1)))[:, :, 0]
 
 
@@ -139,9 +141,9 @@ def _prior(dimensions: int) -> Prior:
     return Prior(
         level=(0.0, 1.0),
         slopes=((0.0, 0.3),) * dimensions,
-        losses=(),
-        trained_scales=(2.0,) * dimensions,
-        lost_scales=(),
+        compression_trends=(),
+        training_length_scales=(2.0,) * dimensions,
+        compression_length_scales=(),
         deviations=(0.7, 0.1, 0.1),
     )
 

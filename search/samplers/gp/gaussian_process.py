@@ -67,14 +67,14 @@ class Posterior:
         return np.concatenate([_samples(*normal, normals) for normal in each])
 
 
-class Surrogate:
+class GaussianProcessMixture:
     """A mixture of Gaussian processes over the candidates of a space.
 
     Args:
         candidates: Configurations in blocks that share a training run, ``(blocks * width,)``.
         width: Configurations in a block.
         prior: What is believed before any trial.
-        hyperparameters: From ``draw``; the prior's without.
+        hyperparameters: From ``sample_hyperparameters``; the prior's without.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Surrogate:
         everything = self._kernel.prepare(candidates)
         self._processes = [
             _Process(self._kernel, everything, width, theta)
-            for theta in hyperparameters or [self._kernel.means]
+            for theta in hyperparameters or [self._kernel.prior_means]
         ]
 
     @property
@@ -103,14 +103,14 @@ class Surrogate:
         Args:
             features: What was tried, ``(n,)`` configurations.
             values: Transformed qualities, ``(n,)``.
-            noise: Variances of the noise, ``(n,)``, as for ``draw``.
+            noise: Variances of the noise, ``(n,)``, as for ``sample_hyperparameters``.
         """
         if len(features):
             new = self._kernel.prepare(features)
             for process in self._processes:
                 process.condition(new, values, noise)
 
-    def watch(self, features: Features, kept: Sequence[int] = ()) -> None:
+    def set_pending(self, features: Features, kept: Sequence[int] = ()) -> None:
         """Say which trials are under way.
 
         Of those that stay, what they tell of the candidates is kept up as trials are observed, so
@@ -122,9 +122,9 @@ class Surrogate:
         """
         new = self._kernel.prepare(features)
         for process in self._processes:
-            process.watch(new, kept)
+            process.set_pending(new, kept)
 
-    def expecting(self, noise_at: Callable[[Floats], Floats]) -> tuple[Posterior, Floats]:
+    def with_pending(self, noise_at: Callable[[Floats], Floats]) -> tuple[Posterior, Floats]:
         """What would be known of the candidates if the trials under way came out as expected.
 
         Args:
@@ -134,11 +134,13 @@ class Surrogate:
             What would be known, and the values that are expected of the trials, ``(n,)``.
         """
         now = self.posterior
-        expected: Floats = np.mean([each.watched_mean for each in self._processes], axis=0)
+        expected: Floats = np.mean([each.pending_mean for each in self._processes], axis=0)
         if not len(expected):
             return now, expected
         noise = noise_at(expected)
-        return Posterior(now.means, [each.expecting(noise) for each in self._processes]), expected
+        return Posterior(
+            now.means, [each.with_pending(noise) for each in self._processes]
+        ), expected
 
     def predict(self, features: Features) -> tuple[Floats, Floats]:
         """Expected values and variances of any configurations, each ``(n,)``, without noise."""
@@ -187,24 +189,24 @@ class _Process:
         self._candidates = candidates
         self._width = width
         self.mean = candidates.mean.reshape(-1, width)
-        self.covariance = kernel.blocks(candidates, width, theta)
+        self.covariance = kernel.block_covariances(candidates, width, theta)
         nothing = candidates.take(np.zeros(0, dtype=np.int64))
         self._observed = nothing
         self._factor = np.zeros((0, 0))
         # In the parts in which trials came: one array would be copied whole at each of them.
         self._whitened: tuple[Floats, ...] = ()
         self._residuals = np.zeros(0)
-        self._watched = self._given(nothing)
+        self._pending = self._given(nothing)
 
     @property
-    def watched_mean(self) -> Floats:
+    def pending_mean(self) -> Floats:
         """Expected values of the trials under way, ``(n,)``."""
-        return self._watched.mean
+        return self._pending.mean
 
     def predict(self, new: Prepared) -> tuple[Floats, Floats]:
         """Expected values of configurations, and their variances."""
         expected, part = self._expect(new)
-        own = np.diag(self._kernel.between(new, new, self._theta))
+        own = np.diag(self._kernel.covariance(new, new, self._theta))
         return expected, np.maximum(own - (part**2).sum(1), 0.0)
 
     def condition(self, new: Prepared, values: Floats, noise: Floats) -> None:
@@ -226,12 +228,12 @@ class _Process:
         self.covariance = self._less(added)
         self.mean = self.mean + (residuals @ added).reshape(self.mean.shape)
 
-    def watch(self, new: Prepared, kept: Sequence[int]) -> None:
+    def set_pending(self, new: Prepared, kept: Sequence[int]) -> None:
         """Keep some of the trials under way, and add others."""
-        stay = self._watched.take(np.array(kept, dtype=np.int64))
+        stay = self._pending.take(np.array(kept, dtype=np.int64))
         begun = self._given(new)
         cross = self._between(begun.where, begun.part, stay.where, stay.part)
-        self._watched = _Trials(
+        self._pending = _Trials(
             stay.where.followed_by(begun.where),
             np.concatenate([stay.mean, begun.mean]),
             np.vstack([stay.part, begun.part]),
@@ -239,15 +241,15 @@ class _Process:
             np.vstack([stay.across, begun.across]),
         )
 
-    def expecting(self, noise: Floats) -> Floats:
+    def with_pending(self, noise: Floats) -> Floats:
         """Covariances of the candidates if the trials under way came out as expected."""
-        corner = self._corner(self._watched, noise)
-        return self._less(solve_lower(corner, self._watched.across))
+        corner = self._corner(self._pending, noise)
+        return self._less(solve_lower(corner, self._pending.across))
 
     def _given(self, new: Prepared) -> _Trials:
         """Trials, given what was observed."""
         expected, part = self._expect(new)
-        across = self._kernel.between(new, self._candidates, self._theta)
+        across = self._kernel.covariance(new, self._candidates, self._theta)
         first = 0
         for rows in self._whitened:
             across -= part[:, first : first + len(rows)] @ rows
@@ -258,14 +260,14 @@ class _Process:
         """Expected values of trials, and their rows of the Cholesky factor."""
         part = np.zeros((len(new.run), 0))
         if len(self._factor):
-            across = self._kernel.between(self._observed, new, self._theta)
+            across = self._kernel.covariance(self._observed, new, self._theta)
             part = solve_lower(self._factor, across).T
         expected: Floats = new.mean + part @ self._residuals
         return expected, part
 
     def _between(self, a: Prepared, part_a: Floats, b: Prepared, part_b: Floats) -> Floats:
         """Covariances of trials, given what was observed, ``(len(a), len(b))``."""
-        return self._kernel.between(a, b, self._theta) - part_a @ part_b.T
+        return self._kernel.covariance(a, b, self._theta) - part_a @ part_b.T
 
     def _corner(self, trials: _Trials, noise: Floats) -> Floats:
         """Cholesky factor of the covariances of what trials would show."""
@@ -273,14 +275,14 @@ class _Process:
 
     def _follow(self, trials: _Trials, corner: Floats, added: Floats, residuals: Floats) -> None:
         """Let what is known of the trials under way follow what others showed."""
-        watched = self._watched
+        pending = self._pending
         told = solve_lower(
-            corner, self._between(trials.where, trials.part, watched.where, watched.part)
+            corner, self._between(trials.where, trials.part, pending.where, pending.part)
         )
-        watched.mean = watched.mean + residuals @ told
-        watched.part = np.hstack([watched.part, told.T])
-        watched.own = watched.own - told.T @ told
-        watched.across -= told.T @ added
+        pending.mean = pending.mean + residuals @ told
+        pending.part = np.hstack([pending.part, told.T])
+        pending.own = pending.own - told.T @ told
+        pending.across -= told.T @ added
 
     def _less(self, added: Floats) -> Floats:
         """Covariances of the candidates without what some trials tell, ``(n, candidates)``."""

@@ -19,13 +19,13 @@ JITTER = 1e-6
 BURN_IN = 40
 THINNING = 5
 LARGEST_FIT = 160
-"""Observations that hyperparameters are drawn from; more cost time and change little."""
+"""History that hyperparameters are drawn from; more cost time and change little."""
 LONGEST_SEARCH = 50
 
 Likelihood = Callable[[Floats], float]
 
 
-def draw(
+def sample_hyperparameters(
     features: Features,
     values: Floats,
     noise: Floats,
@@ -52,7 +52,7 @@ def draw(
         features, values, noise = features.take(kept), values[kept], noise[kept]
     kernel = Kernel(prior)
     likelihood = _likelihood(kernel, features, values, noise)
-    theta, level = kernel.means, likelihood(kernel.means)
+    theta, level = kernel.prior_means, likelihood(kernel.prior_means)
     drawn = []
     for step in range(BURN_IN + THINNING * (count - 1) + 1):
         theta, level = _step(theta, level, kernel, likelihood, rng)
@@ -70,7 +70,7 @@ def _likelihood(kernel: Kernel, features: Features, values: Floats, noise: Float
     def likelihood(theta: Floats) -> float:
         if not len(values):
             return 0.0
-        covariance = kernel.between(data, data, theta)
+        covariance = kernel.covariance(data, data, theta)
         covariance[diagonal] += kernel.noise(noise, theta) + JITTER
         try:
             lower = cholesky(covariance)
@@ -86,12 +86,16 @@ def _step(
     theta: Floats, level: float, kernel: Kernel, likelihood: Likelihood, rng: np.random.Generator
 ) -> tuple[Floats, float]:
     """One step of the chain: somewhere on an ellipse through the last draw and one of the prior."""
-    other = kernel.spread * rng.standard_normal(len(theta))
+    other = kernel.prior_deviations * rng.standard_normal(len(theta))
     least = level + np.log(rng.random())
     angle = rng.uniform(0.0, 2.0 * np.pi)
     low, high = angle - 2.0 * np.pi, angle
     for _ in range(LONGEST_SEARCH):
-        moved = kernel.means + (theta - kernel.means) * np.cos(angle) + other * np.sin(angle)
+        moved = (
+            kernel.prior_means
+            + (theta - kernel.prior_means) * np.cos(angle)
+            + other * np.sin(angle)
+        )
         reached = likelihood(moved)
         if reached > least:
             return moved, reached

@@ -36,7 +36,7 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Loss:
+class CompressionTrend:
     """A trend of what compression takes away: ``amount ** power``, milder for larger models.
 
     Args:
@@ -44,18 +44,18 @@ class Loss:
         power: Its power.
         mean: Prior mean of the coefficient, negative.
         deviation: Its prior deviation.
-        milder_along: Which ``trained`` coordinate makes it milder.
-        milder_mean: Prior mean of the coefficient of their product.
-        milder_deviation: Its prior deviation.
+        weaker_along: Which ``trained`` coordinate makes it milder.
+        interaction_mean: Prior mean of the coefficient of their product.
+        interaction_deviation: Its prior deviation.
     """
 
     coordinate: int
     power: float
     mean: float
     deviation: float
-    milder_along: int
-    milder_mean: float
-    milder_deviation: float
+    weaker_along: int
+    interaction_mean: float
+    interaction_deviation: float
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class Prior:
     Args:
         level: Mean and deviation of the value at the origin.
         slopes: Mean and deviation of the trend along each ``trained`` coordinate.
-        losses: Trends of the ``lost`` coordinates.
-        trained_scales: Length scale of each ``trained`` coordinate, ``(p,)``.
-        lost_scales: Length scale of each ``lost`` coordinate, ``(q,)``.
+        compression_trends: Trends of the ``lost`` coordinates.
+        training_length_scales: Length scale of each ``trained`` coordinate, ``(p,)``.
+        compression_length_scales: Length scale of each ``lost`` coordinate, ``(q,)``.
         deviations: Of ``trained`` from its trend, of ``lost`` from its own, and of a run.
         alike: Distance in ``trained`` over which losses have the same deviation.
         noise: Deviation of the noise, as a share of the deviation that trials come with.
@@ -75,9 +75,9 @@ class Prior:
 
     level: tuple[float, float]
     slopes: tuple[tuple[float, float], ...]
-    losses: tuple[Loss, ...]
-    trained_scales: tuple[float, ...]
-    lost_scales: tuple[float, ...]
+    compression_trends: tuple[CompressionTrend, ...]
+    training_length_scales: tuple[float, ...]
+    compression_length_scales: tuple[float, ...]
     deviations: tuple[float, float, float] = (0.35, 0.25, 0.15)
     alike: float = 3.0
     noise: float = 0.5
@@ -131,10 +131,10 @@ class Kernel:
 
     def __init__(self, prior: Prior) -> None:
         self._prior = prior
-        self._p = len(prior.trained_scales)
-        scales = [prior.alike, *prior.trained_scales, *prior.lost_scales]
-        self.means: Floats = np.log([*prior.deviations, prior.noise, *scales])
-        self.spread: Floats = np.array([0.8] * 3 + [0.7] + [0.5] * len(scales))
+        self._p = len(prior.training_length_scales)
+        scales = [prior.alike, *prior.training_length_scales, *prior.compression_length_scales]
+        self.prior_means: Floats = np.log([*prior.deviations, prior.noise, *scales])
+        self.prior_deviations: Floats = np.array([0.8] * 3 + [0.7] + [0.5] * len(scales))
 
     def prepare(self, features: Features) -> Prepared:
         """Compute what does not depend on hyperparameters."""
@@ -144,11 +144,11 @@ class Kernel:
             columns.append(features.trained[:, index])
             means.append(mean)
             deviations.append(deviation)
-        for loss in prior.losses:
+        for loss in prior.compression_trends:
             amount = features.lost[:, loss.coordinate] ** loss.power
-            columns += [amount, amount * features.trained[:, loss.milder_along]]
-            means += [loss.mean, loss.milder_mean]
-            deviations += [loss.deviation, loss.milder_deviation]
+            columns += [amount, amount * features.trained[:, loss.weaker_along]]
+            means += [loss.mean, loss.interaction_mean]
+            deviations += [loss.deviation, loss.interaction_deviation]
         basis = np.stack(columns, 1)
         return Prepared(
             features.trained,
@@ -158,13 +158,16 @@ class Kernel:
             basis @ np.array(means),
         )
 
-    def between(self, a: Prepared, b: Prepared, theta: Floats) -> Floats:
+    def covariance(self, a: Prepared, b: Prepared, theta: Floats) -> Floats:
         """Covariances, ``(..., len(a), len(b))``, over shared leading dimensions."""
         of_trained, of_lost, of_run, _, alike, *scales = np.exp(theta)
-        trained_scales, lost_scales = np.array(scales[: self._p]), np.array(scales[self._p :])
-        near = _gaussian(a.trained / trained_scales, b.trained / trained_scales)
+        training_length_scales, compression_length_scales = (
+            np.array(scales[: self._p]),
+            np.array(scales[self._p :]),
+        )
+        near = _gaussian(a.trained / training_length_scales, b.trained / training_length_scales)
         similar = 0.5 + 0.5 * _gaussian(a.trained / alike, b.trained / alike)
-        lost_a, lost_b = a.lost / lost_scales, b.lost / lost_scales
+        lost_a, lost_b = a.lost / compression_length_scales, b.lost / compression_length_scales
         # Conditioned on being zero where nothing is compressed.
         from_a = np.exp(-0.5 * (lost_a**2).sum(-1))
         from_b = np.exp(-0.5 * (lost_b**2).sum(-1))
@@ -175,10 +178,10 @@ class Kernel:
         covariance += of_run**2 * same_run
         return covariance
 
-    def blocks(self, data: Prepared, width: int, theta: Floats) -> Floats:
+    def block_covariances(self, data: Prepared, width: int, theta: Floats) -> Floats:
         """Covariances within blocks, ``(blocks, width, width)``."""
         shaped = data.in_blocks(width)
-        return self.between(shaped, shaped, theta)
+        return self.covariance(shaped, shaped, theta)
 
     @staticmethod
     def noise(variances: Floats, theta: Floats) -> Floats:

@@ -26,7 +26,7 @@ LEAST_VARIANCE = 0.01
 
 
 @dataclass(frozen=True)
-class Transform:
+class OutcomeTransform:
     """From qualities to values of the surrogate, and back.
 
     Args:
@@ -40,7 +40,7 @@ class Transform:
     examples: float
 
     @classmethod
-    def of(cls, history: list[Trial], guessing: float | None) -> Transform:
+    def of(cls, history: list[Trial], guessing: float | None) -> OutcomeTransform:
         """The transform that suits some trials."""
         reached = [trial.quality for trial in history if trial.quality is not None]
         # Some metrics have no lower end: one broken model would make all others look alike.
