@@ -25,7 +25,8 @@ from rich.console import Console
 from objectives.data.prepared import prepare
 from search.execution.cluster import cluster
 from search.storage.trials import TrialRecord
-from spaces.file.search_file import SearchFile, Storage
+from spaces.file.search_file import SearchFile
+from spaces.file.storage import Storage
 from spaces.loading import validate
 
 WORKERS = os.cpu_count() or 1

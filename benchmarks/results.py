@@ -20,8 +20,8 @@ from rich.console import Console
 from search.analysis.claims.missing_trials import run_missing_trials
 from search.analysis.claims.report import print_claims, write_claims
 from search.execution.run import run
-from spaces.file.places import places
 from spaces.file.search_file import SearchFile
+from spaces.file.storage import Locations
 from spaces.loading import load
 
 QUANTISATION = "[none, static-8, rtn-8, rtn-4, gptq-4, rtn-3, rtn-2]"
@@ -116,7 +116,9 @@ def main(
     else:
         raise click.UsageError(f"{task} needs its files: --text, or --pairs and --validation-pairs")
     studies = [
-        run_missing_trials(run(search, console).study, places(search.storage).study_url, console)
+        run_missing_trials(
+            run(search, console).study, Locations.of(search.storage).study_url, console
+        )
         for search in searches
     ]
     made = write_claims(studies)

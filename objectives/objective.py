@@ -44,8 +44,8 @@ from objectives.training.trained import Trained
 from spaces.cost.configuration import Configuration, content_hash
 from spaces.cost.families import parameters
 from spaces.cost.size import dense_size_bytes, size_bytes
-from spaces.file.places import places
 from spaces.file.search_file import SearchFile
+from spaces.file.storage import Locations
 
 
 class StoredTraining(NamedTuple):
@@ -79,7 +79,7 @@ class Objective:
         workers: Workers | None = None,
     ) -> None:
         self._search = search
-        where = places(search.storage)
+        where = Locations.of(search.storage)
         self.store = Store(where.store_url, max_bytes=where.store_max_bytes)
         self.store.sweep()
         self.data = data or prepare(search.data, search.task, where.data)

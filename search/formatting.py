@@ -141,7 +141,7 @@ def trials_table(trials: Sequence[Trial]) -> Table:
 
 
 def plan_table(plan: Plan) -> Table:
-    """Cheapest, typical and dearest configuration."""
+    """The smallest, a typical and the largest configuration."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in (
         "",

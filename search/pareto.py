@@ -69,12 +69,12 @@ class Scale:
     def share(self, score: float, cost: float) -> tuple[float, float]:
         """Score and saving, each as a share of the box, both to be maximised."""
         saved = math.log(self.highest / cost) / math.log(self.highest / self.lowest)
-        return self.metric.gained(score), saved
+        return self.metric.normalised(score), saved
 
 
 def quality(record: TrialRecord, criteria: Criteria) -> float:
     """How good a complete trial is: the share that the metric makes of its score."""
-    return criteria.metric.share(record.result["score"])
+    return criteria.metric.quality(record.result["score"])
 
 
 def feasible(records: Iterable[TrialRecord], criteria: Criteria) -> list[TrialRecord]:
@@ -147,7 +147,7 @@ def hypervolume_history(
             point = (quality(record, criteria), record.result[criteria.cost.name])
             if not any(q >= point[0] and c <= point[1] for q, c in front):
                 front = [(q, c) for q, c in front if q > point[0] or c < point[1]] + [point]
-                scores = [(criteria.metric.value(q), c) for q, c in front]
+                scores = [(criteria.metric.value_at(q), c) for q, c in front]
                 history.append(hypervolume(scores, scale))
                 continue
         history.append(history[-1] if history else 0.0)

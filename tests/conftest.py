@@ -15,7 +15,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from spaces.cost.architecture import Architecture
-from spaces.cost.layout import Family, Workload
+from spaces.cost.workload import Family, Workload
 from spaces.file.search_file import SearchFile
 from spaces.loading import validate
 

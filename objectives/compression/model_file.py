@@ -26,7 +26,7 @@ from objectives.models.build import build
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.families import layout
-from spaces.cost.layout import Family, Workload
+from spaces.cost.workload import Family, Workload
 
 MODEL_FORMAT = 2
 WEIGHTS = "model.safetensors"

@@ -20,8 +20,9 @@ from objectives.store.disk_space import is_full
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Quantisation
 from spaces.cost.families import layout
-from spaces.cost.layout import Role, Workload
-from spaces.cost.size import size_to_beat
+from spaces.cost.layout import Role
+from spaces.cost.size import max_compressed_bytes
+from spaces.cost.workload import Workload
 
 MIN_AGREEMENT = 0.95
 """Share of inputs on which eight bits must answer like the model before quantisation."""
@@ -160,7 +161,7 @@ def _check_size(
 ) -> None:
     size, dense = (
         model_file.bytes_on_disk(folder),
-        size_to_beat(architecture, workload, compression),
+        max_compressed_bytes(architecture, workload, compression),
     )
     if size >= dense:
         raise CompressionFailure(

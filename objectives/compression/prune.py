@@ -16,7 +16,8 @@ from objectives.models.hooks import inputs_to
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Pruning
 from spaces.cost.families import layout
-from spaces.cost.layout import Attention, Role, Stack, Workload
+from spaces.cost.layout import Attention, Role, Stack
+from spaces.cost.workload import Workload
 
 Loss = Callable[[nn.Module, Batch], torch.Tensor]
 

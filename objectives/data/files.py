@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spaces.errors import UserError
-from spaces.file.sources import HubData
+from spaces.file.sources import HubDataset
 
 
 class DataError(UserError):
@@ -34,7 +34,7 @@ def digest_of(paths: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def load_hub(source: HubData, split: str, field: str, cache: Path) -> Any:
+def load_hub(source: HubDataset, split: str, field: str, cache: Path) -> Any:
     """A split of a data set of the Hugging Face Hub; arguments and errors as ``load_table``."""
     place = getattr(source, split)
     for fault in source.faults():

@@ -11,7 +11,7 @@ from typing import Any
 from objectives.data.files import DataError, check_file, digest_of, load_hub
 from objectives.data.splits import disjoint
 from objectives.data.text import Rows, hold_out, named_splits
-from spaces.file.sources import SPLITS, AlignedFiles, ParallelSource
+from spaces.file.sources import SPLITS, AlignedFiles, TranslationSource
 
 FIELD = "data.parallel"
 
@@ -29,7 +29,7 @@ class Pairs:
     targets: list[str]
 
 
-def check_pairs(source: ParallelSource) -> None:
+def check_pairs(source: TranslationSource) -> None:
     """Refuse local files that do not exist, before anything is loaded.
 
     Raises:
@@ -40,13 +40,13 @@ def check_pairs(source: ParallelSource) -> None:
             check_file(path, f"{FIELD}.{split}")
 
 
-def pairs_key(source: ParallelSource) -> str:
+def pairs_key(source: TranslationSource) -> str:
     """What determines the pairs of a source: it names the cache of prepared data."""
     paths = chain.from_iterable(_local_files(source).values())
     return source.model_dump_json() + digest_of(paths)
 
 
-def read_pairs(source: ParallelSource, cache: Path) -> dict[str, Pairs]:
+def read_pairs(source: TranslationSource, cache: Path) -> dict[str, Pairs]:
     """Read all splits of a source; those that it does not name are held out of the training pairs.
 
     A sentence that is to be read in a later split is removed from the earlier ones.
@@ -62,11 +62,11 @@ def read_pairs(source: ParallelSource, cache: Path) -> dict[str, Pairs]:
     return _disjoint(hold_out(rows, SPLITS))
 
 
-def _local_files(source: ParallelSource) -> dict[str, list[str]]:
+def _local_files(source: TranslationSource) -> dict[str, list[str]]:
     return named_splits(source) if isinstance(source, AlignedFiles) else {}
 
 
-def _read_split(source: ParallelSource, split: str, cache: Path) -> Rows:
+def _read_split(source: TranslationSource, split: str, cache: Path) -> Rows:
     if isinstance(source, AlignedFiles):
         sources, targets = (_lines(path, split) for path in getattr(source, split))
     else:

@@ -11,7 +11,7 @@ from typing import Any
 from objectives.data import standard_library
 from objectives.data.files import DataError, check_file, digest_of, load_csv, load_hub, load_table
 from objectives.data.splits import disjoint, held_out
-from spaces.file.sources import SPLITS, Files, Hub, Source, StandardLibrary
+from spaces.file.sources import SPLITS, Files, HubText, StandardLibrary, TextSource
 
 _FORMATS = {
     ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json": "jsonl", ".txt": "text",
@@ -42,7 +42,7 @@ def _take(column: list[str], indices: list[int]) -> list[str]:
     return [column[i] for i in indices] if column else []
 
 
-def check_files(source: Source, field: str) -> None:
+def check_files(source: TextSource, field: str) -> None:
     """Refuse local files that do not exist, before anything is loaded.
 
     Raises:
@@ -61,7 +61,7 @@ def named_splits(source: Any) -> dict[str, Any]:
     return {split: place for split, place in named.items() if place is not None}
 
 
-def source_key(source: Source) -> str:
+def source_key(source: TextSource) -> str:
     """What determines the rows of a source, cheap to get: it names the cache of prepared data."""
     if isinstance(source, StandardLibrary):
         return standard_library.identity()
@@ -72,7 +72,7 @@ def source_key(source: Source) -> str:
 
 
 def read(
-    source: Source,
+    source: TextSource,
     field: str,
     cache: Path,
     *,
@@ -112,7 +112,7 @@ def _standard_library(splits: tuple[str, ...], *, with_labels: bool) -> dict[str
 
 
 def _read_split(
-    source: Files | Hub, split: str, field: str, cache: Path, *, with_labels: bool
+    source: Files | HubText, split: str, field: str, cache: Path, *, with_labels: bool
 ) -> Rows:
     table = _table(source, split, field, cache)
     place = f"{getattr(source, split)}"
@@ -153,8 +153,8 @@ def _is_missing(value: Any) -> bool:
     return value is None or bool(value != value)
 
 
-def _table(source: Files | Hub, split: str, field: str, cache: Path) -> Any:
-    if isinstance(source, Hub):
+def _table(source: Files | HubText, split: str, field: str, cache: Path) -> Any:
+    if isinstance(source, HubText):
         return load_hub(source, split, field, cache)
     name = _format(source, field)
     place, field = getattr(source, split), f"{field}.{split}"

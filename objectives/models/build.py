@@ -20,9 +20,10 @@ from transformers import (
 )
 
 from objectives.data.tokenizer import END, PAD, START
-from spaces.cost.architecture import Shape
 from spaces.cost.families import layout
-from spaces.cost.layout import Family, Stack, Workload
+from spaces.cost.layout import Stack
+from spaces.cost.shape import Shape
+from spaces.cost.workload import Family, Workload
 
 BASE_WIDTH = 768
 BASE_DEVIATION = 0.02

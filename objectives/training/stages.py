@@ -18,7 +18,7 @@ from objectives.training.paths import STABLE, TrainingPath
 from objectives.training.schedule import Decay, LearningRate, WarmupDecay, WarmupStable
 from spaces.cost.budget import TrainingSteps
 from spaces.cost.configuration import Configuration, content_hash
-from spaces.cost.layout import Workload
+from spaces.cost.workload import Workload
 from spaces.file.search_file import SearchFile
 
 FORMAT = 2

@@ -9,12 +9,12 @@ from pathlib import Path
 from search.storage.study import Study
 from search.tracking.remote_state import PARENT, run_of
 from search.tracking.tracker import mirror_unless_running
-from spaces.file.places import Places
+from spaces.file.storage import Locations
 
 log = logging.getLogger(__name__)
 
 
-def log_artefacts(study: Study, where: Places, files: Sequence[Path], folder: str) -> bool:
+def log_artefacts(study: Study, where: Locations, files: Sequence[Path], folder: str) -> bool:
     """Log files to a folder of artefacts of a search's parent run; tells whether MLflow has them.
 
     The search is sent first where MLflow lacks it, unless it is running and sends itself.
@@ -28,7 +28,7 @@ def log_artefacts(study: Study, where: Places, files: Sequence[Path], folder: st
         return False
 
 
-def _log(study: Study, where: Places, files: Sequence[Path], folder: str) -> bool:
+def _log(study: Study, where: Locations, files: Sequence[Path], folder: str) -> bool:
     from mlflow import MlflowClient
 
     client = MlflowClient(where.tracking_uri)

@@ -91,10 +91,9 @@ def make_console(*, stderr: bool = False) -> Console:
 
 def study_url_or_default(url: str | None) -> str:
     """The study's URL that was given, or the local one."""
-    from spaces.file.places import places
-    from spaces.file.search_file import Storage
+    from spaces.file.storage import Locations, Storage
 
-    return url or places(Storage()).study_url
+    return url or Locations.of(Storage()).study_url
 
 
 def open_answers(url: str | None, server: str | None) -> Answers | Client:

@@ -26,10 +26,9 @@ def ui(port: int, url: str | None) -> None:
     from search.storage.study import names
     from search.tracking.server import command, environment, pages, refuse_busy
     from search.tracking.tracker import mirror_all
-    from spaces.file.places import places
-    from spaces.file.search_file import Storage
+    from spaces.file.storage import Locations, Storage
 
-    where = places(Storage())
+    where = Locations.of(Storage())
     is_remote = where.tracking_uri.startswith(("http://", "https://"))
     if not is_remote:
         refuse_busy(port)
@@ -103,7 +102,7 @@ def serve(
 
     check_token(host, token)
     from search.service.serving import listen
-    from spaces.file.search_file import Storage
+    from spaces.file.storage import Storage
 
     study = study_url_or_default(url)
     # A database that is away may come back while it serves; a damaged one does not.

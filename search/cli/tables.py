@@ -88,7 +88,7 @@ def _print_shared(saved: Shared, console: Console) -> None:
 
 def print_plan(plan: Plan, search: SearchFile, console: Console) -> None:
     """What a search would cost."""
-    exact = "" if plan.looked_at == plan.configurations else f" (of {plan.looked_at:,} looked at)"
+    exact = "" if plan.examined == plan.configurations else f" (of {plan.examined:,} examined)"
     console.print(
         f"search {search.name}: {plan.configurations:,} configurations, {plan.feasible:,} may meet "
         f"the constraints{exact}",

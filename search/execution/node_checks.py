@@ -11,8 +11,8 @@ from search.execution.cluster import ClusterError, cluster
 from search.storage.errors import StudyError
 from search.storage.study import Study, names
 from spaces.file.local_paths import data_paths
-from spaces.file.places import places, resolved, without_password
 from spaces.file.search_file import SearchFile
+from spaces.file.storage import Locations, without_password
 
 REACH_SECONDS = 120.0
 """Seconds that a node has to answer; its first process of Python starts within them."""
@@ -25,7 +25,7 @@ def check_cluster(search: SearchFile) -> int:
     Raises:
         UserError: The cluster or a place cannot be reached, here or from a node.
     """
-    where = places(search.storage)
+    where = Locations.of(search.storage)
     Store(where.store_url).check_writable()
     Study.open(search, where.study_url)
     with cluster(search):
@@ -41,7 +41,7 @@ def check_nodes(search: SearchFile) -> int:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    store = Store(places(search.storage).store_url)
+    store = Store(Locations.of(search.storage).store_url)
     token = secrets.token_hex(16)
     address = f"{PROBE}/{token}"
     store.write(address, lambda folder: (folder / "token").write_text(token), is_final=True)
@@ -53,7 +53,7 @@ def check_nodes(search: SearchFile) -> int:
             strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             task = ray.remote(num_cpus=0, scheduling_strategy=strategy)(faults_here)
             asked[node["NodeManagerAddress"], node["NodeID"]] = task.remote(
-                resolved(search).model_dump_json(), address, token
+                search.resolved().model_dump_json(), address, token
             )
         faults = []
         for (host, identity), answer in asked.items():
@@ -86,7 +86,7 @@ def faults_here(search: str, address: str, token: str) -> list[str]:
         token: What the entry's file ``token`` holds.
     """
     file = SearchFile.model_validate_json(search)
-    where = places(file.storage)
+    where = Locations.of(file.storage)
     faults = []
     if _read(where.store_url, address) != token:
         faults.append(

@@ -30,8 +30,8 @@ from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from search.tracking.tracker import Tracker
 from spaces.cost.configuration import Configuration
-from spaces.file.places import Places, home, places, resolved
 from spaces.file.search_file import SearchFile
+from spaces.file.storage import Locations, home
 from spaces.grid.search_space import SearchSpace
 
 FLUSH_SECONDS = 30.0
@@ -81,7 +81,7 @@ def run(search: SearchFile, console: Console, *, trials: int | None = None) -> O
     limits = search
     if trials is not None:
         limits = search.model_copy(update={"trials": trials, "hours": None, "stop": "trials"})
-    where = places(search.storage)
+    where = Locations.of(search.storage)
     store = Store(where.store_url, max_bytes=where.store_max_bytes)
     store.check_writable()
     with ExitStack() as stack:
@@ -128,7 +128,7 @@ def run(search: SearchFile, console: Console, *, trials: int | None = None) -> O
         return Outcome(study, ended, interrupted, tracked, figures)
 
 
-def _write_figures(study: Study, where: Places, console: Console) -> Path | None:
+def _write_figures(study: Study, where: Locations, console: Console) -> Path | None:
     """The folder with the figures, or None where they cannot be written."""
     folder = where.reports / study.search.name
     try:
@@ -140,7 +140,7 @@ def _write_figures(study: Study, where: Places, console: Console) -> Path | None
     return folder
 
 
-def _prepare(search: SearchFile, where: Places, console: Console) -> PreparedData:
+def _prepare(search: SearchFile, where: Locations, console: Console) -> PreparedData:
     started = time.monotonic()
     data = prepare(search.data, search.task, where.data)
     seconds = time.monotonic() - started
@@ -177,7 +177,7 @@ def _remotely(
     def call(configurations: list[Configuration]) -> list[T]:
         points = [configuration.to_dict() for configuration in configurations]
         result: list[T] = ray.get(
-            remote.remote(resolved(search).model_dump_json(), str(data.folder), points)
+            remote.remote(search.resolved().model_dump_json(), str(data.folder), points)
         )
         return result
 
@@ -224,7 +224,7 @@ def _tune(
     with tempfile.TemporaryDirectory(prefix="tlc-tune-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(
-                _trainable(resolved(search).model_dump_json(), str(data.folder)),
+                _trainable(search.resolved().model_dump_json(), str(data.folder)),
                 partial(demand, search),
             ),
             tune_config=tune.TuneConfig(
@@ -305,7 +305,7 @@ def _test_frontier(study: Study, data: PreparedData, tell: Callable[[str], None]
     ]
     futures = [
         remote.remote(
-            resolved(search).model_dump_json(),
+            search.resolved().model_dump_json(),
             str(data.folder),
             [member.result["model"] for member in batch],
         )

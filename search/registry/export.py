@@ -20,7 +20,7 @@ from search.storage.errors import StudyError
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.errors import UserError
-from spaces.file.places import places
+from spaces.file.storage import Locations
 
 CARD = "README.md"
 ONNX = "model.onnx"
@@ -119,7 +119,7 @@ def prepared_data(study: Study) -> PreparedData:
         UserError: It is gone, and its sources are gone or have changed.
     """
     search = study.search
-    root = places(search.storage).data
+    root = Locations.of(search.storage).data
     fingerprint = study.data.get("fingerprint", "")
     found = find_prepared(root, fingerprint)
     if found is not None:
@@ -140,7 +140,7 @@ def stored_model(study: Study, record: TrialRecord) -> Iterator[Path]:
     Raises:
         ExportError: The store does not have it.
     """
-    url = places(study.search.storage).store_url
+    url = Locations.of(study.search.storage).store_url
     with Store(url).open(record.result["model"]) as folder:
         if folder is None:
             raise ExportError(

@@ -13,15 +13,15 @@ from search.storage.study import Study
 from search.storage.trials import TrialRecord, is_noisy
 from spaces.cost.units import quantity
 from spaces.file.sources import (
+    SOURCE_FIELDS,
     AlignedFiles,
     Data,
     Digits,
     Files,
-    HubData,
+    HubDataset,
     ImageFolder,
     StandardLibrary,
 )
-from spaces.file.tasks import SOURCES
 
 PIPELINES = {
     "classification": "text-classification",
@@ -175,7 +175,7 @@ def _data(study: Study, task: PredictionTask) -> str:
     search, data = study.search, study.data
     rows = [
         (field, _source(getattr(search.data, field)))
-        for field in SOURCES
+        for field in SOURCE_FIELDS
         if getattr(search.data, field) is not None
     ]
     rows += [(name, f"{count:,}") for name, count in data["counts"].items()]
@@ -197,7 +197,7 @@ def _source(source: Any) -> str:
             return "the source text of Python's standard library"
         case Digits():
             return "scikit-learn's handwritten digits"
-        case HubData():
+        case HubDataset():
             revision = f" at {source.revision}" if source.revision else ""
             config = f" ({source.config})" if source.config else ""
             return f"{source.dataset}{config} of the Hugging Face Hub{revision}"
@@ -211,7 +211,7 @@ def _source(source: Any) -> str:
 def _dataset_id(data: Data) -> str:
     """The data that models are scored on, as a name."""
     source: Any = data.labelled or data.parallel or data.images or data.unlabelled
-    return source.dataset if isinstance(source, HubData) else str(source.source)
+    return source.dataset if isinstance(source, HubDataset) else str(source.source)
 
 
 def _last(path: str) -> str:

@@ -26,8 +26,8 @@ from search.tracking.remote_state import KEY, run_of
 from search.tracking.run_data import dimensions, trial_metrics
 from search.tracking.tracker import mirror_unless_running
 from spaces.errors import UserError
-from spaces.file.places import Places, places
 from spaces.file.search_file import NAME_PATTERN
+from spaces.file.storage import Locations
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -91,7 +91,7 @@ def register(study: Study, champion: TrialRecord, name: str) -> Registration:
             f"--as: {name!r} is not allowed; a name has letters, digits, _ and -, at most 64, and "
             "starts with a letter or digit"
         )
-    where = places(study.search.storage)
+    where = Locations.of(study.search.storage)
     data = prepared_data(study)
     with _told(where):
         mirror_unless_running(study, where)
@@ -123,7 +123,7 @@ def alias(cost: str, level: float) -> str:
 class _Registrar:
     """Registers trials under one name."""
 
-    def __init__(self, study: Study, data: PreparedData, where: Places, name: str) -> None:
+    def __init__(self, study: Study, data: PreparedData, where: Locations, name: str) -> None:
         self._study = study
         self._data = data
         self._name = name
@@ -219,7 +219,7 @@ def _known_versions(client: MlflowClient, name: str) -> dict[tuple[str, str], st
 
 
 @contextmanager
-def _told(where: Places) -> Iterator[None]:
+def _told(where: Locations) -> Iterator[None]:
     """What MLflow or its transport raises, as a message."""
     import requests
     from mlflow.exceptions import MlflowException

@@ -69,7 +69,7 @@ def row(configuration: Configuration, search: SearchFile, result: dict[str, Any]
     seconds = result["seconds"]
     return {
         **identity_columns(configuration, search),
-        "accuracy": f"{search.metric.share(result['score']):.5f}",
+        "accuracy": f"{search.metric.quality(result['score']):.5f}",
         "loss": f"{result['loss']:.5f}",
         "size_bytes": str(result["size_bytes"]),
         "latency_ms": f"{result['latency_ms']:.4f}",

@@ -29,7 +29,6 @@ from search.storage.errors import NoSuchStudy
 from search.storage.lease import driver_of
 from search.storage.study import DATA
 from search.storage.trials import TrialRecord, is_noisy
-from spaces.file.places import shown
 from spaces.file.search_file import SearchFile
 
 Order = Literal["number", "-number", "score", "-score", "size_mb", "latency_ms", "flops"]
@@ -68,7 +67,7 @@ class Answers:
         last = driver_of(snapshot.attributes)
         return Search(
             **_summary(snapshot).model_dump(),
-            search=shown(snapshot.search),
+            search=snapshot.search.to_public_dict(),
             data=snapshot.attributes.get(DATA, {}),
             ended="" if last is None else last.ended,
             shared=Shared.model_validate(queries.shared(snapshot.records)),

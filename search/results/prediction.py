@@ -83,14 +83,14 @@ class Predictor:
             low, expected, high = self._designer.predict(run, compression)
             seconds = self._designer.seconds(run, compression)
         metric = study.search.metric
-        worst, best = sorted((metric.value(low), metric.value(high)))
+        worst, best = sorted((metric.value_at(low), metric.value_at(high)))
         cost = space.cost(configuration)
         tried = [r.number for r in self._records if r.configuration.hash == configuration.hash]
         return Prediction(
             text=str(configuration),
             configuration=configuration.to_dict(),
             metric=metric.name,
-            score=metric.value(expected),
+            score=metric.value_at(expected),
             score_low=worst,
             score_high=best,
             size_mb=cost.size_mb,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from objectives.store.store import Store
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
-from spaces.file.places import places
+from spaces.file.storage import Locations
 
 
 def location(study: Study, record: TrialRecord) -> str:
     """Where the compressed model of a complete trial is."""
-    where = places(study.search.storage)
+    where = Locations.of(study.search.storage)
     return Store(where.store_url).location(record.result["model"])
 
 

@@ -12,7 +12,7 @@ from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
 from spaces.cost.flops import forward_flops
-from spaces.cost.layout import Workload
+from spaces.cost.workload import Workload
 from spaces.errors import UserError
 from spaces.grid.search_space import LatencyOf, SearchSpace
 
@@ -57,7 +57,7 @@ def known_latencies(
     Raises:
         UserError: Nothing meets the latency constraint.
     """
-    examples = {_shape(shape): shape for shape in space.shapes()}
+    examples = {_shape(shape): shape for shape in space.compressed_architectures()}
     shapes = list(examples)
     chosen = np.unique(np.linspace(0, len(shapes) - 1, min(len(shapes), MOST_MEASURED)).astype(int))
     measured: dict[Shape, float] = dict(

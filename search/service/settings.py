@@ -8,8 +8,7 @@ from pathlib import Path
 
 from search.submission.local import Launcher
 from spaces.errors import UserError
-from spaces.file.places import places
-from spaces.file.search_file import Storage
+from spaces.file.storage import Locations, Storage
 
 SHORTEST_TOKEN = 16
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -40,7 +39,7 @@ class Settings:
     @property
     def study_url(self) -> str:
         """SQLAlchemy URL of the studies."""
-        return places(self.storage).study_url
+        return Locations.of(self.storage).study_url
 
 
 def is_loopback(host: str) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 
 from search.service.settings import Settings
 from spaces.file.local_paths import data_paths
-from spaces.file.search_file import SearchFile, Storage
+from spaces.file.search_file import SearchFile
+from spaces.file.storage import Storage
 from spaces.loading import SearchFileError, from_document, load, ready_made
 
 

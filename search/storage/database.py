@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from objectives.store.locks import exclusive
 from search.storage.errors import DamagedStudy, StudyAway
 from search.storage.retry import is_transient, patient, reason
-from spaces.file.places import without_password
+from spaces.file.storage import without_password
 
 BUSY_SECONDS = 60
 """Seconds that SQLite waits for a lock."""

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from search.storage.errors import BusyStudy
 from search.storage.study import Study
-from spaces.file.places import home
+from spaces.file.storage import home
 
 DRIVER = "tlc:driver"
 STOP = "tlc:stop"

@@ -27,8 +27,8 @@ from search.storage.lease import (
 )
 from search.storage.study import Study, names
 from spaces.errors import UserError
-from spaces.file.places import home, places
 from spaces.file.search_file import SearchFile
+from spaces.file.storage import Locations, home
 
 POLL_SECONDS = 0.5
 LEAVING_SECONDS = 5.0
@@ -92,7 +92,7 @@ class Processes:
         if search.storage.study is None:
             storage = search.storage.model_copy(update={"study": self._study_url})
             search = search.model_copy(update={"storage": storage})
-        url = places(search.storage).study_url
+        url = Locations.of(search.storage).study_url
         # What is refused is refused here, and not in a log; before the study takes the file over.
         before = None
         if search.name in names(url):

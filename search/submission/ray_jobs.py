@@ -24,7 +24,8 @@ import spaces
 from search.storage.errors import BusyStudy, NoSuchStudy
 from search.submission.local import POLL_SECONDS, LaunchError
 from spaces.file.local_paths import data_paths
-from spaces.file.search_file import SearchFile, Storage
+from spaces.file.search_file import SearchFile
+from spaces.file.storage import Storage
 
 PACKAGE = "tlc-search"
 NAME = "tlc.search"

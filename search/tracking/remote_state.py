@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from spaces.errors import UserError
-from spaces.file.places import Places
+from spaces.file.storage import Locations
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -65,7 +65,7 @@ class Seen:
         return {int(key): run for key, run in self.runs.items() if key != PARENT}
 
 
-def look(client: MlflowClient, name: str, mark: str, where: Places) -> Seen:
+def look(client: MlflowClient, name: str, mark: str, where: Locations) -> Seen:
     """Read what MLflow has of a search, and make its experiment where there is none.
 
     Args:

@@ -139,7 +139,7 @@ def progress(records: list[TrialRecord], search: SearchFile, scale: Scale) -> li
                     leading.get(level, -math.inf), quality(record, search.criteria)
                 )
             if level in leading:
-                reached[name] = search.metric.value(leading[level])
+                reached[name] = search.metric.value_at(leading[level])
         points.append(
             [Metric(name, value, stamp, step) for name, value in reached.items()]
             + [

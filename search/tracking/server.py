@@ -9,7 +9,7 @@ import sys
 from search.mlflow_links import LOOPBACK, experiment_page
 from search.tracking.client import brief, quiet_client
 from spaces.errors import UserError
-from spaces.file.places import Places
+from spaces.file.storage import Locations
 
 
 def refuse_busy(port: int) -> None:
@@ -34,7 +34,7 @@ def refuse_busy(port: int) -> None:
             ) from error
 
 
-def command(where: Places, port: int) -> list[str]:
+def command(where: Locations, port: int) -> list[str]:
     """The server over the local tracking database, for this machine alone."""
     hosts = [f"{LOOPBACK}:{port}", f"localhost:{port}"]
     words = [
@@ -63,7 +63,7 @@ def environment() -> dict[str, str]:
     }
 
 
-def pages(names: list[str], where: Places, server: str) -> dict[str, str]:
+def pages(names: list[str], where: Locations, server: str) -> dict[str, str]:
     """Addresses of the experiments of searches, for those that MLflow has.
 
     Raises:

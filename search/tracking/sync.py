@@ -45,7 +45,7 @@ from search.tracking.run_data import (
     trial_name,
 )
 from search.tracking.saved_views import saved_views
-from spaces.file.places import Places
+from spaces.file.storage import Locations
 
 NOTE = "mlflow.note.content"
 FIGURE_SECONDS = 15.0
@@ -69,7 +69,7 @@ class Mirror:
     """
 
     def __init__(
-        self, study: Study, where: Places, is_displaced: Callable[[], bool] = lambda: False
+        self, study: Study, where: Locations, is_displaced: Callable[[], bool] = lambda: False
     ) -> None:
         self._is_displaced = is_displaced
         self._study = study

@@ -17,7 +17,7 @@ from search.storage.study import Study, load_all
 from search.tracking.client import brief
 from search.tracking.remote_state import Deleted
 from search.tracking.sync import Displaced, Mirror
-from spaces.file.places import Places, home
+from spaces.file.storage import Locations, home
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Tracker:
     """
 
     def __init__(
-        self, study: Study, where: Places, is_displaced: Callable[[], bool] = lambda: False
+        self, study: Study, where: Locations, is_displaced: Callable[[], bool] = lambda: False
     ) -> None:
         self._mirror = Mirror(study, where, is_displaced)
         self._changed = threading.Event()
@@ -99,7 +99,7 @@ class Tracker:
         return True
 
 
-def mirror(study: Study, where: Places) -> int:
+def mirror(study: Study, where: Locations) -> int:
     """Send everything that MLflow misses of a search; returns the number of trials sent.
 
     Raises:
@@ -108,7 +108,7 @@ def mirror(study: Study, where: Places) -> int:
     return Mirror(study, where).send(with_figures=True)
 
 
-def mirror_unless_running(study: Study, where: Places) -> None:
+def mirror_unless_running(study: Study, where: Locations) -> None:
     """Send everything that MLflow misses of a search, unless it is running and sends its own.
 
     Raises:
@@ -119,7 +119,7 @@ def mirror_unless_running(study: Study, where: Places) -> None:
         mirror(study, where)
 
 
-def mirror_all(url: str, where: Places) -> None:
+def mirror_all(url: str, where: Locations) -> None:
     """Send everything that MLflow misses of every search of a storage, but for those that run and
     send their own.
 

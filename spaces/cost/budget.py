@@ -7,9 +7,9 @@ from enum import StrEnum
 
 from spaces.cost.architecture import Architecture
 from spaces.cost.flops import fine_tuning_step_flops, pretraining_step_flops
-from spaces.cost.layout import Workload
+from spaces.cost.workload import Workload
 
-SHORTEST_RUN = 10
+MIN_STEPS = 10
 """Fewest steps that are called training; a search file that asks for fewer is refused."""
 
 
@@ -55,14 +55,14 @@ class Schedule:
     Args:
         unit: What budgets count.
         batch_size: Sequences in a step.
-        decay_share: Share of the budget in which the learning rate falls; 0.1 to 0.2
+        decay_fraction: Share of the budget in which the learning rate falls; 0.1 to 0.2
             loses nothing against a cosine (Hägele et al. 2024, arXiv 2405.18392, section 4).
         fine_tuning: Budget of fine-tuning, in the same unit; 0 where there is none.
     """
 
     unit: BudgetUnit
     batch_size: int
-    decay_share: float
+    decay_fraction: float
     fine_tuning: float
 
     def steps(
@@ -81,7 +81,7 @@ class Schedule:
             architecture, workload, batch_size=self.batch_size
         )
         pretraining = self._steps(budget, pretraining_step, workload)
-        decay = round(self.decay_share * pretraining)
+        decay = round(self.decay_fraction * pretraining)
         return TrainingSteps(
             stable=pretraining - decay,
             decay=decay,

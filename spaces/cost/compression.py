@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from spaces.cost.architecture import Architecture, Shape
+from spaces.cost.architecture import Architecture
+from spaces.cost.shape import Shape
 
 
 class Quantisation(StrEnum):

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from spaces.cost.architecture import Architecture, Shape
+from spaces.cost.architecture import Architecture
 from spaces.cost.families import layout
-from spaces.cost.layout import Family, Layout, Role, Workload
+from spaces.cost.layout import Layout, Role
+from spaces.cost.shape import Shape
+from spaces.cost.workload import Family, Workload
 
 TRAINING_OVER_FORWARD = 3
 

@@ -11,52 +11,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import prod
 
-POSITION_OFFSET = 2
-"""RoBERTa and BART number positions from their padding index + 1, so two rows are never read."""
-
-
-class Family(StrEnum):
-    """Kinds of models, named after the class of transformers that they are."""
-
-    ROBERTA_CLASSIFIER = "roberta-classifier"
-    ROBERTA_MASKED_LM = "roberta-masked-lm"
-    LLAMA = "llama"
-    BART = "bart"
-    VIT = "vit"
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """What every model of a search reads and answers.
-
-    Args:
-        family: Kind of the models.
-        vocabulary_size: Rows of the token embedding; 0 for images.
-        sequence_length: Longest input in tokens; for images, patches and the class token.
-        classes: Answers that a classifier chooses from; 0 for language models.
-        image_size: Height and width of images in pixels.
-        patch_size: Height and width of a patch in pixels.
-        channels: Colours of an image.
-    """
-
-    family: Family
-    vocabulary_size: int
-    sequence_length: int
-    classes: int = 0
-    image_size: int = 0
-    patch_size: int = 0
-    channels: int = 0
-
-    @property
-    def positions(self) -> int:
-        """Rows of the position embedding of text models that have one."""
-        return self.sequence_length + POSITION_OFFSET
-
-    @property
-    def outputs(self) -> int:
-        """Logits of one answer."""
-        return self.classes or self.vocabulary_size
-
 
 class Role(StrEnum):
     """What a weight is, which decides how it can be compressed."""

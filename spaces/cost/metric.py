@@ -28,31 +28,31 @@ class Metric:
         """Whether more is better."""
         return self.perfect > self.guessing
 
-    def share(self, value: float) -> float:
+    def quality(self, value: float) -> float:
         """How good a value is: 1 for perfection, falling to 0 for guessing and beyond.
 
-        Accuracy is its own share, so that chance is at ``floor`` and not at 0. Perplexity counts
-        by its logarithm, the cross-entropy: the share of the bits of a uniform guess that the
-        model saves.
+        Accuracy is its own quality, so that a guess has the quality ``guessing_quality`` and not 0.
+        For perplexity it is the fraction of the bits of a uniform guess that the model saves: 1
+        minus the ratio of their cross-entropies.
         """
         if self.name == "perplexity":
             return 1.0 - math.log(value) / math.log(self.guessing)
         return value / self.perfect
 
-    def value(self, share: float) -> float:
-        """Inverse of ``share``."""
+    def value_at(self, quality: float) -> float:
+        """The value of a quality: the inverse of ``quality``."""
         if self.name == "perplexity":
-            return math.exp((1.0 - share) * math.log(self.guessing))
-        return share * self.perfect
+            return math.exp((1.0 - quality) * math.log(self.guessing))
+        return quality * self.perfect
 
-    def gained(self, value: float) -> float:
-        """Share of the way from guessing (0) to perfection (1)."""
-        return (self.share(value) - self.floor) / (1.0 - self.floor)
+    def normalised(self, value: float) -> float:
+        """Fraction of the way from guessing (0) to perfection (1)."""
+        return (self.quality(value) - self.guessing_quality) / (1.0 - self.guessing_quality)
 
     @property
-    def floor(self) -> float:
-        """Share of guessing."""
-        return self.share(self.guessing)
+    def guessing_quality(self) -> float:
+        """Quality of a model that guesses."""
+        return self.quality(self.guessing)
 
     def text(self, value: float) -> str:
         """A value as people write it."""

@@ -14,7 +14,8 @@ from math import inf, prod
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Quantisation
 from spaces.cost.families import layout, parameters
-from spaces.cost.layout import Role, Weight, Workload
+from spaces.cost.layout import Role, Weight
+from spaces.cost.workload import Workload
 
 CONFIG_BYTES = 480
 """The JSON that describes the model; its length varies by a few digits."""
@@ -44,7 +45,9 @@ def dense_size_bytes(architecture: Architecture, workload: Workload) -> int:
     return size_bytes(architecture, workload, Compression())
 
 
-def size_to_beat(architecture: Architecture, workload: Workload, compression: Compression) -> float:
+def max_compressed_bytes(
+    architecture: Architecture, workload: Workload, compression: Compression
+) -> float:
     """Bytes that a compressed model must stay below; infinite where nothing is compressed.
 
     Those of its dense fp32 weights, without names and shapes, which a compressor that did nothing

@@ -17,8 +17,8 @@ from spaces.cost.compression import Pruning, Quantisation
 T = TypeVar("T")
 N = TypeVar("N", int, float)
 
-LARGEST_GRID = 10_000
-MOST_TRAINING = 1e30
+MAX_GRID = 10_000
+MAX_TRAINING = 1e30
 """In any unit of a budget; more than anybody's, and what it comes to can still be computed."""
 
 
@@ -33,7 +33,7 @@ class StrictModel(BaseModel):
 class Choices(StrictModel, Generic[T]):
     """A dimension given by its values. A single value may be written without ``choices``."""
 
-    choices: list[T] = Field(min_length=1, max_length=LARGEST_GRID)
+    choices: list[T] = Field(min_length=1, max_length=MAX_GRID)
     """The values, in an order that means something: from small to large, from mild to heavy."""
 
     @model_validator(mode="after")
@@ -51,7 +51,7 @@ class Choices(StrictModel, Generic[T]):
 class Numbers(StrictModel, Generic[N]):
     """A numeric dimension: ``choices``, or ``low`` to ``high`` by ``step`` or by doubling."""
 
-    choices: list[N] | None = Field(default=None, min_length=1, max_length=LARGEST_GRID)
+    choices: list[N] | None = Field(default=None, min_length=1, max_length=MAX_GRID)
     """The values themselves; then nothing else is given."""
     low: N | None = None
     """Smallest value."""
@@ -82,8 +82,8 @@ class Numbers(StrictModel, Generic[N]):
             raise ValueError(f"step must be above 0, not {self.step}")
         if not self.log and self.step is None and not isinstance(self.low, int):
             raise ValueError("give a step (or log: true) between low and high")
-        if self._intervals() >= LARGEST_GRID:
-            raise ValueError(f"more than {LARGEST_GRID:,} values; make the step larger")
+        if self._intervals() >= MAX_GRID:
+            raise ValueError(f"more than {MAX_GRID:,} values; make the step larger")
         return self
 
     def _intervals(self) -> float:
@@ -124,17 +124,19 @@ QuantisationName = Annotated[Quantisation, Field(strict=False)]
 PruningName = Annotated[Pruning, Field(strict=False)]
 UnitName = Annotated[BudgetUnit, Field(strict=False)]
 
+Count = Annotated[int, Field(ge=1)]
 PositiveInteger = Annotated[int, Field(ge=1, le=1_000_000)]
-Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 Integers = Annotated[
     Numbers[PositiveInteger],
     BeforeValidator(_one_value, json_schema_input_type=PositiveInteger | Numbers[PositiveInteger]),
 ]
-Shares = Annotated[
-    Numbers[Share], BeforeValidator(_one_value, json_schema_input_type=Share | Numbers[Share])
+Fractions = Annotated[
+    Numbers[Fraction],
+    BeforeValidator(_one_value, json_schema_input_type=Fraction | Numbers[Fraction]),
 ]
-Recovery = Annotated[float, Field(ge=0.0, le=MOST_TRAINING)]
+Recovery = Annotated[float, Field(ge=0.0, le=MAX_TRAINING)]
 Recoveries = Annotated[
     Numbers[Recovery],
     BeforeValidator(_one_value, json_schema_input_type=Recovery | Numbers[Recovery]),
@@ -151,7 +153,7 @@ Prunings = Annotated[
 ]
 
 PositiveNumber = Annotated[float, Field(gt=0.0)]
-Amount = Annotated[float, Field(gt=0.0, le=MOST_TRAINING)]
+Amount = Annotated[float, Field(gt=0.0, le=MAX_TRAINING)]
 
 
 class Budgets(Numbers[Amount]):

@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from spaces.file.dimensions import PositiveNumber, StrictModel
-from spaces.file.sources import Count
+from spaces.file.dimensions import Count, PositiveNumber, StrictModel
 
 Gpus = Annotated[float, Field(ge=0.0)]
 Strategy = Literal["ddp", "fsdp"]

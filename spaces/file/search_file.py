@@ -8,128 +8,22 @@ from pydantic import Field, model_validator
 
 from spaces.cost.architecture import Architecture
 from spaces.cost.budget import Schedule
-from spaces.cost.compression import Pruning, Quantisation
 from spaces.cost.configuration import content_hash
 from spaces.cost.criteria import Criteria
 from spaces.cost.families import parameters
 from spaces.cost.inference_cost import COSTS, Cost, CostName
-from spaces.cost.layout import Workload
 from spaces.cost.metric import Metric, MetricName
-from spaces.file.dimensions import (
-    Amount,
-    Budgets,
-    Choices,
-    Integers,
-    Numbers,
-    PositiveNumber,
-    Prunings,
-    Quantisations,
-    Recoveries,
-    Shares,
-    StrictModel,
-)
+from spaces.cost.workload import Workload
+from spaces.file.constraints import Constraints, Measurement
+from spaces.file.dimensions import Count, PositiveNumber, StrictModel
 from spaces.file.resources import Placement, Resources
-from spaces.file.sources import Count, Data
+from spaces.file.sources import Data
+from spaces.file.space import Space
+from spaces.file.storage import Storage, without_password
 from spaces.file.tasks import METRICS, Task, data_faults
+from spaces.file.training import Training
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-
-
-class Space(StrictModel):
-    """The dimensions that are searched. A single value fixes a dimension."""
-
-    depth: Integers
-    """Layers; of the encoder, where there is a decoder too."""
-    decoder_depth: Integers | None = None
-    """Layers of the decoder (translation); without it, as many as the encoder's."""
-    width: Integers
-    """Hidden size."""
-    heads: Integers | None = None
-    """Attention heads; without it, one per 32 of width."""
-    feed_forward: Integers | None = None
-    """Feed-forward width; without it, four times the width."""
-    budget: Budgets
-    """Training (before fine-tuning, where there is any), in ``steps``, ``tokens`` or training
-    ``flops``."""
-    compression: Literal["search", "fit"] = "search"
-    """``search`` makes the five fields below dimensions of their own; ``fit`` takes, for each
-    architecture, the mildest of their combinations that meets the constraints."""
-    quantisation: Quantisations = Choices[Quantisation](choices=[Quantisation.NONE])
-    """Quantisation of linear layers and embeddings."""
-    group_size: Integers = Numbers[int](choices=[32])
-    """Weights that share one scale."""
-    pruning: Prunings = Choices[Pruning](choices=[Pruning.STRUCTURED])
-    """What pruning removes."""
-    sparsity: Shares = Numbers[float](choices=[0.0])
-    """Share that pruning removes."""
-    recovery: Recoveries = Numbers[float](choices=[0.0])
-    """Training after pruning and with quantised weights, in the unit of ``budget``."""
-
-
-class Training(StrictModel):
-    """How every model is trained; the budget is a dimension of the space."""
-
-    batch_size: Count = 32
-    """Sequences in a step."""
-    learning_rate: PositiveNumber = 2e-3
-    """Peak AdamW learning rate at width 128; matrices of other widths get it times 128 / width."""
-    fine_tuning_learning_rate: PositiveNumber = 1e-3
-    """The same for fine-tuning."""
-    warmup_steps: Count = 20
-    """Steps in which the learning rate rises from zero."""
-    decay_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
-    """Share of the budget, at its end, in which the learning rate falls to zero."""
-    fine_tuning: Amount | None = None
-    """Budget of fine-tuning, in the unit of ``space.budget`` (classification)."""
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
-    """Decoupled weight decay of the matrices."""
-    gradient_clip: PositiveNumber = 1.0
-    """Largest norm of the gradient."""
-    checkpoint_seconds: PositiveNumber = 30.0
-    """Training that a crash may cost, at most."""
-
-
-class Constraints(StrictModel):
-    """What a model must meet. All of it is known before training, and never trained past."""
-
-    max_size_mb: PositiveNumber | None = None
-    """Largest compressed model, in megabytes (10^6 bytes) on disk."""
-    max_latency_ms: PositiveNumber | None = None
-    """Highest latency (10th percentile), in milliseconds, under the conditions of
-    ``measurement``."""
-    max_flops: PositiveNumber | None = None
-    """Most forward FLOPs for one sequence."""
-
-    @property
-    def limits(self) -> dict[str, float]:
-        """The limits that are set, by the cost that they limit."""
-        named = {name: getattr(self, cost.constraint) for name, cost in COSTS.items()}
-        return {name: limit for name, limit in named.items() if limit is not None}
-
-
-class Measurement(StrictModel):
-    """The conditions of a latency."""
-
-    batch_size: Count = 1
-    """Sequences in a batch."""
-    threads: Count = 1
-    """CPU threads."""
-    repeats: Annotated[int, Field(ge=10, le=10_000)] = 40
-    """Timed calls, each next to one of a reference model; up to eight times as many where other
-    programs disturb them."""
-
-
-class Storage(StrictModel):
-    """Where things are kept. Without values, in the folder ``.tlc`` (or ``TLC_HOME``)."""
-
-    study: str | None = None
-    """SQLAlchemy URL of the Optuna study."""
-    store: str | None = None
-    """Folder or fsspec URL of checkpoints and compressed models."""
-    store_max_gb: PositiveNumber = 20.0
-    """Quota of the store; the least useful checkpoints go first."""
-    mlflow: str | None = None
-    """MLflow tracking URI; ``MLFLOW_TRACKING_URI`` goes before it."""
 
 
 # pydantic's strict mode takes no list for a tuple, and a search file has nothing else.
@@ -285,7 +179,7 @@ class SearchFile(StrictModel):
         return Schedule(
             unit=self.space.budget.unit,
             batch_size=self.training.batch_size,
-            decay_share=self.training.decay_share,
+            decay_fraction=self.training.decay_fraction,
             fine_tuning=self.training.fine_tuning or 0.0,
         )
 
@@ -296,6 +190,19 @@ class SearchFile(StrictModel):
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can write and ``SearchFile.model_validate`` reads."""
         return self.model_dump(mode="json")
+
+    def to_public_dict(self) -> dict[str, Any]:
+        """The same with passwords removed from the URLs."""
+        document = self.to_dict()
+        document["storage"] = {
+            key: without_password(value) if isinstance(value, str) else value
+            for key, value in document["storage"].items()
+        }
+        return document
+
+    def resolved(self) -> SearchFile:
+        """The same for another process, whose folder may be another: with absolute locations."""
+        return self.model_copy(update={"storage": self.storage.resolved()})
 
     def identity(self) -> dict[str, Any]:
         """What determines the results of a search: two files that differ in it are two searches.

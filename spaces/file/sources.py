@@ -9,16 +9,14 @@ from pydantic import Field
 
 from spaces.file.dimensions import StrictModel
 
-Count = Annotated[int, Field(ge=1)]
-
 SPLITS = ("train", "validation", "test")
-PARTS = ("unlabelled", "labelled", "parallel", "images")
-"""Fields of ``Data`` that are sources."""
+SOURCE_FIELDS = ("unlabelled", "labelled", "parallel", "images")
+"""Fields of ``Data`` that are sources; a task needs some of them."""
 
 REPOSITORY = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$"
 """A name of the Hub, and no way into a folder of this machine."""
 
-READERS = frozenset({
+LOCAL_READERS = frozenset({
     "arrow", "audiofolder", "conll", "csv", "eval", "fasta", "fastq", "genbank", "harbor", "hdf5",
     "iceberg", "imagefolder", "json", "lance", "meshfolder", "mmcif", "niftifolder", "pandas",
     "parquet", "pdb", "pdffolder", "text", "tsfile", "videofolder", "vortex", "webdataset", "xml",
@@ -29,7 +27,7 @@ READERS = frozenset({
 class Splits(StrictModel):
     """What names each of its splits."""
 
-    def places(self, split: str) -> list[str]:
+    def inputs(self, split: str) -> list[str]:
         """What a split is read from; nothing where it is not named."""
         given: str | list[str] | None = getattr(self, split)
         return [given] if isinstance(given, str) else given or []
@@ -39,11 +37,11 @@ class Splits(StrictModel):
         taken: dict[str, str] = {}
         found = []
         for split in SPLITS:
-            for place in self.places(split):
-                other = taken.setdefault(os.path.normpath(place), split)
+            for given in self.inputs(split):
+                other = taken.setdefault(os.path.normpath(given), split)
                 if other != split:
                     found.append(
-                        f"{split}: {place!r} is the {other} split too; give each its own, or leave "
+                        f"{split}: {given!r} is the {other} split too; give each its own, or leave "
                         f"{split} out, and a tenth of train is held out"
                     )
         return found
@@ -81,7 +79,7 @@ class Files(Splits):
     """Column that holds the label (labelled data only)."""
 
 
-class HubData(Splits):
+class HubDataset(Splits):
     """A data set of the Hugging Face Hub, whatever its rows hold."""
 
     source: Literal["hub"]
@@ -101,7 +99,7 @@ class HubData(Splits):
     def faults(self) -> list[str]:
         """The same, and a name that is not the Hub's."""
         found = super().faults()
-        if self.dataset in READERS:
+        if self.dataset in LOCAL_READERS:
             found.append(
                 f"dataset: {self.dataset!r} reads files of this machine; name a data set of the "
                 "Hub as owner/name"
@@ -109,7 +107,7 @@ class HubData(Splits):
         return found
 
 
-class Hub(HubData):
+class HubText(HubDataset):
     """A data set of texts of the Hugging Face Hub."""
 
     text: str = "text"
@@ -120,7 +118,7 @@ class Hub(HubData):
     """Column that holds the label (labelled data only)."""
 
 
-Source = Annotated[StandardLibrary | Files | Hub, Field(discriminator="source")]
+TextSource = Annotated[StandardLibrary | Files | HubText, Field(discriminator="source")]
 
 Aligned = Annotated[list[str], Field(min_length=2, max_length=2)]
 
@@ -137,7 +135,7 @@ class AlignedFiles(Splits):
     """Paths for test; without them, a tenth of the training pairs is held out."""
 
 
-class HubPairs(HubData):
+class HubTranslation(HubDataset):
     """A translation data set of the Hugging Face Hub, such as ``Helsinki-NLP/opus_books``."""
 
     text: str = "translation.en"
@@ -146,7 +144,7 @@ class HubPairs(HubData):
     """Column of the language to write."""
 
 
-ParallelSource = Annotated[AlignedFiles | HubPairs, Field(discriminator="source")]
+TranslationSource = Annotated[AlignedFiles | HubTranslation, Field(discriminator="source")]
 
 
 class Digits(StrictModel):
@@ -167,7 +165,7 @@ class ImageFolder(Splits):
     """Path of the test folder; without it, a tenth of the training images is held out."""
 
 
-class HubImages(HubData):
+class HubImages(HubDataset):
     """An image classification data set of the Hugging Face Hub, such as ``ylecun/mnist``."""
 
     image: str = "image"
@@ -182,11 +180,11 @@ ImageSource = Annotated[Digits | ImageFolder | HubImages, Field(discriminator="s
 class Data(StrictModel):
     """Where the data comes from and how it becomes tokens or pixels."""
 
-    unlabelled: Source | None = None
+    unlabelled: TextSource | None = None
     """Running text: to pre-train on, or to model."""
-    labelled: Source | None = None
+    labelled: TextSource | None = None
     """Labelled texts for fine-tuning, validation and test."""
-    parallel: ParallelSource | None = None
+    parallel: TranslationSource | None = None
     """Sentences and their translations."""
     images: ImageSource | None = None
     """Labelled images."""
@@ -203,7 +201,7 @@ class Data(StrictModel):
 
     def faults(self) -> list[str]:
         """What is wrong with a source although each field is right, in words for its author."""
-        sources = {part: getattr(self, part) for part in PARTS}
+        sources = {part: getattr(self, part) for part in SOURCE_FIELDS}
         return [
             f"data.{part}.{fault}"
             for part, source in sources.items()

@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from spaces.cost import metric
-from spaces.cost.layout import Family, Workload
 from spaces.cost.metric import Metric, MetricName
+from spaces.cost.workload import Family, Workload
 from spaces.file.dimensions import StrictModel
-from spaces.file.sources import Data
+from spaces.file.sources import SOURCE_FIELDS, Data
 
 Classes = Annotated[int, Field(ge=2, le=10_000)]
 
@@ -135,14 +135,11 @@ METRICS: dict[str, MetricName] = {
 }
 """What each task is scored by."""
 
-SOURCES = ("unlabelled", "labelled", "parallel", "images")
-"""Fields of ``data`` that name a source; a task needs some of them."""
-
 
 def data_faults(task: Task, data: Data) -> list[str]:
     """What a task misses in the data, or cannot use."""
     faults = []
-    for field in SOURCES:
+    for field in SOURCE_FIELDS:
         is_given, is_needed = getattr(data, field) is not None, field in task.needs
         if is_needed and not is_given:
             faults.append(f"data.{field}: is missing; task {task.name} needs it")

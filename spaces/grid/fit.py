@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from spaces.cost.compression import Compression
-from spaces.file.search_file import Space
+from spaces.file.space import Space
 
 
 def severity(compression: Compression) -> float:

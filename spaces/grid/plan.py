@@ -24,7 +24,7 @@ class Example:
     """One configuration of the space and what it costs.
 
     Args:
-        kind: ``cheapest``, ``typical`` or ``dearest`` (by size on disk).
+        kind: ``smallest``, ``typical`` or ``largest`` (by size on disk).
         configuration: The configuration.
         parameters: Parameters before compression.
         size_mb: Megabytes on disk after compression.
@@ -49,9 +49,9 @@ class Plan:
     Args:
         configurations: Points of the space.
         feasible: Points that arithmetic leaves a chance to meet the constraints; estimated where
-            the space is larger than what was looked at.
-        looked_at: Points that were looked at.
-        examples: Cheapest, typical and dearest of the feasible.
+            the space is larger than what was examined.
+        examined: Points that were examined.
+        examples: Smallest, typical and largest of the feasible.
         trials: Trials of the search, at most the feasible points.
         training_flops: Projected training FLOPs of all trials; an upper limit, because trials
             share what they can.
@@ -60,7 +60,7 @@ class Plan:
 
     configurations: int
     feasible: int
-    looked_at: int
+    examined: int
     examples: tuple[Example, ...]
     trials: int
     training_flops: float
@@ -74,7 +74,7 @@ def make_plan(space: SearchSpace) -> Plan:
     share = len(feasible) / len(points)
     count = max(1, len(feasible) if len(points) == space.size else round(share * space.size))
     # A valid file has one, which may be too rare for the sample.
-    feasible = feasible or [next(c for c in space.shapes() if space.is_feasible(c))]
+    feasible = feasible or [next(filter(space.is_feasible, space.compressed_architectures()))]
     feasible.sort(key=lambda c: (space.cost(c).size_mb, _training_flops(space, c)))
     trials = min(space.search.trials, count)
     flops = statistics.fmean(_training_flops(space, c) for c in feasible)
@@ -84,11 +84,11 @@ def make_plan(space: SearchSpace) -> Plan:
         per_trial * statistics.fmean(sizes)
         + 1e6 * statistics.fmean(space.cost(c).size_mb for c in feasible)
     )
-    kinds = {"cheapest": 0, "typical": len(feasible) // 2, "dearest": -1}
+    kinds = {"smallest": 0, "typical": len(feasible) // 2, "largest": -1}
     return Plan(
         configurations=space.size,
         feasible=count,
-        looked_at=len(points),
+        examined=len(points),
         examples=tuple(_example(space, kind, feasible[i]) for kind, i in kinds.items()),
         trials=trials,
         training_flops=min(trials * flops, _all_training(space, feasible)),

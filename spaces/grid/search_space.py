@@ -6,19 +6,18 @@ import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from math import gcd, prod
 from typing import Any
 
 from spaces.cost.architecture import Architecture
-from spaces.cost.budget import SHORTEST_RUN
+from spaces.cost.budget import MIN_STEPS
 from spaces.cost.compression import SEMI_STRUCTURED_SPARSITY, Compression, Pruning
 from spaces.cost.configuration import Configuration
 from spaces.cost.families import parameters
-from spaces.cost.flops import forward_flops
-from spaces.cost.layout import Family, Workload
-from spaces.cost.size import size_bytes, size_to_beat
+from spaces.cost.workload import Family
 from spaces.file.search_file import SearchFile
+from spaces.grid.analytic_cost import AnalyticCost, analytic_cost
 from spaces.grid.fit import compressions
 
 COMPRESSION_FIELDS = ("quantisation", "group_size", "pruning", "sparsity", "recovery")
@@ -34,35 +33,6 @@ class Dimension:
 
     name: str
     values: tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class KnownCost:
-    """What inference costs, as far as arithmetic knows it before training.
-
-    Args:
-        size_mb: Predicted megabytes (10^6 bytes) on disk after compression.
-        flops: Forward FLOPs for one sequence of full length.
-        is_smaller: Whether compression makes the model smaller, where there is any: what does not
-            is refused after training.
-    """
-
-    size_mb: float
-    flops: int
-    is_smaller: bool = True
-
-
-@lru_cache(maxsize=200_000)
-def known_cost(
-    architecture: Architecture, compression: Compression, workload: Workload
-) -> KnownCost:
-    """Inference cost of ``architecture`` after ``compression``, by arithmetic."""
-    size = size_bytes(architecture, workload, compression)
-    return KnownCost(
-        size_mb=size / 1e6,
-        flops=forward_flops(compression.shape_of(architecture), workload),
-        is_smaller=size < size_to_beat(architecture, workload, compression),
-    )
 
 
 LatencyOf = Callable[[Configuration], float]
@@ -165,9 +135,9 @@ class SearchSpace:
                 return fitted
         return configuration
 
-    def cost(self, configuration: Configuration) -> KnownCost:
+    def cost(self, configuration: Configuration) -> AnalyticCost:
         """What arithmetic knows of a configuration's inference cost."""
-        return known_cost(configuration.architecture, configuration.compression, self.workload)
+        return analytic_cost(configuration.architecture, configuration.compression, self.workload)
 
     def is_feasible(self, configuration: Configuration) -> bool:
         """Whether what is known leaves a configuration a chance within the constraints."""
@@ -185,7 +155,7 @@ class SearchSpace:
             and (limits.max_flops is None or cost.flops <= limits.max_flops)
         )
 
-    def shapes(self) -> Iterator[Configuration]:
+    def compressed_architectures(self) -> Iterator[Configuration]:
         """One configuration for every pair of architecture and compression, cheapest budget."""
         first_budget = (0,)
         if self.is_fit:
@@ -200,7 +170,7 @@ class SearchSpace:
         ]
         return (self.configuration(point) for point in itertools.product(*axes))
 
-    def extreme_costs(self) -> tuple[KnownCost, KnownCost]:
+    def extreme_costs(self) -> tuple[AnalyticCost, AnalyticCost]:
         """Least and greatest size and FLOPs in the space, each on its own.
 
         Cost grows with depth, width, heads and feed-forward width and falls with sparsity, so only
@@ -227,7 +197,7 @@ class SearchSpace:
         costs = [self.cost(self.configuration(point)) for point in itertools.product(*axes)]
         sizes = [cost.size_mb for cost in costs]
         flops = [cost.flops for cost in costs]
-        return KnownCost(min(sizes), min(flops)), KnownCost(max(sizes), max(flops))
+        return AnalyticCost(min(sizes), min(flops)), AnalyticCost(max(sizes), max(flops))
 
     def largest_parameters(self) -> int:
         """Parameters of the largest model, before compression."""
@@ -295,16 +265,16 @@ class SearchSpace:
         if self.search.task.has_fine_tuning:
             amounts["training.fine_tuning"] = (self.schedule.fine_tuning, steps.fine_tuning)
         for field, (amount, count) in amounts.items():
-            if count < SHORTEST_RUN:
+            if count < MIN_STEPS:
                 faults.append(
                     f"{field}: {amount:g} {unit} is only {count} steps for the "
-                    f"largest model, {largest}; give at least {SHORTEST_RUN} steps' worth"
+                    f"largest model, {largest}; give at least {MIN_STEPS} steps' worth"
                 )
-        if steps.pretraining >= SHORTEST_RUN and steps.decay < 1:
+        if steps.pretraining >= MIN_STEPS and steps.decay < 1:
             faults.append(
-                f"training.decay_share: {self.schedule.decay_share:g} of the {steps.pretraining} "
-                f"steps that {budget:g} {unit} are for the largest model, {largest}, is less than "
-                "a step; give a larger share"
+                f"training.decay_fraction: {self.schedule.decay_fraction:g} is less than one of "
+                f"the {steps.pretraining} steps that {budget:g} {unit} buy for the largest model, "
+                f"{largest}; increase it"
             )
         if recovery > 0.0 and steps.recovery < 1:
             faults.append(
@@ -335,10 +305,12 @@ class SearchSpace:
                 f"constraints.max_flops: nothing can meet {limits.max_flops:g}; "
                 f"the cheapest model of this space takes {cheapest.flops:.3g} FLOPs"
             )
-        if not faults and not any(self.is_feasible(shape) for shape in self.shapes()):
+        if not faults and not any(
+            self.is_feasible(shape) for shape in self.compressed_architectures()
+        ):
             faults.append(
                 "constraints: no model of this space meets all of them together"
-                if any(self.cost(shape).is_smaller for shape in self.shapes())
+                if any(self.cost(shape).is_smaller for shape in self.compressed_architectures())
                 else "space.sparsity: no compression of this space makes a model smaller than its "
                 "dense weights; give larger values, or 0"
             )

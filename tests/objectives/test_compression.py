@@ -29,9 +29,10 @@ from objectives.measurement.flops import count_forward_flops
 from objectives.models.build import build
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.families import layout
-from spaces.cost.layout import Family, Role
+from spaces.cost.layout import Role
 from spaces.cost.size import size_bytes
-from spaces.grid.search_space import known_cost
+from spaces.cost.workload import Family
+from spaces.grid.analytic_cost import analytic_cost
 from tests.conftest import WORKLOADS, architecture_for, batch_for
 
 ARCHITECTURE = architecture_for(Family.ROBERTA_CLASSIFIER, 2, 64)
@@ -314,7 +315,7 @@ def test_a_result_that_is_not_smaller_is_found(
             calibration, tmp_path / "model",
         )  # fmt: skip
     assert caught.value.state == "not_smaller"
-    assert not known_cost(ARCHITECTURE, compression, WORKLOAD).is_smaller
+    assert not analytic_cost(ARCHITECTURE, compression, WORKLOAD).is_smaller
 
 
 def test_pruning_that_removes_nothing_gives_the_dense_model(
@@ -326,7 +327,7 @@ def test_pruning_that_removes_nothing_gives_the_dense_model(
     dense = build(architecture.shape, WORKLOAD).eval()
     loaded = compress(dense, architecture, WORKLOAD, compression, calibration, tmp_path / "model")
     assert torch.equal(logits(loaded, calibration[0]), logits(dense, calibration[0]))
-    assert known_cost(architecture, compression, WORKLOAD).is_smaller
+    assert analytic_cost(architecture, compression, WORKLOAD).is_smaller
 
 
 def test_an_artefact_holds_no_pickle_and_damage_is_told(

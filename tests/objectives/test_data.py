@@ -21,7 +21,7 @@ from objectives.data.prepared import find_prepared, open_prepared, prepare, stan
 from objectives.data.text import read
 from objectives.data.tokenizer import END, MASK, START
 from spaces.file.search_file import SearchFile
-from spaces.file.sources import READERS, Files, Hub
+from spaces.file.sources import LOCAL_READERS, Files, HubText
 from tests.disks import fill, small_disk
 from tests.objectives.hub import local_hub
 
@@ -160,11 +160,11 @@ def test_a_name_of_the_hub_never_reads_a_folder_of_this_machine(
     for name in ("secrets/train.txt", "train.txt"):
         Path(name).write_text("a secret\n" * 20)
     with pytest.raises(DataError, match="Couldn't reach 'secrets' on the Hub"):
-        read(Hub(source="hub", dataset="secrets"), "data", tmp_path / "c", with_labels=False)
-    assert set(_PACKAGED_DATASETS_MODULES) <= READERS
-    for name in READERS:
+        read(HubText(source="hub", dataset="secrets"), "data", tmp_path / "c", with_labels=False)
+    assert set(_PACKAGED_DATASETS_MODULES) <= LOCAL_READERS
+    for name in LOCAL_READERS:
         with pytest.raises(DataError, match=f"data.dataset: '{name}' reads files of this machine"):
-            read(Hub(source="hub", dataset=name), "data", tmp_path / "c", with_labels=False)
+            read(HubText(source="hub", dataset=name), "data", tmp_path / "c", with_labels=False)
 
 
 READ_FROM_THE_HUB = """
@@ -172,10 +172,10 @@ import sys
 from pathlib import Path
 from objectives.data.text import read
 from objectives.data.files import DataError
-from spaces.file.sources import Hub
+from spaces.file.sources import HubText
 
 try:
-    source = Hub(source="hub", dataset="tlc/words", test="test")
+    source = HubText(source="hub", dataset="tlc/words", test="test")
     rows = read(source, "data", Path(sys.argv[1]), with_labels=True)
     print({split: list(zip(each.texts, each.labels)) for split, each in rows.items()})
 except DataError as error:

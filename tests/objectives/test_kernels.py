@@ -11,7 +11,7 @@ from torch import nn
 from objectives.models.build import build
 from objectives.training.kernels import compiled, training_kernels
 from spaces.cost.architecture import Architecture
-from spaces.cost.layout import Family, Workload
+from spaces.cost.workload import Family, Workload
 
 WORKLOAD = Workload(Family.ROBERTA_CLASSIFIER, vocabulary_size=300, sequence_length=16, classes=2)
 TOKENS = torch.arange(5, 5 + 4 * 16).view(4, 16)

@@ -19,7 +19,7 @@ from objectives.store.locks import Lane
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.configuration import Configuration
-from spaces.cost.layout import Family, Workload
+from spaces.cost.workload import Family, Workload
 from spaces.file.search_file import SearchFile
 
 BASE = Configuration(Architecture.of(1, 32), 40, Compression())

@@ -22,7 +22,7 @@ from objectives.export import onnx as onnx_model
 from objectives.export.onnx import OnnxError, OnnxModel, export_onnx
 from objectives.models.build import build
 from spaces.cost.compression import Compression, Pruning, Quantisation
-from spaces.cost.layout import Family
+from spaces.cost.workload import Family
 from tests.conftest import WORKLOADS, architecture_for, batch_for
 
 CASES = {

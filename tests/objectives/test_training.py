@@ -364,7 +364,7 @@ def test_everything_that_determines_the_weights_is_in_the_key(
         "training__warmup_steps": 6,
         "training__weight_decay": 0.1,
         "training__gradient_clip": 0.5,
-        "training__decay_share": 0.3,
+        "training__decay_fraction": 0.3,
         "data__vocabulary_size": 390,
     }.items():
         assert base.isdisjoint(keys(**{field: value})), field

@@ -112,8 +112,8 @@ def test_every_view_has_json_and_text(finished: Tlc) -> None:
 def test_plan_and_schema_train_nothing(tlc: Tlc, document: dict[str, Any]) -> None:
     plan = json.loads(tlc.ask("plan", tlc.write(document), "--json").stdout)
     assert plan["configurations"] == 64
-    assert [example["kind"] for example in plan["examples"]] == ["cheapest", "typical", "dearest"]
-    assert "dearest" in tlc.ask("plan", "default").stdout
+    assert [example["kind"] for example in plan["examples"]] == ["smallest", "typical", "largest"]
+    assert "largest" in tlc.ask("plan", "default").stdout
     schema = json.loads(tlc.ask("schema").stdout)
     assert "sparsity" in json.dumps(schema)
     assert not (tlc.folder / "home").exists()

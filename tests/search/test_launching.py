@@ -22,8 +22,8 @@ from search.storage.lease import DRIVER, Driver, Watch, announce, request_stop, 
 from search.storage.study import Study, names
 from search.submission.local import LaunchError, Processes
 from search.submission.ray_jobs import check_can_travel, pinned_requirements
-from spaces.file.places import shown, without_password
-from spaces.file.search_file import SearchFile, Storage
+from spaces.file.search_file import SearchFile
+from spaces.file.storage import Storage, without_password
 from spaces.loading import load
 from tests.search.conftest import Tlc, made_up_result
 from tests.waiting import wait_for
@@ -206,8 +206,8 @@ def test_passwords_in_urls_are_not_shown(
     make_search: Callable[..., SearchFile], study: Study
 ) -> None:
     search = make_search(storage__study="postgresql+psycopg://me:p@ss:word@db:5432/tlc")
-    assert "word" not in json.dumps(shown(search))
-    assert shown(search)["storage"]["study"] == "postgresql+psycopg://me:***@db:5432/tlc"
+    assert "word" not in json.dumps(search.to_public_dict())
+    assert search.to_public_dict()["storage"]["study"] == "postgresql+psycopg://me:***@db:5432/tlc"
     for url in ("sqlite:////folder/study.db", "http://host:5000", "s3://bucket/tlc"):
         assert without_password(url) == url
 

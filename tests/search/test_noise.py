@@ -17,7 +17,7 @@ from search.formatting import NOISY
 from search.results.answers import Answers
 from search.storage.study import Study
 from search.tracking.sync import Mirror
-from spaces.file.places import places
+from spaces.file.storage import Locations
 from tests.search.conftest import made_up_result
 
 
@@ -69,7 +69,7 @@ def test_answers_and_the_report_say_it(noisy: Study, home: Path) -> None:
 def test_mlflow_has_it_as_a_tag(noisy: Study, home: Path) -> None:
     from mlflow import MlflowClient
 
-    where = places(noisy.search.storage)
+    where = Locations.of(noisy.search.storage)
     Mirror(noisy, where).send(with_figures=False)
     client = MlflowClient(where.tracking_uri)
     experiment = client.get_experiment_by_name("tiny")

@@ -24,8 +24,8 @@ from search.storage.trials import TrialRecord
 from search.tracking.descriptions import search_note
 from search.tracking.sync import Mirror
 from search.tracking.tracker import Tracker, mirror, mirror_all, mirror_unless_running
-from spaces.file.places import Places, places
 from spaces.file.search_file import SearchFile
+from spaces.file.storage import Locations
 from spaces.loading import validate
 from tests.search.conftest import Tlc, made_up_result
 
@@ -37,12 +37,12 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def where(study: Study, database: Path, request: pytest.FixtureRequest) -> Places:
+def where(study: Study, database: Path, request: pytest.FixtureRequest) -> Locations:
     # Experiments are named after searches: one name a test.
     search = study.search.model_copy(update={"name": request.node.name[-60:]})
     study.search = study.space.search = search
     return replace(
-        places(search.storage),
+        Locations.of(search.storage),
         tracking_uri=f"sqlite:///{database / 'mlflow.db'}",
         artifacts=database / "artifacts",
     )
@@ -56,7 +56,7 @@ def fill(study: Study) -> None:
     study.ask()
 
 
-def runs(where: Places, name: str) -> tuple[Any, dict[str, Any]]:
+def runs(where: Locations, name: str) -> tuple[Any, dict[str, Any]]:
     """The parent run and the nested runs by trial number."""
     client = MlflowClient(where.tracking_uri)
     experiment = client.get_experiment_by_name(name)
@@ -70,7 +70,7 @@ def runs(where: Places, name: str) -> tuple[Any, dict[str, Any]]:
     return parent, dict(zip(numbers, nested, strict=True))
 
 
-def test_every_trial_is_a_nested_run_with_its_numbers(study: Study, where: Places) -> None:
+def test_every_trial_is_a_nested_run_with_its_numbers(study: Study, where: Locations) -> None:
     fill(study)
     Mirror(study, where).send(with_figures=True)
     client = MlflowClient(where.tracking_uri)
@@ -103,7 +103,7 @@ def test_every_trial_is_a_nested_run_with_its_numbers(study: Study, where: Place
     assert "| trial | depth |" in parent.data.tags["mlflow.note.content"]
 
 
-def test_runs_and_their_description_explain_themselves(study: Study, where: Places) -> None:
+def test_runs_and_their_description_explain_themselves(study: Study, where: Locations) -> None:
     fill(study)
     Mirror(study, where).send(with_figures=True)
     parent, nested = runs(where, study.search.name)
@@ -118,7 +118,7 @@ def test_runs_and_their_description_explain_themselves(study: Study, where: Plac
     assert f"tlc best {study.search.name} --max-size-mb" in note
 
 
-def test_progress_is_charted_over_trials_and_over_compute(study: Study, where: Places) -> None:
+def test_progress_is_charted_over_trials_and_over_compute(study: Study, where: Locations) -> None:
     fill(study)
     Mirror(study, where).send(with_figures=False)
     study.tell_result(4, made_up_result(0.9, 0.05))
@@ -139,7 +139,7 @@ def test_progress_is_charted_over_trials_and_over_compute(study: Study, where: P
     assert steps[4] - steps[3] in (4, 5)
 
 
-def test_the_data_is_a_dataset_of_the_run(study: Study, where: Places) -> None:
+def test_the_data_is_a_dataset_of_the_run(study: Study, where: Locations) -> None:
     study.set_data({"fingerprint": "f" * 64, "label_names": ["a", "b"], "counts": {"train": 9}})
     fill(study)
     for _ in range(2):
@@ -152,7 +152,7 @@ def test_the_data_is_a_dataset_of_the_run(study: Study, where: Places) -> None:
     assert [tag.key for tag in used.tags] == ["mlflow.data.context"]
 
 
-def test_the_description_of_a_long_frontier_is_whole(study: Study, where: Places) -> None:
+def test_the_description_of_a_long_frontier_is_whole(study: Study, where: Locations) -> None:
     for number in range(20):
         study.tell_result(study.ask().number, made_up_result(0.5 + number / 50, 0.1 + number / 10))
     links = Links("1" * 19, "p" * 32, {number: "r" * 32 for number in range(20)})
@@ -173,7 +173,7 @@ def longer(study: Study) -> list[TrialRecord]:
 
 
 def test_addresses_of_stores_are_not_shown(
-    make_search: Callable[..., SearchFile], where: Places, home: Path
+    make_search: Callable[..., SearchFile], where: Locations, home: Path
 ) -> None:
     storage = {"store": "s3://key:secret@host/bucket"}
     search = make_search(name="secret", trials=20, storage=storage)
@@ -187,7 +187,7 @@ def test_addresses_of_stores_are_not_shown(
     assert validate(document).identity() == search.identity()
 
 
-def test_what_a_person_wrote_of_an_experiment_stays(study: Study, where: Places) -> None:
+def test_what_a_person_wrote_of_an_experiment_stays(study: Study, where: Locations) -> None:
     fill(study)
     Mirror(study, where).send(with_figures=False)
     client = MlflowClient(where.tracking_uri)
@@ -205,7 +205,7 @@ def test_what_a_person_wrote_of_an_experiment_stays(study: Study, where: Places)
 
 
 def test_scores_are_logged_under_the_name_of_their_metric(
-    make_task_search: Callable[..., SearchFile], where: Places, home: Path
+    make_task_search: Callable[..., SearchFile], where: Locations, home: Path
 ) -> None:
     search = make_task_search("causal-lm", trials=20)
     study = Study.open(search, f"sqlite:///{home / 'perplexity.db'}")
@@ -224,7 +224,7 @@ def test_scores_are_logged_under_the_name_of_their_metric(
     assert "| perplexity |" in parent.data.tags["mlflow.note.content"]
 
 
-def test_a_restart_goes_on_in_the_same_runs(study: Study, where: Places) -> None:
+def test_a_restart_goes_on_in_the_same_runs(study: Study, where: Locations) -> None:
     fill(study)
     Mirror(study, where).send(with_figures=False)
     before = runs(where, study.search.name)
@@ -246,7 +246,7 @@ def test_a_restart_goes_on_in_the_same_runs(study: Study, where: Places) -> None
 
 @pytest.mark.parametrize("happens", [True, False], ids=["reply lost", "refused"])
 def test_a_failure_at_any_call_loses_nothing_and_doubles_nothing(
-    study: Study, where: Places, monkeypatch: pytest.MonkeyPatch, happens: bool
+    study: Study, where: Locations, monkeypatch: pytest.MonkeyPatch, happens: bool
 ) -> None:
     study.set_data({"fingerprint": "f" * 64, "label_names": [], "counts": {}})
     fill(study)
@@ -292,7 +292,7 @@ class Flaky:
         return call
 
 
-def check_that_all_is_there(study: Study, where: Places) -> None:
+def check_that_all_is_there(study: Study, where: Locations) -> None:
     client = MlflowClient(where.tracking_uri)
     parent, nested = runs(where, study.search.name)
     assert len(parent.inputs.dataset_inputs) == 1
@@ -312,7 +312,7 @@ def check_that_all_is_there(study: Study, where: Places) -> None:
     assert [metric.step for metric in volumes] == [1, 2, 3, 4]
 
 
-def test_what_was_deleted_by_hand_stays_deleted(study: Study, where: Places) -> None:
+def test_what_was_deleted_by_hand_stays_deleted(study: Study, where: Locations) -> None:
     fill(study)
     mirror(study, where)
     client = MlflowClient(where.tracking_uri)
@@ -321,7 +321,7 @@ def test_what_was_deleted_by_hand_stays_deleted(study: Study, where: Places) -> 
     assert set(runs(where, study.search.name)[1]) == {"0", "1", "2", "4"}
 
 
-def test_a_long_curve_is_sent_whole(study: Study, where: Places) -> None:
+def test_a_long_curve_is_sent_whole(study: Study, where: Locations) -> None:
     curve = [[float(step), 1.0 / step] for step in range(1, 2001)]
     study.tell_result(study.ask().number, made_up_result(0.6, 0.1), curve)
     mirror(study, where)
@@ -331,7 +331,7 @@ def test_a_long_curve_is_sent_whole(study: Study, where: Places) -> None:
 
 
 def test_two_servers_in_turn_get_each_trial_once(
-    study: Study, where: Places, tmp_path: Path, empty_mlflow: Path
+    study: Study, where: Locations, tmp_path: Path, empty_mlflow: Path
 ) -> None:
     fill(study)
     shutil.copy(empty_mlflow, tmp_path / "other.db")
@@ -343,7 +343,7 @@ def test_two_servers_in_turn_get_each_trial_once(
 
 
 def test_two_studies_of_one_name_are_two_parents(
-    study: Study, where: Places, tmp_path: Path
+    study: Study, where: Locations, tmp_path: Path
 ) -> None:
     fill(study)
     mirror(study, where)
@@ -358,7 +358,7 @@ def test_two_studies_of_one_name_are_two_parents(
     assert sorted(Counter(parents).values()) == [1, 2, 5]
 
 
-def test_a_search_that_is_stopped_says_so_and_goes_on(study: Study, where: Places) -> None:
+def test_a_search_that_is_stopped_says_so_and_goes_on(study: Study, where: Locations) -> None:
     fill(study)
     for expected in ("KILLED", "FINISHED"):
         tracker = Tracker(study, where)
@@ -369,7 +369,7 @@ def test_a_search_that_is_stopped_says_so_and_goes_on(study: Study, where: Place
 
 
 def test_a_running_search_is_left_to_its_driver(
-    study: Study, where: Places, home: Path, monkeypatch: pytest.MonkeyPatch
+    study: Study, where: Locations, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(study)
     monkeypatch.setattr("search.tracking.tracker.load_all", lambda url: [study])
@@ -384,7 +384,7 @@ def test_a_running_search_is_left_to_its_driver(
 
 @pytest.mark.parametrize("looks", [0, 1, 3])
 def test_a_driver_that_was_frozen_leaves_the_sending_to_the_next(
-    study: Study, where: Places, looks: int
+    study: Study, where: Locations, looks: int
 ) -> None:
     fill(study)
     left = looks
@@ -405,7 +405,7 @@ def test_a_driver_that_was_frozen_leaves_the_sending_to_the_next(
     assert parent.info.status == "RUNNING", "only who drives says how the search ended"
 
 
-def test_a_search_that_runs_elsewhere_is_left_to_its_driver(study: Study, where: Places) -> None:
+def test_a_search_that_runs_elsewhere_is_left_to_its_driver(study: Study, where: Locations) -> None:
     fill(study)
     elsewhere = replace(Driver(), host="elsewhere")
     assert study.exchange(DRIVER, None, asdict(elsewhere))
@@ -418,7 +418,7 @@ def test_a_search_that_runs_elsewhere_is_left_to_its_driver(study: Study, where:
 
 
 def test_a_lost_reply_does_not_make_a_second_run(
-    study: Study, where: Places, monkeypatch: pytest.MonkeyPatch
+    study: Study, where: Locations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(study)
     real = MlflowClient.create_run
@@ -444,7 +444,7 @@ def test_a_lost_reply_does_not_make_a_second_run(
 
 
 def test_a_lost_database_is_made_again_from_the_study(
-    study: Study, where: Places, tmp_path: Path, empty_mlflow: Path
+    study: Study, where: Locations, tmp_path: Path, empty_mlflow: Path
 ) -> None:
     fill(study)
     Mirror(study, where).send(with_figures=False)
@@ -454,7 +454,7 @@ def test_a_lost_database_is_made_again_from_the_study(
     assert len(runs(elsewhere, study.search.name)[1]) == 5
 
 
-def test_what_mlflow_has_is_not_sent_again(study: Study, where: Places) -> None:
+def test_what_mlflow_has_is_not_sent_again(study: Study, where: Locations) -> None:
     fill(study)
     Mirror(study, where).send(with_figures=False)
     # All but the running trial are there.
@@ -462,7 +462,7 @@ def test_what_mlflow_has_is_not_sent_again(study: Study, where: Places) -> None:
 
 
 def test_mlflow_away_blocks_nothing_and_loses_nothing(
-    study: Study, where: Places, monkeypatch: pytest.MonkeyPatch
+    study: Study, where: Locations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -484,7 +484,8 @@ def test_mlflow_away_blocks_nothing_and_loses_nothing(
 def test_a_real_search_is_in_mlflow_when_it_ends(finished: Tlc) -> None:
     home = finished.folder / "home"
     where = replace(
-        places(finished.study().search.storage), tracking_uri=f"sqlite:///{home / 'mlflow.db'}"
+        Locations.of(finished.study().search.storage),
+        tracking_uri=f"sqlite:///{home / 'mlflow.db'}",
     )
     parent, nested = runs(where, "tiny")
     assert parent.info.status == "FINISHED"

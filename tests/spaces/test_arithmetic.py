@@ -24,8 +24,8 @@ from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.families import layout, parameters
 from spaces.cost.families.roberta import masked_tokens
 from spaces.cost.flops import fine_tuning_step_flops, forward_flops, pretraining_step_flops
-from spaces.cost.layout import Family
 from spaces.cost.size import size_bytes
+from spaces.cost.workload import Family
 from tests.conftest import WORKLOADS, architecture_for, batch_for
 
 SHAPES: list[dict[str, int]] = [
@@ -158,7 +158,7 @@ def test_predicted_bytes_are_those_on_disk(
 
 
 def test_a_flops_budget_gives_a_larger_model_fewer_steps() -> None:
-    schedule = Schedule(BudgetUnit.FLOPS, batch_size=8, decay_share=0.2, fine_tuning=1e9)
+    schedule = Schedule(BudgetUnit.FLOPS, batch_size=8, decay_fraction=0.2, fine_tuning=1e9)
     small, large = (
         schedule.steps(1e11, architecture, CLASSIFIER, recovery=1e10)
         for architecture in (SMALL, LARGE)

@@ -16,9 +16,9 @@ METRICS = [metric.accuracy(10), metric.perplexity(4096), metric.bleu()]
 
 @pytest.mark.parametrize("scored_by", METRICS, ids=lambda one: one.name)
 def test_perfection_is_a_share_of_one_and_guessing_the_floor(scored_by: Metric) -> None:
-    assert scored_by.share(scored_by.perfect) == pytest.approx(1.0)
-    assert scored_by.share(scored_by.guessing) == scored_by.floor
-    assert 0.0 <= scored_by.floor < 1.0
+    assert scored_by.quality(scored_by.perfect) == pytest.approx(1.0)
+    assert scored_by.quality(scored_by.guessing) == scored_by.guessing_quality
+    assert 0.0 <= scored_by.guessing_quality < 1.0
 
 
 @pytest.mark.parametrize("scored_by", METRICS, ids=lambda one: one.name)
@@ -26,21 +26,21 @@ def test_perfection_is_a_share_of_one_and_guessing_the_floor(scored_by: Metric) 
 def test_value_undoes_share_and_the_better_value_has_the_larger_share(
     scored_by: Metric, one: float, other: float
 ) -> None:
-    first, second = scored_by.value(one), scored_by.value(other)
-    assert scored_by.share(first) == pytest.approx(one, abs=1e-9)
+    first, second = scored_by.value_at(one), scored_by.value_at(other)
+    assert scored_by.quality(first) == pytest.approx(one, abs=1e-9)
     if abs(one - other) > 1e-9:
         assert (first > second) == ((one > other) == scored_by.is_maximised)
 
 
 def test_shares_are_what_their_units_say() -> None:
     accuracy, perplexity, bleu = METRICS
-    assert accuracy.floor == 0.1
-    assert accuracy.share(0.75) == 0.75
-    assert perplexity.floor == 0.0
+    assert accuracy.guessing_quality == 0.1
+    assert accuracy.quality(0.75) == 0.75
+    assert perplexity.guessing_quality == 0.0
     # Half of the bits of a uniform guess, and one worse than guessing.
-    assert perplexity.share(math.sqrt(4096)) == pytest.approx(0.5)
-    assert perplexity.share(2 * 4096) < 0.0
-    assert bleu.share(25.0) == 0.25
+    assert perplexity.quality(math.sqrt(4096)) == pytest.approx(0.5)
+    assert perplexity.quality(2 * 4096) < 0.0
+    assert bleu.quality(25.0) == 0.25
     assert [m.is_maximised for m in METRICS] == [True, False, True]
 
 

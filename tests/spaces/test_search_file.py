@@ -85,7 +85,7 @@ WRONG = {
         "space.sparsity", {"low": 0, "high": 0.5, "step": 1e-320}, "space.sparsity: more than 10,",
     ),
     "a task of several names": ("task", {"name": ["a"]}, "task: Input tag"),
-    "a decay of no step": ("training.decay_share", 0.01, "decay_share: 0.01 of the 20 steps that"),
+    "a decay of no step": ("training.decay_fraction", 0.01, "decay_fraction: 0.01 is less than"),
     "recovery of no step": ("space.recovery", 0.5, "space.recovery: 0.5 steps is less than a step"),
     "negative recovery": ("space.recovery", -1.0, "space.recovery: input should be greater than"),
 }  # fmt: skip

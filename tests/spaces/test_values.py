@@ -138,8 +138,8 @@ def test_a_plan_counts_what_arithmetic_allows(make_search: Any) -> None:
         c for c in map(space.configuration, space.points()) if space.cost(c).size_mb <= limit
     ]
     assert plan.feasible == len(by_hand) < everything.feasible
-    cheapest, typical, dearest = plan.examples
-    assert cheapest.size_mb <= typical.size_mb <= dearest.size_mb <= limit
+    smallest, typical, largest = plan.examples
+    assert smallest.size_mb <= typical.size_mb <= largest.size_mb <= limit
 
 
 def test_a_plan_has_examples_where_what_is_feasible_is_rare(
@@ -153,7 +153,7 @@ def test_a_plan_has_examples_where_what_is_feasible_is_rare(
     cheapest, _ = SearchSpace(make_search(**rare)).extreme_costs()
     limit = 1.001 * cheapest.size_mb
     plan = make_plan(SearchSpace(make_search(**rare, constraints__max_size_mb=limit)))
-    assert plan.looked_at < plan.configurations
+    assert plan.examined < plan.configurations
     assert plan.feasible == plan.trials == 1
     assert all(example.size_mb <= limit for example in plan.examples)
 
@@ -177,10 +177,10 @@ def test_what_compression_makes_no_smaller_is_not_feasible(make_search: Any) -> 
 def test_extreme_costs_are_the_extremes_of_the_grid(make_search: Any) -> None:
     space = SearchSpace(make_search(space__pruning={"choices": ["structured", "unstructured"]}))
     costs = [space.cost(space.configuration(point)) for point in space.points()]
-    cheapest, dearest = space.extreme_costs()
+    cheapest, most_expensive = space.extreme_costs()
     assert cheapest.size_mb == min(cost.size_mb for cost in costs)
-    assert dearest.size_mb == max(cost.size_mb for cost in costs)
-    assert (cheapest.flops, dearest.flops) == (
+    assert most_expensive.size_mb == max(cost.size_mb for cost in costs)
+    assert (cheapest.flops, most_expensive.flops) == (
         min(cost.flops for cost in costs),
         max(cost.flops for cost in costs),
     )

@@ -23,8 +23,8 @@ from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
 from spaces.cost.families import layout
 from spaces.cost.units import quantity
-from spaces.file.places import home, places
 from spaces.file.search_file import SearchFile
+from spaces.file.storage import Locations, home
 from spaces.grid.search_space import COMPRESSION_FIELDS, Point, SearchSpace
 
 MOST_ARCHITECTURES = 16
@@ -107,7 +107,7 @@ def run_missing_trials(study: Study, url: str, console: Console) -> Study:
 
 def _kept_at(url: str, search: SearchFile) -> SearchFile:
     """A search file that leads to the study that has the enqueued trials."""
-    if places(search.storage).study_url == url:
+    if Locations.of(search.storage).study_url == url:
         return search
     storage = search.storage.model_copy(update={"study": url})
     return search.model_copy(update={"storage": storage})

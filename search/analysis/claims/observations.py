@@ -137,7 +137,7 @@ def observe(studies: Sequence[Study]) -> Observations:
 
 def score_of(metric: Metric, quality: float) -> float:
     """Inverse of ``Metric.gained``: the score in the metric's own unit."""
-    return metric.value(metric.floor + quality * (1.0 - metric.floor))
+    return metric.value_at(metric.guessing_quality + quality * (1.0 - metric.guessing_quality))
 
 
 def gain_unit(metric: Metric) -> tuple[float, str]:
@@ -207,7 +207,7 @@ def _run(group: list[TrialRecord], space: SearchSpace) -> Run:
         size_bytes=result["dense_size_bytes"],
         loss=result["dense_loss"],
         loss_error=_loss_error(result, metric),
-        quality=metric.gained(dense),
+        quality=metric.normalised(dense),
         quality_error=_quality_error(nearest.result, metric),
     )
 
@@ -220,13 +220,13 @@ def _compressed(record: TrialRecord, trained: Run, metric: Metric) -> Compressed
         size_bytes=result["size_bytes"],
         training_flops=float(result["training_flops"]),
         loss=result["loss"],
-        quality=metric.gained(result["score"]),
+        quality=metric.normalised(result["score"]),
         quality_error=_quality_error(result, metric),
     )
 
 
 def _quality_error(result: dict[str, Any], metric: Metric) -> float:
-    low, high = metric.gained(result["score_low"]), metric.gained(result["score_high"])
+    low, high = metric.normalised(result["score_low"]), metric.normalised(result["score_high"])
     return abs(high - low) / STANDARD_ERRORS
 
 

@@ -17,7 +17,7 @@ from search.analysis.claims.resampling import resample
 from search.analysis.claims.verdict import Answer, Verdict
 from search.analysis.mlflow_artefacts import log_artefacts
 from search.storage.study import Study
-from spaces.file.places import places
+from spaces.file.storage import Locations
 
 ARTEFACTS = "claims"
 """Folder of each run's artefacts."""
@@ -64,12 +64,13 @@ def write_claims(studies: Sequence[Study]) -> ClaimsReport:
         UserError: The searches cannot be pooled.
     """
     observations = observe(studies)
-    where = places(studies[0].search.storage)
+    where = Locations.of(studies[0].search.storage)
     folder = where.reports / "+".join(observations.names)
     verdicts = write(observations, folder)
     written = [folder / "claims.html", folder / "claims.md", *sorted(folder.glob("claims-*.png"))]
     tracked = [
-        log_artefacts(study, places(study.search.storage), written, ARTEFACTS) for study in studies
+        log_artefacts(study, Locations.of(study.search.storage), written, ARTEFACTS)
+        for study in studies
     ]
     return ClaimsReport(observations, verdicts, folder / "claims.html", all(tracked))
 

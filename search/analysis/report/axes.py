@@ -71,7 +71,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 def score_ticks(metric: Metric, axis: Axis) -> list[float]:
     """Round scores on an axis of quality shares, which is even for a share and logarithmic for a
     perplexity."""
-    ends = sorted((metric.value(axis.low), metric.value(axis.high)))
+    ends = sorted((metric.value_at(axis.low), metric.value_at(axis.high)))
     return log_ticks(*ends) if metric.name == "perplexity" else even_ticks(ends[0], ends[1])
 
 

@@ -125,7 +125,7 @@ def _strip(view: ReportData, dimension: Dimension) -> Markup:
             class_="tick grid",
         )
         for value in _few(score_ticks(view.metric, axis))
-        if 0.0 <= (share := axis.share(view.metric.share(value))) <= 1.0
+        if 0.0 <= (share := axis.share(view.metric.quality(value))) <= 1.0
     ]
     title = dimension.name.replace("_", " ")
     unit = f" in {view.search.space.budget.unit}" if dimension.name == "budget" else ""
@@ -166,7 +166,7 @@ def _one(
             tag("g", *dots, class_="others"),
             line(share, share, top + 3, top + ROW - 3, class_="median"),
             tag(
-                "text", view.metric.text(view.metric.value(median)), x="100%", dx=48,
+                "text", view.metric.text(view.metric.value_at(median)), x="100%", dx=48,
                 y=middle + 4, class_="end value",
             ),
         ]

@@ -70,7 +70,7 @@ class _Chart:
     def drawn(self) -> Markup:
         view = self.view
         metric = view.metric
-        ticks = [(self.y.share(metric.share(v)), f"{v:,g}") for v in score_ticks(metric, self.y)]
+        ticks = [(self.y.share(metric.quality(v)), f"{v:,g}") for v in score_ticks(metric, self.y)]
         return plot(
             [self._steps(), self._limits(), self._dense(), self._others(), *self._members()],
             height=HEIGHT,

@@ -54,7 +54,7 @@ def _best(view: ReportData) -> list[tuple[str, TrialRecord | None]]:
 
 def _axis(view: ReportData, records: list[TrialRecord]) -> Axis:
     ends = [r.result[end] for r in records for end in ("score_low", "score_high")]
-    return Axis.around([view.metric.share(end) for end in ends])
+    return Axis.around([view.metric.quality(end) for end in ends])
 
 
 def _row(view: ReportData, name: str, record: TrialRecord | None, axis: Axis) -> list[object]:
@@ -84,7 +84,7 @@ def _row(view: ReportData, name: str, record: TrialRecord | None, axis: Axis) ->
 
 def _whisker(view: ReportData, record: TrialRecord, axis: Axis) -> Markup:
     low, middle, high = (
-        axis.share(view.metric.share(record.result[end]))
+        axis.share(view.metric.quality(record.result[end]))
         for end in ("score_low", "score", "score_high")
     )
     return tag(

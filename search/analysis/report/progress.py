@@ -92,10 +92,12 @@ def _best_so_far(view: ReportData) -> _History:
     best = list(accumulate(shares, max))
     start = next(k for k, share in enumerate(best) if share > -float("inf"))
     axis = Axis.around(best[start:])
-    ticks = [(axis.share(view.metric.share(v)), f"{v:,g}") for v in score_ticks(view.metric, axis)]
+    ticks = [
+        (axis.share(view.metric.quality(v)), f"{v:,g}") for v in score_ticks(view.metric, axis)
+    ]
 
     def text(share: float) -> str:
-        return view.metric.text(view.metric.value(share))
+        return view.metric.text(view.metric.value_at(share))
 
     # What was before the first feasible trial is not on the axis.
     return _History(

@@ -11,7 +11,7 @@ from search.analysis.report.page import report_page
 from search.analysis.report.report_data import ReportData
 from search.storage.study import Study
 from spaces.errors import UserError
-from spaces.file.places import places
+from spaces.file.storage import Locations
 
 FILE = "report.html"
 ARTEFACTS = "report"
@@ -41,7 +41,7 @@ def write_report(study: Study, folder: Path | None = None) -> Report:
     Raises:
         UserError: The folder cannot be written.
     """
-    where = places(study.search.storage)
+    where = Locations.of(study.search.storage)
     path = (folder or where.reports / study.search.name) / FILE
     page = report_page(ReportData.of(study))
     try:

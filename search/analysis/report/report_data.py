@@ -102,7 +102,10 @@ class ReportData:
 
     def shown(self, score: float) -> float:
         """Quality share at which a score is drawn: far below guessing it would hide the others."""
-        return max(self.metric.share(score), self.metric.floor - WORST * (1.0 - self.metric.floor))
+        return max(
+            self.metric.quality(score),
+            self.metric.guessing_quality - WORST * (1.0 - self.metric.guessing_quality),
+        )
 
     @property
     def score_name(self) -> str:

@@ -97,7 +97,7 @@ def _figures(view: ReportData, record: TrialRecord) -> Markup:
 
 def _cheaper(view: ReportData, leader: TrialRecord) -> Markup:
     """The cheapest model whose score lies within the interval of the best one's."""
-    ends = [view.metric.share(leader.result[end]) for end in ("score_low", "score_high")]
+    ends = [view.metric.quality(leader.result[end]) for end in ("score_low", "score_high")]
     within = [record for record in view.members if view.quality(record) >= min(ends)]
     if not within or within[0].number == leader.number:
         return Markup("")

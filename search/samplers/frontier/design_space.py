@@ -115,7 +115,7 @@ class Trial:
             compression,
             quality,
             examples=result.get("examples"),
-            dense=None if dense is None else metric.share(dense),
+            dense=None if dense is None else metric.quality(dense),
             seconds=None
             if seconds is None
             else StageSeconds(

@@ -175,5 +175,5 @@ def _finished(trial: FrozenTrial, metric: Metric, run: int, compression: int) ->
         return Trial(run, compression, None, cause=_CAUSES.get(state, FailureCause.COMPRESSION))
     if not math.isfinite(trial.values[0]):
         return Trial(run, compression, None)
-    quality = metric.share(trial.values[0])
+    quality = metric.quality(trial.values[0])
     return Trial.of_result(run, compression, quality, trial.user_attrs.get(RESULT, {}), metric)

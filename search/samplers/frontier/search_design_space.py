@@ -145,7 +145,7 @@ class SearchDesignSpace:
             limits=(0.0, 0.0)
             if search.is_at_fixed_cost
             else (math.log10(scale.lowest), math.log10(scale.highest)),
-            baseline=scale.metric.floor,
+            baseline=scale.metric.guessing_quality,
             is_trained=there[:, 0],
             has_stable_path=there[:, 1],
             recovery_steps=(lambda chosen: np.outer(recovered[chosen], recoveries))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from spaces.cost.architecture import Architecture, Shape
+from spaces.cost.architecture import Architecture
 from spaces.cost.families import bart, llama, roberta, vit
-from spaces.cost.layout import Family, Layout, Workload
+from spaces.cost.layout import Layout
+from spaces.cost.shape import Shape
+from spaces.cost.workload import Family, Workload
 
 _LAYOUTS = {
     Family.ROBERTA_CLASSIFIER: roberta.classifier_layout,

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from spaces.cost.architecture import Shape
 from spaces.cost.layout import (
     Attention,
     FeedForward,
     Layout,
     Stack,
     Weight,
-    Workload,
     embedding,
     linear,
     norm,
 )
+from spaces.cost.shape import Shape
+from spaces.cost.workload import Workload
 
 
 def layout(shape: Shape, workload: Workload) -> Layout:

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from spaces.cost.architecture import Shape
-from spaces.cost.layout import (
-    Attention,
-    FeedForward,
-    Layout,
-    Stack,
-    Workload,
-    embedding,
-    linear,
-    norm,
-)
+from spaces.cost.layout import Attention, FeedForward, Layout, Stack, embedding, linear, norm
+from spaces.cost.shape import Shape
+from spaces.cost.workload import Workload
 
 
 def layout(shape: Shape, workload: Workload) -> Layout:

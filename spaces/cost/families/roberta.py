@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from spaces.cost.architecture import Shape
 from spaces.cost.layout import (
     Attention,
     FeedForward,
@@ -12,19 +11,20 @@ from spaces.cost.layout import (
     Role,
     Stack,
     Weight,
-    Workload,
     embedding,
     linear,
     norm,
 )
+from spaces.cost.shape import Shape
+from spaces.cost.workload import Workload
 
-MASKED_SHARE = 0.15
+MASKED_FRACTION = 0.15
 """Share of tokens that masked language modelling predicts (Devlin et al. 2019, section 3.1)."""
 
 
 def masked_tokens(sequence_length: int) -> int:
     """Tokens of one sequence that are predicted, at least one."""
-    return max(1, round(MASKED_SHARE * sequence_length))
+    return max(1, round(MASKED_FRACTION * sequence_length))
 
 
 def classifier_layout(shape: Shape, workload: Workload) -> Layout:

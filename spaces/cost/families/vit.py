@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from spaces.cost.architecture import Shape
-from spaces.cost.layout import (
-    Attention,
-    FeedForward,
-    Layout,
-    Role,
-    Stack,
-    Weight,
-    Workload,
-    linear,
-    norm,
-)
+from spaces.cost.layout import Attention, FeedForward, Layout, Role, Stack, Weight, linear, norm
+from spaces.cost.shape import Shape
+from spaces.cost.workload import Workload
 
 
 def layout(shape: Shape, workload: Workload) -> Layout:
