@@ -159,12 +159,12 @@ def launcher_at(
 ) -> Launcher:
     """Where searches run: the cluster at an address, or this machine."""
     if address is None:
-        from search.submission.local import Processes
+        from search.submission.local import LocalProcesses
 
-        return Processes(study_url_or_default(url))
-    from search.submission.ray_jobs import Jobs
+        return LocalProcesses(study_url_or_default(url))
+    from search.submission.ray_jobs import RayJobs
 
-    return Jobs(address, with_requirements=with_requirements)
+    return RayJobs(address, with_requirements=with_requirements)
 
 
 def _where(address: str | None, server: str | None) -> str:

@@ -85,7 +85,7 @@ def cluster(search: SearchFile) -> Iterator[None]:
         place = search.address or "this machine"
         raise ClusterError(f"address: no Ray cluster at {place}: {error}") from error
     try:
-        _check_room(search, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+        _check_capacity(search, [node["Resources"] for node in ray.nodes() if node["Alive"]])
         yield
     finally:
         ray.shutdown()
@@ -113,7 +113,7 @@ def task_options(search: SearchFile) -> dict[str, float]:
     return {names[kind]: amount for kind, amount in wanted.items() if kind in names}
 
 
-def has_room(search: SearchFile, running: Sequence[Configuration]) -> bool:
+def has_capacity(search: SearchFile, running: Sequence[Configuration]) -> bool:
     """Whether one more trial may run beside others: as the file says, else as the cluster is now.
 
     A cluster grows and shrinks while a search runs. Where the file says more than there is room
@@ -177,7 +177,7 @@ def _check_reachable(address: str) -> None:
         raise ClusterError(f"address: no Ray cluster at {address}: {error}") from error
 
 
-def _check_room(search: SearchFile, nodes: list[dict[str, float]]) -> None:
+def _check_capacity(search: SearchFile, nodes: list[dict[str, float]]) -> None:
     """Refuse what models of the space ask for and the cluster has not.
 
     Args:

@@ -16,7 +16,13 @@ from rich.console import Console
 
 from objectives.data.prepared import PreparedData, describe, prepare
 from objectives.store.store import Store
-from search.execution.cluster import cluster, demand, has_room, interrupted_by_sigterm, task_options
+from search.execution.cluster import (
+    cluster,
+    demand,
+    has_capacity,
+    interrupted_by_sigterm,
+    task_options,
+)
 from search.execution.node_checks import check_nodes
 from search.execution.progress import Progress
 from search.pareto import Scale, frontier
@@ -25,9 +31,9 @@ from search.samplers.frontier.sampler import FrontierSampler
 from search.samplers.frontier.search_design_space import SearchDesignSpace
 from search.samplers.known_latencies import measured_latencies
 from search.samplers.optuna_samplers import FeasibleSampler
-from search.storage.heartbeat import driving, only_driver
+from search.storage.lease_holder import holding_lease, local_lease
 from search.storage.study import Study
-from search.storage.trials import TrialRecord
+from search.storage.trials import ERROR, TrialRecord
 from search.tracking.tracker import Tracker
 from spaces.cost.configuration import Configuration
 from spaces.file.search_file import SearchFile
@@ -85,14 +91,14 @@ def run(search: SearchFile, console: Console, *, trials: int | None = None) -> O
     store = Store(where.store_url, max_bytes=where.store_max_bytes)
     store.check_writable()
     with ExitStack() as stack:
-        stack.enter_context(only_driver(search.name, home() / "drivers"))
+        stack.enter_context(local_lease(search.name, home() / "leases"))
         study = Study.open(search, where.study_url)
-        drives = stack.enter_context(driving(study))
+        holder = stack.enter_context(holding_lease(study))
         stack.enter_context(interrupted_by_sigterm())
         data = _prepare(search, where, console)
         study.set_data(describe(data))
         scale = Scale.of(study.space)
-        tracker = Tracker(study, where, lambda: drives.is_displaced)
+        tracker = Tracker(study, where, lambda: holder.has_lost_lease)
         tracker.start()
         stack.callback(tracker.close, FLUSH_SECONDS)
         records = study.records()
@@ -115,7 +121,7 @@ def run(search: SearchFile, console: Console, *, trials: int | None = None) -> O
                     )
 
             def may_start(running: Sequence[Configuration]) -> bool:
-                return not drives.is_displaced and has_room(search, running)
+                return not holder.has_lost_lease and has_capacity(search, running)
 
             if not is_done:
                 _measure_latencies(study, data, console)
@@ -124,7 +130,7 @@ def run(search: SearchFile, console: Console, *, trials: int | None = None) -> O
         figures = _write_figures(study, where, console)
         tracker.notify()
         tracked = tracker.close(FLUSH_SECONDS)
-        drives.end("stopped" if interrupted else "finished", ended)
+        holder.end("stopped" if interrupted else "finished", ended)
         return Outcome(study, ended, interrupted, tracked, figures)
 
 
@@ -190,7 +196,7 @@ def _tune(
     data: PreparedData,
     on_change: Callable[[TrialRecord], None],
     tell: Callable[[str], None],
-    has_room: Callable[[Sequence[Configuration]], bool],
+    has_capacity: Callable[[Sequence[Configuration]], bool],
 ) -> tuple[str, bool]:
     """Run trials with Ray Tune, within limits; returns why it ended, and whether a signal ended it.
 
@@ -203,7 +209,7 @@ def _tune(
 
     search = study.search
     # Not before latencies are known, which decide what fitted compressions are.
-    unfinished = study.unfinished()
+    unfinished = study.take_over_unfinished()
     sampler = _sampler(study.space, limits, data, len(study.records()))
     study.optuna.sampler = sampler
     hours = float("inf") if limits.hours is None else limits.hours
@@ -217,7 +223,7 @@ def _tune(
         trials=limits.trials,
         retries=RETRIES[search.address is not None],
         deadline=deadline,
-        has_room=has_room,
+        has_capacity=has_capacity,
         on_change=on_change,
         tell=tell,
     )
@@ -295,10 +301,10 @@ def _test_frontier(study: Study, data: PreparedData, tell: Callable[[str], None]
     """Read the test split, once for each member of the final frontier."""
     import ray
 
-    from search.execution.trainable import ERROR, tests
+    from search.execution.trainable import test_scores
 
     search, members = study.search, _untested(study)
-    remote = ray.remote(**task_options(search))(tests)
+    remote = ray.remote(**task_options(search))(test_scores)
     batches = [
         members[start : start + TESTS_AT_A_TIME]
         for start in range(0, len(members), TESTS_AT_A_TIME)

@@ -37,7 +37,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         trials: How many to run in all, beside those that somebody enqueued.
         retries: Times that a trial goes on after the death of its worker.
         deadline: Monotonic time after which no new trial starts.
-        has_room: Whether another job may run, now, beside those of some configurations.
+        has_capacity: Whether another job may run, now, beside those of some configurations.
         on_change: Called with a record when a trial starts or ends.
         tell: Called with a line when a worker died or a checkpoint was found damaged.
     """
@@ -52,7 +52,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         trials: int,
         retries: int,
         deadline: float,
-        has_room: Callable[[list[Configuration]], bool],
+        has_capacity: Callable[[list[Configuration]], bool],
         on_change: Callable[[TrialRecord], None],
         tell: Callable[[str], None],
     ) -> None:
@@ -65,7 +65,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._retries = retries
         self._deaths: Counter[int] = Counter()
         self._deadline = deadline
-        self._has_room = has_room
+        self._has_capacity = has_capacity
         self._on_change = on_change
         self._tell_user = tell
         self._running: dict[str, dict[int, TrialRecord]] = {}
@@ -75,7 +75,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next job, None to wait, or ``FINISHED``."""
-        if not self._has_room(list(self._occupying.values())):
+        if not self._has_capacity(list(self._occupying.values())):
             return None
         if self._waiting:
             job = self._waiting.pop(0)

@@ -9,9 +9,9 @@ from functools import lru_cache
 from typing import Any
 
 from objectives.failures import OUT_OF_MEMORY
+from search.storage.trials import ERROR
 
 LONGEST_CURVE = 60
-ERROR, HUNG, WORKER_DIED = "error", "hung", "worker_died"
 AGAIN = (ERROR, OUT_OF_MEMORY)
 """States of an attempt that is made once more."""
 
@@ -102,7 +102,7 @@ def _report(outcome: Any) -> dict[str, Any]:
     return {"state": "complete", "result": result, "curve": curve(result.pop("stages"))}
 
 
-def tests(search: str, data: str, models: list[str]) -> list[dict[str, Any]]:
+def test_scores(search: str, data: str, models: list[str]) -> list[dict[str, Any]]:
     """Score stored models on the test split.
 
     Returns:
@@ -110,10 +110,10 @@ def tests(search: str, data: str, models: list[str]) -> list[dict[str, Any]]:
         with the state ``error`` where another try may succeed.
     """
     objective = _objective(search, data)
-    return [_tested(objective, model) for model in models]
+    return [_test_score(objective, model) for model in models]
 
 
-def _tested(objective: Any, model: str) -> dict[str, Any]:
+def _test_score(objective: Any, model: str) -> dict[str, Any]:
     from objectives.failures import TrialFailure
 
     try:

@@ -19,12 +19,12 @@ from ray import kill, tune
 from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put
 
 from objectives.store import heartbeat
-from search.execution.trainable import HUNG, WORKER_DIED
+from search.storage.trials import HUNG, WORKER_DIED
 
 log = logging.getLogger(__name__)
 
 NAMESPACE = "tlc"
-SIGN_SECONDS = 1.0
+HEARTBEAT_SECONDS = 1.0
 """Seconds between two signs of the same work."""
 LOOK_SECONDS = 0.5
 """Seconds between two looks of the driver."""
@@ -55,7 +55,7 @@ class _Signs:
     def __call__(self, what: str, is_paused: bool) -> None:
         self._count += 1
         now = time.monotonic()
-        if what == self._what and now - self._sent < SIGN_SECONDS:
+        if what == self._what and now - self._sent < HEARTBEAT_SECONDS:
             return
         self._what, self._sent = what, now
         sign = {"count": self._count, "what": what, "is_paused": is_paused}

@@ -26,7 +26,7 @@ from search.results.schemas import (
 )
 from search.results.snapshot import Snapshot, Snapshots
 from search.storage.errors import NoSuchStudy
-from search.storage.lease import driver_of
+from search.storage.lease import lease_of
 from search.storage.study import DATA
 from search.storage.trials import TrialRecord, is_noisy
 from spaces.file.search_file import SearchFile
@@ -49,7 +49,7 @@ class Answers:
         """Names of all searches.
 
         Raises:
-            StudyAway: The database cannot be reached.
+            StudyUnavailable: The database cannot be reached.
         """
         return self._snapshots.names()
 
@@ -64,7 +64,7 @@ class Answers:
             NoSuchStudy: There is none of this name.
         """
         (snapshot,) = self._snapshots.settled([name])
-        last = driver_of(snapshot.attributes)
+        last = lease_of(snapshot.attributes)
         return Search(
             **_summary(snapshot).model_dump(),
             search=snapshot.search.to_public_dict(),

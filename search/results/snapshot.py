@@ -18,7 +18,7 @@ from search.pareto import (
 )
 from search.results.prediction import Predictor
 from search.storage.errors import NoSuchStudy
-from search.storage.lease import LOOK_SECONDS, State, Watch
+from search.storage.lease import POLL_SECONDS, LeaseMonitor, State
 from search.storage.study import SEARCH, Study, names, tests_of
 from search.storage.trials import TrialRecord
 from spaces.cost.inference_cost import COSTS
@@ -38,7 +38,11 @@ class Snapshot:
     """
 
     def __init__(
-        self, study: Study, records: list[TrialRecord], attributes: dict[str, Any], watch: Watch
+        self,
+        study: Study,
+        records: list[TrialRecord],
+        attributes: dict[str, Any],
+        watch: LeaseMonitor,
     ) -> None:
         self.study = study
         self.search = study.search
@@ -124,7 +128,7 @@ class _Kept:
 
     study: Study
     lock: Lock = field(default_factory=Lock)
-    watch: Watch = field(default_factory=Watch)
+    watch: LeaseMonitor = field(default_factory=LeaseMonitor)
     snapshot: Snapshot | None = None
     read: float = 0.0
 
@@ -169,7 +173,7 @@ class Snapshots:
             snapshots = [self.of(name) for name in chosen]
             if all(snapshot.is_state_sure for snapshot in snapshots):
                 return snapshots
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
     def _kept_of(self, name: str) -> _Kept:
         with self._lock:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from search.results.answers import Answers
 from search.service.problems import responses
-from search.storage.errors import StudyAway
+from search.storage.errors import StudyUnavailable
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -121,9 +121,9 @@ def router(
     def ready() -> Health:
         try:
             is_ready()
-        except StudyAway:
+        except StudyUnavailable:
             # Whoever asks has no token, and need not know where the database is.
-            raise StudyAway("the studies cannot be read") from None
+            raise StudyUnavailable("the studies cannot be read") from None
         return Health()
 
     registry.register(Searches(answers))

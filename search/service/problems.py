@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
-from search.storage.errors import BusyStudy, NoSuchStudy, StudyAway
+from search.storage.errors import BusyStudy, NoSuchStudy, StudyUnavailable
 from spaces.errors import UserError
 from spaces.loading import SearchFileError
 
@@ -155,7 +155,7 @@ def _methods(app: FastAPI, path: str) -> list[str]:
 
 
 def _status(error: UserError) -> int:
-    kinds = {NoSuchStudy: 404, BusyStudy: 409, StudyAway: 503}
+    kinds = {NoSuchStudy: 404, BusyStudy: 409, StudyUnavailable: 503}
     return next((status for kind, status in kinds.items() if isinstance(error, kind)), 422)
 
 

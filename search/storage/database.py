@@ -16,8 +16,8 @@ from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
 from objectives.store.locks import exclusive
-from search.storage.errors import DamagedStudy, StudyAway
-from search.storage.retry import is_transient, patient, reason
+from search.storage.errors import DamagedStudy, StudyUnavailable
+from search.storage.retry import is_transient, reason, retryable
 from spaces.file.storage import without_password
 
 BUSY_SECONDS = 60
@@ -54,7 +54,7 @@ for _name in (
     "set_trial_user_attr",
 ):
     # What a driver calls, through Optuna's cache; each of them is one transaction.
-    setattr(Database, _name, patient(getattr(RDBStorage, _name)))
+    setattr(Database, _name, retryable(getattr(RDBStorage, _name)))
 
 
 def open_database(url: str) -> Database:
@@ -62,7 +62,7 @@ def open_database(url: str) -> Database:
 
     Raises:
         DamagedStudy: The file is there and is not a whole database.
-        StudyAway: It cannot be opened.
+        StudyUnavailable: It cannot be opened.
     """
     place = without_password(url)
     path = sqlite_path(url)
@@ -74,11 +74,13 @@ def open_database(url: str) -> Database:
         _check_whole(path)
         # SQLite makes an empty file of one that goes away, unless it is told not to.
         return Database(f"sqlite:///file:{quote(str(path))}?mode=rw&uri=true", str(path))
-    except StudyAway:
+    except StudyUnavailable:
         raise
     except Exception as error:
         # SQLAlchemy and its drivers raise classes of their own for what a wrong URL can cause.
-        raise StudyAway(f"storage.study: {place!r} cannot be opened: {reason(error)}") from error
+        raise StudyUnavailable(
+            f"storage.study: {place!r} cannot be opened: {reason(error)}"
+        ) from error
 
 
 @lru_cache(maxsize=8)
@@ -93,7 +95,7 @@ def readable(database: Database) -> Iterator[None]:
 
     Raises:
         DamagedStudy: What it holds is not what was written.
-        StudyAway: It cannot be reached.
+        StudyUnavailable: It cannot be reached.
     """
     try:
         yield
@@ -103,7 +105,9 @@ def readable(database: Database) -> Iterator[None]:
         said = reason(error)
         if not is_transient(error) and ("malformed" in said or "not a database" in said):
             raise _damaged(database.place, said) from error
-        raise StudyAway(f"storage.study: {database.place!r} cannot be read: {said}") from error
+        raise StudyUnavailable(
+            f"storage.study: {database.place!r} cannot be read: {said}"
+        ) from error
 
 
 def sqlite_path(url: str) -> Path | None:

@@ -17,9 +17,9 @@ class BusyStudy(StudyError):
     """What was asked for does not go together with what the study is or does now."""
 
 
-class StudyAway(StudyError):
+class StudyUnavailable(StudyError):
     """The study's database cannot be reached."""
 
 
-class DamagedStudy(StudyAway):
+class DamagedStudy(StudyUnavailable):
     """The study's file is there and is not a whole database."""

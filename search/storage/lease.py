@@ -1,7 +1,7 @@
-"""Who drives a search, whether it lives, and the request to stop.
+"""The lease: which process runs a search, whether that process is alive, and the request to stop.
 
-All of it is in the study's database, so that whoever reaches it can ask and tell: a second process,
-a service, another machine.
+It is an attribute of the study in its database, so that any process that reaches the database can
+read it and ask for a stop: a second terminal, a service, another machine.
 """
 
 from __future__ import annotations
@@ -19,37 +19,35 @@ from search.storage.errors import BusyStudy
 from search.storage.study import Study
 from spaces.file.storage import home
 
-DRIVER = "tlc:driver"
+LEASE = "tlc:lease"
 STOP = "tlc:stop"
 RUN = "TLC_RUN"
-"""Environment variable that names the run of a process that was started to drive a search."""
+"""Environment variable with the id of the run that a process was started for."""
 
-SIGN_SECONDS = 5.0
-"""Seconds between two signs of life."""
-LOST_SECONDS = 30.0
-"""Seconds without a sign of life after which a driver is taken for dead."""
-WATCH_SECONDS = 2 * SIGN_SECONDS
-"""Seconds that a driver is watched whose last sign of life looks old: clocks may differ."""
-LOOK_SECONDS = 0.5
-"""Seconds between two looks at it."""
+HEARTBEAT_SECONDS = 5.0
+EXPIRY_SECONDS = 30.0
+"""Seconds without a heartbeat after which a lease has expired."""
+OBSERVE_SECONDS = 2 * HEARTBEAT_SECONDS
+"""Seconds for which an apparently expired lease is observed: clocks may differ."""
+POLL_SECONDS = 0.5
 
 State = Literal["new", "running", "stopped", "finished", "failed", "lost"]
 
 
 @dataclass(frozen=True)
-class Driver:
-    """A process that drives a search, or did.
+class Lease:
+    """The right of one process to run a search, with its heartbeat.
 
     Args:
-        run: A random name of this run of the search.
-        host: The machine that it is on.
-        home: Its ``TLC_HOME``: one machine may have several, as several machines.
-        pid: Its process.
-        since: When it started, as ISO 8601, by its own clock.
-        seen: Its last sign of life, as ISO 8601, by its own clock.
-        sign: The number of that sign, which grows.
-        state: How it ended; ``running`` before.
-        ended: Why it ended; empty before.
+        run: Random id of this run of the search.
+        host: The holder's machine.
+        home: The holder's ``TLC_HOME``: one machine may have several, several machines one.
+        pid: The holder's process.
+        since: When it was taken, ISO 8601, by the holder's clock.
+        last_heartbeat: ISO 8601, by the holder's clock.
+        heartbeats: Number of heartbeats so far; 0 until the holder itself has written it.
+        state: How the run ended; ``running`` before.
+        ended: Why the run ended; empty before.
     """
 
     run: str = field(default_factory=lambda: os.environ.get(RUN) or uuid.uuid4().hex[:12])
@@ -57,29 +55,29 @@ class Driver:
     home: str = field(default_factory=lambda: str(home()))
     pid: int = field(default_factory=os.getpid)
     since: str = field(default_factory=lambda: _now().isoformat())
-    seen: str = field(default_factory=lambda: _now().isoformat())
-    sign: int = 0
+    last_heartbeat: str = field(default_factory=lambda: _now().isoformat())
+    heartbeats: int = 0
     state: State = "running"
     ended: str = ""
 
-    def signing(self) -> Driver:
-        """With the next sign of life."""
-        return replace(self, seen=_now().isoformat(), sign=self.sign + 1)
+    def renewed(self) -> Lease:
+        """The lease after its next heartbeat."""
+        return replace(self, last_heartbeat=_now().isoformat(), heartbeats=self.heartbeats + 1)
 
     @property
     def looks_alive(self) -> bool:
-        """Whether its last sign of life is recent, if its clock and this one agree."""
-        silent = (_now() - datetime.fromisoformat(self.seen)).total_seconds()
-        return 0.0 <= silent <= LOST_SECONDS
+        """Whether the last heartbeat is recent, provided that the holder's clock agrees."""
+        age = (_now() - datetime.fromisoformat(self.last_heartbeat)).total_seconds()
+        return 0.0 <= age <= EXPIRY_SECONDS
 
     @property
-    def is_here(self) -> bool:
-        """Whether it is one of this machine and home, where a lock tells who drives."""
+    def is_local(self) -> bool:
+        """Whether the holder has this machine and home, where a file lock decides as well."""
         return (self.host, self.home) == (socket.gethostname(), str(home()))
 
     @property
-    def is_gone(self) -> bool:
-        """Whether its process is known to have ended."""
+    def is_orphaned(self) -> bool:
+        """Whether the holder is known to be dead."""
         if self.host != socket.gethostname():
             return False
         try:
@@ -91,110 +89,118 @@ class Driver:
         return False
 
 
-class Watch:
-    """Tells whether the driver of a search lives, by the numbers of its signs of life and by this
-    process's own monotonic clock. The clocks of two machines are only a hint."""
+class LeaseMonitor:
+    """Decides whether the holder of a lease is alive.
+
+    It compares heartbeat counts by this process's monotonic clock; timestamps of another machine
+    are only a hint.
+    """
 
     def __init__(self) -> None:
-        self._sign: tuple[str, int] | None = None
+        self._heartbeat: tuple[str, int] | None = None
         self._since = 0.0
-        self._looked = 0.0
+        self._observed = 0.0
         self._has_moved = False
 
     def state(self, attributes: Mapping[str, Any]) -> State | None:
         """Whether a search runs, and how its last run ended.
 
         Args:
-            attributes: Of its study, as they are now.
+            attributes: Current attributes of its study.
 
         Returns:
-            ``new``: no run has begun; ``lost``: the last run gives no sign of life; None: that
-            takes a longer look.
+            ``new`` before the first run; ``lost`` where the last run stopped without a word; None
+            where that takes a longer observation.
         """
-        last = driver_of(attributes)
-        if last is None:
+        lease = lease_of(attributes)
+        if lease is None:
             return "new"
-        if last.state != "running":
-            return last.state
-        silent = self._look(last)
+        if lease.state != "running":
+            return lease.state
+        silent = self._observe(lease)
         if self._has_moved:
-            return "running" if silent <= LOST_SECONDS else "lost"
-        if last.looks_alive:
+            return "running" if silent <= EXPIRY_SECONDS else "lost"
+        if lease.looks_alive:
             return "running"
-        return "lost" if silent >= WATCH_SECONDS or last.is_gone else None
+        return "lost" if silent >= OBSERVE_SECONDS or lease.is_orphaned else None
 
-    def _look(self, last: Driver) -> float:
-        """Seconds for which the sign of life has been the same, as far as it was looked at."""
-        now, sign = time.monotonic(), (last.run, last.sign)
-        if sign != self._sign:
-            is_same_run = self._sign is not None and self._sign[0] == last.run
-            # After a long time without a look, it may have stopped moving long ago.
-            self._has_moved = is_same_run and now - self._looked <= LOST_SECONDS
-            self._sign, self._since = sign, now
-        self._looked = now
+    def _observe(self, lease: Lease) -> float:
+        """Seconds for which this monitor has seen the same heartbeat."""
+        now, heartbeat = time.monotonic(), (lease.run, lease.heartbeats)
+        if heartbeat != self._heartbeat:
+            is_same_run = self._heartbeat is not None and self._heartbeat[0] == lease.run
+            # After a long time without an observation, it may have stopped long ago.
+            self._has_moved = is_same_run and now - self._observed <= EXPIRY_SECONDS
+            self._heartbeat, self._since = heartbeat, now
+        self._observed = now
         return now - self._since
 
 
-def driver_of(attributes: Mapping[str, Any]) -> Driver | None:
-    """The last driver of a search, from its study's attributes; None before the first."""
-    values = attributes.get(DRIVER)
-    return None if values is None else Driver(**values)
+def lease_of(attributes: Mapping[str, Any]) -> Lease | None:
+    """The last lease of a search, from its study's attributes; None before the first run."""
+    values = attributes.get(LEASE)
+    return None if values is None else Lease(**values)
 
 
-def sure_state(study: Study) -> State:
-    """Whether a search runs, and how its last run ended; watches its driver where the time of its
-    last sign of life is no proof."""
-    watch = Watch()
-    while (state := watch.state(study.attributes)) is None:
-        time.sleep(LOOK_SECONDS)
+def confirmed_state(study: Study) -> State:
+    """Whether a search runs, and how its last run ended; observes its lease where needed."""
+    monitor = LeaseMonitor()
+    while (state := monitor.state(study.attributes)) is None:
+        time.sleep(POLL_SECONDS)
     return state
 
 
 def announce(study: Study, before: Any | None) -> str:
-    """Note that a driver is being started, which counts as running until it signs itself.
+    """Take the lease for a process that is about to be started.
 
     Args:
-        study: The search that it will drive.
-        before: What the study said of its last driver when that was found not to be running.
+        study: The search that it will run.
+        before: The study's lease entry when the search was found not to be running.
 
     Returns:
-        The name of its run, for ``TLC_RUN`` in its environment.
+        The id of the run, for ``TLC_RUN`` in the environment of the process.
 
     Raises:
-        BusyStudy: Another was started since.
+        BusyStudy: Another process was started since.
     """
-    starting = Driver(run=uuid.uuid4().hex[:12])
-    if not study.exchange(DRIVER, before, asdict(starting)):
-        raise BusyStudy(f"search {study.search.name!r} is running already: it was started just now")
-    return starting.run
+    lease = Lease(run=uuid.uuid4().hex[:12])
+    if not study.exchange(LEASE, before, asdict(lease)):
+        raise just_started(study)
+    return lease.run
 
 
 def hand_over(study: Study, run: str, pid: int) -> None:
-    """Name the process that was started for an announced run: whoever announced it may be gone
-    before that one has signed.
+    """Write the pid of the started process into an announced lease.
+
+    The process that announced it may end before the started one has sent its first heartbeat.
 
     Args:
         study: The search.
         run: From ``announce``.
         pid: The started process.
     """
-    before = study.attributes.get(DRIVER)
-    # Not where it has signed already, with a number above zero, or another is there.
-    if before is not None and before["run"] == run and before["sign"] == 0:
-        study.exchange(DRIVER, before, {**before, "pid": pid})
+    before = study.attributes.get(LEASE)
+    # Not where the process has sent a heartbeat already, or another run holds the lease.
+    if before is not None and before["run"] == run and before["heartbeats"] == 0:
+        study.exchange(LEASE, before, {**before, "pid": pid})
 
 
 def request_stop(study: Study) -> None:
-    """Ask the driver of a search to stop, as Ctrl-C does; it hears it within a second or two.
+    """Ask the lease holder to stop, as Ctrl-C does; it does so within a second or two.
 
     Raises:
         BusyStudy: The search is not running.
     """
-    state = sure_state(study)
-    last = driver_of(study.attributes)
-    if last is None or state != "running":
+    state = confirmed_state(study)
+    lease = lease_of(study.attributes)
+    if lease is None or state != "running":
         raise BusyStudy(f"search {study.search.name!r} is not running; it is {state}")
-    study.optuna.set_user_attr(STOP, last.run)
+    study.optuna.set_user_attr(STOP, lease.run)
+
+
+def just_started(study: Study) -> BusyStudy:
+    """The error where another process has taken the lease in the meantime."""
+    return BusyStudy(f"search {study.search.name!r} is running already: it was started just now")
 
 
 def _now() -> datetime:

@@ -1,9 +1,8 @@
-"""Waiting for a database that is away for a while: full, locked, or starting again."""
+"""Retrying calls to a database that is temporarily unavailable: full, locked, or restarting."""
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,83 +11,94 @@ from typing import ParamSpec, TypeVar
 
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import DBAPIError, OperationalError
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
-"""Seconds between two tries, which double."""
+"""Seconds between two attempts, which double."""
 REMINDER_SECONDS = 60.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-# Of a thread, and not of the process: signs of life and answers must not wait.
-_waits: ContextVar[bool] = ContextVar("_waits", default=False)
+# Per thread, not per process: heartbeats and queries fail at once.
+_is_retrying: ContextVar[bool] = ContextVar("_is_retrying", default=False)
 
 
 @contextmanager
-def patience() -> Iterator[None]:
-    """Let what this thread asks of the database wait until it can be done, without an end.
+def retrying() -> Iterator[None]:
+    """Retry this thread's calls to the database without end.
 
-    A search has results that nobody else has, so its driver waits; who only asks is told.
+    For the lease holder, which has results that exist nowhere else; queries fail at once.
     """
-    token = _waits.set(True)
+    token = _is_retrying.set(True)
     try:
         yield
     finally:
-        _waits.reset(token)
+        _is_retrying.reset(token)
 
 
-def patient(call: Callable[P, T]) -> Callable[P, T]:
-    """Try a call again while the database is away, where ``patience`` is asked for.
+def retryable(call: Callable[P, T]) -> Callable[P, T]:
+    """Retry a call on transient errors, inside ``retrying``.
 
-    The call is one transaction: what failed did nothing.
+    The call must be one transaction, so that a failed attempt has changed nothing.
     """
 
     @wraps(call)
-    def trying(*args: P.args, **kwargs: P.kwargs) -> T:
-        pause, since, reminder = FIRST_PAUSE, time.monotonic(), 0.0
-        while True:
-            try:
-                answer = call(*args, **kwargs)
-            except (StorageInternalError, DBAPIError) as error:
-                if not _waits.get() or not is_transient(error):
-                    raise
-                waited = time.monotonic() - since
-                if waited >= reminder:
-                    log.warning(
-                        "the study's database cannot be used (%s); the search waits for it, since "
-                        "%.0f s",
-                        reason(error),
-                        waited,
-                    )
-                    reminder = waited + REMINDER_SECONDS
-                time.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
-                continue
-            if reminder:
-                log.warning("the study's database is back after %.0f s", time.monotonic() - since)
-            return answer
+    def retried(*args: P.args, **kwargs: P.kwargs) -> T:
+        if not _is_retrying.get():
+            return call(*args, **kwargs)
+        attempts = Retrying(
+            retry=retry_if_exception(is_transient),
+            wait=wait_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE),
+            before_sleep=_reminder(),
+        )
+        result = attempts(call, *args, **kwargs)
+        if attempts.statistics["attempt_number"] > 1:
+            seconds = attempts.statistics["delay_since_first_attempt"]
+            log.warning("the study's database is back after %.0f s", seconds)
+        return result
 
-    return trying
+    return retried
 
 
-def is_transient(error: Exception) -> bool:
-    """Whether a database that raised this may answer again later, as it is."""
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may succeed later, with the database as it is."""
     cause = _cause(error)
     if not isinstance(cause, DBAPIError):
         return False
-    # SQLite says with the same class that there is no such table, which waiting does not mend.
+    # SQLite reports a missing table with the same class, which no retry fixes.
     is_operational = isinstance(cause, OperationalError) and "no such" not in str(cause.orig)
     return cause.connection_invalidated or is_operational
 
 
-def reason(error: Exception) -> str:
-    """What a database said, in a line."""
+def reason(error: BaseException) -> str:
+    """The database's own message, as one line."""
     cause = _cause(error)
-    said = str(cause.orig if isinstance(cause, DBAPIError) else cause).strip()
-    return said.splitlines()[0] if said else type(cause).__name__
+    message = str(cause.orig if isinstance(cause, DBAPIError) else cause).strip()
+    return message.splitlines()[0] if message else type(cause).__name__
 
 
-def _cause(error: Exception) -> BaseException:
-    """The error under Optuna's own."""
+def _reminder() -> Callable[[RetryCallState], None]:
+    """Log the first failed attempt, and then one each minute."""
+    due = 0.0
+
+    def remind(state: RetryCallState) -> None:
+        nonlocal due
+        waited = state.seconds_since_start or 0.0
+        error = state.outcome.exception() if state.outcome else None
+        if error is None or waited < due:
+            return
+        due = waited + REMINDER_SECONDS
+        log.warning(
+            "the study's database is unavailable (%s); retrying, since %.0f s",
+            reason(error),
+            waited,
+        )
+
+    return remind
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The error that Optuna's own error wraps."""
     return (isinstance(error, StorageInternalError) and error.__cause__) or error

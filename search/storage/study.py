@@ -149,7 +149,7 @@ class Study:
         attributes = {FAILURE: {"state": state, "message": message[:2000]}}
         return self._finish(number, attempt, attributes, None, {})
 
-    def unfinished(self) -> list[TrialRecord]:
+    def take_over_unfinished(self) -> list[TrialRecord]:
         """Take over the trials that another driver left running, to run them under their numbers.
 
         Each begins its next attempt: what the other may still report of it is refused. Those that

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection, Engine, Table, and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from search.storage.retry import patient
+from search.storage.retry import retryable
 from search.storage.trials import ATTEMPT, FINISH
 
 _TRIALS: Table = models.TrialModel.__table__
@@ -28,7 +28,7 @@ _STUDY: Table = models.StudyUserAttributeModel.__table__
 _FINISHED = (TrialState.COMPLETE, TrialState.FAIL)
 
 
-@patient
+@retryable
 def finish(
     engine: Engine,
     trial_id: int,
@@ -95,7 +95,7 @@ def finish(
     return True
 
 
-@patient
+@retryable
 def exchange(engine: Engine, study_id: int, key: str, old: Any | None, new: Any) -> bool:
     """Change an attribute of a study if it still is what was read.
 

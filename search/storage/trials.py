@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import DateTime, Engine, Integer, String, column, or_, select, table
 
-from search.storage.retry import patient
+from search.storage.retry import retryable
 from spaces.cost.configuration import Configuration
 
 CONFIGURATION = "configuration"
@@ -26,6 +26,8 @@ ATTEMPT = "attempt"
 """Which attempt at a trial is its present one; without it, the first."""
 FINISH = "finish"
 """The place of a trial in the order in which those of its study finished, from 1."""
+ERROR, HUNG, WORKER_DIED = "error", "hung", "worker_died"
+"""Failures of an attempt, beside those that an evaluation names (``objectives.failures``)."""
 
 _TRIALS = table(
     "trials",
@@ -114,7 +116,7 @@ class Reader:
             return sorted([*self._finished.values(), *running], key=lambda r: r.number)
 
 
-@patient
+@retryable
 def read_records(
     engine: Engine,
     study_id: int,

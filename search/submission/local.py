@@ -14,17 +14,17 @@ from typing import Any, BinaryIO, Protocol
 import yaml
 
 from search.storage.errors import BusyStudy
-from search.storage.heartbeat import only_driver
 from search.storage.lease import (
-    DRIVER,
+    LEASE,
     RUN,
-    Watch,
+    LeaseMonitor,
     announce,
-    driver_of,
+    confirmed_state,
     hand_over,
+    lease_of,
     request_stop,
-    sure_state,
 )
+from search.storage.lease_holder import local_lease
 from search.storage.study import Study, names
 from spaces.errors import UserError
 from spaces.file.search_file import SearchFile
@@ -77,7 +77,7 @@ class Launcher(Protocol):
         ...
 
 
-class Processes:
+class LocalProcesses:
     """Searches as processes of this machine that outlive whoever started them.
 
     Args:
@@ -119,7 +119,7 @@ class Processes:
 
     def status(self, name: str) -> str:
         """The state that the study has."""
-        return sure_state(Study.load(name, self._study_url))
+        return confirmed_state(Study.load(name, self._study_url))
 
     def logs(self, name: str, *, follow: bool) -> Iterator[str]:
         """The log file."""
@@ -128,7 +128,7 @@ class Processes:
             raise LaunchError(
                 f"search {name!r} was not submitted on this machine; tlc run prints to its terminal"
             )
-        study, watch = Study.load(name, self._study_url), Watch()
+        study, watch = Study.load(name, self._study_url), LeaseMonitor()
         with log.open("r", errors="replace") as file:
             file.seek(max(0, log.stat().st_size - LARGEST_TAIL))
             while True:
@@ -151,23 +151,23 @@ def _entry_to_replace(study: Study) -> Any | None:
     deadline = time.monotonic() + LEAVING_SECONDS
     while True:
         attributes = study.attributes
-        is_running = sure_state(study) == "running"
+        is_running = confirmed_state(study) == "running"
         try:
-            with only_driver(study.search.name, home() / "drivers"):
+            with local_lease(study.search.name, home() / "leases"):
                 break
         except BusyStudy:
             # A driver says that it has ended a moment before its process has.
             if is_running or time.monotonic() > deadline:
                 raise
             time.sleep(POLL_SECONDS)
-    last = driver_of(attributes)
+    last = lease_of(attributes)
     # One of this machine without its lock is starting, or was killed.
-    if is_running and last is not None and not last.is_gone:
+    if is_running and last is not None and not last.is_orphaned:
         raise BusyStudy(f"search {study.search.name!r} is running already, on {last.host}")
-    return attributes.get(DRIVER)
+    return attributes.get(LEASE)
 
 
-def _goes_on(study: Study, watch: Watch) -> bool:
+def _goes_on(study: Study, watch: LeaseMonitor) -> bool:
     return watch.state(study.attributes) in (None, "new", "running")
 
 

@@ -42,7 +42,7 @@ NODE_HOME = "~/.tlc"
 """Folder of prepared data on each node."""
 
 
-class Jobs:
+class RayJobs:
     """Searches as jobs of a Ray cluster.
 
     Args:
@@ -92,7 +92,7 @@ class Jobs:
     def start(self, search: SearchFile) -> str:
         """Submit a search: its code, its file and its requirements; every node is asked first
         whether it reaches what the search needs."""
-        check_can_travel(search)
+        check_portable(search)
         with self._answering():
             is_running = self._running(search.name) is not None
             identifier = self._next(search.name)
@@ -194,7 +194,7 @@ class Jobs:
         return environment
 
     def _of(self, name: str) -> list[Any]:
-        """Jobs that ran a search, the latest last."""
+        """RayJobs that ran a search, the latest last."""
         jobs = [
             job
             for job in self._client.list_jobs()
@@ -221,7 +221,7 @@ class Jobs:
         return next((job for job in self._of(name) if not job.status.is_terminal()), None)
 
 
-def check_can_travel(search: SearchFile) -> None:
+def check_portable(search: SearchFile) -> None:
     """Refuse a search that names places which other machines do not have.
 
     Raises:

@@ -65,13 +65,13 @@ class Mirror:
     Args:
         study: The record.
         where: The tracking URI and the artefacts' folder.
-        is_displaced: Whether the sending is another's now, asked before each thing that is made.
+        has_lost_lease: Whether the sending is another's now, asked before each thing that is made.
     """
 
     def __init__(
-        self, study: Study, where: Locations, is_displaced: Callable[[], bool] = lambda: False
+        self, study: Study, where: Locations, has_lost_lease: Callable[[], bool] = lambda: False
     ) -> None:
-        self._is_displaced = is_displaced
+        self._has_lost_lease = has_lost_lease
         self._study = study
         self._where = where
         self._scale = Scale.of(study.space)
@@ -130,7 +130,7 @@ class Mirror:
 
     def _keep_out(self) -> None:
         """Stop where another sends: a driver that was frozen wakes up in the middle of anything."""
-        if self._is_displaced():
+        if self._has_lost_lease():
             raise Displaced
 
     def _seen(self) -> Seen:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from search.storage.errors import StudyError
-from search.storage.heartbeat import only_driver, refuse_if_elsewhere
+from search.storage.lease_holder import local_lease, refuse_if_held_elsewhere
 from search.storage.study import Study, load_all
 from search.tracking.client import brief
 from search.tracking.remote_state import Deleted
@@ -33,13 +33,13 @@ class Tracker:
     Args:
         study: The record.
         where: The tracking URI and the artefacts' folder.
-        is_displaced: Whether another process drives the search now, and mirrors it.
+        has_lost_lease: Whether another process drives the search now, and mirrors it.
     """
 
     def __init__(
-        self, study: Study, where: Locations, is_displaced: Callable[[], bool] = lambda: False
+        self, study: Study, where: Locations, has_lost_lease: Callable[[], bool] = lambda: False
     ) -> None:
-        self._mirror = Mirror(study, where, is_displaced)
+        self._mirror = Mirror(study, where, has_lost_lease)
         self._changed = threading.Event()
         self._closing = threading.Event()
         self._given_up = threading.Event()
@@ -114,8 +114,8 @@ def mirror_unless_running(study: Study, where: Locations) -> None:
     Raises:
         Exception: Whatever MLflow raises when it is away.
     """
-    with suppress(StudyError), only_driver(study.search.name, home() / "drivers"):
-        refuse_if_elsewhere(study)
+    with suppress(StudyError), local_lease(study.search.name, home() / "leases"):
+        refuse_if_held_elsewhere(study)
         mirror(study, where)
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from search.storage.lease import DRIVER
+from search.storage.lease import LEASE
 from search.storage.study import Study
 from tests.faults.arena import Arena
 from tests.faults.conftest import Judge
@@ -14,7 +14,7 @@ from tests.faults.homes import share
 from tests.waiting import wait_for
 
 INTERRUPTED = 130
-SOON = {"impatience": {"lost": 8.0, "watch": 6.0}}
+SOON = {"short_lease": {"lost": 8.0, "watch": 6.0}}
 
 
 def test_a_frozen_driver_is_replaced_and_reports_nothing_late(arena: Arena, judge: Judge) -> None:
@@ -35,7 +35,7 @@ def test_a_frozen_driver_is_replaced_and_reports_nothing_late(arena: Arena, judg
         f"the other takes over\n{arena.output[-2000:]}",
         lambda: any(record.attempt == 2 for record in study.records()),
     )
-    assert study.attributes[DRIVER]["pid"] == second.pid
+    assert study.attributes[LEASE]["pid"] == second.pid
     arena.wait_recovered()
     os.kill(first.pid, signal.SIGCONT)
     arena.finish(first, code=INTERRUPTED)
@@ -45,4 +45,4 @@ def test_a_frozen_driver_is_replaced_and_reports_nothing_late(arena: Arena, judg
     records = study.records()
     assert all(record.is_complete for record in records)
     assert len(records) == arena.finished() == arena.document["trials"]
-    assert study.attributes[DRIVER]["pid"] == second.pid
+    assert study.attributes[LEASE]["pid"] == second.pid

@@ -54,7 +54,7 @@ def test_a_study_on_a_full_disk_is_waited_for(
         driver = arena.start()
         arena.wait_finished(2)
         ballast = fill(disk)
-        wait_for("a pause", lambda: "the search waits for it" in arena.output)
+        wait_for("a pause", lambda: "the study's database is unavailable" in arena.output)
         assert is_paused(arena)
         finished = arena.finished()
         assert driver.poll() is None
@@ -63,7 +63,7 @@ def test_a_study_on_a_full_disk_is_waited_for(
 
         make_room(arena, ballast)
         arena.finish(driver)
-        assert arena.output.count("the search waits for it") < 4
+        assert arena.output.count("the study's database is unavailable") < 4
         judge(arena)
         assert finished < arena.finished() == arena.document["trials"]
     assert all(record["state"] == "COMPLETE" for record in arena.witness.told())

@@ -25,7 +25,7 @@ from objectives.data.files import DataError
 from objectives.data.prepared import PreparedData
 from search.service.connections import HEADER_SECONDS
 from search.service.protection import BODY_SECONDS
-from search.storage.lease import DRIVER, Driver
+from search.storage.lease import LEASE, Lease
 from search.storage.study import Study
 from spaces.loading import load
 from tests.faults.attacks import HUNG_UP, STEAL, Attack, attacks
@@ -107,7 +107,7 @@ def tlc(tmp_path_factory: pytest.TempPathFactory) -> Tlc:
         study.tell_result(study.ask().number, made_up_result(0.5 + size, size))
     study.tell_failure(study.ask().number, "error", "\x1b]0;title\x07 [/] \x1b[2J")
     # Its search runs, so that streams of its events have no end.
-    study.optuna.set_user_attr(DRIVER, asdict(Driver(seen="2100-01-01T00:00:00+00:00")))
+    study.optuna.set_user_attr(LEASE, asdict(Lease(last_heartbeat="2100-01-01T00:00:00+00:00")))
     return Tlc(root)
 
 

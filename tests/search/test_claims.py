@@ -334,7 +334,7 @@ def test_enqueued_trials_are_run_beside_those_of_the_file(study: Study) -> None:
         trials=1,
         retries=1,
         deadline=math.inf,
-        has_room=lambda _: True,
+        has_capacity=lambda _: True,
         on_change=lambda _: None,
         tell=print,
     )

@@ -17,11 +17,11 @@ import pytest
 
 from search.results.answers import Answers
 from search.storage.errors import BusyStudy
-from search.storage.heartbeat import driving
-from search.storage.lease import DRIVER, Driver, Watch, announce, request_stop, sure_state
+from search.storage.lease import LEASE, Lease, LeaseMonitor, announce, confirmed_state, request_stop
+from search.storage.lease_holder import holding_lease
 from search.storage.study import Study, names
-from search.submission.local import LaunchError, Processes
-from search.submission.ray_jobs import check_can_travel, pinned_requirements
+from search.submission.local import LaunchError, LocalProcesses
+from search.submission.ray_jobs import check_portable, pinned_requirements
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Storage, without_password
 from spaces.loading import load
@@ -38,7 +38,7 @@ PLACES = {
 def test_a_search_with_places_that_all_nodes_reach_may_travel(
     make_search: Callable[..., SearchFile],
 ) -> None:
-    check_can_travel(make_search(**PLACES))
+    check_portable(make_search(**PLACES))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_places_that_other_machines_lack_are_refused_by_field(
     fields: dict[str, Any], message: str, make_search: Callable[..., SearchFile]
 ) -> None:
     with pytest.raises(LaunchError) as refused:
-        check_can_travel(make_search(**{**PLACES, **fields}))
+        check_portable(make_search(**{**PLACES, **fields}))
     assert message in str(refused.value)
 
 
@@ -78,46 +78,46 @@ def test_nodes_get_the_versions_that_are_installed_here() -> None:
 
 
 def test_a_study_knows_who_drives_it(study: Study) -> None:
-    assert sure_state(study) == "new"
-    with driving(study) as drives:
-        assert sure_state(study) == "running"
+    assert confirmed_state(study) == "new"
+    with holding_lease(study) as drives:
+        assert confirmed_state(study) == "running"
         drives.end("finished", "all is done")
         # Not before it has ended.
-        assert sure_state(study) == "running"
-    assert sure_state(study) == "finished"
-    with pytest.raises(ValueError, match="broken"), driving(study):
+        assert confirmed_state(study) == "running"
+    assert confirmed_state(study) == "finished"
+    with pytest.raises(ValueError, match="broken"), holding_lease(study):
         raise ValueError("broken")
-    assert sure_state(study) == "failed"
-    assert study.attributes[DRIVER]["ended"] == "broken"
+    assert confirmed_state(study) == "failed"
+    assert study.attributes[LEASE]["ended"] == "broken"
 
 
 def test_a_driver_that_is_silent_is_lost_and_one_elsewhere_is_in_the_way(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.storage.lease.WATCH_SECONDS", 1.0)
-    other = Driver(host="elsewhere")
-    study.optuna.set_user_attr(DRIVER, asdict(other))
-    with pytest.raises(BusyStudy, match="is running already, on elsewhere"), driving(study):
+    monkeypatch.setattr("search.storage.lease.OBSERVE_SECONDS", 1.0)
+    other = Lease(host="elsewhere")
+    study.optuna.set_user_attr(LEASE, asdict(other))
+    with pytest.raises(BusyStudy, match="is running already, on elsewhere"), holding_lease(study):
         pass
     silent = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
-    study.optuna.set_user_attr(DRIVER, {**asdict(other), "seen": silent})
-    assert sure_state(study) == "lost"
-    with driving(study):
-        assert sure_state(study) == "running"
+    study.optuna.set_user_attr(LEASE, {**asdict(other), "last_heartbeat": silent})
+    assert confirmed_state(study) == "lost"
+    with holding_lease(study):
+        assert confirmed_state(study) == "running"
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_driver_whose_clock_is_wrong_is_known_by_its_growing_number(
     hours: int, study: Study
 ) -> None:
-    def sign(driver: Driver) -> Driver:
+    def sign(driver: Lease) -> Lease:
         seen = (datetime.now(UTC) + timedelta(hours=hours)).isoformat()
-        signed = replace(driver.signing(), seen=seen)
-        study.optuna.set_user_attr(DRIVER, asdict(signed))
+        signed = replace(driver.renewed(), last_heartbeat=seen)
+        study.optuna.set_user_attr(LEASE, asdict(signed))
         return signed
 
-    other = sign(Driver(host="elsewhere"))
-    watch = Watch()
+    other = sign(Lease(host="elsewhere"))
+    watch = LeaseMonitor()
     assert watch.state(study.attributes) is None
     other = sign(other)
     assert watch.state(study.attributes) == "running"
@@ -132,8 +132,11 @@ def test_a_driver_whose_clock_is_wrong_is_known_by_its_growing_number(
     thread = threading.Thread(target=live)
     thread.start()
     try:
-        assert sure_state(study) == "running"
-        with pytest.raises(BusyStudy, match="is running already, on elsewhere"), driving(study):
+        assert confirmed_state(study) == "running"
+        with (
+            pytest.raises(BusyStudy, match="is running already, on elsewhere"),
+            holding_lease(study),
+        ):
             pass
         request_stop(study)
     finally:
@@ -144,27 +147,27 @@ def test_a_driver_whose_clock_is_wrong_is_known_by_its_growing_number(
 def test_a_driver_of_another_home_on_this_machine_is_in_the_way(
     study: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with driving(study):
+    with holding_lease(study):
         monkeypatch.setenv("TLC_HOME", str(tmp_path / "another"))
-        with pytest.raises(BusyStudy, match="is running already"), driving(study):
+        with pytest.raises(BusyStudy, match="is running already"), holding_lease(study):
             pass
     # A process that has ended needs no watching.
     gone = subprocess.Popen(["true"])
     gone.wait()
     silent = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
-    dead = Driver(home="/elsewhere", pid=gone.pid, seen=silent)
-    study.optuna.set_user_attr(DRIVER, asdict(dead))
-    assert Watch().state(study.attributes) == "lost"
+    dead = Lease(home="/elsewhere", pid=gone.pid, last_heartbeat=silent)
+    study.optuna.set_user_attr(LEASE, asdict(dead))
+    assert LeaseMonitor().state(study.attributes) == "lost"
 
 
 def test_who_was_taken_for_dead_hears_of_it_and_signs_no_more(study: Study) -> None:
-    with pytest.raises(KeyboardInterrupt), driving(study):  # noqa: PT012
-        study.optuna.set_user_attr(DRIVER, asdict(Driver(host="elsewhere", run="another")))
+    with pytest.raises(KeyboardInterrupt), holding_lease(study):  # noqa: PT012
+        study.optuna.set_user_attr(LEASE, asdict(Lease(host="elsewhere", run="another")))
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             time.sleep(0.05)
-    assert study.attributes[DRIVER]["run"] == "another"
-    assert study.attributes[DRIVER]["state"] == "running"
+    assert study.attributes[LEASE]["run"] == "another"
+    assert study.attributes[LEASE]["state"] == "running"
 
 
 def test_of_many_who_claim_a_search_at_once_one_gets_it(
@@ -194,12 +197,12 @@ def test_of_many_who_claim_a_search_at_once_one_gets_it(
 def test_a_request_to_stop_interrupts_the_driver_and_only_a_running_one(study: Study) -> None:
     with pytest.raises(BusyStudy, match="is not running; it is new"):
         request_stop(study)
-    with pytest.raises(KeyboardInterrupt), driving(study):  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), holding_lease(study):  # noqa: PT012
         request_stop(study)
         deadline = datetime.now(UTC) + timedelta(seconds=20)
         while datetime.now(UTC) < deadline:
             pass
-    assert sure_state(study) == "stopped"
+    assert confirmed_state(study) == "stopped"
 
 
 def test_passwords_in_urls_are_not_shown(
@@ -266,11 +269,11 @@ def test_links_in_place_of_a_searches_files_lead_nowhere(
     log, file = home / "logs" / "tiny.log", home / "searches" / "tiny.yaml"
     log.symlink_to(victim)
     with pytest.raises(LaunchError, match="cannot be written"):
-        Processes(url).start(search)
+        LocalProcesses(url).start(search)
     assert names(url) == []
     log.unlink()
     file.symlink_to(victim)
-    Processes(url).start(search)
+    LocalProcesses(url).start(search)
     assert load(str(file)).name == "tiny"
     assert not file.is_symlink()
     assert file.stat().st_mode & 0o077 == 0

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from search.results.answers import Answers
-from search.storage.errors import BusyStudy, StudyAway
-from search.storage.retry import patience
+from search.storage.errors import BusyStudy, StudyUnavailable
+from search.storage.retry import retrying
 from search.storage.study import Study
 from spaces.file.search_file import SearchFile
 from tests.search.conftest import made_up_result
@@ -207,13 +207,13 @@ def test_a_server_that_restarts_is_waited_for(
     study = Study.open(make_search(name="patient"), server.url)
     first = study.ask().number
     server.control("stop")
-    with pytest.raises(StudyAway, match="cannot be read"):
+    with pytest.raises(StudyUnavailable, match="cannot be read"):
         study.tell_result(first, made_up_result(0.5, 0.1))
     back = threading.Timer(2.0, server.control, ["start"])
     back.start()
-    with patience():
+    with retrying():
         assert study.tell_result(first, made_up_result(0.8, 0.1))
         assert study.ask().number == 1
     back.join()
     assert [record.state for record in study.records()] == ["complete", "running"]
-    assert caplog.text.count("the search waits for it") == 1
+    assert caplog.text.count("the study's database is unavailable") == 1

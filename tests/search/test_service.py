@@ -26,7 +26,7 @@ from search.results.client import Client, ServiceError
 from search.results.prediction import PredictionError
 from search.results.schemas import Search
 from search.storage.errors import NoSuchStudy
-from search.storage.lease import driver_of
+from search.storage.lease import lease_of
 from search.storage.study import Study
 from tests.search.conftest import Tlc
 from tests.waiting import is_served, wait_for
@@ -165,7 +165,7 @@ def test_a_search_is_submitted_stopped_and_resumed(
             Client(url).submit(sent, ["trials=40"])
         wait_until("a trial", lambda search: search.complete >= 1)
     # The search goes on without the service, until it is sent what a cluster sends to end a job.
-    driver = driver_of(tlc.study("sent").attributes)
+    driver = lease_of(tlc.study("sent").attributes)
     assert driver is not None
     os.kill(driver.pid, signal.SIGTERM)
     wait_for("its end", lambda: tlc.ask("status", "sent").stdout.strip() == "stopped", 90)

@@ -24,15 +24,15 @@ from optuna.study import StudyDirection
 from search.pareto import Scale, hypervolume_history, in_finish_order
 from search.results.answers import Answers
 from search.storage.database import open_database, shared_database
-from search.storage.errors import BusyStudy, DamagedStudy, StudyAway, StudyError
-from search.storage.heartbeat import only_driver
+from search.storage.errors import BusyStudy, DamagedStudy, StudyError, StudyUnavailable
+from search.storage.lease_holder import local_lease
 from search.storage.optuna_space import (
     configuration_from,
     distributions,
     parameters_from,
     point_from,
 )
-from search.storage.retry import patience
+from search.storage.retry import retrying
 from search.storage.study import Study, names
 from search.tracking.run_data import milliseconds
 from spaces.file.search_file import SearchFile
@@ -159,7 +159,7 @@ def test_trials_of_a_dead_driver_are_taken_over_and_its_late_reports_refused(
     study.optuna.ask()  # The driver died before it wrote a configuration.
 
     again = Study.open(make_search(trials=20), f"sqlite:///{home / 'study.db'}")
-    (second,) = again.unfinished()
+    (second,) = again.take_over_unfinished()
     assert (second.number, second.attempt) == (first.number, 2)
     assert second.configuration == first.configuration
     # The driver was not dead, but frozen.
@@ -171,7 +171,7 @@ def test_trials_of_a_dead_driver_are_taken_over_and_its_late_reports_refused(
     assert not study.tell_result(first.number, late, attempt=first.attempt)
     (record,) = study.records()
     assert (record.result["score"], record.attempt) == (0.8, 2)
-    assert again.unfinished() == []
+    assert again.take_over_unfinished() == []
 
 
 def test_a_trial_whose_driver_died_before_it_wrote_the_configuration_is_run(
@@ -180,7 +180,7 @@ def test_a_trial_whose_driver_died_before_it_wrote_the_configuration_is_run(
     died = study.optuna.ask(distributions(study.space))
     assert study.records() == []
     again = Study.open(make_search(trials=20), f"sqlite:///{home / 'study.db'}")
-    (taken,) = again.unfinished()
+    (taken,) = again.take_over_unfinished()
     assert (taken.number, taken.attempt) == (died.number, 2)
     assert taken.configuration == configuration_from(study.space, died.params)
     assert again.tell_result(taken.number, made_up_result(0.8, 0.1), attempt=taken.attempt)
@@ -204,15 +204,15 @@ def test_changed_data_is_refused(study: Study) -> None:
 
 
 def test_a_search_has_one_driver(tmp_path: Path) -> None:
-    with only_driver("tiny", tmp_path):
+    with local_lease("tiny", tmp_path):
         with (
             pytest.raises(StudyError, match="is running already"),
-            only_driver("tiny", tmp_path),
+            local_lease("tiny", tmp_path),
         ):
             pass
-        with only_driver("other", tmp_path):
+        with local_lease("other", tmp_path):
             pass
-    with only_driver("tiny", tmp_path):
+    with local_lease("tiny", tmp_path):
         pass
 
 
@@ -305,7 +305,7 @@ def test_a_study_that_is_damaged_under_a_reader_is_told_of(study: Study, home: P
         study.records()
     (home / "study.db").unlink()
     study._storage.engine.dispose()
-    with pytest.raises(StudyAway, match="unable to open database file"):
+    with pytest.raises(StudyUnavailable, match="unable to open database file"):
         study.records()
     assert not (home / "study.db").exists()
 
@@ -357,18 +357,18 @@ def test_a_full_disk_is_waited_for_and_a_result_recorded_once(
         first, second = study.ask().number, study.ask().number
         ballast = fill(disk)
         result = made_up_result(0.8, 0.1, notes="x" * 50_000)
-        with pytest.raises(StudyAway, match="full"):
+        with pytest.raises(StudyUnavailable, match="full"):
             study.tell_result(first, result)
         assert not study.record(first).is_finished
         timer = threading.Timer(2.0, ballast.unlink)
         timer.start()
-        with patience():
+        with retrying():
             assert study.tell_result(second, result)
             assert study.ask().number == 2
         timer.join()
         assert study.record(second).result == result
         study._storage.engine.dispose()
-    assert "the search waits for it" in caplog.text
+    assert "the study's database is unavailable" in caplog.text
     assert "is back after" in caplog.text
 
 

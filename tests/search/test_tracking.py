@@ -17,8 +17,8 @@ import yaml
 from mlflow import MlflowClient
 
 from search.mlflow_links import Links
-from search.storage.heartbeat import only_driver
-from search.storage.lease import DRIVER, Driver
+from search.storage.lease import LEASE, Lease
+from search.storage.lease_holder import local_lease
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from search.tracking.descriptions import search_note
@@ -373,7 +373,7 @@ def test_a_running_search_is_left_to_its_driver(
 ) -> None:
     fill(study)
     monkeypatch.setattr("search.tracking.tracker.load_all", lambda url: [study])
-    with only_driver(study.search.name, home / "drivers"):
+    with local_lease(study.search.name, home / "leases"):
         mirror_all("", where)
     client = MlflowClient(where.tracking_uri)
     assert client.get_experiment_by_name(study.search.name) is None
@@ -389,7 +389,7 @@ def test_a_driver_that_was_frozen_leaves_the_sending_to_the_next(
     fill(study)
     left = looks
 
-    def is_displaced() -> bool:
+    def has_lost_lease() -> bool:
         nonlocal left
         left -= 1
         if left == -1:
@@ -397,7 +397,7 @@ def test_a_driver_that_was_frozen_leaves_the_sending_to_the_next(
             mirror(study, where)
         return left < 0
 
-    frozen = Tracker(study, where, is_displaced)
+    frozen = Tracker(study, where, has_lost_lease)
     frozen.start()
     assert frozen.close(60.0), "nothing is left for it to send"
     parent, nested = runs(where, study.search.name)
@@ -407,12 +407,12 @@ def test_a_driver_that_was_frozen_leaves_the_sending_to_the_next(
 
 def test_a_search_that_runs_elsewhere_is_left_to_its_driver(study: Study, where: Locations) -> None:
     fill(study)
-    elsewhere = replace(Driver(), host="elsewhere")
-    assert study.exchange(DRIVER, None, asdict(elsewhere))
+    elsewhere = replace(Lease(), host="elsewhere")
+    assert study.exchange(LEASE, None, asdict(elsewhere))
     mirror_unless_running(study, where)
     client = MlflowClient(where.tracking_uri)
     assert client.get_experiment_by_name(study.search.name) is None
-    assert study.exchange(DRIVER, asdict(elsewhere), asdict(replace(elsewhere, state="stopped")))
+    assert study.exchange(LEASE, asdict(elsewhere), asdict(replace(elsewhere, state="stopped")))
     mirror_unless_running(study, where)
     assert len(runs(where, study.search.name)[1]) == 5
 

@@ -144,7 +144,7 @@ def test_a_model_that_cannot_be_scored_keeps_no_other_from_it(
         "models/damaged", lambda folder: (folder / "x").touch(), is_final=True
     )
     models = ["models/damaged", "models/missing", address]
-    damaged, missing, whole = worker.tests(search, data, models)
+    damaged, missing, whole = worker.test_scores(search, data, models)
     assert damaged["state"] == "error"
     assert "Traceback" in damaged["message"]
     assert missing["state"] == "missing_model"

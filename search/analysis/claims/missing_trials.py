@@ -15,7 +15,7 @@ from rich.console import Console
 from search.analysis.claims.curves import thinned
 from search.analysis.claims.depth_or_width import EQUAL
 from search.samplers.known_latencies import recorded_latencies
-from search.storage.heartbeat import only_driver
+from search.storage.lease_holder import local_lease
 from search.storage.optuna_space import parameters_from
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
@@ -95,7 +95,7 @@ def run_missing_trials(study: Study, url: str, console: Console) -> Study:
     space = SearchSpace(study.search, recorded_latencies(study))
     additions = missing_trials(space, study.records())
     _print(study, additions, console)
-    with only_driver(study.search.name, home() / "drivers"):
+    with local_lease(study.search.name, home() / "leases"):
         for addition in additions:
             study.optuna.enqueue_trial(addition.parameters, skip_if_exists=True)
     waiting = len(_waiting(study.optuna))

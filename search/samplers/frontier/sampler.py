@@ -19,7 +19,6 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.failures import OUT_OF_MEMORY
-from search.execution.trainable import ERROR, HUNG, WORKER_DIED
 from search.samplers.base import ConvergedError, MustWaitError, SpaceExhaustedError
 from search.samplers.frontier.design_space import FailureCause, Trial
 from search.samplers.frontier.designer import Designer
@@ -27,7 +26,7 @@ from search.samplers.frontier.features import prior_for
 from search.samplers.frontier.proposals import Proposal
 from search.samplers.frontier.search_design_space import SearchDesignSpace
 from search.samplers.frontier.unknown_space import propose
-from search.storage.trials import FAILURE, FINISH, RESULT
+from search.storage.trials import ERROR, FAILURE, FINISH, HUNG, RESULT, WORKER_DIED
 from spaces.cost.configuration import Configuration
 from spaces.cost.metric import Metric
 

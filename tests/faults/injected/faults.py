@@ -20,7 +20,7 @@ MODULES = {
     "loss": "objectives.training.loop",
     "compressor": "objectives.compression.pipeline",
     "out_of_memory": "objectives.training.loop",
-    "impatience": "search.storage.lease",
+    "short_lease": "search.storage.lease",
     "timed_steps": "objectives.training.loop",
 }
 """The module that each fault changes."""
@@ -111,9 +111,9 @@ def out_of_memory(module: ModuleType, *, width: int, bytes: int) -> None:
     module.train = train
 
 
-def impatience(module: ModuleType, *, lost: float, watch: float) -> None:
-    """No fault: a driver is taken for dead sooner, so that a test need not wait."""
-    module.LOST_SECONDS, module.WATCH_SECONDS = lost, watch
+def short_lease(module: ModuleType, *, lost: float, watch: float) -> None:
+    """No fault: a lease expires sooner, so that a test need not wait."""
+    module.EXPIRY_SECONDS, module.OBSERVE_SECONDS = lost, watch
 
 
 def timed_steps(module: ModuleType) -> None:

@@ -1,0 +1,189 @@
+"""Holding the lease of a search: taking it, sending heartbeats, and obeying the request to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from objectives.store.locks import Busy, exclusive_or_busy
+from search.storage.errors import BusyStudy, StudyUnavailable
+from search.storage.lease import (
+    HEARTBEAT_SECONDS,
+    LEASE,
+    OBSERVE_SECONDS,
+    RUN,
+    STOP,
+    Lease,
+    State,
+    confirmed_state,
+    just_started,
+    lease_of,
+)
+from search.storage.retry import retrying
+from search.storage.study import Study
+
+log = logging.getLogger(__name__)
+
+CHECK_SECONDS = 1.0
+"""Seconds between two checks for a request to stop."""
+
+
+@contextmanager
+def local_lease(name: str, folder: Path) -> Iterator[None]:
+    """Lock a search against other processes of this machine.
+
+    Raises:
+        BusyStudy: Another process runs it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with exclusive_or_busy(folder / f"{name}.lock"):
+            yield
+    except Busy as error:
+        raise BusyStudy(f"search {name!r} is running already, in another process") from error
+
+
+def refuse_if_held_elsewhere(study: Study) -> None:
+    """Refuse to go on where a process of another machine or home runs the search.
+
+    Call it inside ``local_lease``, which excludes processes of this machine and home.
+
+    Raises:
+        BusyStudy: The search is running.
+    """
+    lease = lease_of(study.attributes)
+    if lease is None or lease.is_local or lease.run == os.environ.get(RUN):
+        return
+    if confirmed_state(study) == "running":
+        raise BusyStudy(
+            f"search {study.search.name!r} is running already, on {lease.host} (last heartbeat: "
+            f"{lease.last_heartbeat}); tlc stop {study.search.name} stops it"
+        )
+
+
+class LeaseHolder:
+    """Renews the lease from a thread, which also obeys the request to stop.
+
+    Args:
+        study: The search that this process runs.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._lease = Lease()
+        self._final = replace(self._lease, state="failed")
+        self._renewed = time.monotonic()
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="lease", daemon=True)
+
+    def end(self, state: State, ended: str) -> None:
+        """Set what ``release`` writes of how the run ended; ``failed`` by default."""
+        self._final = replace(self._lease, state=state, ended=ended)
+
+    def take(self, before: Any | None) -> bool:
+        """Take the lease if its entry still is ``before``; returns whether it was."""
+        if not self._study.exchange(LEASE, before, asdict(self._lease)):
+            return False
+        self._thread.start()
+        return True
+
+    @property
+    def has_lost_lease(self) -> bool:
+        """Whether another process holds the lease now, which it can only have taken while the
+        heartbeats of this one stopped, because it was frozen."""
+        if time.monotonic() - self._renewed < OBSERVE_SECONDS:
+            return False
+        return not self._holds(self._study.attributes)
+
+    def release(self) -> None:
+        """Write how the run ended, unless another process holds the lease."""
+        self._released.set()
+        self._thread.join()
+        self._renew(state=self._final.state, ended=self._final.ended)
+
+    def _holds(self, attributes: dict[str, Any]) -> bool:
+        current = lease_of(attributes)
+        return current is not None and current.run == self._lease.run
+
+    def _work(self) -> None:
+        since_renewal = 0.0
+        was_stopped = False
+        while not self._released.wait(CHECK_SECONDS):
+            since_renewal += CHECK_SECONDS
+            try:
+                attributes = self._study.attributes
+                if not self._holds(attributes):
+                    log.warning("another process runs this search now; this one stops")
+                    os.kill(os.getpid(), signal.SIGINT)
+                    return
+                if not was_stopped and attributes.get(STOP) == self._lease.run:
+                    was_stopped = True
+                    os.kill(os.getpid(), signal.SIGINT)
+                if since_renewal >= HEARTBEAT_SECONDS:
+                    self._renew()
+                    since_renewal = 0.0
+            except Exception:
+                # Whatever the database raises while it is unavailable: the main thread reports it.
+                continue
+
+    def _renew(self, *, state: State = "running", ended: str = "") -> None:
+        """Replace the own entry, never that of another run."""
+        before = self._study.attributes.get(LEASE)
+        if before is None or before["run"] != self._lease.run:
+            return
+        self._lease = replace(self._lease.renewed(), state=state, ended=ended)
+        now = time.monotonic()
+        if self._study.exchange(LEASE, before, asdict(self._lease)):
+            self._renewed = now
+
+
+@contextmanager
+def holding_lease(study: Study) -> Iterator[LeaseHolder]:
+    """Hold the lease of a search; calls of this thread to the database are retried without end.
+
+    Raises:
+        BusyStudy: Another process runs the search.
+    """
+    before = study.attributes.get(LEASE)
+    refuse_if_held_elsewhere(study)
+    holder = LeaseHolder(study)
+    _restore_sigint()
+    if not _take(study, holder, before):
+        raise just_started(study)
+    try:
+        with retrying():
+            yield holder
+    except BaseException as error:
+        is_stopped = isinstance(error, KeyboardInterrupt)
+        holder.end("stopped" if is_stopped else "failed", str(error) or type(error).__name__)
+        # Without retrying: the search has failed, perhaps because the database is unavailable.
+        with suppress(StudyUnavailable):
+            holder.release()
+        raise
+    with retrying():
+        holder.release()
+
+
+def _take(study: Study, holder: LeaseHolder, before: Any | None) -> bool:
+    """Take the lease; returns False where another process was faster."""
+    if holder.take(before):
+        return True
+    # The process that started this one may have written its pid into the announced lease.
+    current = study.attributes.get(LEASE)
+    is_announced = current is not None and current["run"] == os.environ.get(RUN)
+    return is_announced and holder.take(current)
+
+
+def _restore_sigint() -> None:
+    """A process that a shell put in the background ignores SIGINT, which requests to stop need."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
