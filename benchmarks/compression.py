@@ -27,7 +27,7 @@ from objectives.data.batches import logits
 from objectives.failures import TrialFailure
 from objectives.measurement.latency import measure_latency
 from objectives.objective import Objective
-from objectives.store.locks import Lane
+from objectives.store.locks import MeasurementLock
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.configuration import Configuration
 from spaces.file.search_file import SearchFile
@@ -161,7 +161,7 @@ def _latency_ratio(
         sequence_length=search.workload.sequence_length,
         threads=1,
         repeats=60,
-        lane=Lane(),
+        measurement_lock=MeasurementLock(),
     )
     return latency.p10_ms / latency.reference_p10_ms
 

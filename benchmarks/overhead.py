@@ -22,7 +22,7 @@ from typing import Any
 
 from rich.console import Console
 
-from objectives.data.prepared import prepare
+from objectives.data.prepare import prepare
 from search.execution.cluster import cluster
 from search.storage.trials import TrialRecord
 from spaces.file.search_file import SearchFile
@@ -109,12 +109,14 @@ def with_ray_tune(
 
             from ray import tune
 
-            from objectives.data.prepared import open_prepared
+            from objectives.data.prepared_data import open_prepared_data
             from objectives.objective import Objective
             from spaces.cost.configuration import Configuration
             from spaces.file.search_file import SearchFile
 
-            objective = Objective(SearchFile.model_validate_json(text), open_prepared(Path(data)))
+            objective = Objective(
+                SearchFile.model_validate_json(text), open_prepared_data(Path(data))
+            )
             evaluation = objective.evaluate(Configuration.from_dict(config["configuration"]))
             tune.report({"result": json.dumps(evaluation.to_dict())})
 

@@ -36,8 +36,9 @@ from transformers import (
     TrainingArguments,
 )
 
-from objectives.data.batches import Batch, LabelledBatches, MaskedBatches
-from objectives.data.prepared import Labelled, PreparedData, prepare
+from objectives.data.batches import Batch, LabelledTextBatches, MaskedBatches
+from objectives.data.prepare import prepare
+from objectives.data.prepared_data import LabelledTexts, PreparedData
 from objectives.data.tokenizer import END, PAD
 from objectives.models.build import build
 from objectives.tasks.classification import DROPOUT, Classification
@@ -280,7 +281,7 @@ class Ready(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 class Texts(torch.utils.data.Dataset[dict[str, Any]]):
     """Labelled texts, without padding."""
 
-    def __init__(self, examples: Labelled) -> None:
+    def __init__(self, examples: LabelledTexts) -> None:
         self._rows = [
             {"input_ids": tokens[:length].tolist(), "labels": int(label)}
             for tokens, length, label in zip(
@@ -295,20 +296,20 @@ class Texts(torch.utils.data.Dataset[dict[str, Any]]):
         return self._rows[row]
 
 
-def shortened(examples: Labelled) -> Labelled:
+def shortened(examples: LabelledTexts) -> LabelledTexts:
     """The examples cut to lengths as short sentences have them: log-normal."""
     drawn = np.random.default_rng(0).lognormal(np.log(MEAN_LENGTH), 0.5, len(examples.lengths))
     lengths = np.minimum(np.maximum(drawn.astype(np.int32), 4), examples.lengths)
     tokens = np.array(examples.tokens)
     tokens[np.arange(tokens.shape[1]) >= lengths[:, None]] = PAD
     tokens[np.arange(len(tokens)), lengths - 1] = END
-    return Labelled(tokens, lengths, np.asarray(examples.labels))
+    return LabelledTexts(tokens, lengths, np.asarray(examples.labels))
 
 
 def races(
     search: SearchFile, data: PreparedData, rounds: int
 ) -> Iterator[tuple[str, Callable[[], Race]]]:
-    examples = shortened(data.labelled("train"))
+    examples = shortened(data.labelled_texts("train"))
     for stage, shapes in SHAPES.items():
         for depth, width, batch in shapes:
             shape = Architecture.of(depth, width)
@@ -336,7 +337,7 @@ def masked_race(
 ) -> Callable[[], Race]:
     task = MaskedLanguageModel(search, data)
     batches = MaskedBatches(
-        data.stream("train"),
+        data.token_stream("train"),
         search.data.sequence_length,
         batch_size,
         search.data.vocabulary_size,
@@ -357,7 +358,7 @@ def masked_race(
 def labelled_race(
     search: SearchFile,
     data: PreparedData,
-    examples: Labelled,
+    examples: LabelledTexts,
     shape: Architecture,
     batch_size: int,
     settings: Optimisation,
@@ -368,7 +369,7 @@ def labelled_race(
     return lambda: Race(
         build=lambda: build(shape.shape, search.workload, dropout=DROPOUT),
         width=shape.width,
-        batches=LabelledBatches(examples, batch_size, search.seed),
+        batches=LabelledTextBatches(examples, batch_size, search.seed),
         loss=task.loss,
         settings=settings,
         rows=Texts(examples),

@@ -25,7 +25,8 @@ from objectives.compression import model_file
 from objectives.compression.pipeline import compress
 from objectives.compression.prune import prune
 from objectives.data.batches import Batch
-from objectives.data.prepared import PreparedData, prepare
+from objectives.data.prepare import prepare
+from objectives.data.prepared_data import PreparedData
 from objectives.evaluation import Evaluation, package_versions
 from objectives.failures import OUT_OF_MEMORY, TrialFailure, is_out_of_memory
 from objectives.measurement.flops import count_forward_flops
@@ -81,7 +82,7 @@ class Objective:
         self._search = search
         where = Locations.of(search.storage)
         self.store = Store(where.store_url, max_bytes=where.store_max_bytes)
-        self.store.sweep()
+        self.store.remove_unfinished()
         self.data = data or prepare(search.data, search.task, where.data)
         self._task: Task = make_task(search, self.data)
         self._stages = Stages(search, self.data.fingerprint)

@@ -16,7 +16,7 @@ from objectives.compression.quantise.static_int8 import StaticWeight, calibrate
 from objectives.data.batches import Batch, logits
 from objectives.failures import TrialFailure, is_out_of_memory
 from objectives.store import heartbeat
-from objectives.store.disk_space import is_full
+from objectives.store.disk_space import is_disk_full
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Quantisation
 from spaces.cost.families import layout
@@ -95,7 +95,7 @@ def write_compressed(
     except TrialFailure:
         raise
     except Exception as error:
-        if is_out_of_memory(error) or is_full(error):
+        if is_out_of_memory(error) or is_disk_full(error):
             raise
         # A compressor may raise anything; it costs this trial and no other.
         raise CompressionFailure(

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from objectives.data.encoding import Pixels, Tokens
-from objectives.data.prepared import Labelled, Parallel, Pictures
+from objectives.data.prepared_data import LabelledImages, LabelledTexts, SentencePairs
 from objectives.data.tokenizer import END, MASK, PAD, SPECIAL_TOKENS, START
 from spaces.cost.families.roberta import masked_tokens
 
@@ -21,7 +21,7 @@ Batch = dict[str, torch.Tensor]
 FORWARD_ARGUMENTS = ("input_ids", "attention_mask", "decoder_input_ids", "pixel_values")
 """What models of transformers take; all else in a batch is for the loss."""
 
-EVALUATION_BATCH = 64
+EVALUATION_BATCH_SIZE = 64
 """Examples that are answered together, in a score and in a prediction: a sum in floating point
 depends on it, and both must be the same."""
 
@@ -188,14 +188,14 @@ class CausalBatches:
         }
 
 
-def reading_batch(tokens: Tokens) -> Batch:
+def encoder_inputs(tokens: Tokens) -> Batch:
     """What a model reads of padded token ids: ``input_ids`` and ``attention_mask``."""
     read = torch.from_numpy(tokens.astype(np.int64))
     return {"input_ids": read, "attention_mask": (read != PAD).long()}
 
 
-def labelled_batch(
-    examples: Labelled, rows: npt.NDArray[np.int64], *, full_length: bool = False
+def labelled_text_batch(
+    examples: LabelledTexts, rows: npt.NDArray[np.int64], *, full_length: bool = False
 ) -> Batch:
     """Some examples, padded to the longest of them, or to the longest that there can be.
 
@@ -204,12 +204,12 @@ def labelled_batch(
     """
     longest = examples.tokens.shape[1] if full_length else int(examples.lengths[rows].max())
     return {
-        **reading_batch(examples.tokens[rows, :longest]),
+        **encoder_inputs(examples.tokens[rows, :longest]),
         "labels": torch.from_numpy(examples.labels[rows].astype(np.int64)),
     }
 
 
-class LabelledBatches:
+class LabelledTextBatches:
     """Batches of labelled texts, bucketed by length.
 
     Args:
@@ -218,21 +218,21 @@ class LabelledBatches:
         seed: Seed of the order.
     """
 
-    def __init__(self, examples: Labelled, batch_size: int, seed: int) -> None:
+    def __init__(self, examples: LabelledTexts, batch_size: int, seed: int) -> None:
         self._examples = examples
         self._rows = _Buckets(examples.lengths, batch_size, seed)
 
     def __call__(self, step: int) -> Batch:
-        """The batch of a step, as ``labelled_batch`` gives it."""
-        return labelled_batch(self._examples, self._rows(step))
+        """The batch of a step, as ``labelled_text_batch`` gives it."""
+        return labelled_text_batch(self._examples, self._rows(step))
 
     def full_length(self, step: int) -> Batch:
         """The same batch, of the one shape that a graph for calibration asks for."""
-        return labelled_batch(self._examples, self._rows(step), full_length=True)
+        return labelled_text_batch(self._examples, self._rows(step), full_length=True)
 
 
-def parallel_batch(
-    pairs: Parallel, rows: npt.NDArray[np.int64], *, full_length: bool = False
+def sentence_pair_batch(
+    pairs: SentencePairs, rows: npt.NDArray[np.int64], *, full_length: bool = False
 ) -> Batch:
     """Some sentence pairs, padded to the longest of them, or to the longest that there can be.
 
@@ -245,13 +245,13 @@ def parallel_batch(
     writes = longest if full_length else int(pairs.target_lengths[rows].max())
     targets = torch.from_numpy(pairs.targets[rows, :writes].astype(np.int64))
     return {
-        **reading_batch(pairs.sources[rows, :reads]),
+        **encoder_inputs(pairs.sources[rows, :reads]),
         "decoder_input_ids": targets[:, :-1],
         "targets": targets[:, 1:],
     }
 
 
-class ParallelBatches:
+class SentencePairBatches:
     """Batches of sentence pairs, bucketed by length.
 
     Args:
@@ -260,21 +260,21 @@ class ParallelBatches:
         seed: Seed of the order.
     """
 
-    def __init__(self, pairs: Parallel, batch_size: int, seed: int) -> None:
+    def __init__(self, pairs: SentencePairs, batch_size: int, seed: int) -> None:
         self._pairs = pairs
         self._rows = _Buckets(pairs.source_lengths + pairs.target_lengths, batch_size, seed)
 
     def __call__(self, step: int) -> Batch:
-        """The batch of a step, as ``parallel_batch`` gives it."""
-        return parallel_batch(self._pairs, self._rows(step))
+        """The batch of a step, as ``sentence_pair_batch`` gives it."""
+        return sentence_pair_batch(self._pairs, self._rows(step))
 
     def full_length(self, step: int) -> Batch:
         """The same batch, of the one shape that a graph for calibration asks for."""
-        return parallel_batch(self._pairs, self._rows(step), full_length=True)
+        return sentence_pair_batch(self._pairs, self._rows(step), full_length=True)
 
 
 @dataclass(frozen=True)
-class ImageBatches:
+class LabelledImageBatches:
     """Batches of labelled images.
 
     Args:
@@ -283,18 +283,18 @@ class ImageBatches:
         seed: Seed of the order.
     """
 
-    pictures: Pictures
+    pictures: LabelledImages
     batch_size: int
     seed: int
 
     def __call__(self, step: int) -> Batch:
-        """The batch of a step, as ``image_batch`` gives it."""
-        return image_batch(
+        """The batch of a step, as ``labelled_image_batch`` gives it."""
+        return labelled_image_batch(
             self.pictures, _rows(self.seed, step, self.batch_size, len(self.pictures.labels))
         )
 
 
-def image_batch(pictures: Pictures, rows: npt.NDArray[np.int64]) -> Batch:
+def labelled_image_batch(pictures: LabelledImages, rows: npt.NDArray[np.int64]) -> Batch:
     """Some images.
 
     Returns:
@@ -312,7 +312,7 @@ def pixel_values(pixels: Pixels) -> torch.Tensor:
     return torch.from_numpy(pixels.astype(np.float32)) / 127.5 - 1.0
 
 
-def by_length(lengths: Tokens, batch_size: int) -> Iterator[npt.NDArray[np.int64]]:
+def rows_by_length(lengths: Tokens, batch_size: int) -> Iterator[npt.NDArray[np.int64]]:
     """Rows of all examples once, in batches of about one length."""
     order = np.argsort(lengths, kind="stable")
     for start in range(0, len(order), batch_size):

@@ -14,7 +14,7 @@ Tokens = npt.NDArray[np.int32]
 Pixels = npt.NDArray[np.uint8]
 
 
-def encoded(
+def encode_texts(
     tokenizer: Any, texts: Sequence[str], seconds: Sequence[str] = (), *, sequence_length: int
 ) -> tuple[Tokens, Tokens]:
     """Texts, or pairs of them, between start and end tokens, cut and padded at the end.
@@ -40,7 +40,7 @@ def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     return [e.ids for e in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
 
-def as_pixels(pictures: Iterable[Any], *, channels: int, size: int) -> Pixels:
+def to_pixels(pictures: Iterable[Any], *, channels: int, size: int) -> Pixels:
     """Pictures of PIL as arrays of one shape.
 
     Args:

@@ -16,7 +16,7 @@ from string import Template
 from typing import Any
 
 from objectives.compression.model_file import CONFIG, WEIGHTS, ModelFileError
-from objectives.data.prepared import PreparedData
+from objectives.data.prepared_data import PreparedData
 from spaces.file.search_file import SearchFile
 
 BUNDLE_FORMAT = 1

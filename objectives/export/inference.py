@@ -20,14 +20,14 @@ from torch import nn
 from objectives.compression import model_file
 from objectives.compression.model_file import ModelFileError
 from objectives.data.batches import (
-    EVALUATION_BATCH,
+    EVALUATION_BATCH_SIZE,
     Batch,
-    by_length,
+    encoder_inputs,
     logits,
     pixel_values,
-    reading_batch,
+    rows_by_length,
 )
-from objectives.data.encoding import as_pixels, encoded, token_ids
+from objectives.data.encoding import encode_texts, to_pixels, token_ids
 from objectives.data.tokenizer import END, MASK, SPECIAL_TOKENS, load_tokenizer
 from objectives.export.bundle import TOKENIZER, PredictionTask, read_task
 from objectives.models.decoding import continued, translate
@@ -111,19 +111,21 @@ class Predictor:
 
     def _classify_texts(self, inputs: Sequence[Any]) -> list[Prediction]:
         firsts, seconds = _pairs(inputs) if self.task.takes_pairs else (_texts(inputs), [])
-        tokens, lengths = encoded(self._tokenizer, firsts, seconds, sequence_length=self._length)
+        tokens, lengths = encode_texts(
+            self._tokenizer, firsts, seconds, sequence_length=self._length
+        )
         answers = [Prediction("")] * len(inputs)
-        for rows in by_length(lengths, EVALUATION_BATCH):
-            batch = reading_batch(tokens[rows, : int(lengths[rows].max())])
+        for rows in rows_by_length(lengths, EVALUATION_BATCH_SIZE):
+            batch = encoder_inputs(tokens[rows, : int(lengths[rows].max())])
             for row, answer in zip(rows, self._classes(batch), strict=True):
                 answers[row] = answer
         return answers
 
     def _classify_images(self, inputs: Sequence[Any]) -> list[Prediction]:
         answers: list[Prediction] = []
-        for start in range(0, len(inputs), EVALUATION_BATCH):
-            pixels = as_pixels(
-                [_picture(each) for each in inputs[start : start + EVALUATION_BATCH]],
+        for start in range(0, len(inputs), EVALUATION_BATCH_SIZE):
+            pixels = to_pixels(
+                [_picture(each) for each in inputs[start : start + EVALUATION_BATCH_SIZE]],
                 channels=self._workload["channels"],
                 size=self._workload["image_size"],
             )
@@ -140,10 +142,12 @@ class Predictor:
         ]
 
     def _translate(self, inputs: Sequence[Any]) -> list[Prediction]:
-        tokens, lengths = encoded(self._tokenizer, _texts(inputs), sequence_length=self._length)
+        tokens, lengths = encode_texts(
+            self._tokenizer, _texts(inputs), sequence_length=self._length
+        )
         answers = [Prediction("")] * len(inputs)
-        for rows in by_length(lengths, EVALUATION_BATCH):
-            batch = reading_batch(tokens[rows, : int(lengths[rows].max())])
+        for rows in rows_by_length(lengths, EVALUATION_BATCH_SIZE):
+            batch = encoder_inputs(tokens[rows, : int(lengths[rows].max())])
             written = translate(
                 self.model,
                 batch,
@@ -169,7 +173,7 @@ class Predictor:
     def _fill(self, inputs: Sequence[Any]) -> list[Prediction]:
         # In training a mask stands for a token with the space before it.
         texts = [text.replace(f" {MASK_TEXT}", MASK_TEXT) for text in _texts(inputs)]
-        tokens, lengths = encoded(self._tokenizer, texts, sequence_length=self._length)
+        tokens, lengths = encode_texts(self._tokenizer, texts, sequence_length=self._length)
         return [
             self._filled(row[:length], text)
             for row, length, text in zip(tokens, lengths, texts, strict=True)

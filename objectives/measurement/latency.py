@@ -27,7 +27,7 @@ from torch import nn
 from objectives.data.batches import Batch
 from objectives.failures import TrialFailure
 from objectives.measurement.threads import torch_threads
-from objectives.store.locks import Lane
+from objectives.store.locks import MeasurementLock
 
 WARM_UP = 5
 LOW, HIGH = 10, 95
@@ -101,7 +101,7 @@ def measure_latency(
     sequence_length: int,
     threads: int,
     repeats: int,
-    lane: Lane,
+    measurement_lock: MeasurementLock,
     best_reference_ms: float = math.inf,
 ) -> Latency:
     """Time a model, each call next to one of the reference, while nothing else of tlc runs here.
@@ -115,7 +115,7 @@ def measure_latency(
         sequence_length: Tokens of each sequence, for the record.
         threads: CPU threads to use meanwhile.
         repeats: Timed calls of each, in a round.
-        lane: The machine's measurement lane.
+        measurement_lock: The machine's measurement lock.
         best_reference_ms: Lowest low percentile of the reference so far; infinite before the first.
 
     Raises:
@@ -123,7 +123,7 @@ def measure_latency(
     """
     own: list[float] = []
     others: list[float] = []
-    with lane.measurement(), torch_threads(threads), torch.inference_mode():
+    with measurement_lock.measurement(), torch_threads(threads), torch.inference_mode():
         for _ in range(WARM_UP):
             model(**inputs)
             reference(**inputs)

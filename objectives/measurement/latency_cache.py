@@ -22,7 +22,7 @@ from objectives.compression import model_file
 from objectives.compression.pipeline import write_compressed
 from objectives.measurement.latency import MAX_SLOWDOWN, Latency, measure_latency, processor
 from objectives.models.build import build
-from objectives.store.locks import Lane
+from objectives.store.locks import MeasurementLock
 from objectives.store.store import Store
 from objectives.tasks.base import Task
 from spaces.cost.architecture import Architecture
@@ -53,7 +53,7 @@ class LatencyCache:
         self._search = search
         self._task = task
         self._store = store
-        self._lane = Lane()
+        self._measurement_lock = MeasurementLock()
         self._inputs = task.latency_input(search.measurement.batch_size)
 
     def of_model(self, configuration: Configuration, model: nn.Module) -> Latency:
@@ -99,7 +99,7 @@ class LatencyCache:
             )
             return model_file.load(folder)
 
-        compressed = self._store.scratch(f"an untrained {configuration}", compress)
+        compressed = self._store.use_temporary_folder(f"an untrained {configuration}", compress)
         return self._measure(configuration, compressed, _shapes(compressed))
 
     def _measure(self, configuration: Configuration, model: nn.Module, shapes: str) -> Latency:
@@ -112,7 +112,7 @@ class LatencyCache:
             sequence_length=self._search.workload.sequence_length,
             threads=conditions.threads,
             repeats=conditions.repeats,
-            lane=self._lane,
+            measurement_lock=self._measurement_lock,
             best_reference_ms=usual,
         )
         if latency.best_reference_p10_ms < MIN_IMPROVEMENT * usual:

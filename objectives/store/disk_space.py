@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from objectives.store import heartbeat
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 """Seconds between two looks at whether room was made."""
 RETRY_SECONDS = 15.0
 """Seconds after which a write is tried again all the same: free space shows nothing of a quota."""
@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def is_full(error: BaseException) -> bool:
+def is_disk_full(error: BaseException) -> bool:
     """Whether an error says that a disk, or a quota on it, is full.
 
     Libraries in Rust, such as safetensors and tokenizers, give the number only in their words.
@@ -35,7 +35,7 @@ def is_full(error: BaseException) -> bool:
     return any(f"(os error {number})" in str(error) for number in _FULL)
 
 
-def when_there_is_room(write: Callable[[], T], *, disk: Path, what: str) -> T:
+def retry_when_full(write: Callable[[], T], *, disk: Path, what: str) -> T:
     """Write, and where the disk is full, wait for room and write again from the beginning.
 
     From the beginning, because a system may drop what it could not flush and then report success.
@@ -54,7 +54,7 @@ def when_there_is_room(write: Callable[[], T], *, disk: Path, what: str) -> T:
         try:
             result = write()
         except Exception as error:
-            if not is_full(error):
+            if not is_disk_full(error):
                 raise
             reason = f"no room for {what} on the disk of {disk}; waiting until there is ({error})"
         else:
@@ -67,7 +67,7 @@ def when_there_is_room(write: Callable[[], T], *, disk: Path, what: str) -> T:
                 _LOG.warning("%s", reason)
                 warned = time.monotonic()
             heartbeat.paused(reason)
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
 
 def _free(disk: Path) -> tuple[int, int]:

@@ -12,19 +12,19 @@ from pathlib import Path
 
 from objectives.store import heartbeat
 
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.0005, 0.05
+SHORTEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.0005, 0.05
 """Seconds between two tries to take a lock that another holds."""
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
+def exclusive_lock(path: Path) -> Iterator[None]:
     """Hold a lock file alone; waits for whoever holds it now."""
     with _locked(path, fcntl.LOCK_EX):
         yield
 
 
 @contextmanager
-def shared(path: Path) -> Iterator[None]:
+def shared_lock(path: Path) -> Iterator[None]:
     """Hold a lock file together with others; waits for whoever holds it alone."""
     with _locked(path, fcntl.LOCK_SH):
         yield
@@ -34,18 +34,18 @@ def shared(path: Path) -> Iterator[None]:
 def _locked(path: Path, mode: int) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        pause = SHORTEST_PAUSE
-        while not _is_taken(descriptor, mode):
+        pause = SHORTEST_WAIT_SECONDS
+        while not _try_lock(descriptor, mode):
             # Whoever holds it may train for hours; if it hangs, its end frees this one.
             heartbeat.beat("waiting for a lock")
             time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, LONGEST_WAIT_SECONDS)
         yield
     finally:
         os.close(descriptor)
 
 
-def _is_taken(descriptor: int, mode: int) -> bool:
+def _try_lock(descriptor: int, mode: int) -> bool:
     try:
         fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -53,27 +53,27 @@ def _is_taken(descriptor: int, mode: int) -> bool:
     return True
 
 
-class Busy(Exception):
+class LockBusy(Exception):
     """Another process holds the lock."""
 
 
 @contextmanager
-def exclusive_or_busy(path: Path) -> Iterator[None]:
+def try_exclusive_lock(path: Path) -> Iterator[None]:
     """Hold a lock file alone, or do not wait.
 
     Raises:
-        Busy: Another process holds it.
+        LockBusy: Another process holds it.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        if not _is_taken(descriptor, fcntl.LOCK_EX):
-            raise Busy(str(path))
+        if not _try_lock(descriptor, fcntl.LOCK_EX):
+            raise LockBusy(str(path))
         yield
     finally:
         os.close(descriptor)
 
 
-class Lane:
+class MeasurementLock:
     """A machine-wide lane: latencies are measured one at a time, and training pauses meanwhile.
 
     Training holds the lane shared for one step at a time; a measurement holds it alone. A second
@@ -83,21 +83,21 @@ class Lane:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        folder = folder or Path(tempfile.gettempdir()) / f"tlc-lane-{os.getuid()}"
+        folder = folder or Path(tempfile.gettempdir()) / f"tlc-measurement-lock-{os.getuid()}"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._gate = folder / "gate.lock"
-        self._room = folder / "room.lock"
+        self._queue = folder / "queue.lock"
+        self._device = folder / "device.lock"
 
     @contextmanager
     def training(self) -> Iterator[None]:
         """Hold for one optimiser step."""
-        with shared(self._gate):
+        with shared_lock(self._queue):
             pass
-        with shared(self._room):
+        with shared_lock(self._device):
             yield
 
     @contextmanager
     def measurement(self) -> Iterator[None]:
         """Hold while a latency is measured."""
-        with exclusive(self._gate), exclusive(self._room):
+        with exclusive_lock(self._queue), exclusive_lock(self._device):
             yield

@@ -22,7 +22,7 @@ def checkpoint_address(path: str, step: int) -> str:
     return f"{CHECKPOINTS}/{path}/{step:08d}"
 
 
-def step_of(address: str) -> tuple[str, int] | None:
+def parse_checkpoint_address(address: str) -> tuple[str, int] | None:
     """Address of a checkpoint's path, and its step; None where an address is no checkpoint's."""
     found = _CHECKPOINT.fullmatch(address)
     return None if found is None else (found[1], int(found[2]))
@@ -46,7 +46,7 @@ class Entry:
     is_final: bool
     files: dict[str, str] = field(default_factory=dict)
 
-    def manifest(self) -> str:
+    def to_json(self) -> str:
         """The text of its manifest, which has a digest of itself too: its numbers count as much as
         its files, for the quota removes by them."""
         fields = asdict(self)
@@ -64,7 +64,7 @@ class Entry:
             return False
 
 
-def entry_of(manifest: bytes, address: str) -> Entry | None:
+def parse_manifest(manifest: bytes, address: str) -> Entry | None:
     """The entry that a manifest at an address tells of; None where it is damaged or of another
     address, which is what two entries look like after somebody swapped them."""
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from objectives.store.manifest import Entry, step_of
+from objectives.store.manifest import Entry, parse_checkpoint_address
 
 
 def removal_order(entries: list[Entry], pinned: set[str]) -> list[Entry]:
@@ -13,11 +13,11 @@ def removal_order(entries: list[Entry], pinned: set[str]) -> list[Entry]:
     pinned entries last.
     """
     last_step: dict[str, int] = {}
-    for path, step in filter(None, (step_of(entry.address) for entry in entries)):
+    for path, step in filter(None, (parse_checkpoint_address(entry.address) for entry in entries)):
         last_step[path] = max(last_step.get(path, -1), step)
 
     def usefulness(entry: Entry) -> tuple[int, float]:
-        point = step_of(entry.address)
+        point = parse_checkpoint_address(entry.address)
         if entry.address in pinned:
             rank = 3
         elif entry.is_final:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from objectives.store.locks import Busy, exclusive, exclusive_or_busy
+from objectives.store.locks import LockBusy, exclusive_lock, try_exclusive_lock
 
 LOCK = "lock"
 HIDDEN = "."
@@ -37,7 +37,7 @@ class Staging:
         hidden = Path(tempfile.mkdtemp(prefix=HIDDEN, dir=self.folder))
         place = self.folder / hidden.name.removeprefix(HIDDEN)
         try:
-            with exclusive(hidden / LOCK):
+            with exclusive_lock(hidden / LOCK):
                 hidden.rename(place)
                 folder = place / "entry"
                 folder.mkdir()
@@ -54,11 +54,11 @@ class Staging:
             os.rename(folder, out_of_the_way)
         shutil.rmtree(out_of_the_way, ignore_errors=True)
 
-    def sweep(self) -> None:
+    def remove_unfinished(self) -> None:
         """Remove what killed writers left."""
         for left in self.folder.glob(f"[!{HIDDEN}]*"):
             # Its writer lives, or has just removed it, or this process may only read.
-            with suppress(Busy, OSError), exclusive_or_busy(left / LOCK):
+            with suppress(LockBusy, OSError), try_exclusive_lock(left / LOCK):
                 shutil.rmtree(left, ignore_errors=True)
 
     def _make(self) -> None:

@@ -21,16 +21,16 @@ from typing import TypeVar
 
 import fsspec
 
-from objectives.store.disk_space import is_full, when_there_is_room
-from objectives.store.locks import exclusive
+from objectives.store.disk_space import is_disk_full, retry_when_full
+from objectives.store.locks import exclusive_lock
 from objectives.store.manifest import (
     CHECKPOINTS,
     MANIFEST,
     MODELS,
     Entry,
-    entry_of,
+    parse_checkpoint_address,
+    parse_manifest,
     sha256,
-    step_of,
 )
 from objectives.store.quota import removal_order
 from objectives.store.staging import Staging, flush
@@ -96,23 +96,23 @@ class Store:
                 "name another folder or URL, or mend its permissions"
             ) from error
 
-    def sweep(self) -> None:
+    def remove_unfinished(self) -> None:
         """Remove what killed writers of this machine left unfinished."""
-        self._staging.sweep()
+        self._staging.remove_unfinished()
 
     @contextmanager
-    def lease(self, name: str) -> Iterator[None]:
+    def lock(self, name: str) -> Iterator[None]:
         """Hold a name alone among the processes of this machine (no effect on remote stores)."""
         with ExitStack() as stack:
             if self.is_local:
-                self._when_there_is_room(lambda: stack.enter_context(self._leased(name)), name)
+                self._retry_when_full(lambda: stack.enter_context(self._locked(name)), name)
             yield
 
     @contextmanager
-    def _leased(self, name: str) -> Iterator[None]:
-        folder = Path(self._root) / "leases"
+    def _locked(self, name: str) -> Iterator[None]:
+        folder = Path(self._root) / "locks"
         folder.mkdir(parents=True, exist_ok=True)
-        with exclusive(folder / f"{name}.lock"):
+        with exclusive_lock(folder / f"{name}.lock"):
             yield
 
     def write(self, address: str, fill: Callable[[Path], T], *, is_final: bool) -> T:
@@ -129,12 +129,12 @@ class Store:
 
         def use(folder: Path) -> T:
             result = fill(folder)
-            self.publish(folder, address, is_final=is_final)
+            self.commit(folder, address, is_final=is_final)
             return result
 
-        return self.scratch(address, use)
+        return self.use_temporary_folder(address, use)
 
-    def scratch(self, what: str, use: Callable[[Path], T]) -> T:
+    def use_temporary_folder(self, what: str, use: Callable[[Path], T]) -> T:
         """Use a new folder that is removed afterwards; where the disk is full, wait for room.
 
         Args:
@@ -149,13 +149,13 @@ class Store:
             with self._staging.new() as folder:
                 return use(folder)
 
-        return self._when_there_is_room(attempt, what)
+        return self._retry_when_full(attempt, what)
 
-    def _when_there_is_room(self, write: Callable[[], T], what: str) -> T:
+    def _retry_when_full(self, write: Callable[[], T], what: str) -> T:
         disk = Path(self._root) if self.is_local else self._staging.folder
-        return when_there_is_room(write, disk=disk, what=what)
+        return retry_when_full(write, disk=disk, what=what)
 
-    def publish(self, folder: Path, address: str, *, is_final: bool) -> Entry:
+    def commit(self, folder: Path, address: str, *, is_final: bool) -> Entry:
         """Make a folder on the store's disk an entry, whole or not at all.
 
         Locally the files are flushed to disk and the folder is renamed; on other stores the
@@ -169,15 +169,15 @@ class Store:
             is_final=is_final,
             files={path.name: sha256(path) for path in files},
         )
-        (folder / MANIFEST).write_text(entry.manifest())
+        (folder / MANIFEST).write_text(entry.to_json())
         if self.is_local:
-            self._publish_local(folder, address)
+            self._commit_local(folder, address)
         else:
-            self._publish_remote([*files, folder / MANIFEST], address)
+            self._commit_remote([*files, folder / MANIFEST], address)
         self._keep_quota(entry)
         return entry
 
-    def _publish_local(self, folder: Path, address: str) -> None:
+    def _commit_local(self, folder: Path, address: str) -> None:
         target = Path(self._root) / address
         for path in folder.iterdir():
             flush(path)
@@ -199,7 +199,7 @@ class Store:
         flush(target.parent)
         flush(target.parent.parent)
 
-    def _publish_remote(self, files: list[Path], address: str) -> None:
+    def _commit_remote(self, files: list[Path], address: str) -> None:
         with self.open(address) as there:
             if there is not None:
                 return
@@ -228,7 +228,7 @@ class Store:
                 self.remove(address)
         yield None
 
-    def found_damaged(self) -> list[str]:
+    def pop_damaged(self) -> list[str]:
         """Addresses of the entries that were found damaged since the last call."""
         found, self._damaged = self._damaged, []
         return found
@@ -255,10 +255,10 @@ class Store:
         below = (str(path)[len(self._root) + 1 :] for path in found)
         return {path[: -len(MANIFEST) - 1] for path in below if path.endswith(f"/{MANIFEST}")}
 
-    def steps(self, path: str) -> list[int]:
+    def checkpoint_steps(self, path: str) -> list[int]:
         """Steps of a training path that have a checkpoint, ascending (none is verified)."""
         prefix = f"{CHECKPOINTS}/{path}"
-        points = map(step_of, self.addresses(prefix))
+        points = map(parse_checkpoint_address, self.addresses(prefix))
         return sorted(point[1] for point in points if point is not None and point[0] == prefix)
 
     def entries(self, prefix: str) -> list[Entry]:
@@ -296,7 +296,7 @@ class Store:
             self._fs.mv(f"{place}.new", place)
         except OSError as error:
             # The next trial that ends pins again; until then the former pins hold.
-            if not is_full(error):
+            if not is_disk_full(error):
                 raise
             _LOG.warning("no room to note what the frontier needs: %s", error)
 
@@ -315,7 +315,7 @@ class Store:
             manifest = self._fs.cat_file(f"{self._root}/{address}/{MANIFEST}")
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
-        return entry_of(manifest, address)
+        return parse_manifest(manifest, address)
 
     def _keep_quota(self, written: Entry) -> None:
         # Reading every manifest at every checkpoint would cost more than a step: between two

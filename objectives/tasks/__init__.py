@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from objectives.data.prepared import PreparedData
+from objectives.data.prepared_data import PreparedData
 from objectives.tasks.base import Task
 from objectives.tasks.causal_lm import CausalLanguageModel
 from objectives.tasks.classification import Classification

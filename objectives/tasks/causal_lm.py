@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from objectives.data.batches import Batch, CausalBatches, logits, to_device
-from objectives.data.prepared import PreparedData
+from objectives.data.prepared_data import PreparedData
 from objectives.measurement.score import Score, perplexity_score
 from objectives.store import heartbeat
 from objectives.tasks.base import CALIBRATION_BATCHES
@@ -81,7 +81,7 @@ class CausalLanguageModel:
 
     def _batches(self, split: str) -> CausalBatches:
         return CausalBatches(
-            stream=self._data.stream(split),
+            stream=self._data.token_stream(split),
             sequence_length=self._search.data.sequence_length,
             batch_size=self._search.training.batch_size,
             seed=self._search.seed,

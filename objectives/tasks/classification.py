@@ -7,15 +7,15 @@ from torch import nn
 from torch.nn import functional
 
 from objectives.data.batches import (
-    EVALUATION_BATCH,
+    EVALUATION_BATCH_SIZE,
     Batch,
-    LabelledBatches,
-    by_length,
-    labelled_batch,
+    LabelledTextBatches,
+    labelled_text_batch,
     logits,
+    rows_by_length,
     to_device,
 )
-from objectives.data.prepared import PreparedData
+from objectives.data.prepared_data import PreparedData
 from objectives.measurement.score import Score, score_classifier
 from objectives.tasks.base import CALIBRATION_BATCHES
 from objectives.tasks.masked_lm import MaskedLanguageModel
@@ -41,8 +41,8 @@ class Classification:
         self._data = data
         self._stages = Stages(search, data.fingerprint)
         self._pretraining = MaskedLanguageModel(search, data)
-        self._batches = LabelledBatches(
-            data.labelled("train"), search.training.batch_size, search.seed
+        self._batches = LabelledTextBatches(
+            data.labelled_texts("train"), search.training.batch_size, search.seed
         )
         self.kind = Kind(
             name="classification",
@@ -67,10 +67,13 @@ class Classification:
 
     def score(self, model: nn.Module, split: str) -> Score:
         """Accuracy and cross-entropy of a classifier on a split."""
-        examples = self._data.labelled(split)
+        examples = self._data.labelled_texts(split)
         return score_classifier(
             model,
-            (labelled_batch(examples, r) for r in by_length(examples.lengths, EVALUATION_BATCH)),
+            (
+                labelled_text_batch(examples, r)
+                for r in rows_by_length(examples.lengths, EVALUATION_BATCH_SIZE)
+            ),
         )
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:

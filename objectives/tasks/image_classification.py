@@ -8,14 +8,14 @@ from torch import nn
 from torch.nn import functional
 
 from objectives.data.batches import (
-    EVALUATION_BATCH,
+    EVALUATION_BATCH_SIZE,
     Batch,
-    ImageBatches,
-    image_batch,
+    LabelledImageBatches,
+    labelled_image_batch,
     logits,
     to_device,
 )
-from objectives.data.prepared import PreparedData
+from objectives.data.prepared_data import PreparedData
 from objectives.measurement.score import Score, score_classifier
 from objectives.tasks.base import CALIBRATION_BATCHES
 from objectives.training.paths import TrainingPath
@@ -37,7 +37,9 @@ class ImageClassification:
     def __init__(self, search: SearchFile, data: PreparedData) -> None:
         self._data = data
         self._stages = Stages(search, data.fingerprint)
-        self._train = ImageBatches(data.images("train"), search.training.batch_size, search.seed)
+        self._train = LabelledImageBatches(
+            data.labelled_images("train"), search.training.batch_size, search.seed
+        )
         self.kind = Kind(
             name="image-classification",
             workload=search.workload,
@@ -53,11 +55,12 @@ class ImageClassification:
 
     def score(self, model: nn.Module, split: str) -> Score:
         """Accuracy and cross-entropy on a split."""
-        pictures = self._data.images(split)
+        pictures = self._data.labelled_images(split)
         rows = np.arange(len(pictures.labels))
-        starts = range(0, len(rows), EVALUATION_BATCH)
+        starts = range(0, len(rows), EVALUATION_BATCH_SIZE)
         return score_classifier(
-            model, (image_batch(pictures, rows[s : s + EVALUATION_BATCH]) for s in starts)
+            model,
+            (labelled_image_batch(pictures, rows[s : s + EVALUATION_BATCH_SIZE]) for s in starts),
         )
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
@@ -71,6 +74,6 @@ class ImageClassification:
 
     def latency_input(self, batch_size: int) -> Batch:
         """Real images."""
-        pictures = self._data.images("validation")
+        pictures = self._data.labelled_images("validation")
         rows = np.arange(batch_size) % len(pictures.labels)
-        return {"pixel_values": image_batch(pictures, rows)["pixel_values"]}
+        return {"pixel_values": labelled_image_batch(pictures, rows)["pixel_values"]}

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from objectives.data.batches import Batch, MaskedBatches, to_device
-from objectives.data.prepared import PreparedData
+from objectives.data.prepared_data import PreparedData
 from objectives.measurement.score import Score, perplexity_score
 from objectives.store import heartbeat
 from objectives.tasks.base import CALIBRATION_BATCHES
@@ -82,7 +82,7 @@ class MaskedLanguageModel:
 
     def _batches(self, split: str, batch_size: int) -> MaskedBatches:
         return MaskedBatches(
-            stream=self._data.stream(split),
+            stream=self._data.token_stream(split),
             sequence_length=self._search.data.sequence_length,
             batch_size=batch_size,
             vocabulary_size=self._search.data.vocabulary_size,

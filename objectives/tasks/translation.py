@@ -8,15 +8,15 @@ from torch import nn
 from torch.nn import functional
 
 from objectives.data.batches import (
-    EVALUATION_BATCH,
+    EVALUATION_BATCH_SIZE,
     Batch,
-    ParallelBatches,
-    by_length,
+    SentencePairBatches,
     logits,
-    parallel_batch,
+    rows_by_length,
+    sentence_pair_batch,
     to_device,
 )
-from objectives.data.prepared import PreparedData
+from objectives.data.prepared_data import PreparedData
 from objectives.data.tokenizer import END, PAD, load_tokenizer
 from objectives.measurement.score import Score
 from objectives.models.decoding import translate
@@ -51,8 +51,8 @@ class Translation:
         self._beams = search.task.beams
         self._stages = Stages(search, data.fingerprint)
         self._tokenizer = load_tokenizer(data.tokenizer_file)
-        self._train = ParallelBatches(
-            data.parallel("train"), search.training.batch_size, search.seed
+        self._train = SentencePairBatches(
+            data.sentence_pairs("train"), search.training.batch_size, search.seed
         )
         self.kind = Kind(
             name="translation",
@@ -71,15 +71,15 @@ class Translation:
 
     def score(self, model: nn.Module, split: str) -> Score:
         """BLEU of the decoded translations of a split, with a bootstrap interval (Koehn 2004)."""
-        pairs = self._data.parallel(split)
+        pairs = self._data.sentence_pairs(split)
         references = self._data.references(split)
         texts = [""] * len(references)
         loss, tokens = 0.0, 0
         model.eval()
         with torch.inference_mode():
-            for rows in by_length(pairs.source_lengths, EVALUATION_BATCH):
+            for rows in rows_by_length(pairs.source_lengths, EVALUATION_BATCH_SIZE):
                 heartbeat.beat("scoring")
-                batch = to_device(parallel_batch(pairs, rows), model)
+                batch = to_device(sentence_pair_batch(pairs, rows), model)
                 summed = _cross_entropy(model, batch, reduction="sum")
                 loss += summed.item()
                 tokens += _written_tokens(batch)
@@ -108,7 +108,7 @@ class Translation:
     def latency_input(self, batch_size: int) -> Batch:
         """Tokens of full length on both sides: one pass of the encoder and the decoder."""
         length = self._search.data.sequence_length
-        stream = self._data.parallel("validation")
+        stream = self._data.sentence_pairs("validation")
         words = np.concatenate([stream.sources[stream.sources > END], np.arange(END + 1, length)])
         tokens = torch.from_numpy(np.resize(words, (batch_size, length)).astype(np.int64))
         return {"input_ids": tokens, "decoder_input_ids": tokens}

@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 from objectives.failures import TrialFailure
 from objectives.models.hooks import linear_layers
 from objectives.store import heartbeat
-from objectives.store.locks import Lane
+from objectives.store.locks import MeasurementLock
 from objectives.training.kernels import training_kernels
 from objectives.training.schedule import LearningRate, matrix_scale
 
@@ -143,7 +143,7 @@ def train(
     Raises:
         TrainingFailure: The loss or the gradient is not finite, or the loss explodes.
     """
-    lane = Lane()
+    measurement_lock = MeasurementLock()
     parameters = list(model.parameters())
     sparse = _sparse_weights(model, settings)
     recent: list[torch.Tensor] = []
@@ -151,7 +151,7 @@ def train(
     model.train()
     with training_kernels(model, precision=settings.precision, to_step=to_step):
         while progress.step < to_step:
-            with lane.training():
+            with measurement_lock.training():
                 started = time.perf_counter()
                 _seed(parameters[0].device, hash((seed, progress.step)) & 0x7FFFFFFFFFFFFFFF)
                 recent.append(

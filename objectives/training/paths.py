@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 
-from objectives.data.batch_parts import WHOLE, Part
+from objectives.data.batch_shards import WHOLE_BATCH, BatchShard
 from objectives.store.manifest import checkpoint_address
 from objectives.store.store import Store
 from objectives.training.distributed import Workers
@@ -41,8 +41,10 @@ STABLE = "stable"
 class LossAt(Protocol):
     """A loss of a model."""
 
-    def __call__(self, model: nn.Module, step: int, part: Part = WHOLE, /) -> torch.Tensor:
-        """Loss on the batch of a step, or on a part of it."""
+    def __call__(
+        self, model: nn.Module, step: int, shard: BatchShard = WHOLE_BATCH, /
+    ) -> torch.Tensor:
+        """Loss on the batch of a step, or on a shard of it."""
         ...
 
 
@@ -58,7 +60,7 @@ class TrainingPath:
         build: Makes the untrained model of this stage.
         adopt: Takes over weights of the parent's model into the new one; None where the stage
             continues the parent's model and optimiser as they are.
-        loss_at: Loss of the model on the batch of a step, or on a part of it.
+        loss_at: Loss of the model on the batch of a step, or on a shard of it.
         optimisation: How it is optimised.
         parent: The path that it starts from, at that path's end.
         can_continue: Whether longer paths continue from its end, so that the optimiser is kept.
@@ -203,7 +205,7 @@ class Trainer:
 
     def _reach(self, path: TrainingPath, account: Account) -> Point:
         # Two workers that need the same path take turns; the second finds what the first stored.
-        with self._store.lease(path.key):
+        with self._store.lock(path.key):
             point = self._longest_prefix(path) or self._start(path, account)
             if point.progress.step < path.length:
                 self._train(path, point, account)
@@ -272,7 +274,7 @@ class Trainer:
             self._store.remove(path.address_at(point.resume_points.pop(0)))
 
     def _longest_prefix(self, path: TrainingPath) -> Point | None:
-        for step in reversed(self._store.steps(path.key)):
+        for step in reversed(self._store.checkpoint_steps(path.key)):
             if step > path.length:
                 continue
             # Another process may remove it while it is read, to make room.

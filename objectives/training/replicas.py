@@ -14,7 +14,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from objectives.data.batch_parts import Part
+from objectives.data.batch_shards import BatchShard
 from objectives.training.kernels import repeated_layers
 from objectives.training.loop import make_optimizer, optimizer_tensors, restore_optimizer
 
@@ -29,7 +29,7 @@ class Replica:
     Args:
         model: The model, or this process's shard of it.
         optimizer: Its optimiser.
-        loss_at: Loss on the batch of a step; its gradient is that of this process's part.
+        loss_at: Loss on the batch of a step; its gradient is that of this process's shard.
         collect: Brings what was trained into the whole model and optimiser of the point.
     """
 
@@ -39,17 +39,17 @@ class Replica:
     collect: Callable[[], None]
 
 
-class _PartLoss(nn.Module):
-    """The loss of a part as a forward pass, which DDP and FSDP wait for and act upon."""
+class _ShardLoss(nn.Module):
+    """The loss on a shard as a forward pass, which DDP and FSDP wait for and act upon."""
 
     def __init__(self, model: nn.Module, path: TrainingPath) -> None:
         super().__init__()
         self.model = model
         self._loss_at = path.loss_at
-        self._part = Part(dist.get_rank(), dist.get_world_size())
+        self._shard = BatchShard(dist.get_rank(), dist.get_world_size())
 
     def forward(self, step: int) -> torch.Tensor:
-        return self._loss_at(self.model, step, self._part)
+        return self._loss_at(self.model, step, self._shard)
 
 
 def distributed(
@@ -71,7 +71,7 @@ def distributed(
         assert point.optimizer is not None
         model, optimizer = point.model, point.optimizer
     # It sends the weights of rank 0 to the others.
-    parallel = DistributedDataParallel(_PartLoss(model, path), broadcast_buffers=False)
+    parallel = DistributedDataParallel(_ShardLoss(model, path), broadcast_buffers=False)
     _spread_moments(optimizer, point, moments)
     return Replica(model, optimizer, _over_workers(parallel), lambda: None)
 
@@ -93,7 +93,7 @@ def sharded(
     """
     model = path.build()
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
-    loss = _PartLoss(model, path)
+    loss = _ShardLoss(model, path)
     for layer in repeated_layers(model):
         fully_shard(layer, mesh=mesh)
     fully_shard(loss, mesh=mesh)
@@ -119,7 +119,7 @@ def sharded(
 
 
 def _over_workers(loss: nn.Module) -> Callable[[nn.Module, int], torch.Tensor]:
-    """A loss with the value of the whole batch and the gradient of this process's part."""
+    """A loss with the value of the whole batch and the gradient of this process's shard."""
 
     def loss_at(_: nn.Module, step: int) -> torch.Tensor:
         own: torch.Tensor = loss(step)

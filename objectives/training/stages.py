@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from objectives.data.batch_parts import WHOLE, Part
+from objectives.data.batch_shards import WHOLE_BATCH, BatchShard
 from objectives.data.batches import Batch
 from objectives.measurement.score import Score
 from objectives.models.build import build
@@ -54,17 +54,17 @@ class Kind:
     dropout: float = 0.0
     terms: Callable[[Batch], int] = _rows
 
-    def loss_at(self, model: nn.Module, step: int, part: Part = WHOLE) -> torch.Tensor:
-        """Loss of a model on the batch of a step, or on a part of it.
+    def loss_at(self, model: nn.Module, step: int, shard: BatchShard = WHOLE_BATCH) -> torch.Tensor:
+        """Loss of a model on the batch of a step, or on a shard of it.
 
-        The mean over all parts is the loss of the batch, also where they have unequal numbers of
+        The mean over all shards is the loss of the batch, also where they have unequal numbers of
         terms.
         """
         batch = self.batches(step)
-        if part == WHOLE:
+        if shard == WHOLE_BATCH:
             return self.loss(model, batch)
-        own = part.of(batch)
-        return self.loss(model, own) * (part.count * self.terms(own) / self.terms(batch))
+        own = shard.of(batch)
+        return self.loss(model, own) * (shard.count * self.terms(own) / self.terms(batch))
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Figures on held-out data."""
@@ -93,7 +93,9 @@ class Stages:
             name="decay",
             key=content_hash({"decay": steps, "after": stable.length, "of": stable.key}),
             length=steps,
-            loss_at=lambda model, step, part=WHOLE: kind.loss_at(model, stable.length + step, part),
+            loss_at=lambda model, step, shard=WHOLE_BATCH: kind.loss_at(
+                model, stable.length + step, shard
+            ),
             optimisation=self._optimisation(
                 configuration, self._search.training.learning_rate, Decay(steps)
             ),

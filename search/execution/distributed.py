@@ -106,6 +106,8 @@ def _joined(search: str, data: str, store: Any, *, rank: int, count: int) -> Obj
 
 
 def _objective(search: str, data: str, workers: Any = None) -> Objective:
-    from objectives.data.prepared import open_prepared
+    from objectives.data.prepared_data import open_prepared_data
 
-    return Objective(SearchFile.model_validate_json(search), open_prepared(Path(data)), workers)
+    return Objective(
+        SearchFile.model_validate_json(search), open_prepared_data(Path(data)), workers
+    )

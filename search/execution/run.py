@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
-from objectives.data.prepared import PreparedData, describe, prepare
+from objectives.data.prepare import prepare
+from objectives.data.prepared_data import PreparedData
 from objectives.store.store import Store
 from search.execution.cluster import (
     cluster,
@@ -96,7 +97,7 @@ def run(search: SearchFile, console: Console, *, trials: int | None = None) -> O
         holder = stack.enter_context(holding_lease(study))
         stack.enter_context(interrupted_by_sigterm())
         data = _prepare(search, where, console)
-        study.set_data(describe(data))
+        study.set_data(data.describe())
         scale = Scale.of(study.space)
         tracker = Tracker(study, where, lambda: holder.has_lost_lease)
         tracker.start()

@@ -67,7 +67,7 @@ def _attempt(search: str, data: str, configurations: list[Any]) -> Iterator[dict
     try:
         objective = _objective(search, data)
         for _, outcome in objective.evaluate_each(list(configurations)):
-            yield {**_report(outcome), "damaged": objective.store.found_damaged()}
+            yield {**_report(outcome), "damaged": objective.store.pop_damaged()}
     except WorkersLost:
         # The process ends, and they with it; what it leaves is taken up by another.
         raise

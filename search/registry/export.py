@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from objectives.data.prepared import PreparedData, find_prepared, prepare
+from objectives.data.prepare import prepare
+from objectives.data.prepared_data import PreparedData, find_prepared_data
 from objectives.export import bundle
 from objectives.export.inference import load
 from objectives.export.onnx import OnnxModel, check_packages, export_onnx
@@ -121,7 +122,7 @@ def prepared_data(study: Study) -> PreparedData:
     search = study.search
     root = Locations.of(search.storage).data
     fingerprint = study.data.get("fingerprint", "")
-    found = find_prepared(root, fingerprint)
+    found = find_prepared_data(root, fingerprint)
     if found is not None:
         return found
     prepared = prepare(search.data, search.task, root)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from objectives.data.prepared import PreparedData
+from objectives.data.prepared_data import PreparedData
 from search.pareto import Scale, best
 from search.registry.export import prepared_data, write_export
 from search.registry.model_card import summary

@@ -15,7 +15,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
-from objectives.store.locks import exclusive
+from objectives.store.locks import exclusive_lock
 from search.storage.errors import DamagedStudy, StudyUnavailable
 from search.storage.retry import is_transient, reason, retryable
 from spaces.file.storage import without_password
@@ -135,7 +135,7 @@ def _options(url: str) -> dict[str, Any]:
 def _make(path: Path) -> None:
     """Make a database under another name first: an empty file is then always a damaged one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with exclusive(path.with_name(f"{path.name}.lock")):
+    with exclusive_lock(path.with_name(f"{path.name}.lock")):
         if path.exists():
             return
         new = path.with_name(f"{path.name}.new")

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from objectives.store.locks import Busy, exclusive_or_busy
+from objectives.store.locks import LockBusy, try_exclusive_lock
 from search.storage.errors import BusyStudy, StudyUnavailable
 from search.storage.lease import (
     HEARTBEAT_SECONDS,
@@ -45,9 +45,9 @@ def local_lease(name: str, folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with exclusive_or_busy(folder / f"{name}.lock"):
+        with try_exclusive_lock(folder / f"{name}.lock"):
             yield
-    except Busy as error:
+    except LockBusy as error:
         raise BusyStudy(f"search {name!r} is running already, in another process") from error
 
 

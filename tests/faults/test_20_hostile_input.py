@@ -21,8 +21,8 @@ import pytest
 
 from objectives.compression import model_file
 from objectives.compression.model_file import ModelFileError
-from objectives.data.files import DataError
-from objectives.data.prepared import PreparedData
+from objectives.data.prepared_data import PreparedData
+from objectives.data.sources.tables import DataError
 from search.service.connections import HEADER_SECONDS
 from search.service.protection import BODY_SECONDS
 from search.storage.lease import LEASE, Lease
@@ -293,5 +293,5 @@ def test_no_pickle_is_opened(tmp_path: Path) -> None:
         model_file.load(tmp_path)
     np.save(tmp_path / "unlabelled-train.npy", np.array([Thief(stolen)]), allow_pickle=True)
     with pytest.raises(DataError, match="cannot be read"):
-        PreparedData(tmp_path, "", (), {}).stream("train")
+        PreparedData(tmp_path, "", (), {}).token_stream("train")
     assert not stolen.exists()

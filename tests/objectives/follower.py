@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from objectives.data.prepared import open_prepared
+from objectives.data.prepared_data import open_prepared_data
 from objectives.objective import Objective
 from objectives.tasks import translation
 from objectives.training.distributed import Workers
@@ -83,7 +83,7 @@ def main() -> None:
         stages.Kind.loss_at = broken  # type: ignore[assignment, method-assign]
         Objective(
             SearchFile.model_validate_json(following.search),
-            open_prepared(following.data),
+            open_prepared_data(following.data),
             make_workers(shards=following.shards),
         ).follow()
 

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from objectives.data.batches import LabelledBatches, MaskedBatches
-from objectives.data.files import DataError
-from objectives.data.prepared import find_prepared, open_prepared, prepare, standard_library
-from objectives.data.text import read
+from objectives.data.batches import LabelledTextBatches, MaskedBatches
+from objectives.data.prepare import prepare
+from objectives.data.prepared_data import find_prepared_data, open_prepared_data
+from objectives.data.sources import standard_library
+from objectives.data.sources.tables import DataError
+from objectives.data.sources.text import read_text
 from objectives.data.tokenizer import END, MASK, START
 from spaces.file.search_file import SearchFile
 from spaces.file.sources import LOCAL_READERS, Files, HubText
@@ -51,8 +53,8 @@ def test_what_is_not_whole_is_prepared_again(
     good = manifest.read_text()
     for damage in (b"", b"{}", b"[]", b"\0" * 200, good[:-40].encode(), b'{"sizes": 3}'):
         manifest.write_bytes(damage)
-        assert open_prepared(first.folder) is None
-        assert find_prepared(tmp_path, first.fingerprint) is None
+        assert open_prepared_data(first.folder) is None
+        assert find_prepared_data(tmp_path, first.fingerprint) is None
         assert prepared(search, tmp_path) == first
         assert manifest.read_text() == good
     array = first.folder / "tokens-train.npy"
@@ -60,7 +62,7 @@ def test_what_is_not_whole_is_prepared_again(
     assert prepared(search, tmp_path) == first
     array.unlink()
     assert prepared(search, tmp_path) == first
-    assert open_prepared(first.folder) == first
+    assert open_prepared_data(first.folder) == first
 
 
 def test_a_full_disk_refuses_the_search_and_leaves_nothing(
@@ -73,7 +75,7 @@ def test_a_full_disk_refuses_the_search_and_leaves_nothing(
             with pytest.raises(DataError, match=r"No space left on device|make room"):
                 prepared(search, disk / "data")
             ballast.unlink()
-            assert find_prepared(disk / "data", "") is None
+            assert find_prepared_data(disk / "data", "") is None
             assert list((disk / "data" / "staging").glob("*")) == []
             shutil.rmtree(disk / "data" / "datasets")
         assert prepared(search, disk / "data").counts["labelled test examples"] == 100
@@ -104,7 +106,7 @@ def test_every_format_gives_the_same_rows(ending: str, tmp_path: Path) -> None:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     else:
         frame.to_parquet(path)
-    splits = read(Files(source="files", train=str(path)), "data", tmp_path, with_labels=True)
+    splits = read_text(Files(source="files", train=str(path)), "data", tmp_path, with_labels=True)
     together = sorted(text for split in splits.values() for text in split.texts)
     assert together == sorted(row["text"] for row in rows)
     assert all(splits[name].texts for name in ("train", "validation", "test"))
@@ -117,14 +119,14 @@ def test_words_that_pandas_takes_for_nothing_stay_words(ending: str, tmp_path: P
     lines = [comma.join(row) for row in (("text", "label"), *rows)]
     (tmp_path / f"rows.{ending}").write_text("\n".join(lines) + "\n")
     source = Files(source="files", train=str(tmp_path / f"rows.{ending}"))
-    train = read(source, "data", tmp_path, with_labels=True, splits=("train",))["train"]
+    train = read_text(source, "data", tmp_path, with_labels=True, splits=("train",))["train"]
     assert list(zip(train.texts, train.labels, strict=True)) == rows
 
 
 def test_running_text_that_is_missing_is_a_blank_line(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"text": "a cat"}\n{"text": null}\n{"text": "a dog"}\n')
     source = Files(source="files", train=str(tmp_path / "rows.jsonl"))
-    splits = read(source, "data", tmp_path, with_labels=False, splits=("train",))
+    splits = read_text(source, "data", tmp_path, with_labels=False, splits=("train",))
     assert splits["train"].texts == ["a cat", "", "a dog"]
 
 
@@ -145,7 +147,7 @@ def test_a_labelled_row_without_a_text_or_a_label_is_refused(
     (tmp_path / name).write_text(rows)
     source = Files(source="files", train=str(tmp_path / name))
     with pytest.raises(DataError, match=rf"^data\.{field}: row 2 of .*{name} has none"):
-        read(source, "data", tmp_path, with_labels=True, splits=("train",))
+        read_text(source, "data", tmp_path, with_labels=True, splits=("train",))
 
 
 def test_a_name_of_the_hub_never_reads_a_folder_of_this_machine(
@@ -160,23 +162,27 @@ def test_a_name_of_the_hub_never_reads_a_folder_of_this_machine(
     for name in ("secrets/train.txt", "train.txt"):
         Path(name).write_text("a secret\n" * 20)
     with pytest.raises(DataError, match="Couldn't reach 'secrets' on the Hub"):
-        read(HubText(source="hub", dataset="secrets"), "data", tmp_path / "c", with_labels=False)
+        read_text(
+            HubText(source="hub", dataset="secrets"), "data", tmp_path / "c", with_labels=False
+        )
     assert set(_PACKAGED_DATASETS_MODULES) <= LOCAL_READERS
     for name in LOCAL_READERS:
         with pytest.raises(DataError, match=f"data.dataset: '{name}' reads files of this machine"):
-            read(HubText(source="hub", dataset=name), "data", tmp_path / "c", with_labels=False)
+            read_text(
+                HubText(source="hub", dataset=name), "data", tmp_path / "c", with_labels=False
+            )
 
 
 READ_FROM_THE_HUB = """
 import sys
 from pathlib import Path
-from objectives.data.text import read
-from objectives.data.files import DataError
+from objectives.data.sources.text import read_text
+from objectives.data.sources.tables import DataError
 from spaces.file.sources import HubText
 
 try:
     source = HubText(source="hub", dataset="tlc/words", test="test")
-    rows = read(source, "data", Path(sys.argv[1]), with_labels=True)
+    rows = read_text(source, "data", Path(sys.argv[1]), with_labels=True)
     print({split: list(zip(each.texts, each.labels)) for split, each in rows.items()})
 except DataError as error:
     print(error)
@@ -225,7 +231,7 @@ def test_a_text_in_two_splits_stays_in_the_later_one_only(tmp_path: Path) -> Non
         test=str(tmp_path / "test.tsv"),
         columns=["text", "label"],
     )
-    splits = read(source, "data", tmp_path, with_labels=True)
+    splits = read_text(source, "data", tmp_path, with_labels=True)
     assert splits["train"].texts == ["one"]
     assert splits["validation"].texts == ["two", "four"]
     assert splits["test"].texts == ["same", "three"]
@@ -301,7 +307,7 @@ def test_masked_batches_are_functions_of_seed_and_step() -> None:
 def test_an_epoch_visits_every_example_once(
     make_search: Callable[..., SearchFile], tmp_path: Path
 ) -> None:
-    examples = prepared(make_search(), tmp_path).labelled("train")
-    batches = LabelledBatches(examples, 50, seed=0)
+    examples = prepared(make_search(), tmp_path).labelled_texts("train")
+    batches = LabelledTextBatches(examples, 50, seed=0)
     seen = sum(int(batches(step)["labels"].sum()) for step in range(len(examples.labels) // 50))
     assert seen == int(examples.labels.sum())

@@ -16,9 +16,9 @@ from sacrebleu.metrics import BLEU
 
 from objectives.compression import model_file
 from objectives.compression.model_file import ModelFileError
-from objectives.data.encoding import encoded
-from objectives.data.pairs import read_pairs
-from objectives.data.text import Rows, read
+from objectives.data.encoding import encode_texts
+from objectives.data.sources.sentence_pairs import read_sentence_pairs
+from objectives.data.sources.text import TextRows, read_text
 from objectives.data.tokenizer import load_tokenizer
 from objectives.export import bundle
 from objectives.export.inference import InputError, Predictor, load
@@ -47,11 +47,11 @@ class Exported:
             task = bundle.PredictionTask.of(search, self.objective.data)
             bundle.write_bundle(folder, model, task, self.objective.data)
 
-    def raw(self, split: str) -> Rows:
+    def raw(self, split: str) -> TextRows:
         """Labelled rows as they were read."""
         source = self.search.data.labelled
         assert source is not None
-        return read(source, "", self.folder.parent / "cache", with_labels=True)[split]
+        return read_text(source, "", self.folder.parent / "cache", with_labels=True)[split]
 
 
 @pytest.fixture(scope="session")
@@ -104,8 +104,8 @@ def test_texts_are_cut_and_joined_as_the_prepared_data_has_them(
     made = of_task(name)
     rows = made.raw("test")
     tokenizer = load_tokenizer(made.folder / bundle.TOKENIZER)
-    tokens, lengths = encoded(tokenizer, rows.texts, rows.pairs, sequence_length=16)
-    prepared = made.objective.data.labelled("test")
+    tokens, lengths = encode_texts(tokenizer, rows.texts, rows.pairs, sequence_length=16)
+    prepared = made.objective.data.labelled_texts("test")
     assert np.array_equal(tokens, prepared.tokens)
     assert np.array_equal(lengths, prepared.lengths)
 
@@ -116,7 +116,7 @@ def test_translations_of_raw_sentences_have_the_bleu_of_the_trial(
     made = of_task("translation")
     source = made.search.data.parallel
     assert source is not None
-    pairs = read_pairs(source, made.folder.parent / "cache")["validation"]
+    pairs = read_sentence_pairs(source, made.folder.parent / "cache")["validation"]
     answers = load(made.folder).predict(pairs.sources)
     assert {answer.probability for answer in answers} == {None}
     texts = [answer.text for answer in answers]
@@ -127,7 +127,7 @@ def test_answers_to_image_files_have_the_accuracy_of_the_trial(
     of_task: Callable[[str], Exported], tmp_path: Path
 ) -> None:
     made = of_task("image-classification")
-    pictures = made.objective.data.images("validation")
+    pictures = made.objective.data.labelled_images("validation")
     files = []
     for index, (image,) in enumerate(pictures.pixels):
         files.append(tmp_path / f"{index}.png")
@@ -210,7 +210,7 @@ def test_a_photograph_is_read_the_way_it_was_taken(
     of_task: Callable[[str], Exported],
 ) -> None:
     made = of_task("image-classification")
-    picture = Image.fromarray(made.objective.data.images("validation").pixels[0, 0])
+    picture = Image.fromarray(made.objective.data.labelled_images("validation").pixels[0, 0])
     turned = io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -15,7 +15,7 @@ import torch
 from objectives.measurement.latency import measure_latency
 from objectives.models.build import build
 from objectives.objective import Objective
-from objectives.store.locks import Lane
+from objectives.store.locks import MeasurementLock
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.configuration import Configuration
@@ -102,9 +102,9 @@ def test_training_waits_while_a_latency_is_measured(tmp_path: Path) -> None:
     stop = threading.Event()
 
     def train() -> None:
-        lane = Lane(tmp_path)
+        measurement_lock = MeasurementLock(tmp_path)
         while not stop.is_set():
-            with lane.training():
+            with measurement_lock.training():
                 steps.append(time.monotonic())
                 time.sleep(0.002)
 
@@ -112,7 +112,7 @@ def test_training_waits_while_a_latency_is_measured(tmp_path: Path) -> None:
     for trainer in trainers:
         trainer.start()
     time.sleep(0.1)
-    with Lane(tmp_path).measurement():
+    with MeasurementLock(tmp_path).measurement():
         began = time.monotonic()
         time.sleep(0.1)
         ended = time.monotonic()
@@ -136,6 +136,6 @@ def test_a_larger_model_is_measured_as_slower(tmp_path: Path) -> None:
         sequence_length=32,
         threads=1,
         repeats=20,
-        lane=Lane(tmp_path),
+        measurement_lock=MeasurementLock(tmp_path),
     )
     assert latency.p10_ms > 2 * latency.reference_p10_ms

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.data.prepared import Parallel, prepare
+from objectives.data.prepare import prepare
+from objectives.data.prepared_data import SentencePairs
 from objectives.measurement.score import accuracy_score, perplexity_score
 from objectives.models.build import build
 from objectives.tasks import make_task
@@ -29,7 +30,7 @@ class Oracle(nn.Module):
         vocabulary_size: Tokens that it chooses from.
     """
 
-    def __init__(self, pairs: Parallel, vocabulary_size: int) -> None:
+    def __init__(self, pairs: SentencePairs, vocabulary_size: int) -> None:
         super().__init__()
         self.even = nn.Parameter(torch.zeros(vocabulary_size))
         self.beams: set[int] = set()
@@ -56,7 +57,7 @@ def test_each_window_of_a_small_split_is_scored_once(
     (tmp_path / "small.txt").write_text("\n".join(lines) + "\n")
     search = make_task_search("masked-lm", data__unlabelled__validation=str(tmp_path / "small.txt"))
     data = prepare(search.data, search.task, tmp_path)
-    windows = len(data.stream("validation")) // (search.data.sequence_length - 2)
+    windows = len(data.token_stream("validation")) // (search.data.sequence_length - 2)
     assert windows % 64
     torch.manual_seed(0)
     model = build(Architecture.of(1, 32).shape, search.workload)
@@ -71,7 +72,7 @@ def test_perfect_translations_have_a_bleu_of_100(
 ) -> None:
     search = make_task_search("translation", task__beams=beams)
     data = prepare(search.data, search.task, tmp_path)
-    oracle = Oracle(data.parallel("validation"), search.data.vocabulary_size)
+    oracle = Oracle(data.sentence_pairs("validation"), search.data.vocabulary_size)
     score = make_task(search, data).score(oracle, "validation")
     assert (score.low, score.value, score.high) == pytest.approx((100.0, 100.0, 100.0))
     assert score.value <= 100.0

@@ -15,9 +15,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from objectives.store import disk_space as room
-from objectives.store import heartbeat
-from objectives.store.disk_space import is_full
+from objectives.store import disk_space, heartbeat
+from objectives.store.disk_space import is_disk_full
 from objectives.store.store import Store
 from tests.disks import fill, small_disk
 
@@ -92,20 +91,20 @@ def test_a_full_disk_is_known_whoever_says_so(disk: Path) -> None:
     fill(disk)
     with pytest.raises(Exception, match="space") as caught:
         save_file({"a": torch.ones(100_000)}, str(disk / "model.safetensors"))
-    assert is_full(caught.value)
+    assert is_disk_full(caught.value)
     with pytest.raises(OSError, match="space") as unwritten:
         (disk / "state.json").write_text("x" * 10_000)
-    assert is_full(unwritten.value)
-    assert is_full(OSError(errno.EDQUOT, "quota"))
-    assert not is_full(OSError(errno.EIO, "broken"))
-    assert not is_full(ValueError("full"))
+    assert is_disk_full(unwritten.value)
+    assert is_disk_full(OSError(errno.EDQUOT, "quota"))
+    assert not is_disk_full(OSError(errno.EIO, "broken"))
+    assert not is_disk_full(ValueError("full"))
 
 
 def test_a_quota_that_shows_in_no_free_space_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "RETRY_SECONDS", 0.1)
-    monkeypatch.setattr(room, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(disk_space, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(disk_space, "POLL_SECONDS", 0.1)
     errors = [OSError(errno.EDQUOT, "quota"), OSError(errno.EDQUOT, "quota")]
 
     def write() -> str:
@@ -114,9 +113,9 @@ def test_a_quota_that_shows_in_no_free_space_is_tried_again(
         return "written"
 
     place = tmp_path / "not" / "there" / "yet"
-    assert room.when_there_is_room(write, disk=place, what="it") == "written"
+    assert disk_space.retry_when_full(write, disk=place, what="it") == "written"
     with pytest.raises(OSError, match="broken"):
-        room.when_there_is_room(
+        disk_space.retry_when_full(
             lambda: (_ for _ in ()).throw(OSError(errno.EIO, "broken")), disk=place, what="it"
         )
 
@@ -144,12 +143,12 @@ def test_what_a_killed_writer_left_goes_and_a_living_one_keeps_its_own(tmp_path:
         first.send_signal(signal.SIGKILL)
         first.wait()
         assert len(staged(tmp_path)) == 2
-        store.sweep()
+        store.remove_unfinished()
         (living,) = staged(tmp_path)
         assert (living / "entry" / "data.bin").stat().st_size == 1000
         second.send_signal(signal.SIGKILL)
         second.wait()
-        store.sweep()
+        store.remove_unfinished()
         assert staged(tmp_path) == []
     finally:
         for writer in (first, second):

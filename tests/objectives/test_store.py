@@ -29,7 +29,7 @@ def test_what_is_published_can_be_opened(store: Store) -> None:
     store.check_writable()
     put(store, f"{CHECKPOINTS}/a/00000010")
     put(store, f"{CHECKPOINTS}/a/00000005")
-    assert store.steps("a") == [5, 10]
+    assert store.checkpoint_steps("a") == [5, 10]
     with store.open(f"{CHECKPOINTS}/a/00000010") as folder:
         assert folder is not None
         assert (folder / "data.bin").read_bytes() == b"x" * 10
@@ -63,7 +63,7 @@ def test_entries_that_were_swapped_are_found(store: Store, tmp_path: Path) -> No
 
 
 def damaged_manifests() -> Iterator[bytes]:
-    good = json.loads(Entry("models/m", 10, 1.0, True, {"data.bin": "0" * 64}).manifest())
+    good = json.loads(Entry("models/m", 10, 1.0, True, {"data.bin": "0" * 64}).to_json())
     for key in good:
         yield json.dumps({k: v for k, v in good.items() if k != key}).encode()
         for value in (None, [], "x", -1, {"a": 1}):
@@ -94,10 +94,10 @@ def test_folders_that_are_no_checkpoints_are_not_taken_for_some(tmp_path: Path) 
     put(store, f"{CHECKPOINTS}/a/backup")
     put(store, f"{CHECKPOINTS}/a/00000020")
     (tmp_path / CHECKPOINTS / "a" / "00000030").write_text("a file")
-    assert store.steps("a") == [20]
-    assert store.steps("b") == []
+    assert store.checkpoint_steps("a") == [20]
+    assert store.checkpoint_steps("b") == []
     put(store, f"{CHECKPOINTS}/a/00000030")
-    assert store.steps("a") == [20, 30], "the quota counts them, and a file makes way"
+    assert store.checkpoint_steps("a") == [20, 30], "the quota counts them, and a file makes way"
     assert not store.exists(f"{CHECKPOINTS}/a/backup")
 
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from objectives.data import pairs as parallel
-from objectives.data.files import DataError
-from objectives.data.prepared import PreparedData, prepare
+from objectives.data.prepare import prepare
+from objectives.data.prepared_data import PreparedData
+from objectives.data.sources import sentence_pairs
+from objectives.data.sources.tables import DataError
 from objectives.data.tokenizer import END, PAD, START, load_tokenizer
 from spaces.file.search_file import SearchFile
 from tests.conftest import TOY_LANGUAGE
@@ -34,7 +35,7 @@ def test_aligned_sides_stay_aligned(
     data = prepared(make_task_search("translation"))
     tokenizer = load_tokenizer(data.tokenizer_file)
     for split in ("train", "validation", "test"):
-        pairs = data.parallel(split)
+        pairs = data.sentence_pairs(split)
         sources = tokenizer.decode_batch(pairs.sources[:50].tolist())
         for source, target in zip(sources, data.references(split), strict=False):
             assert [TOY_LANGUAGE[word] for word in source.split()] == target.split()
@@ -50,9 +51,9 @@ def test_equal_examples_never_stand_in_two_splits(
 ) -> None:
     data = prepared(make_task_search(name))
     arrays = {
-        "pairs": lambda split: data.labelled(split).tokens,
-        "translation": lambda split: data.parallel(split).sources,
-    }.get(name, lambda split: data.images(split).pixels)
+        "pairs": lambda split: data.labelled_texts(split).tokens,
+        "translation": lambda split: data.sentence_pairs(split).sources,
+    }.get(name, lambda split: data.labelled_images(split).pixels)
     examples = [{row.tobytes() for row in arrays(s)} for s in ("train", "validation", "test")]
     assert all(examples)
     assert len(set.union(*examples)) == sum(map(len, examples))
@@ -111,8 +112,8 @@ def test_a_pair_that_lacks_a_side_is_dropped_like_an_empty_one() -> None:
 
     sides = [{"en": "a cat", "fr": None}, {"en": None, "fr": "un chat"}, None, {"en": "", "fr": ""}]
     table = Dataset.from_dict({"translation": [*sides, {"en": "a cow", "fr": "une vache"}]})
-    assert parallel._column(table, "translation.en") == ["a cat", "", "", "", "a cow"]
-    assert parallel._column(table, "translation.fr") == ["", "un chat", "", "", "une vache"]
+    assert sentence_pairs._column(table, "translation.en") == ["a cat", "", "", "", "a cow"]
+    assert sentence_pairs._column(table, "translation.fr") == ["", "un chat", "", "", "une vache"]
 
 
 def refused(search: SearchFile, folder: Path) -> str:
@@ -197,7 +198,7 @@ def test_both_texts_of_a_pair_are_in_an_example_and_the_longer_one_is_cut(
     path = tmp_path / "pairs.tsv"
     path.write_text("premise\thypothesis\tlabel\n" + "\n".join(rows))
     search = make_task_search("pairs", data__labelled__train=str(path))
-    examples = prepare(search.data, search.task, tmp_path / "data").labelled("train")
+    examples = prepare(search.data, search.task, tmp_path / "data").labelled_texts("train")
     for tokens, length in zip(examples.tokens, examples.lengths, strict=True):
         inside = tokens[:length].tolist()
         assert length == search.data.sequence_length

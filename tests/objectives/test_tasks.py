@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from objectives.data.files import DataError
+from objectives.data.sources.tables import DataError
 from objectives.objective import Objective
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.configuration import Configuration
@@ -114,12 +114,12 @@ def test_no_sentence_or_image_stands_in_two_splits(
 ) -> None:
     doubled = Objective(make_task_search("translation")).data
     rows = {
-        split: {row.tobytes() for row in np.asarray(doubled.parallel(split).sources)}
+        split: {row.tobytes() for row in np.asarray(doubled.sentence_pairs(split).sources)}
         for split in ("train", "validation", "test")
     }
     images = Objective(make_task_search("image-classification")).data
     pixels = {
-        split: {image.tobytes() for image in np.asarray(images.images(split).pixels)}
+        split: {image.tobytes() for image in np.asarray(images.labelled_images(split).pixels)}
         for split in ("train", "validation", "test")
     }
     for splits in (rows, pixels):
@@ -158,7 +158,7 @@ def test_a_folder_of_images_is_read_and_a_missing_one_refused(
     }
     data = Objective(make_task_search("image-classification", **fields)).data
     assert data.label_names == ("bright", "dark")
-    assert data.images("train").pixels.shape[1:] == (3, 8, 8)
+    assert data.labelled_images("train").pixels.shape[1:] == (3, 8, 8)
     fields["data"]["images"]["test"] = str(pictures / "none")
     with pytest.raises(DataError, match=r"data\.images\.test: no such folder"):
         Objective(make_task_search("image-classification", **fields))

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.data.prepared import prepare
+from objectives.data.prepare import prepare
 from objectives.failures import TrialFailure
 from objectives.store import heartbeat
 from objectives.store.manifest import CHECKPOINTS
@@ -224,14 +224,16 @@ def test_a_damaged_resume_point_costs_the_way_to_the_one_before(
         with pytest.raises(Interruption):
             trainer(folder, every=1e-9).reach(replace(interrupted(path, at=23), key=key))
     store = Store(str(folder))
-    assert store.steps(path.key)[-2:] == [22, 23]
+    assert store.checkpoint_steps(path.key)[-2:] == [22, 23]
 
     damage(folder / path.address_at(23), folder / replace(path, key="another").address_at(23))
     resumed, account = trainer(folder, every=1e-9).reach(path)
 
     assert account.steps_trained == path.length - 22
     assert same(weights(whole), weights(resumed))
-    assert store.steps(path.key) == sorted({*path.milestones, path.length} & {*range(33)})
+    assert store.checkpoint_steps(path.key) == sorted(
+        {*path.milestones, path.length} & {*range(33)}
+    )
 
 
 def test_a_full_disk_pauses_training_and_no_step_is_done_twice(
@@ -260,7 +262,7 @@ def test_a_full_disk_pauses_training_and_no_step_is_done_twice(
             point, account = trainer(disk / "store", every=1e-9).reach(
                 replace(path, loss_at=loss_at)
             )
-        assert Store(str(disk / "store")).steps(path.key)[-1] == path.length
+        assert Store(str(disk / "store")).checkpoint_steps(path.key)[-1] == path.length
     assert seen == [3, 3, 3]
     assert asked == list(range(path.length))
     assert account.steps_trained == path.total_steps
@@ -276,7 +278,7 @@ def test_a_resume_point_where_another_search_ends_stays(
     with pytest.raises(Interruption):
         trainer(tmp_path, every=1e-9).reach(interrupted(path, at=11))
     trainer(tmp_path).reach(replace(path, milestones=(11,)))
-    assert 11 in Store(str(tmp_path)).steps(path.key)
+    assert 11 in Store(str(tmp_path)).checkpoint_steps(path.key)
 
 
 def test_resume_points_are_removed_when_they_are_passed(
@@ -327,7 +329,7 @@ def test_a_broken_step_is_noticed_soon_and_reaches_no_checkpoint(
 
     with pytest.raises(TrialFailure):
         trainer(tmp_path / "often", every=1e-9).reach(replace(path, loss_at=loss_at))
-    assert max(Store(str(tmp_path / "often")).steps(path.key)) == 13
+    assert max(Store(str(tmp_path / "often")).checkpoint_steps(path.key)) == 13
 
 
 def test_a_resumed_run_has_the_points_of_its_curve_at_the_same_steps(

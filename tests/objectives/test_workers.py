@@ -16,9 +16,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from objectives.data.batch_parts import Part
-from objectives.data.batches import parallel_batch
-from objectives.data.prepared import PreparedData, prepare
+from objectives.data.batch_shards import BatchShard
+from objectives.data.batches import sentence_pair_batch
+from objectives.data.prepare import prepare
+from objectives.data.prepared_data import PreparedData
 from objectives.failures import TrialFailure
 from objectives.objective import Objective
 from objectives.store.store import Store
@@ -216,11 +217,11 @@ def test_parts_of_unequal_numbers_of_tokens_count_by_their_tokens(
     training: Callable[[str], Training],
 ) -> None:
     made = training("translation")
-    pairs = made.data.parallel("train")
+    pairs = made.data.sentence_pairs("train")
     shortest_first = np.argsort(pairs.target_lengths)
     rows = np.concatenate([shortest_first[:4], shortest_first[-4:]])
-    kind = replace(made.task.kind, batches=lambda _: parallel_batch(pairs, rows))
-    counts = [kind.terms(Part(index, 4).of(kind.batches(0))) for index in range(4)]
+    kind = replace(made.task.kind, batches=lambda _: sentence_pair_batch(pairs, rows))
+    counts = [kind.terms(BatchShard(index, 4).of(kind.batches(0))) for index in range(4)]
     assert counts[0] < counts[3]
     check_parts(kind, made.task.path(configuration(20)).build().eval())
 
@@ -228,6 +229,6 @@ def test_parts_of_unequal_numbers_of_tokens_count_by_their_tokens(
 def check_parts(kind: stages.Kind, model: nn.Module) -> None:
     with torch.no_grad():
         whole = kind.loss_at(model, 3)
-        parts = [kind.loss_at(model, 3, Part(index, 4)) for index in range(4)]
+        parts = [kind.loss_at(model, 3, BatchShard(index, 4)) for index in range(4)]
     assert len({round(float(part), 6) for part in parts}) == 4
     torch.testing.assert_close(torch.stack(parts).mean(), whole, atol=0.0, rtol=1e-5)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from objectives.data.text import read
+from objectives.data.sources.text import read_text
 from search.pareto import Scale, best
 from search.registry.registry import CHAMPION, RegistryError, alias, at_levels, register
 from search.storage.study import Study
@@ -113,7 +113,7 @@ def test_the_registered_model_has_the_recorded_accuracy_without_an_installed_tlc
 ) -> None:
     source = at_home.search.data.labelled
     assert source is not None
-    rows = read(source, "", tmp_path / "cache", with_labels=True)["validation"]
+    rows = read_text(source, "", tmp_path / "cache", with_labels=True)["validation"]
     (tmp_path / "texts.json").write_text(json.dumps(rows.texts))
     run = subprocess.run(
         [

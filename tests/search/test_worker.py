@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from objectives import objective
-from objectives.data.prepared import prepare
+from objectives.data.prepare import prepare
 from objectives.failures import TrialFailure
 from objectives.measurement import latency_cache
 from objectives.store.store import Store

@@ -63,7 +63,7 @@ def after(owner: Any, name: str, do: Callable[..., None]) -> None:
 def _witness_store(module: ModuleType) -> None:
     after(
         module.Store,
-        "publish",
+        "commit",
         lambda entry, _self, _folder, address, **_: witness(f"saved {address}"),
     )
 

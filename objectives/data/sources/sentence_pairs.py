@@ -8,9 +8,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from objectives.data.files import DataError, check_file, digest_of, load_hub
-from objectives.data.splits import disjoint
-from objectives.data.text import Rows, hold_out, named_splits
+from objectives.data.sources.splits import disjoint
+from objectives.data.sources.tables import DataError, check_file, digest_of, load_hub
+from objectives.data.sources.text import TextRows, hold_out, named_splits
 from spaces.file.sources import SPLITS, AlignedFiles, TranslationSource
 
 FIELD = "data.parallel"
@@ -29,7 +29,7 @@ class Pairs:
     targets: list[str]
 
 
-def check_pairs(source: TranslationSource) -> None:
+def check_sentence_pairs(source: TranslationSource) -> None:
     """Refuse local files that do not exist, before anything is loaded.
 
     Raises:
@@ -40,13 +40,13 @@ def check_pairs(source: TranslationSource) -> None:
             check_file(path, f"{FIELD}.{split}")
 
 
-def pairs_key(source: TranslationSource) -> str:
+def sentence_pairs_key(source: TranslationSource) -> str:
     """What determines the pairs of a source: it names the cache of prepared data."""
     paths = chain.from_iterable(_local_files(source).values())
     return source.model_dump_json() + digest_of(paths)
 
 
-def read_pairs(source: TranslationSource, cache: Path) -> dict[str, Pairs]:
+def read_sentence_pairs(source: TranslationSource, cache: Path) -> dict[str, Pairs]:
     """Read all splits of a source; those that it does not name are held out of the training pairs.
 
     A sentence that is to be read in a later split is removed from the earlier ones.
@@ -66,7 +66,7 @@ def _local_files(source: TranslationSource) -> dict[str, list[str]]:
     return named_splits(source) if isinstance(source, AlignedFiles) else {}
 
 
-def _read_split(source: TranslationSource, split: str, cache: Path) -> Rows:
+def _read_split(source: TranslationSource, split: str, cache: Path) -> TextRows:
     if isinstance(source, AlignedFiles):
         sources, targets = (_lines(path, split) for path in getattr(source, split))
     else:
@@ -80,7 +80,7 @@ def _read_split(source: TranslationSource, split: str, cache: Path) -> Rows:
     kept = [i for i, (s, t) in enumerate(zip(sources, targets, strict=True)) if s and t]
     if not kept:
         raise DataError(f"{FIELD}.{split}: {getattr(source, split)} holds no sentences")
-    return Rows(sources, [], targets).take(kept)
+    return TextRows(sources, [], targets).take(kept)
 
 
 def _lines(path: str, split: str) -> list[str]:
@@ -102,7 +102,7 @@ def _column(table: Any, path: str) -> list[str]:
     return ["" if value is None else str(value).strip() for value in values]
 
 
-def _disjoint(rows: dict[str, Rows]) -> dict[str, Pairs]:
+def _disjoint(rows: dict[str, TextRows]) -> dict[str, Pairs]:
     kept: dict[str, Pairs] = {}
     for split, indices in disjoint({split: each.texts for split, each in rows.items()}).items():
         if not indices:

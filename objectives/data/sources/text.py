@@ -8,9 +8,16 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from objectives.data import standard_library
-from objectives.data.files import DataError, check_file, digest_of, load_csv, load_hub, load_table
-from objectives.data.splits import disjoint, held_out
+from objectives.data.sources import standard_library
+from objectives.data.sources.splits import disjoint, held_out
+from objectives.data.sources.tables import (
+    DataError,
+    check_file,
+    digest_of,
+    load_csv,
+    load_hub,
+    load_table,
+)
 from spaces.file.sources import SPLITS, Files, HubText, StandardLibrary, TextSource
 
 _FORMATS = {
@@ -20,7 +27,7 @@ _FORMATS = {
 
 
 @dataclass(frozen=True)
-class Rows:
+class TextRows:
     """Texts of one split, and their labels where the source has any.
 
     Args:
@@ -33,16 +40,18 @@ class Rows:
     labels: list[str]
     pairs: list[str] = field(default_factory=list)
 
-    def take(self, indices: list[int]) -> Rows:
+    def take(self, indices: list[int]) -> TextRows:
         """Some of the rows."""
-        return Rows(*(_take(column, indices) for column in (self.texts, self.labels, self.pairs)))
+        return TextRows(
+            *(_take(column, indices) for column in (self.texts, self.labels, self.pairs))
+        )
 
 
 def _take(column: list[str], indices: list[int]) -> list[str]:
     return [column[i] for i in indices] if column else []
 
 
-def check_files(source: TextSource, field: str) -> None:
+def check_text_source(source: TextSource, field: str) -> None:
     """Refuse local files that do not exist, before anything is loaded.
 
     Raises:
@@ -61,7 +70,7 @@ def named_splits(source: Any) -> dict[str, Any]:
     return {split: place for split, place in named.items() if place is not None}
 
 
-def source_key(source: TextSource) -> str:
+def text_source_key(source: TextSource) -> str:
     """What determines the rows of a source, cheap to get: it names the cache of prepared data."""
     if isinstance(source, StandardLibrary):
         return standard_library.identity()
@@ -71,14 +80,14 @@ def source_key(source: TextSource) -> str:
     return key
 
 
-def read(
+def read_text(
     source: TextSource,
     field: str,
     cache: Path,
     *,
     with_labels: bool,
     splits: tuple[str, ...] = SPLITS,
-) -> dict[str, Rows]:
+) -> dict[str, TextRows]:
     """Read splits of a source.
 
     Splits that the source does not name are held out from its training rows. A labelled text that
@@ -105,15 +114,15 @@ def read(
     return _disjoint(hold_out(rows, splits), field)
 
 
-def _standard_library(splits: tuple[str, ...], *, with_labels: bool) -> dict[str, Rows]:
+def _standard_library(splits: tuple[str, ...], *, with_labels: bool) -> dict[str, TextRows]:
     if with_labels:
-        return {split: Rows(*standard_library.labelled(split)) for split in splits}
-    return {split: Rows(list(standard_library.unlabelled(split)), []) for split in splits}
+        return {split: TextRows(*standard_library.labelled(split)) for split in splits}
+    return {split: TextRows(list(standard_library.unlabelled(split)), []) for split in splits}
 
 
 def _read_split(
     source: Files | HubText, split: str, field: str, cache: Path, *, with_labels: bool
-) -> Rows:
+) -> TextRows:
     table = _table(source, split, field, cache)
     place = f"{getattr(source, split)}"
     columns = {"text": source.text}
@@ -135,7 +144,9 @@ def _read_split(
     texts = ["" if _is_missing(text) else str(text) for text in values["text"]]
     if not any(text.strip() for text in texts):
         raise DataError(f"{field}.{split}: {place} holds no text")
-    return Rows(texts, *([str(v) for v in values.get(key, [])] for key in ("label", "text_pair")))
+    return TextRows(
+        texts, *([str(v) for v in values.get(key, [])] for key in ("label", "text_pair"))
+    )
 
 
 def _check_no_gaps(values: list[Any], key: str, field: str, place: str) -> None:
@@ -180,7 +191,7 @@ def _format(source: Files, field: str) -> str:
     return _FORMATS[suffixes[-1]]
 
 
-def hold_out(rows: dict[str, Rows], splits: tuple[str, ...]) -> dict[str, Rows]:
+def hold_out(rows: dict[str, TextRows], splits: tuple[str, ...]) -> dict[str, TextRows]:
     """Add the wanted splits that are missing, each a tenth of the training rows."""
     places = held_out(
         (text.encode() for text in rows["train"].texts), [s for s in splits if s not in rows]
@@ -189,7 +200,7 @@ def hold_out(rows: dict[str, Rows], splits: tuple[str, ...]) -> dict[str, Rows]:
     return {split: cut[split] if split in cut else rows[split] for split in splits}
 
 
-def _disjoint(rows: dict[str, Rows], field: str) -> dict[str, Rows]:
+def _disjoint(rows: dict[str, TextRows], field: str) -> dict[str, TextRows]:
     kept = rows
     # Blank lines and headings repeat in running text and leak nothing.
     if rows["train"].labels:

@@ -10,7 +10,7 @@ from objectives.data.batches import Batch
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BatchShard:
     """One of a number of equal shares.
 
     Args:
@@ -36,4 +36,4 @@ class Part:
         return tensor[self.index * length : (self.index + 1) * length]
 
 
-WHOLE = Part()
+WHOLE_BATCH = BatchShard()

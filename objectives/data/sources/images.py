@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from objectives.data.encoding import Pixels, as_pixels
-from objectives.data.files import DataError, load_hub, load_table
-from objectives.data.splits import disjoint, held_out
-from objectives.data.text import named_splits
+from objectives.data.encoding import Pixels, to_pixels
+from objectives.data.sources.splits import disjoint, held_out
+from objectives.data.sources.tables import DataError, load_hub, load_table
+from objectives.data.sources.text import named_splits
 from spaces.file.sources import SPLITS, Data, Digits, HubImages, ImageFolder, ImageSource
 
 FIELD = "data.images"
@@ -100,7 +100,7 @@ def _read_split(source: ImageFolder | HubImages, split: str, data: Data, cache: 
         raise DataError(f"{FIELD}.{split}: {getattr(source, split)} holds no images")
     names = getattr(table.features[label], "names", None)
     labels = [str(names[value] if names else value) for value in table[label]]
-    return Images(as_pixels(table[image], channels=data.channels, size=data.image_size), labels)
+    return Images(to_pixels(table[image], channels=data.channels, size=data.image_size), labels)
 
 
 def _digits(data: Data) -> Images:
@@ -111,7 +111,7 @@ def _digits(data: Data) -> Images:
     grey = (digits.images * (255 / 16)).astype(np.uint8)
     pictures = [Image.fromarray(picture) for picture in grey]
     return Images(
-        as_pixels(pictures, channels=data.channels, size=data.image_size),
+        to_pixels(pictures, channels=data.channels, size=data.image_size),
         [str(label) for label in digits.target],
     )
 

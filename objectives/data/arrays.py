@@ -8,17 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from objectives.data.encoding import Tokens, encoded
-from objectives.data.files import DataError
-from objectives.data.images import Images, check_images, images_key, read_images
-from objectives.data.pairs import Pairs, check_pairs, pairs_key, read_pairs
-from objectives.data.text import Rows, check_files, read, source_key
+from objectives.data.encoding import Tokens, encode_texts
+from objectives.data.sources.images import Images, check_images, images_key, read_images
+from objectives.data.sources.sentence_pairs import (
+    Pairs,
+    check_sentence_pairs,
+    read_sentence_pairs,
+    sentence_pairs_key,
+)
+from objectives.data.sources.tables import DataError
+from objectives.data.sources.text import TextRows, check_text_source, read_text, text_source_key
 from objectives.data.tokenizer import END, train_tokenizer
 from spaces.cost.configuration import content_hash
 from spaces.file.sources import SPLITS, Data
 from spaces.file.tasks import Task
 
-FORMAT = 3
+PREPARED_DATA_VERSION = 3
 """Raised when what is written here changes its meaning."""
 
 
@@ -28,15 +33,15 @@ def data_key(data: Data, task: Task) -> str:
     Raises:
         DataError: A local file is missing.
     """
-    key: dict[str, Any] = {"format": FORMAT, "splits": _stream_splits(task)}
+    key: dict[str, Any] = {"format": PREPARED_DATA_VERSION, "splits": _stream_splits(task)}
     for field in ("unlabelled", "labelled"):
         source = getattr(data, field)
         if source is not None:
-            check_files(source, f"data.{field}")
-            key[field] = source_key(source)
+            check_text_source(source, f"data.{field}")
+            key[field] = text_source_key(source)
     if data.parallel is not None:
-        check_pairs(data.parallel)
-        key["parallel"] = pairs_key(data.parallel)
+        check_sentence_pairs(data.parallel)
+        key["parallel"] = sentence_pairs_key(data.parallel)
     if data.images is not None:
         check_images(data.images)
         key["images"] = [images_key(data.images), data.image_size, data.channels]
@@ -65,11 +70,11 @@ def write_arrays(
     if data.images is not None:
         return _write_images(data, folder, cache)
     texts: list[str] = []
-    streams: dict[str, Rows] = {}
-    labelled: dict[str, Rows] = {}
+    streams: dict[str, TextRows] = {}
+    labelled: dict[str, TextRows] = {}
     pairs: dict[str, Pairs] = {}
     if data.unlabelled is not None:
-        streams = read(
+        streams = read_text(
             data.unlabelled,
             "data.unlabelled",
             cache,
@@ -78,10 +83,10 @@ def write_arrays(
         )
         texts += streams["train"].texts
     if data.labelled is not None:
-        labelled = read(data.labelled, "data.labelled", cache, with_labels=True)
+        labelled = read_text(data.labelled, "data.labelled", cache, with_labels=True)
         texts += [*labelled["train"].texts, *labelled["train"].pairs]
     if data.parallel is not None:
-        pairs = read_pairs(data.parallel, cache)
+        pairs = read_sentence_pairs(data.parallel, cache)
         texts += [*pairs["train"].sources, *pairs["train"].targets]
     tokenizer = train_tokenizer(texts, data.vocabulary_size)
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -131,7 +136,7 @@ def _numbers(labels: list[str], names: list[str]) -> Tokens:
     return np.asarray([number[label] for label in labels], dtype=np.int32)
 
 
-def _stream(tokenizer: Any, rows: Rows, sequence_length: int, split: str) -> Tokens:
+def _stream(tokenizer: Any, rows: TextRows, sequence_length: int, split: str) -> Tokens:
     encodings = tokenizer.encode_batch(
         [text for text in rows.texts if text.strip()], add_special_tokens=False
     )
@@ -150,12 +155,14 @@ def _stream(tokenizer: Any, rows: Rows, sequence_length: int, split: str) -> Tok
 def _save_labelled(
     folder: Path,
     split: str,
-    rows: Rows,
+    rows: TextRows,
     names: list[str],
     tokenizer: Any,
     sequence_length: int,
 ) -> None:
-    tokens, lengths = encoded(tokenizer, rows.texts, rows.pairs, sequence_length=sequence_length)
+    tokens, lengths = encode_texts(
+        tokenizer, rows.texts, rows.pairs, sequence_length=sequence_length
+    )
     arrays = {"tokens": tokens, "lengths": lengths, "labels": _numbers(rows.labels, names)}
     for part, array in arrays.items():
         np.save(folder / f"{part}-{split}.npy", array)
@@ -165,7 +172,7 @@ def _save_pairs(
     folder: Path, split: str, pairs: Pairs, tokenizer: Any, sequence_length: int
 ) -> None:
     for side, texts in (("source", pairs.sources), ("target", pairs.targets)):
-        tokens, lengths = encoded(tokenizer, texts, sequence_length=sequence_length)
+        tokens, lengths = encode_texts(tokenizer, texts, sequence_length=sequence_length)
         np.save(folder / f"{side}-tokens-{split}.npy", tokens)
         np.save(folder / f"{side}-lengths-{split}.npy", lengths)
     (folder / f"references-{split}.json").write_text(json.dumps(pairs.targets))

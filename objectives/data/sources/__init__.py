@@ -1,0 +1,1 @@
+"""Reading the data that a search file names: its splits, as text or images."""
