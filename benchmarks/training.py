@@ -43,7 +43,13 @@ from objectives.data.tokenizer import END, PAD
 from objectives.models.build import build
 from objectives.tasks.classification import DROPOUT, Classification
 from objectives.tasks.masked_lm import MaskedLanguageModel
-from objectives.training.loop import Optimisation, Progress, make_optimizer, precision_for, train
+from objectives.training.loop import (
+    OptimizerSettings,
+    TrainingProgress,
+    make_optimizer,
+    precision_for,
+    train,
+)
 from objectives.training.schedule import WarmupStable
 from spaces.cost.architecture import Architecture
 from spaces.file.search_file import SearchFile
@@ -113,7 +119,7 @@ class Race:
         width: Its width.
         batches: tlc's batches.
         loss: tlc's loss.
-        settings: tlc's optimisation.
+        settings: tlc's optimizer settings.
         rows: What ``Trainer`` reads.
         collate: How it makes batches of them.
         trainer_batch: Rows in its batch.
@@ -123,7 +129,7 @@ class Race:
     width: int
     batches: Callable[[int], Batch]
     loss: Callable[[nn.Module, Batch], torch.Tensor]
-    settings: Optimisation
+    settings: OptimizerSettings
     rows: torch.utils.data.Dataset[Any]
     collate: Callable[[list[Any]], dict[str, Any]]
     trainer_batch: int
@@ -142,7 +148,7 @@ class Race:
     def _run(self, rounds: int, trainer_precision: str) -> dict[str, Contestant]:
         ours, bare = (self.contestant(self.settings.precision) for _ in range(2))
         theirs = self.contestant(trainer_precision)
-        progress = Progress()
+        progress = TrainingProgress()
         turns = [lambda: self._ours(ours, progress), lambda: self._bare(bare)]
         run_trainer(self, theirs, turns, rounds)
         return {"tlc": ours, "Trainer": theirs, "bare": bare}
@@ -150,12 +156,12 @@ class Race:
     def _warm_up(self, rounds: int) -> None:
         """Let oneDNN compile its kernels, a set for each length of batch, which all three share."""
         ours, bare = (self.contestant(self.settings.precision) for _ in range(2))
-        progress = Progress()
+        progress = TrainingProgress()
         for _ in range(rounds if self.trainer_batch > 1 else 1):
             self._ours(ours, progress)
             self._bare(bare)
 
-    def _ours(self, one: Contestant, progress: Progress) -> None:
+    def _ours(self, one: Contestant, progress: TrainingProgress) -> None:
         def loss_at(model: nn.Module, step: int) -> torch.Tensor:
             batch = self.batches(step)
             one.tokens[-1] += real_tokens(batch)
@@ -183,7 +189,7 @@ class Race:
         first = len(one.losses)
         for step in range(first, first + STEPS):
             for group in one.optimizer.param_groups:
-                group["lr"] = group["peak"] * self.settings.rate(step)
+                group["lr"] = group["peak"] * self.settings.schedule(step)
             batch = self.batches(step)
             one.tokens[-1] += real_tokens(batch)
             with torch.autocast(DEVICE.type, torch.bfloat16, one.precision == "bf16"):
@@ -232,7 +238,7 @@ def run_trainer(race: Race, one: Contestant, turns: list[Callable[[], None]], ro
 
     for group in one.optimizer.param_groups:
         group["lr"] = group["peak"]
-    schedule = torch.optim.lr_scheduler.LambdaLR(one.optimizer, race.settings.rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(one.optimizer, race.settings.schedule)
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
@@ -313,9 +319,9 @@ def races(
     for stage, shapes in SHAPES.items():
         for depth, width, batch in shapes:
             shape = Architecture.of(depth, width)
-            settings = Optimisation(
+            settings = OptimizerSettings(
                 peak=search.training.learning_rate,
-                rate=WarmupStable(search.training.warmup_steps),
+                schedule=WarmupStable(search.training.warmup_steps),
                 weight_decay=search.training.weight_decay,
                 gradient_clip=search.training.gradient_clip,
                 precision=precision_for(width),
@@ -332,7 +338,7 @@ def masked_race(
     data: PreparedData,
     shape: Architecture,
     batch_size: int,
-    settings: Optimisation,
+    settings: OptimizerSettings,
     rounds: int,
 ) -> Callable[[], Race]:
     task = MaskedLanguageModel(search, data)
@@ -344,7 +350,7 @@ def masked_race(
         search.seed,
     )
     return lambda: Race(
-        build=lambda: build(shape.shape, task.kind.workload),
+        build=lambda: build(shape.shape, task.problem.workload),
         width=shape.width,
         batches=batches,
         loss=task.loss,
@@ -361,7 +367,7 @@ def labelled_race(
     examples: LabelledTexts,
     shape: Architecture,
     batch_size: int,
-    settings: Optimisation,
+    settings: OptimizerSettings,
 ) -> Callable[[], Race]:
     task = Classification(search, data)
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(data.tokenizer_file))

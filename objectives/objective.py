@@ -37,11 +37,11 @@ from objectives.store.manifest import CHECKPOINTS, MODELS
 from objectives.store.store import Store
 from objectives.tasks import make_task
 from objectives.tasks.base import Task
-from objectives.training.distributed import Workers
+from objectives.training.distributed import WorkerGroup
 from objectives.training.paths import Trainer, TrainingPath
 from objectives.training.recovery import recovery_path
 from objectives.training.stages import Stages
-from objectives.training.trained import Trained
+from objectives.training.trained_model import TrainedModel
 from spaces.cost.configuration import Configuration, content_hash
 from spaces.cost.families import parameters
 from spaces.cost.size import dense_size_bytes, size_bytes
@@ -77,7 +77,7 @@ class Objective:
         self,
         search: SearchFile,
         data: PreparedData | None = None,
-        workers: Workers | None = None,
+        workers: WorkerGroup | None = None,
     ) -> None:
         self._search = search
         where = Locations.of(search.storage)
@@ -117,7 +117,7 @@ class Objective:
         Yields:
             Each configuration with its evaluation, or with the failure that ended it.
         """
-        trained: Trained | None = None
+        trained: TrainedModel | None = None
         for configuration in configurations:
             torch.set_num_threads(self._search.placement(configuration.architecture).cpus)
             try:
@@ -160,7 +160,7 @@ class Objective:
 
     def _recovery(self, configuration: Configuration, trained: TrainingPath) -> TrainingPath:
         return recovery_path(
-            self._task.kind, self._stages, configuration, trained, self._calibration
+            self._task.problem, self._stages, configuration, trained, self._calibration
         )
 
     def _check_latency(self, configuration: Configuration) -> None:
@@ -175,20 +175,20 @@ class Objective:
                 "too_slow", f"{configuration}: {latency.ms:.3g} ms, more than {limit:g} ms{noisy}"
             )
 
-    def _train(self, configuration: Configuration) -> Trained:
+    def _train(self, configuration: Configuration) -> TrainedModel:
         started = time.perf_counter()
         path = self._task.path(configuration)
-        point, account = self._trainer.reach(path)
-        return Trained(
+        state, cost = self._trainer.reach(path)
+        return TrainedModel(
             configuration,
             path,
-            point.model.cpu().eval(),
-            point,
-            account,
+            state.model.cpu().eval(),
+            state,
+            cost,
             time.perf_counter() - started,
         )
 
-    def _prune(self, trained: Trained, configuration: Configuration) -> Trained:
+    def _prune(self, trained: TrainedModel, configuration: Configuration) -> TrainedModel:
         """What is left of a trained model: pruned, and trained on where the compression says so."""
         compression = configuration.canonical().compression
         if compression.recovery > 0.0:
@@ -199,18 +199,20 @@ class Objective:
             self._search.workload,
             compression,
             self._calibration,
-            self._task.kind.loss,
+            self._task.problem.loss,
         )
         return replace(trained, model=model)
 
-    def _recover(self, trained: Trained, configuration: Configuration) -> Trained:
+    def _recover(self, trained: TrainedModel, configuration: Configuration) -> TrainedModel:
         started = time.perf_counter()
         path = self._recovery(configuration, trained.path)
-        point, account = self._trainer.reach(path)
+        state, cost = self._trainer.reach(path)
         seconds = time.perf_counter() - started
-        return trained.continued(path, point, account, seconds)
+        return trained.continued(path, state, cost, seconds)
 
-    def _compress_and_measure(self, trained: Trained, configuration: Configuration) -> Evaluation:
+    def _compress_and_measure(
+        self, trained: TrainedModel, configuration: Configuration
+    ) -> Evaluation:
         pruned = self._prune(trained, configuration)
         address = self._model_address(configuration, trained.path.address)
 
@@ -221,8 +223,8 @@ class Objective:
 
     def _compressed_and_measured(
         self,
-        trained: Trained,
-        pruned: Trained,
+        trained: TrainedModel,
+        pruned: TrainedModel,
         configuration: Configuration,
         address: str,
         folder: Path,
@@ -244,7 +246,7 @@ class Objective:
         latency = self.latency_cache.of_model(configuration, loaded)
         flops = count_forward_flops(loaded, self.example_inputs())
         measured = time.perf_counter()
-        before = trained.point.history
+        before = trained.state.history
         return Evaluation(
             metric=search.metric.name,
             score=score.value,
@@ -252,8 +254,8 @@ class Objective:
             score_high=score.high,
             examples=score.examples,
             loss=score.loss,
-            dense_score=trained.point.validation["score"],
-            dense_loss=trained.point.validation["loss"],
+            dense_score=trained.state.validation["score"],
+            dense_loss=trained.state.validation["loss"],
             pretraining_loss=before[-1]["validation"]["loss"]
             if search.task.has_fine_tuning
             else None,
@@ -273,13 +275,13 @@ class Objective:
             ),
             steps={
                 "total": pruned.path.total_steps,
-                "trained": pruned.account.steps_trained,
-                "reused": pruned.account.steps_reused,
+                "trained": pruned.cost.steps_trained,
+                "reused": pruned.cost.steps_reused,
             },
             seconds={
                 "train": pruned.seconds,
-                "saved": pruned.account.seconds_saved,
-                **pruned.seconds_of_stages,
+                "saved": pruned.cost.seconds_saved,
+                **pruned.stage_seconds,
                 "compress": compressed - started,
                 "measure": measured - compressed,
             },

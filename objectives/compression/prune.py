@@ -12,7 +12,7 @@ from torch import nn
 
 from objectives.data.batches import Batch
 from objectives.models.build import build
-from objectives.models.hooks import inputs_to
+from objectives.models.hooks import hook_inputs
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Pruning
 from spaces.cost.families import layout
@@ -179,7 +179,7 @@ def _importances(
         seen[name] = inputs
 
     for batch in batches:
-        with inputs_to({name: model.get_submodule(name) for name in names}, see):
+        with hook_inputs({name: model.get_submodule(name) for name in names}, see):
             loss(model, batch).backward()  # type: ignore[no-untyped-call]
         model.zero_grad(set_to_none=True)
         for index, importance in enumerate(found):

@@ -30,7 +30,7 @@ from objectives.data.batches import (
 from objectives.data.encoding import encode_texts, to_pixels, token_ids
 from objectives.data.tokenizer import END, MASK, SPECIAL_TOKENS, load_tokenizer
 from objectives.export.bundle import TOKENIZER, PredictionTask, read_task
-from objectives.models.decoding import continued, translate
+from objectives.models.decoding import continue_prompt, translate
 from spaces.errors import UserError
 
 MASK_TEXT = SPECIAL_TOKENS[MASK]
@@ -166,7 +166,9 @@ class Predictor:
             for ids in token_ids(self._tokenizer, _texts(inputs))
         ]
         return [
-            Prediction(continued(self.model, ids, self._tokenizer, sequence_length=self._length))
+            Prediction(
+                continue_prompt(self.model, ids, self._tokenizer, sequence_length=self._length)
+            )
             for ids in prompts
         ]
 

@@ -37,7 +37,7 @@ def translate(
     return texts
 
 
-def continued(model: Any, prompt: list[int], tokenizer: Any, *, sequence_length: int) -> str:
+def continue_prompt(model: Any, prompt: list[int], tokenizer: Any, *, sequence_length: int) -> str:
     """What a causal language model writes after a prompt, greedily, to the end of its window.
 
     Args:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-See = Callable[[str, torch.Tensor], None]
+InputHook = Callable[[str, torch.Tensor], None]
 
 
 def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
@@ -17,7 +17,7 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
 
 
 @contextmanager
-def inputs_to(layers: Mapping[str, nn.Module], see: See) -> Iterator[None]:
+def hook_inputs(layers: Mapping[str, nn.Module], see: InputHook) -> Iterator[None]:
     """Meanwhile, call ``see(name, input)`` before each call of a layer."""
 
     def watch(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:

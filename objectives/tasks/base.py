@@ -9,7 +9,7 @@ from torch import nn
 from objectives.data.batches import Batch
 from objectives.measurement.score import Score
 from objectives.training.paths import TrainingPath
-from objectives.training.stages import Kind
+from objectives.training.stages import LearningProblem
 from spaces.cost.configuration import Configuration
 
 CALIBRATION_BATCHES = 4
@@ -19,7 +19,7 @@ class Task(Protocol):
     """Data, losses and score of one kind of task."""
 
     @property
-    def kind(self) -> Kind:
+    def problem(self) -> LearningProblem:
         """How a final model is trained, for a recovery after pruning, and its loss."""
         ...
 

@@ -13,7 +13,7 @@ from objectives.measurement.score import Score, perplexity_score
 from objectives.store import heartbeat
 from objectives.tasks.base import CALIBRATION_BATCHES
 from objectives.training.paths import TrainingPath
-from objectives.training.stages import Kind, Stages
+from objectives.training.stages import LearningProblem, Stages
 from spaces.cost.configuration import Configuration
 from spaces.file.search_file import SearchFile
 
@@ -35,7 +35,7 @@ class CausalLanguageModel:
         self._data = data
         self._stages = Stages(search, data.fingerprint)
         self._train = self._batches("train")
-        self.kind = Kind(
+        self.problem = LearningProblem(
             name="causal-lm",
             workload=search.workload,
             batches=self._train,
@@ -45,7 +45,7 @@ class CausalLanguageModel:
 
     def path(self, configuration: Configuration) -> TrainingPath:
         """The stable path and its decay."""
-        return self._stages.to_budget(configuration, self.kind)
+        return self._stages.stable_and_decay(configuration, self.problem)
 
     def score(self, model: nn.Module, split: str) -> Score:
         """Perplexity per token of a split, in windows that see nothing of each other."""

@@ -20,7 +20,7 @@ from objectives.measurement.score import Score, score_classifier
 from objectives.tasks.base import CALIBRATION_BATCHES
 from objectives.tasks.masked_lm import MaskedLanguageModel
 from objectives.training.paths import TrainingPath
-from objectives.training.stages import Kind, Stages
+from objectives.training.stages import LearningProblem, Stages
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
 from spaces.file.search_file import SearchFile
@@ -44,7 +44,7 @@ class Classification:
         self._batches = LabelledTextBatches(
             data.labelled_texts("train"), search.training.batch_size, search.seed
         )
-        self.kind = Kind(
+        self.problem = LearningProblem(
             name="classification",
             workload=search.workload,
             batches=self._batches,
@@ -55,13 +55,13 @@ class Classification:
 
     def path(self, configuration: Configuration) -> TrainingPath:
         """Stable pre-training, its decay, and fine-tuning."""
-        return self._stages.following(
+        return self._stages.next_stage(
             self._pretraining.path(configuration),
             configuration.with_compression(Compression()),
-            self.kind,
+            self.problem,
             name="fine-tuning",
             steps=self._stages.steps(configuration).fine_tuning,
-            adopt=_adopt_encoder,
+            transfer_weights=_transfer_encoder,
             identity={},
         )
 
@@ -90,7 +90,7 @@ class Classification:
         return self._pretraining.latency_input(batch_size)
 
 
-def _adopt_encoder(pretrained: nn.Module, classifier: nn.Module) -> None:
+def _transfer_encoder(pretrained: nn.Module, classifier: nn.Module) -> None:
     classifier.get_submodule("roberta").load_state_dict(
         pretrained.get_submodule("roberta").state_dict()
     )

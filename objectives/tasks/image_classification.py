@@ -19,7 +19,7 @@ from objectives.data.prepared_data import PreparedData
 from objectives.measurement.score import Score, score_classifier
 from objectives.tasks.base import CALIBRATION_BATCHES
 from objectives.training.paths import TrainingPath
-from objectives.training.stages import Kind, Stages
+from objectives.training.stages import LearningProblem, Stages
 from spaces.cost.configuration import Configuration
 from spaces.file.search_file import SearchFile
 
@@ -40,7 +40,7 @@ class ImageClassification:
         self._train = LabelledImageBatches(
             data.labelled_images("train"), search.training.batch_size, search.seed
         )
-        self.kind = Kind(
+        self.problem = LearningProblem(
             name="image-classification",
             workload=search.workload,
             batches=self._train,
@@ -51,7 +51,7 @@ class ImageClassification:
 
     def path(self, configuration: Configuration) -> TrainingPath:
         """The stable path and its decay."""
-        return self._stages.to_budget(configuration, self.kind)
+        return self._stages.stable_and_decay(configuration, self.problem)
 
     def score(self, model: nn.Module, split: str) -> Score:
         """Accuracy and cross-entropy on a split."""

@@ -12,7 +12,7 @@ from objectives.measurement.score import Score, perplexity_score
 from objectives.store import heartbeat
 from objectives.tasks.base import CALIBRATION_BATCHES
 from objectives.training.paths import TrainingPath
-from objectives.training.stages import Kind, Stages
+from objectives.training.stages import LearningProblem, Stages
 from spaces.cost.configuration import Configuration
 from spaces.cost.flops import pretraining_workload
 from spaces.file.search_file import SearchFile
@@ -35,7 +35,7 @@ class MaskedLanguageModel:
         self._data = data
         self._stages = Stages(search, data.fingerprint)
         self._train = self._batches("train", search.training.batch_size)
-        self.kind = Kind(
+        self.problem = LearningProblem(
             name="masked-lm",
             workload=pretraining_workload(search.workload),
             batches=self._train,
@@ -45,7 +45,7 @@ class MaskedLanguageModel:
 
     def path(self, configuration: Configuration) -> TrainingPath:
         """The stable path and its decay."""
-        return self._stages.to_budget(configuration, self.kind)
+        return self._stages.stable_and_decay(configuration, self.problem)
 
     def score(self, model: nn.Module, split: str) -> Score:
         """Perplexity of the masked tokens of a split; which are masked depends on the seed."""

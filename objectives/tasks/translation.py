@@ -23,7 +23,7 @@ from objectives.models.decoding import translate
 from objectives.store import heartbeat
 from objectives.tasks.base import CALIBRATION_BATCHES
 from objectives.training.paths import TrainingPath
-from objectives.training.stages import Kind, Stages
+from objectives.training.stages import LearningProblem, Stages
 from spaces.cost.configuration import Configuration
 from spaces.file.search_file import SearchFile
 
@@ -54,7 +54,7 @@ class Translation:
         self._train = SentencePairBatches(
             data.sentence_pairs("train"), search.training.batch_size, search.seed
         )
-        self.kind = Kind(
+        self.problem = LearningProblem(
             name="translation",
             workload=search.workload,
             batches=self._train,
@@ -67,7 +67,7 @@ class Translation:
 
     def path(self, configuration: Configuration) -> TrainingPath:
         """The stable path and its decay."""
-        return self._stages.to_budget(configuration, self.kind)
+        return self._stages.stable_and_decay(configuration, self.problem)
 
     def score(self, model: nn.Module, split: str) -> Score:
         """BLEU of the decoded translations of a split, with a bootstrap interval (Koehn 2004)."""

@@ -1,11 +1,11 @@
-"""Workers: processes that train one model together, each on its part of every batch.
+"""Processes that train one model together, each on its part of every batch.
 
 They need a process group of ``torch.distributed`` that somebody has initialised, and nothing else.
 Rank 0 leads: it alone reads and writes the store, looks at the clock and at the losses, and tells
 the others before each step that there is one. What is stored is the whole model and optimiser, as
 one process would have stored them, so the number of workers may change whenever training stops.
 
->>> workers = Workers(torch.device("cpu"))  # doctest: +SKIP
+>>> workers = WorkerGroup(torch.device("cpu"))  # doctest: +SKIP
 >>> objective = Objective(search, workers=workers)  # doctest: +SKIP
 >>> objective.evaluate(configuration) if workers.rank == 0 else objective.follow()  # doctest: +SKIP
 """
@@ -23,20 +23,20 @@ import torch
 import torch.distributed as dist
 
 from objectives.failures import TrialFailure
-from objectives.training.loop import optimizer_tensors, train_along
+from objectives.training.loop import optimizer_tensors, train_follower
 from objectives.training.replicas import Replica, distributed, sharded
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
 
 if TYPE_CHECKING:
-    from objectives.training.paths import Point, TrainingPath
+    from objectives.training.paths import TrainingPath, TrainingState
 
 LONGEST_WAIT = timedelta(days=30)
 """For an order. Rank 0 may wait for hours until another trial has trained what both need; if it
 dies, its connections close, which ends the wait at once."""
 
 
-class WorkersLost(Exception):
+class WorkerGroupLost(Exception):
     """Workers that cannot train together any more: one has died, or has stopped within a step."""
 
 
@@ -63,7 +63,7 @@ class Request:
     moments: list[str]
 
 
-class Workers:
+class WorkerGroup:
     """The workers as one of them sees them.
 
     Args:
@@ -82,28 +82,28 @@ class Workers:
         # On the CPU, so that a GPU is not waited for.
         self._orders = dist.new_group(backend="gloo", timeout=LONGEST_WAIT)
 
-    def home(self, architecture: Architecture) -> torch.device:
+    def state_device(self, architecture: Architecture) -> torch.device:
         """Where rank 0 keeps a whole model: off its device if that has no room for it."""
         return torch.device("cpu") if self._shards(architecture) else self.device
 
     @contextmanager
-    def training(self, path: TrainingPath, point: Point) -> Iterator[Replica]:
+    def training(self, path: TrainingPath, state: TrainingState) -> Iterator[Replica]:
         """Meanwhile, all workers train a path from a point on; called by rank 0.
 
         Args:
             path: What is trained.
-            point: Where it is; ``Replica.collect`` updates its model and optimiser.
+            state: Where it is; ``Replica.collect`` updates its model and optimiser.
 
         Raises:
-            WorkersLost: They were lost before.
+            WorkerGroupLost: They were lost before.
         """
         if self.are_lost:
-            raise WorkersLost("the workers of this process were lost")
-        assert point.optimizer is not None
+            raise WorkerGroupLost("the workers of this process were lost")
+        assert state.optimizer is not None
         try:
-            moments = list(optimizer_tensors(point.optimizer))
+            moments = list(optimizer_tensors(state.optimizer))
             self._ask(Request(path.configuration.to_dict(), path.key, moments))
-            replica = self._replica(path, point, moments)
+            replica = self._replica(path, state, moments)
             yield Replica(
                 replica.model,
                 replica.optimizer,
@@ -120,7 +120,7 @@ class Workers:
             raise
         self._tell(Order.END)
 
-    def dismiss(self) -> None:
+    def release(self) -> None:
         """Let the others return from ``follow``; called by rank 0."""
         self._ask(None)
 
@@ -133,20 +133,22 @@ class Workers:
         while (request := self._hear_request()) is not None:
             path = path_of(Configuration.from_dict(request.configuration), request.key)
             replica = self._replica(path, None, request.moments)
-            train_along(
+            train_follower(
                 replica.model,
                 replica.optimizer,
                 replica.loss_at,
                 self._steps(replica),
                 to_step=path.length,
-                settings=path.optimisation,
+                settings=path.optimizer_settings,
                 # Each worker drops other activations of its part of the batch.
                 seed=hash((path.seed, self.rank)),
             )
 
-    def _replica(self, path: TrainingPath, point: Point | None, moments: list[str]) -> Replica:
+    def _replica(
+        self, path: TrainingPath, state: TrainingState | None, moments: list[str]
+    ) -> Replica:
         make = sharded if self._shards(path.architecture) else distributed
-        return make(path, point, moments, self.device)
+        return make(path, state, moments, self.device)
 
     def _ordering(self, order: Order, act: Callable[..., Any]) -> Callable[..., Any]:
         def ordered(*arguments: Any) -> Any:

@@ -41,12 +41,12 @@ def training_kernels(model: nn.Module, *, precision: str, to_step: int) -> Itera
             if precision == "bf16" and _positions(model) <= MOST_PLAIN_POSITIONS:
                 stack.enter_context(_plain_attention())
         elif device == "cuda" and to_step >= FEWEST_COMPILED_STEPS:
-            stack.enter_context(compiled(model))
+            stack.enter_context(compiled_layers(model))
         yield
 
 
 @contextmanager
-def compiled(model: nn.Module) -> Iterator[None]:
+def compiled_layers(model: nn.Module) -> Iterator[None]:
     """Compile each repeated layer meanwhile, which is one graph for all of them.
 
     Regional compilation, as PyTorch's recipe of that name has it. On a CPU it does not pay: 8 to

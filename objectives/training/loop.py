@@ -18,7 +18,7 @@ from objectives.models.hooks import linear_layers
 from objectives.store import heartbeat
 from objectives.store.locks import MeasurementLock
 from objectives.training.kernels import training_kernels
-from objectives.training.schedule import LearningRate, matrix_scale
+from objectives.training.schedule import LearningRateSchedule, matrix_scale
 
 LONGEST_CURVE = 400
 EXPLOSION = 2.0
@@ -35,12 +35,12 @@ class TrainingFailure(TrialFailure):
 
 
 @dataclass(frozen=True, slots=True)
-class Optimisation:
+class OptimizerSettings:
     """How a path is optimised.
 
     Args:
         peak: Learning rate at the base width.
-        rate: Its share at each step.
+        schedule: The fraction of it at each step.
         weight_decay: Decoupled decay of the matrices (Loshchilov & Hutter 2019).
         gradient_clip: Largest norm of the gradient.
         precision: Of the forward and backward pass: ``fp32``, or ``bf16`` by autocast.
@@ -49,7 +49,7 @@ class Optimisation:
     """
 
     peak: float
-    rate: LearningRate
+    schedule: LearningRateSchedule
     weight_decay: float
     gradient_clip: float
     precision: str = "fp32"
@@ -70,7 +70,7 @@ def precision_for(width: int) -> str:
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """Where a path is.
 
     Args:
@@ -84,7 +84,7 @@ class Progress:
     curve: list[tuple[int, float]] = field(default_factory=list)
 
 
-def make_optimizer(model: nn.Module, width: int, settings: Optimisation) -> torch.optim.AdamW:
+def make_optimizer(model: nn.Module, width: int, settings: OptimizerSettings) -> torch.optim.AdamW:
     """AdamW with the width rule: matrices apart from vectors and embeddings."""
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
@@ -110,14 +110,14 @@ def train(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     loss_at: Callable[[nn.Module, int], torch.Tensor],
-    progress: Progress,
+    progress: TrainingProgress,
     *,
     to_step: int,
-    settings: Optimisation,
+    settings: OptimizerSettings,
     seed: int,
     name: str,
     checkpoint_seconds: float,
-    checkpoint: Callable[[Progress], None],
+    checkpoint: Callable[[TrainingProgress], None],
 ) -> None:
     """Train a path from where it is to a step, in place.
 
@@ -172,14 +172,14 @@ def train(
                 unsaved_seconds = 0.0
 
 
-def train_along(
+def train_follower(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     loss_at: Callable[[nn.Module, int], torch.Tensor],
     steps: Iterable[int],
     *,
     to_step: int,
-    settings: Optimisation,
+    settings: OptimizerSettings,
     seed: int,
 ) -> None:
     """Do the steps that another worker's ``train`` does; that one checks, logs and stores.
@@ -208,7 +208,7 @@ def _step(
     optimizer: torch.optim.Optimizer,
     loss_at: Callable[[nn.Module, int], torch.Tensor],
     step: int,
-    settings: Optimisation,
+    settings: OptimizerSettings,
     sparse: list[torch.Tensor],
 ) -> torch.Tensor:
     """One optimiser step.
@@ -217,7 +217,7 @@ def _step(
         The loss and the norm of the gradient, ``(2,)``, on the device.
     """
     for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * settings.rate(step)
+        group["lr"] = group["peak"] * settings.schedule(step)
     # Autocast keeps its copies of the weights until it ends, so it may not outlive a step.
     with torch.autocast(
         parameters[0].device.type, dtype=torch.bfloat16, enabled=settings.precision == "bf16"
@@ -233,7 +233,7 @@ def _step(
     return torch.stack((loss.detach(), norm))
 
 
-def _sparse_weights(model: nn.Module, settings: Optimisation) -> list[torch.Tensor]:
+def _sparse_weights(model: nn.Module, settings: OptimizerSettings) -> list[torch.Tensor]:
     """Weights whose zeros stay."""
     if not settings.keeps_zeros:
         return []
@@ -276,7 +276,7 @@ def _read(recent: list[torch.Tensor], step: int) -> list[float]:
     return [loss for loss, _ in figures]
 
 
-def _extend_curve(progress: Progress, losses: list[float]) -> None:
+def _extend_curve(progress: TrainingProgress, losses: list[float]) -> None:
     mean = sum(losses) / len(losses)
     curve = progress.curve
     _check_explosion(mean, curve[0][1] if curve else losses[0], progress.step)

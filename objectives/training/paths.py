@@ -21,10 +21,10 @@ from torch import nn
 from objectives.data.batch_shards import WHOLE_BATCH, BatchShard
 from objectives.store.manifest import checkpoint_address
 from objectives.store.store import Store
-from objectives.training.distributed import Workers
+from objectives.training.distributed import WorkerGroup
 from objectives.training.loop import (
-    Optimisation,
-    Progress,
+    OptimizerSettings,
+    TrainingProgress,
     make_optimizer,
     optimizer_tensors,
     restore_optimizer,
@@ -38,7 +38,7 @@ STABLE = "stable"
 """Name of the stage that the budgets of an architecture share."""
 
 
-class LossAt(Protocol):
+class StepLoss(Protocol):
     """A loss of a model."""
 
     def __call__(
@@ -58,10 +58,10 @@ class TrainingPath:
         length: Steps to train.
         configuration: What asks for it, or shares it with what does: it tells other workers.
         build: Makes the untrained model of this stage.
-        adopt: Takes over weights of the parent's model into the new one; None where the stage
-            continues the parent's model and optimiser as they are.
+        transfer_weights: Copies weights of the parent's model into the new one; None where the
+            stage continues the parent's model and optimiser as they are.
         loss_at: Loss of the model on the batch of a step, or on a shard of it.
-        optimisation: How it is optimised.
+        optimizer_settings: How it is optimised.
         parent: The path that it starts from, at that path's end.
         can_continue: Whether longer paths continue from its end, so that the optimiser is kept.
         milestones: Steps on the way that shorter paths end at, kept so that a long run contains the
@@ -76,9 +76,9 @@ class TrainingPath:
     length: int
     configuration: Configuration
     build: Callable[[], nn.Module]
-    adopt: Callable[[nn.Module, nn.Module], None] | None
-    loss_at: LossAt
-    optimisation: Optimisation
+    transfer_weights: Callable[[nn.Module, nn.Module], None] | None
+    loss_at: StepLoss
+    optimizer_settings: OptimizerSettings
     parent: TrainingPath | None = None
     can_continue: bool = False
     milestones: tuple[int, ...] = ()
@@ -116,7 +116,7 @@ class TrainingPath:
 
 
 @dataclass
-class Account:
+class TrainingCost:
     """What training a trial really took, and what it took from the store.
 
     Args:
@@ -133,7 +133,7 @@ class Account:
 
 
 @dataclass
-class Point:
+class TrainingState:
     """A model somewhere on a path.
 
     Args:
@@ -148,7 +148,7 @@ class Point:
 
     model: nn.Module
     optimizer: torch.optim.AdamW | None
-    progress: Progress
+    progress: TrainingProgress
     history: list[dict[str, Any]] = field(default_factory=list)
     validation: dict[str, float] = field(default_factory=dict)
     resume_points: list[int] = field(default_factory=list)
@@ -181,71 +181,71 @@ class Trainer:
         device: torch.device,
         *,
         checkpoint_seconds: float,
-        workers: Workers | None = None,
+        workers: WorkerGroup | None = None,
     ) -> None:
         self._store = store
         self._device = device
         self._checkpoint_seconds = checkpoint_seconds
         self._workers = workers
 
-    def reach(self, path: TrainingPath) -> tuple[Point, Account]:
+    def reach(self, path: TrainingPath) -> tuple[TrainingState, TrainingCost]:
         """The model at the end of a path, and what it took to get there.
 
         Raises:
             TrainingFailure: Training broke down.
         """
-        account = Account()
-        point = self._reach(path, account)
-        chain = [*point.history, point.facts(path)]
-        account.steps_reused = path.total_steps - account.steps_trained
-        account.seconds_saved = max(
-            0.0, sum(stage["seconds"] for stage in chain) - account.seconds_trained
+        cost = TrainingCost()
+        state = self._reach(path, cost)
+        chain = [*state.history, state.facts(path)]
+        cost.steps_reused = path.total_steps - cost.steps_trained
+        cost.seconds_saved = max(
+            0.0, sum(stage["seconds"] for stage in chain) - cost.seconds_trained
         )
-        return point, account
+        return state, cost
 
-    def _reach(self, path: TrainingPath, account: Account) -> Point:
+    def _reach(self, path: TrainingPath, cost: TrainingCost) -> TrainingState:
         # Two workers that need the same path take turns; the second finds what the first stored.
         with self._store.lock(path.key):
-            point = self._longest_prefix(path) or self._start(path, account)
-            if point.progress.step < path.length:
-                self._train(path, point, account)
-            elif path.validate is not None and not point.validation:
+            state = self._longest_prefix(path) or self._start(path, cost)
+            if state.progress.step < path.length:
+                self._train(path, state, cost)
+            elif path.validate is not None and not state.validation:
                 # Another search measured otherwise; its entry stays as it is.
-                point.validation = path.validate(point.model)
-            return point
+                state.validation = path.validate(state.model)
+            return state
 
-    def _start(self, path: TrainingPath, account: Account) -> Point:
-        parent = self._reach(path.parent, account) if path.parent else None
+    def _start(self, path: TrainingPath, cost: TrainingCost) -> TrainingState:
+        parent = self._reach(path.parent, cost) if path.parent else None
         if parent is not None and path.parent is not None:
             history = [*parent.history, parent.facts(path.parent)]
         else:
             history = []
-        if parent is not None and path.adopt is None:
-            return Point(parent.model, parent.optimizer, Progress(), history)
+        if parent is not None and path.transfer_weights is None:
+            return TrainingState(parent.model, parent.optimizer, TrainingProgress(), history)
         model = self._build(path)
-        if parent is not None and path.adopt is not None:
-            path.adopt(parent.model, model)
-        return Point(model, self._optimizer(path, model), Progress(), history)
+        if parent is not None and path.transfer_weights is not None:
+            path.transfer_weights(parent.model, model)
+        return TrainingState(model, self._optimizer(path, model), TrainingProgress(), history)
 
-    def _train(self, path: TrainingPath, point: Point, account: Account) -> None:
-        before_steps, before_seconds = point.progress.step, point.progress.seconds
+    def _train(self, path: TrainingPath, state: TrainingState, cost: TrainingCost) -> None:
+        before_steps, before_seconds = state.progress.step, state.progress.seconds
         on_the_way = {step for step in path.milestones if before_steps < step < path.length}
-        with self._replica(path, point) as replica:
+        with self._replica(path, state) as replica:
 
-            def checkpoint(progress: Progress) -> None:
+            def checkpoint(progress: TrainingProgress) -> None:
                 replica.collect()
-                point.resume_points.append(progress.step)
-                self._save(path, point, with_optimizer=True)
-                self._pass_resume_points(path, point, keep=2)
+                state.resume_points.append(progress.step)
+                self._save(path, state, with_optimizer=True)
+                self._pass_resume_points(path, state, keep=2)
 
             for stop in (*sorted(on_the_way), path.length):
                 train(
                     replica.model,
                     replica.optimizer,
                     replica.loss_at,
-                    point.progress,
+                    state.progress,
                     to_step=stop,
-                    settings=path.optimisation,
+                    settings=path.optimizer_settings,
                     seed=path.seed,
                     name=path.key,
                     checkpoint_seconds=self._checkpoint_seconds,
@@ -253,27 +253,27 @@ class Trainer:
                 )
                 replica.collect()
                 if stop == path.length and path.validate is not None:
-                    point.validation = path.validate(point.model)
-                self._save(path, point, with_optimizer=path.can_continue)
-                self._pass_resume_points(path, point, keep=0 if stop == path.length else 1)
-        account.steps_trained += point.progress.step - before_steps
-        account.seconds_trained += point.progress.seconds - before_seconds
+                    state.validation = path.validate(state.model)
+                self._save(path, state, with_optimizer=path.can_continue)
+                self._pass_resume_points(path, state, keep=0 if stop == path.length else 1)
+        cost.steps_trained += state.progress.step - before_steps
+        cost.seconds_trained += state.progress.seconds - before_seconds
 
-    def _replica(self, path: TrainingPath, point: Point) -> AbstractContextManager[Replica]:
+    def _replica(self, path: TrainingPath, state: TrainingState) -> AbstractContextManager[Replica]:
         """What this process trains of a point's model."""
         if self._workers is not None:
-            return self._workers.training(path, point)
-        assert point.optimizer is not None
-        alone = Replica(point.model, point.optimizer, path.loss_at, collect=lambda: None)
+            return self._workers.training(path, state)
+        assert state.optimizer is not None
+        alone = Replica(state.model, state.optimizer, path.loss_at, collect=lambda: None)
         return nullcontext(alone)
 
-    def _pass_resume_points(self, path: TrainingPath, point: Point, *, keep: int) -> None:
+    def _pass_resume_points(self, path: TrainingPath, state: TrainingState, *, keep: int) -> None:
         """Remove all but the last resume points. An unfinished path keeps its last two points, for
         the last one may turn out to be damaged."""
-        while len(point.resume_points) > keep:
-            self._store.remove(path.address_at(point.resume_points.pop(0)))
+        while len(state.resume_points) > keep:
+            self._store.remove(path.address_at(state.resume_points.pop(0)))
 
-    def _longest_prefix(self, path: TrainingPath) -> Point | None:
+    def _longest_prefix(self, path: TrainingPath) -> TrainingState | None:
         for step in reversed(self._store.checkpoint_steps(path.key)):
             if step > path.length:
                 continue
@@ -283,51 +283,53 @@ class Trainer:
                     return self._load(path, folder)
         return None
 
-    def _save(self, path: TrainingPath, point: Point, *, with_optimizer: bool) -> None:
+    def _save(self, path: TrainingPath, state: TrainingState, *, with_optimizer: bool) -> None:
         def fill(folder: Path) -> None:
-            save_model(point.model, str(folder / "model.safetensors"))
-            if with_optimizer and point.optimizer is not None:
-                save_file(optimizer_tensors(point.optimizer), str(folder / "optimizer.safetensors"))
-            state = {
-                "history": point.history,
-                "resume_points": point.resume_points,
+            save_model(state.model, str(folder / "model.safetensors"))
+            if with_optimizer and state.optimizer is not None:
+                save_file(optimizer_tensors(state.optimizer), str(folder / "optimizer.safetensors"))
+            entry = {
+                "history": state.history,
+                "resume_points": state.resume_points,
                 "validated_by": path.validated_by,
-                **point.facts(path),
+                **state.facts(path),
             }
-            (folder / "state.json").write_text(json.dumps(state, allow_nan=False))
+            (folder / "state.json").write_text(json.dumps(entry, allow_nan=False))
 
-        address = path.address_at(point.progress.step)
+        address = path.address_at(state.progress.step)
         self._store.write(address, fill, is_final=not with_optimizer)
 
-    def _load(self, path: TrainingPath, folder: Path) -> Point:
-        state = json.loads((folder / "state.json").read_text())
+    def _load(self, path: TrainingPath, folder: Path) -> TrainingState:
+        stored = json.loads((folder / "state.json").read_text())
         model = self._build(path)
-        load_model(model, str(folder / "model.safetensors"), device=str(self._home(path)))
+        load_model(model, str(folder / "model.safetensors"), device=str(self._state_device(path)))
         optimizer = None
-        if path.can_continue or state["steps"] < path.length:
+        if path.can_continue or stored["steps"] < path.length:
             optimizer = self._optimizer(path, model)
-            tensors = load_file(str(folder / "optimizer.safetensors"), device=str(self._home(path)))
+            tensors = load_file(
+                str(folder / "optimizer.safetensors"), device=str(self._state_device(path))
+            )
             restore_optimizer(optimizer, tensors)
-        curve = [(int(step), float(loss)) for step, loss in state["curve"]]
+        curve = [(int(step), float(loss)) for step, loss in stored["curve"]]
         # Older entries do not say, and are of the default.
-        is_comparable = state.get("validated_by", {}) == path.validated_by
-        return Point(
+        is_comparable = stored.get("validated_by", {}) == path.validated_by
+        return TrainingState(
             model=model,
             optimizer=optimizer,
-            progress=Progress(state["steps"], state["seconds"], curve),
-            history=state["history"],
-            validation=state["validation"] if is_comparable else {},
+            progress=TrainingProgress(stored["steps"], stored["seconds"], curve),
+            history=stored["history"],
+            validation=stored["validation"] if is_comparable else {},
             # What an earlier search stopped at may be where a budget of this one ends.
-            resume_points=[step for step in state["resume_points"] if step not in path.milestones],
+            resume_points=[step for step in stored["resume_points"] if step not in path.milestones],
         )
 
     def _build(self, path: TrainingPath) -> nn.Module:
         torch.manual_seed(path.seed)
-        return path.build().to(self._home(path))
+        return path.build().to(self._state_device(path))
 
-    def _home(self, path: TrainingPath) -> torch.device:
+    def _state_device(self, path: TrainingPath) -> torch.device:
         """Where the whole model is."""
-        return self._workers.home(path.architecture) if self._workers else self._device
+        return self._workers.state_device(path.architecture) if self._workers else self._device
 
     def _optimizer(self, path: TrainingPath, model: nn.Module) -> torch.optim.AdamW:
-        return make_optimizer(model, path.architecture.width, path.optimisation)
+        return make_optimizer(model, path.architecture.width, path.optimizer_settings)

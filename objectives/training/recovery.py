@@ -11,14 +11,14 @@ from objectives.compression.fake_quantisation import fake_quantised
 from objectives.compression.prune import prune
 from objectives.data.batches import Batch
 from objectives.training.paths import TrainingPath
-from objectives.training.stages import Kind, Stages
+from objectives.training.stages import LearningProblem, Stages
 from spaces.cost.configuration import Configuration
 
 RECOVERY = "recovery"
 
 
 def recovery_path(
-    kind: Kind,
+    problem: LearningProblem,
     stages: Stages,
     configuration: Configuration,
     trained: TrainingPath,
@@ -31,7 +31,7 @@ def recovery_path(
     1308.3432). Weights that unstructured pruning zeroed stay zero.
 
     Args:
-        kind: What the model was trained on.
+        problem: What the model was trained on.
         stages: Makes stages.
         configuration: Its compression says what is pruned and how long the recovery takes.
         trained: The end of training before compression.
@@ -42,18 +42,18 @@ def recovery_path(
 
     def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
         if bits is None:
-            return kind.loss(model, batch)
+            return problem.loss(model, batch)
         with fake_quantised(model, bits=bits, group_size=compression.group_size):
-            return kind.loss(model, batch)
+            return problem.loss(model, batch)
 
-    def adopt(whole: nn.Module, pruned: nn.Module) -> None:
+    def transfer_weights(whole: nn.Module, pruned: nn.Module) -> None:
         result = prune(
             whole.cpu(),
             configuration.architecture,
-            kind.workload,
+            problem.workload,
             compression,
             calibration,
-            kind.loss,
+            problem.loss,
         )
         pruned.load_state_dict(result.state_dict())
 
@@ -63,13 +63,13 @@ def recovery_path(
         "pruning": compression.pruning,
         "sparsity": compression.sparsity,
     }
-    path = stages.following(
+    path = stages.next_stage(
         trained,
         configuration,
-        replace(kind, loss=loss),
+        replace(problem, loss=loss),
         name=RECOVERY,
         steps=stages.steps(configuration).recovery,
-        adopt=adopt,
+        transfer_weights=transfer_weights,
         identity=seen,
     )
-    return replace(path, optimisation=replace(path.optimisation, keeps_zeros=True))
+    return replace(path, optimizer_settings=replace(path.optimizer_settings, keeps_zeros=True))

@@ -19,7 +19,7 @@ from objectives.training.kernels import repeated_layers
 from objectives.training.loop import make_optimizer, optimizer_tensors, restore_optimizer
 
 if TYPE_CHECKING:
-    from objectives.training.paths import Point, TrainingPath
+    from objectives.training.paths import TrainingPath, TrainingState
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Replica:
         model: The model, or this process's shard of it.
         optimizer: Its optimiser.
         loss_at: Loss on the batch of a step; its gradient is that of this process's shard.
-        collect: Brings what was trained into the whole model and optimiser of the point.
+        collect: Brings what was trained into the whole model and optimiser of the state.
     """
 
     model: nn.Module
@@ -53,31 +53,31 @@ class _ShardLoss(nn.Module):
 
 
 def distributed(
-    path: TrainingPath, point: Point | None, moments: list[str], device: torch.device
+    path: TrainingPath, state: TrainingState | None, moments: list[str], device: torch.device
 ) -> Replica:
     """The whole model, with gradients that are averaged over the workers (Li et al. 2020, arXiv
     2006.15704).
 
     Args:
         path: What is trained.
-        point: Where it is, on rank 0; its model and optimiser become the replica.
-        moments: Names of the tensors that the point's optimiser has.
+        state: Where it is, on rank 0; its model and optimiser become the replica.
+        moments: Names of the tensors that the state's optimiser has.
         device: Where this process computes.
     """
-    if point is None:
+    if state is None:
         model = path.build().to(device)
-        optimizer = make_optimizer(model, path.architecture.width, path.optimisation)
+        optimizer = make_optimizer(model, path.architecture.width, path.optimizer_settings)
     else:
-        assert point.optimizer is not None
-        model, optimizer = point.model, point.optimizer
+        assert state.optimizer is not None
+        model, optimizer = state.model, state.optimizer
     # It sends the weights of rank 0 to the others.
     parallel = DistributedDataParallel(_ShardLoss(model, path), broadcast_buffers=False)
-    _spread_moments(optimizer, point, moments)
+    _spread_moments(optimizer, state, moments)
     return Replica(model, optimizer, _over_workers(parallel), lambda: None)
 
 
 def sharded(
-    path: TrainingPath, point: Point | None, moments: list[str], device: torch.device
+    path: TrainingPath, state: TrainingState | None, moments: list[str], device: torch.device
 ) -> Replica:
     """A shard of each layer, which is whole only while it computes (Zhao et al. 2023, arXiv
     2304.11277).
@@ -87,8 +87,8 @@ def sharded(
 
     Args:
         path: What is trained.
-        point: Where it is, on rank 0, with the whole model on the CPU.
-        moments: Names of the tensors that the point's optimiser has.
+        state: Where it is, on rank 0, with the whole model on the CPU.
+        moments: Names of the tensors that the state's optimiser has.
         device: Where this process computes.
     """
     model = path.build()
@@ -97,12 +97,12 @@ def sharded(
     for layer in repeated_layers(model):
         fully_shard(layer, mesh=mesh)
     fully_shard(loss, mesh=mesh)
-    optimizer = make_optimizer(model, path.architecture.width, path.optimisation)
-    whole = list(point.model.parameters()) if point else []
+    optimizer = make_optimizer(model, path.architecture.width, path.optimizer_settings)
+    whole = list(state.model.parameters()) if state else []
     with torch.no_grad():
         for index, parameter in enumerate(model.parameters()):
             parameter.copy_(_spread(whole[index].data if whole else None, parameter))
-    _spread_moments(optimizer, point, moments)
+    _spread_moments(optimizer, state, moments)
 
     def collect() -> None:
         with torch.no_grad():
@@ -111,9 +111,9 @@ def sharded(
                 if whole:
                     whole[index].copy_(full)
         tensors = {name: _full(tensor) for name, tensor in optimizer_tensors(optimizer).items()}
-        if point is not None and point.optimizer is not None:
+        if state is not None and state.optimizer is not None:
             on_cpu = {name: tensor.cpu() for name, tensor in tensors.items()}
-            restore_optimizer(point.optimizer, on_cpu)
+            restore_optimizer(state.optimizer, on_cpu)
 
     return Replica(model, optimizer, _over_workers(loss), collect)
 
@@ -130,15 +130,17 @@ def _over_workers(loss: nn.Module) -> Callable[[nn.Module, int], torch.Tensor]:
     return loss_at
 
 
-def _spread_moments(optimizer: torch.optim.AdamW, point: Point | None, moments: list[str]) -> None:
+def _spread_moments(
+    optimizer: torch.optim.AdamW, state: TrainingState | None, moments: list[str]
+) -> None:
     """Give an optimiser the state of rank 0's, or its shard of that."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    theirs = optimizer_tensors(point.optimizer) if point and point.optimizer else {}
+    theirs = optimizer_tensors(state.optimizer) if state and state.optimizer else {}
     spread = {}
     for name in moments:
-        index, _, kind = name.partition(".")
+        index, _, problem = name.partition(".")
         parameter = parameters[int(index)]
-        like = torch.zeros((), device=parameter.device) if kind == "step" else parameter.detach()
+        like = torch.zeros((), device=parameter.device) if problem == "step" else parameter.detach()
         spread[name] = _spread(theirs.get(name), like)
     restore_optimizer(optimizer, spread)
 

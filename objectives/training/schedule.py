@@ -10,7 +10,7 @@ BASE_WIDTH = 128
 """Width at which the learning rate of a search file is meant."""
 
 
-class LearningRate(Protocol):
+class LearningRateSchedule(Protocol):
     """A learning rate as a share of its peak, for each step."""
 
     def __call__(self, step: int) -> float:

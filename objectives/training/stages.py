@@ -13,9 +13,9 @@ from objectives.data.batch_shards import WHOLE_BATCH, BatchShard
 from objectives.data.batches import Batch
 from objectives.measurement.score import Score
 from objectives.models.build import build
-from objectives.training.loop import Optimisation, precision_for
+from objectives.training.loop import OptimizerSettings, precision_for
 from objectives.training.paths import STABLE, TrainingPath
-from objectives.training.schedule import Decay, LearningRate, WarmupDecay, WarmupStable
+from objectives.training.schedule import Decay, LearningRateSchedule, WarmupDecay, WarmupStable
 from spaces.cost.budget import TrainingSteps
 from spaces.cost.configuration import Configuration, content_hash
 from spaces.cost.workload import Workload
@@ -30,7 +30,7 @@ def _rows(batch: Batch) -> int:
 
 
 @dataclass(frozen=True)
-class Kind:
+class LearningProblem:
     """What is trained, and how it is told from the rest.
 
     Args:
@@ -84,37 +84,39 @@ class Stages:
         self._search = search
         self._fingerprint = fingerprint
 
-    def to_budget(self, configuration: Configuration, kind: Kind) -> TrainingPath:
+    def stable_and_decay(
+        self, configuration: Configuration, problem: LearningProblem
+    ) -> TrainingPath:
         """The stable path to a configuration's budget, and the decay that leaves it."""
-        stable = self._stable(configuration, kind)
+        stable = self._stable(configuration, problem)
         steps = self.steps(configuration).decay
         return replace(
             stable,
             name="decay",
             key=content_hash({"decay": steps, "after": stable.length, "of": stable.key}),
             length=steps,
-            loss_at=lambda model, step, shard=WHOLE_BATCH: kind.loss_at(
+            loss_at=lambda model, step, shard=WHOLE_BATCH: problem.loss_at(
                 model, stable.length + step, shard
             ),
-            optimisation=self._optimisation(
+            optimizer_settings=self._optimisation(
                 configuration, self._search.training.learning_rate, Decay(steps)
             ),
             parent=stable,
             can_continue=False,
             milestones=(),
-            validate=kind.validate,
-            validated_by=kind.scored_by,
+            validate=problem.validate,
+            validated_by=problem.scored_by,
         )
 
-    def following(
+    def next_stage(
         self,
         parent: TrainingPath,
         configuration: Configuration,
-        kind: Kind,
+        problem: LearningProblem,
         *,
         name: str,
         steps: int,
-        adopt: Callable[[nn.Module, nn.Module], None],
+        transfer_weights: Callable[[nn.Module, nn.Module], None],
         identity: dict[str, Any],
     ) -> TrainingPath:
         """A stage at the fine-tuning learning rate that takes over what its parent learnt.
@@ -122,19 +124,19 @@ class Stages:
         Args:
             parent: The stage before.
             configuration: What is trained; its compression says the layers.
-            kind: What is learnt.
+            problem: What is learnt.
             name: Name of the stage.
             steps: Its length.
-            adopt: Takes over weights of the parent's model into the new one.
+            transfer_weights: Takes over weights of the parent's model into the new one.
             identity: What else determines its weights.
         """
         training = self._search.training
         key = {
             name: steps,
-            "kind": kind.name,
+            "kind": problem.name,
             "learning_rate": training.fine_tuning_learning_rate,
-            "outputs": kind.workload.outputs,
-            "dropout": kind.dropout,
+            "outputs": problem.workload.outputs,
+            "dropout": problem.dropout,
             "of": parent.key,
             **identity,
         }
@@ -144,15 +146,15 @@ class Stages:
             key=content_hash(key),
             length=steps,
             configuration=configuration,
-            build=lambda: build(shape, kind.workload, dropout=kind.dropout),
-            adopt=adopt,
-            loss_at=kind.loss_at,
-            optimisation=self._optimisation(
+            build=lambda: build(shape, problem.workload, dropout=problem.dropout),
+            transfer_weights=transfer_weights,
+            loss_at=problem.loss_at,
+            optimizer_settings=self._optimisation(
                 configuration, training.fine_tuning_learning_rate, WarmupDecay(steps)
             ),
             parent=parent,
-            validate=kind.validate,
-            validated_by=kind.scored_by,
+            validate=problem.validate,
+            validated_by=problem.scored_by,
         )
 
     def steps(self, configuration: Configuration) -> TrainingSteps:
@@ -164,17 +166,17 @@ class Stages:
             recovery=configuration.compression.recovery,
         )
 
-    def _stable(self, configuration: Configuration, kind: Kind) -> TrainingPath:
+    def _stable(self, configuration: Configuration, problem: LearningProblem) -> TrainingPath:
         training = self._search.training
         architecture = configuration.architecture
         key = content_hash(
             {
                 "format": FORMAT,
-                "kind": kind.name,
+                "kind": problem.name,
                 "data": self._fingerprint,
                 "architecture": asdict(architecture),
-                "workload": asdict(kind.workload),
-                "dropout": kind.dropout,
+                "workload": asdict(problem.workload),
+                "dropout": problem.dropout,
                 "batch_size": training.batch_size,
                 "learning_rate": training.learning_rate,
                 "warmup_steps": training.warmup_steps,
@@ -189,10 +191,10 @@ class Stages:
             key=key,
             length=self.steps(configuration).stable,
             configuration=configuration,
-            build=lambda: build(architecture.shape, kind.workload, dropout=kind.dropout),
-            adopt=None,
-            loss_at=kind.loss_at,
-            optimisation=self._optimisation(
+            build=lambda: build(architecture.shape, problem.workload, dropout=problem.dropout),
+            transfer_weights=None,
+            loss_at=problem.loss_at,
+            optimizer_settings=self._optimisation(
                 configuration, training.learning_rate, WarmupStable(training.warmup_steps)
             ),
             can_continue=True,
@@ -205,11 +207,11 @@ class Stages:
         return tuple(self.steps(replace(configuration, budget=b)).stable for b in budgets)
 
     def _optimisation(
-        self, configuration: Configuration, peak: float, rate: LearningRate
-    ) -> Optimisation:
-        return Optimisation(
+        self, configuration: Configuration, peak: float, rate: LearningRateSchedule
+    ) -> OptimizerSettings:
+        return OptimizerSettings(
             peak=peak,
-            rate=rate,
+            schedule=rate,
             weight_decay=self._search.training.weight_decay,
             gradient_clip=self._search.training.gradient_clip,
             precision=precision_for(configuration.architecture.width),

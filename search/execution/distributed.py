@@ -28,7 +28,7 @@ def make_objective(search: str, data: str) -> Objective:
         data: Folder of the prepared data.
 
     Raises:
-        WorkersLost: The workers could not be started.
+        WorkerGroupLost: The workers could not be started.
     """
     import ray
 
@@ -44,7 +44,7 @@ def _leading(search: str, data: str, group: Any) -> Objective:
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     from objectives.store import heartbeat
-    from objectives.training.distributed import WorkersLost
+    from objectives.training.distributed import WorkerGroupLost
 
     heartbeat.beat("starting workers")
     host, count = ray.util.get_node_ip_address(), group.bundle_count
@@ -64,7 +64,7 @@ def _leading(search: str, data: str, group: Any) -> Objective:
     try:
         return _joined(search, data, store, rank=0, count=count)
     except Exception as error:
-        raise WorkersLost(f"{count} workers could not be started: {error}") from error
+        raise WorkerGroupLost(f"{count} workers could not be started: {error}") from error
 
 
 class _Follower:
@@ -86,7 +86,7 @@ def _joined(search: str, data: str, store: Any, *, rank: int, count: int) -> Obj
     import torch
     import torch.distributed as dist
 
-    from objectives.training.distributed import Workers
+    from objectives.training.distributed import WorkerGroup
 
     file = SearchFile.model_validate_json(search)
     has_gpu = bool(ray.get_gpu_ids())
@@ -98,7 +98,7 @@ def _joined(search: str, data: str, store: Any, *, rank: int, count: int) -> Obj
         # A worker that is gone without a word, because its machine is, must not be waited for.
         timeout=timedelta(seconds=file.resources.progress_deadline_seconds),
     )
-    workers = Workers(
+    workers = WorkerGroup(
         torch.device("cuda" if has_gpu else "cpu"),
         shards=lambda architecture: file.placement(architecture).strategy == "fsdp",
     )

@@ -62,13 +62,13 @@ def evaluate(
 
 def _attempt(search: str, data: str, configurations: list[Any]) -> Iterator[dict[str, Any]]:
     """Reports on configurations in their order, up to an unexpected error."""
-    from objectives.training.distributed import WorkersLost
+    from objectives.training.distributed import WorkerGroupLost
 
     try:
         objective = _objective(search, data)
         for _, outcome in objective.evaluate_each(list(configurations)):
             yield {**_report(outcome), "damaged": objective.store.pop_damaged()}
-    except WorkersLost:
+    except WorkerGroupLost:
         # The process ends, and they with it; what it leaves is taken up by another.
         raise
     except Exception:

@@ -16,8 +16,8 @@ import torch.distributed as dist
 from objectives.data.prepared_data import open_prepared_data
 from objectives.objective import Objective
 from objectives.tasks import translation
-from objectives.training.distributed import Workers
-from objectives.training.loop import stages
+from objectives.training import stages
+from objectives.training.distributed import WorkerGroup
 from spaces.file.search_file import SearchFile
 
 COUNT = 2
@@ -52,9 +52,9 @@ def join(rendezvous: Path, rank: int) -> None:
     )
 
 
-def make_workers(*, shards: bool) -> Workers:
+def make_workers(*, shards: bool) -> WorkerGroup:
     """The workers as this process sees them."""
-    return Workers(torch.device("cpu"), shards=lambda _: shards)
+    return WorkerGroup(torch.device("cpu"), shards=lambda _: shards)
 
 
 def exact() -> None:
@@ -68,7 +68,7 @@ def main() -> None:
     torch.set_num_threads(1)
     exact()
     join(Path(sys.argv[1]), rank=1)
-    loss_at = stages.Kind.loss_at
+    loss_at = stages.LearningProblem.loss_at
     while True:
         heard: list[Following | None] = [None]
         dist.broadcast_object_list(heard, 0)
@@ -80,7 +80,7 @@ def main() -> None:
             loss = loss_at(*arguments)  # type: ignore[arg-type]
             return loss * float("nan") if arguments[2] == _at else loss
 
-        stages.Kind.loss_at = broken  # type: ignore[assignment, method-assign]
+        stages.LearningProblem.loss_at = broken  # type: ignore[assignment, method-assign]
         Objective(
             SearchFile.model_validate_json(following.search),
             open_prepared_data(following.data),

@@ -13,7 +13,7 @@ from objectives.compression.quantise.gptq import gptq
 from objectives.compression.quantise.rtn import QuantisedWeight, dequantise, round_to_nearest
 from objectives.data.batches import Batch, logits
 from objectives.failures import TrialFailure
-from objectives.models.hooks import inputs_to, linear_layers
+from objectives.models.hooks import hook_inputs, linear_layers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -43,7 +43,7 @@ def errors_of_layers(
     def see(name: str, inputs: torch.Tensor) -> None:
         errors[name] += float((inputs @ changes[name].T).square().sum())
 
-    with torch.no_grad(), inputs_to(layers, see):
+    with torch.no_grad(), hook_inputs(layers, see):
         for batch in batches:
             logits(model, batch)
     return errors

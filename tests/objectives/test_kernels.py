@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from objectives.models.build import build
-from objectives.training.kernels import compiled, training_kernels
+from objectives.training.kernels import compiled_layers, training_kernels
 from spaces.cost.architecture import Architecture
 from spaces.cost.workload import Family, Workload
 
@@ -66,7 +66,7 @@ def test_the_model_and_torch_are_left_as_they_were() -> None:
     model = classifier(dropout=0.1)
     names = list(model.state_dict())
     allowed = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()  # type: ignore[no-untyped-call]
-    with training_kernels(model, precision="bf16", to_step=1), compiled(model):
+    with training_kernels(model, precision="bf16", to_step=1), compiled_layers(model):
         assert list(model.state_dict()) == names
     assert not any("forward" in vars(module) for module in model.modules())
     assert torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed() == allowed  # type: ignore[no-untyped-call]

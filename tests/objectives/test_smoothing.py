@@ -8,7 +8,7 @@ from torch import nn
 
 from objectives.compression.quantise.smoothing import smoothed, smoothing_factors
 from objectives.data.batches import Batch, forward_arguments, logits
-from objectives.models.hooks import inputs_to, linear_layers
+from objectives.models.hooks import hook_inputs, linear_layers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -64,7 +64,7 @@ def test_idle_channels_and_columns_are_left_alone() -> None:
 def test_watching_ends_with_the_block() -> None:
     model = OneLayer()
     seen: list[str] = []
-    with inputs_to(linear_layers(model), lambda name, _: seen.append(name)):
+    with hook_inputs(linear_layers(model), lambda name, _: seen.append(name)):
         model(torch.randn(2, 4))
     model(torch.randn(2, 4))
     assert seen == ["layer"]

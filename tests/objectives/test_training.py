@@ -19,7 +19,7 @@ from objectives.store import heartbeat
 from objectives.store.manifest import CHECKPOINTS
 from objectives.store.store import Store
 from objectives.tasks.classification import Classification
-from objectives.training.paths import Account, Point, Trainer, TrainingPath
+from objectives.training.paths import Trainer, TrainingCost, TrainingPath, TrainingState
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
@@ -49,8 +49,8 @@ def trainer(folder: Path, *, every: float = 1e9) -> Trainer:
     return Trainer(Store(str(folder)), CPU, checkpoint_seconds=every)
 
 
-def weights(point: Point) -> dict[str, torch.Tensor]:
-    return point.model.state_dict()
+def weights(state: TrainingState) -> dict[str, torch.Tensor]:
+    return state.model.state_dict()
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -83,10 +83,10 @@ def test_a_resumed_run_gives_the_same_weights_bit_for_bit(
     # With a checkpoint after every step, the run is killed at step 17 and started again.
     with pytest.raises(Interruption):
         trainer(tmp_path / "cut", every=1e-9).reach(interrupted(path, at=17))
-    resumed, account = trainer(tmp_path / "cut").reach(path)
+    resumed, cost = trainer(tmp_path / "cut").reach(path)
 
     assert same(weights(whole), weights(resumed))
-    assert account.steps_trained == path.length - 17
+    assert cost.steps_trained == path.length - 17
 
 
 def test_a_second_budget_continues_from_the_first(task: Classification, tmp_path: Path) -> None:
@@ -94,28 +94,28 @@ def test_a_second_budget_continues_from_the_first(task: Classification, tmp_path
     long = task.path(configuration(40))
     alone, _ = trainer(tmp_path / "alone").reach(long)
     _, first = trainer(tmp_path / "shared").reach(short)
-    point, second = trainer(tmp_path / "shared").reach(long)
+    state, second = trainer(tmp_path / "shared").reach(long)
 
     assert first.steps_reused == 0
     assert second.steps_reused == 16  # the stable part of the shorter budget
     assert second.steps_trained == long.total_steps - 16
     assert second.seconds_saved > 0
-    assert same(weights(point), weights(alone))
+    assert same(weights(state), weights(alone))
 
 
 def test_a_long_run_contains_the_short_ones(task: Classification, tmp_path: Path) -> None:
     alone, _ = trainer(tmp_path / "alone").reach(task.path(configuration(20)))
     trainer(tmp_path / "shared").reach(task.path(configuration(40)))
-    point, account = trainer(tmp_path / "shared").reach(task.path(configuration(20)))
-    assert account.steps_reused == 16  # the stable part of the shorter budget
-    assert same(weights(point), weights(alone))
+    state, cost = trainer(tmp_path / "shared").reach(task.path(configuration(20)))
+    assert cost.steps_reused == 16  # the stable part of the shorter budget
+    assert same(weights(state), weights(alone))
 
 
 def test_a_finished_training_is_not_run_again(task: Classification, tmp_path: Path) -> None:
     path = task.path(configuration(20))
     first, _ = trainer(tmp_path).reach(path)
-    again, account = trainer(tmp_path).reach(interrupted(path, at=0))
-    assert account == Account(0, path.total_steps, 0.0, account.seconds_saved)
+    again, cost = trainer(tmp_path).reach(interrupted(path, at=0))
+    assert cost == TrainingCost(0, path.total_steps, 0.0, cost.seconds_saved)
     assert same(weights(first), weights(again))
 
 
@@ -126,9 +126,9 @@ def test_figures_that_were_measured_otherwise_are_measured_again(
     first, _ = trainer(tmp_path).reach(path)
     otherwise = replace(path, validate=lambda _: {"score": 2.0}, validated_by={"beams": 4})
     for _ in range(2):
-        point, account = trainer(tmp_path).reach(otherwise)
-        assert point.validation == {"score": 2.0}
-        assert account.steps_trained == 0
+        state, cost = trainer(tmp_path).reach(otherwise)
+        assert state.validation == {"score": 2.0}
+        assert cost.steps_trained == 0
     again, _ = trainer(tmp_path).reach(
         interrupted(replace(path, validate=otherwise.validate), at=0)
     )
@@ -148,8 +148,8 @@ def test_figures_of_an_older_store_are_those_of_the_default(
         (folder / "state.json").write_text(json.dumps(state | {"validation": {"score": 1.0}}))
 
     Store(str(tmp_path / "old")).write(path.address, fill_as_before, is_final=False)
-    point, account = trainer(tmp_path / "old").reach(path)
-    assert (point.validation, account.steps_trained) == ({"score": 1.0}, 0)
+    state, cost = trainer(tmp_path / "old").reach(path)
+    assert (state.validation, cost.steps_trained) == ({"score": 1.0}, 0)
     otherwise = replace(path, validate=lambda _: {"score": 2.0}, validated_by={"beams": 4})
     assert trainer(tmp_path / "old").reach(otherwise)[0].validation == {"score": 2.0}
 
@@ -168,8 +168,8 @@ def test_a_checkpoint_that_is_removed_while_it_is_read_is_trained_again(
                 file.unlink()
         return stable.build()
 
-    again, account = trainer(tmp_path).reach(replace(stable, build=build))
-    assert account.steps_trained == stable.length
+    again, cost = trainer(tmp_path).reach(replace(stable, build=build))
+    assert cost.steps_trained == stable.length
     assert again.optimizer is not None
     assert same(weights(first), weights(again))
 
@@ -181,8 +181,8 @@ def test_a_damaged_checkpoint_is_not_used(task: Classification, tmp_path: Path) 
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
-    again, account = trainer(tmp_path).reach(path)
-    assert account.steps_trained == path.length
+    again, cost = trainer(tmp_path).reach(path)
+    assert cost.steps_trained == path.length
     assert same(weights(first), weights(again))
 
 
@@ -227,9 +227,9 @@ def test_a_damaged_resume_point_costs_the_way_to_the_one_before(
     assert store.checkpoint_steps(path.key)[-2:] == [22, 23]
 
     damage(folder / path.address_at(23), folder / replace(path, key="another").address_at(23))
-    resumed, account = trainer(folder, every=1e-9).reach(path)
+    resumed, cost = trainer(folder, every=1e-9).reach(path)
 
-    assert account.steps_trained == path.length - 22
+    assert cost.steps_trained == path.length - 22
     assert same(weights(whole), weights(resumed))
     assert store.checkpoint_steps(path.key) == sorted(
         {*path.milestones, path.length} & {*range(33)}
@@ -259,14 +259,12 @@ def test_a_full_disk_pauses_training_and_no_step_is_done_twice(
 
         seen: list[int] = []
         with heartbeat.listening(make_room):
-            point, account = trainer(disk / "store", every=1e-9).reach(
-                replace(path, loss_at=loss_at)
-            )
+            state, cost = trainer(disk / "store", every=1e-9).reach(replace(path, loss_at=loss_at))
         assert Store(str(disk / "store")).checkpoint_steps(path.key)[-1] == path.length
     assert seen == [3, 3, 3]
     assert asked == list(range(path.length))
-    assert account.steps_trained == path.total_steps
-    assert same(weights(whole), weights(point))
+    assert cost.steps_trained == path.total_steps
+    assert same(weights(whole), weights(state))
 
 
 def test_a_resume_point_where_another_search_ends_stays(
@@ -293,8 +291,8 @@ def test_resume_points_are_removed_when_they_are_passed(
 
 
 def test_a_model_that_learns_beats_chance(task: Classification, tmp_path: Path) -> None:
-    point, _ = trainer(tmp_path).reach(task.path(configuration(40)))
-    assert task.score(point.model, "validation").low > 0.5
+    state, _ = trainer(tmp_path).reach(task.path(configuration(40)))
+    assert task.score(state.model, "validation").low > 0.5
 
 
 @pytest.mark.parametrize(("factor", "state"), [(float("nan"), "not_finite"), (1e6, "diverged")])

@@ -24,9 +24,9 @@ from objectives.failures import TrialFailure
 from objectives.objective import Objective
 from objectives.store.store import Store
 from objectives.tasks import make_task, translation
-from objectives.training.distributed import Workers
-from objectives.training.loop import stages
-from objectives.training.paths import Point, Trainer
+from objectives.training import stages
+from objectives.training.distributed import WorkerGroup
+from objectives.training.paths import Trainer, TrainingState
 from objectives.training.recovery import recovery_path
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Pruning, Quantisation
@@ -76,8 +76,8 @@ class Training:
         self.task = make_task(search, self.data)
 
     def reach(
-        self, configuration: Configuration, name: str, workers: Workers | None = None
-    ) -> Point:
+        self, configuration: Configuration, name: str, workers: WorkerGroup | None = None
+    ) -> TrainingState:
         """The end of a configuration's path, in a store of some name."""
         trainer = Trainer(
             Store(str(self.folder / name)), CPU, checkpoint_seconds=1e9, workers=workers
@@ -85,18 +85,20 @@ class Training:
         path = self.task.path(configuration)
         if configuration.compression.recovery:
             made = stages.Stages(self.search, self.data.fingerprint)
-            path = recovery_path(self.task.kind, made, configuration, path, self.task.calibration())
-        point, self.account = trainer.reach(path)
-        return point
+            path = recovery_path(
+                self.task.problem, made, configuration, path, self.task.calibration()
+            )
+        state, self.cost = trainer.reach(path)
+        return state
 
     @contextmanager
-    def two(self, *, shards: bool, broken_step: int | None = None) -> Iterator[Workers]:
+    def two(self, *, shards: bool, broken_step: int | None = None) -> Iterator[WorkerGroup]:
         """Both processes as workers."""
         following = Following(self.search.model_dump_json(), self.data.folder, shards, broken_step)
         dist.broadcast_object_list([following], 0)
         workers = make_workers(shards=shards)
         yield workers
-        workers.dismiss()
+        workers.release()
 
 
 @pytest.fixture
@@ -116,7 +118,7 @@ def configuration(budget: float, **compression: Any) -> Configuration:
     )
 
 
-def check_same(one: Point, other: Point) -> None:
+def check_same(one: TrainingState, other: TrainingState) -> None:
     ours, theirs = one.model.state_dict(), other.model.state_dict()
     assert ours.keys() == theirs.keys()
     for name in ours:
@@ -151,11 +153,11 @@ def test_a_path_goes_on_with_another_number_of_workers(
     made.reach(configuration(20), "one, two")
     with made.two(shards=shards) as workers:
         more = made.reach(configuration(40), "one, two", workers)
-        assert made.account.steps_reused == 16  # the stable part of the shorter budget
+        assert made.cost.steps_reused == 16  # the stable part of the shorter budget
         made.reach(configuration(20), "two, one", workers)
     fewer = made.reach(configuration(40), "two, one")
 
-    assert made.account.steps_reused == 16
+    assert made.cost.steps_reused == 16
     check_same(alone, more)
     check_same(alone, fewer)
 
@@ -210,7 +212,7 @@ def test_the_mean_of_the_parts_is_the_loss_of_the_batch(
     task: str, training: Callable[[str], Training]
 ) -> None:
     made = training(task)
-    check_parts(made.task.kind, made.task.path(configuration(20)).build().eval())
+    check_parts(made.task.problem, made.task.path(configuration(20)).build().eval())
 
 
 def test_parts_of_unequal_numbers_of_tokens_count_by_their_tokens(
@@ -220,15 +222,15 @@ def test_parts_of_unequal_numbers_of_tokens_count_by_their_tokens(
     pairs = made.data.sentence_pairs("train")
     shortest_first = np.argsort(pairs.target_lengths)
     rows = np.concatenate([shortest_first[:4], shortest_first[-4:]])
-    kind = replace(made.task.kind, batches=lambda _: sentence_pair_batch(pairs, rows))
-    counts = [kind.terms(BatchShard(index, 4).of(kind.batches(0))) for index in range(4)]
+    problem = replace(made.task.problem, batches=lambda _: sentence_pair_batch(pairs, rows))
+    counts = [problem.terms(BatchShard(index, 4).of(problem.batches(0))) for index in range(4)]
     assert counts[0] < counts[3]
-    check_parts(kind, made.task.path(configuration(20)).build().eval())
+    check_parts(problem, made.task.path(configuration(20)).build().eval())
 
 
-def check_parts(kind: stages.Kind, model: nn.Module) -> None:
+def check_parts(problem: stages.LearningProblem, model: nn.Module) -> None:
     with torch.no_grad():
-        whole = kind.loss_at(model, 3)
-        parts = [kind.loss_at(model, 3, BatchShard(index, 4)) for index in range(4)]
+        whole = problem.loss_at(model, 3)
+        parts = [problem.loss_at(model, 3, BatchShard(index, 4)) for index in range(4)]
     assert len({round(float(part), 6) for part in parts}) == 4
     torch.testing.assert_close(torch.stack(parts).mean(), whole, atol=0.0, rtol=1e-5)

@@ -22,7 +22,7 @@ from objectives.compression.quantise.rtn import (
     refuse_not_finite,
 )
 from objectives.data.batches import Batch, forward_arguments
-from objectives.models.hooks import inputs_to, linear_layers
+from objectives.models.hooks import hook_inputs, linear_layers
 from objectives.store import heartbeat
 
 DAMPING = 0.01
@@ -75,7 +75,7 @@ def gptq(
 def _blocks(model: nn.Module, batch: Batch) -> list[list[str]]:
     """Names of linear layers in the order of the forward pass, those of a block together."""
     order: dict[str, None] = {}
-    with inputs_to(linear_layers(model), lambda name, _: order.setdefault(name)):
+    with hook_inputs(linear_layers(model), lambda name, _: order.setdefault(name)):
         model(**forward_arguments(batch))
     return [list(names) for _, names in groupby(order, _block)]
 
@@ -93,7 +93,7 @@ def _solvers(
     from neural_compressor.torch.algorithms.weight_only.gptq import GPTQ
 
     solvers = {name: GPTQ(layer, layer.weight) for name, layer in layers.items()}
-    with inputs_to(layers, lambda name, inputs: solvers[name].add_batch(inputs, None)):
+    with hook_inputs(layers, lambda name, inputs: solvers[name].add_batch(inputs, None)):
         for batch in batches:
             model(**forward_arguments(batch))
     return solvers

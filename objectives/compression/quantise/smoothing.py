@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from objectives.data.batches import Batch
-from objectives.models.hooks import inputs_to, linear_layers
+from objectives.models.hooks import hook_inputs, linear_layers
 
 
 class SmoothedLinear(nn.Linear):
@@ -54,7 +54,7 @@ def smoothing_factors(model: nn.Module, batches: list[Batch]) -> dict[str, torch
         of_channels = inputs.abs().flatten(0, -2).amax(0)
         largest[name] = torch.maximum(largest.get(name, of_channels), of_channels)
 
-    with torch.no_grad(), inputs_to(layers, see):
+    with torch.no_grad(), hook_inputs(layers, see):
         for batch in batches:
             model(**batch)
     return {name: _factors(of_x, layers[name].weight) for name, of_x in largest.items()}
