@@ -12,7 +12,7 @@ UI_PORT = 5000
 
 
 @dataclass(frozen=True)
-class Links:
+class MlflowLinks:
     """Pages of one search.
 
     They are relative, so that they work on any server, from a description that it shows.
@@ -54,7 +54,7 @@ def _page(path: str, **options: str) -> str:
     return f"#/{path}?{urlencode({'workflowType': 'machine_learning', **options})}"
 
 
-def server_of(tracking_uri: str) -> str:
+def server_url(tracking_uri: str) -> str:
     """The URL of the server's pages, without the credentials that a tracking URI can hold.
 
     For a database it is where ``tlc ui`` would serve it.

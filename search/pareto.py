@@ -66,7 +66,7 @@ class Scale:
             for k in range(COST_LEVELS)
         )
 
-    def share(self, score: float, cost: float) -> tuple[float, float]:
+    def fractions(self, score: float, cost: float) -> tuple[float, float]:
         """Score and saving, each as a share of the box, both to be maximised."""
         saved = math.log(self.highest / cost) / math.log(self.highest / self.lowest)
         return self.metric.normalised(score), saved
@@ -187,7 +187,7 @@ def nearest(
 
 
 def _inside(points: Sequence[tuple[float, float]], scale: Scale) -> npt.NDArray[np.float64]:
-    shares = [scale.share(score, cost) for score, cost in points]
+    shares = [scale.fractions(score, cost) for score, cost in points]
     return np.asarray([s for s in shares if s[0] > 0.0 and s[1] > 0.0], dtype=np.float64)
 
 

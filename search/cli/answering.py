@@ -13,7 +13,7 @@ from search.cli.options import (
     as_json,
     limited,
     make_console,
-    open_answers,
+    open_queries,
     open_study,
     server,
     study_url,
@@ -33,9 +33,9 @@ ORDERS = ("number", "-number", "score", "-score", "size_mb", "latency_ms", "flop
 @as_json
 def list_searches(url: str | None, server: str | None, as_json: bool) -> None:
     """List all searches and how far they are."""
-    from search.cli.tables import print_summaries
+    from search.cli.printing import print_summaries
 
-    rows = open_answers(url, server).searches()
+    rows = open_queries(url, server).searches()
     if as_json:
         _print_json(rows)
         return
@@ -50,22 +50,22 @@ def list_searches(url: str | None, server: str | None, as_json: bool) -> None:
 @as_json
 def show(name: str, trial: int | None, url: str | None, server: str | None, as_json: bool) -> None:
     """Show the search NAME, or one TRIAL of it, with every number and its conditions."""
-    from search.cli.tables import print_search
-    from search.formatting import trial_table
+    from search.cli.printing import print_search
+    from search.cli.tables import trial_table
 
-    answers = open_answers(url, server)
+    queries = open_queries(url, server)
     if trial is not None:
-        details = answers.trial(name, trial)
+        details = queries.trial(name, trial)
         if as_json:
             _print_json(details)
         else:
             make_console().print(trial_table(details), highlight=False)
         return
-    description = answers.search(name)
+    description = queries.search(name)
     if as_json:
         _print_json(description)
         return
-    print_search(description, answers.frontier(name), make_console())
+    print_search(description, queries.frontier(name), make_console())
 
 
 @click.command()
@@ -100,9 +100,9 @@ def trials(
     as_json: bool,
 ) -> None:
     """List the trials of the search NAME, a page at a time."""
-    from search.cli.tables import print_trials
+    from search.cli.printing import print_trials
 
-    page = open_answers(url, server).trials(
+    page = open_queries(url, server).trials(
         name,
         state=state,
         on_frontier=on_frontier,
@@ -124,9 +124,9 @@ def trials(
 @as_json
 def frontier(name: str, url: str | None, server: str | None, as_json: bool) -> int:
     """Show the frontier of the search NAME: the trials that no other beats."""
-    from search.cli.tables import print_frontier
+    from search.cli.printing import print_frontier
 
-    members = open_answers(url, server).frontier(name)
+    members = open_queries(url, server).frontier(name)
     if as_json:
         _print_json(members)
     elif members:
@@ -154,9 +154,9 @@ def best(
     Scores are those on the validation split. When nothing meets the limits, the nearest model is
     shown with how much it misses, and the exit code is 3.
     """
-    from search.cli.tables import print_best
+    from search.cli.printing import print_best
 
-    answer = open_answers(url, server).best(name, limits)
+    answer = open_queries(url, server).best(name, limits)
     if as_json:
         _print_json(answer)
     else:
@@ -171,9 +171,9 @@ def best(
 @as_json
 def levels(name: str, url: str | None, server: str | None, as_json: bool) -> None:
     """Show the best score of the search NAME at each of five fixed inference costs."""
-    from search.formatting import levels_table
+    from search.cli.tables import levels_table
 
-    rows = open_answers(url, server).levels(name)
+    rows = open_queries(url, server).levels(name)
     if as_json:
         _print_json(rows)
         return
@@ -196,10 +196,10 @@ def what_if(
     \b
       tlc what-if default depth=2 width=128 budget=800 quantisation=rtn-4 sparsity=0
     """
-    from search.cli.tables import print_prediction
+    from search.cli.printing import print_prediction
     from spaces.loading import parse_values
 
-    prediction = open_answers(url, server).what_if(name, parse_values(values))
+    prediction = open_queries(url, server).what_if(name, parse_values(values))
     if as_json:
         _print_json(prediction)
         return

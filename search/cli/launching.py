@@ -98,7 +98,7 @@ def resume(name: str, address: str | None, url: str | None, server: str | None) 
 def logs(name: str, follow: bool, address: str | None, url: str | None, server: str | None) -> None:
     """Print what the submitted search NAME printed; of a service, its trials as they finish."""
     if server is not None:
-        from search.cli.tables import print_event, print_trials
+        from search.cli.printing import print_event, print_trials
 
         client, console = open_client(server), make_console()
         if not follow:

@@ -7,14 +7,14 @@ import os
 from rich.console import Console
 
 from objectives.export.bundle import SCRIPT
-from search.formatting import short_cost
-from search.registry.export import Export
+from search.formatting import cost_summary
+from search.registry.export import ExportedModel
 from search.registry.registry import Registration
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 
 
-def print_export(study: Study, record: TrialRecord, made: Export, console: Console) -> None:
+def print_export(study: Study, record: TrialRecord, made: ExportedModel, console: Console) -> None:
     """Which model was exported, where it is, and how to run it."""
     console.print(_named(study, record), style="bold", highlight=False)
     folder = os.path.relpath(made.folder)
@@ -52,5 +52,5 @@ def _named(study: Study, record: TrialRecord) -> str:
     metric, result = study.search.metric, record.result
     return (
         f"#{record.number} {record.configuration}: {metric.name} {metric.text(result['score'])}, "
-        f"{short_cost(result, study.search.cost.name)}"
+        f"{cost_summary(result, study.search.cost.name)}"
     )

@@ -11,7 +11,7 @@ from search.cli.options import (
     NOTHING_FOUND,
     limited,
     make_console,
-    open_answers,
+    open_queries,
     open_study,
     study_url,
 )
@@ -88,14 +88,14 @@ def _chosen(
     study: Study, limits: dict[str, float], trial: int | None, url: str | None
 ) -> TrialRecord | None:
     """The trial of a number, or the best within limits; None, and told, where there is none."""
-    from search.cli.tables import print_best
+    from search.cli.printing import print_best
 
     if trial is not None:
         from search.registry.export import complete_trial
 
         return complete_trial(study, trial)
     name = study.search.name
-    answer = open_answers(url, None).best(name, limits)
+    answer = open_queries(url, None).best(name, limits)
     if answer.is_within and answer.trial is not None:
         return study.record(answer.trial.trial)
     print_best(name, answer, make_console())

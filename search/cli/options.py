@@ -13,8 +13,8 @@ from click.core import ParameterSource
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from search.results.answers import Answers
     from search.results.client import Client
+    from search.results.queries import StudyQueries
     from search.storage.study import Study
 
 NOTHING_FOUND = 3
@@ -96,13 +96,13 @@ def study_url_or_default(url: str | None) -> str:
     return url or Locations.of(Storage()).study_url
 
 
-def open_answers(url: str | None, server: str | None) -> Answers | Client:
+def open_queries(url: str | None, server: str | None) -> StudyQueries | Client:
     """What answers: the service that was named, or the study itself."""
     if server is not None:
         return open_client(server)
-    from search.results.answers import Answers
+    from search.results.queries import StudyQueries
 
-    return Answers(study_url_or_default(url))
+    return StudyQueries(study_url_or_default(url))
 
 
 def open_client(server: str) -> Client:

@@ -23,7 +23,7 @@ def run(file: str, overrides: tuple[str, ...], address: str | None) -> int:
       tlc run default
       tlc run search.yaml --set trials=50 --set constraints.max_size_mb=2
     """
-    from search.cli.tables import print_outcome
+    from search.cli.printing import print_outcome
     from spaces.loading import load
 
     search = load(file, [*overrides, *([f"address={address}"] if address else [])])
@@ -47,7 +47,7 @@ def plan(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Show what the search in FILE would cost, without training anything."""
     from dataclasses import asdict
 
-    from search.cli.tables import print_plan
+    from search.cli.printing import print_plan
     from spaces.grid.plan import make_plan
     from spaces.grid.search_space import SearchSpace
     from spaces.loading import load

@@ -22,25 +22,30 @@ def ui(port: int, url: str | None) -> None:
 
     Sends first whatever MLflow missed while it was away, and prints the page of each search.
     """
-    from search.mlflow_links import LOOPBACK, server_of
+    from search.mlflow_links import LOOPBACK, server_url
     from search.storage.study import names
-    from search.tracking.server import command, environment, pages, refuse_busy
-    from search.tracking.tracker import mirror_all
+    from search.tracking.server import (
+        check_port_free,
+        experiment_pages,
+        server_command,
+        server_environment,
+    )
+    from search.tracking.tracker import sync_all
     from spaces.file.storage import Locations, Storage
 
     where = Locations.of(Storage())
     is_remote = where.tracking_uri.startswith(("http://", "https://"))
     if not is_remote:
-        refuse_busy(port)
+        check_port_free(port)
     study = study_url_or_default(url)
-    mirror_all(study, where)
-    server = server_of(where.tracking_uri) if is_remote else f"http://{LOOPBACK}:{port}"
+    sync_all(study, where)
+    server = server_url(where.tracking_uri) if is_remote else f"http://{LOOPBACK}:{port}"
     click.echo(f"MLflow UI: {server}" + ("" if is_remote else "  (Ctrl-C stops it)"))
-    for name, page in pages(names(study), where, server).items():
+    for name, page in experiment_pages(names(study), where, server).items():
         click.echo(f"  {name}: {page}")
     if not is_remote:
         sys.stdout.flush()
-        os.execve(sys.executable, command(where, port), environment())
+        os.execve(sys.executable, server_command(where, port), server_environment())
 
 
 @click.command()

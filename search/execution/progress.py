@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from search.formatting import short_cost
+from search.formatting import cost_summary
 from search.pareto import Scale, best, hypervolume_of
 from search.storage.trials import TrialRecord
 from search.terminal_safe import printable
@@ -78,7 +78,7 @@ class Progress:
         result = record.result
         metric = self._search.metric
         line.append(f"{metric.name} {metric.text(result['score'])}  ")
-        line.append(f"{short_cost(result, self._search.cost.name)}  ")
+        line.append(f"{cost_summary(result, self._search.cost.name)}  ")
         reused = result["steps"]["reused"] / max(1, result["steps"]["total"])
         line.append(f"reused {reused:4.0%}  ", "dim")
         return line.append(self._standing(), "dim")

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from search.mlflow_links import Links
+from search.mlflow_links import MlflowLinks
 from search.pareto import Scale, frontier
 from search.plots.parallel_coordinates import parallel_html
 from search.plots.pareto_png import frontier_png
@@ -50,7 +50,9 @@ plot.on("plotly_click", (event) => {
 """Opens the run of the point that was clicked."""
 
 
-def write_figures(study: Study, folder: Path, links: Links | None = None, server: str = "") -> None:
+def write_figures(
+    study: Study, folder: Path, links: MlflowLinks | None = None, server: str = ""
+) -> None:
     """Write the figures of a search into a folder: the frontier, and its parallel coordinates.
 
     Args:
@@ -67,7 +69,10 @@ def write_figures(study: Study, folder: Path, links: Links | None = None, server
 
 
 def frontier_html(
-    records: list[TrialRecord], search: SearchFile, links: Links | None = None, server: str = ""
+    records: list[TrialRecord],
+    search: SearchFile,
+    links: MlflowLinks | None = None,
+    server: str = "",
 ) -> str:
     """The frontier as a page that needs no network."""
     script = None if links is None else OPEN_RUN.replace("SERVER", json.dumps(server))
@@ -78,7 +83,7 @@ def frontier_html(
 
 
 def frontier_figure(
-    records: list[TrialRecord], search: SearchFile, links: Links | None = None
+    records: list[TrialRecord], search: SearchFile, links: MlflowLinks | None = None
 ) -> Any:
     """The frontier as a Plotly figure.
 
@@ -130,7 +135,7 @@ def frontier_figure(
 
 
 def _add_frontier(
-    figure: Any, records: list[TrialRecord], search: SearchFile, links: Links | None
+    figure: Any, records: list[TrialRecord], search: SearchFile, links: MlflowLinks | None
 ) -> None:
     members = frontier(records, search.criteria)
     x, y = frontier_steps(records, search)
@@ -155,7 +160,7 @@ def _add_frontier(
     )
 
 
-def _pages(numbers: list[int], links: Links | None) -> list[str] | None:
+def _pages(numbers: list[int], links: MlflowLinks | None) -> list[str] | None:
     return None if links is None else [links.trial(number) for number in numbers]
 
 

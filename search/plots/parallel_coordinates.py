@@ -7,7 +7,7 @@ from typing import Any
 
 from search.plots.pareto_points import log_ticks, tick_text
 from search.storage.trials import TrialRecord
-from search.tracking.run_data import dimensions
+from search.tracking.trial_run import trial_params
 from spaces.cost.compression import Pruning, Quantisation
 from spaces.cost.metric import Metric
 from spaces.file.search_file import SearchFile
@@ -37,7 +37,7 @@ def parallel_figure(records: list[TrialRecord], search: SearchFile) -> Any:
     import plotly.graph_objects as go
 
     complete = [r for r in records if r.is_complete and r.result[search.cost.name] > 0]
-    values = [dimensions(record, search) for record in complete]
+    values = [trial_params(record, search.space.budget.unit) for record in complete]
     axes = [
         _dimension(name, [value[name] for value in values], search)
         for name in SHOWN
@@ -86,7 +86,7 @@ def _is_searched(name: str, search: SearchFile) -> bool:
 
 
 def _dimension(name: str, values: list[Any], search: SearchFile) -> dict[str, Any]:
-    label = f"budget ({search.space.budget.unit.value})" if name == "budget" else name
+    label = f"budget ({search.space.budget.unit})" if name == "budget" else name
     known = sorted(set(values), key=_rank)
     # By position: words have no number, and numbers that double would crowd at one end.
     ticks = range(0, len(known), math.ceil(len(known) / MOST_TICKS))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from search.formatting import short_cost
+from search.formatting import configuration_text, cost_summary
 from search.pareto import feasible, frontier
 from search.storage.trials import TrialRecord
-from search.tracking.run_data import in_words
 from spaces.cost.units import quantity
 from spaces.file.search_file import SearchFile
 
@@ -87,11 +86,12 @@ def hover_text(record: TrialRecord, search: SearchFile) -> str:
     """What a point says of its trial: its configuration, score, interval and costs."""
     result = record.result
     metric = search.metric
+    configuration = configuration_text(record.configuration, search.space.budget.unit)
     interval = f"{metric.text(result['score_low'])} to {metric.text(result['score_high'])}"
     return (
-        f"<b>#{record.number}</b> {in_words(record, search)}<br>"
+        f"<b>#{record.number}</b> {configuration}<br>"
         f"{metric.name} {metric.text(result['score'])} ({interval})<br>"
-        f"{short_cost(result, search.cost.name)}"
+        f"{cost_summary(result, search.cost.name)}"
     )
 
 

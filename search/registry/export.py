@@ -32,7 +32,7 @@ class ExportError(UserError):
 
 
 @dataclass(frozen=True)
-class Export:
+class ExportedModel:
     """A model that was exported.
 
     Args:
@@ -61,7 +61,9 @@ def complete_trial(study: Study, number: int) -> TrialRecord:
     return record
 
 
-def export(study: Study, record: TrialRecord, to: Path, *, with_onnx: bool = False) -> Export:
+def export(
+    study: Study, record: TrialRecord, to: Path, *, with_onnx: bool = False
+) -> ExportedModel:
     """Export the model of a trial into a folder, whole or not at all.
 
     Args:
@@ -83,16 +85,16 @@ def export(study: Study, record: TrialRecord, to: Path, *, with_onnx: bool = Fal
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         staging.mkdir()
-        onnx = write_export(study, record, data, staging, with_onnx=with_onnx)
+        onnx = write_model_folder(study, record, data, staging, with_onnx=with_onnx)
         os.rename(staging, target)
     except OSError as error:
         raise ExportError(f"--to: {target} cannot be written: {error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return Export(target, tuple(sorted(path.name for path in target.iterdir())), onnx)
+    return ExportedModel(target, tuple(sorted(path.name for path in target.iterdir())), onnx)
 
 
-def write_export(
+def write_model_folder(
     study: Study, record: TrialRecord, data: PreparedData, folder: Path, *, with_onnx: bool = False
 ) -> OnnxModel | None:
     """Write the model of a trial and all that its use needs into an empty folder.

@@ -8,9 +8,9 @@ from typing import Any
 
 from objectives.export.bundle import SCRIPT, PredictionTask
 from objectives.export.onnx import OnnxModel
-from search.formatting import COUNTED
+from search.formatting import SCORED_ITEMS, has_noisy_latency
 from search.storage.study import Study
-from search.storage.trials import TrialRecord, is_noisy
+from search.storage.trials import TrialRecord
 from spaces.cost.units import quantity
 from spaces.file.sources import (
     SOURCE_FIELDS,
@@ -119,7 +119,7 @@ def _metadata(study: Study, record: TrialRecord, test: dict[str, Any]) -> str:
 def _facts(study: Study, record: TrialRecord, test: dict[str, Any]) -> list[tuple[str, str]]:
     search, result = study.search, record.result
     metric, latency = search.metric, result["latency"]
-    counted = COUNTED[metric.name]
+    counted = SCORED_ITEMS[metric.name]
     rows = [
         ("task", search.task.name),
         (
@@ -147,7 +147,7 @@ def _facts(study: Study, record: TrialRecord, test: dict[str, Any]) -> list[tupl
             f"p95 {latency['p95_ms']:.3g}); batch {latency['batch_size']}, "
             f"{latency['sequence_length']} tokens, {latency['threads']} threads, "
             f"{latency['device']} {latency['processor']}"
-            + ("; other programs disturbed the machine" if is_noisy(result) else ""),
+            + ("; other programs disturbed the machine" if has_noisy_latency(result) else ""),
         ),
         ("FLOPs", f"{quantity(result['flops'])}FLOPs in a forward pass of one input"),
         ("compression", str(record.configuration.compression)),

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from objectives.data.prepared_data import PreparedData
 from search.pareto import Scale, best
-from search.registry.export import prepared_data, write_export
+from search.registry.export import prepared_data, write_model_folder
 from search.registry.model_card import summary
 from search.registry.pyfunc_model import save
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
-from search.tracking.client import quiet_client
-from search.tracking.remote_state import KEY, run_of
-from search.tracking.run_data import dimensions, trial_metrics
-from search.tracking.tracker import mirror_unless_running
+from search.tracking.client import mlflow_client
+from search.tracking.remote_state import KEY, find_run
+from search.tracking.tracker import sync_unless_running
+from search.tracking.trial_run import trial_metrics, trial_params
 from spaces.errors import UserError
 from spaces.file.search_file import NAME_PATTERN
 from spaces.file.storage import Locations
@@ -41,7 +41,7 @@ class RegistryError(UserError):
 
 
 @dataclass(frozen=True)
-class Version:
+class RegisteredVersion:
     """One registered version.
 
     Args:
@@ -69,7 +69,7 @@ class Registration:
 
     name: str
     tracking_uri: str
-    versions: tuple[Version, ...]
+    versions: tuple[RegisteredVersion, ...]
 
 
 def register(study: Study, champion: TrialRecord, name: str) -> Registration:
@@ -94,9 +94,9 @@ def register(study: Study, champion: TrialRecord, name: str) -> Registration:
     where = Locations.of(study.search.storage)
     data = prepared_data(study)
     with _told(where):
-        mirror_unless_running(study, where)
+        sync_unless_running(study, where)
         registrar = _Registrar(study, data, where, name)
-        wanted = {CHAMPION: champion, **at_levels(study)}
+        wanted = {CHAMPION: champion, **best_by_level(study)}
         versions = [
             registrar.version(record, [a for a, r in wanted.items() if r.number == number])
             for number, record in {r.number: r for r in wanted.values()}.items()
@@ -104,17 +104,19 @@ def register(study: Study, champion: TrialRecord, name: str) -> Registration:
     return Registration(name, where.tracking_uri, tuple(versions))
 
 
-def at_levels(study: Study) -> dict[str, TrialRecord]:
+def best_by_level(study: Study) -> dict[str, TrialRecord]:
     """The best trial at each fixed cost level that has one, by alias, such as ``size-mb-0-12``."""
     search, records = study.search, study.records()
     found = {
-        alias(search.cost.name, level): best(records, search.criteria, {search.cost.name: level})
+        level_alias(search.cost.name, level): best(
+            records, search.criteria, {search.cost.name: level}
+        )
         for level in Scale.of(study.space).levels()
     }
     return {name: record for name, record in found.items() if record is not None}
 
 
-def alias(cost: str, level: float) -> str:
+def level_alias(cost: str, level: float) -> str:
     """Name of a cost level in the letters that MLflow allows: ``size-mb-0-12``."""
     plain = f"{level:f}".rstrip("0").rstrip(".")
     return f"{cost}-{plain}".replace("_", "-").replace(".", "-")
@@ -127,7 +129,7 @@ class _Registrar:
         self._study = study
         self._data = data
         self._name = name
-        self._client = quiet_client(where.tracking_uri)
+        self._client = mlflow_client(where.tracking_uri)
         self._experiment = self._client.get_experiment_by_name(study.search.name)
         if self._experiment is None:
             raise RegistryError(
@@ -135,7 +137,7 @@ class _Registrar:
             )
         self._known = _known_versions(self._client, name)
 
-    def version(self, record: TrialRecord, aliases: list[str]) -> Version:
+    def version(self, record: TrialRecord, aliases: list[str]) -> RegisteredVersion:
         """The version of a trial's model, made if there is none, with its aliases."""
         key = (f"{self._study.study_id}/{record.number}", record.result["model"])
         is_new = key not in self._known
@@ -144,7 +146,7 @@ class _Registrar:
         number = self._known[key]
         for each in aliases:
             self._client.set_registered_model_alias(self._name, each, number)
-        return Version(number, record.number, tuple(aliases), is_new)
+        return RegisteredVersion(number, record.number, tuple(aliases), is_new)
 
     def _make(self, record: TrialRecord, key: tuple[str, str]) -> str:
         from mlflow.exceptions import MlflowException
@@ -157,7 +159,7 @@ class _Registrar:
                 description=f"The best models of the tlc search {self._study.search.name}.",
             )
         # None where it was deleted by hand.
-        run = run_of(self._client, self._experiment.experiment_id, key[0])
+        run = find_run(self._client, self._experiment.experiment_id, key[0])
         logged = self._log(record, run)
         made = self._client.create_model_version(
             self._name,
@@ -179,7 +181,7 @@ class _Registrar:
         from mlflow.entities import LoggedModelOutput, Metric
 
         search = self._study.search
-        params = {k: str(v) for k, v in dimensions(record, search).items()}
+        params = {k: str(v) for k, v in trial_params(record, search.space.budget.unit).items()}
         logged = self._client.create_logged_model(
             self._experiment.experiment_id,
             name=f"{search.name}-{record.number}",
@@ -191,7 +193,7 @@ class _Registrar:
         with tempfile.TemporaryDirectory() as scratch:
             exported = Path(scratch) / "exported"
             exported.mkdir()
-            write_export(self._study, record, self._data, exported)
+            write_model_folder(self._study, record, self._data, exported)
             folder = save(exported, search, logged, run, Path(scratch) / "mlflow")
             self._client.log_model_artifacts(logged.model_id, str(folder))
         if run is not None:

@@ -1,4 +1,4 @@
-"""A typed client of the service, with the answers of ``search.results.answers.Answers``.
+"""A typed client of the service, with the answers of ``search.results.queries.StudyQueries``.
 
 >>> from search.client import Client
 >>> client = Client("http://127.0.0.1:8470")
@@ -15,12 +15,12 @@ import requests
 from pydantic import ValidationError
 
 from search.results.schemas import (
-    Answer,
     Best,
     Event,
     FrontierMember,
     Level,
     Prediction,
+    QueryResult,
     Search,
     Started,
     Summary,
@@ -33,7 +33,7 @@ TIMEOUT_SECONDS = 30.0
 START_SECONDS = 900.0
 """Seconds that starting a search may take: the nodes of a cluster install what it needs before."""
 
-Kind = TypeVar("Kind", bound=Answer)
+Kind = TypeVar("Kind", bound=QueryResult)
 
 
 class ServiceError(UserError):
@@ -88,7 +88,7 @@ class Client:
         offset: int = 0,
         limit: int = 100,
     ) -> TrialPage:
-        """A page of the trials of a search, as ``Answers.trials``."""
+        """A page of the trials of a search, as ``StudyQueries.trials``."""
         query = {
             "state": state,
             "on_frontier": on_frontier,

@@ -5,21 +5,24 @@ Unknown fields are kept when an answer of a newer service is read.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from search.formatting import has_noisy_latency
 from search.storage.lease import State
+from search.storage.trials import TrialRecord
 
 
-class Answer(BaseModel):
+class QueryResult(BaseModel):
     """Base of all answers."""
 
     model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
 
 
-class Summary(Answer):
+class Summary(QueryResult):
     """A search in a line."""
 
     name: str
@@ -46,7 +49,7 @@ class Summary(Answer):
     """The best score within the constraints."""
 
 
-class Shared(Answer):
+class TrainingReuse(QueryResult):
     """What sharing training saved."""
 
     steps_total: int
@@ -59,7 +62,7 @@ class Shared(Answer):
     """Seconds of training that the store saved."""
 
 
-class Failure(Answer):
+class Failure(QueryResult):
     """A trial that ended without a result."""
 
     trial: int
@@ -79,13 +82,20 @@ class Search(Summary):
     """Fingerprint and counts of the data; empty before the first run."""
     ended: str
     """Why its last run ended; empty while it runs."""
-    shared: Shared
+    shared: TrainingReuse
     """What sharing training saved."""
     failures: list[Failure]
     """Trials that ended without a result."""
 
 
-class FrontierMember(Answer):
+_MEASURED = (
+    "metric", "score", "score_low", "score_high", "size_mb", "latency_ms", "flops",
+    "compression_ratio",
+)  # fmt: skip
+"""Fields that a frontier member copies from the result of its trial."""
+
+
+class FrontierMember(QueryResult):
     """A trial that no other beats on both score and cost."""
 
     trial: int
@@ -121,8 +131,29 @@ class FrontierMember(Answer):
     compression_ratio: float
     """Dense fp32 bytes / compressed bytes."""
 
+    @classmethod
+    def of(cls, record: TrialRecord, test: Mapping[str, Any]) -> FrontierMember:
+        """The member of a complete trial.
 
-class Trial(Answer):
+        Args:
+            record: The trial.
+            test: Its result on test; empty if test was not read.
+        """
+        result, architecture = record.result, record.configuration.architecture
+        return cls(
+            trial=record.number,
+            depth=architecture.depth,
+            decoder_depth=architecture.decoder_depth,
+            width=architecture.width,
+            budget=record.configuration.budget,
+            compression=str(record.configuration.compression),
+            test_score=test.get("score"),
+            latency_noisy=has_noisy_latency(result),
+            **{name: result[name] for name in _MEASURED},
+        )
+
+
+class Trial(QueryResult):
     """One trial of a search."""
 
     trial: int
@@ -158,7 +189,7 @@ class TrialDetails(Trial):
     """``[step, training loss]`` over its training."""
 
 
-class TrialPage(Answer):
+class TrialPage(QueryResult):
     """A page of trials."""
 
     total: int
@@ -169,7 +200,7 @@ class TrialPage(Answer):
     """The page, by number unless another order was asked for."""
 
 
-class Best(Answer):
+class Best(QueryResult):
     """The best model within limits, or the nearest to them."""
 
     limits: dict[str, float]
@@ -186,7 +217,7 @@ class Best(Answer):
     """The inference cost of the search."""
 
 
-class Level(Answer):
+class Level(QueryResult):
     """The best at one fixed inference cost."""
 
     cost: str
@@ -207,7 +238,7 @@ class Level(Answer):
     """Upper end of its 95 % interval."""
 
 
-class Prediction(Answer):
+class Prediction(QueryResult):
     """What the study's model expects of a configuration that nobody needs to have trained."""
 
     text: str
@@ -236,7 +267,7 @@ class Prediction(Answer):
     """The trial that has evaluated it; null where none has."""
 
 
-class Started(Answer):
+class Started(QueryResult):
     """A search that was started or resumed."""
 
     name: str
@@ -245,7 +276,7 @@ class Started(Answer):
     """Where it runs: the submission id of its Ray job, or the process that drives it."""
 
 
-class Event(Answer):
+class Event(QueryResult):
     """Something that happened in a search."""
 
     kind: Literal["trial", "state"]

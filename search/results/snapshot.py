@@ -133,7 +133,7 @@ class _Kept:
     read: float = 0.0
 
 
-class Snapshots:
+class SnapshotCache:
     """Snapshots of the searches of a storage; a new one is made when something has changed.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from search.results.answers import Answers
+from search.results.queries import StudyQueries
 from search.results.schemas import Prediction, Started
 from search.service.problems import responses
 from search.service.reading import Name
@@ -76,7 +76,7 @@ class Question(BaseModel):
     """A value of the search's space for each dimension that has several."""
 
 
-def router(answers: Answers, settings: Settings) -> APIRouter:
+def router(queries: StudyQueries, settings: Settings) -> APIRouter:
     """Addresses that do something."""
     routes = APIRouter(
         tags=["searches"], responses=responses(400, 401, 403, 408, 413, 422, 429, 503)
@@ -117,6 +117,6 @@ def router(answers: Answers, settings: Settings) -> APIRouter:
         responses=responses(404),
     )
     def what_if(name: Name, question: Annotated[Question, Body()]) -> Prediction:
-        return answers.what_if(name, question.values)
+        return queries.what_if(name, question.values)
 
     return routes

@@ -8,7 +8,7 @@ from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
 from prometheus_client import CollectorRegistry
 
-from search.results.answers import Answers
+from search.results.queries import StudyQueries
 from search.service import acting, operations, problems, reading, streaming
 from search.service.operations import Measured
 from search.service.protection import Bearer, BodyLimit, RateLimit, SameSite
@@ -16,7 +16,7 @@ from search.service.settings import LOOPBACK, Settings
 
 DESCRIPTION = """Train large, then compress: the best model at a fixed inference cost.
 
-The same verbs as the command line, with the same names and the same answers. Errors are problem
+The same verbs as the command line, with the same names and the same queries. Errors are problem
 details (RFC 9457) that name the field. The service keeps no state: several may run on one study.
 """
 
@@ -30,18 +30,18 @@ def create_app(settings: Settings) -> FastAPI:
         # A search that a client asks for in vain is no other address.
         redirect_slashes=False,
     )
-    answers = Answers(settings.study_url)
+    queries = StudyQueries(settings.study_url)
     registry = CollectorRegistry()
     # For the interface's description alone: the middleware refuses before anything is parsed.
     bearer = HTTPBearer(auto_error=False, description="The service's token.")
     who_may = [] if settings.token is None else [Security(bearer)]
     for router in (
-        reading.router(answers),
-        acting.router(answers, settings),
-        streaming.router(answers),
+        reading.router(queries),
+        acting.router(queries, settings),
+        streaming.router(queries),
     ):
         app.include_router(router, dependencies=who_may)
-    app.include_router(operations.router(answers, registry, answers.names, who_may))
+    app.include_router(operations.router(queries, registry, queries.names, who_may))
     problems.install(app)
     # The last that is added comes first.
     app.add_middleware(BodyLimit)

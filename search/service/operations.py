@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from search.results.answers import Answers
+from search.results.queries import StudyQueries
 from search.service.problems import responses
 from search.storage.errors import StudyUnavailable
 
@@ -74,11 +74,11 @@ class Searches(Collector):
     """The state of every search, read when it is asked for.
 
     Args:
-        answers: What knows it.
+        queries: What knows it.
     """
 
-    def __init__(self, answers: Answers) -> None:
-        self._answers = answers
+    def __init__(self, queries: StudyQueries) -> None:
+        self._answers = queries
 
     def collect(self) -> Iterable[Metric]:
         """Trials by state, hypervolume and best score of each search."""
@@ -105,7 +105,7 @@ class Searches(Collector):
 
 
 def router(
-    answers: Answers,
+    queries: StudyQueries,
     registry: CollectorRegistry,
     is_ready: Callable[[], object],
     who_may: Sequence[Depends],
@@ -126,7 +126,7 @@ def router(
             raise StudyUnavailable("the studies cannot be read") from None
         return Health()
 
-    registry.register(Searches(answers))
+    registry.register(Searches(queries))
 
     @routes.get(
         "/metrics",

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
 
-from search.results.answers import LONGEST_PAGE, Answers, Order
+from search.results.queries import LONGEST_PAGE, Order, StudyQueries
 from search.results.schemas import (
     Best,
     FrontierMember,
@@ -44,18 +44,18 @@ class Limits:
         self.by_cost = {cost: limit for cost, limit in given.items() if limit is not None}
 
 
-def router(answers: Answers) -> APIRouter:
+def router(queries: StudyQueries) -> APIRouter:
     """Addresses that only read."""
     routes = APIRouter(tags=["searches"], responses=responses(401, 403, 429, 503))
     of_search = responses(404, 422)
 
     @routes.get("/searches", summary="All searches and how far they are")
     def searches() -> list[Summary]:
-        return answers.searches()
+        return queries.searches()
 
     @routes.get("/searches/{name}", summary="One search", responses=of_search)
     def search(name: Name) -> Search:
-        return answers.search(name)
+        return queries.search(name)
 
     @routes.get("/searches/{name}/trials", summary="Its trials, by page", responses=of_search)
     def trials(
@@ -75,7 +75,7 @@ def router(answers: Answers) -> APIRouter:
         offset: Annotated[int, Query(ge=0, le=LARGEST_NUMBER)] = 0,
         limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE)] = 100,
     ) -> TrialPage:
-        return answers.trials(
+        return queries.trials(
             name,
             state=state,
             on_frontier=on_frontier,
@@ -91,11 +91,11 @@ def router(answers: Answers) -> APIRouter:
         responses=of_search,
     )
     def trial(name: Name, number: Annotated[int, Path(ge=0, le=LARGEST_NUMBER)]) -> TrialDetails:
-        return answers.trial(name, number)
+        return queries.trial(name, number)
 
     @routes.get("/searches/{name}/frontier", summary="Its frontier", responses=of_search)
     def frontier(name: Name) -> list[FrontierMember]:
-        return answers.frontier(name)
+        return queries.frontier(name)
 
     @routes.get(
         "/searches/{name}/best",
@@ -103,7 +103,7 @@ def router(answers: Answers) -> APIRouter:
         responses=of_search,
     )
     def best(name: Name, limits: Annotated[Limits, Depends()]) -> Best:
-        return answers.best(name, limits.by_cost)
+        return queries.best(name, limits.by_cost)
 
     @routes.get(
         "/searches/{name}/levels",
@@ -111,6 +111,6 @@ def router(answers: Answers) -> APIRouter:
         responses=of_search,
     )
     def levels(name: Name) -> list[Level]:
-        return answers.levels(name)
+        return queries.levels(name)
 
     return routes

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from search.results.answers import Answers
+from search.results.queries import StudyQueries
 from search.results.schemas import Event
 from search.service.problems import responses
 from search.service.reading import Name
@@ -37,7 +37,7 @@ ITEM = {
 """One event (OpenAPI 3.2, ``itemSchema``)."""
 
 
-def router(answers: Answers) -> APIRouter:
+def router(queries: StudyQueries) -> APIRouter:
     """The stream of a search's events."""
     routes = APIRouter(tags=["searches"], responses=responses(401, 403, 404, 422, 429, 503))
 
@@ -65,8 +65,8 @@ def router(answers: Answers) -> APIRouter:
         ] = "",
     ) -> StreamingResponse:
         # Asked for here, so that a name that is not there is a problem and no broken stream.
-        await run_in_threadpool(answers.search, name)
-        stream = _stream(answers, name, int(last_event_id or 0))
+        await run_in_threadpool(queries.search, name)
+        stream = _stream(queries, name, int(last_event_id or 0))
         return StreamingResponse(
             stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"}
         )
@@ -74,8 +74,8 @@ def router(answers: Answers) -> APIRouter:
     return routes
 
 
-async def _stream(answers: Answers, name: str, passed: int) -> AsyncIterator[str]:
-    follower = answers.follow(name, passed)
+async def _stream(queries: StudyQueries, name: str, passed: int) -> AsyncIterator[str]:
+    follower = queries.follow(name, passed)
     silent = 0.0
     while True:
         news = await run_in_threadpool(next, follower, None)

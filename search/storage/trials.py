@@ -8,7 +8,7 @@ are those of Optuna's RDB storage, schema version 12; a test holds this reading 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
@@ -181,8 +181,3 @@ def _records(rows: Iterable[Any]) -> Iterable[TrialRecord]:
 def _in_utc(moment: datetime | None) -> datetime | None:
     """A time of Optuna's tables, which have UTC without a zone."""
     return None if moment is None else moment.replace(tzinfo=UTC)
-
-
-def is_noisy(result: Mapping[str, Any]) -> bool:
-    """Whether other programs disturbed the measurement of a result's latency."""
-    return bool(result.get("latency", {}).get("noisy", False))

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Param, RunTag
 
-METRICS_A_CALL = 900
+METRICS_PER_CALL = 900
 """MLflow takes 1,000 metrics, params and tags together in a call."""
 
 
-def quiet_client(tracking_uri: str) -> MlflowClient:
+def mlflow_client(tracking_uri: str) -> MlflowClient:
     """A client that gives up soon and prints nothing: being away is for the caller to tell."""
     # Its defaults, 120 s and 7 tries, would hold the thread for a quarter of an hour, and a create
     # that it repeats by itself after a lost reply is a second run.
@@ -35,7 +35,7 @@ def quiet_client(tracking_uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri)
 
 
-def is_refusal(error: Exception) -> bool:
+def is_rejection(error: Exception) -> bool:
     """Whether MLflow is there and does not want this, as opposed to being away."""
     from mlflow.exceptions import MlflowException
 
@@ -44,14 +44,14 @@ def is_refusal(error: Exception) -> bool:
     return isinstance(error, PermissionError)
 
 
-def brief(error: Exception) -> str:
+def error_summary(error: Exception) -> str:
     """What went wrong in a line, without the password that a tracking URI can hold."""
     lines = str(error).strip().splitlines()
     first = lines[0] if lines else type(error).__name__
     return re.sub(r"//[^/@\s]+@", "//", first)[:200]
 
 
-def log_many(
+def log_in_batches(
     client: MlflowClient,
     run: str,
     metrics: list[Metric],
@@ -59,11 +59,11 @@ def log_many(
     tags: dict[str, str],
 ) -> None:
     """Log in as many calls as it needs, the params with the first, the tags with the last."""
-    starts = range(0, max(len(metrics), 1), METRICS_A_CALL)
+    starts = range(0, max(len(metrics), 1), METRICS_PER_CALL)
     for start in starts:
         client.log_batch(
             run,
-            metrics=metrics[start : start + METRICS_A_CALL],
+            metrics=metrics[start : start + METRICS_PER_CALL],
             params=params if start == 0 else (),
             tags=as_tags(tags) if start == starts[-1] else (),
         )

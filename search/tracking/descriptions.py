@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from search.mlflow_links import Links
+from search.formatting import configuration_text
+from search.mlflow_links import MlflowLinks
 from search.pareto import Scale, best, frontier, hypervolume_of
-from search.results.queries import shared
+from search.results.training_reuse import training_reuse
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
-from search.tracking.run_data import in_words
-from search.tracking.saved_views import FRONTIER, TRIALS
+from search.tracking.saved_views import FRONTIER_VIEW, TRIALS_VIEW
 from spaces.cost.units import duration, quantity
 from spaces.file.search_file import SearchFile
 
@@ -17,13 +17,13 @@ MOST_ROWS = 24
 AXES = {"size_mb": "size on disk", "latency_ms": "latency", "flops": "forward FLOPs"}
 
 
-def experiment_note(search: SearchFile, links: Links) -> str:
+def experiment_description(search: SearchFile, links: MlflowLinks) -> str:
     """What an experiment is, and where to look first; its page shows the first line."""
     return "\n\n".join(
         [
             f"**Start here:** [the search and its frontier]({links.search()}) · "
-            f"[frontier]({links.view(FRONTIER)}) · [all trials]({links.view(TRIALS)}) · "
-            f"[charts]({links.view(TRIALS, charts=True)})",
+            f"[frontier]({links.view(FRONTIER_VIEW)}) · [all trials]({links.view(TRIALS_VIEW)}) · "
+            f"[charts]({links.view(TRIALS_VIEW, charts=True)})",
             f"tlc searches for the models with the best {search.metric.name} at each "
             f"{search.cost.description}: task {search.task.name}, dimensions in `search.yaml` of "
             "its run. Each trial trains, compresses and measures a model, and is a run nested in "
@@ -32,7 +32,7 @@ def experiment_note(search: SearchFile, links: Links) -> str:
     )
 
 
-def search_note(study: Study, records: list[TrialRecord], links: Links) -> str:
+def search_description(study: Study, records: list[TrialRecord], links: MlflowLinks) -> str:
     """What a search has found so far, and what to do next."""
     search = study.search
     members = frontier(records, search.criteria)
@@ -42,8 +42,8 @@ def search_note(study: Study, records: list[TrialRecord], links: Links) -> str:
         f"[frontier, interactive]({links.search('artifacts/frontier/frontier.html')}) · "
         f"[parallel coordinates]"
         f"({links.search('artifacts/frontier/parallel_coordinates.html')}) · "
-        f"[all trials]({links.view(TRIALS)}) · "
-        f"[training curves]({links.view(TRIALS, charts=True)})",
+        f"[all trials]({links.view(TRIALS_VIEW)}) · "
+        f"[training curves]({links.view(TRIALS_VIEW, charts=True)})",
     ]
     if members:
         parts += [
@@ -63,7 +63,7 @@ def _standing(study: Study, records: list[TrialRecord], members: list[TrialRecor
     finished = sum(record.is_finished for record in records)
     failed = finished - sum(record.is_complete for record in records)
     volume = hypervolume_of(members, search.criteria, Scale.of(study.space))
-    saved = shared(records)
+    saved = training_reuse(records)
     sentences = [
         f"**{finished} of {search.trials} trials** are finished ({failed} failed), "
         f"**{len(members)}** are on the frontier.",
@@ -88,9 +88,9 @@ def _spread(members: list[TrialRecord]) -> list[TrialRecord]:
     return [members[round(place * gap)] for place in range(MOST_ROWS)]
 
 
-def _frontier_table(members: list[TrialRecord], search: SearchFile, links: Links) -> str:
+def _frontier_table(members: list[TrialRecord], search: SearchFile, links: MlflowLinks) -> str:
     metric = search.metric
-    budget = f"budget ({search.space.budget.unit.value})"
+    budget = f"budget ({search.space.budget.unit})"
     rows: list[tuple[str, ...]] = [
         ("trial", "depth", "width", budget, "compression", metric.name, "95 % interval", "MB", "ms")
     ]
@@ -114,7 +114,7 @@ def _frontier_table(members: list[TrialRecord], search: SearchFile, links: Links
     return _table(rows)
 
 
-def _levels_table(records: list[TrialRecord], study: Study, links: Links) -> str:
+def _levels_table(records: list[TrialRecord], study: Study, links: MlflowLinks) -> str:
     search = study.search
     rows: list[tuple[str, ...]] = [("at most", search.metric.name, "trial", "configuration")]
     for level in Scale.of(study.space).levels():
@@ -122,7 +122,14 @@ def _levels_table(records: list[TrialRecord], study: Study, links: Links) -> str
         if leader is not None:
             score = search.metric.text(leader.result["score"])
             limit = search.cost.text(level)
-            rows.append((limit, score, _link(leader, links), in_words(leader, search)))
+            rows.append(
+                (
+                    limit,
+                    score,
+                    _link(leader, links),
+                    configuration_text(leader.configuration, search.space.budget.unit),
+                )
+            )
     return _table(rows)
 
 
@@ -139,7 +146,7 @@ def _commands(members: list[TrialRecord], search: SearchFile) -> str:
     return "\n".join(["```", *lines, "```"])
 
 
-def _link(record: TrialRecord, links: Links) -> str:
+def _link(record: TrialRecord, links: MlflowLinks) -> str:
     page = links.trial(record.number)
     return f"[#{record.number}]({page})" if page else f"#{record.number}"
 

@@ -19,15 +19,15 @@ STEPS_SENT = "tlc.steps_sent"
 PARENT_TAG = "mlflow.parentRunId"
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Tells MLflow that an experiment is not one of traces of language models."""
-RUNS_A_CALL = 1000
+RUNS_PER_PAGE = 1000
 
 
-class Deleted(UserError):
+class DeletedInMlflow(UserError):
     """What was deleted in MLflow by hand is not made again."""
 
 
 @dataclass(frozen=True)
-class Shown:
+class RunState:
     """What a run of MLflow shows of a trial; equal when nothing has to be sent."""
 
     state: str
@@ -36,7 +36,7 @@ class Shown:
 
 
 @dataclass
-class Seen:
+class RemoteState:
     """What MLflow has of a search, kept up to date while it is sent.
 
     Args:
@@ -55,7 +55,7 @@ class Seen:
     tags: set[str]
     runs: dict[str, str] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
-    shown: dict[str, Shown] = field(default_factory=dict)
+    shown: dict[str, RunState] = field(default_factory=dict)
     steps_sent: int = 0
     status: str = ""
 
@@ -65,7 +65,7 @@ class Seen:
         return {int(key): run for key, run in self.runs.items() if key != PARENT}
 
 
-def look(client: MlflowClient, name: str, mark: str, where: Locations) -> Seen:
+def read_remote_state(client: MlflowClient, name: str, mark: str, where: Locations) -> RemoteState:
     """Read what MLflow has of a search, and make its experiment where there is none.
 
     Args:
@@ -75,44 +75,44 @@ def look(client: MlflowClient, name: str, mark: str, where: Locations) -> Seen:
         where: The artefacts' folder.
 
     Raises:
-        Deleted: The experiment was deleted by hand.
+        DeletedInMlflow: The experiment was deleted by hand.
     """
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         folder = where.artifacts
         location = None if folder is None else (folder / name).as_uri()
         made = client.create_experiment(name, artifact_location=location, tags=KIND)
-        return Seen(client, made, set(KIND))
+        return RemoteState(client, made, set(KIND))
     if experiment.lifecycle_stage == "deleted":
-        raise Deleted(
+        raise DeletedInMlflow(
             f"experiment {name!r} was deleted in MLflow; "
             f"mlflow experiments restore -x {experiment.experiment_id} brings it back"
         )
-    seen = Seen(client, experiment.experiment_id, set(experiment.tags))
+    remote = RemoteState(client, experiment.experiment_id, set(experiment.tags))
     # A create that timed out here and went through there, after it was looked for.
-    duplicates = [run.info.run_id for run in _runs(seen, mark) if not _take_note(seen, run)]
+    duplicates = [run.info.run_id for run in _runs(remote, mark) if not _add_run(remote, run)]
     for run_id in duplicates:
         client.delete_run(run_id)
-    seen.deleted -= seen.runs.keys()
-    return seen
+    remote.deleted -= remote.runs.keys()
+    return remote
 
 
-def run_of(client: MlflowClient, experiment: str, key: str) -> str | None:
+def find_run(client: MlflowClient, experiment: str, key: str) -> str | None:
     """The run that has a key, ``<mark of the study>/<number>`` or ``.../parent``; None without."""
     found = client.search_runs([experiment], filter_string=f"tags.`{KEY}` = '{key}'")
     return str(found[0].info.run_id) if found else None
 
 
-def _runs(seen: Seen, mark: str) -> Iterator[Any]:
+def _runs(remote: RemoteState, mark: str) -> Iterator[Any]:
     from mlflow.entities import ViewType
 
     token = None
     while True:
-        page = seen.client.search_runs(
-            [seen.experiment],
+        page = remote.client.search_runs(
+            [remote.experiment],
             filter_string=f"tags.`{KEY}` LIKE '{mark}/%'",
             run_view_type=ViewType.ALL,
-            max_results=RUNS_A_CALL,
+            max_results=RUNS_PER_PAGE,
             page_token=token,
         )
         yield from page
@@ -121,22 +121,22 @@ def _runs(seen: Seen, mark: str) -> Iterator[Any]:
             return
 
 
-def _take_note(seen: Seen, run: Any) -> bool:
+def _add_run(remote: RemoteState, run: Any) -> bool:
     """Take note of a run; tells whether it is the only one of its trial so far."""
     tags = run.data.tags
     key = tags[KEY].rpartition("/")[2]
     if run.info.lifecycle_stage == "deleted":
-        seen.deleted.add(key)
+        remote.deleted.add(key)
         return True
-    if key in seen.runs:
+    if key in remote.runs:
         return False
-    seen.runs[key] = run.info.run_id
+    remote.runs[key] = run.info.run_id
     if key == PARENT:
-        seen.steps_sent = int(tags.get(STEPS_SENT, 0))
-        seen.status = run.info.status
+        remote.steps_sent = int(tags.get(STEPS_SENT, 0))
+        remote.status = run.info.status
     # The status is written last: a run that still says RUNNING may lack something.
     elif run.info.status != "RUNNING":
-        seen.shown[key] = Shown(
+        remote.shown[key] = RunState(
             state=tags.get("tlc.state", ""),
             on_frontier=tags.get("on_frontier") == "true",
             parent=tags.get(PARENT_TAG, ""),

@@ -13,7 +13,7 @@ from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
 
 TAG = "mlflow.sharedViewState."
-FRONTIER, TRIALS = "tlc-frontier", "tlc-trials"
+FRONTIER_VIEW, TRIALS_VIEW = "tlc-frontier", "tlc-trials"
 """Keys of the views, as addresses name them."""
 SECTION = "trials"
 RUNS_IN_A_CHART = 100
@@ -45,13 +45,13 @@ def saved_views(space: SearchSpace, created_ms: int) -> dict[str, str]:
         "compareRunCharts": _charts(search, varying),
     }
     views = {
-        FRONTIER: {
+        FRONTIER_VIEW: {
             "name": "Frontier, the cheapest first",
             "searchFilter": "tags.on_frontier = 'true'",
             "orderByKey": f"metrics.`{cost}`",
             "orderByAsc": True,
         },
-        TRIALS: {
+        TRIALS_VIEW: {
             "name": "Trials, the best first",
             "searchFilter": "",
             "orderByKey": f"metrics.`{metric}`",

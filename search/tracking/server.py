@@ -7,12 +7,12 @@ import socket
 import sys
 
 from search.mlflow_links import LOOPBACK, experiment_page
-from search.tracking.client import brief, quiet_client
+from search.tracking.client import error_summary, mlflow_client
 from spaces.errors import UserError
 from spaces.file.storage import Locations
 
 
-def refuse_busy(port: int) -> None:
+def check_port_free(port: int) -> None:
     """Refuse a port that cannot be listened at.
 
     Raises:
@@ -34,7 +34,7 @@ def refuse_busy(port: int) -> None:
             ) from error
 
 
-def command(where: Locations, port: int) -> list[str]:
+def server_command(where: Locations, port: int) -> list[str]:
     """The server over the local tracking database, for this machine alone."""
     hosts = [f"{LOOPBACK}:{port}", f"localhost:{port}"]
     words = [
@@ -53,7 +53,7 @@ def command(where: Locations, port: int) -> list[str]:
     return words
 
 
-def environment() -> dict[str, str]:
+def server_environment() -> dict[str, str]:
     """What the server inherits: without its job runner, and without reports to its makers."""
     # The job runner would start eight more processes, and run what it is sent.
     return {
@@ -63,7 +63,7 @@ def environment() -> dict[str, str]:
     }
 
 
-def pages(names: list[str], where: Locations, server: str) -> dict[str, str]:
+def experiment_pages(names: list[str], where: Locations, server: str) -> dict[str, str]:
     """Addresses of the experiments of searches, for those that MLflow has.
 
     Raises:
@@ -71,11 +71,11 @@ def pages(names: list[str], where: Locations, server: str) -> dict[str, str]:
     """
     from mlflow.exceptions import MlflowException
 
-    client = quiet_client(where.tracking_uri)
+    client = mlflow_client(where.tracking_uri)
     try:
         found = {name: client.get_experiment_by_name(name) for name in names}
     except MlflowException as error:
-        raise UserError(f"MLflow at {server} cannot be reached: {brief(error)}") from error
+        raise UserError(f"MLflow at {server} cannot be reached: {error_summary(error)}") from error
     return {
         name: f"{server}/{experiment_page(experiment.experiment_id)}"
         for name, experiment in found.items()

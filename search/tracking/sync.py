@@ -14,37 +14,35 @@ from pathlib import Path
 
 import yaml
 
-from search.formatting import frontier_rows
-from search.mlflow_links import Links, server_of
+from search.formatting import has_noisy_latency
+from search.mlflow_links import MlflowLinks, server_url
 from search.pareto import Scale, frontier
 from search.plots.figures import write_figures
+from search.results.schemas import FrontierMember
 from search.storage.study import Study
-from search.storage.trials import TrialRecord, is_noisy
-from search.tracking.client import as_params, as_tags, is_refusal, log_many, quiet_client
-from search.tracking.descriptions import experiment_note, search_note
+from search.storage.trials import TrialRecord
+from search.tracking.client import as_params, as_tags, is_rejection, log_in_batches, mlflow_client
+from search.tracking.descriptions import experiment_description, search_description
 from search.tracking.remote_state import (
     KEY,
     PARENT,
     PARENT_TAG,
     STEPS_SENT,
-    Deleted,
-    Seen,
-    Shown,
-    look,
-)
-from search.tracking.run_data import (
-    dataset,
-    dimensions,
-    ended,
-    identity,
-    milliseconds,
-    plan,
-    progress,
-    started,
-    trial_metrics,
-    trial_name,
+    DeletedInMlflow,
+    RemoteState,
+    RunState,
+    read_remote_state,
 )
 from search.tracking.saved_views import saved_views
+from search.tracking.search_run import (
+    first_start_ms,
+    last_end_ms,
+    search_dataset,
+    search_metrics,
+    search_params,
+    search_tags,
+)
+from search.tracking.trial_run import milliseconds, trial_metrics, trial_name, trial_params
 from spaces.file.storage import Locations
 
 NOTE = "mlflow.note.content"
@@ -53,11 +51,11 @@ HIDDEN = ("storage", "address")
 """Fields of the search file that say where and not what; their URLs can hold passwords."""
 
 
-class Displaced(Exception):
+class LeaseLost(Exception):
     """Another process drives the search now, and sends what there is to send."""
 
 
-class Mirror:
+class MlflowSync:
     """Sends the difference between a study and MLflow.
 
     Two that send at once would make runs twice: MLflow has no unique keys.
@@ -77,11 +75,11 @@ class Mirror:
         self._scale = Scale.of(study.space)
         self._study_id = study.study_id
         self._figures_sent = 0.0
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Look again at what MLflow has before the next sending, as after a failure."""
-        self._known: Seen | None = None
+        self._known: RemoteState | None = None
 
     def send(self, *, with_figures: bool, is_running: bool | None = None) -> int:
         """Send everything that MLflow does not have.
@@ -95,156 +93,167 @@ class Mirror:
             Trials that were sent.
 
         Raises:
-            Displaced: The sending is another's now.
+            LeaseLost: The sending is another's now.
             Exception: Whatever MLflow raises when it is away or refuses something; what it refuses
-                of one trial does not keep the others out. Call ``forget`` before trying again.
+                of one trial does not keep the others out. Call ``reset`` before trying again.
         """
-        self._keep_out()
-        seen = self._seen()
+        self._check_lease()
+        remote = self._remote_state()
         records = self._study.records()
-        parent = self._parent(seen, records)
+        parent = self._parent(remote, records)
         members = {record.number for record in frontier(records, self._study.search.criteria)}
         sent, refusal = 0, None
         for record in records:
-            shown = Shown(record.state, record.number in members, parent)
+            shown = RunState(record.state, record.number in members, parent)
             key = str(record.number)
-            if seen.shown.get(key) == shown or key in seen.deleted:
+            if remote.shown.get(key) == shown or key in remote.deleted:
                 continue
             try:
-                self._send_trial(seen, record, shown)
+                self._send_trial(remote, record, shown)
             except Exception as error:
-                if not is_refusal(error):
+                if not is_rejection(error):
                     raise
                 refusal = error
                 continue
-            seen.shown[key] = shown
+            remote.shown[key] = shown
             sent += 1
-        self._send_progress(seen, parent, records)
+        self._send_progress(remote, parent, records)
         if with_figures or (sent and time.monotonic() - self._figures_sent > FIGURE_SECONDS):
-            self._send_figures(seen, parent, records)
+            self._send_figures(remote, parent, records)
             self._figures_sent = time.monotonic()
-        self._send_status(seen, parent, records, is_running)
+        self._send_status(remote, parent, records, is_running)
         if refusal is not None:
             raise refusal
         return sent
 
-    def _keep_out(self) -> None:
+    def _check_lease(self) -> None:
         """Stop where another sends: a driver that was frozen wakes up in the middle of anything."""
         if self._has_lost_lease():
-            raise Displaced
+            raise LeaseLost
 
-    def _seen(self) -> Seen:
+    def _remote_state(self) -> RemoteState:
         if self._known is None:
-            client = quiet_client(self._where.tracking_uri)
-            self._known = look(client, self._study.search.name, self._study_id, self._where)
+            client = mlflow_client(self._where.tracking_uri)
+            self._known = read_remote_state(
+                client, self._study.search.name, self._study_id, self._where
+            )
         return self._known
 
-    def _run(self, seen: Seen, key: str, name: str, start_ms: int | None, parent: str = "") -> str:
+    def _run(
+        self, remote: RemoteState, key: str, name: str, start_ms: int | None, parent: str = ""
+    ) -> str:
         """The run of a key, made if MLflow has none."""
-        if key not in seen.runs:
-            self._keep_out()
+        if key not in remote.runs:
+            self._check_lease()
             tags = {KEY: f"{self._study_id}/{key}", "mlflow.source.name": "tlc"}
             if parent:
                 tags[PARENT_TAG] = parent
-            run = seen.client.create_run(
-                seen.experiment, start_time=start_ms, run_name=name, tags=tags
+            run = remote.client.create_run(
+                remote.experiment, start_time=start_ms, run_name=name, tags=tags
             )
-            seen.runs[key] = run.info.run_id
-        return seen.runs[key]
+            remote.runs[key] = run.info.run_id
+        return remote.runs[key]
 
-    def _parent(self, seen: Seen, records: list[TrialRecord]) -> str:
-        if PARENT in seen.deleted:
-            raise Deleted(f"the run of search {self._study.search.name!r} was deleted in MLflow")
-        if PARENT in seen.shown:
-            return seen.runs[PARENT]
+    def _parent(self, remote: RemoteState, records: list[TrialRecord]) -> str:
+        if PARENT in remote.deleted:
+            raise DeletedInMlflow(
+                f"the run of search {self._study.search.name!r} was deleted in MLflow"
+            )
+        if PARENT in remote.shown:
+            return remote.runs[PARENT]
         search = self._study.search
         name = f"search {search.name}: frontier and figures"
-        run = self._run(seen, PARENT, name, started(records))
-        seen.client.log_batch(
-            run, params=as_params(identity(self._study)), tags=as_tags(plan(search))
+        run = self._run(remote, PARENT, name, first_start_ms(records))
+        remote.client.log_batch(
+            run, params=as_params(search_params(self._study)), tags=as_tags(search_tags(search))
         )
         shown = {key: value for key, value in search.to_dict().items() if key not in HIDDEN}
         text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
-        seen.client.log_text(run, text, "search.yaml")
-        data = dataset(self._study)
+        remote.client.log_text(run, text, "search.yaml")
+        data = search_dataset(self._study)
         if data is not None:
-            seen.client.log_inputs(run, [data])
-        self._describe_experiment(seen, started(records) or 0)
-        seen.shown[PARENT] = Shown("described", on_frontier=False, parent="")
+            remote.client.log_inputs(run, [data])
+        self._describe_experiment(remote, first_start_ms(records) or 0)
+        remote.shown[PARENT] = RunState("described", on_frontier=False, parent="")
         return run
 
-    def _describe_experiment(self, seen: Seen, started_ms: int) -> None:
+    def _describe_experiment(self, remote: RemoteState, started_ms: int) -> None:
         """Give the experiment its description and views; what a person wrote or saved stays."""
-        note = experiment_note(self._study.search, self._links(seen))
+        note = experiment_description(self._study.search, self._links(remote))
         tags = {NOTE: note, **saved_views(self._study.space, started_ms)}
         for key, value in tags.items():
-            if key not in seen.tags:
-                seen.client.set_experiment_tag(seen.experiment, key, value)
-                seen.tags.add(key)
+            if key not in remote.tags:
+                remote.client.set_experiment_tag(remote.experiment, key, value)
+                remote.tags.add(key)
 
-    def _links(self, seen: Seen) -> Links:
-        return Links(seen.experiment, seen.runs[PARENT], seen.trials)
+    def _links(self, remote: RemoteState) -> MlflowLinks:
+        return MlflowLinks(remote.experiment, remote.runs[PARENT], remote.trials)
 
-    def _send_trial(self, seen: Seen, record: TrialRecord, shown: Shown) -> None:
+    def _send_trial(self, remote: RemoteState, record: TrialRecord, shown: RunState) -> None:
         key = str(record.number)
-        name = trial_name(record, self._study.search)
-        run = self._run(seen, key, name, milliseconds(record.started), shown.parent)
+        name = trial_name(record, self._study.search.space.budget.unit)
+        run = self._run(remote, key, name, milliseconds(record.started), shown.parent)
         tags = {
             "tlc.state": record.state,
             "on_frontier": str(shown.on_frontier).lower(),
             PARENT_TAG: shown.parent,
         }
-        before = seen.shown.get(key)
+        before = remote.shown.get(key)
         if before is not None and before.state == record.state:
-            seen.client.log_batch(run, tags=as_tags(tags))
+            remote.client.log_batch(run, tags=as_tags(tags))
             return
-        params = as_params(dimensions(record, self._study.search))
+        params = as_params(trial_params(record, self._study.search.space.budget.unit))
         if not record.is_complete:
             if record.is_finished:
                 tags["tlc.message"] = record.message[:500]
-            seen.client.log_batch(run, params=params, tags=as_tags(tags))
+            remote.client.log_batch(run, params=params, tags=as_tags(tags))
         else:
             steps = record.result["steps"]
             tags["tlc.steps_reused"] = f"{steps['reused']} of {steps['total']}"
             tags["tlc.model"] = record.result["model"]
-            tags["tlc.latency"] = "noisy" if is_noisy(record.result) else "quiet"
-            log_many(
-                seen.client,
+            tags["tlc.latency"] = "noisy" if has_noisy_latency(record.result) else "quiet"
+            log_in_batches(
+                remote.client,
                 run,
                 trial_metrics(record, self._study.curve(record.number)),
                 params,
                 tags,
             )
-            seen.client.log_dict(run, record.result, "evaluation.json")
+            remote.client.log_dict(run, record.result, "evaluation.json")
         if record.is_finished:
             status = "FINISHED" if record.is_complete else "FAILED"
-            seen.client.set_terminated(run, status, milliseconds(record.finished))
+            remote.client.set_terminated(run, status, milliseconds(record.finished))
 
-    def _send_progress(self, seen: Seen, parent: str, records: list[TrialRecord]) -> None:
+    def _send_progress(self, remote: RemoteState, parent: str, records: list[TrialRecord]) -> None:
         """Hypervolume and best score at each cost level, after each finished trial."""
-        self._keep_out()
-        points = progress(records, self._study.search, self._scale)
-        metrics = [metric for point in points[seen.steps_sent :] for metric in point]
+        self._check_lease()
+        points = search_metrics(records, self._study.search, self._scale)
+        metrics = [metric for point in points[remote.steps_sent :] for metric in point]
         if not metrics:
             return
         # Tags are written after the metrics of their call: the count never runs ahead of them.
-        log_many(seen.client, parent, metrics, [], {STEPS_SENT: str(len(points))})
-        seen.steps_sent = len(points)
+        log_in_batches(remote.client, parent, metrics, [], {STEPS_SENT: str(len(points))})
+        remote.steps_sent = len(points)
 
-    def _send_figures(self, seen: Seen, parent: str, records: list[TrialRecord]) -> None:
-        links = self._links(seen)
-        rows = frontier_rows(frontier(records, self._study.search.criteria), self._study.tests())
+    def _send_figures(self, remote: RemoteState, parent: str, records: list[TrialRecord]) -> None:
+        links = self._links(remote)
+        tests = self._study.tests()
+        members = [
+            FrontierMember.of(record, tests.get(record.number, {}))
+            for record in frontier(records, self._study.search.criteria)
+        ]
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            write_figures(self._study, folder, links, server_of(self._where.tracking_uri))
+            write_figures(self._study, folder, links, server_url(self._where.tracking_uri))
+            rows = [member.model_dump() for member in members]
             (folder / "frontier.json").write_text(json.dumps(rows, indent=1))
-            seen.client.log_artifacts(parent, name, "frontier")
-        seen.client.set_tag(parent, NOTE, search_note(self._study, records, links))
+            remote.client.log_artifacts(parent, name, "frontier")
+        remote.client.set_tag(parent, NOTE, search_description(self._study, records, links))
 
     def _send_status(
-        self, seen: Seen, parent: str, records: list[TrialRecord], is_running: bool | None
+        self, remote: RemoteState, parent: str, records: list[TrialRecord], is_running: bool | None
     ) -> None:
-        self._keep_out()
+        self._check_lease()
         is_done = sum(record.is_finished for record in records) >= self._study.search.trials
         if is_running:
             status = "RUNNING"
@@ -254,11 +263,11 @@ class Mirror:
             status = "KILLED"
         else:
             return
-        if status == seen.status:
+        if status == remote.status:
             return
         if status == "RUNNING":
-            seen.client.update_run(parent, status=status)
+            remote.client.update_run(parent, status=status)
         else:
             # At its last trial's end, also when this is sent an hour later.
-            seen.client.set_terminated(parent, status, ended(records))
-        seen.status = status
+            remote.client.set_terminated(parent, status, last_end_ms(records))
+        remote.status = status

@@ -14,9 +14,9 @@ from contextlib import suppress
 from search.storage.errors import StudyError
 from search.storage.lease_holder import local_lease, refuse_if_held_elsewhere
 from search.storage.study import Study, load_all
-from search.tracking.client import brief
-from search.tracking.remote_state import Deleted
-from search.tracking.sync import Displaced, Mirror
+from search.tracking.client import error_summary
+from search.tracking.remote_state import DeletedInMlflow
+from search.tracking.sync import LeaseLost, MlflowSync
 from spaces.file.storage import Locations, home
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Tracker:
     def __init__(
         self, study: Study, where: Locations, has_lost_lease: Callable[[], bool] = lambda: False
     ) -> None:
-        self._mirror = Mirror(study, where, has_lost_lease)
+        self._mirror = MlflowSync(study, where, has_lost_lease)
         self._changed = threading.Event()
         self._closing = threading.Event()
         self._given_up = threading.Event()
@@ -85,30 +85,30 @@ class Tracker:
     def _try_to_send(self, *, is_last: bool) -> bool:
         try:
             self._mirror.send(with_figures=is_last, is_running=not is_last)
-        except Displaced:
+        except LeaseLost:
             # What is left is the other's to send.
             return True
         except Exception as error:
             # Anything that MLflow or its transport raises: the study has it, so it can wait.
-            self._mirror.forget()
+            self._mirror.reset()
             if not self._is_away:
-                log.warning("MLflow lacks something, which is sent later: %s", brief(error))
+                log.warning("MLflow lacks something, which is sent later: %s", error_summary(error))
             self._is_away = True
             return False
         self._is_away = False
         return True
 
 
-def mirror(study: Study, where: Locations) -> int:
+def sync_study(study: Study, where: Locations) -> int:
     """Send everything that MLflow misses of a search; returns the number of trials sent.
 
     Raises:
         Exception: Whatever MLflow raises when it is away.
     """
-    return Mirror(study, where).send(with_figures=True)
+    return MlflowSync(study, where).send(with_figures=True)
 
 
-def mirror_unless_running(study: Study, where: Locations) -> None:
+def sync_unless_running(study: Study, where: Locations) -> None:
     """Send everything that MLflow misses of a search, unless it is running and sends its own.
 
     Raises:
@@ -116,10 +116,10 @@ def mirror_unless_running(study: Study, where: Locations) -> None:
     """
     with suppress(StudyError), local_lease(study.search.name, home() / "leases"):
         refuse_if_held_elsewhere(study)
-        mirror(study, where)
+        sync_study(study, where)
 
 
-def mirror_all(url: str, where: Locations) -> None:
+def sync_all(url: str, where: Locations) -> None:
     """Send everything that MLflow misses of every search of a storage, but for those that run and
     send their own.
 
@@ -127,9 +127,9 @@ def mirror_all(url: str, where: Locations) -> None:
     """
     for study in load_all(url):
         try:
-            mirror_unless_running(study, where)
-        except Deleted:
+            sync_unless_running(study, where)
+        except DeletedInMlflow:
             continue
         except Exception as error:
             # Anything that MLflow or its transport raises.
-            log.warning("search %s is not in MLflow: %s", study.search.name, brief(error))
+            log.warning("search %s is not in MLflow: %s", study.search.name, error_summary(error))

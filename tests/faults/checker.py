@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, text
 
-from search.results.answers import LONGEST_PAGE, Answers
+from search.results.queries import LONGEST_PAGE, StudyQueries
 
 if TYPE_CHECKING:
     from tests.faults.arena import Arena
@@ -166,7 +166,7 @@ def _entry_fault(folder: Path, address: str) -> str:
 
 
 def _check_answers(score: Score, trials: list[Trial], arena: Arena) -> None:
-    answers = Answers(arena.study_url)
+    answers = StudyQueries(arena.study_url)
     page = answers.trials(arena.name, limit=LONGEST_PAGE).model_dump()["trials"]
     numbers = Counter(row["trial"] for row in page)
     for number in _repeated(numbers):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from search.mlflow_links import Links, server_of
+from search.mlflow_links import MlflowLinks, server_url
 from search.plots.figures import frontier_figure, frontier_html, write_figures
 from search.plots.parallel_coordinates import parallel_figure
 from search.storage.study import Study
@@ -111,7 +111,7 @@ def test_the_page_needs_no_network(limited: Study) -> None:
 
 
 def test_a_click_leads_to_the_run_of_the_trial(limited: Study) -> None:
-    links = Links("7", "p", {number: f"run{number}" for number in range(5)})
+    links = MlflowLinks("7", "p", {number: f"run{number}" for number in range(5)})
     drawn = {t.name: t for t in frontier_figure(limited.records(), limited.search, links).data}
     members = drawn["frontier, with 95 % intervals"]
     assert [page.partition("?")[0] for page in members.customdata] == [
@@ -122,8 +122,8 @@ def test_a_click_leads_to_the_run_of_the_trial(limited: Study) -> None:
 
 
 def test_a_server_is_named_without_its_credentials() -> None:
-    assert server_of("https://me:secret@mlflow.example:5000/") == "https://mlflow.example:5000"
-    assert server_of("sqlite:////somewhere/mlflow.db") == "http://127.0.0.1:5000"
+    assert server_url("https://me:secret@mlflow.example:5000/") == "https://mlflow.example:5000"
+    assert server_url("sqlite:////somewhere/mlflow.db") == "http://127.0.0.1:5000"
 
 
 def test_parallel_coordinates_have_an_axis_for_all_that_varies(limited: Study) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from search.analysis.claims.missing_trials import missing_trials
-from search.results.answers import Answers
+from search.results.queries import StudyQueries
 from search.samplers import known_latencies as latencies
 from search.samplers.known_latencies import known_latencies, measured_latencies, recorded_latencies
 from search.storage.study import Study
@@ -94,7 +94,7 @@ def test_what_if_is_answered_where_latency_is_an_objective(
         objectives=["accuracy", "latency_ms"], constraints__max_latency_ms=5.0, trials=20
     )
     study, url = _study(search, home)
-    prediction = Answers(url).what_if("tiny", _everywhere(study)[0])
+    prediction = StudyQueries(url).what_if("tiny", _everywhere(study)[0])
     assert prediction.score_low < prediction.score < prediction.score_high
 
 
@@ -111,7 +111,7 @@ def test_others_know_the_latencies_that_the_driver_measured(
     assert latency_of is not None
     everything = list(map(driver.configuration, driver.points()))
     assert [latency_of(c) for c in everything] == [milliseconds(c) for c in everything]
-    answers = Answers(url)
+    answers = StudyQueries(url)
     found = [answers.what_if("tiny", values).is_feasible for values in _everywhere(study)]
     assert found == [driver.is_feasible(configuration) for configuration in everything]
     assert not all(found)
@@ -128,6 +128,6 @@ def test_what_if_fits_compressions_as_the_driver_does(
     driver = SearchSpace(search, latency_of)
     fitted = list(map(driver.configuration, driver.points()))
     assert fitted != list(map(study.space.configuration, study.space.points()))
-    answers = Answers(url)
+    answers = StudyQueries(url)
     found = [answers.what_if("tiny", values).configuration for values in _everywhere(study)]
     assert found == [configuration.to_dict() for configuration in fitted]

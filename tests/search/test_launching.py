@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from search.results.answers import Answers
+from search.results.queries import StudyQueries
 from search.storage.errors import BusyStudy
 from search.storage.lease import LEASE, Lease, LeaseMonitor, announce, confirmed_state, request_stop
 from search.storage.lease_holder import holding_lease
@@ -237,7 +237,7 @@ def test_what_is_best_within_any_limits_is_among_the_undominated(study: Study, h
             rng.random(), size, latency_ms=rng.uniform(0.1, 5), flops=rng.uniform(1e5, 1e7)
         )
         study.tell_result(study.ask().number, result, [])
-    answers = Answers(f"sqlite:///{home / 'study.db'}")
+    answers = StudyQueries(f"sqlite:///{home / 'study.db'}")
     records = study.records()
     for _ in range(60):
         limits = {"size_mb": rng.uniform(0.05, 1.2), "latency_ms": rng.uniform(0.1, 6)}

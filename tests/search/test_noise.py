@@ -13,10 +13,10 @@ from objectives.measurement.latency import Latency
 from search.analysis.report.page import report_page
 from search.analysis.report.report_data import ReportData
 from search.cli.main import cli
-from search.formatting import NOISY
-from search.results.answers import Answers
+from search.formatting import NOISY_LATENCY
+from search.results.queries import StudyQueries
 from search.storage.study import Study
-from search.tracking.sync import Mirror
+from search.tracking.sync import MlflowSync
 from spaces.file.storage import Locations
 from tests.search.conftest import made_up_result
 
@@ -47,14 +47,14 @@ def test_the_command_line_marks_it(noisy: Study, home: Path) -> None:
     }
     for words in ("trials tiny", "frontier tiny", "best tiny", "show tiny 1"):
         assert "≈1.25" in shown[words], shown[words]
-        assert NOISY in " ".join(shown[words].split()), shown[words]
+        assert NOISY_LATENCY in " ".join(shown[words].split()), shown[words]
     assert "≈" not in shown["show tiny 0"]
     page = json.loads(CliRunner().invoke(cli, ["trials", "tiny", "--json"]).stdout)
     assert [trial["latency_noisy"] for trial in page["trials"]] == [False, True]
 
 
 def test_answers_and_the_report_say_it(noisy: Study, home: Path) -> None:
-    answers = Answers(f"sqlite:///{home / 'study.db'}")
+    answers = StudyQueries(f"sqlite:///{home / 'study.db'}")
     assert [member.latency_noisy for member in answers.frontier("tiny")] == [False, True]
     best = answers.best("tiny").trial
     assert best is not None
@@ -70,7 +70,7 @@ def test_mlflow_has_it_as_a_tag(noisy: Study, home: Path) -> None:
     from mlflow import MlflowClient
 
     where = Locations.of(noisy.search.storage)
-    Mirror(noisy, where).send(with_figures=False)
+    MlflowSync(noisy, where).send(with_figures=False)
     client = MlflowClient(where.tracking_uri)
     experiment = client.get_experiment_by_name("tiny")
     assert experiment is not None

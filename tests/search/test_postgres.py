@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from search.results.answers import Answers
+from search.results.queries import StudyQueries
 from search.storage.errors import BusyStudy, StudyUnavailable
 from search.storage.retry import retrying
 from search.storage.study import Study
@@ -159,7 +159,7 @@ def test_answers_and_refusals_are_those_of_sqlite(
     Study.open(make_search(name="other"), postgres)
     with pytest.raises(BusyStudy, match="exists with another seed"):
         Study.open(make_search(name="other", seed=9), postgres)
-    assert "other" in [summary.name for summary in Answers(postgres).searches()]
+    assert "other" in [summary.name for summary in StudyQueries(postgres).searches()]
 
 
 def test_of_fifty_reports_at_once_one_is_recorded(

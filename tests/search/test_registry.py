@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 
 from objectives.data.sources.text import read_text
 from search.pareto import Scale, best
-from search.registry.registry import CHAMPION, RegistryError, alias, at_levels, register
+from search.registry.registry import CHAMPION, RegistryError, best_by_level, level_alias, register
 from search.storage.study import Study
 from tests.search.conftest import Tlc
 
@@ -65,7 +65,7 @@ def test_each_alias_leads_to_the_best_trial_at_its_level(
     records, search = at_home.records(), at_home.search
     expected = {CHAMPION: best(records, search.criteria, {})}
     for level in Scale.of(at_home.space).levels():
-        expected[alias("size_mb", level)] = best(records, search.criteria, {"size_mb": level})
+        expected[level_alias("size_mb", level)] = best(records, search.criteria, {"size_mb": level})
     wanted = {name: record.number for name, record in expected.items() if record is not None}
     aliases = client.get_registered_model("winners").aliases
     found = {
@@ -137,7 +137,7 @@ def test_registering_again_makes_no_second_version_and_moves_the_champion(
     registered: str, client: MlflowClient, at_home: Study
 ) -> None:
     before = {version.version for version in versions(client)}
-    cheapest = at_levels(at_home)
+    cheapest = best_by_level(at_home)
     record = min(cheapest.values(), key=lambda record: float(record.result["size_mb"]))
     again = register(at_home, record, "winners")
     assert not any(version.is_new for version in again.versions)
@@ -173,4 +173,4 @@ def test_nothing_is_registered_where_nothing_meets_the_limits(finished: Tlc) -> 
 def test_a_level_is_an_alias_in_the_letters_that_mlflow_allows(
     cost: str, level: float, name: str
 ) -> None:
-    assert alias(cost, level) == name
+    assert level_alias(cost, level) == name

@@ -21,9 +21,9 @@ import requests
 from click.testing import CliRunner
 
 from search.cli.main import cli
-from search.results.answers import Answers
 from search.results.client import Client, ServiceError
 from search.results.prediction import PredictionError
+from search.results.queries import StudyQueries
 from search.results.schemas import Search
 from search.storage.errors import NoSuchStudy
 from search.storage.lease import lease_of
@@ -49,8 +49,8 @@ def service(finished: Tlc) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def answers(finished: Tlc) -> Answers:
-    return Answers(finished.study_url)
+def answers(finished: Tlc) -> StudyQueries:
+    return StudyQueries(finished.study_url)
 
 
 def problem_of(response: requests.Response, status: int) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def problem_of(response: requests.Response, status: int) -> dict[str, Any]:
     return problem
 
 
-def test_the_client_gets_what_the_study_says(service: str, answers: Answers) -> None:
+def test_the_client_gets_what_the_study_says(service: str, answers: StudyQueries) -> None:
     client = Client(service)
     assert [s.name for s in client.searches()] == ["tiny"]
     assert client.search("tiny") == answers.search("tiny")
@@ -98,7 +98,7 @@ def test_the_command_line_says_the_same_with_and_without_a_server(
         assert "tiny" in here.stdout or "accuracy" in here.stdout
 
 
-def test_what_if_expects_what_was_measured(service: str, answers: Answers) -> None:
+def test_what_if_expects_what_was_measured(service: str, answers: StudyQueries) -> None:
     client = Client(service)
     known = answers.best("tiny").trial
     assert known is not None
@@ -129,7 +129,7 @@ def test_what_if_expects_what_was_measured(service: str, answers: Answers) -> No
     assert all(prediction.score_high - prediction.score_low < width for width in widths)
 
 
-def test_what_if_names_the_dimension_that_is_wrong(service: str, answers: Answers) -> None:
+def test_what_if_names_the_dimension_that_is_wrong(service: str, answers: StudyQueries) -> None:
     with pytest.raises(ServiceError, match=r"depth: 7.0 is not in this search; allowed: 1, 2"):
         Client(service).what_if("tiny", {"depth": 7})
     with pytest.raises(PredictionError, match="height: is not a dimension"):
@@ -386,7 +386,7 @@ def test_the_whole_interface_does_what_it_says(service: str, tmp_path: Path) -> 
 
 def test_many_predictions_at_once_are_all_answered(finished: Tlc) -> None:
     values = {"depth": 1, "width": 32, "budget": 20, "quantisation": "rtn-8", "sparsity": 0}
-    fresh = Answers(finished.study_url)
+    fresh = StudyQueries(finished.study_url)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: fresh.what_if("tiny", values), range(8)))
     assert all(prediction == found[0] for prediction in found)
@@ -395,9 +395,9 @@ def test_many_predictions_at_once_are_all_answered(finished: Tlc) -> None:
 def test_studies_of_others_in_the_database_are_left_alone(study: Study, home: Path) -> None:
     url = f"sqlite:///{home / 'study.db'}"
     optuna.create_study(storage=url, study_name="of-others")
-    assert [summary.name for summary in Answers(url).searches()] == ["tiny"]
+    assert [summary.name for summary in StudyQueries(url).searches()] == ["tiny"]
     with pytest.raises(NoSuchStudy, match="no search named 'of-others'"):
-        Answers(url).best("of-others")
+        StudyQueries(url).best("of-others")
 
 
 @pytest.mark.parametrize("text", ["trials=2020-99-99", "trials=&a [*a]", "space=[" * 90])

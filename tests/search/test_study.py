@@ -22,7 +22,7 @@ import pytest
 from optuna.study import StudyDirection
 
 from search.pareto import Scale, hypervolume_history, in_finish_order
-from search.results.answers import Answers
+from search.results.queries import StudyQueries
 from search.storage.database import open_database, shared_database
 from search.storage.errors import BusyStudy, DamagedStudy, StudyError, StudyUnavailable
 from search.storage.lease_holder import local_lease
@@ -34,7 +34,7 @@ from search.storage.optuna_space import (
 )
 from search.storage.retry import retrying
 from search.storage.study import Study, names
-from search.tracking.run_data import milliseconds
+from search.tracking.trial_run import milliseconds
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
 from tests.disks import fill, small_disk
@@ -137,7 +137,7 @@ def test_times_are_right_whatever_the_local_time(study: Study, home: Path) -> No
     assert record.started is not None
     assert record.finished is not None
     assert before <= record.started <= record.finished <= after
-    trial = Answers(f"sqlite:///{home / 'study.db'}").trial("tiny", 0)
+    trial = StudyQueries(f"sqlite:///{home / 'study.db'}").trial("tiny", 0)
     assert (trial.started, trial.finished) == (record.started, record.finished)
     since_1970 = milliseconds(record.finished)
     assert since_1970 is not None
@@ -260,7 +260,7 @@ def test_a_damaged_study_is_refused_and_left_as_it_is(
             partial(names, url),
             partial(Study.load, "tiny", url),
             partial(Study.open, make_search(trials=20), url),
-            partial(Answers(url).best, "tiny"),
+            partial(StudyQueries(url).best, "tiny"),
         ]
         for ask in asking:
             with pytest.raises(DamagedStudy, match=r"study: '.*study\.db' is damaged: .* backup"):

@@ -16,14 +16,14 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from search.mlflow_links import Links
+from search.mlflow_links import MlflowLinks
 from search.storage.lease import LEASE, Lease
 from search.storage.lease_holder import local_lease
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
-from search.tracking.descriptions import search_note
-from search.tracking.sync import Mirror
-from search.tracking.tracker import Tracker, mirror, mirror_all, mirror_unless_running
+from search.tracking.descriptions import search_description
+from search.tracking.sync import MlflowSync
+from search.tracking.tracker import Tracker, sync_all, sync_study, sync_unless_running
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations
 from spaces.loading import validate
@@ -72,7 +72,7 @@ def runs(where: Locations, name: str) -> tuple[Any, dict[str, Any]]:
 
 def test_every_trial_is_a_nested_run_with_its_numbers(study: Study, where: Locations) -> None:
     fill(study)
-    Mirror(study, where).send(with_figures=True)
+    MlflowSync(study, where).send(with_figures=True)
     client = MlflowClient(where.tracking_uri)
     parent, nested = runs(where, study.search.name)
     assert [nested[str(n)].info.status for n in range(5)] == [
@@ -105,7 +105,7 @@ def test_every_trial_is_a_nested_run_with_its_numbers(study: Study, where: Locat
 
 def test_runs_and_their_description_explain_themselves(study: Study, where: Locations) -> None:
     fill(study)
-    Mirror(study, where).send(with_figures=True)
+    MlflowSync(study, where).send(with_figures=True)
     parent, nested = runs(where, study.search.name)
     name = nested["0"].info.run_name
     assert name.startswith("#0 depth ")
@@ -120,9 +120,9 @@ def test_runs_and_their_description_explain_themselves(study: Study, where: Loca
 
 def test_progress_is_charted_over_trials_and_over_compute(study: Study, where: Locations) -> None:
     fill(study)
-    Mirror(study, where).send(with_figures=False)
+    MlflowSync(study, where).send(with_figures=False)
     study.tell_result(4, made_up_result(0.9, 0.05))
-    Mirror(study, where).send(with_figures=False)
+    MlflowSync(study, where).send(with_figures=False)
     client = MlflowClient(where.tracking_uri)
     parent = runs(where, study.search.name)[0]
     for name in parent.data.metrics:
@@ -143,7 +143,7 @@ def test_the_data_is_a_dataset_of_the_run(study: Study, where: Locations) -> Non
     study.set_data({"fingerprint": "f" * 64, "label_names": ["a", "b"], "counts": {"train": 9}})
     fill(study)
     for _ in range(2):
-        Mirror(study, where).send(with_figures=False)
+        MlflowSync(study, where).send(with_figures=False)
     parent, _ = runs(where, study.search.name)
     (used,) = parent.inputs.dataset_inputs
     assert used.dataset.digest == "f" * 36
@@ -155,9 +155,9 @@ def test_the_data_is_a_dataset_of_the_run(study: Study, where: Locations) -> Non
 def test_the_description_of_a_long_frontier_is_whole(study: Study, where: Locations) -> None:
     for number in range(20):
         study.tell_result(study.ask().number, made_up_result(0.5 + number / 50, 0.1 + number / 10))
-    links = Links("1" * 19, "p" * 32, {number: "r" * 32 for number in range(20)})
+    links = MlflowLinks("1" * 19, "p" * 32, {number: "r" * 32 for number in range(20)})
     for records in (study.records(), [replace(r, number=r.number % 20) for r in longer(study)]):
-        note = search_note(study, records, links)
+        note = search_description(study, records, links)
         # MLflow cuts off what is longer.
         assert len(note) <= 8000
         assert note.endswith("```")
@@ -179,7 +179,7 @@ def test_addresses_of_stores_are_not_shown(
     search = make_search(name="secret", trials=20, storage=storage)
     study = Study.open(search, f"sqlite:///{home / 'secret.db'}")
     fill(study)
-    Mirror(study, where).send(with_figures=False)
+    MlflowSync(study, where).send(with_figures=False)
     client = MlflowClient(where.tracking_uri)
     shown = client.download_artifacts(runs(where, "secret")[0].info.run_id, "search.yaml")
     document = yaml.safe_load(Path(shown).read_text())
@@ -189,7 +189,7 @@ def test_addresses_of_stores_are_not_shown(
 
 def test_what_a_person_wrote_of_an_experiment_stays(study: Study, where: Locations) -> None:
     fill(study)
-    Mirror(study, where).send(with_figures=False)
+    MlflowSync(study, where).send(with_figures=False)
     client = MlflowClient(where.tracking_uri)
     made = client.get_experiment_by_name(study.search.name)
     assert made is not None
@@ -198,7 +198,7 @@ def test_what_a_person_wrote_of_an_experiment_stays(study: Study, where: Locatio
     columns = json.loads(view["state"])["selectedColumns"]
     assert {"metrics.`accuracy`", "metrics.`size_mb`", "params.`depth`"} <= set(columns)
     client.set_experiment_tag(made.experiment_id, "mlflow.note.content", "mine")
-    Mirror(study, where).send(with_figures=False)
+    MlflowSync(study, where).send(with_figures=False)
     again = client.get_experiment_by_name(study.search.name)
     assert again is not None
     assert again.tags["mlflow.note.content"] == "mine"
@@ -212,7 +212,7 @@ def test_scores_are_logged_under_the_name_of_their_metric(
     for score, size in ((80.0, 0.1), (20.0, 0.2), (40.0, 0.2)):
         made = made_up_result(score, size, metric="perplexity")
         study.tell_result(study.ask().number, made)
-    Mirror(study, where).send(with_figures=False)
+    MlflowSync(study, where).send(with_figures=False)
     parent, nested = runs(where, search.name)
     metrics = nested["1"].data.metrics
     assert metrics["perplexity"] == metrics["dense_perplexity"] == 20.0
@@ -226,11 +226,11 @@ def test_scores_are_logged_under_the_name_of_their_metric(
 
 def test_a_restart_goes_on_in_the_same_runs(study: Study, where: Locations) -> None:
     fill(study)
-    Mirror(study, where).send(with_figures=False)
+    MlflowSync(study, where).send(with_figures=False)
     before = runs(where, study.search.name)
     study.tell_result(4, made_up_result(0.9, 0.05))
     study.tell_result(study.ask().number, made_up_result(0.5, 0.3))
-    Mirror(study, where).send(with_figures=False)
+    MlflowSync(study, where).send(with_figures=False)
     parent, nested = runs(where, study.search.name)
     assert parent.info.run_id == before[0].info.run_id
     assert len(nested) == 6
@@ -252,13 +252,13 @@ def test_a_failure_at_any_call_loses_nothing_and_doubles_nothing(
     fill(study)
     flaky = Flaky(happens=happens)
     flaky.patch(monkeypatch)
-    mirror = Mirror(study, where)
+    mirror = MlflowSync(study, where)
     while flaky.fails_at < flaky.calls + 2:
         flaky.calls, flaky.fails_at = 0, flaky.fails_at + 1
         with suppress(ConnectionError):
             mirror.send(with_figures=False)
             break
-        mirror.forget()
+        mirror.reset()
     check_that_all_is_there(study, where)
 
 
@@ -314,17 +314,17 @@ def check_that_all_is_there(study: Study, where: Locations) -> None:
 
 def test_what_was_deleted_by_hand_stays_deleted(study: Study, where: Locations) -> None:
     fill(study)
-    mirror(study, where)
+    sync_study(study, where)
     client = MlflowClient(where.tracking_uri)
     client.delete_run(runs(where, study.search.name)[1]["3"].info.run_id)
-    mirror(study, where)
+    sync_study(study, where)
     assert set(runs(where, study.search.name)[1]) == {"0", "1", "2", "4"}
 
 
 def test_a_long_curve_is_sent_whole(study: Study, where: Locations) -> None:
     curve = [[float(step), 1.0 / step] for step in range(1, 2001)]
     study.tell_result(study.ask().number, made_up_result(0.6, 0.1), curve)
-    mirror(study, where)
+    sync_study(study, where)
     run = runs(where, study.search.name)[1]["0"]
     history = MlflowClient(where.tracking_uri).get_metric_history(run.info.run_id, "train_loss")
     assert len(history) == 2000
@@ -337,7 +337,7 @@ def test_two_servers_in_turn_get_each_trial_once(
     shutil.copy(empty_mlflow, tmp_path / "other.db")
     other = replace(where, tracking_uri=f"sqlite:///{tmp_path / 'other.db'}")
     for place in (where, other, where, other):
-        mirror(study, place)
+        sync_study(study, place)
     assert len(runs(where, study.search.name)[1]) == 5
     assert len(runs(other, study.search.name)[1]) == 5
 
@@ -346,10 +346,10 @@ def test_two_studies_of_one_name_are_two_parents(
     study: Study, where: Locations, tmp_path: Path
 ) -> None:
     fill(study)
-    mirror(study, where)
+    sync_study(study, where)
     other = Study.open(study.search, f"sqlite:///{tmp_path / 'other.db'}")
     other.tell_result(other.ask().number, made_up_result(0.9, 0.1))
-    assert mirror(other, where) == 1
+    assert sync_study(other, where) == 1
     client = MlflowClient(where.tracking_uri)
     experiment = client.get_experiment_by_name(study.search.name)
     assert experiment is not None
@@ -374,12 +374,12 @@ def test_a_running_search_is_left_to_its_driver(
     fill(study)
     monkeypatch.setattr("search.tracking.tracker.load_all", lambda url: [study])
     with local_lease(study.search.name, home / "leases"):
-        mirror_all("", where)
+        sync_all("", where)
     client = MlflowClient(where.tracking_uri)
     assert client.get_experiment_by_name(study.search.name) is None
-    mirror_all("", where)
+    sync_all("", where)
     assert len(runs(where, study.search.name)[1]) == 5
-    mirror_all("", replace(where, tracking_uri="http://127.0.0.1:9"))
+    sync_all("", replace(where, tracking_uri="http://127.0.0.1:9"))
 
 
 @pytest.mark.parametrize("looks", [0, 1, 3])
@@ -394,7 +394,7 @@ def test_a_driver_that_was_frozen_leaves_the_sending_to_the_next(
         left -= 1
         if left == -1:
             # Meanwhile another process has taken over and sent everything.
-            mirror(study, where)
+            sync_study(study, where)
         return left < 0
 
     frozen = Tracker(study, where, has_lost_lease)
@@ -409,11 +409,11 @@ def test_a_search_that_runs_elsewhere_is_left_to_its_driver(study: Study, where:
     fill(study)
     elsewhere = replace(Lease(), host="elsewhere")
     assert study.exchange(LEASE, None, asdict(elsewhere))
-    mirror_unless_running(study, where)
+    sync_unless_running(study, where)
     client = MlflowClient(where.tracking_uri)
     assert client.get_experiment_by_name(study.search.name) is None
     assert study.exchange(LEASE, asdict(elsewhere), asdict(replace(elsewhere, state="stopped")))
-    mirror_unless_running(study, where)
+    sync_unless_running(study, where)
     assert len(runs(where, study.search.name)[1]) == 5
 
 
@@ -431,11 +431,11 @@ def test_a_lost_reply_does_not_make_a_second_run(
         return run
 
     monkeypatch.setattr(MlflowClient, "create_run", create_run)
-    mirror = Mirror(study, where)
+    mirror = MlflowSync(study, where)
     for _ in range(2):
         with pytest.raises(ConnectionError):
             mirror.send(with_figures=False)
-        mirror.forget()
+        mirror.reset()
     mirror.send(with_figures=False)
     parent, nested = runs(where, study.search.name)
     assert len(nested) == 5
@@ -447,18 +447,18 @@ def test_a_lost_database_is_made_again_from_the_study(
     study: Study, where: Locations, tmp_path: Path, empty_mlflow: Path
 ) -> None:
     fill(study)
-    Mirror(study, where).send(with_figures=False)
+    MlflowSync(study, where).send(with_figures=False)
     shutil.copy(empty_mlflow, tmp_path / "new.db")
     elsewhere = replace(where, tracking_uri=f"sqlite:///{tmp_path / 'new.db'}")
-    assert Mirror(study, elsewhere).send(with_figures=False) == 5
+    assert MlflowSync(study, elsewhere).send(with_figures=False) == 5
     assert len(runs(elsewhere, study.search.name)[1]) == 5
 
 
 def test_what_mlflow_has_is_not_sent_again(study: Study, where: Locations) -> None:
     fill(study)
-    Mirror(study, where).send(with_figures=False)
+    MlflowSync(study, where).send(with_figures=False)
     # All but the running trial are there.
-    assert Mirror(study, where).send(with_figures=False) == 1
+    assert MlflowSync(study, where).send(with_figures=False) == 1
 
 
 def test_mlflow_away_blocks_nothing_and_loses_nothing(

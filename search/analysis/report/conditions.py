@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from search.analysis.report.markup import joined, tag
 from search.analysis.report.report_data import ReportData
-from search.storage.trials import is_noisy
+from search.formatting import has_noisy_latency
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ def _measured(view: ReportData) -> list[tuple[str, str]]:
     latencies = _distinct(_latency(record.result.get("latency")) for record in view.complete)
     told = [("versions", ", ".join(f"{k} {v}" for k, v in each.items())) for each in versions]
     told += [("latency", each) for each in latencies]
-    noisy = sum(is_noisy(record.result) for record in view.complete)
+    noisy = sum(has_noisy_latency(record.result) for record in view.complete)
     if noisy:
         told.append(
             ("noisy latencies", f"{noisy} of {len(view.complete)}: other programs disturbed them")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from search.formatting import short_cost
+from search.formatting import cost_summary
 from search.pareto import Scale, best, feasible, frontier, quality
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
@@ -126,7 +126,7 @@ class ReportData:
         return (
             f"{self.name(record)}\n"
             f"{self.score_name} {self.metric.text(result['score'])} ({self.interval(result)})\n"
-            f"{short_cost(result, self.cost.name)}  {result['compression_ratio']:.1f}×"
+            f"{cost_summary(result, self.cost.name)}  {result['compression_ratio']:.1f}×"
         )
 
 

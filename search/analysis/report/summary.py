@@ -11,9 +11,10 @@ from search.analysis.report.compute import spent
 from search.analysis.report.markup import joined, tag, words
 from search.analysis.report.plot import number
 from search.analysis.report.report_data import ReportData, configured
+from search.formatting import has_noisy_latency
 from search.pareto import hypervolume_of, nearest
-from search.results.queries import shared
-from search.storage.trials import TrialRecord, is_noisy
+from search.results.training_reuse import training_reuse
+from search.storage.trials import TrialRecord
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.units import duration
 
@@ -65,7 +66,7 @@ def _sentence(view: ReportData, record: TrialRecord) -> Markup:
 
 
 def _of_latency(result: dict[str, Any]) -> str:
-    return "on a noisy machine" if is_noisy(result) else "10th percentile"
+    return "on a noisy machine" if has_noisy_latency(result) else "10th percentile"
 
 
 def _figures(view: ReportData, record: TrialRecord) -> Markup:
@@ -161,5 +162,5 @@ def _hypervolume(view: ReportData) -> str:
 
 
 def _time(view: ReportData) -> str:
-    saved = shared(view.records)["seconds_saved"]
+    saved = training_reuse(view.records)["seconds_saved"]
     return f"{duration(spent(view.complete))} of compute; {duration(saved)} saved by sharing"

@@ -12,7 +12,7 @@ from search.analysis.report.axes import Axis
 from search.analysis.report.markup import joined, percentage, tag
 from search.analysis.report.plot import at, dot, line
 from search.analysis.report.report_data import ReportData, amount
-from search.results.queries import shared
+from search.results.training_reuse import training_reuse
 from search.storage.trials import TrialRecord
 from spaces.cost.architecture import Architecture
 from spaces.cost.budget import TrainingSteps
@@ -101,7 +101,7 @@ def _axis(trees: Sequence[_Tree]) -> Axis:
 
 
 def _saved(view: ReportData) -> Markup:
-    told = shared(view.complete)
+    told = training_reuse(view.complete)
     trained = told["steps_total"] - told["steps_reused"]
     share = told["steps_reused"] / told["steps_total"]
     bar = tag(
@@ -141,7 +141,7 @@ def _drawn(view: ReportData, tree: _Tree, axis: Axis) -> Markup:
             text = amount(branch.steps.pretraining)
             marks.append(at(end, tag("text", text, y=PATH - 10, class_="middle")))
             labelled = end
-    told = shared(tree.records)
+    told = training_reuse(tree.records)
     trained = told["steps_total"] - told["steps_reused"]
     count = len(tree.records)
     facts = (

@@ -1,59 +1,27 @@
-"""What a run in MLflow contains: its name, params, metrics and data, from the record alone."""
+"""The run of a search in MLflow: its params, tags, metrics over time and data."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Iterable
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from search.pareto import Scale, feasible, hypervolume_history, in_finish_order, quality
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
-from spaces.cost.units import quantity
+from search.tracking.trial_run import milliseconds
 from spaces.file.search_file import SearchFile
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Metric
 
 BY_COMPUTE = "by_compute_seconds/"
-"""MLflow makes a section of its page of what is before the slash."""
+"""MLflow shows the metrics with this prefix as a section of their own."""
 LONGEST_DIGEST = 36
 
-UNITS = {"size_mb": "mb", "latency_ms": "ms", "flops": "flops"}
 
-TRIAL_METRICS = (
-    "loss", "dense_loss", "size_mb", "compression_ratio", "latency_ms", "flops", "parameters",
-    "training_flops",
-)  # fmt: skip
-
-
-SCORES = ("score", "score_low", "score_high", "dense_score")
-"""Logged under the metric's own name: ``accuracy``, ``accuracy_low``, …"""
-
-
-def _named(name: str, result: dict[str, Any]) -> str:
-    return name.replace("score", result["metric"])
-
-
-def trial_name(record: TrialRecord, search: SearchFile) -> str:
-    """What a person reads of a trial in a list of runs."""
-    return f"#{record.number} {in_words(record, search)}"
-
-
-def in_words(record: TrialRecord, search: SearchFile) -> str:
-    """A configuration as people say it: ``depth 2, width 64, 400 steps, rtn-4``."""
-    architecture = record.configuration.architecture
-    decoder = f"+{architecture.decoder_depth}" if architecture.decoder_depth else ""
-    budget = quantity(record.configuration.budget).strip()
-    return (
-        f"depth {architecture.depth}{decoder}, width {architecture.width}, "
-        f"{budget} {search.space.budget.unit.value}, {record.configuration.compression}"
-    )
-
-
-def identity(study: Study) -> dict[str, Any]:
+def search_params(study: Study) -> dict[str, Any]:
     """What cannot change between a stop and a resume of a search, as a param cannot."""
     search = study.search
     facts = {
@@ -61,59 +29,21 @@ def identity(study: Study) -> dict[str, Any]:
         "objectives": " ".join(search.objectives),
         "seed": search.seed,
         "configurations": study.space.size,
-        "budget_unit": search.space.budget.unit.value,
+        "budget_unit": search.space.budget.unit,
     }
     if study.data:
         facts["data_fingerprint"] = study.data["fingerprint"][:16]
     return facts
 
 
-def plan(search: SearchFile) -> dict[str, str]:
+def search_tags(search: SearchFile) -> dict[str, str]:
     """What a resume may change, for tags."""
     return {"tlc.trials": str(search.trials), "tlc.sampler": search.sampler}
 
 
-def dimensions(record: TrialRecord, search: SearchFile) -> dict[str, Any]:
-    """Every dimension of a trial."""
-    architecture = record.configuration.architecture
-    compression = record.configuration.compression
-    budget = record.configuration.budget
-    return {
-        "depth": architecture.depth,
-        "decoder_depth": architecture.decoder_depth,
-        "width": architecture.width,
-        "heads": architecture.heads,
-        "feed_forward": architecture.feed_forward,
-        "budget": int(budget) if budget.is_integer() else budget,
-        "budget_unit": search.space.budget.unit.value,
-        "quantisation": compression.quantisation.value,
-        "bits": compression.quantisation.bits,
-        "group_size": compression.group_size,
-        "pruning": compression.pruning.value,
-        "sparsity": compression.sparsity,
-        "recovery": compression.recovery,
-        "seed": record.configuration.seed,
-        "configuration_hash": record.configuration.hash[:16],
-    }
-
-
-def trial_metrics(record: TrialRecord, curve: Iterable[list[float]]) -> list[Metric]:
-    """The numbers of a complete trial, and ``[step, training loss]`` of its curve."""
-    from mlflow.entities import Metric
-
-    # The time of the record, and not of sending: a second sending then gives the same rows.
-    stamp = milliseconds(record.finished) or 0
-    result = record.result
-    values = {_named(name, result): float(result[name]) for name in SCORES}
-    values |= {name: float(result[name]) for name in TRIAL_METRICS}
-    values["train_seconds"] = result["seconds"]["train"]
-    values["saved_seconds"] = result["seconds"]["saved"]
-    values["steps_trained"] = float(result["steps"]["trained"])
-    metrics = [Metric(name, value, stamp, 0) for name, value in values.items()]
-    return metrics + [Metric("train_loss", loss, stamp, int(step)) for step, loss in curve]
-
-
-def progress(records: list[TrialRecord], search: SearchFile, scale: Scale) -> list[list[Metric]]:
+def search_metrics(
+    records: list[TrialRecord], search: SearchFile, scale: Scale
+) -> list[list[Metric]]:
     """What the search had reached after each finished trial, in the order in which they finished.
 
     That is the hypervolume and the best score at each cost level: once with the number of finished
@@ -166,7 +96,7 @@ def compute_seconds(record: TrialRecord) -> float:
     return (record.finished - record.started).total_seconds()
 
 
-def dataset(study: Study) -> DatasetInput | None:
+def search_dataset(study: Study) -> DatasetInput | None:
     """The data with its fingerprint, as MLflow's dataset; None before the first run."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
@@ -189,16 +119,11 @@ def dataset(study: Study) -> DatasetInput | None:
     return DatasetInput(made, [InputTag("mlflow.data.context", "train, validation and test")])
 
 
-def milliseconds(moment: datetime | None) -> int | None:
-    """A time as MLflow counts it: milliseconds since 1970."""
-    return None if moment is None else int(moment.timestamp() * 1000)
-
-
-def ended(records: Iterable[TrialRecord]) -> int | None:
+def last_end_ms(records: Iterable[TrialRecord]) -> int | None:
     """When the last finished trial ended, in milliseconds since 1970."""
     return max((milliseconds(r.finished) or 0 for r in records if r.finished), default=None)
 
 
-def started(records: Iterable[TrialRecord]) -> int | None:
+def first_start_ms(records: Iterable[TrialRecord]) -> int | None:
     """When the first trial started, in milliseconds since 1970."""
     return milliseconds(min((r.started for r in records if r.started), default=None))
