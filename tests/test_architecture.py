@@ -1,45 +1,145 @@
-"""The house: which way imports point, and what may not be there."""
+"""The architecture: the size of packages, the direction of imports, and what is forbidden."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ALLOWED = {
-    "spaces": {"spaces"},
-    "objectives": {"spaces", "objectives"},
-    "search": {"spaces", "objectives", "search"},
+PACKAGES = ("spaces", "objectives", "search")
+LARGEST_PACKAGE = 15
+LONGEST_FILE = 350
+USERS_OF_THE_WHOLE_SEARCH_FILE = 15
+LONGEST_CHAIN = 16
+
+ORDER = {
+    "spaces": "errors cost file grid loading",
+    "objectives": "failures store data models compression measurement training tasks export "
+    "objective",
+    "search": "arrays formatting mlflow_links terminal_safe storage pareto samplers plots results "
+    "tracking registry execution submission analysis replay service cli",
 }
+"""Each part of a package imports only parts that stand before it."""
+
 FOREIGN = {
     "spaces": {"torch", "ray", "optuna", "mlflow", "transformers", "datasets"},
     "objectives": {"ray", "optuna", "mlflow"},
     "search": set(),
 }
 
+PRIVATE_WORDS = (
+    r"signs? of life", r"patien(ce|t)", r"rubbish", r"told from", r"space_menu", r"menus?",
+    r"displaced", r"whoever", r"mends?", r"mended", r"dearest",
+)  # fmt: skip
 
-def imported(path: Path) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@cache
+def modules() -> dict[str, Path]:
+    return {name_of(path): path for top in PACKAGES for path in (ROOT / top).rglob("*.py")}
+
+
+def imported(tree: ast.AST, *, deep: bool) -> Iterator[str]:
+    """Names of the modules that a tree imports, deep inside functions too."""
+    nodes = ast.walk(tree) if deep else ast.iter_child_nodes(tree)
+    for node in nodes:
         if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module.partition(".")[0])
-    return names
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in modules() else node.module
 
 
-@pytest.mark.parametrize("package", ALLOWED)
+@cache
+def imports(*, deep: bool) -> dict[str, set[str]]:
+    return {
+        name: set(imported(ast.parse(path.read_text()), deep=deep)) - {name}
+        for name, path in modules().items()
+    }
+
+
+def chain_from(name: str, path: tuple[str, ...], longest: dict[str, tuple[str, ...]]) -> None:
+    """Find the longest chain of imports that starts at a module; fails on a cycle."""
+    assert name not in path, f"import cycle: {' -> '.join([*path, name])}"
+    if name in longest:
+        return
+    found: tuple[str, ...] = ()
+    for other in sorted(imports(deep=False)[name] & modules().keys()):
+        chain_from(other, (*path, name), longest)
+        found = max(found, longest[other], key=len)
+    longest[name] = (name, *found)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
 def test_imports_point_one_way(package: str) -> None:
-    files = list((ROOT / package).rglob("*.py"))
-    assert files
+    allowed = {*PACKAGES[: PACKAGES.index(package) + 1]}
+    for name, targets in imports(deep=True).items():
+        if name.split(".")[0] == package:
+            tops = {target.partition(".")[0] for target in targets}
+            assert tops & {*PACKAGES} <= allowed, name
+            assert not tops & FOREIGN[package], name
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_point_one_way_between_the_parts_of_a_package(package: str) -> None:
+    order = ORDER[package].split()
+    parts = {name.split(".")[1] for name in modules() if name.startswith(f"{package}.")}
+    assert parts == {*order}
+    for name, targets in imports(deep=True).items():
+        if not name.startswith(f"{package}."):
+            continue
+        part = name.split(".")[1]
+        for target in targets:
+            if target.startswith(f"{package}."):
+                other = target.split(".")[1]
+                assert order.index(other) <= order.index(part), f"{name} imports {target}"
+
+
+def test_there_is_no_import_cycle_and_no_long_chain() -> None:
+    longest: dict[str, tuple[str, ...]] = {}
+    for name in modules():
+        chain_from(name, (), longest)
+    chain = max(longest.values(), key=len)
+    print(f"longest chain of imports, {len(chain)} modules: {' -> '.join(chain)}")
+    assert len(chain) <= LONGEST_CHAIN
+
+
+def test_packages_and_files_are_small() -> None:
+    folders = {path.parent for path in modules().values()}
+    for folder in folders:
+        count = sum(path.name != "__init__.py" for path in folder.glob("*.py"))
+        assert count <= LARGEST_PACKAGE, f"{folder.relative_to(ROOT)} has {count} modules"
+    for name, path in modules().items():
+        assert len(path.read_text().splitlines()) <= LONGEST_FILE, name
+
+
+def test_few_modules_use_the_whole_search_file() -> None:
+    users = [
+        name
+        for name, path in modules().items()
+        if re.search(r"\bimport\b[^\n]*\bSearchFile\b|^    SearchFile,$", path.read_text(), re.M)
+    ]
+    assert len(users) <= USERS_OF_THE_WHOLE_SEARCH_FILE, users
+
+
+def test_private_words_are_gone() -> None:
+    pattern = re.compile(rf"\b({'|'.join(PRIVATE_WORDS)})\b", re.I)
+    files = [*modules().values(), ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     for path in files:
-        names = imported(path)
-        assert names & set(ALLOWED) <= ALLOWED[package], path
-        assert not names & FOREIGN[package], path
+        if path.name != "LOG.md":
+            found = pattern.search(path.read_text())
+            assert found is None, f"{path.relative_to(ROOT)}: {found}"
 
 
 def test_the_mlflow_folder_does_not_shadow_mlflow() -> None:
@@ -52,9 +152,9 @@ def test_the_mlflow_folder_does_not_shadow_mlflow() -> None:
 
 
 def test_nothing_is_pickled() -> None:
-    for package in ALLOWED:
-        for path in (ROOT / package).rglob("*.py"):
-            text = path.read_text()
-            assert not imported(path) & {"pickle", "cloudpickle", "dill", "joblib"}, path
-            assert "torch.save" not in text, path
-            assert "torch.load(" not in text, path
+    for name, path in modules().items():
+        tops = {target.partition(".")[0] for target in imports(deep=True)[name]}
+        assert not tops & {"pickle", "cloudpickle", "dill", "joblib"}, name
+        text = path.read_text()
+        assert "torch.save" not in text, name
+        assert "torch.load(" not in text, name
