@@ -23,7 +23,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from objectives.compression.quantise.static_int8 import StaticInt8Linear
+from objectives.compression.quantise.int8_linear import StaticInt8Linear
 from objectives.data.batches import Batch, forward_arguments
 from objectives.models.positional import PositionalLogits
 from spaces.errors import UserError

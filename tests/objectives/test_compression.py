@@ -1,4 +1,4 @@
-"""Compression: what was saved is what is measured, and rubbish is refused by name."""
+"""Compression: the saved model is the measured one, and unusable results are refused by state."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from torch import nn
 from torch.nn import functional
 
 from objectives.compression import model_file
-from objectives.compression import pipeline as compress_module
 from objectives.compression.model_file import ModelFileError
-from objectives.compression.pipeline import compress
+from objectives.compression.pipeline import compress, write_compressed
 from objectives.compression.prune import prune
-from objectives.compression.quantise.rtn import QuantisedWeight, round_to_nearest
-from objectives.compression.quantise.static_int8 import StaticInt8Linear
+from objectives.compression.quantise import rtn
+from objectives.compression.quantise.int8_linear import StaticInt8Linear
+from objectives.compression.quantise.rtn import round_to_nearest
+from objectives.compression.quantise.weights import QuantisedWeight
 from objectives.data.batches import Batch, forward_arguments, logits
 from objectives.failures import TrialFailure
 from objectives.measurement.flops import count_forward_flops
@@ -110,9 +111,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
         for index, compression in enumerate(MATRIX):
             smaller = prune(whole, architecture, workload, compression, batches, loss)
             folder = root / f"{family} {index}"
-            compress_module.write_compressed(
-                smaller, architecture, workload, compression, batches, folder
-            )
+            write_compressed(smaller, architecture, workload, compression, batches, folder)
             here[folder.name] = logits(model_file.load(folder), inputs).detach()
     subprocess.run([sys.executable, "-c", LOAD_AGAIN, str(root)], check=True)
     again = load_file(root / "outputs.safetensors")
@@ -281,7 +280,7 @@ def test_a_broken_quantiser_is_found(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(compress_module, "round_to_nearest", replacement)
+    monkeypatch.setattr(rtn, "round_to_nearest", replacement)
     with pytest.raises(TrialFailure) as caught:
         compress(
             model, ARCHITECTURE, WORKLOAD, Compression(Quantisation.RTN_8), calibration,
@@ -330,7 +329,7 @@ def test_pruning_that_removes_nothing_gives_the_dense_model(
     assert analytic_cost(architecture, compression, WORKLOAD).is_smaller
 
 
-def test_an_artefact_holds_no_pickle_and_damage_is_told(
+def test_a_model_file_holds_no_pickle_and_damage_is_reported(
     model: nn.Module, calibration: list[Batch], tmp_path: Path
 ) -> None:
     folder = tmp_path / "model"

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from objectives.compression.fake_quantisation import fake_quantised
-from objectives.compression.quantise.rtn import dequantise, round_to_nearest
+from objectives.compression.quantise.rtn import round_to_nearest
+from objectives.compression.quantise.weights import dequantise
 from objectives.data.batches import Batch, logits
 from objectives.models.hooks import linear_layers
 

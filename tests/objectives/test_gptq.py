@@ -9,13 +9,23 @@ import torch
 from torch import nn
 
 from objectives.compression.packing import pack
-from objectives.compression.quantise.gptq import gptq
-from objectives.compression.quantise.rtn import QuantisedWeight, dequantise, round_to_nearest
+from objectives.compression.quantise.gptq import quantise
+from objectives.compression.quantise.rtn import round_to_nearest
+from objectives.compression.quantise.weights import QuantisedWeight, dequantise
 from objectives.data.batches import Batch, logits
 from objectives.failures import TrialFailure
 from objectives.models.hooks import hook_inputs, linear_layers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def gptq(
+    model: nn.Module, batches: list[Batch], *, bits: int, group_size: int
+) -> dict[str, QuantisedWeight]:
+    """The codes of all linear layers, by layer."""
+    names = [f"{name}.weight" for name in linear_layers(model)]
+    found = quantise(model, names, batches, bits=bits, group_size=group_size)
+    return {name.removesuffix(".weight"): weight for name, weight in found.items()}
 
 
 def with_weights(model: nn.Module, quantised: dict[str, QuantisedWeight]) -> nn.Module:

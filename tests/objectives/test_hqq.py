@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from objectives.compression.packing import pack
-from objectives.compression.quantise.hqq import hqq
-from objectives.compression.quantise.rtn import dequantise, round_to_nearest
+from objectives.compression.quantise.hqq import half_quadratic
+from objectives.compression.quantise.rtn import round_to_nearest
+from objectives.compression.quantise.weights import dequantise
 from objectives.failures import TrialFailure
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -22,7 +23,7 @@ def weights(rows: int, columns: int) -> torch.Tensor:
 @pytest.mark.parametrize("columns", [64, 100, 20])
 def test_it_is_closer_than_rounding_to_nearest(bits: int, columns: int) -> None:
     weight = weights(30, columns)
-    quantised = hqq(weight, bits=bits, group_size=32)
+    quantised = half_quadratic(weight, bits=bits, group_size=32)
     error = (dequantise(quantised) - weight).abs().mean()
     nearest = dequantise(round_to_nearest(weight, bits=bits, group_size=32))
     assert error < 0.9 * (nearest - weight).abs().mean()
@@ -30,14 +31,14 @@ def test_it_is_closer_than_rounding_to_nearest(bits: int, columns: int) -> None:
 
 def test_codes_fit_and_groups_run_along_the_columns() -> None:
     weight = weights(6, 100)
-    quantised = hqq(weight, bits=3, group_size=32)
+    quantised = half_quadratic(weight, bits=3, group_size=32)
     pack(quantised.codes.flatten().numpy(), 3)
     assert quantised.zeros is not None
     assert quantised.scales.shape == quantised.zeros.shape == (6, 4)
     assert quantised.scales.dtype == quantised.zeros.dtype == torch.float16
     # A change of one group is a change of that group alone.
     weight[2, 32:64] *= 3.0
-    changed = dequantise(hqq(weight, bits=3, group_size=32)) - dequantise(quantised)
+    changed = dequantise(half_quadratic(weight, bits=3, group_size=32)) - dequantise(quantised)
     where = changed.abs().amax(0).nonzero().flatten()
     assert changed[2, 32:64].abs().max() > 0.05
     assert changed.abs()[[0, 1, 3, 4, 5]].max() < 0.02
@@ -47,7 +48,7 @@ def test_codes_fit_and_groups_run_along_the_columns() -> None:
 def test_the_same_matrix_gives_the_same_codes_and_is_left_alone() -> None:
     weight = weights(10, 64)
     before = weight.clone()
-    first, again = (hqq(weight, bits=4, group_size=32) for _ in range(2))
+    first, again = (half_quadratic(weight, bits=4, group_size=32) for _ in range(2))
     assert torch.equal(first.codes, again.codes)
     assert torch.equal(weight, before)
 
@@ -57,7 +58,7 @@ def test_groups_of_one_value_are_kept(value: float) -> None:
     weight = weights(4, 33)
     weight[0, :16] = value
     weight[:, 32] = value
-    back = dequantise(hqq(weight, bits=4, group_size=16))
+    back = dequantise(half_quadratic(weight, bits=4, group_size=16))
     assert torch.allclose(back[0, :16], weight[0, :16], atol=1e-3)
     assert torch.allclose(back[:, 32], weight[:, 32], atol=1e-3)
 
@@ -66,5 +67,5 @@ def test_an_infinite_weight_is_found() -> None:
     weight = weights(4, 32)
     weight[0, 0] = float("inf")
     with pytest.raises(TrialFailure) as caught:
-        hqq(weight, bits=4, group_size=16)
+        half_quadratic(weight, bits=4, group_size=16)
     assert caught.value.state == "not_finite"

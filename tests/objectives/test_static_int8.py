@@ -9,39 +9,41 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.compression.quantise import static_int8
+from objectives.compression.quantise import int8_linear, smooth_int8, static_int8
+from objectives.compression.quantise.int8_linear import StaticInt8Linear
 from objectives.compression.quantise.rtn import round_to_nearest
-from objectives.compression.quantise.static_int8 import StaticInt8Linear, StaticWeight, calibrate
+from objectives.compression.quantise.weights import StaticInt8Weight
 from objectives.data.batches import Batch, logits
 from objectives.models.hooks import linear_layers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def in_int8(model: nn.Module, found: dict[str, StaticWeight]) -> nn.Module:
+def in_int8(model: nn.Module, found: dict[str, StaticInt8Weight]) -> nn.Module:
     changed = copy.deepcopy(model)
     for name, layer in linear_layers(model).items():
-        changed.set_submodule(name, StaticInt8Linear(found[name], layer.bias))
+        changed.set_submodule(name, StaticInt8Linear(found[f"{name}.weight"], layer.bias))
     return changed
 
 
 def error(model: nn.Module, changed: nn.Module, batches: list[Batch]) -> float:
-    """Size of the change of the logits, as a share of the logits."""
+    """Size of the change of the logits, as a fraction of the logits."""
     with torch.no_grad():
         before = torch.cat([logits(model, batch).flatten() for batch in batches])
         after = torch.cat([logits(changed, batch).flatten() for batch in batches])
     return float((after - before).norm() / before.norm())
 
 
-def test_smoothing_brings_the_answers_closer_where_channels_stand_out(
+def test_smoothing_reduces_the_error_of_channels_with_outliers(
     small_model: nn.Module, small_batches: list[Batch]
 ) -> None:
     before = {name: tensor.clone() for name, tensor in small_model.state_dict().items()}
-    plain = calibrate(small_model, small_batches)
-    smooth = calibrate(small_model, small_batches, smooth=True)
+    names = [f"{name}.weight" for name in linear_layers(small_model)]
+    plain = static_int8.quantise(small_model, names, small_batches)
+    smooth = smooth_int8.quantise(small_model, names, small_batches)
     after = small_model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert plain.keys() == smooth.keys() == linear_layers(small_model).keys()
+    assert list(plain) == list(smooth) == names
     assert all(static.smoothing is None for static in plain.values())
     changed = in_int8(small_model, smooth)
     assert nn.Linear not in {type(module) for module in changed.modules()}
@@ -54,16 +56,16 @@ def test_smoothing_brings_the_answers_closer_where_channels_stand_out(
 def test_the_kernel_computes_what_the_codes_say(
     has_bias: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not static_int8.has_int8_kernel():
+    if not int8_linear.has_int8_kernel():
         pytest.skip("this CPU has no exact int8 kernel")
     torch.manual_seed(0)
     linear = nn.Linear(40, 10, bias=has_bias)
     smoothing = torch.rand(40) + 0.5
     rows = round_to_nearest(linear.weight * smoothing, bits=8, group_size=40)
-    static = StaticWeight(replace(rows, scales=rows.scales.float()), 10 / 255, 128, smoothing)
+    static = StaticInt8Weight(replace(rows, scales=rows.scales.float()), 10 / 255, 128, smoothing)
     inputs = torch.randn(16, 40)
     in_kernel = StaticInt8Linear(static, linear.bias)(inputs)
-    monkeypatch.setattr(static_int8, "has_int8_kernel", lambda: False)
+    monkeypatch.setattr(int8_linear, "has_int8_kernel", lambda: False)
     in_fp32 = StaticInt8Linear(static, linear.bias)(inputs)
     assert torch.allclose(in_kernel, in_fp32, atol=1e-4)
     assert torch.allclose(in_kernel, linear(inputs), atol=0.1)

@@ -1,8 +1,7 @@
-"""GPTQ: each rounding error is made good by the weights not yet rounded (arXiv 2210.17323).
+"""GPTQ: weights not yet rounded compensate for each rounding error (arXiv 2210.17323).
 
-neural-compressor's own loop over a layer, driven by us. Its way to quantise a whole model sees one
-stack of layers only (none of BART's encoder), leaves heads dense and asks the network for a
-checkpoint by name.
+neural-compressor solves a layer. Its function for a whole model handles one stack of layers only
+(not BART's encoder), leaves heads dense, and downloads a checkpoint by name.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from objectives.compression.quantise.rtn import (
+from objectives.compression.quantise.weights import (
     QuantisedWeight,
     dequantise,
     quiet_neural_compressor,
@@ -26,33 +25,22 @@ from objectives.models.hooks import hook_inputs, linear_layers
 from objectives.store import heartbeat
 
 DAMPING = 0.01
-"""Share of the Hessian's mean diagonal that is added to it (Frantar et al. 2022, section 3.3)."""
+"""Fraction of the Hessian's mean diagonal that is added to it (Frantar et al., section 3.3)."""
 SHRINKAGE = torch.linspace(1.0, 1 / 3, 20)
-"""Shares of a group's largest weight that are tried as its range; the least squared error is taken.
-
-Measured against the whole range: a quarter of the layers' error at 2 bits, two thirds at 3, five
-sixths at 4, the same at 8.
-"""
+"""Fractions of a group's largest weight that are tried as its range; the one with the least squared
+error is taken. Compared with the whole range, the layers' error falls to a quarter at 2 bits, two
+thirds at 3, five sixths at 4, and stays the same at 8."""
 
 
-def gptq(
-    model: nn.Module, batches: list[Batch], *, bits: int, group_size: int
+def quantise(
+    model: nn.Module, names: list[str], batches: list[Batch], *, bits: int, group_size: int
 ) -> dict[str, QuantisedWeight]:
-    """Quantise every linear layer so that its outputs on calibration batches change least.
+    """Quantise linear layers so that their outputs on calibration batches change least.
 
-    Zero is code 0, and weights that are zero before stay so: their part of the error goes to
-    other weights, as in SparseGPT (Frantar & Alistarh 2023, arXiv 2301.00774, section 3.2). Each
-    block of the model sees the inputs that the quantised blocks before it give.
-
-    Args:
-        model: The model; it is left as it is.
-        batches: Calibration inputs.
-        bits: 2 to 8.
-        group_size: Columns that share a scale.
-
-    Returns:
-        By the name of the linear layer, of those that a forward pass reaches. A head that is tied
-        to an embedding is among them: its codes fit the head, the embedding keeps its own.
+    Zero is code 0, and weights of zero stay zero: other weights compensate for their part of the
+    error, as in SparseGPT (Frantar & Alistarh 2023, arXiv 2301.00774, section 3.2). Each block of
+    the model is solved on the outputs of the quantised blocks before it. The codes of a head that
+    is tied to an embedding fit the head; the embedding keeps its own.
 
     Raises:
         TrialFailure: A weight is not finite (``not_finite``).
@@ -62,14 +50,14 @@ def gptq(
     layers = linear_layers(working)
     quantised: dict[str, QuantisedWeight] = {}
     with torch.no_grad():
-        for names in _blocks(working, batches[0]):
-            block = {name: layers[name] for name in names}
-            for name, solver in _solvers(working, block, batches).items():
+        for block in _blocks(working, batches[0]):
+            solvers = _solvers(working, {name: layers[name] for name in block}, batches)
+            for name, solver in solvers.items():
                 heartbeat.beat("compressing")
                 quantised[name] = _solve(solver, layers[name].weight, bits, group_size)
                 # A new parameter, not new values: an embedding may share the old one.
                 layers[name].weight = nn.Parameter(dequantise(quantised[name]))
-    return quantised
+    return {name: quantised[name.removesuffix(".weight")] for name in names}
 
 
 def _blocks(model: nn.Module, batch: Batch) -> list[list[str]]:
@@ -89,7 +77,7 @@ def _block(name: str) -> str:
 def _solvers(
     model: nn.Module, layers: dict[str, nn.Linear], batches: list[Batch]
 ) -> dict[str, Any]:
-    """neural-compressor's solver for each layer, which has seen the layer's inputs."""
+    """neural-compressor's solver of each layer, with the layer's inputs added."""
     from neural_compressor.torch.algorithms.weight_only.gptq import GPTQ
 
     solvers = {name: GPTQ(layer, layer.weight) for name, layer in layers.items()}
@@ -103,11 +91,11 @@ def _solve(solver: Any, weight: torch.Tensor, bits: int, group_size: int) -> Qua
     refuse_not_finite(weight, "a weight before quantisation")
     group_size = min(group_size, weight.shape[1])
     diagonal = solver.H.diagonal()
-    # It would zero the weights of a channel that was zero on all calibration batches.
+    # fasterquant would zero the weights of a channel without a nonzero input.
     diagonal[diagonal == 0] = 1.0
     grid = _Grid(weight != 0, bits)
     solver.quantizer = grid
-    # With blocks of a group, a group's scale is found when all errors before it have arrived.
+    # With blocks of one group, a group's scale takes account of all errors before it.
     scales, _, _, _ = solver.fasterquant(
         weight.clone(), blocksize=group_size, percdamp=DAMPING, groupsize=group_size
     )
@@ -117,10 +105,10 @@ def _solve(solver: Any, weight: torch.Tensor, bits: int, group_size: int) -> Qua
 
 
 class _Grid:
-    """Scales and codes for neural-compressor's loop, in place of its ``Quantizer``.
+    """Scales and codes for neural-compressor's solver, in place of its ``Quantizer``.
 
-    That one halves the range of a group without negative weights, rounds to scales that fp16 does
-    not hold, and fills pruned weights with the errors of others.
+    The original halves the range of a group without negative weights, uses scales that fp16 cannot
+    hold, and moves errors of other weights into pruned ones.
 
     Args:
         kept: Which weights are not pruned, ``(rows, columns)``.
@@ -135,11 +123,11 @@ class _Grid:
         self._column = 0
 
     def ready(self) -> bool:
-        """Whether the loop may go on without scales of the whole matrix."""
+        """Whether the solver can start without scales of the whole matrix."""
         return True
 
     def find_params(self, group: torch.Tensor, *, weight: bool) -> None:
-        """Set the scale for the columns that come next, ``(rows, group_size)``."""
+        """Set the scale for the next columns, ``(rows, group_size)``."""
         kept = self._kept[:, self._column : self._column + group.shape[1]]
         group = group * kept
         largest = group.abs().amax(1)

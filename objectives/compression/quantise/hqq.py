@@ -1,4 +1,4 @@
-"""HQQ: scales and zeros that fit a matrix without any data, by neural-compressor's solver."""
+"""HQQ: scales and zeros fitted to a matrix without data, by neural-compressor's solver."""
 
 from __future__ import annotations
 
@@ -7,19 +7,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
-from objectives.compression.quantise.rtn import (
+from objectives.compression.quantise.weights import (
     QuantisedWeight,
     quiet_neural_compressor,
     refuse_not_finite,
 )
+from objectives.data.batches import Batch
 
 
-def hqq(weight: torch.Tensor, *, bits: int, group_size: int) -> QuantisedWeight:
+def quantise(
+    model: nn.Module, names: list[str], _: list[Batch], *, bits: int, group_size: int
+) -> dict[str, QuantisedWeight]:
+    """Fit each weight's scales and zeros."""
+    return {
+        name: half_quadratic(model.get_parameter(name), bits=bits, group_size=group_size)
+        for name in names
+    }
+
+
+def half_quadratic(weight: torch.Tensor, *, bits: int, group_size: int) -> QuantisedWeight:
     """Half-quadratic quantisation of a matrix (Badri & Shaji 2023, mobiusml.github.io/hqq_blog).
 
-    Its zeros are not whole codes: a weight that is exactly zero comes back as almost zero, so a
-    pruned matrix needs its mask again after ``dequantise``.
+    Zeros are not integer codes: a weight of exactly zero is dequantised to almost zero, so a pruned
+    matrix needs its mask again after ``dequantise``.
 
     Args:
         weight: fp32, ``(rows, columns)``.
@@ -27,7 +39,7 @@ def hqq(weight: torch.Tensor, *, bits: int, group_size: int) -> QuantisedWeight:
         group_size: Columns that share a scale and a zero; the last group may be shorter.
 
     Raises:
-        TrialFailure: The weight or what came back is not finite (``not_finite``).
+        TrialFailure: The weight, a scale or a zero is not finite (``not_finite``).
     """
     quiet_neural_compressor()
     refuse_not_finite(weight, "a weight before quantisation")
@@ -51,25 +63,26 @@ def _quantise(
     from neural_compressor.torch.algorithms.weight_only.hqq.core import HQQTensorHandle
 
     class AnyBits(HQQTensorHandle):  # type: ignore[misc]
-        # Its list is of what it packs; packing is not wanted here.
+        # The library's list has what it can pack; nothing is packed here.
         SUPPORTED_BITS = range(2, 9)
 
     rows = len(weight)
     groups = weight.reshape(-1, group_size)
-    # It groups along the first axis, always: one column here is one of our groups.
+    # It always groups along the first axis: one column here is one of our groups.
     config = QTensorConfig(nbits=bits, group_size=-1, pack=False)
     with _light_collection():
         solved = AnyBits.quantize(groups.T.contiguous(), config)
     half = 1 << (bits - 1)
     scales, zeros = solved.scale.T.half(), (solved.zero.T - half).half()
-    # Rounded again, for the scales and zeros as fp16 holds them.
+    # Rounded again with the scales and zeros in fp16.
     codes = torch.round(groups / scales.float() + zeros.float()).clamp(-half, half - 1)
     return codes.to(torch.int8).view(rows, -1), scales.view(rows, -1), zeros.view(rows, -1)
 
 
 @contextmanager
 def _light_collection() -> Iterator[None]:
-    """Meanwhile, collect only what is new: it collects twice a matrix, else 0.3 s of looking."""
+    """Exclude existing objects from garbage collection: the solver collects twice a matrix, which
+    takes 0.3 s with all of them."""
     gc.freeze()
     try:
         yield

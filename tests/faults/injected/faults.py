@@ -82,7 +82,7 @@ def compressor(module: ModuleType, *, behaviours: list[str]) -> None:
             else state[weight.name].clone()
             for weight in layout.weights()
         }
-        return module.CompressedWeights(dense, {}, {}, {})
+        return module.CompressedWeights(dense, {})
 
     module._quantise = _quantise
 

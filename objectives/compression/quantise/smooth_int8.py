@@ -1,26 +1,41 @@
-"""SmoothQuant: outliers of activations are moved into the weights (arXiv 2211.10438).
+"""SmoothQuant: static int8 after outliers of activations move into the weights (arXiv 2211.10438).
 
-neural-compressor's own needs IPEX, which has ended.
+neural-compressor's own needs IPEX, which is no longer developed.
 """
 
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from objectives.data.batches import Batch
+from objectives.compression.quantise import static_int8
+from objectives.compression.quantise.weights import StaticInt8Weight
+from objectives.data.batches import Batch, forward_arguments
 from objectives.models.hooks import hook_inputs, linear_layers
 
 
+def quantise(
+    model: nn.Module, names: list[str], batches: list[Batch], **_: int
+) -> dict[str, StaticInt8Weight]:
+    """Quantise linear layers as ``static_int8`` does, after smoothing their inputs."""
+    factors = smoothing_factors(model, batches)
+    found = static_int8.quantise(smoothed(model, factors), names, batches)
+    return {
+        name: replace(static, smoothing=factors[name.removesuffix(".weight")])
+        for name, static in found.items()
+    }
+
+
 class SmoothedLinear(nn.Linear):
-    """The same linear function, by smaller inputs and larger weights.
+    """The same linear function with smaller inputs and larger weights.
 
     Args:
         linear: The layer.
-        factors: What its input is divided by, fp32, ``(columns,)``.
+        factors: Divisors of its input, fp32, ``(columns,)``.
     """
 
     def __init__(self, linear: nn.Linear, factors: torch.Tensor) -> None:
@@ -35,14 +50,14 @@ class SmoothedLinear(nn.Linear):
 
 
 def smoothing_factors(model: nn.Module, batches: list[Batch]) -> dict[str, torch.Tensor]:
-    """For each input channel of each linear layer, what its inputs are to be divided by.
+    """The divisor of each input channel of each linear layer.
 
     The square root of max|X_j| / max|W_j|: Xiao et al. 2022 (arXiv 2211.10438), equation 4, with
-    their usual migration strength of one half. One for a channel or column that is all zero.
+    migration strength one half. 1 where all inputs of a channel or all its weights are zero.
 
     Args:
         model: The model, in evaluation mode.
-        batches: Forward arguments.
+        batches: Calibration batches.
 
     Returns:
         fp32, ``(columns,)``, by the name of the linear layer, of those that a forward pass reaches.
@@ -50,18 +65,18 @@ def smoothing_factors(model: nn.Module, batches: list[Batch]) -> dict[str, torch
     layers = linear_layers(model)
     largest: dict[str, torch.Tensor] = {}
 
-    def see(name: str, inputs: torch.Tensor) -> None:
+    def observe(name: str, inputs: torch.Tensor) -> None:
         of_channels = inputs.abs().flatten(0, -2).amax(0)
         largest[name] = torch.maximum(largest.get(name, of_channels), of_channels)
 
-    with torch.no_grad(), hook_inputs(layers, see):
+    with torch.no_grad(), hook_inputs(layers, observe):
         for batch in batches:
-            model(**batch)
+            model(**forward_arguments(batch))
     return {name: _factors(of_x, layers[name].weight) for name, of_x in largest.items()}
 
 
 def smoothed(model: nn.Module, factors: dict[str, torch.Tensor]) -> nn.Module:
-    """A copy of a model that computes the same with smoothed linear layers."""
+    """A copy of a model with smoothed linear layers, which computes the same function."""
     changed = copy.deepcopy(model)
     for name, layer in linear_layers(changed).items():
         if name in factors:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.compression.quantise.smoothing import smoothed, smoothing_factors
-from objectives.data.batches import Batch, forward_arguments, logits
+from objectives.compression.quantise.smooth_int8 import smoothed, smoothing_factors
+from objectives.data.batches import Batch, logits
 from objectives.models.hooks import hook_inputs, linear_layers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -17,8 +17,7 @@ def test_a_smoothed_model_computes_the_same(
     small_model: nn.Module, small_batches: list[Batch]
 ) -> None:
     before = {name: tensor.clone() for name, tensor in small_model.state_dict().items()}
-    inputs = [forward_arguments(batch) for batch in small_batches]
-    factors = smoothing_factors(small_model, inputs)
+    factors = smoothing_factors(small_model, small_batches)
     changed = smoothed(small_model, factors)
     assert factors.keys() == linear_layers(small_model).keys()
     with torch.no_grad():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from objectives.compression.quantise.rtn import QuantisedWeight, dequantise, round_to_nearest
+from objectives.compression.quantise.rtn import round_to_nearest
+from objectives.compression.quantise.weights import QuantisedWeight, dequantise
 from objectives.failures import TrialFailure
 
 pytestmark = pytest.mark.usefixtures("one_thread")
