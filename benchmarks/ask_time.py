@@ -1,9 +1,9 @@
-"""Seconds of a proposal, with 1,000 and 10,000 trials, in a space of a million configurations.
+"""Time and memory of a proposal with 1,000 and 10,000 trials, in a space of a million points.
 
-The frontier sampler beside Optuna's TPE and GP on the same history, in memory, each in a process
-of its own, of which the peak memory is given. The first proposal makes the surrogate; later ones
-do so once in 128 trials. Between two of them the last one ends with a result, and with 255 running
-trials, those of 256 workers, another one takes the place of one that failed.
+The frontier sampler, TPE and Optuna's GP get the same history, each in a process of its own whose
+peak memory is printed. The first proposal fits the surrogate; later ones fit it again every 128
+trials. Between two proposals the last trial completes. With 255 running trials (256 workers), one
+of them also fails and another starts.
 
     python benchmarks/ask_time.py
 """
@@ -42,7 +42,7 @@ OVERRIDES = (
 )
 ASKS = 10
 GP_LIMIT = 1000
-"""Longest history that Optuna's GP is asked with: its time grows with the cube."""
+"""Longest history for Optuna's GP, whose time grows with the cube of its length."""
 
 
 @click.command()
@@ -108,7 +108,7 @@ def _result(searched: SearchDesignSpace, run: int) -> dict[str, Any]:
 
 
 def _quality(searched: SearchDesignSpace, run: int, compression: int) -> float:
-    """A smooth law with noise: more of anything helps, compression hurts."""
+    """A smooth function with noise: larger and longer is better, compression is worse."""
     learnt = searched.design_space.runs[run, :3].sum() / 20
     lost = searched.design_space.compressions[compression].sum() / 4
     noise = np.random.default_rng([run, compression]).normal(0.0, 0.01)

@@ -1,9 +1,8 @@
-"""A search on a real Ray cluster of two nodes that loses one and gets another.
+"""A search on a Ray cluster of two nodes that loses a node and gains another.
 
-Starts a head and a worker as processes of this machine, with token authentication, submits a
-search through the Jobs API, follows it, kills the worker in the middle of a trial, adds another
-worker, and counts what the study has at the end: every finished trial once, and no step trained
-twice but those since the last checkpoint.
+The script starts a head and a worker node on this machine with token authentication, submits a
+search through the Jobs API, follows its log, kills the worker node during a trial and adds another.
+At the end it prints how often each trial is in the study, and the steps that were trained again.
 
     python benchmarks/cluster.py
 """
@@ -70,9 +69,9 @@ class Cluster:
                 "start",
                 "--block",
                 "--object-store-memory=100000000",
-                # All nodes are on one machine here, where the usual port is taken once.
+                # All nodes share one machine, on which the default port is free only once.
                 f"--dashboard-agent-listen-port={free_port()}",
-                # And where what one node removes must not be gone for another.
+                # A node deletes its temporary folder, which must not be that of another node.
                 f"--temp-dir={self._folder / f'node{len(self._nodes)}'}",
                 *options,
             ],
@@ -102,7 +101,7 @@ def wait(what: str, condition: collections.abc.Callable[[], bool], seconds: floa
     started = time.monotonic()
     while not condition():
         if time.monotonic() - started > seconds:
-            raise SystemExit(f"waited {seconds:.0f} s in vain until {what}")
+            raise SystemExit(f"waited {seconds:.0f} s for {what}")
         time.sleep(0.5)
     say(f"{what} (after {time.monotonic() - started:.1f} s)")
 
@@ -122,7 +121,7 @@ def is_up(cluster: Cluster) -> bool:
 @click.command()
 @click.option("--trials", default=24, show_default=True)
 def main(trials: int) -> None:
-    """Run it all."""
+    """Run the search and print what happened to it."""
     with tempfile.TemporaryDirectory(prefix="tlc-cluster-") as name:
         folder = Path(name)
         cluster = Cluster(folder)
@@ -170,7 +169,7 @@ def run(cluster: Cluster, folder: Path, trials: int) -> None:
     Nodes.lose(worker)
     say(f"killed the worker node; running then: {caught}")
     before = complete()
-    wait("the head goes on alone", lambda: complete() >= before + 2)
+    wait("the head continues alone", lambda: complete() >= before + 2)
     cluster.worker()
     say("added another worker node")
     wait(
@@ -199,7 +198,7 @@ def refused_where_a_node_lacks_it(cluster: Cluster, words: list[str]) -> None:
         [str(BIN / "tlc"), "submit", *words, "--set=name=lacking", "--set=storage.store=/proc/tlc"],
         env=cluster.environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    say(f"a store that cannot be: exit {done.returncode}: {done.stderr.strip()[:200]}")
+    say(f"a store that cannot be written: exit {done.returncode}: {done.stderr.strip()[:200]}")
 
 
 def report(cluster: Cluster, records: list[TrialRecord], caught: list[int], folder: Path) -> None:

@@ -1,9 +1,9 @@
-"""The compression matrix: what each method does to a trained model of each task.
+"""The compression matrix: every compression method on one trained model of each task.
 
-For each search file it trains one model, compresses it in every way, and prints a Markdown table:
-bytes against what arithmetic predicted, the score and its change, and the latency as a ratio to the
-dense fp32 model, timed call by call beside it. Then every saved model is loaded again in a fresh
-process and must answer exactly as before.
+For each search file the script trains one model, compresses it with every method, and prints a
+Markdown table: bytes and predicted bytes, the score and its change, and the latency relative to
+the dense fp32 model, whose calls alternate with those of the compressed model. Then it loads
+every saved model in a fresh process and compares the outputs, which must be equal.
 
     python benchmarks/compression.py default masked_lm causal_lm images
     python benchmarks/compression.py my_translation.yaml --depth 1 --width 128
@@ -55,7 +55,7 @@ RECOVERED = (
     Compression(Q.RTN_2),
     Compression(Q.RTN_3, pruning=P.STRUCTURED, sparsity=0.5),
 )
-"""What is also tried with a recovery: the heavy ones."""
+"""Compressions that are also measured with recovery training."""
 
 CHECK = """
 import json, sys
@@ -67,10 +67,10 @@ from objectives.data.batches import logits
 from objectives.measurement.threads import torch_threads
 inputs = load_file(sys.argv[1])
 different = []
-for folder, answers in json.load(sys.stdin).items():
+for folder, outputs in json.load(sys.stdin).items():
     with torch.inference_mode(), torch_threads(1):
         now = logits(model_file.load(Path(folder)), inputs)
-    if not torch.equal(now, load_file(answers)["logits"]):
+    if not torch.equal(now, load_file(outputs)["logits"]):
         different.append(folder)
 print(json.dumps(different))
 """
@@ -80,9 +80,11 @@ print(json.dumps(different))
 @click.argument("files", nargs=-1, required=True)
 @click.option("--depth", default=2, show_default=True, help="Layers of the model (each stack).")
 @click.option("--width", default=128, show_default=True, help="Its hidden size.")
-@click.option("--recovery", default=0.1, show_default=True, help="Share of the budget.")
-@click.option("--set", "overrides", multiple=True, help="As of tlc run.")
-@click.option("--scratch", default=".tlc/matrix", show_default=True, help="For answers.")
+@click.option(
+    "--recovery", default=0.1, show_default=True, help="Recovery, as a fraction of the budget."
+)
+@click.option("--set", "overrides", multiple=True, help="As in tlc run.")
+@click.option("--scratch", default=".tlc/matrix", show_default=True, help="Folder for outputs.")
 def main(
     files: tuple[str, ...],
     depth: int,
@@ -120,7 +122,7 @@ def _matrix(search: SearchFile, recovery: float, scratch: Path) -> None:
         for length in (0.0, float(steps))
         if length or compression not in METHODS
     ]
-    # What removes nothing of this model is the model without pruning.
+    # Pruning that removes nothing from this model is left out.
     tried = [c for c in tried if c.compression.sparsity == c.canonical().compression.sparsity]
     saved: dict[str, str] = {}
     dense = None
@@ -138,7 +140,7 @@ def _matrix(search: SearchFile, recovery: float, scratch: Path) -> None:
         model = model_file.load(location)
         dense = (model, result.score) if dense is None else dense
         ratio = _latency_ratio(model, dense[0], search, objective)
-        saved[str(location)] = _answers(model, inputs, scratch, len(saved))
+        saved[str(location)] = _outputs(model, inputs, scratch, len(saved))
         print(
             f"| {configuration.compression} | {result.size_bytes:,} "
             f"| {result.predicted_size_bytes / result.size_bytes - 1:+.2%} "
@@ -166,14 +168,14 @@ def _latency_ratio(
     return latency.p10_ms / latency.reference_p10_ms
 
 
-def _answers(
+def _outputs(
     model: torch.nn.Module, inputs: dict[str, torch.Tensor], scratch: Path, number: int
 ) -> str:
     from safetensors.torch import save_file
 
     from objectives.measurement.threads import torch_threads
 
-    file = scratch / f"answers-{number}.safetensors"
+    file = scratch / f"outputs-{number}.safetensors"
     with torch.inference_mode(), torch_threads(1):
         save_file({"logits": logits(model, inputs).contiguous()}, str(file))
     return str(file)

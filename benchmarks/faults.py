@@ -1,8 +1,8 @@
-"""The scorecard: every fault with several seeds, and which promises of a search it broke.
+"""Run the fault tests with several seeds and count the guarantees that each fault broke.
 
     python benchmarks/faults.py --seeds 3 --json docs/reliability/tlc.json
 
-Each fault is a test in ``tests/faults/``, which judges a real search with the checker there.
+Each fault is a test in ``tests/faults/``, whose checker examines a real search.
 """
 
 from __future__ import annotations
@@ -25,23 +25,24 @@ from rich.table import Table
 ROOT = Path(__file__).parents[1]
 FIGURES = ("lost", "doubled", "excess", "false")
 ALONE = {11, 13, 20}
-"""Faults whose tests judge how fast something is: what else is running would slow it."""
+"""Faults whose tests measure time: they run one after another."""
 
 
 @dataclass
 class Row:
-    """What came of a fault with one seed.
+    """The outcome of a fault with one seed.
 
     Args:
         fault: Its number.
-        name: What it is, from the files of its tests.
-        seed: Seed of what was left to chance.
+        name: Its name, from the file names of its tests.
+        seed: Seed of the random choices.
         passed: Whether all of its tests passed.
         lost: Completed records that were missing or changed.
-        doubled: Records that were somewhere twice.
-        excess: Steps done again although a checkpoint had them.
-        false: Points on a frontier that do not belong there.
-        recovery: Seconds from the fault until training went on, at most; 0 where nothing died.
+        doubled: Records that were found twice.
+        excess: Steps that were repeated although a checkpoint contained them.
+        false: Trials on the frontier that do not belong there.
+        recovery: Longest time from the fault until training continued, in seconds; 0 if no
+            process died.
         seconds: Seconds of its tests.
     """
 
@@ -60,12 +61,12 @@ class Row:
 def run(seed: int, processes: int, only: str) -> list[Row]:
     """Run the tests of all faults with a seed."""
     together, alone = tests(seed, only)
-    found = judged(together, seed, processes) + judged(alone, seed, 1)
+    found = run_files(together, seed, processes) + run_files(alone, seed, 1)
     return sorted(found, key=lambda row: row.fault)
 
 
-def judged(files: list[str], seed: int, processes: int) -> list[Row]:
-    """Run some files of tests, as many at a time as there are to be processes."""
+def run_files(files: list[str], seed: int, processes: int) -> list[Row]:
+    """Run test files with a number of processes."""
     if not files:
         return []
     with tempfile.TemporaryDirectory() as folder:
@@ -83,9 +84,9 @@ def judged(files: list[str], seed: int, processes: int) -> list[Row]:
 
 
 def tests(seed: int, only: str) -> tuple[list[str], list[str]]:
-    """Files of the tests, those of some faults where they are named; those that run alone apart.
+    """Test files that may run together and those that run alone; of the named faults, if any.
 
-    The sabotage of the checker, which leaves nothing to chance, belongs to the first seed.
+    The tests of the checker are deterministic and run with the first seed only.
     """
     wanted = {int(number) for number in only.split(",") if number}
     files = sorted((ROOT / "tests" / "faults").glob("test_*.py"))
@@ -102,7 +103,7 @@ def tests(seed: int, only: str) -> tuple[list[str], list[str]]:
 
 
 def number_of(name: str) -> int:
-    """Number of the fault that a test's file is named after."""
+    """Number of the fault in the name of a test file."""
     found = re.search(r"test_(\d+)_", name)
     if found is None:
         raise click.ClickException(f"{name} does not say which fault it tests")
@@ -110,7 +111,7 @@ def number_of(name: str) -> int:
 
 
 def rows(report: Path, seed: int) -> list[Row]:
-    """A row for each fault in a JUnit report."""
+    """One row for each fault in a JUnit report."""
     found: dict[int, Row] = {}
     for case in ElementTree.parse(report).iter("testcase"):
         module = case.attrib["classname"].rpartition(".")[2]
@@ -130,7 +131,7 @@ def rows(report: Path, seed: int) -> list[Row]:
 
 
 def print_table(found: list[Row]) -> None:
-    """Print a line for each fault, over its seeds."""
+    """Print one line for each fault, over its seeds."""
     by_fault: dict[int, list[Row]] = defaultdict(list)
     for row in found:
         by_fault[row.fault].append(row)
@@ -152,7 +153,7 @@ def print_table(found: list[Row]) -> None:
 
 
 def write(path: Path, found: list[Row], *, keep: bool) -> None:
-    """Write rows as JSON; those of other faults that are there may stay."""
+    """Write rows as JSON; ``keep`` retains rows of other faults in the file."""
     rows = [asdict(row) for row in found]
     if keep and path.exists():
         new = {(row["fault"], row["seed"]) for row in rows}
@@ -166,12 +167,12 @@ def write(path: Path, found: list[Row], *, keep: bool) -> None:
 @click.command()
 @click.option("--seeds", default=3, show_default=True, help="Seeds, from 0.")
 @click.option(
-    "--only", default="", help="Numbers of faults, such as 1,8,17; their rows alone are replaced."
+    "--only", default="", help="Numbers of faults, such as 1,8,17; replaces only their rows."
 )
-@click.option("--processes", default=1, show_default=True, help="Faults at a time.")
+@click.option("--processes", default=1, show_default=True, help="Test processes.")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Where to write the rows.")
 def main(seeds: int, only: str, processes: int, path: Path | None) -> None:
-    """Do every fault to a search and print what it broke; exit code 1 where something failed."""
+    """Inject every fault and print what it broke; exit code 1 if a test failed."""
     started = time.monotonic()
     found: list[Row] = []
     for seed in range(seeds):

@@ -1,4 +1,4 @@
-"""A study of finished trials with made-up results, for benchmarks of what reads one."""
+"""A study of finished trials with synthetic results, for benchmarks that read one."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Well-known multi-objective optimisers from outside Optuna, made to choose rows of a table.
+"""Multi-objective optimisers of other libraries as row samplers of recorded tables.
 
-The optimisers see the grid of level indices, so that every dimension is ordinal and evenly spaced,
-and two objectives: accuracy up, log size down. Their packages are optional; ``available`` says
-which can be made here.
+They get the grid of level indices, in which every dimension is ordinal and evenly spaced, and two
+objectives: maximise accuracy, minimise log size. Their packages are optional; ``available`` returns
+those that are installed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class BoTorchRowSampler(RandomRowSampler):
         self._start = 2 * (len(self._top) + 1)
         self._told: list[int] = []
         self._running: list[int] = []
-        # The models' parameters as last fitted, and to how many rows.
+        # Parameters of the last fit, and the number of rows that it used.
         self._fitted: list[dict[str, Any]] = []
         self._fitted_to = 0
 
@@ -67,12 +67,12 @@ class BoTorchRowSampler(RandomRowSampler):
         if len(rows) > self.CANDIDATES:
             rows = self._rng.choice(rows, self.CANDIDATES, replace=False)
         seed = int(self._rng.integers(2**31))
-        # BoTorch draws from the global generator too, which others may be using.
+        # BoTorch also draws from the global generator.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             gains = -torch.tensor([self._costs(row) for row in self._told], dtype=torch.float64)
             gains = (gains - gains.mean(0)) / gains.std(0).clamp_min(1e-9)
-            # A tenth of the range beyond the worst seen, so that the ends of the frontier count.
+            # A tenth of the range below the worst value, so that the ends of the frontier count.
             worst, best = gains.min(0).values, gains.max(0).values
             acquisition = qLogNoisyExpectedHypervolumeImprovement(
                 ModelListGP(*self._models(gains)),
@@ -87,7 +87,7 @@ class BoTorchRowSampler(RandomRowSampler):
         return int(rows[values.argmax().item()])
 
     def _models(self, gains: Tensor) -> list[Any]:
-        """Return a process for each column, fitted anew once the history has grown by a tenth."""
+        """A Gaussian process for each column; fitted again after each tenth of growth."""
         from botorch.exceptions import ModelFittingError
         from botorch.fit import fit_gpytorch_mll
         from botorch.models import SingleTaskGP
@@ -137,7 +137,7 @@ class SyneTuneRowSampler(RandomRowSampler):
         )
 
     def _choose(self) -> int:
-        # Its own first generation comes from NumPy's global generator, which the seed leaves alone.
+        # Its first generation would come from NumPy's global generator, which has no seed.
         if len(self._search.population) < POPULATION:
             return self._random_row()
         for _ in range(DRAWS):
@@ -176,10 +176,10 @@ class SmacRowSampler(RandomRowSampler):
         self._smac = Facade(
             scenario,
             initial_design=Facade.get_initial_design(scenario, n_configs=2 * (len(self._top) + 1)),
-            # One trial a configuration: the table would answer a second one alike.
+            # A second evaluation of a configuration would give the same row.
             intensifier=Facade.get_intensifier(scenario, max_config_calls=1),
             multi_objective_algorithm=ParEGO(scenario),
-            # A new scalarisation at each proposal, where the default keeps one for eight.
+            # A new scalarisation for each proposal; the default keeps one for eight.
             config_selector=Facade.get_config_selector(scenario, retrain_after=1),
             logging_level=False,
         )
@@ -197,7 +197,7 @@ class SmacRowSampler(RandomRowSampler):
             if row is not None:
                 self._trials[row] = trial
                 return row
-            # What the table lacks stays running, and so is neither learned from nor asked again.
+            # A configuration that the table lacks stays running: SMAC does not propose it again.
         row = self._random_row()
         config = Configuration(self._space, values=self._params(row))
         self._trials[row] = replace(trial, config=config)
@@ -210,7 +210,7 @@ class SmacRowSampler(RandomRowSampler):
 
 
 def available() -> dict[str, Callable[[Table, int], RowSampler]]:
-    """The choosers whose packages can be imported, by name."""
+    """The row samplers whose packages are installed, by name."""
     makers: dict[str, tuple[str, Callable[[Table, int], RowSampler]]] = {
         "botorch-qlognehvi": ("botorch", BoTorchRowSampler),
         "syne-tune-morea": ("syne_tune", SyneTuneRowSampler),

@@ -1,7 +1,7 @@
 """Record the table of a search: train, compress and measure every configuration of its space.
 
-Each architecture is trained along its stable path once, and each trained model is compressed in
-every way. Rows are appended as they come, so that a recording that was stopped goes on.
+Each architecture is trained once along its stable path, and each trained model is compressed with
+every method. Rows are appended as they are measured, so that an interrupted recording continues.
 
     python benchmarks/record_table.py benchmarks/tables/embedded.yaml embedded.csv
 """
@@ -29,7 +29,7 @@ from spaces.loading import load
 @click.argument("table", type=click.Path(path_type=Path))
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE")
 def main(search: str, table: Path, overrides: tuple[str, ...]) -> None:
-    """Record the space of SEARCH in TABLE, one process, one core."""
+    """Record the space of SEARCH in TABLE, in one process on one core."""
     try:
         file = load(search, overrides)
     except UserError as error:

@@ -1,7 +1,7 @@
 """The claims of Li et al. 2020, for docs/results.md.
 
-Runs a search for each seed of a task, completes what the claims lack, and writes the report to
-``docs/results/``. Started again, it goes on where it was.
+Runs a search for each seed of a task, adds the trials that the claims need, and writes the report
+to ``docs/results/``. A second start continues an interrupted run.
 
     python benchmarks/results.py images
     python benchmarks/results.py causal_lm --text valid.txt test.txt
@@ -27,7 +27,7 @@ from spaces.loading import load
 QUANTISATION = "[none, static-8, rtn-8, rtn-4, gptq-4, rtn-3, rtn-2]"
 SPARSITY = "{low: 0.0, high: 0.5, step: 0.25}"
 TRIALS = 12
-"""Trials that the sampler chooses; the claims then ask for the rest."""
+"""Trials that the sampler chooses; the claims request the others."""
 
 
 def causal_lm(text: tuple[str, str], seed: int) -> SearchFile:

@@ -1,9 +1,9 @@
 """How much compute samplers need to find the frontier of recorded tables.
 
-Every sampler on every table, in simulated time: from scratch, as a search runs it today, and with
-tlc's sharing of training, so that the gain of the sampler alone shows. Replays that were made are
-kept in the results file and not made again, so a run that was stopped goes on. The file belongs to
-one version of the samplers: name another one after a change.
+Replays every sampler on every table in simulated time, with training from scratch for each trial
+and with tlc's shared training, which separates the gain of the sampler from that of sharing.
+Finished replays are kept in the results file, so that an interrupted run continues. A results file
+belongs to one version of the samplers: use another file after a change.
 
     pip install -c constraints.txt botorch syne-tune smac    # the peers outside Optuna, optional
     python benchmarks/search_efficiency.py --seeds 20
@@ -34,12 +34,12 @@ TABLES = Path(__file__).parent / "tables"
 UNTIL, PARALLEL_UNTIL = 0.981, 0.951
 PARALLEL = (4, 16)
 PARALLEL_SEEDS = 10
-"""At most: sixteen workers take ten times as long to replay as one."""
+"""Largest number of seeds with several workers: a replay with 16 takes ten times as long."""
 LEVEL, PARALLEL_LEVEL, EARLY_LEVEL = 0.98, 0.95, 0.90
 SLOW = {"gp", "botorch-qlognehvi", "smac-parego"}
-"""Samplers that take about a second a proposal; the number of their seeds is an option."""
+"""Samplers that take about a second for a proposal; an option sets the number of their seeds."""
 SLOW_TRIALS = 300
-"""Their longest replay, in trials."""
+"""Length of their replays in trials."""
 
 DRAWN = ("frontier", "oracle", "tpe", "nsgaii", "random")
 
@@ -51,7 +51,7 @@ Conditions = tuple[str, int, bool]
 
 @click.command()
 @click.option("--seeds", default=20, show_default=True)
-@click.option("--slow-seeds", default=3, show_default=True, help="Seeds of samplers of seconds.")
+@click.option("--slow-seeds", default=3, show_default=True, help="Seeds of the slow samplers.")
 @click.option("--processes", default=2, show_default=True)
 @click.option("--only", multiple=True, help="Only these samplers.")
 @click.option("--picture", type=click.Path(path_type=Path), help="Draw all tables in this PNG.")
@@ -66,7 +66,7 @@ def main(
     results: str,
     tables: tuple[Path, ...],
 ) -> None:
-    """Replay all samplers on TABLES, by default on those beside this script."""
+    """Replay all samplers on TABLES (default: those in benchmarks/tables)."""
     paths = {path.name.split(".")[0]: path for path in tables or sorted(TABLES.glob("*.csv.gz"))}
     kept = Path(results)
     known = {key: made for key, made in _read(kept)} if kept.exists() else {}
@@ -110,25 +110,25 @@ def _samplers() -> dict[str, Callable[[Table, int], RowSampler]]:
 def _replay(path: str, sampler: str, workers: int, seed: int) -> Replay:
     torch.set_num_threads(1)
     table = Table.read(Path(path))
-    chooser = _samplers()[sampler](table, seed)
+    row_sampler = _samplers()[sampler](table, seed)
     if sampler in SLOW:
-        chooser = _AtMost(chooser, SLOW_TRIALS)
+        row_sampler = _AtMost(row_sampler, SLOW_TRIALS)
     until = UNTIL if workers == 1 else PARALLEL_UNTIL
-    return replay(table, chooser, workers=workers, sharing=True, until=until)
+    return replay(table, row_sampler, workers=workers, sharing=True, until=until)
 
 
 class _AtMost:
-    """A chooser that ends after some rows."""
+    """A row sampler that ends after a number of rows."""
 
-    def __init__(self, chooser: RowSampler, count: int) -> None:
-        self._chooser, self._left = chooser, count
+    def __init__(self, row_sampler: RowSampler, count: int) -> None:
+        self._row_sampler, self._left = row_sampler, count
 
     def ask(self) -> int | None:
         self._left -= 1
-        return self._chooser.ask() if self._left >= 0 else None
+        return self._row_sampler.ask() if self._left >= 0 else None
 
     def tell(self, row: int) -> None:
-        self._chooser.tell(row)
+        self._row_sampler.tell(row)
 
 
 def _to_dict(made: Replay) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def _summaries(table: Table, shared: dict[Key, Replay]) -> dict[Conditions, Summ
     for (_, sampler, workers, _), made in shared.items():
         replays.setdefault((sampler, workers, True), []).append(made)
         if workers == 1 and sampler not in ("frontier", "oracle"):
-            # Peers do not look at times: from scratch they choose the same rows.
+            # Peers ignore times, so they choose the same rows without shared training.
             alone = replay(table, FixedOrder(made.rows), workers=1, sharing=False, until=UNTIL)
             replays.setdefault((sampler, 1, False), []).append(alone)
     return {
@@ -162,7 +162,7 @@ def _summaries(table: Table, shared: dict[Key, Replay]) -> dict[Conditions, Summ
 
 
 def _draw(drawn: list[tuple[Table, dict[Conditions, Summary]]], picture: Path) -> None:
-    """A panel for each table: our sampler, the oracle, the fast peers, TPE from scratch."""
+    """A panel for each table: the frontier sampler, the oracle, fast peers, TPE from scratch."""
     rows = -(-len(drawn) // 2)
     figure = Figure(figsize=(11, 4.4 * rows), layout="constrained")
     for place, (table, summaries) in enumerate(drawn, 1):
@@ -230,7 +230,7 @@ def _print_parallel(table: Table, summaries: dict[Conditions, Summary], console:
         if "frontier" not in took:
             continue
         seconds = took["frontier"]
-        # However many workers: nobody is done before the longest training that must be done.
+        # No number of workers finishes before the longest training that is needed.
         bound = alone / max(alone / workers, longest) / workers
         console.print(
             f"{workers} workers: {_text(seconds)} s to 95 %, one worker {_text(alone)} s: "
@@ -241,8 +241,8 @@ def _print_parallel(table: Table, summaries: dict[Conditions, Summary], console:
 
 
 def _longest_needed(table: Table) -> float:
-    """Seconds of the shortest deadline that still allows 95 % of the hypervolume: rows that take
-    longer on their own are then not needed."""
+    """Shortest time limit for a single row at which the rows within it have 95 % of the
+    hypervolume, in seconds."""
     c = table.columns
     alone = c["train_seconds_stable"] + c["train_seconds_cooldown"] + c["compress_eval_seconds"]
     whole = table.hypervolume(np.arange(len(table)))

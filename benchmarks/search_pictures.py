@@ -1,7 +1,7 @@
-"""Draw how the frontier sampler thinks, from a replay of a recorded table: docs/search_choice.png.
+"""Draw one choice of the frontier sampler in a replay: docs/search_choice.png.
 
-On the left, the trials so far and what the next training run promises under every compression; on
-the right, what every candidate would gain and cost at that moment.
+The left panel shows the finished trials and the predicted accuracy of the chosen training run under
+every compression. The right panel shows expected gain and cost of every candidate.
 
     python benchmarks/search_pictures.py
 """
@@ -27,30 +27,30 @@ TRAIN, COMPRESS, CHOSEN = "#00798c", "#edae49", "#d1495b"
 
 @click.command()
 @click.argument("table", default=TABLE, type=click.Path(path_type=Path))
-@click.option("--trials", default=29, show_default=True, help="Finished trials at that moment.")
+@click.option("--trials", default=29, show_default=True, help="Finished trials before the choice.")
 @click.option("--out", default="docs/search_choice.png", show_default=True)
 def main(table: Path, trials: int, out: str) -> None:
     """Replay TABLE for some trials and draw the choice that follows."""
     recorded = Table.read(table)
-    chooser = FrontierRowSampler(recorded, seed=0)
+    row_sampler = FrontierRowSampler(recorded, seed=0)
     rows = []
     for _ in range(trials):
-        row = chooser.ask()
+        row = row_sampler.ask()
         assert row is not None, "the table has fewer rows"
-        chooser.tell(row)
+        row_sampler.tell(row)
         rows.append(row)
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    proposals = chooser.designer.proposals([])
+    proposals = row_sampler.designer.proposals([])
     _draw_frontier(left, recorded, np.array(rows), proposals)
-    _draw_offers(right, proposals)
+    _draw_proposals(right, proposals)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(out, dpi=150)
 
 
 def _draw_frontier(axes: Axes, table: Table, rows: Integers, proposals: Proposals) -> None:
-    """Trials so far, and where the best offer expects its compressions."""
+    """Finished trials, and the prediction for each compression of the chosen run."""
     sizes = 10**table.log_size / 1e6
     axes.scatter(sizes[rows], table.accuracy[rows], color="#7a8b99", s=18, label="trials so far")
     order = rows[np.argsort(table.log_size[rows])]
@@ -84,8 +84,8 @@ def _draw_frontier(axes: Axes, table: Table, rows: Integers, proposals: Proposal
     axes.legend(frameon=False, loc="lower right", fontsize=8)
 
 
-def _draw_offers(axes: Axes, proposals: Proposals) -> None:
-    """Gain against price, with lines of equal gain per second."""
+def _draw_proposals(axes: Axes, proposals: Proposals) -> None:
+    """Expected gain against seconds, with lines of equal gain per second."""
     there = np.isfinite(proposals.gain) & (proposals.gain > 1e-7)
     groups = [
         ("train, then compress", there & ~proposals.trained[:, None], TRAIN),
@@ -96,8 +96,8 @@ def _draw_offers(axes: Axes, proposals: Proposals) -> None:
     best = np.unravel_index(int(proposals.rate.argmax()), proposals.gain.shape)
     rate = proposals.rate[best]
     seconds = np.array([proposals.seconds[there].min(), proposals.seconds[there].max()])
-    for share in (1.0, 0.1, 0.01):
-        axes.plot(seconds, share * rate * seconds, color="#999999", linewidth=0.7, linestyle=":")
+    for fraction in (1.0, 0.1, 0.01):
+        axes.plot(seconds, fraction * rate * seconds, color="#999999", linewidth=0.7, linestyle=":")
     axes.plot(
         proposals.seconds[best],
         proposals.gain[best],

@@ -1,9 +1,10 @@
-"""How the frontier sampler does on parts of the recorded tables, and under other priors.
+"""The frontier sampler on random parts of the recorded tables, and with other priors.
 
-Their levels are drawn at random, so they have other numbers of levels, other prices and other lucky
-runs, though they are no new data. First the sampler beside the oracle and TPE; then how parallel it
-is, and the oracle; then with each prior changed beside itself: a prior that had been tuned to the
-recorded tables would stand out.
+A part keeps a random subset of the levels of each dimension, so it differs from its table in
+size, costs and best runs, although it is not new data. The script prints the sampler's time
+relative to the oracle and TPE, the parallel efficiency of the sampler and the oracle, and the
+sampler's time with each prior changed relative to its own priors. A prior that is tuned to the
+recorded tables would show there.
 
     python benchmarks/sensitivity.py
 """
@@ -71,12 +72,12 @@ PRIORS: dict[str, Prior] = {
 
 
 @click.command()
-@click.option("--parts", default=12, show_default=True, help="Of each table.")
-@click.option("--seeds", default=2, show_default=True, help="Of each part.")
+@click.option("--parts", default=12, show_default=True, help="Parts of each table.")
+@click.option("--seeds", default=2, show_default=True, help="Seeds of each part.")
 @click.option("--processes", default=2, show_default=True)
 @click.argument("tables", nargs=-1, type=click.Path(path_type=Path))
 def main(parts: int, seeds: int, processes: int, tables: tuple[Path, ...]) -> None:
-    """Replay on parts of TABLES, by default of those beside this script."""
+    """Replay on parts of TABLES (default: those in benchmarks/tables)."""
     paths = tables or sorted(TABLES.glob("*.csv.gz"))
     console = Console(width=100)
     with ProcessPoolExecutor(processes) as pool:
@@ -135,23 +136,23 @@ def _print(console: Console, title: str, ratios: dict[str, Floats]) -> None:
 
 
 def _seconds(path: Path, part: int, seed: int, sampler: str, workers: int) -> list[list[float]]:
-    """Seconds to each level with shared training, and for the peer from scratch too."""
+    """Seconds to each level with shared training; for TPE also from scratch."""
     torch.set_num_threads(1)
     table = _part(Table.read(path), part)
-    chooser: RowSampler
+    row_sampler: RowSampler
     if sampler in PRIORS:
-        chooser = FrontierRowSampler(table, seed, PRIORS[sampler])
+        row_sampler = FrontierRowSampler(table, seed, PRIORS[sampler])
     else:
-        chooser = ROW_SAMPLERS[sampler](table, seed)
-    made = [replay(table, chooser, workers=workers, sharing=True, until=UNTIL)]
+        row_sampler = ROW_SAMPLERS[sampler](table, seed)
+    made = [replay(table, row_sampler, workers=workers, sharing=True, until=UNTIL)]
     if sampler == "tpe":
-        # It does not look at times: from scratch it chooses the same rows.
+        # TPE ignores times, so it chooses the same rows without shared training.
         made.append(replay(table, FixedOrder(made[0].rows), workers=1, sharing=False, until=UNTIL))
     return [[each.seconds_to(level) for level in LEVELS] for each in made]
 
 
 def _part(table: Table, number: int) -> Table:
-    """The rows that have some of each dimension's levels."""
+    """The rows of a table that have a random subset of the levels of each dimension."""
     rng = np.random.default_rng(number)
     kept = np.ones(len(table), dtype=bool)
     for name, levels in table.levels.items():

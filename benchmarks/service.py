@@ -1,8 +1,8 @@
-"""The service under many clients: requests a second and percentiles over a study of 10,000 trials.
+"""Requests a second and latency percentiles of the service with a study of 10,000 trials.
 
-Beside ``best`` stands ``/health``, which does nothing: the difference is the answer itself. Clients
-run in a process of their own, each asking again as soon as it is answered. While they ask, a writer
-adds trials, so that what is read changes. Making the study takes about two minutes.
+``/health``, which reads nothing, is the baseline for ``/best``. The clients share a process, and
+each sends its next request when it has the response. In one row a writer adds trials at the same
+time. Creating the study takes about two minutes.
 
     python benchmarks/service.py [--trials 10000] [--clients 50] [--seconds 20]
 """
@@ -68,7 +68,7 @@ def _measured(url: str, paths: list[str], clients: int, seconds: float) -> list[
 
 
 def write(home: Path, until: float) -> None:
-    """Adds a trial a second, as a search does."""
+    """Add a trial a second, as a search does."""
     import random
 
     rng = random.Random(1)

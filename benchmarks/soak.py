@@ -1,4 +1,4 @@
-"""A soak: faults at random against one search for some minutes, and the checker at its end.
+"""A soak test: random faults against one search for some minutes, checked at the end.
 
 python benchmarks/soak.py --minutes 20
 """
@@ -29,11 +29,11 @@ from tests.waiting import wait_for
 
 DEADLINE = 20.0
 PAUSE = (4.0, 15.0)
-"""Seconds between two faults."""
+"""Shortest and longest time between two faults, in seconds."""
 
 
 def document(folder: Path) -> dict[str, Any]:
-    """A search that lasts as long as it is let: more trials than any soak reaches."""
+    """A search with more trials than any soak test reaches."""
     rng = random.Random(0)
     words = ["a", "old", "cat", "dog", "sees", "takes", "saw", "axe", "near", "with"]
     text = "\n".join(" ".join(rng.choices(words, k=rng.randint(4, 12))) for _ in range(3000))
@@ -62,7 +62,7 @@ def document(folder: Path) -> dict[str, Any]:
 
 
 class Soak:
-    """Does faults to a search.
+    """Injects faults into a search.
 
     Args:
         arena: The search.
@@ -76,7 +76,7 @@ class Soak:
         self.done: Counter[str] = Counter()
 
     def _injected(self) -> dict[str, Any]:
-        """Faults from inside: a few broken losses and compressors."""
+        """Faults inside the trials: a few broken losses, compressors and steps."""
         return {
             "loss": {"step": 30, "values": ["nan", "inf", "1e6"]},
             "compressor": {"behaviours": ["raises", "nan", "constant"]},
@@ -84,7 +84,7 @@ class Soak:
         }
 
     def one(self) -> None:
-        """Do a fault at random, and let the search recover."""
+        """Inject a random fault, and wait until the search has recovered."""
         fault = self._arena.rng.choice(
             [self.kill_driver, self.kill_worker, self.freeze_worker, self.mlflow_away,
              self.lose_replies, self.damage_checkpoint]
@@ -131,7 +131,7 @@ class Soak:
         mine = [step for step in self._arena.witness.steps() if step.pid == worker]
         folder = self._arena.store / "checkpoints" / mine[-1].path
         entries = sorted(folder.iterdir()) if folder.is_dir() else []
-        # What a finished trial stands on is not ours to break: the promise is about what is used.
+        # Checkpoints of finished trials stay intact: they are recorded results.
         used = {
             str(record["result"]["checkpoint"])
             for record in self._arena.witness.told()
@@ -149,7 +149,7 @@ class Soak:
         kill(worker)
 
     def end(self) -> None:
-        """Stop the search in its good time."""
+        """Stop the search with SIGINT."""
         self.driver.send_signal(signal.SIGINT)
         self.driver.wait(timeout=120)
 
@@ -159,7 +159,7 @@ class Soak:
 @click.option("--seed", default=0, show_default=True)
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Where to write the figures.")
 def main(minutes: float, seed: int, path: Path | None) -> None:
-    """Run the soak; exit code 1 where a promise was broken."""
+    """Run the soak test; exit code 1 if a guarantee was broken."""
     folder = Path(tempfile.mkdtemp(prefix="tlc-soak-"))
     arena = Arena(folder, document(folder), seed)
     arena.home.mkdir()
@@ -176,7 +176,7 @@ def main(minutes: float, seed: int, path: Path | None) -> None:
             score = check(arena)
     except BaseException:
         click.echo(arena.output[-3000:])
-        click.echo(f"kept for a look: {folder}")
+        click.echo(f"kept: {folder}")
         raise
     finally:
         arena.close()
@@ -200,7 +200,7 @@ def main(minutes: float, seed: int, path: Path | None) -> None:
     if score.is_clean:
         shutil.rmtree(folder, ignore_errors=True)
     else:
-        click.echo(f"kept for a look: {folder}")
+        click.echo(f"kept: {folder}")
     sys.exit(0 if score.is_clean else 1)
 
 
