@@ -1,4 +1,4 @@
-"""How a trial can fail: a named state, never a wrong number."""
+"""How a trial can fail: with a named state, and never with a wrong result."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import errno
 import sys
 
 OUT_OF_MEMORY = "oom"
-_WORDS_FOR_IT = (
+_OUT_OF_MEMORY_MESSAGES = (
     "DefaultCPUAllocator",
     "Cannot allocate memory",
     "bad_alloc",
     "out of memory",
-    # oneDNN's, when it is refused memory for its code or its scratch.
+    # oneDNN, when it gets no memory for its kernels or their scratch space.
     "could not create a primitive",
 )
 
 
 class TrialFailure(Exception):
-    """One trial cannot give a result; the search goes on.
+    """One trial cannot give a result; the search continues.
 
     Args:
-        state: Short name of what happened, such as ``diverged``; it is recorded with the trial.
-        message: What was seen.
+        state: Short name of the failure, such as ``diverged``; it is recorded with the trial.
+        message: What was observed.
     """
 
     def __init__(self, state: str, message: str) -> None:
@@ -34,16 +34,17 @@ class TrialFailure(Exception):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, of a GPU or of the machine.
+    """Whether an error means that memory ran out, on a GPU or on the machine.
 
-    On a CPU torch has no class for it, and its libraries have words of their own.
+    On CPU, torch and its libraries raise RuntimeErrors that only their messages distinguish.
     """
     if isinstance(error, MemoryError):
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
-    # Whoever has not imported torch, such as a driver, has no error of its to look at.
+    # A process that has not imported torch, such as the driver, has none of its errors.
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in _WORDS_FOR_IT)
+    message = str(error)
+    return isinstance(error, RuntimeError) and any(m in message for m in _OUT_OF_MEMORY_MESSAGES)

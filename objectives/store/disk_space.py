@@ -1,4 +1,4 @@
-"""A full disk is no fault of what is written: whoever writes waits until there is room."""
+"""Full disks: a writer waits until there is space, and the trial does not fail."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import TypeVar
 from objectives.store import heartbeat
 
 POLL_SECONDS = 1.0
-"""Seconds between two looks at whether room was made."""
+"""Seconds between two looks at the free space."""
 RETRY_SECONDS = 15.0
-"""Seconds after which a write is tried again all the same: free space shows nothing of a quota."""
+"""Seconds until a write is tried again although free space has not grown: quotas do not show."""
 WARN_SECONDS = 60.0
 """Seconds between two warnings of one waiting writer."""
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 def is_disk_full(error: BaseException) -> bool:
     """Whether an error says that a disk, or a quota on it, is full.
 
-    Libraries in Rust, such as safetensors and tokenizers, give the number only in their words.
+    Libraries in Rust, such as safetensors and tokenizers, give the number in the message only.
     """
     if isinstance(error, OSError):
         return error.errno in _FULL
@@ -36,17 +36,17 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def retry_when_full(write: Callable[[], T], *, disk: Path, what: str) -> T:
-    """Write, and where the disk is full, wait for room and write again from the beginning.
+    """Write; where the disk is full, wait for space and write again from the beginning.
 
     From the beginning, because a system may drop what it could not flush and then report success.
 
     Args:
         write: Writes; removes what it had written when it fails.
         disk: A folder on the disk that is written to.
-        what: What is written, for people.
+        what: Name of what is written, for messages.
 
     Returns:
-        What ``write`` gave.
+        The result of ``write``.
     """
     warned = -WARN_SECONDS
     reason = ""
@@ -56,13 +56,13 @@ def retry_when_full(write: Callable[[], T], *, disk: Path, what: str) -> T:
         except Exception as error:
             if not is_disk_full(error):
                 raise
-            reason = f"no room for {what} on the disk of {disk}; waiting until there is ({error})"
+            reason = f"no space for {what} on the disk of {disk}; waiting until there is ({error})"
         else:
             if reason:
-                _LOG.warning("there is room again: %s is written", what)
+                _LOG.warning("there is space again: %s is written", what)
             return result
-        free, again = _free(disk), time.monotonic() + RETRY_SECONDS
-        while time.monotonic() < again and not _has_grown(free, _free(disk)):
+        free, retry_at = _free(disk), time.monotonic() + RETRY_SECONDS
+        while time.monotonic() < retry_at and not _has_grown(free, _free(disk)):
             if time.monotonic() - warned >= WARN_SECONDS:
                 _LOG.warning("%s", reason)
                 warned = time.monotonic()
@@ -71,7 +71,7 @@ def retry_when_full(write: Callable[[], T], *, disk: Path, what: str) -> T:
 
 
 def _free(disk: Path) -> tuple[int, int]:
-    """Free blocks and free files of a disk, on which the folder itself may have found no room."""
+    """Free blocks and free inodes of a disk; the folder itself may not exist for lack of space."""
     found = os.statvfs(next(folder for folder in (disk, *disk.parents) if folder.exists()))
     return found.f_bavail, found.f_favail
 

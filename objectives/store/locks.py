@@ -1,4 +1,8 @@
-"""File locks that the kernel releases when their holder dies, and the measurement lane."""
+"""File locks that the kernel releases when their holder dies.
+
+They are ``flock`` and not a library's locks because training takes two shared locks at each
+optimiser step: that costs 0.05 ms, and 1.3 ms with the SQLite read-write locks of ``filelock``.
+"""
 
 from __future__ import annotations
 
@@ -7,36 +11,47 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from objectives.store import heartbeat
 
 SHORTEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.0005, 0.05
-"""Seconds between two tries to take a lock that another holds."""
+"""Pauses between two attempts to take a lock that another process holds."""
+
+
+class LockBusy(Exception):
+    """Another process holds the lock."""
+
+
+def exclusive_lock(path: Path) -> AbstractContextManager[None]:
+    """Hold a lock file alone; waits, with heartbeats, while another process holds it."""
+    return _lock(path, fcntl.LOCK_EX)
+
+
+def shared_lock(path: Path) -> AbstractContextManager[None]:
+    """Hold a lock file together with others; waits while one process holds it alone."""
+    return _lock(path, fcntl.LOCK_SH)
+
+
+def try_exclusive_lock(path: Path) -> AbstractContextManager[None]:
+    """Hold a lock file alone; raises ``LockBusy`` where another process holds it."""
+    return _lock(path, fcntl.LOCK_EX, waits=False)
 
 
 @contextmanager
-def exclusive_lock(path: Path) -> Iterator[None]:
-    """Hold a lock file alone; waits for whoever holds it now."""
-    with _locked(path, fcntl.LOCK_EX):
-        yield
-
-
-@contextmanager
-def shared_lock(path: Path) -> Iterator[None]:
-    """Hold a lock file together with others; waits for whoever holds it alone."""
-    with _locked(path, fcntl.LOCK_SH):
-        yield
-
-
-@contextmanager
-def _locked(path: Path, mode: int) -> Iterator[None]:
+def _lock(path: Path, mode: int, *, waits: bool = True) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         pause = SHORTEST_WAIT_SECONDS
-        while not _try_lock(descriptor, mode):
-            # Whoever holds it may train for hours; if it hangs, its end frees this one.
+        while True:
+            try:
+                fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if not waits:
+                    raise LockBusy(str(path)) from error
+            # The holder may train for hours; if it hangs, the watchdog ends it.
             heartbeat.beat("waiting for a lock")
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_WAIT_SECONDS)
@@ -45,41 +60,15 @@ def _locked(path: Path, mode: int) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _try_lock(descriptor: int, mode: int) -> bool:
-    try:
-        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-class LockBusy(Exception):
-    """Another process holds the lock."""
-
-
-@contextmanager
-def try_exclusive_lock(path: Path) -> Iterator[None]:
-    """Hold a lock file alone, or do not wait.
-
-    Raises:
-        LockBusy: Another process holds it.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if not _try_lock(descriptor, fcntl.LOCK_EX):
-            raise LockBusy(str(path))
-        yield
-    finally:
-        os.close(descriptor)
-
-
 class MeasurementLock:
-    """A machine-wide lane: latencies are measured one at a time, and training pauses meanwhile.
+    """Lock of this machine that keeps training out while a latency is measured.
 
-    Training holds the lane shared for one step at a time; a measurement holds it alone. A second
-    file lets a waiting measurement stop new steps, or a row of trainers would keep it out.
-    It is a pair of file locks and no Ray resource, so that it also works in a plain Python shell
-    and between two searches on one machine.
+    Training holds it shared for one optimiser step at a time; a measurement holds it alone. A
+    measurement takes the queue's lock first and thereby stops new steps, because overlapping
+    steps of several trials would otherwise hold the device's lock for ever.
+
+    These are files and not Ray resources, so that the lock also works in a plain Python shell and
+    between two searches on one machine.
     """
 
     def __init__(self, folder: Path | None = None) -> None:

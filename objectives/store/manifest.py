@@ -23,7 +23,7 @@ def checkpoint_address(path: str, step: int) -> str:
 
 
 def parse_checkpoint_address(address: str) -> tuple[str, int] | None:
-    """Address of a checkpoint's path, and its step; None where an address is no checkpoint's."""
+    """Address of a checkpoint's path, and its step; None for another kind of entry."""
     found = _CHECKPOINT.fullmatch(address)
     return None if found is None else (found[1], int(found[2]))
 
@@ -33,10 +33,10 @@ class Entry:
     """One stored folder.
 
     Args:
-        address: Its place below the root, such as ``checkpoints/<path>/<step>``.
+        address: Its folder below the root, such as ``checkpoints/<path>/<step>``.
         size_bytes: Bytes of its files.
         modified: When it was written, in seconds since 1970.
-        is_final: Whether nothing will continue from it, because its path ends there.
+        is_final: Whether no training continues from it.
         files: SHA-256 of each file, in hex.
     """
 
@@ -47,8 +47,7 @@ class Entry:
     files: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """The text of its manifest, which has a digest of itself too: its numbers count as much as
-        its files, for the quota removes by them."""
+        """Its manifest, with a digest of the manifest itself: the quota relies on its numbers."""
         fields = asdict(self)
         return json.dumps({**fields, "sha256": content_hash(fields)}, indent=2)
 
@@ -56,37 +55,39 @@ class Entry:
         """Whether a folder has its files, unchanged."""
         try:
             return all(
-                _is_own(folder / name) and sha256(folder / name) == digest
+                _is_regular(folder / name) and sha256(folder / name) == digest
                 for name, digest in self.files.items()
             )
         except FileNotFoundError:
-            # Removed meanwhile, to make room.
+            # The quota of another process has just removed it.
             return False
 
 
 def parse_manifest(manifest: bytes, address: str) -> Entry | None:
-    """The entry that a manifest at an address tells of; None where it is damaged or of another
-    address, which is what two entries look like after somebody swapped them."""
+    """The entry that a manifest describes.
+
+    Returns:
+        None where the manifest is damaged, or belongs to another address: two entries may have been
+        swapped.
+    """
     try:
         fields = json.loads(manifest)
         if fields.pop("sha256") != content_hash(fields):
             return None
         entry = Entry(**fields)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        # Whatever bytes can be instead of what ``manifest`` wrote.
+        # What JSON, or other bytes, can be instead of what ``to_json`` wrote.
         return None
-    return entry if entry.address == address and all(map(_is_name, entry.files)) else None
+    return entry if entry.address == address and all(map(_is_file_name, entry.files)) else None
 
 
-def _is_name(name: str) -> bool:
-    """Whether a file lies in its entry's folder: from a store that others write, a name such as
-    ``../x`` would be written where it leads."""
+def _is_file_name(name: str) -> bool:
+    """Whether a name stays in its entry's folder, unlike ``../x`` in a store that others write."""
     return name not in ("", ".", "..") and "/" not in name and "\0" not in name
 
 
-def _is_own(path: Path) -> bool:
-    """Whether a file is there itself: the store writes no link, and one can lead elsewhere after
-    it was checked."""
+def _is_regular(path: Path) -> bool:
+    """Whether a file exists and is no link, whose target could change after it was checked."""
     return path.is_file() and not path.is_symlink()
 
 

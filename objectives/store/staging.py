@@ -1,4 +1,4 @@
-"""Where the store's folders are written before they are entries, and end when they are removed."""
+"""Temporary folders in which entries of the store are written, and into which they are removed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ HIDDEN = "."
 class Staging:
     """Unfinished folders of the processes of one machine.
 
-    Whoever writes into one holds its lock, which the kernel releases when they die.
+    The process that writes into a folder holds its lock, which the kernel releases when it dies.
 
     Args:
-        folder: Its place; only processes of this machine may use it, for a lock may not reach
-            others over a network file system.
+        folder: Where they are; only processes of this machine may use it, because file locks may
+            not reach other machines over a network file system.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -31,35 +31,35 @@ class Staging:
 
     @contextmanager
     def new(self) -> Iterator[Path]:
-        """A new empty folder; removed afterwards, if it was not moved to where it belongs."""
+        """A new empty folder; it is removed afterwards, unless the caller has moved it."""
         self._make()
-        # Hidden until it is locked, for what is seen without an owner is swept.
+        # Hidden until it is locked, because folders without a lock holder are removed.
         hidden = Path(tempfile.mkdtemp(prefix=HIDDEN, dir=self.folder))
-        place = self.folder / hidden.name.removeprefix(HIDDEN)
+        visible = self.folder / hidden.name.removeprefix(HIDDEN)
         try:
             with exclusive_lock(hidden / LOCK):
-                hidden.rename(place)
-                folder = place / "entry"
+                hidden.rename(visible)
+                folder = visible / "entry"
                 folder.mkdir()
                 yield folder
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(visible, ignore_errors=True)
 
     def remove(self, folder: Path) -> None:
-        """Remove a folder of the same disk; from its place it goes at once, whole."""
+        """Remove a folder of the same disk: atomically from its address, then its files."""
         self._make()
-        out_of_the_way = self.folder / f"removed-{uuid.uuid4().hex}"
+        removed = self.folder / f"removed-{uuid.uuid4().hex}"
         with suppress(FileNotFoundError, NotADirectoryError):
-            os.rename(folder, out_of_the_way)
-        shutil.rmtree(out_of_the_way, ignore_errors=True)
+            os.rename(folder, removed)
+        shutil.rmtree(removed, ignore_errors=True)
 
     def remove_unfinished(self) -> None:
-        """Remove what killed writers left."""
-        for left in self.folder.glob(f"[!{HIDDEN}]*"):
-            # Its writer lives, or has just removed it, or this process may only read.
-            with suppress(LockBusy, OSError), try_exclusive_lock(left / LOCK):
-                shutil.rmtree(left, ignore_errors=True)
+        """Remove the folders of processes that have died."""
+        for folder in self.folder.glob(f"[!{HIDDEN}]*"):
+            # Its process is alive or has just removed it, or this one may not write.
+            with suppress(LockBusy, OSError), try_exclusive_lock(folder / LOCK):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _make(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

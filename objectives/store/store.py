@@ -1,4 +1,4 @@
-"""The store of checkpoints and compressed models: content-addressed, checked, under a quota.
+"""The store of checkpoints and compressed models: content-addressed, verified, under a quota.
 
 An entry is a folder of files with a ``manifest.json`` that holds its address and the SHA-256 of
 each file; an entry without a valid manifest does not exist. Weights are safetensors, everything
@@ -7,13 +7,12 @@ else is JSON.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from errno import EEXIST, ENOTDIR, ENOTEMPTY
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import TypeVar
 
 import fsspec
 
-from objectives.store.disk_space import is_disk_full, retry_when_full
+from objectives.store.disk_space import retry_when_full
 from objectives.store.locks import exclusive_lock
 from objectives.store.manifest import (
     CHECKPOINTS,
@@ -32,13 +31,10 @@ from objectives.store.manifest import (
     parse_manifest,
     sha256,
 )
-from objectives.store.quota import removal_order
+from objectives.store.pins import Pins
+from objectives.store.quota import Quota
 from objectives.store.staging import Staging, flush
 from spaces.errors import UserError
-
-RECOUNT_SECONDS = 60.0
-PINNED = "pinned"
-"""Folder with a list of addresses for each study: what its frontier needs."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -65,14 +61,12 @@ class Store:
                 f"storage.store: {url!r} is not a usable folder or URL: {error}"
             ) from error
         self._root = str(root).rstrip("/")
-        self._max_bytes = max_bytes
-        self._bytes = 0.0
-        self._counted = -RECOUNT_SECONDS
+        self.pins = Pins(self._fs, self._root)
+        self._quota = Quota(max_bytes, self._all_entries, self.remove, self.pins)
         self._damaged: list[str] = []
-        self.is_local = "file" in (
-            self._fs.protocol if isinstance(self._fs.protocol, tuple) else (self._fs.protocol,)
-        )
-        if self.is_local:
+        protocols = self._fs.protocol
+        self._is_local = "file" in ((protocols,) if isinstance(protocols, str) else protocols)
+        if self._is_local:
             self._staging = Staging(Path(self._root) / "staging" / socket.gethostname())
         else:
             self._staging = Staging(Path(tempfile.gettempdir()) / f"tlc-staging-{os.getuid()}")
@@ -93,56 +87,55 @@ class Store:
             # Each fsspec backend raises classes of its own.
             raise StoreError(
                 f"storage.store: {self._root} cannot be written ({error}); "
-                "name another folder or URL, or mend its permissions"
+                "name another folder or URL, or fix its permissions"
             ) from error
 
     def remove_unfinished(self) -> None:
-        """Remove what killed writers of this machine left unfinished."""
+        """Remove the unfinished entries of processes of this machine that have died."""
         self._staging.remove_unfinished()
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Hold a name alone among the processes of this machine (no effect on remote stores)."""
         with ExitStack() as stack:
-            if self.is_local:
-                self._retry_when_full(lambda: stack.enter_context(self._locked(name)), name)
-            yield
+            if self._is_local:
+                file = Path(self._root) / "locks" / f"{name}.lock"
 
-    @contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
-        folder = Path(self._root) / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        with exclusive_lock(folder / f"{name}.lock"):
+                def acquire() -> None:
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    stack.enter_context(exclusive_lock(file))
+
+                self._retry_when_full(acquire, name)
             yield
 
     def write(self, address: str, fill: Callable[[Path], T], *, is_final: bool) -> T:
-        """Fill a new folder and make it an entry; where the disk is full, wait for room.
+        """Fill a new folder and make it an entry; where the disk is full, wait for space.
 
         Args:
-            address: Of the entry.
+            address: Address of the entry.
             fill: Writes its files into a folder; called again after each wait.
-            is_final: Whether nothing will continue from it.
+            is_final: Whether no training continues from it.
 
         Returns:
-            What ``fill`` gave.
+            The result of ``fill``.
         """
 
-        def use(folder: Path) -> T:
+        def fill_and_commit(folder: Path) -> T:
             result = fill(folder)
             self.commit(folder, address, is_final=is_final)
             return result
 
-        return self.use_temporary_folder(address, use)
+        return self.use_temporary_folder(address, fill_and_commit)
 
     def use_temporary_folder(self, what: str, use: Callable[[Path], T]) -> T:
-        """Use a new folder that is removed afterwards; where the disk is full, wait for room.
+        """Use a new folder that is removed afterwards; where the disk is full, wait for space.
 
         Args:
-            what: What is written into it, for people.
+            what: Name of what is written into it, for messages.
             use: Gets the folder; called again after each wait.
 
         Returns:
-            What ``use`` gave.
+            The result of ``use``.
         """
 
         def attempt() -> T:
@@ -152,14 +145,14 @@ class Store:
         return self._retry_when_full(attempt, what)
 
     def _retry_when_full(self, write: Callable[[], T], what: str) -> T:
-        disk = Path(self._root) if self.is_local else self._staging.folder
+        disk = Path(self._root) if self._is_local else self._staging.folder
         return retry_when_full(write, disk=disk, what=what)
 
     def commit(self, folder: Path, address: str, *, is_final: bool) -> Entry:
-        """Make a folder on the store's disk an entry, whole or not at all.
+        """Make a folder on the store's disk an entry, atomically.
 
-        Locally the files are flushed to disk and the folder is renamed; on other stores the
-        manifest is written last. An intact entry that is there already stays.
+        On local disk the files are flushed and the folder is renamed; elsewhere the manifest is
+        written last. An intact entry at the address is kept.
         """
         files = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
         entry = Entry(
@@ -170,11 +163,11 @@ class Store:
             files={path.name: sha256(path) for path in files},
         )
         (folder / MANIFEST).write_text(entry.to_json())
-        if self.is_local:
+        if self._is_local:
             self._commit_local(folder, address)
         else:
             self._commit_remote([*files, folder / MANIFEST], address)
-        self._keep_quota(entry)
+        self._quota.enforce(entry)
         return entry
 
     def _commit_local(self, folder: Path, address: str) -> None:
@@ -186,34 +179,34 @@ class Store:
         while True:
             try:
                 os.rename(folder, target)
+                break
             except OSError as error:
                 if error.errno not in (EEXIST, ENOTEMPTY, ENOTDIR):
                     raise
-            else:
-                break
-            with self.open(address) as there:
-                if there is not None:
-                    # Another worker was first with the same content.
-                    return
+            if self._is_intact(address):
+                # Another worker has written the same content first.
+                return
             self.remove(address)
         flush(target.parent)
         flush(target.parent.parent)
 
     def _commit_remote(self, files: list[Path], address: str) -> None:
-        with self.open(address) as there:
-            if there is not None:
-                return
+        if self._is_intact(address):
+            return
         for path in files:
             self._fs.makedirs(f"{self._root}/{address}", exist_ok=True)
             self._fs.put_file(str(path), f"{self._root}/{address}/{path.name}")
+
+    def _is_intact(self, address: str) -> bool:
+        with self.open(address) as folder:
+            return folder is not None
 
     @contextmanager
     def open(self, address: str) -> Iterator[Path | None]:
         """A local folder with a verified entry, or None where there is no such entry.
 
-        A damaged entry is removed: one whose files do not match their hashes, for a flipped byte
-        loads without an error from every format, or whose manifest is not its own. What it was can
-        be trained again.
+        An entry whose files do not match their hashes, or whose manifest is not its own, is removed
+        and can be trained again: a flipped byte loads without an error from every format.
         """
         entry = self._entry(address)
         if entry is not None:
@@ -235,12 +228,12 @@ class Store:
 
     @contextmanager
     def _local_copy(self, entry: Entry) -> Iterator[Path]:
-        if self.is_local:
+        if self._is_local:
             yield Path(self._root) / entry.address
             return
         with self._staging.new() as folder:
             for name in entry.files:
-                # A file that is gone is found missing by whoever verifies.
+                # Verification finds the files that are missing.
                 with suppress(FileNotFoundError):
                     self._fs.get_file(f"{self._root}/{entry.address}/{name}", str(folder / name))
             yield folder
@@ -250,7 +243,7 @@ class Store:
         return self._entry(address) is not None
 
     def addresses(self, prefix: str) -> set[str]:
-        """Addresses below one that have a manifest, from a single listing (none is read)."""
+        """Addresses below a prefix that have a manifest, by one listing (no manifest is read)."""
         found = self._fs.find(f"{self._root}/{prefix}")
         below = (str(path)[len(self._root) + 1 :] for path in found)
         return {path[: -len(MANIFEST) - 1] for path in below if path.endswith(f"/{MANIFEST}")}
@@ -258,57 +251,32 @@ class Store:
     def checkpoint_steps(self, path: str) -> list[int]:
         """Steps of a training path that have a checkpoint, ascending (none is verified)."""
         prefix = f"{CHECKPOINTS}/{path}"
-        points = map(parse_checkpoint_address, self.addresses(prefix))
-        return sorted(point[1] for point in points if point is not None and point[0] == prefix)
+        found = filter(None, map(parse_checkpoint_address, self.addresses(prefix)))
+        return sorted(step for of_path, step in found if of_path == prefix)
 
     def entries(self, prefix: str) -> list[Entry]:
-        """Entries below an address."""
-        found = map(self._entry, sorted(self.addresses(prefix)))
-        return [entry for entry in found if entry is not None]
+        """Entries below a prefix (their files are not verified)."""
+        return [*filter(None, map(self._entry, sorted(self.addresses(prefix))))]
+
+    def _all_entries(self) -> list[Entry]:
+        return [*self.entries(CHECKPOINTS), *self.entries(MODELS)]
 
     def remove(self, address: str) -> None:
-        """Remove an entry; a half-removed one does not exist, for on the store's own disk it goes
-        at once, and elsewhere its manifest goes first."""
-        if self.is_local:
+        """Remove an entry; no half-removed entry exists at any time.
+
+        On local disk it is renamed before it is removed; elsewhere its manifest is removed first.
+        """
+        if self._is_local:
             self._staging.remove(Path(self._root) / address)
             return
-        for victim in (f"{self._root}/{address}/{MANIFEST}", f"{self._root}/{address}"):
+        for path in (f"{self._root}/{address}/{MANIFEST}", f"{self._root}/{address}"):
             with suppress(FileNotFoundError):
-                self._fs.rm(victim, recursive=True)
+                self._fs.rm(path, recursive=True)
 
     def location(self, address: str) -> str:
-        """Where a person finds an entry: a path, or a URL."""
+        """Path or URL of an entry, for people."""
         path = f"{self._root}/{address}"
-        return path if self.is_local else str(self._fs.unstrip_protocol(path))
-
-    def pin(self, addresses: Iterable[str], *, by: str) -> None:
-        """Name the entries that go last when room is needed: those of frontier members.
-
-        Args:
-            addresses: All that whoever asks needs; what it named before is forgotten.
-            by: Who needs them, of all that share the store: the mark of a study.
-        """
-        place = f"{self._root}/{PINNED}/{by}.json"
-        try:
-            self._fs.makedirs(f"{self._root}/{PINNED}", exist_ok=True)
-            with self._fs.open(f"{place}.new", "w") as file:
-                json.dump(sorted(addresses), file)
-            self._fs.mv(f"{place}.new", place)
-        except OSError as error:
-            # The next trial that ends pins again; until then the former pins hold.
-            if not is_disk_full(error):
-                raise
-            _LOG.warning("no room to note what the frontier needs: %s", error)
-
-    def _pinned(self) -> set[str]:
-        # Stores had a single file once, of whichever search was last.
-        files = [f"{self._root}/{PINNED}.json", *self._fs.find(f"{self._root}/{PINNED}")]
-        pinned: set[str] = set()
-        for file in files:
-            # Also one that is just being replaced.
-            with suppress(FileNotFoundError, ValueError, TypeError):
-                pinned.update(json.loads(self._fs.cat_file(file)))
-        return pinned
+        return path if self._is_local else str(self._fs.unstrip_protocol(path))
 
     def _entry(self, address: str) -> Entry | None:
         try:
@@ -316,20 +284,3 @@ class Store:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         return parse_manifest(manifest, address)
-
-    def _keep_quota(self, written: Entry) -> None:
-        # Reading every manifest at every checkpoint would cost more than a step: between two
-        # counts the store is taken to grow by what this process writes.
-        self._bytes += written.size_bytes
-        is_old = time.monotonic() - self._counted > RECOUNT_SECONDS
-        if self._max_bytes == float("inf") or (self._bytes <= self._max_bytes and not is_old):
-            return
-        entries = [*self.entries(CHECKPOINTS), *self.entries(MODELS)]
-        self._counted = time.monotonic()
-        self._bytes = sum(entry.size_bytes for entry in entries)
-        for entry in removal_order(entries, self._pinned()):
-            if self._bytes <= self._max_bytes:
-                return
-            if entry.address != written.address:
-                self.remove(entry.address)
-                self._bytes -= entry.size_bytes

@@ -117,9 +117,8 @@ def run(search: SearchFile, console: Console, *, trials: int | None = None) -> O
                 progress(record)
                 tracker.notify()
                 if record.is_finished:
-                    store.pin(
-                        _addresses(frontier(study.records(), search.criteria)), by=study.study_id
-                    )
+                    needed = _addresses(frontier(study.records(), search.criteria))
+                    store.pins.write(needed, study.study_id)
 
             def may_start(running: Sequence[Configuration]) -> bool:
                 return not holder.has_lost_lease and has_capacity(search, running)

@@ -1,4 +1,4 @@
-"""Fault 12: the disk of the store, or of the study, is full, and later has room again."""
+"""Fault 12: the disk of the store, or of the study, is full, and later has space again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_full_disk_pauses_the_search_and_room_lets_it_go_on(
         driver = arena.start()
         arena.wait_finished(2)
         ballast = fill(disk)
-        wait_for("a pause", lambda: "paused: no room for" in arena.output and is_paused(arena))
+        wait_for("a pause", lambda: "paused: no space for" in arena.output and is_paused(arena))
         finished = arena.finished()
 
         assert driver.poll() is None
@@ -38,7 +38,7 @@ def test_a_full_disk_pauses_the_search_and_room_lets_it_go_on(
         wait_for("word of it", lambda: "goes on" in arena.output)
         arena.finish(driver)
         judge(arena)
-        assert staged(arena.store) == [], "what had no room is not left half-written"
+        assert staged(arena.store) == [], "what had no space is not left half-written"
         assert finished < arena.finished() == arena.document["trials"]
     assert all(record["state"] == "COMPLETE" for record in arena.witness.told())
     done = Counter((step.path, step.number) for step in arena.witness.steps())
