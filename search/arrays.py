@@ -1,4 +1,4 @@
-"""Types of the arrays that samplers and replays pass around, and two of their factorisations."""
+"""Array types that samplers, replays and analyses share, and two typed BLAS/LAPACK calls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Booleans = npt.NDArray[np.bool_]
 
 
 def cholesky(matrix: Floats) -> Floats:
-    """Lower factor.
+    """Lower Cholesky factor.
 
     Raises:
         numpy.linalg.LinAlgError: The matrix is not positive definite.
@@ -22,8 +22,8 @@ def cholesky(matrix: Floats) -> Floats:
 
 
 def solve_lower(lower: Floats, right: Floats) -> Floats:
-    """Solution of a lower triangular system, one column or many."""
-    # From the right: numpy's rows are the columns of BLAS, and nothing has to be turned around.
+    """Solve a lower triangular system for one right-hand side ``(n,)`` or several ``(n, k)``."""
+    # Solved from the right: NumPy's rows are BLAS's columns, so that nothing is transposed.
     columns = right.reshape(len(lower), -1)
     solved: Floats = dtrsm(1.0, lower.T, columns.T, side=1).T
     return solved.reshape(right.shape)

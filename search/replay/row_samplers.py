@@ -16,9 +16,9 @@ from search.arrays import Floats, Integers
 from search.replay.replay import RowSampler, replay
 from search.replay.report import Summary
 from search.replay.table import Table, design_space_of
-from search.samplers.frontier.design_space import StageSeconds, Trial
 from search.samplers.frontier.designer import Designer
 from search.samplers.frontier.features import PRIOR
+from search.samplers.frontier.history import StageSeconds, Trial
 from search.samplers.gp.kernel import Prior
 
 DRAWS = 16

@@ -12,9 +12,9 @@ import numpy as np
 
 from search.pareto import in_finish_order, quality
 from search.results.schemas import Prediction
-from search.samplers.frontier.design_space import Trial
 from search.samplers.frontier.designer import Designer
 from search.samplers.frontier.features import prior_for
+from search.samplers.frontier.history import Trial
 from search.samplers.frontier.search_design_space import SearchDesignSpace
 from search.samplers.known_latencies import recorded_latencies
 from search.storage.study import Study

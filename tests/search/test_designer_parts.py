@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from search.samplers.frontier.acquisition import STEPS, Staircase
 from search.samplers.frontier.cost_model import CostModel
-from search.samplers.frontier.design_space import DesignSpace, FailureCause, StageSeconds, Trial
+from search.samplers.frontier.design_space import DesignSpace
 from search.samplers.frontier.designer import Designer
 from search.samplers.frontier.features import PRIOR, compression_features, training_features
+from search.samplers.frontier.history import FailureCause, StageSeconds, Trial
 from search.samplers.gp.gaussian_process import GaussianProcessMixture
 from search.samplers.gp.hyperparameters import sample_hyperparameters
 from search.samplers.gp.kernel import Features, Kernel
@@ -32,7 +33,7 @@ def dominated(points: list[tuple[float, float]]) -> float:
 
 def staircase(points: list[tuple[float, float]]) -> Staircase:
     quality, cost = np.array(points).reshape(-1, 2).T
-    return Staircase.of(quality, cost, floor=0.2, limits=LIMITS)
+    return Staircase.of(quality, cost, reference=0.2, limits=LIMITS)
 
 
 @given(st.lists(point, max_size=8), point)
@@ -59,7 +60,7 @@ def test_joint_improvement_is_the_hypervolume_that_a_set_adds(
 
 
 def test_at_one_cost_improvement_is_that_of_quality() -> None:
-    stairs = Staircase.of(np.array([0.6]), np.array([2.0]), floor=0.1, limits=(2.0, 2.0))
+    stairs = Staircase.of(np.array([0.6]), np.array([2.0]), reference=0.1, limits=(2.0, 2.0))
     added = stairs.improvement(np.array([0.75, 0.5]), stairs.first_step(np.array([2.0, 2.0])))
     assert added == pytest.approx([0.15, 0.0])
 
@@ -291,11 +292,10 @@ def test_what_a_search_has_spent_does_not_depend_on_what_the_store_had() -> None
 
 def test_noise_follows_the_evaluation_set() -> None:
     def transform(examples: int) -> OutcomeTransform:
-        history = [Trial(0, 0, a, examples=examples) for a in (0.4, 0.6, 0.8)]
-        return OutcomeTransform.of(history, 0.1)
+        return OutcomeTransform.fit(np.array([0.4, 0.6, 0.8]), [examples] * 3, 0.1)
 
-    values = transform(1000).values([Trial(0, 0, 0.7)])
-    few, many = (transform(n).noise_at(values)[0] for n in (1000, 100_000))
+    values = transform(1000).values(np.array([0.7]))
+    few, many = (transform(n).noise(values)[0] for n in (1000, 100_000))
     assert few == pytest.approx(100 * many)
     deviation = np.sqrt(few)
     low, high = transform(1000).quality(np.array([-1.0, 1.0]) * deviation + values)
@@ -303,9 +303,11 @@ def test_noise_follows_the_evaluation_set() -> None:
 
 
 def test_a_broken_model_does_not_make_the_others_look_alike() -> None:
-    good = [Trial(0, 0, share) for share in (0.3, 0.4, 0.5)]
-    with_broken = OutcomeTransform.of([*good, Trial(0, 1, -3.0)], 0.0)
-    assert with_broken.values(good) == pytest.approx(OutcomeTransform.of(good, 0.0).values(good))
+    good = np.array([0.3, 0.4, 0.5])
+    with_broken = OutcomeTransform.fit(np.array([*good, -3.0]), [], 0.0)
+    assert with_broken.values(good) == pytest.approx(
+        OutcomeTransform.fit(good, [], 0.0).values(good)
+    )
     assert with_broken.lowest == 0.0
 
 
@@ -313,8 +315,8 @@ def test_running_trials_taken_in_one_by_one_or_together_promise_the_same() -> No
     everything, width = grid()
     choices = replace(
         design_space(),
-        runs=everything.trained[::width],
-        compressions=everything.lost[:width],
+        runs=everything.training[::width],
+        compressions=everything.compression[:width],
         log_costs=lambda runs: np.zeros((len(runs), width)),
     )
     running = [(0, 0), (3, 2), (5, 1)]

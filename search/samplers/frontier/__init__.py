@@ -1,1 +1,1 @@
-"""The default sampler: the largest expected gain per second."""
+"""The default sampler: the largest expected gain in hypervolume per second."""

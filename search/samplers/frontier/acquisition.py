@@ -1,8 +1,9 @@
-"""Expected hypervolume improvement, for one trial and for all that one training run proposals.
+"""Expected hypervolume improvement of one candidate, and of all compressions of a training run.
 
-The cost of a candidate is known and its quality is a sample, so the frontier is a staircase over
-the logarithm of cost, and what a candidate adds is the area between its own step and the stairs.
-The staircase is kept on a grid of costs; integrals over it are differences of running sums.
+The cost of a candidate is known and its quality is sampled, so the frontier is a step function of
+the logarithm of cost, and a candidate's improvement is the area between its own step and that
+function. The function is stored on a grid of costs, and integrals over it are differences of
+cumulative sums.
 
 Emmerich, Deutz & Klinkenberg 2011, *Hypervolume-based expected improvement* (the criterion);
 Daulton, Balandat & Bakshy 2020, arXiv 2006.05078 (its Monte Carlo form for several points).
@@ -36,24 +37,24 @@ class Staircase:
 
     @classmethod
     def of(
-        cls, quality: Floats, log_cost: Floats, *, floor: float, limits: tuple[float, float]
+        cls, quality: Floats, log_cost: Floats, *, reference: float, limits: tuple[float, float]
     ) -> Staircase:
         """The staircase of some points.
 
         Args:
             quality: Qualities, ``(n,)``.
             log_cost: Logarithms of their costs, ``(n,)``.
-            floor: Quality of the reference point.
+            reference: Quality of the reference point.
             limits: Logarithms of the least cost and of the reference point's.
         """
         low, high = limits
-        # A search at one fixed cost has one step, and the area becomes the quality.
+        # A search at one fixed cost has one step, and the area is the quality.
         edges = np.linspace(low, high, STEPS + 1) if high > low else np.array([low, low + 1.0])
-        level = np.full(len(edges) - 1, floor)
-        first = _first_step(edges, log_cost)
-        inside = first < len(level)
-        np.maximum.at(level, first[inside], quality[inside])
-        return cls(edges, np.maximum.accumulate(level))
+        stairs = cls(edges, np.full(len(edges) - 1, reference))
+        first = stairs.first_step(log_cost)
+        inside = first < len(stairs.level)
+        np.maximum.at(stairs.level, first[inside], quality[inside])
+        return cls(edges, np.maximum.accumulate(stairs.level))
 
     @property
     def widths(self) -> Floats:
@@ -61,15 +62,21 @@ class Staircase:
         return np.diff(self.edges)
 
     def first_step(self, log_cost: Floats) -> Integers:
-        """The first step that a point of some cost reaches; ``steps`` where it is too dear."""
-        return _first_step(self.edges, log_cost)
+        """The first step that a point of some cost reaches; ``steps`` where its cost is too high.
 
-    def area_above(self, floor: float) -> float:
+        A point within the last step, up to the limit itself, counts for the whole step: otherwise
+        the models right below a limit, which a search looks for, would never be proposed.
+        """
+        steps = len(self.level)
+        found = np.minimum(np.searchsorted(self.edges, log_cost - TOLERANCE), steps - 1)
+        return np.where(log_cost <= self.edges[-1] + TOLERANCE, found, steps)
+
+    def area_above(self, reference: float) -> float:
         """Hypervolume against a reference point of some quality."""
-        return float(self.widths @ np.maximum(self.level - floor, 0.0))
+        return float(self.widths @ np.maximum(self.level - reference, 0.0))
 
     def improvement(self, quality: Floats, first: Integers) -> Floats:
-        """Area that each point would add, on its own.
+        """Area that each point adds on its own.
 
         Args:
             quality: Qualities, any shape.
@@ -83,21 +90,21 @@ class Staircase:
         return np.maximum(added, 0.0)
 
     def joint_improvement(self, quality: Floats, first: Integers) -> tuple[Floats, Floats]:
-        """What all points of a block would add together.
+        """Area that the points of each block add together.
 
         Args:
             quality: Qualities, ``(samples, blocks, width)``; minus infinity for absent points.
             first: ``first_step`` of their costs, ``(blocks, width)``.
 
         Returns:
-            The mean area, and the mean number of points on the frontier then, ``(blocks,)``.
+            The mean area, and the mean number of the points that join the frontier, ``(blocks,)``.
         """
         steps = len(self.level)
         order = np.argsort(first, axis=1, kind="stable")
         first = np.take_along_axis(first, order, 1)
         ordered = np.take_along_axis(quality, order[None], 2)
         best = np.maximum.accumulate(ordered, 2)
-        # How many of a block's points reach each step: the last of them holds the best so far.
+        # The number of a block's points that reach each step; the last of them has the best.
         reaching = (first[:, :, None] <= np.arange(steps)).sum(1)
         nothing = np.full((*best.shape[:2], 1), -np.inf)
         reached = np.take_along_axis(
@@ -110,11 +117,3 @@ class Staircase:
         before = np.concatenate([nothing, best[:, :, :-1]], 2)
         members = (ordered > before) & (ordered > level)
         return area.mean(0), members.sum(2).mean(0)
-
-
-def _first_step(edges: Floats, log_cost: Floats) -> Integers:
-    steps = len(edges) - 1
-    # What lies within the last step, up to the limit itself, counts as all of it: else the models
-    # right under a limit, which a search is for, would never be offered.
-    found: Integers = np.minimum(np.searchsorted(edges, log_cost - TOLERANCE), steps - 1)
-    return np.where(log_cost <= edges[-1] + TOLERANCE, found, steps)

@@ -1,149 +1,156 @@
-"""What a candidate would really cost now, in seconds: only what the store does not have.
+"""The cost model: seconds of compute that a candidate would take now, given what the store has.
 
-Seconds of a step are those that an architecture's own runs took; before it has any, they follow
-from its FLOPs by a regression over the architectures that have run.
+Seconds of a step are those measured on runs of the same architecture; before there are any, a
+regression over the other architectures predicts them from FLOPs and depth.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from search.arrays import Booleans, Floats, Integers
-from search.samplers.frontier.design_space import DesignSpace, Trial
+from search.samplers.frontier.design_space import DesignSpace
+from search.samplers.frontier.history import Trial
 
 PRIOR_SECONDS_A_STEP = 0.02
 PRIOR_SECONDS_TO_EVALUATE = 0.3
-PRIOR_COOLDOWN_SHARE = 0.25
-"""Of the stable path, before any run has shown how long the cooldown takes."""
+PRIOR_COOLDOWN_FRACTION = 0.25
+"""Of the stable path, before any run has a measured cooldown."""
 
 
-@dataclass
 class CostModel:
-    """Seconds by training run, learnt from trials.
+    """Seconds of training and evaluation, learnt from finished trials.
 
     Args:
-        design_space: The training runs.
-        is_trained: Which runs have their trained model.
+        space: The design space.
     """
 
-    design_space: DesignSpace
-    is_trained: Booleans = field(init=False)
-
-    def __post_init__(self) -> None:
-        count = int(self.design_space.architecture.max()) + 1
-        nothing = np.zeros(len(self.design_space.architecture))
-        self.is_trained = nothing > 0.0
-        self._start = nothing.copy()
-        """Steps of each run that its stable path has, whoever trained them."""
-        if self.design_space.is_trained is not None:
-            self.is_trained |= self.design_space.is_trained
-        for run in (
-            []
-            if self.design_space.has_stable_path is None
-            else np.flatnonzero(self.design_space.has_stable_path)
-        ):
-            self._begin(int(run), self._start)
-        # What this search has paid for, of which its average gain per second is made.
-        self._paid = np.zeros_like(self.is_trained)
-        self._paid_start = nothing.copy()
-        self._known = np.zeros((count, 2))
-        self._known[self.design_space.architecture, 0] = np.log(self.design_space.step_flops)
-        self._known[self.design_space.architecture, 1] = np.log(self.design_space.depth)
-        self._step = _SecondsRegression(self._known, np.log(PRIOR_SECONDS_A_STEP))
-        self._evaluate = _SecondsRegression(self._known, np.log(PRIOR_SECONDS_TO_EVALUATE))
+    def __init__(self, space: DesignSpace) -> None:
+        self._space = space
+        self._stored = _Progress(space)
+        if space.is_trained is not None:
+            self._stored.is_trained |= space.is_trained
+        if space.has_stable_path is not None:
+            for run in np.flatnonzero(space.has_stable_path):
+                self._stored.add_stable_path(int(run))
+        # Without what an earlier search left in the store: the average gain per second of this
+        # search is over its own work.
+        self._own = _Progress(space)
+        known = np.zeros((int(space.architecture.max()) + 1, 2))
+        known[space.architecture, 0] = np.log(space.step_flops)
+        known[space.architecture, 1] = np.log(space.depth)
+        self._step = _LogSecondsRegression(known, np.log(PRIOR_SECONDS_A_STEP))
+        self._evaluate = _LogSecondsRegression(known, np.log(PRIOR_SECONDS_TO_EVALUATE))
         self._cooldowns: list[tuple[float, float]] = []
 
+    @property
+    def is_trained(self) -> Booleans:
+        """Runs that have a trained model, ``(runs,)``."""
+        return self._stored.is_trained
+
     def update(self, trial: Trial) -> float:
-        """Take a finished trial in: what it reached is not paid again, and what it took is known.
+        """Learn from a complete trial.
 
         Returns:
-            Seconds of the work that this search had not done before it, whatever an earlier one
-            left in the store.
+            Seconds of the work that this search had not done before it. Work that an earlier
+            search left in the store counts as done by the trial.
         """
         run = trial.run
-        architecture, steps = int(self.design_space.architecture[run]), self.design_space.steps[run]
-        missing = steps - self._paid_start[run]
-        was_paid = self._paid[run]
-        self.is_trained[run] = self._paid[run] = True
-        for start in (self._start, self._paid_start):
-            self._begin(run, start)
-            # A longer path keeps the points where shorter budgets leave it.
-            shorter = (self.design_space.architecture == architecture) & (
-                self.design_space.steps <= steps
-            )
-            start[shorter] = self.design_space.steps[shorter]
+        steps = self._space.steps[run]
+        missing = steps - self._own.start[run]
+        was_trained = self._own.is_trained[run]
+        self._stored.add_trained(run)
+        self._own.add_trained(run)
         took = trial.seconds
         if took is None:
             return 0.0
-        a_step = took.stable / steps
+        architecture, a_step = int(self._space.architecture[run]), took.stable / steps
         if a_step > 0.0:
-            self._step.learn(architecture, np.log(a_step))
+            self._step.add(architecture, np.log(a_step))
             self._cooldowns.append((steps, took.cooldown / a_step))
         if took.evaluate > 0.0:
-            self._evaluate.learn(architecture, np.log(took.evaluate))
-        training = 0.0 if was_paid else missing * a_step + took.cooldown
+            self._evaluate.add(architecture, np.log(took.evaluate))
+        training = 0.0 if was_trained else missing * a_step + took.cooldown
         return float(training + took.evaluate + took.recovery)
 
-    def _begin(self, run: int, start: Floats) -> None:
-        """Note that the stable path of a run is there, for it and for longer ones."""
-        steps = self.design_space.steps
-        longer = (self.design_space.architecture == self.design_space.architecture[run]) & (
-            steps >= steps[run]
-        )
-        start[longer] = np.maximum(start[longer], steps[run])
-
     def training_seconds(self) -> Floats:
-        """Seconds until each run has its trained model, ``(runs,)``; zero where it has."""
-        design_space = self.design_space
-        missing = design_space.steps - self._start
+        """Seconds until each run has its trained model, ``(runs,)``; zero where it has one."""
+        space = self._space
+        missing = space.steps - self._stored.start
         fixed, by_step = self._cooldown()
-        a_step = np.exp(self._step.predict())[design_space.architecture]
-        seconds: Floats = a_step * (missing + fixed + by_step * design_space.steps)
+        a_step = np.exp(self._step.predict())[space.architecture]
+        seconds: Floats = a_step * (missing + fixed + by_step * space.steps)
         seconds[self.is_trained] = 0.0
         return seconds
 
     def evaluation_seconds(self, runs: Integers) -> Floats:
-        """Seconds of each compression of some runs, its recovery, and its measurement.
+        """Seconds of each compression of some runs, with its recovery and its measurement.
 
         Returns:
-            ``(len(runs), compressions)``; one column where no compression has a recovery.
+            ``(len(runs), compressions)``; one column if no compression has a recovery.
         """
-        architecture = self.design_space.architecture[runs]
+        architecture = self._space.architecture[runs]
         measuring = np.exp(self._evaluate.predict())[architecture][:, None]
-        if self.design_space.recovery_steps is None:
+        if self._space.recovery_steps is None:
             return measuring
         a_step = np.exp(self._step.predict())[architecture][:, None]
-        seconds: Floats = measuring + a_step * self.design_space.recovery_steps(runs)
+        seconds: Floats = measuring + a_step * self._space.recovery_steps(runs)
         return seconds
 
     def _cooldown(self) -> tuple[float, float]:
-        """Cooldown in steps: a fixed number, and a share of the budget. Least squares, not
-        negative, pulled to the prior as if by one run."""
+        """Steps of the cooldown: a constant, and a fraction of the budget.
+
+        Non-negative least squares, with the prior as one more observation.
+        """
         if not self._cooldowns:
-            return 0.0, PRIOR_COOLDOWN_SHARE
+            return 0.0, PRIOR_COOLDOWN_FRACTION
         from scipy.optimize import nnls
 
         steps, cooldowns = np.array(self._cooldowns).T
         weight = 1.0 / steps.mean()
         rows = np.concatenate([np.stack([np.ones_like(steps), steps], 1) * weight, [[0.0, 0.1]]])
-        target = np.concatenate([cooldowns * weight, [0.1 * PRIOR_COOLDOWN_SHARE]])
+        target = np.concatenate([cooldowns * weight, [0.1 * PRIOR_COOLDOWN_FRACTION]])
         (fixed, by_step), _ = nnls(rows, target)
         return float(fixed), float(by_step)
 
 
-class _SecondsRegression:
-    """Log seconds by architecture: a plane over the logarithms of FLOPs and depth, and each
-    architecture's own deviation.
+class _Progress:
+    """Training that is done: the trained models, and how far each stable path goes."""
 
-    Small models spend their time on calls rather than FLOPs, and calls grow with depth. Bayesian
-    linear regression with known noise (Rasmussen & Williams 2006, section 2.1).
+    def __init__(self, space: DesignSpace) -> None:
+        self._space = space
+        self.is_trained = np.zeros(len(space.steps), dtype=bool)
+        self.start = np.zeros(len(space.steps))
+        """Steps of each run that are on a stored stable path, ``(runs,)``."""
+
+    def add_stable_path(self, run: int) -> None:
+        """Add the stable path of a run, where longer runs of its architecture continue."""
+        longer = self._same_architecture(run) & (self._space.steps >= self._space.steps[run])
+        self.start[longer] = np.maximum(self.start[longer], self._space.steps[run])
+
+    def add_trained(self, run: int) -> None:
+        """Add a trained run, whose path has checkpoints at all shorter budgets too."""
+        self.is_trained[run] = True
+        self.add_stable_path(run)
+        shorter = self._same_architecture(run) & (self._space.steps <= self._space.steps[run])
+        self.start[shorter] = self._space.steps[shorter]
+
+    def _same_architecture(self, run: int) -> Booleans:
+        same: Booleans = self._space.architecture == self._space.architecture[run]
+        return same
+
+
+class _LogSecondsRegression:
+    """Log seconds by architecture: linear in the logarithms of FLOPs and depth.
+
+    Small models spend their time on kernel calls rather than FLOPs, and calls grow with depth. An
+    architecture that was measured has its own mean. Bayesian linear regression with known noise
+    (Rasmussen & Williams 2006, section 2.1).
     """
 
     SLOPES = (0.6, 0.3)
     DEVIATIONS = (3.0, 0.3, 0.3)
-    """Prior deviations of the level and of the slopes."""
+    """Prior standard deviations of the level and of the slopes."""
     OWN_DEVIATION = 0.2
 
     def __init__(self, known: Floats, level: float) -> None:
@@ -153,7 +160,7 @@ class _SecondsRegression:
         self._sums = np.zeros(len(known))
         self._counts = np.zeros(len(known))
 
-    def learn(self, architecture: int, value: float) -> None:
+    def add(self, architecture: int, value: float) -> None:
         self._sums[architecture] += value
         self._counts[architecture] += 1
 

@@ -1,7 +1,8 @@
-"""Choosing what to train and how to compress it: the greatest expected gain per second.
+"""The designer: suggests the candidate with the greatest expected gain in hypervolume per second.
 
-A designer knows nothing of Optuna or Ray: it takes finished trials and names the next one, and its
-state can be made again from the trials at any time (the seam of OSS Vizier's designers).
+It knows nothing of Optuna or Ray. It is updated with finished trials and suggests the next one, and
+its state is a function of those trials (the ``Designer`` of OSS Vizier: Song et al. 2022, arXiv
+2207.13676).
 """
 
 from __future__ import annotations
@@ -15,93 +16,93 @@ from search.arrays import Booleans, Floats
 from search.samplers.frontier.acquisition import Staircase
 from search.samplers.frontier.candidates import Candidates, choose_candidates
 from search.samplers.frontier.cost_model import CostModel
-from search.samplers.frontier.design_space import DesignSpace, FailureCause, Trial
-from search.samplers.frontier.history import History
+from search.samplers.frontier.design_space import DesignSpace
+from search.samplers.frontier.history import FailureCause, History, Trial, qualities
 from search.samplers.frontier.proposals import Proposal, Proposals
 from search.samplers.gp.gaussian_process import GaussianProcessMixture
 from search.samplers.gp.hyperparameters import sample_hyperparameters
 from search.samplers.gp.kernel import Features, Prior
 from search.samplers.gp.outcome_transform import OutcomeTransform
-from search.samplers.gp.threads import one_thread
+from search.samplers.gp.threads import one_blas_thread
 
 PROCESSES = 4
-"""Draws of the surrogate's hyperparameters that are mixed."""
+"""Samples of the hyperparameters, each of which gives one Gaussian process."""
 SAMPLES = 32
-"""Samples of each of them; a power of two, for evenly spread normal numbers."""
+"""Samples of each process; a power of two, as a Sobol sequence needs."""
 FIRST_FIT = 4
 REFIT_GROWTH = 1.25
 LONGEST_WAIT = 128
-"""Trials after which the surrogate is made anew at the latest, which bounds its size."""
+"""Trials after which the Gaussian processes are fitted again at the latest."""
 TWO_SIDED_95 = 1.96
 """Standard deviations on each side of the mean of a normal distribution."""
 PARTS = 8
-"""Parts of a large design space that are looked at before there is nothing left to choose."""
+"""Parts of a large design space that are searched for a candidate before there is none."""
 TRIES = 1.5
-"""Compressions that are evaluated for each one that ends up on the frontier."""
+"""Compressions that are evaluated for each one that joins the frontier."""
 
 
 class Designer:
-    """Chooses trials of a design_space.
+    """Suggests trials of a design space.
 
     Args:
-        design_space: What can be chosen.
-        prior: What the surrogate believes before any trial.
-        seed: Seed of the samples, of the hyperparameters, and of the parts of large menus.
+        space: The design space.
+        prior: Prior of the Gaussian process.
+        seed: Seed of the samples, of the hyperparameters, and of the parts of large spaces.
     """
 
-    def __init__(self, design_space: DesignSpace, prior: Prior, seed: int) -> None:
-        self._design_space = design_space
+    def __init__(self, space: DesignSpace, prior: Prior, seed: int) -> None:
+        self._space = space
         self._prior = prior
         self._seed = seed
         self._trials: list[Trial] = []
-        self._observations = History(design_space)
-        self._tried = np.zeros((len(design_space.runs), len(design_space.compressions)), dtype=bool)
-        self._unable = np.zeros(len(design_space.runs), dtype=bool)
-        """Runs that could not be trained on this machine, as it was then."""
-        self._cost_model = CostModel(design_space)
+        self._history = History(space)
+        self._tried = np.zeros((len(space.runs), len(space.compressions)), dtype=bool)
+        self._cannot_train = np.zeros(len(space.runs), dtype=bool)
+        """Runs that failed because of the machine."""
+        self._cost_model = CostModel(space)
         self._spent = 0.0
         self._reached: list[tuple[float, float]] = []
-        """Quality and logarithm of cost of each trial that has them."""
+        """Quality and logarithm of cost of each complete trial."""
         self._fitted_at = -1
         self._observed = 0
         self._pending: list[tuple[int, int]] = []
-        """Run and compression of the trials under way that the surrogate knows of."""
+        """The running candidates that the Gaussian process has as pending."""
         self._candidates: Candidates
-        self._transform = OutcomeTransform.of([], design_space.baseline)
+        self._transform: OutcomeTransform
+        self._process: GaussianProcessMixture
 
     def update(self, trials: Iterable[Trial]) -> None:
-        """Take finished trials in."""
+        """Learn from finished trials."""
         for trial in trials:
             self._trials.append(trial)
-            self._observations.add(trial)
-            self._tried[trial.run, trial.compression] = True
+            self._history.add(trial)
+            self._tried[trial.candidate] = True
             if trial.quality is None:
-                self._unable[trial.run] |= trial.cause is FailureCause.MACHINE
+                self._cannot_train[trial.run] |= trial.cause is FailureCause.MACHINE
             else:
                 self._spent += self._cost_model.update(trial)
-                self._reached.append((trial.quality, self._log_cost(trial.run, trial.compression)))
+                self._reached.append((trial.quality, self._log_cost(trial.candidate)))
 
     @property
     def average_rate(self) -> float:
-        """Hypervolume gained per second of all work so far, in the unit of ``Proposal.rate``."""
+        """Hypervolume gained per second of work so far, in the unit of ``Proposal.rate``."""
         if not self._spent:
             return 0.0
+        self._refresh()
         stairs = self._staircase(self._reached)
         return stairs.area_above(self._transform.lowest) / self._spent
 
     def predict(self, run: int, compression: int) -> tuple[float, float, float]:
-        """Quality that is expected of a configuration, in the middle of its 95 % interval."""
-        with one_thread():
+        """Expected quality of a candidate, between the ends of its 95 % interval."""
+        with one_blas_thread():
             self._refresh()
-            mean, variance = self._surrogate.predict(
-                self._observations.features([Trial(run, compression, None)])
-            )
+            mean, variance = self._process.predict(self._history.features([(run, compression)]))
         values = mean + TWO_SIDED_95 * np.sqrt(variance) * np.array([-1.0, 0.0, 1.0])
         low, expected, high = self._transform.quality(values).tolist()
         return low, expected, high
 
     def seconds(self, run: int, compression: int) -> float:
-        """Seconds that a trial of a configuration would take now."""
+        """Seconds that a trial of a candidate would take now."""
         evaluating = self._cost_model.evaluation_seconds(np.array([run]))[0]
         own = evaluating[compression if len(evaluating) > 1 else 0]
         return float(self._cost_model.training_seconds()[run] + own)
@@ -109,54 +110,58 @@ class Designer:
     def suggest(
         self, running: list[tuple[int, int]], *, in_memory: int | None = None
     ) -> Proposal | None:
-        """The next trial: the best of what is on offer.
+        """The candidate to try next.
 
         Args:
-            running: Run and compression of each trial that is under way.
-            in_memory: A run whose trained model the asking worker will have.
+            running: The candidates of running trials.
+            in_memory: A run whose trained model the worker that asks will hold.
 
         Returns:
-            None where everything left would train what is being trained now, or nothing is left.
+            None where no candidate is left, or every one left shares training that is running.
         """
         return self.proposals(running, in_memory=in_memory).best()
 
     def proposals(
         self, running: list[tuple[int, int]], *, in_memory: int | None = None
     ) -> Proposals:
-        """What could be done next, and what it would gain and cost; arguments as ``suggest``."""
-        with one_thread():
+        """The compared candidates with expected gains and costs; arguments as ``suggest``."""
+        with one_blas_thread():
             self._refresh()
             proposals = self._proposals(running, in_memory)
             for attempt in range(1, PARTS):
                 if self._candidates.is_whole or proposals.best() is not None:
                     break
-                self._refit(len(self._trials), attempt)
+                self._fit(len(self._trials), attempt)
                 proposals = self._proposals(running, in_memory)
         return proposals
 
     def _proposals(self, running: list[tuple[int, int]], in_memory: int | None) -> Proposals:
-        self._watch(running)
+        self._set_pending(running)
         transform = self._transform
-        posterior, values = self._surrogate.with_pending(transform.noise_at)
+        posterior, values = self._process.with_pending(transform.noise)
         quality = transform.quality(posterior.samples(self._normals))
         expected = zip(transform.quality(values).tolist(), self._pending, strict=True)
-        stairs = self._staircase(
-            [
-                *self._reached,
-                *((each, self._log_cost(*place)) for each, place in expected),
-            ]
-        )
+        pending = [(each, self._log_cost(candidate)) for each, candidate in expected]
+        stairs = self._staircase([*self._reached, *pending])
         trained = self._cost_model.is_trained.copy()
         if in_memory is not None:
             trained[in_memory] = True
-        return self._priced(quality, stairs, self._free(running, trained), trained)
+        return self._evaluated(quality, stairs, self._free(running, trained), trained)
 
-    def _priced(
+    def _evaluated(
         self, quality: Floats, stairs: Staircase, free: Booleans, trained: Booleans
     ) -> Proposals:
+        """The candidates with their expected gains and their seconds.
+
+        Args:
+            quality: Samples of their qualities, ``(samples, r, c)``.
+            stairs: The frontier.
+            free: Which of them can be tried, ``(r, c)``.
+            trained: Runs that have a trained model, ``(runs,)``.
+        """
         runs = self._candidates.runs
         training = np.where(trained, 0.0, self._cost_model.training_seconds())[runs]
-        evaluating = self._evaluating()
+        evaluating = self._evaluation_seconds()
         first = stairs.first_step(np.nan_to_num(self._candidates.log_costs, nan=np.inf))
         free = free & (first < len(stairs.level))
         gain = stairs.improvement(quality, np.minimum(first, len(stairs.level))).mean(0)
@@ -164,8 +169,9 @@ class Designer:
         seconds = training[:, None] + evaluating
         untrained = np.flatnonzero((training > 0.0) & free.any(1))
         if len(untrained):
-            offered = np.where(free[untrained], quality[:, untrained], -np.inf)
-            together, members = stairs.joint_improvement(offered, first[untrained])
+            # Training a run pays for all its compressions: they are credited to the best of them.
+            possible = np.where(free[untrained], quality[:, untrained], -np.inf)
+            together, members = stairs.joint_improvement(possible, first[untrained])
             leader = gain[untrained].argmax(1)
             gain[untrained] = -np.inf
             gain[untrained, leader] = together
@@ -175,7 +181,7 @@ class Designer:
             runs, self._candidates.compressions, gain, seconds, quality, trained=trained[runs]
         )
 
-    def _evaluating(self) -> Floats:
+    def _evaluation_seconds(self) -> Floats:
         """Seconds of each candidate once its model is trained, ``(r, c)``."""
         seconds = self._cost_model.evaluation_seconds(self._candidates.runs)
         if seconds.shape[1] == 1:
@@ -184,62 +190,67 @@ class Designer:
         return chosen
 
     def _refresh(self) -> None:
-        """Make the surrogate anew when that is due, else take the new trials in."""
+        """Fit the Gaussian processes again when that is due, and observe the new trials."""
         due = _fit_size(len(self._trials))
         if due != self._fitted_at:
             self._fitted_at = due
-            self._refit(due)
-        self._observe(self._observations.since(self._observed))
+            self._fit(due)
+        self._observe(self._history.since(self._observed))
         self._observed = len(self._trials)
 
-    def _observe(self, observed: list[Trial]) -> None:
-        values, noise = self._transform.values(observed), self._transform.noise(observed)
-        self._surrogate.observe(self._observations.features(observed), values, noise)
+    def _observe(self, trials: list[Trial]) -> None:
+        values = self._transform.values(qualities(trials))
+        self._process.observe(self._features(trials), values, self._transform.noise(values))
 
-    def _refit(self, count: int, attempt: int = 0) -> None:
-        # From the first trials alone, so that a designer made again from the record agrees.
-        history = self._trials[:count]
-        self._transform = OutcomeTransform.of(history, self._design_space.baseline)
-        kept = self._observations.informative(count)
+    def _fit(self, count: int, attempt: int = 0) -> None:
+        """Fit the Gaussian processes to the first ``count`` trials, over new candidates."""
+        # Of those trials alone, so that a designer that is made again from the study agrees.
+        trials = self._trials[:count]
+        reached = qualities(t for t in trials if t.quality is not None)
+        examples = [t.examples for t in trials if t.quality is not None and t.examples]
+        self._transform = OutcomeTransform.fit(reached, examples, self._space.baseline)
+        observed = self._history.until(count)
+        values = self._transform.values(qualities(observed))
         hyperparameters = sample_hyperparameters(
-            self._observations.features(kept),
-            self._transform.values(kept),
-            self._transform.noise(kept),
+            self._features(observed),
+            values,
+            self._transform.noise(values),
             self._prior,
             count=PROCESSES,
             rng=np.random.default_rng([self._seed, count]),
         )
         tried = np.zeros_like(self._tried)
-        tried[[t.run for t in history], [t.compression for t in history]] = True
+        tried[[t.run for t in trials], [t.compression for t in trials]] = True
         rng = np.random.default_rng([self._seed, count, attempt])
-        self._candidates = choose_candidates(self._design_space, history, tried, rng)
+        self._candidates = choose_candidates(self._space, trials, tried, rng)
         runs, columns = self._candidates.runs, self._candidates.compressions
         blocks = np.repeat(runs, len(columns))
-        everything = Features(
-            self._design_space.runs[blocks],
-            np.tile(self._design_space.compressions[columns], (len(runs), 1)),
+        features = Features(
+            self._space.runs[blocks],
+            np.tile(self._space.compressions[columns], (len(runs), 1)),
             blocks,
         )
-        self._surrogate = GaussianProcessMixture(
-            everything, len(columns), self._prior, hyperparameters
-        )
-        self._observe(kept)
+        self._process = GaussianProcessMixture(features, len(columns), self._prior, hyperparameters)
+        self._observe(observed)
         self._observed = count
         self._pending = []
         self._normals = _normals(len(columns), self._seed)
 
-    def _watch(self, running: list[tuple[int, int]]) -> None:
-        """Tell the surrogate what is under way now."""
-        now, before = dict.fromkeys(running), set(self._pending)
-        kept = [index for index, place in enumerate(self._pending) if place in now]
-        begun = [place for place in now if place not in before]
-        if begun or len(kept) < len(self._pending):
-            features = self._observations.features(Trial(*place, None) for place in begun)
-            self._surrogate.set_pending(features, kept)
-            self._pending = [*(self._pending[index] for index in kept), *begun]
+    def _features(self, trials: list[Trial]) -> Features:
+        return self._history.features(trial.candidate for trial in trials)
 
-    def _log_cost(self, run: int, compression: int) -> float:
-        return float(self._design_space.log_costs(np.array([run]))[0, compression])
+    def _set_pending(self, running: list[tuple[int, int]]) -> None:
+        """Update the pending candidates of the Gaussian process."""
+        now, before = dict.fromkeys(running), set(self._pending)
+        kept = [index for index, candidate in enumerate(self._pending) if candidate in now]
+        new = [candidate for candidate in now if candidate not in before]
+        if new or len(kept) < len(self._pending):
+            self._process.set_pending(self._history.features(new), kept)
+            self._pending = [*(self._pending[index] for index in kept), *new]
+
+    def _log_cost(self, candidate: tuple[int, int]) -> float:
+        run, compression = candidate
+        return float(self._space.log_costs(np.array([run]))[0, compression])
 
     def _staircase(self, points: list[tuple[float, float]]) -> Staircase:
         quality, log_cost = np.array(points, dtype=np.float64).reshape(-1, 2).T
@@ -247,25 +258,26 @@ class Designer:
         return Staircase.of(
             quality[known],
             log_cost[known],
-            floor=self._transform.lowest,
-            limits=self._design_space.limits,
+            reference=self._transform.lowest,
+            limits=self._space.limits,
         )
 
-    def _free(self, running: list[tuple[int, int]], available: Booleans) -> Booleans:
+    def _free(self, running: list[tuple[int, int]], trained: Booleans) -> Booleans:
+        """Which candidates can be tried now, ``(r, c)``."""
         runs, compressions = self._candidates.runs, self._candidates.compressions
         free = ~self._tried[np.ix_(runs, compressions)]
-        architecture = self._design_space.architecture
+        architecture = self._space.architecture
         training = [run for run, _ in running if not self._cost_model.is_trained[run]]
         # Another run of the same architecture would wait for the prefix that they share.
-        busy = np.isin(architecture[runs], architecture[training])
-        free[(busy | self._unable[runs]) & ~available[runs]] = False
+        must_wait = np.isin(architecture[runs], architecture[training])
+        free[(must_wait | self._cannot_train[runs]) & ~trained[runs]] = False
         for run, compression in running:
             free[np.ix_(runs == run, compressions == compression)] = False
         return free
 
 
 def _fit_size(count: int) -> int:
-    """The largest size of history, of those at which hyperparameters are fitted, up to a count."""
+    """The number of trials of the last fit that is due after ``count`` trials."""
     size = 0
     following = FIRST_FIT
     while following <= count:
@@ -275,8 +287,8 @@ def _fit_size(count: int) -> int:
 
 
 def _normals(width: int, seed: int) -> Floats:
-    """Standard normal numbers that fill the space evenly, ``(SAMPLES, width)``."""
-    # Here, because scipy.stats takes long to import, and answers do without.
+    """Quasi-random standard normal numbers, ``(SAMPLES, width)``."""
+    # Imported here: scipy.stats takes long to import, and predictions do without it.
     from scipy.stats import qmc
 
     uniform = qmc.Sobol(width, seed=seed).random(SAMPLES)

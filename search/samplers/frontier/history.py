@@ -1,60 +1,150 @@
-"""What the surrogate learns from trials: how each compression came out, and each trained model."""
+"""Finished trials, and the observations that the Gaussian process learns from.
+
+A trial gives its own result, and the first trial of a training run also the quality of its model
+before compression: that model is scored when its training ends.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from enum import Enum
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
-from search.samplers.frontier.design_space import DesignSpace, Trial
+from search.arrays import Floats
+from search.samplers.frontier.design_space import DesignSpace
 from search.samplers.gp.kernel import Features
+from spaces.cost.metric import Metric
 
 LARGEST_HISTORY = 512
-"""History that the surrogate starts from; of more, the best and the latest."""
+"""Observations that the Gaussian process starts from; of more, the best and the latest."""
+
+
+@dataclass(frozen=True)
+class StageSeconds:
+    """Seconds of the stages of a trial, including those that an earlier trial did.
+
+    Args:
+        stable: The stable path to its budget, from the beginning.
+        cooldown: All training after it.
+        evaluate: Compression and measurement.
+        recovery: Training after pruning.
+    """
+
+    stable: float
+    cooldown: float
+    evaluate: float
+    recovery: float = 0.0
+
+
+class FailureCause(Enum):
+    """What a failed trial implies for other candidates."""
+
+    MODEL = "the model is bad, and similar models may be too"
+    COMPRESSION = "this compression of it is useless; the model may be good"
+    MACHINE = "it could not be trained on this machine; its quality is unknown"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A finished trial of a candidate.
+
+    Args:
+        run: Index of its training run.
+        compression: Index of its compression.
+        quality: ``Metric.quality`` of its score; None where it failed.
+        examples: Evaluation examples that it was measured on; None where unknown.
+        seconds: Seconds of its stages; None where unknown.
+        dense: Quality of its model before compression; None where unknown.
+        cause: Cause of its failure, where it failed.
+    """
+
+    run: int
+    compression: int
+    quality: float | None
+    examples: int | None = None
+    seconds: StageSeconds | None = None
+    dense: float | None = None
+    cause: FailureCause = FailureCause.MODEL
+
+    @property
+    def candidate(self) -> tuple[int, int]:
+        """The run and the compression."""
+        return self.run, self.compression
+
+    @property
+    def is_informative(self) -> bool:
+        """Whether it says anything about the quality of other candidates."""
+        return self.quality is not None or self.cause is FailureCause.MODEL
+
+    @classmethod
+    def of_result(
+        cls, run: int, compression: int, quality: float, result: dict[str, Any], metric: Metric
+    ) -> Trial:
+        """A complete trial, from the result that the study holds."""
+        seconds, dense = result.get("seconds"), result.get("dense_score")
+        return cls(
+            run,
+            compression,
+            quality,
+            examples=result.get("examples"),
+            dense=None if dense is None else metric.quality(dense),
+            seconds=None
+            if seconds is None
+            else StageSeconds(
+                stable=seconds["stable"],
+                cooldown=seconds["cooldown"],
+                evaluate=seconds["compress"] + seconds["measure"],
+                recovery=seconds.get("recovery", 0.0),
+            ),
+        )
+
+
+def qualities(trials: Iterable[Trial]) -> Floats:
+    """Qualities of some trials, ``(n,)``; minus infinity for failed ones."""
+    return np.array([-np.inf if t.quality is None else t.quality for t in trials], dtype=np.float64)
 
 
 class History:
-    """Of a trial its own result, and of the first one of a run also the model before compression.
-
-    That model is scored when its training ends, so whoever compresses it once knows two points of
-    the surface. Its configuration need not be on the design_space.
+    """The observations that a sequence of finished trials gives.
 
     Args:
-        design_space: What can be chosen.
+        design_space: The candidates.
     """
 
     def __init__(self, design_space: DesignSpace) -> None:
         self._design_space = design_space
+        # A model before compression need not be a candidate: it has an index of its own.
         self._dense = len(design_space.compressions)
-        self._compressions = np.vstack(
-            [design_space.compressions, np.zeros_like(design_space.compressions[:1])]
-        )
+        no_compression = np.zeros_like(design_space.compressions[:1])
+        self._compressions = np.vstack([design_space.compressions, no_compression])
         self._by_trial: list[list[Trial]] = []
-        self._known: set[int] = set()
+        self._dense_known: set[int] = set()
         """Runs whose model before compression was observed."""
 
     def add(self, trial: Trial) -> None:
-        """Take a finished trial in."""
+        """Append a finished trial."""
         if not trial.is_informative:
             self._by_trial.append([])
             return
         is_dense = not self._compressions[trial.compression].any()
-        is_new = trial.run not in self._known
+        is_new = trial.run not in self._dense_known
         observed = [trial] if is_new or not is_dense else []
         if is_new and not is_dense and trial.dense is not None:
             observed.append(replace(trial, compression=self._dense, quality=trial.dense))
         if (is_dense and trial.quality is not None) or len(observed) > 1:
-            self._known.add(trial.run)
+            self._dense_known.add(trial.run)
         self._by_trial.append(observed)
 
     def since(self, trials: int) -> list[Trial]:
-        """What the trials after the first so many tell."""
+        """Observations of the trials after the first ``trials``."""
         return list(chain.from_iterable(self._by_trial[trials:]))
 
-    def informative(self, trials: int) -> list[Trial]:
-        """What the first so many trials tell; of much, the best and the latest."""
+    def until(self, trials: int) -> list[Trial]:
+        """Observations of the first ``trials``; of many, the best and the latest."""
         observed = list(chain.from_iterable(self._by_trial[:trials]))
         if len(observed) <= LARGEST_HISTORY:
             return observed
@@ -62,8 +152,7 @@ class History:
         best = sorted(observed[:-half], key=lambda trial: -(trial.quality or 0.0))
         return [*best[:half], *observed[-half:]]
 
-    def features(self, observed: Iterable[Trial]) -> Features:
-        """Where observations lie."""
-        places = [(trial.run, trial.compression) for trial in observed]
-        runs, columns = np.array(places, dtype=np.int64).reshape(-1, 2).T
+    def features(self, candidates: Iterable[tuple[int, int]]) -> Features:
+        """Features of some candidates or observations, by run and compression."""
+        runs, columns = np.array(list(candidates), dtype=np.int64).reshape(-1, 2).T
         return Features(self._design_space.runs[runs], self._compressions[columns], runs)

@@ -1,4 +1,4 @@
-"""What could be done next: what each candidate promises, and what it costs."""
+"""The candidates that could be tried next: the expected gain of each, and its seconds."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from search.arrays import Booleans, Floats, Integers
 
 @dataclass(frozen=True)
 class Proposal:
-    """What to do next.
+    """The candidate to try next.
 
     Args:
-        run: The training run.
-        compression: The compression.
+        run: Index of the training run.
+        compression: Index of the compression.
         rate: Expected hypervolume gained per second, in quality times log10 of cost.
     """
 
@@ -26,17 +26,17 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Proposals:
-    """What each candidate promises and costs.
+    """The candidates that are compared, with their expected gains and costs.
 
     Args:
-        runs: Training runs that are compared, ``(r,)``.
-        compressions: Compressions that are compared, ``(c,)``.
+        runs: Indices of their training runs, ``(r,)``.
+        compressions: Indices of their compressions, ``(c,)``.
         gain: Expected hypervolume gained, ``(r, c)``, in quality times log10 of cost; minus
-            infinity where there is no such candidate. A run that is not trained yet stands at one
-            of its compressions, for all that it would gain with them together.
-        seconds: What that takes, ``(r, c)``.
-        quality: Samples of what each may reach, ``(samples, r, c)``.
-        trained: Which runs have their trained model, ``(r,)``.
+            infinity where a candidate cannot be tried. A run that is not trained yet has one
+            entry, for the gain of all its compressions together.
+        seconds: Seconds of the work that gives it, ``(r, c)``.
+        quality: Samples of the quality of each, ``(samples, r, c)``.
+        trained: Runs that have a trained model, ``(r,)``.
     """
 
     runs: Integers
@@ -53,13 +53,13 @@ class Proposals:
         return ratio
 
     def best(self) -> Proposal | None:
-        """The candidate with the greatest rate; None where there is no candidate."""
+        """The candidate with the greatest rate; None where no candidate can be tried."""
         rate = self.rate
-        block, column = np.unravel_index(int(rate.argmax()), rate.shape)
-        if not rate[block, column] >= 0.0:
+        row, column = np.unravel_index(int(rate.argmax()), rate.shape)
+        if not rate[row, column] >= 0.0:
             return None
         return Proposal(
-            run=int(self.runs[block]),
+            run=int(self.runs[row]),
             compression=int(self.compressions[column]),
-            rate=float(rate[block, column]),
+            rate=float(rate[row, column]),
         )

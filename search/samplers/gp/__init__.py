@@ -1,1 +1,1 @@
-"""The Gaussian process that predicts the quality of configurations."""
+"""The Gaussian process that predicts the quality of configurations, without tlc's trials."""

@@ -1,8 +1,8 @@
-"""Hyperparameters of the surrogate that could have given the trials.
+"""Samples of the kernel's hyperparameters, given some trials.
 
-With a dozen trials many could, and the best of them alone is far too sure of itself; so several
-are drawn, each in proportion to how well it explains the trials, and the surrogate mixes them.
-Elliptical slice sampling needs only the likelihood and has nothing to tune (Murray, Adams & MacKay
+After a dozen trials many hyperparameters are plausible, and the most likely ones alone give
+overconfident predictions; so several are sampled from their posterior, and the predictions mixed.
+Elliptical slice sampling needs only the likelihood and has no settings (Murray, Adams & MacKay
 2010, arXiv 1001.0175; for covariances: Murray & Adams 2010, arXiv 1006.0868).
 """
 
@@ -14,13 +14,14 @@ import numpy as np
 
 from search.arrays import Floats, cholesky, solve_lower
 from search.samplers.gp.kernel import Features, Kernel, Prior
+from search.samplers.gp.posterior import JITTER
 
-JITTER = 1e-6
 BURN_IN = 40
 THINNING = 5
 LARGEST_FIT = 160
-"""History that hyperparameters are drawn from; more cost time and change little."""
+"""Observations that the likelihood is computed from; more cost time and change little."""
 LONGEST_SEARCH = 50
+"""Points of an ellipse that are tried in one step."""
 
 Likelihood = Callable[[Floats], float]
 
@@ -34,18 +35,18 @@ def sample_hyperparameters(
     count: int,
     rng: np.random.Generator,
 ) -> list[Floats]:
-    """Draw hyperparameters from their distribution given some trials.
+    """Sample hyperparameters from their posterior.
 
     Args:
-        features: What was tried, ``(n,)`` configurations.
-        values: Transformed qualities, ``(n,)``.
-        noise: Variances of their noise, ``(n,)``, right up to a factor.
+        features: The observed configurations, ``(n,)``.
+        values: Their transformed qualities, ``(n,)``.
+        noise: Variances of their noise up to a factor, ``(n,)``.
         prior: The prior.
-        count: How many to draw.
-        rng: Source of the draws.
+        count: Number of samples.
+        rng: Source of the samples.
 
     Returns:
-        Hyperparameters as ``Kernel`` takes them, ``count`` of them.
+        ``count`` vectors of hyperparameters, as ``Kernel`` takes them.
     """
     if len(features) > LARGEST_FIT:
         kept = np.unique(np.linspace(0, len(features) - 1, LARGEST_FIT).astype(int))
@@ -53,12 +54,12 @@ def sample_hyperparameters(
     kernel = Kernel(prior)
     likelihood = _likelihood(kernel, features, values, noise)
     theta, level = kernel.prior_means, likelihood(kernel.prior_means)
-    drawn = []
+    samples = []
     for step in range(BURN_IN + THINNING * (count - 1) + 1):
-        theta, level = _step(theta, level, kernel, likelihood, rng)
+        theta, level = _slice_step(theta, level, kernel, likelihood, rng)
         if step >= BURN_IN and (step - BURN_IN) % THINNING == 0:
-            drawn.append(theta)
-    return drawn
+            samples.append(theta)
+    return samples
 
 
 def _likelihood(kernel: Kernel, features: Features, values: Floats, noise: Floats) -> Likelihood:
@@ -82,22 +83,19 @@ def _likelihood(kernel: Kernel, features: Features, values: Floats, noise: Float
     return likelihood
 
 
-def _step(
+def _slice_step(
     theta: Floats, level: float, kernel: Kernel, likelihood: Likelihood, rng: np.random.Generator
 ) -> tuple[Floats, float]:
-    """One step of the chain: somewhere on an ellipse through the last draw and one of the prior."""
+    """One step of the chain, to a point of the ellipse through theta and a sample of the prior."""
+    means = kernel.prior_means
     other = kernel.prior_deviations * rng.standard_normal(len(theta))
-    least = level + np.log(rng.random())
+    threshold = level + np.log(rng.random())
     angle = rng.uniform(0.0, 2.0 * np.pi)
     low, high = angle - 2.0 * np.pi, angle
     for _ in range(LONGEST_SEARCH):
-        moved = (
-            kernel.prior_means
-            + (theta - kernel.prior_means) * np.cos(angle)
-            + other * np.sin(angle)
-        )
+        moved = means + (theta - means) * np.cos(angle) + other * np.sin(angle)
         reached = likelihood(moved)
-        if reached > least:
+        if reached > threshold:
             return moved, reached
         low, high = (angle, high) if angle < 0.0 else (low, angle)
         angle = rng.uniform(low, high)

@@ -1,4 +1,4 @@
-"""The covariance of the surrogate: trends of training and compression, and deviations from them.
+"""The kernel: linear trends of training and of compression, and smooth deviations from them.
 
 Rasmussen & Williams 2006, *Gaussian Processes for Machine Learning*, section 2.7 (explicit basis
 functions with Gaussian coefficients).
@@ -15,16 +15,16 @@ from search.arrays import Floats, Integers
 
 @dataclass(frozen=True)
 class Features:
-    """What the surrogate sees of some configurations.
+    """Inputs of the Gaussian process: features of some configurations.
 
     Args:
-        trained: Coordinates of architecture and budget, ``(n, p)``, in doublings.
-        lost: Coordinates of compression, ``(n, q)``, all zero without compression.
-        run: Which training run each belongs to, ``(n,)``.
+        training: Features of architecture and budget, ``(n, p)``, in doublings.
+        compression: Features of the compression, ``(n, q)``, all zero without compression.
+        run: Index of the training run of each, ``(n,)``.
     """
 
-    trained: Floats
-    lost: Floats
+    training: Floats
+    compression: Floats
     run: Integers
 
     def __len__(self) -> int:
@@ -32,71 +32,72 @@ class Features:
 
     def take(self, rows: Integers) -> Features:
         """Some of the configurations, by index."""
-        return Features(self.trained[rows], self.lost[rows], self.run[rows])
+        return Features(self.training[rows], self.compression[rows], self.run[rows])
 
 
 @dataclass(frozen=True)
 class CompressionTrend:
-    """A trend of what compression takes away: ``amount ** power``, milder for larger models.
+    """A trend ``amount ** power`` of what compression costs, and its interaction with model size.
 
     Args:
-        coordinate: Which ``lost`` coordinate the amount is.
+        feature: Index of the ``compression`` feature that is the amount.
         power: Its power.
-        mean: Prior mean of the coefficient, negative.
-        deviation: Its prior deviation.
-        weaker_along: Which ``trained`` coordinate makes it milder.
+        mean: Prior mean of the coefficient.
+        deviation: Its prior standard deviation.
+        interacts_with: Index of the ``training`` feature that it is multiplied by.
         interaction_mean: Prior mean of the coefficient of their product.
-        interaction_deviation: Its prior deviation.
+        interaction_deviation: Its prior standard deviation.
     """
 
-    coordinate: int
+    feature: int
     power: float
     mean: float
     deviation: float
-    weaker_along: int
+    interacts_with: int
     interaction_mean: float
     interaction_deviation: float
 
 
 @dataclass(frozen=True)
 class Prior:
-    """What is believed before any trial.
+    """Prior of the trends, and centres of the priors of the hyperparameters.
 
     Args:
-        level: Mean and deviation of the value at the origin.
-        slopes: Mean and deviation of the trend along each ``trained`` coordinate.
-        compression_trends: Trends of the ``lost`` coordinates.
-        training_length_scales: Length scale of each ``trained`` coordinate, ``(p,)``.
-        compression_length_scales: Length scale of each ``lost`` coordinate, ``(q,)``.
-        deviations: Of ``trained`` from its trend, of ``lost`` from its own, and of a run.
-        alike: Distance in ``trained`` over which losses have the same deviation.
-        noise: Deviation of the noise, as a share of the deviation that trials come with.
+        level: Mean and standard deviation of the value at the origin.
+        slopes: Mean and standard deviation of the trend along each ``training`` feature.
+        compression_trends: Trends of the ``compression`` features.
+        training_scales: Length scale of each ``training`` feature, ``(p,)``.
+        compression_scales: Length scale of each ``compression`` feature, ``(q,)``.
+        deviations: Standard deviations of training from its trend, of compression from its own,
+            and of a training run.
+        similarity_scale: Length scale over ``training`` at which compressions have similar effects.
+        noise: Standard deviation of the noise, as a fraction of the one reported for each trial.
     """
 
     level: tuple[float, float]
     slopes: tuple[tuple[float, float], ...]
     compression_trends: tuple[CompressionTrend, ...]
-    training_length_scales: tuple[float, ...]
-    compression_length_scales: tuple[float, ...]
+    training_scales: tuple[float, ...]
+    compression_scales: tuple[float, ...]
     deviations: tuple[float, float, float] = (0.35, 0.25, 0.15)
-    alike: float = 3.0
+    similarity_scale: float = 3.0
     noise: float = 0.5
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Features with the bases of the trends.
+    """Features with the basis functions of the trends.
 
     Args:
-        trained: As in the features.
-        lost: As in the features.
+        training: As in the features.
+        compression: As in the features.
         run: As in the features.
-        basis: Bases times the deviations of their coefficients, ``(n, bases)``.
+        basis: Basis functions times the deviations of their coefficients, ``(n, functions)``.
         mean: Prior mean of the value, ``(n,)``.
     """
 
-    trained: Floats
-    lost: Floats
+    training: Floats
+    compression: Floats
     run: Integers
     basis: Floats
     mean: Floats
@@ -106,12 +107,12 @@ class Prepared:
         return Prepared(**{name: part[rows] for name, part in vars(self).items()})
 
     def followed_by(self, other: Prepared) -> Prepared:
-        """These configurations, and others after them."""
+        """These configurations, then the others."""
         mine, others = vars(self), vars(other)
         return Prepared(**{name: np.concatenate([mine[name], others[name]]) for name in mine})
 
     def in_blocks(self, width: int) -> Prepared:
-        """With one more leading dimension, ``(blocks, width)``."""
+        """The same arrays with two leading dimensions, ``(blocks, width)``."""
         shape = (len(self.run) // width, width)
         return Prepared(
             **{name: part.reshape(*shape, *part.shape[1:]) for name, part in vars(self).items()}
@@ -119,40 +120,40 @@ class Prepared:
 
 
 class Kernel:
-    """The covariance, and the prior of its hyperparameters.
+    """Covariances of values, and the prior of the kernel's hyperparameters.
 
-    They are logarithms, in this order: deviations of ``trained``, of ``lost`` and of a run; the
-    share of the noise; the distance over which losses are alike; the length scales of the
-    coordinates. Their prior is a normal distribution around ``means`` with deviations ``spread``.
+    A vector ``theta`` of hyperparameters holds logarithms: the three deviations, the noise, the
+    similarity scale, then the length scales of the features. Its prior is normal, with means
+    ``prior_means`` and standard deviations ``prior_deviations``.
 
     Args:
-        prior: What is believed before any trial.
+        prior: The prior.
     """
 
     def __init__(self, prior: Prior) -> None:
         self._prior = prior
-        self._p = len(prior.training_length_scales)
-        scales = [prior.alike, *prior.training_length_scales, *prior.compression_length_scales]
+        self._p = len(prior.training_scales)
+        scales = [prior.similarity_scale, *prior.training_scales, *prior.compression_scales]
         self.prior_means: Floats = np.log([*prior.deviations, prior.noise, *scales])
         self.prior_deviations: Floats = np.array([0.8] * 3 + [0.7] + [0.5] * len(scales))
 
     def prepare(self, features: Features) -> Prepared:
-        """Compute what does not depend on hyperparameters."""
+        """Compute everything that does not depend on hyperparameters."""
         prior = self._prior
         columns, means, deviations = [np.ones(len(features))], [prior.level[0]], [prior.level[1]]
         for index, (mean, deviation) in enumerate(prior.slopes):
-            columns.append(features.trained[:, index])
+            columns.append(features.training[:, index])
             means.append(mean)
             deviations.append(deviation)
-        for loss in prior.compression_trends:
-            amount = features.lost[:, loss.coordinate] ** loss.power
-            columns += [amount, amount * features.trained[:, loss.weaker_along]]
-            means += [loss.mean, loss.interaction_mean]
-            deviations += [loss.deviation, loss.interaction_deviation]
+        for trend in prior.compression_trends:
+            amount = features.compression[:, trend.feature] ** trend.power
+            columns += [amount, amount * features.training[:, trend.interacts_with]]
+            means += [trend.mean, trend.interaction_mean]
+            deviations += [trend.deviation, trend.interaction_deviation]
         basis = np.stack(columns, 1)
         return Prepared(
-            features.trained,
-            features.lost,
+            features.training,
+            features.compression,
             features.run,
             basis * np.array(deviations),
             basis @ np.array(means),
@@ -160,32 +161,27 @@ class Kernel:
 
     def covariance(self, a: Prepared, b: Prepared, theta: Floats) -> Floats:
         """Covariances, ``(..., len(a), len(b))``, over shared leading dimensions."""
-        of_trained, of_lost, of_run, _, alike, *scales = np.exp(theta)
-        training_length_scales, compression_length_scales = (
+        of_training, of_compression, of_run, _, similarity, *scales = np.exp(theta)
+        training_scales, compression_scales = (
             np.array(scales[: self._p]),
             np.array(scales[self._p :]),
         )
-        near = _gaussian(a.trained / training_length_scales, b.trained / training_length_scales)
-        similar = 0.5 + 0.5 * _gaussian(a.trained / alike, b.trained / alike)
-        lost_a, lost_b = a.lost / compression_length_scales, b.lost / compression_length_scales
-        # Conditioned on being zero where nothing is compressed.
-        from_a = np.exp(-0.5 * (lost_a**2).sum(-1))
-        from_b = np.exp(-0.5 * (lost_b**2).sum(-1))
-        pinned = _gaussian(lost_a, lost_b) - from_a[..., :, None] * from_b[..., None, :]
+        near = _gaussian(a.training / training_scales, b.training / training_scales)
+        similar = 0.5 + 0.5 * _gaussian(a.training / similarity, b.training / similarity)
+        scaled_a, scaled_b = a.compression / compression_scales, b.compression / compression_scales
+        # Conditioned on a deviation of zero where nothing is compressed.
+        from_a = np.exp(-0.5 * (scaled_a**2).sum(-1))
+        from_b = np.exp(-0.5 * (scaled_b**2).sum(-1))
+        pinned = _gaussian(scaled_a, scaled_b) - from_a[..., :, None] * from_b[..., None, :]
         same_run = a.run[..., :, None] == b.run[..., None, :]
         covariance: Floats = a.basis @ np.swapaxes(b.basis, -1, -2)
-        covariance += of_trained**2 * near + of_lost**2 * pinned * similar
+        covariance += of_training**2 * near + of_compression**2 * pinned * similar
         covariance += of_run**2 * same_run
         return covariance
 
-    def block_covariances(self, data: Prepared, width: int, theta: Floats) -> Floats:
-        """Covariances within blocks, ``(blocks, width, width)``."""
-        shaped = data.in_blocks(width)
-        return self.covariance(shaped, shaped, theta)
-
     @staticmethod
     def noise(variances: Floats, theta: Floats) -> Floats:
-        """Variances of the noise."""
+        """Variances of the noise, from those reported for each trial."""
         scaled: Floats = variances * np.exp(2.0 * theta[3])
         return scaled
 

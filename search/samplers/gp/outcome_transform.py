@@ -1,8 +1,8 @@
-"""Quality as the surrogate sees it: from 0 for guessing to 1 for the best so far.
+"""Qualities scaled to the range in which the Gaussian process models them.
 
-Quality is the share that a metric makes of a score (``Metric.share``): for accuracy, itself. It is
-not taken in logarithms, although what compression takes away is closer to a share than to an
-amount: one run that failed would then let the surrogate expect as many to surpass the best by far.
+0 is the quality of guessing, 1 the best quality so far. Qualities are not taken in logarithms,
+although compression acts more like a factor than like a difference: a single failed run would then
+widen the predictions so far that many candidates would be expected to beat the best.
 """
 
 from __future__ import annotations
@@ -12,27 +12,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.arrays import Floats
-from search.samplers.frontier.design_space import Trial
 
 LOWEST_VALUE = -0.25
-"""Worse than guessing is not told apart any further."""
+"""Values below this one, of models worse than guessing, are clipped to it."""
 LEAST_RANGE = 0.03
 USUAL_RANGE = 0.3
-"""Range of qualities before there are any that differ."""
+"""Range of qualities while all of them are equal."""
 UNKNOWN_EXAMPLES = 1000.0
-"""Evaluation examples where trials do not tell."""
+"""Evaluation examples where no trial reports their number."""
 LEAST_VARIANCE = 0.01
-"""Of one example's answer: qualities near 0 or 1 are not taken to be exact."""
+"""Of one evaluation example: qualities near 0 or 1 are not exact either."""
 
 
 @dataclass(frozen=True)
 class OutcomeTransform:
-    """From qualities to values of the surrogate, and back.
+    """An affine map from qualities to values of the Gaussian process, and back.
 
     Args:
-        lowest: That of guessing, or the lowest quality so far where guessing is not known.
-        range: From there to the best.
-        examples: Evaluation examples, from which the noise of qualities follows.
+        lowest: Quality of guessing, or the lowest quality so far where guessing is unknown.
+        range: Difference between that and the best quality.
+        examples: Evaluation examples, which the noise of qualities follows from.
     """
 
     lowest: float
@@ -40,35 +39,37 @@ class OutcomeTransform:
     examples: float
 
     @classmethod
-    def of(cls, history: list[Trial], guessing: float | None) -> OutcomeTransform:
-        """The transform that suits some trials."""
-        reached = [trial.quality for trial in history if trial.quality is not None]
-        # Some metrics have no lower end: one broken model would make all others look alike.
-        low = min(reached, default=0.0) if guessing is None else guessing
-        found = max(reached, default=low) - low
-        told = [trial.examples for trial in history if trial.examples]
-        examples = float(np.median(told)) if told else UNKNOWN_EXAMPLES
-        return cls(low, max(LEAST_RANGE, found) if found > 0.0 else USUAL_RANGE, examples)
+    def fit(
+        cls, qualities: Floats, examples: list[int], baseline: float | None
+    ) -> OutcomeTransform:
+        """The transform that suits some trials.
 
-    def values(self, trials: list[Trial]) -> Floats:
-        """Values of trials, ``(n,)``; a failed one counts as worse than guessing."""
-        reached = [-np.inf if trial.quality is None else trial.quality for trial in trials]
-        above = (np.array(reached, dtype=np.float64) - self.lowest) / self.range
-        values: Floats = np.maximum(above, LOWEST_VALUE)
+        Args:
+            qualities: Qualities of the trials that have one, ``(n,)``.
+            examples: Evaluation examples of the trials that report them.
+            baseline: Quality of guessing, where it is known.
+        """
+        # Some metrics have no lower end: one broken model would make all others look alike.
+        low = float(min(qualities, default=0.0)) if baseline is None else baseline
+        found = float(max(qualities, default=low)) - low
+        return cls(
+            lowest=low,
+            range=max(LEAST_RANGE, found) if found > 0.0 else USUAL_RANGE,
+            examples=float(np.median(examples)) if examples else UNKNOWN_EXAMPLES,
+        )
+
+    def values(self, qualities: Floats) -> Floats:
+        """Values of some qualities; minus infinity stands for a failed trial."""
+        values: Floats = np.maximum((qualities - self.lowest) / self.range, LOWEST_VALUE)
         return values
 
-    def noise(self, trials: list[Trial]) -> Floats:
-        """Variances of the noise of those values, ``(n,)``."""
-        return self.noise_at(self.values(trials))
-
-    def noise_at(self, values: Floats) -> Floats:
-        """Variances of the noise that trials with some values have, of the same shape: those of a
-        share of the evaluation examples (binomial)."""
+    def noise(self, values: Floats) -> Floats:
+        """Variances of the evaluation noise of some values: binomial, in the examples."""
         quality = self.quality(values)
         variance = np.maximum(quality * (1.0 - quality), LEAST_VARIANCE) / self.examples
         noise: Floats = variance / self.range**2
         return noise
 
     def quality(self, values: Floats) -> Floats:
-        """Qualities of some values, of the same shape."""
+        """Qualities of some values."""
         return np.clip(self.lowest + self.range * values, min(0.0, self.lowest), 1.0)

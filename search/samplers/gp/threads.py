@@ -1,4 +1,4 @@
-"""One thread for the small matrices of a proposal."""
+"""A limit of one BLAS thread for the small matrices of a proposal."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from threadpoolctl import ThreadpoolController
 
 @lru_cache(maxsize=1)
 def _pools() -> ThreadpoolController:
-    # Finding the libraries takes milliseconds; they stay the same while the process lives.
+    # Finding the loaded libraries takes milliseconds, and they do not change.
     return ThreadpoolController()
 
 
-def one_thread() -> AbstractContextManager[Any]:
-    """Keep NumPy and SciPy to one thread: more get into the way of each other and of training."""
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Limit NumPy and SciPy to one thread: more would slow each other and training down."""
     limit: AbstractContextManager[Any] = _pools().limit(limits=1, user_api="blas")
     return limit
