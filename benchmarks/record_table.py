@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from objectives.evaluation import Evaluation
+from objectives.measurement.evaluation import Evaluation
 from objectives.objective import Objective
 from search.replay.table import COLUMNS, identity, identity_columns, row
 from spaces.cost.configuration import Configuration

@@ -1,12 +1,4 @@
-"""One trial: train to the budget, compress, load back, measure. Works in a plain Python shell.
-
->>> from objectives.objective import Objective
->>> from spaces.loading import load
->>> from spaces.search_space import SearchSpace
->>> search = load("default")
->>> space = SearchSpace(search)
->>> Objective(search).evaluate(space.configuration((0,) * len(space.dimensions)))  # doctest: +SKIP
-"""
+"""One trial: train to the budget, prune, compress, load back, measure. Needs no cluster."""
 
 from __future__ import annotations
 
@@ -16,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -27,8 +18,8 @@ from objectives.compression.prune import prune
 from objectives.data.batches import Batch
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import PreparedData
-from objectives.evaluation import Evaluation, package_versions
 from objectives.failures import OUT_OF_MEMORY, TrialFailure, is_out_of_memory
+from objectives.measurement.evaluation import Evaluation
 from objectives.measurement.flops import count_forward_flops
 from objectives.measurement.latency_cache import LatencyCache
 from objectives.measurement.score import Score
@@ -49,20 +40,8 @@ from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations
 
 
-class StoredTraining(NamedTuple):
-    """What the store has of a chain of training.
-
-    Args:
-        model: Its final model.
-        stable_path: Its stable path to the end.
-    """
-
-    model: bool
-    stable_path: bool
-
-
 class Objective:
-    """What one trial of a search does.
+    """Evaluates configurations of a search.
 
     Args:
         search: The search file.
@@ -79,11 +58,12 @@ class Objective:
         data: PreparedData | None = None,
         workers: WorkerGroup | None = None,
     ) -> None:
-        self._search = search
         where = Locations.of(search.storage)
         self.store = Store(where.store_url, max_bytes=where.store_max_bytes)
         self.store.remove_unfinished()
         self.data = data or prepare(search.data, search.task, where.data)
+        self._search = search
+        self._workload = search.workload
         self._task: Task = make_task(search, self.data)
         self._stages = Stages(search, self.data.fingerprint)
         self._workers = workers
@@ -93,7 +73,13 @@ class Objective:
             checkpoint_seconds=search.training.checkpoint_seconds,
             workers=workers,
         )
-        self.latency_cache = LatencyCache(search, self._task, self.store)
+        self.latency_cache = LatencyCache(
+            self._workload,
+            search.measurement,
+            self._task.latency_input(search.measurement.batch_size),
+            lambda: self._calibration,
+            self.store,
+        )
 
     def evaluate(self, configuration: Configuration) -> Evaluation:
         """Train, compress and measure a configuration.
@@ -109,23 +95,23 @@ class Objective:
     def evaluate_each(
         self, configurations: Iterable[Configuration]
     ) -> Iterator[tuple[Configuration, Evaluation | TrialFailure]]:
-        """Evaluate configurations one after another, training what they share once.
+        """Evaluate configurations one after another, and train what they have in common once.
 
         The trained model stays in memory while the next configuration differs only in its
-        compression, and the first of them that succeeds carries what the training took.
+        compression. The first of these that succeeds records the cost of the training.
 
         Yields:
             Each configuration with its evaluation, or with the failure that ended it.
         """
         trained: TrainedModel | None = None
         for configuration in configurations:
-            torch.set_num_threads(self._search.placement(configuration.architecture).cpus)
+            self._set_threads(configuration)
             try:
                 self._check_latency(configuration)
                 if trained is None or not configuration.shares_training(trained.configuration):
                     trained = self._train(configuration)
                 evaluation = self._compress_and_measure(trained, configuration)
-                # A failure records no cost: whoever succeeds first carries it.
+                # A failure records no cost: the next configuration that succeeds does.
                 trained = trained.without_cost()
                 yield configuration, evaluation
             except TrialFailure as failure:
@@ -135,36 +121,11 @@ class Objective:
                     raise
                 yield configuration, TrialFailure(OUT_OF_MEMORY, str(error))
 
-    def follow(self) -> None:
-        """Train with rank 0, which evaluates, until it dismisses this worker."""
-        assert self._workers is not None
-        self._workers.follow(self._path)
-
-    def stored_training(self, configurations: Iterable[Configuration]) -> list[StoredTraining]:
-        """What the store has of the training of each configuration, from whatever search."""
-        addresses = self.store.addresses(CHECKPOINTS)
-        return [
-            _stored(self._task.path(configuration), addresses) for configuration in configurations
-        ]
-
-    def _path(self, configuration: Configuration, key: str) -> TrainingPath:
-        """The path with a key in the chain of a configuration."""
+    def _set_threads(self, configuration: Configuration) -> None:
         torch.set_num_threads(self._search.placement(configuration.architecture).cpus)
-        path = self._task.path(configuration)
-        if configuration.canonical().compression.recovery > 0.0:
-            path = self._recovery(configuration, path)
-        found = {stage.key: stage for stage in path.chain}
-        if key not in found:
-            raise KeyError(f"{configuration} has no path {key} here: versions or machines differ")
-        return found[key]
-
-    def _recovery(self, configuration: Configuration, trained: TrainingPath) -> TrainingPath:
-        return recovery_path(
-            self._task.problem, self._stages, configuration, trained, self._calibration
-        )
 
     def _check_latency(self, configuration: Configuration) -> None:
-        """Refuse to train what is too slow, which an untrained model shows."""
+        """Refuse a configuration that is too slow, by the latency of an untrained model."""
         limit = self._search.constraints.max_latency_ms
         if limit is None:
             return
@@ -179,76 +140,71 @@ class Objective:
         started = time.perf_counter()
         path = self._task.path(configuration)
         state, cost = self._trainer.reach(path)
-        return TrainedModel(
-            configuration,
-            path,
-            state.model.cpu().eval(),
-            state,
-            cost,
-            time.perf_counter() - started,
-        )
+        seconds = time.perf_counter() - started
+        return TrainedModel(configuration, path, state.model.cpu().eval(), state, cost, seconds)
+
+    def _compress_and_measure(
+        self, trained: TrainedModel, configuration: Configuration
+    ) -> Evaluation:
+        pruned = self._prune(trained, configuration)
+        compression = asdict(configuration.canonical().compression)
+        key = content_hash({"of": trained.path.address, "compression": compression})
+        address = f"{MODELS}/{key}"
+
+        def fill(folder: Path) -> Evaluation:
+            started = time.perf_counter()
+            loaded = compress(
+                pruned.model,
+                configuration.architecture,
+                self._workload,
+                configuration.compression,
+                self._calibration,
+                folder,
+            )
+            compressed = time.perf_counter()
+            evaluation = self._measure(trained, pruned, configuration, loaded, folder, address)
+            measured = time.perf_counter()
+            seconds = {"compress": compressed - started, "measure": measured - compressed}
+            return replace(evaluation, seconds=evaluation.seconds | seconds)
+
+        return self.store.write(address, fill, is_final=True)
 
     def _prune(self, trained: TrainedModel, configuration: Configuration) -> TrainedModel:
-        """What is left of a trained model: pruned, and trained on where the compression says so."""
+        """Prune a trained model, and train it further where the compression has a recovery."""
         compression = configuration.canonical().compression
         if compression.recovery > 0.0:
-            return self._recover(trained, configuration)
+            started = time.perf_counter()
+            path = self._recovery_path(configuration, trained.path)
+            state, cost = self._trainer.reach(path)
+            return trained.continued(path, state, cost, time.perf_counter() - started)
         model = prune(
             trained.model,
             configuration.architecture,
-            self._search.workload,
+            self._workload,
             compression,
             self._calibration,
             self._task.problem.loss,
         )
         return replace(trained, model=model)
 
-    def _recover(self, trained: TrainedModel, configuration: Configuration) -> TrainedModel:
-        started = time.perf_counter()
-        path = self._recovery(configuration, trained.path)
-        state, cost = self._trainer.reach(path)
-        seconds = time.perf_counter() - started
-        return trained.continued(path, state, cost, seconds)
-
-    def _compress_and_measure(
-        self, trained: TrainedModel, configuration: Configuration
-    ) -> Evaluation:
-        pruned = self._prune(trained, configuration)
-        address = self._model_address(configuration, trained.path.address)
-
-        def fill(folder: Path) -> Evaluation:
-            return self._compressed_and_measured(trained, pruned, configuration, address, folder)
-
-        return self.store.write(address, fill, is_final=True)
-
-    def _compressed_and_measured(
+    def _measure(
         self,
         trained: TrainedModel,
         pruned: TrainedModel,
         configuration: Configuration,
-        address: str,
+        loaded: nn.Module,
         folder: Path,
+        address: str,
     ) -> Evaluation:
-        started = time.perf_counter()
-        search, architecture = self._search, configuration.architecture
-        loaded = compress(
-            pruned.model,
-            architecture,
-            search.workload,
-            configuration.compression,
-            self._calibration,
-            folder,
-        )
-        compressed = time.perf_counter()
-        # What is measured is what was saved: the model that a user would load.
-        size = model_file.bytes_on_disk(folder)
-        score = self._checked_score(loaded)
-        latency = self.latency_cache.of_model(configuration, loaded)
-        flops = count_forward_flops(loaded, self.example_inputs())
-        measured = time.perf_counter()
-        before = trained.state.history
+        """Measure a compressed model as it was loaded from its folder."""
+        architecture, compression = configuration.architecture, configuration.compression
+        score = self._task.score(loaded, "validation")
+        if not math.isfinite(score.loss):
+            raise TrialFailure("not_finite", f"the validation loss was {score.loss}")
+        has_fine_tuning = self._search.task.has_fine_tuning
+        history, cost = trained.state.history, pruned.cost
         return Evaluation(
-            metric=search.metric.name,
+            metric=self._search.metric.name,
             score=score.value,
             score_low=score.low,
             score_high=score.high,
@@ -256,45 +212,33 @@ class Objective:
             loss=score.loss,
             dense_score=trained.state.validation["score"],
             dense_loss=trained.state.validation["loss"],
-            pretraining_loss=before[-1]["validation"]["loss"]
-            if search.task.has_fine_tuning
-            else None,
-            size_bytes=size,
-            predicted_size_bytes=size_bytes(
-                architecture, search.workload, configuration.compression
-            ),
-            dense_size_bytes=dense_size_bytes(architecture, search.workload),
-            flops=flops,
-            parameters=parameters(architecture, search.workload),
-            latency=latency,
-            training_flops=search.schedule.training_flops(
+            pretraining_loss=history[-1]["validation"]["loss"] if has_fine_tuning else None,
+            size_bytes=model_file.bytes_on_disk(folder),
+            predicted_size_bytes=size_bytes(architecture, self._workload, compression),
+            dense_size_bytes=dense_size_bytes(architecture, self._workload),
+            flops=count_forward_flops(loaded, self.example_inputs()),
+            parameters=parameters(architecture, self._workload),
+            latency=self.latency_cache.of_model(configuration, loaded),
+            training_flops=self._search.schedule.training_flops(
                 configuration.budget,
                 architecture,
-                search.workload,
+                self._workload,
                 recovery=configuration.canonical().compression.recovery,
             ),
             steps={
                 "total": pruned.path.total_steps,
-                "trained": pruned.cost.steps_trained,
-                "reused": pruned.cost.steps_reused,
+                "trained": cost.steps_trained,
+                "reused": cost.steps_reused,
             },
-            seconds={
-                "train": pruned.seconds,
-                "saved": pruned.cost.seconds_saved,
-                **pruned.stage_seconds,
-                "compress": compressed - started,
-                "measure": measured - compressed,
-            },
+            seconds={"train": pruned.seconds, "saved": cost.seconds_saved} | pruned.stage_seconds,
             model=address,
             checkpoint=pruned.path.address,
             stages=pruned.chain,
             data_fingerprint=self.data.fingerprint,
-            versions=package_versions(),
         )
 
     @cached_property
     def _calibration(self) -> list[Batch]:
-        """Made once: they are the same for every trial."""
         return self._task.calibration()
 
     def example_inputs(self) -> Batch:
@@ -315,8 +259,8 @@ class Objective:
     def score(self, folder: Path, split: str) -> Score:
         """Score a compressed model in a folder as trials are scored.
 
-        On the machine of the search, the score of its validation split is the recorded one
-        exactly. Other processors sum in another order, which can change the last digits.
+        On the machine of the search, the score on the validation split is exactly the recorded one.
+        Other processors sum in another order, which can change the last digits.
 
         Args:
             folder: A stored model, or an exported one.
@@ -328,19 +272,29 @@ class Objective:
         with torch_threads(self._search.resources.cpus):
             return self._task.score(model_file.load(folder), split)
 
-    def _model_address(self, configuration: Configuration, checkpoint: str) -> str:
-        compression = asdict(configuration.canonical().compression)
-        return f"{MODELS}/{content_hash({'of': checkpoint, 'compression': compression})}"
+    def stored_training(self, configurations: Iterable[Configuration]) -> list[tuple[bool, bool]]:
+        """Whether the store has each configuration's final model, and its whole stable path."""
+        addresses = self.store.addresses(CHECKPOINTS)
+        chains = [self._task.path(configuration).chain for configuration in configurations]
+        return [(each[0].address in addresses, each[-1].address in addresses) for each in chains]
 
-    def _checked_score(self, model: nn.Module) -> Score:
-        score = self._task.score(model, "validation")
-        if not math.isfinite(score.loss):
-            raise TrialFailure("not_finite", f"the validation loss was {score.loss}")
-        return score
+    def follow(self) -> None:
+        """Train together with rank 0, which evaluates, until it dismisses this worker."""
+        assert self._workers is not None
+        self._workers.follow(self._path)
 
+    def _path(self, configuration: Configuration, key: str) -> TrainingPath:
+        """The path with a key in a configuration's chain of training."""
+        self._set_threads(configuration)
+        path = self._task.path(configuration)
+        if configuration.canonical().compression.recovery > 0.0:
+            path = self._recovery_path(configuration, path)
+        found = {stage.key: stage for stage in path.chain}
+        if key not in found:
+            raise KeyError(f"{configuration} has no path {key} here: versions or machines differ")
+        return found[key]
 
-def _stored(path: TrainingPath, addresses: set[str]) -> StoredTraining:
-    first = path
-    while first.parent is not None:
-        first = first.parent
-    return StoredTraining(path.address in addresses, first.address in addresses)
+    def _recovery_path(self, configuration: Configuration, trained: TrainingPath) -> TrainingPath:
+        return recovery_path(
+            self._task.problem, self._stages, configuration, trained, self._calibration
+        )

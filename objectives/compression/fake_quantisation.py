@@ -1,4 +1,4 @@
-"""Fine-tuning a model that will be quantised: it sees its weights as they will be stored."""
+"""Quantisation-aware training: the forward pass uses weights as they will be stored."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch.utils.hooks import RemovableHandle
 
 @contextmanager
 def fake_quantised(model: nn.Module, *, bits: int, group_size: int) -> Iterator[None]:
-    """Meanwhile, linear and embedding layers compute with weights on ``round_to_nearest``'s grid.
+    """Let linear and embedding layers compute with weights rounded as by ``round_to_nearest``.
 
     The gradient passes straight through the rounding (Bengio et al. 2013, arXiv 1308.3432, section
-    4) to the ordinary parameters, which stay where optimisers and checkpoints look for them:
-    weights are exchanged for the length of a layer's call only, and tied weights stay tied.
+    4) to the ordinary parameters. These are replaced only during a layer's call, so optimisers and
+    checkpoints see them unchanged, and tied weights stay tied.
 
     Args:
         model: The model to train.
@@ -38,7 +38,7 @@ def fake_quantised(model: nn.Module, *, bits: int, group_size: int) -> Iterator[
 
 def _exchange_weight(module: nn.Module, bits: int, group_size: int) -> list[RemovableHandle]:
     ordinary: list[Any] = []
-    # Set past ``nn.Module``, which takes no tensor for a parameter, and thus in its old place.
+    # Assigned directly, as ``nn.Module`` accepts no tensor as a parameter.
     parameters: dict[str, Any] = module._parameters
 
     def enter(*_: Any) -> None:
@@ -55,10 +55,10 @@ def _exchange_weight(module: nn.Module, bits: int, group_size: int) -> list[Remo
 
 
 def _on_grid(weight: torch.Tensor, bits: int, group_size: int) -> torch.Tensor:
-    """What ``dequantise(round_to_nearest(weight))`` gives, with the gradient of the weight.
+    """Equal to ``dequantise(round_to_nearest(weight))``, with the gradient of the weight.
 
-    Written again because it runs for each layer at each step: neural-compressor's takes twice as
-    long, and checking its result would stop a GPU.
+    A separate implementation, as it runs for each layer at each step: neural-compressor's takes
+    twice as long, and the check of its result would make a GPU wait.
     """
     rows, columns = weight.shape
     group_size = min(group_size, columns)

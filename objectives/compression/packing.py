@@ -1,4 +1,4 @@
-"""Codes of any number of bits in bytes, without a gap: three bits a weight really are three."""
+"""Packing of codes of any number of bits into bytes, without gaps."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def unpack(packed: Bytes, count: int, bits: int) -> Codes:
 
 
 def pack_mask(kept: npt.NDArray[np.bool_]) -> Bytes:
-    """Pack which weights are kept, ``(count,)``, one bit each."""
+    """Pack a mask, ``(count,)``, one bit each."""
     return np.packbits(kept)
 
 

@@ -1,8 +1,8 @@
-"""A model that was taken out of the store, with all that its use needs: tokenizer and labels.
+"""The exported folder of a model, with all that predictions need: tokenizer and labels.
 
 The folder holds ``model.safetensors`` and ``config.json`` as the store has them, ``tokenizer.json``
-where the model reads text, ``task.json``, which also names the SHA-256 of the others, and
-``load_and_run.py``, which shows how it is used.
+where the model reads text, ``task.json``, which also has the SHA-256 of the others, and
+``load_and_run.py``, an example of its use.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any
 
 from objectives.compression.model_file import CONFIG, WEIGHTS, ModelFileError
 from objectives.data.prepared_data import PreparedData
-from spaces.file.search_file import SearchFile
+from spaces.file.sources import Data
+from spaces.file.tasks import Task
 
 BUNDLE_FORMAT = 1
 TASK = "task.json"
@@ -34,7 +35,7 @@ from objectives.export.inference import InputError, load
 if len(sys.argv) != $count:
     sys.exit(f"usage: {__doc__}")
 try:
-    (answer,) = load(Path(__file__).parent).predict([$given])
+    (prediction,) = load(Path(__file__).parent).predict([$given])
 except InputError as error:
     sys.exit(f"error: {error}")
 print($printed)
@@ -43,16 +44,16 @@ print($printed)
 _PURPOSES = {
     "classification": ("The class of a text", "TEXT"),
     "masked-lm": ("A text with its masks filled", "'TEXT WITH <mask>'"),
-    "causal-lm": ("How a text goes on", "PROMPT"),
+    "causal-lm": ("The continuation of a text", "PROMPT"),
     "translation": ("The translation of a sentence", "SENTENCE"),
     "image-classification": ("The class of an image", "FILE"),
 }
-"""What the script of a task does, and what it is given."""
+"""The purpose and the arguments of a task's script."""
 
 
 @dataclass(frozen=True)
 class PredictionTask:
-    """What a prediction needs to know beside the model.
+    """The task of an exported model, as far as predictions depend on it.
 
     Args:
         name: Name of the task.
@@ -67,44 +68,44 @@ class PredictionTask:
     beams: int = 1
 
     @classmethod
-    def of(cls, search: SearchFile, data: PreparedData) -> PredictionTask:
-        """The task of the models of a search."""
+    def of(cls, task: Task, sources: Data, data: PreparedData) -> PredictionTask:
+        """The task of the models of a search, by its task, data sources and prepared data."""
         return cls(
-            name=search.task.name,
+            name=task.name,
             labels=data.label_names,
-            takes_pairs=getattr(search.data.labelled, "text_pair", None) is not None,
-            beams=getattr(search.task, "beams", 1),
+            takes_pairs=getattr(sources.labelled, "text_pair", None) is not None,
+            beams=getattr(task, "beams", 1),
         )
 
 
-def write_bundle(folder: Path, model: Path, task: PredictionTask, data: PreparedData) -> None:
-    """Put a stored model and what its use needs into a folder.
+def write_bundle(folder: Path, model: Path, task: PredictionTask, tokenizer: Path) -> None:
+    """Write a stored model and all that predictions need into a folder.
 
     Args:
-        folder: Where to; it exists.
+        folder: Where to write; it exists.
         model: Folder of the stored model.
-        task: Of the search.
-        data: Has the tokenizer.
+        task: The model's task.
+        tokenizer: File of the tokenizer; it does not exist where the model reads images.
     """
     for name in (WEIGHTS, CONFIG):
         shutil.copyfile(model / name, folder / name)
-    if data.tokenizer_file.exists():
-        shutil.copyfile(data.tokenizer_file, folder / TOKENIZER)
+    if tokenizer.exists():
+        shutil.copyfile(tokenizer, folder / TOKENIZER)
     written = {"format": BUNDLE_FORMAT, **asdict(task), "sha256": _digests(folder)}
     (folder / TASK).write_text(json.dumps(written, indent=1, ensure_ascii=False), encoding="utf-8")
     (folder / SCRIPT).write_text(_script(task))
 
 
 def read_task(folder: Path) -> PredictionTask:
-    """What ``write_bundle`` wrote; the files that it names are checked.
+    """Read the task of an exported model, and check the files of the folder.
 
     Raises:
-        ModelFileError: A file is missing, damaged, or of a newer format.
+        ModelFileError: A file is missing, damaged, or of another format.
     """
     try:
         written: dict[str, Any] = json.loads((folder / TASK).read_text(encoding="utf-8"))
         if written.pop("format") != BUNDLE_FORMAT:
-            raise ValueError(f"it is of another format than {BUNDLE_FORMAT}")
+            raise ValueError(f"its format is not {BUNDLE_FORMAT}")
         digests: dict[str, str] = dict(written.pop("sha256"))
         task = PredictionTask(**{**written, "labels": tuple(written["labels"])})
         if task.name not in _PURPOSES:
@@ -117,7 +118,7 @@ def read_task(folder: Path) -> PredictionTask:
             raise ModelFileError(f"{folder / name} is missing")
         # One flipped byte of weights loads without an error.
         if found[name] != digest:
-            raise ModelFileError(f"{folder / name} is damaged: it is not what was exported")
+            raise ModelFileError(f"{folder / name} is damaged: it has changed since its export")
     return task
 
 
@@ -130,7 +131,7 @@ def _script(task: PredictionTask) -> str:
         arguments=arguments,
         count=3 if task.takes_pairs else 2,
         given="(sys.argv[1], sys.argv[2])" if task.takes_pairs else "sys.argv[1]",
-        printed="sys.argv[1] + answer.text" if task.name == "causal-lm" else "answer",
+        printed="sys.argv[1] + prediction.text" if task.name == "causal-lm" else "prediction",
     )
 
 

@@ -1,7 +1,7 @@
-"""Using an exported model: texts or images in, answers out, computed as its score was.
+"""Predictions of an exported model, computed as its score was.
 
 >>> from pathlib import Path
->>> from objectives.inference import load
+>>> from objectives.export.inference import load
 >>> load(Path("my-model")).predict(["a text"])  # doctest: +SKIP
 """
 
@@ -42,23 +42,21 @@ class InputError(UserError):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says to one input.
+    """The output for one input.
 
     Args:
-        text: Name of the class, the text with its masks filled, the translation, or what follows
-            the prompt.
-        probability: Of the class, or of all filled masks together; None for written text.
+        text: Name of the class, the text with its masks filled, the translation, or the
+            continuation of the prompt.
+        probability: Of the class, or of all filled masks together; None for generated text.
     """
 
     text: str
     probability: float | None = None
 
     def __str__(self) -> str:
-        return (
-            self.text
-            if self.probability is None
-            else f"{self.text} ({100 * self.probability:.1f} %)"
-        )
+        if self.probability is None:
+            return self.text
+        return f"{self.text} ({100 * self.probability:.1f} %)"
 
 
 class Predictor:
@@ -66,8 +64,8 @@ class Predictor:
 
     Args:
         model: The model, in evaluation mode.
-        task: What its answers mean.
-        workload: Fields of ``spaces.cost.layout.Workload``: what it reads.
+        task: Its task and labels.
+        workload: Fields of its ``spaces.cost.workload.Workload``.
         tokenizer: A ``tokenizers.Tokenizer``; None for images.
     """
 
@@ -79,88 +77,86 @@ class Predictor:
         self._workload = workload
         self._length: int = workload["sequence_length"]
         self._tokenizer = tokenizer
-        self._predict = self._by_task()[task.name]
 
     def predict(self, inputs: Sequence[Any]) -> list[Prediction]:
-        """Prediction inputs.
+        """Compute the predictions for inputs, in their order.
 
         Args:
             inputs: Texts; pairs of texts, where the model was trained on pairs; texts with
                 ``<mask>`` (masked-lm); prompts (causal-lm); or images, as a path, the bytes of an
                 image file, or a ``PIL.Image.Image``. Long texts are cut as in training.
 
-        Returns:
-            One answer for each input, in their order.
-
         Raises:
             InputError: An input is of the wrong kind, or no image.
         """
         if not inputs:
             return []
-        with torch.inference_mode():
-            return self._predict(inputs)
-
-    def _by_task(self) -> dict[str, Callable[[Sequence[Any]], list[Prediction]]]:
-        return {
+        by_task = {
             "classification": self._classify_texts,
-            "masked-lm": self._fill,
-            "causal-lm": self._go_on,
+            "masked-lm": self._fill_masks,
+            "causal-lm": self._continue_prompts,
             "translation": self._translate,
             "image-classification": self._classify_images,
         }
+        with torch.inference_mode():
+            return by_task[self.task.name](inputs)
 
     def _classify_texts(self, inputs: Sequence[Any]) -> list[Prediction]:
         firsts, seconds = _pairs(inputs) if self.task.takes_pairs else (_texts(inputs), [])
-        tokens, lengths = encode_texts(
-            self._tokenizer, firsts, seconds, sequence_length=self._length
-        )
-        answers = [Prediction("")] * len(inputs)
-        for rows in rows_by_length(lengths, EVALUATION_BATCH_SIZE):
-            batch = encoder_inputs(tokens[rows, : int(lengths[rows].max())])
-            for row, answer in zip(rows, self._classes(batch), strict=True):
-                answers[row] = answer
-        return answers
+        return self._in_batches(self._classes, firsts, seconds)
 
     def _classify_images(self, inputs: Sequence[Any]) -> list[Prediction]:
-        answers: list[Prediction] = []
+        predictions: list[Prediction] = []
         for start in range(0, len(inputs), EVALUATION_BATCH_SIZE):
             pixels = to_pixels(
-                [_picture(each) for each in inputs[start : start + EVALUATION_BATCH_SIZE]],
+                [_image(each) for each in inputs[start : start + EVALUATION_BATCH_SIZE]],
                 channels=self._workload["channels"],
                 size=self._workload["image_size"],
             )
-            answers += self._classes({"pixel_values": pixel_values(pixels)})
-        return answers
+            predictions += self._classes({"pixel_values": pixel_values(pixels)})
+        return predictions
 
     def _classes(self, batch: Batch) -> list[Prediction]:
-        answers = logits(self.model, batch)
+        outputs = logits(self.model, batch)
         # The class is that of the logits: rounding in the softmax could make ties of them.
-        classes, shares = answers.argmax(-1).tolist(), answers.float().softmax(-1)
+        classes, probabilities = outputs.argmax(-1).tolist(), outputs.float().softmax(-1)
         return [
-            Prediction(self.task.labels[each], float(share[each]))
-            for each, share in zip(classes, shares, strict=True)
+            Prediction(self.task.labels[each], float(row[each]))
+            for each, row in zip(classes, probabilities, strict=True)
         ]
 
     def _translate(self, inputs: Sequence[Any]) -> list[Prediction]:
-        tokens, lengths = encode_texts(
-            self._tokenizer, _texts(inputs), sequence_length=self._length
-        )
-        answers = [Prediction("")] * len(inputs)
-        for rows in rows_by_length(lengths, EVALUATION_BATCH_SIZE):
-            batch = encoder_inputs(tokens[rows, : int(lengths[rows].max())])
-            written = translate(
+        def translations(batch: Batch) -> list[Prediction]:
+            texts = translate(
                 self.model,
                 batch,
                 self._tokenizer,
                 beams=self.task.beams,
                 sequence_length=self._length,
             )
-            for row, text in zip(rows, written, strict=True):
-                answers[row] = Prediction(text)
-        return answers
+            return [Prediction(text) for text in texts]
 
-    def _go_on(self, inputs: Sequence[Any]) -> list[Prediction]:
-        # Half of the window at least is left to write in.
+        return self._in_batches(translations, _texts(inputs))
+
+    def _in_batches(
+        self,
+        predict: Callable[[Batch], list[Prediction]],
+        texts: list[str],
+        seconds: Sequence[str] = (),
+    ) -> list[Prediction]:
+        """Predict texts in the batches of evaluation, which have texts of one length."""
+        tokens, lengths = encode_texts(
+            self._tokenizer, texts, seconds, sequence_length=self._length
+        )
+        predictions = [Prediction("")] * len(texts)
+        for rows in rows_by_length(lengths, EVALUATION_BATCH_SIZE):
+            batch = encoder_inputs(tokens[rows, : int(lengths[rows].max())])
+            for row, prediction in zip(rows, predict(batch), strict=True):
+                predictions[row] = prediction
+        return predictions
+
+    def _continue_prompts(self, inputs: Sequence[Any]) -> list[Prediction]:
+        # A long prompt is cut to half of the window, the rest of which is generated.
         prompts = [
             ids[-(self._length // 2) :] or [END]
             for ids in token_ids(self._tokenizer, _texts(inputs))
@@ -172,8 +168,8 @@ class Predictor:
             for ids in prompts
         ]
 
-    def _fill(self, inputs: Sequence[Any]) -> list[Prediction]:
-        # In training a mask stands for a token with the space before it.
+    def _fill_masks(self, inputs: Sequence[Any]) -> list[Prediction]:
+        # In training a mask replaces a token with the space before it.
         texts = [text.replace(f" {MASK_TEXT}", MASK_TEXT) for text in _texts(inputs)]
         tokens, lengths = encode_texts(self._tokenizer, texts, sequence_length=self._length)
         return [
@@ -182,44 +178,43 @@ class Predictor:
         ]
 
     def _filled(self, tokens: Any, text: str) -> Prediction:
-        places = np.flatnonzero(tokens == MASK)
-        if len(places) == 0 or len(places) < text.count(MASK_TEXT):
+        masks = np.flatnonzero(tokens == MASK)
+        if len(masks) == 0 or len(masks) < text.count(MASK_TEXT):
             raise InputError(
                 f"input: {text[:60]!r} must have {MASK_TEXT} within the {self._length - 2} tokens "
                 "that the model reads"
             )
-        answers = logits(self.model, {"input_ids": torch.from_numpy(tokens[None].astype(np.int64))})
-        shares = answers[0, places].float().softmax(-1)
-        # Only the text's own tokens are words that can be written into it.
-        best = shares[:, len(SPECIAL_TOKENS) :].max(-1)
+        outputs = logits(self.model, {"input_ids": torch.from_numpy(tokens[None].astype(np.int64))})
+        # Special tokens are no words of a text.
+        probabilities = outputs[0, masks].float().softmax(-1)[:, len(SPECIAL_TOKENS) :]
+        best = probabilities.max(-1)
         filled = tokens.copy()
-        filled[places] = best.indices.numpy() + len(SPECIAL_TOKENS)
-        # Without the start and the end; what else is special stood in the text.
+        filled[masks] = best.indices.numpy() + len(SPECIAL_TOKENS)
+        # Without the start and end tokens; other special tokens are part of the text.
         written = self._tokenizer.decode(filled[1:-1].tolist(), skip_special_tokens=False)
         return Prediction(written, float(best.values.prod()))
 
 
 def load(folder: Path) -> Predictor:
-    """Load an exported model, ready to answer.
+    """Load an exported model.
 
     Raises:
         ModelFileError: A file is missing, damaged, or of another model.
     """
     task = read_task(folder)
-    config = model_file.read_config(folder)
-    if len(task.labels) != config["workload"]["classes"]:
+    workload = model_file.read_config(folder)["workload"]
+    if len(task.labels) != workload["classes"]:
         raise ModelFileError(
-            f"{folder} names {len(task.labels)} classes and its model has "
-            f"{config['workload']['classes']}"
+            f"{folder} names {len(task.labels)} classes and its model has {workload['classes']}"
         )
     tokenizer = None
-    if config["workload"]["vocabulary_size"]:
+    if workload["vocabulary_size"]:
         try:
             tokenizer = load_tokenizer(folder / TOKENIZER)
         except Exception as error:
             # tokenizers raises nothing narrower.
             raise ModelFileError(f"{folder / TOKENIZER} cannot be read: {error}") from error
-    return Predictor(model_file.load(folder), task, config["workload"], tokenizer)
+    return Predictor(model_file.load(folder), task, workload, tokenizer)
 
 
 def _texts(inputs: Sequence[Any]) -> list[str]:
@@ -236,13 +231,13 @@ def _pairs(inputs: Sequence[Any]) -> tuple[list[str], list[str]]:
     return _texts([first for first, _ in inputs]), _texts([second for _, second in inputs])
 
 
-def _picture(given: Any) -> Any:
+def _image(given: Any) -> Any:
     from PIL import Image, ImageOps
 
     if isinstance(given, Image.Image):
         return given
     try:
-        # As datasets reads an image file: a photograph lies the way it was taken.
+        # As datasets reads an image file: rotated as its EXIF orientation says.
         return ImageOps.exif_transpose(
             Image.open(io.BytesIO(given) if isinstance(given, bytes) else given)
         )

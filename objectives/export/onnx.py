@@ -1,9 +1,9 @@
-"""A compressed model as ONNX: exported by torch, and compared with ONNX Runtime's answers.
+"""A compressed model as ONNX, compared with the original in ONNX Runtime.
 
-Weights are fp32, whatever they are stored in: ONNX has no codes of three bits. Static int8 is
-written as QuantizeLinear and DequantizeLinear around each linear layer (QDQ), which runtimes fuse
-into int8 kernels. Its weights are unsigned, around 128: with signed ones, ONNX Runtime's sums
-saturate on x86 CPUs without VNNI, without a word. Its kernel for unsigned ones is exact on all.
+All weights are written in fp32, as ONNX has no codes of three bits. Static int8 is written as
+QuantizeLinear and DequantizeLinear around each linear layer (QDQ), which runtimes fuse into int8
+kernels. Its weights are unsigned, around 128: with signed ones, ONNX Runtime's sums saturate
+silently on x86 CPUs without VNNI. Its kernel for unsigned weights is exact on all CPUs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -31,10 +30,10 @@ from spaces.errors import UserError
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 LOGITS = "logits"
-MOST_COMPARED = 8
-"""Inputs of a batch that are traced and compared: language models give many logits for each."""
+MAX_INPUTS = 8
+"""Inputs of a batch that are traced and compared; language models give many logits for each."""
 
-_AXES: dict[str, dict[int, str]] = {
+_DYNAMIC_AXES: dict[str, dict[int, str]] = {
     "input_ids": {0: "batch", 1: "sequence"},
     "attention_mask": {0: "batch", 1: "sequence"},
     "decoder_input_ids": {0: "batch", 1: "target_sequence"},
@@ -43,37 +42,37 @@ _AXES: dict[str, dict[int, str]] = {
 """Axes of any length."""
 
 TOLERANCE = 1e-4
-"""Largest difference between two logits, as a share of the largest logit. Two kernels that sum fp32
-in another order differ by a millionth; a wrong mask or position by a tenth and more."""
+"""Largest allowed difference between two logits, as a fraction of the largest logit. Kernels that
+sum fp32 in another order differ by a millionth; a wrong mask or position by a tenth and more."""
 
 INT8_TOLERANCE = 0.05
-"""The same in int8. An input that lies between two of 255 codes may round either way, which every
-later layer carries on: up to 0.013 was measured on trained models."""
+"""The same for int8. An input between two of 255 codes may round either way, which all later layers
+carry on: up to 0.013 was measured on trained models."""
 
 INT8_MEAN_TOLERANCE = 1e-3
-"""Mean difference in int8, as a share of the largest logit: few inputs lie between two codes. A
-kernel whose sums saturate moves all answers."""
+"""Mean difference for int8, as a fraction of the largest logit. Few inputs lie between two codes,
+but a kernel whose sums saturate changes all logits."""
 
 _ZERO = 128
 """Code of an unsigned weight of zero."""
 
 
 class OnnxError(UserError):
-    """A model that cannot be had as ONNX."""
+    """A model cannot be written as ONNX."""
 
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """An exported ONNX model and how far its answers are from the original's.
+    """An exported ONNX model and the differences between its logits and the original's.
 
     Args:
         size_bytes: Bytes of the file.
         opset: Version of ONNX's operators.
         inputs: Names of its inputs with their shapes; an axis of any length has a name.
-        compared: Logits that were compared.
-        largest_difference: Between a logit of ONNX Runtime and the original's.
-        mean_difference: The mean of these differences, without their signs.
-        largest_logit: Of the original, without its sign.
+        compared: Number of logits that were compared.
+        largest_difference: Largest absolute difference of a logit.
+        mean_difference: Mean absolute difference.
+        largest_logit: Largest absolute logit of the original.
         is_int8: Whether linear layers are int8.
     """
 
@@ -88,17 +87,18 @@ class OnnxModel:
 
     @property
     def is_close(self) -> bool:
-        """Whether the differences are those of rounding."""
-        if self.is_int8:
-            return (
-                self.largest_difference <= INT8_TOLERANCE * self.largest_logit
-                and self.mean_difference <= INT8_MEAN_TOLERANCE * self.largest_logit
-            )
-        return self.largest_difference <= TOLERANCE * self.largest_logit
+        """Whether the differences are within the tolerances of rounding."""
+        largest, mean = (
+            (INT8_TOLERANCE, INT8_MEAN_TOLERANCE) if self.is_int8 else (TOLERANCE, TOLERANCE)
+        )
+        return (
+            self.largest_difference <= largest * self.largest_logit
+            and self.mean_difference <= mean * self.largest_logit
+        )
 
 
 def check_packages() -> None:
-    """Refuse to start without the packages that writing and checking ONNX takes.
+    """Check that the packages which write and run ONNX are installed.
 
     Raises:
         OnnxError: Naming those that are missing.
@@ -109,46 +109,45 @@ def check_packages() -> None:
 
 
 def export_onnx(model: nn.Module, batches: list[Batch], path: Path) -> OnnxModel:
-    """Write a model as ONNX and compare it with ONNX Runtime's answers.
+    """Write a model as ONNX and compare its logits in ONNX Runtime.
 
     Args:
-        model: As ``model_file.load`` gives it; it is left as it is.
-        batches: Real inputs of the model, of two or more each, to trace and to compare with.
+        model: As ``model_file.load`` returns it; it stays unchanged.
+        batches: Inputs of the model, two or more in each batch, to trace and to compare with.
         path: The file to write.
 
     Raises:
-        OnnxError: A package is missing, or the answers differ by more than rounding.
+        OnnxError: A package is missing, or logits differ by more than rounding.
     """
     check_packages()
     inputs = [
-        {name: tensor[:MOST_COMPARED] for name, tensor in forward_arguments(batch).items()}
+        {name: tensor[:MAX_INPUTS] for name, tensor in forward_arguments(batch).items()}
         for batch in batches
     ]
     names = tuple(inputs[0])
-    exportable, is_int8 = _with_qdq(model)
     with _quiet():
         program = torch.onnx.export(
-            PositionalLogits(exportable, names).eval(),
+            PositionalLogits(_with_qdq(model), names).eval(),
             tuple(inputs[0].values()),
             dynamo=True,
-            dynamic_shapes=(tuple(_AXES[name] for name in names),),
+            dynamic_shapes=(tuple(_DYNAMIC_AXES[name] for name in names),),
             input_names=list(names),
             output_names=[LOGITS],
             verbose=False,
         )
     assert program is not None
     for node in program.model.graph.all_nodes():
-        # Traces of the code with paths of this machine, larger than small models.
+        # Stack traces with paths of this machine, larger than small models.
         node.metadata_props.clear()
     program.save(str(path))
-    made = _compared(model, inputs, path, is_int8=is_int8)
-    if not made.is_close:
+    exported = _compare(model, inputs, path)
+    if not exported.is_close:
         raise OnnxError(
-            f"--onnx: the answers of ONNX Runtime differ by {made.largest_difference:.3g} "
-            f"({made.mean_difference:.3g} on average) from the model's, whose largest logit is "
-            f"{made.largest_logit:.3g}; that is more than rounding"
+            f"--onnx: the logits of ONNX Runtime differ by {exported.largest_difference:.3g} "
+            f"({exported.mean_difference:.3g} on average) from the model's, whose largest logit is "
+            f"{exported.largest_logit:.3g}; that is more than rounding"
         )
-    return made
+    return exported
 
 
 class _QdqLinear(nn.Module):
@@ -190,33 +189,34 @@ class _QdqLinear(nn.Module):
         return nn.functional.linear(rounded, weight, self._bias)
 
 
-def _with_qdq(model: nn.Module) -> tuple[nn.Module, bool]:
-    """The model with its int8 layers in ONNX's operators, and whether it has any."""
-    layers = {n: m for n, m in model.named_modules() if isinstance(m, StaticInt8Linear)}
-    if not layers:
-        return model, False
-    # The packed weights of the kernels cannot be copied, and need not be.
-    replaced = {id(layer): _QdqLinear(layer) for layer in layers.values()}
-    return copy.deepcopy(model, dict(replaced)), True
+def _int8_layers(model: nn.Module) -> list[StaticInt8Linear]:
+    return [module for module in model.modules() if isinstance(module, StaticInt8Linear)]
 
 
-def _compared(model: nn.Module, inputs: list[Batch], path: Path, *, is_int8: bool) -> OnnxModel:
+def _with_qdq(model: nn.Module) -> nn.Module:
+    """The model with its int8 layers in ONNX's operators."""
+    # deepcopy takes the replacements from its memo: packed weights of kernels cannot be copied.
+    replaced: dict[int, Any] = {id(layer): _QdqLinear(layer) for layer in _int8_layers(model)}
+    return copy.deepcopy(model, replaced) if replaced else model
+
+
+def _compare(model: nn.Module, inputs: list[Batch], path: Path) -> OnnxModel:
     import onnx
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    differences: list[npt.NDArray[np.float32]] = []
-    largest = 0.0
-    for arguments in (*inputs, _other_shape(inputs[0])):
+    differences = []
+    largest_logit = 0.0
+    for arguments in (*inputs, _of_other_shape(inputs[0])):
         with torch.inference_mode():
             expected = PositionalLogits(model, arguments)(*arguments.values()).numpy()
         (found,) = session.run(
             [LOGITS], {name: tensor.numpy() for name, tensor in arguments.items()}
         )
         differences.append(np.abs(found - expected).ravel())
-        largest = max(largest, float(np.abs(expected).max()))
+        largest_logit = max(largest_logit, float(np.abs(expected).max()))
     together = np.concatenate(differences)
     return OnnxModel(
         size_bytes=sum(each.stat().st_size for each in path.parent.glob(f"{path.name}*")),
@@ -225,13 +225,13 @@ def _compared(model: nn.Module, inputs: list[Batch], path: Path, *, is_int8: boo
         compared=len(together),
         largest_difference=float(together.max()),
         mean_difference=float(together.mean()),
-        largest_logit=largest,
-        is_int8=is_int8,
+        largest_logit=largest_logit,
+        is_int8=bool(_int8_layers(model)),
     )
 
 
-def _other_shape(arguments: Batch) -> Batch:
-    """One input alone, and of half the length where it has one: what was not traced."""
+def _of_other_shape(arguments: Batch) -> Batch:
+    """One input alone, of half the length where it has one: a shape that was not traced."""
     return {
         name: tensor[:1] if name == "pixel_values" else tensor[:1, : tensor.shape[1] // 2]
         for name, tensor in arguments.items()
@@ -240,8 +240,8 @@ def _other_shape(arguments: Batch) -> Batch:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter says of packages that nobody needs here."""
-    logger: Any = logging.getLogger("torch.onnx")
+    """Suppress the exporter's messages about packages that are not needed here."""
+    logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:

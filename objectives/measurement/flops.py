@@ -1,4 +1,4 @@
-"""FLOPs of what is really executed, counted while a model runs."""
+"""FLOPs of a forward pass, counted while a model runs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,7 @@ from objectives.data.batches import Batch
 
 
 def count_forward_flops(model: nn.Module, inputs: Batch) -> int:
-    """FLOPs of the matrix products of one forward pass.
-
-    Args:
-        model: The model.
-        inputs: Its arguments.
-    """
+    """FLOPs of the matrix products of one forward pass with these arguments."""
     counter = FlopCounterMode(display=False, custom_mapping=_cpu_kernels())
     with counter, torch.inference_mode():
         model(**inputs)
@@ -26,7 +21,7 @@ def count_forward_flops(model: nn.Module, inputs: Batch) -> int:
 
 
 def _cpu_kernels() -> dict[Any, Any]:
-    """Formulas of two CPU kernels that torch's counter passes over: int8 linears and attention."""
+    """Formulas of CPU kernels that torch's counter does not know: int8 linears, attention."""
     return {
         torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32: _int8_linear,
         torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,

@@ -1,13 +1,11 @@
-"""Latency as a number with its conditions: alone on the machine, next to a reference model.
+"""Latency of a model, timed in turn with a reference model while no other trial runs a step here.
 
-What a model is judged by is the 10th percentile, at the machine's usual speed (``Latency.ms``). Of
-one model on one machine, medians differed by 45 % between runs and, with other programs on the
-cores, by a factor of ten: half of the calls are then interrupted, and the median is that of the
-interruptions. The 10th percentile is of calls that nobody interrupted. What is left, cores that are
-slower because their neighbours work, slows the reference as well: next to programs that burnt all
-cores, the percentile of calls of a millisecond moved by up to 45 %, and its ratio to the
-reference's by 9 % at most. A call that is longer than what the scheduler gives in one piece is
-interrupted always: it is flagged, and an estimate.
+Models are judged by the 10th percentile at the machine's usual speed (``Latency.ms``). Medians of
+one model on one machine differed by 45 % between runs, and by a factor of ten beside other
+programs, which interrupt half of the calls; the 10th percentile is that of uninterrupted calls.
+Busy neighbouring cores slow it too, by up to 45 % for calls of a millisecond, but they slow the
+reference alike: the ratio of the two moved by at most 9 %. A call that is longer than a time slice
+of the scheduler is always interrupted: it is marked noisy, and its latency is an estimate.
 """
 
 from __future__ import annotations
@@ -32,16 +30,15 @@ from objectives.store.locks import MeasurementLock
 WARM_UP = 5
 LOW, HIGH = 10, 95
 MAX_ROUNDS = 8
-"""Rounds of repeats that are measured while the machine is noisy; the percentile finds what was
-quiet in them."""
+"""Rounds of repeats while the machine is noisy."""
 MAX_SECONDS = 5.0
-"""Seconds after which no further round begins: training waits meanwhile."""
+"""Seconds after which no further round begins, as training waits for the end."""
 MAX_DRIFT = 1.1
 """Ratio of a model to the reference in one half of the calls, over that in the other."""
 MAX_INTERRUPTED = 1.5
-"""Median of the reference over its low percentile: beyond, other programs are on the cores."""
+"""Median of the reference over its low percentile; above it, other programs use the cores."""
 MAX_SLOWDOWN = 1.25
-"""Low percentile of the reference over its usual one: beyond, the machine is another."""
+"""Low percentile of the reference over its lowest so far; above it, the machine is slowed down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +46,13 @@ class Latency:
     """Time of one forward pass.
 
     Args:
-        p10_ms: Low percentile, in milliseconds, as it was measured.
+        p10_ms: Low percentile, in milliseconds, as measured.
         p50_ms: Median.
         p95_ms: High percentile.
         spread: (p90 - p10) / p50.
         reference_p10_ms: Low percentile of the reference model, measured in turn with this one.
         reference_p50_ms: Its median.
-        best_reference_p10_ms: The lowest ``reference_p10_ms`` that was seen under these conditions.
+        best_reference_p10_ms: The lowest ``reference_p10_ms`` so far under these conditions.
         noisy: Whether other programs disturbed the measurement: ``ms`` is then an estimate.
         batch_size: Sequences in the batch.
         sequence_length: Tokens of each sequence.
@@ -84,12 +81,12 @@ class Latency:
 
     @property
     def slowdown(self) -> float:
-        """How much slower than usual the machine was, as the reference shows."""
+        """Factor by which the reference was slower than at its best."""
         return max(1.0, self.reference_p10_ms / self.best_reference_p10_ms)
 
     @property
     def ms(self) -> float:
-        """What the model is judged by: its low percentile at the machine's usual speed."""
+        """The latency that models are judged by: the low percentile at the usual speed."""
         return self.p10_ms / self.slowdown
 
 
@@ -104,18 +101,16 @@ def measure_latency(
     measurement_lock: MeasurementLock,
     best_reference_ms: float = math.inf,
 ) -> Latency:
-    """Time a model, each call next to one of the reference, while nothing else of tlc runs here.
-
-    While the machine is noisy, the repeats are made again, a few times.
+    """Time a model, each call next to one of the reference; repeated while the machine is noisy.
 
     Args:
         model: The model, in evaluation mode.
         reference: A model whose latency is comparable from trial to trial.
         inputs: Arguments of both, without padding; the first has the shape ``(batch, ...)``.
         sequence_length: Tokens of each sequence, for the record.
-        threads: CPU threads to use meanwhile.
+        threads: CPU threads to use.
         repeats: Timed calls of each, in a round.
-        measurement_lock: The machine's measurement lock.
+        measurement_lock: Keeps training and other measurements on this machine waiting.
         best_reference_ms: Lowest low percentile of the reference so far; infinite before the first.
 
     Raises:
@@ -170,18 +165,16 @@ def is_noisy(model: Sequence[float], reference: Sequence[float], best_reference_
     """
     low, median = np.percentile(reference, (LOW, 50)).tolist()
     middle = len(model) // 2
-    before = _low(model[:middle]) / _low(reference[:middle])
-    after = _low(model[middle:]) / _low(reference[middle:])
+    before, after = (
+        np.percentile(model[half], LOW) / np.percentile(reference[half], LOW)
+        for half in (slice(middle), slice(middle, None))
+    )
     drift = max(before, after) / min(before, after)
     return bool(
         drift > MAX_DRIFT
         or median > MAX_INTERRUPTED * low
         or low > MAX_SLOWDOWN * best_reference_ms
     )
-
-
-def _low(times: Sequence[float]) -> float:
-    return float(np.percentile(times, LOW))
 
 
 def processor(device: torch.device) -> str:

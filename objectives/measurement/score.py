@@ -1,4 +1,4 @@
-"""How well a model does: values with their 95 % intervals."""
+"""Scores of a model with their 95 % intervals."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ NORMAL_QUANTILE = 1.959964
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How well a model does on a split.
+    """The score of a model on a split.
 
     Args:
         value: In the unit of the task's metric.
         low: Lower end of its 95 % interval.
         high: Upper end.
-        examples: Examples, or predicted tokens, that it is a mean over.
+        examples: Examples, or predicted tokens, that were scored.
         loss: Mean cross-entropy in nats.
     """
 
@@ -45,29 +45,28 @@ def score_classifier(model: nn.Module, batches: Iterable[Batch]) -> Score:
         for each in batches:
             heartbeat.beat("scoring")
             batch = to_device(each, model)
-            answers = logits(model, batch)
-            loss += functional.cross_entropy(answers, batch["labels"], reduction="sum").item()
-            correct += int((answers.argmax(-1) == batch["labels"]).sum())
+            outputs = logits(model, batch)
+            loss += functional.cross_entropy(outputs, batch["labels"], reduction="sum").item()
+            correct += int((outputs.argmax(-1) == batch["labels"]).sum())
             examples += len(batch["labels"])
     return accuracy_score(correct, examples, loss / examples)
 
 
 def accuracy_score(correct: int, examples: int, loss: float) -> Score:
-    """Share of correct answers with its interval (Wilson 1927, the score interval)."""
-    z, n, p = NORMAL_QUANTILE, examples, correct / examples
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    # The ends at 0 and 1 are exact in theory, and not in floating point.
-    low, high = max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))
-    return Score(p, low, high, examples, loss)
+    """Accuracy with its Wilson score interval."""
+    # Not at the top of the file: the import takes half a second, and only classifiers need it.
+    from scipy.stats import binomtest
+
+    interval = binomtest(correct, examples).proportion_ci(method="wilson")
+    return Score(correct / examples, float(interval.low), float(interval.high), examples, loss)
 
 
 def perplexity_score(losses: Sequence[float], tokens: int) -> Score:
     """Perplexity with its interval.
 
     Args:
-        losses: Mean cross-entropy of each sequence in nats, two at least; all of one length. Tokens
-            of one sequence are not independent of each other, so the interval is that of sequences.
+        losses: Mean cross-entropy of each sequence in nats, two at least; all of one length. The
+            interval is over sequences, as tokens of one sequence are not independent.
         tokens: Predicted tokens in all.
     """
     mean = float(np.mean(losses))
@@ -78,5 +77,5 @@ def perplexity_score(losses: Sequence[float], tokens: int) -> Score:
 
 
 def _exp(value: float) -> float:
-    """Exponential that stays finite for what a broken model gives."""
+    """Exponential that stays finite for the losses of a broken model."""
     return math.exp(min(value, 700.0))

@@ -1,4 +1,4 @@
-"""How many threads torch uses, for a while."""
+"""The number of CPU threads that torch uses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Let torch use some number of CPU threads meanwhile."""
+    """Set the number of torch's CPU threads, and restore it afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -102,9 +102,9 @@ def write_model_folder(
     Raises:
         UserError: The model is gone, or ONNX cannot hold it.
     """
-    task = bundle.PredictionTask.of(study.search, data)
+    task = bundle.PredictionTask.of(study.search.task, study.search.data, data)
     with stored_model(study, record) as model:
-        bundle.write_bundle(folder, model, task, data)
+        bundle.write_bundle(folder, model, task, data.tokenizer_file)
     predictor = load(folder)
     onnx = None
     if with_onnx:

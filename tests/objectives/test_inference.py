@@ -1,4 +1,4 @@
-"""Exported models answer as they were scored, and damaged ones do not answer."""
+"""Exported models predict as they were scored, and damaged ones are refused."""
 
 from __future__ import annotations
 
@@ -44,8 +44,9 @@ class Exported:
         folder.mkdir()
         with self.objective.store.open(self.result.model) as model:
             assert model is not None
-            task = bundle.PredictionTask.of(search, self.objective.data)
-            bundle.write_bundle(folder, model, task, self.objective.data)
+            data = self.objective.data
+            task = bundle.PredictionTask.of(search.task, search.data, data)
+            bundle.write_bundle(folder, model, task, data.tokenizer_file)
 
     def raw(self, split: str) -> TextRows:
         """Labelled rows as they were read."""
@@ -85,16 +86,18 @@ def test_an_exported_model_has_the_score_of_its_trial(
 
 
 @pytest.mark.parametrize("name", ["classification", "pairs"])
-def test_answers_to_raw_texts_have_the_accuracy_of_the_trial(
+def test_predictions_for_raw_texts_have_the_accuracy_of_the_trial(
     name: str, of_task: Callable[[str], Exported]
 ) -> None:
     made = of_task(name)
     rows = made.raw("validation")
     inputs = list(zip(rows.texts, rows.pairs, strict=True)) if rows.pairs else rows.texts
-    answers = load(made.folder).predict(inputs)
-    right = [answer.text == label for answer, label in zip(answers, rows.labels, strict=True)]
+    predictions = load(made.folder).predict(inputs)
+    right = [
+        prediction.text == label for prediction, label in zip(predictions, rows.labels, strict=True)
+    ]
     assert sum(right) / len(right) == made.result.score
-    assert all(0.5 <= (answer.probability or 0.0) <= 1.0 for answer in answers)
+    assert all(0.5 <= (prediction.probability or 0.0) <= 1.0 for prediction in predictions)
 
 
 @pytest.mark.parametrize("name", ["classification", "pairs"])
@@ -117,13 +120,13 @@ def test_translations_of_raw_sentences_have_the_bleu_of_the_trial(
     source = made.search.data.parallel
     assert source is not None
     pairs = read_sentence_pairs(source, made.folder.parent / "cache")["validation"]
-    answers = load(made.folder).predict(pairs.sources)
-    assert {answer.probability for answer in answers} == {None}
-    texts = [answer.text for answer in answers]
+    predictions = load(made.folder).predict(pairs.sources)
+    assert {prediction.probability for prediction in predictions} == {None}
+    texts = [prediction.text for prediction in predictions]
     assert BLEU().corpus_score(texts, [pairs.targets]).score == made.result.score
 
 
-def test_answers_to_image_files_have_the_accuracy_of_the_trial(
+def test_predictions_for_image_files_have_the_accuracy_of_the_trial(
     of_task: Callable[[str], Exported], tmp_path: Path
 ) -> None:
     made = of_task("image-classification")
@@ -133,12 +136,13 @@ def test_answers_to_image_files_have_the_accuracy_of_the_trial(
         files.append(tmp_path / f"{index}.png")
         Image.fromarray(image).save(files[-1])
     predictor = load(made.folder)
-    answers = predictor.predict(files)
+    predictions = predictor.predict(files)
     right = [
-        answer.text == str(label) for answer, label in zip(answers, pictures.labels, strict=True)
+        prediction.text == str(label)
+        for prediction, label in zip(predictions, pictures.labels, strict=True)
     ]
     assert sum(right) / len(right) == made.result.score
-    assert predictor.predict([files[0].read_bytes(), Image.open(files[0])]) == [answers[0]] * 2
+    assert predictor.predict([files[0].read_bytes(), Image.open(files[0])]) == [predictions[0]] * 2
 
 
 def test_a_mask_is_filled_and_a_prompt_continued(of_task: Callable[[str], Exported]) -> None:
@@ -150,7 +154,7 @@ def test_a_mask_is_filled_and_a_prompt_continued(of_task: Callable[[str], Export
     assert 0.0 < (twice.probability or 0.0) < 1.0
     writer = load(of_task("causal-lm").folder)
     short, empty, long = writer.predict(["the old", "", "the old cat " * 50])
-    assert all(isinstance(answer.text, str) for answer in (short, empty, long))
+    assert all(isinstance(prediction.text, str) for prediction in (short, empty, long))
     assert short == writer.predict(["the old"])[0]
 
 
@@ -165,7 +169,7 @@ def test_a_mask_is_filled_and_a_prompt_continued(of_task: Callable[[str], Export
         ("image-classification", b"no image", "the given bytes cannot be read as an image"),
     ],
 )
-def test_what_a_model_cannot_read_is_refused(
+def test_unreadable_inputs_are_refused(
     name: str, given: Any, message: str, of_task: Callable[[str], Exported]
 ) -> None:
     with pytest.raises(InputError, match=message):
@@ -206,7 +210,7 @@ def test_a_damaged_folder_is_refused(
         load(folder)
 
 
-def test_a_photograph_is_read_the_way_it_was_taken(
+def test_the_exif_orientation_of_a_photograph_is_applied(
     of_task: Callable[[str], Exported],
 ) -> None:
     made = of_task("image-classification")

@@ -1,4 +1,4 @@
-"""A latency knows whether the machine was quiet, and a noisy one is not kept."""
+"""Noisy latencies are recognised, and not kept."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BASE = Configuration(Architecture.of(1, 32), 40, Compression())
 
 
 def times(count: int, low: float, rng: random.Random) -> list[float]:
-    """As of a quiet machine: a few per cent above what is possible, now and then far above."""
+    """Times on a quiet machine: a few per cent above the lowest, occasionally far above."""
     return [low * (1 + rng.random() / 10) * (5 if rng.random() < 0.05 else 1) for _ in range(count)]
 
 
@@ -37,7 +37,7 @@ def test_a_quiet_machine_is_not_called_noisy(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_each_sign_of_noise_is_seen(seed: int) -> None:
+def test_each_kind_of_noise_is_recognised(seed: int) -> None:
     rng = random.Random(seed)
     model, reference = times(40, 0.3, rng), times(40, 1.0, rng)
     # Half of the calls are interrupted.
@@ -45,7 +45,7 @@ def test_each_sign_of_noise_is_seen(seed: int) -> None:
     assert is_noisy(model, interrupted, math.inf)
     # The model alone is slower in the second half.
     assert is_noisy([t * (1 + k // 20) for k, t in enumerate(model)], reference, math.inf)
-    # All is slower than it was before.
+    # Everything is slower than at its best.
     assert is_noisy(model, reference, 0.7)
 
 
@@ -60,14 +60,14 @@ def taken(**fields: Any) -> Latency:
     )  # fmt: skip
 
 
-def test_a_model_is_judged_at_the_usual_speed_of_the_machine() -> None:
+def test_a_latency_is_scaled_to_the_machines_best_speed() -> None:
     assert taken().ms == 2.0
     assert taken(reference_p10_ms=1.0).ms == 3.0
 
 
 @pytest.fixture
 def gives(monkeypatch: pytest.MonkeyPatch) -> list[Latency]:
-    """What the next measurements give, the last of them again and again."""
+    """The results of the next measurements; the last one is repeated."""
     given: list[Latency] = []
 
     def measure(*_: Any, best_reference_ms: float, **__: Any) -> Latency:
@@ -86,13 +86,13 @@ def test_a_noisy_latency_is_measured_again(
 ) -> None:
     gives += [taken(), taken(p10_ms=2.5), taken(p10_ms=2.0, noisy=False, reference_p10_ms=1.0)]
     gives.append(taken(p10_ms=9.0))
-    seen = [Objective(make_search()).latency_cache.of_untrained(BASE) for _ in range(5)]
-    assert [latency.p10_ms for latency in seen] == [3.0, 2.5, 2.0, 2.0, 2.0]
-    assert [latency.noisy for latency in seen] == [True, True, False, False, False]
+    found = [Objective(make_search()).latency_cache.of_untrained(BASE) for _ in range(5)]
+    assert [latency.p10_ms for latency in found] == [3.0, 2.5, 2.0, 2.0, 2.0]
+    assert [latency.noisy for latency in found] == [True, True, False, False, False]
 
 
 @pytest.mark.usefixtures("home")
-def test_a_latency_of_a_machine_that_was_slow_all_along_is_measured_again(
+def test_a_latency_of_an_evenly_slow_machine_is_measured_again(
     make_search: Callable[..., SearchFile], gives: list[Latency]
 ) -> None:
     other = replace(BASE, architecture=Architecture.of(2, 32))
@@ -117,10 +117,10 @@ def test_the_record_says_whether_it_is_noisy(
     assert (result["latency"]["noisy"], result["latency_ms"]) == (True, 3.0)
 
 
-def test_the_usual_speed_is_kept_with_the_figures(
+def test_the_best_latency_of_the_reference_is_stored(
     make_search: Callable[..., SearchFile], home: Path, gives: list[Latency]
 ) -> None:
     gives.append(taken(noisy=False, reference_p10_ms=1.5))
     Objective(make_search()).latency_cache.of_untrained(BASE)
-    (usual,) = home.rglob("usual.json")
-    assert json.loads(usual.read_text()) == {"p10_ms": 1.5}
+    (best,) = home.rglob("best_reference.json")
+    assert json.loads(best.read_text()) == {"p10_ms": 1.5}

@@ -1,4 +1,4 @@
-"""The latency cost cache: measured once for a shape and machine, before anything is trained."""
+"""The latency cache: one measurement for a shape and machine, before any training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BASE = Configuration(Architecture.of(1, 32), 40, Compression())
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """A list that grows by the model of every measurement; each is as on a quiet machine."""
+    """The models that were measured, each as on a quiet machine."""
     real, models = latency_cache.measure_latency, []
 
     def measure(model: Any, *rest: Any, **named: Any) -> Any:
@@ -48,7 +48,7 @@ def test_a_latency_is_known_before_training_and_not_measured_again(
 
 
 @pytest.mark.usefixtures("home")
-def test_what_runs_in_the_same_way_shares_its_figure(
+def test_compressions_that_run_alike_share_one_latency(
     make_search: Callable[..., SearchFile], measured: list[object]
 ) -> None:
     cache = Objective(make_search()).latency_cache

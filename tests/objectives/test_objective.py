@@ -26,7 +26,7 @@ BASE = Configuration(Architecture.of(1, 32), 40, Compression())
 
 
 @pytest.mark.usefixtures("home")
-def test_an_evaluation_says_everything_about_its_numbers(
+def test_an_evaluation_records_its_conditions(
     make_search: Callable[..., SearchFile],
 ) -> None:
     evaluation = Objective(make_search()).evaluate(BASE)
@@ -58,7 +58,7 @@ def test_a_second_compression_trains_nothing(make_search: Callable[..., SearchFi
 
 
 @pytest.mark.usefixtures("home")
-def test_what_an_earlier_search_trained_is_known(make_search: Callable[..., SearchFile]) -> None:
+def test_training_of_an_earlier_search_is_found(make_search: Callable[..., SearchFile]) -> None:
     asked = [BASE, replace(BASE, budget=20), replace(BASE, architecture=Architecture.of(2, 32))]
     objective = Objective(make_search())
     assert objective.stored_training(asked) == [(False, False)] * 3
@@ -73,7 +73,7 @@ def test_what_an_earlier_search_trained_is_known(make_search: Callable[..., Sear
     ("quantisation", "budget"),
     [
         *((quantisation, 40) for quantisation in Quantisation if quantisation.bits > 2),
-        # Two bits bring a model of 40 steps down to chance, and leave one of 160 usable.
+        # At two bits a model of 40 steps falls to chance, one of 160 does not.
         (Quantisation.RTN_2, 160),
     ],
 )
@@ -88,7 +88,7 @@ def test_every_quantisation_works_on_sentences_of_any_length(
 
 
 @pytest.mark.usefixtures("home")
-def test_what_was_measured_is_what_the_store_has(make_search: Callable[..., SearchFile]) -> None:
+def test_the_measured_model_is_the_stored_one(make_search: Callable[..., SearchFile]) -> None:
     objective = Objective(make_search())
     evaluation = objective.evaluate(BASE)
     folder = Path(objective.store.location(evaluation.model))

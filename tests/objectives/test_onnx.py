@@ -1,4 +1,4 @@
-"""Models as ONNX: any family and compression, inputs of any length, and no silent difference."""
+"""Export of any family and compression to ONNX, for inputs of any length."""
 
 from __future__ import annotations
 
@@ -52,21 +52,21 @@ def test_a_compressed_model_gives_the_same_logits_in_onnx_runtime(
     folder, path = tmp_path / "model", tmp_path / "model.onnx"
     write_compressed(pruned, architecture, workload, compression, batches, folder)
     loaded = model_file.load(folder)
-    made = export_onnx(loaded, batches, path)
-    assert made.is_close
-    assert made.is_int8 == compression.quantisation.is_static
-    assert made.size_bytes == path.stat().st_size
-    assert {shape[0] for shape in made.inputs.values()} == {"batch"}
+    exported = export_onnx(loaded, batches, path)
+    assert exported.is_close
+    assert exported.is_int8 == compression.quantisation.is_static
+    assert exported.size_bytes == path.stat().st_size
+    assert {shape[0] for shape in exported.inputs.values()} == {"batch"}
 
     onnx.checker.check_model(str(path), full_check=True)
     text = path.read_bytes()
     assert b"site-packages" not in text
     assert str(Path(onnx_model.__file__).parent).encode() not in text
     nodes = Counter(node.op_type for node in onnx.load(str(path)).graph.node)
-    if made.is_int8:
+    if exported.is_int8:
         # Each layer has its weight; layers that read the same input share its codes.
         assert nodes["DequantizeLinear"] > nodes["QuantizeLinear"] > 0
-        assert made.size_bytes < 0.7 * artefact_bytes_of_dense(model)
+        assert exported.size_bytes < 0.7 * dense_bytes(model)
     else:
         assert nodes["DequantizeLinear"] == 0
 
@@ -78,15 +78,15 @@ def test_a_compressed_model_gives_the_same_logits_in_onnx_runtime(
         expected = loaded(**other).logits
     (found,) = session.run(None, {name: tensor.numpy() for name, tensor in other.items()})
     difference = float((torch.from_numpy(found) - expected).abs().max())
-    assert difference <= (0.05 if made.is_int8 else 1e-4) * float(expected.abs().max())
+    assert difference <= (0.05 if exported.is_int8 else 1e-4) * float(expected.abs().max())
 
 
-def artefact_bytes_of_dense(model: nn.Module) -> int:
+def dense_bytes(model: nn.Module) -> int:
     return sum(4 * parameter.numel() for parameter in model.parameters())
 
 
 class Noisy(nn.Module):
-    """A model that ONNX Runtime cannot answer for."""
+    """A model whose logits ONNX Runtime cannot reproduce."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,17 +96,17 @@ class Noisy(nn.Module):
         return SimpleNamespace(logits=self.head(pixel_values + torch.rand_like(pixel_values)))
 
 
-def test_answers_that_differ_are_refused(tmp_path: Path) -> None:
+def test_logits_that_differ_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OnnxError, match="that is more than rounding"):
         export_onnx(Noisy().eval(), [{"pixel_values": torch.rand(8, 8)}], tmp_path / "model.onnx")
 
 
 def test_int8_may_round_a_few_inputs_the_other_way_but_not_all() -> None:
-    made = OnnxModel(1, 20, {}, 100, 0.02, 1e-5, 1.0, is_int8=True)
-    assert made.is_close
-    assert not replace(made, is_int8=False).is_close
-    assert not replace(made, mean_difference=0.01).is_close
-    assert not replace(made, largest_difference=0.1).is_close
+    exported = OnnxModel(1, 20, {}, 100, 0.02, 1e-5, 1.0, is_int8=True)
+    assert exported.is_close
+    assert not replace(exported, is_int8=False).is_close
+    assert not replace(exported, mean_difference=0.01).is_close
+    assert not replace(exported, largest_difference=0.1).is_close
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

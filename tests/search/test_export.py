@@ -208,8 +208,8 @@ def test_names_in_a_card_cannot_change_its_form(study: Study) -> None:
     number = study.ask().number
     study.tell_result(number, made)
     study.set_data({"fingerprint": "f", "label_names": [], "counts": {"train": 3}})
-    facts = PredictionTask("classification", ("a | b", "<script>alert(1)</script>", "two\nlines"))
-    text = model_card(study, study.record(number), facts, None)
+    task = PredictionTask("classification", ("a | b", "<script>alert(1)</script>", "two\nlines"))
+    text = model_card(study, study.record(number), task, None)
     assert "a \\| b" in text
     assert "<script>" not in text
     assert "two lines" in text

@@ -1,9 +1,9 @@
-"""The record of one evaluated configuration: every number with its conditions."""
+"""The record of one evaluated configuration, with the conditions of every number."""
 
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
@@ -15,12 +15,21 @@ from objectives.measurement.latency import Latency
 RECORDED_PACKAGES = ("torch", "transformers", "neural-compressor-pt", "numpy")
 
 
+@lru_cache
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that determine a result."""
+    packages = {name: version(name) for name in RECORDED_PACKAGES}
+    # With the build, such as +cu130, which its metadata may lack.
+    packages["torch"] = torch.__version__
+    return {"python": platform.python_version(), **packages}
+
+
 @dataclass(frozen=True)
 class Evaluation:
-    """What came of one configuration.
+    """The result of one configuration.
 
     Args:
-        metric: What models are scored by: ``accuracy``, ``perplexity`` or ``bleu``.
+        metric: Name of the score: ``accuracy``, ``perplexity`` or ``bleu``.
         score: Of the compressed model on validation, in the metric's unit.
         score_low: Lower end of its 95 % interval.
         score_high: Upper end.
@@ -30,21 +39,21 @@ class Evaluation:
         dense_loss: Its loss.
         pretraining_loss: Masked-language-model loss on held-out text after pre-training.
         size_bytes: Bytes of the compressed model on disk, tokenizer apart.
-        predicted_size_bytes: What arithmetic said.
+        predicted_size_bytes: The size predicted from the architecture and the compression.
         dense_size_bytes: Bytes of the same model uncompressed, fp32.
         flops: Forward FLOPs for one sequence, counted while the compressed model ran.
         parameters: Parameters of the trained model.
         latency: Latency and its conditions.
-        training_flops: FLOPs of its whole training, recovery included, whoever did it.
+        training_flops: FLOPs of its whole training, recovery and reused steps included.
         steps: Its optimiser steps: ``total``, ``trained`` now, ``reused`` from the store.
-        seconds: Where its time went: ``train``, ``saved`` by the store, ``compress``, ``measure``;
-            and what its whole training took, whoever did it: ``stable``, the path that its budgets
-            share, ``cooldown``, all that follows, and ``recovery``, what its compression trains.
+        seconds: Time of this trial: ``train``, ``compress``, ``measure``, and ``saved`` by the
+            store; and of its whole training, reused steps included: ``stable``, the path that all
+            budgets share, ``cooldown``, all stages after it, and ``recovery`` after pruning.
         model: Address of the compressed model in the store.
         checkpoint: Address of the trained model in the store.
         stages: Facts and training curve of each stage.
         data_fingerprint: SHA-256 of the data.
-        versions: Versions of what computed it.
+        versions: Versions of Python and of the packages that computed it.
     """
 
     metric: str
@@ -69,7 +78,7 @@ class Evaluation:
     checkpoint: str
     stages: list[dict[str, Any]]
     data_fingerprint: str
-    versions: dict[str, str]
+    versions: dict[str, str] = field(default_factory=package_versions)
 
     @property
     def size_mb(self) -> float:
@@ -89,12 +98,3 @@ class Evaluation:
             "latency_ms": self.latency.ms,
             "compression_ratio": self.compression_ratio,
         }
-
-
-@lru_cache
-def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that determine a result."""
-    packages = {name: version(name) for name in RECORDED_PACKAGES}
-    # With the build, such as +cu130, which its metadata may lack.
-    packages["torch"] = torch.__version__
-    return {"python": platform.python_version(), **packages}
