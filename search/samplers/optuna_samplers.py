@@ -13,10 +13,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.samplers.base import MustWaitError, SpaceExhaustedError
 from search.storage.optuna_space import (
+    OrdinalStudy,
     configuration_from,
     distributions,
+    ordinal_distributions,
     parameters_from,
-    point_from,
+    point_from_ordinal,
 )
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
@@ -52,6 +54,7 @@ class FeasibleSampler(BaseSampler):
         self._configurations: dict[int, Configuration] = {}
         self._tried: set[str] = set()
         self._busy: set[Architecture] = set()
+        self._ordinal: OrdinalStudy | None = None
 
     def check(self, study: OptunaStudy) -> None:
         """Make sure that there is something to propose, before a trial is created.
@@ -84,10 +87,11 @@ class FeasibleSampler(BaseSampler):
         """
         self._take_in(study)
         if self._inner is not None:
+            ordinal = self._ordinal_study(study)
             for _ in range(self._draws):
-                parameters = self._propose(self._inner, study, trial)
-                if self._is_useful(point_from(self._space, parameters)):
-                    return parameters
+                point = self._propose(self._inner, ordinal, trial)
+                if self._is_useful(point):
+                    return parameters_from(self._space, point)
         return parameters_from(self._space, self._useful_point())
 
     def sample_independent(
@@ -154,15 +158,19 @@ class FeasibleSampler(BaseSampler):
     def _is_new(self, configuration: Configuration) -> bool:
         return configuration.hash not in self._tried and self._space.is_feasible(configuration)
 
-    def _propose(
-        self, sampler: BaseSampler, study: OptunaStudy, trial: FrozenTrial
-    ) -> dict[str, Any]:
+    def _propose(self, sampler: BaseSampler, study: Any, trial: FrozenTrial) -> Point:
         relative = sampler.infer_relative_search_space(study, trial)
         parameters = sampler.sample_relative(study, trial, relative)
-        for name, distribution in self._search_space.items():
+        for name, distribution in ordinal_distributions(self._space).items():
             if name not in parameters:
                 parameters[name] = sampler.sample_independent(study, trial, name, distribution)
-        return parameters
+        return point_from_ordinal(self._space, parameters)
+
+    def _ordinal_study(self, study: OptunaStudy) -> OrdinalStudy:
+        """The study as Optuna's samplers read it: they use the order of a dimension's values."""
+        if self._ordinal is None or self._ordinal._study_id != study._study_id:
+            self._ordinal = OrdinalStudy(study, self._space)
+        return self._ordinal
 
 
 def _optuna_sampler(name: str, seed: int, trials: int) -> BaseSampler | None:

@@ -1,4 +1,4 @@
-"""The database of the studies: made whole or not at all, and refused when it is damaged."""
+"""The database of the studies: one engine for each in a process, and refused when damaged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from threading import Lock
 from urllib.parse import quote
 
 from optuna.exceptions import StorageInternalError
@@ -23,19 +23,23 @@ from spaces.file.storage import without_password
 BUSY_SECONDS = 60
 """Seconds that SQLite waits for a lock."""
 
+_connecting = Lock()
+
 
 class Database(RDBStorage):
-    """Optuna's storage, whose transactions can wait for a database that is away.
+    """Optuna's storage, whose transactions can be retried while the database is unavailable.
 
     Args:
         url: SQLAlchemy URL of the studies.
-        place: The same as a person may see it.
+        name: The URL without its password, or the path of the file.
     """
 
-    def __init__(self, url: str, place: str) -> None:
-        self.place = place
-        # A connection that PostgreSQL closed when it restarted is found out before it is used.
-        super().__init__(url, engine_kwargs={"pool_pre_ping": True, **_options(url)})
+    def __init__(self, url: str, name: str) -> None:
+        self.name = name
+        is_file = url.startswith("sqlite:")
+        connect_args = {"connect_args": {"timeout": BUSY_SECONDS}} if is_file else {}
+        # A connection that PostgreSQL closed when it restarted is detected before it is used.
+        super().__init__(url, engine_kwargs={"pool_pre_ping": True, **connect_args})
 
 
 for _name in (
@@ -53,45 +57,42 @@ for _name in (
     "set_trial_system_attr",
     "set_trial_user_attr",
 ):
-    # What a driver calls, through Optuna's cache; each of them is one transaction.
+    # What a lease holder calls, through Optuna's cache; each is one transaction.
     setattr(Database, _name, retryable(getattr(RDBStorage, _name)))
 
 
 def open_database(url: str) -> Database:
-    """Open the database of the studies, or make it.
+    """Open the database of the studies; create it where it does not exist.
 
     Raises:
-        DamagedStudy: The file is there and is not a whole database.
+        DamagedStudy: The file exists and is not a whole database.
         StudyUnavailable: It cannot be opened.
     """
-    place = without_password(url)
     path = sqlite_path(url)
-    try:
-        if path is None:
-            return Database(url, place)
-        if not path.exists():
-            _make(path)
-        _check_whole(path)
-        # SQLite makes an empty file of one that goes away, unless it is told not to.
-        return Database(f"sqlite:///file:{quote(str(path))}?mode=rw&uri=true", str(path))
-    except StudyUnavailable:
-        raise
-    except Exception as error:
-        # SQLAlchemy and its drivers raise classes of their own for what a wrong URL can cause.
-        raise StudyUnavailable(
-            f"storage.study: {place!r} cannot be opened: {reason(error)}"
-        ) from error
+    with _opening(url):
+        if path is not None:
+            if not path.exists():
+                _create(path)
+            _check_integrity(path)
+    return shared_database(url)
 
 
-@lru_cache(maxsize=8)
 def shared_database(url: str) -> Database:
-    """One for each URL: a service asks for names all the time."""
-    return open_database(url)
+    """This process's one connection pool to an existing database: every study in it, every thread.
+
+    Raises:
+        DamagedStudy: The file is not a whole database; checked when it is first connected to.
+        StudyUnavailable: It cannot be opened.
+    """
+    path = sqlite_path(url)
+    with _opening(url), _connecting:
+        # A file that replaced another, such as a backup, is another database.
+        return _connect(url, None if path is None else path.stat().st_ino)
 
 
 @contextmanager
-def readable(database: Database) -> Iterator[None]:
-    """Tell a person when the database cannot be read.
+def translated_errors(database: Database) -> Iterator[None]:
+    """Raise this package's errors for those of Optuna and SQLAlchemy.
 
     Raises:
         DamagedStudy: What it holds is not what was written.
@@ -100,76 +101,95 @@ def readable(database: Database) -> Iterator[None]:
     try:
         yield
     except json.JSONDecodeError as error:
-        raise _damaged(database.place, f"a value is no JSON: {error}") from error
+        raise _damaged(database.name, f"a value is no JSON: {error}") from error
     except (StorageInternalError, SQLAlchemyError) as error:
-        said = reason(error)
-        if not is_transient(error) and ("malformed" in said or "not a database" in said):
-            raise _damaged(database.place, said) from error
+        message = reason(error)
+        if not is_transient(error) and ("malformed" in message or "not a database" in message):
+            raise _damaged(database.name, message) from error
         raise StudyUnavailable(
-            f"storage.study: {database.place!r} cannot be read: {said}"
+            f"storage.study: {database.name!r} cannot be read: {message}"
         ) from error
 
 
 def sqlite_path(url: str) -> Path | None:
-    """The file of the studies; None where it is a server."""
+    """The file of the studies; None for a database server."""
     prefix = "sqlite:///"
     return Path(url.removeprefix(prefix)).absolute() if url.startswith(prefix) else None
 
 
 def refuse_damaged(url: str) -> None:
-    """Look at the file of the studies, where there is one.
+    """Check the file of the studies, where there is one.
 
     Raises:
         DamagedStudy: It is not a whole database.
     """
     path = sqlite_path(url)
     if path is not None and path.exists():
-        _check_whole(path)
+        _check_integrity(path)
 
 
-def _options(url: str) -> dict[str, Any]:
-    is_file = url.startswith("sqlite:")
-    return {"connect_args": {"timeout": BUSY_SECONDS}} if is_file else {}
+@contextmanager
+def _opening(url: str) -> Iterator[None]:
+    name = without_password(url)
+    try:
+        yield
+    except StudyUnavailable:
+        raise
+    except Exception as error:
+        # SQLAlchemy and its drivers raise classes of their own for a wrong URL.
+        raise StudyUnavailable(
+            f"storage.study: {name!r} cannot be opened: {reason(error)}"
+        ) from error
 
 
-def _make(path: Path) -> None:
-    """Make a database under another name first: an empty file is then always a damaged one."""
+@lru_cache(maxsize=8)
+def _connect(url: str, inode: int | None) -> Database:
+    path = sqlite_path(url)
+    if path is None:
+        return Database(url, without_password(url))
+    _check_integrity(path)
+    # Without mode=rw, SQLite creates an empty file where the database was deleted.
+    return Database(f"sqlite:///file:{quote(str(path))}?mode=rw&uri=true", str(path))
+
+
+def _create(path: Path) -> None:
+    """Create a database under another name first, so that an empty file is always a damaged one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(path.with_name(f"{path.name}.lock")):
         if path.exists():
             return
         new = path.with_name(f"{path.name}.new")
         new.unlink(missing_ok=True)
-        made = Database(f"sqlite:///{new}", str(new))
-        made.remove_session()
-        made.engine.dispose()
+        database = Database(f"sqlite:///{new}", str(new))
+        database.remove_session()
+        database.engine.dispose()
         new.rename(path)
 
 
-def _check_whole(path: Path) -> None:
+def _check_integrity(path: Path) -> None:
     if path.stat().st_size == 0:
         raise _damaged(str(path), "it is empty")
     try:
         uri = f"file:{quote(str(path))}?mode=rw"
         with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)) as connection:
-            (found,), *_ = connection.execute("PRAGMA integrity_check(1)")
+            (result,), *_ = connection.execute("PRAGMA integrity_check(1)")
             ((pages,),) = connection.execute("PRAGMA page_count")
             ((page_bytes,),) = connection.execute("PRAGMA page_size")
     except sqlite3.OperationalError:
-        # Locked, or not to be opened: whoever uses it is told.
+        # Locked, or without permission: the first use of the database raises it again.
         raise
     except sqlite3.DatabaseError as error:
         raise _damaged(str(path), str(error)) from error
-    if found != "ok":
-        raise _damaged(str(path), " ".join(found.split()))
-    # SQLite reads what is missing of a last page as zeros.
+    if result != "ok":
+        raise _damaged(str(path), " ".join(result.split()))
+    # SQLite reads the missing part of a last page as zeros.
     missing = pages * page_bytes - path.stat().st_size
     if missing > 0:
         raise _damaged(str(path), f"its last {missing} bytes are missing")
 
 
-def _damaged(place: str, said: str) -> DamagedStudy:
+def _damaged(name: str, problem: str) -> DamagedStudy:
     return DamagedStudy(
-        f"storage.study: {place!r} is damaged: {said}; put a backup of it back, or move it away "
-        "to start anew (what was trained is still in the store)"
+        f"storage.study: {name!r} is damaged: {problem}; restore it from a backup, or move it away "
+        "to start again (trained models are still in the store)"
     )

@@ -1,43 +1,106 @@
-"""The search space in Optuna's words: distributions and parameters of a grid point."""
+"""The search space as Optuna's distributions, each under the name and with the values of the file.
+
+The study stores evenly spaced numbers as numbers, and every other dimension as a category, so that
+Optuna's dashboard and plots show what a person wrote. Samplers that use the order of values read
+the study as an ``OrdinalStudy``, where such a category is the index of its value.
+"""
 
 from __future__ import annotations
 
+from copy import copy
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna import Study
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial
 
 from spaces.cost.configuration import Configuration
 from spaces.grid.search_space import Dimension, Point, SearchSpace
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """Evenly spaced numbers as they are, all else as ordinal integers named ``…_index``."""
-    return {_parameter(dimension): _distribution(dimension) for dimension in space.dimensions}
+    """What the study stores, by the name of the dimension."""
+    return {
+        d.name: _even(d) if _is_even(d) else CategoricalDistribution(d.values)
+        for d in space.dimensions
+    }
+
+
+def ordinal_distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
+    """The same with categories as indices of their values."""
+    return {
+        d.name: _even(d) if _is_even(d) else IntDistribution(0, len(d.values) - 1)
+        for d in space.dimensions
+    }
 
 
 def configuration_from(space: SearchSpace, parameters: dict[str, Any]) -> Configuration:
-    """The configuration that Optuna's parameters mean."""
+    """The configuration of a trial's parameters."""
     return space.configuration(point_from(space, parameters))
 
 
 def point_from(space: SearchSpace, parameters: dict[str, Any]) -> Point:
-    """The grid point that Optuna's parameters mean."""
+    """The grid point of a trial's parameters."""
+    return tuple(_index(d, parameters[d.name]) for d in space.dimensions)
+
+
+def parameters_from(space: SearchSpace, point: Point) -> dict[str, Any]:
+    """A trial's parameters at a grid point."""
+    return {d.name: d.values[index] for d, index in zip(space.dimensions, point, strict=True)}
+
+
+def point_from_ordinal(space: SearchSpace, parameters: dict[str, Any]) -> Point:
+    """The grid point of parameters that were drawn from ``ordinal_distributions``."""
     return tuple(
-        round((parameters[_parameter(d)] - d.values[0]) / _step(d))
-        if _is_even(d)
-        else int(parameters[_parameter(d)])
+        _index(d, parameters[d.name]) if _is_even(d) else int(parameters[d.name])
         for d in space.dimensions
     )
 
 
-def parameters_from(space: SearchSpace, point: Point) -> dict[str, Any]:
-    """Optuna's parameters for a grid point."""
-    return {
-        _parameter(d): d.values[index] if _is_even(d) else index
-        for d, index in zip(space.dimensions, point, strict=True)
-    }
+class OrdinalStudy:
+    """A study as a sampler reads it whose categories are the indices of their values.
+
+    Args:
+        study: The study.
+        space: Its search space.
+    """
+
+    def __init__(self, study: Study, space: SearchSpace) -> None:
+        self._study = study
+        self._categories = {d.name: d for d in space.dimensions if not _is_even(d)}
+        self._distributions = ordinal_distributions(space)
+        self._finished: dict[int, FrozenTrial] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
+        """What Optuna's samplers call for the trials of a study."""
+        return list(map(self._ordinal, self._study._get_trials(*args, **kwargs)))
+
+    def _ordinal(self, trial: FrozenTrial) -> FrozenTrial:
+        known = self._finished.get(trial.number)
+        if known is not None:
+            return known
+        ordinal = copy(trial)
+        ordinal.params = {
+            name: _index(self._categories[name], value) if name in self._categories else value
+            for name, value in trial.params.items()
+        }
+        ordinal.distributions = {
+            name: self._distributions.get(name, distribution)
+            for name, distribution in trial.distributions.items()
+        }
+        if trial.state.is_finished():
+            self._finished[trial.number] = ordinal
+        return ordinal
 
 
 @lru_cache
@@ -49,18 +112,18 @@ def _is_even(dimension: Dimension) -> bool:
     return step > 0 and all(abs(b - a - step) < 1e-9 * max(abs(b), 1) for a, b in pairwise(values))
 
 
+def _index(dimension: Dimension, value: Any) -> int:
+    if _is_even(dimension):
+        return round((value - dimension.values[0]) / _step(dimension))
+    return dimension.values.index(value)
+
+
 def _step(dimension: Dimension) -> Any:
     return dimension.values[1] - dimension.values[0]
 
 
-def _parameter(dimension: Dimension) -> str:
-    return dimension.name if _is_even(dimension) else f"{dimension.name}_index"
-
-
-def _distribution(dimension: Dimension) -> BaseDistribution:
+def _even(dimension: Dimension) -> BaseDistribution:
     values = dimension.values
-    if not _is_even(dimension):
-        return IntDistribution(0, len(values) - 1)
     if all(isinstance(value, int) for value in values):
         return IntDistribution(values[0], values[-1], step=_step(dimension))
     return FloatDistribution(values[0], values[-1], step=round(_step(dimension), 10))

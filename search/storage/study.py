@@ -15,7 +15,13 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy import Integer, String, column, select, table
 
-from search.storage.database import Database, open_database, readable, shared_database, sqlite_path
+from search.storage.database import (
+    Database,
+    open_database,
+    shared_database,
+    sqlite_path,
+    translated_errors,
+)
 from search.storage.errors import BusyStudy, NoSuchStudy, StudyError
 from search.storage.optuna_space import configuration_from, distributions
 from search.storage.transactions import exchange, finish
@@ -73,7 +79,7 @@ class Study:
             BusyStudy: A study of this name exists for another search file.
         """
         storage = open_database(url)
-        with readable(storage):
+        with translated_errors(storage):
             study = optuna.create_study(
                 storage=storage,
                 study_name=search.name,
@@ -84,6 +90,8 @@ class Study:
             if not exchange(storage.engine, study._study_id, SEARCH, None, search.to_dict()):
                 _check_same(SearchFile.model_validate(study.user_attrs[SEARCH]), search)
                 study.set_user_attr(SEARCH, search.to_dict())
+            names_of_values = [search.metric.name, search.cost.name]
+            study.set_metric_names(names_of_values[: len(study.directions)])
             return cls(study, storage)
 
     @classmethod
@@ -98,7 +106,7 @@ class Study:
             listed = ", ".join(known) if known else "none yet"
             raise NoSuchStudy(f"no search named {name!r}; there is: {listed}")
         storage = open_database(url)
-        with readable(storage):
+        with translated_errors(storage):
             return cls(optuna.load_study(study_name=name, storage=storage), storage)
 
     def ask(self) -> TrialRecord:
@@ -156,7 +164,7 @@ class Study:
         died before all their parameters were written have nothing to run and are closed.
         """
         left = []
-        with readable(self._storage):
+        with translated_errors(self._storage):
             trials = self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         for trial in trials:
             attempt = trial.user_attrs.get(ATTEMPT, 1)
@@ -177,13 +185,13 @@ class Study:
 
     def records(self) -> list[TrialRecord]:
         """All trials that have a configuration, by number."""
-        with readable(self._storage):
+        with translated_errors(self._storage):
             return self._reader.records()
 
     @property
     def attributes(self) -> dict[str, Any]:
         """What is known of the search as a whole, as it is now."""
-        with readable(self._storage):
+        with translated_errors(self._storage):
             return self.optuna.user_attrs
 
     def exchange(self, key: str, old: Any | None, new: Any) -> bool:
@@ -194,7 +202,7 @@ class Study:
             old: What was read; None where there was none.
             new: What it becomes.
         """
-        with readable(self._storage):
+        with translated_errors(self._storage):
             return exchange(self._storage.engine, self.optuna._study_id, key, old, new)
 
     def record(self, number: int) -> TrialRecord:
@@ -210,7 +218,7 @@ class Study:
 
     def curve(self, number: int) -> list[list[float]]:
         """``[step, training loss]`` over the training of a trial."""
-        with readable(self._storage):
+        with translated_errors(self._storage):
             trial = self._storage.get_trial(self._trial_id(number))
         points: list[list[float]] = trial.user_attrs.get(CURVE, [])
         return points
@@ -264,7 +272,7 @@ class Study:
         values: list[float] | None,
         constraints: dict[str, float],
     ) -> bool:
-        with readable(self._storage):
+        with translated_errors(self._storage):
             trial = self._storage.get_trial(self._trial_id(number))
             if trial.state.is_finished():
                 return False
@@ -303,7 +311,7 @@ def names(url: str) -> list[str]:
     if path is not None and not path.exists():
         return []
     database = shared_database(url)
-    with readable(database), database.engine.connect() as connection:
+    with translated_errors(database), database.engine.connect() as connection:
         return sorted(connection.execute(_NAMES).scalars())
 
 

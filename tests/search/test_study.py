@@ -17,13 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 from optuna.study import StudyDirection
 
 from search.pareto import Scale, hypervolume_history, in_finish_order
 from search.results.queries import StudyQueries
-from search.storage.database import open_database, shared_database
+from search.storage.database import _connect
 from search.storage.errors import BusyStudy, DamagedStudy, StudyError, StudyUnavailable
 from search.storage.lease_holder import local_lease
 from search.storage.optuna_space import (
@@ -288,7 +287,7 @@ def test_zeros_at_the_end_of_a_page_are_found_or_harmless(
             found += 1
             continue
         finally:
-            shared_database.cache_clear()
+            _connect.cache_clear()
         assert after == before
     assert found > len(whole) // 4096 // 2
 
@@ -399,19 +398,6 @@ def test_at_one_fixed_cost_only_the_score_is_told_to_optuna(
     assert [trial.values for trial in study.optuna.get_trials()] == [[0.7], [0.8], [0.9]]
     # The last breaks the constraint.
     assert study.optuna.best_trial.number == 1
-
-
-def test_a_study_at_a_fixed_cost_that_has_two_directions_goes_on(
-    make_search: Callable[..., SearchFile], home: Path
-) -> None:
-    url = f"sqlite:///{home / 'study.db'}"
-    optuna.create_study(
-        storage=open_database(url), study_name="tiny", directions=["maximize", "minimize"]
-    )
-    study = Study.open(make_search(objectives=["accuracy"], constraints__max_size_mb=0.2), url)
-    assert study.tell_result(study.ask().number, made_up_result(0.7, 0.1))
-    assert [trial.values for trial in study.optuna.get_trials()] == [[0.7, 0.1]]
-    assert [record.state for record in study.records()] == ["complete"]
 
 
 @pytest.mark.parametrize(
