@@ -115,7 +115,8 @@ def _is_even(dimension: Dimension) -> bool:
 def _index(dimension: Dimension, value: Any) -> int:
     if _is_even(dimension):
         return round((value - dimension.values[0]) / _step(dimension))
-    return dimension.values.index(value)
+    index: int = dimension.values.index(value)
+    return index
 
 
 def _step(dimension: Dimension) -> Any:

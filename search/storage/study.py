@@ -90,8 +90,8 @@ class Study:
             if not exchange(storage.engine, study._study_id, SEARCH, None, search.to_dict()):
                 _check_same(SearchFile.model_validate(study.user_attrs[SEARCH]), search)
                 study.set_user_attr(SEARCH, search.to_dict())
-            names_of_values = [search.metric.name, search.cost.name]
-            study.set_metric_names(names_of_values[: len(study.directions)])
+            measured: list[str] = [search.metric.name, search.cost.name]
+            study.set_metric_names(measured[: len(study.directions)])
             return cls(study, storage)
 
     @classmethod
