@@ -113,9 +113,11 @@ def _is_even(dimension: Dimension) -> bool:
 
 
 def _index(dimension: Dimension, value: Any) -> int:
-    if _is_even(dimension):
-        return round((value - dimension.values[0]) / _step(dimension))
-    index: int = dimension.values.index(value)
+    index: int = (
+        round((value - dimension.values[0]) / _step(dimension))
+        if _is_even(dimension)
+        else dimension.values.index(value)
+    )
     return index
 
 
