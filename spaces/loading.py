@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 from spaces.errors import UserError
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
+from spaces.grid.validation import space_faults
 
 LARGEST_FILE = 100_000
 """Bytes; a search file is a thousand, and YAML takes a second for this many."""
@@ -148,7 +149,7 @@ def validate(document: dict[str, Any], *, origin: str = "search") -> SearchFile:
         raise SearchFileError(origin, _faults(error, document)) from None
     except RecursionError:
         raise SearchFileError(origin, ["holds itself"]) from None
-    faults = [*search.data.faults(), *SearchSpace(search).faults()]
+    faults = [*search.data.faults(), *space_faults(SearchSpace(search))]
     if faults:
         raise SearchFileError(origin, faults)
     return search

@@ -53,7 +53,7 @@ def plan(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
     from spaces.loading import load
 
     search = load(file, overrides)
-    made = make_plan(SearchSpace(search))
+    made = make_plan(SearchSpace(search), search.trials)
     if as_json:
         click.echo(json.dumps(asdict(made), indent=2))
         return

@@ -184,7 +184,7 @@ def _check_capacity(search: SearchFile, nodes: list[dict[str, float]]) -> None:
         search: The search file.
         nodes: Resources of each node.
     """
-    largest = SearchSpace(search).largest_parameters()
+    largest = SearchSpace(search).largest_parameters
     for field, place in search.resources.placements(largest).items():
         wanted = bundle(place)
         for name, kind, scale in FIELDS:

@@ -210,7 +210,7 @@ def _tune(
     search = study.search
     # Not before latencies are known, which decide what fitted compressions are.
     unfinished = study.take_over_unfinished()
-    sampler = _sampler(study.space, limits, data, len(study.records()))
+    sampler = _sampler(search, study.space, limits, data, len(study.records()))
     study.optuna.sampler = sampler
     hours = float("inf") if limits.hours is None else limits.hours
     deadline = time.monotonic() + 3600 * hours
@@ -260,11 +260,10 @@ def _tune(
 
 
 def _sampler(
-    space: SearchSpace, limits: SearchFile, data: PreparedData, finished: int
+    search: SearchFile, space: SearchSpace, limits: SearchFile, data: PreparedData, finished: int
 ) -> FeasibleSampler | FrontierSampler:
     from search.execution import trainable as worker
 
-    search = space.search
     if search.sampler == "frontier":
         searched = SearchDesignSpace(space, _remotely(worker.stored, search, data))
         return FrontierSampler(searched, seed=search.seed, stops=limits.stop == "auto")

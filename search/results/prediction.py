@@ -20,7 +20,8 @@ from search.samplers.known_latencies import recorded_latencies
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.errors import UserError
-from spaces.grid.search_space import Dimension, Point, SearchSpace
+from spaces.grid.grid import Dimension, Point
+from spaces.grid.search_space import SearchSpace
 
 
 class PredictionError(UserError):

@@ -67,7 +67,7 @@ def known_latencies(
             strict=True,
         )
     )
-    limit = space.search.constraints.max_latency_ms
+    limit = space.criteria.limits.get("latency_ms")
     fastest = min(measured.values())
     if limit is not None and fastest > limit:
         raise UserError(

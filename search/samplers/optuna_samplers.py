@@ -22,7 +22,8 @@ from search.storage.optuna_space import (
 )
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
-from spaces.grid.search_space import Point, SearchSpace
+from spaces.grid.grid import Point
+from spaces.grid.search_space import SearchSpace
 
 DRAWS = {"tpe": 16, "nsgaii": 16, "gp": 2}
 """Proposals of an Optuna sampler that are tried before one is drawn at random. A Gaussian process

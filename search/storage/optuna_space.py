@@ -22,7 +22,8 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial
 
 from spaces.cost.configuration import Configuration
-from spaces.grid.search_space import Dimension, Point, SearchSpace
+from spaces.grid.grid import Dimension, Point
+from spaces.grid.search_space import SearchSpace
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from spaces.file.search_file import SearchFile
+from spaces.cost.criteria import Criteria
 from spaces.grid.search_space import SearchSpace
 
 TAG = "mlflow.sharedViewState."
@@ -26,9 +26,9 @@ def saved_views(space: SearchSpace, created_ms: int) -> dict[str, str]:
         space: The search space: dimensions that vary become columns.
         created_ms: When they are made, in milliseconds since 1970.
     """
-    search = space.search
+    criteria = space.criteria
     varying = [d.name for d in space.dimensions if len(d.values) > 1]
-    metric, cost = search.metric.name, search.cost.name
+    metric, cost = criteria.metric.name, criteria.cost.name
     costs = list(dict.fromkeys([cost, "size_mb", "latency_ms"]))
     common = {
         "selectedColumns": [
@@ -42,7 +42,7 @@ def saved_views(space: SearchSpace, created_ms: int) -> dict[str, str]:
         "compareRunSections": [
             {"uuid": SECTION, "name": "Trials", "display": True, "columns": 2, "cardHeight": 400}
         ],
-        "compareRunCharts": _charts(search, varying),
+        "compareRunCharts": _charts(criteria, varying),
     }
     views = {
         FRONTIER_VIEW: {
@@ -55,7 +55,7 @@ def saved_views(space: SearchSpace, created_ms: int) -> dict[str, str]:
             "name": "Trials, the best first",
             "searchFilter": "",
             "orderByKey": f"metrics.`{metric}`",
-            "orderByAsc": not search.metric.is_maximised,
+            "orderByAsc": not criteria.metric.is_maximised,
         },
     }
     return {
@@ -71,8 +71,8 @@ def saved_views(space: SearchSpace, created_ms: int) -> dict[str, str]:
     }
 
 
-def _charts(search: SearchFile, varying: list[str]) -> list[dict[str, Any]]:
-    metric, cost = search.metric.name, search.cost.name
+def _charts(criteria: Criteria, varying: list[str]) -> list[dict[str, Any]]:
+    metric, cost = criteria.metric.name, criteria.cost.name
     numbers = [name for name in varying if name not in ("quantisation", "pruning")]
     return [
         _chart(

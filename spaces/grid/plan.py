@@ -67,8 +67,8 @@ class Plan:
     disk_bytes: float
 
 
-def make_plan(space: SearchSpace) -> Plan:
-    """Plan a search whose file is valid."""
+def make_plan(space: SearchSpace, trials: int) -> Plan:
+    """Estimate what so many trials of a valid space would cost."""
     points = _points(space)
     feasible = [c for c in map(space.configuration, points) if space.is_feasible(c)]
     share = len(feasible) / len(points)
@@ -76,7 +76,7 @@ def make_plan(space: SearchSpace) -> Plan:
     # A valid file has one, which may be too rare for the sample.
     feasible = feasible or [next(filter(space.is_feasible, space.compressed_architectures()))]
     feasible.sort(key=lambda c: (space.cost(c).size_mb, _training_flops(space, c)))
-    trials = min(space.search.trials, count)
+    trials = min(trials, count)
     flops = statistics.fmean(_training_flops(space, c) for c in feasible)
     sizes = [parameters(c.architecture, space.workload) for c in feasible]
     per_trial = ADAM_BYTES_PER_PARAMETER + FINAL_BYTES_PER_PARAMETER

@@ -40,7 +40,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def where(study: Study, database: Path, request: pytest.FixtureRequest) -> Locations:
     # Experiments are named after searches: one name a test.
     search = study.search.model_copy(update={"name": request.node.name[-60:]})
-    study.search = study.space.search = search
+    study.search = search
     return replace(
         Locations.of(search.storage),
         tracking_uri=f"sqlite:///{database / 'mlflow.db'}",

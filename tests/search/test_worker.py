@@ -95,7 +95,7 @@ def test_compressions_of_one_model_train_and_load_it_once(
 ) -> None:
     search, data, _ = arguments
     space = SearchSpace(make_search())
-    compressions = len(space.search.space.sparsity.values)
+    compressions = len(space.definition.sparsity.values)
     points = [space.configuration((0, 0, 0, 0, 0, 0, k, 0)) for k in range(compressions)]
     outcomes = list(evaluate(search, data, [point.to_dict() for point in points]))
     trained = [outcome["result"]["steps"]["trained"] for outcome in outcomes]

@@ -33,7 +33,7 @@ def test_every_architecture_is_within_the_limit_and_anything_milder_breaks_it(
     limit = {"classification": 0.15, "translation": 0.3}[task]
     space = SearchSpace(make_task_search(task, **RICH, constraints__max_size_mb=limit))
     assert [d.name for d in space.dimensions] == ["depth", "width", "budget"]
-    mildest_first = compressions(space.search.space)
+    mildest_first = compressions(space.definition)
     used = []
     for point in space.points():
         configuration = space.configuration(point)
@@ -80,7 +80,7 @@ def test_what_cannot_be_made_small_enough_is_not_feasible(
     space = SearchSpace(
         make_search(space__compression="fit", constraints__max_size_mb=0.045, space__width=64)
     )
-    plan = make_plan(space)
+    plan = make_plan(space, 5)
     assert plan.feasible == sum(
         space.cost(space.configuration(point)).size_mb <= 0.045 for point in space.points()
     )
@@ -96,4 +96,4 @@ def test_a_limit_on_flops_is_met_by_removing_parts(make_search: Callable[..., Se
     assert largest.compression.pruning is not Pruning.UNSTRUCTURED
     assert largest.compression.quantisation is Quantisation.NONE
     smallest = space.configuration((0,) * len(space.dimensions))
-    assert smallest.compression == compressions(space.search.space)[0]
+    assert smallest.compression == compressions(space.definition)[0]

@@ -129,11 +129,11 @@ def test_a_compression_out_of_range_does_not_exist(name: str) -> None:
 
 
 def test_a_plan_counts_what_arithmetic_allows(make_search: Any) -> None:
-    everything = make_plan(SearchSpace(make_search()))
+    everything = make_plan(SearchSpace(make_search()), 5)
     assert everything.configurations == everything.feasible == 2 * 2 * 2 * 4 * 2
     limit = everything.examples[1].size_mb
     space = SearchSpace(make_search(constraints__max_size_mb=limit))
-    plan = make_plan(space)
+    plan = make_plan(space, 5)
     by_hand = [
         c for c in map(space.configuration, space.points()) if space.cost(c).size_mb <= limit
     ]
@@ -152,7 +152,7 @@ def test_a_plan_has_examples_where_what_is_feasible_is_rare(
     }
     cheapest, _ = SearchSpace(make_search(**rare)).extreme_costs()
     limit = 1.001 * cheapest.size_mb
-    plan = make_plan(SearchSpace(make_search(**rare, constraints__max_size_mb=limit)))
+    plan = make_plan(SearchSpace(make_search(**rare, constraints__max_size_mb=limit)), 5)
     assert plan.examined < plan.configurations
     assert plan.feasible == plan.trials == 1
     assert all(example.size_mb <= limit for example in plan.examples)

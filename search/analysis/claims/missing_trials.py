@@ -25,7 +25,8 @@ from spaces.cost.families import layout
 from spaces.cost.units import quantity
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations, home
-from spaces.grid.search_space import COMPRESSION_FIELDS, Point, SearchSpace
+from spaces.grid.grid import Point
+from spaces.grid.search_space import COMPRESSION_FIELDS, SearchSpace
 
 MOST_ARCHITECTURES = 16
 """A space with more is sampled: three sizes along its diagonal and one pair of equal parameters."""

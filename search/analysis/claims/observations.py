@@ -188,7 +188,7 @@ def _by_run(records: Iterable[TrialRecord]) -> Iterator[list[TrialRecord]]:
 
 def _run(group: list[TrialRecord], space: SearchSpace) -> Run:
     """The one model that some trials compress."""
-    record, metric = group[0], space.search.metric
+    record, metric = group[0], space.criteria.metric
     result, configuration = record.result, record.configuration
     architecture, budget = configuration.architecture, configuration.budget
     dense = result["dense_score"]

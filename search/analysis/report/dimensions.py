@@ -17,7 +17,7 @@ from search.analysis.report.markup import joined, percent, percentage, table, ta
 from search.analysis.report.plot import dot, line
 from search.analysis.report.report_data import ReportData, amount, value_of
 from search.storage.trials import TrialRecord
-from spaces.grid.search_space import Dimension
+from spaces.grid.grid import Dimension
 
 MOST_ROWS = 12
 ROW = 26

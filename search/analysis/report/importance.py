@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, create_trial
 
 from search.analysis.report.report_data import ReportData, value_of
 from search.storage.trials import TrialRecord
-from spaces.grid.search_space import Dimension
+from spaces.grid.grid import Dimension
 
 FEWEST = 20
 """Complete trials below which a forest explains nothing."""

@@ -119,7 +119,7 @@ class SearchDesignSpace:
         steps = _column(
             space.schedule.steps(c.budget, c.architecture, space.workload).pretraining for c in runs
         )
-        batch_size = space.search.training.batch_size
+        batch_size = space.schedule.batch_size
         flops = {
             a: pretraining_step_flops(a, space.workload, batch_size=batch_size)
             for a in dict.fromkeys(architectures)

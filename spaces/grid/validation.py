@@ -1,0 +1,109 @@
+"""Validation of a search space: combinations of valid fields that cannot work."""
+
+from __future__ import annotations
+
+import itertools
+
+from spaces.cost.architecture import Architecture
+from spaces.cost.budget import MIN_STEPS
+from spaces.cost.compression import SEMI_STRUCTURED_SPARSITY, Pruning
+from spaces.cost.inference_cost import COSTS
+from spaces.cost.workload import Family
+from spaces.grid.search_space import SearchSpace
+
+
+def space_faults(space: SearchSpace) -> list[str]:
+    """What is wrong with a space: the path of a field, its value, and what is allowed."""
+    return (
+        [*_architecture_faults(space), *_group_faults(space)]
+        or _pruning_faults(space)
+        or [*_budget_faults(space), *_constraint_faults(space)]
+    )
+
+
+def _architecture_faults(space: SearchSpace) -> list[str]:
+    definition = space.definition
+    faults = []
+    all_heads = (None,) if definition.heads is None else definition.heads.values
+    for width, heads in itertools.product(definition.width.values, all_heads):
+        try:
+            architecture = Architecture.of(1, width, heads=heads)
+        except ValueError as error:
+            faults.append(f"space.{'width' if heads is None else 'heads'}: {error}")
+            continue
+        if space.workload.family is Family.LLAMA and architecture.head_width % 2:
+            # Rotary embeddings rotate pairs of channels: most odd numbers raise, one becomes two.
+            faults.append(
+                f"space.heads: {heads} heads of a width of {width} have {architecture.head_width} "
+                f"channels each; task {space.task.name} needs an even number of channels"
+            )
+    return faults
+
+
+def _group_faults(space: SearchSpace) -> list[str]:
+    definition = space.definition
+    largest, narrowest = max(definition.group_size.values), min(definition.width.values)
+    if any(q.has_codes for q in definition.quantisation.values) and largest > narrowest:
+        return [f"space.group_size: {largest} is more than the smallest width, {narrowest}"]
+    if min(definition.group_size.values) < 2:
+        return ["space.group_size: must be at least 2"]
+    return []
+
+
+def _pruning_faults(space: SearchSpace) -> list[str]:
+    if Pruning.SEMI_STRUCTURED not in space.definition.pruning.values:
+        return []
+    allowed = (0.0, SEMI_STRUCTURED_SPARSITY)
+    wrong = [s for s in space.definition.sparsity.values if s not in allowed]
+    if not wrong:
+        return []
+    return [
+        f"space.sparsity: {wrong[0]:g} is impossible with pruning 2:4, which removes half; "
+        "allowed: 0, 0.5"
+    ]
+
+
+def _budget_faults(space: SearchSpace) -> list[str]:
+    schedule, largest = space.schedule, space.largest_architecture
+    budget = min(space.definition.budget.values)
+    recovery = min((r for r in space.definition.recovery.values if r > 0.0), default=0.0)
+    steps = schedule.steps(budget, largest, space.workload, recovery=recovery)
+    required = [("space.budget", budget, steps.pretraining, MIN_STEPS)]
+    if space.task.has_fine_tuning:
+        required.append(
+            ("training.fine_tuning", schedule.fine_tuning, steps.fine_tuning, MIN_STEPS)
+        )
+    if recovery > 0.0:
+        required.append(("space.recovery", recovery, steps.recovery, 1))
+    faults = [
+        f"{field}: {amount:g} {schedule.unit} is only {count} steps for the largest model, "
+        f"{largest}; the minimum is {minimum}"
+        for field, amount, count, minimum in required
+        if count < minimum
+    ]
+    if steps.pretraining >= MIN_STEPS and steps.decay < 1:
+        faults.append(
+            f"training.decay_fraction: {schedule.decay_fraction:g} of the {steps.pretraining} "
+            f"steps that {budget:g} {schedule.unit} buy for the largest model, {largest}, is less "
+            "than one step"
+        )
+    return faults
+
+
+def _constraint_faults(space: SearchSpace) -> list[str]:
+    least, _ = space.extreme_costs()
+    smallest = {"size_mb": least.size_mb, "flops": least.flops}
+    faults = [
+        f"constraints.max_{name}: {limit:g} is below the smallest {COSTS[name].noun} in this "
+        f"space, {smallest[name]:.3g}"
+        for name, limit in space.criteria.limits.items()
+        if limit < smallest.get(name, 0.0)
+    ]
+    if faults or any(map(space.is_feasible, space.compressed_architectures())):
+        return faults
+    if any(space.cost(each).is_smaller for each in space.compressed_architectures()):
+        return ["constraints: no model of this space meets all of them together"]
+    return [
+        "space.sparsity: no compression of this space makes a model smaller than its dense "
+        "weights; give larger values, or 0"
+    ]
