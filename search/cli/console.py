@@ -1,4 +1,4 @@
-"""The terminal that all commands print to."""
+"""The console that all commands print to."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from rich.text import Text
 from search.terminal_safe import printable
 
 WIDE = 160
-"""Columns where there is no terminal: enough that no table is cut."""
+"""Columns without a terminal, so that no table is cut."""
 
 
 class PlainConsole(Console):
-    """A console that shows the text of others as it is: messages of failed trials, names, what a
-    service answers. Square brackets and colons are no markup, control characters no commands.
+    """A console that prints untrusted text literally.
+
+    Names, messages of failed trials and responses of a service may contain rich's markup or
+    terminal control characters.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Text for a string, which is how rich makes every cell and line of one."""
+        """Convert a string, as rich does for every cell and line."""
         return super().render_str(printable(text), **options)
 
 
 def make_console(*, stderr: bool) -> Console:
-    """The terminal; where there is none, wide enough that no table is cut."""
-    made = PlainConsole(stderr=stderr)
-    return made if made.is_terminal else PlainConsole(stderr=stderr, width=WIDE)
+    """The console; without a terminal, wide enough that no table is cut."""
+    console = PlainConsole(stderr=stderr)
+    return console if console.is_terminal else PlainConsole(stderr=stderr, width=WIDE)

@@ -7,22 +7,14 @@ from typing import NoReturn
 
 import click
 
-from search.cli import (
-    answering,
-    launching,
-    models,
-    replaying,
-    reporting,
-    searching,
-    serving,
-)
+from search.cli import export, query, replay, report, run, serve, submit
 from search.cli.options import INTERRUPTED
 from search.terminal_safe import printable
 from spaces.errors import UserError
 
 
 def main() -> NoReturn:
-    """Run the command line; a person's mistake ends with a message and exit code 2."""
+    """Run the command line; a user error prints a message and exits with code 2."""
     try:
         code = cli.main(standalone_mode=False)
     except UserError as error:
@@ -33,7 +25,7 @@ def main() -> NoReturn:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; the same command goes on where it was", err=True)
+        click.echo("interrupted; run the same command to resume", err=True)
         sys.exit(INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -44,41 +36,41 @@ def cli() -> None:
     """Train large, then compress: find the best model at a fixed inference cost.
 
     A search file names the data, the space (depth, width, training budget, compression) and the
-    constraints. tlc trains, compresses and measures configurations on Ray Tune, lets Optuna choose
-    them, tracks them in MLflow, and answers with the score-against-cost frontier.
+    constraints. tlc trains, compresses and measures configurations on Ray Tune. Optuna chooses the
+    configurations, MLflow tracks them, and the result is the frontier of score against cost.
 
     \b
-      tlc plan default                    its sizes, FLOPs and steps, before any training
-      tlc run default                     run it (again: go on where it stopped)
-      tlc best default --max-size-mb 0.5  the most accurate model within a limit
-      tlc ui                              look at it in MLflow
+      tlc plan default                    its sizes, FLOPs and steps, without training
+      tlc run default                     run it, or resume it
+      tlc best default --max-size-mb 0.5  the best model within a limit
+      tlc ui                              open it in MLflow
     """
 
 
 for command in (
-    searching.run,
-    searching.plan,
-    launching.submit,
-    launching.logs,
-    launching.status,
-    launching.stop,
-    launching.resume,
-    launching.check,
-    searching.schema,
-    answering.list_searches,
-    answering.show,
-    answering.frontier,
-    answering.best,
-    answering.trials,
-    answering.levels,
-    answering.what_if,
-    answering.claims,
-    reporting.report,
-    models.export,
-    models.register,
-    serving.ui,
-    serving.serve,
-    replaying.table,
-    replaying.replay,
+    run.run,
+    run.plan,
+    submit.submit,
+    submit.logs,
+    submit.status,
+    submit.stop,
+    submit.resume,
+    submit.check,
+    run.schema,
+    query.list_searches,
+    query.show,
+    query.frontier,
+    query.best,
+    query.trials,
+    query.levels,
+    query.what_if,
+    query.claims,
+    report.report,
+    export.export,
+    export.register,
+    serve.ui,
+    serve.serve,
+    replay.table,
+    replay.replay,
 ):
     cli.add_command(command)

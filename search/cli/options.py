@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they open."""
+"""Options that several commands share, and the studies and services that they open."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ study_url = click.option(
 )
 
 
-def _unless_another_place(
+def _server_unless_overridden(
     context: click.Context, _: click.Parameter, server: str | None
 ) -> str | None:
-    """The service, unless only the environment names it and the command line another place."""
-    # What the command line gives is known by now: click takes the environment after it.
+    """The service, unless it comes from the environment and the command line names a study."""
+    # click evaluates options of the command line before those of the environment.
     if context.get_parameter_source("server") is ParameterSource.COMMANDLINE:
         return server
-    others = (context.get_parameter_source(place) for place in ("url", "address"))
+    others = (context.get_parameter_source(option) for option in ("url", "address"))
     return None if ParameterSource.COMMANDLINE in others else server
 
 
@@ -47,9 +47,9 @@ server = click.option(
     "--server",
     envvar="TLC_SERVER",
     show_envvar=True,
-    callback=_unless_another_place,
+    callback=_server_unless_overridden,
     metavar="URL",
-    help="Ask the service (tlc serve) at this URL; its token is in TLC_TOKEN.",
+    help="Use the service (tlc serve) at this URL; TLC_TOKEN holds its token.",
 )
 overrides = click.option(
     "--set",
@@ -61,14 +61,14 @@ overrides = click.option(
 
 
 def limited(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that limit costs, as one argument ``limits``."""
+    """Add the options that limit costs, passed as one argument ``limits``."""
     positive = click.FloatRange(min=1e-9, max=1e30)
 
     @click.option(
-        "--max-size-mb", type=positive, help="At most so many megabytes (10^6 bytes) on disk."
+        "--max-size-mb", type=positive, help="Largest size on disk, in megabytes (10^6 bytes)."
     )
-    @click.option("--max-latency-ms", type=positive, help="At most so many milliseconds a batch.")
-    @click.option("--max-flops", type=positive, help="At most so many FLOPs a sequence.")
+    @click.option("--max-latency-ms", type=positive, help="Highest latency of a batch, in ms.")
+    @click.option("--max-flops", type=positive, help="Most FLOPs for a sequence.")
     @wraps(command)
     def with_limits(
         max_size_mb: float | None,
@@ -83,21 +83,21 @@ def limited(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """The terminal that commands print to."""
-    from search.cli.console import make_console as made
+    """The console for the output of a command."""
+    from search.cli.console import make_console as make
 
-    return made(stderr=stderr)
+    return make(stderr=stderr)
 
 
 def study_url_or_default(url: str | None) -> str:
-    """The study's URL that was given, or the local one."""
+    """The given URL of the study, or that of the local study."""
     from spaces.file.storage import Locations, Storage
 
     return url or Locations.of(Storage()).study_url
 
 
 def open_queries(url: str | None, server: str | None) -> StudyQueries | Client:
-    """What answers: the service that was named, or the study itself."""
+    """Queries to the named service, or to the study."""
     if server is not None:
         return open_client(server)
     from search.results.queries import StudyQueries

@@ -1,4 +1,4 @@
-"""Tables for a terminal: the frontier, trials, cost levels, a plan, one trial."""
+"""Tables for a terminal: the frontier, trials, cost levels, a plan and one trial."""
 
 from __future__ import annotations
 
@@ -14,16 +14,21 @@ from spaces.cost.units import quantity
 from spaces.grid.plan import Plan
 
 
-def frontier_table(members: Sequence[FrontierMember]) -> Table:
-    """The frontier for a terminal; it has a member at least."""
-    metric = members[0].metric
+def make_table(*columns: str, left: Sequence[str] = ()) -> Table:
+    """An empty table whose columns are right-aligned, except those in ``left``."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    columns = (
-        "trial", "depth", "width", "budget", "compression", metric, "95 % interval", "test", "MB",
-        "ms", "FLOPs", "ratio",
-    )  # fmt: skip
     for name in columns:
-        table.add_column(name, justify="left" if name == "compression" else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name in left else "right", no_wrap=True)
+    return table
+
+
+def frontier_table(members: Sequence[FrontierMember]) -> Table:
+    """The frontier, which must have a member."""
+    metric = members[0].metric
+    table = make_table(
+        "trial", "depth", "width", "budget", "compression", metric, "95 % interval", "test", "MB",
+        "ms", "FLOPs", "ratio", left=["compression"],
+    )  # fmt: skip
     for row in members:
         decoder = f"+{row.decoder_depth}" if row.decoder_depth else ""
         table.add_row(
@@ -44,12 +49,10 @@ def frontier_table(members: Sequence[FrontierMember]) -> Table:
 
 
 def levels_table(levels: Sequence[Level]) -> Table:
-    """The best at each fixed cost, for a terminal."""
+    """The best score at each fixed cost."""
     metric = levels[0].metric
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("at most", "trial", "configuration", metric, "95 % interval"):
-        is_left = name == "configuration"
-        table.add_column(name, justify="left" if is_left else "right", no_wrap=True)
+    columns = ("at most", "trial", "configuration", metric, "95 % interval")
+    table = make_table(*columns, left=["configuration"])
     for level in levels:
         row = [COSTS[level.cost].text(level.limit)]
         if level.score is not None and level.score_low is not None and level.score_high is not None:
@@ -64,11 +67,9 @@ def levels_table(levels: Sequence[Level]) -> Table:
 
 
 def trials_table(trials: Sequence[Trial]) -> Table:
-    """Trials, a line each, for a terminal."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("trial", "state", "configuration", "score", "MB", "ms", "frontier"):
-        is_left = name in ("state", "configuration")
-        table.add_column(name, justify="left" if is_left else "right", no_wrap=True)
+    """Trials, one in a row."""
+    columns = ("trial", "state", "configuration", "score", "MB", "ms", "frontier")
+    table = make_table(*columns, left=["state", "configuration"])
     for trial in trials:
         result = trial.result
         numbers = (
@@ -92,17 +93,10 @@ def trials_table(trials: Sequence[Trial]) -> Table:
 
 def plan_table(plan: Plan) -> Table:
     """The smallest, a typical and the largest configuration."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in (
-        "",
-        "configuration",
-        "parameters",
-        "MB",
-        "forward FLOPs",
-        "training FLOPs",
-        "steps",
-    ):
-        table.add_column(name, justify="left" if name in ("", "configuration") else "right")
+    table = make_table(
+        "", "configuration", "parameters", "MB", "forward FLOPs", "training FLOPs", "steps",
+        left=["", "configuration"],
+    )  # fmt: skip
     for example in plan.examples:
         table.add_row(
             example.kind,
@@ -117,7 +111,7 @@ def plan_table(plan: Plan) -> Table:
 
 
 def trial_table(trial: Trial) -> Table:
-    """Everything about one trial."""
+    """All facts of one trial."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()

@@ -1,1 +1,1 @@
-"""The REST service: the verbs of the command line over HTTP."""
+"""The REST service: the commands of the command line over HTTP."""

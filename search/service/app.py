@@ -1,4 +1,4 @@
-"""The service as one application: what is behind what."""
+"""The service as one FastAPI application: its routes and its middleware."""
 
 from __future__ import annotations
 
@@ -9,45 +9,51 @@ from fastapi.security import HTTPBearer
 from prometheus_client import CollectorRegistry
 
 from search.results.queries import StudyQueries
-from search.service import acting, operations, problems, reading, streaming
-from search.service.operations import Measured
-from search.service.protection import Bearer, BodyLimit, RateLimit, SameSite
+from search.service import (
+    action_routes,
+    event_routes,
+    operations_routes,
+    problem_details,
+    read_routes,
+)
+from search.service.middleware import BodyLimit, RateLimit, RequireSameSite, RequireToken
+from search.service.operations_routes import RequestMetrics
 from search.service.settings import LOOPBACK, Settings
 
 DESCRIPTION = """Train large, then compress: the best model at a fixed inference cost.
 
-The same verbs as the command line, with the same names and the same queries. Errors are problem
-details (RFC 9457) that name the field. The service keeps no state: several may run on one study.
+The operations are those of the command line, with the same names and results. Errors are problem
+details (RFC 9457) that name the field. The service has no state: several may serve one study.
 """
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The service."""
+    """Build the application."""
     app = FastAPI(
         title="tlc",
         version=version("tlc-search"),
         description=DESCRIPTION,
-        # A search that a client asks for in vain is no other address.
+        # An unknown search must give 404 and no redirect.
         redirect_slashes=False,
     )
     queries = StudyQueries(settings.study_url)
     registry = CollectorRegistry()
-    # For the interface's description alone: the middleware refuses before anything is parsed.
+    # Only for the OpenAPI description: the middleware checks the token before parsing.
     bearer = HTTPBearer(auto_error=False, description="The service's token.")
-    who_may = [] if settings.token is None else [Security(bearer)]
+    authentication = [] if settings.token is None else [Security(bearer)]
     for router in (
-        reading.router(queries),
-        acting.router(queries, settings),
-        streaming.router(queries),
+        read_routes.router(queries),
+        action_routes.router(queries, settings),
+        event_routes.router(queries),
     ):
-        app.include_router(router, dependencies=who_may)
-    app.include_router(operations.router(queries, registry, queries.names, who_may))
-    problems.install(app)
-    # The last that is added comes first.
+        app.include_router(router, dependencies=authentication)
+    app.include_router(operations_routes.router(queries, registry, queries.names, authentication))
+    problem_details.install(app)
+    # The middleware that is added last runs first.
     app.add_middleware(BodyLimit)
     if settings.token is not None:
-        app.add_middleware(Bearer, token=settings.token)
-    app.add_middleware(SameSite, hosts=LOOPBACK if settings.token is None else None)
+        app.add_middleware(RequireToken, token=settings.token)
+    app.add_middleware(RequireSameSite, hosts=LOOPBACK if settings.token is None else None)
     app.add_middleware(RateLimit, per_minute=settings.requests_per_minute)
-    app.add_middleware(Measured, registry=registry)
+    app.add_middleware(RequestMetrics, registry=registry)
     return app

@@ -1,4 +1,4 @@
-"""How a service is set up."""
+"""The settings of the service, and the check of its token."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 class ServiceError(UserError):
-    """A service that must not, or cannot, start as it was asked to."""
+    """The service cannot start, or must not start without authentication."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a service is set up.
+    """The settings of a service.
 
     Args:
-        storage: Where the searches are kept; its study has a URL.
-        launcher: Where searches run.
-        token: Bearer token; None where only this machine can ask.
-        data_roots: Folders below which the data of a search may be.
-        requests_per_minute: Of one address.
+        storage: Storage of the searches; its study has a URL.
+        launcher: Starts and stops searches.
+        token: Bearer token; None for a service that only this machine reaches.
+        data_roots: Folders that may hold the data of submitted searches.
+        requests_per_minute: Limit for one client address.
     """
 
     storage: Storage
@@ -43,7 +43,7 @@ class Settings:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine alone."""
+    """Whether only this machine reaches an address."""
     if host == "localhost":
         return True
     try:
@@ -53,19 +53,19 @@ def is_loopback(host: str) -> bool:
 
 
 def check_token(host: str, token: str | None) -> None:
-    """Make sure that whoever reaches a service may use it.
+    """Check that a service beyond loopback has a token, and that the token is usable.
 
     Raises:
-        ServiceError: Others than this machine reach it and it has no token, or a short one.
+        ServiceError: The token is missing, too short, or not a header value.
     """
     if token is None:
         if not is_loopback(host):
             raise ServiceError(
-                f"--host: {host} is reached from other machines, which needs a token: set "
+                f"--host: {host} is reachable from other machines, which requires a token: set "
                 "TLC_TOKEN, or --token-file, to a secret such as `openssl rand -hex 32` prints"
             )
         return
     if len(token) < SHORTEST_TOKEN or not token.isascii() or any(c.isspace() for c in token):
         raise ServiceError(
-            f"TLC_TOKEN: must be ASCII without spaces, of {SHORTEST_TOKEN} characters at least"
+            f"TLC_TOKEN: must be ASCII without spaces, with at least {SHORTEST_TOKEN} characters"
         )

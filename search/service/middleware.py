@@ -1,4 +1,4 @@
-"""Who may ask, how much, and how often: middleware in front of everything else."""
+"""Middleware that authenticates requests and limits their origin, size and rate."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from limits.strategies import FixedWindowRateLimiter
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from search.service.problems import send_problem
+from search.service.problem_details import send_problem
 
 LARGEST_BODY = 100_000
-"""Bytes; a search file is a thousand."""
+"""Bytes; a search file has about a thousand."""
 BODY_SECONDS = 10.0
-"""Seconds in which a body has to be there."""
-LINGERING_SECONDS = 2.0
-"""Seconds in which the rest of a body that is refused is still taken, and thrown away."""
+"""Time limit for a body."""
+DRAIN_SECONDS = 2.0
+"""Time during which the rest of a refused body is read and discarded."""
 OPEN = ("/health", "/ready")
-"""Addresses that tell nothing and need no token, for whoever watches the service."""
+"""Paths without information that need no token, for monitoring."""
 SAFE = ("GET", "HEAD", "OPTIONS")
 
 
-class Bearer:
-    """Lets in who has the token.
+class RequireToken:
+    """Requires the service's bearer token.
 
     Args:
-        app: What is behind it.
+        app: The next application.
         token: The token.
     """
 
@@ -38,12 +38,12 @@ class Bearer:
         self._expected = f"Bearer {token}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401 without the token."""
+        """Respond with 401 if the token is missing or wrong."""
         if scope["type"] != "http" or scope["path"] in OPEN:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get("authorization", "").encode("latin-1")
-        # In constant time: how long a comparison takes must not tell how much was right.
+        # In constant time, so that the duration does not reveal a correct prefix.
         if hmac.compare_digest(given, self._expected):
             await self._app(scope, receive, send)
             return
@@ -57,12 +57,12 @@ class Bearer:
         )
 
 
-class SameSite:
-    """Keeps pages of other sites from acting through the browser of who may.
+class RequireSameSite:
+    """Refuses changes by pages of other sites (CSRF) and unknown host names (DNS rebinding).
 
     Args:
-        app: What is behind it.
-        hosts: Names by which the service may be called; every name where it has a token.
+        app: The next application.
+        hosts: Allowed host names; None allows all, for a service with a token.
     """
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str] | None) -> None:
@@ -70,7 +70,7 @@ class SameSite:
         self._hosts = None if hosts is None else set(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 403 to another site's page, or to a name that is not the service's."""
+        """Respond with 403 to a page of another site, and to an unknown host name."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -79,9 +79,9 @@ class SameSite:
         origin = headers.get("origin")
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
         if self._hosts is not None and name not in self._hosts:
-            detail = f"the service does not answer to the name {name!r}"
+            detail = f"the host name {name!r} is not allowed; use {', '.join(sorted(self._hosts))}"
         elif origin is not None and scope["method"] not in SAFE and not _is_same(origin, host):
-            detail = "pages of other sites may not do this"
+            detail = "pages of other sites may not send this request"
         else:
             await self._app(scope, receive, send)
             return
@@ -93,10 +93,10 @@ def _is_same(origin: str, host: str) -> bool:
 
 
 class BodyLimit:
-    """Refuses bodies that are too large, whether or not they say so beforehand, or too slow.
+    """Refuses bodies that are too large, with or without ``Content-Length``, or too slow.
 
     Args:
-        app: What is behind it.
+        app: The next application.
         largest: Bytes.
     """
 
@@ -105,7 +105,7 @@ class BodyLimit:
         self._largest = largest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 413 to a body that is too large, and 408 to one that does not come."""
+        """Respond with 413 to a body that is too large, and with 408 to one that is too slow."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -113,14 +113,14 @@ class BodyLimit:
             with anyio.fail_after(BODY_SECONDS):
                 body = await self._read(Headers(scope=scope).get("content-length", "0"), receive)
         except TimeoutError:
-            detail = f"the body did not come within {BODY_SECONDS:g} seconds"
+            detail = f"the body did not arrive within {BODY_SECONDS:g} seconds"
             await send_problem(scope, receive, send, 408, detail, {"Connection": "close"})
             return
-        except _Gone:
+        except _Disconnected:
             return
         if body is None:
             detail = f"the body has more than {self._largest:,} bytes"
-            refusal = _Lingering(receive, send)
+            refusal = _DrainRequest(receive, send)
             await send_problem(scope, receive, refusal, 413, detail, {"Connection": "close"})
             return
         sent = False
@@ -134,16 +134,16 @@ class BodyLimit:
 
         await self._app(scope, replay, send)
 
-    async def _read(self, said: str, receive: Receive) -> bytes | None:
-        """The whole body; None where it is too large."""
-        if said.isdigit() and int(said[:20]) > self._largest:
+    async def _read(self, content_length: str, receive: Receive) -> bytes | None:
+        """The whole body; None if it is too large."""
+        if content_length.isdigit() and int(content_length[:20]) > self._largest:
             return None
         parts, size, more = [], 0, True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                # What came may be whole in itself, and is not what was meant.
-                raise _Gone
+                # The received part may be valid by itself but is not what the client meant.
+                raise _Disconnected
             part = message.get("body", b"")
             size += len(part)
             if size > self._largest:
@@ -153,14 +153,14 @@ class BodyLimit:
         return b"".join(parts)
 
 
-class _Gone(Exception):
-    """Who asked has hung up before the end of the body."""
+class _Disconnected(Exception):
+    """The client disconnected before the end of the body."""
 
 
-class _Lingering:
-    """Sends an answer at once, and ends it only when the rest of the request was thrown away.
+class _DrainRequest:
+    """Sends a response at once, and ends it after the rest of the request was discarded.
 
-    A connection that is closed with bytes unread is reset, and the answer is lost with it.
+    Closing a connection with unread bytes resets it, and the client would lose the response.
     """
 
     def __init__(self, receive: Receive, send: Send) -> None:
@@ -172,17 +172,17 @@ class _Lingering:
             await self._send(message)
             return
         await self._send({**message, "more_body": True})
-        with anyio.move_on_after(LINGERING_SECONDS):
+        with anyio.move_on_after(DRAIN_SECONDS):
             while (await self._receive()).get("more_body", False):
                 pass
         await self._send({"type": "http.response.body", "body": b""})
 
 
 class RateLimit:
-    """Refuses who asks too often; each address on its own.
+    """Limits the rate of requests of each client address.
 
     Args:
-        app: What is behind it.
+        app: The next application.
         per_minute: Requests of one address in a minute.
     """
 
@@ -192,7 +192,7 @@ class RateLimit:
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 429 to who asks too often."""
+        """Respond with 429 above the limit."""
         if scope["type"] != "http" or scope["path"] in OPEN:
             await self._app(scope, receive, send)
             return

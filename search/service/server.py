@@ -1,4 +1,4 @@
-"""Listening."""
+"""Running the service with uvicorn."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import click
 import uvicorn
 
 from search.service.app import create_app
-from search.service.connections import Connection
+from search.service.http_protocol import TimeLimitedProtocol
 from search.service.settings import ServiceError, Settings
 
 SHUTDOWN_SECONDS = 3
-"""Seconds that open streams have to end: they never end by themselves."""
+"""Time for open event streams to end at shutdown."""
 
 
 def listen(settings: Settings, host: str, port: int) -> None:
-    """Serve until it is stopped.
+    """Serve until the process is stopped.
 
     Raises:
-        ServiceError: The address cannot be listened on, or the studies cannot be read.
+        ServiceError: The address is not available.
     """
     app = create_app(settings)
     try:
@@ -30,24 +30,24 @@ def listen(settings: Settings, host: str, port: int) -> None:
     except OSError as error:
         raise ServiceError(f"--host, --port: cannot listen on {host}:{port}: {error}") from error
     with listener:
-        place = f"[{host}]" if ":" in host else host
-        url = f"http://{place}:{listener.getsockname()[1]}"
+        name = f"[{host}]" if ":" in host else host
+        url = f"http://{name}:{listener.getsockname()[1]}"
         click.echo(f"tlc service: {url}  (documentation: {url}/docs; Ctrl-C stops it)")
         _allow_many_connections()
         config = uvicorn.Config(
             app,
-            http=Connection,
+            http=TimeLimitedProtocol,
             ws="none",
             log_level="warning",
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-            # uvicorn believes X-Forwarded-For of everybody on this machine, who would then have no
-            # limit of requests.
+            # By default uvicorn trusts X-Forwarded-For of every local client, which would
+            # bypass the rate limit.
             forwarded_allow_ips=os.environ.get("FORWARDED_ALLOW_IPS", ""),
         )
         uvicorn.Server(config).run(sockets=[listener])
 
 
 def _allow_many_connections() -> None:
-    """Let the process have as many open files as the system grants: each connection is one."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    """Raise the limit of open files to the hard limit: each connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

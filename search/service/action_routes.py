@@ -1,4 +1,4 @@
-"""Starting, stopping and resuming searches, and the question that carries a body."""
+"""Routes that start, stop and resume searches, and the prediction, whose request has a body."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from search.results.queries import StudyQueries
 from search.results.schemas import Prediction, Started
-from search.service.problems import responses
-from search.service.reading import Name
+from search.service.problem_details import responses
+from search.service.read_routes import Name
 from search.service.settings import Settings
-from search.service.submission import received
+from search.service.submitted_search import submitted_search
 from search.storage.study import Study
 
 LONGEST_TEXT = 1000
 LONGEST_OVERRIDES = 5000
-"""Characters of all overrides together, each of which is read as YAML."""
-
+"""Characters of all overrides together; each is parsed as YAML."""
 
 Text = Annotated[str, Field(max_length=64)]
 
@@ -35,15 +34,15 @@ class Submission(BaseModel):
     )
 
     search: Text | dict[str, Any]
-    """The name of a ready-made search, or a whole search file (``tlc schema`` describes it)."""
+    """Name of a ready-made search, or a whole search file (``tlc schema`` prints its schema)."""
     overrides: list[Annotated[str, Field(max_length=LONGEST_TEXT)]] = Field(
         default=[], max_length=200
     )
-    """Texts such as ``space.depth.high=8``, which override fields of it."""
+    """Assignments such as ``space.depth.high=8`` that override its fields."""
 
     @field_validator("overrides")
     @classmethod
-    def _few_words(cls, overrides: list[str]) -> list[str]:
+    def _limit_total_length(cls, overrides: list[str]) -> list[str]:
         if sum(map(len, overrides)) > LONGEST_OVERRIDES:
             raise ValueError(
                 f"at most {LONGEST_OVERRIDES:,} characters together; send a whole search file"
@@ -51,8 +50,8 @@ class Submission(BaseModel):
         return overrides
 
 
-class Question(BaseModel):
-    """A configuration that is asked about."""
+class PredictionRequest(BaseModel):
+    """The configuration to predict."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -73,11 +72,11 @@ class Question(BaseModel):
     )
 
     values: dict[Text, Annotated[float, Field(allow_inf_nan=False)] | Text] = Field(max_length=64)
-    """A value of the search's space for each dimension that has several."""
+    """A value for each dimension of the search space that has several values."""
 
 
 def router(queries: StudyQueries, settings: Settings) -> APIRouter:
-    """Addresses that do something."""
+    """The routes that change something, and the prediction."""
     routes = APIRouter(
         tags=["searches"], responses=responses(400, 401, 403, 408, 413, 422, 429, 503)
     )
@@ -89,12 +88,12 @@ def router(queries: StudyQueries, settings: Settings) -> APIRouter:
         responses=responses(409),
     )
     def submit(submission: Submission) -> Started:
-        search = received(submission.search, submission.overrides, settings)
+        search = submitted_search(submission.search, submission.overrides, settings)
         return Started(name=search.name, job=settings.launcher.start(search))
 
     @routes.post(
         "/searches/{name}/stop",
-        summary="Stop a search; what is finished is kept",
+        summary="Stop a search; finished trials are kept",
         status_code=204,
         responses=responses(404, 409),
     )
@@ -103,7 +102,7 @@ def router(queries: StudyQueries, settings: Settings) -> APIRouter:
 
     @routes.post(
         "/searches/{name}/resume",
-        summary="Go on with a search",
+        summary="Resume a search",
         status_code=202,
         responses=responses(404, 409),
     )
@@ -113,10 +112,10 @@ def router(queries: StudyQueries, settings: Settings) -> APIRouter:
 
     @routes.post(
         "/searches/{name}/what-if",
-        summary="The expected score of a configuration that nobody needs to have trained",
+        summary="Predict the score of a configuration, without training it",
         responses=responses(404),
     )
-    def what_if(name: Name, question: Annotated[Question, Body()]) -> Prediction:
-        return queries.what_if(name, question.values)
+    def what_if(name: Name, request: Annotated[PredictionRequest, Body()]) -> Prediction:
+        return queries.what_if(name, request.values)
 
     return routes

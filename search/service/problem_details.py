@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457), with the fields that are at fault."""
+"""Errors as problem details (RFC 9457) that name the invalid fields."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from spaces.loading import SearchFileError
 
 MEDIA_TYPE = "application/problem+json"
 MOST_FAULTS = 20
-"""Faults that an answer names: who sends them by the thousand wants no list."""
+"""Largest number of faults in a response."""
 
 TITLES = {
     400: "Malformed request",
-    401: "A bearer token is needed",
-    403: "Refused",
+    401: "Bearer token required",
+    403: "Forbidden",
     404: "Not found",
-    405: "Not possible with this address",
-    408: "Too slow",
-    409: "Not possible now",
-    413: "Too large",
+    405: "Method not allowed",
+    408: "Request timeout",
+    409: "Conflict",
+    413: "Body too large",
     422: "Invalid input",
     429: "Too many requests",
-    500: "Broken",
-    503: "Away",
+    500: "Internal error",
+    503: "Studies unavailable",
 }
 
 
 class Fault(BaseModel):
-    """What is wrong with one field."""
+    """One invalid field."""
 
     field: str
-    """Path of the field, as the sender wrote it."""
+    """Path of the field in the request."""
     detail: str
-    """What was given, and what is allowed."""
+    """The given value and the allowed values."""
 
 
 class Problem(BaseModel):
@@ -52,19 +52,19 @@ class Problem(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     type: str = "about:blank"
-    """Kind of problem; ``about:blank``: the status says all."""
+    """Kind of problem; ``about:blank`` means that the status describes it."""
     title: str
-    """The status in words."""
+    """Name of the status."""
     status: int
     """HTTP status."""
     detail: str
-    """What was wrong, and how to mend it."""
+    """What is wrong, and how to fix it."""
     errors: list[Fault] = []
-    """The fields at fault."""
+    """The invalid fields."""
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What OpenAPI says of the problems that an operation may answer with."""
+    """OpenAPI descriptions of the problems that an operation may return."""
     return {
         status: {
             "description": TITLES[status],
@@ -81,11 +81,11 @@ def problem(
     faults: Sequence[Fault] = (),
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
-    """An answer that says what was wrong."""
+    """A response with problem details."""
     content = Problem(
         title=TITLES.get(status, "Error"),
         status=status,
-        detail=_writable(detail),
+        detail=_encodable(detail),
         errors=list(faults),
     )
     return JSONResponse(
@@ -93,8 +93,8 @@ def problem(
     )
 
 
-def _writable(text: str) -> str:
-    """What was sent, without the halves of characters that JSON can say and UTF-8 cannot."""
+def _encodable(text: str) -> str:
+    """Text without lone surrogates, which JSON can express and UTF-8 cannot."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -106,29 +106,29 @@ async def send_problem(
     detail: str,
     headers: dict[str, str] | None = None,
 ) -> None:
-    """Answer a request with a problem, from a middleware."""
+    """Respond with problem details, from a middleware."""
     await problem(status, detail, headers=headers)(scope, receive, send)
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of an application a problem."""
+    """Make an application return every error as problem details."""
 
     @app.exception_handler(UserError)
-    async def refused(_: Request, error: UserError) -> JSONResponse:
+    async def user_error(_: Request, error: UserError) -> JSONResponse:
         said = error.faults if isinstance(error, SearchFileError) else str(error).splitlines()
-        lines = [_writable(line) for line in said]
+        lines = [_encodable(line) for line in said]
         return problem(_status(error), "\n".join(lines), [_fault(line) for line in lines])
 
     @app.exception_handler(Exception)
-    async def broken(_: Request, __: Exception) -> JSONResponse:
-        return problem(500, "the service failed; its log tells more")
+    async def internal_error(_: Request, __: Exception) -> JSONResponse:
+        return problem(500, "the service failed; its log has the error")
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid_request(_: Request, error: RequestValidationError) -> JSONResponse:
         faults = [
             Fault(
-                field=_writable(".".join(map(str, each["loc"][1:]))),
-                detail=_writable(str(each["msg"]).removeprefix("Value error, ")),
+                field=_encodable(".".join(map(str, each["loc"][1:]))),
+                detail=_encodable(str(each["msg"]).removeprefix("Value error, ")),
             )
             for each in error.errors()[:MOST_FAULTS]
         ]
@@ -136,7 +136,7 @@ def install(app: FastAPI) -> None:
         return problem(422, detail, faults)
 
     @app.exception_handler(HTTPException)
-    async def other(request: Request, error: HTTPException) -> JSONResponse:
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         detail = {404: f"no such address: {request.url.path}"}.get(error.status_code, error.detail)
         headers = dict(error.headers or {})
         if error.status_code == 405:
@@ -145,7 +145,7 @@ def install(app: FastAPI) -> None:
 
 
 def _methods(app: FastAPI, path: str) -> list[str]:
-    """Methods of every operation of an address; each route knows its own alone."""
+    """Methods of all operations of a path; a route knows only its own."""
     return sorted(
         method.upper()
         for template, operations in app.openapi()["paths"].items()

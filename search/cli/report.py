@@ -1,4 +1,4 @@
-"""Commands that write pages."""
+"""The command that writes the report of a search."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from search.cli.options import open_study, study_url
 def report(name: str, folder: Path | None, url: str | None) -> None:
     """Write the report of the search NAME: one HTML page that needs no network.
 
-    The best model, the frontier, what each dimension does, how training was shared, and where the
-    compute went. The page is logged to the search's run in MLflow too.
+    It shows the best model, the frontier, the effect of each dimension, how trials shared training,
+    and the use of compute. The page is also logged to the run of the search in MLflow.
     """
     from search.analysis.report.report import write_report
 
     made = write_report(open_study(name, url), folder)
     click.echo(f"report: {made.path}")
     if not made.is_tracked:
-        click.echo("MLflow does not have it: it is away, or lacks the search (tlc ui sends it)")
+        click.echo("not logged to MLflow: it is unreachable, or lacks the search (tlc ui sends it)")

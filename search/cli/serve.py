@@ -1,4 +1,4 @@
-"""Commands that start a server."""
+"""Commands that start a server: MLflow's UI, and the REST service."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ from pathlib import Path
 
 import click
 
-from search.cli.launching import launcher_at
 from search.cli.options import study_url, study_url_or_default
+from search.cli.submit import launcher_at
 
 
 @click.command()
 @click.option(
-    "--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="To listen on."
+    "--port",
+    default=5000,
+    show_default=True,
+    type=click.IntRange(1, 65535),
+    help="Port.",
 )
 @study_url
 def ui(port: int, url: str | None) -> None:
-    """Start the MLflow UI on this machine (loopback only), or name the server that is set.
+    """Start the MLflow UI on this machine (loopback only), or print the configured server.
 
-    Sends first whatever MLflow missed while it was away, and prints the page of each search.
+    First sends what MLflow lacks, for example after an outage, and prints the page of each search.
     """
     from search.mlflow_links import LOOPBACK, server_url
     from search.storage.study import names
@@ -55,7 +59,7 @@ def ui(port: int, url: str | None) -> None:
     default=8470,
     show_default=True,
     type=click.IntRange(0, 65535),
-    help="To listen on; 0 for any that is free.",
+    help="Port to listen on; 0 for any free port.",
 )
 @click.option(
     "--token-file",
@@ -67,23 +71,23 @@ def ui(port: int, url: str | None) -> None:
     "data_roots",
     multiple=True,
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder below which searches that are sent may have their data. Repeatable.",
+    help="Folder that may hold the data of submitted searches. Repeatable.",
 )
 @click.option(
     "--address",
     metavar="URL",
-    help="Dashboard of the Ray cluster that runs the searches; without it, this machine does.",
+    help="Dashboard of the Ray cluster that runs the searches; default: this machine.",
 )
 @click.option(
     "--requests-per-minute",
     default=6000,
     show_default=True,
     type=click.IntRange(min=1),
-    help="Requests that one client address may make.",
+    help="Limit for one client address.",
 )
 @study_url
-@click.option("--store", help="Folder or fsspec URL of the store of the searches that are sent.")
-@click.option("--mlflow", metavar="URI", help="MLflow tracking URI of the searches that are sent.")
+@click.option("--store", help="Folder or fsspec URL of the store of submitted searches.")
+@click.option("--mlflow", metavar="URI", help="MLflow tracking URI of submitted searches.")
 def serve(
     host: str,
     port: int,
@@ -95,10 +99,10 @@ def serve(
     store: str | None,
     mlflow: str | None,
 ) -> None:
-    """Serve the verbs of the command line over HTTP, for tlc --server and other clients.
+    """Serve the commands over HTTP, for tlc --server and other clients.
 
-    It keeps no state: several may serve one study, and one that is killed loses nothing. Listening
-    beyond this machine needs a token (TLC_TOKEN or --token-file).
+    The service has no state: several may serve one study. Listening beyond this machine requires a
+    token (TLC_TOKEN or --token-file).
     """
     token = token_file.read_text().strip() if token_file else os.environ.get("TLC_TOKEN") or None
 
@@ -106,11 +110,11 @@ def serve(
     from search.storage.database import refuse_damaged
 
     check_token(host, token)
-    from search.service.serving import listen
+    from search.service.server import listen
     from spaces.file.storage import Storage
 
     study = study_url_or_default(url)
-    # A database that is away may come back while it serves; a damaged one does not.
+    # An unreachable database may come back while the service runs; a damaged one does not.
     refuse_damaged(study)
     settings = Settings(
         storage=Storage(study=study, store=store, mlflow=mlflow),

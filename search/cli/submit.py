@@ -1,4 +1,4 @@
-"""Commands that start a search somewhere else than in this terminal, and follow it there."""
+"""Commands that run a search in the background or on a cluster, and follow it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ address = click.option(
     envvar="RAY_API_SERVER_ADDRESS",
     show_envvar=True,
     metavar="URL",
-    help="Dashboard of a Ray cluster, such as http://HEAD:8265; without it, this machine.",
+    help="Dashboard of a Ray cluster, such as http://HEAD:8265; default: this machine.",
 )
 
 
@@ -42,7 +42,7 @@ address = click.option(
     "--requirements/--no-requirements",
     default=True,
     show_default=True,
-    help="Have the nodes install what tlc needs; nodes that have it need only the code.",
+    help="Install the requirements of tlc on the nodes, or only its code.",
 )
 def submit(
     file: str,
@@ -53,8 +53,8 @@ def submit(
 ) -> None:
     """Start the search in FILE in the background, and print its name.
 
-    On a Ray cluster every node is asked first whether it reaches the store, the study and the
-    data. Ray's token (RAY_AUTH_MODE=token) is honoured.
+    On a Ray cluster, every node first checks whether it can reach the store, the study and the
+    data. Ray's token authentication (RAY_AUTH_MODE=token) is supported.
 
     \b
       tlc submit search.yaml --address http://HEAD:8265
@@ -71,7 +71,7 @@ def submit(
         name = search.name
         job = launcher_at(address, None, with_requirements=requirements).start(search)
     click.echo(name)
-    click.echo(f"{job}; tlc logs {name} -f{_where(address, server)} follows it", err=True)
+    click.echo(f"{job}; tlc logs {name} -f{_options_of(address, server)} follows it", err=True)
 
 
 @click.command()
@@ -80,25 +80,25 @@ def submit(
 @study_url
 @server
 def resume(name: str, address: str | None, url: str | None, server: str | None) -> None:
-    """Go on with the search NAME in the background, with the file that its study has."""
+    """Resume the search NAME in the background, with the search file that its study holds."""
     if server is not None:
         job = open_client(server).resume(name).job
     else:
         job = launcher_at(address, url).start(open_study(name, url).search)
     click.echo(name)
-    click.echo(f"{job}; tlc logs {name} -f{_where(address, server)} follows it", err=True)
+    click.echo(f"{job}; tlc logs {name} -f{_options_of(address, server)} follows it", err=True)
 
 
 @click.command()
 @click.argument("name")
-@click.option("-f", "--follow", is_flag=True, help="Go on until the search ends.")
+@click.option("-f", "--follow", is_flag=True, help="Follow until the search ends.")
 @address
 @study_url
 @server
 def logs(name: str, follow: bool, address: str | None, url: str | None, server: str | None) -> None:
-    """Print what the submitted search NAME printed; of a service, its trials as they finish."""
+    """Print the log of the submitted search NAME; with --server, its trials as they finish."""
     if server is not None:
-        from search.cli.printing import print_event, print_trials
+        from search.cli.output import print_event, print_trials
 
         client, console = open_client(server), make_console()
         if not follow:
@@ -117,7 +117,7 @@ def logs(name: str, follow: bool, address: str | None, url: str | None, server: 
 @study_url
 @server
 def status(name: str, address: str | None, url: str | None, server: str | None) -> None:
-    """Print the state of the submitted search NAME in a word."""
+    """Print the state of the submitted search NAME."""
     if server is not None:
         click.echo(open_client(server).search(name).state)
         return
@@ -130,12 +130,12 @@ def status(name: str, address: str | None, url: str | None, server: str | None) 
 @study_url
 @server
 def stop(name: str, address: str | None, url: str | None, server: str | None) -> None:
-    """Stop the search NAME; what is finished is kept, and tlc resume goes on."""
+    """Stop the search NAME; finished trials are kept, and tlc resume continues it."""
     if server is not None:
         open_client(server).stop(name)
     else:
         launcher_at(address, url).stop(name)
-    click.echo(f"search {name!r} was asked to stop")
+    click.echo(f"search {name!r} is stopping")
 
 
 @click.command()
@@ -143,7 +143,7 @@ def stop(name: str, address: str | None, url: str | None, server: str | None) ->
 @overrides
 @click.option("--address", required=True, metavar="ADDRESS", help=f"{NODE_ADDRESS}.")
 def check(file: str, overrides: tuple[str, ...], address: str) -> None:
-    """Ask every node of a Ray cluster whether it reaches what the search in FILE needs."""
+    """Check that every node of a Ray cluster can reach what the search in FILE needs."""
     from spaces.loading import load
 
     search = load(file, [*overrides, f"address={address}"])
@@ -151,13 +151,13 @@ def check(file: str, overrides: tuple[str, ...], address: str) -> None:
     from search.execution.node_checks import check_cluster
 
     count = check_cluster(search)
-    make_console().print(f"{count} nodes reach all that search {search.name} needs")
+    make_console().print(f"{count} nodes can reach everything that search {search.name} needs")
 
 
 def launcher_at(
     address: str | None, url: str | None, *, with_requirements: bool = True
 ) -> Launcher:
-    """Where searches run: the cluster at an address, or this machine."""
+    """The launcher of the cluster at an address, or of this machine."""
     if address is None:
         from search.submission.local import LocalProcesses
 
@@ -167,7 +167,7 @@ def launcher_at(
     return RayJobs(address, with_requirements=with_requirements)
 
 
-def _where(address: str | None, server: str | None) -> str:
+def _options_of(address: str | None, server: str | None) -> str:
     if address is not None:
         return f" --address {address}"
     return "" if server is None else f" --server {server}"

@@ -1,4 +1,4 @@
-"""What the commands print for a person."""
+"""The text output of the commands."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 
-from search.cli.tables import frontier_table, plan_table, trial_table, trials_table
+from search.cli.tables import frontier_table, make_table, plan_table, trial_table, trials_table
 from search.formatting import NOISY_LATENCY, cost_summary
 from search.pareto import Scale, frontier, hypervolume_of
 from search.results.schemas import (
@@ -30,18 +29,18 @@ from spaces.file.search_file import SearchFile
 from spaces.grid.plan import Plan
 
 if TYPE_CHECKING:
-    # Ray and torch, which who only asks need not wait for.
+    # At run time it would import Ray and torch, which queries do not need.
     from search.execution.run import Outcome
 
 
 def print_outcome(outcome: Outcome, console: Console) -> None:
-    """The end of a search: the frontier, what sharing saved, and what to type next."""
+    """Print the result of a run: the frontier, the shared training and the next command."""
     study = outcome.study
     records = study.records()
     members = frontier(records, study.search.criteria)
     console.print(f"\n{outcome.ended}", style="bold")
     if not members:
-        console.print("no trial is complete and within the constraints")
+        console.print("no complete trial meets the constraints")
         return
     metric = study.search.metric
     console.print(f"\nfrontier: {metric.name} on validation against {study.search.cost.name}\n")
@@ -50,37 +49,37 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     scale = Scale.of(study.space)
     volume = hypervolume_of(members, study.search.criteria, scale)
     console.print(
-        f"\nhypervolume {volume:.3f} (share of the box from guessing, "
+        f"\nhypervolume {volume:.3f} (fraction of the box from guessing, "
         f"{metric.text(metric.guessing)}, to {metric.text(metric.perfect)} and from "
         f"{scale.cost.text(scale.lowest)} to "
         f"{scale.cost.text(scale.highest)}, logarithmic)",
         highlight=False,
     )
-    _print_shared(TrainingReuse.model_validate(training_reuse(records)), console)
+    _print_reuse(TrainingReuse.model_validate(training_reuse(records)), console)
     name = study.search.name
     middle = members[len(members) // 2].result
     if outcome.figures is not None:
         plot = os.path.relpath(outcome.figures / "frontier.html")
         console.print(f"plot: {plot} (and .png)", soft_wrap=True)
-    tracked = "" if outcome.everything_tracked else " (some is still to be sent: tlc ui sends it)"
+    tracked = "" if outcome.everything_tracked else " (incomplete; tlc ui sends the rest)"
     console.print(f"MLflow: tlc ui{tracked}")
     limit = float(f"{middle[study.search.cost.name] * 1.05:.2g}")
     console.print(f"next: tlc best {name} {study.search.cost.option} {limit:g}", highlight=False)
 
 
-def _print_shared(saved: TrainingReuse, console: Console) -> None:
+def _print_reuse(saved: TrainingReuse, console: Console) -> None:
     if saved.steps_total:
-        share = saved.steps_reused / saved.steps_total
+        fraction = saved.steps_reused / saved.steps_total
         console.print(
             f"training shared between trials: {saved.steps_reused:,} of "
-            f"{saved.steps_total:,} steps ({share:.0%}), {duration(saved.seconds_saved)} of "
+            f"{saved.steps_total:,} steps ({fraction:.0%}), {duration(saved.seconds_saved)} of "
             f"training saved, {duration(saved.seconds_trained)} spent",
             highlight=False,
         )
 
 
 def print_plan(plan: Plan, search: SearchFile, console: Console) -> None:
-    """What a search would cost."""
+    """Print the plan of a search."""
     exact = "" if plan.examined == plan.configurations else f" (of {plan.examined:,} examined)"
     console.print(
         f"search {search.name}: {plan.configurations:,} configurations, {plan.feasible:,} may meet "
@@ -96,18 +95,16 @@ def print_plan(plan: Plan, search: SearchFile, console: Console) -> None:
 
 
 def print_summaries(rows: Sequence[Summary], console: Console) -> None:
-    """All searches."""
+    """Print a table of searches."""
     if not rows:
         console.print("no searches yet; tlc run default starts one")
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in (
-        "search", "state", "complete", "running", "failed", "frontier", "hypervolume", "best"
-    ):  # fmt: skip
-        is_left = column in ("search", "state")
-        table.add_column(column, justify="left" if is_left else "right", no_wrap=True)
+    table = make_table(
+        "search", "state", "complete", "running", "failed", "frontier", "hypervolume", "best",
+        left=["search", "state"],
+    )  # fmt: skip
     for row in rows:
-        best = row.best_score
+        score = row.best_score
         table.add_row(
             row.name,
             row.state,
@@ -116,13 +113,13 @@ def print_summaries(rows: Sequence[Summary], console: Console) -> None:
             str(row.failed),
             str(len(row.frontier)),
             f"{row.hypervolume:.3f}",
-            "" if best is None else f"{row.metric} {text(row.metric, best)}",
+            "" if score is None else f"{row.metric} {text(row.metric, score)}",
         )
     console.print(table)
 
 
 def print_search(search: Search, members: Sequence[FrontierMember], console: Console) -> None:
-    """One search."""
+    """Print one search."""
     print_summaries([search], console)
     if search.ended:
         console.print(search.ended, highlight=False)
@@ -130,7 +127,7 @@ def print_search(search: Search, members: Sequence[FrontierMember], console: Con
         console.print()
         print_frontier(members, console)
         console.print()
-    _print_shared(search.shared, console)
+    _print_reuse(search.shared, console)
     for failure in search.failures:
         last_line = "".join(failure.message.strip().splitlines()[-1:])
         console.print(
@@ -142,7 +139,7 @@ def print_search(search: Search, members: Sequence[FrontierMember], console: Con
 
 
 def print_trials(page: TrialPage, console: Console) -> None:
-    """A page of trials."""
+    """Print a page of trials."""
     console.print(trials_table(page.trials))
     _print_noise(any(trial.latency_noisy for trial in page.trials), console)
     last = page.offset + len(page.trials)
@@ -156,13 +153,13 @@ def _print_noise(noisy: bool, console: Console) -> None:
 
 
 def print_frontier(members: Sequence[FrontierMember], console: Console) -> None:
-    """The frontier; it has a member at least."""
+    """Print the frontier, which must have a member."""
     console.print(frontier_table(members))
     _print_noise(any(member.latency_noisy for member in members), console)
 
 
 def print_event(event: Event, console: Console) -> None:
-    """Something that happened in a search, in a line."""
+    """Print an event in one line."""
     volume = "" if event.hypervolume is None else f"  hypervolume {event.hypervolume:.3f}"
     if event.kind == "state":
         console.print(f"{event.search} is {event.state}{volume}", style="bold", highlight=False)
@@ -171,35 +168,35 @@ def print_event(event: Event, console: Console) -> None:
     console.print(f"#{event.trial} {event.text}  {event.state}{score}", highlight=False)
 
 
-def print_best(name: str, answer: Best, console: Console) -> None:
-    """The best model within limits, or the nearest."""
-    trial = answer.trial
+def print_best(name: str, best: Best, console: Console) -> None:
+    """Print the best model within limits, or the nearest."""
+    trial = best.trial
     if trial is None:
         console.print(f"search {name!r} has no complete trial yet")
         return
     result = trial.result
-    if not answer.is_within:
+    if not best.is_within:
         missed = ", ".join(
             f"{cost} {COSTS[cost].text(result[cost])} ({factor:.2f} times the limit)"
-            for cost, factor in answer.misses.items()
+            for cost, factor in best.misses.items()
         )
-        console.print(f"nothing meets the limits; the nearest misses: {missed}", style="bold red")
+        console.print(f"no model meets the limits; the nearest exceeds: {missed}", style="bold red")
     console.print(
         f"#{trial.trial} {trial.text}: {result['metric']} "
-        f"{text(result['metric'], result['score'])}, {cost_summary(result, answer.cost)}",
+        f"{text(result['metric'], result['score'])}, {cost_summary(result, best.cost)}",
         style="bold",
         highlight=False,
     )
     console.print(trial_table(trial), highlight=False)
-    console.print(f"location            {answer.location}", soft_wrap=True, highlight=False)
+    console.print(f"location            {best.location}", soft_wrap=True, highlight=False)
 
 
 def print_prediction(name: str, prediction: Prediction, console: Console) -> None:
-    """What is expected of a configuration."""
+    """Print the prediction for a configuration."""
     metric = prediction.metric
     interval = f"{text(metric, prediction.score_low)} to {text(metric, prediction.score_high)}"
     console.print(f"{prediction.text}", style="bold", highlight=False)
-    feasible = "" if prediction.is_feasible else "; it breaks a constraint of the search"
+    feasible = "" if prediction.is_feasible else "; it violates a constraint of the search"
     tried = (
         f"trial #{prediction.trial} has evaluated it: tlc show {name} {prediction.trial}"
         if prediction.trial is not None
@@ -209,6 +206,6 @@ def print_prediction(name: str, prediction: Prediction, console: Console) -> Non
         f"expected {metric} {text(metric, prediction.score)} (95 % interval {interval}), from "
         f"{prediction.trials} trials\n"
         f"{prediction.size_mb:.3f} MB, {quantity(prediction.flops)}FLOPs{feasible}\n"
-        f"a trial of it would take {duration(prediction.seconds)} now; {tried}",
+        f"a trial would take {duration(prediction.seconds)} now; {tried}",
         highlight=False,
     )

@@ -1,4 +1,4 @@
-"""For whoever keeps the service running: health, readiness, metrics."""
+"""Routes for operators: health, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from search.results.queries import StudyQueries
-from search.service.problems import responses
+from search.service.problem_details import responses
 from search.storage.errors import StudyUnavailable
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class Health(BaseModel):
-    """The service is there."""
+    """The service responds."""
 
     status: Literal["ok"] = "ok"
 
 
-class Measured:
-    """Counts requests and the seconds that they took.
+class RequestMetrics:
+    """Middleware that counts requests and their duration.
 
     Args:
-        app: What is behind it.
-        registry: Where the counts are kept.
+        app: The next application.
+        registry: The Prometheus registry of the counters.
     """
 
     def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
         self._app = app
         self._requests = Counter(
-            "tlc_requests", "Requests answered.", ["method", "route", "status"], registry=registry
+            "tlc_requests", "Requests.", ["method", "route", "status"], registry=registry
         )
         self._seconds = Histogram(
-            "tlc_request_seconds", "Seconds until a request was answered.", ["method", "route"],
+            "tlc_request_seconds", "Duration of requests in seconds.", ["method", "route"],
             registry=registry,
         )  # fmt: skip
 
@@ -54,43 +54,43 @@ class Measured:
         started = time.perf_counter()
         status = 500
 
-        async def watch(message: Message) -> None:
+        async def record_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, watch)
+            await self._app(scope, receive, record_status)
         finally:
-            # The pattern and not the path, of which there is no end, as of methods.
+            # Paths and methods are unbounded, so the labels are the route and a known method.
             route = getattr(scope.get("route"), "path", "none")
             method = scope["method"] if route != "none" and scope["method"] in METHODS else "none"
             self._requests.labels(method, route, str(status)).inc()
             self._seconds.labels(method, route).observe(time.perf_counter() - started)
 
 
-class Searches(Collector):
-    """The state of every search, read when it is asked for.
+class SearchMetrics(Collector):
+    """The state of every search, read when Prometheus scrapes it.
 
     Args:
-        queries: What knows it.
+        queries: Queries over the searches.
     """
 
     def __init__(self, queries: StudyQueries) -> None:
-        self._answers = queries
+        self._queries = queries
 
     def collect(self) -> Iterable[Metric]:
         """Trials by state, hypervolume and best score of each search."""
         trials = GaugeMetricFamily("tlc_trials", "Trials.", labels=["search", "state"])
         volume = GaugeMetricFamily(
-            "tlc_hypervolume", "Share of the box that the frontier dominates.", labels=["search"]
+            "tlc_hypervolume", "Hypervolume as a fraction of the reference box.", labels=["search"]
         )
         best = GaugeMetricFamily("tlc_best_score", "Best score.", labels=["search", "metric"])
         running = GaugeMetricFamily(
             "tlc_search_running", "Whether the search runs.", labels=["search"]
         )
-        for search in self._answers.searches():
+        for search in self._queries.searches():
             for state in ("complete", "running", "failed"):
                 trials.add_metric([search.name, state], getattr(search, state))
             volume.add_metric([search.name], search.hypervolume)
@@ -100,7 +100,7 @@ class Searches(Collector):
         return [trials, volume, best, running]
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: registering must not read the studies."""
+        """Nothing, so that registration does not read the studies."""
         return []
 
 
@@ -108,30 +108,32 @@ def router(
     queries: StudyQueries,
     registry: CollectorRegistry,
     is_ready: Callable[[], object],
-    who_may: Sequence[Depends],
+    authentication: Sequence[Depends],
 ) -> APIRouter:
-    """Addresses for whoever keeps the service running."""
+    """The routes for operators."""
     routes = APIRouter(tags=["operations"])
 
-    @routes.get("/health", summary="Whether the service is there", responses=responses(403))
+    @routes.get("/health", summary="Whether the service responds", responses=responses(403))
     async def health() -> Health:
         return Health()
 
-    @routes.get("/ready", summary="Whether it reaches the studies", responses=responses(403, 503))
+    @routes.get(
+        "/ready", summary="Whether the service can read the studies", responses=responses(403, 503)
+    )
     def ready() -> Health:
         try:
             is_ready()
         except StudyUnavailable:
-            # Whoever asks has no token, and need not know where the database is.
+            # This route needs no token and must not reveal the address of the database.
             raise StudyUnavailable("the studies cannot be read") from None
         return Health()
 
-    registry.register(Searches(queries))
+    registry.register(SearchMetrics(queries))
 
     @routes.get(
         "/metrics",
         summary="Metrics for Prometheus",
-        dependencies=who_may,
+        dependencies=authentication,
         response_class=Response,
         responses={
             **responses(401, 403, 429, 503),

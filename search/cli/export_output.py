@@ -1,4 +1,4 @@
-"""What the commands that take a model away print for a person."""
+"""The text output of ``tlc export`` and ``tlc register``."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from search.storage.trials import TrialRecord
 
 
 def print_export(study: Study, record: TrialRecord, made: ExportedModel, console: Console) -> None:
-    """Which model was exported, where it is, and how to run it."""
-    console.print(_named(study, record), style="bold", highlight=False)
+    """Print which model was exported, its folder, and how to run it."""
+    console.print(_description(study, record), style="bold", highlight=False)
     folder = os.path.relpath(made.folder)
     console.print(f"{folder}: {', '.join(made.files)}", soft_wrap=True, highlight=False)
     if made.onnx is not None:
@@ -33,12 +33,12 @@ def print_export(study: Study, record: TrialRecord, made: ExportedModel, console
 
 
 def print_registration(study: Study, made: Registration, console: Console) -> None:
-    """Which versions there are, what points to them, and how to load them."""
+    """Print the versions, their aliases, and how to load them."""
     for version in made.versions:
-        state = "registered" if version.is_new else "is there already"
+        state = "registered" if version.is_new else "was registered before"
         console.print(
             f"{made.name} version {version.number} {state}: "
-            f"{_named(study, study.record(version.trial))}",
+            f"{_description(study, study.record(version.trial))}",
             soft_wrap=True,
             highlight=False,
         )
@@ -48,7 +48,7 @@ def print_registration(study: Study, made: Registration, console: Console) -> No
     console.print(f'load: mlflow.pyfunc.load_model("{uri}")', soft_wrap=True, highlight=False)
 
 
-def _named(study: Study, record: TrialRecord) -> str:
+def _description(study: Study, record: TrialRecord) -> str:
     metric, result = study.search.metric, record.result
     return (
         f"#{record.number} {record.configuration}: {metric.name} {metric.text(result['score'])}, "

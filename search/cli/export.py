@@ -1,4 +1,4 @@
-"""Commands that take the winning model away."""
+"""Commands that export a model or register it in MLflow."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("name")
 @limited
-@click.option("--trial", type=click.IntRange(min=0), help="The model of this trial instead.")
+@click.option("--trial", type=click.IntRange(min=0), help="Export the model of this trial.")
 @click.option(
-    "--to", required=True, type=click.Path(path_type=Path), metavar="DIR", help="A new folder."
+    "--to", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder to create."
 )
-@click.option("--onnx", "with_onnx", is_flag=True, help="Write model.onnx too, and check it.")
+@click.option("--onnx", "with_onnx", is_flag=True, help="Also write model.onnx, and verify it.")
 @study_url
 def export(
     name: str,
@@ -40,17 +40,17 @@ def export(
 ) -> int:
     """Export the best model of the search NAME within limits into a folder.
 
-    It holds the weights as they are stored, the tokenizer, the labels, a model card and a script
-    that answers one input. When nothing meets the limits, nothing is written and the exit code
-    is 3.
+    The folder holds the weights as stored, the tokenizer, the labels, a model card and a script
+    that runs the model on one input. If no model meets the limits, the command writes nothing and
+    exits with code 3.
     """
     if trial is not None and limits:
-        raise click.UsageError("--trial names the model; limits choose one: give one or the other")
+        raise click.UsageError("give either --trial or limits, not both")
     study = open_study(name, url)
     record = _chosen(study, limits, trial, url)
     if record is None:
         return NOTHING_FOUND
-    from search.cli.model_tables import print_export
+    from search.cli.export_output import print_export
     from search.registry.export import export as export_model
 
     with make_console().status("exporting"):
@@ -62,20 +62,20 @@ def export(
 @click.command()
 @click.argument("name")
 @limited
-@click.option("--as", "model", required=True, metavar="MODEL_NAME", help="Its name in MLflow.")
+@click.option("--as", "model", required=True, metavar="MODEL_NAME", help="Name in the registry.")
 @study_url
 def register(name: str, limits: dict[str, float], model: str, url: str | None) -> int:
     """Register the best model of the search NAME within limits in MLflow's Model Registry.
 
-    The alias champion points to it, and an alias for each fixed cost level, such as
-    size-mb-0-12, to the best model at that cost. A model that is there already is not registered
-    again. When nothing meets the limits, nothing is registered and the exit code is 3.
+    The alias champion points to it. An alias for each fixed cost level, such as size-mb-0-12,
+    points to the best model at that cost. A registered model is not registered again. If no model
+    meets the limits, the command registers nothing and exits with code 3.
     """
     study = open_study(name, url)
     record = _chosen(study, limits, None, url)
     if record is None:
         return NOTHING_FOUND
-    from search.cli.model_tables import print_registration
+    from search.cli.export_output import print_registration
     from search.registry.registry import register as register_models
 
     with make_console().status("registering"):
@@ -87,16 +87,16 @@ def register(name: str, limits: dict[str, float], model: str, url: str | None) -
 def _chosen(
     study: Study, limits: dict[str, float], trial: int | None, url: str | None
 ) -> TrialRecord | None:
-    """The trial of a number, or the best within limits; None, and told, where there is none."""
-    from search.cli.printing import print_best
+    """The trial with a number, or the best within limits; prints the nearest if there is none."""
+    from search.cli.output import print_best
 
     if trial is not None:
         from search.registry.export import complete_trial
 
         return complete_trial(study, trial)
     name = study.search.name
-    answer = open_queries(url, None).best(name, limits)
-    if answer.is_within and answer.trial is not None:
-        return study.record(answer.trial.trial)
-    print_best(name, answer, make_console())
+    found = open_queries(url, None).best(name, limits)
+    if found.is_within and found.trial is not None:
+        return study.record(found.trial.trial)
+    print_best(name, found, make_console())
     return None

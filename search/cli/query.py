@@ -1,4 +1,4 @@
-"""Commands that answer from the study, or from a service that has it."""
+"""Commands that query a study, directly or through a service."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from search.cli.options import (
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-STATES = "running, complete, failed, or the name of a failure"
+STATES = "running, complete, failed, or the state of a failure"
 ORDERS = ("number", "-number", "score", "-score", "size_mb", "latency_ms", "flops")
 
 
@@ -32,8 +32,8 @@ ORDERS = ("number", "-number", "score", "-score", "size_mb", "latency_ms", "flop
 @server
 @as_json
 def list_searches(url: str | None, server: str | None, as_json: bool) -> None:
-    """List all searches and how far they are."""
-    from search.cli.printing import print_summaries
+    """List all searches and their progress."""
+    from search.cli.output import print_summaries
 
     rows = open_queries(url, server).searches()
     if as_json:
@@ -49,8 +49,8 @@ def list_searches(url: str | None, server: str | None, as_json: bool) -> None:
 @server
 @as_json
 def show(name: str, trial: int | None, url: str | None, server: str | None, as_json: bool) -> None:
-    """Show the search NAME, or one TRIAL of it, with every number and its conditions."""
-    from search.cli.printing import print_search
+    """Show the search NAME, or one TRIAL with the conditions of each number."""
+    from search.cli.output import print_search
     from search.cli.tables import trial_table
 
     queries = open_queries(url, server)
@@ -70,7 +70,7 @@ def show(name: str, trial: int | None, url: str | None, server: str | None, as_j
 
 @click.command()
 @click.argument("name")
-@click.option("--state", help=f"Only trials in a state: {STATES}.")
+@click.option("--state", help=f"Only trials in this state: {STATES}.")
 @click.option("--on-frontier", is_flag=True, help="Only the trials on the frontier.")
 @limited
 @click.option(
@@ -78,11 +78,15 @@ def show(name: str, trial: int | None, url: str | None, server: str | None, as_j
     type=click.Choice(ORDERS),
     default="number",
     show_default=True,
-    help="By score, the best come first; - reverses.",
+    help="score: best first; - reverses the order.",
 )
-@click.option("--offset", type=click.IntRange(min=0), default=0, help="Trials to pass over.")
+@click.option("--offset", type=click.IntRange(min=0), default=0, help="Trials to skip.")
 @click.option(
-    "--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="Trials to show."
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=100,
+    show_default=True,
+    help="Largest page.",
 )
 @study_url
 @server
@@ -99,8 +103,8 @@ def trials(
     server: str | None,
     as_json: bool,
 ) -> None:
-    """List the trials of the search NAME, a page at a time."""
-    from search.cli.printing import print_trials
+    """List the trials of the search NAME, in pages."""
+    from search.cli.output import print_trials
 
     page = open_queries(url, server).trials(
         name,
@@ -123,8 +127,8 @@ def trials(
 @server
 @as_json
 def frontier(name: str, url: str | None, server: str | None, as_json: bool) -> int:
-    """Show the frontier of the search NAME: the trials that no other beats."""
-    from search.cli.printing import print_frontier
+    """Show the frontier of the search NAME: trials that no other trial beats on score and cost."""
+    from search.cli.output import print_frontier
 
     members = open_queries(url, server).frontier(name)
     if as_json:
@@ -151,17 +155,17 @@ def best(
 ) -> int:
     """Show the best model of the search NAME within limits.
 
-    Scores are those on the validation split. When nothing meets the limits, the nearest model is
-    shown with how much it misses, and the exit code is 3.
+    Scores are on the validation split. If no model meets the limits, the command shows the nearest
+    one and by how much it exceeds them, and exits with code 3.
     """
-    from search.cli.printing import print_best
+    from search.cli.output import print_best
 
-    answer = open_queries(url, server).best(name, limits)
+    found = open_queries(url, server).best(name, limits)
     if as_json:
-        _print_json(answer)
+        _print_json(found)
     else:
-        print_best(name, answer, make_console())
-    return 0 if answer.is_within else NOTHING_FOUND
+        print_best(name, found, make_console())
+    return 0 if found.is_within else NOTHING_FOUND
 
 
 @click.command()
@@ -189,14 +193,14 @@ def levels(name: str, url: str | None, server: str | None, as_json: bool) -> Non
 def what_if(
     name: str, values: tuple[str, ...], url: str | None, server: str | None, as_json: bool
 ) -> None:
-    """Predict the score of a configuration that nobody needs to have trained.
+    """Predict the score of a configuration without training it.
 
-    The model that the frontier sampler searches with, learnt from the trials of the search NAME.
+    The prediction comes from the surrogate of the frontier sampler, fitted to the trials of NAME.
 
     \b
       tlc what-if default depth=2 width=128 budget=800 quantisation=rtn-4 sparsity=0
     """
-    from search.cli.printing import print_prediction
+    from search.cli.output import print_prediction
     from spaces.loading import parse_values
 
     prediction = open_queries(url, server).what_if(name, parse_values(values))
@@ -208,14 +212,14 @@ def what_if(
 
 @click.command()
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@click.option("--complete", is_flag=True, help="Run the trials that the claims lack before.")
+@click.option("--complete", is_flag=True, help="First run the trials that the claims need.")
 @study_url
 @as_json
 def claims(names: tuple[str, ...], complete: bool, url: str | None, as_json: bool) -> None:
     """Test the claims of Train Large, Then Compress on the trials of the search NAME.
 
-    Several searches that differ in their seed alone are pooled. Each claim is supported,
-    contradicted, or in want of trials; the report is a page (HTML and Markdown) with the plots.
+    Several searches that differ only in their seed are pooled. The verdict on each claim is
+    supported, contradicted, or undecided; the report is an HTML and a Markdown page with plots.
     """
     from search.analysis.claims.report import print_claims, write_claims
 
@@ -223,9 +227,9 @@ def claims(names: tuple[str, ...], complete: bool, url: str | None, as_json: boo
     if complete:
         from search.analysis.claims.missing_trials import run_missing_trials
 
-        told = make_console(stderr=as_json)
-        where = study_url_or_default(url)
-        studies = [run_missing_trials(study, where, told) for study in studies]
+        console = make_console(stderr=as_json)
+        study_at = study_url_or_default(url)
+        studies = [run_missing_trials(study, study_at, console) for study in studies]
     made = write_claims(studies)
     if as_json:
         click.echo(json.dumps(made.to_dict(), indent=2))
@@ -233,10 +237,10 @@ def claims(names: tuple[str, ...], complete: bool, url: str | None, as_json: boo
     print_claims(made, make_console())
 
 
-def _print_json(answer: BaseModel | Sequence[BaseModel]) -> None:
+def _print_json(result: BaseModel | Sequence[BaseModel]) -> None:
     plain = (
-        [each.model_dump(mode="json") for each in answer]
-        if isinstance(answer, Sequence)
-        else answer.model_dump(mode="json")
+        [each.model_dump(mode="json") for each in result]
+        if isinstance(result, Sequence)
+        else result.model_dump(mode="json")
     )
     click.echo(json.dumps(plain, indent=2))

@@ -1,4 +1,4 @@
-"""Questions: everything that only reads."""
+"""Routes that only read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from search.results.schemas import (
     TrialDetails,
     TrialPage,
 )
-from search.service.problems import responses
+from search.service.problem_details import responses
 from spaces.file.search_file import NAME_PATTERN
 
 LARGEST_NUMBER = 2**31 - 1
@@ -32,7 +32,7 @@ def _limit(description: str) -> Any:
 
 
 class Limits:
-    """The limits of a question, by cost."""
+    """Query parameters that limit costs."""
 
     def __init__(
         self,
@@ -45,19 +45,19 @@ class Limits:
 
 
 def router(queries: StudyQueries) -> APIRouter:
-    """Addresses that only read."""
+    """The routes that only read."""
     routes = APIRouter(tags=["searches"], responses=responses(401, 403, 429, 503))
-    of_search = responses(404, 422)
+    for_search = responses(404, 422)
 
-    @routes.get("/searches", summary="All searches and how far they are")
+    @routes.get("/searches", summary="All searches and their progress")
     def searches() -> list[Summary]:
         return queries.searches()
 
-    @routes.get("/searches/{name}", summary="One search", responses=of_search)
+    @routes.get("/searches/{name}", summary="One search", responses=for_search)
     def search(name: Name) -> Search:
         return queries.search(name)
 
-    @routes.get("/searches/{name}/trials", summary="Its trials, by page", responses=of_search)
+    @routes.get("/searches/{name}/trials", summary="Its trials, in pages", responses=for_search)
     def trials(
         name: Name,
         limits: Annotated[Limits, Depends()],
@@ -70,7 +70,7 @@ def router(queries: StudyQueries) -> APIRouter:
         ] = None,
         on_frontier: Annotated[bool, Query(description="Only the trials on the frontier.")] = False,
         order: Annotated[
-            Order, Query(description="`score`: the best first; `-` reverses.")
+            Order, Query(description="`score`: best first; `-` reverses the order.")
         ] = "number",
         offset: Annotated[int, Query(ge=0, le=LARGEST_NUMBER)] = 0,
         limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE)] = 100,
@@ -88,19 +88,19 @@ def router(queries: StudyQueries) -> APIRouter:
     @routes.get(
         "/searches/{name}/trials/{number}",
         summary="One trial, with its training curve",
-        responses=of_search,
+        responses=for_search,
     )
     def trial(name: Name, number: Annotated[int, Path(ge=0, le=LARGEST_NUMBER)]) -> TrialDetails:
         return queries.trial(name, number)
 
-    @routes.get("/searches/{name}/frontier", summary="Its frontier", responses=of_search)
+    @routes.get("/searches/{name}/frontier", summary="Its frontier", responses=for_search)
     def frontier(name: Name) -> list[FrontierMember]:
         return queries.frontier(name)
 
     @routes.get(
         "/searches/{name}/best",
         summary="The best model within limits, or the nearest",
-        responses=of_search,
+        responses=for_search,
     )
     def best(name: Name, limits: Annotated[Limits, Depends()]) -> Best:
         return queries.best(name, limits.by_cost)
@@ -108,7 +108,7 @@ def router(queries: StudyQueries) -> APIRouter:
     @routes.get(
         "/searches/{name}/levels",
         summary="The best score at each fixed inference cost",
-        responses=of_search,
+        responses=for_search,
     )
     def levels(name: Name) -> list[Level]:
         return queries.levels(name)

@@ -1,4 +1,4 @@
-"""Commands that run a search, or say what it would cost."""
+"""Commands that run a search, plan it, and print the schema of search files."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from search.cli.options import INTERRUPTED, NODE_ADDRESS, as_json, make_console,
 @overrides
 @click.option("--address", metavar="ADDRESS", help=f"{NODE_ADDRESS}; default: start Ray here.")
 def run(file: str, overrides: tuple[str, ...], address: str | None) -> int:
-    """Run the search in FILE, a path or the name of a ready-made one.
+    """Run the search in FILE, a path or the name of a ready-made search.
 
-    Killed and started again it goes on: finished trials stay, training continues from the last
-    checkpoint. Ctrl-C stops it; what is finished is kept.
+    The same command resumes a search that was stopped or killed: finished trials are kept, and
+    training continues from the last checkpoint. Ctrl-C stops the search.
 
     \b
       tlc run default
       tlc run search.yaml --set trials=50 --set constraints.max_size_mb=2
     """
-    from search.cli.printing import print_outcome
+    from search.cli.output import print_outcome
     from spaces.loading import load
 
     search = load(file, [*overrides, *([f"address={address}"] if address else [])])
@@ -44,10 +44,10 @@ def run(file: str, overrides: tuple[str, ...], address: str | None) -> int:
 @overrides
 @as_json
 def plan(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Show what the search in FILE would cost, without training anything."""
+    """Show sizes, FLOPs and training steps of the search in FILE, without training."""
     from dataclasses import asdict
 
-    from search.cli.printing import print_plan
+    from search.cli.output import print_plan
     from spaces.grid.plan import make_plan
     from spaces.grid.search_space import SearchSpace
     from spaces.loading import load

@@ -1,4 +1,4 @@
-"""A search file that came over the network: what it may not say."""
+"""Validation of a search file that was sent to the service."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from spaces.file.storage import Storage
 from spaces.loading import SearchFileError, from_document, load, ready_made
 
 
-def received(
+def submitted_search(
     search: str | dict[str, Any], overrides: Sequence[str], settings: Settings
 ) -> SearchFile:
-    """The search file that was sent, if a stranger may have it run, with the service's storage.
+    """Validate a submitted search, and give it the storage of the service.
 
     Args:
         search: Name of a ready-made search, or a whole search file.
-        overrides: Texts like ``space.depth.high=8``.
-        settings: The service's.
+        overrides: Assignments such as ``space.depth.high=8``.
+        settings: The settings of the service.
 
     Raises:
-        SearchFileError: It is wrong, or names a place that is the service's to choose.
+        SearchFileError: It is invalid, sets a field that the service sets, or names data outside
+            the allowed folders.
     """
     if isinstance(search, str):
         if search not in ready_made():
@@ -36,7 +37,7 @@ def received(
     else:
         file = from_document(search, overrides)
     faults = [
-        f"{field}: is the service's to choose"
+        f"{field}: is set by the service; remove it"
         for field, is_given in (
             ("storage", file.storage != Storage()),
             ("address", file.address is not None),
@@ -44,7 +45,7 @@ def received(
         if is_given
     ]
     faults += [
-        f"{field}: {path!r} is not below a folder that the service may read"
+        f"{field}: {path!r} is not below a data folder of the service (--data-root)"
         for field, path in data_paths(file)
         if not _is_allowed(path, settings.data_roots)
     ]
@@ -54,9 +55,9 @@ def received(
 
 
 def _is_allowed(path: str, roots: Sequence[Path]) -> bool:
-    # URLs too: the service must not be made to fetch what only it reaches.
+    # URLs could make the service fetch what only it can reach (SSRF).
     if "://" in path or "::" in path or "\0" in path:
         return False
-    # Links are followed, so that none leads out.
+    # resolve() follows links, so that no link leads outside.
     resolved = Path(path).resolve()
     return any(resolved.is_relative_to(root.resolve()) for root in roots)

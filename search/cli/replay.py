@@ -16,7 +16,7 @@ from spaces.errors import UserError
 @click.argument("name")
 @study_url
 def table(name: str, url: str | None) -> int:
-    """Print the search NAME as a table (CSV) that tlc replay reads, a row for each complete trial.
+    """Print the complete trials of the search NAME as a CSV table for tlc replay.
 
     \b
       tlc table default > default.csv
@@ -35,26 +35,34 @@ def table(name: str, url: str | None) -> int:
     type=click.Choice(["frontier", "tpe", "nsgaii", "gp", "random", "oracle"]),
     default=["frontier"],
     show_default=True,
-    help="Repeatable. oracle knows the table: the greedy bound.",
+    help="Repeatable. oracle knows the table, and gives a greedy bound.",
 )
 @click.option(
-    "--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Replays of each."
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Replays of a sampler.",
 )
 @click.option(
-    "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Simulated."
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Simulated.",
 )
 @click.option(
     "--sharing/--scratch",
     default=True,
     show_default=True,
-    help="Train only what no earlier trial has trained, or each trial from the beginning.",
+    help="Share training between trials, or train each trial from scratch.",
 )
 @click.option(
     "--until",
     type=click.FloatRange(0, 1, min_open=True),
     default=0.99,
     show_default=True,
-    help="Stop at this share of the table's hypervolume.",
+    help="Stop at this fraction of the table's hypervolume.",
 )
 @click.option(
     "--out",
@@ -75,9 +83,9 @@ def replay(
 ) -> None:
     """Replay samplers against a recorded TABLE (CSV, or CSV.GZ) in simulated time.
 
-    Every trial takes the seconds that the table says, and the figures are the seconds until a
-    share of the table's hypervolume (accuracy against log10 of bytes; the reference point is the
-    lowest accuracy and the largest size) was reached: the median and the quartiles over the seeds.
+    Every trial takes the seconds in the table. The results are the seconds until fractions of the
+    table's hypervolume are reached (accuracy against log10 of bytes; reference point: the lowest
+    accuracy and the largest size), as median and quartiles over the seeds.
     """
     from search.replay import report as replay_report
     from search.replay.row_samplers import replays
@@ -85,7 +93,7 @@ def replay(
 
     recorded = Table.read(path)
     if out is not None:
-        _make(out)
+        _create(out)
     summaries = []
     for sampler in samplers:
         with make_console().status(f"{sampler}, {seeds} seeds"):
@@ -103,9 +111,9 @@ def replay(
     replay_report.print_summaries(recorded, summaries, make_console())
 
 
-def _make(folder: Path) -> None:
-    """Make a folder, before minutes of replays whose results would have no place."""
+def _create(folder: Path) -> None:
+    """Create a folder before the replays, which take minutes."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--out: {folder} cannot be made: {error.strerror}") from error
+        raise UserError(f"--out: {folder} cannot be created: {error.strerror}") from error
