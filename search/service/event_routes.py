@@ -39,10 +39,9 @@ def router(queries: StudyQueries) -> APIRouter:
     """The route that streams the events of a search."""
     routes = APIRouter(tags=["searches"], responses=responses(401, 403, 404, 422, 429, 503))
 
-    def existing(name: Name) -> str:
+    def require_search(name: Name) -> None:
         # A dependency runs before the stream begins, so that an unknown name is a 404.
         queries.search(name)
-        return name
 
     @routes.get(
         "/searches/{name}/events",
@@ -54,6 +53,7 @@ def router(queries: StudyQueries) -> APIRouter:
             "each change of the state."
         ),
         response_class=EventSourceResponse,
+        dependencies=[Depends(require_search)],
         responses={
             200: {
                 "description": "Server-sent events; each `data` is an Event.",
@@ -62,7 +62,7 @@ def router(queries: StudyQueries) -> APIRouter:
         },
     )
     async def events(
-        name: Annotated[str, Depends(existing)],
+        name: Name,
         last_event_id: Annotated[
             str,
             Header(pattern=rf"^[0-9]{{0,{LONGEST_NUMBER}}}$", description="Trials to skip."),

@@ -41,7 +41,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_work_is_refused_before_any_compute(
+def test_an_impossible_search_is_refused_before_any_compute(
     name: str, tlc: Tlc, document: dict[str, Any]
 ) -> None:
     fields, message = REFUSED[name]
@@ -49,7 +49,7 @@ def test_what_cannot_work_is_refused_before_any_compute(
     file = tlc.write(document)
     overrides = [f"--set={key}={json.dumps(value)}" for key, value in fields.items()]
     log = tlc.folder / "steps.log"
-    # What the machine has is what Ray says, which starts once in a process.
+    # Ray reports the resources of the machine; it starts once in a process.
     command = tlc if "resources" in fields else tlc.ask
     run = command("run", file, *overrides, TLC_STEP_LOG=str(log))
     assert run.returncode == 2, run.stdout + run.stderr
@@ -58,7 +58,7 @@ def test_what_cannot_work_is_refused_before_any_compute(
     assert not log.exists()
 
 
-def test_another_file_under_the_same_name_is_refused(finished: Tlc) -> None:
+def test_a_different_search_with_the_same_name_is_refused(finished: Tlc) -> None:
     run = finished.ask("run", "search.yaml", "--set", "seed=9")
     assert run.returncode == 2
     assert "a search named 'tiny' exists with another seed" in run.stderr
@@ -75,7 +75,7 @@ def test_another_file_under_the_same_name_is_refused(finished: Tlc) -> None:
         (["run", "search.yaml", "--set", "x"], "must look like"),
     ],
 )
-def test_a_wrong_command_is_told_how_to_mend_it(
+def test_a_wrong_command_prints_how_to_fix_it(
     arguments: list[str], message: str, finished: Tlc
 ) -> None:
     run = finished.ask(*arguments)
@@ -84,7 +84,7 @@ def test_a_wrong_command_is_told_how_to_mend_it(
     assert "Traceback" not in run.stderr
 
 
-def test_best_meets_the_limit_or_tells_the_nearest(finished: Tlc) -> None:
+def test_best_meets_the_limit_or_prints_the_nearest_model(finished: Tlc) -> None:
     members = json.loads(finished.ask("frontier", "tiny", "--json").stdout)
     limit = members[0]["size_mb"] * 1.001
     found = finished.ask("best", "tiny", "--max-size-mb", str(limit))
@@ -96,10 +96,10 @@ def test_best_meets_the_limit_or_tells_the_nearest(finished: Tlc) -> None:
     answer = json.loads(missed.stdout)
     assert not answer["is_within"]
     assert answer["misses"]["size_mb"] > 1
-    assert "nearest misses" in finished.ask("best", "tiny", "--max-size-mb", "0.001").stdout
+    assert "nearest exceeds" in finished.ask("best", "tiny", "--max-size-mb", "0.001").stdout
 
 
-def test_every_view_has_json_and_text(finished: Tlc) -> None:
+def test_every_query_prints_json_and_text(finished: Tlc) -> None:
     assert json.loads(finished.ask("list", "--json").stdout)[0]["complete"] == 8
     assert "8/8" in finished.ask("list").stdout
     assert json.loads(finished.ask("show", "tiny", "--json").stdout)["search"]["name"] == "tiny"
@@ -119,7 +119,7 @@ def test_plan_and_schema_train_nothing(tlc: Tlc, document: dict[str, Any]) -> No
     assert not (tlc.folder / "home").exists()
 
 
-def test_help_teaches_without_loading_what_trains(tlc: Tlc) -> None:
+def test_help_does_not_import_training_libraries(tlc: Tlc) -> None:
     assert "tlc run default" in tlc("--help").stdout
     script = "import sys, search.cli.main; print({'torch', 'ray', 'mlflow'} & set(sys.modules))"
     loaded = subprocess.run(
@@ -128,12 +128,12 @@ def test_help_teaches_without_loading_what_trains(tlc: Tlc) -> None:
     assert loaded.stdout.strip() == "set()"
 
 
-def test_without_a_search_the_list_says_how_to_start(tlc: Tlc) -> None:
+def test_an_empty_list_prints_how_to_start(tlc: Tlc) -> None:
     assert "tlc run default" in tlc.ask("list").stdout
     assert "none yet" in tlc.ask("best", "default").stderr
 
 
-def test_a_place_on_the_command_line_goes_before_a_service_in_the_environment(tlc: Tlc) -> None:
+def test_an_option_of_the_command_line_overrides_a_service_in_the_environment(tlc: Tlc) -> None:
     away = "http://127.0.0.1:9"
     here = f"sqlite:///{tlc.folder / 'study.db'}"
     assert tlc.ask("list", "--study", here, TLC_SERVER=away).returncode == 0

@@ -20,7 +20,7 @@ from search.terminal_safe import printable
 ATTACK = "\x1b]0;title\x07\x1b[2J\x9b31m\u202eevil [bold]no[/bold] [/] [link=http://x]y :smile:"
 
 
-def test_the_text_of_others_is_shown_as_it_is() -> None:
+def test_untrusted_text_is_printed_literally() -> None:
     output = io.StringIO()
     console = PlainConsole(file=output, force_terminal=True, width=200)
     table = Table()
@@ -32,15 +32,15 @@ def test_the_text_of_others_is_shown_as_it_is() -> None:
     for command in ("\x1b]", "\x1b[2J", "\x07", "\x9b", "\u202e"):
         assert command not in written
     assert written.count("[bold]no[/bold] [/] [link=http://x]y :smile:") == 2
-    # rich's own commands are left.
+    # rich's own control codes remain.
     assert "\x1b[31m" in written
 
 
-def test_printable_keeps_what_people_write() -> None:
+def test_printable_keeps_ordinary_text() -> None:
     assert printable("Größe\t1\nナ 🙂") == "Größe\t1\nナ 🙂"
 
 
-def test_a_failure_with_commands_in_its_message_is_shown(study: Study, home: Path) -> None:
+def test_control_characters_in_a_failure_message_are_replaced(study: Study, home: Path) -> None:
     study.tell_failure(study.ask().number, "error", f"ValueError: {ATTACK}")
     for words in ("show tiny", "show tiny 0", "trials tiny"):
         shown = CliRunner().invoke(
@@ -53,7 +53,7 @@ def test_a_failure_with_commands_in_its_message_is_shown(study: Study, home: Pat
 @pytest.mark.parametrize(
     "content", [b"<html>", b"[1, 2]", b'{"a": 1}', b"null", b"[" * 100_000, b"\xff"]
 )
-def test_what_is_no_service_is_told(content: bytes) -> None:
+def test_a_server_that_is_not_tlc_is_reported(content: bytes) -> None:
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)

@@ -36,7 +36,7 @@ TOKEN = "a-secret-of-32-characters-00000000"
 
 @contextmanager
 def serving(tlc: Tlc, *options: str, **extra: str) -> Iterator[str]:
-    """A service over what a search left, when it is ready; gives its URL."""
+    """The URL of a service on the study of a finished search."""
     with tlc.serving(*options, **extra) as (url, _):
         wait_for("the service", lambda: is_served(f"{url}/ready"), 60, every=0.1)
         yield url
@@ -62,14 +62,14 @@ def problem_of(response: requests.Response, status: int) -> dict[str, Any]:
     return problem
 
 
-def test_the_client_gets_what_the_study_says(service: str, answers: StudyQueries) -> None:
+def test_client_and_study_give_equal_results(service: str, answers: StudyQueries) -> None:
     client = Client(service)
     assert [s.name for s in client.searches()] == ["tiny"]
     assert client.search("tiny") == answers.search("tiny")
     assert client.frontier("tiny") == answers.frontier("tiny")
     assert client.levels("tiny") == answers.levels("tiny")
     limit = {"size_mb": answers.frontier("tiny")[0].size_mb * 1.001}
-    # The place depends on the home of who is asked.
+    # The location depends on the home of the process.
     best, expected = client.best("tiny", limit), answers.best("tiny", limit)
     assert best.model_copy(update={"location": ""}) == expected.model_copy(update={"location": ""})
     assert (Path(best.location) / "model.safetensors").is_file()
@@ -85,7 +85,7 @@ def test_the_client_gets_what_the_study_says(service: str, answers: StudyQueries
 @pytest.mark.parametrize(
     "command", ["list", "show tiny", "trials tiny", "frontier tiny", "best tiny", "levels tiny"]
 )
-def test_the_command_line_says_the_same_with_and_without_a_server(
+def test_command_line_output_is_equal_with_and_without_a_server(
     command: str, service: str, finished: Tlc
 ) -> None:
     environment = {"TLC_HOME": str(finished.folder / "home"), "TLC_TOKEN": None}
@@ -98,7 +98,7 @@ def test_the_command_line_says_the_same_with_and_without_a_server(
         assert "tiny" in here.stdout or "accuracy" in here.stdout
 
 
-def test_what_if_expects_what_was_measured(service: str, answers: StudyQueries) -> None:
+def test_a_prediction_interval_holds_the_measured_score(service: str, answers: StudyQueries) -> None:
     client = Client(service)
     known = answers.best("tiny").trial
     assert known is not None
@@ -115,7 +115,7 @@ def test_what_if_expects_what_was_measured(service: str, answers: StudyQueries) 
     assert prediction.score_low <= known.result["score"] <= prediction.score_high
     assert prediction.trial == known.trial
     assert prediction.size_mb == pytest.approx(known.result["size_mb"], rel=0.01)
-    # What was tried is known better than what was not.
+    # Intervals of evaluated configurations are narrower than those of others.
     tried = {trial.text for trial in answers.trials("tiny").trials}
     widths = [
         guess.score_high - guess.score_low
@@ -129,14 +129,14 @@ def test_what_if_expects_what_was_measured(service: str, answers: StudyQueries) 
     assert all(prediction.score_high - prediction.score_low < width for width in widths)
 
 
-def test_what_if_names_the_dimension_that_is_wrong(service: str, answers: StudyQueries) -> None:
+def test_a_wrong_dimension_of_a_prediction_is_named(service: str, answers: StudyQueries) -> None:
     with pytest.raises(ServiceError, match=r"depth: 7.0 is not in this search; allowed: 1, 2"):
         Client(service).what_if("tiny", {"depth": 7})
     with pytest.raises(PredictionError, match="height: is not a dimension"):
         answers.what_if("tiny", {"height": 1})
 
 
-def test_events_tell_every_trial_once_and_end(service: str) -> None:
+def test_the_event_stream_has_every_trial_once_and_ends(service: str) -> None:
     events = list(Client(service).events("tiny"))
     trials = [event.trial for event in events if event.kind == "trial"]
     assert sorted(t for t in trials if t is not None) == list(range(8))
@@ -164,7 +164,7 @@ def test_a_search_is_submitted_stopped_and_resumed(
         with pytest.raises(ServiceError, match="running already"):
             Client(url).submit(sent, ["trials=40"])
         wait_until("a trial", lambda search: search.complete >= 1)
-    # The search goes on without the service, until it is sent what a cluster sends to end a job.
+    # The search runs without the service until SIGTERM, which a cluster sends to end a job.
     driver = lease_of(tlc.study("sent").attributes)
     assert driver is not None
     os.kill(driver.pid, signal.SIGTERM)
@@ -176,7 +176,7 @@ def test_a_search_is_submitted_stopped_and_resumed(
     records = tlc.study("sent").records()
     assert {record.state for record in records} <= {"complete", "running"}
     had = sum(record.is_complete for record in records)
-    # Any copy may answer: the service has no state.
+    # The service has no state: a new one continues.
     with serving(tlc) as url:
         with pytest.raises(ServiceError, match="is not running") as refused:
             Client(url).stop("sent")
@@ -197,25 +197,25 @@ REFUSED = {
         {"search": "default", "overrides": ["name=../x"]}, "name", "should match pattern",
     ),
     "a store of its own": (
-        {"search": "default", "overrides": ["storage.store=/tmp/x"]}, "storage", "the service's",
+        {"search": "default", "overrides": ["storage.store=/tmp/x"]}, "storage", "set by the service",
     ),
     "a cluster of its own": (
-        {"search": "default", "overrides": ["address=1.2.3.4:6379"]}, "address", "the service's",
+        {"search": "default", "overrides": ["address=1.2.3.4:6379"]}, "address", "set by the service",
     ),
     "data elsewhere": (
         {"search": "masked_lm", "overrides": [
             "data.unlabelled={source: files, train: /etc/passwd, format: text}"]},
-        "data.unlabelled.train", "is not below a folder",
+        "data.unlabelled.train", "--data-root",
     ),
     "data by a way out": (
         {"search": "masked_lm", "overrides": [
             "data.unlabelled={source: files, train: ROOT/../../etc/passwd, format: text}"]},
-        "data.unlabelled.train", "is not below a folder",
+        "data.unlabelled.train", "--data-root",
     ),
     "data from a URL": (
         {"search": "masked_lm", "overrides": [
             "data.unlabelled={source: files, train: 'http://127.0.0.1/x', format: text}"]},
-        "data.unlabelled.train", "is not below a folder",
+        "data.unlabelled.train", "--data-root",
     ),
     "a local folder for a Hub name": (
         {"search": "masked_lm", "overrides": ["data.unlabelled={source: hub, dataset: ../../etc}"]},
@@ -233,7 +233,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_a_sender_may_not_say_is_refused_by_its_field(
+def test_forbidden_fields_of_a_submission_are_refused_by_name(
     name: str, service: str, finished: Tlc
 ) -> None:
     body, field, detail = REFUSED[name]
@@ -262,11 +262,11 @@ def test_what_a_sender_may_not_say_is_refused_by_its_field(
         ("/nothing", 404),
     ],
 )
-def test_a_wrong_question_is_a_problem(path: str, status: int, service: str) -> None:
+def test_an_invalid_request_returns_problem_details(path: str, status: int, service: str) -> None:
     problem_of(requests.get(f"{service}{path}", timeout=30), status)
 
 
-def test_a_body_that_is_too_large_is_refused_said_or_not(service: str) -> None:
+def test_a_large_body_is_refused_with_and_without_content_length(service: str) -> None:
     large = b'{"search": "' + b"x" * 2_000_000 + b'"}'
     headers = {"Content-Type": "application/json"}
     address = f"{service}/searches"
@@ -279,12 +279,12 @@ def test_a_body_that_is_too_large_is_refused_said_or_not(service: str) -> None:
     try:
         response = requests.post(address, data=pieces(), headers=headers, timeout=30)
     except requests.ConnectionError:
-        # It hung up on what was still coming.
+        # It closed the connection before the end of the body.
         return
     problem_of(response, 413)
 
 
-def test_without_the_token_nothing_is_told(finished: Tlc) -> None:
+def test_every_route_with_information_requires_the_token(finished: Tlc) -> None:
     with serving(finished, TLC_TOKEN=TOKEN) as url:
         for header in (
             {}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN},
@@ -309,9 +309,9 @@ def test_without_the_token_nothing_is_told(finished: Tlc) -> None:
 
 
 @pytest.mark.parametrize(
-    ("token", "message"), [("", "needs a token"), ("short", "16 characters at least")]
+    ("token", "message"), [("", "requires a token"), ("short", "16 characters")]
 )
-def test_it_does_not_listen_to_others_without_a_good_token(
+def test_listening_beyond_loopback_requires_a_good_token(
     token: str, message: str, finished: Tlc
 ) -> None:
     run = finished.ask("serve", "--host", "0.0.0.0", "--port", "0", TLC_TOKEN=token)
@@ -319,7 +319,7 @@ def test_it_does_not_listen_to_others_without_a_good_token(
     assert message in run.stderr
 
 
-def test_a_busy_port_is_told(finished: Tlc) -> None:
+def test_a_busy_port_is_reported(finished: Tlc) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         run = finished.ask("serve", "--port", str(taken.getsockname()[1]), TLC_TOKEN="")
     assert run.returncode == 2
@@ -327,7 +327,7 @@ def test_a_busy_port_is_told(finished: Tlc) -> None:
     assert "Traceback" not in run.stderr
 
 
-def test_pages_of_other_sites_and_other_names_are_kept_out(service: str) -> None:
+def test_pages_of_other_sites_and_unknown_host_names_are_refused(service: str) -> None:
     other = requests.get(f"{service}/searches", headers={"Host": "evil.example"}, timeout=30)
     problem_of(other, 403)
     page = requests.post(
@@ -336,7 +336,7 @@ def test_pages_of_other_sites_and_other_names_are_kept_out(service: str) -> None
     problem_of(page, 403)
 
 
-def test_who_asks_too_often_is_told_to_wait(finished: Tlc) -> None:
+def test_requests_above_the_rate_limit_are_refused(finished: Tlc) -> None:
     with serving(finished, "--requests-per-minute", "5", TLC_TOKEN="") as url:
         answers = [requests.get(f"{url}/searches/tiny", timeout=30) for _ in range(8)]
         assert [a.status_code for a in answers[:5]] == [200] * 5
@@ -345,7 +345,7 @@ def test_who_asks_too_often_is_told_to_wait(finished: Tlc) -> None:
         assert requests.get(f"{url}/health", timeout=30).ok
 
 
-def test_metrics_are_for_prometheus(service: str) -> None:
+def test_metrics_have_the_format_of_prometheus(service: str) -> None:
     Client(service).best("tiny")
     text = requests.get(f"{service}/metrics", timeout=30).text
     assert 'tlc_trials{search="tiny",state="complete"} 8.0' in text
@@ -361,14 +361,13 @@ def test_a_service_without_its_database_is_not_ready(tlc: Tlc) -> None:
         problem_of(requests.get(f"{url}/ready", timeout=30), 503)
 
 
-def test_the_whole_interface_does_what_it_says(service: str, tmp_path: Path) -> None:
-    """Schemathesis over every operation but the one that starts searches: no 5xx, nothing that is
-    not documented."""
+def test_every_operation_conforms_to_its_openapi_description(service: str, tmp_path: Path) -> None:
+    """Schemathesis runs on all operations that start no search: no 5xx, nothing undocumented."""
     run = subprocess.run(
         [
             str(Path(sys.executable).with_name("st")), "run", f"{service}/openapi.json",
             "--phases", "examples,coverage", "--max-examples", "3", "--checks", "all",
-            # That a name is not known, or a configuration not in a search, no schema can say.
+            # A schema cannot express which names exist or which configurations a space has.
             "--exclude-checks", "positive_data_acceptance",
             "--exclude-operation-id", "submit_searches_post", "--no-color",
             "--exclude-operation-id", "resume_searches__name__resume_post",
@@ -378,13 +377,13 @@ def test_the_whole_interface_does_what_it_says(service: str, tmp_path: Path) -> 
         timeout=200,
         check=False,
         env={**os.environ, "NO_COLOR": "1"},
-        # It keeps what it found in the current folder.
+        # It writes its findings to the current folder.
         cwd=tmp_path,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-6000:]
 
 
-def test_many_predictions_at_once_are_all_answered(finished: Tlc) -> None:
+def test_concurrent_predictions_are_equal(finished: Tlc) -> None:
     values = {"depth": 1, "width": 32, "budget": 20, "quantisation": "rtn-8", "sparsity": 0}
     fresh = StudyQueries(finished.study_url)
     with ThreadPoolExecutor(4) as pool:
@@ -392,7 +391,7 @@ def test_many_predictions_at_once_are_all_answered(finished: Tlc) -> None:
     assert all(prediction == found[0] for prediction in found)
 
 
-def test_studies_of_others_in_the_database_are_left_alone(study: Study, home: Path) -> None:
+def test_other_studies_in_the_database_are_ignored(study: Study, home: Path) -> None:
     url = f"sqlite:///{home / 'study.db'}"
     optuna.create_study(storage=url, study_name="of-others")
     assert [summary.name for summary in StudyQueries(url).searches()] == ["tiny"]
@@ -401,12 +400,12 @@ def test_studies_of_others_in_the_database_are_left_alone(study: Study, home: Pa
 
 
 @pytest.mark.parametrize("text", ["trials=2020-99-99", "trials=&a [*a]", "space=[" * 90])
-def test_values_that_yaml_cannot_take_are_problems(text: str, service: str) -> None:
+def test_overrides_that_yaml_refuses_return_problem_details(text: str, service: str) -> None:
     body = {"search": "default", "overrides": [text]}
     problem_of(requests.post(f"{service}/searches", json=body, timeout=30), 422)
 
 
-def test_a_search_that_is_nested_too_deeply_is_a_problem(service: str) -> None:
+def test_a_search_with_deep_nesting_returns_problem_details(service: str) -> None:
     text = '{"search": ' + '{"a": ' * 800 + "1" + "}" * 800 + "}"
     response = requests.post(
         f"{service}/searches", data=text, headers={"Content-Type": "application/json"}, timeout=30
