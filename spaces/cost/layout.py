@@ -1,7 +1,7 @@
-"""The weights of a model as arithmetic: names, shapes and parameter counts without building it.
+"""The weights of a model by arithmetic: names, shapes and counts, without building it.
 
-A family (``spaces.cost.families``) says how its models are laid out; what is here holds for all.
-Tests hold every name and shape to the real modules.
+Each family of models (``spaces.cost.families``) composes its layout from these parts. Tests compare
+every name and shape with the real modules.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import prod
+
+from spaces.cost.shape import Shape
 
 
 class Role(StrEnum):
@@ -96,14 +98,14 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Every weight of a model, each stored once, and what the arithmetic of FLOPs needs.
+    """Every weight of a model, each stored once, and the counts that its FLOPs follow from.
 
     Args:
         ends: Weights outside the layers; a tied matrix is named once.
         stacks: Its stacks of layers.
-        head: Multiplications of one output position: from hidden state to logits.
-        outputs: Output positions of one sequence when the model answers.
-        trained_outputs: Output positions of one sequence that training computes.
+        head: Multiplications from the hidden state of one output position to its logits.
+        outputs: Output positions of one sequence at inference.
+        trained_outputs: Output positions of one sequence in training.
         input_products: Multiplications of one sequence before the layers.
     """
 
@@ -149,3 +151,37 @@ def norm(name: str, width: int, *, bias: bool = True) -> Iterator[Weight]:
 def embedding(name: str, rows: int, width: int) -> Weight:
     """Weight of an embedding."""
     return Weight(f"{name}.weight", (rows, width), Role.EMBEDDING)
+
+
+def stack(
+    prefix: str,
+    depth: int,
+    shape: Shape,
+    *,
+    attentions: tuple[Attention, ...],
+    feed_forward: FeedForward,
+    norms: tuple[str, ...],
+    bias: bool = True,
+) -> Stack:
+    """A stack of equal layers.
+
+    Args:
+        prefix: Name of the list of layers.
+        depth: Layers.
+        shape: Widths of a layer.
+        attentions: Names of the linear layers of its attentions.
+        feed_forward: Names of the linear layers of its feed-forward block.
+        norms: Names of its normalisations.
+        bias: Whether its linear layers and normalisations have a bias.
+    """
+    weights: list[Weight] = []
+    for attention in attentions:
+        for name in (attention.query, attention.key, attention.value):
+            weights += linear(name, shape.attention, shape.width, bias=bias)
+        weights += linear(attention.output, shape.width, shape.attention, bias=bias)
+    for name in feed_forward.inputs:
+        weights += linear(name, shape.feed_forward, shape.width, bias=bias)
+    weights += linear(feed_forward.output, shape.width, shape.feed_forward, bias=bias)
+    for name in norms:
+        weights += norm(name, shape.width, bias=bias)
+    return Stack(prefix, depth, tuple(weights), attentions, feed_forward)

@@ -1,4 +1,4 @@
-"""The kinds of models: how each is laid out, by arithmetic alone."""
+"""The families of models: a module for each, whose ``layout`` lists the weights of a model."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from spaces.cost.shape import Shape
 from spaces.cost.workload import Family, Workload
 
 _LAYOUTS = {
-    Family.ROBERTA_CLASSIFIER: roberta.classifier_layout,
-    Family.ROBERTA_MASKED_LM: roberta.masked_lm_layout,
+    Family.ROBERTA_CLASSIFIER: roberta.layout,
+    Family.ROBERTA_MASKED_LM: roberta.layout,
     Family.LLAMA: llama.layout,
     Family.BART: bart.layout,
     Family.VIT: vit.layout,
@@ -25,7 +25,7 @@ def layout(shape: Shape, workload: Workload) -> Layout:
 
     Args:
         shape: Its layers.
-        workload: What it reads and answers, and its family.
+        workload: Its family, inputs and outputs.
     """
     return _LAYOUTS[workload.family](shape, workload)
 

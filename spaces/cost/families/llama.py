@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from spaces.cost.layout import Attention, FeedForward, Layout, Stack, embedding, linear, norm
+from spaces.cost.layout import Attention, FeedForward, Layout, embedding, norm, stack
 from spaces.cost.shape import Shape
 from spaces.cost.workload import Workload
+
+ATTENTION = Attention(
+    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"
+)
+FEED_FORWARD = FeedForward(("mlp.gate_proj", "mlp.up_proj"), "mlp.down_proj")
 
 
 def layout(shape: Shape, workload: Workload) -> Layout:
@@ -15,34 +20,18 @@ def layout(shape: Shape, workload: Workload) -> Layout:
             embedding("model.embed_tokens", workload.vocabulary_size, width),
             *norm("model.norm", width, bias=False),
         ),
-        stacks=(_stack(shape),),
+        stacks=(
+            stack(
+                "model.layers",
+                shape.depth,
+                shape,
+                attentions=(ATTENTION,),
+                feed_forward=FEED_FORWARD,
+                norms=("input_layernorm", "post_attention_layernorm"),
+                bias=False,
+            ),
+        ),
         head=width * workload.vocabulary_size,
         outputs=workload.sequence_length,
         trained_outputs=workload.sequence_length,
-    )
-
-
-def _stack(shape: Shape) -> Stack:
-    width, attention, feed_forward = shape.width, shape.attention, shape.feed_forward
-    weights = (
-        *linear("self_attn.q_proj", attention, width, bias=False),
-        *linear("self_attn.k_proj", attention, width, bias=False),
-        *linear("self_attn.v_proj", attention, width, bias=False),
-        *linear("self_attn.o_proj", width, attention, bias=False),
-        *linear("mlp.gate_proj", feed_forward, width, bias=False),
-        *linear("mlp.up_proj", feed_forward, width, bias=False),
-        *linear("mlp.down_proj", width, feed_forward, bias=False),
-        *norm("input_layernorm", width, bias=False),
-        *norm("post_attention_layernorm", width, bias=False),
-    )
-    return Stack(
-        prefix="model.layers",
-        depth=shape.depth,
-        weights=weights,
-        attentions=(
-            Attention(
-                "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"
-            ),
-        ),
-        feed_forward=FeedForward(("mlp.gate_proj", "mlp.up_proj"), "mlp.down_proj"),
     )

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from spaces.cost.layout import (
     Attention,
     FeedForward,
     Layout,
     Role,
-    Stack,
     Weight,
     embedding,
     linear,
     norm,
+    stack,
 )
 from spaces.cost.shape import Shape
-from spaces.cost.workload import Workload
+from spaces.cost.workload import Family, Workload
 
 MASKED_FRACTION = 0.15
-"""Share of tokens that masked language modelling predicts (Devlin et al. 2019, section 3.1)."""
+"""Fraction of tokens that masked language modelling predicts (Devlin et al. 2019, section 3.1)."""
+
+ATTENTION = Attention(
+    "attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"
+)
+FEED_FORWARD = FeedForward(("intermediate.dense",), "output.dense")
 
 
 def masked_tokens(sequence_length: int) -> int:
@@ -27,73 +30,42 @@ def masked_tokens(sequence_length: int) -> int:
     return max(1, round(MASKED_FRACTION * sequence_length))
 
 
-def classifier_layout(shape: Shape, workload: Workload) -> Layout:
-    """``RobertaForSequenceClassification``."""
-    width = shape.width
+def layout(shape: Shape, workload: Workload) -> Layout:
+    """``RobertaForSequenceClassification``, or ``RobertaForMaskedLM``, the vocabulary matrix of
+    whose head is the token embedding."""
+    width, vocabulary_size, length = shape.width, workload.vocabulary_size, workload.sequence_length
+    is_classifier = workload.family is Family.ROBERTA_CLASSIFIER
     head = (
-        *linear("classifier.dense", width, width),
-        *linear("classifier.out_proj", workload.classes, width),
+        (
+            *linear("classifier.dense", width, width),
+            *linear("classifier.out_proj", workload.classes, width),
+        )
+        if is_classifier
+        else (
+            *linear("lm_head.dense", width, width),
+            *norm("lm_head.layer_norm", width),
+            Weight("lm_head.bias", (vocabulary_size,), Role.DENSE),
+        )
     )
     return Layout(
-        ends=(*_embeddings(width, workload), *head),
-        stacks=(_stack(shape),),
-        head=width * (width + workload.classes),
-        outputs=1,
-        trained_outputs=1,
-    )
-
-
-def masked_lm_layout(shape: Shape, workload: Workload) -> Layout:
-    """``RobertaForMaskedLM``; the vocabulary matrix of its head is the token embedding."""
-    width = shape.width
-    head = (
-        *linear("lm_head.dense", width, width),
-        *norm("lm_head.layer_norm", width),
-        Weight("lm_head.bias", (workload.vocabulary_size,), Role.DENSE),
-    )
-    return Layout(
-        ends=(*_embeddings(width, workload), *head),
-        stacks=(_stack(shape),),
-        head=width * (width + workload.vocabulary_size),
-        outputs=workload.sequence_length,
-        trained_outputs=masked_tokens(workload.sequence_length),
-    )
-
-
-def _embeddings(width: int, workload: Workload) -> Iterator[Weight]:
-    rows = {
-        "word": workload.vocabulary_size,
-        "position": workload.positions,
-        "token_type": 1,
-    }
-    for kind, count in rows.items():
-        yield embedding(f"roberta.embeddings.{kind}_embeddings", count, width)
-    yield from norm("roberta.embeddings.LayerNorm", width)
-
-
-def _stack(shape: Shape) -> Stack:
-    width, attention, feed_forward = shape.width, shape.attention, shape.feed_forward
-    weights = (
-        *linear("attention.self.query", attention, width),
-        *linear("attention.self.key", attention, width),
-        *linear("attention.self.value", attention, width),
-        *linear("attention.output.dense", width, attention),
-        *norm("attention.output.LayerNorm", width),
-        *linear("intermediate.dense", feed_forward, width),
-        *linear("output.dense", width, feed_forward),
-        *norm("output.LayerNorm", width),
-    )
-    return Stack(
-        prefix="roberta.encoder.layer",
-        depth=shape.depth,
-        weights=weights,
-        attentions=(
-            Attention(
-                "attention.self.query",
-                "attention.self.key",
-                "attention.self.value",
-                "attention.output.dense",
+        ends=(
+            embedding("roberta.embeddings.word_embeddings", vocabulary_size, width),
+            embedding("roberta.embeddings.position_embeddings", workload.positions, width),
+            embedding("roberta.embeddings.token_type_embeddings", 1, width),
+            *norm("roberta.embeddings.LayerNorm", width),
+            *head,
+        ),
+        stacks=(
+            stack(
+                "roberta.encoder.layer",
+                shape.depth,
+                shape,
+                attentions=(ATTENTION,),
+                feed_forward=FEED_FORWARD,
+                norms=("attention.output.LayerNorm", "output.LayerNorm"),
             ),
         ),
-        feed_forward=FeedForward(("intermediate.dense",), "output.dense"),
+        head=width * (width + workload.outputs),
+        outputs=1 if is_classifier else length,
+        trained_outputs=1 if is_classifier else masked_tokens(length),
     )

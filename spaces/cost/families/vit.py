@@ -2,56 +2,42 @@
 
 from __future__ import annotations
 
-from spaces.cost.layout import Attention, FeedForward, Layout, Role, Stack, Weight, linear, norm
+from spaces.cost.layout import Attention, FeedForward, Layout, Role, Weight, linear, norm, stack
 from spaces.cost.shape import Shape
 from spaces.cost.workload import Workload
+
+ATTENTION = Attention(
+    "attention.q_proj", "attention.k_proj", "attention.v_proj", "attention.o_proj"
+)
+FEED_FORWARD = FeedForward(("mlp.fc1",), "mlp.fc2")
 
 
 def layout(shape: Shape, workload: Workload) -> Layout:
     """``ViTForImageClassification``."""
-    width, patch = shape.width, workload.patch_size
+    width, patch, channels = shape.width, workload.patch_size, workload.channels
     patches = "vit.embeddings.patch_embeddings.projection"
-    pixels = workload.channels * patch * patch
-    ends = (
-        Weight("vit.embeddings.cls_token", (1, 1, width), Role.DENSE),
-        Weight(
-            "vit.embeddings.position_embeddings", (1, workload.sequence_length, width), Role.DENSE
-        ),
-        Weight(f"{patches}.weight", (width, workload.channels, patch, patch), Role.DENSE),
-        Weight(f"{patches}.bias", (width,), Role.DENSE),
-        *norm("vit.layernorm", width),
-        *linear("classifier", workload.classes, width),
-    )
+    positions = (1, workload.sequence_length, width)
     return Layout(
-        ends=ends,
-        stacks=(_stack(shape),),
+        ends=(
+            Weight("vit.embeddings.cls_token", (1, 1, width), Role.DENSE),
+            Weight("vit.embeddings.position_embeddings", positions, Role.DENSE),
+            Weight(f"{patches}.weight", (width, channels, patch, patch), Role.DENSE),
+            Weight(f"{patches}.bias", (width,), Role.DENSE),
+            *norm("vit.layernorm", width),
+            *linear("classifier", workload.classes, width),
+        ),
+        stacks=(
+            stack(
+                "vit.layers",
+                shape.depth,
+                shape,
+                attentions=(ATTENTION,),
+                feed_forward=FEED_FORWARD,
+                norms=("layernorm_before", "layernorm_after"),
+            ),
+        ),
         head=width * workload.classes,
         outputs=1,
         trained_outputs=1,
-        input_products=(workload.sequence_length - 1) * pixels * width,
-    )
-
-
-def _stack(shape: Shape) -> Stack:
-    width, attention, feed_forward = shape.width, shape.attention, shape.feed_forward
-    weights = (
-        *linear("attention.q_proj", attention, width),
-        *linear("attention.k_proj", attention, width),
-        *linear("attention.v_proj", attention, width),
-        *linear("attention.o_proj", width, attention),
-        *norm("layernorm_before", width),
-        *norm("layernorm_after", width),
-        *linear("mlp.fc1", feed_forward, width),
-        *linear("mlp.fc2", width, feed_forward),
-    )
-    return Stack(
-        prefix="vit.layers",
-        depth=shape.depth,
-        weights=weights,
-        attentions=(
-            Attention(
-                "attention.q_proj", "attention.k_proj", "attention.v_proj", "attention.o_proj"
-            ),
-        ),
-        feed_forward=FeedForward(("mlp.fc1",), "mlp.fc2"),
+        input_products=(workload.sequence_length - 1) * channels * patch * patch * width,
     )
