@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -30,6 +31,14 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 ScoreAndCost = Annotated[tuple[MetricName, CostName], Field(strict=False)]
 ScoreAlone = Annotated[tuple[MetricName], Field(strict=False)]
 Objectives = ScoreAndCost | ScoreAlone
+
+
+class InconsistentFields(ValueError):
+    """Fields that are valid one by one and contradict each other, with every fault."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults = faults
+        super().__init__("; ".join(faults))
 
 
 class SearchFile(StrictModel):
@@ -76,75 +85,50 @@ class SearchFile(StrictModel):
         return {**document, "objectives": [metric or "accuracy", "size_mb"]}
 
     @model_validator(mode="after")
-    def _data_suits_task(self) -> SearchFile:
-        faults = data_faults(self.task, self.data)
+    def _is_consistent(self) -> SearchFile:
+        faults = [
+            *data_faults(self.task, self.data),
+            *self.data.faults(),
+            *self._task_faults(),
+            *self._objective_faults(),
+            *self.resources.faults(self.training.batch_size),
+        ]
         if faults:
-            raise ValueError("; ".join(faults))
+            raise InconsistentFields(faults)
         return self
 
-    @model_validator(mode="after")
-    def _metric_is_the_tasks(self) -> SearchFile:
-        given, metric = self.objectives[0], self.metric.name
-        if given != metric:
-            raise ValueError(
-                f"objectives: task {self.task.name} is scored by {metric}, not {given}"
+    def _task_faults(self) -> Iterator[str]:
+        task, fine_tuning = self.task, self.training.fine_tuning
+        if task.has_fine_tuning and fine_tuning is None:
+            yield f"training.fine_tuning: is missing; task {task.name} needs it"
+        if fine_tuning is not None and not task.has_fine_tuning:
+            yield f"training.fine_tuning: task {task.name} has none; its budget is all training"
+        if self.space.decoder_depth is not None and not task.has_decoder:
+            yield f"space.decoder_depth: task {task.name} has no decoder"
+
+    def _objective_faults(self) -> Iterator[str]:
+        metric, limits = self.metric.name, self.constraints.limits
+        if self.objectives[0] != metric:
+            yield (
+                f"objectives: task {self.task.name} is scored by {metric}, not {self.objectives[0]}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _training_suits_task(self) -> SearchFile:
-        is_given = self.training.fine_tuning is not None
-        if self.task.has_fine_tuning and not is_given:
-            raise ValueError(f"training.fine_tuning: is missing; task {self.task.name} needs it")
-        if is_given and not self.task.has_fine_tuning:
-            raise ValueError(
-                f"training.fine_tuning: task {self.task.name} has none; its budget is all training"
+        if self.is_at_fixed_cost and not limits:
+            yield (
+                f"objectives: {metric} alone needs a constraint, such as constraints.max_size_mb; "
+                "without one, name the cost that it is weighed against"
             )
-        if self.space.decoder_depth is not None and not self.task.has_decoder:
-            raise ValueError(f"space.decoder_depth: task {self.task.name} has no decoder")
-        return self
-
-    @model_validator(mode="after")
-    def _fit_has_a_constraint(self) -> SearchFile:
-        if self.space.compression == "fit" and not self.constraints.limits:
-            raise ValueError(
-                "space.compression: fit needs a fixed cost, such as constraints.max_size_mb"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _workers_can_share(self) -> SearchFile:
-        faults = self.resources.faults(self.training.batch_size)
-        if faults:
-            raise ValueError("; ".join(faults))
-        return self
-
-    @model_validator(mode="after")
-    def _only_frontier_stops(self) -> SearchFile:
-        if self.stop == "auto" and self.sampler != "frontier":
-            raise ValueError(
-                f"stop: auto needs sampler: frontier, which knows what a trial is worth; "
-                f"{self.sampler} does not"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _score_alone_has_a_constraint(self) -> SearchFile:
-        if self.is_at_fixed_cost and not self.constraints.limits:
-            raise ValueError(
-                f"objectives: {self.metric.name} alone needs a constraint, such as "
-                "constraints.max_size_mb; without one, name the cost that it is weighed against"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _latency_has_a_reference(self) -> SearchFile:
-        if self.cost.name == "latency_ms" and self.constraints.max_latency_ms is None:
-            raise ValueError(
+        if "latency_ms" in self.objectives and "latency_ms" not in limits:
+            yield (
                 "objectives: latency_ms needs constraints.max_latency_ms, "
                 "which is the reference point of the hypervolume"
             )
-        return self
+        if self.space.compression == "fit" and not limits:
+            yield "space.compression: fit needs a constraint, such as constraints.max_size_mb"
+        if self.stop == "auto" and self.sampler != "frontier":
+            yield (
+                "stop: auto needs sampler: frontier, which forecasts the gain of a trial; "
+                f"{self.sampler} does not"
+            )
 
     @property
     def is_at_fixed_cost(self) -> bool:
@@ -165,7 +149,7 @@ class SearchFile(StrictModel):
 
     @property
     def workload(self) -> Workload:
-        """What every model of the search reads and answers."""
+        """What every model of the search reads and predicts."""
         return self.task.workload(self.data)
 
     @property

@@ -1,4 +1,4 @@
-"""What models are trained for, as a search file says it."""
+"""The task of a search file: what models are trained for, and what they are scored by."""
 
 from __future__ import annotations
 
@@ -15,81 +15,72 @@ from spaces.file.sources import SOURCE_FIELDS, Data
 Classes = Annotated[int, Field(ge=2, le=10_000)]
 
 
-class Classification(StrictModel):
+class TextTask(StrictModel):
+    """What tasks on texts have in common; a language model is scored by its perplexity."""
+
+    needs: ClassVar[tuple[str, ...]] = ("unlabelled",)
+    family: ClassVar[Family]
+    has_fine_tuning: ClassVar[bool] = False
+    has_decoder: ClassVar[bool] = False
+
+    def workload(self, data: Data) -> Workload:
+        """What its models read and predict."""
+        return Workload(self.family, data.vocabulary_size, data.sequence_length)
+
+    def metric(self, data: Data) -> Metric:
+        """The score of its models."""
+        return metric.perplexity(data.vocabulary_size)
+
+
+class Classification(TextTask):
     """Pre-train a masked language model, then fine-tune it to classify texts or pairs of them."""
 
-    needs: ClassVar[tuple[str, ...]] = ("unlabelled", "labelled")
-    has_fine_tuning: ClassVar[bool] = True
-    has_decoder: ClassVar[bool] = False
+    needs = ("unlabelled", "labelled")
+    family = Family.ROBERTA_CLASSIFIER
+    has_fine_tuning = True
 
     name: Literal["classification"]
     classes: Classes
     """Number of labels in the labelled data."""
 
     def workload(self, data: Data) -> Workload:
-        """What its models read and answer."""
-        return Workload(
-            Family.ROBERTA_CLASSIFIER, data.vocabulary_size, data.sequence_length, self.classes
-        )
+        """What its models read and predict."""
+        return Workload(self.family, data.vocabulary_size, data.sequence_length, self.classes)
 
     def metric(self, data: Data) -> Metric:
-        """What it is scored by."""
+        """The score of its models."""
         return metric.accuracy(self.classes)
 
 
-class MaskedLanguageModel(StrictModel):
+class MaskedLanguageModel(TextTask):
     """Predict masked tokens of running text; scored by their perplexity."""
 
-    needs: ClassVar[tuple[str, ...]] = ("unlabelled",)
-    has_fine_tuning: ClassVar[bool] = False
-    has_decoder: ClassVar[bool] = False
+    family = Family.ROBERTA_MASKED_LM
 
     name: Literal["masked-lm"]
 
-    def workload(self, data: Data) -> Workload:
-        """What its models read and answer."""
-        return Workload(Family.ROBERTA_MASKED_LM, data.vocabulary_size, data.sequence_length)
 
-    def metric(self, data: Data) -> Metric:
-        """What it is scored by."""
-        return metric.perplexity(data.vocabulary_size)
-
-
-class CausalLanguageModel(StrictModel):
+class CausalLanguageModel(TextTask):
     """Predict the next token of running text; scored by its perplexity."""
 
-    needs: ClassVar[tuple[str, ...]] = ("unlabelled",)
-    has_fine_tuning: ClassVar[bool] = False
-    has_decoder: ClassVar[bool] = False
+    family = Family.LLAMA
 
     name: Literal["causal-lm"]
 
-    def workload(self, data: Data) -> Workload:
-        """What its models read and answer."""
-        return Workload(Family.LLAMA, data.vocabulary_size, data.sequence_length)
 
-    def metric(self, data: Data) -> Metric:
-        """What it is scored by."""
-        return metric.perplexity(data.vocabulary_size)
-
-
-class Translation(StrictModel):
+class Translation(TextTask):
     """Translate sentences; scored by BLEU (sacreBLEU's)."""
 
-    needs: ClassVar[tuple[str, ...]] = ("parallel",)
-    has_fine_tuning: ClassVar[bool] = False
-    has_decoder: ClassVar[bool] = True
+    needs = ("parallel",)
+    family = Family.BART
+    has_decoder = True
 
     name: Literal["translation"]
     beams: Annotated[int, Field(ge=1, le=64)] = 1
     """Beams of the search that decodes; 1 is greedy."""
 
-    def workload(self, data: Data) -> Workload:
-        """What its models read and answer."""
-        return Workload(Family.BART, data.vocabulary_size, data.sequence_length)
-
     def metric(self, data: Data) -> Metric:
-        """What it is scored by."""
+        """The score of its models."""
         return metric.bleu()
 
 
@@ -105,7 +96,7 @@ class ImageClassification(StrictModel):
     """Number of labels in the data."""
 
     def workload(self, data: Data) -> Workload:
-        """What its models read and answer."""
+        """What its models read and predict."""
         return Workload(
             Family.VIT,
             vocabulary_size=0,
@@ -117,7 +108,7 @@ class ImageClassification(StrictModel):
         )
 
     def metric(self, data: Data) -> Metric:
-        """What it is scored by."""
+        """The score of its models."""
         return metric.accuracy(self.classes)
 
 
@@ -133,11 +124,11 @@ METRICS: dict[str, MetricName] = {
     "translation": "bleu",
     "image-classification": "accuracy",
 }
-"""What each task is scored by."""
+"""The metric of each task, before the task is validated."""
 
 
 def data_faults(task: Task, data: Data) -> list[str]:
-    """What a task misses in the data, or cannot use."""
+    """Data that a task needs and lacks, or has and does not read."""
     faults = []
     for field in SOURCE_FIELDS:
         is_given, is_needed = getattr(data, field) is not None, field in task.needs

@@ -1,0 +1,109 @@
+"""The errors of pydantic as lines: the path of a field, its value, and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+from functools import cache
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from spaces.file.search_file import InconsistentFields, SearchFile
+
+MAX_FAULTS = 20
+"""Faults of one file that are listed."""
+MAX_SHOWN = 120
+"""Characters of a value that are shown."""
+
+
+def validation_faults(error: ValidationError, document: Any) -> list[str]:
+    """One line for each error.
+
+    Args:
+        error: What pydantic found.
+        document: What it was given.
+    """
+    faults = [line for item in error.errors()[:MAX_FAULTS] for line in _lines(item, document)]
+    left = error.error_count() - MAX_FAULTS
+    return [*faults, f"and {left:,} more faults"] if left > 0 else faults
+
+
+def shown(value: Any) -> str:
+    """A value that was given, cut to a length that fits in a line."""
+    try:
+        text = reprlib.repr(value) if isinstance(value, dict | list) else repr(value)
+    except ValueError:
+        # Python writes no integer of more than 4,300 digits.
+        return "a number that is too long to show"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+
+
+def _lines(item: ErrorDetails, document: Any) -> list[str]:
+    cause = item.get("ctx", {}).get("error")
+    return cause.faults if isinstance(cause, InconsistentFields) else [_line(item, document)]
+
+
+def _line(item: ErrorDetails, document: Any) -> str:
+    path = _path(item["loc"], document)
+    field, given = ".".join(path), item.get("input")
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "missing":
+        return f"{field}: is missing"
+    if item["type"] == "extra_forbidden":
+        allowed = sorted(
+            {name for node in _nodes(path[:-1]) for name in node.get("properties", {})}
+        )
+        return f"{field}: is not a known key{_suggestion(path[-1], allowed)}"
+    if item["type"] == "union_tag_not_found":
+        tag = str(item["ctx"]["discriminator"]).strip("'")
+        properties = [node.get("properties", {}) for node in _nodes(path)]
+        tags = ", ".join(str(each[tag]["const"]) for each in properties if tag in each)
+        return f"{field}.{tag}: is missing; allowed: {tags}"
+    if isinstance(given, dict | list) or item["type"] == "value_error":
+        return f"{field}: {message}"
+    return f"{field}: {message[:1].lower()}{message[1:]}, but is {shown(given)}"
+
+
+def _path(location: tuple[int | str, ...], document: Any) -> list[str]:
+    """Keys as the author wrote them, without the union tags that pydantic adds."""
+    keys: list[str] = []
+    here = document
+    for position, key in enumerate(location):
+        inside: Any = here if isinstance(here, dict | list) else {}
+        try:
+            here = inside[key]
+        except (LookupError, TypeError):
+            if position < len(location) - 1 or not isinstance(here, dict):
+                continue
+        keys.append(str(key))
+    return keys
+
+
+def _nodes(path: list[str]) -> list[dict[str, Any]]:
+    """The nodes of the schema at a path: several where a field may be of several kinds."""
+    nodes = [_schema()]
+    for key in path:
+        fields = [node.get("properties", {}) for node in nodes]
+        nodes = [node for each in fields if key in each for node in _resolve(each[key])]
+    return nodes
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    return SearchFile.model_json_schema()
+
+
+def _resolve(node: dict[str, Any]) -> list[dict[str, Any]]:
+    if "$ref" in node:
+        return _resolve(_schema()["$defs"][node["$ref"].rpartition("/")[2]])
+    options = node.get("anyOf") or node.get("oneOf")
+    return [found for option in options for found in _resolve(option)] if options else [node]
+
+
+def _suggestion(key: str, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(key, allowed, n=1)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; allowed: {', '.join(allowed)}" if allowed else ""
