@@ -1,4 +1,4 @@
-"""From rows to arrays: what is tokenised and written once for a search."""
+"""From sources to the arrays that trials read."""
 
 from __future__ import annotations
 
@@ -8,56 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from objectives.data.encoding import Tokens, encode_texts
-from objectives.data.sources.images import Images, check_images, images_key, read_images
-from objectives.data.sources.sentence_pairs import (
-    Pairs,
-    check_sentence_pairs,
-    read_sentence_pairs,
-    sentence_pairs_key,
-)
-from objectives.data.sources.tables import DataError
-from objectives.data.sources.text import TextRows, check_text_source, read_text, text_source_key
+from objectives.data.encoding import Tokens, encode_texts, token_ids
+from objectives.data.errors import DataError
+from objectives.data.sources.images import read_images
+from objectives.data.sources.sentence_pairs import SentencePairRows, read_sentence_pairs
+from objectives.data.sources.text import TextRows, read_text
 from objectives.data.tokenizer import END, train_tokenizer
-from spaces.cost.configuration import content_hash
-from spaces.file.sources import SPLITS, Data
-from spaces.file.tasks import Task
-
-PREPARED_DATA_VERSION = 3
-"""Raised when what is written here changes its meaning."""
-
-
-def data_key(data: Data, task: Task) -> str:
-    """What determines the prepared data of a search; local files are checked on the way.
-
-    Raises:
-        DataError: A local file is missing.
-    """
-    key: dict[str, Any] = {"format": PREPARED_DATA_VERSION, "splits": _stream_splits(task)}
-    for field in ("unlabelled", "labelled"):
-        source = getattr(data, field)
-        if source is not None:
-            check_text_source(source, f"data.{field}")
-            key[field] = text_source_key(source)
-    if data.parallel is not None:
-        check_sentence_pairs(data.parallel)
-        key["parallel"] = sentence_pairs_key(data.parallel)
-    if data.images is not None:
-        check_images(data.images)
-        key["images"] = [images_key(data.images), data.image_size, data.channels]
-    else:
-        key["text"] = [data.vocabulary_size, data.sequence_length]
-    return content_hash(key)
+from spaces.file.sources import Data
 
 
 def write_arrays(
-    data: Data, task: Task, folder: Path, cache: Path
+    data: Data, text_splits: tuple[str, ...], folder: Path, cache: Path
 ) -> tuple[list[str], dict[str, int]]:
-    """Read the sources of a task and write what its trials read.
+    """Read the sources of a task, train its tokenizer, and write its arrays.
 
     Args:
         data: The sources.
-        task: Says which splits of running text are needed.
+        text_splits: The splits of running text that the task reads.
         folder: Where to write.
         cache: Folder for what ``datasets`` downloads or converts.
 
@@ -69,54 +36,57 @@ def write_arrays(
     """
     if data.images is not None:
         return _write_images(data, folder, cache)
-    texts: list[str] = []
-    streams: dict[str, TextRows] = {}
+    running: dict[str, TextRows] = {}
     labelled: dict[str, TextRows] = {}
-    pairs: dict[str, Pairs] = {}
+    pairs: dict[str, SentencePairRows] = {}
+    corpus: list[str] = []
     if data.unlabelled is not None:
-        streams = read_text(
-            data.unlabelled,
-            "data.unlabelled",
-            cache,
-            with_labels=False,
-            splits=_stream_splits(task),
+        running = read_text(
+            data.unlabelled, "data.unlabelled", cache, with_labels=False, splits=text_splits
         )
-        texts += streams["train"].texts
+        corpus += running["train"].texts
     if data.labelled is not None:
         labelled = read_text(data.labelled, "data.labelled", cache, with_labels=True)
-        texts += [*labelled["train"].texts, *labelled["train"].pairs]
+        corpus += [*labelled["train"].texts, *labelled["train"].pairs]
     if data.parallel is not None:
         pairs = read_sentence_pairs(data.parallel, cache)
-        texts += [*pairs["train"].sources, *pairs["train"].targets]
-    tokenizer = train_tokenizer(texts, data.vocabulary_size)
+        corpus += [*pairs["train"].sources, *pairs["train"].targets]
+    tokenizer = train_tokenizer(corpus, data.vocabulary_size)
     tokenizer.save(str(folder / "tokenizer.json"))
     counts = {}
-    for split, rows in streams.items():
-        stream = _stream(tokenizer, rows, data.sequence_length, split)
+    for split, rows in running.items():
+        stream = _token_stream(tokenizer, rows, data.sequence_length, split)
         np.save(folder / f"unlabelled-{split}.npy", stream)
         counts[f"unlabelled {split} tokens"] = len(stream)
     names = _label_names({split: rows.labels for split, rows in labelled.items()}, "data.labelled")
     for split, rows in labelled.items():
-        _save_labelled(folder, split, rows, names, tokenizer, data.sequence_length)
+        tokens, lengths = encode_texts(
+            tokenizer, rows.texts, rows.pairs, sequence_length=data.sequence_length
+        )
+        labels = _class_numbers(rows.labels, names)
+        _save(folder, split, tokens=tokens, lengths=lengths, labels=labels)
         counts[f"labelled {split} examples"] = len(rows.texts)
     for split, sides in pairs.items():
-        _save_pairs(folder, split, sides, tokenizer, data.sequence_length)
+        for side, texts in (("source", sides.sources), ("target", sides.targets)):
+            tokens, lengths = encode_texts(tokenizer, texts, sequence_length=data.sequence_length)
+            _save(folder, split, **{f"{side}-tokens": tokens, f"{side}-lengths": lengths})
+        (folder / f"references-{split}.json").write_text(json.dumps(sides.targets))
         counts[f"{split} sentence pairs"] = len(sides.sources)
     return names, counts
 
 
-def _stream_splits(task: Task) -> tuple[str, ...]:
-    """Splits of running text: where it is only for pre-training, none is kept for the test."""
-    return SPLITS if task.needs == ("unlabelled",) else ("train", "validation")
-
-
 def _write_images(data: Data, folder: Path, cache: Path) -> tuple[list[str], dict[str, int]]:
-    images: dict[str, Images] = read_images(data, cache)
+    images = read_images(data, cache)
     names = _label_names({split: each.labels for split, each in images.items()}, "data.images")
     for split, each in images.items():
-        np.save(folder / f"pixels-{split}.npy", each.pixels)
-        np.save(folder / f"image-labels-{split}.npy", _numbers(each.labels, names))
+        labels = _class_numbers(each.labels, names)
+        _save(folder, split, **{"pixels": each.pixels, "image-labels": labels})
     return names, {f"{split} images": len(each.labels) for split, each in images.items()}
+
+
+def _save(folder: Path, split: str, **arrays: Any) -> None:
+    for name, array in arrays.items():
+        np.save(folder / f"{name}-{split}.npy", array)
 
 
 def _label_names(labels: dict[str, list[str]], field: str) -> list[str]:
@@ -131,18 +101,15 @@ def _label_names(labels: dict[str, list[str]], field: str) -> list[str]:
     return names
 
 
-def _numbers(labels: list[str], names: list[str]) -> Tokens:
+def _class_numbers(labels: list[str], names: list[str]) -> Tokens:
     number = {name: index for index, name in enumerate(names)}
     return np.asarray([number[label] for label in labels], dtype=np.int32)
 
 
-def _stream(tokenizer: Any, rows: TextRows, sequence_length: int, split: str) -> Tokens:
-    encodings = tokenizer.encode_batch(
-        [text for text in rows.texts if text.strip()], add_special_tokens=False
-    )
-    parts = [part for encoding in encodings for part in (encoding.ids, [END])]
-    stream = np.concatenate([np.asarray(part, dtype=np.int32) for part in parts])
-    # One sequence has no spread, and so its score no interval.
+def _token_stream(tokenizer: Any, rows: TextRows, sequence_length: int, split: str) -> Tokens:
+    texts = token_ids(tokenizer, [text for text in rows.texts if text.strip()])
+    stream = np.concatenate([np.asarray([*ids, END], dtype=np.int32) for ids in texts])
+    # The interval of a score needs two sequences.
     needed = sequence_length * (1 if split == "train" else 2)
     if len(stream) <= needed:
         raise DataError(
@@ -150,29 +117,3 @@ def _stream(tokenizer: Any, rows: TextRows, sequence_length: int, split: str) ->
             f"{needed // sequence_length} sequences of {sequence_length}"
         )
     return stream
-
-
-def _save_labelled(
-    folder: Path,
-    split: str,
-    rows: TextRows,
-    names: list[str],
-    tokenizer: Any,
-    sequence_length: int,
-) -> None:
-    tokens, lengths = encode_texts(
-        tokenizer, rows.texts, rows.pairs, sequence_length=sequence_length
-    )
-    arrays = {"tokens": tokens, "lengths": lengths, "labels": _numbers(rows.labels, names)}
-    for part, array in arrays.items():
-        np.save(folder / f"{part}-{split}.npy", array)
-
-
-def _save_pairs(
-    folder: Path, split: str, pairs: Pairs, tokenizer: Any, sequence_length: int
-) -> None:
-    for side, texts in (("source", pairs.sources), ("target", pairs.targets)):
-        tokens, lengths = encode_texts(tokenizer, texts, sequence_length=sequence_length)
-        np.save(folder / f"{side}-tokens-{split}.npy", tokens)
-        np.save(folder / f"{side}-lengths-{split}.npy", lengths)
-    (folder / f"references-{split}.json").write_text(json.dumps(pairs.targets))

@@ -1,4 +1,4 @@
-"""Preparing the data of a search: read, tokenised and written once, behind a cache."""
+"""Preparing the data of a search: sources are read, tokenised and written once, into a cache."""
 
 from __future__ import annotations
 
@@ -8,41 +8,42 @@ import os
 import shutil
 from pathlib import Path
 
-from objectives.data.arrays import data_key, write_arrays
+from objectives.data.arrays import write_arrays
+from objectives.data.cache_key import cache_key
+from objectives.data.errors import DataError
 from objectives.data.prepared_data import MANIFEST, PreparedData, open_prepared_data
-from objectives.data.sources.tables import DataError
 from objectives.store.disk_space import is_disk_full
 from objectives.store.locks import exclusive_lock
 from objectives.store.staging import flush
-from spaces.file.sources import Data
+from spaces.file.sources import SPLITS, Data
 from spaces.file.tasks import Task
 
 
 def prepare(data: Data, task: Task, root: Path) -> PreparedData:
-    """Read, tokenise and cache the data of a search; the second call only opens it.
+    """Read, tokenise and cache the data of a search; a second call only opens it.
 
     Args:
         data: The sources, the vocabulary size and the sequence length.
-        task: The task, for the number of classes.
+        task: The task, for its number of classes and its splits of running text.
         root: Folder of the cache.
 
     Raises:
         DataError: The data is missing, empty, or not what the search file says.
     """
-    key = data_key(data, task)
-    folder = root / key[:16]
+    # Running text that only pre-training reads has no test split.
+    text_splits = SPLITS if task.needs == ("unlabelled",) else ("train", "validation")
+    name = cache_key(data, text_splits)[:16]
+    folder = root / name
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with exclusive_lock(root / f"{key[:16]}.lock"):
-            prepared = open_prepared_data(folder) or _build(
-                data, task, folder, cache=root / "datasets"
-            )
+        with exclusive_lock(root / f"{name}.lock"):
+            prepared = open_prepared_data(folder) or _build(data, text_splits, folder)
     except Exception as error:
         if not (isinstance(error, OSError) or is_disk_full(error)):
             raise
         raise DataError(
-            f"data: cannot be prepared in {root}: {error}; make room or mend its permissions, or "
-            "name another folder with TLC_HOME"
+            f"data: cannot be prepared in {root}: {error}; free disk space or fix its permissions, "
+            "or name another folder with TLC_HOME"
         ) from error
     classes = getattr(task, "classes", len(prepared.label_names))
     if len(prepared.label_names) != classes:
@@ -53,13 +54,15 @@ def prepare(data: Data, task: Task, root: Path) -> PreparedData:
     return prepared
 
 
-def _build(data: Data, task: Task, folder: Path, *, cache: Path) -> PreparedData:
-    """Prepare data while nobody else does; what a killed process left of it is removed."""
-    staging = folder.parent / "staging" / folder.name
+def _build(data: Data, text_splits: tuple[str, ...], folder: Path) -> PreparedData:
+    """Prepare data under the lock of its folder, atomically."""
+    root = folder.parent
+    staging = root / "staging" / folder.name
+    # A killed process may have left it.
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
-        names, counts = write_arrays(data, task, staging, cache)
+        names, counts = write_arrays(data, text_splits, staging, root / "datasets")
         prepared = PreparedData(folder, _digest(staging), tuple(names), counts)
         sizes = {path.name: path.stat().st_size for path in staging.iterdir()}
         manifest = {**prepared.describe(), "sizes": sizes}
@@ -68,7 +71,7 @@ def _build(data: Data, task: Task, folder: Path, *, cache: Path) -> PreparedData
             flush(path)
         shutil.rmtree(folder, ignore_errors=True)
         os.rename(staging, folder)
-        flush(folder.parent)
+        flush(root)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise

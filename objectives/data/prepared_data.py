@@ -1,4 +1,4 @@
-"""Prepared data: tokenised once, memory-mapped by every trial."""
+"""Prepared data: the arrays of a search, which every trial maps into memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from objectives.data.encoding import Pixels, Tokens
-from objectives.data.sources.tables import DataError
+from objectives.data.errors import DataError
 
 MANIFEST = "manifest.json"
 
@@ -66,7 +66,7 @@ class PreparedData:
     """Everything that trials read, as memory-mapped arrays.
 
     Args:
-        folder: Where it is.
+        folder: The folder of its files.
         fingerprint: SHA-256 over all arrays and the tokenizer.
         label_names: Name of each class, in the order of their numbers; empty without classes.
         counts: Tokens, examples, pairs or images of each split.
@@ -103,14 +103,12 @@ class PreparedData:
 
     @property
     def tokenizer_file(self) -> Path:
-        """The tokenizer, as ``tokenizers`` writes it; not there for images."""
+        """The tokenizer, in the format of ``tokenizers``; image data has none."""
         return self.folder / "tokenizer.json"
 
     def describe(self) -> dict[str, Any]:
-        """The data's facts for the record: fingerprint, labels and counts."""
-        facts = asdict(self)
-        del facts["folder"]
-        return facts
+        """Its fingerprint, labels and counts, for the record of the study."""
+        return {name: value for name, value in asdict(self).items() if name != "folder"}
 
     def _map(self, name: str) -> npt.NDArray[Any]:
         file = self.folder / f"{name}.npy"
@@ -118,7 +116,7 @@ class PreparedData:
             array: npt.NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise DataError(
-                f"{file} cannot be read: {error}; remove {self.folder}, and it is made again"
+                f"{file} cannot be read: {error}; remove {self.folder}, and it is prepared again"
             ) from error
         return array
 
@@ -127,14 +125,13 @@ def open_prepared_data(folder: Path) -> PreparedData | None:
     """Open what ``prepare`` wrote, without looking at the sources.
 
     Returns:
-        The data; None where a file is missing or has not the size that it was written with.
+        The data; None where a file is missing or has another size than it was written with.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        if manifest["sizes"] != {
-            name: (folder / name).stat().st_size for name in manifest["sizes"]
-        }:
-            return None
+        for name, size in manifest["sizes"].items():
+            if (folder / name).stat().st_size != size:
+                return None
         return PreparedData(
             folder=folder,
             fingerprint=manifest["fingerprint"],
@@ -142,12 +139,12 @@ def open_prepared_data(folder: Path) -> PreparedData | None:
             counts=manifest["counts"],
         )
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
-        # Not there, or damaged in whatever way.
+        # It does not exist, or is damaged.
         return None
 
 
 def find_prepared_data(root: Path, fingerprint: str) -> PreparedData | None:
-    """Prepared data by its fingerprint, without looking at the sources; None where it is gone."""
+    """Find prepared data by its fingerprint; None where it was removed."""
     for manifest in root.glob(f"*/{MANIFEST}"):
         prepared = open_prepared_data(manifest.parent)
         if prepared is not None and prepared.fingerprint == fingerprint:

@@ -29,7 +29,7 @@ def paused(why: str) -> None:
     """Send a heartbeat that says that the work waits for a person to act.
 
     Args:
-        why: What it waits for, such as ``no room in the store``.
+        why: What it waits for, such as ``no space in the store``.
     """
     for listener in _listeners:
         listener(why, True)

@@ -21,8 +21,8 @@ import pytest
 
 from objectives.compression import model_file
 from objectives.compression.model_file import ModelFileError
+from objectives.data.errors import DataError
 from objectives.data.prepared_data import PreparedData
-from objectives.data.sources.tables import DataError
 from search.service.http_protocol import HEADER_SECONDS
 from search.service.middleware import BODY_SECONDS
 from search.storage.lease import LEASE, Lease

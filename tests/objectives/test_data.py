@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from objectives.data.batches import LabelledTextBatches, MaskedBatches
+from objectives.data.errors import DataError
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import find_prepared_data, open_prepared_data
 from objectives.data.sources import standard_library
-from objectives.data.sources.tables import DataError
 from objectives.data.sources.text import read_text
 from objectives.data.tokenizer import END, MASK, START
 from spaces.file.search_file import SearchFile
@@ -70,9 +70,9 @@ def test_a_full_disk_refuses_the_search_and_leaves_nothing(
 ) -> None:
     search = make_search()
     with small_disk(tmp_path / "disk", size_bytes=1 << 20) as disk:
-        for room in (20, 50, 100, 200):
-            ballast = fill(disk, leave=room << 10)
-            with pytest.raises(DataError, match=r"No space left on device|make room"):
+        for free in (20, 50, 100, 200):
+            ballast = fill(disk, leave=free << 10)
+            with pytest.raises(DataError, match=r"No space left on device|free disk space"):
                 prepared(search, disk / "data")
             ballast.unlink()
             assert find_prepared_data(disk / "data", "") is None
@@ -177,7 +177,7 @@ READ_FROM_THE_HUB = """
 import sys
 from pathlib import Path
 from objectives.data.sources.text import read_text
-from objectives.data.sources.tables import DataError
+from objectives.data.errors import DataError
 from spaces.file.sources import HubText
 
 try:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from objectives.data.errors import DataError
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import PreparedData
 from objectives.data.sources import sentence_pairs
-from objectives.data.sources.tables import DataError
 from objectives.data.tokenizer import END, PAD, START, load_tokenizer
 from spaces.file.search_file import SearchFile
 from tests.conftest import TOY_LANGUAGE
@@ -112,8 +112,8 @@ def test_a_pair_that_lacks_a_side_is_dropped_like_an_empty_one() -> None:
 
     sides = [{"en": "a cat", "fr": None}, {"en": None, "fr": "un chat"}, None, {"en": "", "fr": ""}]
     table = Dataset.from_dict({"translation": [*sides, {"en": "a cow", "fr": "une vache"}]})
-    assert sentence_pairs._column(table, "translation.en") == ["a cat", "", "", "", "a cow"]
-    assert sentence_pairs._column(table, "translation.fr") == ["", "un chat", "", "", "une vache"]
+    assert sentence_pairs._cells(table, "translation.en") == ["a cat", "", "", "", "a cow"]
+    assert sentence_pairs._cells(table, "translation.fr") == ["", "un chat", "", "", "une vache"]
 
 
 def refused(search: SearchFile, folder: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from objectives.data.sources.tables import DataError
+from objectives.data.errors import DataError
 from objectives.objective import Objective
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.configuration import Configuration

@@ -1,25 +1,25 @@
-"""Labelled images from where the search file says."""
+"""Labelled images, of folders, of the Hugging Face Hub or of scikit-learn."""
 
 from __future__ import annotations
 
 import glob
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from objectives.data.encoding import Pixels, to_pixels
-from objectives.data.sources.splits import disjoint, held_out
-from objectives.data.sources.tables import DataError, load_hub, load_table
-from objectives.data.sources.text import named_splits
-from spaces.file.sources import SPLITS, Data, Digits, HubImages, ImageFolder, ImageSource
+from objectives.data.sources.splits import separate
+from objectives.data.sources.tables import check_table, load_hub, load_table
+from spaces.file.sources import SPLITS, Data, Digits, HubImages, ImageFolder
 
 FIELD = "data.images"
 
 
 @dataclass(frozen=True)
-class Images:
+class ImageRows:
     """Images of one split.
 
     Args:
@@ -30,35 +30,32 @@ class Images:
     pixels: Pixels
     labels: list[str]
 
+    def contents(self) -> Iterator[bytes]:
+        """The pixels of each image."""
+        return (image.tobytes() for image in self.pixels)
 
-def check_images(source: ImageSource) -> None:
-    """Refuse folders that do not exist, before anything is loaded.
+    def keys(self) -> list[bytes]:
+        """A hash of each image."""
+        return [hashlib.sha256(content).digest() for content in self.contents()]
 
-    Raises:
-        DataError: Naming the field and the path.
-    """
-    for split, path in _folders(source).items():
-        if not path.is_dir():
-            raise DataError(f"{FIELD}.{split}: no such folder: {path}")
+    def select(self, rows: list[int]) -> ImageRows:
+        """Some of the images."""
+        return ImageRows(self.pixels[rows], [self.labels[row] for row in rows])
 
-
-def images_key(source: ImageSource) -> str:
-    """What determines the images of a source: it names the cache of prepared data."""
-    digest = hashlib.sha256()
-    for folder in _folders(source).values():
-        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-            digest.update(str(path.relative_to(folder)).encode())
-            digest.update(path.read_bytes())
-    return source.model_dump_json() + digest.hexdigest()
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no images."""
+        return not self.labels
 
 
-def read_images(data: Data, cache: Path) -> dict[str, Images]:
-    """Read all splits of a source; those that it does not name are held out of the training images.
+def read_images(data: Data, cache: Path) -> dict[str, ImageRows]:
+    """Read all splits of a source of images.
 
-    Equal images stay in one split, the later one.
+    Splits that the source does not name are held out of its training images, and an image is
+    removed from all splits but its last.
 
     Args:
-        data: Where the images are, and the size and colours that they are brought to.
+        data: Where the images are, and the size and colours that they are converted to.
         cache: Folder for what ``datasets`` downloads or converts.
 
     Raises:
@@ -67,76 +64,37 @@ def read_images(data: Data, cache: Path) -> dict[str, Images]:
     source = data.images
     assert source is not None
     if isinstance(source, Digits):
-        read = {"train": _digits(data)}
+        images = {"train": _digits(data)}
     else:
-        read = {split: _read_split(source, split, data, cache) for split in named_splits(source)}
-    return _disjoint(_hold_out(read))
+        named = [split for split in SPLITS if source.inputs(split)]
+        images = {split: _read_split(source, split, data, cache) for split in named}
+    return separate(images, SPLITS, FIELD)
 
 
-def _folders(source: ImageSource) -> dict[str, Path]:
-    if not isinstance(source, ImageFolder):
-        return {}
-    return {split: Path(path) for split, path in named_splits(source).items()}
-
-
-def _read_split(source: ImageFolder | HubImages, split: str, data: Data, cache: Path) -> Images:
+def _read_split(source: ImageFolder | HubImages, split: str, data: Data, cache: Path) -> ImageRows:
+    origin = getattr(source, split)
     if isinstance(source, HubImages):
         table, image, label = load_hub(source, split, FIELD, cache), source.image, source.label
     else:
         image, label = "image", "label"
-        place = getattr(source, split)
-        # By a pattern: in a folder, datasets would look for splits, and takes any name with
+        # A pattern and no folder, in which datasets would look for splits: it takes any name with
         # ``train`` or ``val`` in it for one.
-        pattern = f"{glob.escape(str(Path(place).resolve()))}/**"
+        pattern = f"{glob.escape(str(Path(origin).resolve()))}/**"
         table = load_table(
-            "imagefolder", place, f"{FIELD}.{split}", cache,
+            "imagefolder", origin, f"{FIELD}.{split}", cache,
             data_files={"train": pattern}, drop_labels=False, split="train",
         )  # fmt: skip
-    for column in (image, label):
-        if column not in table.column_names:
-            found = ", ".join(table.column_names)
-            raise DataError(f"{FIELD}: no column {column!r} in {split}; it has: {found}")
-    if len(table) == 0:
-        raise DataError(f"{FIELD}.{split}: {getattr(source, split)} holds no images")
+    check_table(table, {"image": image, "label": label}, FIELD, split, origin)
     names = getattr(table.features[label], "names", None)
     labels = [str(names[value] if names else value) for value in table[label]]
-    return Images(to_pixels(table[image], channels=data.channels, size=data.image_size), labels)
+    return ImageRows(to_pixels(table[image], channels=data.channels, size=data.image_size), labels)
 
 
-def _digits(data: Data) -> Images:
+def _digits(data: Data) -> ImageRows:
     from PIL import Image
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     grey = (digits.images * (255 / 16)).astype(np.uint8)
-    pictures = [Image.fromarray(picture) for picture in grey]
-    return Images(
-        to_pixels(pictures, channels=data.channels, size=data.image_size),
-        [str(label) for label in digits.target],
-    )
-
-
-def _hold_out(read: dict[str, Images]) -> dict[str, Images]:
-    missing = [split for split in SPLITS if split not in read]
-    places = held_out((image.tobytes() for image in read["train"].pixels), missing)
-    cut = {split: _take(read["train"], indices) for split, indices in places.items()}
-    return {split: cut[split] if split in cut else read[split] for split in SPLITS}
-
-
-def _disjoint(images: dict[str, Images]) -> dict[str, Images]:
-    kept: dict[str, Images] = {}
-    for split, indices in disjoint(
-        {split: _digests(each.pixels) for split, each in images.items()}
-    ).items():
-        if not indices:
-            raise DataError(f"{FIELD}: no images are left for {split}")
-        kept[split] = _take(images[split], indices)
-    return kept
-
-
-def _digests(pixels: Pixels) -> list[str]:
-    return [hashlib.sha256(image.tobytes()).hexdigest() for image in pixels]
-
-
-def _take(images: Images, indices: list[int]) -> Images:
-    return Images(images.pixels[indices], [images.labels[i] for i in indices])
+    pixels = to_pixels(map(Image.fromarray, grey), channels=data.channels, size=data.image_size)
+    return ImageRows(pixels, [str(label) for label in digits.target])

@@ -1,23 +1,23 @@
-"""Sentences and their translations from where the search file says."""
+"""Sentences and their translations, of aligned files or of the Hugging Face Hub."""
 
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from objectives.data.sources.splits import disjoint
-from objectives.data.sources.tables import DataError, check_file, digest_of, load_hub
-from objectives.data.sources.text import TextRows, hold_out, named_splits
+from objectives.data.errors import DataError
+from objectives.data.sources.splits import separate
+from objectives.data.sources.tables import check_table, load_hub
 from spaces.file.sources import SPLITS, AlignedFiles, TranslationSource
 
 FIELD = "data.parallel"
 
 
 @dataclass(frozen=True)
-class Pairs:
+class SentencePairRows:
     """Sentence pairs of one split.
 
     Args:
@@ -28,28 +28,31 @@ class Pairs:
     sources: list[str]
     targets: list[str]
 
+    def contents(self) -> Iterator[bytes]:
+        """The sentences to read, encoded."""
+        return (source.encode() for source in self.sources)
 
-def check_sentence_pairs(source: TranslationSource) -> None:
-    """Refuse local files that do not exist, before anything is loaded.
+    def keys(self) -> list[str]:
+        """The sentences to read."""
+        return self.sources
 
-    Raises:
-        DataError: Naming the field and the path.
-    """
-    for split, paths in _local_files(source).items():
-        for path in paths:
-            check_file(path, f"{FIELD}.{split}")
+    def select(self, rows: list[int]) -> SentencePairRows:
+        """Some of the pairs."""
+        return SentencePairRows(
+            [self.sources[row] for row in rows], [self.targets[row] for row in rows]
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no pairs."""
+        return not self.sources
 
 
-def sentence_pairs_key(source: TranslationSource) -> str:
-    """What determines the pairs of a source: it names the cache of prepared data."""
-    paths = chain.from_iterable(_local_files(source).values())
-    return source.model_dump_json() + digest_of(paths)
+def read_sentence_pairs(source: TranslationSource, cache: Path) -> dict[str, SentencePairRows]:
+    """Read all splits of a source of translations.
 
-
-def read_sentence_pairs(source: TranslationSource, cache: Path) -> dict[str, Pairs]:
-    """Read all splits of a source; those that it does not name are held out of the training pairs.
-
-    A sentence that is to be read in a later split is removed from the earlier ones.
+    Splits that the source does not name are held out of its training pairs, and a sentence to read
+    is removed from all splits but its last.
 
     Args:
         source: Where the pairs are.
@@ -58,29 +61,30 @@ def read_sentence_pairs(source: TranslationSource, cache: Path) -> dict[str, Pai
     Raises:
         DataError: The data is missing, empty, or its sides do not match.
     """
-    rows = {split: _read_split(source, split, cache) for split in named_splits(source)}
-    return _disjoint(hold_out(rows, SPLITS))
+    named = [split for split in SPLITS if source.inputs(split)]
+    return separate({s: _read_split(source, s, cache) for s in named}, SPLITS, FIELD)
 
 
-def _local_files(source: TranslationSource) -> dict[str, list[str]]:
-    return named_splits(source) if isinstance(source, AlignedFiles) else {}
-
-
-def _read_split(source: TranslationSource, split: str, cache: Path) -> TextRows:
+def _read_split(source: TranslationSource, split: str, cache: Path) -> SentencePairRows:
+    origin = getattr(source, split)
     if isinstance(source, AlignedFiles):
-        sources, targets = (_lines(path, split) for path in getattr(source, split))
+        sources, targets = (_lines(path, split) for path in origin)
     else:
         table = load_hub(source, split, FIELD, cache)
-        sources, targets = _column(table, source.text), _column(table, source.target)
+        columns = {"text": source.text, "target": source.target}
+        names = {key: column.partition(".")[0] for key, column in columns.items()}
+        check_table(table, names, FIELD, split, origin)
+        sources, targets = (_cells(table, column) for column in columns.values())
     if len(sources) != len(targets):
         raise DataError(
             f"{FIELD}.{split}: {len(sources):,} sentences to read and {len(targets):,} to write; "
             "the files must match line by line"
         )
-    kept = [i for i, (s, t) in enumerate(zip(sources, targets, strict=True)) if s and t]
-    if not kept:
-        raise DataError(f"{FIELD}.{split}: {getattr(source, split)} holds no sentences")
-    return TextRows(sources, [], targets).take(kept)
+    full = [row for row, sides in enumerate(zip(sources, targets, strict=True)) if all(sides)]
+    pairs = SentencePairRows(sources, targets).select(full)
+    if pairs.is_empty:
+        raise DataError(f"{FIELD}.{split}: {origin} holds no sentences")
+    return pairs
 
 
 def _lines(path: str, split: str) -> list[str]:
@@ -91,22 +95,10 @@ def _lines(path: str, split: str) -> list[str]:
         raise DataError(f"{FIELD}.{split}: {path} cannot be read: {error}") from error
 
 
-def _column(table: Any, path: str) -> list[str]:
-    name, *inner = path.split(".")
-    if name not in table.column_names:
-        found = ", ".join(table.column_names)
-        raise DataError(f"{FIELD}: no column {name!r}; it has: {found}")
+def _cells(table: Any, column: str) -> list[str]:
+    """Cells of a column such as ``translation.en``, a field of the records in ``translation``."""
+    name, *inner = column.split(".")
     values = list(table[name])
     for key in inner:
         values = [None if value is None else value[key] for value in values]
     return ["" if value is None else str(value).strip() for value in values]
-
-
-def _disjoint(rows: dict[str, TextRows]) -> dict[str, Pairs]:
-    kept: dict[str, Pairs] = {}
-    for split, indices in disjoint({split: each.texts for split, each in rows.items()}).items():
-        if not indices:
-            raise DataError(f"{FIELD}: no pairs are left for {split}")
-        left = rows[split].take(indices)
-        kept[split] = Pairs(left.texts, left.pairs)
-    return kept

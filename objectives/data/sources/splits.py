@@ -1,39 +1,81 @@
-"""Splits that share nothing: what is held out of training, and what a later split already has."""
+"""Splits without common examples: held out of the training split, and without duplicates.
+
+``datasets`` does neither: ``train_test_split`` draws rows by position, so that equal rows can be in
+both splits, and it has no removal of duplicates.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Protocol, Self, TypeVar
+
+from objectives.data.errors import DataError
 
 HELD_OUT = 0.1
+"""Fraction of the training examples that a missing split gets."""
 
 
-def held_out(contents: Iterable[bytes], missing: Sequence[str]) -> dict[str, list[int]]:
-    """Rows of training, and those of the splits that are missing: a tenth each.
+class Examples(Protocol):
+    """The examples of one split."""
 
-    By the content, and not by its place: equal rows stay together, and nothing leaks.
+    def contents(self) -> Iterable[bytes]:
+        """Content of each example, which decides whether it is held out."""
+        ...
+
+    def keys(self) -> Sequence[Hashable] | None:
+        """Keys that duplicates have in common; None where they may be in several splits."""
+        ...
+
+    def select(self, rows: list[int]) -> Self:
+        """Some of the examples."""
+        ...
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to train on, or to score."""
+        ...
+
+
+E = TypeVar("E", bound=Examples)
+
+
+def separate(given: Mapping[str, E], splits: Sequence[str], field: str) -> dict[str, E]:
+    """Hold out the splits that are missing, and keep each duplicate in its last split only.
 
     Args:
-        contents: What each training row holds.
-        missing: Splits to take from them.
+        given: The splits that the source names; ``train`` is one.
+        splits: The splits that are wanted, in their order.
+        field: Path of the source in the search file, for messages.
+
+    Raises:
+        DataError: A split is left without examples.
     """
-    places: dict[str, list[int]] = {split: [] for split in ("train", *missing)}
-    for index, content in enumerate(contents):
-        share = int.from_bytes(hashlib.sha256(content).digest()[:8]) / 2**64
-        slot = int(share / HELD_OUT)
-        places[missing[slot] if slot < len(missing) else "train"].append(index)
-    return places
-
-
-def disjoint(keys: Mapping[str, Sequence[Hashable]]) -> dict[str, list[int]]:
-    """Rows of each split whose key is in no later split.
-
-    Args:
-        keys: What tells the rows of each split apart, the splits in their order.
-    """
+    found = _hold_out(given, [split for split in splits if split not in given])
     later: set[Hashable] = set()
-    kept: dict[str, list[int]] = {}
-    for split in reversed(list(keys)):
-        kept[split] = [index for index, key in enumerate(keys[split]) if key not in later]
-        later.update(keys[split])
-    return {split: kept[split] for split in keys}
+    kept: dict[str, E] = {}
+    for split in reversed(splits):
+        examples = found[split]
+        keys = examples.keys()
+        if keys is not None:
+            examples = examples.select([row for row, key in enumerate(keys) if key not in later])
+            later.update(keys)
+        if examples.is_empty:
+            raise DataError(f"{field}: no examples are left for {split}")
+        kept[split] = examples
+    return {split: kept[split] for split in splits}
+
+
+def _hold_out(given: Mapping[str, E], missing: Sequence[str]) -> dict[str, E]:
+    """Move a tenth of the training examples into each missing split.
+
+    The hash of their content chooses them and not their position: equal examples stay together.
+    """
+    if not missing:
+        return dict(given)
+    rows: dict[str, list[int]] = {split: [] for split in ("train", *missing)}
+    for row, content in enumerate(given["train"].contents()):
+        fraction = int.from_bytes(hashlib.sha256(content).digest()[:8]) / 2**64
+        slot = int(fraction / HELD_OUT)
+        rows[missing[slot] if slot < len(missing) else "train"].append(row)
+    return {**given, **{split: given["train"].select(chosen) for split, chosen in rows.items()}}

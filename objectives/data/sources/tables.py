@@ -1,60 +1,37 @@
-"""What all sources of data share: files that must exist, their digest, and ``datasets``."""
+"""Tables of rows: files in the formats that ``datasets`` reads, and data sets of the Hub."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spaces.errors import UserError
+from objectives.data.errors import DataError
 from spaces.file.sources import HubDataset
-
-
-class DataError(UserError):
-    """Data that is missing, empty, or not what the search file says."""
-
-
-def check_file(path: str, field: str) -> None:
-    """Refuse a local file that does not exist.
-
-    Raises:
-        DataError: Naming the field and the path.
-    """
-    if not Path(path).is_file():
-        raise DataError(f"{field}: no such file: {path}")
-
-
-def digest_of(paths: Iterable[str]) -> str:
-    """SHA-256, in hex, of what files hold."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(Path(path).read_bytes())
-    return digest.hexdigest()
 
 
 def load_hub(source: HubDataset, split: str, field: str, cache: Path) -> Any:
     """A split of a data set of the Hugging Face Hub; arguments and errors as ``load_table``."""
-    place = getattr(source, split)
+    name = getattr(source, split)
     for fault in source.faults():
         raise DataError(f"{field}.{fault}")
     # A bare name would be looked for among the folders of this machine first.
     return load_table(
-        f"hf://datasets/{source.dataset}", place, f"{field}.{split}", cache,
-        name=source.config, split=place, revision=source.revision,
+        f"hf://datasets/{source.dataset}", name, f"{field}.{split}", cache,
+        name=source.config, split=name, revision=source.revision,
     )  # fmt: skip
 
 
-def load_table(builder: str, place: str, field: str, cache: Path, **options: Any) -> Any:
+def load_table(builder: str, origin: str, field: str, cache: Path, **options: Any) -> Any:
     """A table that ``datasets`` reads.
 
     Args:
         builder: A format that ``datasets`` knows, or a repository of the Hub.
-        place: Where the data is, for the message.
-        field: Path in the search file, for the message.
+        origin: Where the data is, for messages.
+        field: Path in the search file, for messages.
         cache: Folder for what is downloaded or converted.
-        options: Of ``datasets.load_dataset``.
+        options: Options of ``datasets.load_dataset``.
 
     Raises:
         DataError: It cannot be read.
@@ -62,18 +39,20 @@ def load_table(builder: str, place: str, field: str, cache: Path, **options: Any
     import datasets
 
     datasets.disable_progress_bars()
-    with _refused_by(field, place):
+    with _data_errors(field, origin):
         return datasets.load_dataset(builder, cache_dir=str(cache), **options)
 
 
-def load_csv(place: str, field: str, **dialect: Any) -> Any:
-    """A table of texts as they are written: by itself pandas, which ``datasets`` reads CSV with,
-    takes ``n/a`` and ``None`` for nothing, and ``007`` for 7.
+def load_csv(file: str, field: str, **dialect: Any) -> Any:
+    """A CSV file as a table of strings.
+
+    The CSV reader of ``datasets`` cannot be told to leave ``n/a``, ``None`` and ``007`` as they
+    are; pandas, which it uses, can.
 
     Args:
-        place: The file.
-        field: Path in the search file, for the message.
-        dialect: Of ``pandas.read_csv``.
+        file: Its path.
+        field: Path in the search file, for messages.
+        dialect: Options of ``pandas.read_csv``.
 
     Raises:
         DataError: It cannot be read.
@@ -81,17 +60,38 @@ def load_csv(place: str, field: str, **dialect: Any) -> Any:
     import datasets
     import pandas
 
-    with _refused_by(field, place):
-        rows = pandas.read_csv(place, dtype=str, keep_default_na=False, **dialect)
+    with _data_errors(field, file):
+        rows = pandas.read_csv(file, dtype=str, keep_default_na=False, **dialect)
         return datasets.Dataset.from_pandas(rows, preserve_index=False)
 
 
+def check_table(table: Any, columns: dict[str, str], field: str, split: str, origin: str) -> None:
+    """Refuse a table that has no rows, or lacks a column.
+
+    Args:
+        table: A ``datasets.Dataset``.
+        columns: Names of the columns, by the fields of the source that give them.
+        field: Path of the source in the search file, for messages.
+        split: The split that it is.
+        origin: Where the data is, for messages.
+
+    Raises:
+        DataError: Naming the field.
+    """
+    for key, column in columns.items():
+        if column not in table.column_names:
+            found = ", ".join(table.column_names)
+            raise DataError(f"{field}.{key}: no column {column!r} in {origin}; it has: {found}")
+    if len(table) == 0:
+        raise DataError(f"{field}.{split}: {origin} holds no rows")
+
+
 @contextmanager
-def _refused_by(field: str, place: str) -> Iterator[None]:
+def _data_errors(field: str, origin: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # datasets raises dozens of classes, from pyarrow's, pandas' and the Hub's libraries.
+        # datasets raises dozens of classes, of pyarrow, pandas and the Hub's libraries.
         cause = error.__cause__ or error
         reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
-        raise DataError(f"{field}: {place} cannot be read: {reason}") from error
+        raise DataError(f"{field}: {origin} cannot be read: {reason}") from error

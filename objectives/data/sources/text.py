@@ -1,23 +1,17 @@
-"""Rows of text from where the search file says: the standard library, local files, or the Hub."""
+"""Texts of the standard library, of local files, or of the Hugging Face Hub."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from objectives.data.errors import DataError
 from objectives.data.sources import standard_library
-from objectives.data.sources.splits import disjoint, held_out
-from objectives.data.sources.tables import (
-    DataError,
-    check_file,
-    digest_of,
-    load_csv,
-    load_hub,
-    load_table,
-)
+from objectives.data.sources.splits import separate
+from objectives.data.sources.tables import check_table, load_csv, load_hub, load_table
 from spaces.file.sources import SPLITS, Files, HubText, StandardLibrary, TextSource
 
 _FORMATS = {
@@ -32,52 +26,33 @@ class TextRows:
 
     Args:
         texts: One string a row.
-        labels: One label a row, as text; empty for unlabelled data.
+        labels: One label a row, as text; empty for running text.
         pairs: The second text of each row, where rows are pairs; else empty.
     """
 
     texts: list[str]
-    labels: list[str]
+    labels: list[str] = field(default_factory=list)
     pairs: list[str] = field(default_factory=list)
 
-    def take(self, indices: list[int]) -> TextRows:
+    def contents(self) -> Iterator[bytes]:
+        """The (first) texts, encoded."""
+        return (text.encode() for text in self.texts)
+
+    def keys(self) -> list[tuple[str, str]] | None:
+        """Both texts of labelled rows; None for running text, whose blank lines and headings
+        repeat and leak nothing."""
+        seconds = self.pairs or [""] * len(self.texts)
+        return None if not self.labels else list(zip(self.texts, seconds, strict=True))
+
+    def select(self, rows: list[int]) -> TextRows:
         """Some of the rows."""
-        return TextRows(
-            *(_take(column, indices) for column in (self.texts, self.labels, self.pairs))
-        )
+        columns = (self.texts, self.labels, self.pairs)
+        return TextRows(*([column[row] for row in rows if column] for column in columns))
 
-
-def _take(column: list[str], indices: list[int]) -> list[str]:
-    return [column[i] for i in indices] if column else []
-
-
-def check_text_source(source: TextSource, field: str) -> None:
-    """Refuse local files that do not exist, before anything is loaded.
-
-    Raises:
-        DataError: Naming the field and the path.
-    """
-    if not isinstance(source, Files):
-        return
-    for split, path in named_splits(source).items():
-        check_file(path, f"{field}.{split}")
-    _format(source, field)
-
-
-def named_splits(source: Any) -> dict[str, Any]:
-    """What a source says of each split that it names."""
-    named = {split: getattr(source, split) for split in SPLITS}
-    return {split: place for split, place in named.items() if place is not None}
-
-
-def text_source_key(source: TextSource) -> str:
-    """What determines the rows of a source, cheap to get: it names the cache of prepared data."""
-    if isinstance(source, StandardLibrary):
-        return standard_library.identity()
-    key = source.model_dump_json()
-    if isinstance(source, Files):
-        key += digest_of(named_splits(source).values())
-    return key
+    @property
+    def is_empty(self) -> bool:
+        """Whether every text is blank."""
+        return not any(text.strip() for text in self.texts)
 
 
 def read_text(
@@ -88,11 +63,10 @@ def read_text(
     with_labels: bool,
     splits: tuple[str, ...] = SPLITS,
 ) -> dict[str, TextRows]:
-    """Read splits of a source.
+    """Read splits of a source of texts.
 
-    Splits that the source does not name are held out from its training rows. A labelled text that
-    is in a later split (validation, test) is removed from the earlier ones. Running text is not
-    made disjoint row by row: blank lines and headings repeat in it and leak nothing.
+    Splits that the source does not name are held out of its training rows, and a labelled text is
+    removed from all splits but its last.
 
     Args:
         source: Where the rows are.
@@ -104,63 +78,54 @@ def read_text(
     Raises:
         DataError: The data is missing, empty, or lacks a column.
     """
-    if isinstance(source, StandardLibrary):
-        return _disjoint(_standard_library(splits, with_labels=with_labels), field)
-    rows = {
-        split: _read_split(source, split, field, cache, with_labels=with_labels)
-        for split in named_splits(source)
-        if split in splits
-    }
-    return _disjoint(hold_out(rows, splits), field)
-
-
-def _standard_library(splits: tuple[str, ...], *, with_labels: bool) -> dict[str, TextRows]:
-    if with_labels:
-        return {split: TextRows(*standard_library.labelled(split)) for split in splits}
-    return {split: TextRows(list(standard_library.unlabelled(split)), []) for split in splits}
+    if not isinstance(source, StandardLibrary):
+        rows = {
+            split: _read_split(source, split, field, cache, with_labels=with_labels)
+            for split in splits
+            if source.inputs(split)
+        }
+    elif with_labels:
+        rows = {split: TextRows(*standard_library.labelled(split)) for split in splits}
+    else:
+        rows = {split: TextRows(list(standard_library.unlabelled(split))) for split in splits}
+    return separate(rows, splits, field)
 
 
 def _read_split(
     source: Files | HubText, split: str, field: str, cache: Path, *, with_labels: bool
 ) -> TextRows:
     table = _table(source, split, field, cache)
-    place = f"{getattr(source, split)}"
+    origin = str(getattr(source, split))
     columns = {"text": source.text}
     if with_labels:
         columns["label"] = source.label
         if source.text_pair is not None:
             columns["text_pair"] = source.text_pair
-    for key, column in columns.items():
-        if column not in table.column_names:
-            found = ", ".join(table.column_names)
-            raise DataError(f"{field}.{key}: no column {column!r} in {place}; it has: {found}")
-    if len(table) == 0:
-        raise DataError(f"{field}.{split}: {place} holds no rows")
+    check_table(table, columns, field, split, origin)
     values = {key: list(table[column]) for key, column in columns.items()}
     if with_labels:
         for key, cells in values.items():
-            _check_no_gaps(cells, key, f"{field}.{key}", place)
-    # What is missing of running text is a blank line.
+            _check_no_gaps(cells, key, f"{field}.{key}", origin)
+    # A missing cell of running text is a blank line.
     texts = ["" if _is_missing(text) else str(text) for text in values["text"]]
-    if not any(text.strip() for text in texts):
-        raise DataError(f"{field}.{split}: {place} holds no text")
-    return TextRows(
-        texts, *([str(v) for v in values.get(key, [])] for key in ("label", "text_pair"))
-    )
+    columns_of_text = ([str(v) for v in values.get(key, [])] for key in ("label", "text_pair"))
+    rows = TextRows(texts, *columns_of_text)
+    if rows.is_empty:
+        raise DataError(f"{field}.{split}: {origin} holds no text")
+    return rows
 
 
-def _check_no_gaps(values: list[Any], key: str, field: str, place: str) -> None:
+def _check_no_gaps(values: list[Any], key: str, field: str, origin: str) -> None:
     for row, value in enumerate(values, start=1):
-        # An empty text is one too; an empty label is one that somebody forgot.
         if _is_missing(value) or (key == "label" and not str(value).strip()):
             raise DataError(
-                f"{field}: row {row:,} of {place} has none; a labelled row has a text, which may "
+                f"{field}: row {row:,} of {origin} has none; a labelled row has a text, which may "
                 "be empty, and a label, which may not"
             )
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether it is null, or pandas' word for it: the number that equals nothing."""
+    """Whether a cell is null, or NaN, which pandas uses for null."""
     return value is None or bool(value != value)
 
 
@@ -168,15 +133,15 @@ def _table(source: Files | HubText, split: str, field: str, cache: Path) -> Any:
     if isinstance(source, HubText):
         return load_hub(source, split, field, cache)
     name = _format(source, field)
-    place, field = getattr(source, split), f"{field}.{split}"
-    if Path(place).stat().st_size == 0:
-        raise DataError(f"{field}: {place} holds no rows")
+    file, field = getattr(source, split), f"{field}.{split}"
+    if Path(file).stat().st_size == 0:
+        raise DataError(f"{field}: {file} holds no rows")
     if name in ("csv", "tsv"):
         # Tab-separated text is written without quoting: a lone " is a character like any other.
         dialect = {"sep": "\t", "quoting": csv.QUOTE_NONE} if name == "tsv" else {}
-        return load_csv(place, field, names=source.columns, **dialect)
+        return load_csv(file, field, names=source.columns, **dialect)
     builder = {"jsonl": "json"}.get(name, name)
-    return load_table(builder, place, field, cache, data_files={"train": place}, split="train")
+    return load_table(builder, file, field, cache, data_files={"train": file}, split="train")
 
 
 def _format(source: Files, field: str) -> str:
@@ -186,30 +151,7 @@ def _format(source: Files, field: str) -> str:
     if not suffixes or suffixes[-1] not in _FORMATS:
         allowed = ", ".join(sorted(set(_FORMATS.values())))
         raise DataError(
-            f"{field}.format: the ending of {source.train} says nothing; give one of {allowed}"
+            f"{field}.format: the ending of {source.train} names no known format; "
+            f"give one of {allowed}"
         )
     return _FORMATS[suffixes[-1]]
-
-
-def hold_out(rows: dict[str, TextRows], splits: tuple[str, ...]) -> dict[str, TextRows]:
-    """Add the wanted splits that are missing, each a tenth of the training rows."""
-    places = held_out(
-        (text.encode() for text in rows["train"].texts), [s for s in splits if s not in rows]
-    )
-    cut = {split: rows["train"].take(indices) for split, indices in places.items()}
-    return {split: cut[split] if split in cut else rows[split] for split in splits}
-
-
-def _disjoint(rows: dict[str, TextRows], field: str) -> dict[str, TextRows]:
-    kept = rows
-    # Blank lines and headings repeat in running text and leak nothing.
-    if rows["train"].labels:
-        keys = {
-            split: list(zip_longest(each.texts, each.pairs, fillvalue=""))
-            for split, each in rows.items()
-        }
-        kept = {split: rows[split].take(indices) for split, indices in disjoint(keys).items()}
-    for split, each in kept.items():
-        if not any(text.strip() for text in each.texts):
-            raise DataError(f"{field}: no rows are left for {split}")
-    return kept
