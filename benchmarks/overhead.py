@@ -20,8 +20,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from objectives.data.prepare import prepare
 from search.execution.cluster import cluster
 from search.storage.trials import TrialRecord
@@ -85,10 +83,10 @@ def overhead(wall: float, results: list[dict[str, Any]]) -> float:
 
 def with_tlc(search: SearchFile) -> tuple[float, list[TrialRecord]]:
     """Overhead of a trial, and the trials; from the start of the first to the end of the last."""
+    from search.execution.listener import Listener
     from search.execution.run import run
 
-    with open(os.devnull, "w") as nowhere:
-        records = run(search, Console(file=nowhere)).study.records()
+    records = run(search, Listener()).study.records()
     started = min(record.started for record in records if record.started)
     finished = max(record.finished for record in records if record.finished)
     wall = (finished - started).total_seconds()
@@ -99,7 +97,7 @@ def with_ray_tune(
     search: SearchFile, records: list[TrialRecord], data: str, scratch: str, *, reuse_actors: bool
 ) -> float:
     """Overhead of a trial when Ray Tune alone runs the same trials."""
-    with cluster(search):
+    with cluster(search.address):
         from ray import tune
 
         text = search.model_dump_json()

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from search.analysis.claims.missing_trials import run_missing_trials
 from search.analysis.claims.report import print_claims, write_claims
+from search.cli.progress import Progress
 from search.execution.run import run
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations
@@ -107,6 +108,7 @@ def main(
     out: str,
 ) -> None:
     console = Console(width=160)
+    progress = Progress(console)
     if task == "images":
         searches = [images(seed) for seed in range(seeds)]
     elif task == "causal_lm" and text:
@@ -117,7 +119,7 @@ def main(
         raise click.UsageError(f"{task} needs its files: --text, or --pairs and --validation-pairs")
     studies = [
         run_missing_trials(
-            run(search, console).study, Locations.of(search.storage).study_url, console
+            run(search, progress).study, Locations.of(search.storage).study_url, progress
         )
         for search in searches
     ]

@@ -30,9 +30,10 @@ def run(file: str, overrides: tuple[str, ...], address: str | None) -> int:
     terminal = make_console()
     terminal.print(f"search {search.name}: {search.trials} trials, sampler {search.sampler}")
 
+    from search.cli.progress import Progress
     from search.execution.run import run as run_search
 
-    outcome = run_search(search, terminal)
+    outcome = run_search(search, Progress(terminal))
     print_outcome(outcome, terminal)
     if outcome.interrupted:
         return INTERRUPTED

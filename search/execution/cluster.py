@@ -11,17 +11,16 @@ import sys
 import tempfile
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
 from spaces.errors import UserError
 from spaces.file.resources import Placement
-from spaces.file.search_file import SearchFile
-from spaces.grid.search_space import SearchSpace
 
 OBJECT_STORE_BYTES = 200_000_000
 """Trials pass a few kilobytes; data and weights go through files."""
@@ -45,105 +44,136 @@ _QUIET = {
 
 
 class ClusterError(UserError):
-    """A cluster that cannot be reached, or has not what a trial needs."""
+    """A cluster that cannot be reached, or lacks what a trial needs."""
 
 
 @contextmanager
-def cluster(search: SearchFile) -> Iterator[None]:
-    """Connect to the search's Ray cluster, or start one on this machine for as long as it runs.
+def cluster(address: str | None) -> Iterator[None]:
+    """Connect to a Ray cluster; without an address, start one on this machine and stop it after.
 
-    A local Ray asks for a token that only this process's children know: without one, whoever
-    reaches a port may run code.
+    A local Ray asks for a token that only the children of this process know: without one, anybody
+    who reaches a port may run code.
 
     Raises:
-        ClusterError: It cannot be reached, or no node has room for one trial.
+        ClusterError: It cannot be reached.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    if search.address is None:
+    if address is None:
         _require_token()
     else:
-        _check_reachable(search.address)
+        _check_reachable(address)
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
-    # A job whose worker died is an error to Tune; here it comes again, and the driver tells of it.
+    # To Tune, a job whose worker died is an error; here it is started again and reported.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    local = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     try:
         with _sigterm_kept():
-            if search.address is None:
-                ray.init(
-                    address="local",
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    object_store_memory=OBJECT_STORE_BYTES,
-                )
-            else:
-                ray.init(address=search.address, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(
+                address=address or "local",
+                job_config=_job_config(),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **({} if address else local),
+            )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        place = search.address or "this machine"
+        place = address or "this machine"
         raise ClusterError(f"address: no Ray cluster at {place}: {error}") from error
     try:
-        _check_capacity(search, [node["Resources"] for node in ray.nodes() if node["Alive"]])
         yield
     finally:
         ray.shutdown()
 
 
-def bundle(place: Placement) -> dict[str, float]:
+def _job_config() -> Any:
+    """A job whose workers do not look for modules in the current folder of this process.
+
+    Ray puts that folder before site-packages, where a user's ``search.py`` would hide this package,
+    unless the job brings a folder of its own.
+    """
+    from ray.job_config import JobConfig
+
+    class IsolatedJob(JobConfig):  # type: ignore[misc]
+        def _runtime_env_has_working_dir(self) -> bool:
+            return True
+
+    return IsolatedJob()
+
+
+def bundle(placement: Placement) -> dict[str, float]:
     """What one worker occupies, as Ray names it."""
-    wanted = {kind: scale * (getattr(place, field) or 0.0) for field, kind, scale in FIELDS}
+    wanted = {kind: scale * (getattr(placement, field) or 0.0) for field, kind, scale in FIELDS}
     return {kind: amount for kind, amount in wanted.items() if amount > 0.0}
 
 
-def demand(search: SearchFile, config: dict[str, Any]) -> Any:
+def demand(placement_of: Callable[[Architecture], Placement], config: dict[str, Any]) -> Any:
     """What a job of Ray Tune occupies: a bundle for each worker of its model."""
     from ray.tune import PlacementGroupFactory
 
     model = Configuration.from_dict(config["configurations"][0])
-    place = search.placement(model.architecture)
-    return PlacementGroupFactory([bundle(place)] * place.workers)
+    placement = placement_of(model.architecture)
+    return PlacementGroupFactory([bundle(placement)] * placement.workers)
 
 
-def task_options(search: SearchFile) -> dict[str, float]:
+def task_options(placement: Placement) -> dict[str, float]:
     """What a Ray task occupies that trains nothing: no GPU, as models are scored on the CPU."""
     names = {"CPU": "num_cpus", "memory": "memory"}
-    wanted = bundle(search.resources)
+    wanted = bundle(placement)
     return {names[kind]: amount for kind, amount in wanted.items() if kind in names}
 
 
-def has_capacity(search: SearchFile, running: Sequence[Configuration]) -> bool:
-    """Whether one more trial may run beside others: as the file says, else as the cluster is now.
+def has_capacity(placement: Placement, *, beside: Sequence[Placement]) -> bool:
+    """Whether the cluster, as it is now, has capacity for one more trial beside others.
 
-    A cluster grows and shrinks while a search runs. Where the file says more than there is room
-    for, the rest waits, which tells an autoscaler to grow. What the next trial will occupy is not
-    known yet: a larger model waits until there is room for it.
-
-    Args:
-        search: The search file.
-        running: A configuration of each job that runs.
+    What the next trial will occupy is not known yet: a larger model waits until there is capacity.
     """
     import ray
 
-    if search.concurrency is not None:
-        if len(running) >= search.concurrency:
-            return False
-        if search.address is not None:
-            return True
-    if not running:
-        return True
     left = defaultdict(float, ray.cluster_resources())
-    for configuration in running:
-        place = search.placement(configuration.architecture)
-        for kind, amount in bundle(place).items():
-            left[kind] -= amount * place.workers
-    return all(left[kind] >= amount - 1e-6 for kind, amount in bundle(search.resources).items())
+    for other in beside:
+        for kind, amount in bundle(other).items():
+            left[kind] -= amount * other.workers
+    return all(left[kind] >= amount - 1e-6 for kind, amount in bundle(placement).items())
+
+
+def check_capacity(placements: Mapping[str, Placement]) -> None:
+    """Refuse placements that the connected cluster has no capacity for.
+
+    Args:
+        placements: What models of the space are trained on, by the field that says so.
+
+    Raises:
+        ClusterError: No node, or not enough nodes, have what one trial needs.
+    """
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for field, placement in placements.items():
+        wanted = bundle(placement)
+        for name, kind, scale in FIELDS:
+            most = max(node.get(kind, 0.0) for node in nodes)
+            if wanted.get(kind, 0.0) > most:
+                raise ClusterError(
+                    f"{field}.{name}: a trial asks for {wanted[kind] / scale:g} on one node, the "
+                    f"cluster has {most / scale:.3g}"
+                )
+        workers = sum(
+            min(int(node.get(kind, 0.0) / amount + 1e-6) for kind, amount in wanted.items())
+            for node in nodes
+        )
+        if workers < placement.workers:
+            each = ", ".join(f"{amount:g} {kind}" for kind, amount in wanted.items())
+            raise ClusterError(
+                f"{field}.workers: a model asks for {placement.workers} with {each} each, the "
+                f"cluster has capacity for {workers}"
+            )
 
 
 @contextmanager
 def interrupted_by_sigterm() -> Iterator[None]:
-    """Take SIGTERM, with which a cluster ends a job, for Ctrl-C: what is finished is kept."""
+    """Handle SIGTERM, with which a cluster ends a job, as Ctrl-C: finished trials are kept."""
 
     def interrupt(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
@@ -156,8 +186,7 @@ def interrupted_by_sigterm() -> Iterator[None]:
 
 @contextmanager
 def _sigterm_kept() -> Iterator[None]:
-    """Leave what SIGTERM does as it was, which Ray changes when it is started: to the end of the
-    process with a page of C++ stack."""
+    """Restore the handler of SIGTERM, which Ray replaces by one that prints a C++ stack trace."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -167,7 +196,7 @@ def _sigterm_kept() -> Iterator[None]:
 
 
 def _check_reachable(address: str) -> None:
-    """Refuse at once what Ray would try to reach for minutes."""
+    """Fail at once where Ray would retry for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdigit():
         return
@@ -175,35 +204,6 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as error:
         raise ClusterError(f"address: no Ray cluster at {address}: {error}") from error
-
-
-def _check_capacity(search: SearchFile, nodes: list[dict[str, float]]) -> None:
-    """Refuse what models of the space ask for and the cluster has not.
-
-    Args:
-        search: The search file.
-        nodes: Resources of each node.
-    """
-    largest = SearchSpace(search).largest_parameters
-    for field, place in search.resources.placements(largest).items():
-        wanted = bundle(place)
-        for name, kind, scale in FIELDS:
-            most = max(node.get(kind, 0.0) for node in nodes)
-            if wanted.get(kind, 0.0) > most:
-                raise ClusterError(
-                    f"{field}.{name}: a trial asks for {wanted[kind] / scale:g} on one node, the "
-                    f"cluster has {most / scale:.3g}"
-                )
-        room = sum(
-            min(int(node.get(kind, 0.0) / amount + 1e-6) for kind, amount in wanted.items())
-            for node in nodes
-        )
-        if room < place.workers:
-            each = ", ".join(f"{amount:g} {kind}" for kind, amount in wanted.items())
-            raise ClusterError(
-                f"{field}.workers: a model asks for {place.workers} with {each} each, the cluster "
-                f"has room for {room}"
-            )
 
 
 @lru_cache(maxsize=1)

@@ -1,10 +1,9 @@
 """The workers of a trial: its own process leads, the others are Ray actors in its placement group.
 
-They are not Ray Train's. In Ray 2.60 a ``TorchTrainer`` inside a trial reserves a placement group
-of its own: where the trial has reserved what the workers need, they wait for ever; where it has
-not, trials wait for each other; and once a trial's process is killed, the group of its workers
-stays and holds their cores (ray#54305, seen again). These are part of the trial's group, and end
-with its process, which owns them.
+Ray Train is not used: in Ray 2.60 a ``TorchTrainer`` inside a trial reserves a placement group of
+its own. Where the trial has reserved the workers' resources, they wait without end; where it has
+not, trials wait for each other; and after a trial's process is killed, the group keeps its cores
+(ray#54305). These actors are part of the trial's group and end with its process, their owner.
 """
 
 from __future__ import annotations

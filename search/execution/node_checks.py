@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives.store.store import Store
-from search.execution.cluster import ClusterError, cluster
+from search.execution.cluster import ClusterError, check_capacity, cluster
 from search.storage.errors import StudyError
 from search.storage.study import Study, names
 from spaces.file.local_paths import data_paths
@@ -27,8 +27,9 @@ def check_cluster(search: SearchFile) -> int:
     """
     where = Locations.of(search.storage)
     Store(where.store_url).check_writable()
-    Study.open(search, where.study_url)
-    with cluster(search):
+    study = Study.open(search, where.study_url)
+    with cluster(search.address):
+        check_capacity(search.resources.placements(study.space.largest_parameters))
         return check_nodes(search)
 
 

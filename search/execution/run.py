@@ -1,54 +1,42 @@
-"""Running a search: prepare, ask, distribute with Ray Tune, tell, and test the frontier once."""
+"""A run of a search: prepare the data, run trials, test the frontier, draw the figures."""
 
 from __future__ import annotations
 
-import json
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
-
-from rich.console import Console
 
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import PreparedData
 from objectives.store.store import Store
+from search.execution import trainable
 from search.execution.cluster import (
+    check_capacity,
     cluster,
-    demand,
     has_capacity,
     interrupted_by_sigterm,
-    task_options,
 )
+from search.execution.listener import Limits, Listener
 from search.execution.node_checks import check_nodes
-from search.execution.progress import Progress
-from search.pareto import Scale, frontier
+from search.execution.remote import RemoteFunctions
+from search.execution.tuning import tune_trials
+from search.pareto import frontier
 from search.plots.figures import write_figures
-from search.samplers.frontier.sampler import FrontierSampler
-from search.samplers.frontier.search_design_space import SearchDesignSpace
 from search.samplers.known_latencies import measured_latencies
-from search.samplers.optuna_samplers import FeasibleSampler
+from search.storage.failures import ERROR
 from search.storage.lease_holder import holding_lease, local_lease
 from search.storage.study import Study
-from search.storage.trials import ERROR, TrialRecord
+from search.storage.trials import TrialRecord
 from search.tracking.tracker import Tracker
 from spaces.cost.configuration import Configuration
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations, home
-from spaces.grid.search_space import SearchSpace
 
 FLUSH_SECONDS = 30.0
-TESTS_AT_A_TIME = 16
+TESTS_PER_TASK = 16
 """Models that one process scores on the test split: it takes longer to start than to score one."""
-RETRIES = {False: 1, True: 4}
-"""Times that a job goes on after the death of its process, here and on a cluster, where a machine
-may go away under it."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,24 +58,25 @@ class Outcome:
     figures: Path | None
 
 
-def run(search: SearchFile, console: Console, *, trials: int | None = None) -> Outcome:
+def run(search: SearchFile, listener: Listener, *, trials: int | None = None) -> Outcome:
     """Run a search until it has its trials, its hours are over, or nothing new is left.
 
-    Started again after a stop or a crash, it goes on where it was.
+    Started again after a stop or a crash, it resumes where it was.
 
     Args:
         search: A validated search file, which the study keeps.
-        console: Where progress is printed.
-        trials: Trials to run it to this time, however long that takes; without, the file says when
-            it ends.
+        listener: What progress is reported to.
+        trials: Number of trials to run it to, however long that takes; by default the file's.
 
     Raises:
         UserError: The data, the store, the study or the cluster cannot be used; nothing was
             trained.
     """
-    limits = search
-    if trials is not None:
-        limits = search.model_copy(update={"trials": trials, "hours": None, "stop": "trials"})
+    limits = (
+        Limits(search.trials, search.hours, stops_early=search.stop == "auto")
+        if trials is None
+        else Limits(trials)
+    )
     where = Locations.of(search.storage)
     store = Store(where.store_url, max_bytes=where.store_max_bytes)
     store.check_writable()
@@ -96,198 +85,95 @@ def run(search: SearchFile, console: Console, *, trials: int | None = None) -> O
         study = Study.open(search, where.study_url)
         holder = stack.enter_context(holding_lease(study))
         stack.enter_context(interrupted_by_sigterm())
-        data = _prepare(search, where, console)
+        data = _prepare(search, where.data, listener)
         study.set_data(data.describe())
-        scale = Scale.of(study.space)
         tracker = Tracker(study, where, lambda: holder.has_lost_lease)
         tracker.start()
         stack.callback(tracker.close, FLUSH_SECONDS)
-        records = study.records()
-        is_done = sum(r.is_finished for r in records) >= limits.trials and not study.has_enqueued
-        ended, interrupted = f"all {limits.trials} trials were there already", False
+
+        finished = sum(record.is_finished for record in study.records())
+        is_done = finished >= limits.trials and not study.has_enqueued
+        ended, interrupted = f"all {limits.trials} trials were already done", False
         if not is_done or _untested(study):
-            at = f"connecting to Ray at {search.address}" if search.address else "starting Ray"
-            console.print(f"{at} …", style="dim")
-            stack.enter_context(cluster(search))
-            if search.address:
-                check_nodes(search)
-            progress = stack.enter_context(Progress(limits, scale, records, console))
+            _connect(study, stack, listener)
+            remote = RemoteFunctions(
+                search.resolved().model_dump_json(), data.folder, search.resources
+            )
 
             def on_change(record: TrialRecord) -> None:
-                progress(record)
+                listener.changed(record)
                 tracker.notify()
                 if record.is_finished:
                     needed = _addresses(frontier(study.records(), search.criteria))
                     store.pins.write(needed, study.study_id)
 
             def may_start(running: Sequence[Configuration]) -> bool:
-                return not holder.has_lost_lease and has_capacity(search, running)
+                return not holder.has_lost_lease and _may_run_another(search, running)
 
-            if not is_done:
-                _measure_latencies(study, data, console)
-                ended, interrupted = _tune(study, limits, data, on_change, progress.tell, may_start)
-            _test_frontier(study, data, progress.tell)
-        figures = _write_figures(study, where, console)
+            with listener.following(study, limits):
+                if not is_done:
+                    _measure_latencies(study, remote, listener)
+                    ended, interrupted = tune_trials(
+                        study,
+                        limits,
+                        remote,
+                        may_start=may_start,
+                        on_change=on_change,
+                        warn=listener.warn,
+                    )
+                _test_frontier(study, remote, listener)
+        figures = _write_figures(study, where.reports / search.name, listener)
         tracker.notify()
         tracked = tracker.close(FLUSH_SECONDS)
         holder.end("stopped" if interrupted else "finished", ended)
         return Outcome(study, ended, interrupted, tracked, figures)
 
 
-def _write_figures(study: Study, where: Locations, console: Console) -> Path | None:
-    """The folder with the figures, or None where they cannot be written."""
-    folder = where.reports / study.search.name
-    try:
-        write_figures(study, folder)
-    except OSError as error:
-        # What the figures are drawn from is safe, and a search of days does not fail for them.
-        console.print(f"the figures were not written: {error}", style="yellow", soft_wrap=True)
-        return None
-    return folder
-
-
-def _prepare(search: SearchFile, where: Locations, console: Console) -> PreparedData:
+def _prepare(search: SearchFile, folder: Path, listener: Listener) -> PreparedData:
     started = time.monotonic()
-    data = prepare(search.data, search.task, where.data)
+    data = prepare(search.data, search.task, folder)
     seconds = time.monotonic() - started
     counts = ", ".join(f"{count:,} {name}" for name, count in data.counts.items())
-    console.print(f"data: {counts} ({seconds:.1f} s)", style="dim", highlight=False)
+    listener.info(f"data: {counts} ({seconds:.1f} s)")
     return data
 
 
-def _measure_latencies(study: Study, data: PreparedData, console: Console) -> None:
-    """Where the search limits or weighs latency, measure it before anything is trained."""
-    from search.execution import trainable as worker
+def _connect(study: Study, stack: ExitStack, listener: Listener) -> None:
+    """Connect to Ray for as long as the stack is open, and check that trials can run there."""
+    search = study.search
+    at = f"connecting to Ray at {search.address}" if search.address else "starting Ray"
+    listener.info(f"{at} …")
+    stack.enter_context(cluster(search.address))
+    check_capacity(search.resources.placements(study.space.largest_parameters))
+    if search.address:
+        check_nodes(search)
 
+
+def _may_run_another(search: SearchFile, running: Sequence[Configuration]) -> bool:
+    """Whether one more trial may run beside others: as the file says, else as the cluster is now.
+
+    With a concurrency that exceeds the cluster's capacity, trials wait in Ray, which tells an
+    autoscaler to grow.
+    """
+    if search.concurrency is not None:
+        if len(running) >= search.concurrency:
+            return False
+        if search.address is not None:
+            return True
+    placements = [search.placement(configuration.architecture) for configuration in running]
+    return not running or has_capacity(search.resources, beside=placements)
+
+
+def _measure_latencies(study: Study, remote: RemoteFunctions, listener: Listener) -> None:
+    """Where the search limits or weighs latency, measure it before anything is trained."""
     search = study.search
     if search.cost.name != "latency_ms" and search.constraints.max_latency_ms is None:
         return
     started = time.monotonic()
-    console.print("measuring latencies of untrained models …", style="dim")
-    measure = _remotely(worker.latencies, search, data)
+    listener.info("measuring latencies of untrained models …")
+    measure = remote.over_configurations(trainable.latencies)
     study.space.latency_of = measured_latencies(study, measure)
-    seconds = time.monotonic() - started
-    console.print(f"latencies known ({seconds:.1f} s)", style="dim", highlight=False)
-
-
-def _remotely(
-    function: Callable[[str, str, list[dict[str, Any]]], list[T]],
-    search: SearchFile,
-    data: PreparedData,
-) -> Callable[[list[Configuration]], list[T]]:
-    """A function of ``search.execution.trainable`` over configurations, run once by Ray."""
-    import ray
-
-    remote = ray.remote(**task_options(search))(function)
-
-    def call(configurations: list[Configuration]) -> list[T]:
-        points = [configuration.to_dict() for configuration in configurations]
-        result: list[T] = ray.get(
-            remote.remote(search.resolved().model_dump_json(), str(data.folder), points)
-        )
-        return result
-
-    return call
-
-
-def _tune(
-    study: Study,
-    limits: SearchFile,
-    data: PreparedData,
-    on_change: Callable[[TrialRecord], None],
-    tell: Callable[[str], None],
-    has_capacity: Callable[[Sequence[Configuration]], bool],
-) -> tuple[str, bool]:
-    """Run trials with Ray Tune, within limits; returns why it ended, and whether a signal ended it.
-
-    The limits are those of a search file, which need not be the study's own.
-    """
-    from ray import tune
-
-    from search.execution.searcher import StudySearcher
-    from search.execution.watchdog import Watchdog
-
-    search = study.search
-    # Not before latencies are known, which decide what fitted compressions are.
-    unfinished = study.take_over_unfinished()
-    sampler = _sampler(search, study.space, limits, data, len(study.records()))
-    study.optuna.sampler = sampler
-    hours = float("inf") if limits.hours is None else limits.hours
-    deadline = time.monotonic() + 3600 * hours
-    watchdog = Watchdog(search.resources.progress_deadline_seconds, tell)
-    searcher = StudySearcher(
-        study,
-        sampler,
-        unfinished=unfinished,
-        why=watchdog.why,
-        trials=limits.trials,
-        retries=RETRIES[search.address is not None],
-        deadline=deadline,
-        has_capacity=has_capacity,
-        on_change=on_change,
-        tell=tell,
-    )
-    with tempfile.TemporaryDirectory(prefix="tlc-tune-") as scratch:
-        tuner = tune.Tuner(
-            tune.with_resources(
-                _trainable(search.resolved().model_dump_json(), str(data.folder)),
-                partial(demand, search),
-            ),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                # As many as the searcher has: a job whose worker dies comes again as another.
-                num_samples=-1,
-                reuse_actors=True,
-            ),
-            # What Tune writes about the experiment is thrown away: the study is the record.
-            run_config=tune.RunConfig(
-                storage_path=scratch,
-                name=search.name,
-                verbose=0,
-                callbacks=[watchdog],
-            ),
-        )
-        tuner.fit()
-    finished = sum(record.is_finished for record in study.records())
-    if searcher.ended:
-        return f"{searcher.ended}, after {finished} trials", False
-    if finished >= limits.trials:
-        return f"{finished} trials are done", False
-    left = f"{finished} of {limits.trials} trials; the same command goes on"
-    if time.monotonic() > deadline:
-        return f"the time is over after {left}", False
-    return f"interrupted after {left}", True
-
-
-def _sampler(
-    search: SearchFile, space: SearchSpace, limits: SearchFile, data: PreparedData, finished: int
-) -> FeasibleSampler | FrontierSampler:
-    from search.execution import trainable as worker
-
-    if search.sampler == "frontier":
-        searched = SearchDesignSpace(space, _remotely(worker.stored, search, data))
-        return FrontierSampler(searched, seed=search.seed, stops=limits.stop == "auto")
-    # A resumed search must not draw what it drew before.
-    seed = search.seed + finished
-    return FeasibleSampler(space, search.sampler, seed=seed, trials=search.trials)
-
-
-def _trainable(search: str, data: str) -> Callable[[dict[str, Any]], None]:
-    """The function that Tune runs in its workers, with what is the same for all trials."""
-
-    def trial(config: dict[str, Any]) -> None:
-        from ray import tune
-
-        from search.execution.trainable import evaluate
-        from search.execution.watchdog import watched
-
-        with watched(tune.get_context().get_trial_id()):
-            outcomes = evaluate(search, data, config["configurations"])
-            for number, outcome in zip(config["numbers"], outcomes, strict=True):
-                # As text, because Tune flattens nested results before a searcher sees them.
-                tune.report({"number": number, "outcome": json.dumps(outcome, allow_nan=False)})
-
-    return trial
+    listener.info(f"latencies known ({time.monotonic() - started:.1f} s)")
 
 
 def _untested(study: Study) -> list[TrialRecord]:
@@ -296,35 +182,37 @@ def _untested(study: Study) -> list[TrialRecord]:
     return [r for r in frontier(study.records(), study.search.criteria) if r.number not in known]
 
 
-def _test_frontier(study: Study, data: PreparedData, tell: Callable[[str], None]) -> None:
+def _test_frontier(study: Study, remote: RemoteFunctions, listener: Listener) -> None:
     """Read the test split, once for each member of the final frontier."""
     import ray
 
-    from search.execution.trainable import test_scores
-
-    search, members = study.search, _untested(study)
-    remote = ray.remote(**task_options(search))(test_scores)
+    members = _untested(study)
     batches = [
-        members[start : start + TESTS_AT_A_TIME]
-        for start in range(0, len(members), TESTS_AT_A_TIME)
+        members[start : start + TESTS_PER_TASK] for start in range(0, len(members), TESTS_PER_TASK)
     ]
-    futures = [
-        remote.remote(
-            search.resolved().model_dump_json(),
-            str(data.folder),
-            [member.result["model"] for member in batch],
-        )
+    results = [
+        remote.submit(trainable.test_scores, [member.result["model"] for member in batch])
         for batch in batches
     ]
-    for batch, future in zip(batches, futures, strict=True):
-        for member, found in zip(batch, ray.get(future), strict=True):
-            if found.get("state") == ERROR:
-                tell(
+    for batch, result in zip(batches, results, strict=True):
+        for member, score in zip(batch, ray.get(result), strict=True):
+            if score.get("state") == ERROR:
+                listener.warn(
                     f"#{member.number} could not be scored on the test split; the same command "
-                    f"tries again: {found['message'].strip().splitlines()[-1]}"
+                    f"tries again: {score['message'].strip().splitlines()[-1]}"
                 )
             else:
-                study.set_test(member.number, found)
+                study.set_test(member.number, score)
+
+
+def _write_figures(study: Study, folder: Path, listener: Listener) -> Path | None:
+    """Write the figures; None where they cannot be written, which fails no search."""
+    try:
+        write_figures(study, folder)
+    except OSError as error:
+        listener.warn(f"the figures were not written: {error}")
+        return None
+    return folder
 
 
 def _addresses(members: list[TrialRecord]) -> list[str]:

@@ -1,7 +1,8 @@
 """A Ray Tune searcher over the study's ask and tell.
 
-Ray's own ``OptunaSearch`` leaves NaN results running for ever, tells stopped trials as complete and
-refuses results after a restore. Here the study is told what happened, and nothing else keeps state.
+Ray's own ``OptunaSearch`` leaves trials with NaN results running, records stopped trials as
+complete and refuses results after a restore. Here the study records what happened and is the only
+state.
 """
 
 from __future__ import annotations
@@ -20,26 +21,26 @@ from search.storage.trials import TrialRecord
 from spaces.cost.configuration import Configuration
 
 LARGEST_JOB = 4
-"""Compressions of one model that are chosen before any of their results is known: enough to make
-use of a model in memory, few enough to leave one that turns out to be poor."""
+"""Trials of one job, compressions of one model: enough to reuse a model in memory, few enough to
+leave one that turns out to be poor."""
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
-    """Gives Ray Tune the next job and tells the study how its trials ended.
+    """Gives Ray Tune the next job and records in the study how its trials ended.
 
-    A job is a trial, and further compressions of the model that it trains.
+    A job is a trial and further compressions of the model that it trains.
 
     Args:
         study: The record; its sampler is ``sampler``.
         sampler: The sampler.
-        unfinished: Trials of a dead driver, which go first.
-        why: State and message of a job whose worker died, by Tune's name of it.
-        trials: How many to run in all, beside those that somebody enqueued.
-        retries: Times that a trial goes on after the death of its worker.
+        unfinished: Trials of an earlier run, which are first.
+        failure_of: State and message of a job whose worker died, by its id in Tune.
+        trials: Number of trials in all; enqueued ones are run beyond it.
+        retries: Times that a trial is continued after the death of its worker.
         deadline: Monotonic time after which no new trial starts.
-        has_capacity: Whether another job may run, now, beside those of some configurations.
+        may_start: Whether another job may start now beside those of some configurations.
         on_change: Called with a record when a trial starts or ends.
-        tell: Called with a line when a worker died or a checkpoint was found damaged.
+        warn: Called with a line when a worker died or a checkpoint was found damaged.
     """
 
     def __init__(
@@ -48,26 +49,26 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         sampler: StudySampler,
         *,
         unfinished: list[TrialRecord],
-        why: Callable[[str], tuple[str, str]],
+        failure_of: Callable[[str], tuple[str, str]],
         trials: int,
         retries: int,
         deadline: float,
-        has_capacity: Callable[[list[Configuration]], bool],
+        may_start: Callable[[list[Configuration]], bool],
         on_change: Callable[[TrialRecord], None],
-        tell: Callable[[str], None],
+        warn: Callable[[str], None],
     ) -> None:
         super().__init__()
         self._study = study
         self._sampler = sampler
         self._waiting = [[record] for record in unfinished]
-        self._why = why
+        self._failure_of = failure_of
         self._trials = trials
         self._retries = retries
         self._deaths: Counter[int] = Counter()
         self._deadline = deadline
-        self._has_capacity = has_capacity
+        self._may_start = may_start
         self._on_change = on_change
-        self._tell_user = tell
+        self._warn = warn
         self._running: dict[str, dict[int, TrialRecord]] = {}
         self._occupying: dict[str, Configuration] = {}
         self._count = len(study.records())
@@ -75,7 +76,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next job, None to wait, or ``FINISHED``."""
-        if not self._has_capacity(list(self._occupying.values())):
+        if not self._may_start(list(self._occupying.values())):
             return None
         if self._waiting:
             job = self._waiting.pop(0)
@@ -98,7 +99,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         }
 
     def _finished(self, ended: str = "") -> str | None:
-        """The end, unless a running job may come back because its worker dies."""
+        """End the search, unless a running job may still need a second worker."""
         if self._running:
             return None
         self.ended = ended
@@ -110,8 +111,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def _next_job(self) -> list[TrialRecord]:
         if self._study.has_enqueued:
-            # Decided already: Optuna's ask() takes them before it asks the sampler, which may have
-            # nothing to propose any more.
+            # Optuna's ask() takes them before it asks the sampler, which may have nothing left.
             return [self._ask()]
         self._sampler.check(self._study.optuna)
         job = [self._ask()]
@@ -129,7 +129,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return record
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Tell the study how one trial of a job ended."""
+        """Record how one trial of a job ended."""
         record = self._running[trial_id].pop(result["number"], None)
         # Tune reports a job's last result twice.
         if record is not None:
@@ -138,30 +138,30 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tell the study how the last trial of a job ended, or take up what a dead worker left."""
+        """Record how the last trial of a job ended, or resume what a dead worker left."""
         if result and not error:
             self.on_trial_result(trial_id, result)
         self._occupying.pop(trial_id, None)
         left = list(self._running.pop(trial_id, {}).values())
         if not left:
             return
-        # A job's trials go one after another: the first that is left is where the worker died.
+        # A job's trials run one after another: its worker died in the first that is left.
         first, *others = left
         self._deaths[first.number] += 1
-        state, message = self._why(trial_id)
+        state, message = self._failure_of(trial_id)
         if self._deaths[first.number] > self._retries:
             self._tell(first, {"state": state, "message": f"{message}; not tried again"})
             left = others
         else:
-            self._tell_user(f"#{first.number}: {message}; it goes on from its last checkpoint")
+            self._warn(f"#{first.number}: {message}; it resumes from its last checkpoint")
         if left:
             self._waiting.append(left)
 
     def _tell(self, record: TrialRecord, outcome: dict[str, Any]) -> None:
         for address in outcome.get("damaged", ()):
-            self._tell_user(
-                f"#{record.number}: {address} was damaged in the store; it was removed, and what "
-                "was needed of it made again"
+            self._warn(
+                f"#{record.number}: {address} was damaged in the store; it was removed and what "
+                "was needed of it was computed again"
             )
         if outcome["state"] == "complete":
             self._study.tell_result(

@@ -9,11 +9,11 @@ from functools import lru_cache
 from typing import Any
 
 from objectives.failures import OUT_OF_MEMORY
-from search.storage.trials import ERROR
+from search.storage.failures import ERROR
 
 LONGEST_CURVE = 60
-AGAIN = (ERROR, OUT_OF_MEMORY)
-"""States of an attempt that is made once more."""
+RETRIED = (ERROR, OUT_OF_MEMORY)
+"""States of an attempt that is retried once."""
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +31,8 @@ def evaluate(
 ) -> Iterator[dict[str, Any]]:
     """Evaluate configurations one after another; a failure comes as a named state.
 
-    Those that follow each other and share their training share the model in memory. An unexpected
-    error, or memory that ran out, is retried once, which continues from the last checkpoint. The
-    death of the process is Ray's to notice and to retry.
+    Neighbours that share their training share the model in memory. An unexpected error, or lack of
+    memory, is retried once, from the last checkpoint. The death of the process is Ray's to notice.
 
     Args:
         search: The search file as JSON.
@@ -42,7 +41,7 @@ def evaluate(
 
     Yields:
         For each, ``state`` and, where it is ``complete``, ``result`` and ``curve``; else
-        ``message``. Also ``damaged``: entries of the store that were found damaged meanwhile.
+        ``message``. Also ``damaged``: entries of the store that were found damaged.
     """
     from spaces.cost.configuration import Configuration
 
@@ -50,10 +49,10 @@ def evaluate(
     has_failed = False
     while left:
         for report in _attempt(search, data, left):
-            if report["state"] in AGAIN and not has_failed:
+            if report["state"] in RETRIED and not has_failed:
                 log.warning("an attempt failed: %s", report["message"])
                 has_failed = True
-                # What it holds is freed before the next attempt.
+                # Leaving the loop frees what the attempt holds before the next one.
                 break
             left.pop(0)
             has_failed = False
@@ -69,15 +68,15 @@ def _attempt(search: str, data: str, configurations: list[Any]) -> Iterator[dict
         for _, outcome in objective.evaluate_each(list(configurations)):
             yield {**_report(outcome), "damaged": objective.store.pop_damaged()}
     except WorkerGroupLost:
-        # The process ends, and they with it; what it leaves is taken up by another.
+        # This process ends with its workers; another one resumes the job.
         raise
     except Exception:
-        # Whatever a library raises belongs to this trial alone; the search goes on.
+        # Whatever a library raises fails this trial alone; the search continues.
         yield {"state": ERROR, "message": traceback.format_exc(limit=-6)}
 
 
 def latencies(search: str, data: str, configurations: list[dict[str, Any]]) -> list[float]:
-    """Milliseconds of configurations, from untrained models or from the cost cache."""
+    """Milliseconds of configurations, measured on untrained models or cached."""
     from spaces.cost.configuration import Configuration
 
     points = map(Configuration.from_dict, configurations)
@@ -86,7 +85,7 @@ def latencies(search: str, data: str, configurations: list[dict[str, Any]]) -> l
 
 
 def stored(search: str, data: str, configurations: list[dict[str, Any]]) -> list[tuple[bool, bool]]:
-    """What the store has of the training of configurations: final model, stable path."""
+    """Whether the store has the final model and the stable path of configurations."""
     from spaces.cost.configuration import Configuration
 
     points = map(Configuration.from_dict, configurations)
@@ -107,7 +106,7 @@ def test_scores(search: str, data: str, models: list[str]) -> list[dict[str, Any
 
     Returns:
         For each, ``score``, its interval, ``examples`` and ``loss``; or ``state`` and ``message``,
-        with the state ``error`` where another try may succeed.
+        with the state ``error`` where a retry may succeed.
     """
     objective = _objective(search, data)
     return [_test_score(objective, model) for model in models]
@@ -121,7 +120,7 @@ def _test_score(objective: Any, model: str) -> dict[str, Any]:
     except TrialFailure as failure:
         return {"state": failure.state, "message": failure.message}
     except Exception:
-        # Whatever a library raises belongs to this model alone; the others are scored.
+        # Whatever a library raises fails this model alone.
         return {"state": ERROR, "message": traceback.format_exc(limit=-6)}
     return {
         "score": score.value,

@@ -26,8 +26,6 @@ ATTEMPT = "attempt"
 """Which attempt at a trial is its present one; without it, the first."""
 FINISH = "finish"
 """The place of a trial in the order in which those of its study finished, from 1."""
-ERROR, HUNG, WORKER_DIED = "error", "hung", "worker_died"
-"""Failures of an attempt, beside those that an evaluation names (``objectives.failures``)."""
 
 _TRIALS = table(
     "trials",

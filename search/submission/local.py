@@ -103,7 +103,8 @@ class LocalProcesses:
             run = announce(study, before)
             _replace(file, yaml.safe_dump(search.to_dict(), sort_keys=False, allow_unicode=True))
             process = subprocess.Popen(
-                [sys.executable, "-m", "search.cli", "run", str(file)],
+                # -P: a user's search.py in the current folder must not hide this package.
+                [sys.executable, "-P", "-m", "search.cli", "run", str(file)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

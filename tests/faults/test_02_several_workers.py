@@ -56,7 +56,7 @@ def test_a_killed_worker_of_several_costs_the_steps_since_the_checkpoint(
     arena.finish(driver)
     judge(arena)
     assert all(record["state"] == "COMPLETE" for record in arena.witness.told())
-    assert "its process died; it goes on from its last checkpoint" in arena.output
+    assert "its process died; it resumes from its last checkpoint" in arena.output
     # The next model was trained by the same workers, in shards.
     assert len(arena.witness.told()) == 2
     assert not followers(driver.pid)

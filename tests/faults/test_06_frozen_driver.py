@@ -39,7 +39,7 @@ def test_a_frozen_driver_is_replaced_and_reports_nothing_late(arena: Arena, judg
     arena.wait_recovered()
     os.kill(first.pid, signal.SIGCONT)
     arena.finish(first, code=INTERRUPTED)
-    assert "another process drives this search now" in arena.output
+    assert "another process runs this search now" in arena.output
     arena.finish(second)
     judge(arena)
     records = study.records()

@@ -35,7 +35,7 @@ def test_a_full_disk_pauses_the_search_and_room_lets_it_go_on(
         assert all(entry.matches(arena.store / entry.address) for entry in entries)
 
         make_room(arena, ballast)
-        wait_for("word of it", lambda: "goes on" in arena.output)
+        wait_for("the end of the pause", lambda: "resumed" in arena.output)
         arena.finish(driver)
         judge(arena)
         assert staged(arena.store) == [], "what had no space is not left half-written"

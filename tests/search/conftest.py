@@ -84,7 +84,7 @@ class Tlc:
     def __call__(self, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "search.cli", *arguments],
+            [sys.executable, "-P", "-m", "search.cli", *arguments],
             env=self.environment(**extra),
             cwd=self.folder,
             capture_output=True,
@@ -113,7 +113,7 @@ class Tlc:
         """Start a command; its output goes to ``out.txt``."""
         with (self.folder / "out.txt").open("a") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", "search.cli", *arguments],
+                [sys.executable, "-P", "-m", "search.cli", *arguments],
                 env=self.environment(**extra),
                 cwd=self.folder,
                 stdout=output,
@@ -126,7 +126,7 @@ class Tlc:
         """A service on a free port, as users start it; gives the URL that it prints and its
         process."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "search.cli", "serve", "--port", "0", *options],
+            [sys.executable, "-P", "-m", "search.cli", "serve", "--port", "0", *options],
             env=self.environment(PYTHONUNBUFFERED="1", **extra),
             cwd=self.folder,
             stdout=subprocess.PIPE,
@@ -140,6 +140,14 @@ class Tlc:
         finally:
             process.terminate()
             process.wait(timeout=20)
+
+    def add_modules_of_the_same_names(self) -> None:
+        """Put modules that a user may have into the folder; whatever imports them fails."""
+        raising = "raise ImportError('a module of the user was imported')"
+        (self.folder / "search.py").write_text(raising)
+        for package in ("spaces", "objectives"):
+            (self.folder / package).mkdir()
+            (self.folder / package / "__init__.py").write_text(raising)
 
     def write(self, document: dict[str, Any], **fields: Any) -> str:
         """Write a search file, with top-level fields replaced; returns its name."""
@@ -181,8 +189,9 @@ def tlc(tmp_path: Path) -> Tlc:
 
 @pytest.fixture(scope="session")
 def finished(document: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Tlc:
-    """A real search of eight trials, run to its end."""
+    """A real search of eight trials, run to its end, beside modules named as tlc's packages."""
     tlc = Tlc(tmp_path_factory.mktemp("finished"))
+    tlc.add_modules_of_the_same_names()
     completed = tlc("run", tlc.write(document, trials=8))
     assert completed.returncode == 0, completed.stdout + completed.stderr
     (tlc.folder / "run.txt").write_text(completed.stdout)

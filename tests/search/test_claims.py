@@ -330,13 +330,13 @@ def test_enqueued_trials_are_run_beside_those_of_the_file(study: Study) -> None:
         study,
         sampler,
         unfinished=[],
-        why=lambda _: ("error", ""),
+        failure_of=lambda _: ("error", ""),
         trials=1,
         retries=1,
         deadline=math.inf,
-        has_capacity=lambda _: True,
+        may_start=lambda _: True,
         on_change=lambda _: None,
-        tell=print,
+        warn=print,
     )
     job = searcher.suggest("one")
     assert isinstance(job, dict)

@@ -33,6 +33,14 @@ def test_a_search_ends_with_a_frontier_and_says_what_to_type_next(finished: Tlc)
         assert (finished.folder / "home" / "reports" / "tiny" / name).stat().st_size > 10_000
 
 
+def test_a_users_modules_named_as_tlcs_packages_are_not_imported(finished: Tlc) -> None:
+    """By the command, by Ray's workers: the search ran beside them."""
+    assert (finished.folder / "search.py").exists()
+    assert all(record.is_complete for record in finished.study().records())
+    # The test split is scored by a Ray task.
+    assert finished.study().tests()
+
+
 def test_the_winning_model_can_be_taken_away(finished: Tlc) -> None:
     answer = json.loads(finished.ask("best", "tiny", "--json").stdout)
     folder = Path(answer["location"])
@@ -45,7 +53,7 @@ def test_a_finished_search_is_not_run_again(finished: Tlc) -> None:
     before = finished.study().records()
     again = finished.ask("run", "search.yaml")
     assert again.returncode == 0
-    assert "all 8 trials were there already" in again.stdout
+    assert "all 8 trials were already done" in again.stdout
     assert finished.study().records() == before
 
 
@@ -66,7 +74,7 @@ def test_what_a_dead_driver_left_to_do_is_done_by_the_next_and_figures_fail_no_s
         reports.unlink()
         aside.rename(reports)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "all 8 trials were there already" in again.stdout
+    assert "all 8 trials were already done" in again.stdout
     assert finished.study().tests() == before != {}
     assert "the figures were not written" in again.stdout
     assert "plot:" not in again.stdout
@@ -83,7 +91,7 @@ def test_a_search_whose_trials_all_failed_has_no_frontier_and_ends_with_an_error
         study.tell_failure(study.ask().number, state, "made up")
     run = tlc.ask("run", name)
     assert run.returncode == 1, run.stderr
-    assert "all 2 trials were there already" in run.stdout
+    assert "all 2 trials were already done" in run.stdout
     assert tlc.ask("frontier", "tiny").returncode == 3
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState
-from rich.console import Console
 
 from search.analysis.claims.curves import thinned
 from search.analysis.claims.depth_or_width import EQUAL
+from search.execution.listener import Listener
 from search.samplers.known_latencies import recorded_latencies
 from search.storage.lease_holder import local_lease
 from search.storage.optuna_space import parameters_from
@@ -76,7 +76,7 @@ def missing_trials(space: SearchSpace, records: Iterable[TrialRecord]) -> list[M
     return additions
 
 
-def run_missing_trials(study: Study, url: str, console: Console) -> Study:
+def run_missing_trials(study: Study, url: str, listener: Listener) -> Study:
     """Run the trials that the claims lack; returns the study as it is then.
 
     They are enqueued in Optuna, and a stop leaves the rest there: the same command, or ``tlc run``,
@@ -85,7 +85,7 @@ def run_missing_trials(study: Study, url: str, console: Console) -> Study:
     Args:
         study: The record.
         url: SQLAlchemy URL of the storage that it is in.
-        console: Where progress is printed.
+        listener: What progress is reported to.
 
     Raises:
         StudyError: Another process drives the search.
@@ -95,7 +95,7 @@ def run_missing_trials(study: Study, url: str, console: Console) -> Study:
 
     space = SearchSpace(study.search, recorded_latencies(study))
     additions = missing_trials(space, study.records())
-    _print(study, additions, console)
+    _report(study, additions, listener)
     with local_lease(study.search.name, home() / "leases"):
         for addition in additions:
             study.optuna.enqueue_trial(addition.parameters, skip_if_exists=True)
@@ -103,7 +103,7 @@ def run_missing_trials(study: Study, url: str, console: Console) -> Study:
     if waiting == 0:
         return study
     trials = len(study.records()) + waiting
-    return run(_kept_at(url, study.search), console, trials=trials).study
+    return run(_kept_at(url, study.search), listener, trials=trials).study
 
 
 def _kept_at(url: str, search: SearchFile) -> SearchFile:
@@ -118,25 +118,20 @@ def _waiting(study: optuna.Study) -> list[Any]:
     return study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 
 
-def _print(study: Study, additions: list[MissingTrial], console: Console) -> None:
+def _report(study: Study, additions: list[MissingTrial], listener: Listener) -> None:
     if not additions:
-        console.print(f"{study.search.name}: no trial is missing")
+        listener.info(f"{study.search.name}: no trial is missing")
         return
     models = {
         (each.configuration.architecture, each.configuration.budget): each.training_flops
         for each in additions
     }
-    console.print(
+    listener.info(
         f"{study.search.name}: {len(additions)} trials are missing, of {len(models)} trained "
-        f"models; at most {quantity(sum(models.values()))}FLOPs of training",
-        highlight=False,
+        f"models; at most {quantity(sum(models.values()))}FLOPs of training"
     )
     for (architecture, budget), flops in models.items():
-        console.print(
-            f"  {architecture!s:<10} budget {budget:<10.4g} {quantity(flops)}FLOPs",
-            highlight=False,
-            style="dim",
-        )
+        listener.info(f"  {architecture!s:<10} budget {budget:<10.4g} {quantity(flops)}FLOPs")
 
 
 def _wanted(space: SearchSpace) -> Iterator[Point]:

@@ -1,0 +1,117 @@
+"""What a person sees while a search runs: a line for each finished trial, and its progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from search.execution.listener import Limits, Listener
+from search.formatting import cost_summary
+from search.pareto import Scale, best, hypervolume_of
+from search.storage.study import Study
+from search.storage.trials import TrialRecord
+from search.terminal_safe import printable
+from spaces.cost.units import duration
+
+
+class Progress(Listener):
+    """Prints a run: live in a terminal, plain lines elsewhere.
+
+    Args:
+        console: Where to print.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._finished: dict[int, TrialRecord] = {}
+        self._running: dict[int, TrialRecord] = {}
+
+    def info(self, line: str) -> None:
+        """Print a step of the run."""
+        self._console.print(line, style="dim", highlight=False)
+
+    def warn(self, line: str) -> None:
+        """Print a warning."""
+        self._console.print(line, style="yellow", soft_wrap=True, highlight=False)
+
+    @contextmanager
+    def following(self, study: Study, limits: Limits) -> Iterator[None]:
+        """Show the status while trials run."""
+        self._criteria = study.search.criteria
+        self._scale = Scale.of(study.space)
+        self._limits = limits
+        self._finished = {r.number: r for r in study.records() if r.is_finished}
+        self._before = len(self._finished)
+        self._started = time.monotonic()
+        if not self._console.is_terminal:
+            yield
+            return
+        with Live(
+            console=self._console,
+            get_renderable=self._status,
+            refresh_per_second=2,
+            transient=True,
+        ):
+            yield
+
+    def changed(self, record: TrialRecord) -> None:
+        """Print a line for a trial that ended."""
+        if not record.is_finished:
+            self._running[record.number] = record
+            return
+        self._running.pop(record.number, None)
+        self._finished[record.number] = record
+        self._console.print(self._line(record), soft_wrap=True, highlight=False)
+
+    def _line(self, record: TrialRecord) -> Text:
+        done = f"{len(self._finished):>4}/{self._limits.trials}"
+        name = f"#{record.number:<3} {record.configuration}"
+        line = Text(f"{done}  {name:<52} ")
+        if not record.is_complete:
+            last_line = "".join(record.message.strip().splitlines()[-1:])
+            return line.append(printable(f"{record.state}: {last_line}"), "red")
+        result, metric = record.result, self._criteria.metric
+        line.append(f"{metric.name} {metric.text(result['score'])}  ")
+        line.append(f"{cost_summary(result, self._criteria.cost.name)}  ")
+        reused = result["steps"]["reused"] / max(1, result["steps"]["total"])
+        line.append(f"reused {reused:4.0%}  ", "dim")
+        return line.append(self._summary(), "dim")
+
+    def _summary(self) -> str:
+        records = self._finished.values()
+        parts = [f"hypervolume {hypervolume_of(records, self._criteria, self._scale):.3f}"]
+        leader = best(records, self._criteria, {})
+        if leader is not None:
+            score = self._criteria.metric.text(leader.result["score"])
+            parts.append(f"best {score} (#{leader.number})")
+        left = self._seconds_left()
+        if left is not None:
+            parts.append(f"left {duration(left)}")
+        return "  ".join(parts)
+
+    def _status(self) -> Text:
+        complete = [record for record in self._finished.values() if record.is_complete]
+        failed = len(self._finished) - len(complete)
+        total = sum(record.result["steps"]["total"] for record in complete)
+        reused = sum(record.result["steps"]["reused"] for record in complete)
+        running = ", ".join(f"#{r.number} {r.configuration}" for r in self._running.values())
+        text = Text(f"{len(complete)} done, {len(self._running)} running, {failed} failed  ")
+        text.append(f"{self._summary()}  ", "bold")
+        if total:
+            text.append(f"steps saved by sharing {reused:,} of {total:,}  ")
+        return text.append(f"\nrunning: {running}" if running else "", "dim")
+
+    def _seconds_left(self) -> float | None:
+        finished_now = len(self._finished) - self._before
+        if finished_now == 0:
+            return None
+        passed = time.monotonic() - self._started
+        left = passed / finished_now * (self._limits.trials - len(self._finished))
+        if self._limits.hours is not None:
+            left = min(left, 3600 * self._limits.hours - passed)
+        return max(0.0, left)

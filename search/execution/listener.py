@@ -1,0 +1,43 @@
+"""What a run of a search reports to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from search.storage.study import Study
+from search.storage.trials import TrialRecord
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a run ends.
+
+    Args:
+        trials: Finished trials of the search after which no new one starts.
+        hours: Hours after which no new trial starts.
+        stops_early: Whether the sampler may end it before.
+    """
+
+    trials: int
+    hours: float | None = None
+    stops_early: bool = False
+
+
+class Listener:
+    """Ignores everything; what shows a run, such as a terminal, overrides it."""
+
+    def info(self, line: str) -> None:
+        """A step of the run."""
+
+    def warn(self, line: str) -> None:
+        """Something that a person should know, and that does not end the run."""
+
+    @contextmanager
+    def following(self, study: Study, limits: Limits) -> Iterator[None]:
+        """Entered while trials run."""
+        yield
+
+    def changed(self, record: TrialRecord) -> None:
+        """A trial started or ended."""

@@ -1,0 +1,130 @@
+"""The trials of a run, distributed by Ray Tune."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from search.execution import trainable
+from search.execution.cluster import demand
+from search.execution.listener import Limits
+from search.execution.remote import RemoteFunctions
+from search.samplers.frontier.sampler import FrontierSampler
+from search.samplers.frontier.search_design_space import SearchDesignSpace
+from search.samplers.optuna_samplers import FeasibleSampler
+from search.storage.study import Study
+from search.storage.trials import TrialRecord
+from spaces.cost.configuration import Configuration
+
+RETRIES = {False: 1, True: 4}
+"""Times that a job is continued after the death of its process, on one machine and on a cluster,
+whose machines may fail."""
+
+
+def tune_trials(
+    study: Study,
+    limits: Limits,
+    remote: RemoteFunctions,
+    *,
+    may_start: Callable[[list[Configuration]], bool],
+    on_change: Callable[[TrialRecord], None],
+    warn: Callable[[str], None],
+) -> tuple[str, bool]:
+    """Run trials until a limit is reached or a signal arrives.
+
+    Args:
+        study: The record.
+        limits: When to end.
+        remote: Functions that run on the cluster.
+        may_start: Whether one more job may start beside those of some configurations.
+        on_change: Called when a trial starts or ends.
+        warn: Called with a line when a worker dies, waits, or finds a damaged checkpoint.
+
+    Returns:
+        Why it ended, and whether a signal ended it.
+    """
+    from ray import tune
+
+    from search.execution.searcher import StudySearcher
+    from search.execution.watchdog import Watchdog
+
+    search = study.search
+    # Not before latencies are known: they decide which compressions fit a constraint.
+    unfinished = study.take_over_unfinished()
+    sampler = _sampler(study, limits, remote)
+    study.optuna.sampler = sampler
+    hours = float("inf") if limits.hours is None else limits.hours
+    deadline = time.monotonic() + 3600 * hours
+    watchdog = Watchdog(search.resources.progress_deadline_seconds, warn)
+    searcher = StudySearcher(
+        study,
+        sampler,
+        unfinished=unfinished,
+        failure_of=watchdog.failure_of,
+        trials=limits.trials,
+        retries=RETRIES[search.address is not None],
+        deadline=deadline,
+        may_start=may_start,
+        on_change=on_change,
+        warn=warn,
+    )
+    with tempfile.TemporaryDirectory(prefix="tlc-tune-") as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(
+                _trainable(remote.search, remote.data), partial(demand, search.placement)
+            ),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                # The searcher ends the run: a job whose worker dies comes again as another.
+                num_samples=-1,
+                reuse_actors=True,
+            ),
+            # What Tune writes about the experiment is not used: the study is the record.
+            run_config=tune.RunConfig(
+                storage_path=scratch, name=search.name, verbose=0, callbacks=[watchdog]
+            ),
+        )
+        tuner.fit()
+    finished = sum(record.is_finished for record in study.records())
+    if searcher.ended:
+        return f"{searcher.ended}, after {finished} trials", False
+    if finished >= limits.trials:
+        return f"{finished} trials are done", False
+    progress = f"{finished} of {limits.trials} trials; the same command resumes the search"
+    if time.monotonic() > deadline:
+        return f"the time is over after {progress}", False
+    return f"interrupted after {progress}", True
+
+
+def _sampler(
+    study: Study, limits: Limits, remote: RemoteFunctions
+) -> FeasibleSampler | FrontierSampler:
+    search = study.search
+    if search.sampler == "frontier":
+        space = SearchDesignSpace(study.space, remote.over_configurations(trainable.stored))
+        return FrontierSampler(space, seed=search.seed, stops=limits.stops_early)
+    # A resumed search must not draw what it drew before.
+    seed = search.seed + len(study.records())
+    return FeasibleSampler(study.space, search.sampler, seed=seed, trials=search.trials)
+
+
+def _trainable(search: str, data: str) -> Callable[[dict[str, Any]], None]:
+    """The function that Tune runs in its workers, with what is the same for all trials."""
+
+    def trial(config: dict[str, Any]) -> None:
+        from ray import tune
+
+        from search.execution.trainable import evaluate
+        from search.execution.watchdog import watched
+
+        with watched(tune.get_context().get_trial_id()):
+            outcomes = evaluate(search, data, config["configurations"])
+            for number, outcome in zip(config["numbers"], outcomes, strict=True):
+                # As text, because Tune flattens nested results before a searcher sees them.
+                tune.report({"number": number, "outcome": json.dumps(outcome, allow_nan=False)})
+
+    return trial
