@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from objectives.compression import model_file
+from objectives.compression.model_spec import ModelSpec
 from objectives.compression.pipeline import compress
 from objectives.compression.prune import prune
 from objectives.data.batches import Batch
@@ -153,14 +154,8 @@ class Objective:
 
         def fill(folder: Path) -> Evaluation:
             started = time.perf_counter()
-            loaded = compress(
-                pruned.model,
-                configuration.architecture,
-                self._workload,
-                configuration.compression,
-                self._calibration,
-                folder,
-            )
+            spec = self._spec(configuration)
+            loaded = compress(pruned.model, spec, self._calibration, folder)
             compressed = time.perf_counter()
             evaluation = self._measure(trained, pruned, configuration, loaded, folder, address)
             measured = time.perf_counter()
@@ -171,20 +166,13 @@ class Objective:
 
     def _prune(self, trained: TrainedModel, configuration: Configuration) -> TrainedModel:
         """Prune a trained model, and train it further where the compression has a recovery."""
-        compression = configuration.canonical().compression
-        if compression.recovery > 0.0:
+        if configuration.canonical().compression.recovery > 0.0:
             started = time.perf_counter()
             path = self._recovery_path(configuration, trained.path)
             state, cost = self._trainer.reach(path)
             return trained.continued(path, state, cost, time.perf_counter() - started)
-        model = prune(
-            trained.model,
-            configuration.architecture,
-            self._workload,
-            compression,
-            self._calibration,
-            self._task.problem.loss,
-        )
+        spec = self._spec(configuration.canonical())
+        model = prune(trained.model, spec, self._calibration, self._task.problem.loss)
         return replace(trained, model=model)
 
     def _measure(
@@ -237,6 +225,9 @@ class Objective:
             data_fingerprint=self.data.fingerprint,
         )
 
+    def _spec(self, configuration: Configuration) -> ModelSpec:
+        return ModelSpec(configuration.architecture, self._workload, configuration.compression)
+
     @cached_property
     def _calibration(self) -> list[Batch]:
         return self._task.calibration()
@@ -259,12 +250,8 @@ class Objective:
     def score(self, folder: Path, split: str) -> Score:
         """Score a compressed model in a folder as trials are scored.
 
-        On the machine of the search, the score on the validation split is exactly the recorded one.
-        Other processors sum in another order, which can change the last digits.
-
-        Args:
-            folder: A stored model, or an exported one.
-            split: ``validation`` or ``test``.
+        On the machine of the search, the score on ``validation`` is exactly the recorded one. Other
+        processors sum in another order, which can change the last digits.
 
         Raises:
             ModelFileError: The folder holds no compressed model, or a damaged one.

@@ -8,11 +8,9 @@ stays int8.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from objectives.compression.model_spec import ModelSpec
 from objectives.compression.packing import pack, pack_mask, unpack, unpack_mask
 from objectives.compression.quantise.int8_linear import StaticInt8Linear
 from objectives.compression.quantise.weights import (
@@ -29,10 +28,8 @@ from objectives.compression.quantise.weights import (
     dequantise,
 )
 from objectives.models.build import build
-from spaces.cost.architecture import Architecture
-from spaces.cost.compression import Compression, Pruning, Quantisation
+from spaces.cost.compression import Compression
 from spaces.cost.families import layout
-from spaces.cost.workload import Family, Workload
 
 MODEL_FORMAT = 2
 WEIGHTS = "model.safetensors"
@@ -60,25 +57,14 @@ class CompressedWeights:
     kept: dict[str, torch.Tensor]
 
 
-def save(
-    folder: Path,
-    weights: CompressedWeights,
-    architecture: Architecture,
-    workload: Workload,
-    compression: Compression,
-) -> None:
+def save(folder: Path, weights: CompressedWeights, spec: ModelSpec) -> None:
     """Write a compressed model into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors: Parts = {}
     for name, weight in weights.stored.items():
         tensors |= _parts(name, weight, weights.kept.get(name))
     save_file(tensors, str(folder / WEIGHTS))
-    config = {
-        "format": MODEL_FORMAT,
-        "architecture": asdict(architecture),
-        "workload": asdict(workload),
-        "compression": asdict(compression),
-    }
+    config = {"format": MODEL_FORMAT, **asdict(spec)}
     (folder / CONFIG).write_text(json.dumps(config, indent=1))
 
 
@@ -88,39 +74,32 @@ def load(folder: Path) -> nn.Module:
     Raises:
         ModelFileError: A file is missing, damaged, or of another model.
     """
-    config = read_config(folder)
+    spec = read_spec(folder)
     try:
-        compression = _compression(config["compression"])
-        workload = Workload(
-            **{**config["workload"], "family": Family(config["workload"]["family"])}
-        )
-        shape = compression.shape_of(Architecture(**config["architecture"]))
         tensors = load_file(str(folder / WEIGHTS))
-        described = layout(shape, workload)
+        described = layout(spec.shape, spec.workload)
         _check_capacity(described.parameters, folder)
-        model = build(shape, workload)
-        _fill(model, (weight.name for weight in described.weights()), tensors, compression)
+        model = build(spec.shape, spec.workload)
+        _fill(model, [weight.name for weight in described.weights()], tensors, spec.compression)
     except (SafetensorError, OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ModelFileError(f"{folder / WEIGHTS} cannot be loaded: {error}") from error
     return model.eval()
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """The JSON that describes a compressed model.
+def read_spec(folder: Path) -> ModelSpec:
+    """Read the description of a compressed model.
 
     Raises:
         ModelFileError: It is missing, damaged, or of another format.
     """
     try:
-        config: dict[str, Any] = json.loads((folder / CONFIG).read_text())
-    except (OSError, ValueError, RecursionError) as error:
+        config = json.loads((folder / CONFIG).read_text())
+        found = config.pop("format", None)
+        if found != MODEL_FORMAT:
+            raise ValueError(f"it has format {found}, not {MODEL_FORMAT}")
+        return ModelSpec.from_dict(config)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ModelFileError(f"{folder / CONFIG} cannot be read: {error}") from error
-    if not isinstance(config, dict):
-        raise ModelFileError(f"{folder / CONFIG} does not describe a model")
-    if config.get("format") != MODEL_FORMAT:
-        found = config.get("format")
-        raise ModelFileError(f"{folder / CONFIG} has format {found}, not {MODEL_FORMAT}")
-    return config
 
 
 def bytes_on_disk(folder: Path) -> int:
@@ -165,7 +144,7 @@ def _check_capacity(weights: int, folder: Path) -> None:
         raise ValueError(f"{CONFIG} describes {weights:,} weights; the file has {bits:,} bits")
 
 
-def _fill(model: nn.Module, names: Iterable[str], tensors: Parts, compression: Compression) -> None:
+def _fill(model: nn.Module, names: list[str], tensors: Parts, compression: Compression) -> None:
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     state: Parts = {}
     statics: dict[str, StaticInt8Weight] = {}
@@ -215,13 +194,3 @@ def _quantised(
 
 def _mask(tensors: Parts, name: str, shape: torch.Size) -> torch.Tensor:
     return torch.from_numpy(unpack_mask(tensors[f"{name}.mask"].numpy(), prod(shape))).view(shape)
-
-
-def _compression(values: dict[str, Any]) -> Compression:
-    return Compression(
-        **{
-            **values,
-            "quantisation": Quantisation(values["quantisation"]),
-            "pruning": Pruning(values["pruning"]),
-        }
-    )

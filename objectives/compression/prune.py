@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from objectives.compression.model_spec import ModelSpec
 from objectives.data.batches import Batch
 from objectives.models.build import build
 from objectives.models.hooks import hook_inputs
 from spaces.cost.architecture import Architecture
-from spaces.cost.compression import Compression, Pruning
+from spaces.cost.compression import Pruning
 from spaces.cost.families import layout
 from spaces.cost.layout import Role, Stack
-from spaces.cost.workload import Workload
 
 Loss = Callable[[nn.Module, Batch], torch.Tensor]
 Importance = dict[str, torch.Tensor]
@@ -26,40 +26,31 @@ Importance = dict[str, torch.Tensor]
 SEMI_STRUCTURED_GROUP, SEMI_STRUCTURED_KEPT = 4, 2
 
 
-def prune(
-    model: nn.Module,
-    architecture: Architecture,
-    workload: Workload,
-    compression: Compression,
-    batches: list[Batch],
-    loss: Loss,
-) -> nn.Module:
+def prune(model: nn.Module, spec: ModelSpec, batches: list[Batch], loss: Loss) -> nn.Module:
     """Prune a trained model, which stays unchanged.
 
     Args:
         model: The model, on the CPU.
-        architecture: Its shape before pruning.
-        workload: Its inputs and outputs.
-        compression: What to prune, and how much.
+        spec: Its architecture before pruning, its workload, and how to prune it.
         batches: Calibration batches.
         loss: Loss of a model on one of them.
 
     Returns:
         A pruned copy in evaluation mode; the model itself where nothing is pruned.
     """
-    if compression.sparsity == 0.0:
+    if spec.compression.sparsity == 0.0:
         return model.eval()
-    if not compression.pruning.is_masking:
-        return _remove_parts(model, architecture, workload, compression, batches, loss)
+    if not spec.compression.pruning.is_masking:
+        return _remove_parts(model, spec, batches, loss)
     pruned = copy.deepcopy(model).eval()
     weights = [
         pruned.get_parameter(weight.name)
-        for weight in layout(architecture.shape, workload).weights()
+        for weight in layout(spec.shape, spec.workload).weights()
         if weight.role is Role.LINEAR
     ]
     with torch.no_grad():
-        if compression.pruning is Pruning.UNSTRUCTURED:
-            _zero_smallest(weights, compression.sparsity)
+        if spec.compression.pruning is Pruning.UNSTRUCTURED:
+            _zero_smallest(weights, spec.compression.sparsity)
         else:
             _zero_two_of_four(weights)
     return pruned
@@ -90,14 +81,7 @@ def _zero_two_of_four(weights: list[nn.Parameter]) -> None:
         weight[:, :columns] *= mask.reshape(weight.shape[0], columns)
 
 
-def _remove_parts(
-    model: nn.Module,
-    architecture: Architecture,
-    workload: Workload,
-    compression: Compression,
-    batches: list[Batch],
-    loss: Loss,
-) -> nn.Module:
+def _remove_parts(model: nn.Module, spec: ModelSpec, batches: list[Batch], loss: Loss) -> nn.Module:
     """Remove the least important layers, or heads and neurons of each layer.
 
     The importance of heads and neurons is the first-order change of the loss when one is removed,
@@ -107,8 +91,8 @@ def _remove_parts(
     that the shapes are known before training.
     """
     whole = copy.deepcopy(model).eval()
-    shape = compression.shape_of(architecture)
-    old, new = layout(architecture.shape, workload), layout(shape, workload)
+    architecture, shape = spec.architecture, spec.shape
+    old, new = layout(architecture.shape, spec.workload), layout(shape, spec.workload)
     trained = whole.state_dict()
     state = {weight.name: trained[weight.name] for weight in old.ends}
     for stack, smaller in zip(old.stacks, new.stacks, strict=True):
@@ -125,18 +109,14 @@ def _remove_parts(
                 if weight.name in columns:
                     tensor = tensor[:, columns[weight.name]]
                 state[f"{stack.prefix}.{index}.{weight.name}"] = tensor
-    pruned = build(shape, workload)
+    pruned = build(shape, spec.workload)
     # A layout names tied matrices once.
     pruned.load_state_dict(state, strict=False)
     return pruned.eval()
 
 
 def _importances(
-    model: nn.Module,
-    stack: Stack,
-    architecture: Architecture,
-    batches: list[Batch],
-    loss: Loss,
+    model: nn.Module, stack: Stack, architecture: Architecture, batches: list[Batch], loss: Loss
 ) -> list[Importance]:
     """Importances of heads ``(heads,)`` and neurons ``(feed_forward,)`` for each layer."""
     counts = {attention.output: architecture.heads for attention in stack.attentions}
@@ -157,15 +137,12 @@ def _importances(
         model.zero_grad(set_to_none=True)
         for index, importance in enumerate(importances):
             for name, total in importance.items():
-                effect = _effect(activations[f"{stack.prefix}.{index}.{name}"])
+                activation = activations[f"{stack.prefix}.{index}.{name}"]
+                assert activation.grad is not None
+                # Summed over the sequence: ``(batch, channels)``.
+                effect = (activation.detach() * activation.grad).sum(1)
                 total += effect.view(len(effect), len(total), -1).sum(-1).abs().sum(0)
     return importances
-
-
-def _effect(activation: torch.Tensor) -> torch.Tensor:
-    """Activation times gradient, summed over the sequence: ``(batch, channels)``."""
-    assert activation.grad is not None
-    return (activation.detach() * activation.grad).sum(1)
 
 
 def _kept_layers(

@@ -31,6 +31,7 @@ from objectives.data.encoding import encode_texts, to_pixels, token_ids
 from objectives.data.tokenizer import END, MASK, SPECIAL_TOKENS, load_tokenizer
 from objectives.export.bundle import TOKENIZER, PredictionTask, read_task
 from objectives.models.decoding import continue_prompt, translate
+from spaces.cost.workload import Workload
 from spaces.errors import UserError
 
 MASK_TEXT = SPECIAL_TOKENS[MASK]
@@ -65,17 +66,17 @@ class Predictor:
     Args:
         model: The model, in evaluation mode.
         task: Its task and labels.
-        workload: Fields of its ``spaces.cost.workload.Workload``.
+        workload: Its inputs and outputs.
         tokenizer: A ``tokenizers.Tokenizer``; None for images.
     """
 
     def __init__(
-        self, model: nn.Module, task: PredictionTask, workload: dict[str, Any], tokenizer: Any
+        self, model: nn.Module, task: PredictionTask, workload: Workload, tokenizer: Any
     ) -> None:
         self.model = model
         self.task = task
         self._workload = workload
-        self._length: int = workload["sequence_length"]
+        self._length = workload.sequence_length
         self._tokenizer = tokenizer
 
     def predict(self, inputs: Sequence[Any]) -> list[Prediction]:
@@ -110,8 +111,8 @@ class Predictor:
         for start in range(0, len(inputs), EVALUATION_BATCH_SIZE):
             pixels = to_pixels(
                 [_image(each) for each in inputs[start : start + EVALUATION_BATCH_SIZE]],
-                channels=self._workload["channels"],
-                size=self._workload["image_size"],
+                channels=self._workload.channels,
+                size=self._workload.image_size,
             )
             predictions += self._classes({"pixel_values": pixel_values(pixels)})
         return predictions
@@ -202,13 +203,13 @@ def load(folder: Path) -> Predictor:
         ModelFileError: A file is missing, damaged, or of another model.
     """
     task = read_task(folder)
-    workload = model_file.read_config(folder)["workload"]
-    if len(task.labels) != workload["classes"]:
+    workload = model_file.read_spec(folder).workload
+    if len(task.labels) != workload.classes:
         raise ModelFileError(
-            f"{folder} names {len(task.labels)} classes and its model has {workload['classes']}"
+            f"{folder} names {len(task.labels)} classes and its model has {workload.classes}"
         )
     tokenizer = None
-    if workload["vocabulary_size"]:
+    if workload.vocabulary_size:
         try:
             tokenizer = load_tokenizer(folder / TOKENIZER)
         except Exception as error:

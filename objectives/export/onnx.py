@@ -66,7 +66,6 @@ class OnnxModel:
     """An exported ONNX model and the differences between its logits and the original's.
 
     Args:
-        size_bytes: Bytes of the file.
         opset: Version of ONNX's operators.
         inputs: Names of its inputs with their shapes; an axis of any length has a name.
         compared: Number of logits that were compared.

@@ -30,20 +30,17 @@ class Evaluation:
 
     Args:
         metric: Name of the score: ``accuracy``, ``perplexity`` or ``bleu``.
-        score: Of the compressed model on validation, in the metric's unit.
-        score_low: Lower end of its 95 % interval.
-        score_high: Upper end.
+        score: Of the compressed model on validation, in the metric's unit; ``score_low`` and
+            ``score_high`` are the ends of its 95 % interval.
         examples: Validation examples, or predicted tokens.
         loss: Mean validation cross-entropy in nats.
-        dense_score: Score of the trained model before compression.
-        dense_loss: Its loss.
+        dense_score: Score of the trained model before compression, with its ``dense_loss``.
         pretraining_loss: Masked-language-model loss on held-out text after pre-training.
         size_bytes: Bytes of the compressed model on disk, tokenizer apart.
         predicted_size_bytes: The size predicted from the architecture and the compression.
         dense_size_bytes: Bytes of the same model uncompressed, fp32.
         flops: Forward FLOPs for one sequence, counted while the compressed model ran.
         parameters: Parameters of the trained model.
-        latency: Latency and its conditions.
         training_flops: FLOPs of its whole training, recovery and reused steps included.
         steps: Its optimiser steps: ``total``, ``trained`` now, ``reused`` from the store.
         seconds: Time of this trial: ``train``, ``compress``, ``measure``, and ``saved`` by the
@@ -52,8 +49,6 @@ class Evaluation:
         model: Address of the compressed model in the store.
         checkpoint: Address of the trained model in the store.
         stages: Facts and training curve of each stage.
-        data_fingerprint: SHA-256 of the data.
-        versions: Versions of Python and of the packages that computed it.
     """
 
     metric: str

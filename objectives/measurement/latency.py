@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import platform
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,19 +48,13 @@ class Latency:
 
     Args:
         p10_ms: Low percentile, in milliseconds, as measured.
-        p50_ms: Median.
-        p95_ms: High percentile.
         spread: (p90 - p10) / p50.
         reference_p10_ms: Low percentile of the reference model, measured in turn with this one.
-        reference_p50_ms: Its median.
         best_reference_p10_ms: The lowest ``reference_p10_ms`` so far under these conditions.
         noisy: Whether other programs disturbed the measurement: ``ms`` is then an estimate.
         batch_size: Sequences in the batch.
         sequence_length: Tokens of each sequence.
-        threads: CPU threads.
-        repeats: Timed calls.
-        warm_up: Calls before those.
-        device: Kind of device.
+        repeats: Timed calls, after ``warm_up`` other ones.
         processor: Machine and instruction set.
     """
 
@@ -189,13 +184,11 @@ def processor(device: torch.device) -> str:
 @cache
 def _cpu() -> str:
     """Name of the CPU: machines of one instruction set differ in speed."""
-    machine = platform.machine()
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = re.search(r"^model name\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.M)
     except OSError:
-        return machine
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return f"{next(names, '')} {machine}".strip()
+        name = None
+    return f"{name[1].strip() if name else ''} {platform.machine()}".strip()
 
 
 def _time(model: nn.Module, inputs: Batch) -> float:

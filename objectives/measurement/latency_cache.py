@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from objectives.compression import model_file
+from objectives.compression.model_spec import ModelSpec
 from objectives.compression.pipeline import write_compressed
 from objectives.data.batches import Batch
 from objectives.measurement.latency import MAX_SLOWDOWN, Latency, measure_latency, processor
@@ -80,7 +81,7 @@ class LatencyCache:
             TrialFailure: A time is not a positive number.
         """
         shapes = _shapes(model)
-        cached = self._read(configuration)
+        cached = self._cached(configuration)
         if cached is not None:
             if cached[1] == shapes:
                 return cached[0]
@@ -93,22 +94,16 @@ class LatencyCache:
         Raises:
             TrialFailure: A time is not a positive number, or the compression failed.
         """
-        cached = self._read(configuration)
+        cached = self._cached(configuration)
         if cached is not None:
             return cached[0]
+        compression = configuration.compression.at_runtime
+        spec = ModelSpec(configuration.architecture, self._workload, compression)
         torch.manual_seed(0)
-        shape = configuration.compression.shape_of(configuration.architecture)
-        model = build(shape, self._workload).eval()
+        model = build(spec.shape, self._workload).eval()
 
         def compress(folder: Path) -> nn.Module:
-            write_compressed(
-                model,
-                configuration.architecture,
-                self._workload,
-                configuration.compression.at_runtime,
-                self._calibration(),
-                folder,
-            )
+            write_compressed(model, spec, self._calibration(), folder)
             return model_file.load(folder)
 
         compressed = self._store.use_temporary_folder(f"an untrained {configuration}", compress)
@@ -133,12 +128,11 @@ class LatencyCache:
             self._write(self._address(configuration), LATENCY, entry)
         return latency
 
-    def _read(self, configuration: Configuration) -> tuple[Latency, str] | None:
+    def _cached(self, configuration: Configuration) -> tuple[Latency, str] | None:
         """The cached latency of a configuration, and the shapes of its model."""
-        with self._store.open(self._address(configuration)) as folder:
-            if folder is None:
-                return None
-            entry = json.loads((folder / LATENCY).read_text())
+        entry = self._read(self._address(configuration), LATENCY)
+        if entry is None:
+            return None
         shapes = entry.pop("shapes")
         latency = Latency(**entry)
         best = min(latency.best_reference_p10_ms, self._best_reference_ms())
@@ -148,11 +142,12 @@ class LatencyCache:
 
     def _best_reference_ms(self) -> float:
         """Lowest latency of the reference under these conditions; infinite before the first."""
-        with self._store.open(self._address()) as folder:
-            if folder is None:
-                return math.inf
-            best: float = json.loads((folder / BEST_REFERENCE).read_text())["p10_ms"]
-        return best
+        entry = self._read(self._address(), BEST_REFERENCE)
+        return math.inf if entry is None else float(entry["p10_ms"])
+
+    def _read(self, address: str, name: str) -> dict[str, Any] | None:
+        with self._store.open(address) as folder:
+            return None if folder is None else json.loads((folder / name).read_text())
 
     def _write(self, address: str, name: str, entry: dict[str, Any]) -> None:
         def fill(folder: Path) -> None:

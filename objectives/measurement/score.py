@@ -23,9 +23,7 @@ class Score:
     """The score of a model on a split.
 
     Args:
-        value: In the unit of the task's metric.
-        low: Lower end of its 95 % interval.
-        high: Upper end.
+        value: In the unit of the task's metric; ``low`` to ``high`` is its 95 % interval.
         examples: Examples, or predicted tokens, that were scored.
         loss: Mean cross-entropy in nats.
     """

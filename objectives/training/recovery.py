@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from objectives.compression.fake_quantisation import fake_quantised
+from objectives.compression.model_spec import ModelSpec
 from objectives.compression.prune import prune
 from objectives.data.batches import Batch
 from objectives.training.paths import TrainingPath
@@ -47,14 +48,8 @@ def recovery_path(
             return problem.loss(model, batch)
 
     def transfer_weights(whole: nn.Module, pruned: nn.Module) -> None:
-        result = prune(
-            whole.cpu(),
-            configuration.architecture,
-            problem.workload,
-            compression,
-            calibration,
-            problem.loss,
-        )
+        spec = ModelSpec(configuration.architecture, problem.workload, compression)
+        result = prune(whole.cpu(), spec, calibration, problem.loss)
         pruned.load_state_dict(result.state_dict())
 
     seen = {

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from objectives.compression import model_file
 from objectives.compression.model_file import ModelFileError
+from objectives.compression.model_spec import ModelSpec
 from objectives.compression.pipeline import compress, write_compressed
 from objectives.compression.prune import prune
 from objectives.compression.quantise import rtn
@@ -57,8 +58,12 @@ def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     return functional.cross_entropy(logits(model, batch).flatten(0, -2), batch["targets"].flatten())
 
 
+def spec(compression: Compression) -> ModelSpec:
+    return ModelSpec(ARCHITECTURE, WORKLOAD, compression)
+
+
 def pruned(model: nn.Module, compression: Compression, batches: list[Batch]) -> nn.Module:
-    return prune(model, ARCHITECTURE, WORKLOAD, compression, batches, loss)
+    return prune(model, spec(compression), batches, loss)
 
 
 def linear_weights(model: nn.Module, compression: Compression) -> list[torch.Tensor]:
@@ -109,9 +114,10 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
         inputs = forward_arguments(batches[0])
         save_file({k: v.contiguous() for k, v in inputs.items()}, root / f"{family}.safetensors")
         for index, compression in enumerate(MATRIX):
-            smaller = prune(whole, architecture, workload, compression, batches, loss)
+            model_spec = ModelSpec(architecture, workload, compression)
+            smaller = prune(whole, model_spec, batches, loss)
             folder = root / f"{family} {index}"
-            write_compressed(smaller, architecture, workload, compression, batches, folder)
+            write_compressed(smaller, model_spec, batches, folder)
             here[folder.name] = logits(model_file.load(folder), inputs).detach()
     subprocess.run([sys.executable, "-c", LOAD_AGAIN, str(root)], check=True)
     again = load_file(root / "outputs.safetensors")
@@ -158,7 +164,7 @@ def test_mild_compression_keeps_the_answers(
     before = torch.cat([logits(model, batch) for batch in calibration])
     for quantisation in (Quantisation.RTN_8, Quantisation.STATIC_8):
         loaded = compress(
-            model, ARCHITECTURE, WORKLOAD, Compression(quantisation), calibration,
+            model, spec(Compression(quantisation)), calibration,
             tmp_path / quantisation,
         )  # fmt: skip
         after = torch.cat([logits(loaded, batch) for batch in calibration])
@@ -170,7 +176,7 @@ def test_static_int8_replaces_every_linear_layer(
     model: nn.Module, calibration: list[Batch], tmp_path: Path
 ) -> None:
     loaded = compress(
-        model, ARCHITECTURE, WORKLOAD, Compression(Quantisation.STATIC_8), calibration,
+        model, spec(Compression(Quantisation.STATIC_8)), calibration,
         tmp_path / "static",
     )  # fmt: skip
     kinds = [type(module) for module in loaded.modules()]
@@ -221,9 +227,8 @@ def test_the_layer_that_matters_least_is_removed(calibration: list[Batch]) -> No
     batch = batch_for(workload, count=8)
     with torch.no_grad():
         batch["targets"] = logits(whole, batch).argmax(-1)
-    smaller = prune(
-        whole, architecture, workload, Compression(pruning=P.LAYERS, sparsity=0.34), [batch], loss
-    )
+    compression = Compression(pruning=P.LAYERS, sparsity=0.34)
+    smaller = prune(whole, ModelSpec(architecture, workload, compression), [batch], loss)
     assert torch.allclose(logits(smaller, batch), logits(whole, batch), atol=1e-5)
 
 
@@ -283,7 +288,7 @@ def test_a_broken_quantiser_is_found(
     monkeypatch.setattr(rtn, "round_to_nearest", replacement)
     with pytest.raises(TrialFailure) as caught:
         compress(
-            model, ARCHITECTURE, WORKLOAD, Compression(Quantisation.RTN_8), calibration,
+            model, spec(Compression(Quantisation.RTN_8)), calibration,
             tmp_path / "model",
         )  # fmt: skip
     assert caught.value.state == state
@@ -297,7 +302,7 @@ def test_an_infinite_weight_is_found(
         infinite.roberta.encoder.layer[0].output.dense.weight[0, 0] = float("inf")
     with pytest.raises(TrialFailure) as caught:
         compress(
-            infinite, ARCHITECTURE, WORKLOAD, Compression(Quantisation.RTN_4), calibration,
+            infinite, spec(Compression(Quantisation.RTN_4)), calibration,
             tmp_path / "model",
         )  # fmt: skip
     assert caught.value.state == "not_finite"
@@ -310,7 +315,7 @@ def test_a_result_that_is_not_smaller_is_found(
     compression = Compression(Q.NONE, 32, P.UNSTRUCTURED, 0.01)
     with pytest.raises(TrialFailure) as caught:
         compress(
-            pruned(model, compression, calibration), ARCHITECTURE, WORKLOAD, compression,
+            pruned(model, compression, calibration), spec(compression),
             calibration, tmp_path / "model",
         )  # fmt: skip
     assert caught.value.state == "not_smaller"
@@ -324,7 +329,9 @@ def test_pruning_that_removes_nothing_gives_the_dense_model(
     compression = Compression(pruning=P.LAYERS, sparsity=0.5)
     torch.manual_seed(0)
     dense = build(architecture.shape, WORKLOAD).eval()
-    loaded = compress(dense, architecture, WORKLOAD, compression, calibration, tmp_path / "model")
+    loaded = compress(
+        dense, ModelSpec(architecture, WORKLOAD, compression), calibration, tmp_path / "model"
+    )
     assert torch.equal(logits(loaded, calibration[0]), logits(dense, calibration[0]))
     assert analytic_cost(architecture, compression, WORKLOAD).is_smaller
 
@@ -334,7 +341,7 @@ def test_a_model_file_holds_no_pickle_and_damage_is_reported(
 ) -> None:
     folder = tmp_path / "model"
     compress(
-        model, ARCHITECTURE, WORKLOAD, Compression(Quantisation.RTN_4), calibration, folder
+        model, spec(Compression(Quantisation.RTN_4)), calibration, folder
     )  # fmt: skip
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
     config = json.loads((folder / "config.json").read_text())

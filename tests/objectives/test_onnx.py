@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from objectives.compression import model_file
+from objectives.compression.model_spec import ModelSpec
 from objectives.compression.pipeline import write_compressed
 from objectives.compression.prune import prune
 from objectives.data.batches import forward_arguments
@@ -41,6 +42,7 @@ def test_a_compressed_model_gives_the_same_logits_in_onnx_runtime(
     torch.manual_seed(0)
     workload, compression = WORKLOADS[family], CASES[family]
     architecture = architecture_for(family, 1, 64)
+    spec = ModelSpec(architecture, workload, compression)
     batches = [batch_for(workload, count=8, seed=seed) for seed in range(2)]
     model = build(architecture.shape, workload).eval()
 
@@ -48,9 +50,9 @@ def test_a_compressed_model_gives_the_same_logits_in_onnx_runtime(
         total: torch.Tensor = model(**forward_arguments(batch)).logits.square().sum()
         return total
 
-    pruned = prune(model, architecture, workload, compression, batches, loss)
+    pruned = prune(model, spec, batches, loss)
     folder, path = tmp_path / "model", tmp_path / "model.onnx"
-    write_compressed(pruned, architecture, workload, compression, batches, folder)
+    write_compressed(pruned, spec, batches, folder)
     loaded = model_file.load(folder)
     exported = export_onnx(loaded, batches, path)
     assert exported.is_close

@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from objectives.compression import model_file
+from objectives.compression.model_spec import ModelSpec
 from objectives.compression.pipeline import write_compressed
 from objectives.compression.prune import prune
 from objectives.data.batches import forward_arguments, logits
@@ -102,7 +103,7 @@ def test_what_pruning_leaves_has_the_layout_of_its_shape(family: Family) -> None
     model = build(architecture.shape, workload)
     batches = [batch_for(workload, count=4)]
     for compression in STRUCTURED:
-        pruned = prune(model, architecture, workload, compression, batches, loss)
+        pruned = prune(model, ModelSpec(architecture, workload, compression), batches, loss)
         weights = layout(compression.shape_of(architecture), workload).weights()
         left = {name: tuple(parameter.shape) for name, parameter in pruned.named_parameters()}
         assert {weight.name: weight.shape for weight in weights} == left, compression
@@ -150,9 +151,9 @@ def test_predicted_bytes_are_those_on_disk(
     batches = [batch_for(workload, count=2)]
     for pruning in PRUNINGS:
         compression = replace(pruning, quantisation=quantisation)
-        pruned = prune(model, architecture, workload, compression, batches, loss)
+        pruned = prune(model, ModelSpec(architecture, workload, compression), batches, loss)
         folder = tmp_path / f"{pruning}"
-        write_compressed(pruned, architecture, workload, compression, batches, folder)
+        write_compressed(pruned, ModelSpec(architecture, workload, compression), batches, folder)
         predicted = size_bytes(architecture, workload, compression)
         assert predicted == pytest.approx(model_file.bytes_on_disk(folder), rel=0.01), compression
 

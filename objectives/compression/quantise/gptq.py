@@ -65,13 +65,9 @@ def _blocks(model: nn.Module, batch: Batch) -> list[list[str]]:
     order: dict[str, None] = {}
     with hook_inputs(linear_layers(model), lambda name, _: order.setdefault(name)):
         model(**forward_arguments(batch))
-    return [list(names) for _, names in groupby(order, _block)]
-
-
-def _block(name: str) -> str:
-    """``encoder.layer.0`` of ``encoder.layer.0.output.dense``; empty outside of the stacks."""
-    numbered = re.match(r".*?\.\d+(?=\.)", name)
-    return numbered.group() if numbered else ""
+    # ``encoder.layer.0`` of ``encoder.layer.0.output.dense``; empty outside of the stacks.
+    blocks = groupby(order, lambda name: re.findall(r"^.*?\.\d+(?=\.)", name))
+    return [list(names) for _, names in blocks]
 
 
 def _solvers(
@@ -123,8 +119,7 @@ class _Grid:
         self._column = 0
 
     def ready(self) -> bool:
-        """Whether the solver can start without scales of the whole matrix."""
-        return True
+        return True  # The solver need not find scales of the whole matrix first.
 
     def find_params(self, group: torch.Tensor, *, weight: bool) -> None:
         """Set the scale for the next columns, ``(rows, group_size)``."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -70,21 +68,14 @@ def _quantise(
     groups = weight.reshape(-1, group_size)
     # It always groups along the first axis: one column here is one of our groups.
     config = QTensorConfig(nbits=bits, group_size=-1, pack=False)
-    with _light_collection():
+    # The solver collects garbage twice, which takes 0.3 s where all objects are examined.
+    gc.freeze()
+    try:
         solved = AnyBits.quantize(groups.T.contiguous(), config)
+    finally:
+        gc.unfreeze()
     half = 1 << (bits - 1)
     scales, zeros = solved.scale.T.half(), (solved.zero.T - half).half()
     # Rounded again with the scales and zeros in fp16.
     codes = torch.round(groups / scales.float() + zeros.float()).clamp(-half, half - 1)
     return codes.to(torch.int8).view(rows, -1), scales.view(rows, -1), zeros.view(rows, -1)
-
-
-@contextmanager
-def _light_collection() -> Iterator[None]:
-    """Exclude existing objects from garbage collection: the solver collects twice a matrix, which
-    takes 0.3 s with all of them."""
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

@@ -40,9 +40,6 @@ class Quantise(Protocol):
             bits: Bits of a weight.
             group_size: Columns that share a scale, where the method has groups.
 
-        Returns:
-            The quantised weights by name.
-
         Raises:
             TrialFailure: A weight or a result cannot be used.
         """

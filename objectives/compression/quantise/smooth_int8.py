@@ -55,10 +55,6 @@ def smoothing_factors(model: nn.Module, batches: list[Batch]) -> dict[str, torch
     The square root of max|X_j| / max|W_j|: Xiao et al. 2022 (arXiv 2211.10438), equation 4, with
     migration strength one half. 1 where all inputs of a channel or all its weights are zero.
 
-    Args:
-        model: The model, in evaluation mode.
-        batches: Calibration batches.
-
     Returns:
         fp32, ``(columns,)``, by the name of the linear layer, of those that a forward pass reaches.
     """
@@ -72,7 +68,12 @@ def smoothing_factors(model: nn.Module, batches: list[Batch]) -> dict[str, torch
     with torch.no_grad(), hook_inputs(layers, observe):
         for batch in batches:
             model(**forward_arguments(batch))
-    return {name: _factors(of_x, layers[name].weight) for name, of_x in largest.items()}
+    factors: dict[str, torch.Tensor] = {}
+    for name, inputs in largest.items():
+        weights = layers[name].weight.detach().abs().amax(0)
+        is_idle = (inputs == 0) | (weights == 0)
+        factors[name] = torch.where(is_idle, 1.0, (inputs / weights).sqrt())
+    return factors
 
 
 def smoothed(model: nn.Module, factors: dict[str, torch.Tensor]) -> nn.Module:
@@ -82,10 +83,3 @@ def smoothed(model: nn.Module, factors: dict[str, torch.Tensor]) -> nn.Module:
         if name in factors:
             changed.set_submodule(name, SmoothedLinear(layer, factors[name]))
     return changed
-
-
-def _factors(largest_inputs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    largest_weights = weight.detach().abs().amax(0)
-    factors = (largest_inputs / largest_weights).sqrt()
-    is_idle = (largest_inputs == 0) | (largest_weights == 0)
-    return torch.where(is_idle, 1.0, factors)

@@ -73,8 +73,8 @@ def compressor(module: ModuleType, *, behaviours: list[str]) -> None:
             raise RuntimeError("the compressor broke")
         if behaviour == "hangs":
             threading.Event().wait()
-        model, architecture, workload, compression, _ = arguments
-        layout = module.layout(compression.shape_of(architecture), workload)
+        model, spec, _ = arguments
+        layout = module.layout(spec.shape, spec.workload)
         state = model.state_dict()
         dense = {
             weight.name: torch.full_like(state[weight.name], fill[behaviour])
