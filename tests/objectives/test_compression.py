@@ -78,7 +78,7 @@ def calibration() -> list[Batch]:
 
 @pytest.fixture(scope="module")
 def model(calibration: list[Batch]) -> nn.Module:
-    """A classifier that has learnt its calibration batches, so that its answers are clear."""
+    """A classifier that has learnt its calibration batches, so that its predictions are clear."""
     torch.manual_seed(0)
     trained = build(ARCHITECTURE.shape, WORKLOAD)
     optimizer = torch.optim.AdamW(trained.parameters(), lr=2e-3)
@@ -158,7 +158,7 @@ def test_every_cell_of_the_matrix_is_as_large_as_arithmetic_says(
         assert predicted == pytest.approx(model_file.bytes_on_disk(folder), rel=0.01), compression
 
 
-def test_mild_compression_keeps_the_answers(
+def test_mild_compression_keeps_the_logits(
     model: nn.Module, calibration: list[Batch], tmp_path: Path
 ) -> None:
     before = torch.cat([logits(model, batch) for batch in calibration])

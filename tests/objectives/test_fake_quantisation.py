@@ -1,4 +1,4 @@
-"""Quantisation-aware training: rounded weights in the forward pass, ordinary ones to the rest."""
+"""Quantisation-aware training: rounded weights in the forward pass only."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def on_the_grid(model: nn.Module, bits: int) -> nn.Module:
 
 
 def loss_of(model: nn.Module, batch: Batch) -> torch.Tensor:
-    answers = logits(model, batch)
-    return nn.functional.cross_entropy(answers.flatten(0, -2), answers.flatten(0, -2).argmin(-1))
+    outputs = logits(model, batch)
+    return nn.functional.cross_entropy(outputs.flatten(0, -2), outputs.flatten(0, -2).argmin(-1))
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, batches: list[Batch]) -> None:

@@ -88,7 +88,7 @@ def test_codes_are_exact_and_the_model_stays_as_it_was(
         assert torch.equal(weight.scales, again[name].scales)
 
 
-def test_the_quantised_model_answers_more_like_the_original(
+def test_the_outputs_change_less_than_when_rounded(
     small_model: nn.Module, small_batches: list[Batch]
 ) -> None:
     quantised = gptq(small_model, small_batches, bits=2, group_size=32)
@@ -96,18 +96,18 @@ def test_the_quantised_model_answers_more_like_the_original(
         with_weights(small_model, weights) for weights in (quantised, rounded(small_model, 2))
     )
     with torch.no_grad():
-        answers = [logits(small_model, batch) for batch in small_batches]
+        outputs = [logits(small_model, batch) for batch in small_batches]
         errors = [
             sum(
-                float((logits(model, batch) - answer).square().sum())
-                for batch, answer in zip(small_batches, answers, strict=True)
+                float((logits(model, batch) - output).square().sum())
+                for batch, output in zip(small_batches, outputs, strict=True)
             )
             for model in (changed, nearest)
         ]
     assert errors[0] < errors[1]
 
 
-def test_pruned_weights_stay_zero_and_others_make_up_for_them(
+def test_pruned_weights_stay_zero_and_others_compensate(
     small_model: nn.Module, small_batches: list[Batch]
 ) -> None:
     pruned = copy.deepcopy(small_model)
@@ -134,7 +134,7 @@ class OneLayer(nn.Module):
         return outputs
 
 
-def test_a_channel_that_calibration_never_lit_is_rounded_and_not_dropped() -> None:
+def test_a_channel_without_calibration_inputs_is_rounded_and_not_zeroed() -> None:
     model = OneLayer()
     inputs = torch.randn(64, 40)
     inputs[:, 7] = 0.0

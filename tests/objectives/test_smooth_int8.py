@@ -1,4 +1,4 @@
-"""SmoothQuant: the same function, with outliers moved from the inputs into the weights."""
+"""SmoothQuant: the same function, with outliers moved into the weights."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class OneLayer(nn.Module):
         return outputs
 
 
-def test_inputs_and_weights_meet_in_the_middle() -> None:
+def test_largest_inputs_and_weights_become_equal() -> None:
     model = OneLayer()
     inputs = torch.randn(50, 4) * torch.tensor([100.0, 1.0, 0.01, 1.0])
     batches = [{"pixel_values": part} for part in inputs.split(10)]
@@ -49,7 +49,7 @@ def test_inputs_and_weights_meet_in_the_middle() -> None:
     assert torch.allclose(largest, weight)
 
 
-def test_idle_channels_and_columns_are_left_alone() -> None:
+def test_idle_channels_and_columns_are_not_scaled() -> None:
     model = OneLayer()
     with torch.no_grad():
         model.layer.weight[:, 2] = 0.0
@@ -60,7 +60,7 @@ def test_idle_channels_and_columns_are_left_alone() -> None:
     assert torch.isfinite(factors).all()
 
 
-def test_watching_ends_with_the_block() -> None:
+def test_hooks_are_removed_after_the_block() -> None:
     model = OneLayer()
     seen: list[str] = []
     with hook_inputs(linear_layers(model), lambda name, _: seen.append(name)):

@@ -53,7 +53,7 @@ def test_smoothing_reduces_the_error_of_channels_with_outliers(
 
 
 @pytest.mark.parametrize("has_bias", [True, False])
-def test_the_kernel_computes_what_the_codes_say(
+def test_the_int8_kernel_equals_fp32_arithmetic(
     has_bias: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not int8_linear.has_int8_kernel():
