@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
     from rich.console import Console
 
     from search.results.client import Client
@@ -80,6 +83,50 @@ def limited(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(limits={cost: limit for cost, limit in limits.items() if limit}, **rest)
 
     return with_limits
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a query goes, and how its result is printed.
+
+    Args:
+        url: URL of the study; None for the local study.
+        server: URL of a service that answers instead; None for the study itself.
+        as_json: Whether to print JSON.
+    """
+
+    url: str | None
+    server: str | None
+    as_json: bool
+
+    @property
+    def queries(self) -> StudyQueries | Client:
+        """Queries to the service, or to the study."""
+        return open_queries(self.url, self.server)
+
+    def show(
+        self, result: BaseModel | Sequence[BaseModel], print_text: Callable[[Console], None]
+    ) -> None:
+        """Print a result as JSON, or as text with ``print_text``."""
+        if not self.as_json:
+            print_text(make_console())
+            return
+        values = result if isinstance(result, Sequence) else [result]
+        plain = [value.model_dump(mode="json") for value in values]
+        click.echo(json.dumps(plain if isinstance(result, Sequence) else plain[0], indent=2))
+
+
+def queried(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a query, passed as one argument ``source``."""
+
+    @study_url
+    @server
+    @as_json
+    @wraps(command)
+    def with_source(url: str | None, server: str | None, as_json: bool, **rest: Any) -> Any:
+        return command(source=Source(url, server, as_json), **rest)
+
+    return with_source
 
 
 def make_console(*, stderr: bool = False) -> Console:

@@ -1,4 +1,4 @@
-"""What a person sees while a search runs: a line for each finished trial, and its progress."""
+"""The output of a running search: a line for each finished trial, and a live status."""
 
 from __future__ import annotations
 
