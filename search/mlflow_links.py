@@ -1,4 +1,4 @@
-"""Addresses of pages of the MLflow UI, as its version 3.17 routes them."""
+"""Addresses of pages of the MLflow UI, version 3.17."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 LOOPBACK = "127.0.0.1"
 UI_PORT = 5000
-"""Where ``tlc ui`` listens when it is not told otherwise."""
+"""Default port of ``tlc ui``."""
 
 
 @dataclass(frozen=True)
 class MlflowLinks:
-    """Pages of one search.
-
-    They are relative, so that they work on any server, from a description that it shows.
+    """Pages of one search, as relative addresses, which work on any server.
 
     Args:
         experiment: Identifier of the experiment.
@@ -28,7 +26,7 @@ class MlflowLinks:
     trials: Mapping[int, str]
 
     def trial(self, number: int) -> str:
-        """The page of a trial; empty where it has no run."""
+        """The page of a trial; empty if it has no run."""
         run = self.trials.get(number)
         return "" if run is None else _page(f"experiments/{self.experiment}/runs/{run}")
 
@@ -43,24 +41,21 @@ class MlflowLinks:
 
 
 def experiment_page(experiment: str, view: str = "", *, charts: bool = False) -> str:
-    """The runs of an experiment, as a table or as charts; as a saved view shows them, if given."""
+    """The runs of an experiment as a table or as charts, optionally in a saved view."""
     options = {"viewStateShareKey": view} if view else {}
     options |= {"compareRunsMode": "CHART"} if charts else {}
     return _page(f"experiments/{experiment}/runs", **options)
 
 
 def _page(path: str, **options: str) -> str:
-    # Without it MLflow opens the pages that it has for traces of language models.
+    # The default workflow type is that of traces of language models.
     return f"#/{path}?{urlencode({'workflowType': 'machine_learning', **options})}"
 
 
 def server_url(tracking_uri: str) -> str:
-    """The URL of the server's pages, without the credentials that a tracking URI can hold.
-
-    For a database it is where ``tlc ui`` would serve it.
-    """
+    """The URL of a tracking server without credentials; for a database, that of ``tlc ui``."""
     parts = urlsplit(tracking_uri)
     if parts.scheme not in ("http", "https"):
         return f"http://{LOOPBACK}:{UI_PORT}"
-    place = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, place, parts.path.rstrip("/"), "", ""))
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))

@@ -1,7 +1,7 @@
-"""The winning models of a search in MLflow's Model Registry, each once, under aliases.
+"""The best models of a search in MLflow's Model Registry, each once, under aliases.
 
-What is registered is read from the registry, by tags, as the mirror reads runs: a second call, or
-one after a kill, adds only what is missing.
+The tags of the versions say what is registered already: a second call, also after a kill, adds only
+what is missing.
 """
 
 from __future__ import annotations
@@ -12,25 +12,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from objectives.data.prepared_data import PreparedData
 from search.pareto import Scale, best
 from search.registry.export import prepared_data, write_model_folder
 from search.registry.model_card import summary
-from search.registry.pyfunc_model import save
+from search.registry.pyfunc_model import input_example, log_and_register
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
-from search.tracking.client import mlflow_client
+from search.tracking.client import error_summary, mlflow_client
 from search.tracking.remote_state import KEY, find_run
 from search.tracking.tracker import sync_unless_running
-from search.tracking.trial_run import trial_metrics, trial_params
+from search.tracking.trial_run import trial_params
 from spaces.errors import UserError
 from spaces.file.search_file import NAME_PATTERN
 from spaces.file.storage import Locations
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 CHAMPION = "champion"
 MODEL_TAG = "tlc.model"
@@ -48,7 +44,7 @@ class RegisteredVersion:
         number: Its number in the registry.
         trial: The trial whose model it is.
         aliases: What points to it.
-        is_new: Whether it was registered now.
+        is_new: Whether this call registered it.
     """
 
     number: str
@@ -59,7 +55,7 @@ class RegisteredVersion:
 
 @dataclass(frozen=True)
 class Registration:
-    """What the registry has of a search.
+    """The registered models of a search.
 
     Args:
         name: Name of the registered model.
@@ -75,8 +71,8 @@ class Registration:
 def register(study: Study, champion: TrialRecord, name: str) -> Registration:
     """Register the champion of a search and the best model at each fixed cost level.
 
-    The search is sent to MLflow before, unless it is running and sends itself, so that each version
-    leads to the run of its trial.
+    Unless the search is running, it is sent to MLflow first, so that each version has the run of
+    its trial. MLflow's tracking URI and experiment of this process are set to those of the search.
 
     Args:
         study: The record.
@@ -93,27 +89,26 @@ def register(study: Study, champion: TrialRecord, name: str) -> Registration:
         )
     where = Locations.of(study.search.storage)
     data = prepared_data(study)
-    with _told(where):
+    with _mlflow_errors(where.tracking_uri):
         sync_unless_running(study, where)
-        registrar = _Registrar(study, data, where, name)
-        wanted = {CHAMPION: champion, **best_by_level(study)}
+        registrar = _Registrar(study, data, where.tracking_uri, name)
+        chosen = {CHAMPION: champion, **best_by_level(study)}
         versions = [
-            registrar.version(record, [a for a, r in wanted.items() if r.number == number])
-            for number, record in {r.number: r for r in wanted.values()}.items()
+            registrar.version(record, tuple(a for a, r in chosen.items() if r.number == number))
+            for number, record in {r.number: r for r in chosen.values()}.items()
         ]
     return Registration(name, where.tracking_uri, tuple(versions))
 
 
 def best_by_level(study: Study) -> dict[str, TrialRecord]:
     """The best trial at each fixed cost level that has one, by alias, such as ``size-mb-0-12``."""
-    search, records = study.search, study.records()
+    records, criteria = study.records(), study.search.criteria
+    cost = criteria.cost.name
     found = {
-        level_alias(search.cost.name, level): best(
-            records, search.criteria, {search.cost.name: level}
-        )
+        level_alias(cost, level): best(records, criteria, {cost: level})
         for level in Scale.of(study.space).levels()
     }
-    return {name: record for name, record in found.items() if record is not None}
+    return {alias: record for alias, record in found.items() if record is not None}
 
 
 def level_alias(cost: str, level: float) -> str:
@@ -123,111 +118,82 @@ def level_alias(cost: str, level: float) -> str:
 
 
 class _Registrar:
-    """Registers trials under one name."""
+    """Registers trials of a search under one name."""
 
-    def __init__(self, study: Study, data: PreparedData, where: Locations, name: str) -> None:
+    def __init__(self, study: Study, data: PreparedData, tracking_uri: str, name: str) -> None:
+        import mlflow
+
         self._study = study
         self._data = data
         self._name = name
-        self._client = mlflow_client(where.tracking_uri)
-        self._experiment = self._client.get_experiment_by_name(study.search.name)
-        if self._experiment is None:
+        self._client = mlflow_client(tracking_uri)
+        experiment = self._client.get_experiment_by_name(study.search.name)
+        if experiment is None:
             raise RegistryError(
                 f"search {study.search.name!r} is running and not in MLflow yet; try again soon"
             )
-        self._known = _known_versions(self._client, name)
+        self._experiment_id = experiment.experiment_id
+        mlflow.set_tracking_uri(tracking_uri)
+        mlflow.set_experiment(experiment_id=self._experiment_id)
 
-    def version(self, record: TrialRecord, aliases: list[str]) -> RegisteredVersion:
-        """The version of a trial's model, made if there is none, with its aliases."""
-        key = (f"{self._study.study_id}/{record.number}", record.result["model"])
-        is_new = key not in self._known
-        if is_new:
-            self._known[key] = self._make(record, key)
-        number = self._known[key]
-        for each in aliases:
-            self._client.set_registered_model_alias(self._name, each, number)
-        return RegisteredVersion(number, record.number, tuple(aliases), is_new)
+    def version(self, record: TrialRecord, aliases: tuple[str, ...]) -> RegisteredVersion:
+        """The version of a trial's model, registered if it is missing, with its aliases."""
+        tags = {
+            KEY: f"{self._study.study_id}/{record.number}",
+            MODEL_TAG: record.result["model"],
+            "tlc.search": self._study.search.name,
+            "tlc.trial": str(record.number),
+        }
+        number = self._find(tags)
+        is_new = number is None
+        if number is None:
+            number = self._register(record, tags)
+        for alias in aliases:
+            self._client.set_registered_model_alias(self._name, alias, number)
+        return RegisteredVersion(number, record.number, aliases, is_new)
 
-    def _make(self, record: TrialRecord, key: tuple[str, str]) -> str:
+    def _find(self, tags: dict[str, str]) -> str | None:
+        filters = [f"name = '{self._name}'"]
+        filters += [f"tags.`{key}` = '{tags[key]}'" for key in (KEY, MODEL_TAG)]
+        found = self._client.search_model_versions(" AND ".join(filters))
+        return str(found[0].version) if found else None
+
+    def _register(self, record: TrialRecord, tags: dict[str, str]) -> str:
         from mlflow.exceptions import MlflowException
 
+        search = self._study.search
         with suppress(MlflowException):
-            # It is there after the first time; what else is wrong, the next call tells.
+            # It exists after the first time; any other error, the next call reports.
             self._client.create_registered_model(
                 self._name,
-                tags={"tlc.search": self._study.search.name},
-                description=f"The best models of the tlc search {self._study.search.name}.",
+                tags={"tlc.search": search.name},
+                description=f"The best models of the tlc search {search.name}.",
             )
-        # None where it was deleted by hand.
-        run = find_run(self._client, self._experiment.experiment_id, key[0])
-        logged = self._log(record, run)
-        made = self._client.create_model_version(
-            self._name,
-            source=logged.artifact_location,
-            run_id=run,
-            tags={
-                KEY: key[0],
-                MODEL_TAG: key[1],
-                "tlc.search": self._study.search.name,
-                "tlc.trial": str(record.number),
-            },
-            description=summary(self._study, record),
-            model_id=logged.model_id,
-        )
-        return str(made.version)
-
-    def _log(self, record: TrialRecord, run: str | None) -> Any:
-        """Log the model of a trial, with its params and metrics."""
-        from mlflow.entities import LoggedModelOutput, Metric
-
-        search = self._study.search
-        params = {k: str(v) for k, v in trial_params(record, search.space.budget.unit).items()}
-        logged = self._client.create_logged_model(
-            self._experiment.experiment_id,
-            name=f"{search.name}-{record.number}",
-            source_run_id=run,
-            params=params,
-            tags={MODEL_TAG: record.result["model"]},
-            model_type=search.task.name,
-        )
-        with tempfile.TemporaryDirectory() as scratch:
-            exported = Path(scratch) / "exported"
-            exported.mkdir()
-            write_model_folder(self._study, record, self._data, exported)
-            folder = save(exported, search, logged, run, Path(scratch) / "mlflow")
-            self._client.log_model_artifacts(logged.model_id, str(folder))
-        if run is not None:
-            self._client.log_outputs(run, [LoggedModelOutput(logged.model_id, step=0)])
-            metrics = [
-                Metric(m.key, m.value, m.timestamp, m.step, model_id=logged.model_id, run_id=run)
-                for m in trial_metrics(record, [])
-            ]
-            self._client.log_batch(run, metrics=metrics)
-        return self._client.finalize_logged_model(logged.model_id, "READY")
-
-
-def _known_versions(client: MlflowClient, name: str) -> dict[tuple[str, str], str]:
-    """Versions that are registered, by key and address of their model."""
-    known: dict[tuple[str, str], str] = {}
-    token = None
-    while True:
-        page = client.search_model_versions(f"name = '{name}'", page_token=token)
-        for version in page:
-            key = (version.tags.get(KEY, ""), version.tags.get(MODEL_TAG, ""))
-            known.setdefault(key, str(version.version))
-        token = page.token
-        if not token:
-            return known
+        with tempfile.TemporaryDirectory() as folder:
+            write_model_folder(self._study, record, self._data, Path(folder))
+            number = log_and_register(
+                Path(folder),
+                input_example(search.data, search.task.name),
+                name=f"{search.name}-{record.number}",
+                registered_name=self._name,
+                # None if it was deleted by hand.
+                run_id=find_run(self._client, self._experiment_id, tags[KEY]),
+                model_type=search.task.name,
+                params=trial_params(record, search.space.budget.unit),
+                tags=tags,
+            )
+        description = summary(self._study, record)
+        self._client.update_model_version(self._name, number, description=description)
+        return number
 
 
 @contextmanager
-def _told(where: Locations) -> Iterator[None]:
-    """What MLflow or its transport raises, as a message."""
+def _mlflow_errors(tracking_uri: str) -> Iterator[None]:
+    """Report errors of MLflow and its transport as messages for the user."""
     import requests
     from mlflow.exceptions import MlflowException
 
     try:
         yield
     except (MlflowException, requests.RequestException, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise RegistryError(f"MLflow at {where.tracking_uri}: {reason[:300]}") from error
+        raise RegistryError(f"MLflow at {tracking_uri}: {error_summary(error)}") from error

@@ -1,1 +1,1 @@
-"""The view of a study in MLflow."""
+"""MLflow as a view of a study: the runs, metrics, figures and pages of a search."""

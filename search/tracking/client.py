@@ -1,30 +1,55 @@
-"""MLflow's client as tlc uses it: it gives up soon, prints nothing, and sends much in a call."""
+"""MLflow's client as tlc uses it: short timeouts, no console output, batched calls."""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
+from collections.abc import Mapping
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+from spaces.errors import UserError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Param, RunTag
 
 METRICS_PER_CALL = 900
-"""MLflow takes 1,000 metrics, params and tags together in a call."""
+"""MLflow accepts 1,000 metrics, params and tags together in a call."""
+
+MLFLOW_VERSION = "3.17"
+"""Saved views and addresses of pages are written as this version reads them."""
+
+
+def check_mlflow_version() -> None:
+    """Refuse an MLflow whose pages have another format.
+
+    Raises:
+        UserError: Another version is installed.
+    """
+    installed = version("mlflow")
+    if not f"{installed}.".startswith(f"{MLFLOW_VERSION}."):
+        raise UserError(
+            f"tlc needs MLflow {MLFLOW_VERSION}, whose page formats it writes, and {installed} is "
+            f"installed: pip install 'mlflow=={MLFLOW_VERSION}.*'"
+        )
 
 
 def mlflow_client(tracking_uri: str) -> MlflowClient:
-    """A client that gives up soon and prints nothing: being away is for the caller to tell."""
-    # Its defaults, 120 s and 7 tries, would hold the thread for a quarter of an hour, and a create
-    # that it repeats by itself after a lost reply is a second run.
+    """A client with short timeouts and no output: the caller reports an unreachable server.
+
+    Raises:
+        UserError: Another version of MLflow is installed.
+    """
+    check_mlflow_version()
+    # The defaults, 120 s and 7 retries, would block the thread for a quarter of an hour, and a
+    # retried create whose first reply was lost makes a second run.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    # With a server, it prints two lines for each run that ends, and a bar for each upload.
+    # With a server, it prints two lines for each run that ends, and a progress bar for each upload.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    # It would report its use to its makers.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
 
@@ -36,7 +61,7 @@ def mlflow_client(tracking_uri: str) -> MlflowClient:
 
 
 def is_rejection(error: Exception) -> bool:
-    """Whether MLflow is there and does not want this, as opposed to being away."""
+    """Whether MLflow was reached and rejected a value, which no retry changes."""
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):
@@ -45,38 +70,37 @@ def is_rejection(error: Exception) -> bool:
 
 
 def error_summary(error: Exception) -> str:
-    """What went wrong in a line, without the password that a tracking URI can hold."""
-    lines = str(error).strip().splitlines()
-    first = lines[0] if lines else type(error).__name__
-    return re.sub(r"//[^/@\s]+@", "//", first)[:200]
+    """The first line of an error, without the password that a tracking URI can hold."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return re.sub(r"//[^/@\s]+@", "//", lines[0])[:200]
 
 
 def log_in_batches(
     client: MlflowClient,
-    run: str,
+    run_id: str,
     metrics: list[Metric],
-    params: list[Param],
-    tags: dict[str, str],
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
 ) -> None:
-    """Log in as many calls as it needs, the params with the first, the tags with the last."""
+    """Log in as few calls as MLflow allows, the params with the first, the tags with the last."""
     starts = range(0, max(len(metrics), 1), METRICS_PER_CALL)
     for start in starts:
         client.log_batch(
-            run,
+            run_id,
             metrics=metrics[start : start + METRICS_PER_CALL],
-            params=params if start == 0 else (),
+            params=as_params(params) if start == 0 else (),
             tags=as_tags(tags) if start == starts[-1] else (),
         )
 
 
-def as_params(values: dict[str, Any]) -> list[Param]:
+def as_params(values: Mapping[str, Any]) -> list[Param]:
     """Params of plain values."""
     from mlflow.entities import Param
 
     return [Param(key, str(value)) for key, value in values.items()]
 
 
-def as_tags(values: dict[str, str]) -> list[RunTag]:
+def as_tags(values: Mapping[str, str]) -> list[RunTag]:
     """Tags of plain values."""
     from mlflow.entities import RunTag
 

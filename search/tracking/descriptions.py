@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-from search.formatting import configuration_text
+from search.formatting import configuration_text, depth_text
 from search.mlflow_links import MlflowLinks
 from search.pareto import Scale, best, frontier, hypervolume_of
 from search.results.training_reuse import training_reuse
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from search.tracking.saved_views import FRONTIER_VIEW, TRIALS_VIEW
+from spaces.cost.criteria import Criteria
 from spaces.cost.units import duration, quantity
-from spaces.file.search_file import SearchFile
 
-MOST_ROWS = 24
-"""Members of the frontier in a note: MLflow cuts one off after 8,000 characters."""
-AXES = {"size_mb": "size on disk", "latency_ms": "latency", "flops": "forward FLOPs"}
+MAX_ROWS = 24
+"""Rows of the frontier's table: MLflow truncates a description after 8,000 characters."""
 
 
-def experiment_description(search: SearchFile, links: MlflowLinks) -> str:
-    """What an experiment is, and where to look first; its page shows the first line."""
-    return "\n\n".join(
-        [
-            f"**Start here:** [the search and its frontier]({links.search()}) · "
-            f"[frontier]({links.view(FRONTIER_VIEW)}) · [all trials]({links.view(TRIALS_VIEW)}) · "
-            f"[charts]({links.view(TRIALS_VIEW, charts=True)})",
-            f"tlc searches for the models with the best {search.metric.name} at each "
-            f"{search.cost.description}: task {search.task.name}, dimensions in `search.yaml` of "
-            "its run. Each trial trains, compresses and measures a model, and is a run nested in "
-            "the search's run. *Views*, above the table, has the same lists.",
-        ]
+def experiment_description(criteria: Criteria, task: str, links: MlflowLinks) -> str:
+    """What an experiment contains and where to start; MLflow's list shows the first line."""
+    return (
+        f"**Start here:** [the search and its frontier]({links.search()}) · "
+        f"[frontier]({links.view(FRONTIER_VIEW)}) · [all trials]({links.view(TRIALS_VIEW)}) · "
+        f"[charts]({links.view(TRIALS_VIEW, charts=True)})\n\n"
+        f"tlc searches for the models with the best {criteria.metric.name} at each "
+        f"{criteria.cost.description}. The task is {task}; `search.yaml` of the search's run has "
+        "the dimensions. Each trial trains, compresses and measures one model, and is a run nested "
+        "in the search's run. *Views*, above the table, has the same lists."
     )
 
 
 def search_description(study: Study, records: list[TrialRecord], links: MlflowLinks) -> str:
     """What a search has found so far, and what to do next."""
-    search = study.search
-    members = frontier(records, search.criteria)
+    criteria = study.search.criteria
+    members = frontier(records, criteria)
     parts = [
-        _standing(study, records, members),
+        _progress(study, records, members),
         f"[Charts over trials and compute]({links.search('model-metrics')}) · "
         f"[frontier, interactive]({links.search('artifacts/frontier/frontier.html')}) · "
         f"[parallel coordinates]"
@@ -46,62 +43,59 @@ def search_description(study: Study, records: list[TrialRecord], links: MlflowLi
         f"[training curves]({links.view(TRIALS_VIEW, charts=True)})",
     ]
     if members:
+        shown = f" ({MAX_ROWS} of {len(members)})" if len(members) > MAX_ROWS else ""
         parts += [
-            f"#### Frontier: the best {search.metric.name} at each {search.cost.description}"
-            + (f" ({MOST_ROWS} of {len(members)})" if len(members) > MOST_ROWS else ""),
-            _frontier_table(_spread(members), search, links),
+            f"#### Frontier: the best {criteria.metric.name} at each "
+            f"{criteria.cost.description}{shown}",
+            _frontier_table(_spread(members), study, links),
             "#### Best within a limit",
             _levels_table(records, study, links),
             "#### Next",
-            _commands(members, search),
+            _commands(members, study),
         ]
     return "\n\n".join(parts)
 
 
-def _standing(study: Study, records: list[TrialRecord], members: list[TrialRecord]) -> str:
-    search = study.search
+def _progress(study: Study, records: list[TrialRecord], members: list[TrialRecord]) -> str:
     finished = sum(record.is_finished for record in records)
     failed = finished - sum(record.is_complete for record in records)
-    volume = hypervolume_of(members, search.criteria, Scale.of(study.space))
-    saved = training_reuse(records)
-    sentences = [
-        f"**{finished} of {search.trials} trials** are finished ({failed} failed), "
-        f"**{len(members)}** are on the frontier.",
-        f"Hypervolume **{volume:.3f}**: the share that the frontier covers of all that lies "
-        "between guessing and perfect, at any cost (1 is all).",
-    ]
-    if saved["steps_total"]:
-        share = saved["steps_reused"] / saved["steps_total"]
-        sentences.append(
-            f"Trials shared {share:.0%} of their training: "
-            f"{duration(saved['seconds_trained'])} spent, "
-            f"{duration(saved['seconds_saved'])} saved."
+    volume = hypervolume_of(members, study.search.criteria, Scale.of(study.space))
+    reuse = training_reuse(records)
+    text = (
+        f"**{finished} of {study.search.trials} trials** are finished ({failed} failed), "
+        f"**{len(members)}** are on the frontier. Hypervolume **{volume:.3f}**: the fraction that "
+        "the frontier dominates of all scores between guessing and perfect, at any cost (1 is all)."
+    )
+    if reuse["steps_total"]:
+        text += (
+            f" Trials reused {reuse['steps_reused'] / reuse['steps_total']:.0%} of their training: "
+            f"{duration(reuse['seconds_trained'])} spent, "
+            f"{duration(reuse['seconds_saved'])} saved."
         )
-    return " ".join(sentences)
+    return text
 
 
 def _spread(members: list[TrialRecord]) -> list[TrialRecord]:
-    """As many as a note can hold, evenly over the frontier with its two ends."""
-    if len(members) <= MOST_ROWS:
+    """At most ``MAX_ROWS`` members, evenly spaced, with both ends."""
+    if len(members) <= MAX_ROWS:
         return members
-    gap = (len(members) - 1) / (MOST_ROWS - 1)
-    return [members[round(place * gap)] for place in range(MOST_ROWS)]
+    gap = (len(members) - 1) / (MAX_ROWS - 1)
+    return [members[round(row * gap)] for row in range(MAX_ROWS)]
 
 
-def _frontier_table(members: list[TrialRecord], search: SearchFile, links: MlflowLinks) -> str:
-    metric = search.metric
-    budget = f"budget ({search.space.budget.unit})"
+def _frontier_table(members: list[TrialRecord], study: Study, links: MlflowLinks) -> str:
+    metric = study.search.metric
+    budget = f"budget ({study.search.space.budget.unit})"
     rows: list[tuple[str, ...]] = [
         ("trial", "depth", "width", budget, "compression", metric.name, "95 % interval", "MB", "ms")
     ]
     for record in members:
         result, configuration = record.result, record.configuration
         architecture = configuration.architecture
-        decoder = f"+{architecture.decoder_depth}" if architecture.decoder_depth else ""
         rows.append(
             (
                 _link(record, links),
-                f"{architecture.depth}{decoder}",
+                depth_text(architecture.depth, architecture.decoder_depth),
                 f"{architecture.width}",
                 quantity(configuration.budget).strip(),
                 f"{configuration.compression}",
@@ -115,34 +109,29 @@ def _frontier_table(members: list[TrialRecord], search: SearchFile, links: Mlflo
 
 
 def _levels_table(records: list[TrialRecord], study: Study, links: MlflowLinks) -> str:
-    search = study.search
-    rows: list[tuple[str, ...]] = [("at most", search.metric.name, "trial", "configuration")]
+    criteria, unit = study.search.criteria, study.search.space.budget.unit
+    rows: list[tuple[str, ...]] = [("at most", criteria.metric.name, "trial", "configuration")]
     for level in Scale.of(study.space).levels():
-        leader = best(records, search.criteria, {search.cost.name: level})
+        leader = best(records, criteria, {criteria.cost.name: level})
         if leader is not None:
-            score = search.metric.text(leader.result["score"])
-            limit = search.cost.text(level)
-            rows.append(
-                (
-                    limit,
-                    score,
-                    _link(leader, links),
-                    configuration_text(leader.configuration, search.space.budget.unit),
-                )
-            )
+            score = criteria.metric.text(leader.result["score"])
+            configuration = configuration_text(leader.configuration, unit)
+            rows.append((criteria.cost.text(level), score, _link(leader, links), configuration))
     return _table(rows)
 
 
-def _commands(members: list[TrialRecord], search: SearchFile) -> str:
+def _commands(members: list[TrialRecord], study: Study) -> str:
+    name, cost = study.search.name, study.search.cost
     middle = members[len(members) // 2]
-    limit = middle.result[search.cost.name] * 1.05
-    commands = [
-        (f"tlc best {search.name} {search.cost.option} {limit:.2g}", "the best within a limit"),
-        (f"tlc show {search.name} {middle.number}", "everything about a trial"),
-        (f"tlc report {search.name}", "a page to send to others"),
-    ]
-    width = max(len(command) for command, _ in commands)
-    lines = [f"{command:<{width}}  # {purpose}" for command, purpose in commands]
+    commands = {
+        f"tlc best {name} {cost.option} {middle.result[cost.name] * 1.05:.2g}": (
+            "the best within a limit"
+        ),
+        f"tlc show {name} {middle.number}": "all values of a trial",
+        f"tlc report {name}": "a page to send to others",
+    }
+    width = max(map(len, commands))
+    lines = [f"{command:<{width}}  # {purpose}" for command, purpose in commands.items()]
     return "\n".join(["```", *lines, "```"])
 
 

@@ -1,4 +1,4 @@
-"""What MLflow has of a search, read from MLflow and never remembered from what was sent."""
+"""What MLflow has of a search, read from MLflow; what was sent is not remembered elsewhere."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 PARENT = "parent"
 KEY = "tlc.key"
-"""Tag that tells which trial a run is: ``<mark of the study>/<number>``, or ``.../parent``."""
+"""Tag of every run: ``<study id>/<trial number>``, or ``<study id>/parent``."""
 STEPS_SENT = "tlc.steps_sent"
 PARENT_TAG = "mlflow.parentRunId"
 KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Tells MLflow that an experiment is not one of traces of language models."""
+"""Marks the experiment as one of model training and not of traces of language models."""
 RUNS_PER_PAGE = 1000
 
 
 class DeletedInMlflow(UserError):
-    """What was deleted in MLflow by hand is not made again."""
+    """A user deleted the experiment or the run in MLflow; tlc does not create it again."""
 
 
 @dataclass(frozen=True)
 class RunState:
-    """What a run of MLflow shows of a trial; equal when nothing has to be sent."""
+    """What a run shows of its trial; if it equals the trial's, nothing has to be sent."""
 
     state: str
     on_frontier: bool
@@ -37,60 +37,62 @@ class RunState:
 
 @dataclass
 class RemoteState:
-    """What MLflow has of a search, kept up to date while it is sent.
+    """What MLflow has of a search; the sender updates it after each call.
 
     Args:
-        client: Of the tracking server.
+        client: Client of the tracking server.
         experiment: Identifier of the experiment.
-        tags: Keys of the experiment's tags.
-        runs: Identifiers of runs, by trial number as text, or ``parent``.
-        deleted: Keys of runs that were deleted by hand.
-        shown: What runs show that lack nothing, by the same keys.
-        steps_sent: Finished trials after which the progress was sent.
-        status: Of the parent run.
+        experiment_tags: Keys of the experiment's tags.
+        runs: Run identifiers, by trial number as text, or ``parent``.
+        deleted: Keys of runs that a user deleted.
+        run_states: States of the runs that are complete in MLflow, by the same keys.
+        steps_sent: Finished trials whose search metrics were sent.
+        status: Status of the parent run.
     """
 
     client: MlflowClient
     experiment: str
-    tags: set[str]
+    experiment_tags: set[str]
     runs: dict[str, str] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
-    shown: dict[str, RunState] = field(default_factory=dict)
+    run_states: dict[str, RunState] = field(default_factory=dict)
     steps_sent: int = 0
     status: str = ""
 
     @property
-    def trials(self) -> dict[int, str]:
-        """Identifiers of the trials' runs, by number."""
-        return {int(key): run for key, run in self.runs.items() if key != PARENT}
+    def trial_runs(self) -> dict[int, str]:
+        """Run identifiers by trial number."""
+        return {int(key): run_id for key, run_id in self.runs.items() if key != PARENT}
 
 
-def read_remote_state(client: MlflowClient, name: str, mark: str, where: Locations) -> RemoteState:
-    """Read what MLflow has of a search, and make its experiment where there is none.
+def read_remote_state(
+    client: MlflowClient, name: str, study_id: str, where: Locations
+) -> RemoteState:
+    """Read what MLflow has of a search, and create its experiment if there is none.
 
     Args:
-        client: Of the tracking server.
-        name: Of the search, and of its experiment.
-        mark: Of the study: two of one name may share an experiment.
-        where: The artefacts' folder.
+        client: Client of the tracking server.
+        name: Name of the search and of its experiment.
+        study_id: Id of the study: two studies of one name may share an experiment.
+        where: Names the artefacts' folder.
 
     Raises:
-        DeletedInMlflow: The experiment was deleted by hand.
+        DeletedInMlflow: A user deleted the experiment.
     """
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         folder = where.artifacts
         location = None if folder is None else (folder / name).as_uri()
-        made = client.create_experiment(name, artifact_location=location, tags=KIND)
-        return RemoteState(client, made, set(KIND))
+        created = client.create_experiment(name, artifact_location=location, tags=KIND)
+        return RemoteState(client, created, set(KIND))
     if experiment.lifecycle_stage == "deleted":
         raise DeletedInMlflow(
             f"experiment {name!r} was deleted in MLflow; "
             f"mlflow experiments restore -x {experiment.experiment_id} brings it back"
         )
     remote = RemoteState(client, experiment.experiment_id, set(experiment.tags))
-    # A create that timed out here and went through there, after it was looked for.
-    duplicates = [run.info.run_id for run in _runs(remote, mark) if not _add_run(remote, run)]
+    # A create that timed out here can have succeeded there, after the runs were listed.
+    duplicates = [run.info.run_id for run in _runs(remote, study_id) if not _add_run(remote, run)]
     for run_id in duplicates:
         client.delete_run(run_id)
     remote.deleted -= remote.runs.keys()
@@ -98,19 +100,19 @@ def read_remote_state(client: MlflowClient, name: str, mark: str, where: Locatio
 
 
 def find_run(client: MlflowClient, experiment: str, key: str) -> str | None:
-    """The run that has a key, ``<mark of the study>/<number>`` or ``.../parent``; None without."""
+    """The run of a key, ``<study id>/<number>`` or ``.../parent``, or None."""
     found = client.search_runs([experiment], filter_string=f"tags.`{KEY}` = '{key}'")
     return str(found[0].info.run_id) if found else None
 
 
-def _runs(remote: RemoteState, mark: str) -> Iterator[Any]:
+def _runs(remote: RemoteState, study_id: str) -> Iterator[Any]:
     from mlflow.entities import ViewType
 
     token = None
     while True:
         page = remote.client.search_runs(
             [remote.experiment],
-            filter_string=f"tags.`{KEY}` LIKE '{mark}/%'",
+            filter_string=f"tags.`{KEY}` LIKE '{study_id}/%'",
             run_view_type=ViewType.ALL,
             max_results=RUNS_PER_PAGE,
             page_token=token,
@@ -122,7 +124,7 @@ def _runs(remote: RemoteState, mark: str) -> Iterator[Any]:
 
 
 def _add_run(remote: RemoteState, run: Any) -> bool:
-    """Take note of a run; tells whether it is the only one of its trial so far."""
+    """Add a run to the state; returns False for a duplicate of an earlier one."""
     tags = run.data.tags
     key = tags[KEY].rpartition("/")[2]
     if run.info.lifecycle_stage == "deleted":
@@ -134,9 +136,9 @@ def _add_run(remote: RemoteState, run: Any) -> bool:
     if key == PARENT:
         remote.steps_sent = int(tags.get(STEPS_SENT, 0))
         remote.status = run.info.status
-    # The status is written last: a run that still says RUNNING may lack something.
+    # The status is written last: a run that is still RUNNING may be incomplete.
     elif run.info.status != "RUNNING":
-        remote.shown[key] = RunState(
+        remote.run_states[key] = RunState(
             state=tags.get("tlc.state", ""),
             on_frontier=tags.get("on_frontier") == "true",
             parent=tags.get(PARENT_TAG, ""),

@@ -1,7 +1,7 @@
-"""Views of an experiment's runs that MLflow's page offers: which columns, what first, which charts.
+"""Saved views of an experiment's runs in MLflow: their columns, their order and their charts.
 
-They are what the page itself saves under *Views*, in the format of its version 3.17: a tag of the
-experiment each. A page that cannot read one says so and shows its default.
+They have the format in which MLflow 3.17 itself saves what its users put under *Views*: one tag of
+the experiment each. If a page cannot read one, it says so and shows its default.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from spaces.grid.search_space import SearchSpace
 
 TAG = "mlflow.sharedViewState."
 FRONTIER_VIEW, TRIALS_VIEW = "tlc-frontier", "tlc-trials"
-"""Keys of the views, as addresses name them."""
+"""Keys of the views in addresses."""
 SECTION = "trials"
 RUNS_IN_A_CHART = 100
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from search.pareto import Scale, feasible, hypervolume_history, in_finish_order, quality
+from search.pareto import Scale, feasible, hypervolume_history, in_finish_order
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from search.tracking.trial_run import milliseconds
-from spaces.file.search_file import SearchFile
+from spaces.cost.criteria import Criteria
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Metric
@@ -22,9 +21,9 @@ LONGEST_DIGEST = 36
 
 
 def search_params(study: Study) -> dict[str, Any]:
-    """What cannot change between a stop and a resume of a search, as a param cannot."""
+    """The settings that a resumed search cannot change; params in MLflow are immutable too."""
     search = study.search
-    facts = {
+    params = {
         "task": search.task.name,
         "objectives": " ".join(search.objectives),
         "seed": search.seed,
@@ -32,68 +31,51 @@ def search_params(study: Study) -> dict[str, Any]:
         "budget_unit": search.space.budget.unit,
     }
     if study.data:
-        facts["data_fingerprint"] = study.data["fingerprint"][:16]
-    return facts
+        params["data_fingerprint"] = study.data["fingerprint"][:16]
+    return params
 
 
-def search_tags(search: SearchFile) -> dict[str, str]:
-    """What a resume may change, for tags."""
-    return {"tlc.trials": str(search.trials), "tlc.sampler": search.sampler}
+def search_tags(study: Study) -> dict[str, str]:
+    """The settings that a resumed search can change."""
+    return {"tlc.trials": str(study.search.trials), "tlc.sampler": study.search.sampler}
 
 
 def search_metrics(
-    records: list[TrialRecord], search: SearchFile, scale: Scale
+    records: Iterable[TrialRecord], criteria: Criteria, scale: Scale
 ) -> list[list[Metric]]:
-    """What the search had reached after each finished trial, in the order in which they finished.
+    """The metrics of a search after each finished trial, in the order in which they finished.
 
-    That is the hypervolume and the best score at each cost level: once with the number of finished
-    trials as the step, and once, under ``by_compute_seconds/``, with the seconds of compute that
-    they took together. A chart of MLflow has no other way to choose its horizontal axis.
+    They are the hypervolume and the best score at each cost level. Each is logged twice, because a
+    chart of MLflow cannot change its horizontal axis: by the number of finished trials, and, under
+    ``by_compute_seconds/``, by the compute that they took together.
     """
     from mlflow.entities import Metric
 
     finished = in_finish_order(records)
-    allowed = {record.number for record in feasible(finished, search.criteria)}
-    history = hypervolume_history(finished, search.criteria, scale)
-    levels = {level: level_name(level, search) for level in scale.levels()}
-    leading: dict[float, float] = {}
+    feasible_numbers = {record.number for record in feasible(finished, criteria)}
+    volumes = hypervolume_history(finished, criteria, scale)
+    levels = {_level_name(level, criteria): level for level in scale.levels()}
+    better = max if criteria.metric.is_maximised else min
+    values: dict[str, float] = {}
     seconds = 0.0
-    points = []
-    for step, (record, volume) in enumerate(zip(finished, history, strict=True), start=1):
-        stamp = milliseconds(record.finished) or 0
-        seconds += compute_seconds(record)
-        reached = {"hypervolume": volume}
-        for level, name in levels.items():
-            if record.number in allowed and record.result[search.cost.name] <= level:
-                leading[level] = max(
-                    leading.get(level, -math.inf), quality(record, search.criteria)
-                )
-            if level in leading:
-                reached[name] = search.metric.value_at(leading[level])
-        points.append(
-            [Metric(name, value, stamp, step) for name, value in reached.items()]
-            + [
-                Metric(BY_COMPUTE + name, value, stamp, int(seconds))
-                for name, value in reached.items()
+    steps = []
+    for step, (record, volume) in enumerate(zip(finished, volumes, strict=True), start=1):
+        timestamp = milliseconds(record.finished) or 0
+        seconds += _compute_seconds(record)
+        values["hypervolume"] = volume
+        if record.number in feasible_numbers:
+            score, cost = record.result["score"], record.result[criteria.cost.name]
+            for name, level in levels.items():
+                if cost <= level:
+                    values[name] = better(values.get(name, score), score)
+        steps.append(
+            [
+                Metric(prefix + name, value, timestamp, x)
+                for prefix, x in (("", step), (BY_COMPUTE, int(seconds)))
+                for name, value in values.items()
             ]
         )
-    return points
-
-
-def level_name(level: float, search: SearchFile) -> str:
-    """Name of the metric that is the best score at a cost, such as ``accuracy_at_0.5_mb``."""
-    return f"{search.metric.name}_at_{level:g}_{search.cost.unit.lower()}"
-
-
-def compute_seconds(record: TrialRecord) -> float:
-    """Seconds that a finished trial trained, compressed and measured; of a failed one, that it
-    ran."""
-    if record.is_complete:
-        seconds = record.result["seconds"]
-        return float(seconds["train"] + seconds["compress"] + seconds["measure"])
-    if record.started is None or record.finished is None:
-        return 0.0
-    return (record.finished - record.started).total_seconds()
+    return steps
 
 
 def search_dataset(study: Study) -> DatasetInput | None:
@@ -104,26 +86,40 @@ def search_dataset(study: Study) -> DatasetInput | None:
     if not facts:
         return None
     sources = {
-        part: value
-        for part, value in study.search.data.model_dump(mode="json").items()
-        if isinstance(value, dict)
+        field: source
+        for field, source in study.search.data.model_dump(mode="json").items()
+        if isinstance(source, dict)
     }
-    kinds = [f"{part}: {value['source']}" for part, value in sources.items()]
-    made = Dataset(
-        name=", ".join(kinds),
+    dataset = Dataset(
+        name=", ".join(f"{field}: {source['source']}" for field, source in sources.items()),
         digest=facts["fingerprint"][:LONGEST_DIGEST],
         source_type="local",
         source=json.dumps(sources),
         profile=json.dumps({**facts["counts"], "labels": len(facts["label_names"])}),
     )
-    return DatasetInput(made, [InputTag("mlflow.data.context", "train, validation and test")])
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "train, validation and test")])
 
 
 def last_end_ms(records: Iterable[TrialRecord]) -> int | None:
     """When the last finished trial ended, in milliseconds since 1970."""
-    return max((milliseconds(r.finished) or 0 for r in records if r.finished), default=None)
+    return milliseconds(max((r.finished for r in records if r.finished), default=None))
 
 
 def first_start_ms(records: Iterable[TrialRecord]) -> int | None:
     """When the first trial started, in milliseconds since 1970."""
     return milliseconds(min((r.started for r in records if r.started), default=None))
+
+
+def _level_name(level: float, criteria: Criteria) -> str:
+    """Name of the metric of a cost level, such as ``accuracy_at_0.5_mb``."""
+    return f"{criteria.metric.name}_at_{level:g}_{criteria.cost.unit.lower()}"
+
+
+def _compute_seconds(record: TrialRecord) -> float:
+    """Seconds that a finished trial computed; for a failed one, how long it ran."""
+    if record.is_complete:
+        seconds = record.result["seconds"]
+        return float(seconds["train"] + seconds["compress"] + seconds["measure"])
+    if record.started is None or record.finished is None:
+        return 0.0
+    return (record.finished - record.started).total_seconds()

@@ -1,4 +1,4 @@
-"""The MLflow server of this machine: how ``tlc ui`` starts it, and the pages that it has."""
+"""The local MLflow server that ``tlc ui`` starts, and the pages of the experiments."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from spaces.file.storage import Locations
 
 
 def check_port_free(port: int) -> None:
-    """Refuse a port that cannot be listened at.
+    """Check that the server can listen on a port.
 
     Raises:
-        UserError: Another program has it, or this user may not.
+        UserError: Another program uses it, or this user may not.
     """
     with socket.socket() as probe:
-        # A server that has just ended leaves its port waiting, which is no reason.
+        # The port of a server that has just ended is in TIME_WAIT, and can be used.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
@@ -29,22 +29,22 @@ def check_port_free(port: int) -> None:
             ) from error
         except OSError as error:
             raise UserError(
-                f"--port: {port} is in use by another program on this machine (an MLflow that "
-                "runs already?); give another, such as --port 5001"
+                f"--port: {port} is in use by another program on this machine (another MLflow?); "
+                "give another port, such as --port 5001"
             ) from error
 
 
 def server_command(where: Locations, port: int) -> list[str]:
-    """The server over the local tracking database, for this machine alone."""
+    """The command of a server of the local tracking database that serves this machine only."""
     hosts = [f"{LOOPBACK}:{port}", f"localhost:{port}"]
     words = [
         sys.executable, "-m", "mlflow", "server",
         "--backend-store-uri", where.tracking_uri,
-        # Artefacts are read from their folder: nothing is to be uploaded.
+        # Artefacts are read from their folder, and nobody uploads any.
         "--no-serve-artifacts",
         "--host", LOOPBACK, "--port", str(port), "--workers", "1",
-        # Pages of other sites can send requests to loopback, under a name of their own that leads
-        # there.
+        # A page of another site can send requests to loopback, also under a host name of its own
+        # that resolves to it (DNS rebinding).
         "--allowed-hosts", ",".join(hosts),
         "--cors-allowed-origins", ",".join(f"http://{host}" for host in hosts),
     ]  # fmt: skip
@@ -54,8 +54,8 @@ def server_command(where: Locations, port: int) -> list[str]:
 
 
 def server_environment() -> dict[str, str]:
-    """What the server inherits: without its job runner, and without reports to its makers."""
-    # The job runner would start eight more processes, and run what it is sent.
+    """The server's environment: no job runner and no telemetry."""
+    # The job runner would start eight more processes and run jobs that clients send.
     return {
         **os.environ,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -64,7 +64,7 @@ def server_environment() -> dict[str, str]:
 
 
 def experiment_pages(names: list[str], where: Locations, server: str) -> dict[str, str]:
-    """Addresses of the experiments of searches, for those that MLflow has.
+    """Addresses of the experiments of searches, by name, if MLflow has them.
 
     Raises:
         UserError: MLflow cannot be reached.

@@ -1,6 +1,6 @@
-"""What MLflow shows of a study: the difference between the two, computed and sent.
+"""Sends to MLflow what a study has and MLflow lacks.
 
-What MLflow has is read from MLflow, never remembered from what was sent: a reply can be lost, the
+What MLflow has is read from MLflow and not remembered from what was sent: a reply can be lost, the
 server can be another one than last time, and its database can be gone.
 """
 
@@ -14,14 +14,13 @@ from pathlib import Path
 
 import yaml
 
-from search.formatting import has_noisy_latency
 from search.mlflow_links import MlflowLinks, server_url
 from search.pareto import Scale, frontier
 from search.plots.figures import write_figures
 from search.results.schemas import FrontierMember
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
-from search.tracking.client import as_params, as_tags, is_rejection, log_in_batches, mlflow_client
+from search.tracking.client import as_tags, is_rejection, log_in_batches, mlflow_client
 from search.tracking.descriptions import experiment_description, search_description
 from search.tracking.remote_state import (
     KEY,
@@ -42,28 +41,35 @@ from search.tracking.search_run import (
     search_params,
     search_tags,
 )
-from search.tracking.trial_run import milliseconds, trial_metrics, trial_name, trial_params
+from search.tracking.trial_run import (
+    milliseconds,
+    result_tags,
+    state_tags,
+    trial_metrics,
+    trial_name,
+    trial_params,
+)
 from spaces.file.storage import Locations
 
-NOTE = "mlflow.note.content"
+DESCRIPTION = "mlflow.note.content"
 FIGURE_SECONDS = 15.0
 HIDDEN = ("storage", "address")
-"""Fields of the search file that say where and not what; their URLs can hold passwords."""
+"""Fields of the search file that are not logged: their URLs can hold passwords."""
 
 
 class LeaseLost(Exception):
-    """Another process drives the search now, and sends what there is to send."""
+    """Another process runs the search now, and sends it to MLflow."""
 
 
 class MlflowSync:
     """Sends the difference between a study and MLflow.
 
-    Two that send at once would make runs twice: MLflow has no unique keys.
+    MLflow has no unique keys: two processes that send at once would create runs twice.
 
     Args:
         study: The record.
         where: The tracking URI and the artefacts' folder.
-        has_lost_lease: Whether the sending is another's now, asked before each thing that is made.
+        has_lost_lease: Whether another process has taken over; asked before anything is created.
     """
 
     def __init__(
@@ -78,71 +84,70 @@ class MlflowSync:
         self.reset()
 
     def reset(self) -> None:
-        """Look again at what MLflow has before the next sending, as after a failure."""
+        """Read MLflow again before the next sending, as after an error."""
         self._known: RemoteState | None = None
 
     def send(self, *, with_figures: bool, is_running: bool | None = None) -> int:
-        """Send everything that MLflow does not have.
+        """Send everything that MLflow lacks.
 
         Args:
-            with_figures: Draw the frontier whatever its age; else every ``FIGURE_SECONDS``.
-            is_running: Whether the search is running, where the caller knows: it decides the
-                status of the parent run.
+            with_figures: Draw the figures now; otherwise at most every ``FIGURE_SECONDS``.
+            is_running: Whether the search is running, if the caller knows: it decides the status
+                of the parent run.
 
         Returns:
-            Trials that were sent.
+            How many trials were sent.
 
         Raises:
-            LeaseLost: The sending is another's now.
-            Exception: Whatever MLflow raises when it is away or refuses something; what it refuses
-                of one trial does not keep the others out. Call ``reset`` before trying again.
+            LeaseLost: Another process has taken over.
+            Exception: Any error of MLflow or its transport. If MLflow rejects one trial, the others
+                are sent before the error is raised. Call ``reset`` before the next try.
         """
         self._check_lease()
         remote = self._remote_state()
         records = self._study.records()
         parent = self._parent(remote, records)
         members = {record.number for record in frontier(records, self._study.search.criteria)}
-        sent, refusal = 0, None
+        sent, rejection = 0, None
         for record in records:
-            shown = RunState(record.state, record.number in members, parent)
+            state = RunState(record.state, record.number in members, parent)
             key = str(record.number)
-            if remote.shown.get(key) == shown or key in remote.deleted:
+            if remote.run_states.get(key) == state or key in remote.deleted:
                 continue
             try:
-                self._send_trial(remote, record, shown)
+                self._send_trial(remote, record, state)
             except Exception as error:
                 if not is_rejection(error):
                     raise
-                refusal = error
+                rejection = error
                 continue
-            remote.shown[key] = shown
+            remote.run_states[key] = state
             sent += 1
-        self._send_progress(remote, parent, records)
+        self._send_metrics(remote, parent, records)
         if with_figures or (sent and time.monotonic() - self._figures_sent > FIGURE_SECONDS):
             self._send_figures(remote, parent, records)
             self._figures_sent = time.monotonic()
         self._send_status(remote, parent, records, is_running)
-        if refusal is not None:
-            raise refusal
+        if rejection is not None:
+            raise rejection
         return sent
 
     def _check_lease(self) -> None:
-        """Stop where another sends: a driver that was frozen wakes up in the middle of anything."""
+        """Stop if another process sends: this one may wake up from a suspension at any point."""
         if self._has_lost_lease():
             raise LeaseLost
 
     def _remote_state(self) -> RemoteState:
         if self._known is None:
             client = mlflow_client(self._where.tracking_uri)
-            self._known = read_remote_state(
-                client, self._study.search.name, self._study_id, self._where
-            )
+            name = self._study.search.name
+            self._known = read_remote_state(client, name, self._study_id, self._where)
         return self._known
 
     def _run(
         self, remote: RemoteState, key: str, name: str, start_ms: int | None, parent: str = ""
     ) -> str:
-        """The run of a key, made if MLflow has none."""
+        """The run of a key, created if MLflow has none."""
         if key not in remote.runs:
             self._check_lease()
             tags = {KEY: f"{self._study_id}/{key}", "mlflow.source.name": "tlc"}
@@ -155,100 +160,76 @@ class MlflowSync:
         return remote.runs[key]
 
     def _parent(self, remote: RemoteState, records: list[TrialRecord]) -> str:
-        if PARENT in remote.deleted:
-            raise DeletedInMlflow(
-                f"the run of search {self._study.search.name!r} was deleted in MLflow"
-            )
-        if PARENT in remote.shown:
-            return remote.runs[PARENT]
+        """The run of the search, created and filled if MLflow has none."""
         search = self._study.search
-        name = f"search {search.name}: frontier and figures"
-        run = self._run(remote, PARENT, name, first_start_ms(records))
-        remote.client.log_batch(
-            run, params=as_params(search_params(self._study)), tags=as_tags(search_tags(search))
-        )
-        shown = {key: value for key, value in search.to_dict().items() if key not in HIDDEN}
-        text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
+        if PARENT in remote.deleted:
+            raise DeletedInMlflow(f"the run of search {search.name!r} was deleted in MLflow")
+        if PARENT in remote.run_states:
+            return remote.runs[PARENT]
+        start_ms = first_start_ms(records)
+        run = self._run(remote, PARENT, f"search {search.name}: frontier and figures", start_ms)
+        params, tags = search_params(self._study), search_tags(self._study)
+        log_in_batches(remote.client, run, [], params, tags)
+        public = {key: value for key, value in search.to_dict().items() if key not in HIDDEN}
+        text = yaml.safe_dump(public, sort_keys=False, allow_unicode=True)
         remote.client.log_text(run, text, "search.yaml")
-        data = search_dataset(self._study)
-        if data is not None:
-            remote.client.log_inputs(run, [data])
-        self._describe_experiment(remote, first_start_ms(records) or 0)
-        remote.shown[PARENT] = RunState("described", on_frontier=False, parent="")
+        dataset = search_dataset(self._study)
+        if dataset is not None:
+            remote.client.log_inputs(run, [dataset])
+        self._describe_experiment(remote, start_ms or 0)
+        remote.run_states[PARENT] = RunState("described", on_frontier=False, parent="")
         return run
 
-    def _describe_experiment(self, remote: RemoteState, started_ms: int) -> None:
-        """Give the experiment its description and views; what a person wrote or saved stays."""
-        note = experiment_description(self._study.search, self._links(remote))
-        tags = {NOTE: note, **saved_views(self._study.space, started_ms)}
-        for key, value in tags.items():
-            if key not in remote.tags:
-                remote.client.set_experiment_tag(remote.experiment, key, value)
-                remote.tags.add(key)
+    def _describe_experiment(self, remote: RemoteState, start_ms: int) -> None:
+        """Set the experiment's description and views, unless a user has set them."""
+        search = self._study.search
+        description = experiment_description(search.criteria, search.task.name, _links(remote))
+        tags = {DESCRIPTION: description, **saved_views(self._study.space, start_ms)}
+        for key in tags.keys() - remote.experiment_tags:
+            remote.client.set_experiment_tag(remote.experiment, key, tags[key])
+            remote.experiment_tags.add(key)
 
-    def _links(self, remote: RemoteState) -> MlflowLinks:
-        return MlflowLinks(remote.experiment, remote.runs[PARENT], remote.trials)
-
-    def _send_trial(self, remote: RemoteState, record: TrialRecord, shown: RunState) -> None:
-        key = str(record.number)
-        name = trial_name(record, self._study.search.space.budget.unit)
-        run = self._run(remote, key, name, milliseconds(record.started), shown.parent)
-        tags = {
-            "tlc.state": record.state,
-            "on_frontier": str(shown.on_frontier).lower(),
-            PARENT_TAG: shown.parent,
-        }
-        before = remote.shown.get(key)
+    def _send_trial(self, remote: RemoteState, record: TrialRecord, state: RunState) -> None:
+        key, unit = str(record.number), self._study.search.space.budget.unit
+        start_ms = milliseconds(record.started)
+        run = self._run(remote, key, trial_name(record, unit), start_ms, state.parent)
+        before = remote.run_states.get(key)
         if before is not None and before.state == record.state:
-            remote.client.log_batch(run, tags=as_tags(tags))
+            remote.client.log_batch(run, tags=as_tags(state_tags(state)))
             return
-        params = as_params(trial_params(record, self._study.search.space.budget.unit))
-        if not record.is_complete:
-            if record.is_finished:
-                tags["tlc.message"] = record.message[:500]
-            remote.client.log_batch(run, params=params, tags=as_tags(tags))
-        else:
-            steps = record.result["steps"]
-            tags["tlc.steps_reused"] = f"{steps['reused']} of {steps['total']}"
-            tags["tlc.model"] = record.result["model"]
-            tags["tlc.latency"] = "noisy" if has_noisy_latency(record.result) else "quiet"
-            log_in_batches(
-                remote.client,
-                run,
-                trial_metrics(record, self._study.curve(record.number)),
-                params,
-                tags,
-            )
+        metrics = []
+        if record.is_complete:
+            metrics = trial_metrics(record, self._study.curve(record.number))
+        tags = {**state_tags(state), **result_tags(record)}
+        log_in_batches(remote.client, run, metrics, trial_params(record, unit), tags)
+        if record.is_complete:
             remote.client.log_dict(run, record.result, "evaluation.json")
         if record.is_finished:
             status = "FINISHED" if record.is_complete else "FAILED"
             remote.client.set_terminated(run, status, milliseconds(record.finished))
 
-    def _send_progress(self, remote: RemoteState, parent: str, records: list[TrialRecord]) -> None:
+    def _send_metrics(self, remote: RemoteState, parent: str, records: list[TrialRecord]) -> None:
         """Hypervolume and best score at each cost level, after each finished trial."""
         self._check_lease()
-        points = search_metrics(records, self._study.search, self._scale)
-        metrics = [metric for point in points[remote.steps_sent :] for metric in point]
+        steps = search_metrics(records, self._study.search.criteria, self._scale)
+        metrics = [metric for step in steps[remote.steps_sent :] for metric in step]
         if not metrics:
             return
-        # Tags are written after the metrics of their call: the count never runs ahead of them.
-        log_in_batches(remote.client, parent, metrics, [], {STEPS_SENT: str(len(points))})
-        remote.steps_sent = len(points)
+        # A call writes its tags after its metrics: the count is never ahead of them.
+        log_in_batches(remote.client, parent, metrics, {}, {STEPS_SENT: str(len(steps))})
+        remote.steps_sent = len(steps)
 
     def _send_figures(self, remote: RemoteState, parent: str, records: list[TrialRecord]) -> None:
-        links = self._links(remote)
-        tests = self._study.tests()
-        members = [
-            FrontierMember.of(record, tests.get(record.number, {}))
-            for record in frontier(records, self._study.search.criteria)
-        ]
+        links, tests = _links(remote), self._study.tests()
+        members = frontier(records, self._study.search.criteria)
+        rows = [FrontierMember.of(r, tests.get(r.number, {})).model_dump() for r in members]
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             write_figures(self._study, folder, links, server_url(self._where.tracking_uri))
-            rows = [member.model_dump() for member in members]
             (folder / "frontier.json").write_text(json.dumps(rows, indent=1))
             remote.client.log_artifacts(parent, name, "frontier")
-        remote.client.set_tag(parent, NOTE, search_description(self._study, records, links))
+        description = search_description(self._study, records, links)
+        remote.client.set_tag(parent, DESCRIPTION, description)
 
     def _send_status(
         self, remote: RemoteState, parent: str, records: list[TrialRecord], is_running: bool | None
@@ -268,6 +249,10 @@ class MlflowSync:
         if status == "RUNNING":
             remote.client.update_run(parent, status=status)
         else:
-            # At its last trial's end, also when this is sent an hour later.
+            # The end of its last trial, also if this is sent an hour later.
             remote.client.set_terminated(parent, status, last_end_ms(records))
         remote.status = status
+
+
+def _links(remote: RemoteState) -> MlflowLinks:
+    return MlflowLinks(remote.experiment, remote.runs[PARENT], remote.trial_runs)

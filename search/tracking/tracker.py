@@ -1,7 +1,7 @@
-"""MLflow as a view of the study: written by one thread of the driver, and made again at any time.
+"""Keeps MLflow up to date with a study: in a thread while a search runs, or once on demand.
 
-Nothing is queued. The thread compares what the study holds with what it has sent and sends the
-difference; when MLflow is away, the difference grows and is sent when it is back.
+There is no queue. The study is compared with what MLflow has, and the difference is sent; while
+MLflow is unreachable, the difference grows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import suppress
 from search.storage.errors import StudyError
 from search.storage.lease_holder import local_lease, refuse_if_held_elsewhere
 from search.storage.study import Study, load_all
-from search.tracking.client import error_summary
+from search.tracking.client import check_mlflow_version, error_summary
 from search.tracking.remote_state import DeletedInMlflow
 from search.tracking.sync import LeaseLost, MlflowSync
 from spaces.file.storage import Locations, home
@@ -22,24 +22,28 @@ from spaces.file.storage import Locations, home
 log = logging.getLogger(__name__)
 
 PAUSE, LONGEST_PAUSE = 2.0, 15.0
-"""Seconds between two readings of the study, and at most between two tries."""
-LAST_TRIES = 0.5
-"""Seconds between two tries while the search waits for the last of them."""
+"""Seconds between two sendings, and the longest pause after errors."""
+CLOSING_PAUSE = 0.5
+"""Seconds between two tries while the search waits for the last sending."""
 
 
 class Tracker:
-    """Mirrors a study to MLflow while a search runs.
+    """Sends a study to MLflow from a thread while its search runs.
 
     Args:
         study: The record.
         where: The tracking URI and the artefacts' folder.
-        has_lost_lease: Whether another process drives the search now, and mirrors it.
+        has_lost_lease: Whether another process has taken over the search.
+
+    Raises:
+        UserError: Another version of MLflow is installed.
     """
 
     def __init__(
         self, study: Study, where: Locations, has_lost_lease: Callable[[], bool] = lambda: False
     ) -> None:
-        self._mirror = MlflowSync(study, where, has_lost_lease)
+        check_mlflow_version()
+        self._sync = MlflowSync(study, where, has_lost_lease)
         self._changed = threading.Event()
         self._closing = threading.Event()
         self._given_up = threading.Event()
@@ -52,11 +56,11 @@ class Tracker:
         self._thread.start()
 
     def notify(self) -> None:
-        """Tell that the study has changed; returns at once."""
+        """Signal that the study has changed; returns at once."""
         self._changed.set()
 
     def close(self, timeout_s: float) -> bool:
-        """Send what is left, for at most ``timeout_s`` seconds; tells whether all was sent."""
+        """Send the rest within ``timeout_s`` seconds; returns whether all was sent."""
         self._closing.set()
         self._changed.set()
         self._thread.join(timeout_s)
@@ -78,21 +82,23 @@ class Tracker:
                 self._changed.set()
                 pause = min(2 * pause, LONGEST_PAUSE)
             if is_last:
-                self._given_up.wait(LAST_TRIES)
+                self._given_up.wait(CLOSING_PAUSE)
             else:
                 self._closing.wait(pause)
 
     def _try_to_send(self, *, is_last: bool) -> bool:
         try:
-            self._mirror.send(with_figures=is_last, is_running=not is_last)
+            self._sync.send(with_figures=is_last, is_running=not is_last)
         except LeaseLost:
-            # What is left is the other's to send.
+            # The other process sends the rest.
             return True
         except Exception as error:
-            # Anything that MLflow or its transport raises: the study has it, so it can wait.
-            self._mirror.reset()
+            # Any error of MLflow or its transport: the study has the data, so it is sent later.
+            self._sync.reset()
             if not self._is_away:
-                log.warning("MLflow lacks something, which is sent later: %s", error_summary(error))
+                log.warning(
+                    "MLflow is not up to date, and is updated later: %s", error_summary(error)
+                )
             self._is_away = True
             return False
         self._is_away = False
@@ -100,19 +106,19 @@ class Tracker:
 
 
 def sync_study(study: Study, where: Locations) -> int:
-    """Send everything that MLflow misses of a search; returns the number of trials sent.
+    """Send everything that MLflow lacks of a search; returns the number of trials sent.
 
     Raises:
-        Exception: Whatever MLflow raises when it is away.
+        Exception: Any error of MLflow or its transport.
     """
     return MlflowSync(study, where).send(with_figures=True)
 
 
 def sync_unless_running(study: Study, where: Locations) -> None:
-    """Send everything that MLflow misses of a search, unless it is running and sends its own.
+    """Send everything that MLflow lacks of a search, unless the search runs and sends it.
 
     Raises:
-        Exception: Whatever MLflow raises when it is away.
+        Exception: Any error of MLflow or its transport.
     """
     with suppress(StudyError), local_lease(study.search.name, home() / "leases"):
         refuse_if_held_elsewhere(study)
@@ -120,10 +126,9 @@ def sync_unless_running(study: Study, where: Locations) -> None:
 
 
 def sync_all(url: str, where: Locations) -> None:
-    """Send everything that MLflow misses of every search of a storage, but for those that run and
-    send their own.
+    """Send everything that MLflow lacks of the searches of a storage that are not running.
 
-    What cannot be sent is told and left out: the UI is of use without it.
+    Errors are logged and not raised: the MLflow UI is useful without a search that fails.
     """
     for study in load_all(url):
         try:
@@ -131,5 +136,5 @@ def sync_all(url: str, where: Locations) -> None:
         except DeletedInMlflow:
             continue
         except Exception as error:
-            # Anything that MLflow or its transport raises.
+            # Any error of MLflow or its transport.
             log.warning("search %s is not in MLflow: %s", study.search.name, error_summary(error))

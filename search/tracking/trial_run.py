@@ -1,4 +1,4 @@
-"""The run of a trial in MLflow: its name, params and metrics, from the trial's record."""
+"""The run of a trial in MLflow: its name, params, metrics and tags, from the trial's record."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from search.formatting import configuration_text
+from search.formatting import configuration_text, has_noisy_latency
 from search.storage.trials import TrialRecord
+from search.tracking.remote_state import PARENT_TAG, RunState
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
 
-TRIAL_METRICS = (
+SCORES = ("score", "score_low", "score_high", "dense_score")
+"""Logged under the metric's name: ``accuracy``, ``accuracy_low``, …"""
+OTHERS = (
     "loss", "dense_loss", "size_mb", "compression_ratio", "latency_ms", "flops", "parameters",
     "training_flops",
 )  # fmt: skip
-SCORES = ("score", "score_low", "score_high", "dense_score")
-"""Logged under the metric's name: ``accuracy``, ``accuracy_low``, …"""
 
 
 def trial_name(record: TrialRecord, budget_unit: str) -> str:
@@ -27,9 +28,9 @@ def trial_name(record: TrialRecord, budget_unit: str) -> str:
 
 def trial_params(record: TrialRecord, budget_unit: str) -> dict[str, Any]:
     """Every dimension of a trial, by name."""
-    architecture = record.configuration.architecture
-    compression = record.configuration.compression
-    budget = record.configuration.budget
+    configuration = record.configuration
+    architecture, compression = configuration.architecture, configuration.compression
+    budget = configuration.budget
     return {
         "depth": architecture.depth,
         "decoder_depth": architecture.decoder_depth,
@@ -44,31 +45,55 @@ def trial_params(record: TrialRecord, budget_unit: str) -> dict[str, Any]:
         "pruning": compression.pruning.value,
         "sparsity": compression.sparsity,
         "recovery": compression.recovery,
-        "seed": record.configuration.seed,
-        "configuration_hash": record.configuration.hash[:16],
+        "seed": configuration.seed,
+        "configuration_hash": configuration.hash[:16],
     }
 
 
 def trial_metrics(record: TrialRecord, curve: Iterable[list[float]]) -> list[Metric]:
-    """The numbers of a complete trial, and ``[step, training loss]`` of its curve."""
+    """The metrics of a complete trial.
+
+    Args:
+        record: The trial.
+        curve: ``[step, training loss]`` over its training.
+    """
     from mlflow.entities import Metric
 
-    # The time of the record, and not of sending: a second sending then gives the same rows.
-    stamp = milliseconds(record.finished) or 0
+    # The time in the record and not the time of sending, so that sending twice adds no rows.
+    timestamp = milliseconds(record.finished) or 0
     result = record.result
-    values = {_metric_name(name, result): float(result[name]) for name in SCORES}
-    values |= {name: float(result[name]) for name in TRIAL_METRICS}
-    values["train_seconds"] = result["seconds"]["train"]
-    values["saved_seconds"] = result["seconds"]["saved"]
-    values["steps_trained"] = float(result["steps"]["trained"])
-    metrics = [Metric(name, value, stamp, 0) for name, value in values.items()]
-    return metrics + [Metric("train_loss", loss, stamp, int(step)) for step, loss in curve]
+    values = {
+        **{name.replace("score", result["metric"]): float(result[name]) for name in SCORES},
+        **{name: float(result[name]) for name in OTHERS},
+        "train_seconds": result["seconds"]["train"],
+        "saved_seconds": result["seconds"]["saved"],
+        "steps_trained": float(result["steps"]["trained"]),
+    }
+    metrics = [Metric(name, value, timestamp, 0) for name, value in values.items()]
+    return metrics + [Metric("train_loss", loss, timestamp, int(step)) for step, loss in curve]
 
 
-def _metric_name(field: str, result: dict[str, Any]) -> str:
-    return field.replace("score", result["metric"])
+def state_tags(run_state: RunState) -> dict[str, str]:
+    """The tags that can change after a trial has finished."""
+    return {
+        "tlc.state": run_state.state,
+        "on_frontier": str(run_state.on_frontier).lower(),
+        PARENT_TAG: run_state.parent,
+    }
+
+
+def result_tags(record: TrialRecord) -> dict[str, str]:
+    """The tags of a finished trial: where its model is, or why it failed."""
+    if not record.is_complete:
+        return {"tlc.message": record.message[:500]} if record.is_finished else {}
+    steps = record.result["steps"]
+    return {
+        "tlc.steps_reused": f"{steps['reused']} of {steps['total']}",
+        "tlc.model": record.result["model"],
+        "tlc.latency": "noisy" if has_noisy_latency(record.result) else "quiet",
+    }
 
 
 def milliseconds(moment: datetime | None) -> int | None:
-    """A time as MLflow counts it: milliseconds since 1970."""
+    """A time in milliseconds since 1970, as MLflow takes it."""
     return None if moment is None else int(moment.timestamp() * 1000)

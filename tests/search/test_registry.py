@@ -59,6 +59,16 @@ def versions(client: MlflowClient) -> list[Any]:
     return list(client.search_model_versions("name = 'winners'"))
 
 
+def logged_model(client: MlflowClient, version: Any) -> Any:
+    return client.get_logged_model(version.source.removeprefix("models:/"))
+
+
+def stored_model(client: MlflowClient, version: Any) -> Path:
+    """The folder of a version's model."""
+    location: str = logged_model(client, version).artifact_location
+    return Path(location.removeprefix("file://"))
+
+
 def test_each_alias_leads_to_the_best_trial_at_its_level(
     registered: str, client: MlflowClient, at_home: Study
 ) -> None:
@@ -87,7 +97,7 @@ def test_a_version_leads_to_the_run_of_its_trial_with_its_numbers(
     run = client.get_run(version.run_id)
     assert run.data.tags["tlc.key"] == version.tags["tlc.key"]
     assert run.info.status == "FINISHED"
-    logged = client.get_logged_model(version.source.rstrip("/").split("/")[-2])
+    logged = logged_model(client, version)
     metrics = {metric.key: metric.value for metric in logged.metrics or []}
     assert metrics["accuracy"] == record.result["score"]
     assert metrics["size_mb"] == record.result["size_mb"]
@@ -98,7 +108,7 @@ def test_a_version_leads_to_the_run_of_its_trial_with_its_numbers(
 
 def test_nothing_is_pickled_and_little_is_required(registered: str, client: MlflowClient) -> None:
     version = client.get_model_version_by_alias("winners", CHAMPION)
-    folder = Path(version.source.removeprefix("file://"))
+    folder = stored_model(client, version)
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert not [path for path in files if path.suffix in (".pkl", ".pt", ".bin", ".pyc")]
     requirements = (folder / "requirements.txt").read_text()
@@ -106,6 +116,21 @@ def test_nothing_is_pickled_and_little_is_required(registered: str, client: Mlfl
     assert "ray" not in requirements
     assert "+cpu" not in requirements
     assert not (folder / "code" / "search").exists()
+
+
+def test_the_signature_names_what_a_model_reads_and_returns(
+    registered: str, client: MlflowClient
+) -> None:
+    from mlflow.models import Model
+
+    version = client.get_model_version_by_alias("winners", CHAMPION)
+    signature = Model.load(str(stored_model(client, version))).signature
+    assert signature.inputs.input_names() == ["text"]
+    types = dict(zip(signature.outputs.input_names(), signature.outputs.input_types(), strict=True))
+    assert {name: kind.name for name, kind in types.items()} == {
+        "answer": "string",
+        "probability": "double",
+    }
 
 
 def test_the_registered_model_has_the_recorded_accuracy_without_an_installed_tlc(
@@ -126,7 +151,7 @@ def test_the_registered_model_has_the_recorded_accuracy_without_an_installed_tlc
     assert run.returncode == 0, run.stderr
     code, answers, probability = json.loads(run.stdout.splitlines()[-1])
     version = client.get_model_version_by_alias("winners", CHAMPION)
-    assert code.startswith(version.source.removeprefix("file://"))
+    assert code.startswith(str(stored_model(client, version)))
     right = sum(a == label for a, label in zip(answers, rows.labels, strict=True))
     record = at_home.record(int(version.tags["tlc.trial"]))
     assert right / len(answers) == record.result["score"]

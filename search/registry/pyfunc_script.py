@@ -1,7 +1,7 @@
-"""A registered model as MLflow runs it: a model from code, with no pickled object.
+"""The pyfunc of a registered model, as a script ("models from code"): nothing is pickled.
 
-MLflow copies this file into the model and executes it there, beside the packages ``objectives``
-and ``spaces`` that the model brings. So it imports nothing of ``search``.
+MLflow copies this file into the model and runs it beside the packages ``objectives`` and
+``spaces``, which the model brings along. It must not import ``search``.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
-class RegisteredModel(PythonModel):  # type: ignore[misc]
-    """An exported model that reads and answers tables."""
+class TlcModel(PythonModel):  # type: ignore[misc]
+    """An exported model that predicts from a table."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the exported folder.
 
         Raises:
-            ModelFileError: A file is missing, damaged, or of another model.
+            ArtefactError: A file is missing, damaged, or of another model.
         """
         from objectives.export.inference import load
 
@@ -34,24 +34,24 @@ class RegisteredModel(PythonModel):  # type: ignore[misc]
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """Answer each row.
+        """Predict each row.
 
         Args:
-            context: Of MLflow.
+            context: Unused.
             model_input: A column ``text`` (and ``text_pair`` for models of pairs), or ``image``
                 with the bytes of image files.
-            params: Of MLflow; there are none.
+            params: Unused.
 
         Returns:
             A column ``answer``, and ``probability`` where the task has one.
         """
         columns = [model_input[name].tolist() for name in model_input.columns]
         rows = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
-        answers = self.predictor.predict(rows)
-        table = pd.DataFrame({"answer": [answer.text for answer in answers]})
-        if answers and answers[0].probability is not None:
-            table["probability"] = [answer.probability for answer in answers]
+        predictions = self.predictor.predict(rows)
+        table = pd.DataFrame({"answer": [prediction.text for prediction in predictions]})
+        if predictions and predictions[0].probability is not None:
+            table["probability"] = [prediction.probability for prediction in predictions]
         return table
 
 
-set_model(RegisteredModel())
+set_model(TlcModel())
