@@ -1,4 +1,4 @@
-"""The mistake that a person can mend."""
+"""Errors that the user can fix."""
 
 from __future__ import annotations
 

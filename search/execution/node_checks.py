@@ -10,7 +10,6 @@ from objectives.store.store import Store
 from search.execution.cluster import ClusterError, check_capacity, cluster
 from search.storage.errors import StudyError
 from search.storage.study import Study, names
-from spaces.file.local_paths import data_paths
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations, without_password
 
@@ -104,7 +103,7 @@ def faults_here(search: str, address: str, token: str) -> list[str]:
         faults.append(str(error))
     return faults + [
         f"{field}: {path} is not there"
-        for field, path in data_paths(file)
+        for field, path in file.data.local_paths()
         if "://" not in path and not Path(path).exists()
     ]
 

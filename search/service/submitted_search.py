@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from search.service.settings import Settings
-from spaces.file.local_paths import data_paths
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Storage
 from spaces.loading import SearchFileError, from_document, load, ready_made
@@ -46,7 +45,7 @@ def submitted_search(
     ]
     faults += [
         f"{field}: {path!r} is not below a data folder of the service (--data-root)"
-        for field, path in data_paths(file)
+        for field, path in file.data.local_paths()
         if not _is_allowed(path, settings.data_roots)
     ]
     if faults:

@@ -23,7 +23,6 @@ import search as search_package
 import spaces
 from search.storage.errors import BusyStudy, NoSuchStudy
 from search.submission.local import POLL_SECONDS, LaunchError
-from spaces.file.local_paths import data_paths
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Storage
 
@@ -237,7 +236,7 @@ def check_portable(search: SearchFile) -> None:
         )
         if given is None
     ]
-    paths = [*data_paths(search), ("storage.store", storage.store or "/")]
+    paths = [*search.data.local_paths(), ("storage.store", storage.store or "/")]
     faults += [
         f"{field}: {path!r} starts in the current folder, which a node does not have; "
         "give a URL, or the whole path of a folder that all nodes share"

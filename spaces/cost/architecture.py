@@ -1,4 +1,4 @@
-"""The shape of a model: depth, width, attention heads and feed-forward width."""
+"""The architecture of a model: depth, width, attention heads and feed-forward width."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FEED_FORWARD_MULTIPLE = 32
 
 @dataclass(frozen=True, slots=True, order=True)
 class Architecture:
-    """The shape of one Transformer before compression.
+    """One Transformer before compression.
 
     Args:
         depth: Number of layers, of the encoder where there are two stacks.
@@ -56,13 +56,13 @@ class Architecture:
         feed_forward: int | None = None,
         decoder_depth: int = 0,
     ) -> Architecture:
-        """Make an architecture, filling in the usual proportions.
+        """Make an architecture with the usual proportions.
 
-        Without ``heads`` there is one head per 32 of width; without ``feed_forward`` the block is
-        four times the width, as in Vaswani et al. 2017 (arXiv 1706.03762), section 3.3.
+        By default there is one head per 32 of width, and the feed-forward block is four times the
+        width, as in Vaswani et al. 2017 (arXiv 1706.03762), section 3.3.
 
         Raises:
-            ValueError: The numbers do not fit together.
+            ValueError: The width is not divisible.
         """
         if heads is None:
             if width % DEFAULT_HEAD_WIDTH:
@@ -83,14 +83,14 @@ class Architecture:
     def pruned(
         self, *, heads: float = 0.0, feed_forward: float = 0.0, layers: float = 0.0
     ) -> Shape:
-        """What structured pruning leaves.
+        """Its layers after structured pruning.
 
         Args:
-            heads: Share of each layer's heads that goes, 0 to 1; one stays at least.
-            feed_forward: Share of each layer's feed-forward neurons that goes. What stays is a
-                multiple of 32, so that the smaller matrix still fills vector registers and
-                quantisation groups.
-            layers: Share of each stack's layers that goes; one stays at least.
+            heads: Fraction of each layer's heads to remove, 0 to 1; at least one stays.
+            feed_forward: Fraction of each layer's feed-forward neurons to remove. A multiple of 32
+                stays, so that the smaller matrix still fills vector registers and quantisation
+                groups.
+            layers: Fraction of each stack's layers to remove; at least one stays.
         """
         return Shape(
             depth=_kept(self.depth, layers),

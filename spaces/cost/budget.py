@@ -1,4 +1,4 @@
-"""How much a model is trained: a budget, and the steps that it buys an architecture."""
+"""Training budgets, and the optimiser steps that they buy an architecture."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from spaces.cost.flops import fine_tuning_step_flops, pretraining_step_flops
 from spaces.cost.workload import Workload
 
 MIN_STEPS = 10
-"""Fewest steps that are called training; a search file that asks for fewer is refused."""
+"""Fewest steps of a training run; a search file that asks for fewer is refused."""
 
 
 class BudgetUnit(StrEnum):
-    """What a budget counts. With ``flops`` a larger model gets fewer steps for the same budget."""
+    """Unit of a budget. In ``flops`` a larger model gets fewer steps for the same budget."""
 
     STEPS = "steps"
     TOKENS = "tokens"
@@ -23,7 +23,7 @@ class BudgetUnit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TrainingSteps:
-    """What a budget comes to for one architecture, in optimiser steps.
+    """Optimiser steps that a budget buys an architecture.
 
     Args:
         stable: Steps at constant learning rate, warm-up included.
@@ -39,7 +39,7 @@ class TrainingSteps:
 
     @property
     def pretraining(self) -> int:
-        """All steps of the budget, which are pre-training where fine-tuning follows."""
+        """All steps of the budget: those of pre-training where fine-tuning follows."""
         return self.stable + self.decay
 
     @property
@@ -55,8 +55,8 @@ class Schedule:
     Args:
         unit: What budgets count.
         batch_size: Sequences in a step.
-        decay_fraction: Share of the budget in which the learning rate falls; 0.1 to 0.2
-            loses nothing against a cosine (Hägele et al. 2024, arXiv 2405.18392, section 4).
+        decay_fraction: Fraction of the budget in which the learning rate falls; 0.1 to 0.2
+            matches a cosine (Hägele et al. 2024, arXiv 2405.18392, section 4).
         fine_tuning: Budget of fine-tuning, in the same unit; 0 where there is none.
     """
 
@@ -97,8 +97,8 @@ class Schedule:
         *,
         recovery: float = 0.0,
     ) -> int:
-        """Training FLOPs of ``architecture`` at ``budget``: fine-tuning is included, and recovery
-        as if nothing had been pruned."""
+        """Training FLOPs of ``architecture`` at ``budget``, with those of fine-tuning, and of
+        recovery as if nothing had been pruned."""
         steps = self.steps(budget, architecture, workload, recovery=recovery)
         pretraining = pretraining_step_flops(architecture, workload, batch_size=self.batch_size)
         fine_tuning = fine_tuning_step_flops(architecture, workload, batch_size=self.batch_size)
@@ -106,9 +106,9 @@ class Schedule:
         return steps.pretraining * pretraining + after * fine_tuning
 
     def _steps(self, amount: float, step_flops: int, workload: Workload) -> int:
-        price = {
+        unit_per_step = {
             BudgetUnit.STEPS: 1,
             BudgetUnit.TOKENS: self.batch_size * workload.sequence_length,
             BudgetUnit.FLOPS: step_flops,
         }[self.unit]
-        return int(amount / price)
+        return int(amount / unit_per_step)

@@ -1,4 +1,4 @@
-"""How a trained model is made small: quantisation, pruning, and the training that mends them."""
+"""Compression of a trained model: quantisation, pruning, and the training that follows."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from spaces.cost.shape import Shape
 
 
 class Quantisation(StrEnum):
-    """Quantisation of linear layers and embeddings, from the mildest to the heaviest.
+    """Quantisation of linear layers and embeddings, from the mildest to the most severe.
 
     ``bf16`` and ``fp16`` store half-precision floats. ``static-8`` quantises weights and
     activations and computes in int8; ``smooth-8`` moves outliers of activations into the weights
     before (SmoothQuant). ``rtn-N`` is weight-only round-to-nearest at N bits; ``gptq-4`` and
-    ``hqq-4`` choose the codes of linear layers with more care. Weight-only codes are smaller in
-    storage and unpacked when loaded.
+    ``hqq-4`` optimise the codes of linear layers. Weight-only codes are smaller in storage and
+    unpacked when loaded.
     """
 
     NONE = "none"
@@ -64,12 +64,12 @@ class Quantisation(StrEnum):
 
 
 class Pruning(StrEnum):
-    """What pruning removes.
+    """Kind of pruning.
 
-    ``structured`` removes attention heads and feed-forward neurons, ``heads``, ``neurons`` and
-    ``layers`` only what they say: smaller matrices or fewer of them, fewer FLOPs, lower latency.
-    ``unstructured`` zeroes single weights by global magnitude and ``2:4`` two of every four
-    neighbours: dense kernels multiply by the zeros, so they save storage only.
+    ``structured`` removes attention heads and feed-forward neurons; ``heads``, ``neurons`` and
+    ``layers`` remove one kind of parts: FLOPs and latency fall. ``unstructured`` zeroes single
+    weights by global magnitude and ``2:4`` two of every four neighbours: dense kernels multiply by
+    the zeros, so only storage is saved.
     """
 
     STRUCTURED = "structured"
@@ -81,7 +81,7 @@ class Pruning(StrEnum):
 
     @property
     def is_masking(self) -> bool:
-        """Whether it zeroes single weights in place of removing parts."""
+        """Whether it zeroes single weights and removes no parts."""
         return self in (Pruning.UNSTRUCTURED, Pruning.SEMI_STRUCTURED)
 
 
@@ -97,9 +97,9 @@ class Compression:
         group_size: Weights along the input dimension that share one scale (weight-only and
             embeddings).
         pruning: What pruning removes.
-        sparsity: Share of heads, neurons, layers or weights that is removed: 0 to below 1.
-        recovery: Training after pruning, in the unit of the budget: what was pruned stays away,
-            and weights are seen through the grid that they will be rounded to.
+        sparsity: Fraction of heads, neurons, layers or weights to remove: 0 to below 1.
+        recovery: Training after pruning, in the unit of the budget: pruned weights stay zero, and
+            the forward pass rounds weights as quantisation will.
 
     Raises:
         ValueError: ``sparsity``, ``group_size`` or ``recovery`` is out of range.
@@ -121,12 +121,12 @@ class Compression:
 
     @property
     def structured_sparsity(self) -> float:
-        """Share of parts removed; 0 where pruning only zeroes weights."""
+        """Fraction of parts removed; 0 where pruning only zeroes weights."""
         return 0.0 if self.pruning.is_masking else self.sparsity
 
     @property
     def unstructured_sparsity(self) -> float:
-        """Share of single weights zeroed; 0 where pruning removes parts."""
+        """Fraction of single weights zeroed; 0 where pruning removes parts."""
         return self.sparsity if self.pruning.is_masking else 0.0
 
     def shape_of(self, architecture: Architecture) -> Shape:
@@ -140,10 +140,10 @@ class Compression:
         )
 
     def effective(self, architecture: Architecture) -> Compression:
-        """The same for ``architecture``, with what has no effect on it set to its default.
+        """The same for ``architecture``, with fields that have no effect set to their defaults.
 
-        A share of a single head or layer may come to none of them. Without pruning its kind means
-        nothing, without codes the group size, and without both there is nothing to recover from.
+        A fraction of few heads or layers may round to none. The kind has no effect without pruning,
+        the group size none without codes, and recovery none without either.
         """
         effective = self
         if not self.unstructured_sparsity and self.shape_of(architecture) == architecture.shape:
@@ -156,16 +156,16 @@ class Compression:
 
     @property
     def at_runtime(self) -> Compression:
-        """What the running model still shows of it: latency depends on nothing else.
+        """The part of it that latency depends on.
 
         Weight-only codes are unpacked when a model is loaded, and dense kernels multiply by zeros.
         """
-        without_recovery = replace(self, recovery=0.0, group_size=Compression().group_size)
-        if not self.quantisation.is_static:
-            without_recovery = replace(without_recovery, quantisation=Quantisation.NONE)
-        if self.pruning.is_masking:
-            without_recovery = replace(without_recovery, sparsity=0.0, pruning=Pruning.STRUCTURED)
-        return without_recovery
+        is_masking = self.pruning.is_masking
+        return Compression(
+            quantisation=self.quantisation if self.quantisation.is_static else Quantisation.NONE,
+            pruning=Pruning.STRUCTURED if is_masking else self.pruning,
+            sparsity=self.structured_sparsity,
+        )
 
     def __str__(self) -> str:
         parts = [str(self.quantisation)]

@@ -1,4 +1,4 @@
-"""One point of the search space, and the hash that names it."""
+"""A configuration, and the hash that identifies it."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def _whole_floats_as_integers(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """One point of the space.
+    """One point of a search space.
 
     Args:
-        architecture: The model's shape.
+        architecture: The architecture of the model.
         budget: How much training, in the unit of the search's schedule.
-        compression: How the trained model is made small.
+        compression: The compression of the trained model.
         seed: Seed of initial weights, data order and masking.
     """
 
@@ -59,12 +59,12 @@ class Configuration:
     seed: int = 0
 
     def canonical(self) -> Configuration:
-        """The same configuration with what has no effect on its model set to its default."""
+        """The same with fields that have no effect on its model set to their defaults."""
         return self.with_compression(self.compression.effective(self.architecture))
 
     @property
     def hash(self) -> str:
-        """Name of this configuration: equal for configurations that give the same model."""
+        """Identifies this configuration; equal for configurations that give the same model."""
         return content_hash(self.canonical())
 
     def shares_training(self, other: Configuration) -> bool:
@@ -76,12 +76,12 @@ class Configuration:
         return replace(self, compression=compression)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can write; ``from_dict`` makes them a configuration again."""
+        """Plain values that JSON can write."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Configuration:
-        """Make a configuration from what ``to_dict`` gave."""
+        """Inverse of ``to_dict``."""
         compression = dict(values["compression"])
         compression["quantisation"] = Quantisation(compression["quantisation"])
         compression["pruning"] = Pruning(compression["pruning"])

@@ -1,4 +1,4 @@
-"""What the trials of a search are compared by."""
+"""The criteria by which the trials of a search are compared."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class Criteria:
         metric: What models are scored by.
         cost: The cost axis of the frontier; at a fixed cost, the first cost that is limited.
         limits: Highest allowed value of each limited cost, by its name.
-        is_at_fixed_cost: Whether the best score within the limits is wanted, and no frontier.
+        is_at_fixed_cost: Whether the search is for the best score within the limits, and not for a
+            frontier.
     """
 
     metric: Metric

@@ -3,7 +3,7 @@
 A multiply and an add count as two. Only matrix products count, as in Kaplan et al. 2020
 (arXiv 2001.08361), table 1, and Hoffmann et al. 2022 (arXiv 2203.15556), appendix F, which includes
 the attention products that the first leaves out. The backward pass costs twice the forward pass.
-Sequences count at full length, in an encoder and in a decoder alike. Tests hold the formulas to
+Sequences count at full length, in encoder and decoder alike. Tests compare the formulas with
 ``torch.utils.flop_counter``.
 """
 
@@ -27,7 +27,7 @@ def forward_flops(shape: Shape, workload: Workload) -> int:
 
 
 def pretraining_workload(workload: Workload) -> Workload:
-    """What models of the stable path read and answer."""
+    """What the models of the stable path read and predict."""
     if workload.family is Family.ROBERTA_CLASSIFIER:
         return replace(workload, family=Family.ROBERTA_MASKED_LM, classes=0)
     return workload
@@ -38,7 +38,7 @@ def pretraining_step_flops(
 ) -> int:
     """Training FLOPs of one step of the stable path.
 
-    Classifiers of text pre-train as masked language models; all others train as what they are.
+    Text classifiers pre-train as masked language models; all others train on their task.
     """
     return fine_tuning_step_flops(
         architecture, pretraining_workload(workload), batch_size=batch_size

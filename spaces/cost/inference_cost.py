@@ -16,11 +16,11 @@ class Cost:
 
     Args:
         name: Its key in results, search files and schemas.
-        noun: What it is, in a sentence.
-        unit: Its unit, as it follows a number.
+        noun: Its name in a sentence.
+        unit: Its unit.
         axis: Title of its axis in a figure.
         description: What is measured, in a sentence.
-        less: What a model with less of it is.
+        less: Comparative for a model that has less of it.
     """
 
     name: CostName

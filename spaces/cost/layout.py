@@ -15,7 +15,7 @@ from spaces.cost.shape import Shape
 
 
 class Role(StrEnum):
-    """What a weight is, which decides how it can be compressed."""
+    """Kind of a weight, which determines how it can be compressed."""
 
     EMBEDDING = "embedding"
     LINEAR = "linear"
@@ -29,7 +29,7 @@ class Weight:
     Args:
         name: Its key in the model's ``state_dict``.
         shape: ``(out, in)`` for linears, ``(rows, width)`` for embeddings; others stay dense.
-        role: How it can be compressed.
+        role: Its kind.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a task is scored by: its name, its direction, and how good a value is."""
+"""The score of a task: its name, its direction, and the quality of a value."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ MetricName = Literal["accuracy", "perplexity", "bleu"]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A score of models, in the unit in which its field states it.
+    """A score of models, in its usual unit.
 
     Args:
-        name: ``accuracy`` (a share), ``perplexity`` (per token) or ``bleu`` (0 to 100).
+        name: ``accuracy`` (a fraction), ``perplexity`` (per token) or ``bleu`` (0 to 100).
         guessing: Value of a model that guesses.
         perfect: Value of a model that is always right.
     """
@@ -25,11 +25,11 @@ class Metric:
 
     @property
     def is_maximised(self) -> bool:
-        """Whether more is better."""
+        """Whether higher is better."""
         return self.perfect > self.guessing
 
     def quality(self, value: float) -> float:
-        """How good a value is: 1 for perfection, falling to 0 for guessing and beyond.
+        """How good a value is: 1 for a perfect model, near 0 for a guess, and below 0 for worse.
 
         Accuracy is its own quality, so that a guess has the quality ``guessing_quality`` and not 0.
         For perplexity it is the fraction of the bits of a uniform guess that the model saves: 1
@@ -46,7 +46,7 @@ class Metric:
         return quality * self.perfect
 
     def normalised(self, value: float) -> float:
-        """Fraction of the way from guessing (0) to perfection (1)."""
+        """Quality scaled so that a guess has 0 and a perfect model 1."""
         return (self.quality(value) - self.guessing_quality) / (1.0 - self.guessing_quality)
 
     @property
@@ -55,18 +55,18 @@ class Metric:
         return self.quality(self.guessing)
 
     def text(self, value: float) -> str:
-        """A value as people write it."""
+        """A value with its usual digits."""
         return text(self.name, value)
 
 
 def text(metric: str, value: float) -> str:
-    """A value of a metric, given by its name, as people write it."""
+    """A value of the metric of that name, with its usual digits."""
     formats = {"accuracy": ".3f", "perplexity": ".4g", "bleu": ".1f"}
     return format(value, formats[metric])
 
 
 def accuracy(classes: int) -> Metric:
-    """Share of examples answered correctly, of so many classes."""
+    """Fraction of examples that are classified correctly, among so many classes."""
     return Metric("accuracy", guessing=1.0 / classes, perfect=1.0)
 
 

@@ -1,9 +1,9 @@
 """Bytes on disk of a compressed model, by arithmetic.
 
-What is stored: ``bits`` per quantised weight, a scale per group (fp16) or per row (fp32, static
+A model stores ``bits`` per quantised weight, a scale per group (fp16) or per row (fp32, static
 int8), a zero per group (fp16, HQQ), a factor per input (fp32, SmoothQuant), a mask bit per weight
-where single weights were pruned, half-precision floats, fp32 for what stays dense, the header of
-the safetensors file (its layout: huggingface.co/docs/safetensors) and the JSON beside it.
+where single weights were pruned, half-precision floats, fp32 for the rest, the header of the
+safetensors file (its layout: huggingface.co/docs/safetensors) and the JSON beside it.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ Stored = tuple[str, str, tuple[int, ...]]
 
 
 def size_bytes(architecture: Architecture, workload: Workload, compression: Compression) -> int:
-    """Predicted bytes on disk of ``architecture`` after ``compression``, tokenizer apart."""
+    """Predicted bytes on disk of ``architecture`` after ``compression``, without the tokenizer."""
     laid_out = layout(compression.shape_of(architecture), workload)
     parts = [(1, _sizes(_stored(laid_out.ends, compression)))]
     for stack in laid_out.stacks:
         parts.append((stack.depth, _sizes(_stored(stack.layer(0), compression))))
     data, entries, names = (sum(n * part[k] for n, part in parts) for k in range(3))
-    # Two offsets stand in every entry; most have as many digits as the last.
+    # Every entry has two offsets, most of them with as many digits as the last.
     header = names + entries * (_HEADER_ENTRY + 2 * (len(str(data)) - 1))
     return 8 + header + data + CONFIG_BYTES
 
@@ -48,10 +48,10 @@ def dense_size_bytes(architecture: Architecture, workload: Workload) -> int:
 def max_compressed_bytes(
     architecture: Architecture, workload: Workload, compression: Compression
 ) -> float:
-    """Bytes that a compressed model must stay below; infinite where nothing is compressed.
+    """Bytes that a compressed model must stay below: those of its dense fp32 weights.
 
-    Those of its dense fp32 weights, without names and shapes, which a compressor that did nothing
-    may write shorter.
+    Names and shapes do not count, which a compressor may write shorter without any compression.
+    Infinite where nothing is compressed.
     """
     is_dense = compression.effective(architecture) == Compression()
     return inf if is_dense else 4 * parameters(architecture, workload)
@@ -78,7 +78,7 @@ def _stored_parts(weight: Weight, compression: Compression) -> Iterator[Stored]:
     masked = weight.role is Role.LINEAR and compression.unstructured_sparsity > 0.0
     if masked:
         yield f"{weight.name}.mask", "U8", (_ceil(weight.count, 8),)
-        # Pruning is global: a single weight may lose more or less, all together this much.
+        # Pruning is global: a single matrix may lose more or less than this fraction.
         kept = round(weight.count * (1.0 - compression.unstructured_sparsity))
     if weight.role is Role.DENSE or not quantisation.has_codes:
         kind = "F32" if weight.role is Role.DENSE else _HALF.get(quantisation, "F32")

@@ -1,4 +1,4 @@
-"""Durations and large numbers as people read them."""
+"""Durations and large numbers as text."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ POSITION_OFFSET = 2
 
 
 class Family(StrEnum):
-    """Kinds of models, named after the class of transformers that they are."""
+    """Families of models, named after their class in transformers."""
 
     ROBERTA_CLASSIFIER = "roberta-classifier"
     ROBERTA_MASKED_LM = "roberta-masked-lm"
@@ -21,16 +21,16 @@ class Family(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What every model of a search reads and answers.
+    """Inputs and outputs of every model of a search.
 
     Args:
-        family: Kind of the models.
+        family: Family of the models.
         vocabulary_size: Rows of the token embedding; 0 for images.
         sequence_length: Longest input in tokens; for images, patches and the class token.
-        classes: Answers that a classifier chooses from; 0 for language models.
+        classes: Classes of a classifier; 0 for language models.
         image_size: Height and width of images in pixels.
         patch_size: Height and width of a patch in pixels.
-        channels: Colours of an image.
+        channels: Channels of an image.
     """
 
     family: Family
@@ -48,5 +48,5 @@ class Workload:
 
     @property
     def outputs(self) -> int:
-        """Logits of one answer."""
+        """Logits of one output position."""
         return self.classes or self.vocabulary_size

@@ -11,7 +11,7 @@ from spaces.file.dimensions import Count, PositiveNumber, StrictModel
 
 
 class Constraints(StrictModel):
-    """What a model must meet. All of it is known before training, and never trained past."""
+    """Limits of a model's costs; configurations that would exceed one are not trained."""
 
     max_size_mb: PositiveNumber | None = None
     """Largest compressed model, in megabytes (10^6 bytes) on disk."""
@@ -29,7 +29,7 @@ class Constraints(StrictModel):
 
 
 class Measurement(StrictModel):
-    """The conditions of a latency."""
+    """Conditions under which latency is measured."""
 
     batch_size: Count = 1
     """Sequences in a batch."""
@@ -37,4 +37,4 @@ class Measurement(StrictModel):
     """CPU threads."""
     repeats: Annotated[int, Field(ge=10, le=10_000)] = 40
     """Timed calls, each next to one of a reference model; up to eight times as many where other
-    programs disturb them."""
+    programs disturb the measurement."""

@@ -1,7 +1,7 @@
-"""The words in which a search file states a dimension: ``choices``, or ``low, high, step, log``.
+"""Dimensions of a search file: ``choices``, or ``low``, ``high``, ``step`` and ``log``.
 
-Every dimension comes to a finite, ordered grid of values, so that it can be an ordinal integer
-inside (a categorical dimension could never be widened later, optuna#2199).
+Every dimension is a finite, ordered grid of values, so that it can be an ordinal integer in the
+study (a categorical dimension cannot be widened later, optuna#2199).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ N = TypeVar("N", int, float)
 
 MAX_GRID = 10_000
 MAX_TRAINING = 1e30
-"""In any unit of a budget; more than anybody's, and what it comes to can still be computed."""
+"""Largest budget in any unit: the steps and FLOPs that it buys can still be computed."""
 
 
 class StrictModel(BaseModel):
@@ -34,7 +34,7 @@ class Choices(StrictModel, Generic[T]):
     """A dimension given by its values. A single value may be written without ``choices``."""
 
     choices: list[T] = Field(min_length=1, max_length=MAX_GRID)
-    """The values, in an order that means something: from small to large, from mild to heavy."""
+    """The values in their order: from small to large, from mild to severe."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Choices[T]:
@@ -52,7 +52,7 @@ class Numbers(StrictModel, Generic[N]):
     """A numeric dimension: ``choices``, or ``low`` to ``high`` by ``step`` or by doubling."""
 
     choices: list[N] | None = Field(default=None, min_length=1, max_length=MAX_GRID)
-    """The values themselves; then nothing else is given."""
+    """The values; excludes the other fields."""
     low: N | None = None
     """Smallest value."""
     high: N | None = None
@@ -60,7 +60,7 @@ class Numbers(StrictModel, Generic[N]):
     step: N | None = None
     """Distance of neighbours; 1 where all numbers are whole."""
     log: bool = False
-    """Double from ``low`` up to ``high`` in place of adding ``step``."""
+    """Double from ``low`` up to ``high``, and do not add ``step``."""
 
     @model_validator(mode="after")
     def _complete(self) -> Numbers[N]:
@@ -75,7 +75,7 @@ class Numbers(StrictModel, Generic[N]):
         if self.high < self.low:
             raise ValueError(f"empty: high ({self.high}) is below low ({self.low})")
         if self.log and self.step is not None:
-            raise ValueError("log doubles from low to high, so step has no place beside it")
+            raise ValueError("log doubles from low to high, so it excludes step")
         if self.log and self.low <= 0:
             raise ValueError(f"log needs a low above 0, not {self.low}")
         if self.step is not None and self.step <= 0:
@@ -111,7 +111,7 @@ class Numbers(StrictModel, Generic[N]):
 
 
 def _rounded(value: N) -> N:
-    # 0.1 + 2 * 0.1 must be the 0.3 that a person would write: values are hashed.
+    # 0.1 + 2 * 0.1 must equal 0.3, because values are hashed.
     return round(value, 10) if isinstance(value, float) else value
 
 
@@ -119,7 +119,7 @@ def _one_value(value: Any) -> Any:
     return value if isinstance(value, dict | BaseModel) else {"choices": [value]}
 
 
-# pydantic's strict mode takes no string for an enumeration, and a search file has nothing else.
+# pydantic's strict mode accepts no string for an enumeration.
 QuantisationName = Annotated[Quantisation, Field(strict=False)]
 PruningName = Annotated[Pruning, Field(strict=False)]
 UnitName = Annotated[BudgetUnit, Field(strict=False)]

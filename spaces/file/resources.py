@@ -1,4 +1,4 @@
-"""What a trial occupies, and how that grows with its model."""
+"""Resources of a trial, which may grow with its model."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ Strategy = Literal["ddp", "fsdp"]
 
 
 class Placement(StrictModel):
-    """What a model is trained on: workers, and what each of them occupies."""
+    """Workers that train a model, and the resources of each."""
 
     cpus: Count = 1
     """CPU cores of a worker; also the threads that it uses."""
     gpus: Gpus = 0.0
     """GPUs of a worker; below 1 trials share one."""
     memory_gb: PositiveNumber | None = None
-    """Gigabytes (10^9 bytes) of memory that are set aside on a node for a worker; without it, none
-    are."""
+    """Gigabytes (10^9 bytes) of memory to reserve on a node for a worker; by default none."""
     workers: Count = 1
-    """Processes that train one model together, each on its share of every batch."""
+    """Processes that train one model together, each on its part of every batch."""
     strategy: Strategy = "ddp"
-    """What each of several workers holds: ``ddp`` the whole model, ``fsdp`` a shard of it, of its
-    gradients and of its optimiser, for models that one device has no room for."""
+    """What each of several workers holds: ``ddp`` the whole model; ``fsdp`` a shard of it, of its
+    gradients and of its optimiser, for models that do not fit on one device."""
 
 
 class LargerModels(StrictModel):
-    """What models occupy from a size on; fields without a value are those of smaller models."""
+    """Resources of models from a size on; by default those of smaller models."""
 
     from_parameters: Count
     """Parameters of the smallest such model, before compression."""
@@ -42,25 +41,21 @@ class LargerModels(StrictModel):
 
 
 class Resources(Placement):
-    """What one trial occupies."""
+    """Resources of one trial."""
 
     larger_models: list[LargerModels] = Field(default=[])
-    """What larger models occupy, in the order of their size."""
+    """Resources of larger models, in the order of their size."""
     progress_deadline_seconds: PositiveNumber = 600.0
-    """Longest time without a sign of progress (a step, a scored batch, a compressed layer), after
-    which a worker counts as stuck and is killed; it has two minutes at least for its start."""
+    """Longest time without progress (a step, a scored batch, a compressed layer) before a worker is
+    considered stuck and killed; it has at least two minutes to start."""
 
     def placement(self, parameters: int) -> Placement:
-        """What a model is trained on.
-
-        Args:
-            parameters: Its parameters before compression.
-        """
+        """Resources of a model with so many parameters before compression."""
         *_, last = self.placements(parameters).values()
         return last
 
     def placements(self, parameters: float = float("inf")) -> dict[str, Placement]:
-        """What models up to a size are trained on, by the field of the search file that says so."""
+        """Resources of models of up to so many parameters, by their field in the search file."""
         fields = {name: getattr(self, name) for name in Placement.model_fields}
         found = {"resources": Placement(**fields)}
         for index, rule in enumerate(self.larger_models):
@@ -71,37 +66,30 @@ class Resources(Placement):
         return found
 
     def faults(self, batch_size: int) -> list[str]:
-        """What is impossible although each field is right, in words for its author.
-
-        Args:
-            batch_size: Sequences in a training step.
-        """
+        """Valid fields that contradict each other, or a batch of so many sequences."""
         sizes = [rule.from_parameters for rule in self.larger_models]
         faults = [
             f"{field}.{fault}"
-            for field, place in self.placements().items()
-            for fault in _faults(place, batch_size)
+            for field, placement in self.placements().items()
+            for fault in _faults(placement, batch_size)
         ]
         if sizes != sorted(set(sizes)):
-            faults.append(
-                f"resources.larger_models: from_parameters must rise from one to the next, got "
-                f"{sizes}"
-            )
+            faults.append(f"resources.larger_models: from_parameters must increase, got {sizes}")
         return faults
 
 
-def _faults(place: Placement, batch_size: int) -> list[str]:
+def _faults(placement: Placement, batch_size: int) -> list[str]:
     faults = []
-    if batch_size % place.workers:
+    if batch_size % placement.workers:
         faults.append(
-            f"workers: {place.workers} cannot share training.batch_size {batch_size} evenly; "
-            f"allowed are divisors of it"
+            f"workers: {placement.workers} does not divide training.batch_size, {batch_size}"
         )
-    if place.workers > 1 and place.gpus != int(place.gpus):
+    if placement.workers > 1 and placement.gpus != int(placement.gpus):
         faults.append(
-            f"gpus: {place.workers} workers need devices of their own, got {place.gpus:g} for "
-            "each; allowed are whole numbers"
+            f"gpus: {placement.workers} workers need whole devices, got {placement.gpus:g} for each"
         )
-    if place.workers == 1 and place.strategy == "fsdp":
-        faults.append("strategy: fsdp divides a model among workers; workers is 1, must be more")
+    if placement.workers == 1 and placement.strategy == "fsdp":
+        faults.append(
+            "strategy: fsdp shards a model over workers; workers is 1, must be at least 2"
+        )
     return faults

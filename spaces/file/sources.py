@@ -1,4 +1,4 @@
-"""Where data comes from, as a search file says it: local files, the Hub, or what Python brings."""
+"""The data of a search file: local files, the Hugging Face Hub, or what comes with Python."""
 
 from __future__ import annotations
 
@@ -14,37 +14,45 @@ SOURCE_FIELDS = ("unlabelled", "labelled", "parallel", "images")
 """Fields of ``Data`` that are sources; a task needs some of them."""
 
 REPOSITORY = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$"
-"""A name of the Hub, and no way into a folder of this machine."""
+"""Matches names of the Hub, and no path into a folder of this machine."""
 
 LOCAL_READERS = frozenset({
     "arrow", "audiofolder", "conll", "csv", "eval", "fasta", "fastq", "genbank", "harbor", "hdf5",
     "iceberg", "imagefolder", "json", "lance", "meshfolder", "mmcif", "niftifolder", "pandas",
     "parquet", "pdb", "pdffolder", "text", "tsfile", "videofolder", "vortex", "webdataset", "xml",
 })  # fmt: skip
-"""Names under which ``datasets`` reads the files of the current folder, and nothing of the Hub."""
+"""Names for which ``datasets`` reads files of the current folder in place of the Hub."""
 
 
 class Splits(StrictModel):
-    """What names each of its splits."""
+    """A source that names each of its splits."""
 
     def inputs(self, split: str) -> list[str]:
-        """What a split is read from; nothing where it is not named."""
+        """Files, folders or splits of the Hub that a split is read from; none by default."""
         given: str | list[str] | None = getattr(self, split)
         return [given] if isinstance(given, str) else given or []
 
     def faults(self) -> list[str]:
-        """Splits that are another one too, in words: a model is not scored on what it read."""
-        taken: dict[str, str] = {}
-        found = []
-        for split in SPLITS:
-            for given in self.inputs(split):
-                other = taken.setdefault(os.path.normpath(given), split)
-                if other != split:
-                    found.append(
-                        f"{split}: {given!r} is the {other} split too; give each its own, or leave "
-                        f"{split} out, and a tenth of train is held out"
-                    )
-        return found
+        """Inputs that two splits share: a model must not be scored on what it was trained on."""
+        first_use: dict[str, str] = {}
+        return [
+            f"{split}: {given!r} is the {other} split too; give each split its own input, or omit "
+            f"{split}, and a tenth of train is held out"
+            for split in SPLITS
+            for given in self.inputs(split)
+            if (other := first_use.setdefault(os.path.normpath(given), split)) != split
+        ]
+
+
+class TextColumns(StrictModel):
+    """The columns of a source of texts."""
+
+    text: str = "text"
+    """Column that holds the text."""
+    text_pair: str | None = None
+    """Column that holds a second text, for pairs of sentences as in MNLI (labelled data only)."""
+    label: str = "label"
+    """Column that holds the label (labelled data only)."""
 
 
 class StandardLibrary(StrictModel):
@@ -57,30 +65,24 @@ class StandardLibrary(StrictModel):
     source: Literal["standard_library"]
 
 
-class Files(Splits):
+class Files(TextColumns, Splits):
     """Local files that Hugging Face ``datasets`` reads."""
 
     source: Literal["files"]
     format: Literal["csv", "tsv", "jsonl", "text", "parquet"] | None = None
-    """Format of the files; without it, what the ending of ``train`` says."""
+    """Format of the files; by default that of the extension of ``train``."""
     train: str
-    """Path of the training file, from the current folder."""
+    """Path of the training file, relative to the current folder."""
     validation: str | None = None
     """Path of the validation file; without it, a tenth of the training rows is held out."""
     test: str | None = None
     """Path of the test file; without it, a tenth of the training rows is held out."""
     columns: list[str] | None = None
     """Column names, for CSV and TSV files that have no header line."""
-    text: str = "text"
-    """Column that holds the text."""
-    text_pair: str | None = None
-    """Column that holds a second text, for pairs of sentences as in MNLI (labelled data only)."""
-    label: str = "label"
-    """Column that holds the label (labelled data only)."""
 
 
 class HubDataset(Splits):
-    """A data set of the Hugging Face Hub, whatever its rows hold."""
+    """A data set of the Hugging Face Hub."""
 
     source: Literal["hub"]
     dataset: Annotated[str, Field(pattern=REPOSITORY)]
@@ -88,7 +90,7 @@ class HubDataset(Splits):
     config: str | None = None
     """Configuration of the data set, where it has several."""
     revision: str | None = None
-    """Commit, tag or branch; name a commit for a search that can be repeated."""
+    """Commit, tag or branch; name a commit for a search that can be reproduced."""
     train: str = "train"
     """Split to train on."""
     validation: str | None = None
@@ -97,7 +99,7 @@ class HubDataset(Splits):
     """Split to report on; without it, a tenth of the training rows is held out."""
 
     def faults(self) -> list[str]:
-        """The same, and a name that is not the Hub's."""
+        """The same, and a name that is not one of the Hub."""
         found = super().faults()
         if self.dataset in LOCAL_READERS:
             found.append(
@@ -107,15 +109,8 @@ class HubDataset(Splits):
         return found
 
 
-class HubText(HubDataset):
+class HubText(TextColumns, HubDataset):
     """A data set of texts of the Hugging Face Hub."""
-
-    text: str = "text"
-    """Column that holds the text."""
-    text_pair: str | None = None
-    """Column that holds a second text, for pairs of sentences as in MNLI (labelled data only)."""
-    label: str = "label"
-    """Column that holds the label (labelled data only)."""
 
 
 TextSource = Annotated[StandardLibrary | Files | HubText, Field(discriminator="source")]
@@ -124,11 +119,11 @@ Aligned = Annotated[list[str], Field(min_length=2, max_length=2)]
 
 
 class AlignedFiles(Splits):
-    """Two plain text files for each split, a sentence a line: line by line translations."""
+    """Two plain text files for each split, whose lines are translations of each other."""
 
     source: Literal["aligned_files"]
     train: Aligned
-    """Paths of the training files: the language to read, the language to write. May be gzipped."""
+    """Paths of the training files: source language, target language. May be gzipped."""
     validation: Aligned | None = None
     """Paths for validation; without them, a tenth of the training pairs is held out."""
     test: Aligned | None = None
@@ -139,9 +134,9 @@ class HubTranslation(HubDataset):
     """A translation data set of the Hugging Face Hub, such as ``Helsinki-NLP/opus_books``."""
 
     text: str = "translation.en"
-    """Column of the language to read; a dot leads into a column of records."""
+    """Column of the source language; a dot leads into a column of records."""
     target: str = "translation.fr"
-    """Column of the language to write."""
+    """Column of the target language."""
 
 
 TranslationSource = Annotated[AlignedFiles | HubTranslation, Field(discriminator="source")]
@@ -178,10 +173,10 @@ ImageSource = Annotated[Digits | ImageFolder | HubImages, Field(discriminator="s
 
 
 class Data(StrictModel):
-    """Where the data comes from and how it becomes tokens or pixels."""
+    """Sources of data, and how they become tokens or pixels."""
 
     unlabelled: TextSource | None = None
-    """Running text: to pre-train on, or to model."""
+    """Running text for pre-training or language modelling."""
     labelled: TextSource | None = None
     """Labelled texts for fine-tuning, validation and test."""
     parallel: TranslationSource | None = None
@@ -197,14 +192,31 @@ class Data(StrictModel):
     patch_size: Annotated[int, Field(ge=1, le=256)] = 4
     """Height and width of a patch, in pixels; divides the image's."""
     channels: Literal[1, 3] = 3
-    """Colours of an image: 1 for grey, 3 for red, green and blue."""
+    """Channels of an image: 1 for grey, 3 for red, green and blue."""
+
+    @property
+    def _splits(self) -> dict[str, Splits]:
+        """Sources that name their splits, by their field."""
+        sources = {f"data.{field}": getattr(self, field) for field in SOURCE_FIELDS}
+        return {field: source for field, source in sources.items() if isinstance(source, Splits)}
 
     def faults(self) -> list[str]:
-        """What is wrong with a source although each field is right, in words for its author."""
-        sources = {part: getattr(self, part) for part in SOURCE_FIELDS}
+        """What is wrong with each source although its fields are valid."""
         return [
-            f"data.{part}.{fault}"
-            for part, source in sources.items()
-            if isinstance(source, Splits)
+            f"{field}.{fault}"
+            for field, source in self._splits.items()
             for fault in source.faults()
+        ]
+
+    def local_paths(self) -> list[tuple[str, str]]:
+        """Every local file and folder that is named, with its field.
+
+        Another machine may lack them, and a service must not open them unasked.
+        """
+        return [
+            (f"{field}.{split}", path)
+            for field, source in self._splits.items()
+            if not isinstance(source, HubDataset)
+            for split in SPLITS
+            for path in source.inputs(split)
         ]

@@ -42,8 +42,8 @@ class Space(StrictModel):
     group_size: Integers = Numbers[int](choices=[32])
     """Weights that share one scale."""
     pruning: Prunings = Choices[Pruning](choices=[Pruning.STRUCTURED])
-    """What pruning removes."""
+    """Kind of pruning."""
     sparsity: Fractions = Numbers[float](choices=[0.0])
-    """Share that pruning removes."""
+    """Fraction that pruning removes."""
     recovery: Recoveries = Numbers[float](choices=[0.0])
     """Training after pruning and with quantised weights, in the unit of ``budget``."""

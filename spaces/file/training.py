@@ -10,7 +10,7 @@ from spaces.file.dimensions import Amount, Count, PositiveNumber, StrictModel
 
 
 class Training(StrictModel):
-    """How every model is trained; the budget is a dimension of the space."""
+    """Training of every model; the budget is a dimension of the space."""
 
     batch_size: Count = 32
     """Sequences in a step."""
@@ -21,7 +21,7 @@ class Training(StrictModel):
     warmup_steps: Count = 20
     """Steps in which the learning rate rises from zero."""
     decay_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
-    """Share of the budget, at its end, in which the learning rate falls to zero."""
+    """Fraction of the budget, at its end, in which the learning rate falls to zero."""
     fine_tuning: Amount | None = None
     """Budget of fine-tuning, in the unit of ``space.budget`` (classification)."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
@@ -29,4 +29,4 @@ class Training(StrictModel):
     gradient_clip: PositiveNumber = 1.0
     """Largest norm of the gradient."""
     checkpoint_seconds: PositiveNumber = 30.0
-    """Training that a crash may cost, at most."""
+    """Longest training between two checkpoints, which a crash may lose."""

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import random
-import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 from spaces.cost.configuration import Configuration
 from spaces.cost.families import parameters
+from spaces.grid.grid import Point
 from spaces.grid.search_space import SearchSpace
 
-LARGEST_COUNT = 50_000
-"""Larger spaces are judged by a random sample of this many points."""
+MAX_EXAMINED = 50_000
+"""Larger spaces are estimated from a random sample of this many points."""
 
-ADAM_BYTES_PER_PARAMETER = 12
-"""A resume point: fp32 weights and two fp32 moments."""
-FINAL_BYTES_PER_PARAMETER = 8
-"""The pre-trained and the fine-tuned model, fp32."""
+STORED_BYTES_PER_PARAMETER = 12 + 8
+"""A checkpoint (fp32 weights and the two moments of Adam), and the pre-trained and fine-tuned
+models in fp32."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,12 @@ class Plan:
 
     Args:
         configurations: Points of the space.
-        feasible: Points that arithmetic leaves a chance to meet the constraints; estimated where
-            the space is larger than what was examined.
+        feasible: Points that may meet the constraints, by arithmetic; an estimate where not every
+            point was examined.
         examined: Points that were examined.
-        examples: Smallest, typical and largest of the feasible.
+        examples: Smallest, typical and largest feasible configuration.
         trials: Trials of the search, at most the feasible points.
-        training_flops: Projected training FLOPs of all trials; an upper limit, because trials
-            share what they can.
+        training_flops: Upper limit of the training FLOPs of all trials, which share prefixes.
         disk_bytes: Projected bytes of checkpoints and models.
     """
 
@@ -68,71 +67,50 @@ class Plan:
 
 
 def make_plan(space: SearchSpace, trials: int) -> Plan:
-    """Estimate what so many trials of a valid space would cost."""
-    points = _points(space)
-    feasible = [c for c in map(space.configuration, points) if space.is_feasible(c)]
-    share = len(feasible) / len(points)
-    count = max(1, len(feasible) if len(points) == space.size else round(share * space.size))
-    # A valid file has one, which may be too rare for the sample.
+    """Estimate what a number of trials of a valid space would cost."""
+    examined = list(space.points()) if space.size <= MAX_EXAMINED else _sample(space)
+    feasible = [c for c in map(space.configuration, examined) if space.is_feasible(c)]
+    count = round(len(feasible) / len(examined) * space.size)
+    # A valid space has a feasible configuration, which the sample may have missed.
     feasible = feasible or [next(filter(space.is_feasible, space.compressed_architectures()))]
-    feasible.sort(key=lambda c: (space.cost(c).size_mb, _training_flops(space, c)))
-    trials = min(trials, count)
-    flops = statistics.fmean(_training_flops(space, c) for c in feasible)
-    sizes = [parameters(c.architecture, space.workload) for c in feasible]
-    per_trial = ADAM_BYTES_PER_PARAMETER + FINAL_BYTES_PER_PARAMETER
-    disk = trials * (
-        per_trial * statistics.fmean(sizes)
-        + 1e6 * statistics.fmean(space.cost(c).size_mb for c in feasible)
-    )
-    kinds = {"smallest": 0, "typical": len(feasible) // 2, "largest": -1}
+    examples = [_example(space, configuration) for configuration in feasible]
+    examples.sort(key=lambda e: (e.size_mb, e.training_flops))
+    trials = min(trials, max(1, count))
+    stored_bytes = STORED_BYTES_PER_PARAMETER * fmean(e.parameters for e in examples)
+    trained = {(e.configuration.architecture, e.configuration.budget): e for e in examples}
+    kinds = {"smallest": 0, "typical": len(examples) // 2, "largest": -1}
     return Plan(
         configurations=space.size,
-        feasible=count,
-        examined=len(points),
-        examples=tuple(_example(space, kind, feasible[i]) for kind, i in kinds.items()),
+        feasible=max(1, count),
+        examined=len(examined),
+        examples=tuple(replace(examples[index], kind=kind) for kind, index in kinds.items()),
         trials=trials,
-        training_flops=min(trials * flops, _all_training(space, feasible)),
-        disk_bytes=disk,
+        # No search needs more than to train every architecture to every budget once.
+        training_flops=min(
+            trials * fmean(e.training_flops for e in examples),
+            float(sum(e.training_flops for e in trained.values())),
+        ),
+        disk_bytes=trials * (stored_bytes + 1e6 * fmean(e.size_mb for e in examples)),
     )
 
 
-def _points(space: SearchSpace) -> list[tuple[int, ...]]:
-    if space.size <= LARGEST_COUNT:
-        return list(space.points())
+def _sample(space: SearchSpace) -> list[Point]:
     rng = random.Random(0)
-    return [space.random_point(rng) for _ in range(LARGEST_COUNT)]
+    return [space.random_point(rng) for _ in range(MAX_EXAMINED)]
 
 
-def _all_training(space: SearchSpace, configurations: list[Configuration]) -> float:
-    """FLOPs of training every architecture to every budget once: no search needs more."""
-    distinct = {(c.architecture, c.budget): c for c in configurations}
-    return float(sum(_training_flops(space, c) for c in distinct.values()))
-
-
-def _training_flops(space: SearchSpace, configuration: Configuration) -> int:
-    return space.schedule.training_flops(
-        configuration.budget,
-        configuration.architecture,
-        space.workload,
-        recovery=configuration.compression.recovery,
-    )
-
-
-def _example(space: SearchSpace, kind: str, configuration: Configuration) -> Example:
-    architecture = configuration.architecture
+def _example(space: SearchSpace, configuration: Configuration) -> Example:
+    architecture, workload = configuration.architecture, space.workload
+    budget, recovery = configuration.budget, configuration.compression.recovery
     cost = space.cost(configuration)
-    steps = space.schedule.steps(
-        configuration.budget,
-        architecture,
-        space.workload,
-        recovery=configuration.compression.recovery,
-    )
     return Example(
-        kind=kind,
+        kind="",
         configuration=configuration,
-        parameters=parameters(architecture, space.workload),
+        parameters=parameters(architecture, workload),
         size_mb=cost.size_mb,
         forward_flops=cost.flops,
-        training_flops=_training_flops(space, configuration),
-        steps=steps.total,
+        training_flops=space.schedule.training_flops(
+            budget, architecture, workload, recovery=recovery
+        ),
+        steps=space.schedule.steps(budget, architecture, workload, recovery=recovery).total,
     )

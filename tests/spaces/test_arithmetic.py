@@ -1,4 +1,4 @@
-"""The arithmetic against real models."""
+"""Arithmetic of weights, FLOPs and bytes, compared with real models."""
 
 from __future__ import annotations
 
@@ -119,8 +119,8 @@ def test_pretraining_flops_are_those_that_are_executed(dimensions: dict[str, int
     counter = FlopCounterMode(display=False)
     with counter:
         hidden = model.roberta(tokens).last_hidden_state
-        answers = model.lm_head(hidden[:, :predicted].flatten(0, 1))
-        functional.cross_entropy(answers, torch.zeros(4 * predicted, dtype=torch.long)).backward()
+        outputs = model.lm_head(hidden[:, :predicted].flatten(0, 1))
+        functional.cross_entropy(outputs, torch.zeros(4 * predicted, dtype=torch.long)).backward()
     # A classifier's pre-training is that of a masked language model.
     for workload in (CLASSIFIER, MASKED_LM):
         expected = pretraining_step_flops(architecture, workload, batch_size=4)

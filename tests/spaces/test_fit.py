@@ -27,7 +27,7 @@ RICH: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("task", ["classification", "translation"])
-def test_every_architecture_is_within_the_limit_and_anything_milder_breaks_it(
+def test_every_architecture_gets_the_mildest_compression_within_the_limit(
     task: str, make_task_search: Callable[..., SearchFile]
 ) -> None:
     limit = {"classification": 0.15, "translation": 0.3}[task]
@@ -38,19 +38,19 @@ def test_every_architecture_is_within_the_limit_and_anything_milder_breaks_it(
     for point in space.points():
         configuration = space.configuration(point)
         size = space.cost(configuration).size_mb
-        place = mildest_first.index(configuration.compression)
+        count = mildest_first.index(configuration.compression)
         if not space.is_feasible(configuration):
-            place = len(mildest_first)
+            count = len(mildest_first)
         else:
             used.append(size / limit)
-        for milder in mildest_first[:place]:
+        for milder in mildest_first[:count]:
             assert space.cost(configuration.with_compression(milder)).size_mb > limit, milder
-    assert all(share <= 1.0 for share in used)
+    assert all(fraction <= 1.0 for fraction in used)
     assert len(used) >= space.size / 2
     assert max(used) > 0.95
 
 
-def test_severity_is_never_less_for_what_takes_more() -> None:
+def test_severity_increases_with_sparsity_and_fewer_bits() -> None:
     for quantisation in Quantisation:
         for pruning in Pruning:
             harms = [severity(Compression(quantisation, 32, pruning, s / 10)) for s in range(10)]
@@ -61,8 +61,8 @@ def test_severity_is_never_less_for_what_takes_more() -> None:
     assert harms == sorted(harms)
     assert severity(Compression(Quantisation.GPTQ_4)) < severity(Compression(Quantisation.RTN_4))
     harsh = Compression(Quantisation.RTN_2, 32, Pruning.STRUCTURED, 0.5)
-    mended = Compression(Quantisation.RTN_2, 32, Pruning.STRUCTURED, 0.5, recovery=20.0)
-    assert severity(mended) < severity(harsh)
+    recovered = Compression(Quantisation.RTN_2, 32, Pruning.STRUCTURED, 0.5, recovery=20.0)
+    assert severity(recovered) < severity(harsh)
 
 
 def test_the_mildest_comes_first_and_none_twice(make_search: Callable[..., SearchFile]) -> None:
@@ -74,7 +74,7 @@ def test_the_mildest_comes_first_and_none_twice(make_search: Callable[..., Searc
     assert [severity(one) for one in every] == sorted(map(severity, every))
 
 
-def test_what_cannot_be_made_small_enough_is_not_feasible(
+def test_an_architecture_that_no_compression_fits_is_infeasible(
     make_search: Callable[..., SearchFile],
 ) -> None:
     space = SearchSpace(

@@ -1,4 +1,4 @@
-"""Metrics: one share for all of them, whatever their direction."""
+"""Metrics: one scale of quality for all of them, in either direction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ METRICS = [metric.accuracy(10), metric.perplexity(4096), metric.bleu()]
 
 
 @pytest.mark.parametrize("scored_by", METRICS, ids=lambda one: one.name)
-def test_perfection_is_a_share_of_one_and_guessing_the_floor(scored_by: Metric) -> None:
+def test_a_perfect_model_has_quality_one_and_a_guess_less(scored_by: Metric) -> None:
     assert scored_by.quality(scored_by.perfect) == pytest.approx(1.0)
     assert scored_by.quality(scored_by.guessing) == scored_by.guessing_quality
     assert 0.0 <= scored_by.guessing_quality < 1.0
@@ -23,7 +23,7 @@ def test_perfection_is_a_share_of_one_and_guessing_the_floor(scored_by: Metric) 
 
 @pytest.mark.parametrize("scored_by", METRICS, ids=lambda one: one.name)
 @given(st.floats(-0.5, 1.0), st.floats(-0.5, 1.0))
-def test_value_undoes_share_and_the_better_value_has_the_larger_share(
+def test_value_at_inverts_quality_and_better_values_have_higher_quality(
     scored_by: Metric, one: float, other: float
 ) -> None:
     first, second = scored_by.value_at(one), scored_by.value_at(other)
@@ -32,7 +32,7 @@ def test_value_undoes_share_and_the_better_value_has_the_larger_share(
         assert (first > second) == ((one > other) == scored_by.is_maximised)
 
 
-def test_shares_are_what_their_units_say() -> None:
+def test_quality_in_the_unit_of_each_metric() -> None:
     accuracy, perplexity, bleu = METRICS
     assert accuracy.guessing_quality == 0.1
     assert accuracy.quality(0.75) == 0.75
@@ -44,7 +44,7 @@ def test_shares_are_what_their_units_say() -> None:
     assert [m.is_maximised for m in METRICS] == [True, False, True]
 
 
-def test_values_are_written_with_the_digits_that_mean_something() -> None:
+def test_values_have_the_usual_digits_of_their_metric() -> None:
     accuracy, perplexity, bleu = METRICS
     assert accuracy.text(0.87654) == "0.877"
     assert perplexity.text(123.456) == "123.5"

@@ -1,4 +1,4 @@
-"""Properties of the values of a search: hashes, grids, plans."""
+"""Properties of configurations, compressions, grids and plans."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_equal_hash_means_equal_model(a: Configuration, b: Configuration) -> Non
 
 
 @given(configurations)
-def test_what_has_no_effect_changes_nothing_of_a_model(configuration: Configuration) -> None:
+def test_the_canonical_configuration_gives_the_same_model(configuration: Configuration) -> None:
     canonical = configuration.canonical()
     architecture, given_ = configuration.architecture, configuration.compression
     kept = canonical.compression
@@ -63,7 +63,7 @@ def test_what_has_no_effect_changes_nothing_of_a_model(configuration: Configurat
     assert (kept.structured_sparsity > 0) == (kept.shape_of(architecture) != architecture.shape)
 
 
-def test_what_has_no_effect_does_not_change_the_hash() -> None:
+def test_fields_without_effect_do_not_change_the_hash() -> None:
     base = Configuration(Architecture.of(1, 32), 10.0, Compression())
     for compression in (
         Compression(pruning=Pruning.LAYERS, sparsity=0.5),  # of one
@@ -99,7 +99,7 @@ def test_the_hash_does_not_depend_on_key_order(values: dict[str, Any]) -> None:
     st.integers(1, 16),
     st.integers(1, 12),
 )
-def test_structured_pruning_leaves_something_and_removes_only_what_it_says(
+def test_structured_pruning_removes_only_parts_of_its_kind_and_never_all(
     pruning: Pruning, sparsity: float, heads: int, depth: int
 ) -> None:
     architecture = Architecture.of(depth, 32 * heads, decoder_depth=depth % 3)
@@ -117,18 +117,18 @@ def test_structured_pruning_leaves_something_and_removes_only_what_it_says(
 
 
 @pytest.mark.parametrize("pruning", [Pruning.UNSTRUCTURED, Pruning.SEMI_STRUCTURED])
-def test_zeroed_weights_leave_the_shape_as_it_is(pruning: Pruning) -> None:
+def test_masking_weights_keeps_the_shape(pruning: Pruning) -> None:
     architecture = Architecture.of(3, 96)
     assert Compression(pruning=pruning, sparsity=0.5).shape_of(architecture) == architecture.shape
 
 
 @pytest.mark.parametrize("name", ["sparsity", "recovery", "group_size"])
-def test_a_compression_out_of_range_does_not_exist(name: str) -> None:
+def test_a_compression_out_of_range_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=name.replace("_", " ")):
         Compression(**{name: -1})
 
 
-def test_a_plan_counts_what_arithmetic_allows(make_search: Any) -> None:
+def test_a_plan_counts_feasible_configurations(make_search: Any) -> None:
     everything = make_plan(SearchSpace(make_search()), 5)
     assert everything.configurations == everything.feasible == 2 * 2 * 2 * 4 * 2
     limit = everything.examples[1].size_mb
@@ -142,10 +142,10 @@ def test_a_plan_counts_what_arithmetic_allows(make_search: Any) -> None:
     assert smallest.size_mb <= typical.size_mb <= largest.size_mb <= limit
 
 
-def test_a_plan_has_examples_where_what_is_feasible_is_rare(
+def test_a_plan_has_examples_where_feasible_configurations_are_rare(
     make_search: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan_module, "LARGEST_COUNT", 100)
+    monkeypatch.setattr(plan_module, "MAX_EXAMINED", 100)
     rare = {
         "space__depth": {"low": 1, "high": 100},
         "space__width": {"low": 32, "high": 3200, "step": 32},
@@ -158,7 +158,7 @@ def test_a_plan_has_examples_where_what_is_feasible_is_rare(
     assert all(example.size_mb <= limit for example in plan.examples)
 
 
-def test_what_compression_makes_no_smaller_is_not_feasible(make_search: Any) -> None:
+def test_a_compression_that_saves_nothing_is_infeasible(make_search: Any) -> None:
     space = SearchSpace(
         make_search(
             space__pruning={"choices": ["structured", "layers", "unstructured"]},
