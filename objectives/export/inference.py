@@ -25,9 +25,9 @@ from objectives.data.batches import (
     encoder_inputs,
     logits,
     pixel_values,
-    rows_by_length,
 )
 from objectives.data.encoding import encode_texts, to_pixels, token_ids
+from objectives.data.row_order import rows_by_length
 from objectives.data.tokenizer import END, MASK, SPECIAL_TOKENS, load_tokenizer
 from objectives.export.bundle import TOKENIZER, PredictionTask, read_task
 from objectives.models.decoding import continue_prompt, translate

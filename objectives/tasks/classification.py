@@ -12,10 +12,10 @@ from objectives.data.batches import (
     LabelledTextBatches,
     labelled_text_batch,
     logits,
-    rows_by_length,
     to_device,
 )
 from objectives.data.prepared_data import PreparedData
+from objectives.data.row_order import rows_by_length
 from objectives.measurement.score import Score, score_classifier
 from objectives.tasks.base import CALIBRATION_BATCHES
 from objectives.tasks.masked_lm import MaskedLanguageModel

@@ -12,11 +12,11 @@ from objectives.data.batches import (
     Batch,
     SentencePairBatches,
     logits,
-    rows_by_length,
     sentence_pair_batch,
     to_device,
 )
 from objectives.data.prepared_data import PreparedData
+from objectives.data.row_order import rows_by_length
 from objectives.data.tokenizer import END, PAD, load_tokenizer
 from objectives.measurement.score import Score
 from objectives.models.decoding import translate

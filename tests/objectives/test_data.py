@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from objectives.data.batches import LabelledTextBatches, MaskedBatches
+from objectives.data.batches import (
+    CausalBatches,
+    LabelledImageBatches,
+    LabelledTextBatches,
+    MaskedBatches,
+    SentencePairBatches,
+)
 from objectives.data.errors import DataError
 from objectives.data.prepare import prepare
-from objectives.data.prepared_data import find_prepared_data, open_prepared_data
+from objectives.data.prepared_data import (
+    LabelledImages,
+    LabelledTexts,
+    SentencePairs,
+    find_prepared_data,
+    open_prepared_data,
+)
+from objectives.data.row_order import BucketedRows
 from objectives.data.sources import standard_library
 from objectives.data.sources.text import read_text
 from objectives.data.tokenizer import END, MASK, START
@@ -304,10 +318,65 @@ def test_masked_batches_are_functions_of_seed_and_step() -> None:
     assert masked.any()
 
 
-def test_an_epoch_visits_every_example_once(
-    make_search: Callable[..., SearchFile], tmp_path: Path
+def rows_read(kind: str, count: int, batch_size: int, steps: int, *, seed: int) -> list[int]:
+    """The rows that training reads, in its order: each example holds its own number."""
+    rows = np.arange(count, dtype=np.int32)
+    lengths = np.random.default_rng(0).integers(1, 9, count).astype(np.int32)
+    tokens = np.repeat(rows[:, None], 8, axis=1)
+    if kind == "texts":
+        examples = LabelledTexts(tokens, lengths, rows)
+        labels = LabelledTextBatches(examples, batch_size, seed)
+        return [row for step in range(steps) for row in labels(step)["labels"].tolist()]
+    if kind == "pairs":
+        pairs = SentencePairBatches(
+            SentencePairs(tokens, lengths, tokens, lengths[::-1] + 1), batch_size, seed
+        )
+        return [row for step in range(steps) for row in pairs(step)["input_ids"][:, 0].tolist()]
+    if kind == "images":
+        pixels = np.zeros((count, 1, 2, 2), dtype=np.uint8)
+        images = LabelledImageBatches(LabelledImages(pixels, rows), batch_size, seed)
+        return [row for step in range(steps) for row in images(step)["labels"].tolist()]
+    stream = np.arange(8 * count + 1, dtype=np.int32)
+    if kind == "next tokens":
+        causal = CausalBatches(stream, 8, batch_size, seed)
+        return [
+            row // 8 for step in range(steps) for row in causal(step)["input_ids"][:, 0].tolist()
+        ]
+    masked = MaskedBatches(stream, 10, batch_size, len(stream), seed)
+    found = []
+    for batch in map(masked, range(steps)):
+        ids = batch["input_ids"].flatten()
+        ids[batch["positions"]] = batch["targets"]
+        found += [row // 8 for row in ids.reshape(batch_size, 10)[:, 1].tolist()]
+    return found
+
+
+@pytest.mark.parametrize("kind", ["texts", "pairs", "images", "next tokens", "masked tokens"])
+@pytest.mark.parametrize(
+    ("count", "batch_size"),
+    [(200, 10), (960, 10), (55, 10)],
+    ids=["one pool", "three pools", "epochs that end within a batch"],
+)
+def test_each_epoch_has_every_example_once_in_an_order_that_the_seed_determines(
+    kind: str, count: int, batch_size: int
 ) -> None:
-    examples = prepared(make_search(), tmp_path).labelled_texts("train")
-    batches = LabelledTextBatches(examples, 50, seed=0)
-    seen = sum(int(batches(step)["labels"].sum()) for step in range(len(examples.labels) // 50))
-    assert seen == int(examples.labels.sum())
+    epochs = 2 if count % batch_size == 0 else batch_size
+    steps = epochs * count // batch_size
+    read = rows_read(kind, count, batch_size, steps, seed=3)
+    assert Counter(read) == {row: epochs for row in range(count)}
+    first, second = read[:count], read[count : 2 * count]
+    if count % batch_size == 0:
+        assert sorted(first) == sorted(second) == list(range(count))
+    assert first != second
+    assert first != list(range(count))
+    assert read == rows_read(kind, count, batch_size, steps, seed=3)
+    assert read != rows_read(kind, count, batch_size, steps, seed=4)
+
+
+def test_bucketed_batches_hold_examples_of_similar_length() -> None:
+    lengths = np.random.default_rng(0).integers(1, 100, 640).astype(np.int32)
+    rows = BucketedRows(lengths, 20, seed=0)
+    batches = [lengths[rows(step)] for step in range(32)]
+    assert max(np.ptp(batch) for batch in batches) <= 8
+    means = [batch.mean() for batch in batches]
+    assert means != sorted(means), "short batches do not come first"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from objectives.data.encoding import Pixels, to_pixels
-from objectives.data.sources.splits import separate
+from objectives.data.sources.splits import Examples, separate
 from objectives.data.sources.tables import check_table, load_hub, load_table
 from spaces.file.sources import SPLITS, Data, Digits, HubImages, ImageFolder
 
@@ -19,7 +18,7 @@ FIELD = "data.images"
 
 
 @dataclass(frozen=True)
-class ImageRows:
+class ImageRows(Examples):
     """Images of one split.
 
     Args:
@@ -33,19 +32,6 @@ class ImageRows:
     def contents(self) -> Iterator[bytes]:
         """The pixels of each image."""
         return (image.tobytes() for image in self.pixels)
-
-    def keys(self) -> list[bytes]:
-        """A hash of each image."""
-        return [hashlib.sha256(content).digest() for content in self.contents()]
-
-    def select(self, rows: list[int]) -> ImageRows:
-        """Some of the images."""
-        return ImageRows(self.pixels[rows], [self.labels[row] for row in rows])
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there are no images."""
-        return not self.labels
 
 
 def read_images(data: Data, cache: Path) -> dict[str, ImageRows]:

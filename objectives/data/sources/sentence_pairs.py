@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives.data.errors import DataError
-from objectives.data.sources.splits import separate
+from objectives.data.sources.splits import Examples, separate
 from objectives.data.sources.tables import check_table, load_hub
 from spaces.file.sources import SPLITS, AlignedFiles, TranslationSource
 
@@ -17,7 +17,7 @@ FIELD = "data.parallel"
 
 
 @dataclass(frozen=True)
-class SentencePairRows:
+class SentencePairRows(Examples):
     """Sentence pairs of one split.
 
     Args:
@@ -31,21 +31,6 @@ class SentencePairRows:
     def contents(self) -> Iterator[bytes]:
         """The sentences to read, encoded."""
         return (source.encode() for source in self.sources)
-
-    def keys(self) -> list[str]:
-        """The sentences to read."""
-        return self.sources
-
-    def select(self, rows: list[int]) -> SentencePairRows:
-        """Some of the pairs."""
-        return SentencePairRows(
-            [self.sources[row] for row in rows], [self.targets[row] for row in rows]
-        )
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there are no pairs."""
-        return not self.sources
 
 
 def read_sentence_pairs(source: TranslationSource, cache: Path) -> dict[str, SentencePairRows]:

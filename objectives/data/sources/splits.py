@@ -7,8 +7,12 @@ both splits, and it has no removal of duplicates.
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Protocol, Self, TypeVar
+from dataclasses import dataclass, fields
+from typing import Any, Self, TypeVar
+
+import numpy as np
 
 from objectives.data.errors import DataError
 
@@ -16,25 +20,36 @@ HELD_OUT = 0.1
 """Fraction of the training examples that a missing split gets."""
 
 
-class Examples(Protocol):
-    """The examples of one split."""
+@dataclass(frozen=True)
+class Examples(ABC):
+    """The examples of one split: each field is a column, a list or an array."""
 
+    @abstractmethod
     def contents(self) -> Iterable[bytes]:
         """Content of each example, which decides whether it is held out."""
-        ...
 
     def keys(self) -> Sequence[Hashable] | None:
         """Keys that duplicates have in common; None where they may be in several splits."""
-        ...
+        return self.digests()
 
-    def select(self, rows: list[int]) -> Self:
-        """Some of the examples."""
-        ...
+    def digests(self) -> list[bytes]:
+        """SHA-256 of the contents."""
+        return [hashlib.sha256(content).digest() for content in self.contents()]
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to train on, or to score."""
-        ...
+        return not any(True for _ in self.contents())
+
+    def select(self, rows: Sequence[int]) -> Self:
+        """Some of the examples; empty columns stay empty."""
+        return type(self)(*(_select(getattr(self, each.name), rows) for each in fields(self)))
+
+
+def _select(column: Any, rows: Sequence[int]) -> Any:
+    if isinstance(column, np.ndarray):
+        return column[rows]
+    return [column[row] for row in rows] if column else []
 
 
 E = TypeVar("E", bound=Examples)
@@ -74,8 +89,7 @@ def _hold_out(given: Mapping[str, E], missing: Sequence[str]) -> dict[str, E]:
     if not missing:
         return dict(given)
     rows: dict[str, list[int]] = {split: [] for split in ("train", *missing)}
-    for row, content in enumerate(given["train"].contents()):
-        fraction = int.from_bytes(hashlib.sha256(content).digest()[:8]) / 2**64
-        slot = int(fraction / HELD_OUT)
+    for row, digest in enumerate(given["train"].digests()):
+        slot = int(int.from_bytes(digest[:8]) / 2**64 / HELD_OUT)
         rows[missing[slot] if slot < len(missing) else "train"].append(row)
     return {**given, **{split: given["train"].select(chosen) for split, chosen in rows.items()}}

@@ -10,7 +10,7 @@ from typing import Any
 
 from objectives.data.errors import DataError
 from objectives.data.sources import standard_library
-from objectives.data.sources.splits import separate
+from objectives.data.sources.splits import Examples, separate
 from objectives.data.sources.tables import check_table, load_csv, load_hub, load_table
 from spaces.file.sources import SPLITS, Files, HubText, StandardLibrary, TextSource
 
@@ -21,7 +21,7 @@ _FORMATS = {
 
 
 @dataclass(frozen=True)
-class TextRows:
+class TextRows(Examples):
     """Texts of one split, and their labels where the source has any.
 
     Args:
@@ -43,11 +43,6 @@ class TextRows:
         repeat and leak nothing."""
         seconds = self.pairs or [""] * len(self.texts)
         return None if not self.labels else list(zip(self.texts, seconds, strict=True))
-
-    def select(self, rows: list[int]) -> TextRows:
-        """Some of the rows."""
-        columns = (self.texts, self.labels, self.pairs)
-        return TextRows(*([column[row] for row in rows if column] for column in columns))
 
     @property
     def is_empty(self) -> bool:
