@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from search.replay.replay import RowSampler
-from search.replay.row_samplers import DRAWS, POPULATION, RandomRowSampler
+from search.replay.row_samplers import POPULATION, RandomRowSampler
 from search.replay.table import Table
+from search.samplers.optuna_samplers import DRAWS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -140,7 +141,7 @@ class SyneTuneRowSampler(RandomRowSampler):
         # Its first generation would come from NumPy's global generator, which has no seed.
         if len(self._search.population) < POPULATION:
             return self._random_row()
-        for _ in range(DRAWS):
+        for _ in range(DRAWS["nsgaii"]):
             row = self._untried_at(self._search.suggest())
             if row is not None:
                 return row
@@ -188,7 +189,7 @@ class SmacRowSampler(RandomRowSampler):
     def _choose(self) -> int:
         from ConfigSpace import Configuration
 
-        for _ in range(DRAWS):
+        for _ in range(DRAWS["nsgaii"]):
             try:
                 trial = self._smac.ask()
             except StopIteration:

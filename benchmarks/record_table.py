@@ -17,7 +17,8 @@ import click
 
 from objectives.measurement.evaluation import Evaluation
 from objectives.objective import Objective
-from search.replay.table import COLUMNS, identity, identity_columns, row
+from search.replay.table import COLUMNS
+from search.replay.table_export import identity, identity_columns, row
 from spaces.cost.configuration import Configuration
 from spaces.errors import UserError
 from spaces.grid.search_space import SearchSpace
@@ -42,14 +43,14 @@ def main(search: str, table: Path, overrides: tuple[str, ...]) -> None:
         known = {identity(line) for line in csv.DictReader(recorded)}
     objective = Objective(file)
     started, done = time.monotonic(), 0
-    missing = [c for c in wanted if identity(identity_columns(c, file)) not in known]
+    missing = [c for c in wanted if identity(identity_columns(c, space)) not in known]
     with table.open("a", newline="") as out:
         writer = csv.DictWriter(out, COLUMNS)
         for _, group in groupby(missing, key=_training):
             for configuration, outcome in objective.evaluate_each(group):
                 done += 1
                 if isinstance(outcome, Evaluation):
-                    writer.writerow(row(configuration, file, outcome.to_dict()))
+                    writer.writerow(row(configuration, space, outcome.to_dict()))
                 else:
                     click.echo(f"left out: {configuration}: {outcome}")
             out.flush()

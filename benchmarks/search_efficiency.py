@@ -136,7 +136,7 @@ def _to_dict(made: Replay) -> dict[str, Any]:
         "rows": made.rows.tolist(),
         "seconds": made.seconds.round(3).tolist(),
         "hypervolume": made.hypervolume.round(6).tolist(),
-        "busy": made.busy,
+        "busy": made.busy_seconds,
     }
 
 

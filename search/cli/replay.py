@@ -10,6 +10,7 @@ import click
 
 from search.cli.options import NOTHING_FOUND, as_json, make_console, open_study, study_url
 from spaces.errors import UserError
+from spaces.file.sampler_names import SAMPLERS
 
 
 @click.command()
@@ -32,7 +33,7 @@ def table(name: str, url: str | None) -> int:
     "--sampler",
     "samplers",
     multiple=True,
-    type=click.Choice(["frontier", "tpe", "nsgaii", "gp", "random", "oracle"]),
+    type=click.Choice([*SAMPLERS, "oracle"]),
     default=["frontier"],
     show_default=True,
     help="Repeatable. oracle knows the table, and gives a greedy bound.",

@@ -13,9 +13,7 @@ from search.execution import trainable
 from search.execution.cluster import demand
 from search.execution.listener import Limits
 from search.execution.remote import RemoteFunctions
-from search.samplers.frontier.sampler import FrontierSampler
-from search.samplers.frontier.search_design_space import SearchDesignSpace
-from search.samplers.optuna_samplers import FeasibleSampler
+from search.samplers.factory import make_sampler
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.cost.configuration import Configuration
@@ -55,7 +53,15 @@ def tune_trials(
     search = study.search
     # Not before latencies are known: they decide which compressions fit a constraint.
     unfinished = study.take_over_unfinished()
-    sampler = _sampler(study, limits, remote)
+    sampler = make_sampler(
+        search.sampler,
+        study.space,
+        seed=search.seed,
+        trials=search.trials,
+        finished=len(study.records()),
+        stops=limits.stops_early,
+        stored=remote.over_configurations(trainable.stored),
+    )
     study.optuna.sampler = sampler
     hours = float("inf") if limits.hours is None else limits.hours
     deadline = time.monotonic() + 3600 * hours
@@ -98,18 +104,6 @@ def tune_trials(
     if time.monotonic() > deadline:
         return f"the time is over after {progress}", False
     return f"interrupted after {progress}", True
-
-
-def _sampler(
-    study: Study, limits: Limits, remote: RemoteFunctions
-) -> FeasibleSampler | FrontierSampler:
-    search = study.search
-    if search.sampler == "frontier":
-        space = SearchDesignSpace(study.space, remote.over_configurations(trainable.stored))
-        return FrontierSampler(space, seed=search.seed, stops=limits.stops_early)
-    # A resumed search must not draw what it drew before.
-    seed = search.seed + len(study.records())
-    return FeasibleSampler(study.space, search.sampler, seed=seed, trials=search.trials)
 
 
 def _trainable(search: str, data: str) -> Callable[[dict[str, Any]], None]:

@@ -1,1 +1,1 @@
-"""Replaying a recorded table with any sampler."""
+"""Replays of recorded tables: every sampler, in simulated time, without training."""

@@ -1,4 +1,4 @@
-"""What ``tlc replay`` prints, writes and draws: hypervolume against seconds of compute."""
+"""The output of ``tlc replay``: hypervolume against seconds, printed, as JSON and as a figure."""
 
 from __future__ import annotations
 
@@ -40,21 +40,23 @@ class Summary:
 
     @property
     def label(self) -> str:
-        """For legends and tables."""
+        """Name in legends and tables."""
         return f"{self.sampler}{'' if self.sharing else ' from scratch'}"
 
     def seconds_to(self, level: float) -> tuple[float, float, float]:
-        """Lower quartile, median and upper quartile of the seconds to a share of the hypervolume;
-        infinity where that share of the seeds never reached it."""
+        """Quartiles of the seconds to a fraction of the hypervolume: lower, median, upper.
+
+        Infinity stands for seeds that never reached it.
+        """
         reached = np.sort([replay.seconds_to(level) for replay in self.replays])
         low, middle, high = np.quantile(reached, (0.25, 0.5, 0.75), method="inverted_cdf")
         return float(low), float(middle), float(high)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can write; null where a share was never reached."""
+        """Values for JSON; null where a fraction was never reached."""
         levels = {}
         for level in LEVELS:
-            low, middle, high = (_finite(value) for value in self.seconds_to(level))
+            low, middle, high = map(_finite, self.seconds_to(level))
             levels[f"{level:.0%}"] = {"median": middle, "quartiles": [low, high]}
         return {
             "sampler": self.sampler,
@@ -63,17 +65,17 @@ class Summary:
             "seeds": len(self.replays),
             "seconds_to": levels,
             "trials": float(np.median([len(replay.seconds) - 1 for replay in self.replays])),
-            "busy_seconds": float(np.median([replay.busy for replay in self.replays])),
+            "busy_seconds": float(np.median([replay.busy_seconds for replay in self.replays])),
         }
 
 
 def write_json(table: Table, summaries: list[Summary], path: Path) -> None:
-    """Write the figures of some replays."""
+    """Write the results of some replays as JSON."""
     path.write_text(json.dumps(describe(table, summaries), indent=2) + "\n")
 
 
 def describe(table: Table, summaries: list[Summary]) -> dict[str, Any]:
-    """The figures of some replays, as plain values."""
+    """The results of some replays, as values for JSON."""
     return {
         "table": table.name,
         "rows": len(table),
@@ -87,7 +89,7 @@ def describe(table: Table, summaries: list[Summary]) -> dict[str, Any]:
 
 
 def draw(table: Table, summaries: list[Summary], path: Path) -> None:
-    """Draw the median hypervolume of each sampler over its seeds, and the quartiles as a band."""
+    """Draw each sampler's median hypervolume over the seeds, with its quartiles as a band."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")
@@ -96,12 +98,12 @@ def draw(table: Table, summaries: list[Summary], path: Path) -> None:
 
 
 def draw_on(axes: Axes, table: Table, summaries: list[Summary]) -> None:
-    """The same on given axes."""
+    """Draw on given axes; see ``draw``."""
     ends = [replay.seconds[-1] for summary in summaries for replay in summary.replays]
     starts = [replay.seconds[1] for summary in summaries for replay in summary.replays]
     seconds = np.geomspace(max(min(starts), 1e-3), max(ends), CURVE_POINTS)
     for summary, colour in zip(summaries, COLOURS * len(summaries), strict=False):
-        curves = np.stack([_shares_at(replay, seconds) for replay in summary.replays])
+        curves = np.stack([_hypervolume_at(replay, seconds) for replay in summary.replays])
         low, middle, high = np.quantile(curves, (0.25, 0.5, 0.75), axis=0)
         style = "-" if summary.sharing else "--"
         axes.plot(seconds, middle, style, color=colour, label=summary.label, linewidth=1.8)
@@ -112,14 +114,14 @@ def draw_on(axes: Axes, table: Table, summaries: list[Summary]) -> None:
     axes.set_ylim(0.4, 1.005)
     workers = summaries[0].workers
     axes.set_xlabel(f"seconds, {workers} worker{'s' if workers > 1 else ''}")
-    axes.set_ylabel("share of the table's hypervolume")
+    axes.set_ylabel("fraction of the table's hypervolume")
     axes.set_title(f"{table.name}: {len(table):,} configurations", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right")
 
 
 def print_summaries(table: Table, summaries: list[Summary], console: Console) -> None:
-    """A line for each sampler: seconds to each share of the hypervolume, with the quartiles."""
+    """Print for each sampler the seconds to each fraction of the hypervolume, with quartiles."""
     from rich.table import Table as Lines
 
     lines = Lines(box=None, header_style="bold", pad_edge=False)
@@ -148,10 +150,10 @@ def _text(seconds: float) -> str:
     return f"{seconds:,.0f}" if np.isfinite(seconds) else "never"
 
 
-def _shares_at(replay: Replay, seconds: Floats) -> Floats:
-    place = np.searchsorted(replay.seconds, seconds, side="right") - 1
-    shares: Floats = replay.hypervolume[place]
-    return shares
+def _hypervolume_at(replay: Replay, seconds: Floats) -> Floats:
+    last = np.searchsorted(replay.seconds, seconds, side="right") - 1
+    fractions: Floats = replay.hypervolume[last]
+    return fractions
 
 
 def _finite(value: float) -> float | None:

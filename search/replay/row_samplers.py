@@ -1,4 +1,4 @@
-"""The samplers that a replay knows, each choosing rows of a recorded table."""
+"""The samplers as a replay runs them: each chooses rows of a recorded table."""
 
 from __future__ import annotations
 
@@ -9,26 +9,24 @@ from typing import Any, Literal
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.trial import TrialState
 
 from search.arrays import Floats, Integers
-from search.replay.replay import RowSampler, replay
+from search.replay.replay import FixedOrder, RowSampler, replay
 from search.replay.report import Summary
 from search.replay.table import Table, design_space_of
 from search.samplers.frontier.designer import Designer
 from search.samplers.frontier.features import PRIOR
 from search.samplers.frontier.history import StageSeconds, Trial
 from search.samplers.gp.kernel import Prior
+from search.samplers.optuna_samplers import DRAWS, optuna_sampler
 
-DRAWS = 16
-"""Proposals before a row is drawn at random."""
 POPULATION = 24
-"""A generation of NSGA-II; its default of 50 would make the first hundred trials mostly random."""
+"""Population of NSGA-II, as in a search of 144 trials."""
 
 
 class RandomRowSampler:
-    """Untried rows, uniformly; also what the other choosers share."""
+    """Draws untried rows uniformly; also the base of samplers that propose level indices."""
 
     def __init__(self, table: Table, seed: int) -> None:
         self._table = table
@@ -38,7 +36,7 @@ class RandomRowSampler:
         self._row_at = {tuple(point): row for row, point in enumerate(table.points.tolist())}
 
     def ask(self) -> int | None:
-        """A row that was not asked for before, or None when there is none."""
+        """An untried row, or None if there is none."""
         if not self._untried.any():
             return None
         row = self._choose()
@@ -46,7 +44,7 @@ class RandomRowSampler:
         return row
 
     def tell(self, row: int) -> None:
-        """Nothing to learn."""
+        """Ignored."""
 
     def _choose(self) -> int:
         """An untried row, of which there is at least one."""
@@ -56,7 +54,7 @@ class RandomRowSampler:
         return int(self._rng.choice(np.flatnonzero(self._untried)))
 
     def _untried_at(self, params: dict[str, Any]) -> int | None:
-        """The row with these level indices, if the table has it and it is untried."""
+        """The untried row with these level indices, if there is one."""
         row = self._row_at.get(tuple(int(params[name]) for name in self._top))
         return row if row is not None and self._untried[row] else None
 
@@ -71,17 +69,17 @@ class RandomRowSampler:
 class OptunaRowSampler(RandomRowSampler):
     """An Optuna sampler on ordinal dimensions, with accuracy and log10 of bytes as objectives.
 
-    A proposal that was tried, or that the table lacks, costs nothing: another is drawn, and after
-    some, a row at random, of which the sampler learns like any other.
+    A proposal that was tried, or that the table lacks, takes no time: another is drawn, and after
+    some, a random row, whose result the sampler is told like any other.
     """
 
     def __init__(self, table: Table, seed: int, sampler: Literal["tpe", "nsgaii", "gp"]) -> None:
         super().__init__(table, seed)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        # A draw of the Gaussian process is a whole optimisation of its acquisition function.
-        self._draws = 2 if sampler == "gp" else DRAWS
+        self._draws = DRAWS[sampler]
         self._study = optuna.create_study(
-            directions=["minimize", "minimize"], sampler=_optuna_sampler(sampler, seed)
+            directions=["minimize", "minimize"],
+            sampler=optuna_sampler(sampler, seed=seed, population=POPULATION),
         )
         self._space: dict[str, BaseDistribution] = {
             name: IntDistribution(0, top) for name, top in self._top.items()
@@ -89,73 +87,65 @@ class OptunaRowSampler(RandomRowSampler):
         self._trial_of: dict[int, int] = {}
 
     def _choose(self) -> int:
-        unusable = []
+        rejected = []
         for _ in range(self._draws):
             trial = self._study.ask(self._space)
             row = self._untried_at(trial.params)
             if row is not None:
                 break
-            # Left running until a row is found: the samplers draw away from what is running.
-            # Handed back at once, TPE repeats itself until most of its rows are random ones.
-            unusable.append(trial)
+            # Left running until a row is found, because the samplers avoid what is running. If it
+            # failed at once, TPE would repeat itself and most of its rows would be random.
+            rejected.append(trial)
         else:
             row = self._random_row()
             self._study.enqueue_trial(self._params(row))
             trial = self._study.ask(self._space)
-        for repeat in unusable:
+        for repeat in rejected:
             self._study.tell(repeat, state=TrialState.FAIL)
         self._trial_of[row] = trial.number
         return row
 
     def tell(self, row: int) -> None:
-        """Pass a result on."""
+        """Tell Optuna the row's objectives."""
         self._study.tell(self._trial_of.pop(row), self._costs(row))
 
 
-def _optuna_sampler(name: Literal["tpe", "nsgaii", "gp"], seed: int) -> BaseSampler:
-    if name == "tpe":
-        return TPESampler(multivariate=True, constant_liar=True, seed=seed)
-    if name == "nsgaii":
-        return NSGAIISampler(population_size=POPULATION, seed=seed)
-    return GPSampler(seed=seed)
-
-
 class FrontierRowSampler:
-    """tlc's designer on a table: it knows sizes beforehand, and learns accuracies and times."""
+    """The designer of the ``frontier`` sampler, which knows the sizes of a table beforehand."""
 
     def __init__(self, table: Table, seed: int, prior: Prior = PRIOR) -> None:
         self._table = table
         self.designer = Designer(design_space_of(table), prior, seed)
         self._running: list[tuple[int, int]] = []
-        self._row = {
-            (int(run), int(compression)): row
-            for row, (run, compression) in enumerate(zip(table.run, table.compression, strict=True))
-        }
+        candidates = zip(table.run.tolist(), table.compression.tolist(), strict=True)
+        self._row = {candidate: row for row, candidate in enumerate(candidates)}
 
     def ask(self) -> int | None:
-        """The designer's suggestion."""
-        suggestion = self.designer.suggest(self._running)
-        if suggestion is None:
+        """The row that the designer suggests."""
+        proposal = self.designer.suggest(self._running)
+        if proposal is None:
             return None
-        place = (suggestion.run, suggestion.compression)
-        self._running.append(place)
-        return self._row[place]
+        candidate = (proposal.run, proposal.compression)
+        self._running.append(candidate)
+        return self._row[candidate]
 
     def tell(self, row: int) -> None:
-        """Pass a result on."""
+        """Update the designer with the row's accuracy and seconds."""
         c = self._table.columns
-        place = (int(self._table.run[row]), int(self._table.compression[row]))
-        self._running.remove(place)
+        candidate = (int(self._table.run[row]), int(self._table.compression[row]))
+        self._running.remove(candidate)
         seconds = StageSeconds(
             stable=c["train_seconds_stable"][row],
             cooldown=c["train_seconds_cooldown"][row],
             evaluate=c["compress_eval_seconds"][row],
         )
-        self.designer.update([Trial(*place, quality=float(c["accuracy"][row]), seconds=seconds)])
+        self.designer.update(
+            [Trial(*candidate, quality=float(c["accuracy"][row]), seconds=seconds)]
+        )
 
 
 class OracleRowSampler:
-    """The greedy bound: it knows the table, and takes the row that gains most for each second."""
+    """A greedy bound: knows the whole table, and takes the row that gains most per second."""
 
     def __init__(self, table: Table, seed: int = 0) -> None:
         self._table = table
@@ -165,11 +155,11 @@ class OracleRowSampler:
         self._trained = np.zeros(table.run.max() + 1, dtype=bool)
 
     def ask(self) -> int | None:
-        """The best row for each second of its work."""
+        """The row with the greatest gain per second."""
         left = np.flatnonzero(self._left)
         if len(left) == 0:
             return None
-        row = int(left[np.argmax(self._gains(left) / self._prices(left))])
+        row = int(left[np.argmax(self._gains(left) / self._seconds(left))])
         self._left[row] = False
         self._rows.append(row)
         architecture = self._table.architecture[row]
@@ -179,17 +169,17 @@ class OracleRowSampler:
         return row
 
     def tell(self, row: int) -> None:
-        """Nothing new to it."""
+        """Ignored: it knows the result."""
 
-    def _prices(self, rows: Integers) -> Floats:
+    def _seconds(self, rows: Integers) -> Floats:
         c, table = self._table.columns, self._table
         missing = np.maximum(
             c["train_seconds_stable"][rows] - self._stable[table.architecture[rows]], 0.0
         )
         training = missing + c["train_seconds_cooldown"][rows]
         evaluating = c["compress_eval_seconds"][rows]
-        prices: Floats = np.where(self._trained[table.run[rows]], 0.0, training) + evaluating
-        return np.maximum(prices, 1e-9)
+        seconds: Floats = np.where(self._trained[table.run[rows]], 0.0, training) + evaluating
+        return np.maximum(seconds, 1e-9)
 
     def _gains(self, rows: Integers) -> Floats:
         table, chosen = self._table, np.array(self._rows, dtype=np.int64)
@@ -206,12 +196,13 @@ class OracleRowSampler:
 ROW_SAMPLERS: dict[str, Callable[[Table, int], RowSampler]] = {
     "frontier": FrontierRowSampler,
     "tpe": partial(OptunaRowSampler, sampler="tpe"),
-    "nsgaii": partial(OptunaRowSampler, sampler="nsgaii"),
     "gp": partial(OptunaRowSampler, sampler="gp"),
+    "nsgaii": partial(OptunaRowSampler, sampler="nsgaii"),
     "random": RandomRowSampler,
+    "grid": lambda table, seed: FixedOrder(np.arange(len(table))),
     "oracle": OracleRowSampler,
 }
-"""What ``tlc replay --sampler`` takes."""
+"""The samplers of a search by their names, and the oracle."""
 
 
 def replays(

@@ -1,4 +1,4 @@
-"""Recorded tables: every configuration of a space with its result and what it took to get it."""
+"""Recorded tables: every configuration of a space, with its result and its seconds."""
 
 from __future__ import annotations
 
@@ -9,19 +9,16 @@ import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from search.arrays import Floats, Integers
 from search.samplers.frontier.design_space import DesignSpace
 from search.samplers.frontier.features import USUAL_GROUP, compression_features, training_features
-from spaces.cost.configuration import Configuration
 from spaces.errors import UserError
-from spaces.file.search_file import SearchFile
 
 IDENTITY = ("depth", "width", "seed", "budget_steps", "bits", "sparsity")
-"""Columns that say which configuration a row is."""
+"""Columns that identify a configuration."""
 ARCHITECTURE = ("depth", "width", "seed")
 RUN = (*ARCHITECTURE, "budget_steps")
 COMPRESSION = ("bits", "sparsity")
@@ -38,51 +35,7 @@ COLUMNS = (
 )
 POSITIVE = ("depth", "width", "budget_steps", "bits", "size_bytes", "params")
 ANY_SIGN = ("accuracy",)
-"""A broken language model is worse than guessing, and its share of the perplexity below 0."""
-
-
-def identity_columns(configuration: Configuration, search: SearchFile) -> dict[str, str]:
-    """Which configuration a row is, as text by column."""
-    architecture = configuration.architecture
-    steps = search.schedule.steps(configuration.budget, architecture, search.workload)
-    return {
-        "depth": str(architecture.depth),
-        "width": str(architecture.width),
-        "seed": str(configuration.seed),
-        "budget_steps": str(steps.pretraining),
-        "bits": str(configuration.compression.quantisation.bits),
-        "sparsity": f"{configuration.compression.sparsity:g}",
-    }
-
-
-def row(configuration: Configuration, search: SearchFile, result: dict[str, Any]) -> dict[str, str]:
-    """One line of a table.
-
-    Args:
-        configuration: What was evaluated.
-        search: The search that it belongs to.
-        result: From ``Evaluation.to_dict``.
-
-    Returns:
-        Text by column, with as many digits as mean something.
-    """
-    seconds = result["seconds"]
-    return {
-        **identity_columns(configuration, search),
-        "accuracy": f"{search.metric.quality(result['score']):.5f}",
-        "loss": f"{result['loss']:.5f}",
-        "size_bytes": str(result["size_bytes"]),
-        "latency_ms": f"{result['latency_ms']:.4f}",
-        "params": str(result["parameters"]),
-        "train_seconds_stable": f"{seconds['stable']:.3f}",
-        "train_seconds_cooldown": f"{seconds['cooldown']:.3f}",
-        "compress_eval_seconds": f"{seconds['compress'] + seconds['measure']:.4f}",
-    }
-
-
-def identity(line: dict[str, str]) -> tuple[str, ...]:
-    """Which configuration a line of a table is."""
-    return tuple(line[name] for name in IDENTITY)
+"""A broken language model is worse than guessing, and its quality is below 0."""
 
 
 class TableError(UserError):
@@ -91,16 +44,16 @@ class TableError(UserError):
 
 @dataclass(frozen=True)
 class Table:
-    """A recorded space: what each configuration gives, and what it takes.
+    """A recorded space: the result of each configuration, and its seconds.
 
     Args:
         name: Name of its file, without the ending.
         levels: Values of each dimension that varies, ascending.
         points: Index into ``levels`` of each row, ``(rows, dimensions)``.
         columns: The numbers of the file by column, ``(rows,)`` each.
-        architecture: Which architecture (and seed) each row has, from 0.
-        run: Which training run.
-        compression: Which compression.
+        architecture: Index of the architecture (and seed) of each row.
+        run: Index of its training run.
+        compression: Index of its compression.
     """
 
     name: str
@@ -113,7 +66,7 @@ class Table:
 
     @classmethod
     def read(cls, path: Path) -> Table:
-        """Read a CSV file, plain or gzipped; columns that are not ``COLUMNS`` are left alone.
+        """Read a CSV file, plain or gzipped; columns that are not ``COLUMNS`` are ignored.
 
         Raises:
             TableError: The file is missing, lacks a column, has no rows, repeats a configuration,
@@ -127,10 +80,10 @@ class Table:
 
     @classmethod
     def of(cls, name: str, columns: dict[str, Floats]) -> Table:
-        """A table of rows that are known to differ in what they are.
+        """A table of rows that are different configurations.
 
         Args:
-            name: What it is called.
+            name: Its name.
             columns: All of ``COLUMNS``, ``(rows,)`` each.
         """
         values = {name: np.unique(columns[name]) for name in IDENTITY}
@@ -150,7 +103,7 @@ class Table:
 
     @property
     def accuracy(self) -> Floats:
-        """Accuracy of each row; of other metrics, the share that ``Metric.share`` makes of them."""
+        """Accuracy of each row; of another metric, its ``Metric.quality``."""
         return self.columns["accuracy"]
 
     @cached_property
@@ -160,8 +113,10 @@ class Table:
         return logarithms
 
     def hypervolume(self, rows: Integers) -> float:
-        """Area that rows dominate over accuracy and log10 of bytes, against the table's lowest
-        accuracy and largest size."""
+        """Area that rows dominate over accuracy and log10 of bytes.
+
+        The reference point is the table's lowest accuracy and largest size.
+        """
         if len(rows) == 0:
             return 0.0
         order = rows[np.argsort(self.log_size[rows], kind="stable")]
@@ -177,9 +132,9 @@ def design_space_of(table: Table) -> DesignSpace:
     c = table.columns
     costs = np.full((len(first), len(example)), np.nan)
     costs[table.run, table.compression] = table.log_size
-    # Multiplications of the encoder, and of what masked positions send through the embeddings.
+    # Multiplications of the encoder, and of the embeddings for the positions that are masked.
     encoder = 12.0 * c["depth"][first] * c["width"][first] ** 2
-    # Columns that a table has not got are the same for all its rows.
+    # Features that a table has no column for are equal in all its rows.
     nothing = np.zeros(len(example))
     return DesignSpace(
         runs=training_features(
@@ -241,6 +196,6 @@ def _number(path: Path, number: int, name: str, line: dict[str, str]) -> float:
 
 
 def _groups(columns: dict[str, Floats], names: tuple[str, ...]) -> Integers:
-    """Number of the combination of some columns that each row has, from 0."""
+    """Index of each row's combination of values in some columns, from 0."""
     stacked = np.stack([columns[name] for name in names], 1)
     return np.unique(stacked, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)

@@ -1,24 +1,67 @@
-"""A finished search as a table that ``tlc replay`` reads."""
+"""A search's trials as a table that ``tlc replay`` reads."""
 
 from __future__ import annotations
 
 import csv
-from typing import TextIO
+from typing import Any, TextIO
 
-from search.replay.table import COLUMNS, identity, row
+from search.replay.table import COLUMNS, IDENTITY
 from search.storage.study import Study
+from spaces.cost.configuration import Configuration
+from spaces.grid.search_space import SearchSpace
+
+
+def identity_columns(configuration: Configuration, space: SearchSpace) -> dict[str, str]:
+    """The columns that identify a configuration, as text."""
+    architecture = configuration.architecture
+    steps = space.schedule.steps(configuration.budget, architecture, space.workload)
+    return {
+        "depth": str(architecture.depth),
+        "width": str(architecture.width),
+        "seed": str(configuration.seed),
+        "budget_steps": str(steps.pretraining),
+        "bits": str(configuration.compression.quantisation.bits),
+        "sparsity": f"{configuration.compression.sparsity:g}",
+    }
+
+
+def row(configuration: Configuration, space: SearchSpace, result: dict[str, Any]) -> dict[str, str]:
+    """One line of a table, as text by column, rounded to the digits that are significant.
+
+    Args:
+        configuration: What was evaluated.
+        space: The space that it belongs to.
+        result: From ``Evaluation.to_dict``.
+    """
+    seconds = result["seconds"]
+    return {
+        **identity_columns(configuration, space),
+        "accuracy": f"{space.criteria.metric.quality(result['score']):.5f}",
+        "loss": f"{result['loss']:.5f}",
+        "size_bytes": str(result["size_bytes"]),
+        "latency_ms": f"{result['latency_ms']:.4f}",
+        "params": str(result["parameters"]),
+        "train_seconds_stable": f"{seconds['stable']:.3f}",
+        "train_seconds_cooldown": f"{seconds['cooldown']:.3f}",
+        "compress_eval_seconds": f"{seconds['compress'] + seconds['measure']:.4f}",
+    }
+
+
+def identity(line: dict[str, str]) -> tuple[str, ...]:
+    """The values that identify the configuration of a line."""
+    return tuple(line[name] for name in IDENTITY)
 
 
 def write_table(study: Study, out: TextIO) -> int:
-    """Write a row for each complete trial; returns how many.
+    """Write a row for each complete trial; returns the number of rows.
 
-    Where several trials have the same depth, width, budget, bits and sparsity, because the search
-    had other dimensions too, the best stands for them.
+    Of trials with the same depth, width, budget, bits and sparsity, which differ in other
+    dimensions, only the best is written.
     """
     best: dict[tuple[str, ...], dict[str, str]] = {}
     for record in study.records():
         if record.is_complete:
-            line = row(record.configuration, study.search, record.result)
+            line = row(record.configuration, study.space, record.result)
             key = identity(line)
             if key not in best or float(line["accuracy"]) > float(best[key]["accuracy"]):
                 best[key] = line

@@ -18,6 +18,7 @@ from spaces.cost.workload import Workload
 from spaces.file.constraints import Constraints, Measurement
 from spaces.file.dimensions import Count, PositiveNumber, StrictModel
 from spaces.file.resources import Placement, Resources
+from spaces.file.sampler_names import SamplerName
 from spaces.file.sources import Data
 from spaces.file.space import Space
 from spaces.file.storage import Storage, without_password
@@ -55,7 +56,7 @@ class SearchFile(StrictModel):
     ``size_mb``); or the metric alone, within the constraints."""
     constraints: Constraints = Constraints()
     measurement: Measurement = Measurement()
-    sampler: Literal["frontier", "tpe", "gp", "nsgaii", "random", "grid"] = "frontier"
+    sampler: SamplerName = "frontier"
     """What chooses the next trial: ``frontier``, which spends compute where a second of it moves
     the frontier most, one of Optuna's samplers, or the grid in its order."""
     stop: Literal["auto", "trials"] = "trials"

@@ -162,7 +162,7 @@ def test_a_trial_waits_for_training_that_runs(table: Table) -> None:
     both = replay(table, FixedOrder(rows), workers=2, sharing=True)
     training = sum(table.columns[f"train_seconds_{part}"][0] for part in ("stable", "cooldown"))
     assert both.seconds[1:] == pytest.approx([training + 0.1] * 2)
-    assert both.busy == pytest.approx(training + 0.2)
+    assert both.busy_seconds == pytest.approx(training + 0.2)
 
 
 @pytest.mark.parametrize("sampler", ["frontier", "tpe", "nsgaii", "random", "oracle"])
