@@ -40,16 +40,10 @@ from objectives.data.batches import Batch, LabelledTextBatches, MaskedBatches
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import LabelledTexts, PreparedData
 from objectives.data.tokenizer import END, PAD
-from objectives.models.build import build
-from objectives.tasks.classification import DROPOUT, Classification
-from objectives.tasks.masked_lm import MaskedLanguageModel
-from objectives.training.loop import (
-    OptimizerSettings,
-    TrainingProgress,
-    make_optimizer,
-    precision_for,
-    train,
-)
+from objectives.tasks import make_task
+from objectives.training.loop import train
+from objectives.training.optimizer import OptimizerSettings, fastest_precision, make_optimizer
+from objectives.training.path import TrainingProgress
 from objectives.training.schedule import WarmupStable
 from spaces.cost.architecture import Architecture
 from spaces.file.search_file import SearchFile
@@ -324,7 +318,7 @@ def races(
                 schedule=WarmupStable(search.training.warmup_steps),
                 weight_decay=search.training.weight_decay,
                 gradient_clip=search.training.gradient_clip,
-                precision=precision_for(width),
+                precision=fastest_precision(),
             )
             name = f"{stage} {shape}, batch {batch}, {settings.precision}"
             if stage == "pre-training":
@@ -341,7 +335,7 @@ def masked_race(
     settings: OptimizerSettings,
     rounds: int,
 ) -> Callable[[], Race]:
-    task = MaskedLanguageModel(search, data)
+    pretraining = make_task(search, data).pretraining
     batches = MaskedBatches(
         data.token_stream("train"),
         search.data.sequence_length,
@@ -350,10 +344,10 @@ def masked_race(
         search.seed,
     )
     return lambda: Race(
-        build=lambda: build(shape.shape, task.problem.workload),
+        build=lambda: pretraining.problem.build(shape.shape),
         width=shape.width,
         batches=batches,
-        loss=task.loss,
+        loss=pretraining.loss,
         settings=settings,
         rows=Ready(batches, rounds * STEPS),
         collate=lambda rows: dict(rows[0]),
@@ -369,11 +363,11 @@ def labelled_race(
     batch_size: int,
     settings: OptimizerSettings,
 ) -> Callable[[], Race]:
-    task = Classification(search, data)
+    task = make_task(search, data)
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(data.tokenizer_file))
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(PAD)
     return lambda: Race(
-        build=lambda: build(shape.shape, search.workload, dropout=DROPOUT),
+        build=lambda: task.problem.build(shape.shape),
         width=shape.width,
         batches=LabelledTextBatches(examples, batch_size, search.seed),
         loss=task.loss,

@@ -30,10 +30,11 @@ from objectives.store.store import Store
 from objectives.tasks import make_task
 from objectives.tasks.base import Task
 from objectives.training.distributed import WorkerGroup
-from objectives.training.paths import Trainer, TrainingPath
+from objectives.training.path import TrainingPath
 from objectives.training.recovery import recovery_path
-from objectives.training.stages import Stages
+from objectives.training.replica import SingleProcess
 from objectives.training.trained_model import TrainedModel
+from objectives.training.trainer import Trainer
 from spaces.cost.configuration import Configuration, content_hash
 from spaces.cost.families import parameters
 from spaces.cost.size import dense_size_bytes, size_bytes
@@ -66,13 +67,12 @@ class Objective:
         self._search = search
         self._workload = search.workload
         self._task: Task = make_task(search, self.data)
-        self._stages = Stages(search, self.data.fingerprint)
         self._workers = workers
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._trainer = Trainer(
             self.store,
-            torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+            workers or SingleProcess(device),
             checkpoint_seconds=search.training.checkpoint_seconds,
-            workers=workers,
         )
         self.latency_cache = LatencyCache(
             self._workload,
@@ -140,7 +140,7 @@ class Objective:
     def _train(self, configuration: Configuration) -> TrainedModel:
         started = time.perf_counter()
         path = self._task.path(configuration)
-        state, cost = self._trainer.reach(path)
+        state, cost = self._trainer.train(path)
         seconds = time.perf_counter() - started
         return TrainedModel(configuration, path, state.model.cpu().eval(), state, cost, seconds)
 
@@ -169,7 +169,7 @@ class Objective:
         if configuration.canonical().compression.recovery > 0.0:
             started = time.perf_counter()
             path = self._recovery_path(configuration, trained.path)
-            state, cost = self._trainer.reach(path)
+            state, cost = self._trainer.train(path)
             return trained.continued(path, state, cost, time.perf_counter() - started)
         spec = self._spec(configuration.canonical())
         model = prune(trained.model, spec, self._calibration, self._task.problem.loss)
@@ -283,5 +283,5 @@ class Objective:
 
     def _recovery_path(self, configuration: Configuration, trained: TrainingPath) -> TrainingPath:
         return recovery_path(
-            self._task.problem, self._stages, configuration, trained, self._calibration
+            self._task.problem, self._task.stages, configuration, trained, self._calibration
         )

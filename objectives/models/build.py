@@ -1,4 +1,4 @@
-"""Building the models of a family with transformers, also with the layers that pruning leaves."""
+"""Building the models of a family with transformers, whole or with pruned layers."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from spaces.cost.layout import Stack
 from spaces.cost.shape import Shape
 from spaces.cost.workload import Family, Workload
 
-BASE_WIDTH = 768
-BASE_DEVIATION = 0.02
+ROBERTA_WIDTH = 768
+ROBERTA_INITIALIZER_RANGE = 0.02
 
 
 def build(shape: Shape, workload: Workload, *, dropout: float = 0.0) -> nn.Module:
@@ -34,7 +34,7 @@ def build(shape: Shape, workload: Workload, *, dropout: float = 0.0) -> nn.Modul
 
     Args:
         shape: Its layers, as an architecture has them or as pruning leaves them.
-        workload: What it reads and answers, and its family.
+        workload: Its inputs and outputs, and its family.
         dropout: Dropout of every layer and of a classifier's head.
     """
     model: nn.Module = _BUILDERS[workload.family](shape, workload, dropout)
@@ -44,7 +44,7 @@ def build(shape: Shape, workload: Workload, *, dropout: float = 0.0) -> nn.Modul
 
 
 def _resize(model: nn.Module, stack: Stack) -> None:
-    """Give linear layers the shapes of the layout, where pruning left other ones."""
+    """Give linear layers the shapes of the layout, where pruning made them smaller."""
     for index in range(stack.depth):
         for weight in stack.layer(index):
             name, _, kind = weight.name.rpartition(".")
@@ -57,30 +57,44 @@ def _resize(model: nn.Module, stack: Stack) -> None:
             setattr(model.get_submodule(parent), child, resized)
 
 
-def _deviation(width: int) -> float:
+def _initializer_range(width: int) -> float:
     # The variance of initial weights goes with 1 / width (Yang et al. 2022, arXiv 2203.03466,
     # table 3) and is RoBERTa's at RoBERTa's width.
-    return BASE_DEVIATION * math.sqrt(BASE_WIDTH / width)
+    return ROBERTA_INITIALIZER_RANGE * math.sqrt(ROBERTA_WIDTH / width)
+
+
+def _layers(shape: Shape) -> dict[str, Any]:
+    """Fields that the configurations of encoders and of Llama share."""
+    return {
+        "hidden_size": shape.width,
+        "num_hidden_layers": shape.depth,
+        "num_attention_heads": shape.width // shape.head_width,
+        "intermediate_size": shape.feed_forward,
+        "initializer_range": _initializer_range(shape.width),
+        "attn_implementation": "sdpa",
+    }
+
+
+def _tokens(workload: Workload) -> dict[str, Any]:
+    """Fields that the configurations of all text models share."""
+    return {
+        "vocab_size": workload.vocabulary_size,
+        "bos_token_id": START,
+        "pad_token_id": PAD,
+        "eos_token_id": END,
+        "tie_word_embeddings": True,
+    }
 
 
 def _roberta(shape: Shape, workload: Workload, dropout: float) -> RobertaConfig:
     return RobertaConfig(
-        vocab_size=workload.vocabulary_size,
-        hidden_size=shape.width,
-        num_hidden_layers=shape.depth,
-        num_attention_heads=shape.width // shape.head_width,
-        intermediate_size=shape.feed_forward,
+        **_layers(shape),
+        **_tokens(workload),
         max_position_embeddings=workload.positions,
         type_vocab_size=1,
         num_labels=workload.classes or 2,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
-        initializer_range=_deviation(shape.width),
-        bos_token_id=START,
-        pad_token_id=PAD,
-        eos_token_id=END,
-        tie_word_embeddings=True,
-        attn_implementation="sdpa",
     )
 
 
@@ -94,22 +108,13 @@ def _roberta_masked_lm(shape: Shape, workload: Workload, dropout: float) -> Any:
 
 def _llama(shape: Shape, workload: Workload, dropout: float) -> Any:
     config = LlamaConfig(
-        vocab_size=workload.vocabulary_size,
-        hidden_size=shape.width,
-        num_hidden_layers=shape.depth,
-        num_attention_heads=shape.width // shape.head_width,
+        **_layers(shape),
+        **_tokens(workload),
         num_key_value_heads=shape.width // shape.head_width,
         head_dim=shape.head_width,
-        intermediate_size=shape.feed_forward,
         max_position_embeddings=workload.sequence_length,
         attention_dropout=dropout,
-        initializer_range=_deviation(shape.width),
-        bos_token_id=START,
-        pad_token_id=PAD,
-        eos_token_id=END,
-        tie_word_embeddings=True,
         use_cache=False,
-        attn_implementation="sdpa",
     )
     return LlamaForCausalLM(config)
 
@@ -117,7 +122,7 @@ def _llama(shape: Shape, workload: Workload, dropout: float) -> Any:
 def _bart(shape: Shape, workload: Workload, dropout: float) -> Any:
     heads = shape.width // shape.head_width
     config = BartConfig(
-        vocab_size=workload.vocabulary_size,
+        **_tokens(workload),
         d_model=shape.width,
         encoder_layers=shape.depth,
         decoder_layers=shape.decoder_depth,
@@ -129,13 +134,9 @@ def _bart(shape: Shape, workload: Workload, dropout: float) -> Any:
         dropout=dropout,
         attention_dropout=dropout,
         activation_dropout=0.0,
-        init_std=_deviation(shape.width),
-        bos_token_id=START,
-        pad_token_id=PAD,
-        eos_token_id=END,
+        init_std=_initializer_range(shape.width),
         decoder_start_token_id=START,
         forced_eos_token_id=None,
-        tie_word_embeddings=True,
         attn_implementation="sdpa",
     )
     return BartForConditionalGeneration(config)
@@ -143,18 +144,13 @@ def _bart(shape: Shape, workload: Workload, dropout: float) -> Any:
 
 def _vit(shape: Shape, workload: Workload, dropout: float) -> Any:
     config = ViTConfig(
+        **_layers(shape),
         image_size=workload.image_size,
         patch_size=workload.patch_size,
         num_channels=workload.channels,
-        hidden_size=shape.width,
-        num_hidden_layers=shape.depth,
-        num_attention_heads=shape.width // shape.head_width,
-        intermediate_size=shape.feed_forward,
         num_labels=workload.classes,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
-        initializer_range=_deviation(shape.width),
-        attn_implementation="sdpa",
     )
     return ViTForImageClassification(config)
 

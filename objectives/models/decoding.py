@@ -1,4 +1,4 @@
-"""Texts that models write token by token: translations, and what follows a prompt."""
+"""Decoding: translations, and continuations of a prompt, generated token by token."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ def translate(
 
 
 def continue_prompt(model: Any, prompt: list[int], tokenizer: Any, *, sequence_length: int) -> str:
-    """What a causal language model writes after a prompt, greedily, to the end of its window.
+    """The greedy continuation of a prompt by a causal language model, to the end of its window.
 
     Args:
         model: The model.
         prompt: Token ids, at least one and fewer than ``sequence_length``.
         tokenizer: A ``tokenizers.Tokenizer``.
-        sequence_length: Tokens that the model was trained to look at.
+        sequence_length: Window of the model in tokens.
     """
-    read = torch.tensor([prompt])
+    inputs = torch.tensor([prompt])
     generated = model.generate(
-        input_ids=read,
-        attention_mask=torch.ones_like(read),
+        input_ids=inputs,
+        attention_mask=torch.ones_like(inputs),
         do_sample=False,
         max_new_tokens=sequence_length - len(prompt),
         eos_token_id=END,
         pad_token_id=PAD,
         use_cache=True,
     )
-    written = [token for token in generated[0, len(prompt) :].tolist() if token != END]
-    text: str = tokenizer.decode(written, skip_special_tokens=False)
+    continuation = [token for token in generated[0, len(prompt) :].tolist() if token != END]
+    text: str = tokenizer.decode(continuation, skip_special_tokens=False)
     return text

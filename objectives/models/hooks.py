@@ -1,4 +1,4 @@
-"""Watching what goes into the linear layers of a model."""
+"""The linear layers of a model, and hooks on their inputs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 InputHook = Callable[[str, torch.Tensor], None]
+"""Called with the name of a layer and its input."""
 
 
 def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
@@ -17,16 +18,13 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
 
 
 @contextmanager
-def hook_inputs(layers: Mapping[str, nn.Module], see: InputHook) -> Iterator[None]:
-    """Meanwhile, call ``see(name, input)`` before each call of a layer."""
+def hook_inputs(layers: Mapping[str, nn.Module], hook: InputHook) -> Iterator[None]:
+    """Inside the block, call ``hook(name, input)`` before each call of a layer."""
 
-    def watch(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
-        def hook(_: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
-            see(name, arguments[0])
+    def pre_hook(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+        return lambda _, arguments: hook(name, arguments[0])
 
-        return hook
-
-    handles = [layer.register_forward_pre_hook(watch(name)) for name, layer in layers.items()]
+    handles = [layer.register_forward_pre_hook(pre_hook(name)) for name, layer in layers.items()]
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""A model as a function of tensors by position, which ``torch.export`` asks for."""
+"""A model whose inputs are positional, as ``torch.export`` needs them."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 from objectives.data.prepared_data import PreparedData
 from objectives.tasks.base import Task
@@ -11,9 +11,10 @@ from objectives.tasks.classification import Classification
 from objectives.tasks.image_classification import ImageClassification
 from objectives.tasks.masked_lm import MaskedLanguageModel
 from objectives.tasks.translation import Translation
+from objectives.training.stages import Stages
 from spaces.file.search_file import SearchFile
 
-_TASKS: dict[str, Callable[[SearchFile, PreparedData], Task]] = {
+_TASKS: dict[str, Any] = {
     "classification": Classification,
     "masked-lm": MaskedLanguageModel,
     "causal-lm": CausalLanguageModel,
@@ -23,5 +24,21 @@ _TASKS: dict[str, Callable[[SearchFile, PreparedData], Task]] = {
 
 
 def make_task(search: SearchFile, data: PreparedData) -> Task:
-    """The task that a search file names, on its prepared data."""
-    return _TASKS[search.task.name](search, data)
+    """The task of a search file on its prepared data."""
+    stages = Stages(
+        search.training,
+        search.schedule,
+        search.workload,
+        search.space.budget.values,
+        data.fingerprint,
+    )
+    options = {"beams": search.task.beams} if search.task.name == "translation" else {}
+    task: Task = _TASKS[search.task.name](
+        data,
+        stages,
+        search.workload,
+        batch_size=search.training.batch_size,
+        seed=search.seed,
+        **options,
+    )
+    return task

@@ -1,4 +1,4 @@
-"""Next-token prediction with Llama's blocks."""
+"""Causal language modelling: next-token prediction with Llama's blocks."""
 
 from __future__ import annotations
 
@@ -11,46 +11,53 @@ from objectives.data.batches import Batch, CausalBatches, logits, to_device
 from objectives.data.prepared_data import PreparedData
 from objectives.measurement.score import Score, perplexity_score
 from objectives.store import heartbeat
-from objectives.tasks.base import CALIBRATION_BATCHES
-from objectives.training.paths import TrainingPath
-from objectives.training.stages import LearningProblem, Stages
-from spaces.cost.configuration import Configuration
-from spaces.file.search_file import SearchFile
+from objectives.tasks.base import Task
+from objectives.training.learning_problem import LearningProblem
+from objectives.training.stages import Stages
+from spaces.cost.workload import Workload
 
 EVALUATION_BATCH = 32
-LARGEST_EVALUATION = 512
+MAX_EVALUATION = 512
 """Sequences that a score is measured on, spread over the split."""
 
 
-class CausalLanguageModel:
+class CausalLanguageModel(Task):
     """Causal language modelling.
 
     Args:
-        search: The search file.
-        data: Its prepared data.
+        data: The prepared data.
+        stages: Makes the stages of training.
+        workload: Inputs and outputs of the models.
+        batch_size: Examples in a training batch.
+        seed: Of the order of the data.
     """
 
-    def __init__(self, search: SearchFile, data: PreparedData) -> None:
-        self._search = search
+    def __init__(
+        self,
+        data: PreparedData,
+        stages: Stages,
+        workload: Workload,
+        *,
+        batch_size: int,
+        seed: int,
+    ) -> None:
         self._data = data
-        self._stages = Stages(search, data.fingerprint)
-        self._train = self._batches("train")
-        self.problem = LearningProblem(
+        self._sequence_length = workload.sequence_length
+        self._batch_size = batch_size
+        self._seed = seed
+        problem = LearningProblem(
             name="causal-lm",
-            workload=search.workload,
-            batches=self._train,
+            workload=workload,
+            batches=self._batches("train"),
             loss=self.loss,
             score=self.score,
         )
-
-    def path(self, configuration: Configuration) -> TrainingPath:
-        """The stable path and its decay."""
-        return self._stages.stable_and_decay(configuration, self.problem)
+        super().__init__(problem, stages)
 
     def score(self, model: nn.Module, split: str) -> Score:
-        """Perplexity per token of a split, in windows that see nothing of each other."""
+        """Perplexity per token of a split, in independent windows."""
         batches = self._batches(split)
-        count = min(batches.sequences, LARGEST_EVALUATION)
+        count = min(batches.sequences, MAX_EVALUATION)
         rows = np.linspace(0, batches.sequences - 1, count).astype(np.int64)
         losses: list[float] = []
         model.eval()
@@ -62,17 +69,13 @@ class CausalLanguageModel:
                     logits(model, batch).transpose(1, 2), batch["targets"], reduction="none"
                 )
                 losses.extend(each.mean(1).tolist())
-        return perplexity_score(losses, count * self._search.data.sequence_length)
+        return perplexity_score(losses, count * self._sequence_length)
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Cross-entropy of the next tokens."""
         batch = to_device(batch, model)
-        answers = logits(model, batch).float()
-        return functional.cross_entropy(answers.flatten(0, 1), batch["targets"].flatten())
-
-    def calibration(self) -> list[Batch]:
-        """A few training batches."""
-        return [self._train(step) for step in range(CALIBRATION_BATCHES)]
+        outputs = logits(model, batch).float()
+        return functional.cross_entropy(outputs.flatten(0, 1), batch["targets"].flatten())
 
     def latency_input(self, batch_size: int) -> Batch:
         """Real text of full length."""
@@ -82,7 +85,7 @@ class CausalLanguageModel:
     def _batches(self, split: str) -> CausalBatches:
         return CausalBatches(
             stream=self._data.token_stream(split),
-            sequence_length=self._search.data.sequence_length,
-            batch_size=self._search.training.batch_size,
-            seed=self._search.seed,
+            sequence_length=self._sequence_length,
+            batch_size=self._batch_size,
+            seed=self._seed,
         )

@@ -17,41 +17,44 @@ from objectives.data.batches import (
 )
 from objectives.data.prepared_data import PreparedData
 from objectives.measurement.score import Score, score_classifier
-from objectives.tasks.base import CALIBRATION_BATCHES
-from objectives.training.paths import TrainingPath
-from objectives.training.stages import LearningProblem, Stages
-from spaces.cost.configuration import Configuration
-from spaces.file.search_file import SearchFile
+from objectives.tasks.base import Task
+from objectives.training.learning_problem import LearningProblem
+from objectives.training.stages import Stages
+from spaces.cost.workload import Workload
 
 DROPOUT = 0.1
 
 
-class ImageClassification:
+class ImageClassification(Task):
     """The image classification task.
 
     Args:
-        search: The search file.
-        data: Its prepared data.
+        data: The prepared data.
+        stages: Makes the stages of training.
+        workload: Inputs and outputs of the models.
+        batch_size: Examples in a training batch.
+        seed: Of the order of the data.
     """
 
-    def __init__(self, search: SearchFile, data: PreparedData) -> None:
+    def __init__(
+        self,
+        data: PreparedData,
+        stages: Stages,
+        workload: Workload,
+        *,
+        batch_size: int,
+        seed: int,
+    ) -> None:
         self._data = data
-        self._stages = Stages(search, data.fingerprint)
-        self._train = LabelledImageBatches(
-            data.labelled_images("train"), search.training.batch_size, search.seed
-        )
-        self.problem = LearningProblem(
+        problem = LearningProblem(
             name="image-classification",
-            workload=search.workload,
-            batches=self._train,
+            workload=workload,
+            batches=LabelledImageBatches(data.labelled_images("train"), batch_size, seed),
             loss=self.loss,
             score=self.score,
             dropout=DROPOUT,
         )
-
-    def path(self, configuration: Configuration) -> TrainingPath:
-        """The stable path and its decay."""
-        return self._stages.stable_and_decay(configuration, self.problem)
+        super().__init__(problem, stages)
 
     def score(self, model: nn.Module, split: str) -> Score:
         """Accuracy and cross-entropy on a split."""
@@ -67,10 +70,6 @@ class ImageClassification:
         """Cross-entropy of the labels."""
         batch = to_device(batch, model)
         return functional.cross_entropy(logits(model, batch).float(), batch["labels"])
-
-    def calibration(self) -> list[Batch]:
-        """A few training batches."""
-        return [self._train(step) for step in range(CALIBRATION_BATCHES)]
 
     def latency_input(self, batch_size: int) -> Batch:
         """Real images."""

@@ -1,4 +1,4 @@
-"""Translation with an encoder and a decoder (Vaswani et al. 2017): the paper's second pillar."""
+"""Translation with an encoder and a decoder (Vaswani et al. 2017)."""
 
 from __future__ import annotations
 
@@ -21,53 +21,56 @@ from objectives.data.tokenizer import END, PAD, load_tokenizer
 from objectives.measurement.score import Score
 from objectives.models.decoding import translate
 from objectives.store import heartbeat
-from objectives.tasks.base import CALIBRATION_BATCHES
-from objectives.training.paths import TrainingPath
-from objectives.training.stages import LearningProblem, Stages
-from spaces.cost.configuration import Configuration
-from spaces.file.search_file import SearchFile
+from objectives.tasks.base import CALIBRATION_BATCHES, Task
+from objectives.training.learning_problem import LearningProblem
+from objectives.training.stages import Stages
+from spaces.cost.workload import Workload
 
 DROPOUT = 0.1
 LABEL_SMOOTHING = 0.1
 """Of the training loss alone (Vaswani et al. 2017, section 5.4)."""
 
 BOOTSTRAP_SAMPLES = 300
-GREEDY = 1
-"""Beams: the default."""
 
 
-class Translation:
+class Translation(Task):
     """The translation task.
 
     Args:
-        search: The search file.
-        data: Its prepared data.
+        data: The prepared data.
+        stages: Makes the stages of training.
+        workload: Inputs and outputs of the models.
+        batch_size: Examples in a training batch.
+        seed: Of the order of the data.
+        beams: Of beam search, with which the score decodes; 1 is greedy.
     """
 
-    def __init__(self, search: SearchFile, data: PreparedData) -> None:
-        assert search.task.name == "translation"
-        self._search = search
+    def __init__(
+        self,
+        data: PreparedData,
+        stages: Stages,
+        workload: Workload,
+        *,
+        batch_size: int,
+        seed: int,
+        beams: int,
+    ) -> None:
         self._data = data
-        self._beams = search.task.beams
-        self._stages = Stages(search, data.fingerprint)
+        self._sequence_length = workload.sequence_length
+        self._beams = beams
         self._tokenizer = load_tokenizer(data.tokenizer_file)
-        self._train = SentencePairBatches(
-            data.sentence_pairs("train"), search.training.batch_size, search.seed
-        )
-        self.problem = LearningProblem(
+        self._train = SentencePairBatches(data.sentence_pairs("train"), batch_size, seed)
+        problem = LearningProblem(
             name="translation",
-            workload=search.workload,
+            workload=workload,
             batches=self._train,
             loss=self.loss,
             score=self.score,
-            scored_by={} if self._beams == GREEDY else {"beams": self._beams},
+            scored_by={"beams": beams},
             dropout=DROPOUT,
-            terms=_written_tokens,
+            terms=_target_tokens,
         )
-
-    def path(self, configuration: Configuration) -> TrainingPath:
-        """The stable path and its decay."""
-        return self._stages.stable_and_decay(configuration, self.problem)
+        super().__init__(problem, stages)
 
     def score(self, model: nn.Module, split: str) -> Score:
         """BLEU of the decoded translations of a split, with a bootstrap interval (Koehn 2004)."""
@@ -82,48 +85,48 @@ class Translation:
                 batch = to_device(sentence_pair_batch(pairs, rows), model)
                 summed = _cross_entropy(model, batch, reduction="sum")
                 loss += summed.item()
-                tokens += _written_tokens(batch)
-                written = translate(
+                tokens += _target_tokens(batch)
+                decoded = translate(
                     model,
                     batch,
                     self._tokenizer,
                     beams=self._beams,
-                    sequence_length=self._search.data.sequence_length,
+                    sequence_length=self._sequence_length,
                 )
-                for row, text in zip(rows, written, strict=True):
+                for row, text in zip(rows, decoded, strict=True):
                     texts[row] = text
         low, value, high = _bleu(texts, references)
         return Score(value, low, high, len(references), loss / tokens)
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        """Smoothed cross-entropy of the translation's next tokens."""
+        """Cross-entropy of the next tokens of the translation, with label smoothing."""
         return _cross_entropy(
             model, to_device(batch, model), reduction="mean", smoothing=LABEL_SMOOTHING
         )
 
     def calibration(self) -> list[Batch]:
-        """A few training batches."""
+        """Training batches, padded to full length."""
         return [self._train.full_length(step) for step in range(CALIBRATION_BATCHES)]
 
     def latency_input(self, batch_size: int) -> Batch:
         """Tokens of full length on both sides: one pass of the encoder and the decoder."""
-        length = self._search.data.sequence_length
+        length = self._sequence_length
         stream = self._data.sentence_pairs("validation")
         words = np.concatenate([stream.sources[stream.sources > END], np.arange(END + 1, length)])
         tokens = torch.from_numpy(np.resize(words, (batch_size, length)).astype(np.int64))
         return {"input_ids": tokens, "decoder_input_ids": tokens}
 
 
-def _written_tokens(batch: Batch) -> int:
+def _target_tokens(batch: Batch) -> int:
     return int((batch["targets"] != PAD).sum())
 
 
 def _cross_entropy(
     model: nn.Module, batch: Batch, *, reduction: str, smoothing: float = 0.0
 ) -> torch.Tensor:
-    answers = logits(model, batch).float()
+    outputs = logits(model, batch).float()
     return functional.cross_entropy(
-        answers.flatten(0, 1),
+        outputs.flatten(0, 1),
         batch["targets"].flatten(),
         ignore_index=PAD,
         reduction=reduction,

@@ -1,9 +1,9 @@
-"""Processes that train one model together, each on its part of every batch.
+"""Worker groups: processes that train one model together, each on its shard of every batch.
 
-They need a process group of ``torch.distributed`` that somebody has initialised, and nothing else.
-Rank 0 leads: it alone reads and writes the store, looks at the clock and at the losses, and tells
-the others before each step that there is one. What is stored is the whole model and optimiser, as
-one process would have stored them, so the number of workers may change whenever training stops.
+They need an initialised process group of ``torch.distributed`` and nothing else. Rank 0 leads: it
+alone reads and writes the store, measures time, checks the losses, and sends the others a command
+before each step. It stores the whole model and optimiser as a single process does, so the number
+of workers may change whenever training stops.
 
 >>> workers = WorkerGroup(torch.device("cpu"))  # doctest: +SKIP
 >>> objective = Objective(search, workers=workers)  # doctest: +SKIP
@@ -17,31 +17,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from objectives.failures import TrialFailure
-from objectives.training.loop import optimizer_tensors, train_follower
-from objectives.training.replicas import Replica, distributed, sharded
+from objectives.training.data_parallel import ddp_replica, fsdp_replica
+from objectives.training.loop import train_follower
+from objectives.training.path import TrainingPath, TrainingState
+from objectives.training.replica import Replica
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
 
-if TYPE_CHECKING:
-    from objectives.training.paths import TrainingPath, TrainingState
-
-LONGEST_WAIT = timedelta(days=30)
-"""For an order. Rank 0 may wait for hours until another trial has trained what both need; if it
-dies, its connections close, which ends the wait at once."""
+COMMAND_TIMEOUT = timedelta(days=30)
+"""Rank 0 may wait for hours until another trial has trained what both need. If it dies, its
+connections close, which ends the wait at once."""
 
 
 class WorkerGroupLost(Exception):
-    """Workers that cannot train together any more: one has died, or has stopped within a step."""
+    """The workers cannot train together any more: one has died, or is stuck within a step."""
 
 
-class Order(IntEnum):
-    """What rank 0 tells the others."""
+class Command(IntEnum):
+    """What rank 0 sends to the others while a path is trained."""
 
     STEP = 0
     COLLECT = 1
@@ -49,18 +48,18 @@ class Order(IntEnum):
 
 
 @dataclass(frozen=True)
-class Request:
-    """Training that rank 0 begins.
+class PathRequest:
+    """A path that rank 0 begins to train.
 
     Args:
         configuration: From ``Configuration.to_dict``.
         key: Of the path in the configuration's chain.
-        moments: Names of the tensors that the optimiser has.
+        has_moments: Whether the optimiser has done a step.
     """
 
     configuration: dict[str, Any]
     key: str
-    moments: list[str]
+    has_moments: bool
 
 
 class WorkerGroup:
@@ -68,71 +67,74 @@ class WorkerGroup:
 
     Args:
         device: Where this one computes.
-        shards: Of which architectures each holds a shard (FSDP), and not the whole (DDP).
+        uses_fsdp: Of which architectures each worker holds a shard (FSDP) and not the whole (DDP).
     """
 
     def __init__(
-        self, device: torch.device, *, shards: Callable[[Architecture], bool] = lambda _: False
+        self, device: torch.device, *, uses_fsdp: Callable[[Architecture], bool] = lambda _: False
     ) -> None:
         self.rank = dist.get_rank()
-        self.count = dist.get_world_size()
-        self.device = device
-        self._shards = shards
-        self.are_lost = False
-        # On the CPU, so that a GPU is not waited for.
-        self._orders = dist.new_group(backend="gloo", timeout=LONGEST_WAIT)
+        self._device = device
+        self._uses_fsdp = uses_fsdp
+        self._is_lost = False
+        # On the CPU, so that no command waits for a GPU.
+        self._commands = dist.new_group(backend="gloo", timeout=COMMAND_TIMEOUT)
 
     def state_device(self, architecture: Architecture) -> torch.device:
-        """Where rank 0 keeps a whole model: off its device if that has no room for it."""
-        return torch.device("cpu") if self._shards(architecture) else self.device
+        """Where rank 0 keeps a whole model: on the CPU if its device holds a shard."""
+        return torch.device("cpu") if self._uses_fsdp(architecture) else self._device
 
     @contextmanager
-    def training(self, path: TrainingPath, state: TrainingState) -> Iterator[Replica]:
-        """Meanwhile, all workers train a path from a point on; called by rank 0.
+    def replica(self, path: TrainingPath, state: TrainingState) -> Iterator[Replica]:
+        """The replica of rank 0, for the time in which all workers train a path.
 
         Args:
             path: What is trained.
-            state: Where it is; ``Replica.collect`` updates its model and optimiser.
+            state: From where; ``Replica.collect`` updates its model and optimiser.
 
         Raises:
-            WorkerGroupLost: They were lost before.
+            WorkerGroupLost: The workers were lost before.
         """
-        if self.are_lost:
+        if self._is_lost:
             raise WorkerGroupLost("the workers of this process were lost")
         assert state.optimizer is not None
         try:
-            moments = list(optimizer_tensors(state.optimizer))
-            self._ask(Request(path.configuration.to_dict(), path.key, moments))
-            replica = self._replica(path, state, moments)
-            yield Replica(
-                replica.model,
-                replica.optimizer,
-                self._ordering(Order.STEP, replica.loss_at),
-                self._ordering(Order.COLLECT, replica.collect),
-            )
+            has_moments = bool(state.optimizer.state)
+            self._send_request(PathRequest(path.configuration.to_dict(), path.key, has_moments))
+            replica = self._make_replica(path, state, has_moments)
+
+            def loss_at(model: torch.nn.Module, step: int) -> torch.Tensor:
+                self._send(Command.STEP, step)
+                return replica.loss_at(model, step)
+
+            def collect() -> None:
+                self._send(Command.COLLECT)
+                replica.collect()
+
+            yield Replica(replica.model, replica.optimizer, loss_at, collect)
         except TrialFailure:
-            # Seen between two steps, when the others wait for an order.
-            self._tell(Order.END)
+            # It was raised between two steps, when the others wait for a command.
+            self._send(Command.END)
             raise
         except BaseException:
             # The others may be in a step that never ends.
-            self.are_lost = True
+            self._is_lost = True
             raise
-        self._tell(Order.END)
+        self._send(Command.END)
 
     def release(self) -> None:
         """Let the others return from ``follow``; called by rank 0."""
-        self._ask(None)
+        self._send_request(None)
 
     def follow(self, path_of: Callable[[Configuration, str], TrainingPath]) -> None:
-        """Train what rank 0 trains until it dismisses the others; called by all but rank 0.
+        """Train what rank 0 trains until it releases the others; called by all but rank 0.
 
         Args:
             path_of: The path of a configuration's chain that has a key.
         """
-        while (request := self._hear_request()) is not None:
+        while (request := self._receive_request()) is not None:
             path = path_of(Configuration.from_dict(request.configuration), request.key)
-            replica = self._replica(path, None, request.moments)
+            replica = self._make_replica(path, None, request.has_moments)
             train_follower(
                 replica.model,
                 replica.optimizer,
@@ -140,47 +142,39 @@ class WorkerGroup:
                 self._steps(replica),
                 to_step=path.length,
                 settings=path.optimizer_settings,
-                # Each worker drops other activations of its part of the batch.
+                # Each rank drops other activations of its shard of the batch.
                 seed=hash((path.seed, self.rank)),
             )
 
-    def _replica(
-        self, path: TrainingPath, state: TrainingState | None, moments: list[str]
+    def _make_replica(
+        self, path: TrainingPath, state: TrainingState | None, has_moments: bool
     ) -> Replica:
-        make = sharded if self._shards(path.architecture) else distributed
-        return make(path, state, moments, self.device)
-
-    def _ordering(self, order: Order, act: Callable[..., Any]) -> Callable[..., Any]:
-        def ordered(*arguments: Any) -> Any:
-            # The step is the last argument of a loss.
-            self._tell(order, arguments[-1] if arguments else 0)
-            return act(*arguments)
-
-        return ordered
+        make = fsdp_replica if self._uses_fsdp(path.architecture) else ddp_replica
+        return make(path, state, has_moments=has_moments, device=self._device)
 
     def _steps(self, replica: Replica) -> Iterator[int]:
-        """Steps that rank 0 tells of, until there are no more."""
+        """The steps that rank 0 commands."""
         while True:
-            order, step = self._hear()
-            if order is Order.STEP:
+            command, step = self._receive()
+            if command is Command.STEP:
                 yield step
-            elif order is Order.COLLECT:
+            elif command is Command.COLLECT:
                 replica.collect()
             else:
                 return
 
-    def _tell(self, order: Order, step: int = 0) -> None:
-        dist.broadcast(torch.tensor([order, step]), 0, group=self._orders)
+    def _send(self, command: Command, step: int = 0) -> None:
+        dist.broadcast(torch.tensor([command, step]), 0, group=self._commands)
 
-    def _hear(self) -> tuple[Order, int]:
-        order = torch.zeros(2, dtype=torch.int64)
-        dist.broadcast(order, 0, group=self._orders)
-        return Order(int(order[0])), int(order[1])
+    def _receive(self) -> tuple[Command, int]:
+        received = torch.zeros(2, dtype=torch.int64)
+        dist.broadcast(received, 0, group=self._commands)
+        return Command(int(received[0])), int(received[1])
 
-    def _ask(self, request: Request | None) -> None:
-        dist.broadcast_object_list([request], 0, group=self._orders)
+    def _send_request(self, request: PathRequest | None) -> None:
+        dist.broadcast_object_list([request], 0, group=self._commands)
 
-    def _hear_request(self) -> Request | None:
-        heard: list[Request | None] = [None]
-        dist.broadcast_object_list(heard, 0, group=self._orders)
-        return heard[0]
+    def _receive_request(self) -> PathRequest | None:
+        received: list[PathRequest | None] = [None]
+        dist.broadcast_object_list(received, 0, group=self._commands)
+        return received[0]

@@ -10,24 +10,24 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-MOST_PLAIN_POSITIONS = 258
+MAX_PLAIN_POSITIONS = 258
 """Positions of a model (256 tokens and the two that RoBERTa never reads) up to which matrix
 products beat the fused kernel in bf16 on a CPU; beyond, they would also keep ``tokens ** 2`` scores
 for the backward pass."""
 
-FEWEST_COMPILED_STEPS = 5_000
-"""Steps that win back on a GPU what compilation takes: an estimate, 20 s at 4 ms saved a step."""
+MIN_COMPILED_STEPS = 5_000
+"""Steps from which compilation pays on a GPU: an estimate, 20 s at 4 ms saved a step."""
 
 LANES = 4
-"""Random numbers of 16 bits in one of 64."""
+"""16-bit random numbers in one of 64 bits."""
 
 
 @contextmanager
 def training_kernels(model: nn.Module, *, precision: str, to_step: int) -> Iterator[None]:
-    """Train with the kernels that suit the model, its device and its precision meanwhile.
+    """Inside the block, train with the kernels that suit the model, its device and its precision.
 
-    Measured by ``benchmarks/training.py``. What is compiled depends on where the path stops and
-    not on where it is, so a resumed run takes the same kernels.
+    Measured by ``benchmarks/training.py``. Whether layers are compiled depends on where the path
+    stops and not on where it is, so a resumed run uses the same kernels.
 
     Args:
         model: The model, unchanged afterwards.
@@ -37,24 +37,24 @@ def training_kernels(model: nn.Module, *, precision: str, to_step: int) -> Itera
     device = next(model.parameters()).device.type
     with ExitStack() as stack:
         if device == "cpu":
-            stack.enter_context(_swapped(_dropouts(model), lambda module: _Dropout(module.p)))
-            if precision == "bf16" and _positions(model) <= MOST_PLAIN_POSITIONS:
+            stack.enter_context(_with_forward(_dropouts(model), lambda module: _Dropout(module.p)))
+            if precision == "bf16" and _positions(model) <= MAX_PLAIN_POSITIONS:
                 stack.enter_context(_plain_attention())
-        elif device == "cuda" and to_step >= FEWEST_COMPILED_STEPS:
+        elif device == "cuda" and to_step >= MIN_COMPILED_STEPS:
             stack.enter_context(compiled_layers(model))
         yield
 
 
 @contextmanager
 def compiled_layers(model: nn.Module) -> Iterator[None]:
-    """Compile each repeated layer meanwhile, which is one graph for all of them.
+    """Inside the block, compile each repeated layer: one graph for all of them.
 
-    Regional compilation, as PyTorch's recipe of that name has it. On a CPU it does not pay: 8 to
-    24 s, won back after a minute of pre-training, and never in fine-tuning.
+    PyTorch's recipe for regional compilation. On a CPU it does not pay: it takes 8 to 24 s, as much
+    as it saves in a minute of pre-training, and more than fine-tuning ever saves.
     """
-    # A worker trains many shapes, and dynamo gives a function up after a few recompilations.
+    # A process trains many shapes, and dynamo stops compiling a function after a few of them.
     torch.compiler.reset()
-    with _swapped(repeated_layers(model), lambda layer: torch.compile(layer.forward)):
+    with _with_forward(repeated_layers(model), lambda layer: torch.compile(layer.forward)):
         yield
 
 
@@ -63,7 +63,7 @@ def _plain_attention() -> Iterator[None]:
     """Attention as two matrix products and a softmax, all in bf16.
 
     The fused kernel's backward pass in bf16 is written for machines with AMX: elsewhere it took six
-    times as long at 64 tokens. The plain one computes in fp32 unless it is allowed not to.
+    times as long at 64 tokens. The plain one computes in fp32 unless reduced precision is allowed.
     """
     allowed = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()  # type: ignore[no-untyped-call]
     torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
@@ -78,26 +78,28 @@ class _Dropout:
     """Dropout from 16 random bits an element; torch's takes four times as long on a CPU.
 
     Args:
-        share: What is dropped, rounded to a 65,536th.
+        rate: Fraction that is dropped, rounded to a 65,536th.
     """
 
-    def __init__(self, share: float) -> None:
-        self._threshold = round(share * 2**16) - 2**15
-        self._scale = 1.0 / (1.0 - share) if share < 1.0 else 0.0
+    def __init__(self, rate: float) -> None:
+        self._threshold = round(rate * 2**16) - 2**15
+        self._scale = 1.0 / (1.0 - rate) if rate < 1.0 else 0.0
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
         words = torch.empty(-(-values.numel() // LANES), dtype=torch.int64)
         words.random_(-(2**63), None)
         bits = words.view(torch.int16)[: values.numel()].view(values.shape)
-        # Compared straight into the type of the values: a mask of booleans is slow to multiply.
+        # The mask has the type of the values: to multiply by booleans is slow.
         kept = torch.empty(values.shape, dtype=values.dtype)
         torch.ge(bits, self._threshold, out=kept)
         return values * kept.mul_(self._scale)
 
 
 @contextmanager
-def _swapped(modules: list[Any], forward: Callable[[Any], Callable[..., Any]]) -> Iterator[None]:
-    """Give modules another forward pass meanwhile; their names and states stay as they are."""
+def _with_forward(
+    modules: list[Any], forward: Callable[[Any], Callable[..., Any]]
+) -> Iterator[None]:
+    """Inside the block, give modules another forward pass; names and states do not change."""
     for module in modules:
         module.forward = forward(module)
     try:
@@ -112,7 +114,7 @@ def _dropouts(model: nn.Module) -> list[nn.Dropout]:
 
 
 def repeated_layers(module: nn.Module) -> list[nn.Module]:
-    """The outermost layers that stand in lists."""
+    """The outermost layers that are in a ``ModuleList``."""
     if isinstance(module, nn.ModuleList):
         return list(module)
     return [layer for child in module.children() for layer in repeated_layers(child)]

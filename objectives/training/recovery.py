@@ -1,4 +1,4 @@
-"""A short training after pruning: what was pruned stays away, and weights are seen as rounded."""
+"""Recovery: a short training after pruning, with weights rounded as compression will round them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from objectives.compression.fake_quantisation import fake_quantised
 from objectives.compression.model_spec import ModelSpec
 from objectives.compression.prune import prune
 from objectives.data.batches import Batch
-from objectives.training.paths import TrainingPath
-from objectives.training.stages import LearningProblem, Stages
+from objectives.training.learning_problem import LearningProblem
+from objectives.training.path import TrainingPath
+from objectives.training.stages import Stages
 from spaces.cost.configuration import Configuration
 
 RECOVERY = "recovery"
@@ -22,20 +23,20 @@ def recovery_path(
     problem: LearningProblem,
     stages: Stages,
     configuration: Configuration,
-    trained: TrainingPath,
+    parent: TrainingPath,
     calibration: list[Batch],
 ) -> TrainingPath:
-    """The stage that trains a pruned model on.
+    """The stage that trains a pruned model.
 
-    Quantisation-aware where weights are rounded: each forward pass sees them on the grid that they
-    will be rounded to, and gradients pass through the rounding (Bengio et al. 2013, arXiv
-    1308.3432). Weights that unstructured pruning zeroed stay zero.
+    Quantisation-aware where weights are rounded: each forward pass rounds them to the grid of the
+    compression, and gradients pass through the rounding (Bengio et al. 2013, arXiv 1308.3432).
+    Weights that unstructured pruning zeroed stay zero.
 
     Args:
         problem: What the model was trained on.
         stages: Makes stages.
-        configuration: Its compression says what is pruned and how long the recovery takes.
-        trained: The end of training before compression.
+        configuration: Its compression determines what is pruned and how long the recovery takes.
+        parent: The end of training before compression.
         calibration: Batches for pruning.
     """
     compression = configuration.canonical().compression
@@ -47,24 +48,23 @@ def recovery_path(
         with fake_quantised(model, bits=bits, group_size=compression.group_size):
             return problem.loss(model, batch)
 
-    def transfer_weights(whole: nn.Module, pruned: nn.Module) -> None:
+    def transfer_pruned(trained: nn.Module, model: nn.Module) -> None:
         spec = ModelSpec(configuration.architecture, problem.workload, compression)
-        result = prune(whole.cpu(), spec, calibration, problem.loss)
-        pruned.load_state_dict(result.state_dict())
+        pruned = prune(trained.cpu(), spec, calibration, problem.loss)
+        model.load_state_dict(pruned.state_dict())
 
-    seen = {
-        "bits": bits,
-        "group_size": compression.group_size,
-        "pruning": compression.pruning,
-        "sparsity": compression.sparsity,
-    }
     path = stages.next_stage(
-        trained,
+        parent,
         configuration,
         replace(problem, loss=loss),
         name=RECOVERY,
         steps=stages.steps(configuration).recovery,
-        transfer_weights=transfer_weights,
-        identity=seen,
+        transfer_weights=transfer_pruned,
+        identity={
+            "bits": bits,
+            "group_size": compression.group_size,
+            "pruning": compression.pruning,
+            "sparsity": compression.sparsity,
+        },
     )
     return replace(path, optimizer_settings=replace(path.optimizer_settings, keeps_zeros=True))

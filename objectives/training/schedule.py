@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from typing import Protocol
 
 BASE_WIDTH = 128
-"""Width at which the learning rate of a search file is meant."""
+"""Width for which the learning rate of a search file is given."""
 
 
 class LearningRateSchedule(Protocol):
-    """A learning rate as a share of its peak, for each step."""
+    """A learning rate as a fraction of its peak."""
 
     def __call__(self, step: int) -> float:
-        """Share of the peak, 0 to 1, at a step counted from 0."""
+        """Fraction of the peak, 0 to 1, at a step counted from 0."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class WarmupStable:
-    """Linear warm-up, then constant for ever: it does not know the budget, so all budgets share it.
+    """Linear warm-up, then constant: independent of the budget, so all budgets share the path.
 
     The warm-up–stable–decay schedule of Hu et al. 2024 (arXiv 2404.06395), section 4.
     """
@@ -28,7 +28,7 @@ class WarmupStable:
     warmup_steps: int
 
     def __call__(self, step: int) -> float:
-        """Share of the peak at a step counted from 0."""
+        """Fraction of the peak at a step counted from 0."""
         return min(1.0, (step + 1) / self.warmup_steps)
 
 
@@ -36,13 +36,13 @@ class WarmupStable:
 class Decay:
     """From the peak to zero as ``1 - sqrt(step / steps)``.
 
-    The shape that Hägele et al. 2024 (arXiv 2405.18392), section 4, found best.
+    The best of the decays that Hägele et al. 2024 (arXiv 2405.18392), section 4, compared.
     """
 
     steps: int
 
     def __call__(self, step: int) -> float:
-        """Share of the peak at a step counted from 0."""
+        """Fraction of the peak at a step counted from 0."""
         return 1.0 - math.sqrt((step + 1) / (self.steps + 1))
 
 
@@ -56,7 +56,7 @@ class WarmupDecay:
     steps: int
 
     def __call__(self, step: int) -> float:
-        """Share of the peak at a step counted from 0."""
+        """Fraction of the peak at a step counted from 0."""
         warmup = max(1, self.steps // 10)
         return min((step + 1) / warmup, (self.steps - step) / (self.steps - warmup + 1))
 

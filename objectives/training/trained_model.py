@@ -7,9 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from objectives.training.paths import STABLE, TrainingCost, TrainingPath, TrainingState
+from objectives.training.path import STABLE, TrainingCost, TrainingPath, TrainingState
 from objectives.training.recovery import RECOVERY
 from spaces.cost.configuration import Configuration
+
+COOLDOWN = "cooldown"
+"""All stages between the stable path and recovery."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class TrainedModel:
         configuration: What was trained; its compression is the first one asked for.
         path: The end of its training.
         model: The model, on the CPU.
-        state: Where training left it.
+        state: Where training ended.
         cost: What it took.
         seconds: Seconds that this process spent on it.
     """
@@ -39,15 +42,15 @@ class TrainedModel:
 
     @property
     def stage_seconds(self) -> dict[str, float]:
-        """Seconds that its stages took, whoever trained them: stable, cooldown and recovery."""
-        seconds = {STABLE: 0.0, "cooldown": 0.0, RECOVERY: 0.0}
+        """Seconds that its stages took, whichever trial trained them."""
+        seconds = {STABLE: 0.0, COOLDOWN: 0.0, RECOVERY: 0.0}
         for stage in self.chain:
-            name = stage["name"] if stage["name"] in seconds else "cooldown"
+            name = stage["name"] if stage["name"] in seconds else COOLDOWN
             seconds[name] += stage["seconds"]
         return seconds
 
     def without_cost(self) -> TrainedModel:
-        """The same model for its next compression, which gets the whole training for nothing."""
+        """The same model for its next compression, for which all of its training is reused."""
         cost = TrainingCost(
             steps_reused=self.cost.steps_reused + self.cost.steps_trained,
             seconds_saved=self.cost.seconds_saved + self.cost.seconds_trained,
@@ -61,8 +64,8 @@ class TrainedModel:
 
         Args:
             path: Its end; this model is on it.
-            state: Where it left the model.
-            cost: What the whole path took, with this model's part as reused.
+            state: Where it ended.
+            cost: What the whole path took, with the training of this model as reused.
             seconds: Seconds that this process spent on it.
         """
         before = self.cost

@@ -99,7 +99,7 @@ def _joined(search: str, data: str, store: Any, *, rank: int, count: int) -> Obj
     )
     workers = WorkerGroup(
         torch.device("cuda" if has_gpu else "cpu"),
-        shards=lambda architecture: file.placement(architecture).strategy == "fsdp",
+        uses_fsdp=lambda architecture: file.placement(architecture).strategy == "fsdp",
     )
     return _objective(search, data, workers)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from objectives.training.loop import RECENT
+from objectives.training.loop import READ_INTERVAL
 from tests.faults.arena import Arena
 from tests.faults.conftest import Judge
 
@@ -22,4 +22,4 @@ def test_training_stops_within_one_interval(arena: Arena, judge: Judge) -> None:
     for start in [index for index, line in enumerate(lines) if line[:2] == ["did", "loss"]]:
         until = next(index for index in range(start, len(lines)) if lines[index][0] == "told")
         steps = [int(line[1]) for line in lines[start + 1 : until] if line[1].isdigit()]
-        assert step <= max(steps) <= step + RECENT
+        assert step <= max(steps) <= step + READ_INTERVAL

@@ -18,6 +18,7 @@ from objectives.objective import Objective
 from objectives.tasks import translation
 from objectives.training import stages
 from objectives.training.distributed import WorkerGroup
+from objectives.training.learning_problem import LearningProblem
 from spaces.file.search_file import SearchFile
 
 COUNT = 2
@@ -54,12 +55,12 @@ def join(rendezvous: Path, rank: int) -> None:
 
 def make_workers(*, shards: bool) -> WorkerGroup:
     """The workers as this process sees them."""
-    return WorkerGroup(torch.device("cpu"), shards=lambda _: shards)
+    return WorkerGroup(torch.device("cpu"), uses_fsdp=lambda _: shards)
 
 
 def exact() -> None:
     """Train in fp32 and without dropout: what is left between two ways is the order of sums."""
-    stages.precision_for = lambda _: "fp32"  # type: ignore[assignment]
+    stages.fastest_precision = lambda: "fp32"
     translation.DROPOUT = 0.0
 
 
@@ -68,7 +69,7 @@ def main() -> None:
     torch.set_num_threads(1)
     exact()
     join(Path(sys.argv[1]), rank=1)
-    loss_at = stages.LearningProblem.loss_at
+    loss_at = LearningProblem.loss_at
     while True:
         heard: list[Following | None] = [None]
         dist.broadcast_object_list(heard, 0)
@@ -80,7 +81,7 @@ def main() -> None:
             loss = loss_at(*arguments)  # type: ignore[arg-type]
             return loss * float("nan") if arguments[2] == _at else loss
 
-        stages.LearningProblem.loss_at = broken  # type: ignore[assignment, method-assign]
+        LearningProblem.loss_at = broken  # type: ignore[assignment, method-assign]
         Objective(
             SearchFile.model_validate_json(following.search),
             open_prepared_data(following.data),

@@ -94,7 +94,7 @@ def test_searches_that_decode_otherwise_share_weights_and_no_scores(
         for task in beams
     ]
     assert len({path.address for path in paths}) == 1
-    assert [path.validated_by for path in paths] == [{}, {"beams": 2}, {"beams": 4}]
+    assert [path.validated_by for path in paths] == [{"beams": 1}, {"beams": 2}, {"beams": 4}]
 
 
 @pytest.mark.usefixtures("home")

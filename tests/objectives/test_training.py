@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +16,11 @@ from objectives.failures import TrialFailure
 from objectives.store import heartbeat
 from objectives.store.manifest import CHECKPOINTS
 from objectives.store.store import Store
-from objectives.tasks.classification import Classification
-from objectives.training.paths import Trainer, TrainingCost, TrainingPath, TrainingState
+from objectives.tasks import make_task
+from objectives.tasks.base import Task
+from objectives.training.path import TrainingCost, TrainingPath, TrainingState
+from objectives.training.replica import SingleProcess
+from objectives.training.trainer import Trainer
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
@@ -35,10 +36,10 @@ class Interruption(Exception):
 
 
 @pytest.fixture
-def task(make_search: Callable[..., SearchFile], tmp_path_factory: Any) -> Classification:
+def task(make_search: Callable[..., SearchFile], tmp_path_factory: Any) -> Task:
     search = make_search()
     folder = tmp_path_factory.getbasetemp() / "prepared"
-    return Classification(search, prepare(search.data, search.task, folder))
+    return make_task(search, prepare(search.data, search.task, folder))
 
 
 def configuration(budget: float) -> Configuration:
@@ -46,7 +47,7 @@ def configuration(budget: float) -> Configuration:
 
 
 def trainer(folder: Path, *, every: float = 1e9) -> Trainer:
-    return Trainer(Store(str(folder)), CPU, checkpoint_seconds=every)
+    return Trainer(Store(str(folder)), SingleProcess(CPU), checkpoint_seconds=every)
 
 
 def weights(state: TrainingState) -> dict[str, torch.Tensor]:
@@ -71,30 +72,30 @@ def interrupted(path: TrainingPath, *, at: int) -> TrainingPath:
 
 @pytest.mark.parametrize("stage", ["stable", "fine-tuning"])
 def test_a_resumed_run_gives_the_same_weights_bit_for_bit(
-    stage: str, task: Classification, tmp_path: Path
+    stage: str, task: Task, tmp_path: Path
 ) -> None:
     path = task.path(configuration(40))
     if stage == "stable":
         assert path.parent is not None
         assert path.parent.parent is not None
         path = path.parent.parent
-    whole, _ = trainer(tmp_path / "whole").reach(path)
+    whole, _ = trainer(tmp_path / "whole").train(path)
 
     # With a checkpoint after every step, the run is killed at step 17 and started again.
     with pytest.raises(Interruption):
-        trainer(tmp_path / "cut", every=1e-9).reach(interrupted(path, at=17))
-    resumed, cost = trainer(tmp_path / "cut").reach(path)
+        trainer(tmp_path / "cut", every=1e-9).train(interrupted(path, at=17))
+    resumed, cost = trainer(tmp_path / "cut").train(path)
 
     assert same(weights(whole), weights(resumed))
     assert cost.steps_trained == path.length - 17
 
 
-def test_a_second_budget_continues_from_the_first(task: Classification, tmp_path: Path) -> None:
+def test_a_second_budget_continues_from_the_first(task: Task, tmp_path: Path) -> None:
     short = task.path(configuration(20))
     long = task.path(configuration(40))
-    alone, _ = trainer(tmp_path / "alone").reach(long)
-    _, first = trainer(tmp_path / "shared").reach(short)
-    state, second = trainer(tmp_path / "shared").reach(long)
+    alone, _ = trainer(tmp_path / "alone").train(long)
+    _, first = trainer(tmp_path / "shared").train(short)
+    state, second = trainer(tmp_path / "shared").train(long)
 
     assert first.steps_reused == 0
     assert second.steps_reused == 16  # the stable part of the shorter budget
@@ -103,63 +104,44 @@ def test_a_second_budget_continues_from_the_first(task: Classification, tmp_path
     assert same(weights(state), weights(alone))
 
 
-def test_a_long_run_contains_the_short_ones(task: Classification, tmp_path: Path) -> None:
-    alone, _ = trainer(tmp_path / "alone").reach(task.path(configuration(20)))
-    trainer(tmp_path / "shared").reach(task.path(configuration(40)))
-    state, cost = trainer(tmp_path / "shared").reach(task.path(configuration(20)))
+def test_a_long_run_contains_the_short_ones(task: Task, tmp_path: Path) -> None:
+    alone, _ = trainer(tmp_path / "alone").train(task.path(configuration(20)))
+    trainer(tmp_path / "shared").train(task.path(configuration(40)))
+    state, cost = trainer(tmp_path / "shared").train(task.path(configuration(20)))
     assert cost.steps_reused == 16  # the stable part of the shorter budget
     assert same(weights(state), weights(alone))
 
 
-def test_a_finished_training_is_not_run_again(task: Classification, tmp_path: Path) -> None:
+def test_a_finished_training_is_not_run_again(task: Task, tmp_path: Path) -> None:
     path = task.path(configuration(20))
-    first, _ = trainer(tmp_path).reach(path)
-    again, cost = trainer(tmp_path).reach(interrupted(path, at=0))
+    first, _ = trainer(tmp_path).train(path)
+    again, cost = trainer(tmp_path).train(interrupted(path, at=0))
     assert cost == TrainingCost(0, path.total_steps, 0.0, cost.seconds_saved)
     assert same(weights(first), weights(again))
 
 
 def test_figures_that_were_measured_otherwise_are_measured_again(
-    task: Classification, tmp_path: Path
+    task: Task, tmp_path: Path
 ) -> None:
     path = task.path(configuration(20))
-    first, _ = trainer(tmp_path).reach(path)
+    first, _ = trainer(tmp_path).train(path)
     otherwise = replace(path, validate=lambda _: {"score": 2.0}, validated_by={"beams": 4})
     for _ in range(2):
-        state, cost = trainer(tmp_path).reach(otherwise)
+        state, cost = trainer(tmp_path).train(otherwise)
         assert state.validation == {"score": 2.0}
         assert cost.steps_trained == 0
-    again, _ = trainer(tmp_path).reach(
+    again, _ = trainer(tmp_path).train(
         interrupted(replace(path, validate=otherwise.validate), at=0)
     )
     assert again.validation == first.validation != {"score": 2.0}
 
 
-def test_figures_of_an_older_store_are_those_of_the_default(
-    task: Classification, tmp_path: Path
-) -> None:
-    path = task.path(configuration(20))
-    trainer(tmp_path / "new").reach(path)
-
-    def fill_as_before(folder: Path) -> None:
-        shutil.copytree(tmp_path / "new" / path.address, folder, dirs_exist_ok=True)
-        state = json.loads((folder / "state.json").read_text())
-        del state["validated_by"]
-        (folder / "state.json").write_text(json.dumps(state | {"validation": {"score": 1.0}}))
-
-    Store(str(tmp_path / "old")).write(path.address, fill_as_before, is_final=False)
-    state, cost = trainer(tmp_path / "old").reach(path)
-    assert (state.validation, cost.steps_trained) == ({"score": 1.0}, 0)
-    otherwise = replace(path, validate=lambda _: {"score": 2.0}, validated_by={"beams": 4})
-    assert trainer(tmp_path / "old").reach(otherwise)[0].validation == {"score": 2.0}
-
-
 @pytest.mark.parametrize("left", [(), ("model.safetensors",)])
 def test_a_checkpoint_that_is_removed_while_it_is_read_is_trained_again(
-    left: tuple[str, ...], task: Classification, tmp_path: Path
+    left: tuple[str, ...], task: Task, tmp_path: Path
 ) -> None:
     stable = task.path(configuration(20)).chain[-1]
-    first, _ = trainer(tmp_path).reach(stable)
+    first, _ = trainer(tmp_path).train(stable)
 
     def build() -> nn.Module:
         # What another process does that needs room, between two files.
@@ -168,20 +150,20 @@ def test_a_checkpoint_that_is_removed_while_it_is_read_is_trained_again(
                 file.unlink()
         return stable.build()
 
-    again, cost = trainer(tmp_path).reach(replace(stable, build=build))
+    again, cost = trainer(tmp_path).train(replace(stable, build=build))
     assert cost.steps_trained == stable.length
     assert again.optimizer is not None
     assert same(weights(first), weights(again))
 
 
-def test_a_damaged_checkpoint_is_not_used(task: Classification, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_not_used(task: Task, tmp_path: Path) -> None:
     path = task.path(configuration(20))
-    first, _ = trainer(tmp_path).reach(path)
+    first, _ = trainer(tmp_path).train(path)
     file = tmp_path / path.address / "model.safetensors"
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
-    again, cost = trainer(tmp_path).reach(path)
+    again, cost = trainer(tmp_path).train(path)
     assert cost.steps_trained == path.length
     assert same(weights(first), weights(again))
 
@@ -213,21 +195,21 @@ def swapped(folder: Path, other: Path) -> None:
 
 @pytest.mark.parametrize("damage", [flipped, truncated, zeroed, swapped])
 def test_a_damaged_resume_point_costs_the_way_to_the_one_before(
-    damage: Callable[[Path, Path], None], task: Classification, tmp_path: Path
+    damage: Callable[[Path, Path], None], task: Task, tmp_path: Path
 ) -> None:
     path = task.path(configuration(40))
     while path.parent is not None:
         path = path.parent
-    whole, _ = trainer(tmp_path / "whole").reach(path)
+    whole, _ = trainer(tmp_path / "whole").train(path)
     folder = tmp_path / "cut"
     for key in (path.key, "another"):
         with pytest.raises(Interruption):
-            trainer(folder, every=1e-9).reach(replace(interrupted(path, at=23), key=key))
+            trainer(folder, every=1e-9).train(replace(interrupted(path, at=23), key=key))
     store = Store(str(folder))
     assert store.checkpoint_steps(path.key)[-2:] == [22, 23]
 
     damage(folder / path.address_at(23), folder / replace(path, key="another").address_at(23))
-    resumed, cost = trainer(folder, every=1e-9).reach(path)
+    resumed, cost = trainer(folder, every=1e-9).train(path)
 
     assert cost.steps_trained == path.length - 22
     assert same(weights(whole), weights(resumed))
@@ -236,11 +218,9 @@ def test_a_damaged_resume_point_costs_the_way_to_the_one_before(
     )
 
 
-def test_a_full_disk_pauses_training_and_no_step_is_done_twice(
-    task: Classification, tmp_path: Path
-) -> None:
+def test_a_full_disk_pauses_training_and_no_step_is_done_twice(task: Task, tmp_path: Path) -> None:
     path = task.path(configuration(20))
-    whole, _ = trainer(tmp_path / "whole").reach(path)
+    whole, _ = trainer(tmp_path / "whole").train(path)
     asked: list[int] = []
     with small_disk(tmp_path / "disk", size_bytes=8 << 20) as disk:
         ballast = disk / "ballast"
@@ -259,7 +239,7 @@ def test_a_full_disk_pauses_training_and_no_step_is_done_twice(
 
         seen: list[int] = []
         with heartbeat.listening(make_room):
-            state, cost = trainer(disk / "store", every=1e-9).reach(replace(path, loss_at=loss_at))
+            state, cost = trainer(disk / "store", every=1e-9).train(replace(path, loss_at=loss_at))
         assert Store(str(disk / "store")).checkpoint_steps(path.key)[-1] == path.length
     assert seen == [3, 3, 3]
     assert asked == list(range(path.length))
@@ -267,37 +247,33 @@ def test_a_full_disk_pauses_training_and_no_step_is_done_twice(
     assert same(weights(whole), weights(state))
 
 
-def test_a_resume_point_where_another_search_ends_stays(
-    task: Classification, tmp_path: Path
-) -> None:
+def test_a_resume_point_where_another_search_ends_stays(task: Task, tmp_path: Path) -> None:
     path = task.path(configuration(40))
     while path.parent is not None:
         path = path.parent
     with pytest.raises(Interruption):
-        trainer(tmp_path, every=1e-9).reach(interrupted(path, at=11))
-    trainer(tmp_path).reach(replace(path, milestones=(11,)))
+        trainer(tmp_path, every=1e-9).train(interrupted(path, at=11))
+    trainer(tmp_path).train(replace(path, milestones=(11,)))
     assert 11 in Store(str(tmp_path)).checkpoint_steps(path.key)
 
 
-def test_resume_points_are_removed_when_they_are_passed(
-    task: Classification, tmp_path: Path
-) -> None:
+def test_resume_points_are_removed_when_they_are_passed(task: Task, tmp_path: Path) -> None:
     path = task.path(configuration(20))
-    trainer(tmp_path, every=1e-9).reach(path)
+    trainer(tmp_path, every=1e-9).train(path)
     left = sorted(entry.address for entry in Store(str(tmp_path)).entries(CHECKPOINTS))
     assert path.parent is not None
     assert path.parent.parent is not None
     assert left == sorted([path.address, path.parent.address, path.parent.parent.address])
 
 
-def test_a_model_that_learns_beats_chance(task: Classification, tmp_path: Path) -> None:
-    state, _ = trainer(tmp_path).reach(task.path(configuration(40)))
+def test_a_model_that_learns_beats_chance(task: Task, tmp_path: Path) -> None:
+    state, _ = trainer(tmp_path).train(task.path(configuration(40)))
     assert task.score(state.model, "validation").low > 0.5
 
 
 @pytest.mark.parametrize(("factor", "state"), [(float("nan"), "not_finite"), (1e6, "diverged")])
 def test_broken_training_ends_in_a_named_state(
-    factor: float, state: str, task: Classification, tmp_path: Path
+    factor: float, state: str, task: Task, tmp_path: Path
 ) -> None:
     path = task.path(configuration(20))
     real = path.loss_at
@@ -305,13 +281,13 @@ def test_broken_training_ends_in_a_named_state(
         path, loss_at=lambda model, step: real(model, step) * (factor if step >= 10 else 1.0)
     )
     with pytest.raises(TrialFailure) as caught:
-        trainer(tmp_path).reach(broken)
+        trainer(tmp_path).train(broken)
     assert caught.value.state == state
     assert not Store(str(tmp_path)).exists(path.address)
 
 
 def test_a_broken_step_is_noticed_soon_and_reaches_no_checkpoint(
-    task: Classification, tmp_path: Path
+    task: Task, tmp_path: Path
 ) -> None:
     path = task.path(configuration(40))
     real, asked = path.loss_at, []
@@ -321,23 +297,23 @@ def test_a_broken_step_is_noticed_soon_and_reaches_no_checkpoint(
         return real(model, step) * (float("nan") if step == 13 else 1.0)
 
     with pytest.raises(TrialFailure) as caught:
-        trainer(tmp_path / "seldom").reach(replace(path, loss_at=loss_at))
+        trainer(tmp_path / "seldom").train(replace(path, loss_at=loss_at))
     assert "step 13" in caught.value.message
     assert max(asked) == 19
 
     with pytest.raises(TrialFailure):
-        trainer(tmp_path / "often", every=1e-9).reach(replace(path, loss_at=loss_at))
+        trainer(tmp_path / "often", every=1e-9).train(replace(path, loss_at=loss_at))
     assert max(Store(str(tmp_path / "often")).checkpoint_steps(path.key)) == 13
 
 
 def test_a_resumed_run_has_the_points_of_its_curve_at_the_same_steps(
-    task: Classification, tmp_path: Path
+    task: Task, tmp_path: Path
 ) -> None:
     path = task.path(configuration(40))
-    whole, _ = trainer(tmp_path / "whole").reach(path)
+    whole, _ = trainer(tmp_path / "whole").train(path)
     with pytest.raises(Interruption):
-        trainer(tmp_path / "cut", every=1e-9).reach(interrupted(path, at=17))
-    resumed, _ = trainer(tmp_path / "cut").reach(path)
+        trainer(tmp_path / "cut", every=1e-9).train(interrupted(path, at=17))
+    resumed, _ = trainer(tmp_path / "cut").train(path)
     assert [step for step, _ in resumed.progress.curve] == [
         step for step, _ in whole.progress.curve
     ]
@@ -350,7 +326,7 @@ def test_everything_that_determines_the_weights_is_in_the_key(
 
     def keys(**fields: Any) -> set[str]:
         search = make_search(**fields)
-        path = Classification(search, prepare(search.data, search.task, folder)).path(
+        path = make_task(search, prepare(search.data, search.task, folder)).path(
             replace(configuration(20), seed=search.seed)
         )
         assert path.parent is not None

@@ -26,8 +26,11 @@ from objectives.store.store import Store
 from objectives.tasks import make_task, translation
 from objectives.training import stages
 from objectives.training.distributed import WorkerGroup
-from objectives.training.paths import Trainer, TrainingState
+from objectives.training.learning_problem import LearningProblem
+from objectives.training.path import TrainingState
 from objectives.training.recovery import recovery_path
+from objectives.training.replica import SingleProcess
+from objectives.training.trainer import Trainer
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.configuration import Configuration
@@ -44,11 +47,11 @@ rounding errors send them; the losses do not notice."""
 @pytest.fixture(scope="module", autouse=True)
 def exactly() -> Iterator[None]:
     """What ``exact`` changes is put back."""
-    before = torch.get_num_threads(), stages.precision_for, translation.DROPOUT
+    before = torch.get_num_threads(), stages.fastest_precision, translation.DROPOUT
     torch.set_num_threads(1)
     exact()
     yield
-    threads, stages.precision_for, translation.DROPOUT = before
+    threads, stages.fastest_precision, translation.DROPOUT = before
     torch.set_num_threads(threads)
 
 
@@ -75,20 +78,18 @@ class Training:
         self.data: PreparedData = prepare(search.data, search.task, prepared)
         self.task = make_task(search, self.data)
 
-    def reach(
+    def train(
         self, configuration: Configuration, name: str, workers: WorkerGroup | None = None
     ) -> TrainingState:
         """The end of a configuration's path, in a store of some name."""
-        trainer = Trainer(
-            Store(str(self.folder / name)), CPU, checkpoint_seconds=1e9, workers=workers
-        )
+        store, processes = Store(str(self.folder / name)), workers or SingleProcess(CPU)
+        trainer = Trainer(store, processes, checkpoint_seconds=1e9)
         path = self.task.path(configuration)
         if configuration.compression.recovery:
-            made = stages.Stages(self.search, self.data.fingerprint)
             path = recovery_path(
-                self.task.problem, made, configuration, path, self.task.calibration()
+                self.task.problem, self.task.stages, configuration, path, self.task.calibration()
             )
-        state, self.cost = trainer.reach(path)
+        state, self.cost = trainer.train(path)
         return state
 
     @contextmanager
@@ -137,9 +138,9 @@ def test_two_workers_train_what_one_process_does(
     task: str, shards: bool, training: Callable[[str], Training]
 ) -> None:
     made = training(task)
-    alone = made.reach(configuration(20), "alone")
+    alone = made.train(configuration(20), "alone")
     with made.two(shards=shards) as workers:
-        together = made.reach(configuration(20), "together", workers)
+        together = made.train(configuration(20), "together", workers)
     check_same(alone, together)
 
 
@@ -148,14 +149,14 @@ def test_a_path_goes_on_with_another_number_of_workers(
     shards: bool, training: Callable[[str], Training]
 ) -> None:
     made = training("causal-lm")
-    alone = made.reach(configuration(40), "alone")
+    alone = made.train(configuration(40), "alone")
 
-    made.reach(configuration(20), "one, two")
+    made.train(configuration(20), "one, two")
     with made.two(shards=shards) as workers:
-        more = made.reach(configuration(40), "one, two", workers)
+        more = made.train(configuration(40), "one, two", workers)
         assert made.cost.steps_reused == 16  # the stable part of the shorter budget
-        made.reach(configuration(20), "two, one", workers)
-    fewer = made.reach(configuration(40), "two, one")
+        made.train(configuration(20), "two, one", workers)
+    fewer = made.train(configuration(40), "two, one")
 
     assert made.cost.steps_reused == 16
     check_same(alone, more)
@@ -175,8 +176,8 @@ def test_workers_keep_the_zeros_of_a_pruned_model(
         recovery=10.0,
     )
     with made.two(shards=shards) as workers:
-        together = made.reach(pruned, "together", workers).model.state_dict()
-    alone = made.reach(pruned, "alone").model.state_dict()
+        together = made.train(pruned, "together", workers).model.state_dict()
+    alone = made.train(pruned, "alone").model.state_dict()
     zeros = sum(int((weight == 0).sum()) for weight in alone.values())
     assert zeros > 10_000
     assert sum(int((weight == 0).sum()) for weight in together.values()) == zeros
@@ -189,11 +190,11 @@ def test_a_loss_that_breaks_on_one_worker_stops_all_in_a_named_state(
     made = training("causal-lm")
     with made.two(shards=shards, broken_step=13) as workers:
         with pytest.raises(TrialFailure) as caught:
-            made.reach(configuration(40), "broken", workers)
+            made.train(configuration(40), "broken", workers)
         assert caught.value.state == "not_finite"
         assert "step 13" in caught.value.message
         # They train the next model together as if nothing had been.
-        assert made.reach(configuration(10), "next", workers).progress.step == 2
+        assert made.train(configuration(10), "next", workers).progress.step == 2
 
 
 def test_an_objective_is_evaluated_by_workers(
@@ -228,7 +229,7 @@ def test_parts_of_unequal_numbers_of_tokens_count_by_their_tokens(
     check_parts(problem, made.task.path(configuration(20)).build().eval())
 
 
-def check_parts(problem: stages.LearningProblem, model: nn.Module) -> None:
+def check_parts(problem: LearningProblem, model: nn.Module) -> None:
     with torch.no_grad():
         whole = problem.loss_at(model, 3)
         parts = [problem.loss_at(model, 3, BatchShard(index, 4)) for index in range(4)]

@@ -28,14 +28,14 @@ MODULES = {
 
 def hang_in_step(module: ModuleType, *, step: int, times: int = 1) -> None:
     """An optimiser step never ends: the process lives, and its other threads go on."""
-    original = module._step
+    original = module._OptimizerStep.__call__
 
-    def _step(*arguments: Any) -> Any:
-        if arguments[4] == step and happens("hang_in_step", times) is not None:
+    def hanging(self: Any, at: int) -> Any:
+        if at == step and happens("hang_in_step", times) is not None:
             threading.Event().wait()
-        return original(*arguments)
+        return original(self, at)
 
-    module._step = _step
+    module._OptimizerStep.__call__ = hanging
 
 
 def loss(module: ModuleType, *, step: int, values: list[str]) -> None:

@@ -1,0 +1,91 @@
+"""Checkpoints: the state of training as files of a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, load_model, save_file, save_model
+from torch import nn
+
+from objectives.training.optimizer import (
+    load_optimizer_tensors,
+    make_optimizer,
+    optimizer_tensors,
+)
+from objectives.training.path import TrainingPath, TrainingProgress, TrainingState
+
+MODEL = "model.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+STATE = "state.json"
+
+
+def initial_state(
+    path: TrainingPath, device: torch.device, parent: TrainingState | None
+) -> TrainingState:
+    """Where a path starts.
+
+    Args:
+        path: The path.
+        device: Where the model goes.
+        parent: The end of the path's parent, where it has one.
+    """
+    history = []
+    if parent is not None and path.parent is not None:
+        history = [*parent.history, parent.facts(path.parent)]
+        if path.transfer_weights is None:
+            return TrainingState(parent.model, parent.optimizer, TrainingProgress(), history)
+    model = _build(path, device)
+    if parent is not None and path.transfer_weights is not None:
+        path.transfer_weights(parent.model, model)
+    return TrainingState(model, _make_optimizer(path, model), TrainingProgress(), history)
+
+
+def save_state(
+    folder: Path, path: TrainingPath, state: TrainingState, *, with_optimizer: bool
+) -> None:
+    """Write a state on a path into a folder."""
+    save_model(state.model, str(folder / MODEL))
+    if with_optimizer and state.optimizer is not None:
+        save_file(optimizer_tensors(state.optimizer), str(folder / OPTIMIZER))
+    entry = {
+        "history": state.history,
+        "resume_points": state.resume_points,
+        "validated_by": path.validated_by,
+        **state.facts(path),
+    }
+    (folder / STATE).write_text(json.dumps(entry, allow_nan=False))
+
+
+def load_state(folder: Path, path: TrainingPath, device: torch.device) -> TrainingState:
+    """Read a state on a path.
+
+    Its validation is left out where another search measured it in another way.
+    """
+    entry = json.loads((folder / STATE).read_text())
+    model = _build(path, device)
+    load_model(model, str(folder / MODEL), device=str(device))
+    optimizer = None
+    if path.can_continue or entry["steps"] < path.length:
+        optimizer = _make_optimizer(path, model)
+        load_optimizer_tensors(optimizer, load_file(str(folder / OPTIMIZER), device=str(device)))
+    curve = [(int(step), float(loss)) for step, loss in entry["curve"]]
+    return TrainingState(
+        model=model,
+        optimizer=optimizer,
+        progress=TrainingProgress(entry["steps"], entry["seconds"], curve),
+        history=entry["history"],
+        validation=entry["validation"] if entry["validated_by"] == path.validated_by else {},
+        # What an earlier search stopped at may be where a budget of this one ends.
+        resume_points=[step for step in entry["resume_points"] if step not in path.milestones],
+    )
+
+
+def _build(path: TrainingPath, device: torch.device) -> nn.Module:
+    torch.manual_seed(path.seed)
+    return path.build().to(device)
+
+
+def _make_optimizer(path: TrainingPath, model: nn.Module) -> torch.optim.AdamW:
+    return make_optimizer(model, path.architecture.width, path.optimizer_settings)

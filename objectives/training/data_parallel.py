@@ -1,0 +1,128 @@
+"""Data-parallel replicas: the whole model on each rank (DDP), or a shard of it (FSDP)."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from objectives.data.batch_shards import BatchShard
+from objectives.training.kernels import repeated_layers
+from objectives.training.loop import ReplicaLoss
+from objectives.training.optimizer import make_optimizer
+from objectives.training.path import TrainingPath, TrainingState
+from objectives.training.replica import Replica
+
+FROM_RANK_0 = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, strict=False)
+TO_RANK_0 = StateDictOptions(full_state_dict=True, cpu_offload=True)
+"""Only rank 0 gets the tensors; parameters without a gradient have no state in an optimiser."""
+
+
+class _ShardLoss(nn.Module):
+    """The loss of a shard of the batch as a forward pass, which DDP and FSDP hook into."""
+
+    def __init__(self, model: nn.Module, path: TrainingPath) -> None:
+        super().__init__()
+        self.model = model
+        self._loss_at = path.loss_at
+        self._shard = BatchShard(dist.get_rank(), dist.get_world_size())
+
+    def forward(self, step: int) -> torch.Tensor:
+        return self._loss_at(self.model, step, self._shard)
+
+
+def ddp_replica(
+    path: TrainingPath,
+    state: TrainingState | None,
+    *,
+    has_moments: bool,
+    device: torch.device,
+) -> Replica:
+    """The whole model, with gradients that are averaged over the ranks (Li et al. 2020, arXiv
+    2006.15704).
+
+    Args:
+        path: What is trained.
+        state: From where, on rank 0; its model and optimiser become the replica.
+        has_moments: Whether the optimiser of rank 0 has done a step.
+        device: Where this process computes.
+    """
+    if state is None:
+        model = path.build().to(device)
+        optimizer = make_optimizer(model, path.architecture.width, path.optimizer_settings)
+    else:
+        assert state.optimizer is not None
+        model, optimizer = state.model, state.optimizer
+    # DDP sends the weights of rank 0 to the others.
+    loss = DistributedDataParallel(_ShardLoss(model, path), broadcast_buffers=False)
+    if has_moments:
+        moments = get_optimizer_state_dict(model, optimizer) if state else {}
+        set_optimizer_state_dict(model, optimizer, moments, options=FROM_RANK_0)
+    return Replica(model, optimizer, _mean_over_ranks(loss), lambda: None)
+
+
+def fsdp_replica(
+    path: TrainingPath,
+    state: TrainingState | None,
+    *,
+    has_moments: bool,
+    device: torch.device,
+) -> Replica:
+    """A shard of each layer, which is whole only while it computes (Zhao et al. 2023, arXiv
+    2304.11277).
+
+    bf16 comes from autocast as in one process, so that the losses are the same: it keeps copies of
+    the weights of 2 bytes each for the backward pass, where the rest is 16 bytes over the ranks.
+
+    Args:
+        path: What is trained.
+        state: From where, on rank 0, with the whole model on the CPU.
+        has_moments: Whether the optimiser of rank 0 has done a step.
+        device: Where this process computes.
+    """
+    model = path.build()
+    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+    loss = _ShardLoss(model, path)
+    for layer in repeated_layers(model):
+        fully_shard(layer, mesh=mesh)
+    fully_shard(loss, mesh=mesh)
+    optimizer = make_optimizer(model, path.architecture.width, path.optimizer_settings)
+    set_model_state_dict(model, state.model.state_dict() if state else {}, options=FROM_RANK_0)
+    if has_moments:
+        moments = {}
+        if state is not None:
+            assert state.optimizer is not None
+            moments = get_optimizer_state_dict(state.model, state.optimizer)
+        set_optimizer_state_dict(model, optimizer, moments, options=FROM_RANK_0)
+
+    def collect() -> None:
+        weights = get_model_state_dict(model, options=TO_RANK_0)
+        moments = get_optimizer_state_dict(model, optimizer, options=TO_RANK_0)
+        if state is not None:
+            assert state.optimizer is not None
+            state.model.load_state_dict(weights)
+            set_optimizer_state_dict(state.model, state.optimizer, moments)
+
+    return Replica(model, optimizer, _mean_over_ranks(loss), collect)
+
+
+def _mean_over_ranks(loss: nn.Module) -> ReplicaLoss:
+    """A loss with the value of the whole batch and the gradient of this rank's shard."""
+
+    def loss_at(_: nn.Module, step: int) -> torch.Tensor:
+        own: torch.Tensor = loss(step)
+        mean = own.detach().clone()
+        dist.all_reduce(mean)
+        return own + (mean / dist.get_world_size() - own.detach())
+
+    return loss_at

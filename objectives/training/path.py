@@ -1,0 +1,166 @@
+"""Training paths: the stages of training that configurations share, and where training stands.
+
+A path is a sequence of steps that its key determines: the stable path of an architecture, a decay
+that leaves it, or a fine-tuning that follows. A trial asks for the end of the last path of its
+chain; what any trial trained before, in this search or another, is read from the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from objectives.data.batch_shards import WHOLE_BATCH, BatchShard
+from objectives.store.manifest import checkpoint_address
+from objectives.training.optimizer import OptimizerSettings
+from spaces.cost.architecture import Architecture
+from spaces.cost.configuration import Configuration
+
+STABLE = "stable"
+"""Name of the stage that the budgets of an architecture share."""
+
+
+class StepLoss(Protocol):
+    """The training loss of a model."""
+
+    def __call__(
+        self, model: nn.Module, step: int, shard: BatchShard = WHOLE_BATCH, /
+    ) -> torch.Tensor:
+        """Loss on the batch of a step, or on a shard of it."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingPath:
+    """One stage of training, up to a step.
+
+    Args:
+        name: ``stable``, ``decay``, ``fine-tuning`` or ``recovery``.
+        key: Hash of everything that determines its weights at each step.
+        length: Steps to train.
+        configuration: One that asks for this path; from it, other ranks make the same path.
+        build: Makes the untrained model of this stage.
+        transfer_weights: Copies weights of the parent's model into the new one; None where the
+            stage continues the parent's model and optimiser as they are.
+        loss_at: Loss of the model on the batch of a step, or on a shard of it.
+        optimizer_settings: How it is optimised.
+        parent: The path at whose end it starts.
+        can_continue: Whether longer paths continue from its end, so that the optimiser is kept.
+        milestones: Steps before its end at which shorter paths end; they are stored too, so that a
+            long run contains the short ones.
+        validate: Figures on held-out data, measured once at the end and kept with the checkpoint.
+        validated_by: What those figures depend on beside the weights and the data, such as beams.
+            Searches that share the weights may differ in it.
+    """
+
+    name: str
+    key: str
+    length: int
+    configuration: Configuration
+    build: Callable[[], nn.Module]
+    transfer_weights: Callable[[nn.Module, nn.Module], None] | None
+    loss_at: StepLoss
+    optimizer_settings: OptimizerSettings
+    parent: TrainingPath | None = None
+    can_continue: bool = False
+    milestones: tuple[int, ...] = ()
+    validate: Callable[[nn.Module], dict[str, float]] | None = None
+    validated_by: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def architecture(self) -> Architecture:
+        """Architecture of the model, before pruning."""
+        return self.configuration.architecture
+
+    @property
+    def seed(self) -> int:
+        """Seed of initial weights and dropout."""
+        return self.configuration.seed
+
+    @property
+    def address(self) -> str:
+        """Address of its end in the store."""
+        return self.address_at(self.length)
+
+    def address_at(self, step: int) -> str:
+        """Address of a step of the path in the store."""
+        return checkpoint_address(self.key, step)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of this path and all before it."""
+        return sum(path.length for path in self.chain)
+
+    @property
+    def chain(self) -> list[TrainingPath]:
+        """This path and all before it, the first one last."""
+        return [self, *(self.parent.chain if self.parent else [])]
+
+
+@dataclass
+class TrainingProgress:
+    """How far a path is trained.
+
+    Args:
+        step: Steps done on this path.
+        seconds: Seconds that they took, in whatever process.
+        curve: ``(step, mean loss)`` along the path.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    curve: list[tuple[int, float]] = field(default_factory=list)
+
+
+@dataclass
+class TrainingState:
+    """A model somewhere on a path, and what is needed to continue.
+
+    Args:
+        model: The model.
+        optimizer: Its optimiser, where training can continue from here.
+        progress: How far the path is trained.
+        history: Facts of the paths before, oldest first.
+        validation: What ``validate`` returned at the path's end.
+        resume_points: Steps that are in the store only until the path is trained to its end,
+            ascending.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.AdamW | None
+    progress: TrainingProgress
+    history: list[dict[str, Any]] = field(default_factory=list)
+    validation: dict[str, float] = field(default_factory=dict)
+    resume_points: list[int] = field(default_factory=list)
+
+    def facts(self, path: TrainingPath) -> dict[str, Any]:
+        """What the record keeps of a path that ends here."""
+        return {
+            "name": path.name,
+            "key": path.key,
+            "steps": self.progress.step,
+            "seconds": self.progress.seconds,
+            "curve": self.progress.curve,
+            "validation": self.validation,
+        }
+
+
+@dataclass
+class TrainingCost:
+    """What the training of a trial took, and what it reused from the store.
+
+    Args:
+        steps_trained: Optimiser steps that this trial ran.
+        steps_reused: Steps of its chain that were in the store.
+        seconds_trained: Seconds of the steps run.
+        seconds_saved: Seconds that the reused steps took when they were run.
+    """
+
+    steps_trained: int = 0
+    steps_reused: int = 0
+    seconds_trained: float = 0.0
+    seconds_saved: float = 0.0

@@ -1,0 +1,69 @@
+"""Replicas: what each process trains of a model, and the interface that provides them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from objectives.training.loop import ReplicaLoss
+from objectives.training.path import TrainingPath, TrainingState
+from spaces.cost.architecture import Architecture
+
+
+@dataclass(frozen=True)
+class Replica:
+    """What a process trains of a model.
+
+    Args:
+        model: The model, or this process's shard of it.
+        optimizer: Its optimiser.
+        loss_at: Loss on the batch of a step; its gradient is that of this process's shard of it.
+        collect: Copies what was trained into the model and optimiser of the ``TrainingState``.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.AdamW
+    loss_at: ReplicaLoss
+    collect: Callable[[], None]
+
+
+class TrainingProcesses(Protocol):
+    """The processes that train a model."""
+
+    def state_device(self, architecture: Architecture) -> torch.device:
+        """Where the ``TrainingState`` of a model is kept."""
+        ...
+
+    def replica(self, path: TrainingPath, state: TrainingState) -> AbstractContextManager[Replica]:
+        """What this process trains, for the time in which all processes train a path.
+
+        Args:
+            path: What is trained.
+            state: From where; ``Replica.collect`` updates its model and optimiser.
+        """
+        ...
+
+
+class SingleProcess:
+    """This process alone.
+
+    Args:
+        device: Where it trains.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def state_device(self, _: Architecture) -> torch.device:
+        """The device of the process."""
+        return self._device
+
+    def replica(self, path: TrainingPath, state: TrainingState) -> AbstractContextManager[Replica]:
+        """The model and the optimiser of the state themselves."""
+        assert state.optimizer is not None
+        return nullcontext(Replica(state.model, state.optimizer, path.loss_at, lambda: None))

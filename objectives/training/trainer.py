@@ -1,0 +1,111 @@
+"""The trainer: reaches the end of training paths, training only what the store does not have."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+
+from objectives.store.store import Store
+from objectives.training.checkpoint import initial_state, load_state, save_state
+from objectives.training.loop import train
+from objectives.training.path import TrainingCost, TrainingPath, TrainingProgress, TrainingState
+from objectives.training.replica import TrainingProcesses
+
+
+class Trainer:
+    """Trains paths to their end.
+
+    Args:
+        store: Where checkpoints are.
+        processes: What trains: this process alone, or a worker group.
+        checkpoint_seconds: Longest training that a crash may cost.
+    """
+
+    def __init__(
+        self, store: Store, processes: TrainingProcesses, *, checkpoint_seconds: float
+    ) -> None:
+        self._store = store
+        self._processes = processes
+        self._checkpoint_seconds = checkpoint_seconds
+
+    def train(self, path: TrainingPath) -> tuple[TrainingState, TrainingCost]:
+        """The state at the end of a path, and what it took to get there.
+
+        Raises:
+            TrainingFailure: Training broke down.
+        """
+        cost = TrainingCost()
+        state = self._end_of(path, cost)
+        cost.steps_reused = path.total_steps - cost.steps_trained
+        seconds = sum(stage["seconds"] for stage in [*state.history, state.facts(path)])
+        cost.seconds_saved = max(0.0, seconds - cost.seconds_trained)
+        return state, cost
+
+    def _end_of(self, path: TrainingPath, cost: TrainingCost) -> TrainingState:
+        # Two processes that need the same path take turns; the second finds what the first stored.
+        with self._store.lock(path.key):
+            state = self._longest_prefix(path)
+            if state is None:
+                parent = self._end_of(path.parent, cost) if path.parent else None
+                device = self._processes.state_device(path.architecture)
+                state = initial_state(path, device, parent)
+            if state.progress.step < path.length:
+                self._train(path, state, cost)
+            elif path.validate is not None and not state.validation:
+                # Another search measured in another way; its entry stays as it is.
+                state.validation = path.validate(state.model)
+            return state
+
+    def _train(self, path: TrainingPath, state: TrainingState, cost: TrainingCost) -> None:
+        steps_before, seconds_before = state.progress.step, state.progress.seconds
+        milestones = sorted({s for s in path.milestones if steps_before < s < path.length})
+        with self._processes.replica(path, state) as replica:
+
+            def checkpoint(progress: TrainingProgress) -> None:
+                replica.collect()
+                state.resume_points.append(progress.step)
+                self._save(path, state, with_optimizer=True)
+                # An unfinished path keeps two, for the last one may turn out to be damaged.
+                self._remove_resume_points(path, state, keep=2)
+
+            for stop in (*milestones, path.length):
+                train(
+                    replica.model,
+                    replica.optimizer,
+                    replica.loss_at,
+                    state.progress,
+                    to_step=stop,
+                    settings=path.optimizer_settings,
+                    seed=path.seed,
+                    name=path.key,
+                    checkpoint_seconds=self._checkpoint_seconds,
+                    checkpoint=checkpoint,
+                )
+                replica.collect()
+                if stop == path.length and path.validate is not None:
+                    state.validation = path.validate(state.model)
+                self._save(path, state, with_optimizer=path.can_continue)
+                self._remove_resume_points(path, state, keep=0 if stop == path.length else 1)
+        cost.steps_trained += state.progress.step - steps_before
+        cost.seconds_trained += state.progress.seconds - seconds_before
+
+    def _longest_prefix(self, path: TrainingPath) -> TrainingState | None:
+        device = self._processes.state_device(path.architecture)
+        for step in reversed(self._store.checkpoint_steps(path.key)):
+            if step > path.length:
+                continue
+            # Another process may remove it while it is read, to free disk space.
+            with self._store.open(path.address_at(step)) as folder, suppress(FileNotFoundError):
+                if folder is not None:
+                    return load_state(folder, path, device)
+        return None
+
+    def _save(self, path: TrainingPath, state: TrainingState, *, with_optimizer: bool) -> None:
+        fill = partial(save_state, path=path, state=state, with_optimizer=with_optimizer)
+        address = path.address_at(state.progress.step)
+        self._store.write(address, fill, is_final=not with_optimizer)
+
+    def _remove_resume_points(self, path: TrainingPath, state: TrainingState, *, keep: int) -> None:
+        """Remove all but the last resume points from the store."""
+        while len(state.resume_points) > keep:
+            self._store.remove(path.address_at(state.resume_points.pop(0)))
