@@ -52,7 +52,7 @@ def _source_key(source: Any, field: str) -> str:
     return key
 
 
-def _digest_of_files(source: Splits, field: str) -> str:
+def _digest_of_files(source: Splits[Any], field: str) -> str:
     digest = hashlib.sha256()
     for split in SPLITS:
         for path in map(Path, source.inputs(split)):

@@ -13,14 +13,7 @@ FEED_FORWARD_MULTIPLE = 32
 
 @dataclass(frozen=True, slots=True, order=True)
 class Architecture:
-    """One Transformer before compression.
-
-    Args:
-        depth: Number of layers, of the encoder where there are two stacks.
-        width: Hidden size.
-        heads: Attention heads per layer; divides ``width``.
-        feed_forward: Neurons in the feed-forward block of each layer.
-        decoder_depth: Layers of the decoder; 0 where there is none.
+    """One Transformer before compression; its fields are those of its ``Shape``.
 
     Raises:
         ValueError: A number is not positive, or ``heads`` does not divide ``width``.

@@ -74,19 +74,14 @@ class Schedule:
         recovery: float = 0.0,
     ) -> TrainingSteps:
         """Steps that ``budget`` and ``recovery`` (in the schedule's unit) buy ``architecture``."""
-        pretraining_step = pretraining_step_flops(
-            architecture, workload, batch_size=self.batch_size
-        )
-        fine_tuning_step = fine_tuning_step_flops(
-            architecture, workload, batch_size=self.batch_size
-        )
+        pretraining_step, task_step = self._step_flops(architecture, workload)
         pretraining = self._steps(budget, pretraining_step, workload)
         decay = round(self.decay_fraction * pretraining)
         return TrainingSteps(
             stable=pretraining - decay,
             decay=decay,
-            fine_tuning=self._steps(self.fine_tuning, fine_tuning_step, workload),
-            recovery=self._steps(recovery, fine_tuning_step, workload),
+            fine_tuning=self._steps(self.fine_tuning, task_step, workload),
+            recovery=self._steps(recovery, task_step, workload),
         )
 
     def training_flops(
@@ -100,15 +95,20 @@ class Schedule:
         """Training FLOPs of ``architecture`` at ``budget``, with those of fine-tuning, and of
         recovery as if nothing had been pruned."""
         steps = self.steps(budget, architecture, workload, recovery=recovery)
-        pretraining = pretraining_step_flops(architecture, workload, batch_size=self.batch_size)
-        fine_tuning = fine_tuning_step_flops(architecture, workload, batch_size=self.batch_size)
-        after = steps.fine_tuning + steps.recovery
-        return steps.pretraining * pretraining + after * fine_tuning
+        pretraining_step, task_step = self._step_flops(architecture, workload)
+        return steps.pretraining * pretraining_step + (steps.total - steps.pretraining) * task_step
+
+    def _step_flops(self, architecture: Architecture, workload: Workload) -> tuple[int, int]:
+        """FLOPs of a step of pre-training, and of one on the task."""
+        return (
+            pretraining_step_flops(architecture, workload, batch_size=self.batch_size),
+            fine_tuning_step_flops(architecture, workload, batch_size=self.batch_size),
+        )
 
     def _steps(self, amount: float, step_flops: int, workload: Workload) -> int:
-        unit_per_step = {
+        units_per_step = {
             BudgetUnit.STEPS: 1,
             BudgetUnit.TOKENS: self.batch_size * workload.sequence_length,
             BudgetUnit.FLOPS: step_flops,
         }[self.unit]
-        return int(amount / unit_per_step)
+        return int(amount / units_per_step)

@@ -43,8 +43,7 @@ class Quantisation(StrEnum):
 
     @property
     def method(self) -> str:
-        """Name of the method: ``none``, ``bf16``, ``fp16``, ``rtn``, ``gptq``, ``hqq``, ``static``
-        or ``smooth``."""
+        """Its name without the bits: ``none``, ``bf16``, ``rtn``, ``static``, ..."""
         return self.value.partition("-")[0]
 
     @property

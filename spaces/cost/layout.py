@@ -44,13 +44,9 @@ class Weight:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Names of the linear layers of one attention, below those of its layer.
+    """Names of the linear layers of one attention, relative to its layer.
 
-    Args:
-        query: Projection to queries; rows are the heads' channels.
-        key: Projection to keys.
-        value: Projection to values.
-        output: Projection back to the width; its columns are the heads' channels.
+    The heads' channels are the rows of the first three and the columns of ``output``.
     """
 
     query: str
@@ -61,11 +57,9 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class FeedForward:
-    """Names of the linear layers of one feed-forward block, below those of its layer.
+    """Names of the linear layers of one feed-forward block, relative to its layer.
 
-    Args:
-        inputs: From the width to neurons: two where the block is gated.
-        output: From the neurons back to the width.
+    There are two ``inputs`` where the block is gated.
     """
 
     inputs: tuple[str, ...]
@@ -77,11 +71,11 @@ class Stack:
     """A stack of equal layers.
 
     Args:
-        prefix: Name of the list of layers; a layer's number follows it.
+        prefix: Name of the list of layers; the index of a layer follows it.
         depth: Layers.
-        weights: Weights of one layer, named below it.
-        attentions: Its attentions: two in a decoder.
-        feed_forward: Its feed-forward block.
+        weights: Weights of one layer, with names relative to it.
+        attentions: Attentions of one layer: two in a decoder.
+        feed_forward: Feed-forward block of one layer.
     """
 
     prefix: str
@@ -163,16 +157,11 @@ def stack(
     norms: tuple[str, ...],
     bias: bool = True,
 ) -> Stack:
-    """A stack of equal layers.
+    """A stack of equal layers whose linear layers have the widths of ``shape``.
 
-    Args:
-        prefix: Name of the list of layers.
-        depth: Layers.
-        shape: Widths of a layer.
-        attentions: Names of the linear layers of its attentions.
-        feed_forward: Names of the linear layers of its feed-forward block.
-        norms: Names of its normalisations.
-        bias: Whether its linear layers and normalisations have a bias.
+    Args as those of ``Stack``, and:
+        norms: Names of a layer's normalisations.
+        bias: Whether linear layers and normalisations have a bias.
     """
     weights: list[Weight] = []
     for attention in attentions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field
 
@@ -24,8 +24,20 @@ LOCAL_READERS = frozenset({
 """Names for which ``datasets`` reads files of the current folder in place of the Hub."""
 
 
-class Splits(StrictModel):
-    """A source that names each of its splits."""
+Aligned = Annotated[list[str], Field(min_length=2, max_length=2)]
+"""Source language, target language."""
+Input = TypeVar("Input", str, Aligned)
+
+
+class Splits(StrictModel, Generic[Input]):
+    """A source that names the input of each of its splits."""
+
+    train: Input
+    """What to train on: a file, a folder, or a split of the Hub."""
+    validation: Input | None = None
+    """What to choose on; without it, a tenth of train is held out."""
+    test: Input | None = None
+    """What to report on; without it, a tenth of train is held out."""
 
     def inputs(self, split: str) -> list[str]:
         """Files, folders or splits of the Hub that a split is read from; none by default."""
@@ -65,23 +77,17 @@ class StandardLibrary(StrictModel):
     source: Literal["standard_library"]
 
 
-class Files(TextColumns, Splits):
+class Files(TextColumns, Splits[str]):
     """Local files that Hugging Face ``datasets`` reads."""
 
     source: Literal["files"]
     format: Literal["csv", "tsv", "jsonl", "text", "parquet"] | None = None
     """Format of the files; by default that of the extension of ``train``."""
-    train: str
-    """Path of the training file, relative to the current folder."""
-    validation: str | None = None
-    """Path of the validation file; without it, a tenth of the training rows is held out."""
-    test: str | None = None
-    """Path of the test file; without it, a tenth of the training rows is held out."""
     columns: list[str] | None = None
     """Column names, for CSV and TSV files that have no header line."""
 
 
-class HubDataset(Splits):
+class HubDataset(Splits[str]):
     """A data set of the Hugging Face Hub."""
 
     source: Literal["hub"]
@@ -93,10 +99,6 @@ class HubDataset(Splits):
     """Commit, tag or branch; name a commit for a search that can be reproduced."""
     train: str = "train"
     """Split to train on."""
-    validation: str | None = None
-    """Split to choose on; without it, a tenth of the training rows is held out."""
-    test: str | None = None
-    """Split to report on; without it, a tenth of the training rows is held out."""
 
     def faults(self) -> list[str]:
         """The same, and a name that is not one of the Hub."""
@@ -115,19 +117,11 @@ class HubText(TextColumns, HubDataset):
 
 TextSource = Annotated[StandardLibrary | Files | HubText, Field(discriminator="source")]
 
-Aligned = Annotated[list[str], Field(min_length=2, max_length=2)]
 
-
-class AlignedFiles(Splits):
-    """Two plain text files for each split, whose lines are translations of each other."""
+class AlignedFiles(Splits[Aligned]):
+    """Two text files for each split, plain or gzipped, whose lines translate each other."""
 
     source: Literal["aligned_files"]
-    train: Aligned
-    """Paths of the training files: source language, target language. May be gzipped."""
-    validation: Aligned | None = None
-    """Paths for validation; without them, a tenth of the training pairs is held out."""
-    test: Aligned | None = None
-    """Paths for test; without them, a tenth of the training pairs is held out."""
 
 
 class HubTranslation(HubDataset):
@@ -148,16 +142,10 @@ class Digits(StrictModel):
     source: Literal["digits"]
 
 
-class ImageFolder(Splits):
+class ImageFolder(Splits[str]):
     """Folders of images, with a folder of its own for each class, as ``datasets`` reads them."""
 
     source: Literal["image_folder"]
-    train: str
-    """Path of the training folder."""
-    validation: str | None = None
-    """Path of the validation folder; without it, a tenth of the training images is held out."""
-    test: str | None = None
-    """Path of the test folder; without it, a tenth of the training images is held out."""
 
 
 class HubImages(HubDataset):
@@ -195,7 +183,7 @@ class Data(StrictModel):
     """Channels of an image: 1 for grey, 3 for red, green and blue."""
 
     @property
-    def _splits(self) -> dict[str, Splits]:
+    def _splits(self) -> dict[str, Splits[Any]]:
         """Sources that name their splits, by their field."""
         sources = {f"data.{field}": getattr(self, field) for field in SOURCE_FIELDS}
         return {field: source for field, source in sources.items() if isinstance(source, Splits)}

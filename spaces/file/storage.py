@@ -35,14 +35,10 @@ class Storage(StrictModel):
 
 @dataclass(frozen=True)
 class Locations:
-    """Where one search keeps its results, with every default filled in.
+    """The locations that ``Storage`` names, with every default filled in.
 
     Args:
-        study_url: SQLAlchemy URL of the Optuna study.
-        store_url: Folder or fsspec URL of checkpoints and models.
-        store_max_bytes: Quota of the store.
         data: Folder of prepared data.
-        tracking_uri: MLflow tracking URI.
         artifacts: Folder of MLflow's artefacts; None where the tracking server decides.
         reports: Folder of figures and tables.
     """
@@ -72,7 +68,7 @@ class Locations:
 
 
 def without_password(url: str) -> str:
-    """A URL as it may be shown."""
+    """A URL with its password and tokens hidden."""
     hidden = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
     return re.sub(r"(?i)([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*", r"\1***", hidden)
 

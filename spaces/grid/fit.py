@@ -9,19 +9,19 @@ from spaces.file.space import Space
 
 
 def severity(compression: Compression) -> float:
-    """How much a compression is expected to take, in an order that suits all models.
+    """Expected loss of quality, up to an order that suits all models.
 
-    The error of rounding halves with each bit and its harm goes with the square; removed parts harm
-    faster the more of them go, and more than eight or six bits do. A recovery makes the same
-    compression milder.
+    The error of rounding halves with each bit, and the loss grows with its square. The loss of
+    pruning grows faster than the sparsity, and is larger than that of eight or six bits. Recovery
+    reduces the loss.
     """
     quantisation = compression.quantisation
     rounding = 4.0 ** (2 - quantisation.bits) if quantisation.has_codes else 0.0
     activations = 0.02 if quantisation.is_static else 0.0
     half = 1e-6 if quantisation.is_half else 0.0
     pruning = 0.1 * compression.sparsity + compression.sparsity**3
-    careful = 0.8 if quantisation.method in ("gptq", "hqq") else 1.0
-    return (careful * rounding + activations + half + pruning) / (1.0 + (compression.recovery > 0))
+    method = 0.8 if quantisation.method in ("gptq", "hqq") else 1.0
+    return (method * rounding + activations + half + pruning) / (1.0 + (compression.recovery > 0))
 
 
 def compressions(space: Space) -> list[Compression]:

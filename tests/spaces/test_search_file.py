@@ -15,207 +15,127 @@ from spaces.cost.compression import Quantisation
 from spaces.cost.flops import pretraining_step_flops
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
-from spaces.loading import SearchFileError, load, ready_made, validate
+from spaces.loading import SearchFileError, from_document, load, ready_made, validate
 
-WRONG: dict[str, tuple[str, Any, str, tuple[str, ...]]] = {
-    "unknown key": ("trails", 3, "trails", ("trials",)),
-    "unknown nested key": ("space.dept", 3, "space.dept", ("depth",)),
-    "wrong type": ("trials", "many", "trials", ("integer", "'many'")),
-    "text for a number": ("seed", "1", "seed", ("integer", "'1'")),
-    "a fraction of a trial": ("trials", 2.5, "trials", ("integer", "2.5")),
-    "out of range": ("space.sparsity", 1.0, "space.sparsity", ("less than 1", "1.0")),
-    "not a number": ("training.learning_rate", float("nan"), "training.learning_rate", ("nan",)),
-    "infinite": ("training.fine_tuning", float("inf"), "training.fine_tuning", ("inf",)),
-    "unknown choice": (
-        "space.quantisation", "int5", "space.quantisation",
-        ("'int5'", *(f"'{each}'" for each in Quantisation)),
+WRONG = [
+    # Overrides, the field that the fault names, and what else it states: values and allowed ones.
+    ("trails=3", "trails", "trials"),
+    ("space.dept=3", "space.dept", "depth"),
+    ("trials=many", "trials", "integer", "'many'"),
+    ("seed='1'", "seed", "integer", "'1'"),
+    ("trials=2.5", "trials", "integer", "2.5"),
+    ("space.sparsity=1.0", "space.sparsity", "less than 1", "1.0"),
+    ("training.learning_rate=.nan", "training.learning_rate", "nan"),
+    ("training.fine_tuning=.inf", "training.fine_tuning", "inf"),
+    ("space.quantisation=int5", "space.quantisation", "'int5'", *(f"'{q}'" for q in Quantisation)),
+    ("sampler=magic", "sampler", "'magic'", "'frontier'", "'tpe'", "'grid'"),
+    ("space.depth={low: 4, high: 2}", "space.depth", "4", "2"),
+    ("space.depth={low: 4}", "space.depth", "choices", "low", "high"),
+    ("space.depth={low: 1, high: 4, step: 1, log: true}", "space.depth", "step", "log"),
+    ("space.depth={choices: [1, 1]}", "space.depth", "choices"),
+    ("space.sparsity={low: 0, high: 0.5, step: 1e-320}", "space.sparsity", "10,000", "step"),
+    ("space.budget={low: 1e-300, high: 1e300, log: true}", "space.budget.high", "1e+300", "1e+30"),
+    ("space.budget={low: 1e-300, high: 1e30, log: true}", "space.budget", "1e-300"),
+    ("space.budget={choices: [3]}", "space.budget", "3 steps", "10"),
+    ("space.width=40", "space.width", "40", "32", "heads"),
+    ("space.heads=3", "space.heads", "3", "32", "64"),
+    ("space.group_size=64", "space.group_size", "64", "32"),
+    ("space.group_size=1", "space.group_size", "2"),
+    ("space.decoder_depth=2", "space.decoder_depth", "classification"),
+    ("space.recovery=0.5", "space.recovery", "0.5", "1"),
+    ("space.recovery=-1.0", "space.recovery", "-1.0", "0"),
+    ("space.compression=fit", "space.compression", "constraints.max_size_mb"),
+    ("training.decay_fraction=0.01", "training.decay_fraction", "0.01", "20"),
+    ("training.fine_tuning=null", "training.fine_tuning", "missing", "classification"),
+    ("constraints.max_size_mb=1e-4", "constraints.max_size_mb", "0.0001", "0.0"),
+    ("constraints.max_flops=10", "constraints.max_flops", "10", "e+0"),
+    ("objectives=[accuracy, latency_ms]", "objectives", "constraints.max_latency_ms"),
+    ("objectives=[accuracy]", "objectives", "constraints.max_size_mb"),
+    ("objectives=[bleu, size_mb]", "objectives", "bleu", "classification", "accuracy"),
+    ("stop=auto", "stop", "sampler: frontier", "tpe"),
+    ("name=../other", "name", "'../other'", "A-Za-z0-9"),
+    ("task={classes: 2}", "task.name", "classification", "masked-lm"),
+    ("task={name: parsing}", "task", "'parsing'", "'causal-lm'"),
+    ("task={name: [a]}", "task", "'classification'"),
+    ("data.labelled={train: a.tsv}", "data.labelled.source", "standard_library", "files", "hub"),
+    ("data.labelled={source: ftp}", "data.labelled", "'ftp'", "'files'", "'hub'"),
+    ("data.unlabelled=null", "data.unlabelled", "missing", "classification"),
+    ("data.images={source: digits}", "data.images", "classification", "unlabelled, data.labelled"),
+    ("data.unlabelled={source: hub, dataset: text}", "data.unlabelled.dataset", "'text'", "owner/"),
+    (
+        "data.unlabelled={source: files, train: a.jsonl, validation: ./a.jsonl}",
+        "data.unlabelled.validation", "'./a.jsonl'", "train",
     ),
-    "unknown sampler": ("sampler", "magic", "sampler", ("'magic'", "'frontier'", "'tpe'")),
-    "empty dimension": ("space.depth", {"low": 4, "high": 2}, "space.depth", ("4", "2")),
-    "half a dimension": ("space.depth", {"low": 4}, "space.depth", ("choices", "low", "high")),
-    "step with log": (
-        "space.depth", {"low": 1, "high": 4, "step": 1, "log": True}, "space.depth",
-        ("step", "log"),
+    (
+        "data.labelled={source: hub, dataset: a/b, validation: test, test: test}",
+        "data.labelled.test", "'test'", "validation",
     ),
-    "repeated choice": ("space.depth", {"choices": [1, 1]}, "space.depth", ("choices",)),
-    "no default heads": ("space.width", 40, "space.width", ("40", "32", "heads")),
-    "heads that do not divide": ("space.heads", 3, "space.heads", ("3", "32", "64")),
-    "group too large": ("space.group_size", 64, "space.group_size", ("64", "32")),
-    "group too small": ("space.group_size", 1, "space.group_size", ("2",)),
-    "budget too small": ("space.budget", {"choices": [3]}, "space.budget", ("3 steps", "10")),
-    "size that nothing meets": (
-        "constraints.max_size_mb", 1e-4, "constraints.max_size_mb", ("0.0001", "0.0"),
+    ("resources.workers=3", "resources.workers", "3", "training.batch_size, 16"),
+    ("resources={workers: 2, gpus: 0.5}", "resources.gpus", "2 workers", "0.5", "whole"),
+    ("resources.strategy=fsdp", "resources.strategy", "fsdp", "at least 2"),
+    (
+        "resources.larger_models=[{from_parameters: 9, workers: 5}]",
+        "resources.larger_models.0.workers", "5", "training.batch_size, 16",
     ),
-    "FLOPs that nothing meets": (
-        "constraints.max_flops", 10, "constraints.max_flops", ("10", "e+0"),
+    (
+        "resources={gpus: 0.5, larger_models: [{from_parameters: 9, workers: 2}]}",
+        "resources.larger_models.0.gpus", "2 workers", "0.5",
     ),
-    "latency without a limit": (
-        "objectives", ["accuracy", "latency_ms"], "objectives", ("constraints.max_latency_ms",),
+    (
+        "resources.larger_models=[{from_parameters: 9}, {from_parameters: 5}]",
+        "resources.larger_models", "[9, 5]",
     ),
-    "score without a limit": (
-        "objectives", ["accuracy"], "objectives", ("constraints.max_size_mb",),
+    # The same for another task.
+    ("masked-lm | training.fine_tuning=20.0", "training.fine_tuning", "masked-lm"),
+    ("masked-lm | space.pruning='2:4'; space.sparsity=0.9", "space.sparsity", "0.9", "0, 0.5"),
+    (
+        "masked-lm | space.compression=fit; constraints.max_size_mb=1e-4",
+        "constraints.max_size_mb", "0.0001", "0.02",
     ),
-    "stop without a forecast": ("stop", "auto", "stop", ("sampler: frontier", "tpe")),
-    "path as a name": ("name", "../other", "name", ("'../other'", "A-Za-z0-9")),
-    "missing source": (
-        "data.labelled", {"train": "x.tsv"}, "data.labelled.source",
-        ("standard_library", "files", "hub"),
+    (
+        "causal-lm | objectives=[accuracy]; constraints.max_size_mb=1.0",
+        "objectives", "accuracy", "causal-lm", "perplexity",
     ),
-    "unknown source": (
-        "data.labelled", {"source": "ftp"}, "data.labelled", ("'ftp'", "'files'", "'hub'"),
+    (
+        "causal-lm | data.labelled={source: standard_library}",
+        "data.labelled", "causal-lm", "data.unlabelled",
     ),
-    "a reader for a name of the Hub": (
-        "data.unlabelled", {"source": "hub", "dataset": "text"}, "data.unlabelled.dataset",
-        ("'text'", "owner/name"),
+    (
+        "causal-lm | space.width=96; space.heads=32",
+        "space.heads", "32", "96", "3 channels", "even",
     ),
-    "a split that is another": (
-        "data.unlabelled", {"source": "files", "train": "a.jsonl", "validation": "./a.jsonl"},
-        "data.unlabelled.validation", ("'./a.jsonl'", "train"),
+    (
+        "causal-lm | space.quantisation=none; space.pruning=unstructured; space.sparsity=0.01",
+        "space.sparsity", "smaller", "0",
     ),
-    "a split of the Hub that is another": (
-        "data.labelled",
-        {"source": "hub", "dataset": "a/b", "validation": "test", "test": "test"},
-        "data.labelled.test", ("'test'", "validation"),
+    ("translation | data.parallel=null", "data.parallel", "missing", "translation"),
+    ("translation | space.decoder_depth=0", "space.decoder_depth", "1", "0"),
+    (
+        "translation | data.parallel={source: aligned_files, train: [only.en]}",
+        "data.parallel.train", "at least 2",
     ),
-    "no task": ("task", {"classes": 2}, "task.name", ("classification", "masked-lm")),
-    "unknown task": ("task", {"name": "parsing"}, "task", ("'parsing'", "'causal-lm'")),
-    "a task without its data": (
-        "data.unlabelled", None, "data.unlabelled", ("missing", "classification"),
+    (
+        "translation | data.parallel.validation=[a.en, a.fr]; data.parallel.test=[b.en, a.fr]",
+        "data.parallel.test", "'a.fr'", "validation",
     ),
-    "data of another task": (
-        "data.images", {"source": "digits"}, "data.images",
-        ("classification", "data.unlabelled, data.labelled"),
-    ),
-    "metric of another task": (
-        "objectives", ["bleu", "size_mb"], "objectives", ("bleu", "classification", "accuracy"),
-    ),
-    "no fine-tuning": (
-        "training.fine_tuning", None, "training.fine_tuning", ("missing", "classification"),
-    ),
-    "a decoder that is not there": (
-        "space.decoder_depth", 2, "space.decoder_depth", ("classification",),
-    ),
-    "fit without a constraint": (
-        "space.compression", "fit", "space.compression", ("constraints.max_size_mb",),
-    ),
-    "a budget that overflows": (
-        "space.budget", {"low": 1e-300, "high": 1e300, "log": True}, "space.budget.high",
-        ("1e+300", "1e+30"),
-    ),
-    "more doublings than a number has": (
-        "space.budget", {"low": 1e-300, "high": 1e30, "log": True}, "space.budget", ("1e-300",),
-    ),
-    "steps without end": (
-        "space.sparsity", {"low": 0, "high": 0.5, "step": 1e-320}, "space.sparsity",
-        ("10,000", "step"),
-    ),
-    "a task of several names": ("task", {"name": ["a"]}, "task", ("'classification'",)),
-    "a decay of no step": (
-        "training.decay_fraction", 0.01, "training.decay_fraction", ("0.01", "20"),
-    ),
-    "recovery of no step": ("space.recovery", 0.5, "space.recovery", ("0.5", "1")),
-    "negative recovery": ("space.recovery", -1.0, "space.recovery", ("-1.0", "0")),
-}  # fmt: skip
-"""What is set, to which value, the field that the fault names, and what else it states: the value,
-and what is allowed."""
-
-
-def faults_of(refused: pytest.ExceptionInfo[SearchFileError]) -> dict[str, str]:
-    """The faults of each field that is named."""
-    found: dict[str, str] = {}
-    for fault in refused.value.faults:
-        field, _, text = fault.partition(": ")
-        found[field] = f"{found.get(field, '')} {text}"
-    return found
+    ("image-classification | data.images=null", "data.images", "missing", "image-classification"),
+    ("image-classification | data.patch_size=3", "data.patch_size", "3", "8"),
+    ("image-classification | space.decoder_depth=1", "space.decoder_depth", "image-classification"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("case", WRONG, ids=lambda case: case[0])
 def test_a_fault_names_the_field_the_value_and_what_is_allowed(
-    name: str, document: dict[str, Any]
+    case: tuple[str, ...], task_documents: dict[str, dict[str, Any]]
 ) -> None:
-    path, value, field, stated = WRONG[name]
-    changed = copy.deepcopy(document)
-    *parents, last = path.split(".")
-    section = changed
-    for parent in parents:
-        section = section.setdefault(parent, {})
-    section[last] = value
+    overrides, field, *stated = case
+    *task, overrides = overrides.split(" | ")
+    document = task_documents[task[0] if task else "classification"]
     with pytest.raises(SearchFileError) as refused:
-        validate(changed)
-    fault = faults_of(refused)[field]
-    assert [text for text in stated if text not in fault] == []
-
-
-OF_OTHER_TASKS: dict[str, tuple[str, dict[str, Any], str, tuple[str, ...]]] = {
-    "fine-tuning where there is none": (
-        "masked-lm", {"training__fine_tuning": 20.0}, "training.fine_tuning", ("masked-lm",),
-    ),
-    "accuracy of a language model": (
-        "causal-lm", {"objectives": ["accuracy"], "constraints__max_size_mb": 1.0}, "objectives",
-        ("accuracy", "causal-lm", "perplexity"),
-    ),
-    "labels for a language model": (
-        "causal-lm", {"data__labelled": {"source": "standard_library"}}, "data.labelled",
-        ("causal-lm", "data.unlabelled"),
-    ),
-    "no pairs": (
-        "translation", {"data__parallel": None}, "data.parallel", ("missing", "translation"),
-    ),
-    "one side of a translation": (
-        "translation", {"data__parallel": {"source": "aligned_files", "train": ["only.en"]}},
-        "data.parallel.train", ("at least 2",),
-    ),
-    "a side of a translation in two splits": (
-        "translation", {"data__parallel__validation": ["dev.en", "dev.fr"],
-        "data__parallel__test": ["test.en", "dev.fr"]},
-        "data.parallel.test", ("'dev.fr'", "validation"),
-    ),
-    "no images": (
-        "image-classification", {"data__images": None}, "data.images",
-        ("missing", "image-classification"),
-    ),
-    "a patch that does not divide": (
-        "image-classification", {"data__patch_size": 3}, "data.patch_size", ("3", "8"),
-    ),
-    "a decoder of an encoder": (
-        "image-classification", {"space__decoder_depth": 1}, "space.decoder_depth",
-        ("image-classification",),
-    ),
-    "a decoder without layers": (
-        "translation", {"space__decoder_depth": 0}, "space.decoder_depth", ("1", "0"),
-    ),
-    "channels that cannot be turned in pairs": (
-        "causal-lm", {"space__width": 96, "space__heads": 32}, "space.heads",
-        ("32", "96", "3 channels", "even"),
-    ),
-    "compression that makes nothing smaller": (
-        "causal-lm",
-        {
-            "space__quantisation": "none",
-            "space__pruning": "unstructured",
-            "space__sparsity": 0.01,
-        },
-        "space.sparsity", ("smaller", "0"),
-    ),
-    "2:4 that is not half": (
-        "masked-lm", {"space__pruning": "2:4", "space__sparsity": 0.9}, "space.sparsity",
-        ("0.9", "2:4", "0, 0.5"),
-    ),
-    "fit to a size that nothing has": (
-        "masked-lm", {"space__compression": "fit", "constraints__max_size_mb": 1e-4},
-        "constraints.max_size_mb", ("0.0001", "0.02"),
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", OF_OTHER_TASKS)
-def test_a_field_that_contradicts_the_task_is_refused(
-    name: str, make_task_search: Callable[..., SearchFile]
-) -> None:
-    task, fields, field, stated = OF_OTHER_TASKS[name]
-    with pytest.raises(SearchFileError) as refused:
-        make_task_search(task, **fields)
-    fault = faults_of(refused)[field]
+        from_document(document, overrides.split("; "))
+    faults = [fault.partition(": ") for fault in refused.value.faults]
+    fault = " ".join(text for named, _, text in faults if named == field)
+    assert fault
     assert [text for text in stated if text not in fault] == []
 
 
@@ -358,35 +278,6 @@ def test_larger_models_inherit_the_resources_of_smaller_ones(
     assert (small.cpus, small.workers, small.strategy, small.memory_gb) == (2, 1, "ddp", 4.0)
     assert (medium.cpus, medium.workers, medium.strategy, medium.memory_gb) == (2, 2, "ddp", 4.0)
     assert (large.cpus, large.workers, large.strategy, large.memory_gb) == (2, 2, "fsdp", 16.0)
-
-
-@pytest.mark.parametrize(
-    ("resources", "field", "stated"),
-    [
-        ({"workers": 3}, "resources.workers", ("3", "training.batch_size, 16")),
-        ({"workers": 2, "gpus": 0.5}, "resources.gpus", ("2 workers", "0.5", "whole")),
-        ({"strategy": "fsdp"}, "resources.strategy", ("fsdp", "at least 2")),
-        (
-            {"larger_models": [{"from_parameters": 9, "workers": 5}]},
-            "resources.larger_models.0.workers", ("5", "training.batch_size, 16"),
-        ),
-        (
-            {"gpus": 0.5, "larger_models": [{"from_parameters": 9, "workers": 2}]},
-            "resources.larger_models.0.gpus", ("2 workers", "0.5"),
-        ),
-        (
-            {"larger_models": [{"from_parameters": 9}, {"from_parameters": 5}]},
-            "resources.larger_models", ("[9, 5]",),
-        ),
-    ],
-)  # fmt: skip
-def test_workers_that_cannot_divide_a_batch_are_refused(
-    resources: dict[str, Any], field: str, stated: tuple[str, ...], make_search: Any
-) -> None:
-    with pytest.raises(SearchFileError) as refused:
-        make_search(resources=resources)
-    fault = faults_of(refused)[field]
-    assert [text for text in stated if text not in fault] == []
 
 
 HOSTILE = {
