@@ -1,39 +1,30 @@
-"""Shares of a batch: what each of the workers computes that train one model together."""
+"""Shards of a batch, for the workers that train one model together."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
 
 from objectives.data.batches import Batch
 
 
 @dataclass(frozen=True, slots=True)
 class BatchShard:
-    """One of a number of equal shares.
-
-    Args:
-        index: Which one, from 0.
-        count: How many there are.
-    """
+    """One of ``count`` equal shards of each batch, numbered from 0."""
 
     index: int = 0
     count: int = 1
 
     def of(self, batch: Batch) -> Batch:
-        """This share of the rows of a batch."""
+        """The rows of a batch that are in this shard."""
         if self.count == 1:
             return batch
-        part = {name: self._of(tensor) for name, tensor in batch.items()}
-        if "positions" in part:
+        shard = {
+            name: tensor.tensor_split(self.count)[self.index] for name, tensor in batch.items()
+        }
+        if "positions" in shard:
             # They point into the flattened tokens of the whole batch.
-            part["positions"] = part["positions"] - self.index * part["input_ids"].numel()
-        return part
-
-    def _of(self, tensor: torch.Tensor) -> torch.Tensor:
-        length = len(tensor) // self.count
-        return tensor[self.index * length : (self.index + 1) * length]
+            shard["positions"] = shard["positions"] - self.index * shard["input_ids"].numel()
+        return shard
 
 
 WHOLE_BATCH = BatchShard()

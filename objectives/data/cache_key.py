@@ -26,11 +26,7 @@ PREPARED_DATA_VERSION = 3
 
 
 def cache_key(data: Data, running_text_splits: Sequence[str]) -> str:
-    """Hash of all that determines prepared data; local files are read, and must exist.
-
-    Raises:
-        DataError: A local file is missing.
-    """
+    """Hash of all that determines prepared data; ``DataError`` where a local file is missing."""
     key: dict[str, Any] = {"version": PREPARED_DATA_VERSION, "splits": running_text_splits}
     for name in SOURCE_FIELDS:
         source = getattr(data, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
+import socket
 from pathlib import Path
 
 from objectives.data.arrays import write_arrays
@@ -14,7 +14,7 @@ from objectives.data.errors import DataError
 from objectives.data.prepared_data import MANIFEST, PreparedData, open_prepared_data
 from objectives.store.disk_space import is_disk_full
 from objectives.store.locks import exclusive_lock
-from objectives.store.staging import flush
+from objectives.store.staging import Staging, flush
 from spaces.file.sources import SPLITS, Data
 from spaces.file.tasks import Task
 
@@ -57,24 +57,19 @@ def prepare(data: Data, task: Task, root: Path) -> PreparedData:
 def _build(data: Data, text_splits: tuple[str, ...], folder: Path) -> PreparedData:
     """Prepare data under the lock of its folder, atomically."""
     root = folder.parent
-    staging = root / "staging" / folder.name
-    # A killed process may have left it.
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    try:
-        names, counts = write_arrays(data, text_splits, staging, root / "datasets")
-        prepared = PreparedData(folder, _digest(staging), tuple(names), counts)
-        sizes = {path.name: path.stat().st_size for path in staging.iterdir()}
+    staging = Staging(root / "staging" / socket.gethostname())
+    staging.remove_unfinished()
+    with staging.new() as new:
+        names, counts = write_arrays(data, text_splits, new, root / "datasets")
+        prepared = PreparedData(folder, _digest(new), tuple(names), counts)
+        sizes = {path.name: path.stat().st_size for path in new.iterdir()}
         manifest = {**prepared.describe(), "sizes": sizes}
-        (staging / MANIFEST).write_text(json.dumps(manifest, indent=2))
-        for path in (*staging.iterdir(), staging):
+        (new / MANIFEST).write_text(json.dumps(manifest, indent=2))
+        for path in (*new.iterdir(), new):
             flush(path)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.rename(staging, folder)
+        staging.remove(folder)
+        os.rename(new, folder)
         flush(root)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
     return prepared
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from objectives.data.encoding import Pixels, Tokens
 from objectives.data.errors import DataError
@@ -18,13 +17,8 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class LabelledTexts:
-    """Texts of one split with their labels.
-
-    Args:
-        tokens: Token ids, ``(examples, sequence)``, padded at the end.
-        lengths: Tokens of each example without padding, ``(examples,)``.
-        labels: Class of each example, ``(examples,)``.
-    """
+    """Texts of one split: token ids ``(examples, sequence)``, padded at the end; tokens of each
+    without padding ``(examples,)``; and the class of each ``(examples,)``."""
 
     tokens: Tokens
     lengths: Tokens
@@ -33,14 +27,8 @@ class LabelledTexts:
 
 @dataclass(frozen=True)
 class SentencePairs:
-    """Sentence pairs of one split.
-
-    Args:
-        sources: Token ids to read, ``(pairs, sequence)``, padded at the end.
-        source_lengths: Tokens of each without padding, ``(pairs,)``.
-        targets: Token ids to write, ``(pairs, sequence)``, padded at the end.
-        target_lengths: Tokens of each without padding, ``(pairs,)``.
-    """
+    """Sentence pairs of one split: token ids to read and to write ``(pairs, sequence)``, padded at
+    the end, and tokens of each without padding ``(pairs,)``."""
 
     sources: Tokens
     source_lengths: Tokens
@@ -50,12 +38,8 @@ class SentencePairs:
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images of one split with their labels.
-
-    Args:
-        pixels: 0 to 255, ``(images, channels, height, width)``.
-        labels: Class of each image, ``(images,)``.
-    """
+    """Images of one split: pixels from 0 to 255, ``(images, channels, height, width)``, and the
+    class of each ``(images,)``."""
 
     pixels: Pixels
     labels: Tokens
@@ -78,19 +62,19 @@ class PreparedData:
     counts: dict[str, int]
 
     def token_stream(self, split: str) -> Tokens:
-        """Running text of a split, ``(tokens,)``; texts are joined by the end token."""
-        return self._map(f"unlabelled-{split}")
+        """Running text of a split, ``(tokens,)``; each text is followed by the end token."""
+        tokens: Tokens = self._map(f"unlabelled-{split}")
+        return tokens
 
     def labelled_texts(self, split: str) -> LabelledTexts:
         """Labelled texts of a split."""
-        return LabelledTexts(
-            *(self._map(f"{part}-{split}") for part in ("tokens", "lengths", "labels"))
-        )
+        names = ("tokens", "lengths", "labels")
+        return LabelledTexts(*(self._map(f"{name}-{split}") for name in names))
 
     def sentence_pairs(self, split: str) -> SentencePairs:
         """Sentence pairs of a split."""
-        parts = ("source-tokens", "source-lengths", "target-tokens", "target-lengths")
-        return SentencePairs(*(self._map(f"{part}-{split}") for part in parts))
+        names = ("source-tokens", "source-lengths", "target-tokens", "target-lengths")
+        return SentencePairs(*(self._map(f"{name}-{split}") for name in names))
 
     def references(self, split: str) -> list[str]:
         """Translations of a split as people wrote them, in the order of its pairs."""
@@ -110,23 +94,19 @@ class PreparedData:
         """Its fingerprint, labels and counts, for the record of the study."""
         return {name: value for name, value in asdict(self).items() if name != "folder"}
 
-    def _map(self, name: str) -> npt.NDArray[Any]:
+    def _map(self, name: str) -> Any:
         file = self.folder / f"{name}.npy"
         try:
-            array: npt.NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+            return np.load(file, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise DataError(
                 f"{file} cannot be read: {error}; remove {self.folder}, and it is prepared again"
             ) from error
-        return array
 
 
 def open_prepared_data(folder: Path) -> PreparedData | None:
-    """Open what ``prepare`` wrote, without looking at the sources.
-
-    Returns:
-        The data; None where a file is missing or has another size than it was written with.
-    """
+    """Open prepared data without its sources; None where a file is missing or has another size than
+    it was written with."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         for name, size in manifest["sizes"].items():

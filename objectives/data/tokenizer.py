@@ -12,15 +12,7 @@ SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> Any:
-    """Train a tokenizer.
-
-    Args:
-        texts: The corpus.
-        vocabulary_size: Most tokens it may have; a small corpus gives fewer.
-
-    Returns:
-        A ``tokenizers.Tokenizer``.
-    """
+    """Train a ``tokenizers.Tokenizer`` of at most this many tokens; a small corpus gives fewer."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS[UNKNOWN]))

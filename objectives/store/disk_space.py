@@ -44,9 +44,6 @@ def retry_when_full(write: Callable[[], T], *, disk: Path, what: str) -> T:
         write: Writes; removes what it had written when it fails.
         disk: A folder on the disk that is written to.
         what: Name of what is written, for messages.
-
-    Returns:
-        The result of ``write``.
     """
     warned = -WARN_SECONDS
     reason = ""

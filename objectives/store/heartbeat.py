@@ -16,21 +16,13 @@ _listeners: list[Listener] = []
 
 
 def beat(what: str) -> None:
-    """Send a heartbeat; it costs next to nothing.
-
-    Args:
-        what: What is being done, such as ``training``.
-    """
+    """Send a heartbeat that names what is being done, such as ``training``."""
     for listener in _listeners:
         listener(what, False)
 
 
 def paused(why: str) -> None:
-    """Send a heartbeat that says that the work waits for a person to act.
-
-    Args:
-        why: What it waits for, such as ``no space in the store``.
-    """
+    """Send a heartbeat that says why the work waits for a person, such as ``no space``."""
     for listener in _listeners:
         listener(why, True)
 

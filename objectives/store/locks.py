@@ -17,7 +17,7 @@ from pathlib import Path
 from objectives.store import heartbeat
 
 SHORTEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.0005, 0.05
-"""Pauses between two attempts to take a lock that another process holds."""
+"""Between two attempts to take a lock that another process holds."""
 
 
 class LockBusy(Exception):
@@ -61,14 +61,12 @@ def _lock(path: Path, mode: int, *, waits: bool = True) -> Iterator[None]:
 
 
 class MeasurementLock:
-    """Lock of this machine that keeps training out while a latency is measured.
+    """Lock of this machine that pauses training while a latency is measured.
 
-    Training holds it shared for one optimiser step at a time; a measurement holds it alone. A
-    measurement takes the queue's lock first and thereby stops new steps, because overlapping
-    steps of several trials would otherwise hold the device's lock for ever.
-
-    These are files and not Ray resources, so that the lock also works in a plain Python shell and
-    between two searches on one machine.
+    Training holds the device shared for one optimiser step at a time, a measurement holds it alone.
+    A measurement first locks the queue, which stops new steps: overlapping steps of several trials
+    would keep it waiting for ever. Files and not Ray resources, so that it also works in a plain
+    Python shell and between two searches on one machine.
     """
 
     def __init__(self, folder: Path | None = None) -> None:

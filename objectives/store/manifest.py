@@ -64,12 +64,8 @@ class Entry:
 
 
 def parse_manifest(manifest: bytes, address: str) -> Entry | None:
-    """The entry that a manifest describes.
-
-    Returns:
-        None where the manifest is damaged, or belongs to another address: two entries may have been
-        swapped.
-    """
+    """The entry that a manifest describes; None where it is damaged, or of another address, because
+    entries were swapped."""
     try:
         fields = json.loads(manifest)
         if fields.pop("sha256") != content_hash(fields):

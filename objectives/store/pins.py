@@ -17,7 +17,7 @@ class Pins:
     """A file of addresses for each study that shares a store.
 
     Args:
-        fs: The ``fsspec`` file system of the store.
+        fs: The store's ``fsspec`` file system.
         root: The store's folder in it.
     """
 

@@ -32,9 +32,12 @@ from objectives.store.manifest import (
     sha256,
 )
 from objectives.store.pins import Pins
-from objectives.store.quota import Quota
+from objectives.store.quota import removal_order
 from objectives.store.staging import Staging, flush
 from spaces.errors import UserError
+
+RECOUNT_SECONDS = 60.0
+"""Seconds between two readings of all manifests to count the bytes of the store."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -62,7 +65,9 @@ class Store:
             ) from error
         self._root = str(root).rstrip("/")
         self.pins = Pins(self._fs, self._root)
-        self._quota = Quota(max_bytes, self._all_entries, self.remove, self.pins)
+        self._max_bytes = max_bytes
+        self._bytes = 0.0
+        self._counted = -RECOUNT_SECONDS
         self._damaged: list[str] = []
         protocols = self._fs.protocol
         self._is_local = "file" in ((protocols,) if isinstance(protocols, str) else protocols)
@@ -80,8 +85,7 @@ class Store:
         probe = f"{self._root}/.probe-{os.getpid()}"
         try:
             self._fs.makedirs(self._root, exist_ok=True)
-            with self._fs.open(probe, "wb") as file:
-                file.write(b"tlc")
+            self._fs.pipe_file(probe, b"tlc")
             self._fs.rm(probe)
         except Exception as error:
             # Each fsspec backend raises classes of its own.
@@ -105,7 +109,7 @@ class Store:
                     file.parent.mkdir(parents=True, exist_ok=True)
                     stack.enter_context(exclusive_lock(file))
 
-                self._retry_when_full(acquire, name)
+                retry_when_full(acquire, disk=file.parent, what=name)
             yield
 
     def write(self, address: str, fill: Callable[[Path], T], *, is_final: bool) -> T:
@@ -115,9 +119,6 @@ class Store:
             address: Address of the entry.
             fill: Writes its files into a folder; called again after each wait.
             is_final: Whether no training continues from it.
-
-        Returns:
-            The result of ``fill``.
         """
 
         def fill_and_commit(folder: Path) -> T:
@@ -133,20 +134,13 @@ class Store:
         Args:
             what: Name of what is written into it, for messages.
             use: Gets the folder; called again after each wait.
-
-        Returns:
-            The result of ``use``.
         """
 
         def attempt() -> T:
             with self._staging.new() as folder:
                 return use(folder)
 
-        return self._retry_when_full(attempt, what)
-
-    def _retry_when_full(self, write: Callable[[], T], what: str) -> T:
-        disk = Path(self._root) if self._is_local else self._staging.folder
-        return retry_when_full(write, disk=disk, what=what)
+        return retry_when_full(attempt, disk=self._staging.folder, what=what)
 
     def commit(self, folder: Path, address: str, *, is_final: bool) -> Entry:
         """Make a folder on the store's disk an entry, atomically.
@@ -167,7 +161,7 @@ class Store:
             self._commit_local(folder, address)
         else:
             self._commit_remote([*files, folder / MANIFEST], address)
-        self._quota.enforce(entry)
+        self._enforce_quota(entry)
         return entry
 
     def _commit_local(self, folder: Path, address: str) -> None:
@@ -238,10 +232,6 @@ class Store:
                     self._fs.get_file(f"{self._root}/{entry.address}/{name}", str(folder / name))
             yield folder
 
-    def exists(self, address: str) -> bool:
-        """Whether there is an entry at an address (its files are not verified)."""
-        return self._entry(address) is not None
-
     def addresses(self, prefix: str) -> set[str]:
         """Addresses below a prefix that have a manifest, by one listing (no manifest is read)."""
         found = self._fs.find(f"{self._root}/{prefix}")
@@ -257,9 +247,6 @@ class Store:
     def entries(self, prefix: str) -> list[Entry]:
         """Entries below a prefix (their files are not verified)."""
         return [*filter(None, map(self._entry, sorted(self.addresses(prefix))))]
-
-    def _all_entries(self) -> list[Entry]:
-        return [*self.entries(CHECKPOINTS), *self.entries(MODELS)]
 
     def remove(self, address: str) -> None:
         """Remove an entry; no half-removed entry exists at any time.
@@ -284,3 +271,20 @@ class Store:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         return parse_manifest(manifest, address)
+
+    def _enforce_quota(self, written: Entry) -> None:
+        # Reading every manifest at every checkpoint would cost more than a training step: between
+        # two counts the store is assumed to grow only by what this process writes.
+        self._bytes += written.size_bytes
+        is_old = time.monotonic() - self._counted > RECOUNT_SECONDS
+        if self._max_bytes == float("inf") or (self._bytes <= self._max_bytes and not is_old):
+            return
+        entries = [*self.entries(CHECKPOINTS), *self.entries(MODELS)]
+        self._counted = time.monotonic()
+        self._bytes = sum(entry.size_bytes for entry in entries)
+        for entry in removal_order(entries, self.pins.read()):
+            if self._bytes <= self._max_bytes:
+                return
+            if entry.address != written.address:
+                self.remove(entry.address)
+                self._bytes -= entry.size_bytes

@@ -90,7 +90,7 @@ def test_a_full_disk_refuses_the_search_and_leaves_nothing(
                 prepared(search, disk / "data")
             ballast.unlink()
             assert find_prepared_data(disk / "data", "") is None
-            assert list((disk / "data" / "staging").glob("*")) == []
+            assert list((disk / "data" / "staging").glob("*/*")) == []
             shutil.rmtree(disk / "data" / "datasets")
         assert prepared(search, disk / "data").counts["labelled test examples"] == 100
 

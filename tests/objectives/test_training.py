@@ -283,7 +283,7 @@ def test_broken_training_ends_in_a_named_state(
     with pytest.raises(TrialFailure) as caught:
         trainer(tmp_path).train(broken)
     assert caught.value.state == state
-    assert not Store(str(tmp_path)).exists(path.address)
+    assert path.address not in Store(str(tmp_path)).addresses(CHECKPOINTS)
 
 
 def test_a_broken_step_is_noticed_soon_and_reaches_no_checkpoint(

@@ -19,12 +19,7 @@ FIELD = "data.images"
 
 @dataclass(frozen=True)
 class ImageRows(Examples):
-    """Images of one split.
-
-    Args:
-        pixels: ``(images, channels, height, width)``, 0 to 255.
-        labels: One label an image, as text.
-    """
+    """Images of one split: 0 to 255, ``(images, channels, height, width)``, and their labels."""
 
     pixels: Pixels
     labels: list[str]
@@ -39,10 +34,6 @@ def read_images(data: Data, cache: Path) -> dict[str, ImageRows]:
 
     Splits that the source does not name are held out of its training images, and an image is
     removed from all splits but its last.
-
-    Args:
-        data: Where the images are, and the size and colours that they are converted to.
-        cache: Folder for what ``datasets`` downloads or converts.
 
     Raises:
         DataError: The data is missing, empty, or no images.

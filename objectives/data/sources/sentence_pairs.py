@@ -18,12 +18,7 @@ FIELD = "data.parallel"
 
 @dataclass(frozen=True)
 class SentencePairRows(Examples):
-    """Sentence pairs of one split.
-
-    Args:
-        sources: Sentences to read.
-        targets: Their translations.
-    """
+    """Sentence pairs of one split: sentences to read, and their translations."""
 
     sources: list[str]
     targets: list[str]
@@ -38,10 +33,6 @@ def read_sentence_pairs(source: TranslationSource, cache: Path) -> dict[str, Sen
 
     Splits that the source does not name are held out of its training pairs, and a sentence to read
     is removed from all splits but its last.
-
-    Args:
-        source: Where the pairs are.
-        cache: Folder for what ``datasets`` downloads.
 
     Raises:
         DataError: The data is missing, empty, or its sides do not match.

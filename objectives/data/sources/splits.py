@@ -59,8 +59,8 @@ def separate(given: Mapping[str, E], splits: Sequence[str], field: str) -> dict[
     """Hold out the splits that are missing, and keep each duplicate in its last split only.
 
     Args:
-        given: The splits that the source names; ``train`` is one.
-        splits: The splits that are wanted, in their order.
+        given: The splits that the source names, ``train`` among them.
+        splits: The splits that are wanted.
         field: Path of the source in the search file, for messages.
 
     Raises:

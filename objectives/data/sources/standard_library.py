@@ -1,22 +1,21 @@
-"""The embedded data: the source text of the Python standard library that every interpreter has."""
+"""Built-in data: the source text of the Python standard library, which every interpreter has."""
 
 from __future__ import annotations
 
 import hashlib
 import random
-import re
 import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
 CLASSES = 10
-FEWEST_FILES = 8
+MIN_FILES = 8
 SNIPPET_CHARACTERS = 220
 """About 64 tokens of a 4,096-token vocabulary."""
 SNIPPETS_PER_CLASS = {"train": 800, "validation": 100, "test": 100}
-SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
-LARGEST_SOURCE = 200_000
+FRACTIONS = {"train": 0.7, "validation": 0.15, "test": 0.15}
+MAX_SOURCE_BYTES = 200_000
 """Longer files are tables of data, not code."""
 
 # Test suites are missing from some distributions, and would make classes differ between machines.
@@ -34,8 +33,7 @@ def identity() -> str:
 def unlabelled(split: str) -> Iterator[str]:
     """Source files of a split, whole.
 
-    Files that the labelled validation or test snippets come from are ``test``, so that nobody
-    pre-trains on them.
+    Files of the labelled validation and test snippets are in ``test``, which no pre-training reads.
     """
     classes = packages()
     in_training = {path for files in classes.values() for path in _split_files(files)["train"]}
@@ -44,7 +42,8 @@ def unlabelled(split: str) -> Iterator[str]:
         if path.relative_to(root).parts[0] in classes:
             path_split = "train" if path in in_training else "test"
         else:
-            path_split = "validation" if _share(path) < SHARES["validation"] else "train"
+            is_validation = _hash_fraction(path) < FRACTIONS["validation"]
+            path_split = "validation" if is_validation else "train"
         if path_split == split:
             yield _read(path)
 
@@ -52,8 +51,8 @@ def unlabelled(split: str) -> Iterator[str]:
 def labelled(split: str) -> tuple[list[str], list[str]]:
     """Snippets of a split and the package that each comes from, balanced over the packages.
 
-    Each package's files are divided between the splits, so no file gives snippets to two of them.
-    Lines that name the package are removed.
+    Each package's files are divided between the splits, so that no file has snippets in two of
+    them. Lines that name the package are removed.
 
     Returns:
         Texts and labels of equal length, shuffled.
@@ -62,12 +61,12 @@ def labelled(split: str) -> tuple[list[str], list[str]]:
         package: list(_snippets(package, _split_files(files)[split]))
         for package, files in packages().items()
     }
-    each = min(SNIPPETS_PER_CLASS[split], *(len(snippets) for snippets in by_package.values()))
+    count = min(SNIPPETS_PER_CLASS[split], *map(len, by_package.values()))
     rng = random.Random(0)
     rows = [
         (text, package)
         for package, snippets in by_package.items()
-        for text in rng.sample(snippets, each)
+        for text in rng.sample(snippets, count)
     ]
     rng.shuffle(rows)
     return [text for text, _ in rows], [package for _, package in rows]
@@ -78,12 +77,12 @@ def packages() -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     root = _root()
     for path in _files(root):
-        if not _is_module(path):
+        if path.parent != root:
             found.setdefault(path.relative_to(root).parts[0], []).append(path)
     sizes = {
         name: sum(path.stat().st_size for path in files)
         for name, files in found.items()
-        if len(files) >= FEWEST_FILES and name.isidentifier()
+        if len(files) >= MIN_FILES and name.isidentifier()
     }
     largest = sorted(sizes, key=lambda name: (-sizes[name], name))[:CLASSES]
     return {name: found[name] for name in sorted(largest)}
@@ -93,14 +92,10 @@ def _root() -> Path:
     return Path(sysconfig.get_paths()["stdlib"])
 
 
-def _is_module(path: Path) -> bool:
-    return path.parent == _root()
-
-
 def _files(root: Path) -> Iterator[Path]:
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).parts
-        if _SKIPPED.isdisjoint(parts) and path.stat().st_size <= LARGEST_SOURCE:
+        if _SKIPPED.isdisjoint(parts) and path.stat().st_size <= MAX_SOURCE_BYTES:
             yield path
 
 
@@ -108,36 +103,34 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-def _share(path: Path) -> float:
-    """A number in [0, 1) that only the file's place in the library decides."""
+def _hash_fraction(path: Path) -> float:
+    """A number in [0, 1) that depends on the file's path in the library alone."""
     name = path.relative_to(_root()).as_posix()
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64
 
 
 def _split_files(files: list[Path]) -> dict[str, list[Path]]:
-    """Divide a package's files so that each split gets close to its share of the text.
+    """Divide a package's files so that each split gets close to its fraction of the text.
 
-    From the largest file down, each goes to the split that lacks most of its share: packages with
-    few files of unequal size would otherwise leave a split empty.
+    From the largest file down, each goes to the split that lacks most of its fraction: packages
+    with few files of unequal size would otherwise leave a split empty.
     """
     total = sum(path.stat().st_size for path in files)
-    lacking = {split: share * total for split, share in SHARES.items()}
-    splits: dict[str, list[Path]] = {split: [] for split in SHARES}
-    for path in sorted(files, key=lambda path: (-path.stat().st_size, _share(path))):
-        split = max(SHARES, key=lambda name: lacking[name])
+    lacking = {split: fraction * total for split, fraction in FRACTIONS.items()}
+    splits: dict[str, list[Path]] = {split: [] for split in FRACTIONS}
+    for path in sorted(files, key=lambda path: (-path.stat().st_size, _hash_fraction(path))):
+        split = max(lacking, key=lambda name: lacking[name])
         splits[split].append(path)
         lacking[split] -= path.stat().st_size
     return splits
 
 
 def _snippets(package: str, files: list[Path]) -> Iterator[str]:
-    names_package = re.compile(re.escape(package), re.IGNORECASE)
     for path in files:
         lines: list[str] = []
         for line in _read(path).splitlines():
-            if not line.strip() or names_package.search(line):
-                continue
-            lines.append(line)
+            if line.strip() and package.lower() not in line.lower():
+                lines.append(line)
             if sum(map(len, lines)) >= SNIPPET_CHARACTERS:
                 yield "\n".join(lines)
                 lines = []

@@ -29,12 +29,9 @@ def load_table(builder: str, origin: str, field: str, cache: Path, **options: An
     Args:
         builder: A format that ``datasets`` knows, or a repository of the Hub.
         origin: Where the data is, for messages.
-        field: Path in the search file, for messages.
+        field: Its path in the search file, for messages.
         cache: Folder for what is downloaded or converted.
         options: Options of ``datasets.load_dataset``.
-
-    Raises:
-        DataError: It cannot be read.
     """
     import datasets
 
@@ -46,16 +43,8 @@ def load_table(builder: str, origin: str, field: str, cache: Path, **options: An
 def load_csv(file: str, field: str, **dialect: Any) -> Any:
     """A CSV file as a table of strings.
 
-    The CSV reader of ``datasets`` cannot be told to leave ``n/a``, ``None`` and ``007`` as they
-    are; pandas, which it uses, can.
-
-    Args:
-        file: Its path.
-        field: Path in the search file, for messages.
-        dialect: Options of ``pandas.read_csv``.
-
-    Raises:
-        DataError: It cannot be read.
+    pandas and not ``datasets``, which cannot be told to leave ``n/a``, ``None`` and ``007`` as they
+    are; ``dialect`` are options of ``pandas.read_csv``.
     """
     import datasets
     import pandas
@@ -66,18 +55,7 @@ def load_csv(file: str, field: str, **dialect: Any) -> Any:
 
 
 def check_table(table: Any, columns: dict[str, str], field: str, split: str, origin: str) -> None:
-    """Refuse a table that has no rows, or lacks a column.
-
-    Args:
-        table: A ``datasets.Dataset``.
-        columns: Names of the columns, by the fields of the source that give them.
-        field: Path of the source in the search file, for messages.
-        split: The split that it is.
-        origin: Where the data is, for messages.
-
-    Raises:
-        DataError: Naming the field.
-    """
+    """Refuse a table that has no rows, or lacks a column that a field of the source names."""
     for key, column in columns.items():
         if column not in table.column_names:
             found = ", ".join(table.column_names)

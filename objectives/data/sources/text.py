@@ -65,7 +65,7 @@ def read_text(
 
     Args:
         source: Where the rows are.
-        field: Path of the source in the search file, for messages.
+        field: Its path in the search file, for messages.
         cache: Folder for what ``datasets`` downloads or converts.
         with_labels: Whether rows have labels.
         splits: The splits that are wanted.
