@@ -60,6 +60,7 @@ class Prediction:
         return f"{self.text} ({100 * self.probability:.1f} %)"
 
 
+@dataclass(frozen=True)
 class Predictor:
     """An exported model with its tokenizer and labels.
 
@@ -70,14 +71,14 @@ class Predictor:
         tokenizer: A ``tokenizers.Tokenizer``; None for images.
     """
 
-    def __init__(
-        self, model: nn.Module, task: PredictionTask, workload: Workload, tokenizer: Any
-    ) -> None:
-        self.model = model
-        self.task = task
-        self._workload = workload
-        self._length = workload.sequence_length
-        self._tokenizer = tokenizer
+    model: nn.Module
+    task: PredictionTask
+    workload: Workload
+    tokenizer: Any
+
+    @property
+    def _length(self) -> int:
+        return self.workload.sequence_length
 
     def predict(self, inputs: Sequence[Any]) -> list[Prediction]:
         """Compute the predictions for inputs, in their order.
@@ -109,11 +110,9 @@ class Predictor:
     def _classify_images(self, inputs: Sequence[Any]) -> list[Prediction]:
         predictions: list[Prediction] = []
         for start in range(0, len(inputs), EVALUATION_BATCH_SIZE):
-            pixels = to_pixels(
-                [_image(each) for each in inputs[start : start + EVALUATION_BATCH_SIZE]],
-                channels=self._workload.channels,
-                size=self._workload.image_size,
-            )
+            images = [_image(each) for each in inputs[start : start + EVALUATION_BATCH_SIZE]]
+            channels, size = self.workload.channels, self.workload.image_size
+            pixels = to_pixels(images, channels=channels, size=size)
             predictions += self._classes({"pixel_values": pixel_values(pixels)})
         return predictions
 
@@ -131,7 +130,7 @@ class Predictor:
             texts = translate(
                 self.model,
                 batch,
-                self._tokenizer,
+                self.tokenizer,
                 beams=self.task.beams,
                 sequence_length=self._length,
             )
@@ -145,10 +144,8 @@ class Predictor:
         texts: list[str],
         seconds: Sequence[str] = (),
     ) -> list[Prediction]:
-        """Predict texts in the batches of evaluation, which have texts of one length."""
-        tokens, lengths = encode_texts(
-            self._tokenizer, texts, seconds, sequence_length=self._length
-        )
+        """Predict texts in the batches of evaluation, of texts of similar length."""
+        tokens, lengths = encode_texts(self.tokenizer, texts, seconds, sequence_length=self._length)
         predictions = [Prediction("")] * len(texts)
         for rows in rows_by_length(lengths, EVALUATION_BATCH_SIZE):
             batch = encoder_inputs(tokens[rows, : int(lengths[rows].max())])
@@ -157,22 +154,18 @@ class Predictor:
         return predictions
 
     def _continue_prompts(self, inputs: Sequence[Any]) -> list[Prediction]:
-        # A long prompt is cut to half of the window, the rest of which is generated.
-        prompts = [
-            ids[-(self._length // 2) :] or [END]
-            for ids in token_ids(self._tokenizer, _texts(inputs))
-        ]
-        return [
-            Prediction(
-                continue_prompt(self.model, ids, self._tokenizer, sequence_length=self._length)
-            )
-            for ids in prompts
-        ]
+        predictions = []
+        for ids in token_ids(self.tokenizer, _texts(inputs)):
+            # A long prompt is cut to half of the window, the rest of which is generated.
+            prompt = ids[-(self._length // 2) :] or [END]
+            text = continue_prompt(self.model, prompt, self.tokenizer, sequence_length=self._length)
+            predictions.append(Prediction(text))
+        return predictions
 
     def _fill_masks(self, inputs: Sequence[Any]) -> list[Prediction]:
         # In training a mask replaces a token with the space before it.
         texts = [text.replace(f" {MASK_TEXT}", MASK_TEXT) for text in _texts(inputs)]
-        tokens, lengths = encode_texts(self._tokenizer, texts, sequence_length=self._length)
+        tokens, lengths = encode_texts(self.tokenizer, texts, sequence_length=self._length)
         return [
             self._filled(row[:length], text)
             for row, length, text in zip(tokens, lengths, texts, strict=True)
@@ -192,7 +185,7 @@ class Predictor:
         filled = tokens.copy()
         filled[masks] = best.indices.numpy() + len(SPECIAL_TOKENS)
         # Without the start and end tokens; other special tokens are part of the text.
-        written = self._tokenizer.decode(filled[1:-1].tolist(), skip_special_tokens=False)
+        written = self.tokenizer.decode(filled[1:-1].tolist(), skip_special_tokens=False)
         return Prediction(written, float(best.values.prod()))
 
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -124,7 +122,9 @@ def export_onnx(model: nn.Module, batches: list[Batch], path: Path) -> OnnxModel
         for batch in batches
     ]
     names = tuple(inputs[0])
-    with _quiet():
+    # The exporter warns about packages that are not needed here.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(action="ignore"):
         program = torch.onnx.export(
             PositionalLogits(_with_qdq(model), names).eval(),
             tuple(inputs[0].values()),
@@ -152,27 +152,20 @@ def export_onnx(model: nn.Module, batches: list[Batch], path: Path) -> OnnxModel
 class _QdqLinear(nn.Module):
     """A static int8 linear layer in ONNX's own operators."""
 
-    codes: torch.Tensor
-    scales: torch.Tensor
-    zeros: torch.Tensor
-    scale: torch.Tensor
-    zero: torch.Tensor
-
     def __init__(self, layer: StaticInt8Linear) -> None:
         super().__init__()
         static = layer.static
-        rows = len(static.weight.codes)
-        self.register_buffer("codes", (static.weight.codes.int() + _ZERO).to(torch.uint8))
-        self.register_buffer("scales", static.weight.scales[:, 0].float().contiguous())
-        self.register_buffer("zeros", torch.full((rows,), _ZERO, dtype=torch.uint8))
-        self.register_buffer("scale", torch.tensor(static.input_scale))
-        self.register_buffer("zero", torch.tensor(static.input_zero_point, dtype=torch.uint8))
-        self._smoothing = static.smoothing
-        self._bias = layer.bias
+        self.codes = (static.weight.codes.int() + _ZERO).to(torch.uint8)
+        self.scales = static.weight.scales[:, 0].float().contiguous()
+        self.zeros = torch.full((len(self.codes),), _ZERO, dtype=torch.uint8)
+        self.scale = torch.tensor(static.input_scale)
+        self.zero = torch.tensor(static.input_zero_point, dtype=torch.uint8)
+        self.smoothing = static.smoothing
+        self.bias = layer.bias
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        if self._smoothing is not None:
-            inputs = inputs / self._smoothing
+        if self.smoothing is not None:
+            inputs = inputs / self.smoothing
         codes = torch.onnx.ops.symbolic(
             "QuantizeLinear", (inputs, self.scale, self.zero),
             dtype=torch.uint8, shape=inputs.shape,
@@ -185,7 +178,7 @@ class _QdqLinear(nn.Module):
             "DequantizeLinear", (self.codes, self.scales, self.zeros), {"axis": 0},
             dtype=torch.float32, shape=self.codes.shape,
         )  # fmt: skip
-        return nn.functional.linear(rounded, weight, self._bias)
+        return nn.functional.linear(rounded, weight, self.bias)
 
 
 def _int8_layers(model: nn.Module) -> list[StaticInt8Linear]:
@@ -235,17 +228,3 @@ def _of_other_shape(arguments: Batch) -> Batch:
         name: tensor[:1] if name == "pixel_values" else tensor[:1, : tensor.shape[1] // 2]
         for name, tensor in arguments.items()
     }
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress the exporter's messages about packages that are not needed here."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)

@@ -105,8 +105,8 @@ def measure_latency(
         sequence_length: Tokens of each sequence, for the record.
         threads: CPU threads to use.
         repeats: Timed calls of each, in a round.
-        measurement_lock: Keeps training and other measurements on this machine waiting.
-        best_reference_ms: Lowest low percentile of the reference so far; infinite before the first.
+        measurement_lock: Makes training and other measurements on this machine wait.
+        best_reference_ms: Lowest low percentile of the reference so far.
 
     Raises:
         TrialFailure: A time is not a positive number (``bad_latency``).
@@ -151,13 +151,7 @@ def measure_latency(
 
 
 def is_noisy(model: Sequence[float], reference: Sequence[float], best_reference_ms: float) -> bool:
-    """Whether other programs disturbed a measurement.
-
-    Args:
-        model: Times of a model, in the order in which they were taken.
-        reference: Times of the reference, in turn with them.
-        best_reference_ms: Lowest low percentile of the reference so far; infinite if none.
-    """
+    """Whether other programs disturbed a measurement, by the times of both models in order."""
     low, median = np.percentile(reference, (LOW, 50)).tolist()
     middle = len(model) // 2
     before, after = (

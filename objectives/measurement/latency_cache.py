@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ MIN_IMPROVEMENT = 0.99
 """Fraction of the reference's best latency below which a new one replaces it."""
 
 
+@dataclass
 class LatencyCache:
     """Latencies of compressed models on this machine.
 
@@ -54,20 +55,11 @@ class LatencyCache:
         store: Keeps the latencies.
     """
 
-    def __init__(
-        self,
-        workload: Workload,
-        conditions: Measurement,
-        inputs: Batch,
-        calibration: Callable[[], list[Batch]],
-        store: Store,
-    ) -> None:
-        self._workload = workload
-        self._conditions = conditions
-        self._inputs = inputs
-        self._calibration = calibration
-        self._store = store
-        self._measurement_lock = MeasurementLock()
+    workload: Workload
+    conditions: Measurement
+    inputs: Batch
+    calibration: Callable[[], list[Batch]]
+    store: Store
 
     def of_model(self, configuration: Configuration, model: nn.Module) -> Latency:
         """Latency of a compressed model: the cached one, if it is of a model of these shapes.
@@ -85,7 +77,7 @@ class LatencyCache:
         if cached is not None:
             if cached[1] == shapes:
                 return cached[0]
-            self._store.remove(self._address(configuration))
+            self.store.remove(self._address(configuration))
         return self._measure(configuration, model, shapes)
 
     def of_untrained(self, configuration: Configuration) -> Latency:
@@ -98,15 +90,15 @@ class LatencyCache:
         if cached is not None:
             return cached[0]
         compression = configuration.compression.at_runtime
-        spec = ModelSpec(configuration.architecture, self._workload, compression)
+        spec = ModelSpec(configuration.architecture, self.workload, compression)
         torch.manual_seed(0)
-        model = build(spec.shape, self._workload).eval()
+        model = build(spec.shape, self.workload).eval()
 
         def compress(folder: Path) -> nn.Module:
-            write_compressed(model, spec, self._calibration(), folder)
+            write_compressed(model, spec, self.calibration(), folder)
             return model_file.load(folder)
 
-        compressed = self._store.use_temporary_folder(f"an untrained {configuration}", compress)
+        compressed = self.store.use_temporary_folder(f"an untrained {configuration}", compress)
         return self._measure(configuration, compressed, _shapes(compressed))
 
     def _measure(self, configuration: Configuration, model: nn.Module, shapes: str) -> Latency:
@@ -114,11 +106,11 @@ class LatencyCache:
         latency = measure_latency(
             model,
             self._reference,
-            self._inputs,
-            sequence_length=self._workload.sequence_length,
-            threads=self._conditions.threads,
-            repeats=self._conditions.repeats,
-            measurement_lock=self._measurement_lock,
+            self.inputs,
+            sequence_length=self.workload.sequence_length,
+            threads=self.conditions.threads,
+            repeats=self.conditions.repeats,
+            measurement_lock=MeasurementLock(),
             best_reference_ms=best,
         )
         if latency.best_reference_p10_ms < MIN_IMPROVEMENT * best:
@@ -146,7 +138,7 @@ class LatencyCache:
         return math.inf if entry is None else float(entry["p10_ms"])
 
     def _read(self, address: str, name: str) -> dict[str, Any] | None:
-        with self._store.open(address) as folder:
+        with self.store.open(address) as folder:
             return None if folder is None else json.loads((folder / name).read_text())
 
     def _write(self, address: str, name: str, entry: dict[str, Any]) -> None:
@@ -154,16 +146,16 @@ class LatencyCache:
             (folder / name).write_text(json.dumps(entry))
 
         # The store does not overwrite an address.
-        self._store.remove(address)
-        self._store.write(address, fill, is_final=True)
+        self.store.remove(address)
+        self.store.write(address, fill, is_final=True)
 
     def _address(self, configuration: Configuration | None = None) -> str:
         """Address of a configuration's latency, or without one of the reference's best."""
         key = {
             "format": LATENCY_FORMAT,
-            "workload": asdict(self._workload),
-            "conditions": self._conditions.model_dump(mode="json"),
-            "processor": processor(next(iter(self._inputs.values())).device),
+            "workload": asdict(self.workload),
+            "conditions": self.conditions.model_dump(mode="json"),
+            "processor": processor(next(iter(self.inputs.values())).device),
             "torch": torch.__version__,
         }
         if configuration is not None:
@@ -174,20 +166,15 @@ class LatencyCache:
     @cached_property
     def _reference(self) -> nn.Module:
         torch.manual_seed(0)
-        decoder_depth = REFERENCE_DEPTH if self._workload.family is Family.BART else 0
+        decoder_depth = REFERENCE_DEPTH if self.workload.family is Family.BART else 0
         reference = Architecture.of(REFERENCE_DEPTH, REFERENCE_WIDTH, decoder_depth=decoder_depth)
-        return build(reference.shape, self._workload).eval()
+        return build(reference.shape, self.workload).eval()
 
 
 def _shapes(model: nn.Module) -> str:
     """Hash of all that determines the time of a forward pass: layers and their shapes."""
-    return content_hash(
-        [
-            [
-                name,
-                type(module).__name__,
-                *(list(p.shape) for p in module.parameters(recurse=False)),
-            ]
-            for name, module in model.named_modules()
-        ]
-    )
+    layers = [
+        (name, type(module).__name__, [list(p.shape) for p in module.parameters(recurse=False)])
+        for name, module in model.named_modules()
+    ]
+    return content_hash(layers)

@@ -61,10 +61,8 @@ def has_int8_kernel() -> bool:
 def _prepack(weight: QuantisedWeight, bias: torch.Tensor | None) -> Any:
     torch.backends.quantized.engine = "x86"
     rows = weight.codes.shape[0]
-    with warnings.catch_warnings():
-        # torch deprecates these tensors; the pinned version has them, and a user who loads a model
-        # can do nothing about it.
-        warnings.simplefilter("ignore", UserWarning)
+    # torch deprecates these tensors; the pinned version has them.
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
         quantised = torch._make_per_channel_quantized_tensor(
             weight.codes, weight.scales[:, 0].double(), torch.zeros(rows, dtype=torch.long), 0
         )
