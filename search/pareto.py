@@ -132,7 +132,8 @@ def hypervolume_of(records: Iterable[TrialRecord], criteria: Criteria, scale: Sc
 
 def in_finish_order(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     """Finished trials in the order in which they finished."""
-    return sorted((record for record in records if record.is_finished), key=_finish_order)
+    finished = (record for record in records if record.is_finished)
+    return sorted(finished, key=lambda record: (record.order, record.number))
 
 
 def hypervolume_history(
@@ -195,9 +196,3 @@ def _rank(record: TrialRecord, criteria: Criteria) -> tuple[float, ...]:
     """Ascending from worse to better trials; no two are equal."""
     costs = (criteria.cost.name, *COSTS)
     return quality(record, criteria), *(-record.result[cost] for cost in costs), -record.number
-
-
-def _finish_order(record: TrialRecord) -> tuple[int, float, int]:
-    # Clocks of two drivers may differ; they are all that there is where no order was noted.
-    finished = record.finished.timestamp() if record.finished else math.inf
-    return record.order, finished, record.number

@@ -27,7 +27,7 @@ def ui(port: int, url: str | None) -> None:
     First sends what MLflow lacks, for example after an outage, and prints the page of each search.
     """
     from search.mlflow_links import LOOPBACK, server_url
-    from search.storage.study import names
+    from search.storage.database import study_names
     from search.tracking.server import (
         check_port_free,
         experiment_pages,
@@ -45,7 +45,7 @@ def ui(port: int, url: str | None) -> None:
     sync_all(study, where)
     server = server_url(where.tracking_uri) if is_remote else f"http://{LOOPBACK}:{port}"
     click.echo(f"MLflow UI: {server}" + ("" if is_remote else "  (Ctrl-C stops it)"))
-    for name, page in experiment_pages(names(study), where, server).items():
+    for name, page in experiment_pages(study_names(study), where, server).items():
         click.echo(f"  {name}: {page}")
     if not is_remote:
         sys.stdout.flush()

@@ -8,8 +8,9 @@ from typing import Any
 
 from objectives.store.store import Store
 from search.execution.cluster import ClusterError, check_capacity, cluster
+from search.storage.database import study_names
 from search.storage.errors import StudyError
-from search.storage.study import Study, names
+from search.storage.study import Study
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations, without_password
 
@@ -95,7 +96,7 @@ def faults_here(search: str, address: str, token: str) -> list[str]:
         )
     try:
         # The driver alone writes to the study, and a job may be driven from any node.
-        if file.name not in names(where.study_url):
+        if file.name not in study_names(where.study_url):
             faults.append(
                 f"storage.study: {without_password(where.study_url)} has no study {file.name!r}"
             )

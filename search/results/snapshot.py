@@ -17,9 +17,10 @@ from search.pareto import (
     nondominated,
 )
 from search.results.prediction import Predictor
+from search.storage.database import SEARCH, study_names
 from search.storage.errors import NoSuchStudy
 from search.storage.lease import POLL_SECONDS, LeaseMonitor, State
-from search.storage.study import SEARCH, Study, names, tests_of
+from search.storage.study import Study, tests_of
 from search.storage.trials import TrialRecord
 from spaces.cost.inference_cost import COSTS
 
@@ -147,7 +148,7 @@ class SnapshotCache:
 
     def names(self) -> list[str]:
         """Names of the searches."""
-        return names(self.url)
+        return study_names(self.url)
 
     def of(self, name: str) -> Snapshot:
         """The state of a search, at most ``FRESH_SECONDS`` old.

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
+from sqlalchemy import Integer, String, column, select, table
 from sqlalchemy.exc import SQLAlchemyError
 
 from objectives.store.locks import exclusive_lock
@@ -22,6 +23,16 @@ from spaces.file.storage import without_password
 
 BUSY_SECONDS = 60
 """Seconds that SQLite waits for a lock."""
+SEARCH = "tlc:search"
+"""Attribute of a study with its search file; studies of other programs lack it."""
+
+_STUDIES = table("studies", column("study_id", Integer), column("study_name", String))
+_ATTRIBUTES = table("study_user_attributes", column("study_id", Integer), column("key", String))
+_NAMES = (
+    select(_STUDIES.c.study_name)
+    .join_from(_STUDIES, _ATTRIBUTES, _STUDIES.c.study_id == _ATTRIBUTES.c.study_id)
+    .where(_ATTRIBUTES.c.key == SEARCH)
+)
 
 _connecting = Lock()
 
@@ -88,6 +99,16 @@ def shared_database(url: str) -> Database:
     with _opening(url), _connecting:
         # A file that replaced another, such as a backup, is another database.
         return _connect(url, None if path is None else path.stat().st_ino)
+
+
+def study_names(url: str) -> list[str]:
+    """Names of the searches in a storage."""
+    path = sqlite_path(url)
+    if path is not None and not path.exists():
+        return []
+    database = shared_database(url)
+    with translated_errors(database), database.engine.connect() as connection:
+        return sorted(connection.execute(_NAMES).scalars())
 
 
 @contextmanager

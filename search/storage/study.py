@@ -1,8 +1,7 @@
-"""The study: the one record of a search. Everything else is a view that can be made from it."""
+"""The study: the record of a search, of which everything else is a view."""
 
 from __future__ import annotations
 
-import json
 import math
 import uuid
 import warnings
@@ -13,16 +12,16 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
-from sqlalchemy import Integer, String, column, select, table
 
 from search.storage.database import (
+    SEARCH,
     Database,
     open_database,
-    shared_database,
-    sqlite_path,
+    study_names,
     translated_errors,
 )
-from search.storage.errors import BusyStudy, NoSuchStudy, StudyError
+from search.storage.errors import NoSuchStudy, StudyError
+from search.storage.identity import check_same
 from search.storage.optuna_space import configuration_from, distributions
 from search.storage.transactions import exchange, finish
 from search.storage.trials import (
@@ -40,20 +39,10 @@ from spaces.grid.search_space import SearchSpace
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
-SEARCH = "tlc:search"
 DATA = "tlc:data"
 CURVE = "curve"
 TEST = "tlc:test:"
 STUDY_ID = "tlc:study_id"
-
-_STUDIES = table("studies", column("study_id", Integer), column("study_name", String))
-_ATTRIBUTES = table("study_user_attributes", column("study_id", Integer), column("key", String))
-_NAMES = (
-    select(_STUDIES.c.study_name)
-    .join_from(_STUDIES, _ATTRIBUTES, _STUDIES.c.study_id == _ATTRIBUTES.c.study_id)
-    # Studies of others may be in the same database.
-    .where(_ATTRIBUTES.c.key == SEARCH)
-)
 
 
 class Study:
@@ -86,9 +75,9 @@ class Study:
                 directions=_directions(search),
                 load_if_exists=True,
             )
-            # Another file of this name may be opened at the same moment: one of them is first.
+            # Of two files of this name that are opened at the same moment, one is first.
             if not exchange(storage.engine, study._study_id, SEARCH, None, search.to_dict()):
-                _check_same(SearchFile.model_validate(study.user_attrs[SEARCH]), search)
+                check_same(study.user_attrs[SEARCH], search)
                 study.set_user_attr(SEARCH, search.to_dict())
             measured: list[str] = [search.metric.name, search.cost.name]
             study.set_metric_names(measured[: len(study.directions)])
@@ -101,7 +90,7 @@ class Study:
         Raises:
             NoSuchStudy: There is none of this name.
         """
-        known = names(url)
+        known = study_names(url)
         if name not in known:
             listed = ", ".join(known) if known else "none yet"
             raise NoSuchStudy(f"no search named {name!r}; there is: {listed}")
@@ -112,12 +101,13 @@ class Study:
     def ask(self) -> TrialRecord:
         """Create the next trial, as the study's sampler chooses it."""
         trial = self.optuna.ask(distributions(self.space))
-        trial.set_user_attr(CONFIGURATION, self._meant(trial.params))
+        configuration = configuration_from(self.space, trial.params)
+        trial.set_user_attr(CONFIGURATION, configuration.to_dict())
         return self.record(trial.number)
 
     @property
     def has_enqueued(self) -> bool:
-        """Whether trials wait that somebody enqueued, which ``ask`` gives before all others."""
+        """Whether enqueued trials wait, which ``ask`` returns before it asks the sampler."""
         return bool(self.optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
     def tell_result(
@@ -128,25 +118,24 @@ class Study:
         *,
         attempt: int = 1,
     ) -> bool:
-        """Record the result of a trial, all of it at once.
+        """Record the result of a trial, in one transaction.
 
         Args:
             number: The trial.
             result: The evaluation's values.
             curve: ``[step, training loss]`` over its training.
-            attempt: The attempt at the trial that has this result.
+            attempt: The attempt that reports.
 
         Returns:
-            False when the trial was finished already, or is another attempt's by now: a second
-            and a late report change nothing.
+            False when the trial has finished or a later attempt has begun: a second and a late
+            report change nothing.
         """
-        # As many as the study has directions: searches at a fixed cost once had two as well.
         measured = (result["score"], result[self.search.cost.name])
         values = [float(value) for value in measured[: len(self.optuna.directions)]]
-        # Optuna takes infinity for a result, and it would sit on the frontier.
+        # Optuna accepts infinity, which would dominate every trial.
         if not all(map(math.isfinite, measured)):
-            said = f"the result was {list(measured)}"
-            return self.tell_failure(number, "not_finite", said, attempt=attempt)
+            message = f"the result was {list(measured)}"
+            return self.tell_failure(number, "not_finite", message, attempt=attempt)
         attributes = {RESULT: result, CURVE: curve or []}
         return self._finish(
             number, attempt, attributes, values, self.search.criteria.violations(result)
@@ -158,10 +147,10 @@ class Study:
         return self._finish(number, attempt, attributes, None, {})
 
     def take_over_unfinished(self) -> list[TrialRecord]:
-        """Take over the trials that another driver left running, to run them under their numbers.
+        """Take over the trials that an earlier run left running; they keep their numbers.
 
-        Each begins its next attempt: what the other may still report of it is refused. Those that
-        died before all their parameters were written have nothing to run and are closed.
+        Each begins its next attempt, so that late reports of the earlier run are refused. Trials
+        whose parameters were not all written are closed as failed.
         """
         left = []
         with translated_errors(self._storage):
@@ -174,11 +163,11 @@ class Study:
                 continue
             try:
                 if is_new:
-                    meant = self._meant(trial.params)
-                    self._storage.set_trial_user_attr(trial._trial_id, CONFIGURATION, meant)
+                    configuration = configuration_from(self.space, trial.params).to_dict()
+                    self._storage.set_trial_user_attr(trial._trial_id, CONFIGURATION, configuration)
                 self._storage.set_trial_user_attr(trial._trial_id, ATTEMPT, attempt + 1)
             except UpdateFinishedTrialError:
-                # The other has just told it.
+                # The earlier run has just reported it.
                 continue
             left.append(self.record(trial.number))
         return left
@@ -190,17 +179,17 @@ class Study:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """What is known of the search as a whole, as it is now."""
+        """User attributes of the study, read now."""
         with translated_errors(self._storage):
             return self.optuna.user_attrs
 
     def exchange(self, key: str, old: Any | None, new: Any) -> bool:
-        """Change an attribute if it still is what was read; returns whether it was.
+        """Change an attribute if it still has its old value; returns whether it had.
 
         Args:
-            key: Of the attribute.
-            old: What was read; None where there was none.
-            new: What it becomes.
+            key: Name of the attribute.
+            old: Value that was read; None where there was none.
+            new: Value to write.
         """
         with translated_errors(self._storage):
             return exchange(self._storage.engine, self.optuna._study_id, key, old, new)
@@ -224,7 +213,7 @@ class Study:
         return points
 
     def set_data(self, facts: dict[str, Any]) -> None:
-        """Record the fingerprint of the data that the search runs on.
+        """Record the description of the data, with its fingerprint.
 
         Raises:
             StudyError: Earlier trials ran on other data.
@@ -239,30 +228,26 @@ class Study:
 
     @property
     def data(self) -> dict[str, Any]:
-        """Facts of the data, empty before the first run."""
+        """Description of the data; empty before the first run."""
         facts: dict[str, Any] = self.optuna.user_attrs.get(DATA, {})
         return facts
 
     def tests(self) -> dict[int, dict[str, Any]]:
-        """What the test split gave, by trial number."""
+        """Scores on the test split, by trial number."""
         return tests_of(self.optuna.user_attrs)
 
     def set_test(self, number: int, values: dict[str, Any]) -> None:
-        """Record what the test split gave for a trial."""
+        """Record the score of a trial on the test split."""
         self.optuna.set_user_attr(f"{TEST}{number}", values)
 
     @property
     def study_id(self) -> str:
-        """A random id, made once: two studies on one server may share a name."""
+        """A random id: two studies on one server may share a name."""
         known: str | None = self.optuna.user_attrs.get(STUDY_ID)
         if known is None:
             known = uuid.uuid4().hex[:12]
             self.optuna.set_user_attr(STUDY_ID, known)
         return known
-
-    def _meant(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """The configuration that Optuna's parameters mean, as plain values."""
-        return configuration_from(self.space, parameters).to_dict()
 
     def _finish(
         self,
@@ -292,7 +277,7 @@ class Study:
 
 
 def tests_of(attributes: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    """What the test split gave, by trial number, from a study's attributes."""
+    """Scores on the test split, by trial number, from a study's attributes."""
     return {
         int(key.removeprefix(TEST)): value
         for key, value in attributes.items()
@@ -302,42 +287,11 @@ def tests_of(attributes: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
 
 def load_all(url: str) -> list[Study]:
     """Every search of a storage, by name."""
-    return [Study.load(name, url) for name in names(url)]
-
-
-def names(url: str) -> list[str]:
-    """Names of the searches in a storage."""
-    path = sqlite_path(url)
-    if path is not None and not path.exists():
-        return []
-    database = shared_database(url)
-    with translated_errors(database), database.engine.connect() as connection:
-        return sorted(connection.execute(_NAMES).scalars())
+    return [Study.load(name, url) for name in study_names(url)]
 
 
 def _directions(search: SearchFile) -> list[StudyDirection]:
-    """Which way each value of a trial is better; at a fixed cost the score is the only one."""
+    """Directions of the objectives: the score, and the cost unless it is fixed."""
     is_maximised = search.metric.is_maximised
     of_score = StudyDirection.MAXIMIZE if is_maximised else StudyDirection.MINIMIZE
     return [of_score] if search.is_at_fixed_cost else [of_score, StudyDirection.MINIMIZE]
-
-
-def _check_same(recorded: SearchFile, given: SearchFile) -> None:
-    differing = _differences(recorded.identity(), given.identity())
-    if differing:
-        raise BusyStudy(
-            f"a search named {given.name!r} exists with another {', '.join(differing)}; "
-            "give this one another name (name: in the file, or --set name=...)"
-        )
-
-
-def _differences(recorded: Any, given: Any, path: str = "") -> list[str]:
-    if isinstance(recorded, dict) and isinstance(given, dict):
-        return [
-            difference
-            for key in sorted({*recorded, *given})
-            for difference in _differences(
-                recorded.get(key), given.get(key), f"{path}.{key}" if path else key
-            )
-        ]
-    return [] if json.dumps(recorded) == json.dumps(given) else [path]

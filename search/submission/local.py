@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Protocol
 
 import yaml
 
+from search.storage.database import study_names
 from search.storage.errors import BusyStudy
 from search.storage.lease import (
     LEASE,
@@ -25,7 +26,7 @@ from search.storage.lease import (
     request_stop,
 )
 from search.storage.lease_holder import local_lease
-from search.storage.study import Study, names
+from search.storage.study import Study
 from spaces.errors import UserError
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations, home
@@ -95,7 +96,7 @@ class LocalProcesses:
         url = Locations.of(search.storage).study_url
         # What is refused is refused here, and not in a log; before the study takes the file over.
         before = None
-        if search.name in names(url):
+        if search.name in study_names(url):
             before = _entry_to_replace(Study.load(search.name, url))
         file, log = _file(search.name), _log(search.name)
         with _appending(log) as output:

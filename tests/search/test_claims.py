@@ -22,7 +22,8 @@ from search.analysis.claims.resampling import resample
 from search.analysis.claims.verdict import Answer, Verdict, unbiased_best
 from search.cli.main import cli
 from search.samplers.optuna_samplers import FeasibleSampler
-from search.storage.study import Study, names
+from search.storage.database import study_names
+from search.storage.study import Study
 from search.storage.trials import CONFIGURATION
 from spaces.cost.architecture import Architecture
 from spaces.cost.budget import BudgetUnit
@@ -366,4 +367,4 @@ def test_what_is_missing_is_trained_where_the_study_is_and_its_file_stays(
     study = Study.load("tiny", elsewhere)
     assert [record.state for record in study.records()] == ["complete"] * lacking
     assert (study.search.trials, study.search.hours) == (1, 0.5)
-    assert "tiny" not in names(tlc.study_url)
+    assert "tiny" not in study_names(tlc.study_url)

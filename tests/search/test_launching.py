@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from search.results.queries import StudyQueries
+from search.storage.database import study_names
 from search.storage.errors import BusyStudy
 from search.storage.lease import LEASE, Lease, LeaseMonitor, announce, confirmed_state, request_stop
 from search.storage.lease_holder import holding_lease
-from search.storage.study import Study, names
+from search.storage.study import Study
 from search.submission.local import LaunchError, LocalProcesses
 from search.submission.ray_jobs import check_portable, pinned_requirements
 from spaces.file.search_file import SearchFile
@@ -270,7 +271,7 @@ def test_links_in_place_of_a_searches_files_lead_nowhere(
     log.symlink_to(victim)
     with pytest.raises(LaunchError, match="cannot be written"):
         LocalProcesses(url).start(search)
-    assert names(url) == []
+    assert study_names(url) == []
     log.unlink()
     file.symlink_to(victim)
     LocalProcesses(url).start(search)

@@ -22,7 +22,7 @@ from optuna.study import StudyDirection
 
 from search.pareto import Scale, hypervolume_history, in_finish_order
 from search.results.queries import StudyQueries
-from search.storage.database import _connect
+from search.storage.database import _connect, study_names
 from search.storage.errors import BusyStudy, DamagedStudy, StudyError, StudyUnavailable
 from search.storage.lease_holder import local_lease
 from search.storage.optuna_space import (
@@ -32,7 +32,7 @@ from search.storage.optuna_space import (
     point_from,
 )
 from search.storage.retry import retrying
-from search.storage.study import Study, names
+from search.storage.study import Study
 from search.tracking.trial_run import milliseconds
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
@@ -256,7 +256,7 @@ def test_a_damaged_study_is_refused_and_left_as_it_is(
         found = path.read_bytes()
         url = f"sqlite:///{path}"
         asking: list[Callable[[], Any]] = [
-            partial(names, url),
+            partial(study_names, url),
             partial(Study.load, "tiny", url),
             partial(Study.open, make_search(trials=20), url),
             partial(StudyQueries(url).best, "tiny"),
@@ -345,7 +345,7 @@ def test_processes_that_make_the_same_study_at_once_share_it(
         refused = list(pool.map(start, seeds))
     first = Study.load("tiny", url).search.seed
     assert ["exists with another seed" in each for each in refused] == [s != first for s in seeds]
-    assert names(url) == ["tiny"]
+    assert study_names(url) == ["tiny"]
 
 
 def test_a_full_disk_is_waited_for_and_a_result_recorded_once(
