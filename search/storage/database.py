@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
+from typing import Any
 from urllib.parse import quote
 
 from optuna.exceptions import StorageInternalError
@@ -47,10 +48,12 @@ class Database(RDBStorage):
 
     def __init__(self, url: str, name: str) -> None:
         self.name = name
-        is_file = url.startswith("sqlite:")
-        connect_args = {"connect_args": {"timeout": BUSY_SECONDS}} if is_file else {}
-        # A connection that PostgreSQL closed when it restarted is detected before it is used.
-        super().__init__(url, engine_kwargs={"pool_pre_ping": True, **connect_args})
+        # PostgreSQL allows 100 connections by default, to all processes together. One that it
+        # closed when it restarted is detected before it is used.
+        options: dict[str, Any] = {"pool_size": 5, "max_overflow": 5, "pool_pre_ping": True}
+        if url.startswith("sqlite:"):
+            options["connect_args"] = {"timeout": BUSY_SECONDS}
+        super().__init__(url, engine_kwargs=options)
 
 
 for _name in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -16,13 +17,15 @@ from glob import glob
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
+from search.results.client import Client
 from search.results.queries import StudyQueries
 from search.storage.errors import BusyStudy, StudyUnavailable
 from search.storage.retry import retrying
 from search.storage.study import Study
 from spaces.file.search_file import SearchFile
-from tests.search.conftest import made_up_result
+from tests.search.conftest import Tlc, made_up_result
 
 PROCESSES, THREADS, TRIALS_EACH = 4, 4, 6
 WRITERS = PROCESSES * THREADS
@@ -217,3 +220,37 @@ def test_a_server_that_restarts_is_waited_for(
     back.join()
     assert [record.state for record in study.records()] == ["complete", "running"]
     assert caplog.text.count("the study's database is unavailable") == 1
+
+
+def test_120_studies_are_listed_through_few_connections(
+    postgres: str, make_search: Callable[..., SearchFile], tlc: Tlc
+) -> None:
+    opened = [Study.open(make_search(name=f"of-many-{k}"), postgres) for k in range(120)]
+    most = 0
+    done = threading.Event()
+
+    def count() -> None:
+        nonlocal most
+        engine = create_engine(postgres)
+        query = text("select count(*) from pg_stat_activity where datname = current_database()")
+        with engine.connect() as connection:
+            while not done.wait(0.02):
+                most = max(most, connection.execute(query).scalar_one())
+                connection.rollback()
+        engine.dispose()
+
+    counting = threading.Thread(target=count)
+    counting.start()
+    try:
+        listed = tlc("list", "--study", postgres, "--json")
+        with tlc.serving("--study", postgres) as (url, _), ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: Client(url).searches(), range(8)))
+    finally:
+        done.set()
+        counting.join()
+    expected = {study.search.name for study in opened}
+    assert expected <= {search["name"] for search in json.loads(listed.stdout)}
+    for answer in answers:
+        assert expected <= {search.name for search in answer}
+    # All of this test's processes and its own counting.
+    assert 1 < most < 20
