@@ -4,123 +4,116 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from typing import Any
 
-from markupsafe import Markup
-
-from search.analysis.report.markup import joined, percent, percentage, table, tag
-from search.analysis.report.report_data import ReportData
+from search.analysis.report.report_data import ReportData, Section, percentage
+from search.plots.pages import Chart, Table
+from search.plots.style import FRONTIER, SECOND, THIRD, TRIAL
 from search.storage.trials import TrialRecord
 from spaces.cost.units import duration
 
-STAGES = ("train", "recovery", "compress", "measure")
-MOST_ROWS = 16
+STAGES = {"train": FRONTIER, "recovery": SECOND, "compress": THIRD, "measure": TRIAL}
+"""Colour by stage."""
+MOST_BARS = 16
 
 
-def section(view: ReportData) -> Markup:
+def compute_section(data: ReportData) -> Section:
     """Bars by stage and by architecture, and failures by their state."""
-    parts = []
-    if view.complete:
-        parts = [_legend(view), _bars(view)]
-    return joined([*parts, _failures(view)])
+    charts: tuple[Chart, ...] = ()
+    tables: tuple[Table, ...] = ()
+    if data.complete:
+        ranked = _by_architecture(data.complete)
+        charts = (Chart(_figure(ranked), "seconds of each stage by architecture"),)
+        tables = (_table(ranked),)
+    failed = [r for r in data.records if r.is_finished and not r.is_complete]
+    return Section(
+        name="compute",
+        title="Where the compute went",
+        intro="Seconds of the complete trials, by stage and by architecture.",
+        charts=charts,
+        tables=(*tables, *([_failures(failed)] if failed else [])),
+        notes=() if failed else ("No trial failed.",),
+    )
 
 
-def seconds_of(record: TrialRecord) -> dict[str, float]:
-    """What a trial itself took, by stage; what it had from others is not in it."""
-    seconds = record.result["seconds"]
-    # Recovery comes last, so whoever trained at all trained it; its seconds are those of the whole
-    # stage, of which a resumed trial ran a part.
-    trained = seconds["train"] if record.result["steps"]["trained"] else 0.0
-    recovery = min(trained, seconds.get("recovery", 0.0))
-    return {
-        "train": seconds["train"] - recovery,
-        "recovery": recovery,
-        "compress": seconds["compress"],
-        "measure": seconds["measure"],
-    }
-
-
-def spent(records: Iterable[TrialRecord]) -> float:
-    """Seconds of compute of complete trials."""
-    return sum(sum(seconds_of(record).values()) for record in records)
-
-
-def _totals(records: Iterable[TrialRecord]) -> dict[str, float]:
+def seconds_by_stage(records: Iterable[TrialRecord]) -> dict[str, float]:
+    """What complete trials themselves took, without the training that they reused."""
     totals = dict.fromkeys(STAGES, 0.0)
     for record in records:
-        for stage, seconds in seconds_of(record).items():
-            totals[stage] += seconds
+        seconds = record.result["seconds"]
+        # Recovery is the last stage, so a trial that trained at all trained it; its seconds are
+        # those of the whole stage, of which a resumed trial ran a part.
+        trained = seconds["train"] if record.result["steps"]["trained"] else 0.0
+        recovery = min(trained, seconds.get("recovery", 0.0))
+        totals["train"] += seconds["train"] - recovery
+        totals["recovery"] += recovery
+        totals["compress"] += seconds["compress"]
+        totals["measure"] += seconds["measure"]
     return totals
 
 
-def _legend(view: ReportData) -> Markup:
-    totals = _totals(view.complete)
-    everything = sum(totals.values()) or 1.0
-    entries = [
-        tag(
-            "li",
-            tag("span", class_=f"key {stage}"),
-            f"{stage} ",
-            tag("b", duration(seconds)),
-            f" {percentage(seconds / everything)}",
-        )
-        for stage, seconds in totals.items()
-        if seconds
-    ]
-    return tag("ul", *entries, class_="legend")
+def seconds_spent(records: Iterable[TrialRecord]) -> float:
+    """Seconds of compute of complete trials."""
+    return sum(seconds_by_stage(records).values())
 
 
-def _bars(view: ReportData) -> Markup:
+def _by_architecture(records: Iterable[TrialRecord]) -> list[tuple[str, dict[str, float]]]:
+    """Seconds by stage of each architecture, the most expensive first."""
     groups: dict[str, list[TrialRecord]] = defaultdict(list)
-    for record in view.complete:
+    for record in records:
         groups[str(record.configuration.architecture)].append(record)
-    totals = {name: _totals(records) for name, records in groups.items()}
-    ranked = sorted(totals.items(), key=lambda item: -sum(item[1].values()))
-    shown, rest = ranked[:MOST_ROWS], ranked[MOST_ROWS:]
-    longest = max(sum(seconds.values()) for _, seconds in shown) or 1.0
-    everything = _totals(view.complete)
-    rows = [_bar("all", everything, sum(everything.values()) or 1.0, "bar tall")]
-    rows += [_bar(name, seconds, longest, "bar") for name, seconds in shown]
-    if rest:
-        # No bar: beside one of many together the others would be too short to compare.
-        seconds = sum(sum(each.values()) for _, each in rest)
-        total = tag("span", duration(seconds), class_="number")
-        name = tag("span", f"{len(rest)} others", class_="name")
-        rows.append(tag("div", name, tag("span"), total, class_="row quiet"))
-    return tag("div", *rows, class_="bars")
+    totals = [(name, seconds_by_stage(group)) for name, group in groups.items()]
+    return sorted(totals, key=lambda item: -sum(item[1].values()))
 
 
-def _bar(name: str, seconds: dict[str, float], longest: float, kind: str) -> Markup:
-    parts, x = [], 0.0
-    for stage in STAGES:
-        width = seconds[stage] / longest
-        title = tag("title", f"{stage} {duration(seconds[stage])}")
-        if width:
-            parts.append(
-                tag("rect", title, x=percent(x), width=percent(width), height=20, class_=stage)
-            )
-        x += width
-    told = ", ".join(f"{stage} {duration(seconds[stage])}" for stage in STAGES)
-    bar = tag("svg", *parts, class_=kind, height=20, role="img", aria_label=f"{name}: {told}")
-    total = tag("span", duration(sum(seconds.values())), class_="number")
-    return tag("div", tag("span", name, class_="name"), bar, total, class_="row")
+def _figure(ranked: list[tuple[str, dict[str, float]]]) -> Any:
+    import plotly.graph_objects as go
+
+    totals = {stage: sum(seconds[stage] for _, seconds in ranked) for stage in STAGES}
+    everything = sum(totals.values()) or 1.0
+    shown = ranked[:MOST_BARS]
+    figure = go.Figure(layout={"template": "none"})
+    for stage, colour in STAGES.items():
+        if not totals[stage]:
+            continue
+        fraction = percentage(totals[stage] / everything)
+        figure.add_bar(
+            x=[seconds[stage] for _, seconds in shown],
+            y=[name for name, _ in shown],
+            orientation="h",
+            name=f"{stage} {duration(totals[stage])} ({fraction})",
+            marker={"color": colour},
+            hovertext=[f"{name}: {stage} {duration(seconds[stage])}" for name, seconds in shown],
+            hoverinfo="text",
+        )
+    figure.update_layout(
+        barmode="stack",
+        height=90 + 24 * len(shown),
+        xaxis={"title": "seconds"},
+        yaxis={"autorange": "reversed", "type": "category", "automargin": True},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        margin={"l": 60, "r": 16, "t": 30, "b": 45},
+    )
+    return figure
 
 
-def _failures(view: ReportData) -> Markup:
-    failed = [r for r in view.records if r.is_finished and not r.is_complete]
-    if not failed:
-        return tag("p", "No trial failed.", class_="quiet")
+def _table(ranked: list[tuple[str, dict[str, float]]]) -> Table:
+    rows = [
+        (name, *(duration(seconds[stage]) for stage in STAGES), duration(sum(seconds.values())))
+        for name, seconds in ranked
+    ]
+    heads = ("architecture", *STAGES, "all")
+    return Table("compute by architecture", heads, rows, numeric=(1, 2, 3, 4, 5), is_folded=True)
+
+
+def _failures(failed: list[TrialRecord]) -> Table:
     last = {record.state: record for record in failed}
     rows = [
-        (
-            tag("th", tag("code", state), scope="row"),
-            tag("td", f"{count:,}", class_="number"),
-            f"#{last[state].number}",
-            _last_line(last[state].message),
-        )
+        (state, f"{count:,}", f"#{last[state].number}", _last_line(last[state].message))
         for state, count in Counter(record.state for record in failed).most_common()
     ]
-    heads = ("state", tag("th", "trials", scope="col", class_="number"), "last", "what it said")
-    return joined([tag("h3", "Failures"), table(heads, rows, label="failures by state")])
+    heads = ("failures", "trials", "last", "message")
+    return Table("failures by state", heads, rows, numeric=(1,))
 
 
 def _last_line(message: str) -> str:

@@ -1,23 +1,26 @@
-"""How the search got there: hypervolume over compute and over finished trials."""
+"""Hypervolume, or the best score at a fixed cost, over compute and over finished trials.
+
+``optuna.visualization.plot_hypervolume_history`` has the area in raw units, over trials alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
-from markupsafe import Markup
-
-from search.analysis.report.axes import Axis, even_ticks, score_ticks, time_text, time_ticks
-from search.analysis.report.compute import spent
-from search.analysis.report.markup import tag
-from search.analysis.report.plot import Tick, dot, plot, stairs, up
-from search.analysis.report.report_data import ReportData, amount
-from search.pareto import hypervolume_history, in_finish_order
+from search.analysis.report.compute import seconds_spent
+from search.analysis.report.report_data import ReportData, Section
+from search.pareto import hypervolume_history, in_finish_order, quality
+from search.plots.pages import Chart, Table
+from search.plots.style import FRONTIER, score_axis
+from search.plots.trial_points import trial_text
 from search.storage.trials import TrialRecord
 from spaces.cost.units import duration
 
-HEIGHT = 220
+HEIGHT = 300
+NEARLY = 0.95
 
 
 @dataclass(frozen=True)
@@ -25,119 +28,133 @@ class _History:
     """What was reached after each finished trial.
 
     Args:
+        name: What it is.
         records: Finished trials, in the order in which they finished.
         values: What was reached after each.
-        name: What it is.
-        text: Writes a value.
-        axis: The values' axis.
-        ticks: Values that are written beside it.
+        texts: The same as people read it.
+        seconds: Compute spent until then.
+        axis: Plotly's axis of the values.
     """
 
+    name: str
     records: list[TrialRecord]
     values: list[float]
-    name: str
-    text: Callable[[float], str]
-    axis: Axis
-    ticks: list[Tick]
+    texts: list[str]
+    seconds: list[float]
+    axis: dict[str, Any]
+
+    @property
+    def rises(self) -> list[int]:
+        """Indices at which more was reached than before."""
+        return [k for k, text in enumerate(self.values) if k == 0 or text != self.values[k - 1]]
 
 
-def section(view: ReportData) -> Markup:
-    """Two charts of one history."""
-    if view.best is None:
-        return tag("p", "Nothing within the constraints is finished yet.", class_="quiet")
-    history = _best_so_far(view) if view.search.is_at_fixed_cost else _hypervolume(view)
-    compute = list(accumulate(spent([r]) if r.is_complete else 0.0 for r in history.records))
-    trials = [float(k) for k in range(1, len(history.records) + 1)]
-    seconds = compute[-1] or 1.0
-    by_time = [(value / seconds, time_text(value)) for value in time_ticks(seconds)]
-    count = float(len(trials))
-    by_count = [(value / count, amount(value)) for value in even_ticks(0.0, count)
-                if value.is_integer()]  # fmt: skip
-    return tag(
-        "div",
-        _chart(view, history, [c / seconds for c in compute], by_time,
-               "compute: training, compression and measurement"),
-        _chart(view, history, [t / count for t in trials], by_count, "finished trials"),
-        class_="pair",
+def progress_section(data: ReportData) -> Section:
+    """Two charts of one history, and its steps as a table."""
+    title = "How the search got there"
+    if data.best is None:
+        note = "Nothing within the constraints is finished yet."
+        return Section("progress", title, notes=(note,))
+    history = _best_so_far(data) if data.criteria.is_at_fixed_cost else _hypervolume(data)
+    unit, per = _time_unit(history.seconds[-1])
+    finished = [float(k) for k in range(1, len(history.records) + 1)]
+    axes = (
+        (f"compute ({unit})",
+         [seconds / per for seconds in history.seconds]),
+        ("finished trials", finished),
     )  # fmt: skip
+    rows = [
+        (f"#{history.records[k].number}", k + 1, duration(history.seconds[k]), history.texts[k])
+        for k in history.rises
+    ]
+    heads = ("trial", "finished trials", "compute", history.name)
+    return Section(
+        name="progress",
+        title=title,
+        intro=_sentence(history),
+        charts=tuple(
+            Chart(
+                _figure(data, history, x, label),
+                f"{history.name} over {label}, from {history.texts[0]} to {history.texts[-1]}",
+            )
+            for label, x in axes
+        ),
+        tables=(Table("each improvement", heads, rows, numeric=(1, 2, 3), is_folded=True),),
+    )
 
 
-def sentence(view: ReportData) -> str:
-    """How soon the search had most of what it found; nothing where there is nothing to say."""
-    if view.best is None or view.search.is_at_fixed_cost:
+def _hypervolume(data: ReportData) -> _History:
+    records = in_finish_order(data.records)
+    values = hypervolume_history(data.records, data.criteria, data.scale)
+    texts = [f"{value:.3f}" for value in values]
+    return _History(
+        "hypervolume", records, values, texts, _compute(records), {"rangemode": "tozero"}
+    )
+
+
+def _best_so_far(data: ReportData) -> _History:
+    records = in_finish_order(data.records)
+    qualities = [
+        quality(r, data.criteria) if r.number in data.allowed else -float("inf") for r in records
+    ]
+    best = list(accumulate(qualities, max))
+    # Before the first feasible trial there is no best one.
+    start = next(k for k, value in enumerate(best) if value > -float("inf"))
+    values = [data.metric.value(value) for value in best[start:]]
+    return _History(
+        f"best {data.score_name} so far",
+        records[start:],
+        values,
+        [data.metric.text(value) for value in values],
+        _compute(records)[start:],
+        score_axis(data.metric, values),
+    )
+
+
+def _compute(records: list[TrialRecord]) -> list[float]:
+    return list(accumulate(seconds_spent([r]) if r.is_complete else 0.0 for r in records))
+
+
+def _time_unit(seconds: float) -> tuple[str, float]:
+    units = (("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0))
+    return next((unit for unit in units if seconds >= 3 * unit[1]), ("seconds", 1.0))
+
+
+def _sentence(history: _History) -> str:
+    """How soon the search had most of its hypervolume."""
+    if history.name != "hypervolume" or history.values[-1] <= 0.0:
         return ""
-    history = _hypervolume(view)
-    if history.values[-1] <= 0.0:
-        return ""
-    index = next(k for k, v in enumerate(history.values) if v >= 0.95 * history.values[-1])
-    before = [record for record in history.records[: index + 1] if record.is_complete]
+    index = next(k for k, v in enumerate(history.values) if v >= NEARLY * history.values[-1])
     return (
         f"95\u202f% of it was reached after {index + 1:,} of {len(history.records):,} trials and "
-        f"{duration(spent(before))} of compute."
+        f"{duration(history.seconds[index])} of compute."
     )
 
 
-def _hypervolume(view: ReportData) -> _History:
-    values = hypervolume_history(view.records, view.search.criteria, view.scale)
-    axis = Axis(0.0, 1.08 * max(values) or 1.0)
-    ticks = [(axis.share(v), f"{v:g}") for v in axis.ticks()]
-    return _History(
-        in_finish_order(view.records), values, "hypervolume", "{:.3f}".format, axis, ticks
-    )
+def _figure(data: ReportData, history: _History, x: Sequence[float], label: str) -> Any:
+    import plotly.graph_objects as go
 
-
-def _best_so_far(view: ReportData) -> _History:
-    records = in_finish_order(view.records)
-    shares = [view.quality(r) if r.number in view.allowed else -float("inf") for r in records]
-    best = list(accumulate(shares, max))
-    start = next(k for k, share in enumerate(best) if share > -float("inf"))
-    axis = Axis.around(best[start:])
-    ticks = [
-        (axis.share(view.metric.quality(v)), f"{v:,g}") for v in score_ticks(view.metric, axis)
-    ]
-
-    def text(share: float) -> str:
-        return view.metric.text(view.metric.value_at(share))
-
-    # What was before the first feasible trial is not on the axis.
-    return _History(
-        records[start:], best[start:], f"best {view.score_name} so far", text, axis, ticks
-    )
-
-
-def _chart(
-    view: ReportData, history: _History, x: Sequence[float], ticks: Sequence[Tick], label: str
-) -> Markup:
-    rises = [
-        k
-        for k, value in enumerate(history.values)
-        if value > (history.values[k - 1] if k else -float("inf"))
-    ]
-    points = [(x[k], up(history.axis.share(history.values[k]), HEIGHT)) for k in rises]
-    dots = [
-        dot(
-            across,
-            down,
-            3,
-            f"{history.name} {history.text(history.values[k])}\n{view.hover(history.records[k])}"
+    rises = history.rises
+    figure = go.Figure(layout={"template": "none"})
+    figure.add_scatter(
+        x=[*(x[k] for k in rises), x[-1]],
+        y=[*(history.values[k] for k in rises), history.values[-1]],
+        mode="lines+markers",
+        line={"shape": "hv", "color": FRONTIER},
+        marker={"size": [6] * len(rises) + [0], "color": FRONTIER, "line": {"width": 0}},
+        hovertext=[
+            f"{history.name} {history.texts[k]}<br>{trial_text(history.records[k], data.criteria)}"
             if history.records[k].is_complete
-            else "",
-            class_="dot",
-            data_trial=history.records[k].number,
-        )
-        for k, (across, down) in zip(rises, points, strict=True)
-    ]
-    last = tag(
-        "text", history.text(history.values[-1]), x="100%", y=points[-1][1] - 10, class_="end last"
+            else ""
+            for k in rises
+        ],
+        hoverinfo="text",
     )
-    chart = plot(
-        [stairs(points, 1.0, class_="front"), tag("g", *dots, class_="rises"), last],
+    figure.update_layout(
         height=HEIGHT,
-        x=ticks,
-        y=history.ticks,
-        x_label=label,
-        y_label=history.name,
-        label=f"{history.name} over {label}, "
-        f"from {history.text(history.values[0])} to {history.text(history.values[-1])}",
+        xaxis={"title": label, "rangemode": "tozero"},
+        yaxis={"title": history.name, "automargin": True, **history.axis},
+        margin={"l": 55, "r": 16, "t": 16, "b": 45},
+        showlegend=False,
     )
-    return tag("figure", chart)
+    return figure

@@ -7,8 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.analysis.mlflow_artefacts import log_artefacts
-from search.analysis.report.page import report_page
-from search.analysis.report.report_data import ReportData
+from search.analysis.report.compute import compute_section
+from search.analysis.report.conditions import conditions, notes, search_file
+from search.analysis.report.dimensions import dimensions_section
+from search.analysis.report.frontier import frontier_section, levels_section
+from search.analysis.report.progress import progress_section
+from search.analysis.report.report_data import ReportData, Section
+from search.analysis.report.summary import summary
+from search.analysis.report.training_reuse import training_section
+from search.plots.pages import render
 from search.storage.study import Study
 from spaces.errors import UserError
 from spaces.file.storage import Locations
@@ -52,3 +59,35 @@ def write_report(study: Study, folder: Path | None = None) -> Report:
     except OSError as error:
         raise UserError(f"{path.parent} cannot be written: {error.strerror}") from error
     return Report(path, log_artefacts(study, where, [path], ARTEFACTS))
+
+
+def report_page(data: ReportData) -> str:
+    """The report of a search as a page that needs no other file and no network."""
+    search = data.space.search
+    return render(
+        "search.analysis",
+        "report.html.j2",
+        title=f"{search.name}: report",
+        name=search.name,
+        task=search.task.name,
+        is_fixed=data.criteria.is_at_fixed_cost,
+        summary=summary(data),
+        sections=sections(data),
+        conditions=conditions(data),
+        notes=notes(data),
+        search_file=search_file(data),
+    )
+
+
+def sections(data: ReportData) -> list[Section]:
+    """The sections in their order; without a complete trial, only what was spent."""
+    if not data.complete:
+        return [compute_section(data)]
+    return [
+        frontier_section(data),
+        levels_section(data),
+        progress_section(data),
+        dimensions_section(data),
+        training_section(data),
+        compute_section(data),
+    ]

@@ -1,180 +1,158 @@
-"""How training was shared: the stable path of each architecture, with what hangs on it."""
+"""How training was reused: the stable path of each architecture, and its budgets."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from markupsafe import Markup
-
-from search.analysis.report.axes import Axis
-from search.analysis.report.markup import joined, percentage, tag
-from search.analysis.report.plot import at, dot, line
-from search.analysis.report.report_data import ReportData, amount
-from search.results.training_reuse import training_reuse
+from search.analysis.report.report_data import ReportData, Section, percentage
+from search.plots.pages import Chart, Table
+from search.plots.style import FRONTIER, LIMIT, TRIAL, log_axis
+from search.plots.trial_points import amount
+from search.results.queries import shared
 from search.storage.trials import TrialRecord
 from spaces.cost.architecture import Architecture
 from spaces.cost.budget import TrainingSteps
 from spaces.cost.units import duration
 
-MOST_SHOWN, MOST_FOLDED = 12, 48
+MOST_ROWS = 24
 LINEAR = 10.0
-"""Ratio of the longest training to the shortest up to which steps are drawn as they are."""
-PATH, END, DOTS, PITCH, A_ROW, MOST_DOTS = 22, 38, 50, 7, 4, 16
-"""Pixels down of the path, of the end of a decay and of the first dot; between dots; counts."""
-CLOSEST = 0.09
-"""Share of the length below which two labels would touch."""
+"""Ratio of the longest training to the shortest up to which the axis is linear."""
+DECAY = 0.32
+"""How far below the path of an architecture its trained models are drawn, in rows."""
 
 
 @dataclass(frozen=True)
-class _Branch:
-    """A budget of an architecture, and its compressions.
-
-    Args:
-        steps: Steps of its stages.
-        records: Trials that compressed what was trained.
-    """
-
-    steps: TrainingSteps
-    records: list[TrialRecord]
-
-
-@dataclass(frozen=True)
-class _Tree:
-    """A stable path.
+class _Path:
+    """The training of one architecture.
 
     Args:
         architecture: What is trained.
-        branches: Its budgets, the smallest first.
+        budgets: Steps of each budget and the trials that compressed its model, ascending.
     """
 
     architecture: Architecture
-    branches: list[_Branch]
+    budgets: list[tuple[float, TrainingSteps, list[TrialRecord]]]
 
     @property
     def records(self) -> list[TrialRecord]:
         """All trials of the architecture."""
-        return [record for branch in self.branches for record in branch.records]
+        return [record for _, _, records in self.budgets for record in records]
 
 
-def section(view: ReportData) -> Markup:
-    """What was saved, and a tree for each architecture."""
-    trees = sorted(_trees(view), key=lambda tree: -len(tree.records))
-    axis = _axis(trees)
-    drawn = [_drawn(view, tree, axis) for tree in trees]
-    parts = [_saved(view), tag("div", *drawn[:MOST_SHOWN], class_="trees")]
-    if len(drawn) > MOST_SHOWN:
-        folded = drawn[MOST_SHOWN : MOST_SHOWN + MOST_FOLDED]
-        left = len(drawn) - MOST_SHOWN
-        told = f"{left} more architectures"
-        if left > MOST_FOLDED:
-            told = f"{MOST_FOLDED} of {told}, those with the most trials"
-        summary, more = tag("summary", told), tag("div", *folded, class_="trees")
-        parts.append(tag("details", summary, more))
-    return joined(parts)
+def training_section(data: ReportData) -> Section:
+    """What was saved, and the path of each architecture."""
+    paths = sorted(_paths(data), key=lambda path: -len(path.records))
+    totals = shared(data.complete)
+    trained = totals["steps_total"] - totals["steps_reused"]
+    reused = percentage(totals["steps_reused"] / totals["steps_total"])
+    saved = (
+        f"{trained:,} steps were trained in {duration(totals['seconds_trained'])}; "
+        f"{totals['steps_reused']:,} steps ({reused}) were reused, which saved "
+        f"{duration(totals['seconds_saved'])}."
+    )
+    left = len(paths) - MOST_ROWS
+    more = f" The {MOST_ROWS} architectures with the most trials are drawn." if left > 0 else ""
+    return Section(
+        name="training",
+        title="How training was reused",
+        intro=f"{saved} Each architecture has one path at constant learning rate, and each budget "
+        "leaves it with a short decay.",
+        charts=(Chart(_figure(data, paths[:MOST_ROWS]), "training path of each architecture"),),
+        caption="A dot is a trained model, the larger the more compressions of it were tried; "
+        f"coloured where one of them is on the frontier.{more}",
+        tables=(_table(paths),),
+    )
 
 
-def _trees(view: ReportData) -> list[_Tree]:
+def _paths(data: ReportData) -> list[_Path]:
     found: dict[Architecture, dict[float, list[TrialRecord]]] = defaultdict(
         lambda: defaultdict(list)
     )
-    for record in view.complete:
+    for record in data.complete:
         found[record.configuration.architecture][record.configuration.budget].append(record)
+    schedule, workload = data.space.schedule, data.space.workload
     return [
-        _Tree(
+        _Path(
             architecture,
             [
-                _Branch(view.space.schedule.steps(b, architecture, view.space.workload), records)
-                for b, records in sorted(budgets.items())
+                (budget, schedule.steps(budget, architecture, workload), records)
+                for budget, records in sorted(budgets.items())
             ],
         )
         for architecture, budgets in found.items()
     ]
 
 
-def _axis(trees: Sequence[_Tree]) -> Axis:
-    ends = [branch.steps.pretraining for tree in trees for branch in tree.branches]
-    if max(ends) <= LINEAR * min(ends):
-        return Axis(0.0, 1.06 * max(ends))
-    return Axis(min(ends) / 2.0, 1.1 * max(ends), is_log=True)
+def _figure(data: ReportData, paths: list[_Path]) -> Any:
+    import plotly.graph_objects as go
 
-
-def _saved(view: ReportData) -> Markup:
-    told = training_reuse(view.complete)
-    trained = told["steps_total"] - told["steps_reused"]
-    share = told["steps_reused"] / told["steps_total"]
-    bar = tag(
-        "svg",
-        tag("rect", width=f"{100 - 100 * share:.4g}%", height=20, class_="train"),
-        tag("rect", x=f"{100 - 100 * share:.4g}%", width=f"{100 * share:.4g}%", height=20,
-            class_="reused"),
-        class_="bar tall",
-        height=20,
-        role="img",
-        aria_label=f"{percentage(share)} of the steps were reused",
+    members = {record.number for record in data.members}
+    ends = [float(steps.pretraining) for path in paths for _, steps, _ in path.budgets]
+    is_linear = max(ends) <= LINEAR * min(ends)
+    origin = 0.0 if is_linear else min(ends) / 2.0
+    lines: list[tuple[float | None, float | None]] = []
+    dots = []
+    for row, path in enumerate(paths):
+        lines += [(origin, row), (max(s.stable for _, s, _ in path.budgets), row), (None, None)]
+        for budget, steps, records in path.budgets:
+            lines += [(steps.stable, row), (steps.pretraining, row + DECAY), (None, None)]
+            dots.append((steps.pretraining, row + DECAY, path.architecture, budget, records))
+    figure = go.Figure(layout={"template": "none"})
+    figure.add_scatter(
+        x=[x for x, _ in lines], y=[y for _, y in lines], mode="lines",
+        line={"color": LIMIT, "width": 1.5}, hoverinfo="skip",
     )  # fmt: skip
-    legend = tag(
-        "ul",
-        tag("li", tag("span", class_="key train"), "trained ", tag("b", f"{trained:,} steps"),
-            f" in {duration(told['seconds_trained'])}"),
-        tag("li", tag("span", class_="key reused"), "reused ",
-            tag("b", f"{told['steps_reused']:,} steps"),
-            f" ({percentage(share)}), {duration(told['seconds_saved'])} saved"),
-        class_="legend",
-    )  # fmt: skip
-    return joined([legend, bar])
-
-
-def _drawn(view: ReportData, tree: _Tree, axis: Axis) -> Markup:
-    members = {record.number for record in view.members}
-    longest = max(branch.steps.stable for branch in tree.branches)
-    marks = [line(0, axis.share(longest), PATH, PATH, class_="path")]
-    labelled = -1.0
-    for branch in tree.branches:
-        end = axis.share(branch.steps.pretraining)
-        start = axis.share(branch.steps.stable)
-        marks.append(line(start, end, PATH, END, class_="decay"))
-        marks.append(dot(start, PATH, 2.5, class_="fork"))
-        marks.append(at(end, *_hanging(view, branch, members)))
-        if end - labelled > CLOSEST:
-            text = amount(branch.steps.pretraining)
-            marks.append(at(end, tag("text", text, y=PATH - 10, class_="middle")))
-            labelled = end
-    told = training_reuse(tree.records)
-    trained = told["steps_total"] - told["steps_reused"]
-    count = len(tree.records)
-    facts = (
-        f"{count:,} {'trial' if count == 1 else 'trials'}; "
-        f"{trained:,} steps trained, {told['steps_reused']:,} reused"
+    figure.add_scatter(
+        x=[x for x, *_ in dots],
+        y=[y for _, y, *_ in dots],
+        mode="markers",
+        marker={
+            "size": [6 + min(len(records), 12) for *_, records in dots],
+            "opacity": 1,
+            "line": {"width": 0},
+            "color": [
+                FRONTIER if members & {r.number for r in records} else TRIAL for *_, records in dots
+            ],
+        },
+        hovertext=[
+            f"{architecture} budget {amount(budget)}<br>{len(records)} compressed models: "
+            + ", ".join(f"#{record.number}" for record in records[:12])
+            for _, _, architecture, budget, records in dots
+        ],
+        hoverinfo="text",
     )
-    rows = min(MOST_DOTS, max(len(b.records) for b in tree.branches))
-    height = DOTS + PITCH * (-(-rows // A_ROW)) + 2
-    chart = tag(
-        "svg", *marks, class_="tree", height=height, role="group",
-        aria_label=f"stable path of {tree.architecture}: {facts}",
-    )  # fmt: skip
-    head = tag("figcaption", tag("b", str(tree.architecture)), tag("span", facts))
-    return tag("figure", head, chart)
+    axis = {"rangemode": "tozero"} if is_linear else log_axis(ends)
+    figure.update_layout(
+        height=80 + 36 * len(paths),
+        xaxis={"title": "steps", **axis},
+        yaxis={
+            "tickvals": list(range(len(paths))),
+            "ticktext": [str(path.architecture) for path in paths],
+            "range": [len(paths) - 0.3, -0.5],
+            "automargin": True,
+            "zeroline": False,
+            "showgrid": False,
+        },
+        margin={"l": 60, "r": 16, "t": 8, "b": 45},
+        showlegend=False,
+    )
+    return figure
 
 
-def _hanging(view: ReportData, branch: _Branch, members: set[int]) -> list[Markup]:
-    """A dot for each compression of a trained model, those on the frontier first."""
-    ranked = sorted(branch.records, key=lambda r: (r.number not in members, r.number))
-    shown = ranked if len(ranked) <= MOST_DOTS else ranked[: MOST_DOTS - A_ROW]
-    dots = [
-        tag(
-            "circle",
-            cx=PITCH * (k % A_ROW - (min(A_ROW, len(ranked)) - 1) / 2),
-            cy=DOTS + PITCH * (k // A_ROW),
-            r=2.5,
-            class_="dot front" if record.number in members else "dot",
-            data_trial=record.number,
-            data_model=view.model(record),
+def _table(paths: list[_Path]) -> Table:
+    rows = []
+    for path in paths:
+        totals = shared(path.records)
+        rows.append(
+            (
+                str(path.architecture),
+                ", ".join(amount(budget) for budget, _, _ in path.budgets),
+                f"{len(path.records):,}",
+                f"{totals['steps_total'] - totals['steps_reused']:,}",
+                f"{totals['steps_reused']:,}",
+            )
         )
-        for k, record in enumerate(shown)
-    ]
-    if len(shown) < len(ranked):
-        y = DOTS + PITCH * (len(shown) // A_ROW) + 4
-        dots.append(tag("text", f"+{len(ranked) - len(shown)}", y=y, class_="middle"))
-    return dots
+    heads = ("architecture", "budgets", "trials", "steps trained", "steps reused")
+    return Table("training by architecture", heads, rows, numeric=(2, 3, 4), is_folded=True)

@@ -1,4 +1,4 @@
-"""The frontier as a PNG, for everything that is not a browser."""
+"""The frontier as a static picture, for what cannot show an interactive figure."""
 
 from __future__ import annotations
 
@@ -6,28 +6,33 @@ import os
 from pathlib import Path
 from typing import Any
 
-from search.pareto import Scale, frontier, hypervolume_history
-from search.plots.pareto_points import LIMIT, LINE, frontier_steps, grouped_points, tick_text
+from search.pareto import Scale, hypervolume_history
+from search.plots.frontier_figure import BEST_NAME, FRONTIER_NAME
+from search.plots.style import FRONTIER, LIMIT, tick_text
+from search.plots.trial_points import frontier_steps, grouped_points, leaders
 from search.storage.trials import TrialRecord
-from spaces.file.search_file import SearchFile
+from spaces.cost.criteria import Criteria
 
 
-def frontier_png(records: list[TrialRecord], search: SearchFile, scale: Scale, path: Path) -> None:
-    """The frontier and the hypervolume over finished trials as a picture, replaced whole."""
+def frontier_png(
+    records: list[TrialRecord], criteria: Criteria, scale: Scale, name: str, path: Path
+) -> None:
+    """The frontier, and the hypervolume over finished trials; the file is replaced whole."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
-    _draw_frontier(left, records, search)
+    _draw_frontier(left, records, criteria)
     # Beneath, where it hides no point.
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    history = hypervolume_history(records, search.criteria, scale)
-    right.step(range(1, len(history) + 1), history, where="post", color=LINE)
+    history = hypervolume_history(records, criteria, scale)
+    right.step(range(1, len(history) + 1), history, where="post", color=FRONTIER)
     right.set_xlabel("finished trials")
-    right.set_ylabel("hypervolume (share of the box)")
-    figure.suptitle(search.name, fontsize=12)
+    right.set_ylabel("hypervolume (fraction of the box)")
+    # Between dollar signs matplotlib reads formulas.
+    figure.suptitle(name.replace("$", r"\$"), fontsize=12)
     right.set_ylim(bottom=0)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
@@ -37,23 +42,23 @@ def frontier_png(records: list[TrialRecord], search: SearchFile, scale: Scale, p
     os.replace(temporary, path)
 
 
-def _draw_frontier(axes: Any, records: list[TrialRecord], search: SearchFile) -> None:
-    for group in grouped_points(records, search):
+def _draw_frontier(axes: Any, records: list[TrialRecord], criteria: Criteria) -> None:
+    for group in grouped_points(records, criteria):
         axes.scatter(
             group.costs, group.scores, s=22, alpha=0.75, color=group.colour,
             label=group.name, linewidths=0,
         )  # fmt: skip
-    members = frontier(records, search.criteria)
-    x = [r.result[search.cost.name] for r in members]
+    members = leaders(records, criteria)
+    x = [r.result[criteria.cost.name] for r in members]
     y = [r.result["score"] for r in members]
     below = [r.result["score"] - r.result["score_low"] for r in members]
     above = [r.result["score_high"] - r.result["score"] for r in members]
-    axes.step(*frontier_steps(records, search), where="post", color=LINE)
+    axes.step(*frontier_steps(records, criteria), where="post", color=FRONTIER)
     axes.errorbar(
-        x, y, yerr=(below, above), fmt="o", color=LINE, markersize=5, elinewidth=0.8, capsize=2,
-        label="frontier, with 95 % intervals",
+        x, y, yerr=(below, above), fmt="o", color=FRONTIER, markersize=5, elinewidth=0.8, capsize=2,
+        label=BEST_NAME if criteria.is_at_fixed_cost else FRONTIER_NAME,
     )  # fmt: skip
-    limit = search.criteria.limit
+    limit = criteria.limit
     if limit is not None:
         axes.axvline(limit, linestyle="--", color=LIMIT, linewidth=1)
         axes.annotate(
@@ -61,22 +66,22 @@ def _draw_frontier(axes: Any, records: list[TrialRecord], search: SearchFile) ->
             xytext=(4, 0), textcoords="offset points",
         )  # fmt: skip
     axes.set_xscale("log")
-    _plain_ticks(axes.xaxis)
-    axes.set_xlabel(search.cost.axis)
-    axes.set_ylabel(f"{search.metric.name} on validation")
-    if not search.metric.is_maximised:
+    plain_ticks(axes.xaxis)
+    axes.set_xlabel(criteria.cost.axis)
+    axes.set_ylabel(f"{criteria.metric.name} on validation")
+    if not criteria.metric.is_maximised:
         # Up is better everywhere.
         axes.set_yscale("log")
-        _plain_ticks(axes.yaxis)
+        plain_ticks(axes.yaxis)
         low, high = axes.dataLim.intervaly
         # Without any data they are infinite.
         axes.set_ylim(*((high * 1.03, low / 1.03) if low <= high else (10.0, 1.0)))
 
 
-def _plain_ticks(axis: Any) -> None:
-    """Numbers such as 0.2 in place of powers of ten: the axis spans one or two decades."""
+def plain_ticks(axis: Any, digits: tuple[float, ...] = (1.0, 2.0, 5.0)) -> None:
+    """Ticks of a logarithmic axis as numbers such as 0.2 or 500 k in place of powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_locator(LogLocator(subs=digits))
     axis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
     axis.set_minor_formatter(NullFormatter())

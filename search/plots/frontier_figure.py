@@ -1,0 +1,147 @@
+"""The frontier as an interactive figure."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from search.mlflow_links import Links
+from search.plots.style import FRONTIER, LIMIT, log_axis, score_axis
+from search.plots.trial_points import (
+    Group,
+    drawable,
+    frontier_steps,
+    grouped_points,
+    leaders,
+    metric_name,
+    trial_group,
+)
+from search.storage.trials import TrialRecord
+from spaces.cost.criteria import Criteria
+
+HEIGHT = 480
+FRONTIER_NAME, BEST_NAME = "frontier, with 95 % intervals", "the best, with its 95 % interval"
+MOST_LABELS = 6
+LABEL_HEIGHT, LABEL_WIDTH = 0.06, 0.25
+"""Fractions of the axes that a label takes."""
+
+
+def frontier_figure(
+    records: list[TrialRecord], criteria: Criteria, links: Links | None = None
+) -> Any:
+    """Score against cost: each complete trial, each model before compression, the frontier.
+
+    ``customdata`` of a point is the number of its trial (None before compression), the number of
+    its trained model, and the page of its run where links are given.
+    """
+    import plotly.graph_objects as go
+
+    complete = drawable(records, criteria)
+    members = leaders(complete, criteria)
+    groups = grouped_points(complete, criteria)
+    name = BEST_NAME if criteria.is_at_fixed_cost else FRONTIER_NAME
+    leading = trial_group(name, FRONTIER, members, criteria)
+    identify = _Identifiers(complete, links)
+    every = [*groups, leading]
+    costs = [cost for group in every for cost in group.costs]
+    figure = go.Figure(layout={"template": "none"})
+    x, y = frontier_steps(complete, criteria)
+    figure.add_scatter(
+        x=x, y=y, mode="lines", line={"shape": "hv", "color": FRONTIER}, showlegend=False,
+        hoverinfo="skip", uid="steps",
+    )  # fmt: skip
+    for group in groups:
+        figure.add_scatter(**_points(group, identify), marker=_marker(group))
+    figure.add_scatter(
+        **_points(leading, identify),
+        error_y={
+            "array": _ends(members, "score_high"),
+            "arrayminus": _ends(members, "score_low"),
+            "thickness": 1,
+        },
+        marker={"size": 10, "color": FRONTIER},
+        text=_labels(members, criteria, costs),
+        textposition="top left",
+        cliponaxis=False,
+        meta={"is_focusable": True},
+    )
+    figure.update_traces(mode="markers+text", selector={"name": name})
+    _add_limit(figure, criteria)
+    ends = [r.result[end] for r in members for end in ("score_low", "score_high")]
+    figure.update_layout(
+        height=HEIGHT,
+        xaxis={"title": criteria.cost.axis, **log_axis(costs)},
+        yaxis={
+            "title": f"{metric_name(criteria)} on validation",
+            "automargin": True,
+            **score_axis(criteria.metric, [*ends, *(s for group in every for s in group.scores)]),
+        },
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        margin={"l": 60, "r": 16, "t": 40, "b": 50},
+    )
+    return figure
+
+
+class _Identifiers:
+    """``customdata`` of points."""
+
+    def __init__(self, records: list[TrialRecord], links: Links | None) -> None:
+        found = dict.fromkeys(record.result["checkpoint"] for record in records)
+        self._models = {checkpoint: number for number, checkpoint in enumerate(found)}
+        self._links = links
+
+    def of(self, record: TrialRecord) -> list[Any]:
+        page = "" if self._links is None else self._links.trial(record.number)
+        return [record.number, self._models[record.result["checkpoint"]], page]
+
+
+def _points(group: Group, identify: _Identifiers) -> dict[str, Any]:
+    return {
+        "x": group.costs,
+        "y": group.scores,
+        "mode": "markers",
+        "name": group.name,
+        "hovertext": group.hover,
+        "hoverinfo": "text",
+        "customdata": [identify.of(record) for record in group.records],
+        "uid": group.name.partition(",")[0].replace(" ", "-"),
+    }
+
+
+def _marker(group: Group) -> dict[str, Any]:
+    return {"color": group.colour, "size": 8, "opacity": 0.75}
+
+
+def _ends(members: list[TrialRecord], end: str) -> list[float]:
+    return [abs(r.result[end] - r.result["score"]) for r in members]
+
+
+def _labels(members: list[TrialRecord], criteria: Criteria, costs: list[float]) -> list[str]:
+    """Names of some members, the most expensive first, whose labels do not touch one another."""
+    shares = [criteria.metric.share(r.result["score"]) for r in members]
+    apart = LABEL_HEIGHT * (max(shares) - min(shares)) if shares else 0.0
+    leftmost = min(costs) * (max(costs) / min(costs)) ** LABEL_WIDTH if costs else 0.0
+    labelled: dict[int, float] = {}
+    for k in reversed(range(len(members))):
+        if (
+            len(labelled) < MOST_LABELS
+            and members[k].result[criteria.cost.name] >= leftmost
+            and all(abs(shares[k] - share) >= apart for share in labelled.values())
+        ):
+            labelled[k] = shares[k]
+    return [
+        f"{r.configuration.architecture} {r.configuration.compression}  " if k in labelled else ""
+        for k, r in enumerate(members)
+    ]
+
+
+def _add_limit(figure: Any, criteria: Criteria) -> None:
+    limit = criteria.limit
+    if limit is None:
+        return
+    figure.add_vline(x=limit, line_dash="dash", line_color=LIMIT, line_width=1)
+    # On a logarithmic axis Plotly wants the exponent here, and only here.
+    figure.add_annotation(
+        x=math.log10(limit), y=0, yref="paper", text=f"limit {criteria.cost.text(limit)}",
+        showarrow=False, xanchor="right", yanchor="bottom",
+    )  # fmt: skip

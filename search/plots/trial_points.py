@@ -1,0 +1,158 @@
+"""Trials as the points of a figure: what each is called, and where it lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from search.formatting import short_cost
+from search.pareto import best, feasible, frontier
+from search.plots.style import DENSE, INFEASIBLE, TRIAL
+from search.storage.trials import TrialRecord
+from spaces.cost.configuration import Configuration
+from spaces.cost.criteria import Criteria
+from spaces.cost.units import quantity
+from spaces.grid.search_space import COMPRESSION_FIELDS
+
+LARGE = 1e6
+"""From here on counts are written with SI prefixes."""
+DENSE_NAME, TRIALS_NAME = "the same models before compression", "other trials"
+INFEASIBLE_NAME = "breaks a constraint"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Points of one kind.
+
+    Args:
+        name: Its name in the legend.
+        colour: Colour of its points.
+        records: The trial of each point.
+        costs: Inference cost of each, in the unit of the axis.
+        scores: Score of each on validation.
+        hover: Text of each, in Plotly's subset of HTML.
+    """
+
+    name: str
+    colour: str
+    records: list[TrialRecord]
+    costs: list[float]
+    scores: list[float]
+    hover: list[str]
+
+
+def drawable(records: list[TrialRecord], criteria: Criteria) -> list[TrialRecord]:
+    """Complete trials that have a place on a logarithmic cost axis."""
+    return [r for r in records if r.is_complete and r.result[criteria.cost.name] > 0]
+
+
+def leaders(records: list[TrialRecord], criteria: Criteria) -> list[TrialRecord]:
+    """The frontier, the cheapest first; the best trial alone where the cost is fixed."""
+    if not criteria.is_at_fixed_cost:
+        return frontier(records, criteria)
+    found = best(records, criteria, {})
+    return [] if found is None else [found]
+
+
+def grouped_points(records: list[TrialRecord], criteria: Criteria) -> list[Group]:
+    """All complete trials beside the leaders by kind, without the kinds that have none."""
+    complete = drawable(records, criteria)
+    allowed = {r.number for r in feasible(complete, criteria)}
+    leading = {r.number for r in leaders(complete, criteria)}
+    others = [r for r in complete if r.number in allowed - leading]
+    broken = [r for r in complete if r.number not in allowed]
+    groups = [
+        _before_compression(complete, criteria),
+        trial_group(TRIALS_NAME, TRIAL, others, criteria),
+        trial_group(INFEASIBLE_NAME, INFEASIBLE, broken, criteria),
+    ]
+    return [group for group in groups if group.costs]
+
+
+def trial_group(name: str, colour: str, records: list[TrialRecord], criteria: Criteria) -> Group:
+    """Points of some trials after compression."""
+    return Group(
+        name=name,
+        colour=colour,
+        records=records,
+        costs=[r.result[criteria.cost.name] for r in records],
+        scores=[r.result["score"] for r in records],
+        hover=[trial_text(r, criteria) for r in records],
+    )
+
+
+def _before_compression(records: list[TrialRecord], criteria: Criteria) -> Group:
+    """Each trained model before compression, in fp32.
+
+    Only where size is the cost: the latency of the dense model is not measured.
+    """
+    has_cost = criteria.cost.name == "size_mb"
+    trained = {r.result["checkpoint"]: r for r in records} if has_cost else {}
+    models = list(trained.values())
+    metric = criteria.metric
+    return Group(
+        name=DENSE_NAME,
+        colour=DENSE,
+        records=models,
+        costs=[r.result["dense_size_bytes"] / 1e6 for r in models],
+        scores=[r.result["dense_score"] for r in models],
+        hover=[
+            f"{r.configuration.architecture} budget {amount(r.configuration.budget)}, dense fp32"
+            f"<br>{metric_name(criteria)} {metric.text(r.result['dense_score'])}<br>"
+            f"{r.result['dense_size_bytes'] / 1e6:.3f} MB"
+            for r in models
+        ],
+    )
+
+
+def frontier_steps(
+    records: list[TrialRecord], criteria: Criteria
+) -> tuple[list[float], list[float]]:
+    """Corners of the frontier's steps.
+
+    The last step ends at the limit, or at the most expensive trial: a larger cost still buys at
+    least the best score.
+    """
+    members = frontier(records, criteria)
+    if not members or criteria.is_at_fixed_cost:
+        return [], []
+    costs = [r.result[criteria.cost.name] for r in members]
+    scores = [r.result["score"] for r in members]
+    end = criteria.limit or max(r.result[criteria.cost.name] for r in feasible(records, criteria))
+    return [*costs, end], [*scores, scores[-1]]
+
+
+def trial_text(record: TrialRecord, criteria: Criteria) -> str:
+    """A trial's configuration, score, interval and costs, in Plotly's subset of HTML."""
+    result, metric = record.result, criteria.metric
+    interval = f"{metric.text(result['score_low'])}–{metric.text(result['score_high'])}"
+    return (
+        f"<b>#{record.number}</b> {configuration_text(record.configuration)}<br>"
+        f"{metric_name(criteria)} {metric.text(result['score'])} ({interval})<br>"
+        f"{short_cost(result, criteria.cost.name)}  {result['compression_ratio']:.1f}×"
+    )
+
+
+def metric_name(criteria: Criteria) -> str:
+    """The metric as people write it."""
+    return {"bleu": "BLEU"}.get(criteria.metric.name, criteria.metric.name)
+
+
+def configuration_text(configuration: Configuration) -> str:
+    """A configuration in a line: ``2x64 budget 3,000 rtn-4``."""
+    budget = amount(configuration.budget)
+    return f"{configuration.architecture} budget {budget} {configuration.compression}"
+
+
+def amount(value: float) -> str:
+    """A count in digits, or with its SI prefix where it is very large: ``3,000``, ``1.2 P``."""
+    return f"{value:,g}" if value < LARGE else quantity(value).strip().replace(" ", "\u00a0")
+
+
+def value_of(configuration: Configuration, name: str) -> Any:
+    """Value of a dimension in a configuration."""
+    if name == "budget":
+        return configuration.budget
+    if name in COMPRESSION_FIELDS:
+        return getattr(configuration.compression, name)
+    return getattr(configuration.architecture, name)
