@@ -1,24 +1,39 @@
-"""Testing the claims of searches: the page, its files, MLflow, and what the command prints."""
+"""Testing the claims on searches, and writing what was found: the pages, MLflow, the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from search.analysis.claims import page
-from search.analysis.claims.claims import judge
+from search.analysis.claims.depth_or_width import wide_is_as_good
+from search.analysis.claims.early_stopping import stops_early
+from search.analysis.claims.equal_bytes import beats_dense
 from search.analysis.claims.figures import picture
+from search.analysis.claims.model_size import at_equal_compute, at_equal_steps
 from search.analysis.claims.observations import Observations, observe
-from search.analysis.claims.resampling import resample
+from search.analysis.claims.resampling import DRAWS, Resampled, resample
+from search.analysis.claims.robustness import shrinks_with_size
 from search.analysis.claims.verdict import Answer, Verdict
 from search.analysis.mlflow_artefacts import log_artefacts
+from search.plots.pages import Table, render
 from search.storage.study import Study
-from spaces.file.storage import Locations
+from spaces.file.places import places
 
+CLAIMS = (
+    at_equal_compute,
+    at_equal_steps,
+    shrinks_with_size,
+    beats_dense,
+    stops_early,
+    wide_is_as_good,
+)
+"""The six claims of Li et al. 2020, in order."""
+PAPER = "https://arxiv.org/abs/2002.11794"
 ARTEFACTS = "claims"
 """Folder of each run's artefacts."""
 STYLES = {
@@ -34,7 +49,7 @@ class ClaimsReport:
 
     Args:
         observations: What was tested on.
-        verdicts: The answers.
+        verdicts: The verdict on each claim.
         path: The HTML page.
         is_tracked: Whether MLflow has it.
     """
@@ -57,43 +72,124 @@ class ClaimsReport:
         }
 
 
+def judge(data: Resampled) -> list[Verdict]:
+    """The verdict on each claim."""
+    return [claim(data) for claim in CLAIMS]
+
+
 def write_claims(studies: Sequence[Study]) -> ClaimsReport:
     """Test the claims on searches, write the report, and log it to each one's run in MLflow.
+
+    The files are ``claims.html``, ``claims.md`` and ``claims-N.png``.
 
     Raises:
         UserError: The searches cannot be pooled.
     """
     observations = observe(studies)
-    where = Locations.of(studies[0].search.storage)
-    folder = where.reports / "+".join(observations.names)
-    verdicts = write(observations, folder)
-    written = [folder / "claims.html", folder / "claims.md", *sorted(folder.glob("claims-*.png"))]
-    tracked = [
-        log_artefacts(study, Locations.of(study.search.storage), written, ARTEFACTS)
-        for study in studies
-    ]
-    return ClaimsReport(observations, verdicts, folder / "claims.html", all(tracked))
-
-
-def write(observations: Observations, folder: Path) -> list[Verdict]:
-    """Test the claims, and write ``claims.html``, ``claims.md`` and ``claims-N.png``."""
     data = resample(observations)
     verdicts = judge(data)
     drawn = {verdict.number: picture(verdict, data) for verdict in verdicts}
     pictures = {number: image for number, image in drawn.items() if image is not None}
+    folder = places(studies[0].search.storage).reports / "+".join(observations.names)
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("claims-*.png"):
         old.unlink()
     for number, image in pictures.items():
         (folder / f"claims-{number}.png").write_bytes(image)
-    (folder / "claims.md").write_text(page.markdown(observations, verdicts, pictures))
-    (folder / "claims.html").write_text(page.html(observations, verdicts, pictures))
-    return verdicts
+    for kind in ("html", "md"):
+        text = claims_page(observations, verdicts, pictures, kind=kind)
+        (folder / f"claims.{kind}").write_text(text, encoding="utf-8")
+    written = sorted(folder.glob("claims*.*"))
+    tracked = [
+        log_artefacts(study, places(study.search.storage), written, ARTEFACTS) for study in studies
+    ]
+    return ClaimsReport(observations, verdicts, folder / "claims.html", all(tracked))
+
+
+def claims_page(
+    observations: Observations,
+    verdicts: Sequence[Verdict],
+    pictures: Mapping[int, bytes],
+    *,
+    kind: str = "html",
+) -> str:
+    """The report: one self-contained HTML page, or Markdown beside its ``claims-N.png``.
+
+    Args:
+        observations: What was tested on.
+        verdicts: The verdict on each claim.
+        pictures: PNG by number of the claim.
+        kind: ``html`` or ``md``.
+    """
+    tables = {
+        each.number: Table(
+            "the numbers",
+            list(each.rows[0]),
+            [list(row.values()) for row in each.rows],
+            is_folded=True,
+        )
+        for each in verdicts
+        if each.rows
+    }
+    return render(
+        "search.analysis",
+        f"claims.{kind}.j2",
+        title=f"Train large, then compress? {' + '.join(observations.names)}",
+        paper=PAPER,
+        counts=counts(observations),
+        verdicts=verdicts,
+        pictures={number: base64.b64encode(png).decode() for number, png in pictures.items()},
+        tables=tables,
+        conditions=conditions(observations),
+    )
+
+
+def counts(observations: Observations) -> str:
+    """How much was measured."""
+    sizes = len({run.architecture for run in observations.runs})
+    seeds = len(observations.seeds)
+    return (
+        f"{len(observations.compressed):,} trials of {len(observations.runs):,} trained models: "
+        f"{sizes} architectures, {seeds} seed{'s' * (seeds != 1)}"
+    )
+
+
+def conditions(observations: Observations) -> list[str]:
+    """What the intervals include, and what they do not."""
+    if len(observations.seeds) > 1:
+        noise = (
+            f"Intervals are 95 % bootstrap intervals of {DRAWS:,} draws: replicates with "
+            f"{len(observations.seeds)} seeds are drawn with replacement, and evaluation noise is "
+            "drawn from the recorded intervals. With few seeds to draw from, intervals tend to be "
+            "too narrow where the variance between seeds dominates."
+        )
+    else:
+        noise = (
+            f"Intervals are 95 % bootstrap intervals of {DRAWS:,} draws over evaluation noise "
+            "only, because there is one seed: the variance between initialisations and data "
+            "orders is not included. Pool searches of other seeds to include it."
+        )
+    return [
+        noise,
+        "Evaluation noise is drawn for each model independently although all are evaluated on the "
+        "same examples, which makes intervals of differences too wide rather than too narrow. The "
+        "standard error of a cross-entropy is taken to be its mean over the square root of the "
+        "number of examples, unless the score is a perplexity, whose interval is recorded.",
+        "Losses are interpolated between two budgets of an architecture, linearly over the "
+        "logarithm of training, and never extrapolated. Budgets share their stable path, so the "
+        "points of one curve are not independent runs.",
+        "Where the best of several models is compared, one draw selects it and another measures "
+        "it, which removes the bias of selecting a maximum. Slopes over size resample "
+        "architectures too.",
+        "Quality is the fraction of the way from guessing to perfection. A claim is contradicted "
+        "also when the effect is known to be negligible. Samplers choose trials where they expect "
+        "good models; --complete adds the rest of the grid.",
+    ]
 
 
 def print_claims(made: ClaimsReport, console: Console) -> None:
     """One line for each claim, and where the report is."""
-    console.print(f"{page.counts(made.observations)}\n", highlight=False)
+    console.print(f"{counts(made.observations)}\n", highlight=False)
     for verdict in made.verdicts:
         effect = "" if verdict.effect is None else str(verdict.effect)
         answer = f"[{STYLES[verdict.answer]}]{verdict.answer:<17}[/]"
@@ -105,4 +201,6 @@ def print_claims(made: ClaimsReport, console: Console) -> None:
         )
     console.print(f"\nreport: {made.path} (and .md)", soft_wrap=True, highlight=False)
     if not made.is_tracked:
-        console.print("MLflow does not have it: it is away, or lacks the search (tlc ui sends it)")
+        console.print(
+            "The report is not in MLflow: it is not reachable, or lacks the search (tlc ui sends it)"
+        )
