@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from search.storage.study import Study
-from search.tracking.remote_state import PARENT, run_of
-from search.tracking.tracker import mirror_unless_running
-from spaces.file.places import Places
+from search.tracking.remote_state import PARENT, find_run
+from search.tracking.tracker import sync_unless_running
+from spaces.file.storage import Locations
 
 log = logging.getLogger(__name__)
 
 
-def log_artefacts(study: Study, where: Places, files: Sequence[Path], folder: str) -> bool:
+def log_artefacts(study: Study, where: Locations, files: Sequence[Path], folder: str) -> bool:
     """Log files to a folder of the search's parent run; returns whether MLflow has them.
 
     The search is sent first where MLflow lacks it, unless it is running and sends itself.
     """
     try:
-        mirror_unless_running(study, where)
+        sync_unless_running(study, where)
         return _log(study, where, files, folder)
     except Exception as error:
         # Anything that MLflow or its transport raises: the files are written all the same.
@@ -28,14 +28,14 @@ def log_artefacts(study: Study, where: Places, files: Sequence[Path], folder: st
         return False
 
 
-def _log(study: Study, where: Places, files: Sequence[Path], folder: str) -> bool:
+def _log(study: Study, where: Locations, files: Sequence[Path], folder: str) -> bool:
     from mlflow import MlflowClient
 
     client = MlflowClient(where.tracking_uri)
     experiment = client.get_experiment_by_name(study.search.name)
     if experiment is None:
         return False
-    run = run_of(client, experiment.experiment_id, f"{study.study_id}/{PARENT}")
+    run = find_run(client, experiment.experiment_id, f"{study.study_id}/{PARENT}")
     if run is None:
         return False
     for path in files:

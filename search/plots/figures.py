@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from search.mlflow_links import Links
+from search.mlflow_links import MlflowLinks
 from search.pareto import Scale
 from search.plots.frontier_figure import frontier_figure
 from search.plots.frontier_png import frontier_png
@@ -20,7 +20,9 @@ DRAG = (
 )
 
 
-def write_figures(study: Study, folder: Path, links: Links | None = None, server: str = "") -> None:
+def write_figures(
+    study: Study, folder: Path, links: MlflowLinks | None = None, server: str = ""
+) -> None:
     """Write ``frontier.html``, ``frontier.png`` and ``parallel_coordinates.html``.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from search.mlflow_links import Links
+from search.mlflow_links import MlflowLinks
 from search.plots.style import FRONTIER, LIMIT, log_axis, score_axis
 from search.plots.trial_points import (
     Group,
@@ -27,7 +27,7 @@ LABEL_HEIGHT, LABEL_WIDTH = 0.06, 0.25
 
 
 def frontier_figure(
-    records: list[TrialRecord], criteria: Criteria, links: Links | None = None
+    records: list[TrialRecord], criteria: Criteria, links: MlflowLinks | None = None
 ) -> Any:
     """Score against cost: each complete trial, each model before compression, the frontier.
 
@@ -85,7 +85,7 @@ def frontier_figure(
 class _Identifiers:
     """``customdata`` of points."""
 
-    def __init__(self, records: list[TrialRecord], links: Links | None) -> None:
+    def __init__(self, records: list[TrialRecord], links: MlflowLinks | None) -> None:
         found = dict.fromkeys(record.result["checkpoint"] for record in records)
         self._models = {checkpoint: number for number, checkpoint in enumerate(found)}
         self._links = links
@@ -118,7 +118,7 @@ def _ends(members: list[TrialRecord], end: str) -> list[float]:
 
 def _labels(members: list[TrialRecord], criteria: Criteria, costs: list[float]) -> list[str]:
     """Names of some members, the most expensive first, whose labels do not touch one another."""
-    shares = [criteria.metric.share(r.result["score"]) for r in members]
+    shares = [criteria.metric.quality(r.result["score"]) for r in members]
     apart = LABEL_HEIGHT * (max(shares) - min(shares)) if shares else 0.0
     leftmost = min(costs) * (max(costs) / min(costs)) ** LABEL_WIDTH if costs else 0.0
     labelled: dict[int, float] = {}

@@ -65,8 +65,8 @@ def score_axis(metric: Metric, scores: list[float]) -> dict[str, Any]:
 
     Scores far worse than guessing are left outside, where zooming out shows them.
     """
-    lowest = metric.floor - WORST * (1.0 - metric.floor)
-    inside = [score for score in scores if metric.share(score) >= lowest]
+    lowest = metric.guessing_quality - WORST * (1.0 - metric.guessing_quality)
+    inside = [score for score in scores if metric.quality(score) >= lowest]
     axis = {} if metric.is_maximised else {**log_axis(inside), "autorange": "reversed"}
     if not inside or len(inside) == len(scores):
         return axis

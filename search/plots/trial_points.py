@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from search.formatting import short_cost
+from search.formatting import cost_summary
 from search.pareto import best, feasible, frontier
 from search.plots.style import DENSE, INFEASIBLE, TRIAL
 from search.storage.trials import TrialRecord
@@ -127,9 +127,9 @@ def trial_text(record: TrialRecord, criteria: Criteria) -> str:
     result, metric = record.result, criteria.metric
     interval = f"{metric.text(result['score_low'])}–{metric.text(result['score_high'])}"
     return (
-        f"<b>#{record.number}</b> {configuration_text(record.configuration)}<br>"
+        f"<b>#{record.number}</b> {short_text(record.configuration)}<br>"
         f"{metric_name(criteria)} {metric.text(result['score'])} ({interval})<br>"
-        f"{short_cost(result, criteria.cost.name)}  {result['compression_ratio']:.1f}×"
+        f"{cost_summary(result, criteria.cost.name)}  {result['compression_ratio']:.1f}×"
     )
 
 
@@ -138,7 +138,7 @@ def metric_name(criteria: Criteria) -> str:
     return {"bleu": "BLEU"}.get(criteria.metric.name, criteria.metric.name)
 
 
-def configuration_text(configuration: Configuration) -> str:
+def short_text(configuration: Configuration) -> str:
     """A configuration in a line: ``2x64 budget 3,000 rtn-4``."""
     budget = amount(configuration.budget)
     return f"{configuration.architecture} budget {budget} {configuration.compression}"

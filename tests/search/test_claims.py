@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from search.analysis.claims.claims import judge
 from search.analysis.claims.missing_trials import missing_trials
 from search.analysis.claims.observations import Compressed, Observations, Run, observe
-from search.analysis.claims.page import html
+from search.analysis.claims.report import claims_page, judge
 from search.analysis.claims.resampling import resample
 from search.analysis.claims.verdict import Answer, Verdict, unbiased_best
 from search.cli.main import cli
@@ -200,7 +199,7 @@ def test_the_luckiest_of_equals_is_not_flattered() -> None:
 def test_the_page_needs_nothing_else_and_escapes_names() -> None:
     observations = replace(World().observations(), names=("<b>&",))
     verdicts = judge(resample(observations))
-    page = html(observations, verdicts, {1: b"png"})
+    page = claims_page(observations, verdicts, {1: b"png"})
     assert "&lt;b&gt;&amp;" in page
     assert "<b>&" not in page
     assert 'src="http' not in page

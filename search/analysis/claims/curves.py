@@ -62,8 +62,10 @@ class Curve:
             return self.losses[:, 0]
         x = np.clip(np.log2(level), self.x[0], self.x[-1])
         right = int(np.clip(np.searchsorted(self.x, x), 1, len(self.x) - 1))
-        share = (x - self.x[right - 1]) / (self.x[right] - self.x[right - 1])
-        return np.asarray((1.0 - share) * self.losses[:, right - 1] + share * self.losses[:, right])
+        weight = (x - self.x[right - 1]) / (self.x[right] - self.x[right - 1])
+        return np.asarray(
+            (1.0 - weight) * self.losses[:, right - 1] + weight * self.losses[:, right]
+        )
 
 
 def curves(data: Resampled, axis: Axis) -> list[Curve]:

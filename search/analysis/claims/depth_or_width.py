@@ -20,6 +20,12 @@ of all parameters, and grow with width alone."""
 MARGIN = 1.0
 """Per cent of loss by which a deep model may be better before shape matters."""
 UNIT = "% of loss, deep − wide"
+CLAIM = (
+    6,
+    "Deep against wide at equal parameters",
+    "With as many parameters in their layers, a wide model is as good as a deep one: its loss at "
+    "equal compute is at most 1 % above.",
+)
 
 
 @dataclass(frozen=True)
@@ -47,22 +53,13 @@ class Pair:
 
 def wide_is_as_good(data: Resampled) -> Verdict:
     """Claim 6: at equal parameters, width is as good as depth."""
-    title = "Deep against wide at equal parameters"
-    statement = (
-        "With as many parameters in their layers, a wide model is as good as a deep one: its loss "
-        "at equal compute is at most 1 % above."
-    )
     pairs = list(_pairs(data))
     at_compute = [pair.at_compute for pair in pairs if pair.at_compute is not None]
     at_steps = [pair.at_steps for pair in pairs if pair.at_steps is not None]
     rows = tuple(_row(pair) for pair in pairs)
     if not at_compute:
         return Verdict(
-            6,
-            title,
-            statement,
-            Answer.NOT_ENOUGH,
-            None,
+            *CLAIM,
             "No deep and narrow model has as many parameters in its layers as a wide and shallow "
             "one, within 15 %, with training compute in common.",
             missing=("a pair such as 4x64 and 1x128: four times the depth, half the width",),
@@ -72,12 +69,10 @@ def wide_is_as_good(data: Resampled) -> Verdict:
     effect = Effect.of(mean_of(at_compute), UNIT)
     answer = _answer(effect)
     return Verdict(
-        6,
-        title,
-        statement,
+        *CLAIM,
+        _reading(effect, at_steps, len(at_compute)),
         answer,
         effect,
-        _reading(effect, at_steps, len(at_compute)),
         missing=("more pairs, or other seeds: noise is too large",)
         if answer is Answer.NOT_ENOUGH
         else (),

@@ -19,6 +19,12 @@ CONVERGED = 1.0
 """A model counts as converged when that much more training takes less than this many per cent off
 its loss."""
 UNIT = "% of its loss left"
+CLAIM = (
+    5,
+    "The compute-optimal model is stopped early",
+    "The model with the lowest loss for its training compute is far from converged: the same "
+    "architecture would still improve by more than 1 % if trained on.",
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class Stop:
 
     @property
     def fraction_left(self) -> float:
-        """Share of what its curve gains from its shortest to its longest budget, still to come."""
+        """Fraction of its curve's gain, from its shortest to its longest budget, still to come."""
         first, last = self.curve.losses[0, 0], self.curve.losses[0, -1]
         return float((self.loss[0] - last) / (first - last)) if first > last else math.nan
 
@@ -61,34 +67,23 @@ class Stop:
 
 def stops_early(data: Resampled) -> Verdict:
     """Claim 5: the compute-optimal model is stopped before convergence."""
-    title = "The compute-optimal model is stopped early"
-    statement = (
-        "The model with the lowest loss for its training compute is far from converged: the same "
-        "architecture would still improve by more than 1 % if trained on."
-    )
     levels = compared(data, "training_flops")
-    told = [stop for stop in map(_stop, levels) if stop.factor >= LEAST_FACTOR]
-    stops = thinned(told)
+    measurable = [stop for stop in map(_stop, levels) if stop.factor >= LEAST_FACTOR]
+    stops = thinned(measurable)
     if not stops:
         return Verdict(
-            5,
-            title,
-            statement,
-            Answer.NOT_ENOUGH,
-            None,
+            *CLAIM,
             "No compute-optimal architecture was also trained for twice as long.",
             missing=("budgets of twice the compute, for the architectures that win at each level",),
         )
     effect = Effect.of(mean_of([stop.left for stop in stops]), UNIT)
     answer = _answer(effect)
-    missing = ("other seeds: the interval reaches across 1 %",)
+    missing = ("other seeds: the interval includes 1 %",)
     return Verdict(
-        5,
-        title,
-        statement,
+        *CLAIM,
+        _reading(stops, effect, len(measurable), len(levels)),
         answer,
         effect,
-        _reading(stops, effect, len(told), len(levels)),
         missing=missing if answer is Answer.NOT_ENOUGH else (),
         rows=tuple(_row(stop) for stop in stops),
         evidence=tuple(stops),
@@ -107,23 +102,25 @@ def _answer(effect: Effect) -> Answer:
     return Answer.CONTRADICTED if effect.high < CONVERGED else Answer.NOT_ENOUGH
 
 
-def _reading(stops: list[Stop], effect: Effect, told: int, levels: int) -> str:
+def _reading(stops: list[Stop], effect: Effect, measurable: int, levels: int) -> str:
     factor = math.exp(sum(math.log(stop.factor) for stop in stops) / len(stops))
     doubling = float(mean_of([stop.next_doubling for stop in stops])[0])
     text = (
         f"Trained on with {factor:.2g} times the compute, the optimal model loses another "
         f"{effect.estimate:.2g} % of its loss; the next doubling alone takes {doubling:.2g} %. "
-        f"Could be told at {told} of {levels} levels."
+        f"Measurable at {measurable} of {levels} levels."
     )
     if any(stop.is_largest for stop in stops):
-        text += " At some the optimum is the largest model trained: a still larger one may be it."
+        text += (
+            " At some levels the optimum is the largest model trained; a larger one may be better."
+        )
     return text
 
 
 def _row(stop: Stop) -> dict[str, str]:
     left = Effect.of(stop.left, UNIT)
     run = stop.curve.run
-    share = stop.fraction_left
+    left_of_curve = stop.fraction_left
     return {
         "at": f"{count(stop.level)}FLOP",
         "optimal model": f"{run.architecture} ({count(run.parameters)})",
@@ -132,6 +129,6 @@ def _row(stop: Stop) -> dict[str, str]:
         "loss then": f"{stop.curve.losses[0, -1]:.3f}",
         "left (%)": f"{left.estimate:+.2f}",
         "95 % interval": left.interval,
-        "share of its curve left": "–" if math.isnan(share) else f"{share:.0%}",
+        "fraction of its curve left": "–" if math.isnan(left_of_curve) else f"{left_of_curve:.0%}",
         "next doubling (%)": f"{stop.next_doubling[0]:+.2f}",
     }

@@ -10,7 +10,6 @@ from search.analysis.claims.curves import thinned
 from search.analysis.claims.observations import gain_unit, score_of
 from search.analysis.claims.resampling import Resampled
 from search.analysis.claims.verdict import (
-    Answer,
     Effect,
     Verdict,
     answer_above,
@@ -22,12 +21,18 @@ from search.arrays import Booleans, Floats
 
 MOST_LEVELS = 6
 LEAST_LEVELS = 2
-"""Levels of bytes that must be comparable at equal compute for the answer to rest on it."""
+"""Levels of bytes that must be comparable at equal compute for the verdict to use it."""
 ROUNDING = 1.05
 """Compute counts as equal up to this factor: budgets are rounded to whole steps."""
 NEGLIGIBLE = 0.003
-"""Quality below which a gain is as good as none."""
+"""Gain of quality below which it counts as none."""
 COMPUTE, BUDGET = "equal compute", "equal budget"
+CLAIM = (
+    4,
+    "Compressed-large beats dense-small",
+    "Within the same bytes and the same training, a larger model compressed scores better than "
+    "the best model that fits without compression.",
+)
 
 
 @dataclass(frozen=True)
@@ -35,10 +40,10 @@ class Contest:
     """The best compressed model against the best dense one within the same bytes.
 
     Args:
-        setting: What the two have in common beside their bytes.
+        setting: What the two have in common besides their bytes.
         size_bytes: Most bytes.
         dense: Cell of the best dense model.
-        compressed: Place of the best compressed model.
+        compressed: Index of the best compressed model.
         gain: Quality of the compressed minus that of the dense, ``(1 + DRAWS,)``.
     """
 
@@ -51,11 +56,6 @@ class Contest:
 
 def beats_dense(data: Resampled) -> Verdict:
     """Claim 4: at equal bytes, compressed-large beats dense-small."""
-    title = "Compressed-large beats dense-small"
-    statement = (
-        "Within the same bytes and the same training, a larger model compressed scores better than "
-        "the best model that fits without compression."
-    )
     contests = {setting: _contests(data, setting) for setting in (COMPUTE, BUDGET)}
     setting = COMPUTE if len(contests[COMPUTE]) >= LEAST_LEVELS else BUDGET
     decisive = contests[setting]
@@ -63,11 +63,7 @@ def beats_dense(data: Resampled) -> Verdict:
     evidence = tuple(each for group in contests.values() for each in group)
     if not decisive:
         return Verdict(
-            4,
-            title,
-            statement,
-            Answer.NOT_ENOUGH,
-            None,
+            *CLAIM,
             "No compressed model fits into the bytes of a smaller dense one of the same training.",
             missing=(
                 "two sizes at the same budget, the larger one compressed below the dense bytes of "
@@ -81,12 +77,10 @@ def beats_dense(data: Resampled) -> Verdict:
     answer = answer_above(effect, NEGLIGIBLE * factor)
     other = contests[BUDGET if setting is COMPUTE else COMPUTE]
     return Verdict(
-        4,
-        title,
-        statement,
+        *CLAIM,
+        _reading(data, setting, decisive, other),
         answer,
         effect,
-        _reading(data, setting, decisive, other),
         missing=too_noisy(answer),
         rows=rows,
         evidence=evidence,

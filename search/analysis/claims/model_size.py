@@ -10,7 +10,6 @@ import numpy as np
 from search.analysis.claims.curves import LARGER, Axis, Curve, common_levels, curves, thinned
 from search.analysis.claims.resampling import Resampled
 from search.analysis.claims.verdict import (
-    Answer,
     Effect,
     Verdict,
     answer_below,
@@ -23,7 +22,7 @@ from search.arrays import Floats
 
 NATS = "nats of loss"
 NEGLIGIBLE = 0.01
-"""Share of the loss below which a difference is as good as none."""
+"""Fraction of the loss below which a difference counts as none."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +108,6 @@ def _grown(data: Resampled, axis: Axis, **claim: Any) -> Verdict:
         words = "compute" if axis == "training_flops" else "steps"
         return Verdict(
             **claim,
-            answer=Answer.NOT_ENOUGH,
-            effect=None,
             reading=f"No two sizes were trained over a common range of {words}.",
             missing=(f"two sizes or more, each with budgets that overlap in {words}",),
         )
@@ -142,13 +139,13 @@ def _reading(levels: list[Level], effect: Effect, axis: Axis) -> str:
     )
     beyond = last.beyond
     if beyond is None:
-        return f"{text}), the largest that was trained so far: no turn is in sight."
+        return f"{text}), the largest trained: loss does not rise again within these sizes."
     if beyond.low > 0:
         largest = last.lines[-1].architecture
         return (
             f"{text}); beyond it loss rises again, by {beyond.estimate:.3g} nats up to {largest}."
         )
-    return f"{text}); what is larger is no worse than the noise."
+    return f"{text}); larger models differ from it by no more than noise."
 
 
 def _row(level: Level, axis: Axis) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What the claims are tested on: trained models and their compressions, as plain values."""
+"""Trained models and their compressions as plain values, on which the claims are tested."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Run:
         size_bytes: Bytes on disk, fp32.
         loss: Validation cross-entropy, in nats.
         loss_error: Standard error of the loss over validation examples.
-        quality: Share of the way from guessing (0) to perfection (1).
+        quality: Fraction of the way from guessing (0) to perfection (1).
         quality_error: Standard error of the quality over validation examples.
     """
 
@@ -69,7 +69,7 @@ class Compressed:
         size_bytes: Bytes on disk.
         training_flops: FLOPs of its whole training, recovery included.
         loss: Validation cross-entropy, in nats.
-        quality: Share of the way from guessing (0) to perfection (1).
+        quality: Fraction of the way from guessing (0) to perfection (1).
         quality_error: Standard error of the quality over validation examples.
     """
 
@@ -89,12 +89,12 @@ class Compressed:
 
 @dataclass(frozen=True)
 class Observations:
-    """All that one search, or several that differ in their seed, have measured.
+    """The measurements of one search, or of several that differ only in their seed.
 
     Args:
         names: Names of the searches.
         metric: What models are scored by.
-        unit: What budgets count.
+        unit: Unit of budgets.
         runs: Every trained model.
         compressed: Every compression of them.
     """
@@ -112,7 +112,7 @@ class Observations:
 
 
 def observe(studies: Sequence[Study]) -> Observations:
-    """What searches of the same space have measured.
+    """The measurements of searches of the same space.
 
     Raises:
         UserError: They differ in more than the seed, or do not differ in it.
@@ -141,9 +141,9 @@ def score_of(metric: Metric, quality: float) -> float:
 
 
 def gain_unit(metric: Metric) -> tuple[float, str]:
-    """What one whole quality is worth, and in which unit a gain in it is best told.
+    """The unit in which a gain of quality is stated, and how many of it a quality of 1 is.
 
-    A gain in perplexity is told by its logarithm, because a ratio means the same everywhere.
+    A gain in perplexity is stated by its logarithm, because a ratio means the same everywhere.
     """
     if metric.name == "perplexity":
         return math.log(metric.guessing), "nats (log perplexity)"
@@ -167,7 +167,7 @@ def _refuse_others(studies: Sequence[Study]) -> None:
         if study.search.seed in seeds:
             raise UserError(
                 f"search {study.search.name!r} has the same seed as another of these; its trials "
-                "are no replicates, so name only one of the two"
+                "are no replicates; name only one of the two"
             )
         seeds.add(study.search.seed)
 

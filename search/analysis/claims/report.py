@@ -22,7 +22,7 @@ from search.analysis.claims.verdict import Answer, Verdict
 from search.analysis.mlflow_artefacts import log_artefacts
 from search.plots.pages import Table, render
 from search.storage.study import Study
-from spaces.file.places import places
+from spaces.file.storage import Locations
 
 CLAIMS = (
     at_equal_compute,
@@ -90,7 +90,7 @@ def write_claims(studies: Sequence[Study]) -> ClaimsReport:
     verdicts = judge(data)
     drawn = {verdict.number: picture(verdict, data) for verdict in verdicts}
     pictures = {number: image for number, image in drawn.items() if image is not None}
-    folder = places(studies[0].search.storage).reports / "+".join(observations.names)
+    folder = Locations.of(studies[0].search.storage).reports / "+".join(observations.names)
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("claims-*.png"):
         old.unlink()
@@ -101,7 +101,8 @@ def write_claims(studies: Sequence[Study]) -> ClaimsReport:
         (folder / f"claims.{kind}").write_text(text, encoding="utf-8")
     written = sorted(folder.glob("claims*.*"))
     tracked = [
-        log_artefacts(study, places(study.search.storage), written, ARTEFACTS) for study in studies
+        log_artefacts(study, Locations.of(study.search.storage), written, ARTEFACTS)
+        for study in studies
     ]
     return ClaimsReport(observations, verdicts, folder / "claims.html", all(tracked))
 
@@ -202,5 +203,5 @@ def print_claims(made: ClaimsReport, console: Console) -> None:
     console.print(f"\nreport: {made.path} (and .md)", soft_wrap=True, highlight=False)
     if not made.is_tracked:
         console.print(
-            "The report is not in MLflow: it is not reachable, or lacks the search (tlc ui sends it)"
+            "The report is not in MLflow: it is unreachable, or lacks the search (tlc ui sends it)"
         )

@@ -1,4 +1,4 @@
-"""The bootstrap: what might have been measured with other seeds and other validation examples.
+"""The bootstrap over seeds and validation examples.
 
 Everything downstream is arithmetic on arrays whose first axis is the draw: row 0 is what was
 measured, each further row is one draw, so that a statistic and its interval are one computation.
@@ -115,10 +115,10 @@ def _compressions(
 def _compressed_groups(
     observations: Observations, replicates: list[list[Run]]
 ) -> Iterator[tuple[int, list[Compressed]]]:
-    places = {group[0].cell: cell for cell, group in enumerate(replicates)}
+    indices = {group[0].cell: cell for cell, group in enumerate(replicates)}
     groups: dict[tuple[int, str], dict[int, Compressed]] = {}
     for each in observations.compressed:
-        key = (places[each.run.cell], repr(each.compression))
+        key = (indices[each.run.cell], repr(each.compression))
         groups.setdefault(key, {}).setdefault(each.run.seed, each)
     for (cell, _), by_seed in groups.items():
         yield cell, list(by_seed.values())

@@ -8,7 +8,6 @@ import numpy as np
 
 from search.analysis.claims.resampling import Resampled
 from search.analysis.claims.verdict import (
-    Answer,
     Effect,
     Verdict,
     answer_below,
@@ -19,16 +18,21 @@ from search.arrays import Floats, Integers
 from spaces.cost.compression import Compression
 
 LEAST_QUALITY = 0.1
-"""Models below this share of the way from guessing to perfection have little to lose."""
+"""Models below this fraction of the way from guessing to perfection have little to lose."""
 LEAST_ERRORS = 5.0
-"""Standard errors from guessing that a model must have: a ratio to less would be noise, and biased
-upwards most where quality is lowest, which is where models are small."""
+"""Standard errors by which a model must be better than guessing: a ratio to less would be noise,
+and biased upwards most where quality is lowest, which is where models are small."""
 LEAST_SIZES = 4
-"""Architectures that a slope needs: they are resampled too, and three leave hardly a choice."""
+"""Architectures that a slope needs, since they are resampled too."""
 NOTICEABLE = 0.02
-"""A compression that costs less than this share of quality is too mild to tell sizes apart."""
+"""A compression that costs less than this fraction of quality does not distinguish sizes."""
 NEGLIGIBLE = 0.1
-"""Points per doubling below which a slope is as good as none: 1 point over three decades."""
+"""Points per doubling below which a slope counts as none: 1 point over three decades."""
+CLAIM = (
+    3,
+    "Larger models are more robust to compression",
+    "The fraction of quality lost at given bits, or given sparsity, falls with model size.",
+)
 UNIT = "points of relative drop per doubling of parameters"
 
 
@@ -40,7 +44,7 @@ class Drops:
         compression: What was done.
         cells: Cell of each model, ``(models,)``.
         sizes: log2 of its parameters, ``(models,)``.
-        drops: Share of quality lost, ``(1 + DRAWS, models)``.
+        drops: Fraction of quality lost, ``(1 + DRAWS, models)``.
         slopes: Change of the drop per doubling, ``(1 + DRAWS,)``.
     """
 
@@ -71,35 +75,28 @@ class Drops:
 
 def shrinks_with_size(data: Resampled) -> Verdict:
     """Claim 3: the relative drop at k bits and at s % sparsity shrinks as models grow."""
-    title = "Larger models are more robust to compression"
-    statement = "The share of quality lost at given bits, or given sparsity, falls with model size."
     usable = [k for k in range(len(data.cells)) if _has_learnt(data, k)]
     left_out = len(data.cells) - len(usable)
-    told = f" {left_out} models near guessing are left out." if left_out else ""
+    excluded = f" {left_out} models near guessing are left out." if left_out else ""
     levels = _levels(data, set(usable))
     counted = [level for level in levels if level.counts]
     if not counted:
         mild = f" Drops at {len(levels)} levels are all below 2 %." if levels else ""
         return Verdict(
-            3,
-            title,
-            statement,
-            Answer.NOT_ENOUGH,
-            None,
-            f"No compression that costs something was measured on {LEAST_SIZES} sizes.{mild}{told}",
-            missing=(f"one compression that hurts, such as rtn-3, on {LEAST_SIZES} or more sizes",),
+            *CLAIM,
+            "No compression with a noticeable cost was measured on "
+            f"{LEAST_SIZES} sizes.{mild}{excluded}",
+            missing=(f"a stronger compression, such as rtn-3, on {LEAST_SIZES} or more sizes",),
             rows=tuple(_row(level) for level in levels),
             evidence=tuple(levels),
         )
     effect = Effect.of(100 * mean_of([level.slopes for level in counted]), UNIT)
     answer = answer_below(effect, NEGLIGIBLE)
     return Verdict(
-        3,
-        title,
-        statement,
+        *CLAIM,
+        _reading(effect, levels, counted) + excluded,
         answer,
         effect,
-        _reading(effect, levels, counted) + told,
         missing=too_noisy(answer),
         rows=tuple(_row(level) for level in levels),
         evidence=tuple(levels),
@@ -151,9 +148,9 @@ def _drops(data: Resampled, compression: Compression, group: list[int]) -> Drops
     before = np.maximum(data.quality[:, cells], LEAST_QUALITY / 2)
     drops = 1.0 - data.compressed_quality[:, group] / before
     sizes = np.log2([data.cells[cell].parameters for cell in cells])
-    places = [data.architectures.index(data.cells[cell].architecture) for cell in cells]
+    indices = [data.architectures.index(data.cells[cell].architecture) for cell in cells]
     budgets = np.array([data.cells[cell].budget for cell in cells])
-    slopes = slope(drops, sizes, data.weights[:, places], budgets)
+    slopes = slope(drops, sizes, data.weights[:, indices], budgets)
     return Drops(compression, cells, sizes, drops, slopes)
 
 
@@ -188,11 +185,11 @@ def slope(values: Floats, x: Floats, weights: Floats, groups: Floats) -> Floats:
 def _reading(effect: Effect, levels: list[Drops], counted: list[Drops]) -> str:
     parts = [f"{each.name} {100 * each.slopes[0]:+.2g}" for each in counted]
     mild = len(levels) - len(counted)
-    told = f" {mild} milder levels cost less than 2 % and do not count." if mild else ""
+    note = f" {mild} milder levels cost less than 2 % and do not count." if mild else ""
     verb = "shrinks" if effect.estimate < 0 else "grows"
     return (
-        f"With each doubling of parameters the share of quality lost {verb} by "
-        f"{abs(effect.estimate):.2g} points on average ({', '.join(parts)}).{told}"
+        f"With each doubling of parameters the fraction of quality lost {verb} by "
+        f"{abs(effect.estimate):.2g} points on average ({', '.join(parts)}).{note}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a test of a claim says: the answer, the effect with its interval, and what is missing."""
+"""The verdict on a claim: the answer, the effect with its interval, and what is missing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spaces.cost.units import quantity
 
 
 class Answer(StrEnum):
-    """What trials say of a claim."""
+    """Whether trials support a claim."""
 
     SUPPORTED = "supported"
     CONTRADICTED = "contradicted"
@@ -24,13 +24,13 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True)
 class Effect:
-    """A measured size of something, with its 95 % bootstrap interval.
+    """A measured effect, with its 95 % bootstrap interval.
 
     Args:
-        estimate: What was measured.
-        low: Lower end.
-        high: Upper end.
-        unit: Of all three.
+        estimate: The measurement.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        unit: Unit of all three.
     """
 
     estimate: float
@@ -47,7 +47,7 @@ class Effect:
 
     @property
     def interval(self) -> str:
-        """Its interval as people write it."""
+        """Its interval as text."""
         return f"{self.low:+.3g} to {self.high:+.3g}"
 
     def __str__(self) -> str:
@@ -56,26 +56,26 @@ class Effect:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer to one claim.
+    """The verdict on one claim.
 
     Args:
-        number: Of the claim, from 1.
+        number: Number of the claim, from 1.
         title: The claim in a few words.
         statement: The claim as it was tested.
-        answer: What the trials say.
-        effect: How large it is; None without the trials to measure it.
-        reading: One honest sentence or two of what that means.
-        missing: Trials that would settle it.
+        reading: What the result means, in a sentence or two.
+        answer: Whether the trials support it.
+        effect: How large the effect is; None without the trials to measure it.
+        missing: Trials that would decide it.
         rows: The table behind it: one row a level, its cells by their heading.
-        evidence: What the figure shows beside the measurements, by claim.
+        evidence: What the figure shows beside the measurements; its type depends on the claim.
     """
 
     number: int
     title: str
     statement: str
-    answer: Answer
-    effect: Effect | None
     reading: str
+    answer: Answer = Answer.NOT_ENOUGH
+    effect: Effect | None = None
     missing: tuple[str, ...] = ()
     rows: tuple[dict[str, str], ...] = ()
     evidence: tuple[Any, ...] = field(default=(), repr=False)
@@ -98,7 +98,7 @@ def answer_above(effect: Effect, negligible: float) -> Answer:
     """The answer to a claim that something is positive.
 
     Supported where the whole interval is above zero; contradicted where it is below ``negligible``,
-    so that a difference known to be nothing is an answer too, and not a lack of trials.
+    so that a difference known to be negligible is an answer too, and not a lack of trials.
     """
     if effect.high < negligible:
         return Answer.CONTRADICTED
@@ -112,17 +112,17 @@ def answer_below(effect: Effect, negligible: float) -> Answer:
 
 
 def too_noisy(answer: Answer) -> tuple[str, ...]:
-    """What is missing where the effect was measured and its interval reaches both ways."""
+    """What is missing where the interval of the effect includes both signs."""
     if answer is not Answer.NOT_ENOUGH:
         return ()
     return ("the same search with other seeds, or more validation examples: noise is too large",)
 
 
 def unbiased_best(values: Floats) -> Floats:
-    """The best (highest) of some noisy columns, without the luck of being chosen.
+    """The best (highest) of some noisy columns, without the bias of selecting a maximum.
 
-    In each draw the column is chosen by another draw than the one that measures it; the estimate
-    is the mean of the draws. The highest of several noisy values would flatter itself.
+    In each draw, another draw selects the column that this one measures; the estimate is the mean
+    of the draws.
 
     Args:
         values: ``(1 + DRAWS, columns)``.

@@ -8,7 +8,7 @@ from typing import TypeVar
 import yaml
 
 from search.analysis.report.report_data import ReportData
-from search.storage.trials import is_noisy
+from search.formatting import has_noisy_latency
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ def _measured(data: ReportData) -> list[tuple[str, str]]:
     latencies = _distinct(_latency(record.result.get("latency")) for record in data.complete)
     facts = [("versions", ", ".join(f"{k} {v}" for k, v in each.items())) for each in versions]
     facts += [("latency", each) for each in latencies]
-    noisy = sum(is_noisy(record.result) for record in data.complete)
+    noisy = sum(has_noisy_latency(record.result) for record in data.complete)
     if noisy:
         count = f"{noisy} of {len(data.complete)}: other programs disturbed them"
         facts.append(("noisy latencies", count))

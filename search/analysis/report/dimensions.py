@@ -146,7 +146,7 @@ def _chart(data: ReportData, dimension: Dimension, groups: dict[Any, list[TrialR
 
 
 def _median(records: list[TrialRecord]) -> float:
-    return statistics.median(record.result["score"] for record in records)
+    return float(statistics.median(record.result["score"] for record in records))
 
 
 def _text(value: Any) -> str:

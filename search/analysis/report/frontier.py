@@ -6,7 +6,7 @@ from search.analysis.report.report_data import ReportData, Section
 from search.pareto import best, quality
 from search.plots.frontier_figure import frontier_figure
 from search.plots.pages import Chart, Table
-from search.plots.trial_points import configuration_text
+from search.plots.trial_points import short_text
 from search.storage.trials import TrialRecord
 from spaces.cost.inference_cost import COSTS
 
@@ -84,7 +84,7 @@ def _row(data: ReportData, name: str, record: TrialRecord | None) -> list[str]:
         data.interval(result),
         data.cost.text(result[data.cost.name]),
         f"{result['compression_ratio']:.1f}×",
-        f"{configuration_text(record.configuration)} (#{record.number})",
+        f"{short_text(record.configuration)} (#{record.number})",
     ]
 
 

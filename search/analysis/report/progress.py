@@ -100,7 +100,7 @@ def _best_so_far(data: ReportData) -> _History:
     best = list(accumulate(qualities, max))
     # Before the first feasible trial there is no best one.
     start = next(k for k, value in enumerate(best) if value > -float("inf"))
-    values = [data.metric.value(value) for value in best[start:]]
+    values = [data.metric.value_at(value) for value in best[start:]]
     return _History(
         f"best {data.score_name} so far",
         records[start:],

@@ -7,11 +7,12 @@ from typing import Any
 
 from search.analysis.report.compute import seconds_spent
 from search.analysis.report.report_data import ReportData
+from search.formatting import has_noisy_latency
 from search.pareto import hypervolume_of, nearest, quality
 from search.plots.style import tick_text
-from search.plots.trial_points import configuration_text
-from search.results.queries import shared
-from search.storage.trials import TrialRecord, is_noisy
+from search.plots.trial_points import short_text
+from search.results.training_reuse import training_reuse
+from search.storage.trials import TrialRecord
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.units import duration
 
@@ -50,7 +51,7 @@ def summary(data: ReportData) -> Summary:
         is_feasible=data.best is not None,
         score=f"{data.score_name} {data.metric.text(found.result['score'])}" if found else "",
         cost=data.cost.text(found.result[data.cost.name]) if found else "",
-        text=configuration_text(found.configuration) if found else "",
+        text=short_text(found.configuration) if found else "",
         cheaper={} if data.best is None else _cheaper(data, data.best),
         figures=_figures(data, found) if found else [],
         facts=_facts(data),
@@ -72,7 +73,7 @@ def _figures(data: ReportData, record: TrialRecord) -> list[tuple[str, str, str]
         if "score" in test
         else ("–", "not read yet")
     )
-    latency = "on a noisy machine" if is_noisy(result) else "10th percentile"
+    latency = "on a noisy machine" if has_noisy_latency(result) else "10th percentile"
     dense = f"of {result['dense_size_bytes'] / 1e6:.3g} MB dense"
     return [
         (data.score_name, metric.text(result["score"]), f"95 % {data.interval(result)}"),
@@ -86,7 +87,7 @@ def _figures(data: ReportData, record: TrialRecord) -> list[tuple[str, str, str]
 
 def _cheaper(data: ReportData, leader: TrialRecord) -> dict[str, Any]:
     """The cheapest model whose score lies within the interval of the best one's."""
-    ends = [data.metric.share(leader.result[end]) for end in ("score_low", "score_high")]
+    ends = [data.metric.quality(leader.result[end]) for end in ("score_low", "score_high")]
     within = [r for r in data.members if quality(r, data.criteria) >= min(ends)]
     if not within or within[0].number == leader.number:
         return {}
@@ -96,7 +97,7 @@ def _cheaper(data: ReportData, leader: TrialRecord) -> dict[str, Any]:
     return {
         "factor": f"{factor:.2g} times {data.cost.less}",
         "measured": f"{score} at {data.cost.text(cheap.result[data.cost.name])}",
-        "text": configuration_text(cheap.configuration),
+        "text": short_text(cheap.configuration),
         "number": cheap.number,
     }
 
@@ -140,7 +141,7 @@ def _hypervolume(data: ReportData) -> str:
 
 
 def _time(data: ReportData) -> str:
-    saved = shared(data.records)["seconds_saved"]
+    saved = training_reuse(data.records)["seconds_saved"]
     return (
         f"{duration(seconds_spent(data.complete))} of compute; "
         f"{duration(saved)} saved by reusing training"

@@ -10,7 +10,7 @@ from search.analysis.report.report_data import ReportData, Section, percentage
 from search.plots.pages import Chart, Table
 from search.plots.style import FRONTIER, LIMIT, TRIAL, log_axis
 from search.plots.trial_points import amount
-from search.results.queries import shared
+from search.results.training_reuse import training_reuse
 from search.storage.trials import TrialRecord
 from spaces.cost.architecture import Architecture
 from spaces.cost.budget import TrainingSteps
@@ -44,7 +44,7 @@ class _Path:
 def training_section(data: ReportData) -> Section:
     """What was saved, and the path of each architecture."""
     paths = sorted(_paths(data), key=lambda path: -len(path.records))
-    totals = shared(data.complete)
+    totals = training_reuse(data.complete)
     trained = totals["steps_total"] - totals["steps_reused"]
     reused = percentage(totals["steps_reused"] / totals["steps_total"])
     saved = (
@@ -144,7 +144,7 @@ def _figure(data: ReportData, paths: list[_Path]) -> Any:
 def _table(paths: list[_Path]) -> Table:
     rows = []
     for path in paths:
-        totals = shared(path.records)
+        totals = training_reuse(path.records)
         rows.append(
             (
                 str(path.architecture),
