@@ -12,7 +12,6 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
-from markupsafe import Markup
 
 from search.plots.style import THEMES
 
@@ -75,8 +74,8 @@ def _environment(package: str) -> Environment:
     )
     environment.filters["figure_json"] = _figure_json
     environment.globals.update(
-        stylesheet=Markup(_file("style.css")),
-        script=Markup(_file("figures.js")),
+        stylesheet=_file("style.css"),
+        script=_file("figures.js"),
         plotly=plotly_script,
         themes=THEMES,
         policy=_policy,
@@ -84,16 +83,17 @@ def _environment(package: str) -> Environment:
     return environment
 
 
-def _figure_json(figure: Any) -> Markup:
+def _figure_json(figure: Any) -> str:
     return htmlsafe_json_dumps(figure, dumps=lambda each: each.to_json())
 
 
 @cache
-def plotly_script() -> Markup:
+def plotly_script() -> str:
     """Plotly's JavaScript, which is most of a page: 4.8 MB."""
     from plotly.offline import get_plotlyjs
 
-    return Markup(get_plotlyjs())
+    script: str = get_plotlyjs()
+    return script
 
 
 def _policy(*, has_figures: bool, uses_webgl: bool) -> str:

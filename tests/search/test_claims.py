@@ -190,7 +190,7 @@ def test_seeds_widen_what_evaluation_noise_alone_has() -> None:
     assert width(World(noise=0.05, seeds=(0, 1, 2))) > 100 * width(World(noise=0.05))
 
 
-def test_the_luckiest_of_equals_is_not_flattered() -> None:
+def test_selecting_the_best_of_equals_is_unbiased() -> None:
     draws = np.random.default_rng(0).standard_normal((2001, 20))
     assert draws[1:].max(axis=1).mean() > 1.5
     assert abs(unbiased_best(draws)[0]) < 0.1

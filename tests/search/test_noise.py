@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from search.analysis.report.page import report_page
 
 from objectives.measurement.latency import Latency
+from search.analysis.report.report import report_page
 from search.analysis.report.report_data import ReportData
 from search.cli.main import cli
 from search.formatting import NOISY_LATENCY
