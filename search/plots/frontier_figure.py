@@ -48,7 +48,7 @@ def frontier_figure(
     x, y = frontier_steps(complete, criteria)
     figure.add_scatter(
         x=x, y=y, mode="lines", line={"shape": "hv", "color": FRONTIER}, showlegend=False,
-        hoverinfo="skip", uid="steps",
+        hoverinfo="skip",
     )  # fmt: skip
     for group in groups:
         figure.add_scatter(**_points(group, identify), marker=_marker(group))
@@ -104,7 +104,6 @@ def _points(group: Group, identify: _Identifiers) -> dict[str, Any]:
         "hovertext": group.hover,
         "hoverinfo": "text",
         "customdata": [identify.of(record) for record in group.records],
-        "uid": group.name.partition(",")[0].replace(" ", "-"),
     }
 
 

@@ -78,7 +78,7 @@ def test_axes_say_what_they_measure_in_which_unit(
     search = make_search(trials=20, objectives=["accuracy", cost], constraints=constraints)
     study = filled(search, home)
     layout = frontier_figure(study.records(), study.search.criteria).layout
-    expected = {"size_mb": "(MB)", "latency_ms": "(ms)", "flops": "FLOPs"}
+    expected = {"size_mb": "MB", "latency_ms": "ms", "flops": "FLOPs"}
     assert expected[cost] in layout.xaxis.title.text
     assert layout.xaxis.type == "log"
     assert layout.yaxis.title.text == "accuracy on validation"

@@ -241,7 +241,7 @@ def test_a_search_at_a_fixed_cost(make_search: Callable[..., SearchFile]) -> Non
 def test_a_long_search_stays_small(make_search: Callable[..., SearchFile]) -> None:
     many = ((0.3 + 0.5 * (k * 0.618 % 1.0), 0.05 + k / 1000) for k in range(5000))
     page = without_library(report_page(view(make_search(), results(many))))
-    assert len(page) < 6_000_000
+    assert len(page) < 3_500_000
 
 
 def test_what_a_dimension_explains_is_told(make_search: Callable[..., SearchFile]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,8 @@ def picture(verdict: Verdict, data: Resampled) -> bytes | None:
     if not data.cells or (verdict.number in (3, 4, 6) and not verdict.evidence):
         return None
     draw: dict[int, Callable[[Any, Any, Verdict, Resampled], None]] = {
-        1: _size_at_compute,
-        2: _size_at_steps,
+        1: partial(_model_size, axis="training_flops"),
+        2: partial(_model_size, axis="steps"),
         3: _robustness,
         4: _equal_bytes,
         5: _early_stopping,
@@ -56,15 +57,7 @@ def picture(verdict: Verdict, data: Resampled) -> bytes | None:
     return out.getvalue()
 
 
-def _size_at_compute(left: Any, right: Any, verdict: Verdict, data: Resampled) -> None:
-    _model_size(left, right, verdict, data, "training_flops")
-
-
-def _size_at_steps(left: Any, right: Any, verdict: Verdict, data: Resampled) -> None:
-    _model_size(left, right, verdict, data, "steps")
-
-
-def _model_size(left: Any, right: Any, verdict: Verdict, data: Resampled, axis: Axis) -> None:
+def _model_size(left: Any, right: Any, verdict: Verdict, data: Resampled, *, axis: Axis) -> None:
     """Left, curves over training; right, loss over size at each of the levels."""
     lines = curves(data, axis)
     colours = _size_colours(left, lines)

@@ -1,14 +1,13 @@
-"""Which trials the claims lack, and running them."""
+"""The trials that the claims lack, and running them."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-import optuna
 from optuna.trial import TrialState
 
 from search.analysis.claims.curves import thinned
@@ -23,7 +22,6 @@ from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
 from spaces.cost.families import layout
 from spaces.cost.units import quantity
-from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations, home
 from spaces.grid.grid import Point
 from spaces.grid.search_space import COMPRESSION_FIELDS, SearchSpace
@@ -34,6 +32,9 @@ MOST_BUDGETS = 4
 USUAL_BITS = 4
 """Bits at which models of the shorter budgets are compressed too, to compare at equal compute."""
 
+Indices = dict[str, int]
+"""Index of the value of each dimension; 0 for those that are left out."""
+
 
 @dataclass(frozen=True)
 class MissingTrial:
@@ -41,7 +42,7 @@ class MissingTrial:
 
     Args:
         parameters: Its parameters in Optuna.
-        configuration: What they mean.
+        configuration: The configuration that they encode.
         training_flops: FLOPs of its whole training; trials of one model share them.
     """
 
@@ -56,8 +57,8 @@ def missing_trials(space: SearchSpace, records: Iterable[TrialRecord]) -> list[M
     Every architecture is trained to every budget (of a large space: a few of both), evaluated once
     with a usual compression, and with each compression at its longest budget. Models come before
     further compressions of them, and budgets in ascending order, so that trials that run side by
-    side train different models and later ones find their training done. What is known to break a
-    constraint is left out, and so is what was tried before, with success or without.
+    side train different models and later ones reuse their training. Configurations that are known
+    to exceed a limit are left out, and so are those that were tried before, also without success.
     """
     tried = {record.configuration.hash for record in records}
     additions = []
@@ -79,8 +80,8 @@ def missing_trials(space: SearchSpace, records: Iterable[TrialRecord]) -> list[M
 def run_missing_trials(study: Study, url: str, listener: Listener) -> Study:
     """Run the trials that the claims lack; returns the study as it is then.
 
-    They are enqueued in Optuna, and a stop leaves the rest there: the same command, or ``tlc run``,
-    goes on with them.
+    They are enqueued in Optuna. After an interruption the rest is still there: the same command, or
+    ``tlc run``, continues with them.
 
     Args:
         study: The record.
@@ -88,100 +89,103 @@ def run_missing_trials(study: Study, url: str, listener: Listener) -> Study:
         listener: What progress is reported to.
 
     Raises:
-        StudyError: Another process drives the search.
+        StudyError: Another process holds the lease of the search.
         UserError: The search cannot be run.
     """
     from search.execution.run import run
 
     space = SearchSpace(study.search, recorded_latencies(study))
     additions = missing_trials(space, study.records())
-    _report(study, additions, listener)
+    _report(study.search.name, additions, listener)
     with local_lease(study.search.name, home() / "leases"):
         for addition in additions:
             study.optuna.enqueue_trial(addition.parameters, skip_if_exists=True)
-    waiting = len(_waiting(study.optuna))
-    if waiting == 0:
+    waiting = study.optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    if not waiting:
         return study
-    trials = len(study.records()) + waiting
-    return run(_kept_at(url, study.search), listener, trials=trials).study
+    search = study.search
+    if Locations.of(search.storage).study_url != url:
+        # The search file names another study than the one with the enqueued trials.
+        storage = search.storage.model_copy(update={"study": url})
+        search = search.model_copy(update={"storage": storage})
+    return run(search, listener, trials=len(study.records()) + len(waiting)).study
 
 
-def _kept_at(url: str, search: SearchFile) -> SearchFile:
-    """A search file that leads to the study that has the enqueued trials."""
-    if Locations.of(search.storage).study_url == url:
-        return search
-    storage = search.storage.model_copy(update={"study": url})
-    return search.model_copy(update={"storage": storage})
-
-
-def _waiting(study: optuna.Study) -> list[Any]:
-    return study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-
-
-def _report(study: Study, additions: list[MissingTrial], listener: Listener) -> None:
+def _report(name: str, additions: list[MissingTrial], listener: Listener) -> None:
     if not additions:
-        listener.info(f"{study.search.name}: no trial is missing")
+        listener.info(f"{name}: no trial is missing")
         return
     models = {
         (each.configuration.architecture, each.configuration.budget): each.training_flops
         for each in additions
     }
     listener.info(
-        f"{study.search.name}: {len(additions)} trials are missing, of {len(models)} trained "
-        f"models; at most {quantity(sum(models.values()))}FLOPs of training"
+        f"{name}: {len(additions)} trials are missing, of {len(models)} trained models; at most "
+        f"{quantity(sum(models.values()))}FLOPs of training"
     )
     for (architecture, budget), flops in models.items():
         listener.info(f"  {architecture!s:<10} budget {budget:<10.4g} {quantity(flops)}FLOPs")
 
 
 def _wanted(space: SearchSpace) -> Iterator[Point]:
-    """Points that the claims rest on, models first; some may be infeasible or the same."""
-    budgets = _indices(space, "budget", MOST_BUDGETS)
-    shapes = _shapes(space)
-    ladder = _ladder(space)
-    usual = sorted(ladder, key=lambda each: _distance(space, shapes[0], each))
+    """Points that the claims need, models first; some may be infeasible or the same."""
+    values = next(d.values for d in space.dimensions if d.name == "budget")
+    ascending = sorted(range(len(values)), key=lambda k: values[k])
+    budgets = [{"budget": k} for k in thinned(ascending, MOST_BUDGETS)]
+    shapes, compressions = _shapes(space), _compressions(space)
+    usual = sorted(compressions, key=lambda each: _distance(space, shapes[0] | each))
     for budget, shape in itertools.product(budgets, shapes):
-        feasible = (each for each in usual if _is_feasible(space, (*shape, budget), each))
-        first = next(feasible, None)
-        if first is not None:
-            yield _point(space, (*shape, budget), first)
-    for compression, shape in itertools.product(ladder, shapes):
-        yield _point(space, (*shape, budgets[-1]), compression)
+        points = (_point(space, shape | budget | each) for each in usual)
+        feasible = (p for p in points if space.is_feasible(space.configuration(p)))
+        yield from itertools.islice(feasible, 1)
+    for compression, shape in itertools.product(compressions, shapes):
+        yield _point(space, shape | budgets[-1] | compression)
 
 
-def _distance(space: SearchSpace, shape: Point, compression: Point) -> tuple[float, float]:
-    configuration = space.configuration(_point(space, (*shape, 0), compression))
-    bits = configuration.compression.quantisation.bits
-    return configuration.compression.sparsity, abs(bits - USUAL_BITS)
+def _point(space: SearchSpace, indices: Indices) -> Point:
+    return tuple(indices.get(d.name, 0) for d in space.dimensions)
 
 
-def _is_feasible(space: SearchSpace, training: Point, compression: Point) -> bool:
-    return space.is_feasible(space.configuration(_point(space, training, compression)))
+def _distance(space: SearchSpace, indices: Indices) -> tuple[float, float]:
+    """How far a compression is from the usual one: its sparsity, then its bits."""
+    compression = space.configuration(_point(space, indices)).compression
+    return compression.sparsity, abs(compression.quantisation.bits - USUAL_BITS)
 
 
-def _shapes(space: SearchSpace) -> list[Point]:
-    """Indices of each architecture's dimensions, of all or of a few."""
-    axes = [range(len(d.values)) for d in space.dimensions if _is_shape(d.name)]
-    if prod(map(len, axes)) <= MOST_ARCHITECTURES:
-        return list(itertools.product(*axes))
-    diagonal = [tuple(round(share * (len(axis) - 1)) for axis in axes) for share in (0.0, 0.5, 1.0)]
-    return list(dict.fromkeys([*diagonal, *_equal_pair(space, axes)]))
+def _shapes(space: SearchSpace) -> list[Indices]:
+    """All architectures, or a few of many."""
+    axes = {
+        d.name: list(range(len(d.values)))
+        for d in space.dimensions
+        if d.name != "budget" and d.name not in COMPRESSION_FIELDS
+    }
+    if prod(map(len, axes.values())) <= MOST_ARCHITECTURES:
+        return _products(axes)
+    diagonal = [
+        {name: round(at * (len(axis) - 1)) for name, axis in axes.items()} for at in (0.0, 0.5, 1.0)
+    ]
+    return [*diagonal, *_equal_pair(space, axes)]
 
 
-def _equal_pair(space: SearchSpace, axes: list[range]) -> list[Point]:
+def _products(axes: Mapping[str, Sequence[int]]) -> list[Indices]:
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+
+
+def _equal_pair(space: SearchSpace, axes: Mapping[str, Sequence[int]]) -> list[Indices]:
     """A deep and a wide architecture of as many layer parameters, as unlike as the space has."""
     # Ends and a few between of each axis: a large space has millions of pairs.
-    coarse = [thinned(axis, 8) for axis in axes]
-    shapes = {shape: _architecture(space, shape) for shape in itertools.product(*coarse)}
-    sizes = {k: layout(a.shape, space.workload).layer_parameters for k, a in shapes.items()}
-    ordered = sorted(sizes, key=lambda shape: sizes[shape])
-    best: tuple[float, list[Point]] = (1.0, [])
-    for k, one in enumerate(ordered):
-        for other in ordered[k + 1 :]:
-            if sizes[other] > EQUAL * sizes[one]:
+    sized = []
+    for indices in _products({name: thinned(axis, 8) for name, axis in axes.items()}):
+        architecture = space.configuration(_point(space, indices)).architecture
+        size = layout(architecture.shape, space.workload).layer_parameters
+        sized.append((size, architecture, indices))
+    sized.sort(key=lambda each: each[0])
+    best: tuple[float, list[Indices]] = (1.0, [])
+    for k, (size, one, indices) in enumerate(sized):
+        for larger, other, others in sized[k + 1 :]:
+            if larger > EQUAL * size:
                 break
-            unlike = _unlikeness(shapes[one], shapes[other])
-            best = max(best, (unlike, [one, other]), key=lambda pair: pair[0])
+            best = max(best, (_unlikeness(one, other), [indices, others]), key=lambda p: p[0])
     return best[1]
 
 
@@ -191,56 +195,24 @@ def _unlikeness(one: Architecture, other: Architecture) -> float:
     return wide.width / narrow.width if narrow.depth > wide.depth else 0.0
 
 
-def _architecture(space: SearchSpace, shape: Point) -> Architecture:
-    compression = next(iter(_ladder(space)))
-    return space.configuration(_point(space, (*shape, 0), compression)).architecture
-
-
-def _ladder(space: SearchSpace) -> list[Point]:
-    """Indices of compression: each quantisation unpruned, and each pruning at the mildest of them.
+def _compressions(space: SearchSpace) -> list[Indices]:
+    """Each quantisation unpruned, and each pruning at the mildest quantisation.
 
     Other dimensions, such as the group size, stay at their first value.
     """
-    names = [d.name for d in space.dimensions if d.name in COMPRESSION_FIELDS]
-    if not names:
-        return [()]
-    values = {d.name: d.values for d in space.dimensions}
+    values = {d.name: d.values for d in space.dimensions if d.name in COMPRESSION_FIELDS}
+    if not values:
+        return [{}]
+    bits = [quantisation.bits for quantisation in values["quantisation"]]
     mildest = {
-        "quantisation": max(
-            range(len(values["quantisation"])), key=lambda k: values["quantisation"][k].bits
-        ),
+        "quantisation": bits.index(max(bits)),
         "sparsity": values["sparsity"].index(min(values["sparsity"])),
         "recovery": values["recovery"].index(min(values["recovery"])),
     }
-    quantised = [{**mildest, "quantisation": k} for k in range(len(values["quantisation"]))]
+    quantised = [{**mildest, "quantisation": k} for k in range(len(bits))]
+    kinds, sparsities = range(len(values["pruning"])), range(len(values["sparsity"]))
     pruned = [
         {**mildest, "pruning": kind, "sparsity": k}
-        for kind, k in itertools.product(
-            range(len(values["pruning"])), range(len(values["sparsity"]))
-        )
+        for kind, k in itertools.product(kinds, sparsities)
     ]
-    steps = [tuple(step.get(name, 0) for name in names) for step in [*quantised, *pruned]]
-    return list(dict.fromkeys(steps))
-
-
-def _point(space: SearchSpace, training: Point, compression: Point) -> Point:
-    """A point from the indices of the shape, the budget, and the compression."""
-    *shape, budget = training
-    shapes, compressions = iter(shape), iter(compression)
-    return tuple(
-        budget
-        if d.name == "budget"
-        else next(compressions if d.name in COMPRESSION_FIELDS else shapes)
-        for d in space.dimensions
-    )
-
-
-def _is_shape(name: str) -> bool:
-    return name != "budget" and name not in COMPRESSION_FIELDS
-
-
-def _indices(space: SearchSpace, name: str, most: int) -> list[int]:
-    """Indices of a dimension's values, in ascending order of the values."""
-    values = next(d.values for d in space.dimensions if d.name == name)
-    ascending = sorted(range(len(values)), key=lambda k: values[k])
-    return thinned(ascending, most)
+    return [*quantised, *pruned]

@@ -26,18 +26,6 @@ def conditions(data: ReportData) -> list[tuple[str, str]]:
     return facts
 
 
-def notes(data: ReportData) -> list[str]:
-    """How to read scores and sizes."""
-    found = [
-        "Scores are those of the compressed model as it was loaded back, on the validation split, "
-        "which also chose it; intervals are 95\u202f% over the examples of that split, not over "
-        "seeds. The test split was read once, for the frontier.",
-    ]
-    if data.cost.name == "size_mb":
-        found.append("Sizes are bytes on disk without the tokenizer; a MB is 10^6 bytes.")
-    return found
-
-
 def search_file(data: ReportData) -> str:
     """The search file as YAML."""
     # Where things are kept is no part of what was measured, and a URL may hold a password.

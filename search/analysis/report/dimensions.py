@@ -10,7 +10,7 @@ import math
 import statistics
 from typing import Any
 
-from search.analysis.report.importance import Importance, importances
+from search.analysis.report.importance import Importance, importances, thinned
 from search.analysis.report.report_data import ReportData, Section, percentage
 from search.plots.pages import Chart, Table
 from search.plots.style import FRONTIER, SECOND, TRIAL, score_axis
@@ -26,6 +26,8 @@ METHOD = (
 )
 MOST_TICKS = 14
 ROW, MOST_HEIGHT = 26, 400
+MOST_POINTS = 1000
+"""Trials beside the frontier that each chart shows."""
 GOLDEN = 0.618034
 """Multiples of it, modulo 1, are spread evenly: trials of one value lie beside one another."""
 
@@ -94,10 +96,12 @@ def _chart(data: ReportData, dimension: Dimension, groups: dict[Any, list[TrialR
     import plotly.graph_objects as go
 
     members = {record.number for record in data.members}
+    drawn = members | {record.number for record in thinned(data.complete, MOST_POINTS)}
     points = [
         (row + 0.6 * (record.number * GOLDEN % 1.0 - 0.5), record)
         for row, records in enumerate(groups.values())
         for record in records
+        if record.number in drawn
     ]
     # Those on the frontier are drawn last, on top.
     points.sort(key=lambda point: point[1].number in members)

@@ -82,7 +82,7 @@ def _row(data: ReportData, name: str, record: TrialRecord | None) -> list[str]:
         name,
         data.metric.text(result["score"]),
         data.interval(result),
-        data.cost.text(result[data.cost.name]),
+        data.cost_text(record),
         f"{result['compression_ratio']:.1f}×",
         f"{short_text(record.configuration)} (#{record.number})",
     ]

@@ -43,7 +43,8 @@ def importances(data: ReportData) -> list[Importance]:
     Empty with fewer than ``FEWEST`` complete trials, or where all are alike.
     """
     free = [dimension for dimension in data.space.dimensions if len(dimension.values) > 1]
-    trials = [trial for record in _thinned(data.complete) if (trial := _trial(data, record, free))]
+    records = thinned(data.complete, MOST)
+    trials = [trial for record in records if (trial := _trial(data, record, free))]
     if len(trials) < FEWEST:
         return []
     study = optuna.create_study(directions=["maximize", "minimize"])
@@ -55,10 +56,11 @@ def importances(data: ReportData) -> list[Importance]:
     return sorted(found, key=lambda each: -each.score)
 
 
-def _thinned(records: list[TrialRecord]) -> list[TrialRecord]:
-    if len(records) <= MOST:
+def thinned(records: list[TrialRecord], most: int) -> list[TrialRecord]:
+    """At most so many trials, evenly over the search."""
+    if len(records) <= most:
         return records
-    return [records[k * len(records) // MOST] for k in range(MOST)]
+    return [records[k * len(records) // most] for k in range(most)]
 
 
 def _trial(data: ReportData, record: TrialRecord, free: list[Dimension]) -> FrozenTrial | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from search.analysis.mlflow_artefacts import log_artefacts
 from search.analysis.report.compute import compute_section
-from search.analysis.report.conditions import conditions, notes, search_file
+from search.analysis.report.conditions import conditions, search_file
 from search.analysis.report.dimensions import dimensions_section
 from search.analysis.report.frontier import frontier_section, levels_section
 from search.analysis.report.progress import progress_section
@@ -16,6 +16,7 @@ from search.analysis.report.report_data import ReportData, Section
 from search.analysis.report.summary import summary
 from search.analysis.report.training_reuse import training_section
 from search.plots.pages import render
+from search.plots.trial_points import short_text
 from search.storage.study import Study
 from spaces.errors import UserError
 from spaces.file.storage import Locations
@@ -68,13 +69,12 @@ def report_page(data: ReportData) -> str:
         "search.analysis",
         "report.html.j2",
         title=f"{search.name}: report",
-        name=search.name,
-        task=search.task.name,
-        is_fixed=data.criteria.is_at_fixed_cost,
+        search=search,
+        data=data,
+        short_text=short_text,
         summary=summary(data),
         sections=sections(data),
         conditions=conditions(data),
-        notes=notes(data),
         search_file=search_file(data),
     )
 

@@ -106,6 +106,14 @@ class ReportData:
         """The feasible trial with the best score."""
         return best(self.records, self.criteria, {})
 
+    def score_text(self, record: TrialRecord) -> str:
+        """The score of a trial, with the metric's name."""
+        return f"{self.score_name} {self.metric.text(record.result['score'])}"
+
+    def cost_text(self, record: TrialRecord) -> str:
+        """The cost of a trial, with its unit."""
+        return self.cost.text(record.result[self.cost.name])
+
     def interval(self, result: dict[str, Any]) -> str:
         """The 95 % interval of a score."""
         return f"{self.metric.text(result['score_low'])}–{self.metric.text(result['score_high'])}"

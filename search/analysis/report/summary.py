@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from search.analysis.report.compute import seconds_spent
@@ -10,59 +9,27 @@ from search.analysis.report.report_data import ReportData
 from search.formatting import has_noisy_latency
 from search.pareto import hypervolume_of, nearest, quality
 from search.plots.style import tick_text
-from search.plots.trial_points import short_text
 from search.results.training_reuse import training_reuse
 from search.storage.trials import TrialRecord
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.units import duration
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What the head of the page says.
-
-    Args:
-        found: The best trial within the constraints, else the nearest; None without any.
-        is_feasible: Whether it is within the constraints.
-        score: Its score.
-        cost: Its cost.
-        text: Its configuration.
-        cheaper: A sentence's parts about a cheaper model as good as it: factor, score and cost,
-            configuration, trial; empty where there is none.
-        figures: Its measurements: name, value, note.
-        facts: Facts of the search: name and value.
-    """
-
-    found: TrialRecord | None
-    is_feasible: bool
-    score: str
-    cost: str
-    text: str
-    cheaper: dict[str, Any]
-    figures: list[tuple[str, str, str]]
-    facts: list[tuple[str, str]]
-
-
-def summary(data: ReportData) -> Summary:
-    """The head of the page."""
+def summary(data: ReportData) -> dict[str, Any]:
+    """The best trial or the one nearest to the limits, a cheaper one, and facts of the search."""
     found = data.best or _nearest(data)
-    return Summary(
-        found=found,
-        is_feasible=data.best is not None,
-        score=f"{data.score_name} {data.metric.text(found.result['score'])}" if found else "",
-        cost=data.cost.text(found.result[data.cost.name]) if found else "",
-        text=short_text(found.configuration) if found else "",
-        cheaper={} if data.best is None else _cheaper(data, data.best),
-        figures=_figures(data, found) if found else [],
-        facts=_facts(data),
-    )
+    return {
+        "found": found,
+        "cheaper": None if data.best is None else _cheaper(data, data.best),
+        "figures": _figures(data, found) if found else [],
+        "facts": _facts(data),
+    }
 
 
 def _nearest(data: ReportData) -> TrialRecord | None:
-    limits = dict(data.criteria.limits)
-    if not data.complete or not limits:
-        return data.complete[0] if data.complete else None
-    return nearest(data.complete, data.criteria, limits)
+    if not data.complete or not data.criteria.limits:
+        return next(iter(data.complete), None)
+    return nearest(data.complete, data.criteria, dict(data.criteria.limits))
 
 
 def _figures(data: ReportData, record: TrialRecord) -> list[tuple[str, str, str]]:
@@ -85,21 +52,12 @@ def _figures(data: ReportData, record: TrialRecord) -> list[tuple[str, str, str]
     ]
 
 
-def _cheaper(data: ReportData, leader: TrialRecord) -> dict[str, Any]:
+def _cheaper(data: ReportData, leader: TrialRecord) -> TrialRecord | None:
     """The cheapest model whose score lies within the interval of the best one's."""
     ends = [data.metric.quality(leader.result[end]) for end in ("score_low", "score_high")]
-    within = [r for r in data.members if quality(r, data.criteria) >= min(ends)]
-    if not within or within[0].number == leader.number:
-        return {}
-    cheap = within[0]
-    factor = leader.result[data.cost.name] / cheap.result[data.cost.name]
-    score = f"{data.score_name} {data.metric.text(cheap.result['score'])}"
-    return {
-        "factor": f"{factor:.2g} times {data.cost.less}",
-        "measured": f"{score} at {data.cost.text(cheap.result[data.cost.name])}",
-        "text": short_text(cheap.configuration),
-        "number": cheap.number,
-    }
+    within = (r for r in data.members if quality(r, data.criteria) >= min(ends))
+    cheapest = next(within, leader)
+    return None if cheapest.number == leader.number else cheapest
 
 
 def _facts(data: ReportData) -> list[tuple[str, str]]:

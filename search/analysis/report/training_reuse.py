@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
 from typing import Any
 
 from search.analysis.report.report_data import ReportData, Section, percentage
@@ -23,27 +21,13 @@ DECAY = 0.32
 """How far below the path of an architecture its trained models are drawn, in rows."""
 
 
-@dataclass(frozen=True)
-class _Path:
-    """The training of one architecture.
-
-    Args:
-        architecture: What is trained.
-        budgets: Steps of each budget and the trials that compressed its model, ascending.
-    """
-
-    architecture: Architecture
-    budgets: list[tuple[float, TrainingSteps, list[TrialRecord]]]
-
-    @property
-    def records(self) -> list[TrialRecord]:
-        """All trials of the architecture."""
-        return [record for _, _, records in self.budgets for record in records]
+Budgets = list[tuple[float, TrainingSteps, list[TrialRecord]]]
+"""Budgets of an architecture, ascending, each with its steps and the trials that compressed it."""
 
 
 def training_section(data: ReportData) -> Section:
     """What was saved, and the path of each architecture."""
-    paths = sorted(_paths(data), key=lambda path: -len(path.records))
+    paths = sorted(_paths(data).items(), key=lambda path: -len(_records(path[1])))
     totals = training_reuse(data.complete)
     trained = totals["steps_total"] - totals["steps_reused"]
     reused = percentage(totals["steps_reused"] / totals["steps_total"])
@@ -66,39 +50,40 @@ def training_section(data: ReportData) -> Section:
     )
 
 
-def _paths(data: ReportData) -> list[_Path]:
-    found: dict[Architecture, dict[float, list[TrialRecord]]] = defaultdict(
-        lambda: defaultdict(list)
-    )
+def _paths(data: ReportData) -> dict[Architecture, Budgets]:
+    found: dict[Architecture, dict[float, list[TrialRecord]]] = {}
     for record in data.complete:
-        found[record.configuration.architecture][record.configuration.budget].append(record)
+        configuration = record.configuration
+        budgets = found.setdefault(configuration.architecture, {})
+        budgets.setdefault(configuration.budget, []).append(record)
     schedule, workload = data.space.schedule, data.space.workload
-    return [
-        _Path(
-            architecture,
-            [
-                (budget, schedule.steps(budget, architecture, workload), records)
-                for budget, records in sorted(budgets.items())
-            ],
-        )
+    return {
+        architecture: [
+            (budget, schedule.steps(budget, architecture, workload), records)
+            for budget, records in sorted(budgets.items())
+        ]
         for architecture, budgets in found.items()
-    ]
+    }
 
 
-def _figure(data: ReportData, paths: list[_Path]) -> Any:
+def _records(budgets: Budgets) -> list[TrialRecord]:
+    return [record for _, _, records in budgets for record in records]
+
+
+def _figure(data: ReportData, paths: list[tuple[Architecture, Budgets]]) -> Any:
     import plotly.graph_objects as go
 
     members = {record.number for record in data.members}
-    ends = [float(steps.pretraining) for path in paths for _, steps, _ in path.budgets]
+    ends = [float(steps.pretraining) for _, budgets in paths for _, steps, _ in budgets]
     is_linear = max(ends) <= LINEAR * min(ends)
     origin = 0.0 if is_linear else min(ends) / 2.0
     lines: list[tuple[float | None, float | None]] = []
     dots = []
-    for row, path in enumerate(paths):
-        lines += [(origin, row), (max(s.stable for _, s, _ in path.budgets), row), (None, None)]
-        for budget, steps, records in path.budgets:
+    for row, (architecture, budgets) in enumerate(paths):
+        lines += [(origin, row), (max(s.stable for _, s, _ in budgets), row), (None, None)]
+        for budget, steps, records in budgets:
             lines += [(steps.stable, row), (steps.pretraining, row + DECAY), (None, None)]
-            dots.append((steps.pretraining, row + DECAY, path.architecture, budget, records))
+            dots.append((steps.pretraining, row + DECAY, architecture, budget, records))
     figure = go.Figure(layout={"template": "none"})
     figure.add_scatter(
         x=[x for x, _ in lines], y=[y for _, y in lines], mode="lines",
@@ -129,7 +114,7 @@ def _figure(data: ReportData, paths: list[_Path]) -> Any:
         xaxis={"title": "steps", **axis},
         yaxis={
             "tickvals": list(range(len(paths))),
-            "ticktext": [str(path.architecture) for path in paths],
+            "ticktext": [str(architecture) for architecture, _ in paths],
             "range": [len(paths) - 0.3, -0.5],
             "automargin": True,
             "zeroline": False,
@@ -141,15 +126,15 @@ def _figure(data: ReportData, paths: list[_Path]) -> Any:
     return figure
 
 
-def _table(paths: list[_Path]) -> Table:
+def _table(paths: list[tuple[Architecture, Budgets]]) -> Table:
     rows = []
-    for path in paths:
-        totals = training_reuse(path.records)
+    for architecture, budgets in paths:
+        totals = training_reuse(_records(budgets))
         rows.append(
             (
-                str(path.architecture),
-                ", ".join(amount(budget) for budget, _, _ in path.budgets),
-                f"{len(path.records):,}",
+                str(architecture),
+                ", ".join(amount(budget) for budget, _, _ in budgets),
+                f"{len(_records(budgets)):,}",
                 f"{totals['steps_total'] - totals['steps_reused']:,}",
                 f"{totals['steps_reused']:,}",
             )

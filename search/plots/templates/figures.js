@@ -22,15 +22,16 @@
     return Plotly.react(chart, data, layout, config);
   };
 
-  // The points of a trace as elements, in the order of its data.
-  const elements = (chart, trace) =>
-    trace.uid ? chart.querySelectorAll(`.scatterlayer .trace${trace.uid} .points path`) : [];
+  // The points of a trace as elements, in the order of its data: Plotly names its class by the
+  // identifier that it gives the trace.
+  const elements = (chart, curve) =>
+    chart.querySelectorAll(`.scatterlayer .trace${chart._fullData[curve].uid} .points path`);
 
   const eachPoint = (visit) => {
     for (const chart of charts) {
       figures.get(chart).data.forEach((trace, curve) => {
         if (!trace.customdata) return;
-        elements(chart, trace).forEach((element, index) =>
+        elements(chart, curve).forEach((element, index) =>
           visit(element, trace.customdata[index], trace, { chart, curve, index }));
       });
     }
