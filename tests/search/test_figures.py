@@ -145,6 +145,24 @@ def test_a_click_leads_to_the_run_of_the_trial(limited: Study, home: Path) -> No
     assert 'data-server="https://mlflow.example"' in page
 
 
+def test_a_click_opens_the_run_in_a_browser(limited: Study, home: Path, browser: Browser) -> None:
+    links = MlflowLinks("7", "p", {number: f"run{number}" for number in range(5)})
+    write_figures(limited, home / "reports", links, "https://mlflow.example")
+    context = browser.new_context()
+    context.route("https://mlflow.example/**", lambda route: route.fulfill(body="a run"))
+    page = context.new_page()
+    page.goto((home / "reports" / "frontier.html").as_uri())
+    box = page.locator(".chart path[tabindex='0']").first.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.locator(".hoverlayer .hovertext").first.wait_for()
+    with page.expect_popup() as opened:
+        page.mouse.click(x, y)
+    assert "/experiments/7/runs/run0" in opened.value.url
+    context.close()
+
+
 def test_a_server_is_named_without_its_credentials() -> None:
     assert server_url("https://me:secret@mlflow.example:5000/") == "https://mlflow.example:5000"
     assert server_url("sqlite:////somewhere/mlflow.db") == "http://127.0.0.1:5000"

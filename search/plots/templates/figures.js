@@ -47,7 +47,6 @@
     element.setAttribute("tabindex", "0");
     element.setAttribute("role", "img");
     element.setAttribute("aria-label", trace.hovertext[at.index].replace(/<br>/g, ", ").replace(/<\/?b>/g, ""));
-    element.style.pointerEvents = "all";
     element.addEventListener("focus", () =>
       Plotly.Fx.hover(at.chart, [{ curveNumber: at.curve, pointNumber: at.index }]));
     element.addEventListener("blur", () => Plotly.Fx.unhover(at.chart));
