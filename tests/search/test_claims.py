@@ -25,7 +25,6 @@ from search.storage.database import study_names
 from search.storage.study import Study
 from search.storage.trials import CONFIGURATION
 from spaces.cost.architecture import Architecture
-from spaces.cost.budget import BudgetUnit
 from spaces.cost.compression import Compression, Quantisation
 from spaces.cost.metric import accuracy
 from spaces.errors import UserError
@@ -60,9 +59,7 @@ class World:
             for budget in self.budgets
         ]
         compressed = [c for run in runs for c in self.compressions(run)]
-        return Observations(
-            ("made-up",), accuracy(10), BudgetUnit.STEPS, tuple(runs), tuple(compressed)
-        )
+        return Observations(("made-up",), accuracy(10), tuple(runs), tuple(compressed))
 
     def run(
         self, architecture: Architecture, budget: float, seed: int, rng: np.random.Generator
@@ -94,7 +91,6 @@ class World:
                 compression=Compression(quantisation),
                 size_bytes=run.size_bytes * quantisation.bits // 32,
                 training_flops=run.training_flops,
-                loss=run.loss,
                 quality=run.quality * (1 - drop * (1 - 0.15 * self.more_robust * (size - 3))),
                 quality_error=self.noise,
             )

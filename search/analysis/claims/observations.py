@@ -10,7 +10,6 @@ from typing import Any
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.cost.architecture import Architecture
-from spaces.cost.budget import BudgetUnit
 from spaces.cost.compression import Compression
 from spaces.cost.families import layout
 from spaces.cost.metric import Metric
@@ -65,10 +64,9 @@ class Compressed:
 
     Args:
         run: The model before.
-        compression: What was done to it.
+        compression: Its compression.
         size_bytes: Bytes on disk.
         training_flops: FLOPs of its whole training, recovery included.
-        loss: Validation cross-entropy, in nats.
         quality: Fraction of the way from guessing (0) to perfection (1).
         quality_error: Standard error of the quality over validation examples.
     """
@@ -77,7 +75,6 @@ class Compressed:
     compression: Compression
     size_bytes: int
     training_flops: float
-    loss: float
     quality: float
     quality_error: float
 
@@ -94,14 +91,12 @@ class Observations:
     Args:
         names: Names of the searches.
         metric: What models are scored by.
-        unit: Unit of budgets.
         runs: Every trained model.
         compressed: Every compression of them.
     """
 
     names: tuple[str, ...]
     metric: Metric
-    unit: BudgetUnit
     runs: tuple[Run, ...]
     compressed: tuple[Compressed, ...]
 
@@ -129,14 +124,13 @@ def observe(studies: Sequence[Study]) -> Observations:
     return Observations(
         names=tuple(study.search.name for study in studies),
         metric=first.metric,
-        unit=first.space.budget.unit,
         runs=tuple(runs),
         compressed=tuple(compressed),
     )
 
 
 def score_of(metric: Metric, quality: float) -> float:
-    """Inverse of ``Metric.gained``: the score in the metric's own unit."""
+    """Inverse of ``Metric.normalised``: the score in the metric's own unit."""
     return metric.value_at(metric.guessing_quality + quality * (1.0 - metric.guessing_quality))
 
 
@@ -219,7 +213,6 @@ def _compressed(record: TrialRecord, trained: Run, metric: Metric) -> Compressed
         compression=record.configuration.canonical().compression,
         size_bytes=result["size_bytes"],
         training_flops=float(result["training_flops"]),
-        loss=result["loss"],
         quality=metric.normalised(result["score"]),
         quality_error=_quality_error(result, metric),
     )

@@ -141,7 +141,8 @@ def claims_page(
         verdicts=verdicts,
         pictures={number: base64.b64encode(png).decode() for number, png in pictures.items()},
         tables=tables,
-        conditions=conditions(observations),
+        seeds=len(observations.seeds),
+        draws=DRAWS,
     )
 
 
@@ -153,39 +154,6 @@ def counts(observations: Observations) -> str:
         f"{len(observations.compressed):,} trials of {len(observations.runs):,} trained models: "
         f"{sizes} architectures, {seeds} seed{'s' * (seeds != 1)}"
     )
-
-
-def conditions(observations: Observations) -> list[str]:
-    """What the intervals include, and what they do not."""
-    if len(observations.seeds) > 1:
-        noise = (
-            f"Intervals are 95 % bootstrap intervals of {DRAWS:,} draws: replicates with "
-            f"{len(observations.seeds)} seeds are drawn with replacement, and evaluation noise is "
-            "drawn from the recorded intervals. With few seeds to draw from, intervals tend to be "
-            "too narrow where the variance between seeds dominates."
-        )
-    else:
-        noise = (
-            f"Intervals are 95 % bootstrap intervals of {DRAWS:,} draws over evaluation noise "
-            "only, because there is one seed: the variance between initialisations and data "
-            "orders is not included. Pool searches of other seeds to include it."
-        )
-    return [
-        noise,
-        "Evaluation noise is drawn for each model independently although all are evaluated on the "
-        "same examples, which makes intervals of differences too wide rather than too narrow. The "
-        "standard error of a cross-entropy is taken to be its mean over the square root of the "
-        "number of examples, unless the score is a perplexity, whose interval is recorded.",
-        "Losses are interpolated between two budgets of an architecture, linearly over the "
-        "logarithm of training, and never extrapolated. Budgets share their stable path, so the "
-        "points of one curve are not independent runs.",
-        "Where the best of several models is compared, one draw selects it and another measures "
-        "it, which removes the bias of selecting a maximum. Slopes over size resample "
-        "architectures too.",
-        "Quality is the fraction of the way from guessing to perfection. A claim is contradicted "
-        "also when the effect is known to be negligible. Samplers choose trials where they expect "
-        "good models; --complete adds the rest of the grid.",
-    ]
 
 
 def print_claims(made: ClaimsReport, console: Console) -> None:
