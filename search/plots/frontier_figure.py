@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from search.mlflow_links import MlflowLinks
-from search.plots.style import FRONTIER, LIMIT, log_axis, score_axis
+from search.plots.style import FRONTIER, LIMIT, empty_figure, log_axis, score_axis
 from search.plots.trial_points import (
     Group,
     drawable,
@@ -31,20 +32,34 @@ def frontier_figure(
 ) -> Any:
     """Score against cost: each complete trial, each model before compression, the frontier.
 
-    ``customdata`` of a point is the number of its trial (None before compression), the number of
-    its trained model, and the page of its run where links are given.
+    ``customdata`` of a point is the number of its trial, the number of its trained model, and the
+    page of its run where links are given.
     """
-    import plotly.graph_objects as go
-
     complete = drawable(records, criteria)
     members = leaders(complete, criteria)
     groups = grouped_points(complete, criteria)
     name = BEST_NAME if criteria.is_at_fixed_cost else FRONTIER_NAME
     leading = trial_group(name, FRONTIER, members, criteria)
-    identify = _Identifiers(complete, links)
+    models = dict.fromkeys(record.result["checkpoint"] for record in complete)
+    number = {checkpoint: k for k, checkpoint in enumerate(models)}
+
+    def identify(record: TrialRecord) -> list[Any]:
+        page = "" if links is None else links.trial(record.number)
+        return [record.number, number[record.result["checkpoint"]], page]
+
     every = [*groups, leading]
     costs = [cost for group in every for cost in group.costs]
-    figure = go.Figure(layout={"template": "none"})
+    ends = [r.result[end] for r in members for end in ("score_low", "score_high")]
+    scores = [score for group in every for score in group.scores]
+    figure = empty_figure(
+        height=HEIGHT,
+        x={"title": criteria.cost.axis, **log_axis(costs)},
+        y={
+            "title": f"{metric_name(criteria)} on validation",
+            **score_axis(criteria.metric, [*ends, *scores]),
+        },
+        has_legend=True,
+    )
     x, y = frontier_steps(complete, criteria)
     figure.add_scatter(
         x=x, y=y, mode="lines", line={"shape": "hv", "color": FRONTIER}, showlegend=False,
@@ -67,35 +82,10 @@ def frontier_figure(
     )
     figure.update_traces(mode="markers+text", selector={"name": name})
     _add_limit(figure, criteria)
-    ends = [r.result[end] for r in members for end in ("score_low", "score_high")]
-    figure.update_layout(
-        height=HEIGHT,
-        xaxis={"title": criteria.cost.axis, **log_axis(costs)},
-        yaxis={
-            "title": f"{metric_name(criteria)} on validation",
-            "automargin": True,
-            **score_axis(criteria.metric, [*ends, *(s for group in every for s in group.scores)]),
-        },
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        margin={"l": 60, "r": 16, "t": 40, "b": 50},
-    )
     return figure
 
 
-class _Identifiers:
-    """``customdata`` of points."""
-
-    def __init__(self, records: list[TrialRecord], links: MlflowLinks | None) -> None:
-        found = dict.fromkeys(record.result["checkpoint"] for record in records)
-        self._models = {checkpoint: number for number, checkpoint in enumerate(found)}
-        self._links = links
-
-    def of(self, record: TrialRecord) -> list[Any]:
-        page = "" if self._links is None else self._links.trial(record.number)
-        return [record.number, self._models[record.result["checkpoint"]], page]
-
-
-def _points(group: Group, identify: _Identifiers) -> dict[str, Any]:
+def _points(group: Group, identify: Callable[[TrialRecord], list[Any]]) -> dict[str, Any]:
     return {
         "x": group.costs,
         "y": group.scores,
@@ -103,7 +93,7 @@ def _points(group: Group, identify: _Identifiers) -> dict[str, Any]:
         "name": group.name,
         "hovertext": group.hover,
         "hoverinfo": "text",
-        "customdata": [identify.of(record) for record in group.records],
+        "customdata": [identify(record) for record in group.records],
     }
 
 

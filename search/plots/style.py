@@ -39,6 +39,28 @@ THEMES = {
 }
 
 
+def empty_figure(
+    *, height: int, x: dict[str, Any], y: dict[str, Any], has_legend: bool = False, **layout: Any
+) -> Any:
+    """A figure without traces; the script of the page sets its colours."""
+    import plotly.graph_objects as go
+
+    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
+    margin = {"l": 60, "r": 16, "t": 40 if has_legend else 10, "b": 45 if "title" in x else 30}
+    return go.Figure(
+        layout={
+            "template": "none",
+            "height": height,
+            "xaxis": x,
+            "yaxis": {"automargin": True, **y},
+            "legend": legend,
+            "showlegend": has_legend,
+            "margin": margin,
+            **layout,
+        }
+    )
+
+
 def tick_text(value: float) -> str:
     """A number at an axis, such as ``0.2`` or ``500 k``."""
     return quantity(value).strip()

@@ -8,7 +8,7 @@ from typing import Any
 
 from search.analysis.report.report_data import ReportData, Section, percentage
 from search.plots.pages import Chart, Table
-from search.plots.style import FRONTIER, SECOND, THIRD, TRIAL
+from search.plots.style import FRONTIER, SECOND, THIRD, TRIAL, empty_figure
 from search.storage.trials import TrialRecord
 from spaces.cost.units import duration
 
@@ -67,12 +67,16 @@ def _by_architecture(records: Iterable[TrialRecord]) -> list[tuple[str, dict[str
 
 
 def _figure(ranked: list[tuple[str, dict[str, float]]]) -> Any:
-    import plotly.graph_objects as go
-
     totals = {stage: sum(seconds[stage] for _, seconds in ranked) for stage in STAGES}
     everything = sum(totals.values()) or 1.0
     shown = ranked[:MOST_BARS]
-    figure = go.Figure(layout={"template": "none"})
+    figure = empty_figure(
+        height=100 + 24 * len(shown),
+        x={"title": "seconds"},
+        y={"autorange": "reversed", "type": "category"},
+        has_legend=True,
+        barmode="stack",
+    )
     for stage, colour in STAGES.items():
         if not totals[stage]:
             continue
@@ -86,14 +90,6 @@ def _figure(ranked: list[tuple[str, dict[str, float]]]) -> Any:
             hovertext=[f"{name}: {stage} {duration(seconds[stage])}" for name, seconds in shown],
             hoverinfo="text",
         )
-    figure.update_layout(
-        barmode="stack",
-        height=90 + 24 * len(shown),
-        xaxis={"title": "seconds"},
-        yaxis={"autorange": "reversed", "type": "category", "automargin": True},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        margin={"l": 60, "r": 16, "t": 30, "b": 45},
-    )
     return figure
 
 

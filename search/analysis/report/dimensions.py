@@ -13,7 +13,7 @@ from typing import Any
 from search.analysis.report.importance import Importance, importances, thinned
 from search.analysis.report.report_data import ReportData, Section, percentage
 from search.plots.pages import Chart, Table
-from search.plots.style import FRONTIER, SECOND, TRIAL, score_axis
+from search.plots.style import FRONTIER, SECOND, TRIAL, empty_figure, score_axis
 from search.plots.trial_points import amount, trial_text, value_of
 from search.storage.trials import TrialRecord
 from spaces.grid.grid import Dimension
@@ -93,8 +93,6 @@ def _values(data: ReportData, groups: dict[str, dict[Any, list[TrialRecord]]]) -
 
 
 def _chart(data: ReportData, dimension: Dimension, groups: dict[Any, list[TrialRecord]]) -> Chart:
-    import plotly.graph_objects as go
-
     members = {record.number for record in data.members}
     drawn = members | {record.number for record in thinned(data.complete, MOST_POINTS)}
     points = [
@@ -105,7 +103,19 @@ def _chart(data: ReportData, dimension: Dimension, groups: dict[Any, list[TrialR
     ]
     # Those on the frontier are drawn last, on top.
     points.sort(key=lambda point: point[1].number in members)
-    figure = go.Figure(layout={"template": "none"})
+    ticks = range(0, len(groups), math.ceil(len(groups) / MOST_TICKS))
+    labels = [_text(value) for value in groups]
+    scores = [record.result["score"] for _, record in points]
+    figure = empty_figure(
+        height=min(ROW * len(groups), MOST_HEIGHT) + 50,
+        x={"nticks": 6, **score_axis(data.metric, scores)},
+        y={
+            "tickvals": list(ticks),
+            "ticktext": [labels[tick] for tick in ticks],
+            "range": [len(groups) - 0.4, -0.6],
+            "zeroline": False,
+        },
+    )
     figure.add_scatter(
         x=[record.result["score"] for _, record in points],
         y=[row for row, _ in points],
@@ -127,22 +137,6 @@ def _chart(data: ReportData, dimension: Dimension, groups: dict[Any, list[TrialR
         marker={"symbol": "line-ns", "size": 18, "line": {"width": 2.5, "color": SECOND}},
         hovertext=[f"median {data.metric.text(median)}" for median in medians],
         hoverinfo="text",
-    )
-    ticks = range(0, len(groups), math.ceil(len(groups) / MOST_TICKS))
-    labels = [_text(value) for value in groups]
-    scores = [record.result["score"] for _, record in points]
-    figure.update_layout(
-        height=min(ROW * len(groups), MOST_HEIGHT) + 50,
-        xaxis={"nticks": 6, **score_axis(data.metric, scores)},
-        yaxis={
-            "tickvals": list(ticks),
-            "ticktext": [labels[tick] for tick in ticks],
-            "range": [len(groups) - 0.4, -0.6],
-            "automargin": True,
-            "zeroline": False,
-        },
-        margin={"l": 60, "r": 12, "t": 8, "b": 30},
-        showlegend=False,
     )
     title = dimension.name.replace("_", " ")
     unit = f" in {data.space.schedule.unit}" if dimension.name == "budget" else ""

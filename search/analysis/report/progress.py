@@ -14,7 +14,7 @@ from search.analysis.report.compute import seconds_spent
 from search.analysis.report.report_data import ReportData, Section
 from search.pareto import hypervolume_history, in_finish_order, quality
 from search.plots.pages import Chart, Table
-from search.plots.style import FRONTIER, score_axis
+from search.plots.style import FRONTIER, empty_figure, score_axis
 from search.plots.trial_points import trial_text
 from search.storage.trials import TrialRecord
 from spaces.cost.units import duration
@@ -132,10 +132,12 @@ def _sentence(history: _History) -> str:
 
 
 def _figure(data: ReportData, history: _History, x: Sequence[float], label: str) -> Any:
-    import plotly.graph_objects as go
-
     rises = history.rises
-    figure = go.Figure(layout={"template": "none"})
+    figure = empty_figure(
+        height=HEIGHT,
+        x={"title": label, "rangemode": "tozero"},
+        y={"title": history.name, **history.axis},
+    )
     figure.add_scatter(
         x=[*(x[k] for k in rises), x[-1]],
         y=[*(history.values[k] for k in rises), history.values[-1]],
@@ -149,12 +151,5 @@ def _figure(data: ReportData, history: _History, x: Sequence[float], label: str)
             for k in rises
         ],
         hoverinfo="text",
-    )
-    figure.update_layout(
-        height=HEIGHT,
-        xaxis={"title": label, "rangemode": "tozero"},
-        yaxis={"title": history.name, "automargin": True, **history.axis},
-        margin={"l": 55, "r": 16, "t": 16, "b": 45},
-        showlegend=False,
     )
     return figure

@@ -6,7 +6,7 @@ from typing import Any
 
 from search.analysis.report.report_data import ReportData, Section, percentage
 from search.plots.pages import Chart, Table
-from search.plots.style import FRONTIER, LIMIT, TRIAL, log_axis
+from search.plots.style import FRONTIER, LIMIT, TRIAL, empty_figure, log_axis
 from search.plots.trial_points import amount
 from search.results.training_reuse import training_reuse
 from search.storage.trials import TrialRecord
@@ -71,8 +71,6 @@ def _records(budgets: Budgets) -> list[TrialRecord]:
 
 
 def _figure(data: ReportData, paths: list[tuple[Architecture, Budgets]]) -> Any:
-    import plotly.graph_objects as go
-
     members = {record.number for record in data.members}
     ends = [float(steps.pretraining) for _, budgets in paths for _, steps, _ in budgets]
     is_linear = max(ends) <= LINEAR * min(ends)
@@ -84,7 +82,17 @@ def _figure(data: ReportData, paths: list[tuple[Architecture, Budgets]]) -> Any:
         for budget, steps, records in budgets:
             lines += [(steps.stable, row), (steps.pretraining, row + DECAY), (None, None)]
             dots.append((steps.pretraining, row + DECAY, architecture, budget, records))
-    figure = go.Figure(layout={"template": "none"})
+    figure = empty_figure(
+        height=80 + 36 * len(paths),
+        x={"title": "steps", **({"rangemode": "tozero"} if is_linear else log_axis(ends))},
+        y={
+            "tickvals": list(range(len(paths))),
+            "ticktext": [str(architecture) for architecture, _ in paths],
+            "range": [len(paths) - 0.3, -0.5],
+            "zeroline": False,
+            "showgrid": False,
+        },
+    )
     figure.add_scatter(
         x=[x for x, _ in lines], y=[y for _, y in lines], mode="lines",
         line={"color": LIMIT, "width": 1.5}, hoverinfo="skip",
@@ -107,21 +115,6 @@ def _figure(data: ReportData, paths: list[tuple[Architecture, Budgets]]) -> Any:
             for _, _, architecture, budget, records in dots
         ],
         hoverinfo="text",
-    )
-    axis = {"rangemode": "tozero"} if is_linear else log_axis(ends)
-    figure.update_layout(
-        height=80 + 36 * len(paths),
-        xaxis={"title": "steps", **axis},
-        yaxis={
-            "tickvals": list(range(len(paths))),
-            "ticktext": [str(architecture) for architecture, _ in paths],
-            "range": [len(paths) - 0.3, -0.5],
-            "automargin": True,
-            "zeroline": False,
-            "showgrid": False,
-        },
-        margin={"l": 60, "r": 16, "t": 8, "b": 45},
-        showlegend=False,
     )
     return figure
 
