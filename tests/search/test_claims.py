@@ -39,7 +39,7 @@ BITS = {Quantisation.RTN_8: 0.0, Quantisation.RTN_4: 0.06, Quantisation.RTN_3: 0
 
 @dataclass(frozen=True)
 class World:
-    """What is true of made-up models; losses fall as ``size ** -a + steps ** -b``."""
+    """The truth about made-up models; losses fall as ``size ** -a + steps ** -b``."""
 
     larger_is_better: float = 1.0
     more_robust: float = 1.0
@@ -131,7 +131,7 @@ def test_noise_makes_no_claim() -> None:
     assert all(found[k].missing for k in (2, 3))
 
 
-def test_a_difference_known_to_be_nothing_contradicts() -> None:
+def test_a_negligible_difference_contradicts() -> None:
     assert answers(World(larger_is_better=0.0, noise=1e-4))[2].answer is Answer.CONTRADICTED
 
 
@@ -154,7 +154,7 @@ def test_one_size_is_not_enough() -> None:
     assert all(verdict.missing and verdict.effect is None for verdict in found.values())
 
 
-def test_one_budget_says_nothing_of_stopping() -> None:
+def test_one_budget_is_not_enough_for_early_stopping() -> None:
     found = answers(World(budgets=(400.0,)))
     assert found[2].answer is Answer.SUPPORTED
     assert found[5].answer is Answer.NOT_ENOUGH
@@ -175,7 +175,7 @@ def test_models_at_chance_are_left_out_and_counted() -> None:
     assert "10 models near guessing are left out" in verdict.reading
 
 
-def test_seeds_widen_what_evaluation_noise_alone_has() -> None:
+def test_several_seeds_widen_the_interval() -> None:
     def width(world: World) -> float:
         observations = world.observations()
         quiet = tuple(replace(run, loss_error=1e-6) for run in observations.runs)
@@ -192,7 +192,7 @@ def test_selecting_the_best_of_equals_is_unbiased() -> None:
     assert abs(unbiased_best(draws)[0]) < 0.1
 
 
-def test_the_page_needs_nothing_else_and_escapes_names() -> None:
+def test_the_page_is_self_contained_and_escapes_names() -> None:
     observations = replace(World().observations(), names=("<b>&",))
     verdicts = judge(resample(observations))
     page = claims_page(observations, verdicts, {1: b"png"})
@@ -344,7 +344,7 @@ def test_enqueued_trials_are_run_beside_those_of_the_file(study: Study) -> None:
 
 
 @pytest.mark.usefixtures("mlflow_made")
-def test_what_is_missing_is_trained_where_the_study_is_and_its_file_stays(
+def test_missing_trials_run_in_the_given_study_and_leave_its_file_unchanged(
     tlc: Tlc, document: dict[str, Any]
 ) -> None:
     space = {

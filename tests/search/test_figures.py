@@ -1,4 +1,4 @@
-"""The frontier as a picture: what is drawn, and that it needs nothing else."""
+"""Figures of a search: their traces and axes, and the pages and pictures made of them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_every_complete_trial_is_a_point_and_the_frontier_has_its_intervals(limi
     assert "0.200 MB" in members.hovertext[1]
 
 
-def test_the_frontier_goes_on_to_the_limit(limited: Study) -> None:
+def test_the_frontier_extends_to_the_limit(limited: Study) -> None:
     steps = traces(limited)[None]
     assert steps.line.shape == "hv"
     assert (steps.x[-1], steps.y[-1]) == (2.0, 0.8)
@@ -115,7 +115,7 @@ def test_pages_need_no_network(limited: Study, home: Path) -> None:
         assert "<script src=" not in page.replace(plotly_script(), "")
 
 
-def test_pages_draw_in_a_browser_without_complaints(
+def test_pages_draw_in_a_browser_without_errors(
     limited: Study, home: Path, browser: Browser
 ) -> None:
     write_figures(limited, home / "reports")
@@ -168,7 +168,7 @@ def test_a_server_is_named_without_its_credentials() -> None:
     assert server_url("sqlite:////somewhere/mlflow.db") == "http://127.0.0.1:5000"
 
 
-def test_parallel_coordinates_have_an_axis_for_all_that_varies(limited: Study) -> None:
+def test_parallel_coordinates_have_an_axis_for_each_dimension_that_varies(limited: Study) -> None:
     (lines,) = parallel_figure(limited.records(), limited.space).data
     axes = {axis.label: axis for axis in lines.dimensions}
     assert len(axes["accuracy"]["values"]) == 5

@@ -1,4 +1,4 @@
-"""The report of a search: what it says, how it looks in a browser, and what it refuses."""
+"""The report of a search: its content, in a browser, and hostile input."""
 
 from __future__ import annotations
 
@@ -142,8 +142,8 @@ def test_training_paths_fork_where_a_budget_leaves_them(limited: ReportData) -> 
     _, models = chart.figure.data
     trained = {(r.configuration.architecture, r.configuration.budget) for r in limited.complete}
     assert len(models.x) == len(trained)
-    told = " ".join(models.hovertext)
-    assert all(f"#{record.number}" in told for record in limited.complete)
+    texts = " ".join(models.hovertext)
+    assert all(f"#{record.number}" in texts for record in limited.complete)
 
 
 def test_bars_add_up_to_the_compute(limited: ReportData) -> None:
@@ -165,7 +165,7 @@ def test_a_failure_message_is_text(limited: ReportData) -> None:
 
 
 @pytest.mark.parametrize("trials", [0, 1])
-def test_a_search_that_has_hardly_begun(
+def test_a_search_with_at_most_one_trial(
     trials: int, make_search: Callable[..., SearchFile]
 ) -> None:
     said = text(report_page(view(make_search(), results(POINTS[:trials]))))
@@ -244,7 +244,9 @@ def test_a_long_search_stays_small(make_search: Callable[..., SearchFile]) -> No
     assert len(page) < 3_500_000
 
 
-def test_what_a_dimension_explains_is_told(make_search: Callable[..., SearchFile]) -> None:
+def test_importances_are_those_of_the_dimensions_that_matter(
+    make_search: Callable[..., SearchFile],
+) -> None:
     search = make_search()
     configurations = list(map(SearchSpace(search).configuration, SearchSpace(search).points()))
     made = (
@@ -257,7 +259,7 @@ def test_what_a_dimension_explains_is_told(make_search: Callable[..., SearchFile
     assert shares["depth"].score < 0.1
 
 
-def test_where_things_are_kept_is_not_told(make_search: Callable[..., SearchFile]) -> None:
+def test_storage_addresses_are_not_in_the_report(make_search: Callable[..., SearchFile]) -> None:
     search = make_search(storage={"mlflow": "https://user:secret@host"})
     page = without_library(report_page(view(search, [])))
     assert "secret" not in page
@@ -271,7 +273,7 @@ WIDTHS = (390, 1280)
 def opened(
     finished: Tlc, browser: Browser, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[tuple[Page, list[str]]]:
-    """The page of a real search at a width and in a colour scheme, and what the console says."""
+    """The page of a real search at a width and in a colour scheme, and its console messages."""
     width, scheme = request.param
     path = tmp_path / "report.html"
     path.write_text(report_page(ReportData.of(finished.study())), encoding="utf-8")
@@ -279,11 +281,11 @@ def opened(
         viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
     )
     page = context.new_page()
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
     page.goto(path.as_uri())
-    yield page, complaints
+    yield page, messages
     context.close()
 
 
@@ -293,7 +295,7 @@ def opened(
 def test_it_fits_and_shows_configurations(
     opened: tuple[Page, list[str]], finished: Tlc, tmp_path: Path
 ) -> None:
-    page, complaints = opened
+    page, messages = opened
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     charts = page.locator(".chart")
     assert charts.count() == page.locator(".chart .main-svg:first-of-type").count()
@@ -313,7 +315,7 @@ def test_it_fits_and_shows_configurations(
     page.keyboard.press("Escape")
     hover.first.wait_for(state="detached")
     assert screenshot(page, tmp_path / "page.png").stat().st_size > 20_000
-    assert complaints == []
+    assert messages == []
 
 
 def test_pointing_at_a_trial_dims_those_of_other_trainings(
