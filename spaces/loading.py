@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Hashable, Iterable
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,12 @@ class _ValueLoader(_Loader):
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("a value must not contain aliases")
         return super().compose_node(parent, index)
+
+
+@cache
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of search files."""
+    return SearchFile.model_json_schema()
 
 
 def ready_made() -> list[str]:
@@ -133,7 +140,7 @@ def validate(document: dict[str, Any], *, origin: str = "search") -> SearchFile:
     try:
         search = SearchFile.model_validate(document)
     except ValidationError as error:
-        raise SearchFileError(origin, validation_faults(error, document)) from None
+        raise SearchFileError(origin, validation_faults(error, document, json_schema())) from None
     except RecursionError:
         raise SearchFileError(origin, ["contains itself"]) from None
     if faults := space_faults(SearchSpace(search)):

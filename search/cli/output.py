@@ -25,7 +25,6 @@ from search.results.training_reuse import training_reuse
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.metric import text
 from spaces.cost.units import duration, quantity
-from spaces.file.search_file import SearchFile
 from spaces.grid.plan import Plan
 
 if TYPE_CHECKING:
@@ -78,11 +77,11 @@ def _print_reuse(saved: TrainingReuse, console: Console) -> None:
         )
 
 
-def print_plan(plan: Plan, search: SearchFile, console: Console) -> None:
+def print_plan(plan: Plan, name: str, console: Console) -> None:
     """Print the plan of a search."""
     exact = "" if plan.examined == plan.configurations else f" (of {plan.examined:,} examined)"
     console.print(
-        f"search {search.name}: {plan.configurations:,} configurations, {plan.feasible:,} may meet "
+        f"search {name}: {plan.configurations:,} configurations, {plan.feasible:,} may meet "
         f"the constraints{exact}",
         highlight=False,
     )

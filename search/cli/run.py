@@ -58,12 +58,12 @@ def plan(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(asdict(made), indent=2))
         return
-    print_plan(made, search, make_console())
+    print_plan(made, search.name, make_console())
 
 
 @click.command()
 def schema() -> None:
     """Print the JSON schema of search files, for editors."""
-    from spaces.file.search_file import SearchFile
+    from spaces.loading import json_schema
 
-    click.echo(json.dumps(SearchFile.model_json_schema(), indent=2))
+    click.echo(json.dumps(json_schema(), indent=2))

@@ -1,4 +1,4 @@
-"""The search file: what a person writes to start a search."""
+"""The search file: everything that defines a search."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ from spaces.file.training import Training
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
-
-# pydantic's strict mode takes no list for a tuple, and a search file has nothing else.
+# pydantic's strict mode accepts no list for a tuple.
 ScoreAndCost = Annotated[tuple[MetricName, CostName], Field(strict=False)]
 ScoreAlone = Annotated[tuple[MetricName], Field(strict=False)]
 Objectives = ScoreAndCost | ScoreAlone
@@ -52,16 +51,16 @@ class SearchFile(StrictModel):
     space: Space
     training: Training
     objectives: Objectives
-    """The task's metric, and the inference cost that it is weighed against (without a value,
+    """The metric of the task, and the inference cost that is weighed against it (by default
     ``size_mb``); or the metric alone, within the constraints."""
     constraints: Constraints = Constraints()
     measurement: Measurement = Measurement()
     sampler: SamplerName = "frontier"
-    """What chooses the next trial: ``frontier``, which spends compute where a second of it moves
-    the frontier most, one of Optuna's samplers, or the grid in its order."""
+    """``frontier``, which chooses the trial with the highest expected gain per second, one of
+    Optuna's samplers, or the grid in its order."""
     stop: Literal["auto", "trials"] = "trials"
-    """``auto`` ends the search, before its trials or hours are over, when no trial is worth its
-    seconds any more (sampler ``frontier``)."""
+    """``auto`` ends the search before its trials or hours are over, when the expected gain of
+    every trial is too low for its time (sampler ``frontier``)."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of training and of the sampler."""
     trials: Annotated[int, Field(ge=1, le=1_000_000)]
@@ -133,7 +132,7 @@ class SearchFile(StrictModel):
 
     @property
     def is_at_fixed_cost(self) -> bool:
-        """Whether the search is for the best score within its constraints, and no frontier."""
+        """Whether the search is for the best score within its constraints, not for a frontier."""
         return len(self.objectives) == 1
 
     @property
@@ -145,22 +144,22 @@ class SearchFile(StrictModel):
 
     @property
     def criteria(self) -> Criteria:
-        """What trials are compared by."""
+        """The criteria by which trials are compared."""
         return Criteria(self.metric, self.cost, self.constraints.limits, self.is_at_fixed_cost)
 
     @property
     def workload(self) -> Workload:
-        """What every model of the search reads and predicts."""
+        """Inputs and outputs of every model of the search."""
         return self.task.workload(self.data)
 
     @property
     def metric(self) -> Metric:
-        """What models are scored by."""
+        """The score of models."""
         return self.task.metric(self.data)
 
     @property
     def schedule(self) -> Schedule:
-        """How budgets become steps."""
+        """How budgets are spent."""
         return Schedule(
             unit=self.space.budget.unit,
             batch_size=self.training.batch_size,
@@ -169,11 +168,11 @@ class SearchFile(StrictModel):
         )
 
     def placement(self, architecture: Architecture) -> Placement:
-        """What a model of an architecture is trained on."""
+        """Resources of a model of an architecture."""
         return self.resources.placement(parameters(architecture, self.workload))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can write and ``SearchFile.model_validate`` reads."""
+        """Plain values that JSON can write; ``SearchFile.model_validate`` reads them."""
         return self.model_dump(mode="json")
 
     def to_public_dict(self) -> dict[str, Any]:
@@ -186,13 +185,13 @@ class SearchFile(StrictModel):
         return document
 
     def resolved(self) -> SearchFile:
-        """The same for another process, whose folder may be another: with absolute locations."""
+        """The same with absolute locations, for a process in another folder."""
         return self.model_copy(update={"storage": self.storage.resolved()})
 
     def identity(self) -> dict[str, Any]:
-        """What determines the results of a search: two files that differ in it are two searches.
+        """The fields that determine the results of a search: another identity is another search.
 
-        How long it runs, where, and with which sampler may change between a stop and a resume.
+        Duration, resources, locations and sampler may change between a stop and a resume.
         """
         fields = self.to_dict()
         kept = ("task", "data", "space", "training", "objectives", "constraints", "measurement")

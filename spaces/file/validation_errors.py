@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from spaces.file.search_file import InconsistentFields, SearchFile
+from spaces.file.search_file import InconsistentFields
 
 MAX_FAULTS = 20
 """Faults of one file that are listed."""
@@ -18,14 +17,17 @@ MAX_SHOWN = 120
 """Characters of a value that are shown."""
 
 
-def validation_faults(error: ValidationError, document: Any) -> list[str]:
+def validation_faults(error: ValidationError, document: Any, schema: dict[str, Any]) -> list[str]:
     """One line for each error.
 
     Args:
-        error: What pydantic found.
-        document: What it was given.
+        error: The error of pydantic.
+        document: The document that was validated.
+        schema: JSON schema of valid documents.
     """
-    faults = [line for item in error.errors()[:MAX_FAULTS] for line in _lines(item, document)]
+    faults = [
+        line for item in error.errors()[:MAX_FAULTS] for line in _lines(item, document, schema)
+    ]
     left = error.error_count() - MAX_FAULTS
     return [*faults, f"and {left:,} more faults"] if left > 0 else faults
 
@@ -40,12 +42,14 @@ def shown(value: Any) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
-def _lines(item: ErrorDetails, document: Any) -> list[str]:
+def _lines(item: ErrorDetails, document: Any, schema: dict[str, Any]) -> list[str]:
     cause = item.get("ctx", {}).get("error")
-    return cause.faults if isinstance(cause, InconsistentFields) else [_line(item, document)]
+    return (
+        cause.faults if isinstance(cause, InconsistentFields) else [_line(item, document, schema)]
+    )
 
 
-def _line(item: ErrorDetails, document: Any) -> str:
+def _line(item: ErrorDetails, document: Any, schema: dict[str, Any]) -> str:
     path = _path(item["loc"], document)
     field, given = ".".join(path), item.get("input")
     message = item["msg"].removeprefix("Value error, ")
@@ -53,12 +57,12 @@ def _line(item: ErrorDetails, document: Any) -> str:
         return f"{field}: is missing"
     if item["type"] == "extra_forbidden":
         allowed = sorted(
-            {name for node in _nodes(path[:-1]) for name in node.get("properties", {})}
+            {name for node in _nodes(path[:-1], schema) for name in node.get("properties", {})}
         )
         return f"{field}: is not a known key{_suggestion(path[-1], allowed)}"
     if item["type"] == "union_tag_not_found":
         tag = str(item["ctx"]["discriminator"]).strip("'")
-        properties = [node.get("properties", {}) for node in _nodes(path)]
+        properties = [node.get("properties", {}) for node in _nodes(path, schema)]
         tags = ", ".join(str(each[tag]["const"]) for each in properties if tag in each)
         return f"{field}.{tag}: is missing; allowed: {tags}"
     if isinstance(given, dict | list) or item["type"] == "value_error":
@@ -81,25 +85,22 @@ def _path(location: tuple[int | str, ...], document: Any) -> list[str]:
     return keys
 
 
-def _nodes(path: list[str]) -> list[dict[str, Any]]:
+def _nodes(path: list[str], schema: dict[str, Any]) -> list[dict[str, Any]]:
     """The nodes of the schema at a path: several where a field may be of several kinds."""
-    nodes = [_schema()]
+    nodes = [schema]
     for key in path:
         fields = [node.get("properties", {}) for node in nodes]
-        nodes = [node for each in fields if key in each for node in _resolve(each[key])]
+        nodes = [node for each in fields if key in each for node in _resolve(each[key], schema)]
     return nodes
 
 
-@cache
-def _schema() -> dict[str, Any]:
-    return SearchFile.model_json_schema()
-
-
-def _resolve(node: dict[str, Any]) -> list[dict[str, Any]]:
+def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:
     if "$ref" in node:
-        return _resolve(_schema()["$defs"][node["$ref"].rpartition("/")[2]])
+        return _resolve(schema["$defs"][node["$ref"].rpartition("/")[2]], schema)
     options = node.get("anyOf") or node.get("oneOf")
-    return [found for option in options for found in _resolve(option)] if options else [node]
+    return (
+        [found for option in options for found in _resolve(option, schema)] if options else [node]
+    )
 
 
 def _suggestion(key: str, allowed: list[str]) -> str:
