@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something in the input is wrong; the message says what was given and what is allowed.
+    """The input is wrong; the message states what was given and what is allowed.
 
     The command line prints the message without a traceback and exits with code 2.
     """

@@ -70,7 +70,7 @@ class Architecture:
 
     @property
     def shape(self) -> Shape:
-        """Its layers as they are built before compression."""
+        """Its layers before compression."""
         return self.pruned()
 
     def pruned(

@@ -19,7 +19,7 @@ class Cost:
         noun: Its name in a sentence.
         unit: Its unit.
         axis: Title of its axis in a figure.
-        description: What is measured, in a sentence.
+        description: The measured quantity, in a sentence.
         less: Comparative for a model that has less of it.
     """
 

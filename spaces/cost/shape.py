@@ -1,4 +1,4 @@
-"""The layers of a model as they are built."""
+"""The dimensions of the layers of a model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The layers of a model as they are built: an architecture, or what pruning leaves of one.
+    """Dimensions of the layers of a model, before or after pruning.
 
     Args:
         depth: Layers of the encoder, or of the only stack.

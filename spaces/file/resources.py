@@ -18,7 +18,7 @@ class Placement(StrictModel):
     cpus: Count = 1
     """CPU cores of a worker; also the threads that it uses."""
     gpus: Gpus = 0.0
-    """GPUs of a worker; below 1 trials share one."""
+    """GPUs of a worker; below 1, several trials share one."""
     memory_gb: PositiveNumber | None = None
     """Gigabytes (10^9 bytes) of memory to reserve on a node for a worker; by default none."""
     workers: Count = 1

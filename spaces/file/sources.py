@@ -21,7 +21,7 @@ LOCAL_READERS = frozenset({
     "iceberg", "imagefolder", "json", "lance", "meshfolder", "mmcif", "niftifolder", "pandas",
     "parquet", "pdb", "pdffolder", "text", "tsfile", "videofolder", "vortex", "webdataset", "xml",
 })  # fmt: skip
-"""Names for which ``datasets`` reads files of the current folder in place of the Hub."""
+"""Names for which ``datasets`` reads files of the current folder, not the Hub."""
 
 
 Aligned = Annotated[list[str], Field(min_length=2, max_length=2)]
@@ -189,7 +189,7 @@ class Data(StrictModel):
         return {field: source for field, source in sources.items() if isinstance(source, Splits)}
 
     def faults(self) -> list[str]:
-        """What is wrong with each source although its fields are valid."""
+        """Valid fields of a source that contradict each other."""
         return [
             f"{field}.{fault}"
             for field, source in self._splits.items()

@@ -13,7 +13,7 @@ from spaces.grid.search_space import SearchSpace
 
 
 def space_faults(space: SearchSpace) -> list[str]:
-    """What is wrong with a space: the path of a field, its value, and what is allowed."""
+    """Faults of a space: each names a field, its value, and what is allowed."""
     return (
         [*_architecture_faults(space), *_group_faults(space)]
         or _pruning_faults(space)

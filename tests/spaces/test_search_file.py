@@ -1,4 +1,4 @@
-"""What a search file may say, and how a wrong one is refused."""
+"""Search files: valid ones, and the faults of wrong ones."""
 
 from __future__ import annotations
 
