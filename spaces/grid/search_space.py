@@ -34,7 +34,7 @@ class SearchSpace(Grid):
     """
 
     def __init__(self, search: SearchFile, latency_of: LatencyOf | None = None) -> None:
-        self.search = search
+        self.search = search  # for reports, which print the whole file
         self.definition = search.space
         self.task = search.task
         self.seed = search.seed
