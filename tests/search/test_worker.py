@@ -45,14 +45,14 @@ def break_measuring(
 
 
 def break_compressing(
-    monkeypatch: pytest.MonkeyPatch, compression: Compression, error: Exception
+    monkeypatch: pytest.MonkeyPatch, broken: Compression, error: Exception
 ) -> list[Compression]:
     """Fail at one compression; returns those that are tried, as they come."""
     real, tried = objective.compress, []
 
     def compress(*positional: Any, **named: Any) -> Any:
-        tried.append(positional[3])
-        if positional[3] == compression:
+        tried.append(positional[1].compression)
+        if tried[-1] == broken:
             raise error
         return real(*positional, **named)
 
