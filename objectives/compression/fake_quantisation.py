@@ -19,11 +19,6 @@ def fake_quantised(model: nn.Module, *, bits: int, group_size: int) -> Iterator[
     The gradient passes straight through the rounding (Bengio et al. 2013, arXiv 1308.3432, section
     4) to the ordinary parameters. These are replaced only during a layer's call, so optimisers and
     checkpoints see them unchanged, and tied weights stay tied.
-
-    Args:
-        model: The model to train.
-        bits: 2 to 8.
-        group_size: Columns that share a scale.
     """
     handles: list[RemovableHandle] = []
     for module in model.modules():

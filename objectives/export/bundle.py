@@ -79,14 +79,7 @@ class PredictionTask:
 
 
 def write_bundle(folder: Path, model: Path, task: PredictionTask, tokenizer: Path) -> None:
-    """Write a stored model and all that predictions need into a folder.
-
-    Args:
-        folder: Where to write; it exists.
-        model: Folder of the stored model.
-        task: The model's task.
-        tokenizer: File of the tokenizer; it does not exist where the model reads images.
-    """
+    """Write a stored model, its task and its tokenizer file, if there is one, to a folder."""
     for name in (WEIGHTS, CONFIG):
         shutil.copyfile(model / name, folder / name)
     if tokenizer.exists():

@@ -99,11 +99,9 @@ def measure_latency(
     """Time a model, each call next to one of the reference; repeated while the machine is noisy.
 
     Args:
-        model: The model, in evaluation mode.
         reference: A model whose latency is comparable from trial to trial.
         inputs: Arguments of both, without padding; the first has the shape ``(batch, ...)``.
         sequence_length: Tokens of each sequence, for the record.
-        threads: CPU threads to use.
         repeats: Timed calls of each, in a round.
         measurement_lock: Makes training and other measurements on this machine wait.
         best_reference_ms: Lowest low percentile of the reference so far.
