@@ -92,10 +92,8 @@ class Compression:
     """One way to compress: prune to ``sparsity``, train a little to recover, then quantise.
 
     Args:
-        quantisation: Method and bits.
         group_size: Weights along the input dimension that share one scale (weight-only and
             embeddings).
-        pruning: What pruning removes.
         sparsity: Fraction of heads, neurons, layers or weights to remove: 0 to below 1.
         recovery: Training after pruning, in the unit of the budget: pruned weights stay zero, and
             the forward pass rounds weights as quantisation will.

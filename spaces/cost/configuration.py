@@ -47,9 +47,7 @@ class Configuration:
     """One point of a search space.
 
     Args:
-        architecture: The architecture of the model.
-        budget: How much training, in the unit of the search's schedule.
-        compression: The compression of the trained model.
+        budget: Training, in the unit of the search's schedule.
         seed: Seed of initial weights, data order and masking.
     """
 

@@ -25,11 +25,8 @@ class Example:
 
     Args:
         kind: ``smallest``, ``typical`` or ``largest`` (by size on disk).
-        configuration: The configuration.
         parameters: Parameters before compression.
-        size_mb: Megabytes on disk after compression.
         forward_flops: FLOPs for one sequence.
-        training_flops: FLOPs of its training.
         steps: Optimiser steps of its training.
     """
 
@@ -47,11 +44,8 @@ class Plan:
     """What a search would cost.
 
     Args:
-        configurations: Points of the space.
-        feasible: Points that may meet the constraints, by arithmetic; an estimate where not every
-            point was examined.
-        examined: Points that were examined.
-        examples: Smallest, typical and largest feasible configuration.
+        configurations: Points of the space, of which ``examined`` were evaluated.
+        feasible: Points that may meet the constraints; an estimate where not all were examined.
         trials: Trials of the search, at most the feasible points.
         training_flops: Upper limit of the training FLOPs of all trials, which share prefixes.
         disk_bytes: Projected bytes of checkpoints and models.

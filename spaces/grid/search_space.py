@@ -26,12 +26,7 @@ LatencyOf = Callable[[Configuration], float]
 
 
 class SearchSpace(Grid):
-    """The grid of a search, and what holds for all of its configurations.
-
-    Args:
-        search: A valid search file.
-        latency_of: Latencies, where they were measured.
-    """
+    """The grid of a search, and what holds for all of its configurations."""
 
     def __init__(self, search: SearchFile, latency_of: LatencyOf | None = None) -> None:
         self.search = search  # for reports, which print the whole file

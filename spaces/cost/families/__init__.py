@@ -21,12 +21,7 @@ _LAYOUTS = {
 
 @lru_cache(maxsize=10_000)
 def layout(shape: Shape, workload: Workload) -> Layout:
-    """The layout of a model.
-
-    Args:
-        shape: Its layers.
-        workload: Its family, inputs and outputs.
-    """
+    """The layout of a model."""
     return _LAYOUTS[workload.family](shape, workload)
 
 
