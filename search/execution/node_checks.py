@@ -1,4 +1,4 @@
-"""Whether every node of a cluster reaches what a search needs: asked before anything is trained."""
+"""Checks before training that every node of a cluster reaches what a search needs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations, without_password
 
 REACH_SECONDS = 120.0
-"""Seconds that a node has to answer; its first process of Python starts within them."""
+"""Seconds in which a node must answer, including the start of its first worker."""
 PROBE = "probe"
 
 
 def check_cluster(search: SearchFile) -> int:
-    """Connect to a search's cluster and ask every node; returns how many there are.
+    """Connect to a search's cluster and check every node; returns the number of nodes.
 
     Raises:
-        UserError: The cluster or a place cannot be reached, here or from a node.
+        UserError: The cluster or a location cannot be reached, here or from a node.
     """
     where = Locations.of(search.storage)
     Store(where.store_url).check_writable()
@@ -34,10 +34,10 @@ def check_cluster(search: SearchFile) -> int:
 
 
 def check_nodes(search: SearchFile) -> int:
-    """Ask every node whether it reaches the store, the study and the data; returns how many.
+    """Check that every node reaches the store, the study and the data; returns their number.
 
     Raises:
-        ClusterError: A node lacks something; every fault of every node is named.
+        ClusterError: With every fault of every node.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -72,14 +72,14 @@ def _got(answer: Any) -> list[str]:
     try:
         faults: list[str] = ray.get(answer, timeout=REACH_SECONDS)
     except ray.exceptions.RayError as error:
-        # The first lines name the exception; the last one says what it was.
-        said = str(error).strip() or type(error).__name__
-        return [f"cannot run tlc: {said.splitlines()[-1]}"]
+        # The last line of a traceback is the error.
+        message = str(error).strip() or type(error).__name__
+        return [f"cannot run tlc: {message.splitlines()[-1]}"]
     return faults
 
 
 def faults_here(search: str, address: str, token: str) -> list[str]:
-    """What this node does not reach, in words.
+    """Messages about what this node does not reach.
 
     Args:
         search: The search file as JSON.
@@ -91,11 +91,11 @@ def faults_here(search: str, address: str, token: str) -> list[str]:
     faults = []
     if _read(where.store_url, address) != token:
         faults.append(
-            f"storage.store: {where.store_url} is not the store that the driver sees; give a URL "
+            f"storage.store: {where.store_url} is not the store that the driver uses; give a URL "
             "or a folder that all nodes share"
         )
     try:
-        # The driver alone writes to the study, and a job may be driven from any node.
+        # Only the driver uses the study, but the driver of a job may run on any node.
         if file.name not in study_names(where.study_url):
             faults.append(
                 f"storage.study: {without_password(where.study_url)} has no study {file.name!r}"

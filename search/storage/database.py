@@ -14,7 +14,8 @@ from urllib.parse import quote
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import Integer, String, column, select, table
+from optuna.storages._rdb import models
+from sqlalchemy import Table, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from objectives.store.locks import exclusive_lock
@@ -27,8 +28,8 @@ BUSY_SECONDS = 60
 SEARCH = "tlc:search"
 """Attribute of a study with its search file; studies of other programs lack it."""
 
-_STUDIES = table("studies", column("study_id", Integer), column("study_name", String))
-_ATTRIBUTES = table("study_user_attributes", column("study_id", Integer), column("key", String))
+_STUDIES: Table = models.StudyModel.__table__
+_ATTRIBUTES: Table = models.StudyUserAttributeModel.__table__
 _NAMES = (
     select(_STUDIES.c.study_name)
     .join_from(_STUDIES, _ATTRIBUTES, _STUDIES.c.study_id == _ATTRIBUTES.c.study_id)

@@ -1,4 +1,4 @@
-"""What can be wrong with a study, for the person who asked for it."""
+"""Errors about studies, for the person who asked for one."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from spaces.errors import UserError
 
 
 class StudyError(UserError):
-    """A study that is not there, belongs to another search, or cannot be opened."""
+    """A study that does not exist, belongs to another search, or cannot be opened."""
 
 
 class NoSuchStudy(StudyError):
-    """There is no study, or no trial, of that name."""
+    """No study, or no trial, has that name."""
 
 
 class BusyStudy(StudyError):
-    """What was asked for does not go together with what the study is or does now."""
+    """The request conflicts with the state of the study, such as running."""
 
 
 class StudyUnavailable(StudyError):
@@ -22,4 +22,4 @@ class StudyUnavailable(StudyError):
 
 
 class DamagedStudy(StudyUnavailable):
-    """The study's file is there and is not a whole database."""
+    """The study's file is not a whole database."""

@@ -1,8 +1,8 @@
-"""What has to happen in a study's database at once, or not at all.
+"""Atomic writes to Optuna's tables (schema version 12).
 
-Optuna writes a result in several transactions, and overwrites an attribute whatever it was. Here a
-trial is told in one, which only its present attempt gets through; and an attribute changes only
-from the value that was read. The tables are those of Optuna's RDB storage, schema version 12.
+Optuna writes a result in several transactions, and overwrites an attribute whatever its value.
+Here a trial finishes in one transaction, which only its current attempt may make, and an attribute
+is compared with the value that was read before it is set.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ def finish(
     attributes: Mapping[str, Any],
     constraints: Mapping[str, float],
 ) -> bool:
-    """Complete a trial with its values, or fail it without, and write what is known of it.
+    """Complete a trial with its values, or fail it without.
 
     Args:
         engine: The study's database.
-        trial_id: Optuna's number of the trial.
-        attempt: Which attempt at the trial tells.
-        values: Its values; None where it failed.
-        attributes: Its user attributes.
-        constraints: By how much each constraint is exceeded, by name.
+        trial_id: Optuna's id of the trial.
+        attempt: The attempt that reports.
+        values: Objective values; None where it failed.
+        attributes: User attributes to write.
+        constraints: Excess over each constraint, by name.
 
     Returns:
-        False when the trial was finished already, or is another attempt's by now.
+        False when the trial has finished or a later attempt has begun.
     """
     others = select(_USER.c.trial_id).where(
         _USER.c.trial_id == trial_id,
@@ -60,14 +60,14 @@ def finish(
     # Optuna's times are UTC without a zone.
     now = datetime.now(UTC).replace(tzinfo=None)
     with engine.begin() as connection:
-        # A write comes first: SQLite begins a transaction at it, so that of two only one goes on.
-        told = connection.execute(
+        # The write comes first: SQLite begins the transaction with it, so that of two one wins.
+        changed = connection.execute(
             update(_TRIALS)
             .where(_TRIALS.c.trial_id == trial_id, _TRIALS.c.state == TrialState.RUNNING)
             .where(~others.exists())
             .values(state=state, datetime_complete=now)
         )
-        if told.rowcount == 0:
+        if changed.rowcount == 0:
             return False
         order = _count_finished(connection, trial_id)
         _write(connection, _USER, trial_id, {**attributes, FINISH: order})
@@ -97,17 +97,17 @@ def finish(
 
 @retryable
 def exchange(engine: Engine, study_id: int, key: str, old: Any | None, new: Any) -> bool:
-    """Change an attribute of a study if it still is what was read.
+    """Compare and set an attribute of a study.
 
     Args:
         engine: The study's database.
-        study_id: Optuna's number of the study.
-        key: Of the attribute.
-        old: What was read; None where there was none.
-        new: What it becomes.
+        study_id: Optuna's id of the study.
+        key: Name of the attribute.
+        old: Value that was read; None where there was none.
+        new: Value to write.
 
     Returns:
-        False when somebody else has changed it meanwhile.
+        False when another process has changed it since it was read.
     """
     written = json.dumps(new)
     try:
@@ -124,12 +124,12 @@ def exchange(engine: Engine, study_id: int, key: str, old: Any | None, new: Any)
             )
             return changed.rowcount == 1
     except IntegrityError:
-        # A study has an attribute once.
+        # Another process has inserted the attribute.
         return False
 
 
 def _count_finished(connection: Connection, trial_id: int) -> int:
-    """Trials of a trial's study that have finished, itself among them."""
+    """Number of finished trials of a trial's study, including itself."""
     study_id = select(_TRIALS.c.study_id).where(_TRIALS.c.trial_id == trial_id).scalar_subquery()
     counted = select(func.count()).where(
         and_(_TRIALS.c.study_id == study_id, _TRIALS.c.state.in_(_FINISHED))

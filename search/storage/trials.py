@@ -1,8 +1,7 @@
-"""Trials read from the study's database: fast enough to answer questions over 10,000 of them.
+"""Trials of a study, read from Optuna's tables (schema version 12).
 
-Optuna's own ``get_trials`` takes 7.6 s for 10,000 trials, because it makes an object of every
-parameter and attribute. A few attributes of its tables are all that an answer needs. The tables
-are those of Optuna's RDB storage, schema version 12; a test holds this reading to Optuna's.
+Optuna's ``get_trials`` takes 7.6 s for 10,000 trials, because it makes an object of every parameter
+and attribute; queries need a few attributes. A test compares the two.
 """
 
 from __future__ import annotations
@@ -14,7 +13,9 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import DateTime, Engine, Integer, String, column, or_, select, table
+from optuna.storages._rdb import models
+from optuna.trial import TrialState
+from sqlalchemy import Engine, Table, or_, select
 
 from search.storage.retry import retryable
 from spaces.cost.configuration import Configuration
@@ -23,42 +24,29 @@ CONFIGURATION = "configuration"
 RESULT = "result"
 FAILURE = "failure"
 ATTEMPT = "attempt"
-"""Which attempt at a trial is its present one; without it, the first."""
+"""Number of the current attempt at a trial; 1 where it is missing."""
 FINISH = "finish"
-"""The place of a trial in the order in which those of its study finished, from 1."""
+"""Position of a trial in the order in which those of its study finished, from 1."""
 
-_TRIALS = table(
-    "trials",
-    column("trial_id", Integer),
-    column("number", Integer),
-    column("study_id", Integer),
-    column("state", String),
-    column("datetime_start", DateTime),
-    column("datetime_complete", DateTime),
-)
-_ATTRIBUTES = table(
-    "trial_user_attributes",
-    column("trial_id", Integer),
-    column("key", String),
-    column("value_json", String),
-)
-_STATES = {"COMPLETE": "complete", "FAIL": "failed"}
+_TRIALS: Table = models.TrialModel.__table__
+_ATTRIBUTES: Table = models.TrialUserAttributeModel.__table__
+_STATES = {TrialState.COMPLETE: "complete", TrialState.FAIL: "failed"}
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial as the study has it.
+    """One trial of a study.
 
     Args:
         number: Its number in the study, from 0.
         state: ``running``, ``complete``, or the named state of its failure.
         configuration: What was evaluated.
         result: The evaluation's values; empty unless complete.
-        message: What was seen, where it failed.
+        message: Why it failed; empty otherwise.
         started: When it was asked for, in UTC.
-        finished: When it was told, in UTC, by the clock of who told it.
-        attempt: Which attempt at it is its present one; who takes it over begins the next.
-        order: Its place in the order in which trials finished; 0 before, and where none was noted.
+        finished: When its result was recorded, in UTC, by the clock of the process that did.
+        attempt: Number of its current attempt; taking it over begins the next.
+        order: Position in the order in which trials finished; 0 before.
     """
 
     number: int
@@ -83,7 +71,7 @@ class TrialRecord:
 
 
 class Reader:
-    """Reads the trials of a study, those that have finished only once: they cannot change.
+    """Reads the trials of a study, and each finished one only once: it cannot change.
 
     Args:
         engine: The study's database.
@@ -154,7 +142,7 @@ def read_records(
 
 
 def _records(rows: Iterable[Any]) -> Iterable[TrialRecord]:
-    trials: dict[int, tuple[str, datetime | None, datetime | None, dict[str, Any]]] = {}
+    trials: dict[int, tuple[TrialState, datetime | None, datetime | None, dict[str, Any]]] = {}
     for number, state, started, finished, key, value in rows:
         entry = trials.setdefault(number, (state, started, finished, {}))
         entry[3][key] = json.loads(value)
@@ -177,5 +165,5 @@ def _records(rows: Iterable[Any]) -> Iterable[TrialRecord]:
 
 
 def _in_utc(moment: datetime | None) -> datetime | None:
-    """A time of Optuna's tables, which have UTC without a zone."""
+    """Optuna stores UTC without a time zone."""
     return None if moment is None else moment.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Starting a search somewhere else than in this terminal, and following it there."""
+"""Searches that run in the background of this machine, and the interface of all launchers."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations, home
 
 POLL_SECONDS = 0.5
-LEAVING_SECONDS = 5.0
-"""Seconds that a driver has between the word that it has ended and its end."""
+EXIT_SECONDS = 5.0
+"""Seconds in which a process exits after it has released its lease."""
 LARGEST_TAIL = 1_000_000
-"""Bytes of a log that are read of what was written before."""
+"""Bytes of a log that are read from its end."""
 
 
 class LaunchError(UserError):
-    """A search that cannot be started, followed or stopped where it was asked for."""
+    """A search cannot be started, followed or stopped."""
 
 
 class Launcher(Protocol):
     """Where searches run: processes of this machine, or jobs of a Ray cluster."""
 
     def start(self, search: SearchFile) -> str:
-        """Start a search, or go on with it; returns at once, with the name of its job.
+        """Start or resume a search; returns at once, with the name of its job.
 
         Raises:
-            UserError: It cannot run there, or runs already.
+            UserError: It cannot run there, or is running already.
         """
         ...
 
     def stop(self, name: str) -> None:
-        """Stop a search as Ctrl-C does; what is finished is kept.
+        """Stop a search as Ctrl-C does; finished trials are kept.
 
         Raises:
             UserError: It is not running there.
@@ -62,7 +62,7 @@ class Launcher(Protocol):
         ...
 
     def status(self, name: str) -> str:
-        """What the place says of a search, in a word: ``running``, ``stopped``, ``failed``, …
+        """The state of a search in a word: ``running``, ``stopped``, ``failed``, …
 
         Raises:
             UserError: It was never started there.
@@ -79,10 +79,10 @@ class Launcher(Protocol):
 
 
 class LocalProcesses:
-    """Searches as processes of this machine that outlive whoever started them.
+    """Searches as processes of this machine that outlive the process that starts them.
 
     Args:
-        study_url: SQLAlchemy URL of the studies, by which searches are found by name.
+        study_url: SQLAlchemy URL of the studies, where searches are found by name.
     """
 
     def __init__(self, study_url: str) -> None:
@@ -94,7 +94,7 @@ class LocalProcesses:
             storage = search.storage.model_copy(update={"study": self._study_url})
             search = search.model_copy(update={"storage": storage})
         url = Locations.of(search.storage).study_url
-        # What is refused is refused here, and not in a log; before the study takes the file over.
+        # Errors are raised here, not written to a log, and before the study records the file.
         before = None
         if search.name in study_names(url):
             before = _entry_to_replace(Study.load(search.name, url))
@@ -116,11 +116,11 @@ class LocalProcesses:
         return f"process {process.pid}"
 
     def stop(self, name: str) -> None:
-        """Ask the search's process, through the study, to stop."""
+        """Request the stop through the study."""
         request_stop(Study.load(name, self._study_url))
 
     def status(self, name: str) -> str:
-        """The state that the study has."""
+        """The state in the study."""
         return confirmed_state(Study.load(name, self._study_url))
 
     def logs(self, name: str, *, follow: bool) -> Iterator[str]:
@@ -130,12 +130,13 @@ class LocalProcesses:
             raise LaunchError(
                 f"search {name!r} was not submitted on this machine; tlc run prints to its terminal"
             )
-        study, watch = Study.load(name, self._study_url), LeaseMonitor()
+        study, monitor = Study.load(name, self._study_url), LeaseMonitor()
         with log.open("r", errors="replace") as file:
             file.seek(max(0, log.stat().st_size - LARGEST_TAIL))
             while True:
-                # Asked for before reading: what is written until then is still read.
-                is_over = not follow or not _goes_on(study, watch)
+                # Before reading, so that the last lines are read as well.
+                state = monitor.state(study.attributes)
+                is_over = not follow or state not in (None, "new", "running")
                 text = file.read()
                 if text:
                     yield text
@@ -145,12 +146,12 @@ class LocalProcesses:
 
 
 def _entry_to_replace(study: Study) -> Any | None:
-    """What the study says of its last driver, which is not running.
+    """The study's lease entry, whose holder is not running.
 
     Raises:
         BusyStudy: It is running.
     """
-    deadline = time.monotonic() + LEAVING_SECONDS
+    deadline = time.monotonic() + EXIT_SECONDS
     while True:
         attributes = study.attributes
         is_running = confirmed_state(study) == "running"
@@ -158,25 +159,21 @@ def _entry_to_replace(study: Study) -> Any | None:
             with local_lease(study.search.name, home() / "leases"):
                 break
         except BusyStudy:
-            # A driver says that it has ended a moment before its process has.
+            # A process releases the lease a moment before it exits.
             if is_running or time.monotonic() > deadline:
                 raise
             time.sleep(POLL_SECONDS)
-    last = lease_of(attributes)
-    # One of this machine without its lock is starting, or was killed.
-    if is_running and last is not None and not last.is_orphaned:
-        raise BusyStudy(f"search {study.search.name!r} is running already, on {last.host}")
+    lease = lease_of(attributes)
+    # A process of this machine that does not hold the lock is starting, or was killed.
+    if is_running and lease is not None and not lease.is_orphaned:
+        raise BusyStudy(f"search {study.search.name!r} is running already, on {lease.host}")
     return attributes.get(LEASE)
 
 
-def _goes_on(study: Study, watch: LeaseMonitor) -> bool:
-    return watch.state(study.attributes) in (None, "new", "running")
-
-
 def _replace(path: Path, text: str) -> None:
-    """Write a file whole or not at all, in the place of a link and not where it leads."""
+    """Write a file atomically; a link is replaced, not followed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Its mode lets nobody else read it: the URL of a study may hold a password.
+    # Temporary files are private: the URL of a study may contain a password.
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
         file.write(text)
     os.replace(file.name, path)
@@ -186,7 +183,7 @@ def _appending(path: Path) -> BinaryIO:
     """Open a file to append to it.
 
     Raises:
-        LaunchError: It is a link, which may lead anywhere, or cannot be written.
+        LaunchError: It is a link, or cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW

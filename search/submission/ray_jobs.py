@@ -1,4 +1,4 @@
-"""Searches as jobs of a Ray cluster, through its Jobs API, from anywhere that reaches it."""
+"""Searches as jobs of a Ray cluster, through its Jobs API."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from spaces.file.storage import Storage
 
 PACKAGE = "tlc-search"
 NAME = "tlc.search"
-"""Key of a job's metadata: the search that it runs."""
+"""Key of a job's metadata with the name of its search."""
 FILE = "search.yaml"
 CHECK_SECONDS = 600.0
-"""Seconds that the check of the nodes may take; installing the requirements is part of it."""
+"""Limit of the check of the nodes, which includes installing the requirements."""
 AGENT_SECONDS = 60.0
-"""Seconds that a cluster has to start what takes jobs."""
+"""Seconds in which a cluster that has just started must accept a job."""
 NO_AGENT = "No available agent"
 CLUSTERS_OWN = {"ray"}
-"""What the cluster brings, and must not be installed beside it."""
+"""Packages of the cluster itself, which jobs must not install."""
 NODE_HOME = "~/.tlc"
 """Folder of prepared data on each node."""
 
@@ -45,7 +45,7 @@ class RayJobs:
     """Searches as jobs of a Ray cluster.
 
     Args:
-        address: Of its dashboard, such as ``http://HEAD:8265``.
+        address: URL of its dashboard, such as ``http://HEAD:8265``.
         with_requirements: Whether nodes install tlc's requirements, at the versions that are
             installed here; nodes that have them need only the code.
 
@@ -62,18 +62,18 @@ class RayJobs:
             )
         self._address = address
         self._with_requirements = with_requirements
-        with self._answering():
+        with self._translated_errors():
             from ray.job_submission import JobSubmissionClient
 
             self._client = JobSubmissionClient(address)
-            # It tells of each package that it sends, and sets its level when it is made.
+            # It logs each upload, and sets the level of its loggers when it is created.
             for name in list(logging.root.manager.loggerDict):
                 if name.startswith("ray"):
                     logging.getLogger(name).setLevel(logging.ERROR)
 
     @contextmanager
-    def _answering(self) -> Iterator[None]:
-        """What Ray says when it is away or refuses, for a person."""
+    def _translated_errors(self) -> Iterator[None]:
+        """Raise ``LaunchError`` for errors of the Jobs API."""
         from ray.exceptions import AuthenticationError
         from requests import RequestException
 
@@ -89,19 +89,19 @@ class RayJobs:
             raise LaunchError(f"--address: {self._address}: {_short(error)}") from error
 
     def start(self, search: SearchFile) -> str:
-        """Submit a search: its code, its file and its requirements; every node is asked first
-        whether it reaches what the search needs."""
+        """Submit the code, the search file and the requirements, after a job that checks that every
+        node reaches what the search needs."""
         check_portable(search)
-        with self._answering():
+        with self._translated_errors():
             is_running = self._running(search.name) is not None
             identifier = self._next(search.name)
         if is_running:
             raise self._busy(search.name)
-        with self._answering(), tempfile.TemporaryDirectory(prefix="tlc-job-") as folder:
+        with self._translated_errors(), tempfile.TemporaryDirectory(prefix="tlc-job-") as folder:
             _pack(search, Path(folder))
             environment = self._environment(folder, search.storage)
             self._check(search.name, environment)
-            # The check takes its time; of two that were let through, one gets this identifier.
+            # Another start may have passed the check: only one gets the identifier.
             try:
                 return self._submit("run", search.name, environment, identifier)
             except RuntimeError as error:
@@ -110,9 +110,9 @@ class RayJobs:
                 raise
 
     def stop(self, name: str) -> None:
-        """Send the job SIGTERM, which it takes for Ctrl-C; Ray kills it three seconds later
-        (``RAY_JOB_STOP_WAIT_TIME_S`` on the head), and what is finished is in the study."""
-        with self._answering():
+        """Send SIGTERM to the job; Ray kills it three seconds later (``RAY_JOB_STOP_WAIT_TIME_S``
+        on the head)."""
+        with self._translated_errors():
             job = self._running(name)
             if job is not None:
                 self._client.stop_job(job.submission_id)
@@ -123,16 +123,16 @@ class RayJobs:
 
     def status(self, name: str) -> str:
         """The state of its last job, in lower case."""
-        with self._answering():
+        with self._translated_errors():
             return str(self._last(name).status.value).lower()
 
     def logs(self, name: str, *, follow: bool) -> Iterator[str]:
-        """What its last job printed."""
-        with self._answering():
+        """Output of its last job."""
+        with self._translated_errors():
             job = self._last(name).submission_id
         passed = 0
         while True:
-            with self._answering():
+            with self._translated_errors():
                 is_over = not follow or self._client.get_job_status(job).is_terminal()
                 text = self._client.get_job_logs(job)
             if len(text) > passed:
@@ -150,18 +150,18 @@ class RayJobs:
                 self._client.stop_job(job)
                 raise LaunchError(
                     f"the nodes of {self._address} did not answer within {CHECK_SECONDS:.0f} s; "
-                    f"its job {job} tells more"
+                    f"see the logs of its job {job}"
                 )
             time.sleep(POLL_SECONDS)
         if str(self._client.get_job_status(job).value) != "SUCCEEDED":
             raise LaunchError(self._refusal(job))
 
     def _refusal(self, job: str) -> str:
-        """What the check said: its errors, or the end of what it printed, or what Ray says."""
+        """Errors of a failed check, else the end of its output, else Ray's message."""
         lines = self._client.get_job_logs(job).splitlines()
         errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-        said = self._client.get_job_info(job).message or ""
-        return "\n".join(errors or lines[-5:] or said.splitlines()[-5:])
+        message = self._client.get_job_info(job).message or ""
+        return "\n".join(errors or lines[-5:] or message.splitlines()[-5:])
 
     def _submit(
         self, verb: str, name: str, environment: dict[str, Any], identifier: str | None = None
@@ -176,7 +176,7 @@ class RayJobs:
                     metadata={NAME: name, "tlc.verb": verb},
                 )
             except RuntimeError as error:
-                # A head that has just started answers before it can run anything.
+                # A head that has just started answers before it can run jobs.
                 if NO_AGENT not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(POLL_SECONDS)
@@ -202,7 +202,7 @@ class RayJobs:
         return sorted(jobs, key=lambda job: job.start_time or 0)
 
     def _next(self, name: str) -> str:
-        """Identifier of its next job: whoever asks before that is there gets the same."""
+        """Identifier of its next job: concurrent starts get the same, and Ray accepts one."""
         taken = {job.submission_id for job in self._client.list_jobs()}
         numbered = (f"{name}-{number}" for number in itertools.count(1))
         return next(identifier for identifier in numbered if identifier not in taken)
@@ -221,10 +221,10 @@ class RayJobs:
 
 
 def check_portable(search: SearchFile) -> None:
-    """Refuse a search that names places which other machines do not have.
+    """Refuse a search with locations that the nodes of a cluster do not have.
 
     Raises:
-        LaunchError: A place is missing, or is a folder below the current one.
+        LaunchError: A location is missing, or is relative to the current folder.
     """
     storage = search.storage
     faults = [
@@ -248,19 +248,19 @@ def check_portable(search: SearchFile) -> None:
 
 
 def pinned_requirements(storage: Storage) -> list[str]:
-    """What tlc needs, directly and not, at the versions that are installed here.
+    """Direct and transitive requirements of tlc, pinned to the versions that are installed here.
 
-    What opens a search's places, such as psycopg or s3fs, is among it if it is installed here.
+    They include the drivers of the study's database and of the store, such as psycopg and s3fs.
     """
     pinned: dict[str, str] = {}
     waiting = [Requirement(PACKAGE), *_drivers(storage)]
-    seen: set[tuple[str, frozenset[str]]] = set()
+    known: set[tuple[str, frozenset[str]]] = set()
     while waiting:
         requirement = waiting.pop()
         key = (requirement.name.lower(), frozenset(requirement.extras))
-        if key in seen:
+        if key in known:
             continue
-        seen.add(key)
+        known.add(key)
         try:
             found = distribution(requirement.name)
         except PackageNotFoundError:
@@ -292,7 +292,7 @@ def _applies(requirement: Requirement, extras: set[str]) -> bool:
 
 
 def _pack(search: SearchFile, folder: Path) -> None:
-    """The three packages and the search file, in a folder that Ray sends to the nodes."""
+    """Copy the packages and the search file into a folder that Ray sends to the nodes."""
     for package in (spaces, objectives, search_package):
         source = Path(str(package.__file__)).parent
         ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
