@@ -193,7 +193,7 @@ class RayJobs:
         return environment
 
     def _of(self, name: str) -> list[Any]:
-        """RayJobs that ran a search, the latest last."""
+        """Jobs that ran a search, oldest first."""
         jobs = [
             job
             for job in self._client.list_jobs()
