@@ -44,6 +44,7 @@ from objectives.tasks import make_task
 from objectives.training.loop import train
 from objectives.training.optimizer import OptimizerSettings, fastest_precision, make_optimizer
 from objectives.training.path import TrainingProgress
+from objectives.training.replica import Replica
 from objectives.training.schedule import WarmupStable
 from spaces.cost.architecture import Architecture
 from spaces.file.search_file import SearchFile
@@ -165,13 +166,9 @@ class Race:
 
         one.start()
         train(
-            one.model,
-            one.optimizer,
-            loss_at,
+            Replica(one.model, one.optimizer, loss_at, self.settings, seed=0),
             progress,
             to_step=progress.step + STEPS,
-            settings=self.settings,
-            seed=0,
             name="benchmark",
             checkpoint_seconds=1e9,
             checkpoint=lambda _: None,
@@ -344,7 +341,7 @@ def masked_race(
         search.seed,
     )
     return lambda: Race(
-        build=lambda: pretraining.problem.build(shape.shape),
+        build=lambda: pretraining.build(shape.shape),
         width=shape.width,
         batches=batches,
         loss=pretraining.loss,
@@ -367,7 +364,7 @@ def labelled_race(
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(data.tokenizer_file))
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(PAD)
     return lambda: Race(
-        build=lambda: task.problem.build(shape.shape),
+        build=lambda: task.build(shape.shape),
         width=shape.width,
         batches=LabelledTextBatches(examples, batch_size, search.seed),
         loss=task.loss,

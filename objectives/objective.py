@@ -172,7 +172,7 @@ class Objective:
             state, cost = self._trainer.train(path)
             return trained.continued(path, state, cost, time.perf_counter() - started)
         spec = self._spec(configuration.canonical())
-        model = prune(trained.model, spec, self._calibration, self._task.problem.loss)
+        model = prune(trained.model, spec, self._calibration, self._task.loss)
         return replace(trained, model=model)
 
     def _measure(
@@ -283,5 +283,5 @@ class Objective:
 
     def _recovery_path(self, configuration: Configuration, trained: TrainingPath) -> TrainingPath:
         return recovery_path(
-            self._task.problem, self._task.stages, configuration, trained, self._calibration
+            self._task, self._task.stages, configuration, trained, self._calibration
         )

@@ -1,4 +1,4 @@
-"""The tasks, one file each."""
+"""The tasks, one file each: data, loss, score, and the path of training."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def make_task(search: SearchFile, data: PreparedData) -> Task:
         data,
         stages,
         search.workload,
-        batch_size=search.training.batch_size,
-        seed=search.seed,
+        search.training.batch_size,
+        search.seed,
         **options,
     )
     return task

@@ -2,48 +2,55 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-
-import torch
-from torch import nn
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from objectives.data.batches import Batch
-from objectives.measurement.score import Score
+from objectives.data.prepared_data import PreparedData
 from objectives.training.learning_problem import LearningProblem
 from objectives.training.path import TrainingPath
 from objectives.training.stages import Stages
 from spaces.cost.configuration import Configuration
+from spaces.cost.workload import Workload
 
 CALIBRATION_BATCHES = 4
 
 
-class Task(ABC):
-    """Data, loss and score of one kind of task.
+@dataclass(frozen=True, eq=False)
+class Task(LearningProblem):
+    """The learning problem of a search, and the training path to its final models.
 
     Args:
-        problem: What the final model is trained on; recovery after pruning continues with it.
+        data: The prepared data.
         stages: Makes the stages of training.
+        workload: Inputs and outputs of the models, and their family.
+        batch_size: Examples in a training batch.
+        seed: Seed of the order of the data.
     """
 
-    def __init__(self, problem: LearningProblem, stages: Stages) -> None:
-        self.problem = problem
-        self.stages = stages
+    data: PreparedData
+    stages: Stages
+    workload: Workload
+    batch_size: int
+    seed: int
 
     def path(self, configuration: Configuration) -> TrainingPath:
         """The chain of training that a configuration asks for; its end is the final model."""
-        return self.stages.stable_and_decay(configuration, self.problem)
+        return self.stages.stable_and_decay(configuration, self)
 
+    @property
     @abstractmethod
-    def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        """Loss of a model on a training batch."""
+    def train_batches(self) -> Callable[[int], Batch]:
+        """Batches of the training split by step."""
 
-    @abstractmethod
-    def score(self, model: nn.Module, split: str) -> Score:
-        """Score of a final model on ``validation`` or ``test``."""
+    def batch(self, step: int) -> Batch:
+        """The training batch of a step."""
+        return self.train_batches(step)
 
     def calibration(self) -> list[Batch]:
         """Training batches of one shape, for pruning, calibration and checks of compression."""
-        return [self.problem.batches(step) for step in range(CALIBRATION_BATCHES)]
+        return [self.batch(step) for step in range(CALIBRATION_BATCHES)]
 
     @abstractmethod
     def latency_input(self, batch_size: int) -> Batch:

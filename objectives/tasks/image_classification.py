@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from torch import nn
@@ -15,64 +17,38 @@ from objectives.data.batches import (
     logits,
     to_device,
 )
-from objectives.data.prepared_data import PreparedData
 from objectives.measurement.score import Score, score_classifier
 from objectives.tasks.base import Task
-from objectives.training.learning_problem import LearningProblem
-from objectives.training.stages import Stages
-from spaces.cost.workload import Workload
-
-DROPOUT = 0.1
 
 
 class ImageClassification(Task):
-    """The image classification task.
+    """The image classification task."""
 
-    Args:
-        data: The prepared data.
-        stages: Makes the stages of training.
-        workload: Inputs and outputs of the models.
-        batch_size: Examples in a training batch.
-        seed: Of the order of the data.
-    """
+    name = "image-classification"
+    dropout = 0.1
 
-    def __init__(
-        self,
-        data: PreparedData,
-        stages: Stages,
-        workload: Workload,
-        *,
-        batch_size: int,
-        seed: int,
-    ) -> None:
-        self._data = data
-        problem = LearningProblem(
-            name="image-classification",
-            workload=workload,
-            batches=LabelledImageBatches(data.labelled_images("train"), batch_size, seed),
-            loss=self.loss,
-            score=self.score,
-            dropout=DROPOUT,
-        )
-        super().__init__(problem, stages)
-
-    def score(self, model: nn.Module, split: str) -> Score:
-        """Accuracy and cross-entropy on a split."""
-        pictures = self._data.labelled_images(split)
-        rows = np.arange(len(pictures.labels))
-        starts = range(0, len(rows), EVALUATION_BATCH_SIZE)
-        return score_classifier(
-            model,
-            (labelled_image_batch(pictures, rows[s : s + EVALUATION_BATCH_SIZE]) for s in starts),
-        )
+    @cached_property
+    def train_batches(self) -> LabelledImageBatches:
+        """Batches of the training split."""
+        return LabelledImageBatches(self.data.labelled_images("train"), self.batch_size, self.seed)
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Cross-entropy of the labels."""
         batch = to_device(batch, model)
         return functional.cross_entropy(logits(model, batch).float(), batch["labels"])
 
+    def score(self, model: nn.Module, split: str) -> Score:
+        """Accuracy and cross-entropy on a split."""
+        images = self.data.labelled_images(split)
+        rows = np.arange(len(images.labels))
+        starts = range(0, len(rows), EVALUATION_BATCH_SIZE)
+        return score_classifier(
+            model,
+            (labelled_image_batch(images, rows[s : s + EVALUATION_BATCH_SIZE]) for s in starts),
+        )
+
     def latency_input(self, batch_size: int) -> Batch:
         """Real images."""
-        pictures = self._data.labelled_images("validation")
-        rows = np.arange(batch_size) % len(pictures.labels)
-        return {"pixel_values": labelled_image_batch(pictures, rows)["pixel_values"]}
+        images = self.data.labelled_images("validation")
+        rows = np.arange(batch_size) % len(images.labels)
+        return {"pixel_values": labelled_image_batch(images, rows)["pixel_values"]}

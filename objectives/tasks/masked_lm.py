@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import nn
 from torch.nn import functional
 
 from objectives.data.batches import Batch, MaskedBatches, to_device
-from objectives.data.prepared_data import PreparedData
 from objectives.measurement.score import Score, perplexity_score
 from objectives.store import heartbeat
 from objectives.tasks.base import Task
-from objectives.training.learning_problem import LearningProblem
-from objectives.training.stages import Stages
-from spaces.cost.flops import pretraining_workload
-from spaces.cost.workload import Workload
 
 EVALUATION_BATCH = 64
 MAX_EVALUATION = 1024
@@ -22,36 +19,19 @@ MAX_EVALUATION = 1024
 
 
 class MaskedLanguageModel(Task):
-    """Masked language modelling; also the pre-training of classifiers.
+    """The masked language modelling task; also the pre-training of classifiers."""
 
-    Args:
-        data: The prepared data.
-        stages: Makes the stages of training.
-        workload: Inputs and outputs of the models.
-        batch_size: Examples in a training batch.
-        seed: Of the order of the data and the masks.
-    """
+    name = "masked-lm"
 
-    def __init__(
-        self,
-        data: PreparedData,
-        stages: Stages,
-        workload: Workload,
-        *,
-        batch_size: int,
-        seed: int,
-    ) -> None:
-        self._data = data
-        self._workload = pretraining_workload(workload)
-        self._seed = seed
-        problem = LearningProblem(
-            name="masked-lm",
-            workload=self._workload,
-            batches=self._batches("train", batch_size),
-            loss=self.loss,
-            score=self.score,
-        )
-        super().__init__(problem, stages)
+    @cached_property
+    def train_batches(self) -> MaskedBatches:
+        """Batches of the training split."""
+        return self._batches("train", self.batch_size)
+
+    def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Cross-entropy of the masked tokens."""
+        batch = to_device(batch, model)
+        return functional.cross_entropy(_masked_logits(model, batch).float(), batch["targets"])
 
     def score(self, model: nn.Module, split: str) -> Score:
         """Perplexity of the masked tokens of a split; which are masked depends on the seed."""
@@ -73,22 +53,17 @@ class MaskedLanguageModel(Task):
                 tokens += len(batch["targets"])
         return perplexity_score(losses, tokens)
 
-    def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        """Cross-entropy of the masked tokens."""
-        batch = to_device(batch, model)
-        return functional.cross_entropy(_masked_logits(model, batch).float(), batch["targets"])
-
     def latency_input(self, batch_size: int) -> Batch:
         """Real text of full length."""
         return {"input_ids": self._batches("validation", batch_size)(0)["input_ids"]}
 
     def _batches(self, split: str, batch_size: int) -> MaskedBatches:
         return MaskedBatches(
-            stream=self._data.token_stream(split),
-            sequence_length=self._workload.sequence_length,
+            stream=self.data.token_stream(split),
+            sequence_length=self.workload.sequence_length,
             batch_size=batch_size,
-            vocabulary_size=self._workload.vocabulary_size,
-            seed=self._seed,
+            vocabulary_size=self.workload.vocabulary_size,
+            seed=self.seed,
         )
 
 

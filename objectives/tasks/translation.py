@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -15,67 +19,52 @@ from objectives.data.batches import (
     sentence_pair_batch,
     to_device,
 )
-from objectives.data.prepared_data import PreparedData
 from objectives.data.row_order import rows_by_length
 from objectives.data.tokenizer import END, PAD, load_tokenizer
 from objectives.measurement.score import Score
 from objectives.models.decoding import translate
 from objectives.store import heartbeat
 from objectives.tasks.base import CALIBRATION_BATCHES, Task
-from objectives.training.learning_problem import LearningProblem
-from objectives.training.stages import Stages
-from spaces.cost.workload import Workload
 
-DROPOUT = 0.1
 LABEL_SMOOTHING = 0.1
 """Of the training loss alone (Vaswani et al. 2017, section 5.4)."""
 
 BOOTSTRAP_SAMPLES = 300
 
 
+@dataclass(frozen=True, eq=False)
 class Translation(Task):
     """The translation task.
 
     Args:
-        data: The prepared data.
-        stages: Makes the stages of training.
-        workload: Inputs and outputs of the models.
-        batch_size: Examples in a training batch.
-        seed: Of the order of the data.
-        beams: Of beam search, with which the score decodes; 1 is greedy.
+        beams: Beams of the search that decodes for the score; 1 is greedy.
     """
 
-    def __init__(
-        self,
-        data: PreparedData,
-        stages: Stages,
-        workload: Workload,
-        *,
-        batch_size: int,
-        seed: int,
-        beams: int,
-    ) -> None:
-        self._data = data
-        self._sequence_length = workload.sequence_length
-        self._beams = beams
-        self._tokenizer = load_tokenizer(data.tokenizer_file)
-        self._train = SentencePairBatches(data.sentence_pairs("train"), batch_size, seed)
-        problem = LearningProblem(
-            name="translation",
-            workload=workload,
-            batches=self._train,
-            loss=self.loss,
-            score=self.score,
-            scored_by={"beams": beams},
-            dropout=DROPOUT,
-            terms=_target_tokens,
+    name = "translation"
+    dropout = 0.1
+
+    beams: int
+
+    @cached_property
+    def train_batches(self) -> SentencePairBatches:
+        """Batches of the training split."""
+        return SentencePairBatches(self.data.sentence_pairs("train"), self.batch_size, self.seed)
+
+    def terms(self, batch: Batch) -> int:
+        """Tokens of the translations."""
+        return int((batch["targets"] != PAD).sum())
+
+    def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Cross-entropy of the next tokens of the translation, with label smoothing."""
+        return _cross_entropy(
+            model, to_device(batch, model), reduction="mean", smoothing=LABEL_SMOOTHING
         )
-        super().__init__(problem, stages)
 
     def score(self, model: nn.Module, split: str) -> Score:
         """BLEU of the decoded translations of a split, with a bootstrap interval (Koehn 2004)."""
-        pairs = self._data.sentence_pairs(split)
-        references = self._data.references(split)
+        pairs = self.data.sentence_pairs(split)
+        references = self.data.references(split)
+        tokenizer = load_tokenizer(self.data.tokenizer_file)
         texts = [""] * len(references)
         loss, tokens = 0.0, 0
         model.eval()
@@ -85,40 +74,35 @@ class Translation(Task):
                 batch = to_device(sentence_pair_batch(pairs, rows), model)
                 summed = _cross_entropy(model, batch, reduction="sum")
                 loss += summed.item()
-                tokens += _target_tokens(batch)
+                tokens += self.terms(batch)
                 decoded = translate(
                     model,
                     batch,
-                    self._tokenizer,
-                    beams=self._beams,
-                    sequence_length=self._sequence_length,
+                    tokenizer,
+                    beams=self.beams,
+                    sequence_length=self.workload.sequence_length,
                 )
                 for row, text in zip(rows, decoded, strict=True):
                     texts[row] = text
         low, value, high = _bleu(texts, references)
         return Score(value, low, high, len(references), loss / tokens)
 
-    def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        """Cross-entropy of the next tokens of the translation, with label smoothing."""
-        return _cross_entropy(
-            model, to_device(batch, model), reduction="mean", smoothing=LABEL_SMOOTHING
-        )
+    @property
+    def scored_by(self) -> dict[str, Any]:
+        """The beams."""
+        return {"beams": self.beams}
 
     def calibration(self) -> list[Batch]:
         """Training batches, padded to full length."""
-        return [self._train.full_length(step) for step in range(CALIBRATION_BATCHES)]
+        return [self.train_batches.full_length(step) for step in range(CALIBRATION_BATCHES)]
 
     def latency_input(self, batch_size: int) -> Batch:
         """Tokens of full length on both sides: one pass of the encoder and the decoder."""
-        length = self._sequence_length
-        stream = self._data.sentence_pairs("validation")
+        length = self.workload.sequence_length
+        stream = self.data.sentence_pairs("validation")
         words = np.concatenate([stream.sources[stream.sources > END], np.arange(END + 1, length)])
         tokens = torch.from_numpy(np.resize(words, (batch_size, length)).astype(np.int64))
         return {"input_ids": tokens, "decoder_input_ids": tokens}
-
-
-def _target_tokens(batch: Batch) -> int:
-    return int((batch["targets"] != PAD).sum())
 
 
 def _cross_entropy(

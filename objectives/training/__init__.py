@@ -1,1 +1,1 @@
-"""Training that trials share and resume."""
+"""Training: paths that trials share, and that resume from the store."""

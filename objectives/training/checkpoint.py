@@ -9,11 +9,7 @@ import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 
-from objectives.training.optimizer import (
-    load_optimizer_tensors,
-    make_optimizer,
-    optimizer_tensors,
-)
+from objectives.training.optimizer import load_optimizer_tensors, optimizer_tensors
 from objectives.training.path import TrainingPath, TrainingProgress, TrainingState
 
 MODEL = "model.safetensors"
@@ -39,7 +35,7 @@ def initial_state(
     model = _build(path, device)
     if parent is not None and path.transfer_weights is not None:
         path.transfer_weights(parent.model, model)
-    return TrainingState(model, _make_optimizer(path, model), TrainingProgress(), history)
+    return TrainingState(model, path.make_optimizer(model), TrainingProgress(), history)
 
 
 def save_state(
@@ -68,7 +64,7 @@ def load_state(folder: Path, path: TrainingPath, device: torch.device) -> Traini
     load_model(model, str(folder / MODEL), device=str(device))
     optimizer = None
     if path.can_continue or entry["steps"] < path.length:
-        optimizer = _make_optimizer(path, model)
+        optimizer = path.make_optimizer(model)
         load_optimizer_tensors(optimizer, load_file(str(folder / OPTIMIZER), device=str(device)))
     curve = [(int(step), float(loss)) for step, loss in entry["curve"]]
     return TrainingState(
@@ -85,7 +81,3 @@ def load_state(folder: Path, path: TrainingPath, device: torch.device) -> Traini
 def _build(path: TrainingPath, device: torch.device) -> nn.Module:
     torch.manual_seed(path.seed)
     return path.build().to(device)
-
-
-def _make_optimizer(path: TrainingPath, model: nn.Module) -> torch.optim.AdamW:
-    return make_optimizer(model, path.architecture.width, path.optimizer_settings)

@@ -18,14 +18,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from objectives.data.batch_shards import BatchShard
 from objectives.training.kernels import repeated_layers
-from objectives.training.loop import ReplicaLoss
-from objectives.training.optimizer import make_optimizer
 from objectives.training.path import TrainingPath, TrainingState
-from objectives.training.replica import Replica
+from objectives.training.replica import Replica, ReplicaLoss
 
+# Not strict: parameters without a gradient have no state in an optimiser.
+PLAIN = StateDictOptions(strict=False)
 FROM_RANK_0 = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, strict=False)
 TO_RANK_0 = StateDictOptions(full_state_dict=True, cpu_offload=True)
-"""Only rank 0 gets the tensors; parameters without a gradient have no state in an optimiser."""
 
 
 class _ShardLoss(nn.Module):
@@ -59,7 +58,7 @@ def ddp_replica(
     """
     if state is None:
         model = path.build().to(device)
-        optimizer = make_optimizer(model, path.architecture.width, path.optimizer_settings)
+        optimizer = path.make_optimizer(model)
     else:
         assert state.optimizer is not None
         model, optimizer = state.model, state.optimizer
@@ -68,7 +67,7 @@ def ddp_replica(
     if has_moments:
         moments = get_optimizer_state_dict(model, optimizer) if state else {}
         set_optimizer_state_dict(model, optimizer, moments, options=FROM_RANK_0)
-    return Replica(model, optimizer, _mean_over_ranks(loss), lambda: None)
+    return Replica(model, optimizer, _mean_over_ranks(loss), path.optimizer_settings, path.seed)
 
 
 def fsdp_replica(
@@ -84,11 +83,7 @@ def fsdp_replica(
     bf16 comes from autocast as in one process, so that the losses are the same: it keeps copies of
     the weights of 2 bytes each for the backward pass, where the rest is 16 bytes over the ranks.
 
-    Args:
-        path: What is trained.
-        state: From where, on rank 0, with the whole model on the CPU.
-        has_moments: Whether the optimiser of rank 0 has done a step.
-        device: Where this process computes.
+    The arguments are those of ``ddp_replica``; the whole model of rank 0 is on the CPU.
     """
     model = path.build()
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
@@ -96,7 +91,7 @@ def fsdp_replica(
     for layer in repeated_layers(model):
         fully_shard(layer, mesh=mesh)
     fully_shard(loss, mesh=mesh)
-    optimizer = make_optimizer(model, path.architecture.width, path.optimizer_settings)
+    optimizer = path.make_optimizer(model)
     set_model_state_dict(model, state.model.state_dict() if state else {}, options=FROM_RANK_0)
     if has_moments:
         moments = {}
@@ -111,9 +106,10 @@ def fsdp_replica(
         if state is not None:
             assert state.optimizer is not None
             state.model.load_state_dict(weights)
-            set_optimizer_state_dict(state.model, state.optimizer, moments)
+            set_optimizer_state_dict(state.model, state.optimizer, moments, options=PLAIN)
 
-    return Replica(model, optimizer, _mean_over_ranks(loss), collect)
+    loss_at = _mean_over_ranks(loss)
+    return Replica(model, optimizer, loss_at, path.optimizer_settings, path.seed, collect)
 
 
 def _mean_over_ranks(loss: nn.Module) -> ReplicaLoss:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import IntEnum
 from typing import Any
@@ -111,7 +111,7 @@ class WorkerGroup:
                 self._send(Command.COLLECT)
                 replica.collect()
 
-            yield Replica(replica.model, replica.optimizer, loss_at, collect)
+            yield replace(replica, loss_at=loss_at, collect=collect)
         except TrialFailure:
             # It was raised between two steps, when the others wait for a command.
             self._send(Command.END)
@@ -135,16 +135,9 @@ class WorkerGroup:
         while (request := self._receive_request()) is not None:
             path = path_of(Configuration.from_dict(request.configuration), request.key)
             replica = self._make_replica(path, None, request.has_moments)
-            train_follower(
-                replica.model,
-                replica.optimizer,
-                replica.loss_at,
-                self._steps(replica),
-                to_step=path.length,
-                settings=path.optimizer_settings,
-                # Each rank drops other activations of its shard of the batch.
-                seed=hash((path.seed, self.rank)),
-            )
+            # Each rank drops other activations of its shard of the batch.
+            replica = replace(replica, seed=hash((path.seed, self.rank)))
+            train_follower(replica, self._steps(replica), to_step=path.length)
 
     def _make_replica(
         self, path: TrainingPath, state: TrainingState | None, has_moments: bool

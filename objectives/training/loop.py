@@ -17,8 +17,8 @@ from objectives.models.hooks import linear_layers
 from objectives.store import heartbeat
 from objectives.store.locks import MeasurementLock
 from objectives.training.kernels import training_kernels
-from objectives.training.optimizer import OptimizerSettings
 from objectives.training.path import TrainingProgress
+from objectives.training.replica import Replica
 
 MAX_CURVE_POINTS = 400
 EXPLOSION_FACTOR = 2.0
@@ -29,23 +29,16 @@ READ_INTERVAL = 10
 STEP_LOG = "TLC_STEP_LOG"
 """Environment variable: a file that gets one line per optimiser step, as an independent witness."""
 
-ReplicaLoss = Callable[[nn.Module, int], torch.Tensor]
-"""The loss of a model, or of this process's replica of it, on the batch of a step."""
-
 
 class TrainingFailure(TrialFailure):
     """Training that cannot continue: ``not_finite`` or ``diverged``."""
 
 
 def train(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    loss_at: ReplicaLoss,
+    replica: Replica,
     progress: TrainingProgress,
     *,
     to_step: int,
-    settings: OptimizerSettings,
-    seed: int,
     name: str,
     checkpoint_seconds: float,
     checkpoint: Callable[[TrainingProgress], None],
@@ -60,13 +53,9 @@ def train(
     that no checkpoint has a step that is not finite.
 
     Args:
-        model: The model, updated in place.
-        optimizer: Its optimiser, from ``make_optimizer``.
-        loss_at: Its loss on the batch of a step.
+        replica: What is trained.
         progress: How far the path is trained; updated in place.
         to_step: Where to stop.
-        settings: Learning rate, decay and clipping.
-        seed: Seed of dropout.
         name: Name of the path in the step log.
         checkpoint_seconds: Longest training between two calls of ``checkpoint``.
         checkpoint: Called with the progress between two steps; not called at the end.
@@ -75,11 +64,11 @@ def train(
         TrainingFailure: The loss or the gradient is not finite, or the loss explodes.
     """
     lock = MeasurementLock()
-    step = _OptimizerStep(model, optimizer, loss_at, settings, seed)
+    step = _OptimizerStep(replica)
     unread: list[torch.Tensor] = []
     unsaved_seconds = 0.0
-    model.train()
-    with training_kernels(model, precision=settings.precision, to_step=to_step):
+    replica.model.train()
+    with training_kernels(replica.model, precision=replica.settings.precision, to_step=to_step):
         while progress.step < to_step:
             with lock.training():
                 started = time.perf_counter()
@@ -99,30 +88,17 @@ def train(
                 unsaved_seconds = 0.0
 
 
-def train_follower(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    loss_at: ReplicaLoss,
-    steps: Iterable[int],
-    *,
-    to_step: int,
-    settings: OptimizerSettings,
-    seed: int,
-) -> None:
+def train_follower(replica: Replica, steps: Iterable[int], *, to_step: int) -> None:
     """Do the steps that ``train`` does on rank 0, which checks, logs and stores.
 
     Args:
-        model: The replica of this rank, updated in place.
-        optimizer: Its optimiser, from ``make_optimizer``.
-        loss_at: Its loss on this rank's shard of the batch of a step.
+        replica: What is trained on this rank.
         steps: The steps; each is taken when rank 0 begins it.
         to_step: Where the path stops.
-        settings: Learning rate, decay and clipping.
-        seed: Seed of dropout.
     """
-    do_step = _OptimizerStep(model, optimizer, loss_at, settings, seed)
-    model.train()
-    with training_kernels(model, precision=settings.precision, to_step=to_step):
+    do_step = _OptimizerStep(replica)
+    replica.model.train()
+    with training_kernels(replica.model, precision=replica.settings.precision, to_step=to_step):
         for step in steps:
             do_step(step)
 
@@ -130,22 +106,11 @@ def train_follower(
 class _OptimizerStep:
     """One step of the optimiser: forward, backward, clip, update."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        loss_at: ReplicaLoss,
-        settings: OptimizerSettings,
-        seed: int,
-    ) -> None:
-        self._model = model
-        self._optimizer = optimizer
-        self._loss_at = loss_at
-        self._settings = settings
-        self._seed = seed
-        self._parameters = list(model.parameters())
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._parameters = list(replica.model.parameters())
         self._device = self._parameters[0].device.type
-        layers = linear_layers(model).values() if settings.keeps_zeros else []
+        layers = linear_layers(replica.model).values() if replica.settings.keeps_zeros else []
         self._pruned_weights = [layer.weight for layer in layers]
 
     def __call__(self, step: int) -> torch.Tensor:
@@ -154,22 +119,22 @@ class _OptimizerStep:
         Returns:
             The loss and the norm of the gradient, ``(2,)``, on the device.
         """
-        settings = self._settings
-        _seed(self._device, hash((self._seed, step)) & 0x7FFFFFFFFFFFFFFF)
-        for group in self._optimizer.param_groups:
+        optimizer, settings = self._replica.optimizer, self._replica.settings
+        _seed(self._device, hash((self._replica.seed, step)) & 0x7FFFFFFFFFFFFFFF)
+        for group in optimizer.param_groups:
             group["lr"] = group["peak"] * settings.schedule(step)
         # Autocast keeps its copies of the weights until it ends, so it may not outlive a step.
         with torch.autocast(
             self._device, dtype=torch.bfloat16, enabled=settings.precision == "bf16"
         ):
-            loss = self._loss_at(self._model, step)
-        self._optimizer.zero_grad(set_to_none=True)
+            loss = self._replica.loss_at(self._replica.model, step)
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         for weight in self._pruned_weights:
             if weight.grad is not None:
                 weight.grad.mul_(weight.detach() != 0)
         norm = _clip(self._parameters, settings.gradient_clip)
-        self._optimizer.step()
+        optimizer.step()
         return torch.stack((loss.detach(), norm))
 
 

@@ -1,4 +1,4 @@
-"""Training paths: the stages of training that configurations share, and where training stands.
+"""Training paths: the stages of training that configurations share, and the state on a path.
 
 A path is a sequence of steps that its key determines: the stable path of an architecture, a decay
 that leaves it, or a fine-tuning that follows. A trial asks for the end of the last path of its
@@ -16,7 +16,7 @@ from torch import nn
 
 from objectives.data.batch_shards import WHOLE_BATCH, BatchShard
 from objectives.store.manifest import checkpoint_address
-from objectives.training.optimizer import OptimizerSettings
+from objectives.training.optimizer import OptimizerSettings, make_optimizer
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
 
@@ -80,6 +80,10 @@ class TrainingPath:
     def seed(self) -> int:
         """Seed of initial weights and dropout."""
         return self.configuration.seed
+
+    def make_optimizer(self, model: nn.Module) -> torch.optim.AdamW:
+        """A new optimiser of a model of this path."""
+        return make_optimizer(model, self.architecture.width, self.optimizer_settings)
 
     @property
     def address(self) -> str:

@@ -10,6 +10,7 @@ from torch import nn
 from objectives.compression.fake_quantisation import fake_quantised
 from objectives.compression.model_spec import ModelSpec
 from objectives.compression.prune import prune
+from objectives.data.batch_shards import WHOLE_BATCH, BatchShard
 from objectives.data.batches import Batch
 from objectives.training.learning_problem import LearningProblem
 from objectives.training.path import TrainingPath
@@ -42,11 +43,11 @@ def recovery_path(
     compression = configuration.canonical().compression
     bits = compression.quantisation.bits if compression.quantisation.has_codes else None
 
-    def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+    def loss_at(model: nn.Module, step: int, shard: BatchShard = WHOLE_BATCH) -> torch.Tensor:
         if bits is None:
-            return problem.loss(model, batch)
+            return problem.loss_at(model, step, shard)
         with fake_quantised(model, bits=bits, group_size=compression.group_size):
-            return problem.loss(model, batch)
+            return problem.loss_at(model, step, shard)
 
     def transfer_pruned(trained: nn.Module, model: nn.Module) -> None:
         spec = ModelSpec(configuration.architecture, problem.workload, compression)
@@ -56,7 +57,7 @@ def recovery_path(
     path = stages.next_stage(
         parent,
         configuration,
-        replace(problem, loss=loss),
+        problem,
         name=RECOVERY,
         steps=stages.steps(configuration).recovery,
         transfer_weights=transfer_pruned,
@@ -67,4 +68,5 @@ def recovery_path(
             "sparsity": compression.sparsity,
         },
     )
-    return replace(path, optimizer_settings=replace(path.optimizer_settings, keeps_zeros=True))
+    settings = replace(path.optimizer_settings, keeps_zeros=True)
+    return replace(path, loss_at=loss_at, optimizer_settings=settings)

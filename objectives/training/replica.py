@@ -10,9 +10,11 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from objectives.training.loop import ReplicaLoss
+from objectives.training.optimizer import OptimizerSettings
 from objectives.training.path import TrainingPath, TrainingState
 from spaces.cost.architecture import Architecture
+
+ReplicaLoss = Callable[[nn.Module, int], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,17 @@ class Replica:
         model: The model, or this process's shard of it.
         optimizer: Its optimiser.
         loss_at: Loss on the batch of a step; its gradient is that of this process's shard of it.
+        settings: Learning rate, decay and clipping.
+        seed: Seed of dropout.
         collect: Copies what was trained into the model and optimiser of the ``TrainingState``.
     """
 
     model: nn.Module
     optimizer: torch.optim.AdamW
     loss_at: ReplicaLoss
-    collect: Callable[[], None]
+    settings: OptimizerSettings
+    seed: int
+    collect: Callable[[], None] = lambda: None
 
 
 class TrainingProcesses(Protocol):
@@ -66,4 +72,6 @@ class SingleProcess:
     def replica(self, path: TrainingPath, state: TrainingState) -> AbstractContextManager[Replica]:
         """The model and the optimiser of the state themselves."""
         assert state.optimizer is not None
-        return nullcontext(Replica(state.model, state.optimizer, path.loss_at, lambda: None))
+        return nullcontext(
+            Replica(state.model, state.optimizer, path.loss_at, path.optimizer_settings, path.seed)
+        )

@@ -70,13 +70,9 @@ class Trainer:
 
             for stop in (*milestones, path.length):
                 train(
-                    replica.model,
-                    replica.optimizer,
-                    replica.loss_at,
+                    replica,
                     state.progress,
                     to_step=stop,
-                    settings=path.optimizer_settings,
-                    seed=path.seed,
                     name=path.key,
                     checkpoint_seconds=self._checkpoint_seconds,
                     checkpoint=checkpoint,

@@ -1,4 +1,4 @@
-"""A worker for the tests: joins a process group and follows rank 0 from search to search.
+"""A worker for the tests: it joins a process group and follows rank 0 in several searches.
 
 Usage: ``python -m tests.objectives.follower RENDEZVOUS`` with a file that all workers share.
 """
@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from objectives.data.prepared_data import open_prepared_data
 from objectives.objective import Objective
-from objectives.tasks import translation
+from objectives.tasks.translation import Translation
 from objectives.training import stages
 from objectives.training.distributed import WorkerGroup
 from objectives.training.learning_problem import LearningProblem
@@ -26,14 +26,14 @@ COLLECTIVE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Following:
-    """What to follow next.
+class FollowRequest:
+    """The search to follow next.
 
     Args:
         search: The search file as JSON.
         data: Folder of its prepared data.
-        shards: Whether models are in shards.
-        broken_step: A step at which this worker's loss is no number.
+        shards: Whether workers hold shards (FSDP).
+        broken_step: A step at which this worker's loss is NaN.
     """
 
     search: str
@@ -43,7 +43,7 @@ class Following:
 
 
 def join(rendezvous: Path, rank: int) -> None:
-    """Become one of the workers."""
+    """Join the process group."""
     dist.init_process_group(
         "gloo",
         init_method=f"file://{rendezvous}",
@@ -59,33 +59,33 @@ def make_workers(*, shards: bool) -> WorkerGroup:
 
 
 def exact() -> None:
-    """Train in fp32 and without dropout: what is left between two ways is the order of sums."""
+    """Train in fp32 and without dropout, so that only the order of sums differs."""
     stages.fastest_precision = lambda: "fp32"
-    translation.DROPOUT = 0.0
+    Translation.dropout = 0.0
 
 
 def main() -> None:
-    """Follow until there is nothing more."""
+    """Follow until rank 0 sends no more requests."""
     torch.set_num_threads(1)
     exact()
     join(Path(sys.argv[1]), rank=1)
     loss_at = LearningProblem.loss_at
     while True:
-        heard: list[Following | None] = [None]
-        dist.broadcast_object_list(heard, 0)
-        following = heard[0]
-        if following is None:
+        received: list[FollowRequest | None] = [None]
+        dist.broadcast_object_list(received, 0)
+        request = received[0]
+        if request is None:
             return
 
-        def broken(*arguments: object, _at: int | None = following.broken_step) -> torch.Tensor:
+        def broken(*arguments: object, _at: int | None = request.broken_step) -> torch.Tensor:
             loss = loss_at(*arguments)  # type: ignore[arg-type]
             return loss * float("nan") if arguments[2] == _at else loss
 
         LearningProblem.loss_at = broken  # type: ignore[assignment, method-assign]
         Objective(
-            SearchFile.model_validate_json(following.search),
-            open_prepared_data(following.data),
-            make_workers(shards=following.shards),
+            SearchFile.model_validate_json(request.search),
+            open_prepared_data(request.data),
+            make_workers(shards=request.shards),
         ).follow()
 
 

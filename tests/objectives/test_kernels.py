@@ -1,4 +1,4 @@
-"""Training kernels: as fast as they are, they compute what torch's own do, and leave no trace."""
+"""Training kernels compute what torch's own do, and leave the model and torch unchanged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def gradients(model: Any) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
-def test_attention_has_the_gradients_of_the_fused_kernel() -> None:
+def test_plain_attention_has_the_gradients_of_the_fused_kernel() -> None:
     model = classifier()
     fused = gradients(model)
     with training_kernels(model, precision="bf16", to_step=1):
@@ -39,7 +39,7 @@ def test_attention_has_the_gradients_of_the_fused_kernel() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_dropout_keeps_its_share_and_the_mean(dtype: torch.dtype) -> None:
+def test_dropout_drops_its_fraction_and_keeps_the_mean(dtype: torch.dtype) -> None:
     model = nn.Sequential(nn.Dropout(0.1))
     model.register_parameter("weight", nn.Parameter(torch.ones(1)))
     values = torch.ones(1001, 1003, dtype=dtype, requires_grad=True)
@@ -62,7 +62,7 @@ def test_dropout_depends_on_the_seed_alone() -> None:
     assert not torch.equal(each[0], each[2])
 
 
-def test_the_model_and_torch_are_left_as_they_were() -> None:
+def test_the_model_and_torch_are_unchanged_afterwards() -> None:
     model = classifier(dropout=0.1)
     names = list(model.state_dict())
     allowed = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()  # type: ignore[no-untyped-call]

@@ -15,6 +15,7 @@ from objectives.tasks import make_task
 from objectives.training.loop import train
 from objectives.training.optimizer import OptimizerSettings, make_optimizer
 from objectives.training.path import TrainingPath, TrainingProgress
+from objectives.training.replica import Replica
 from objectives.training.schedule import (
     Decay,
     LearningRateSchedule,
@@ -106,13 +107,9 @@ def rates_of(schedule: LearningRateSchedule, *, width: int, steps: int) -> list[
         return torch.stack([p.square().mean() for p in model.parameters()]).mean()
 
     train(
-        model,
-        optimizer,
-        loss_at,
+        Replica(model, optimizer, loss_at, settings(schedule), seed=0),
         TrainingProgress(),
         to_step=steps,
-        settings=settings(schedule),
-        seed=0,
         name="test",
         checkpoint_seconds=1e9,
         checkpoint=lambda _: None,

@@ -1,4 +1,4 @@
-"""Training after pruning: it mends, it is shared, and what was pruned stays away."""
+"""Recovery after pruning: it lowers the loss, trials share it, and pruned weights stay zero."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ HEAVY = Compression(Quantisation.RTN_3, 32, Pruning.UNSTRUCTURED, 0.9)
 
 
 @pytest.mark.usefixtures("home")
-def test_recovery_mends_heavy_pruning_and_counts_as_training(
+def test_recovery_lowers_the_loss_after_heavy_pruning_and_counts_as_training(
     make_search: Callable[..., SearchFile],
 ) -> None:
     objective = Objective(make_search())
-    harmed = objective.evaluate(replace(BASE, compression=HEAVY))
-    mended = objective.evaluate(replace(BASE, compression=replace(HEAVY, recovery=60.0)))
-    assert mended.loss < 0.9 * harmed.loss
-    assert harmed.steps["total"] == 80
-    assert mended.steps == {"total": 140, "trained": 60, "reused": 80}
-    assert mended.training_flops > harmed.training_flops
-    assert mended.seconds["recovery"] > 0 == harmed.seconds["recovery"]
-    assert mended.dense_score == harmed.dense_score
-    assert mended.size_bytes == pytest.approx(harmed.size_bytes, abs=8)
+    pruned = objective.evaluate(replace(BASE, compression=HEAVY))
+    recovered = objective.evaluate(replace(BASE, compression=replace(HEAVY, recovery=60.0)))
+    assert recovered.loss < 0.9 * pruned.loss
+    assert pruned.steps["total"] == 80
+    assert recovered.steps == {"total": 140, "trained": 60, "reused": 80}
+    assert recovered.training_flops > pruned.training_flops
+    assert recovered.seconds["recovery"] > 0 == pruned.seconds["recovery"]
+    assert recovered.dense_score == pruned.dense_score
+    assert recovered.size_bytes == pytest.approx(pruned.size_bytes, abs=8)
 
 
 @pytest.mark.usefixtures("home")
-def test_what_was_pruned_stays_away(make_search: Callable[..., SearchFile]) -> None:
+def test_pruned_weights_stay_zero(make_search: Callable[..., SearchFile]) -> None:
     search = make_search()
     objective = Objective(search)
     for pruning, sparsity in ((Pruning.UNSTRUCTURED, 0.8), (Pruning.SEMI_STRUCTURED, 0.5)):
@@ -50,15 +50,15 @@ def test_what_was_pruned_stays_away(make_search: Callable[..., SearchFile]) -> N
             model = model_file.load(Path(objective.store.location(result.model)))
             weights = layout(compression.shape_of(BASE.architecture), search.workload).weights()
             left.append([model.get_parameter(w.name) for w in weights if w.role is Role.LINEAR])
-        harmed, mended = left
-        assert not any(torch.equal(h, m) for h, m in zip(harmed, mended, strict=True))
-        for before, after in zip(harmed, mended, strict=True):
+        pruned, recovered = left
+        assert not any(torch.equal(h, m) for h, m in zip(pruned, recovered, strict=True))
+        for before, after in zip(pruned, recovered, strict=True):
             assert not after[before == 0].any()
-        count = sum(weight.numel() for weight in mended)
-        zeros = sum(int((weight == 0).sum()) for weight in mended)
+        count = sum(weight.numel() for weight in recovered)
+        zeros = sum(int((weight == 0).sum()) for weight in recovered)
         assert zeros == round(sparsity * count)
         if pruning is Pruning.SEMI_STRUCTURED:
-            assert all(((w.reshape(-1, 4) != 0).sum(1) <= 2).all() for w in mended)
+            assert all(((w.reshape(-1, 4) != 0).sum(1) <= 2).all() for w in recovered)
 
 
 @pytest.mark.usefixtures("home")
@@ -68,11 +68,11 @@ def test_a_recovery_is_trained_once(make_search: Callable[..., SearchFile]) -> N
     Objective(make_search()).evaluate(configuration)
     again = Objective(make_search(name="again")).evaluate(configuration)
     assert again.steps == {"total": 100, "trained": 0, "reused": 100}
-    # Quantised afterwards in another way, it is another training: weights were seen as rounded.
+    # With quantisation it is another training: the forward pass rounds the weights.
     rounded = replace(compression, quantisation=Quantisation.RTN_2)
     other = Objective(make_search()).evaluate(replace(BASE, compression=rounded))
     assert other.steps["trained"] == 20
-    # Rounded to as many bits by another method, it is the same training.
+    # Another method with the same number of bits has the same training.
     trained = []
     for quantisation in (Quantisation.RTN_4, Quantisation.GPTQ_4):
         four_bits = replace(compression, quantisation=quantisation)
@@ -82,7 +82,7 @@ def test_a_recovery_is_trained_once(make_search: Callable[..., SearchFile]) -> N
 
 
 @pytest.mark.usefixtures("home")
-def test_without_anything_to_recover_from_nothing_is_trained(
+def test_a_model_without_compression_has_no_recovery(
     make_search: Callable[..., SearchFile],
 ) -> None:
     result = Objective(make_search()).evaluate(

@@ -84,7 +84,7 @@ def test_beam_search_decodes_too(make_task_search: Callable[..., SearchFile]) ->
 
 
 @pytest.mark.usefixtures("home")
-def test_searches_that_decode_otherwise_share_weights_and_no_scores(
+def test_searches_with_other_beams_share_weights_but_no_scores(
     make_task_search: Callable[..., SearchFile],
 ) -> None:
     search = make_task_search("translation")
@@ -109,7 +109,7 @@ def test_a_decoder_may_be_shallower_than_its_encoder(
 
 
 @pytest.mark.usefixtures("home")
-def test_no_sentence_or_image_stands_in_two_splits(
+def test_no_sentence_or_image_is_in_two_splits(
     make_task_search: Callable[..., SearchFile], corpus: Path
 ) -> None:
     doubled = Objective(make_task_search("translation")).data

@@ -1,4 +1,4 @@
-"""Training paths: resumable to the step, shared through the store, honest when they break."""
+"""Training paths: they resume to the step, share the store, and fail in named states."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ARCHITECTURE = Architecture.of(1, 32)
 
 
 class Interruption(Exception):
-    """Stands for the death of the process in the middle of training."""
+    """Stands for a process that is killed during training."""
 
 
 @pytest.fixture
@@ -120,19 +120,15 @@ def test_a_finished_training_is_not_run_again(task: Task, tmp_path: Path) -> Non
     assert same(weights(first), weights(again))
 
 
-def test_figures_that_were_measured_otherwise_are_measured_again(
-    task: Task, tmp_path: Path
-) -> None:
+def test_a_validation_under_other_conditions_is_measured_again(task: Task, tmp_path: Path) -> None:
     path = task.path(configuration(20))
     first, _ = trainer(tmp_path).train(path)
-    otherwise = replace(path, validate=lambda _: {"score": 2.0}, validated_by={"beams": 4})
+    other = replace(path, validate=lambda _: {"score": 2.0}, validated_by={"beams": 4})
     for _ in range(2):
-        state, cost = trainer(tmp_path).train(otherwise)
+        state, cost = trainer(tmp_path).train(other)
         assert state.validation == {"score": 2.0}
         assert cost.steps_trained == 0
-    again, _ = trainer(tmp_path).train(
-        interrupted(replace(path, validate=otherwise.validate), at=0)
-    )
+    again, _ = trainer(tmp_path).train(interrupted(replace(path, validate=other.validate), at=0))
     assert again.validation == first.validation != {"score": 2.0}
 
 
@@ -144,7 +140,7 @@ def test_a_checkpoint_that_is_removed_while_it_is_read_is_trained_again(
     first, _ = trainer(tmp_path).train(stable)
 
     def build() -> nn.Module:
-        # What another process does that needs room, between two files.
+        # Another process frees disk space, between two files that are read.
         for file in (tmp_path / stable.address).glob("*"):
             if file.name not in left:
                 file.unlink()
@@ -194,7 +190,7 @@ def swapped(folder: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [flipped, truncated, zeroed, swapped])
-def test_a_damaged_resume_point_costs_the_way_to_the_one_before(
+def test_a_damaged_resume_point_is_trained_again_from_the_one_before(
     damage: Callable[[Path, Path], None], task: Task, tmp_path: Path
 ) -> None:
     path = task.path(configuration(40))
@@ -231,23 +227,25 @@ def test_a_full_disk_pauses_training_and_no_step_is_done_twice(task: Task, tmp_p
                 fill(disk)
             return path.loss_at(model, step)
 
-        def make_room(_: str, is_paused: bool) -> None:
+        def free_disk(_: str, is_paused: bool) -> None:
             if is_paused:
-                seen.append(len(asked))
-                if len(seen) == 3:
+                steps_at_pause.append(len(asked))
+                if len(steps_at_pause) == 3:
                     ballast.unlink()
 
-        seen: list[int] = []
-        with heartbeat.listening(make_room):
+        steps_at_pause: list[int] = []
+        with heartbeat.listening(free_disk):
             state, cost = trainer(disk / "store", every=1e-9).train(replace(path, loss_at=loss_at))
         assert Store(str(disk / "store")).checkpoint_steps(path.key)[-1] == path.length
-    assert seen == [3, 3, 3]
+    assert steps_at_pause == [3, 3, 3]
     assert asked == list(range(path.length))
     assert cost.steps_trained == path.total_steps
     assert same(weights(whole), weights(state))
 
 
-def test_a_resume_point_where_another_search_ends_stays(task: Task, tmp_path: Path) -> None:
+def test_a_resume_point_that_is_a_milestone_of_another_search_is_kept(
+    task: Task, tmp_path: Path
+) -> None:
     path = task.path(configuration(40))
     while path.parent is not None:
         path = path.parent
@@ -257,7 +255,7 @@ def test_a_resume_point_where_another_search_ends_stays(task: Task, tmp_path: Pa
     assert 11 in Store(str(tmp_path)).checkpoint_steps(path.key)
 
 
-def test_resume_points_are_removed_when_they_are_passed(task: Task, tmp_path: Path) -> None:
+def test_resume_points_are_removed_once_a_later_one_is_stored(task: Task, tmp_path: Path) -> None:
     path = task.path(configuration(20))
     trainer(tmp_path, every=1e-9).train(path)
     left = sorted(entry.address for entry in Store(str(tmp_path)).entries(CHECKPOINTS))
@@ -272,7 +270,7 @@ def test_a_model_that_learns_beats_chance(task: Task, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("factor", "state"), [(float("nan"), "not_finite"), (1e6, "diverged")])
-def test_broken_training_ends_in_a_named_state(
+def test_training_that_breaks_down_fails_in_a_named_state(
     factor: float, state: str, task: Task, tmp_path: Path
 ) -> None:
     path = task.path(configuration(20))
@@ -286,7 +284,7 @@ def test_broken_training_ends_in_a_named_state(
     assert path.address not in Store(str(tmp_path)).addresses(CHECKPOINTS)
 
 
-def test_a_broken_step_is_noticed_soon_and_reaches_no_checkpoint(
+def test_a_step_that_is_not_finite_ends_training_soon_and_is_in_no_checkpoint(
     task: Task, tmp_path: Path
 ) -> None:
     path = task.path(configuration(40))

@@ -1,4 +1,4 @@
-"""Two processes that train one model: as one would, from and to the same checkpoints."""
+"""Two workers train a model as one process does, with the same checkpoints."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,8 @@ from objectives.data.prepared_data import PreparedData
 from objectives.failures import TrialFailure
 from objectives.objective import Objective
 from objectives.store.store import Store
-from objectives.tasks import make_task, translation
+from objectives.tasks import make_task
+from objectives.tasks.translation import Translation
 from objectives.training import stages
 from objectives.training.distributed import WorkerGroup
 from objectives.training.learning_problem import LearningProblem
@@ -35,23 +35,23 @@ from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.configuration import Configuration
 from spaces.file.search_file import SearchFile
-from tests.objectives.follower import Following, exact, join, make_workers
+from tests.objectives.follower import FollowRequest, exact, join, make_workers
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
 WEIGHTS, LOSSES = 2e-3, 1e-5
-"""Tolerances. Adam divides by what it has seen, so weights whose gradient is nearly zero go where
-rounding errors send them; the losses do not notice."""
+"""Tolerances. Adam divides by the root of its second moment, so rounding errors decide where
+weights with a gradient near zero go; that hardly changes the losses."""
 
 
 @pytest.fixture(scope="module", autouse=True)
-def exactly() -> Iterator[None]:
-    """What ``exact`` changes is put back."""
-    before = torch.get_num_threads(), stages.fastest_precision, translation.DROPOUT
+def exact_training() -> Iterator[None]:
+    """Train exactly, and undo what ``exact`` changes."""
+    before = torch.get_num_threads(), stages.fastest_precision, Translation.dropout
     torch.set_num_threads(1)
     exact()
     yield
-    threads, stages.fastest_precision, translation.DROPOUT = before
+    threads, stages.fastest_precision, Translation.dropout = before
     torch.set_num_threads(threads)
 
 
@@ -69,7 +69,7 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     assert process.wait(timeout=60) == 0
 
 
-class Training:
+class TrainingRun:
     """A search whose models are trained in a folder, by one process or by two."""
 
     def __init__(self, search: SearchFile, folder: Path, prepared: Path) -> None:
@@ -87,16 +87,18 @@ class Training:
         path = self.task.path(configuration)
         if configuration.compression.recovery:
             path = recovery_path(
-                self.task.problem, self.task.stages, configuration, path, self.task.calibration()
+                self.task, self.task.stages, configuration, path, self.task.calibration()
             )
         state, self.cost = trainer.train(path)
         return state
 
     @contextmanager
-    def two(self, *, shards: bool, broken_step: int | None = None) -> Iterator[WorkerGroup]:
+    def two_workers(self, *, shards: bool, broken_step: int | None = None) -> Iterator[WorkerGroup]:
         """Both processes as workers."""
-        following = Following(self.search.model_dump_json(), self.data.folder, shards, broken_step)
-        dist.broadcast_object_list([following], 0)
+        request = FollowRequest(
+            self.search.model_dump_json(), self.data.folder, shards, broken_step
+        )
+        dist.broadcast_object_list([request], 0)
         workers = make_workers(shards=shards)
         yield workers
         workers.release()
@@ -108,9 +110,9 @@ def training(
     second: None,
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[str], Training]:
+) -> Callable[[str], TrainingRun]:
     prepared = tmp_path_factory.getbasetemp() / "prepared"
-    return lambda name: Training(make_task_search(name), tmp_path, prepared)
+    return lambda name: TrainingRun(make_task_search(name), tmp_path, prepared)
 
 
 def configuration(budget: float, **compression: Any) -> Configuration:
@@ -135,24 +137,24 @@ def check_same(one: TrainingState, other: TrainingState) -> None:
 @pytest.mark.parametrize("task", ["masked-lm", "causal-lm", "translation"])
 @pytest.mark.parametrize("shards", [False, True], ids=["ddp", "fsdp"])
 def test_two_workers_train_what_one_process_does(
-    task: str, shards: bool, training: Callable[[str], Training]
+    task: str, shards: bool, training: Callable[[str], TrainingRun]
 ) -> None:
     made = training(task)
     alone = made.train(configuration(20), "alone")
-    with made.two(shards=shards) as workers:
+    with made.two_workers(shards=shards) as workers:
         together = made.train(configuration(20), "together", workers)
     check_same(alone, together)
 
 
 @pytest.mark.parametrize("shards", [False, True], ids=["ddp", "fsdp"])
-def test_a_path_goes_on_with_another_number_of_workers(
-    shards: bool, training: Callable[[str], Training]
+def test_a_path_continues_with_another_number_of_workers(
+    shards: bool, training: Callable[[str], TrainingRun]
 ) -> None:
     made = training("causal-lm")
     alone = made.train(configuration(40), "alone")
 
     made.train(configuration(20), "one, two")
-    with made.two(shards=shards) as workers:
+    with made.two_workers(shards=shards) as workers:
         more = made.train(configuration(40), "one, two", workers)
         assert made.cost.steps_reused == 16  # the stable part of the shorter budget
         made.train(configuration(20), "two, one", workers)
@@ -164,8 +166,8 @@ def test_a_path_goes_on_with_another_number_of_workers(
 
 
 @pytest.mark.parametrize("shards", [False, True], ids=["ddp", "fsdp"])
-def test_workers_keep_the_zeros_of_a_pruned_model(
-    shards: bool, training: Callable[[str], Training]
+def test_workers_keep_pruned_weights_zero(
+    shards: bool, training: Callable[[str], TrainingRun]
 ) -> None:
     made = training("causal-lm")
     pruned = configuration(
@@ -175,7 +177,7 @@ def test_workers_keep_the_zeros_of_a_pruned_model(
         sparsity=0.5,
         recovery=10.0,
     )
-    with made.two(shards=shards) as workers:
+    with made.two_workers(shards=shards) as workers:
         together = made.train(pruned, "together", workers).model.state_dict()
     alone = made.train(pruned, "alone").model.state_dict()
     zeros = sum(int((weight == 0).sum()) for weight in alone.values())
@@ -184,24 +186,24 @@ def test_workers_keep_the_zeros_of_a_pruned_model(
 
 
 @pytest.mark.parametrize("shards", [False, True], ids=["ddp", "fsdp"])
-def test_a_loss_that_breaks_on_one_worker_stops_all_in_a_named_state(
-    shards: bool, training: Callable[[str], Training]
+def test_a_loss_that_is_not_finite_on_one_worker_stops_all_in_a_named_state(
+    shards: bool, training: Callable[[str], TrainingRun]
 ) -> None:
     made = training("causal-lm")
-    with made.two(shards=shards, broken_step=13) as workers:
+    with made.two_workers(shards=shards, broken_step=13) as workers:
         with pytest.raises(TrialFailure) as caught:
             made.train(configuration(40), "broken", workers)
         assert caught.value.state == "not_finite"
         assert "step 13" in caught.value.message
-        # They train the next model together as if nothing had been.
+        # The workers can train the next model.
         assert made.train(configuration(10), "next", workers).progress.step == 2
 
 
 def test_an_objective_is_evaluated_by_workers(
-    training: Callable[[str], Training], home: Path
+    training: Callable[[str], TrainingRun], home: Path
 ) -> None:
     made = training("causal-lm")
-    with made.two(shards=True) as workers:
+    with made.two_workers(shards=True) as workers:
         objective = Objective(made.search, made.data, workers)
         result = objective.evaluate(configuration(20, quantisation=Quantisation.RTN_8))
     assert result.steps == {"total": 20, "trained": 20, "reused": 0}
@@ -209,29 +211,30 @@ def test_an_objective_is_evaluated_by_workers(
 
 
 @pytest.mark.parametrize("task", ["classification", "masked-lm", "image-classification"])
-def test_the_mean_of_the_parts_is_the_loss_of_the_batch(
-    task: str, training: Callable[[str], Training]
+def test_the_mean_over_the_shards_is_the_loss_of_the_batch(
+    task: str, training: Callable[[str], TrainingRun]
 ) -> None:
     made = training(task)
-    check_parts(made.task.problem, made.task.path(configuration(20)).build().eval())
+    check_shards(made.task, made.task.path(configuration(20)).build().eval())
 
 
-def test_parts_of_unequal_numbers_of_tokens_count_by_their_tokens(
-    training: Callable[[str], Training],
+def test_shards_are_weighted_by_their_numbers_of_tokens(
+    training: Callable[[str], TrainingRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = training("translation")
     pairs = made.data.sentence_pairs("train")
     shortest_first = np.argsort(pairs.target_lengths)
     rows = np.concatenate([shortest_first[:4], shortest_first[-4:]])
-    problem = replace(made.task.problem, batches=lambda _: sentence_pair_batch(pairs, rows))
-    counts = [problem.terms(BatchShard(index, 4).of(problem.batches(0))) for index in range(4)]
+    batch = sentence_pair_batch(pairs, rows)
+    monkeypatch.setattr(Translation, "batch", lambda *_: batch)
+    counts = [made.task.terms(BatchShard(index, 4).of(batch)) for index in range(4)]
     assert counts[0] < counts[3]
-    check_parts(problem, made.task.path(configuration(20)).build().eval())
+    check_shards(made.task, made.task.path(configuration(20)).build().eval())
 
 
-def check_parts(problem: LearningProblem, model: nn.Module) -> None:
+def check_shards(problem: LearningProblem, model: nn.Module) -> None:
     with torch.no_grad():
         whole = problem.loss_at(model, 3)
-        parts = [problem.loss_at(model, 3, BatchShard(index, 4)) for index in range(4)]
-    assert len({round(float(part), 6) for part in parts}) == 4
-    torch.testing.assert_close(torch.stack(parts).mean(), whole, atol=0.0, rtol=1e-5)
+        shards = [problem.loss_at(model, 3, BatchShard(index, 4)) for index in range(4)]
+    assert len({round(float(part), 6) for part in shards}) == 4
+    torch.testing.assert_close(torch.stack(shards).mean(), whole, atol=0.0, rtol=1e-5)

@@ -10,6 +10,7 @@ import math
 import os
 import threading
 import time
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -43,16 +44,16 @@ def loss(module: ModuleType, *, step: int, values: list[str]) -> None:
     original = module.train
 
     def train(*arguments: Any, **keywords: Any) -> None:
-        model, optimizer, loss_at, progress, *_ = arguments
+        replica, progress = arguments
         turn = None
         if progress.step < step < keywords["to_step"]:
             turn = happens("loss", len(values))
 
         def poisoned(model: Any, at: int) -> Any:
-            found = loss_at(model, at)
+            found = replica.loss_at(model, at)
             return found if turn is None or at < step else found + float(values[turn])
 
-        original(model, optimizer, poisoned, progress, **keywords)
+        original(replace(replica, loss_at=poisoned), progress, **keywords)
 
     module.train = train
 
@@ -95,7 +96,7 @@ def out_of_memory(module: ModuleType, *, width: int, bytes: int) -> None:
     original = module.train
 
     def train(*arguments: Any, **keywords: Any) -> None:
-        embedding = next(arguments[0].parameters())
+        embedding = next(arguments[0].model.parameters())
         if embedding.shape[-1] != width:
             original(*arguments, **keywords)
             return
