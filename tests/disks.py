@@ -1,4 +1,4 @@
-"""A disk of a known size, which tests can fill."""
+"""A file system of a known size, which tests can fill."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 @contextmanager
 def small_disk(folder: Path, *, size_bytes: int) -> Iterator[Path]:
-    """A new file system of a size; the test is skipped where this user may not mount one.
+    """A new file system of a size; skips the test where this user may not mount one.
 
     Outside of a container ``unshare --map-root-user --mount pytest …`` may.
     """
@@ -33,7 +33,7 @@ def small_disk(folder: Path, *, size_bytes: int) -> Iterator[Path]:
 
 
 def fill(disk: Path, *, leave: int = 0) -> Path:
-    """Fill a disk, but for some bytes, with one file; removing it makes the room again."""
+    """Fill a disk, but for some bytes, with one file; removing it frees the space again."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file:
         try:

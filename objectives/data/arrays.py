@@ -20,13 +20,9 @@ from spaces.file.sources import Data
 def write_arrays(
     data: Data, text_splits: tuple[str, ...], folder: Path, cache: Path
 ) -> tuple[list[str], dict[str, int]]:
-    """Read the sources of a task, train its tokenizer, and write its arrays.
+    """Read the sources of a task, train its tokenizer, and write its arrays into a folder.
 
-    Args:
-        data: The sources.
-        text_splits: The splits of running text that the task reads.
-        folder: Where to write.
-        cache: Folder for what ``datasets`` downloads or converts.
+    Of running text, only ``text_splits`` are read. ``datasets`` downloads into ``cache``.
 
     Returns:
         The names of the classes, and the counts of each split.

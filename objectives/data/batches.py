@@ -48,14 +48,8 @@ class MaskedBatches:
     """Batches for masked language modelling, after Devlin et al. 2019, section 3.1.
 
     Each sequence has the same number of predicted tokens; of those 80 % are masked, 10 % replaced
-    by a random token and 10 % left. Windows of the stream stand between start and end tokens.
-
-    Args:
-        stream: Token ids, ``(tokens,)``.
-        sequence_length: Tokens of a sequence, the two special ones included.
-        batch_size: Sequences in a batch.
-        vocabulary_size: For the random replacements.
-        seed: Seed of order and masking.
+    by a random token of the vocabulary and 10 % left. A sequence is a window of the stream of token
+    ids between a start and an end token, which count to its length.
     """
 
     stream: Tokens
@@ -99,14 +93,7 @@ class MaskedBatches:
 
 @dataclass(frozen=True)
 class CausalBatches:
-    """Batches for next-token prediction: windows of the stream, packed without padding.
-
-    Args:
-        stream: Token ids, ``(tokens,)``.
-        sequence_length: Tokens that are read, and predicted, in a sequence.
-        batch_size: Sequences in a batch.
-        seed: Seed of the order.
-    """
+    """Batches for next-token prediction: windows of the stream of token ids, without padding."""
 
     stream: Tokens
     sequence_length: int
@@ -123,11 +110,7 @@ class CausalBatches:
         return self.windows(shuffled_rows(self.seed, step, self.batch_size, self.sequences))
 
     def windows(self, rows: Rows) -> Batch:
-        """Some windows.
-
-        Returns:
-            ``input_ids`` and ``targets``, the tokens that follow each, ``(batch, sequence)``.
-        """
+        """Some windows: ``input_ids``, and ``targets`` that follow each, ``(batch, sequence)``."""
         starts = rows[:, None] * self.sequence_length
         tokens = self.stream[starts + np.arange(self.sequence_length + 1)].astype(np.int64)
         return {
@@ -143,11 +126,8 @@ def encoder_inputs(tokens: Tokens) -> Batch:
 
 
 def labelled_text_batch(examples: LabelledTexts, rows: Rows, *, full_length: bool = False) -> Batch:
-    """Some labelled texts, padded to the longest of them, or to the longest possible.
-
-    Returns:
-        ``input_ids`` and ``attention_mask`` ``(batch, sequence)``, ``labels`` ``(batch,)``.
-    """
+    """Some labelled texts, padded to the longest of them, or to the longest possible:
+    ``input_ids`` and ``attention_mask`` ``(batch, sequence)``, ``labels`` ``(batch,)``."""
     longest = examples.tokens.shape[1] if full_length else int(examples.lengths[rows].max())
     return {
         **encoder_inputs(examples.tokens[rows, :longest]),
@@ -174,12 +154,7 @@ def sentence_pair_batch(pairs: SentencePairs, rows: Rows, *, full_length: bool =
 
 
 class _BucketedBatches:
-    """Batches of examples that are bucketed by their lengths.
-
-    Args:
-        make: Makes a batch of some rows, as the two functions above.
-        rows: Rows of each step.
-    """
+    """Batches of bucketed rows, which one of the functions above makes."""
 
     def __init__(self, make: Callable[..., Batch], rows: BucketedRows) -> None:
         self._make = make
@@ -190,7 +165,7 @@ class _BucketedBatches:
         return self._make(self._rows(step))
 
     def full_length(self, step: int) -> Batch:
-        """The same batch in the one shape that an exported graph is calibrated with."""
+        """The same batch in the one shape with which an exported graph is calibrated."""
         return self._make(self._rows(step), full_length=True)
 
 
@@ -225,12 +200,7 @@ class LabelledImageBatches:
 
 
 def labelled_image_batch(images: LabelledImages, rows: Rows) -> Batch:
-    """Some images.
-
-    Returns:
-        ``pixel_values`` from -1 to 1, ``(batch, channels, height, width)``; ``labels``
-        ``(batch,)``.
-    """
+    """Some images, ``(batch, channels, height, width)``, and their ``labels`` ``(batch,)``."""
     return {
         "pixel_values": pixel_values(images.pixels[rows]),
         "labels": torch.from_numpy(images.labels[rows].astype(np.int64)),

@@ -20,12 +20,7 @@ from spaces.file.tasks import Task
 
 
 def prepare(data: Data, task: Task, root: Path) -> PreparedData:
-    """Read, tokenise and cache the data of a search; a second call only opens it.
-
-    Args:
-        data: The sources, the vocabulary size and the sequence length.
-        task: The task, for its number of classes and its splits of running text.
-        root: Folder of the cache.
+    """Read, tokenise and cache the data of a task below a folder; a second call only opens it.
 
     Raises:
         DataError: The data is missing, empty, or not what the search file says.

@@ -125,8 +125,5 @@ def open_prepared_data(folder: Path) -> PreparedData | None:
 
 def find_prepared_data(root: Path, fingerprint: str) -> PreparedData | None:
     """Find prepared data by its fingerprint; None where it was removed."""
-    for manifest in root.glob(f"*/{MANIFEST}"):
-        prepared = open_prepared_data(manifest.parent)
-        if prepared is not None and prepared.fingerprint == fingerprint:
-            return prepared
-    return None
+    found = (open_prepared_data(manifest.parent) for manifest in root.glob(f"*/{MANIFEST}"))
+    return next((each for each in found if each and each.fingerprint == fingerprint), None)

@@ -32,13 +32,7 @@ def shuffled_rows(seed: int, step: int, batch_size: int, count: int) -> Rows:
 
 
 class BucketedRows:
-    """Rows of batches whose examples have similar lengths; each epoch has every row once.
-
-    Args:
-        lengths: Length of each example, ``(examples,)``.
-        batch_size: Examples in a batch.
-        seed: Seed of the order.
-    """
+    """Rows of batches whose examples have similar lengths; each epoch has every row once."""
 
     def __init__(self, lengths: npt.NDArray[np.int32], batch_size: int, seed: int) -> None:
         self._lengths = np.asarray(lengths)

@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from operator import gt
 from pathlib import Path
 from typing import TypeVar
 
@@ -59,7 +60,7 @@ def retry_when_full(write: Callable[[], T], *, disk: Path, what: str) -> T:
                 _LOG.warning("there is space again: %s is written", what)
             return result
         free, retry_at = _free(disk), time.monotonic() + RETRY_SECONDS
-        while time.monotonic() < retry_at and not _has_grown(free, _free(disk)):
+        while time.monotonic() < retry_at and not any(map(gt, _free(disk), free)):
             if time.monotonic() - warned >= WARN_SECONDS:
                 _LOG.warning("%s", reason)
                 warned = time.monotonic()
@@ -71,7 +72,3 @@ def _free(disk: Path) -> tuple[int, int]:
     """Free blocks and free inodes of a disk; the folder itself may not exist for lack of space."""
     found = os.statvfs(next(folder for folder in (disk, *disk.parents) if folder.exists()))
     return found.f_bavail, found.f_favail
-
-
-def _has_grown(before: tuple[int, int], now: tuple[int, int]) -> bool:
-    return any(new > old for old, new in zip(before, now, strict=True))

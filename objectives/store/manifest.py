@@ -14,6 +14,7 @@ CHECKPOINTS = "checkpoints"
 MODELS = "models"
 MANIFEST = "manifest.json"
 
+_FILE_NAME = re.compile(r"(?!\.{1,2}$)[^/\0]+")
 _CHECKPOINT = re.compile(rf"({CHECKPOINTS}/[^/]+)/([0-9]{{8,}})")
 
 
@@ -55,11 +56,12 @@ class Entry:
         """Whether a folder has its files, unchanged."""
         try:
             return all(
-                _is_regular(folder / name) and sha256(folder / name) == digest
-                for name, digest in self.files.items()
+                # No link, whose target could change after it was checked.
+                path.is_file() and not path.is_symlink() and sha256(path) == self.files[path.name]
+                for path in map(folder.joinpath, self.files)
             )
         except FileNotFoundError:
-            # The quota of another process has just removed it.
+            # The quota of another process may just have removed it.
             return False
 
 
@@ -74,17 +76,9 @@ def parse_manifest(manifest: bytes, address: str) -> Entry | None:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         # What JSON, or other bytes, can be instead of what ``to_json`` wrote.
         return None
-    return entry if entry.address == address and all(map(_is_file_name, entry.files)) else None
-
-
-def _is_file_name(name: str) -> bool:
-    """Whether a name stays in its entry's folder, unlike ``../x`` in a store that others write."""
-    return name not in ("", ".", "..") and "/" not in name and "\0" not in name
-
-
-def _is_regular(path: Path) -> bool:
-    """Whether a file exists and is no link, whose target could change after it was checked."""
-    return path.is_file() and not path.is_symlink()
+    # In a store that others write, a name such as ``../x`` could lead out of the entry's folder.
+    are_names = all(_FILE_NAME.fullmatch(name) for name in entry.files)
+    return entry if entry.address == address and are_names else None
 
 
 def sha256(path: Path) -> str:

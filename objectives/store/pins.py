@@ -14,12 +14,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Pins:
-    """A file of addresses for each study that shares a store.
-
-    Args:
-        fs: The store's ``fsspec`` file system.
-        root: The store's folder in it.
-    """
+    """A file of addresses for each study, in the ``fsspec`` file system and folder of a store."""
 
     def __init__(self, fs: Any, root: str) -> None:
         self._fs = fs

@@ -60,9 +60,8 @@ class Store:
         try:
             self._fs, root = fsspec.core.url_to_fs(url)
         except (ValueError, ImportError) as error:
-            raise StoreError(
-                f"storage.store: {url!r} is not a usable folder or URL: {error}"
-            ) from error
+            message = f"storage.store: {url!r} is not a usable folder or URL: {error}"
+            raise StoreError(message) from error
         self._root = str(root).rstrip("/")
         self.pins = Pins(self._fs, self._root)
         self._max_bytes = max_bytes
@@ -77,11 +76,7 @@ class Store:
             self._staging = Staging(Path(tempfile.gettempdir()) / f"tlc-staging-{os.getuid()}")
 
     def check_writable(self) -> None:
-        """Write and remove a small file.
-
-        Raises:
-            StoreError: The store cannot be written.
-        """
+        """Write and remove a small file; raises ``StoreError`` where that is not possible."""
         probe = f"{self._root}/.probe-{os.getpid()}"
         try:
             self._fs.makedirs(self._root, exist_ok=True)
@@ -113,12 +108,10 @@ class Store:
             yield
 
     def write(self, address: str, fill: Callable[[Path], T], *, is_final: bool) -> T:
-        """Fill a new folder and make it an entry; where the disk is full, wait for space.
+        """Make a folder an entry, after ``fill`` has written its files into it.
 
-        Args:
-            address: Address of the entry.
-            fill: Writes its files into a folder; called again after each wait.
-            is_final: Whether no training continues from it.
+        Where the disk is full, it waits for space and fills another folder. ``is_final`` says that
+        no training continues from the entry.
         """
 
         def fill_and_commit(folder: Path) -> T:
@@ -129,11 +122,9 @@ class Store:
         return self.use_temporary_folder(address, fill_and_commit)
 
     def use_temporary_folder(self, what: str, use: Callable[[Path], T]) -> T:
-        """Use a new folder that is removed afterwards; where the disk is full, wait for space.
+        """Call ``use`` with a new folder that is removed afterwards.
 
-        Args:
-            what: Name of what is written into it, for messages.
-            use: Gets the folder; called again after each wait.
+        Where the disk is full, it waits for space and uses another one. Messages name ``what``.
         """
 
         def attempt() -> T:
@@ -143,11 +134,8 @@ class Store:
         return retry_when_full(attempt, disk=self._staging.folder, what=what)
 
     def commit(self, folder: Path, address: str, *, is_final: bool) -> Entry:
-        """Make a folder on the store's disk an entry, atomically.
-
-        On local disk the files are flushed and the folder is renamed; elsewhere the manifest is
-        written last. An intact entry at the address is kept.
-        """
+        """Make a folder on the store's disk an entry, atomically: on local disk it is flushed and
+        renamed, elsewhere the manifest is written last. An intact entry at the address is kept."""
         files = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
         entry = Entry(
             address=address,
@@ -249,10 +237,8 @@ class Store:
         return [*filter(None, map(self._entry, sorted(self.addresses(prefix))))]
 
     def remove(self, address: str) -> None:
-        """Remove an entry; no half-removed entry exists at any time.
-
-        On local disk it is renamed before it is removed; elsewhere its manifest is removed first.
-        """
+        """Remove an entry, atomically: on local disk it is first renamed, elsewhere its manifest is
+        removed first."""
         if self._is_local:
             self._staging.remove(Path(self._root) / address)
             return

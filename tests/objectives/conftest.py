@@ -80,7 +80,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Tiny matrices are not worth a second thread: a hundred times slower on a busy machine."""
+    """One thread: with two, tiny matrices take a hundred times longer on a busy machine."""
     with torch_threads(1):
         yield
 
@@ -92,7 +92,7 @@ def family(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def small_model(family: str) -> nn.Module:
-    """Tests leave it as it is."""
+    """Shared by tests, which do not change it."""
     torch.manual_seed(0)
     model: nn.Module = FAMILIES[family]().eval()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A data set of the Hugging Face Hub on this machine: as much of its interface as is asked for.
+"""A local server of one data set with those parts of the Hugging Face Hub's API that tests need.
 
 Hugging Face, *Hub API endpoints* (the paths) and *Download files from the Hub* (the headers).
 """

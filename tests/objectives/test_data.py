@@ -1,4 +1,4 @@
-"""Data: disjoint splits, no leaks, clear refusals."""
+"""Prepared data: disjoint splits, errors that name the field, and the order of batches."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -58,7 +59,7 @@ def test_preparing_twice_gives_the_same_data(
     assert first.counts["labelled test examples"] == 100
 
 
-def test_what_is_not_whole_is_prepared_again(
+def test_damaged_prepared_data_is_prepared_again(
     make_search: Callable[..., SearchFile], tmp_path: Path
 ) -> None:
     search = make_search()
@@ -75,11 +76,14 @@ def test_what_is_not_whole_is_prepared_again(
     array.write_bytes(array.read_bytes()[:-1])
     assert prepared(search, tmp_path) == first
     array.unlink()
+    left_by_a_killed_process = tmp_path / "staging" / socket.gethostname() / "left" / "entry"
+    left_by_a_killed_process.mkdir(parents=True)
     assert prepared(search, tmp_path) == first
+    assert not left_by_a_killed_process.exists()
     assert open_prepared_data(first.folder) == first
 
 
-def test_a_full_disk_refuses_the_search_and_leaves_nothing(
+def test_a_full_disk_is_a_data_error_and_no_unfinished_folder_is_left(
     make_search: Callable[..., SearchFile], tmp_path: Path
 ) -> None:
     search = make_search()
@@ -127,7 +131,7 @@ def test_every_format_gives_the_same_rows(ending: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv"])
-def test_words_that_pandas_takes_for_nothing_stay_words(ending: str, tmp_path: Path) -> None:
+def test_words_that_pandas_reads_as_null_stay_words(ending: str, tmp_path: Path) -> None:
     rows = [("n/a", "None"), ("null", "NA"), ("None", "None"), ("007", "NA"), ("", "None")]
     comma = {"csv": ",", "tsv": "\t"}[ending]
     lines = [comma.join(row) for row in (("text", "label"), *rows)]
@@ -137,7 +141,7 @@ def test_words_that_pandas_takes_for_nothing_stay_words(ending: str, tmp_path: P
     assert list(zip(train.texts, train.labels, strict=True)) == rows
 
 
-def test_running_text_that_is_missing_is_a_blank_line(tmp_path: Path) -> None:
+def test_a_missing_cell_of_running_text_is_a_blank_line(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"text": "a cat"}\n{"text": null}\n{"text": "a dog"}\n')
     source = Files(source="files", train=str(tmp_path / "rows.jsonl"))
     splits = read_text(source, "data", tmp_path, with_labels=False, splits=("train",))
@@ -204,14 +208,14 @@ except DataError as error:
 
 
 def read_from_hub(card: str, folder: Path) -> str:
-    """What reading a data set with this card prints, in a process that asks a Hub of ours."""
+    """Read a data set with this card in a process that connects to a local Hub; its output."""
     rows = "text,label\n" + "".join(f"word {index},{index % 2}\n" for index in range(20))
     files = {"README.md": card, "train.csv": rows, "test.csv": "text,label\nother,1\n"}
     with local_hub("tlc/words", files) as address:
-        told = {"HF_ENDPOINT": address, "HF_HOME": str(folder / "hub"), "HF_HUB_OFFLINE": "0"}
+        hub = {"HF_ENDPOINT": address, "HF_HOME": str(folder / "hub"), "HF_HUB_OFFLINE": "0"}
         done = subprocess.run(
             [sys.executable, "-c", READ_FROM_THE_HUB, str(folder / "cache")],
-            env={**os.environ, **told}, capture_output=True, text=True, check=True, timeout=120,
+            env={**os.environ, **hub}, capture_output=True, text=True, check=True, timeout=120,
         )  # fmt: skip
     return done.stdout
 
@@ -229,9 +233,9 @@ def test_a_card_of_the_hub_never_reads_a_file_of_this_machine(tmp_path: Path) ->
     secret.write_text("text,label\na secret,1\n")
     splits = [{"split": "train", "path": "train.csv"}, {"split": "test", "path": str(secret)}]
     configs = [{"config_name": "default", "data_files": splits}]
-    told = read_from_hub(f"---\nconfigs: {json.dumps(configs)}\n---\n", tmp_path)
-    assert "data.train: train cannot be read: Data files don't belong to tlc/words" in told
-    assert "a secret" not in told
+    printed = read_from_hub(f"---\nconfigs: {json.dumps(configs)}\n---\n", tmp_path)
+    assert "data.train: train cannot be read: Data files don't belong to tlc/words" in printed
+    assert "a secret" not in printed
 
 
 def test_a_text_in_two_splits_stays_in_the_later_one_only(tmp_path: Path) -> None:
@@ -251,7 +255,7 @@ def test_a_text_in_two_splits_stays_in_the_later_one_only(tmp_path: Path) -> Non
     assert splits["test"].texts == ["same", "three"]
 
 
-def test_no_file_of_the_standard_library_serves_two_splits() -> None:
+def test_no_file_of_the_standard_library_is_in_two_splits() -> None:
     texts = {split: set(standard_library.labelled(split)[0]) for split in ("train", "test")}
     unlabelled = "\n".join(standard_library.unlabelled("train"))
     classes = standard_library.packages()

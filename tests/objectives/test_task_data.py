@@ -1,4 +1,4 @@
-"""Data of the tasks: aligned, disjoint, and refused by the field that is wrong."""
+"""Data of each task: aligned pairs, disjoint splits, and errors that name the wrong field."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_aligned_sides_stay_aligned(
 
 
 @pytest.mark.parametrize("name", ["pairs", "translation", "image-classification", "image folder"])
-def test_equal_examples_never_stand_in_two_splits(
+def test_equal_examples_are_never_in_two_splits(
     name: str, make_task_search: MakeTaskSearch, prepared: Callable[[SearchFile], PreparedData]
 ) -> None:
     data = prepared(make_task_search(name))
@@ -59,7 +59,7 @@ def test_equal_examples_never_stand_in_two_splits(
     assert len(set.union(*examples)) == sum(map(len, examples))
 
 
-def test_what_several_splits_hold_stays_in_the_latest(
+def test_an_example_of_several_splits_is_kept_in_the_last(
     make_task_search: MakeTaskSearch, translations: Path, pictures: Path, tmp_path: Path
 ) -> None:
     for side in ("source", "target"):
@@ -86,10 +86,10 @@ def test_what_several_splits_hold_stays_in_the_latest(
     assert counts["train images"] + counts["validation images"] == 100
 
 
-def test_names_of_files_and_classes_are_no_splits(
+def test_names_of_files_and_classes_are_not_taken_for_splits(
     make_task_search: MakeTaskSearch, pictures: Path, tmp_path: Path
 ) -> None:
-    # As ImageNet names its validation images; and brackets stand for themselves.
+    # ImageNet names its validation images like this; brackets must not act as a pattern.
     for split, of in (("train", "train"), ("validation", "val")):
         for label, name in (("bright", "train"), ("dark", "test")):
             folder = tmp_path / "[2012]" / split / name
@@ -107,7 +107,7 @@ def test_names_of_files_and_classes_are_no_splits(
     assert data.counts["validation images"] == 20
 
 
-def test_a_pair_that_lacks_a_side_is_dropped_like_an_empty_one() -> None:
+def test_a_missing_side_of_a_pair_is_read_as_an_empty_one() -> None:
     from datasets import Dataset
 
     sides = [{"en": "a cat", "fr": None}, {"en": None, "fr": "un chat"}, None, {"en": "", "fr": ""}]

@@ -63,11 +63,7 @@ def labelled(split: str) -> tuple[list[str], list[str]]:
     }
     count = min(SNIPPETS_PER_CLASS[split], *map(len, by_package.values()))
     rng = random.Random(0)
-    rows = [
-        (text, package)
-        for package, snippets in by_package.items()
-        for text in rng.sample(snippets, count)
-    ]
+    rows = [(text, name) for name, each in by_package.items() for text in rng.sample(each, count)]
     rng.shuffle(rows)
     return [text for text, _ in rows], [package for _, package in rows]
 
@@ -115,13 +111,13 @@ def _split_files(files: list[Path]) -> dict[str, list[Path]]:
     From the largest file down, each goes to the split that lacks most of its fraction: packages
     with few files of unequal size would otherwise leave a split empty.
     """
-    total = sum(path.stat().st_size for path in files)
-    lacking = {split: fraction * total for split, fraction in FRACTIONS.items()}
+    sizes = {path: path.stat().st_size for path in files}
+    lacking = {split: fraction * sum(sizes.values()) for split, fraction in FRACTIONS.items()}
     splits: dict[str, list[Path]] = {split: [] for split in FRACTIONS}
-    for path in sorted(files, key=lambda path: (-path.stat().st_size, _hash_fraction(path))):
+    for path in sorted(files, key=lambda path: (-sizes[path], _hash_fraction(path))):
         split = max(lacking, key=lambda name: lacking[name])
         splits[split].append(path)
-        lacking[split] -= path.stat().st_size
+        lacking[split] -= sizes[path]
     return splits
 
 

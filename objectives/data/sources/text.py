@@ -18,20 +18,16 @@ _FORMATS = {
     ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json": "jsonl", ".txt": "text",
     ".parquet": "parquet",
 }  # fmt: skip
+_COLUMNS = ("text", "label", "text_pair")
 
 
 @dataclass(frozen=True)
 class TextRows(Examples):
-    """Texts of one split, and their labels where the source has any.
-
-    Args:
-        texts: One string a row.
-        labels: One label a row, as text; empty for running text.
-        pairs: The second text of each row, where rows are pairs; else empty.
-    """
+    """Texts of one split, with their labels, and the second texts where rows are pairs."""
 
     texts: list[str]
     labels: list[str] = field(default_factory=list)
+    """Empty for running text."""
     pairs: list[str] = field(default_factory=list)
 
     def contents(self) -> Iterator[bytes]:
@@ -67,7 +63,7 @@ def read_text(
         source: Where the rows are.
         field: Its path in the search file, for messages.
         cache: Folder for what ``datasets`` downloads or converts.
-        with_labels: Whether rows have labels.
+        with_labels: Whether rows have labels; else they are running text.
         splits: The splits that are wanted.
 
     Raises:
@@ -91,20 +87,14 @@ def _read_split(
 ) -> TextRows:
     table = _table(source, split, field, cache)
     origin = str(getattr(source, split))
-    columns = {"text": source.text}
-    if with_labels:
-        columns["label"] = source.label
-        if source.text_pair is not None:
-            columns["text_pair"] = source.text_pair
+    wanted = _COLUMNS if with_labels else _COLUMNS[:1]
+    columns = {key: getattr(source, key) for key in wanted if getattr(source, key) is not None}
     check_table(table, columns, field, split, origin)
-    values = {key: list(table[column]) for key, column in columns.items()}
+    cells = {key: list(table[column]) for key, column in columns.items()}
     if with_labels:
-        for key, cells in values.items():
-            _check_no_gaps(cells, key, f"{field}.{key}", origin)
-    # A missing cell of running text is a blank line.
-    texts = ["" if _is_missing(text) else str(text) for text in values["text"]]
-    columns_of_text = ([str(v) for v in values.get(key, [])] for key in ("label", "text_pair"))
-    rows = TextRows(texts, *columns_of_text)
+        for key, values in cells.items():
+            _check_no_gaps(values, key, f"{field}.{key}", origin)
+    rows = TextRows(*(list(map(_string, cells.get(key, []))) for key in _COLUMNS))
     if rows.is_empty:
         raise DataError(f"{field}.{split}: {origin} holds no text")
     return rows
@@ -119,9 +109,14 @@ def _check_no_gaps(values: list[Any], key: str, field: str, origin: str) -> None
             )
 
 
-def _is_missing(value: Any) -> bool:
+def _is_missing(cell: Any) -> bool:
     """Whether a cell is null, or NaN, which pandas uses for null."""
-    return value is None or bool(value != value)
+    return cell is None or bool(cell != cell)
+
+
+def _string(cell: Any) -> str:
+    """A missing cell of running text is a blank line."""
+    return "" if _is_missing(cell) else str(cell)
 
 
 def _table(source: Files | HubText, split: str, field: str, cache: Path) -> Any:
