@@ -21,9 +21,9 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.faults.arena import Arena
 from tests.faults.checker import check
 from tests.faults.processes import kill
+from tests.faults.system import SystemUnderTest
 from tests.faults.tracking import tracking_server
 from tests.waiting import wait_for
 
@@ -65,14 +65,14 @@ class Soak:
     """Injects faults into a search.
 
     Args:
-        arena: The search.
+        system: The search.
         proxy: Before MLflow's server.
     """
 
-    def __init__(self, arena: Arena, proxy: Any) -> None:
-        self._arena = arena
+    def __init__(self, system: SystemUnderTest, proxy: Any) -> None:
+        self._system = system
         self._proxy = proxy
-        self.driver = arena.start(faults=self._injected())
+        self.driver = system.start(faults=self._injected())
         self.done: Counter[str] = Counter()
 
     def _injected(self) -> dict[str, Any]:
@@ -85,19 +85,19 @@ class Soak:
 
     def one(self) -> None:
         """Inject a random fault, and wait until the search has recovered."""
-        fault = self._arena.rng.choice(
+        fault = self._system.rng.choice(
             [self.kill_driver, self.kill_worker, self.freeze_worker, self.mlflow_away,
              self.lose_replies, self.damage_checkpoint]
         )  # fmt: skip
         self.done[fault.__name__] += 1
-        click.echo(f"{time.strftime('%H:%M:%S')}  {fault.__name__}; {self._arena.finished()} told")
+        click.echo(f"{time.strftime('%H:%M:%S')}  {fault.__name__}; {self._system.finished()} told")
         fault()
         if self.driver.poll() is not None:
-            self.driver = self._arena.start(faults=self._injected())
-        self._arena.wait_steps(20)
+            self.driver = self._system.start(faults=self._injected())
+        self._system.wait_steps(20)
 
     def _worker(self) -> int:
-        return self._arena.wait_steps(self._arena.rng.randint(1, 50))
+        return self._system.wait_steps(self._system.rng.randint(1, 50))
 
     def kill_driver(self) -> None:
         kill(self.driver.pid)
@@ -109,7 +109,7 @@ class Soak:
     def freeze_worker(self) -> None:
         frozen = self._worker()
         os.kill(frozen, signal.SIGSTOP)
-        time.sleep(self._arena.rng.uniform(1.0, 1.5 * DEADLINE))
+        time.sleep(self._system.rng.uniform(1.0, 1.5 * DEADLINE))
         try:
             os.kill(frozen, signal.SIGCONT)
         except ProcessLookupError:
@@ -117,7 +117,7 @@ class Soak:
 
     def mlflow_away(self) -> None:
         self._proxy.leave()
-        time.sleep(self._arena.rng.uniform(1.0, 10.0))
+        time.sleep(self._system.rng.uniform(1.0, 10.0))
         self._proxy.come_back()
 
     def lose_replies(self) -> None:
@@ -128,13 +128,13 @@ class Soak:
         """Flip a byte in the last checkpoint of a path in training, and kill its worker."""
         worker = self._worker()
         os.kill(worker, signal.SIGSTOP)
-        mine = [step for step in self._arena.witness.steps() if step.pid == worker]
-        folder = self._arena.store / "checkpoints" / mine[-1].path
+        mine = [step for step in self._system.events.steps() if step.pid == worker]
+        folder = self._system.store / "checkpoints" / mine[-1].path
         entries = sorted(folder.iterdir()) if folder.is_dir() else []
         # Checkpoints of finished trials stay intact: they are recorded results.
         used = {
             str(record["result"]["checkpoint"])
-            for record in self._arena.witness.told()
+            for record in self._system.events.committed()
             if "result" in record
         }
         entries = [e for e in entries if f"checkpoints/{mine[-1].path}/{e.name}" not in used]
@@ -145,7 +145,7 @@ class Soak:
                 data[-1] ^= 1
                 weights.write_bytes(data)
                 before = int(entries[-2].name) if len(entries) > 1 else 0
-                self._arena.witness.damaged(mine[-1].path, before)
+                self._system.events.damaged(mine[-1].path, before)
         kill(worker)
 
     def end(self) -> None:
@@ -161,32 +161,32 @@ class Soak:
 def main(minutes: float, seed: int, path: Path | None) -> None:
     """Run the soak test; exit code 1 if a guarantee was broken."""
     folder = Path(tempfile.mkdtemp(prefix="tlc-soak-"))
-    arena = Arena(folder, document(folder), seed)
-    arena.home.mkdir()
+    system = SystemUnderTest(folder, document(folder), seed)
+    system.home.mkdir()
     try:
-        with tracking_server(arena) as proxy:
-            soak = Soak(arena, proxy)
-            wait_for("the first trial", lambda: arena.finished() > 0, 120)
+        with tracking_server(system) as proxy:
+            soak = Soak(system, proxy)
+            wait_for("the first trial", lambda: system.finished() > 0, 120)
             deadline = time.monotonic() + 60 * minutes
             while time.monotonic() < deadline:
-                time.sleep(arena.rng.uniform(*PAUSE))
+                time.sleep(system.rng.uniform(*PAUSE))
                 soak.one()
             proxy.come_back()
             soak.end()
-            score = check(arena)
+            score = check(system)
     except BaseException:
-        click.echo(arena.output[-3000:])
+        click.echo(system.output[-3000:])
         click.echo(f"kept: {folder}")
         raise
     finally:
-        arena.close()
-    told = arena.witness.told()
-    states = Counter(r.get("failure", {}).get("state", "complete") for r in told)
+        system.close()
+    committed = system.events.committed()
+    states = Counter(r.get("failure", {}).get("state", "complete") for r in committed)
     figures = {
         "minutes": minutes,
         "faults": dict(soak.done),
         "states": dict(states),
-        "steps": len(arena.witness.steps()),
+        "steps": len(system.events.steps()),
         "lost": score.lost,
         "doubled": score.doubled,
         "excess": score.excess,

@@ -1,4 +1,4 @@
-"""A small real search on synthetic files, and the five families: tiny models, seconds to train."""
+"""A small real search on synthetic files, and tiny models of the five families."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from spaces.cost.workload import Family, Workload
 from spaces.file.search_file import SearchFile
 from spaces.loading import validate
 
-# Two threads take longer than one for models this small, and far longer on a busy machine.
+# Two threads are slower than one for models this small.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Ray gives its workers way to everything else (nice 15): beside two other busy processes they get a
-# twentieth of a core, and no limit of time holds.
+# By default Ray runs workers at nice 15, so that a busy machine gives them little time and time
+# limits of tests fail.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 ANIMALS = ["cat", "dog", "horse", "cow", "hen"]
@@ -36,17 +36,17 @@ WORKLOADS = {
     Family.BART: Workload(Family.BART, 300, 16),
     Family.VIT: Workload(Family.VIT, 0, 17, classes=3, image_size=8, patch_size=2, channels=3),
 }
-"""What tiny models of each family read and answer."""
+"""The workload of tiny models of each family."""
 
 
 @lru_cache
 def uses_finished(file: Path) -> bool:
-    """Whether tests of a file need the real search of ``tests.search.conftest.finished``."""
+    """Whether a test file uses the fixture ``finished`` of ``tests.search.conftest``."""
     return "finished: Tlc" in file.read_text()
 
 
 class ByFile(LoadFileScheduling):  # type: ignore[misc]
-    """Tests of one file run in one process, and so do all that need the finished search."""
+    """Runs the tests of a file, and all that use the finished search, in one process each."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
@@ -54,17 +54,17 @@ class ByFile(LoadFileScheduling):  # type: ignore[misc]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | None:
-    """How ``--dist loadfile`` shares tests out to processes."""
+    """The scheduler of ``--dist loadfile``."""
     return ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first."""
+    """Run the slowest tests first."""
     items.sort(key=lambda item: uses_finished(item.path), reverse=True)
 
 
 def architecture_for(family: Family, depth: int, width: int, **rest: int) -> Architecture:
-    """An architecture of a family; one with a decoder gets one that is as deep, if not told."""
+    """An architecture of a family; the decoder, if any, is as deep as the encoder by default."""
     if family is Family.BART:
         rest.setdefault("decoder_depth", depth)
     return Architecture.of(depth, width, **rest)
@@ -180,13 +180,13 @@ TOY_LANGUAGE = {
     "the": "le", "red": "rouge", "old": "vieux", "small": "petit", "cat": "chat", "dog": "chien",
     "cow": "vache", "sees": "voit", "takes": "prend", "likes": "aime",
 }  # fmt: skip
-"""Word by word translations."""
+"""Word-by-word translations."""
 
 
 @pytest.fixture(scope="session")
 def translations(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``train``, ``validation`` and ``test`` in two toy languages, aligned; those
-    of training are gzipped."""
+    """A folder with aligned ``train``, ``validation`` and ``test`` files in two toy languages; the
+    training files are gzipped."""
     folder = tmp_path_factory.mktemp("translations")
     rng = random.Random(0)
     words = list(TOY_LANGUAGE)
@@ -208,7 +208,7 @@ def translations(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of images with a folder for each of two classes: ``bright`` and ``dark``."""
+    """A folder of images with a subfolder for each class: ``bright`` and ``dark``."""
     import numpy as np
     from PIL import Image
 
@@ -230,7 +230,7 @@ def task_documents(
     pictures: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, dict[str, Any]]:
-    """A valid search file for each task, and for what else can be its data."""
+    """A valid search file for each task, and for other kinds of its data."""
     text = {"source": "files", "train": str(corpus / "text.txt")}
     reading = {"vocabulary_size": 400, "sequence_length": 16}
     training = {"batch_size": 16, "warmup_steps": 5}
@@ -302,7 +302,7 @@ def task_documents(
 
 
 def _labelled_pairs() -> str:
-    """Pairs of sentences with a header: whether both are of the same kind."""
+    """Labelled pairs of sentences with a header: whether both are of the same kind."""
     rng = random.Random(1)
     lines = ["premise\thypothesis\tlabel"]
     for index in range(300):
@@ -321,5 +321,5 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--fault-seed``: what the tests of faults leave to chance."""
+    """``--fault-seed``: the seed of the random choices of the fault tests."""
     parser.addoption("--fault-seed", type=int, default=0, help="seed of the tests of faults")

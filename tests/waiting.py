@@ -1,4 +1,4 @@
-"""Waiting for what another process does."""
+"""Waiting for other processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import requests
 def wait_for(
     what: str, condition: Callable[[], object], seconds: float = 180.0, *, every: float = 0.02
 ) -> float:
-    """Wait until a condition holds, looking every so many seconds; returns how many that took.
+    """Wait until a condition holds, checking it at an interval; returns the seconds waited.
 
     Raises:
         AssertionError: It did not hold in time.
@@ -24,7 +24,7 @@ def wait_for(
 
 
 def is_served(url: str) -> bool:
-    """Whether a page is answered without an error."""
+    """Whether a URL responds without an error."""
     try:
         return requests.get(url, timeout=5).status_code == 200
     except requests.RequestException:

@@ -1,8 +1,7 @@
-"""The checker: whether a search kept its promises, judged from outside.
+"""Checks from outside whether a search kept its guarantees.
 
-It reads the study's tables with SQL, the store's files with hashes of its own, MLflow through its
-client and the answers as the command line and the service have them, and holds all of them to the
-witness.
+The checker reads the study's tables with SQL, the files of the store with its own hashes, MLflow
+through its client, and the results of queries, and compares all of them with the event log.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from sqlalchemy import create_engine, text
 from search.results.queries import LONGEST_PAGE, StudyQueries
 
 if TYPE_CHECKING:
-    from tests.faults.arena import Arena
+    from tests.faults.system import SystemUnderTest
 
 _TRIALS = """
 select t.trial_id, t.number, t.state, a.key, a.value_json
@@ -33,14 +32,14 @@ where s.study_name = :name order by t.number
 
 @dataclass
 class Score:
-    """How often a promise was broken; all zeros is a pass.
+    """Number of violated guarantees; all zeros is a pass.
 
     Args:
-        lost: Completed records that are missing or changed anywhere.
-        doubled: Records that are somewhere twice.
-        excess: Optimiser steps that were done again although a checkpoint had them.
-        false: Points on a frontier that do not belong there.
-        problems: What was found, in words.
+        lost: Completed trials that are missing or changed anywhere.
+        doubled: Records that occur twice.
+        excess: Optimiser steps that were repeated although a checkpoint contained them.
+        false: Trials on a frontier that do not belong there.
+        problems: A description of each violation.
     """
 
     lost: int = 0
@@ -51,18 +50,18 @@ class Score:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing was found."""
+        """Whether no guarantee was violated."""
         return not (self.lost or self.doubled or self.excess or self.false)
 
     def found(self, kind: str, problem: str) -> None:
-        """Count a broken promise."""
+        """Count a violation."""
         setattr(self, kind, getattr(self, kind) + 1)
         self.problems.append(f"{kind}: {problem}")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial as the study's tables have it."""
+    """A trial in the tables of the study."""
 
     number: int
     state: str
@@ -70,7 +69,7 @@ class Trial:
 
     @property
     def is_sound(self) -> bool:
-        """Whether it may be on a frontier: complete, with finite figures."""
+        """Whether it may be on a frontier: complete, with finite results."""
         result = self.attributes.get("result", {})
         figures = [result.get(key) for key in ("score", "loss", "size_mb", "latency_ms")]
         return self.state == "COMPLETE" and all(
@@ -78,16 +77,16 @@ class Trial:
         )
 
 
-def check(arena: Arena) -> Score:
-    """Hold a search to its promises."""
+def check(system: SystemUnderTest) -> Score:
+    """Check all guarantees of a search."""
     score = Score()
-    trials = list(trials_in(arena.study_url, arena.name))
-    _check_study(score, trials, arena)
-    _check_store(score, trials, arena)
-    _check_answers(score, trials, arena)
-    _check_mlflow(score, trials, arena)
-    for step in arena.witness.excess_steps():
-        score.found("excess", f"step {step.number} of path {step.path} was done again")
+    trials = list(trials_in(system.study_url, system.name))
+    _check_study(score, trials, system)
+    _check_store(score, trials, system)
+    _check_queries(score, trials, system)
+    _check_mlflow(score, trials, system)
+    for step in system.events.excess_steps():
+        score.found("excess", f"step {step.number} of path {step.path} was repeated")
     return score
 
 
@@ -108,19 +107,19 @@ def trials_in(url: str, name: str) -> Iterator[Trial]:
     return (Trial(*row) for row in rows.values())
 
 
-def _check_study(score: Score, trials: list[Trial], arena: Arena) -> None:
+def _check_study(score: Score, trials: list[Trial], system: SystemUnderTest) -> None:
     by_number = Counter(trial.number for trial in trials)
     for number in _repeated(by_number):
         score.found("doubled", f"trial {number} is in the study {by_number[number]} times")
-    told = arena.witness.told()
-    for number in _repeated(Counter(record["number"] for record in told)):
+    committed = system.events.committed()
+    for number in _repeated(Counter(record["number"] for record in committed)):
         score.found("doubled", f"trial {number} was completed more than once")
     complete = [trial for trial in trials if trial.state == "COMPLETE"]
     tried = Counter(json.dumps(t.attributes.get("configuration"), sort_keys=True) for t in complete)
     for configuration in _repeated(tried):
         score.found("doubled", f"{configuration} was evaluated twice")
     recorded = {trial.number: trial for trial in trials}
-    for record in told:
+    for record in committed:
         trial = recorded.get(record["number"])
         if trial is None:
             score.found("lost", f"trial {record['number']} is not in the study")
@@ -134,7 +133,7 @@ def _check_study(score: Score, trials: list[Trial], arena: Arena) -> None:
             score.found("lost", f"trial {trial.number} has changed: {', '.join(changed)}")
 
 
-def _check_store(score: Score, trials: list[Trial], arena: Arena) -> None:
+def _check_store(score: Score, trials: list[Trial], system: SystemUnderTest) -> None:
     for trial in trials:
         if trial.state != "COMPLETE":
             continue
@@ -143,13 +142,13 @@ def _check_store(score: Score, trials: list[Trial], arena: Arena) -> None:
                 score.found("lost", f"trial {trial.number} has no result")
                 break
             address = trial.attributes["result"][kind]
-            fault = _entry_fault(arena.store / address, address)
+            fault = _entry_fault(system.store / address, address)
             if fault:
                 score.found("lost", f"the {kind} of trial {trial.number}: {fault}")
 
 
 def _entry_fault(folder: Path, address: str) -> str:
-    """What is wrong with an entry of the store; empty where nothing is."""
+    """The defect of an entry of the store; empty if it is intact."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
     except (OSError, ValueError) as error:
@@ -165,9 +164,9 @@ def _entry_fault(folder: Path, address: str) -> str:
     return ""
 
 
-def _check_answers(score: Score, trials: list[Trial], arena: Arena) -> None:
-    answers = StudyQueries(arena.study_url)
-    page = answers.trials(arena.name, limit=LONGEST_PAGE).model_dump()["trials"]
+def _check_queries(score: Score, trials: list[Trial], system: SystemUnderTest) -> None:
+    queries = StudyQueries(system.study_url)
+    page = queries.trials(system.name, limit=LONGEST_PAGE).model_dump()["trials"]
     numbers = Counter(row["trial"] for row in page)
     for number in _repeated(numbers):
         score.found("doubled", f"tlc trials has trial {number} {numbers[number]} times")
@@ -183,23 +182,23 @@ def _check_answers(score: Score, trials: list[Trial], arena: Arena) -> None:
             and row["result"]["score"] != (trial.attributes["result"]["score"])
         ):
             score.found("lost", f"tlc trials has another score of trial {trial.number}")
-    members = {row.trial for row in answers.frontier(arena.name)}
-    _check_frontier(score, "tlc frontier", members, trials, arena)
+    members = {row.trial for row in queries.frontier(system.name)}
+    _check_frontier(score, "tlc frontier", members, trials, system)
 
 
 def _check_frontier(
-    score: Score, where: str, members: set[int], trials: list[Trial], arena: Arena
+    score: Score, where: str, members: set[int], trials: list[Trial], system: SystemUnderTest
 ) -> None:
-    right = frontier_of(trials, arena)
+    right = frontier_of(trials, system)
     for number in members - right:
         score.found("false", f"{where} has trial {number}, which does not belong there")
     for number in right - members:
         score.found("lost", f"{where} lacks trial {number}")
 
 
-def frontier_of(trials: Iterable[Trial], arena: Arena) -> set[int]:
-    """Numbers of the sound, feasible trials that no other beats, by brute force."""
-    search = arena.search
+def frontier_of(trials: Iterable[Trial], system: SystemUnderTest) -> set[int]:
+    """Numbers of the sound, feasible, non-dominated trials, by brute force."""
+    search = system.search
     sign = 1.0 if search.metric.is_maximised else -1.0
     points = {
         trial.number: (sign * trial.attributes["result"]["score"], -result[search.cost.name])
@@ -213,20 +212,20 @@ def frontier_of(trials: Iterable[Trial], arena: Arena) -> set[int]:
         for number, point in points.items()
         if not any(
             (other[0] >= point[0] and other[1] >= point[1] and other != point)
-            # Of equals, the first stands for all.
+            # Of equal trials, only the first is a member.
             or (other == point and rival < number)
             for rival, other in points.items()
         )
     }
 
 
-def _check_mlflow(score: Score, trials: list[Trial], arena: Arena) -> None:
-    runs = arena.mlflow_runs()
+def _check_mlflow(score: Score, trials: list[Trial], system: SystemUnderTest) -> None:
+    runs = system.mlflow_runs()
     keys = Counter(run.data.tags["tlc.key"].rpartition("/")[2] for run in runs)
     for key in _repeated(keys):
         score.found("doubled", f"MLflow has {keys[key]} runs of {key}")
     found = {run.data.tags["tlc.key"].rpartition("/")[2]: run for run in runs}
-    metric = arena.search.metric.name
+    metric = system.search.metric.name
     for trial in trials:
         if trial.state not in ("COMPLETE", "FAIL") or "configuration" not in trial.attributes:
             continue
@@ -238,7 +237,7 @@ def _check_mlflow(score: Score, trials: list[Trial], arena: Arena) -> None:
             if value != trial.attributes["result"]["score"]:
                 score.found("lost", f"MLflow has {metric} {value} for trial {trial.number}")
     members = {int(key) for key, run in found.items() if run.data.tags.get("on_frontier") == "true"}
-    _check_frontier(score, "MLflow", members, trials, arena)
+    _check_frontier(score, "MLflow", members, trials, system)
 
 
 def _repeated(counts: Counter[Any]) -> list[Any]:

@@ -10,12 +10,12 @@ HOUR = 3600
 
 
 def has_compiler() -> bool:
-    """Whether there is a C compiler, which it takes to put a clock wrong."""
+    """Whether there is a C compiler, which builds the library that shifts a clock."""
     return shutil.which("cc") is not None
 
 
 def build_clock(folder: Path) -> str:
-    """Build the library that puts the clock of a process wrong; returns its path."""
+    """Build the library that shifts the clock of a process; returns its path."""
     library = folder / "clock.so"
     source = Path(__file__).parent / "clock.c"
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
@@ -23,5 +23,5 @@ def build_clock(folder: Path) -> str:
 
 
 def wrong(clock: str, seconds: int, only: str) -> dict[str, str]:
-    """Environment of processes whose clock is wrong where their command line has some words."""
+    """Environment in which the clock is wrong for processes whose command line has some words."""
     return {"LD_PRELOAD": clock, "CLOCK_OFFSET": str(seconds), "CLOCK_ONLY": only}

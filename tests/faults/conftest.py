@@ -1,4 +1,4 @@
-"""An arena for each test, and the scores that ``benchmarks/faults.py`` collects."""
+"""A system under test, and the scores that ``benchmarks/faults.py`` collects."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults.arena import Arena
 from tests.faults.checker import Score, check
+from tests.faults.system import SystemUnderTest
 from tests.search.conftest import empty_mlflow
 
 __all__ = ["empty_mlflow"]
@@ -20,19 +20,19 @@ __all__ = ["empty_mlflow"]
 
 @pytest.fixture(scope="session")
 def seed(pytestconfig: pytest.Config) -> int:
-    """Seed of what the tests leave to chance."""
+    """Seed of the random choices of the tests."""
     return int(pytestconfig.getoption("--fault-seed"))
 
 
 @pytest.fixture
 def document(search_document: dict[str, Any]) -> dict[str, Any]:
-    """A search file; change it at will."""
+    """A search file, which a test may change."""
     return copy.deepcopy(search_document)
 
 
 @pytest.fixture(scope="session")
 def search_document(corpus: Path) -> dict[str, Any]:
-    """A search of small language models whose trainings last seconds."""
+    """A search over small language models that train in seconds."""
     return {
         "name": "endure",
         "task": {"name": "causal-lm"},
@@ -55,13 +55,13 @@ def search_document(corpus: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def arena(
+def system(
     tmp_path: Path, document: dict[str, Any], seed: int, empty_mlflow: Path
-) -> Iterator[Arena]:
-    """A search under test; whatever it started is killed at the end."""
-    made = Arena(tmp_path, document, seed)
+) -> Iterator[SystemUnderTest]:
+    """A system under test; its processes are killed at the end."""
+    made = SystemUnderTest(tmp_path, document, seed)
     made.document["seed"] = seed
-    # As chance has it, two trials at a time or one.
+    # Randomly one or two concurrent trials.
     made.document["concurrency"] = 2 - seed % 2
     made.home.mkdir()
     shutil.copy(empty_mlflow, made.home / "mlflow.db")
@@ -69,26 +69,26 @@ def arena(
     made.close()
 
 
-class Judge:
-    """Checks an arena, records the score and fails the test where it is not clean."""
+class RunChecker:
+    """Checks a system, records the score, and fails the test if a guarantee was violated."""
 
     def __init__(self, record: Any) -> None:
         self._record = record
 
-    def __call__(self, arena: Arena) -> Score:
-        """Hold the search to its promises.
+    def __call__(self, system: SystemUnderTest) -> Score:
+        """Check the guarantees.
 
         Raises:
-            AssertionError: One of them was broken.
+            AssertionError: A guarantee was violated.
         """
-        score = check(arena)
+        score = check(system)
         figures = {name: getattr(score, name) for name in ("lost", "doubled", "excess", "false")}
-        self._record("score", json.dumps({**figures, "recovery": arena.recovery_seconds}))
-        assert score.is_clean, "\n".join([*score.problems, arena.output[-2000:]])
+        self._record("score", json.dumps({**figures, "recovery": system.recovery_seconds}))
+        assert score.is_clean, "\n".join([*score.problems, system.output[-2000:]])
         return score
 
 
 @pytest.fixture
-def judge(record_property: Any) -> Judge:
+def run_checker(record_property: Any) -> RunChecker:
     """The checker."""
-    return Judge(record_property)
+    return RunChecker(record_property)

@@ -1,4 +1,4 @@
-"""A Ray cluster of several nodes on this machine, that loses them and gets others."""
+"""A Ray cluster of several nodes on this machine, which can be killed and added."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 
-from tests.faults.arena import Arena
 from tests.faults.ports import free_port, listens
 from tests.faults.processes import kill, kill_tree
+from tests.faults.system import SystemUnderTest
 from tests.waiting import wait_for
 
 
@@ -22,10 +22,10 @@ class Nodes:
     """Nodes as processes of this machine, with token authentication.
 
     Args:
-        arena: Whose witness the workers on the nodes write to.
+        system: The system whose event log the workers write.
     """
 
-    arena: Arena
+    system: SystemUnderTest
     port: int = field(default_factory=free_port)
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -36,8 +36,8 @@ class Nodes:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What every process that joins the cluster needs in its environment."""
-        path = self.arena.folder / "token"
+        """Environment variables of every process that joins the cluster."""
+        path = self.system.folder / "token"
         if not path.exists():
             path.touch(mode=0o600)
             path.write_text(secrets.token_hex(32))
@@ -45,7 +45,7 @@ class Nodes:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(path),
             "RAY_USAGE_STATS_ENABLED": "0",
-            # A minute by default, for which a driver waits for a head that is gone.
+            # The driver waits this long for a lost head; the default is a minute.
             "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
         }
 
@@ -63,18 +63,18 @@ class Nodes:
 
     def _start(self, *options: str) -> subprocess.Popen[bytes]:
         number = len(self.started)
-        with (self.arena.folder / f"node{self.port}-{number}.txt").open("ab") as output:
+        with (self.system.folder / f"node{self.port}-{number}.txt").open("ab") as output:
             node = subprocess.Popen(
                 [
                     str(Path(sys.executable).parent / "ray"),
                     "start",
                     "--block",
                     "--object-store-memory=100000000",
-                    # What one node removes when it starts must not be gone for another.
-                    f"--temp-dir={self.arena.temporary / f'{self.port}-{number}'}",
+                    # A node deletes this folder when it starts, so each has its own.
+                    f"--temp-dir={self.system.temporary / f'{self.port}-{number}'}",
                     *options,
                 ],
-                env={**os.environ, **self.arena.environment(), **self.variables},
+                env={**os.environ, **self.system.environment(), **self.variables},
                 stdout=output,
                 stderr=output,
             )
@@ -83,17 +83,17 @@ class Nodes:
 
     @staticmethod
     def lose(node: subprocess.Popen[bytes]) -> None:
-        """Kill all that runs on a node at once: a machine that goes away."""
+        """Kill all processes of a node at once, as if the machine were lost."""
         kill_tree(node.pid)
         node.wait()
 
     def close(self) -> None:
-        """Kill what is left."""
+        """Kill all processes that are left."""
         for node in self.started:
             if node.poll() is None:
                 self.lose(node)
-        # Workers of a raylet that was killed belong to nobody.
+        # Workers of a killed raylet have no parent.
         for process in psutil.process_iter(["pid", "environ"]):
             variables = process.info["environ"] or {}
-            if variables.get("TLC_WITNESS") == str(self.arena.witness.path):
+            if variables.get("TLC_EVENT_LOG") == str(self.system.events.path):
                 kill(process.info["pid"])

@@ -1,4 +1,4 @@
-"""Processes of a search under test: found through /proc, and stopped in every way there is."""
+"""Processes of a system under test: found through /proc, and killed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import psutil
 
 
 def descendants(pid: int) -> list[psutil.Process]:
-    """Living processes below a process."""
+    """Living descendants of a process."""
     try:
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
@@ -18,19 +18,19 @@ def descendants(pid: int) -> list[psutil.Process]:
 
 
 def kill(*pids: int) -> None:
-    """SIGKILL, as a machine that goes away would."""
+    """Send SIGKILL."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
 def kill_tree(pid: int) -> None:
-    """SIGKILL to a process and all below it."""
+    """Send SIGKILL to a process and its descendants."""
     kill(pid, *(process.pid for process in descendants(pid)))
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
+    """Whether a process exists and is no zombie."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

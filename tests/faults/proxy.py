@@ -1,4 +1,4 @@
-"""A TCP proxy before a server, which can be away, and can lose replies."""
+"""A TCP proxy in front of a server that can disconnect and lose replies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 
 
 class Proxy:
-    """Passes connections on to a port of loopback.
+    """Forwards connections to a loopback port.
 
     Args:
         target: The port of the server.
@@ -26,12 +26,12 @@ class Proxy:
 
     @property
     def port(self) -> int:
-        """The port that it listens at."""
+        """The port of the proxy."""
         found: int = self._listener.getsockname()[1]
         return found
 
     def leave(self) -> None:
-        """Cut all connections, and those to come."""
+        """Close all connections, and refuse new ones."""
         with self._lock:
             self._is_away = True
             for each in self._open:
@@ -39,15 +39,15 @@ class Proxy:
             self._open.clear()
 
     def come_back(self) -> None:
-        """Pass connections on again."""
+        """Forward connections again."""
         self._is_away = False
 
     def lose_replies(self, words: str, times: int) -> None:
-        """Let the server do what the next requests with some words ask, and lose its replies."""
+        """Forward the next requests that contain some words, and drop the replies."""
         self._lose[words.encode()] = times
 
     def close(self) -> None:
-        """End it."""
+        """Stop the proxy."""
         self.leave()
         self._listener.close()
 

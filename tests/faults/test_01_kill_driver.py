@@ -1,22 +1,24 @@
-"""Fault 1: SIGKILL of the driver, three times at random."""
+"""Fault 1: SIGKILL of the driver process, three times at random."""
 
 from __future__ import annotations
 
-from tests.faults.arena import Arena
-from tests.faults.conftest import Judge
+from tests.faults.conftest import RunChecker
 from tests.faults.processes import kill
+from tests.faults.system import SystemUnderTest
 
 
-def test_a_driver_killed_three_times_loses_and_repeats_nothing(arena: Arena, judge: Judge) -> None:
+def test_a_driver_killed_three_times_loses_and_repeats_nothing(
+    system: SystemUnderTest, run_checker: RunChecker
+) -> None:
     for _ in range(3):
-        driver = arena.start()
-        if arena.witness.steps():
-            arena.wait_recovered()
-        arena.wait_steps(arena.rng.randint(20, 300))
+        driver = system.start()
+        if system.events.steps():
+            system.wait_for_recovery()
+        system.wait_steps(system.rng.randint(20, 300))
         kill(driver.pid)
-        arena.struck()
+        system.fault_injected()
         assert driver.wait() == -9
-    arena.finish()
-    judge(arena)
-    assert all(record["state"] == "COMPLETE" for record in arena.witness.told())
-    assert arena.finished() == arena.document["trials"]
+    system.finish()
+    run_checker(system)
+    assert all(record["state"] == "COMPLETE" for record in system.events.committed())
+    assert system.finished() == system.document["trials"]

@@ -1,19 +1,21 @@
-"""Fault 2: SIGKILL of a worker in the middle of training."""
+"""Fault 2: SIGKILL of a worker during training."""
 
 from __future__ import annotations
 
-from tests.faults.arena import Arena
-from tests.faults.conftest import Judge
+from tests.faults.conftest import RunChecker
 from tests.faults.processes import kill
+from tests.faults.system import SystemUnderTest
 
 
-def test_a_killed_worker_costs_the_steps_since_its_checkpoint(arena: Arena, judge: Judge) -> None:
-    driver = arena.start()
-    arena.wait_finished(1)
-    worker = arena.wait_steps(arena.rng.randint(10, 100))
+def test_a_killed_worker_costs_the_steps_since_its_checkpoint(
+    system: SystemUnderTest, run_checker: RunChecker
+) -> None:
+    driver = system.start()
+    system.wait_finished(1)
+    worker = system.wait_steps(system.rng.randint(10, 100))
     kill(worker)
-    arena.struck(worker)
-    arena.wait_recovered()
-    arena.finish(driver)
-    judge(arena)
-    assert all(record["state"] == "COMPLETE" for record in arena.witness.told())
+    system.fault_injected(worker)
+    system.wait_for_recovery()
+    system.finish(driver)
+    run_checker(system)
+    assert all(record["state"] == "COMPLETE" for record in system.events.committed())

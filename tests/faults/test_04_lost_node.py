@@ -1,4 +1,4 @@
-"""Fault 4: a node goes away in the middle of a trial, and another joins."""
+"""Fault 4: a node is lost during a trial, and another joins."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from tests.faults.arena import Arena
-from tests.faults.conftest import Judge
+from tests.faults.conftest import RunChecker
 from tests.faults.nodes import Nodes
+from tests.faults.system import SystemUnderTest
 from tests.waiting import wait_for
 
 
 @pytest.fixture
-def nodes(arena: Arena) -> Iterator[Nodes]:
-    made = Nodes(arena)
+def nodes(system: SystemUnderTest) -> Iterator[Nodes]:
+    made = Nodes(system)
     yield made
     made.close()
 
@@ -25,28 +25,28 @@ def on(node: psutil.Process) -> set[int]:
     return {process.pid for process in node.children(recursive=True)}
 
 
-def test_a_search_goes_on_without_a_lost_node_and_with_a_new_one(
-    arena: Arena, judge: Judge, nodes: Nodes
+def test_a_search_continues_without_a_lost_node_and_with_a_new_one(
+    system: SystemUnderTest, run_checker: RunChecker, nodes: Nodes
 ) -> None:
-    arena.document["trials"] = 12
-    arena.document["concurrency"] = 2
+    system.document["trials"] = 12
+    system.document["concurrency"] = 2
     nodes.head()
     lost = nodes.worker()
-    driver = arena.start("run", arena.write(), "--address", nodes.address, **nodes.variables)
+    driver = system.start("run", system.write(), "--address", nodes.address, **nodes.variables)
 
     def trains_there() -> bool:
         there = on(psutil.Process(lost.pid))
-        return any(step.pid in there for step in arena.witness.steps()[-5:])
+        return any(step.pid in there for step in system.events.steps()[-5:])
 
-    arena.wait_finished(1)
+    system.wait_finished(1)
     wait_for("the node trains", trains_there)
     there = on(psutil.Process(lost.pid))
     nodes.lose(lost)
-    arena.struck(*there)
-    arena.wait_steps()
+    system.fault_injected(*there)
+    system.wait_steps()
     added = nodes.worker()
-    arena.wait_recovered()
-    arena.finish(driver)
-    judge(arena)
-    assert all(record["state"] == "COMPLETE" for record in arena.witness.told())
+    system.wait_for_recovery()
+    system.finish(driver)
+    run_checker(system)
+    assert all(record["state"] == "COMPLETE" for record in system.events.committed())
     assert added.poll() is None

@@ -1,4 +1,4 @@
-"""Fault 11: other programs burn all cores in bursts while latencies are measured."""
+"""Fault 11: other programs load all cores in bursts while latencies are measured."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ while True:
 
 @contextmanager
 def burners(count: int, rng: random.Random) -> Iterator[None]:
-    """Processes that burn a core each, in bursts."""
+    """Processes that each load a core in bursts."""
     seeds = (str(rng.randrange(10**6)) for _ in range(count))
     started = [
         subprocess.Popen([sys.executable, "-c", BURN, each], stdout=subprocess.PIPE)
@@ -56,12 +56,12 @@ def burners(count: int, rng: random.Random) -> Iterator[None]:
 
 @pytest.fixture
 def objective(document: dict[str, Any], home: Path) -> Objective:
-    """A search whose latencies are measured with as many calls as usual."""
+    """A search with the default number of timed calls."""
     return Objective(validate({**document, "measurement": {"repeats": 40}}))
 
 
 def latencies(objective: Objective) -> list[Latency]:
-    """Of the three models, from an empty cost cache; what is usual for the machine is left."""
+    """Latencies of the three models with an empty cache; the reference of the machine is kept."""
     for entry in Path(objective.store.location("costs")).glob("*/latency.json"):
         shutil.rmtree(entry.parent)
     made = (Configuration(each, 100, Compression()) for each in ARCHITECTURES)
@@ -78,29 +78,29 @@ def test_models_keep_their_order_or_are_flagged(
     idle = latencies(objective)
     with burners(2 * (os.cpu_count() or 1), random.Random(seed)):
         disturbed = latencies(objective)
-    for told, found in (("idle", idle), ("disturbed", disturbed)):
+    for state, found in (("idle", idle), ("disturbed", disturbed)):
         for latency in found:
             print(
-                f"{told:>9} {latency.ms:6.3f} ms: p10 {latency.p10_ms:6.3f}, p50 "
+                f"{state:>9} {latency.ms:6.3f} ms: p10 {latency.p10_ms:6.3f}, p50 "
                 f"{latency.p50_ms:6.3f}, p95 {latency.p95_ms:6.2f}, slowdown "
                 f"{latency.slowdown:.2f} of {latency.reference_p10_ms:.3f} ms, "
                 f"{latency.repeats} calls{', noisy' * latency.noisy}"
             )
-    # The burners did disturb.
+    # The load did disturb the measurements.
     assert sum(each.p95_ms for each in disturbed) > 2 * sum(each.p10_ms for each in disturbed)
-    # A host that was evenly slow shows once it is faster: the cost cache then measures again.
+    # A host that was slow throughout is detected once it is faster; the cache then measures again.
     usual = min(each.best_reference_p10_ms for each in (*idle, *disturbed))
     before, after = (
         [replace(each, best_reference_p10_ms=usual) for each in found]
         for found in (idle, disturbed)
     )
-    # Models that differ as clearly keep their order, flagged or not.
+    # Models with clearly different latencies keep their order, flagged or not.
     assert [each.ms for each in before] == sorted(each.ms for each in before)
     assert [each.ms for each in after] == sorted(each.ms for each in after)
-    # What is not flagged is what it was.
+    # Latencies without a flag are unchanged.
     for pair in zip(before, after, strict=True):
         if not any(each.noisy or each.slowdown > MAX_SLOWDOWN for each in pair):
             assert 1 / MAX_SLOWDOWN < pair[1].ms / pair[0].ms < MAX_SLOWDOWN
-    # What is flagged is measured again next time.
+    # Flagged latencies are measured again.
     assert kept(objective) == sum(not latency.noisy for latency in disturbed)
     record_property("flagged", sum(latency.noisy for latency in disturbed))

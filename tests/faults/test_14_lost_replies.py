@@ -1,17 +1,17 @@
-"""Fault 14: MLflow does what it is asked, and its reply is lost."""
+"""Fault 14: MLflow executes a request, and its reply is lost."""
 
 from __future__ import annotations
 
-from tests.faults.arena import Arena
-from tests.faults.conftest import Judge
+from tests.faults.conftest import RunChecker
+from tests.faults.system import SystemUnderTest
 from tests.faults.tracking import tracking_server
 
 
-def test_lost_replies_make_no_run_twice(arena: Arena, judge: Judge) -> None:
-    arena.document["trials"] = 5
-    with tracking_server(arena) as proxy:
-        proxy.lose_replies("/runs/create", times=arena.rng.randint(2, 3))
-        proxy.lose_replies("/runs/log-batch", times=arena.rng.randint(2, 3))
-        arena.finish()
+def test_lost_replies_create_no_run_twice(system: SystemUnderTest, run_checker: RunChecker) -> None:
+    system.document["trials"] = 5
+    with tracking_server(system) as proxy:
+        proxy.lose_replies("/runs/create", times=system.rng.randint(2, 3))
+        proxy.lose_replies("/runs/log-batch", times=system.rng.randint(2, 3))
+        system.finish()
         assert len(proxy.lost) >= 4
-        judge(arena)
+        run_checker(system)

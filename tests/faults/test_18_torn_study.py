@@ -1,4 +1,4 @@
-"""Fault 18: the file of the study is torn."""
+"""Fault 18: the database file of the study is damaged."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults.arena import Arena
-from tests.faults.conftest import Judge
+from tests.faults.conftest import RunChecker
 from tests.faults.processes import kill_tree
+from tests.faults.system import SystemUnderTest
 
 TEARS: dict[str, Callable[[Path], None]] = {
     "emptied": lambda path: os.truncate(path, 0),
@@ -22,15 +22,17 @@ COMMANDS = {
 }
 
 
-def test_a_torn_study_is_refused_and_its_backup_goes_on(arena: Arena, judge: Judge) -> None:
-    arena.document["trials"] = 4
-    driver = arena.start()
-    arena.wait_finished(2)
+def test_a_damaged_study_is_refused_and_its_backup_resumes(
+    system: SystemUnderTest, run_checker: RunChecker
+) -> None:
+    system.document["trials"] = 4
+    driver = system.start()
+    system.wait_finished(2)
     kill_tree(driver.pid)
     driver.wait()
-    study = arena.home / "study.db"
-    # With what the killed driver may have left half written.
-    backup = {path: path.read_bytes() for path in arena.home.glob("study.db*")}
+    study = system.home / "study.db"
+    # With a journal that the killed process may have left.
+    backup = {path: path.read_bytes() for path in system.home.glob("study.db*")}
 
     for tear, do in TEARS.items():
         for path in backup.keys() - {study}:
@@ -39,7 +41,7 @@ def test_a_torn_study_is_refused_and_its_backup_goes_on(arena: Arena, judge: Jud
         do(study)
         torn = study.read_bytes()
         for words in COMMANDS[tear]:
-            refused = arena.tlc(*words.split())
+            refused = system.tlc(*words.split())
             assert refused.returncode == 2, (words, refused.stdout, refused.stderr)
             assert f"{str(study)!r} is damaged" in refused.stderr
             assert "put a backup of it back" in refused.stderr
@@ -48,6 +50,6 @@ def test_a_torn_study_is_refused_and_its_backup_goes_on(arena: Arena, judge: Jud
 
     for path, content in backup.items():
         path.write_bytes(content)
-    arena.finish()
-    judge(arena)
-    assert arena.finished() == 4
+    system.finish()
+    run_checker(system)
+    assert system.finished() == 4

@@ -6,36 +6,38 @@ import shutil
 import signal
 from pathlib import Path
 
-from tests.faults.arena import Arena
-from tests.faults.conftest import Judge
+from tests.faults.conftest import RunChecker
+from tests.faults.system import SystemUnderTest
 
 INTERRUPTED = 130
 
 
-def test_changed_data_is_refused_and_old_results_stay_readable(arena: Arena, judge: Judge) -> None:
-    source = arena.document["data"]["unlabelled"]
-    text = arena.folder / "text.txt"
+def test_changed_data_is_refused_and_old_results_stay_readable(
+    system: SystemUnderTest, run_checker: RunChecker
+) -> None:
+    source = system.document["data"]["unlabelled"]
+    text = system.folder / "text.txt"
     shutil.copy(source["train"], text)
     source["train"] = str(text)
-    driver = arena.start()
-    arena.wait_finished(2)
+    driver = system.start()
+    system.wait_finished(2)
     driver.send_signal(signal.SIGINT)
-    arena.finish(driver, code=INTERRUPTED)
-    before = arena.answer("trials", arena.name)
+    system.finish(driver, code=INTERRUPTED)
+    before = system.query("trials", system.name)
 
     whole = text.read_bytes()
     text.write_bytes(whole.replace(b"cat", b"dog", 1))
-    refused = arena.tlc("run", arena.write())
+    refused = system.tlc("run", system.write())
     assert refused.returncode == 2
     assert "the data of search 'endure' has changed since its first trial" in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert arena.answer("trials", arena.name) == before
-    assert arena.answer("best", arena.name)["trial"] is not None
-    report = arena.tlc("report", arena.name)
+    assert system.query("trials", system.name) == before
+    assert system.query("best", system.name)["trial"] is not None
+    report = system.tlc("report", system.name)
     assert report.returncode == 0, report.stderr
-    assert list(Path(arena.home).rglob("*.html"))
+    assert list(Path(system.home).rglob("*.html"))
 
     text.write_bytes(whole)
-    arena.finish()
-    judge(arena)
-    assert arena.finished() == arena.document["trials"]
+    system.finish()
+    run_checker(system)
+    assert system.finished() == system.document["trials"]

@@ -28,12 +28,12 @@ from search.service.middleware import BODY_SECONDS
 from search.storage.lease import LEASE, Lease
 from search.storage.study import Study
 from spaces.loading import load
-from tests.faults.attacks import HUNG_UP, STEAL, Attack, attacks
+from tests.faults.hostile_requests import HUNG_UP, STEAL, HostileRequest, hostile_requests
 from tests.search.conftest import Tlc, made_up_result
 
 REFUSAL_SECONDS = 0.2
 TRIES = 3
-"""The quickest of them counts: a busy machine is not what is tested."""
+"""The fastest of them counts, so that a busy machine does not matter."""
 GROWTH_BYTES = 100e6
 TOKEN = "a-secret-of-32-characters-00000000"
 
@@ -46,11 +46,11 @@ class Service:
     process: psutil.Process
 
     def exchange(self, request: bytes) -> tuple[int, float]:
-        """Send bytes; gives the status of the answer, or HUNG_UP, and the seconds that it took."""
+        """Send bytes; returns the status of the response, or HUNG_UP, and its seconds."""
         started = time.perf_counter()
         status = HUNG_UP
         with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
-            # It may have answered, or hung up, before all was sent.
+            # The service may respond, or close the connection, before all bytes are sent.
             with suppress(OSError):
                 connection.sendall(request)
             with suppress(ConnectionResetError):
@@ -58,15 +58,15 @@ class Service:
                 status = int(found[1]) if found else HUNG_UP
         return status, time.perf_counter() - started
 
-    def refusal(self, attack: Attack) -> tuple[int, float]:
-        """Status and seconds of an attack, the quickest of a few tries."""
+    def refusal(self, attack: HostileRequest) -> tuple[int, float]:
+        """Status and seconds of a hostile request, the fastest of a few tries."""
         host = f"127.0.0.1:{self.port}"
         return min((self.exchange(attack.request(host)) for _ in range(TRIES)), key=lambda r: r[1])
 
-    def is_well(self) -> bool:
-        """Whether it answers health, and a question about the study, at once."""
+    def is_healthy(self) -> bool:
+        """Whether it responds to a health check and to a query."""
         return all(
-            self.refusal(Attack("", (200,), path=path))[0] == 200
+            self.refusal(HostileRequest("", (200,), path=path))[0] == 200
             for path in ("/health", "/searches/tiny/best?max_size_mb=10")
         )
 
@@ -81,7 +81,7 @@ def serving(tlc: Tlc, *options: str, **extra: str) -> Iterator[Service]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Digest of every file below a folder, and where every link leads."""
+    """Digest of every file below a folder, and the target of every link."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
@@ -94,7 +94,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def tlc(tmp_path_factory: pytest.TempPathFactory) -> Tlc:
-    """A home with a study, in a folder whose surroundings must not change."""
+    """A home with a study, in a folder whose siblings must not change."""
     around = tmp_path_factory.mktemp("around")
     root = around / "root"
     (root / "home").mkdir(parents=True)
@@ -106,29 +106,31 @@ def tlc(tmp_path_factory: pytest.TempPathFactory) -> Tlc:
     for size in (0.1, 0.2):
         study.tell_result(study.ask().number, made_up_result(0.5 + size, size))
     study.tell_failure(study.ask().number, "error", "\x1b]0;title\x07 [/] \x1b[2J")
-    # Its search runs, so that streams of its events have no end.
+    # Its search is running, so that event streams do not end.
     study.optuna.set_user_attr(LEASE, asdict(Lease(last_heartbeat="2100-01-01T00:00:00+00:00")))
     return Tlc(root)
 
 
 @pytest.fixture(scope="module")
 def service(tlc: Tlc) -> Iterator[Service]:
-    """A service that must be well after all attacks, no larger, and must have written nothing."""
+    """A service that must be healthy after all requests, without growth or written files."""
     before = contents(tlc.folder.parent)
     with serving(tlc, "--data-root", str(tlc.folder)) as started:
-        assert started.is_well()
+        assert started.is_healthy()
         size = started.process.memory_info().rss
         yield started
-        assert started.is_well()
+        assert started.is_healthy()
         grown = started.process.memory_info().rss - size
         print(f"\nthe service grew by {grown / 1e6:.0f} MB")
         assert grown < GROWTH_BYTES
     assert contents(tlc.folder.parent) == before
 
 
-def test_every_attack_is_refused_at_once(service: Service, tlc: Tlc, record_property: Any) -> None:
+def test_every_hostile_request_is_refused_at_once(
+    service: Service, tlc: Tlc, record_property: Any
+) -> None:
     seconds, wrong = {}, []
-    for attack in attacks(str(tlc.folder)):
+    for attack in hostile_requests(str(tlc.folder)):
         status, seconds[attack.name] = service.refusal(attack)
         print(f"{status:>4} {1e3 * seconds[attack.name]:7.1f} ms  {attack.name}")
         if status not in attack.allowed or seconds[attack.name] > REFUSAL_SECONDS:
@@ -136,10 +138,10 @@ def test_every_attack_is_refused_at_once(service: Service, tlc: Tlc, record_prop
     record_property("refusals", len(seconds))
     record_property("slowest_refusal_ms", 1e3 * max(seconds.values()))
     assert not wrong
-    assert service.is_well()
+    assert service.is_healthy()
 
 
-def test_who_says_nothing_does_not_keep_others_out(service: Service) -> None:
+def test_idle_connections_do_not_block_others(service: Service) -> None:
     head = f"HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\n".encode()
     json_head = b"Content-Type: application/json\r\nContent-Length: 900\r\n\r\n{"
     kinds = {
@@ -151,11 +153,11 @@ def test_who_says_nothing_does_not_keep_others_out(service: Service) -> None:
     slowest = 0.0
     until = time.monotonic() + max(HEADER_SECONDS, BODY_SECONDS) + 2
     while time.monotonic() < until:
-        # A byte now and then, which must not buy any time.
+        # A byte now and then must not extend the time limit.
         for kind in ("half a head", "half a body"):
             for connection in open_ones[kind]:
                 _drip(connection)
-        status, seconds = service.refusal(Attack("", (200,), path="/health"))
+        status, seconds = service.refusal(HostileRequest("", (200,), path="/health"))
         assert status == 200
         slowest = max(slowest, seconds)
         time.sleep(0.5)
@@ -190,7 +192,7 @@ def _is_open(connection: socket.socket) -> bool:
     return False
 
 
-def test_without_the_token_and_in_a_flood_nothing_is_told(tlc: Tlc) -> None:
+def test_requests_without_the_token_or_above_the_rate_get_no_information(tlc: Tlc) -> None:
     limit = 150
     with serving(tlc, "--requests-per-minute", str(limit), TLC_TOKEN=TOKEN) as service:
         right = {"Authorization": f"Bearer {TOKEN}"}
@@ -198,25 +200,30 @@ def test_without_the_token_and_in_a_flood_nothing_is_told(tlc: Tlc) -> None:
         for token in tokens:
             given = {"Authorization": token} if token else {}
             for path in ("/searches", "/searches/tiny/best", "/openapi.json", "/metrics"):
-                status, seconds = service.refusal(Attack("", (401,), path=path, headers=given))
+                status, seconds = service.refusal(
+                    HostileRequest("", (401,), path=path, headers=given)
+                )
                 assert (status, path) == (401, path)
                 assert seconds < REFUSAL_SECONDS
-        assert service.exchange(_asking(service, right))[0] == 200
-        # Another name for every request is no other sender.
+        assert service.exchange(_requesting(service, right))[0] == 200
+        # Another forwarded address does not make another client.
         flood = [
-            service.exchange(_asking(service, {**right, "X-Forwarded-For": f"10.0.0.{k}"}))
+            service.exchange(_requesting(service, {**right, "X-Forwarded-For": f"10.0.0.{k}"}))
             for k in range(2 * limit)
         ]
         assert {status for status, _ in flood[limit:]} == {429}
         assert min(seconds for _, seconds in flood[limit:]) < REFUSAL_SECONDS
-        assert service.exchange(Attack("", (200,), path="/health").request("localhost"))[0] == 200
+        assert (
+            service.exchange(HostileRequest("", (200,), path="/health").request("localhost"))[0]
+            == 200
+        )
 
 
-def _asking(service: Service, headers: dict[str, str]) -> bytes:
-    return Attack("", (), headers=headers).request(f"127.0.0.1:{service.port}")
+def _requesting(service: Service, headers: dict[str, str]) -> bytes:
+    return HostileRequest("", (), headers=headers).request(f"127.0.0.1:{service.port}")
 
 
-def test_others_are_not_let_in_without_a_token(tlc: Tlc) -> None:
+def test_listening_beyond_loopback_needs_a_token(tlc: Tlc) -> None:
     for host in ("0.0.0.0", "::", "192.0.2.1"):
         run = tlc("serve", "--host", host, "--port", "0", TLC_TOKEN="")
         assert run.returncode == 2
@@ -272,7 +279,7 @@ def _timed(tlc: Tlc, words: tuple[str, ...]) -> tuple[subprocess.CompletedProces
     return tlc(*words), time.monotonic() - started
 
 
-class Thief:
+class Payload:
     """Writes a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
@@ -284,14 +291,14 @@ class Thief:
 
 def test_no_pickle_is_opened(tmp_path: Path) -> None:
     stolen = tmp_path / "stolen"
-    thief = pickle.dumps(Thief(stolen))
+    thief = pickle.dumps(Payload(stolen))
     pickle.loads(thief)
     assert stolen.exists()
     stolen.unlink()
     (tmp_path / "config.json").write_bytes(thief)
     with pytest.raises(ModelFileError):
         model_file.load(tmp_path)
-    np.save(tmp_path / "unlabelled-train.npy", np.array([Thief(stolen)]), allow_pickle=True)
+    np.save(tmp_path / "unlabelled-train.npy", np.array([Payload(stolen)]), allow_pickle=True)
     with pytest.raises(DataError, match="cannot be read"):
         PreparedData(tmp_path, "", (), {}).token_stream("train")
     assert not stolen.exists()

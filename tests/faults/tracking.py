@@ -9,18 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.faults.arena import Arena
 from tests.faults.ports import free_port
 from tests.faults.processes import kill_tree
 from tests.faults.proxy import Proxy
+from tests.faults.system import SystemUnderTest
 from tests.waiting import is_served, wait_for
 
 
 @contextmanager
-def tracking_server(arena: Arena) -> Iterator[Proxy]:
-    """Start MLflow's server on the arena's database, and let the search use it through a proxy."""
-    with proxied_server(arena.home / "mlflow.db", arena.folder, dict(os.environ)) as proxy:
-        arena.document["storage"] = {"mlflow": f"http://127.0.0.1:{proxy.port}"}
+def tracking_server(system: SystemUnderTest) -> Iterator[Proxy]:
+    """Start MLflow on the system's database, and connect the search through a proxy."""
+    with proxied_server(system.home / "mlflow.db", system.folder, dict(os.environ)) as proxy:
+        system.document["storage"] = {"mlflow": f"http://127.0.0.1:{proxy.port}"}
         yield proxy
 
 
@@ -30,8 +30,8 @@ def proxied_server(database: Path, folder: Path, environment: dict[str, str]) ->
 
     Args:
         database: SQLite file of its runs.
-        folder: Of its artefacts, and of ``mlflow.txt``, which has what it prints.
-        environment: Of its process.
+        folder: Folder of its artefacts and of ``mlflow.txt``, its output.
+        environment: Environment of its process.
     """
     port = free_port()
     proxy = Proxy(port)

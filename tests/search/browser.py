@@ -1,4 +1,4 @@
-"""Headless Chromium for the tests that look at pages: the system's, through Playwright."""
+"""Headless Chromium of the system, through Playwright."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ARGUMENTS = (
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """The system's browser, started once; tests that need it are skipped where there is none."""
+    """The browser of the system, started once; tests that need it are skipped without one."""
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
         pytest.skip(f"no browser on PATH: none of {', '.join(NAMES)}")
@@ -33,6 +33,6 @@ def browser() -> Iterator[Browser]:
 
 
 def screenshot(page: Page, path: Path) -> Path:
-    """Write the whole page, from its top to its end, as a PNG; returns where it is."""
+    """Write the whole page as a PNG; returns its path."""
     page.screenshot(path=path, full_page=True)
     return path

@@ -1,4 +1,4 @@
-"""Studies with made-up results, and one real finished search."""
+"""Studies with synthetic results, and one real finished search."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["browser"]
 
 
 def made_up_result(score: float, size_mb: float, **fields: Any) -> dict[str, Any]:
-    """A well-formed result, as a worker reports it."""
+    """A synthetic result in the format of a worker."""
     return {
         "metric": "accuracy",
         "score": score,
@@ -56,7 +56,7 @@ def made_up_result(score: float, size_mb: float, **fields: Any) -> dict[str, Any
 
 
 def feasible_hashes(space: SearchSpace) -> set[str]:
-    """Names of the configurations that arithmetic leaves a chance."""
+    """Hashes of the feasible configurations."""
     return {c.hash for c in map(space.configuration, space.points()) if space.is_feasible(c)}
 
 
@@ -68,16 +68,16 @@ def study(make_search: Callable[..., SearchFile], home: Path) -> Study:
 
 @dataclass(frozen=True)
 class Tlc:
-    """The command line in a folder of its own.
+    """The command line in its own folder.
 
-    Called, it is a process, as users start it; ``ask`` is for the commands that only look, of which
-    loading what they need takes longer than anything else.
+    A call starts a process, as users do. ``ask`` runs a command that only reads in this process,
+    because its imports would take most of the time.
     """
 
     folder: Path
 
     def environment(self, **extra: str) -> dict[str, str]:
-        """Of the command: everything it keeps is in the folder."""
+        """The environment of the command: all of its files are in the folder."""
         kept = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
         return {**kept, "TLC_HOME": str(self.folder / "home"), **extra}
 
@@ -123,8 +123,7 @@ class Tlc:
 
     @contextmanager
     def serving(self, *options: str, **extra: str) -> Iterator[tuple[str, int]]:
-        """A service on a free port, as users start it; gives the URL that it prints and its
-        process."""
+        """Start a service on a free port; gives its URL and its process."""
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "search.cli", "serve", "--port", "0", *options],
             env=self.environment(PYTHONUNBUFFERED="1", **extra),
@@ -142,7 +141,7 @@ class Tlc:
             process.wait(timeout=20)
 
     def add_modules_of_the_same_names(self) -> None:
-        """Put modules that a user may have into the folder; whatever imports them fails."""
+        """Write modules with the names of tlc's packages; importing them fails."""
         raising = "raise ImportError('a module of the user was imported')"
         (self.folder / "search.py").write_text(raising)
         for package in ("spaces", "objectives"):
@@ -156,17 +155,17 @@ class Tlc:
 
     @property
     def study_url(self) -> str:
-        """Where its studies are."""
+        """URL of its studies."""
         return f"sqlite:///{self.folder / 'home' / 'study.db'}"
 
     def study(self, name: str = "tiny") -> Study:
-        """The study as it is now."""
+        """The current study of a search."""
         return Study.load(name, self.study_url)
 
 
 @pytest.fixture(scope="session")
 def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database with its tables, which take seconds to make."""
+    """An MLflow database with its tables, whose creation takes seconds."""
     from mlflow import MlflowClient
 
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
@@ -176,7 +175,7 @@ def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def mlflow_made(tlc: Tlc, empty_mlflow: Path) -> None:
-    """Puts the empty database where the command line looks for it."""
+    """Put the empty database into the home of the command line."""
     (tlc.folder / "home").mkdir()
     shutil.copy(empty_mlflow, tlc.folder / "home" / "mlflow.db")
 
@@ -189,7 +188,7 @@ def tlc(tmp_path: Path) -> Tlc:
 
 @pytest.fixture(scope="session")
 def finished(document: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Tlc:
-    """A real search of eight trials, run to its end, beside modules named as tlc's packages."""
+    """A finished real search of eight trials, in a folder with modules named as tlc's packages."""
     tlc = Tlc(tmp_path_factory.mktemp("finished"))
     tlc.add_modules_of_the_same_names()
     completed = tlc("run", tlc.write(document, trials=8))

@@ -1,7 +1,7 @@
-"""Faults that are done from inside a process, by name: each changes a module of the product.
+"""Faults inside a process, by name: each patches a module of tlc.
 
-``TLC_FAULTS`` is a JSON object of their names and arguments. Which process does a fault, and how
-often in all processes together, is decided by ``happens``.
+``TLC_FAULTS`` is a JSON object of their names and arguments. ``happens`` limits how often a fault
+occurs in all processes together.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-from sitecustomize import after, happens, witness
+from sitecustomize import after, happens, log_event
 
 MODULES = {
     "hang_in_step": "objectives.training.loop",
@@ -28,7 +28,7 @@ MODULES = {
 
 
 def hang_in_step(module: ModuleType, *, step: int, times: int = 1) -> None:
-    """An optimiser step never ends: the process lives, and its other threads go on."""
+    """An optimiser step never ends, while the process and its other threads run."""
     original = module._OptimizerStep.__call__
 
     def hanging(self: Any, at: int) -> Any:
@@ -40,7 +40,7 @@ def hang_in_step(module: ModuleType, *, step: int, times: int = 1) -> None:
 
 
 def loss(module: ModuleType, *, step: int, values: list[str]) -> None:
-    """The loss becomes ``nan``, ``inf``, or explodes (``1e6``) from a step on, one a training."""
+    """From a step on, the loss is ``nan``, ``inf`` or explodes (``1e6``); one kind per training."""
     original = module.train
 
     def train(*arguments: Any, **keywords: Any) -> None:
@@ -89,7 +89,7 @@ def compressor(module: ModuleType, *, behaviours: list[str]) -> None:
 
 
 def out_of_memory(module: ModuleType, *, width: int, bytes: int) -> None:
-    """Training of one width may map only so much more memory (``RLIMIT_AS``) than it has."""
+    """Training of one width may map only a little more memory (``RLIMIT_AS``)."""
     import resource
     from pathlib import Path
 
@@ -113,10 +113,10 @@ def out_of_memory(module: ModuleType, *, width: int, bytes: int) -> None:
 
 
 def short_lease(module: ModuleType, *, lost: float, watch: float) -> None:
-    """No fault: a lease expires sooner, so that a test need not wait."""
+    """No fault: a lease expires sooner, so that a test is faster."""
     module.EXPIRY_SECONDS, module.OBSERVE_SECONDS = lost, watch
 
 
 def timed_steps(module: ModuleType) -> None:
-    """No fault: the witness gets the time of each step, as ``at <pid> <seconds>``."""
-    after(module, "_log_step", lambda *_: witness(f"at {os.getpid()} {time.monotonic()}"))
+    """No fault: the event log gets the time of each step, as ``at <pid> <seconds>``."""
+    after(module, "_log_step", lambda *_: log_event(f"at {os.getpid()} {time.monotonic()}"))

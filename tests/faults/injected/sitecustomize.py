@@ -1,12 +1,12 @@
-"""What every process of a search under test runs first: the witness, and the faults to inject.
+"""Start-up code of every process under test: the event log and the injected faults.
 
-Python imports this module by itself in each process that has its folder in ``PYTHONPATH``: the
-driver, Ray's workers, the service. It changes modules of the product when they are imported, and
-nothing where ``TLC_WITNESS`` is not set.
+Python imports this module in each process that has its folder in ``PYTHONPATH``: the driver
+process, Ray's workers and the service. It patches modules of tlc when they are imported, if
+``TLC_EVENT_LOG`` is set.
 
-The witness is one append-only file. The training loop writes a line for each optimiser step; here
-are added: ``saved <address>`` when a checkpoint or model is published, ``told <JSON>`` when the
-study has returned from the commit of a trial, and ``did <fault> <pid>`` when a fault was done.
+The event log is an append-only file. The training loop writes a line for each optimiser step. This
+module adds ``saved <address>`` when a checkpoint or model is published, ``committed <JSON>`` when
+the commit of a trial has returned, and ``did <fault> <pid>`` when a fault was injected.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-WITNESS = "TLC_WITNESS"
+EVENT_LOG = "TLC_EVENT_LOG"
 FAULTS = "TLC_FAULTS"
 
 
-def witness(line: str) -> None:
-    """Append a line; one write, so that lines of several processes never mix."""
-    descriptor = os.open(os.environ[WITNESS], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+def log_event(line: str) -> None:
+    """Append a line in one write, so that lines of several processes do not mix."""
+    descriptor = os.open(os.environ[EVENT_LOG], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         os.write(descriptor, f"{line}\n".encode())
     finally:
@@ -35,15 +35,15 @@ def witness(line: str) -> None:
 
 
 def happens(fault: str, times: int) -> int | None:
-    """How often a fault was done before by any process, which counts this time; None where it was
-    ``times`` times already."""
+    """Count a fault over all processes; returns how often it occurred before, or None after
+    ``times`` occurrences."""
     for number in range(times):
-        marker = f"{os.environ[WITNESS]}.{fault}.{number}"
+        marker = f"{os.environ[EVENT_LOG]}.{fault}.{number}"
         try:
             os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             continue
-        witness(f"did {fault} {os.getpid()}")
+        log_event(f"did {fault} {os.getpid()}")
         return number
     return None
 
@@ -60,23 +60,23 @@ def after(owner: Any, name: str, do: Callable[..., None]) -> None:
     setattr(owner, name, wrapped)
 
 
-def _witness_store(module: ModuleType) -> None:
+def _log_store(module: ModuleType) -> None:
     after(
         module.Store,
         "commit",
-        lambda entry, _self, _folder, address, **_: witness(f"saved {address}"),
+        lambda entry, _self, _folder, address, **_: log_event(f"saved {address}"),
     )
 
 
-def _witness_study(module: ModuleType) -> None:
-    def told(is_new: bool, study: Any, number: int, *_: Any, **__: Any) -> None:
+def _log_study(module: ModuleType) -> None:
+    def log_commit(is_new: bool, study: Any, number: int, *_: Any, **__: Any) -> None:
         if is_new:
             trial = study.optuna._storage.get_trial(study._trial_id(number))
             record = {"number": number, "state": trial.state.name, **trial.user_attrs}
             record.pop("curve", None)
-            witness(f"told {json.dumps(record, sort_keys=True)}")
+            log_event(f"committed {json.dumps(record, sort_keys=True)}")
 
-    # A result that is not finite is told as a failure, which would be told of twice.
+    # A result that is not finite is recorded as a failure, which would be logged twice.
     for name in ("tell_result", "tell_failure"):
         original = getattr(module.Study, name)
 
@@ -88,14 +88,14 @@ def _witness_study(module: ModuleType) -> None:
             finally:
                 self._telling = depth
             if depth == 0:
-                told(is_new, self, *arguments, **keywords)
+                log_commit(is_new, self, *arguments, **keywords)
             return is_new
 
         setattr(module.Study, name, wrapped)
 
 
 def _inject(name: str) -> Callable[[ModuleType], None]:
-    """What the injected faults do to a module."""
+    """Apply the injected faults to a module."""
 
     def change(module: ModuleType) -> None:
         import faults
@@ -107,11 +107,11 @@ def _inject(name: str) -> Callable[[ModuleType], None]:
     return change
 
 
-_WITNESSED = {"objectives.store.store": _witness_store, "search.storage.study": _witness_study}
+_LOGGED = {"objectives.store.store": _log_store, "search.storage.study": _log_study}
 
 
 class _Loader(importlib.abc.Loader):
-    """Loads a module as usual, and changes it then."""
+    """Loads a module, and then patches it."""
 
     def __init__(self, loader: Any, changes: list[Callable[[ModuleType], None]]) -> None:
         self._loader = loader
@@ -128,7 +128,7 @@ class _Loader(importlib.abc.Loader):
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the modules that are to be changed."""
+    """Finds the modules to patch."""
 
     def __init__(self, changes: dict[str, list[Callable[[ModuleType], None]]]) -> None:
         self._changes = changes
@@ -139,7 +139,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         changes = self._changes.pop(name, None)
         if changes is None:
             return None
-        # Popped before, so that this does not come back here.
+        # Removed first, so that the search does not return here.
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.loader is not None:
             spec.loader = _Loader(spec.loader, changes)
@@ -148,7 +148,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 def _install() -> None:
     changes: dict[str, list[Callable[[ModuleType], None]]] = {
-        name: [change] for name, change in _WITNESSED.items()
+        name: [change] for name, change in _LOGGED.items()
     }
     wanted = json.loads(os.environ.get(FAULTS, "{}"))
     if wanted:
@@ -160,5 +160,5 @@ def _install() -> None:
     sys.meta_path.insert(0, _Finder({name: list(dict.fromkeys(c)) for name, c in changes.items()}))
 
 
-if os.environ.get(WITNESS):
+if os.environ.get(EVENT_LOG):
     _install()

@@ -1,4 +1,4 @@
-"""The store of a search under test, seen from outside: by its files."""
+"""The files of the store of a system under test."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Interrupted:
-    """A training path that was left before its end.
+    """A training path that was interrupted.
 
     Args:
-        key: Of the path.
+        key: Key of the path.
         newest: Folder of its newest checkpoint.
-        previous: The step of the one before.
+        previous: Step of the previous checkpoint.
     """
 
     key: str
@@ -25,18 +25,18 @@ class Interrupted:
 
 
 def interrupted(store: Path, *, since: float) -> list[Interrupted]:
-    """Paths of a store that were left between two checkpoints, and have two of them.
+    """Interrupted paths of a store that have at least two checkpoints.
 
     Args:
         store: Its folder.
-        since: The newest checkpoint is younger than that, in seconds since 1970.
+        since: Oldest time of the newest checkpoint, in seconds since 1970.
     """
     found = []
     for path in sorted((store / "checkpoints").glob("*")):
         steps = sorted(path.glob("[0-9]*"))
         if len(steps) < 2 or not is_resume_point(steps[-1]):
             continue
-        # A search that runs may have removed what was looked at.
+        # A running search may have removed the checkpoint.
         with contextlib.suppress(FileNotFoundError):
             if steps[-1].stat().st_mtime > since:
                 found.append(Interrupted(path.name, steps[-1], int(steps[-2].name)))
@@ -44,7 +44,7 @@ def interrupted(store: Path, *, since: float) -> list[Interrupted]:
 
 
 def is_resume_point(checkpoint: Path) -> bool:
-    """Whether a checkpoint is there only because its path was not at its end yet."""
+    """Whether a checkpoint exists only until its path is complete."""
     try:
         state = json.loads((checkpoint / "state.json").read_text())
     except (OSError, ValueError):
@@ -53,12 +53,12 @@ def is_resume_point(checkpoint: Path) -> bool:
 
 
 def staged(store: Path) -> list[Path]:
-    """Folders that somebody is writing, or was."""
+    """Folders of unfinished writes."""
     return [path for path in (store / "staging").glob("*/*") if path.is_dir()]
 
 
 def is_writing(pid: int, store: Path) -> bool:
-    """Whether a process is in the middle of a checkpoint: it has some of its files, no manifest."""
+    """Whether a process is writing a checkpoint: some files exist, and no manifest."""
     places = staged(store)
     if not places:
         return False

@@ -1,4 +1,4 @@
-"""The arena: a real search in a home of its own, watched by a witness, with faults on request."""
+"""The system under test: a real search in its own home, with an event log and injected faults."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ import yaml
 
 from spaces.file.search_file import SearchFile
 from spaces.loading import validate
+from tests.faults.event_log import EventLog, Step
 from tests.faults.processes import descendants, is_alive, kill_tree
-from tests.faults.witness import Step, Witness
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -29,14 +29,14 @@ RUN_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
-class Struck:
-    """What a fault was done to.
+class FaultTime:
+    """The state of the system when a fault was injected.
 
     Args:
-        since: When, by the monotonic clock.
-        steps: Steps that had been trained.
-        before: Processes that had trained.
-        worker_of: The struck worker that trained a path.
+        since: Time by the monotonic clock.
+        steps: Number of steps trained before.
+        before: Processes that had trained before.
+        worker_of: The affected worker that trained a path.
     """
 
     since: float
@@ -45,18 +45,18 @@ class Struck:
     worker_of: dict[str, int]
 
     def is_recovery(self, step: Step) -> bool:
-        """Whether a step shows that training goes on."""
+        """Whether a step shows that training has continued."""
         return step.pid not in self.before or step.pid != self.worker_of.get(step.path, step.pid)
 
 
 @dataclass
-class Arena:
+class SystemUnderTest:
     """A search under test.
 
     Args:
         folder: An empty folder.
         document: The search file, as a dictionary; change it before the first start.
-        seed: Seed of what the test leaves to chance.
+        seed: Seed of the random choices of the test.
     """
 
     folder: Path
@@ -64,16 +64,16 @@ class Arena:
     seed: int
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
     recovery_seconds: float = 0.0
-    _struck: Struck = field(default_factory=lambda: Struck(0.0, 0, set(), {}), init=False)
+    _fault: FaultTime = field(default_factory=lambda: FaultTime(0.0, 0, set(), {}), init=False)
 
     @cached_property
     def temporary(self) -> Path:
-        """For temporary files and machine-wide locks; short, as Ray's sockets must be."""
+        """Folder of temporary files and machine-wide locks; short, as Ray puts sockets there."""
         return Path(tempfile.mkdtemp(prefix="tlc-"))
 
     @cached_property
     def rng(self) -> random.Random:
-        """Chance, the same for the same seed."""
+        """The random generator of the seed."""
         return random.Random(self.seed)
 
     @property
@@ -110,25 +110,25 @@ class Arena:
         return str(given) if given else f"sqlite:///{self.home / 'mlflow.db'}"
 
     @cached_property
-    def witness(self) -> Witness:
-        """What really happened."""
-        return Witness(self.folder / "witness.log")
+    def events(self) -> EventLog:
+        """The event log, which is independent of tlc's own record."""
+        return EventLog(self.folder / "events.log")
 
     @property
     def output(self) -> str:
-        """What all started commands have printed."""
+        """The output of all started commands."""
         path = self.folder / "out.txt"
         return path.read_text() if path.exists() else ""
 
     def environment(self, faults: dict[str, Any] | None = None, **extra: str) -> dict[str, str]:
-        """Of the processes under test."""
+        """The environment of the processes under test."""
         kept = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
         return {
             **kept,
             "TLC_HOME": str(self.home),
             "TMPDIR": str(self.temporary),
-            "TLC_STEP_LOG": str(self.witness.path),
-            "TLC_WITNESS": str(self.witness.path),
+            "TLC_STEP_LOG": str(self.events.path),
+            "TLC_EVENT_LOG": str(self.events.path),
             "TLC_FAULTS": json.dumps(faults or {}),
             "PYTHONPATH": os.pathsep.join([str(INJECTED), str(ROOT)]),
             **extra,
@@ -142,10 +142,10 @@ class Arena:
     def start(
         self, *words: str, faults: dict[str, Any] | None = None, **extra: str
     ) -> subprocess.Popen[bytes]:
-        """Start ``tlc`` with some words, or the search; its output goes to ``out.txt``.
+        """Start a ``tlc`` command, by default the search; its output goes to ``out.txt``.
 
         Args:
-            words: The command; without any, ``run`` with the search file.
+            words: The command and its arguments; by default ``run`` with the search file.
             faults: Faults to inject: names and arguments from ``injected/faults.py``.
             extra: Environment variables.
         """
@@ -172,10 +172,10 @@ class Arena:
         assert found == code, f"exit code {found}, not {code}:\n{self.output[-3000:]}"
 
     def tlc(self, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end, without witness or faults."""
+        """Run a command to its end, without event log and faults."""
         return subprocess.run(
             [sys.executable, "-m", "search.cli", *words],
-            env={**self.environment(**extra), "TLC_WITNESS": ""},
+            env={**self.environment(**extra), "TLC_EVENT_LOG": ""},
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -183,14 +183,14 @@ class Arena:
             check=False,
         )
 
-    def answer(self, *words: str) -> Any:
-        """What a command answers as JSON; nothing found is an empty answer."""
+    def query(self, *words: str) -> Any:
+        """The JSON output of a command; an empty list if it found nothing."""
         done = self.tlc(*words, "--json")
         assert done.returncode in (0, 3), f"tlc {' '.join(words)}: {done.stderr[-2000:]}"
         return json.loads(done.stdout) if done.stdout.strip() else []
 
     def mlflow_runs(self) -> list[Any]:
-        """The runs of the search's trials that MLflow shows."""
+        """The MLflow runs of the search's trials."""
         from mlflow import MlflowClient
 
         client = MlflowClient(self.tracking_uri)
@@ -206,48 +206,48 @@ class Arena:
                 return [run for run in runs if "tlc.key" in run.data.tags]
 
     def finished(self) -> int:
-        """Trials whose end the study has committed."""
-        return sum(line[0] == "told" for line in self.witness.lines())
+        """Number of trials whose result the study has committed."""
+        return sum(line[0] == "committed" for line in self.events.lines())
 
     def wait_finished(self, count: int) -> None:
-        """Wait until so many trials have ended."""
+        """Wait until a number of trials have ended."""
         wait_for(f"{count} trials\n{self.output[-2000:]}", lambda: self.finished() >= count)
 
     def wait_steps(self, more: int = 1) -> int:
-        """Wait for so many more optimiser steps; returns the process that did the last of them."""
-        before = len(self.witness.steps())
+        """Wait for a number of optimiser steps; returns the process of the last step."""
+        before = len(self.events.steps())
         wait_for(
             f"{more} more steps\n{self.output[-2000:]}",
-            lambda: len(self.witness.steps()) >= before + more,
+            lambda: len(self.events.steps()) >= before + more,
         )
-        return self.witness.steps()[-1].pid
+        return self.events.steps()[-1].pid
 
-    def struck(self, *workers: int) -> None:
-        """Note that a fault is done now, to some workers or to all that have trained until now."""
-        steps = self.witness.steps()
-        self._struck = Struck(
+    def fault_injected(self, *workers: int) -> None:
+        """Record that a fault is injected now, into some workers or into all."""
+        steps = self.events.steps()
+        self._fault = FaultTime(
             time.monotonic(),
             len(steps),
             {step.pid for step in steps},
             {step.path: step.pid for step in steps if step.pid in workers},
         )
 
-    def wait_recovered(self) -> None:
-        """Note how long it took from the fault until a new process trained a step, or another took
-        a struck worker's training over."""
-        struck = self._struck
+    def wait_for_recovery(self) -> None:
+        """Wait until a new process trains a step, or another process continues the training of an
+        affected worker; records the time since the fault."""
+        fault = self._fault
         wait_for(
             f"a recovery\n{self.output[-2000:]}",
-            lambda: any(map(struck.is_recovery, self.witness.steps()[struck.steps :])),
+            lambda: any(map(fault.is_recovery, self.events.steps()[fault.steps :])),
         )
-        self.recovered(time.monotonic() - struck.since)
+        self.recovered(time.monotonic() - fault.since)
 
     def recovered(self, seconds: float) -> None:
-        """Note a recovery; the longest counts."""
+        """Record the time of a recovery; the longest counts."""
         self.recovery_seconds = max(self.recovery_seconds, seconds)
 
     def close(self) -> None:
-        """Kill what is left."""
+        """Kill all processes that are left."""
         left = [child.pid for process in self.started for child in descendants(process.pid)]
         for process in self.started:
             kill_tree(process.pid)

@@ -1,4 +1,4 @@
-"""What a hostile client sends: requests of which each must be refused."""
+"""Requests of a hostile client, each of which must be refused."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any
 from spaces.loading import load
 
 HUNG_UP = 0
-"""In place of a status: the service closed the connection without an answer."""
+"""Instead of a status: the service closed the connection without a response."""
 JSON = {"Content-Type": "application/json"}
 STEAL = "!!python/object/apply:os.system ['touch stolen']"
 
 
 @dataclass(frozen=True)
-class Attack:
+class HostileRequest:
     """One request.
 
     Args:
-        name: What is wrong with it.
-        allowed: The statuses that refuse it.
+        name: The defect of the request.
+        allowed: Statuses of a refusal.
         method: HTTP method.
         path: Path and query.
-        headers: Headers, beside those that every request needs.
+        headers: Headers beyond those that every request needs.
         body: Body.
     """
 
@@ -37,7 +37,7 @@ class Attack:
     body: bytes | None = None
 
     def request(self, host: str) -> bytes:
-        """The bytes that go over the wire."""
+        """The bytes of the request."""
         headers = {"Host": host, "Connection": "close", **self.headers}
         if self.body is not None:
             headers = {"Content-Length": str(len(self.body)), **headers}
@@ -45,11 +45,11 @@ class Attack:
         return "\r\n".join([*lines, "", ""]).encode("latin-1") + (self.body or b"")
 
 
-def attacks(root: str) -> Iterator[Attack]:
-    """All of them.
+def hostile_requests(root: str) -> Iterator[HostileRequest]:
+    """All hostile requests.
 
     Args:
-        root: The folder below which the service may read data; ``link.txt`` in it leads out.
+        root: The data folder of the service; ``link.txt`` in it links to a file outside.
     """
     yield from _bodies()
     yield from _searches(root)
@@ -58,16 +58,18 @@ def attacks(root: str) -> Iterator[Attack]:
     yield from _heads()
 
 
-def _post(name: str, body: Any, *allowed: int, path: str = "/searches", **headers: str) -> Attack:
+def _post(
+    name: str, body: Any, *allowed: int, path: str = "/searches", **headers: str
+) -> HostileRequest:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Attack(name, allowed or (422,), "POST", path, {**JSON, **headers}, content)
+    return HostileRequest(name, allowed or (422,), "POST", path, {**JSON, **headers}, content)
 
 
 def _whole(**fields: Any) -> dict[str, Any]:
     return {**load("default").model_dump(mode="json", exclude_defaults=True), **fields}
 
 
-def _bodies() -> Iterator[Attack]:
+def _bodies() -> Iterator[HostileRequest]:
     zipped = gzip.compress(b'{"search": "' + b"x" * 50_000_000 + b'"}')
     what_if = "/searches/tiny/what-if"
     yield _post("10 MB", b'{"search": "' + b"x" * 10_000_000 + b'"}', 413)
@@ -86,7 +88,7 @@ def _bodies() -> Iterator[Attack]:
     yield _post("half a character to predict", b'{"values": {"\\ud800": 1}}', path=what_if)
 
 
-def _searches(root: str) -> Iterator[Attack]:
+def _searches(root: str) -> Iterator[HostileRequest]:
     yield _post("10^9 trials", {"search": _whole(trials=10**9)})
     yield _post("NaN", {"search": _whole(hours=float("nan"))})
     yield _post("infinity", {"search": _whole(hours=float("inf"))})
@@ -120,7 +122,7 @@ def _searches(root: str) -> Iterator[Attack]:
         yield _post(f"data {path!r}", {"search": "masked_lm", "overrides": [override]})
 
 
-def _overrides() -> Iterator[Attack]:
+def _overrides() -> Iterator[HostileRequest]:
     bomb = "{a: &a [x, x], b: &b [*a, *a], c: [*b, *b]}"
     for text in (
         f"name={STEAL}", f"space={bomb}", "space={[a]: 1}", "space=&a [*a]", "trials=2020-99-99",
@@ -133,46 +135,48 @@ def _overrides() -> Iterator[Attack]:
     yield _post("a path for a name", {"search": "../../etc/passwd"})
 
 
-def _questions() -> Iterator[Attack]:
+def _questions() -> Iterator[HostileRequest]:
     queries = (
         "offset=-1", "offset=99999999999999999999", f"offset={'9' * 5000}", "limit=0",
         "limit=1001", "limit=1e3", "max_size_mb=Infinity", "max_size_mb=NaN", "max_size_mb=1e400",
         "max_size_mb=-1", f"state={'x' * 50_000}", "order=score;DROP", "offset=%EF%BC%91",
     )  # fmt: skip
     for query in queries:
-        yield Attack(f"?{query[:40]}", (422,), path=f"/searches/tiny/trials?{query}")
+        yield HostileRequest(f"?{query[:40]}", (422,), path=f"/searches/tiny/trials?{query}")
     names = (
         "a'%20OR%201=1--", "..%2f..%2fetc%2fpasswd", "%2e%2e", "%00", "%ff", "tiny%0d%0aX:%20y",
         "%EF%BD%94iny", "ti%E2%80%AEny", "x" * 50_000,
     )  # fmt: skip
     for name in names:
-        yield Attack(f"GET {name[:40]}", (404, 422), path=f"/searches/{name}")
-        yield Attack(f"stop {name[:40]}", (404, 422), "POST", f"/searches/{name}/stop")
-    yield Attack("a trial below 0", (422,), path="/searches/tiny/trials/-1")
-    yield Attack("a trial past 64 bits", (422,), path=f"/searches/tiny/trials/{'9' * 30}")
+        yield HostileRequest(f"GET {name[:40]}", (404, 422), path=f"/searches/{name}")
+        yield HostileRequest(f"stop {name[:40]}", (404, 422), "POST", f"/searches/{name}/stop")
+    yield HostileRequest("a trial below 0", (422,), path="/searches/tiny/trials/-1")
+    yield HostileRequest("a trial past 64 bits", (422,), path=f"/searches/tiny/trials/{'9' * 30}")
     last = {"Last-Event-ID": "9" * 400}
-    yield Attack("an event past 64 bits", (422,), path="/searches/tiny/events", headers=last)
+    yield HostileRequest(
+        "an event past 64 bits", (422,), path="/searches/tiny/events", headers=last
+    )
     for method in ("PUT", "DELETE", "PATCH", "TRACE", "STEAL"):
-        yield Attack(f"method {method}", (405,), method)
+        yield HostileRequest(f"method {method}", (405,), method)
     override = {"X-HTTP-Method-Override": "DELETE"}
-    yield Attack("another method", (405,), "POST", "/searches/tiny", headers=override)
+    yield HostileRequest("another method", (405,), "POST", "/searches/tiny", headers=override)
 
 
-def _heads() -> Iterator[Attack]:
+def _heads() -> Iterator[HostileRequest]:
     length = "Content-Length"
     for host in ("evil.example", "127.0.0.1.evil.example", "evil@127.0.0.1", ""):
-        yield Attack(f"host {host!r}", (403,), headers={"Host": host})
+        yield HostileRequest(f"host {host!r}", (403,), headers={"Host": host})
     for origin in ("http://evil.example", "null"):
         stop = "/searches/tiny/stop"
-        yield Attack(f"origin {origin}", (403,), "POST", stop, headers={"Origin": origin})
-    yield Attack("a head of 1 MB", (400, 431, HUNG_UP), headers={"X-Long": "x" * 1_000_000})
+        yield HostileRequest(f"origin {origin}", (403,), "POST", stop, headers={"Origin": origin})
+    yield HostileRequest("a head of 1 MB", (400, 431, HUNG_UP), headers={"X-Long": "x" * 1_000_000})
     many = {f"X-{number}": "x" for number in range(20_000)}
-    yield Attack("20,000 headers", (400, 431, HUNG_UP), headers=many)
+    yield HostileRequest("20,000 headers", (400, 431, HUNG_UP), headers=many)
     for value in ("-1", "1e9", "9" * 400, "5, 6", "x"):
         yield _post(f"length {value[:10]}", b"{}", 400, 413, HUNG_UP, **{length: value})
     smuggled = {"Transfer-Encoding": "chunked", length: "2"}
     yield _post("two lengths", b"0\r\n\r\n", 400, 422, HUNG_UP, **smuggled)
     chunks = {"Transfer-Encoding": "chunked"}
-    yield Attack(
+    yield HostileRequest(
         "a chunk of 2^112", (400, 413, HUNG_UP), "POST", headers=chunks, body=b"f" * 28 + b"\r\n"
     )

@@ -1,13 +1,13 @@
-"""The witness: what really happened, from an append-only file that the study has no part in.
+"""The event log: an append-only file that is independent of tlc's own record.
 
-Lines, in the order in which things happened over all processes:
+Its lines are in the order of events over all processes:
 
 - ``<path> <step> <pid>``: an optimiser step was done;
 - ``saved <address>``: a checkpoint or a model was published in the store;
-- ``told <JSON>``: the study returned from the commit of a trial;
-- ``at <pid> <seconds>``: when a step was done, where a test asks for it;
-- ``did <fault> <pid>``: an injected fault was done;
-- ``damaged <path> <step>``: the test damaged the checkpoints of a path after a step.
+- ``committed <JSON>``: the commit of a trial to the study returned;
+- ``at <pid> <seconds>``: the time of a step, if a test requests it;
+- ``did <fault> <pid>``: a fault was injected;
+- ``damaged <path> <step>``: the test damaged checkpoints of a path after a step.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Step:
     Args:
         path: Key of the training path.
         number: The step on that path.
-        pid: The process that did it.
+        pid: The process of the step.
     """
 
     path: str
@@ -34,11 +34,11 @@ class Step:
     pid: int
 
 
-class Witness:
-    """Reads the file.
+class EventLog:
+    """Reads the event log.
 
     Args:
-        path: The append-only file; it need not exist yet.
+        path: The file; it may not exist yet.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,7 +48,7 @@ class Witness:
         self._read = 0
 
     def lines(self) -> list[list[str]]:
-        """All whole lines, split at the first two blanks."""
+        """All complete lines, split at the first two spaces."""
         self._read_on()
         return self._lines
 
@@ -58,7 +58,7 @@ class Witness:
         return self._steps
 
     def _read_on(self) -> None:
-        """Read what was appended: whoever waits for a step asks fifty times a second."""
+        """Read appended lines only: a waiting test reads fifty times a second."""
         if not self.path.exists():
             return
         with self.path.open("rb") as file:
@@ -71,28 +71,28 @@ class Witness:
         self._lines += lines
         self._steps += [step for step in map(_step, lines) if step is not None]
 
-    def told(self) -> list[dict[str, Any]]:
-        """What the study has committed, in its order: number, state and attributes."""
-        return [json.loads(" ".join(line[1:])) for line in self.lines() if line[0] == "told"]
+    def committed(self) -> list[dict[str, Any]]:
+        """Committed trials in order, each with number, state and attributes."""
+        return [json.loads(" ".join(line[1:])) for line in self.lines() if line[0] == "committed"]
 
     def times(self) -> list[tuple[int, float]]:
-        """Process and monotonic seconds of each step, where they are witnessed."""
+        """Process and monotonic seconds of each step whose time was logged."""
         return [(int(line[1]), float(line[2])) for line in self.lines() if line[0] == "at"]
 
     def did(self, fault: str) -> list[int]:
-        """Processes in which an injected fault was done."""
+        """Processes into which a fault was injected."""
         return [int(line[2]) for line in self.lines() if line[:2] == ["did", fault]]
 
     def damaged(self, path: str, last_good: int) -> None:
-        """Note that the checkpoints of a path beyond a step were damaged by the test."""
+        """Log that the test damaged the checkpoints of a path beyond a step."""
         with self.path.open("a") as file:
             file.write(f"damaged {path} {last_good}\n")
             os.fsync(file.fileno())
 
     def excess_steps(self) -> list[Step]:
-        """Steps that were done again although a checkpoint had them.
+        """Steps that were repeated although a checkpoint contained them.
 
-        A step may be repeated only when it lies beyond the last checkpoint of its path.
+        A step may be repeated only after the last checkpoint of its path.
         """
         done: set[tuple[str, int]] = set()
         saved: dict[str, int] = {}
