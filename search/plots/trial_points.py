@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from search.formatting import cost_summary
+from search.formatting import cost_summary, depth_text
 from search.pareto import best, feasible, frontier
 from search.plots.style import DENSE, INFEASIBLE, TRIAL
 from search.storage.trials import TrialRecord
@@ -126,8 +126,12 @@ def trial_text(record: TrialRecord, criteria: Criteria) -> str:
     """A trial's configuration, score, interval and costs, in Plotly's subset of HTML."""
     result, metric = record.result, criteria.metric
     interval = f"{metric.text(result['score_low'])}–{metric.text(result['score_high'])}"
+    architecture = record.configuration.architecture
     return (
-        f"<b>#{record.number}</b> {short_text(record.configuration)}<br>"
+        f"<b>#{record.number}</b> "
+        f"depth {depth_text(architecture.depth, architecture.decoder_depth)}, "
+        f"width {architecture.width}, budget {amount(record.configuration.budget)}, "
+        f"{record.configuration.compression}<br>"
         f"{metric_name(criteria)} {metric.text(result['score'])} ({interval})<br>"
         f"{cost_summary(result, criteria.cost.name)}  {result['compression_ratio']:.1f}×"
     )

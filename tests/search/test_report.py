@@ -310,7 +310,8 @@ def test_it_fits_and_shows_configurations(
     first.focus()
     hover.first.wait_for()
     shown = hover.first.text_content() or ""
-    assert shown.startswith(f"#{record.number} {record.configuration.architecture}")
+    assert shown.startswith(f"#{record.number} ")
+    assert f"width {record.configuration.architecture.width}" in shown
     assert str(record.configuration.compression) in shown
     page.keyboard.press("Escape")
     hover.first.wait_for(state="detached")
