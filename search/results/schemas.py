@@ -28,7 +28,7 @@ class Summary(QueryResult):
     name: str
     """Name of the search, its study and its MLflow experiment."""
     state: State
-    """``lost``: its driver gives no sign of life; ``new``: no run has begun."""
+    """``lost``: its lease has expired; ``new``: no run has begun."""
     trials: int
     """Trials after which it ends."""
     complete: int

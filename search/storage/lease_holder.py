@@ -52,7 +52,7 @@ def local_lease(name: str, folder: Path) -> Iterator[None]:
 
 
 def refuse_if_held_elsewhere(study: Study) -> None:
-    """Refuse to go on where a process of another machine or home runs the search.
+    """Raise where a process of another machine or home runs the search.
 
     Call it inside ``local_lease``, which excludes processes of this machine and home.
 

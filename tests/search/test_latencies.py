@@ -98,7 +98,7 @@ def test_what_if_is_answered_where_latency_is_an_objective(
     assert prediction.score_low < prediction.score < prediction.score_high
 
 
-def test_others_know_the_latencies_that_the_driver_measured(
+def test_queries_use_the_latencies_that_the_run_measured(
     make_search: Callable[..., SearchFile], home: Path
 ) -> None:
     study, url = _study(make_search(constraints__max_latency_ms=0.5, trials=20), home)
@@ -119,7 +119,7 @@ def test_others_know_the_latencies_that_the_driver_measured(
     assert all(milliseconds(addition.configuration) <= 0.5 for addition in wanted)
 
 
-def test_what_if_fits_compressions_as_the_driver_does(
+def test_what_if_fits_compressions_as_the_run_does(
     make_search: Callable[..., SearchFile], home: Path
 ) -> None:
     search = make_search(space__compression="fit", constraints__max_latency_ms=0.6, trials=20)

@@ -1,4 +1,4 @@
-"""Starting searches elsewhere: what may travel, who drives, and how it is asked to stop."""
+"""Starting searches elsewhere: portable files, the lease, and the request to stop."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PLACES = {
 }
 
 
-def test_a_search_with_places_that_all_nodes_reach_may_travel(
+def test_a_search_whose_locations_all_nodes_reach_is_portable(
     make_search: Callable[..., SearchFile],
 ) -> None:
     check_portable(make_search(**PLACES))
@@ -55,7 +55,7 @@ def test_a_search_with_places_that_all_nodes_reach_may_travel(
         ),
     ],
 )
-def test_places_that_other_machines_lack_are_refused_by_field(
+def test_locations_that_other_machines_lack_are_refused_by_field(
     fields: dict[str, Any], message: str, make_search: Callable[..., SearchFile]
 ) -> None:
     with pytest.raises(LaunchError) as refused:
@@ -78,11 +78,11 @@ def test_nodes_get_the_versions_that_are_installed_here() -> None:
     assert not {"ray", "tlc-search"} & set(pinned)
 
 
-def test_a_study_knows_who_drives_it(study: Study) -> None:
+def test_the_lease_tells_the_state_of_a_search(study: Study) -> None:
     assert confirmed_state(study) == "new"
-    with holding_lease(study) as drives:
+    with holding_lease(study) as holder:
         assert confirmed_state(study) == "running"
-        drives.end("finished", "all is done")
+        holder.end("finished", "all is done")
         # Not before it has ended.
         assert confirmed_state(study) == "running"
     assert confirmed_state(study) == "finished"
@@ -92,7 +92,7 @@ def test_a_study_knows_who_drives_it(study: Study) -> None:
     assert study.attributes[LEASE]["ended"] == "broken"
 
 
-def test_a_driver_that_is_silent_is_lost_and_one_elsewhere_is_in_the_way(
+def test_a_lease_without_heartbeats_expires_and_one_held_elsewhere_is_refused(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.storage.lease.OBSERVE_SECONDS", 1.0)
@@ -108,27 +108,27 @@ def test_a_driver_that_is_silent_is_lost_and_one_elsewhere_is_in_the_way(
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-def test_a_driver_whose_clock_is_wrong_is_known_by_its_growing_number(
+def test_a_holder_with_a_wrong_clock_is_alive_while_its_heartbeats_grow(
     hours: int, study: Study
 ) -> None:
-    def sign(driver: Lease) -> Lease:
-        seen = (datetime.now(UTC) + timedelta(hours=hours)).isoformat()
-        signed = replace(driver.renewed(), last_heartbeat=seen)
-        study.optuna.set_user_attr(LEASE, asdict(signed))
-        return signed
+    def renew(lease: Lease) -> Lease:
+        moment = (datetime.now(UTC) + timedelta(hours=hours)).isoformat()
+        renewed = replace(lease.renewed(), last_heartbeat=moment)
+        study.optuna.set_user_attr(LEASE, asdict(renewed))
+        return renewed
 
-    other = sign(Lease(host="elsewhere"))
-    watch = LeaseMonitor()
-    assert watch.state(study.attributes) is None
-    other = sign(other)
-    assert watch.state(study.attributes) == "running"
+    other = renew(Lease(host="elsewhere"))
+    monitor = LeaseMonitor()
+    assert monitor.state(study.attributes) is None
+    other = renew(other)
+    assert monitor.state(study.attributes) == "running"
 
     left = threading.Event()
 
     def live() -> None:
         living = other
         while not left.wait(0.7):
-            living = sign(living)
+            living = renew(living)
 
     thread = threading.Thread(target=live)
     thread.start()
@@ -145,14 +145,14 @@ def test_a_driver_whose_clock_is_wrong_is_known_by_its_growing_number(
         thread.join()
 
 
-def test_a_driver_of_another_home_on_this_machine_is_in_the_way(
+def test_a_lease_held_from_another_home_on_this_machine_is_refused(
     study: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with holding_lease(study):
         monkeypatch.setenv("TLC_HOME", str(tmp_path / "another"))
         with pytest.raises(BusyStudy, match="is running already"), holding_lease(study):
             pass
-    # A process that has ended needs no watching.
+    # A process that is known to be dead is not observed.
     gone = subprocess.Popen(["true"])
     gone.wait()
     silent = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
@@ -161,7 +161,7 @@ def test_a_driver_of_another_home_on_this_machine_is_in_the_way(
     assert LeaseMonitor().state(study.attributes) == "lost"
 
 
-def test_who_was_taken_for_dead_hears_of_it_and_signs_no_more(study: Study) -> None:
+def test_a_holder_that_lost_its_lease_stops_and_does_not_renew_it(study: Study) -> None:
     with pytest.raises(KeyboardInterrupt), holding_lease(study):  # noqa: PT012
         study.optuna.set_user_attr(LEASE, asdict(Lease(host="elsewhere", run="another")))
         deadline = time.monotonic() + 20
@@ -171,7 +171,7 @@ def test_who_was_taken_for_dead_hears_of_it_and_signs_no_more(study: Study) -> N
     assert study.attributes[LEASE]["state"] == "running"
 
 
-def test_of_many_who_claim_a_search_at_once_one_gets_it(
+def test_of_many_concurrent_claims_one_succeeds(
     study: Study, make_search: Callable[..., SearchFile], home: Path
 ) -> None:
     url = f"sqlite:///{home / 'study.db'}"
@@ -189,13 +189,13 @@ def test_of_many_who_claim_a_search_at_once_one_gets_it(
         claims = list(pool.map(claim, range(8)))
     assert [sum(column) for column in zip(*claims, strict=True)] == [1, 1]
     assert study.attributes["key"]["run"] in range(8)
-    # Two who both found that nobody drives it.
+    # Two processes that both found it not running.
     announce(study, None)
     with pytest.raises(BusyStudy, match="is running already"):
         announce(study, None)
 
 
-def test_a_request_to_stop_interrupts_the_driver_and_only_a_running_one(study: Study) -> None:
+def test_a_request_to_stop_interrupts_the_holder_of_a_running_search(study: Study) -> None:
     with pytest.raises(BusyStudy, match="is not running; it is new"):
         request_stop(study)
     with pytest.raises(KeyboardInterrupt), holding_lease(study):  # noqa: PT012
@@ -258,7 +258,7 @@ def test_logs_of_a_search_that_was_not_submitted_say_so(finished: Tlc) -> None:
     assert "is not running; it is finished" in stopped.stderr
 
 
-def test_links_in_place_of_a_searches_files_lead_nowhere(
+def test_links_in_place_of_a_searches_files_are_not_followed(
     make_search: Callable[..., SearchFile], home: Path, tmp_path: Path
 ) -> None:
     search = make_search(data__unlabelled__train="missing.txt")

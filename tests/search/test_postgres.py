@@ -186,7 +186,7 @@ def test_of_fifty_reports_at_once_one_is_recorded(
     assert study.optuna.get_trials()[0].values == [score, 1 + score]
 
 
-def test_one_of_many_takes_the_place_of_a_driver(
+def test_of_many_concurrent_claims_one_succeeds_on_postgres(
     postgres: str, make_search: Callable[..., SearchFile]
 ) -> None:
     Study.open(make_search(name="places"), postgres)
@@ -204,7 +204,7 @@ def test_one_of_many_takes_the_place_of_a_driver(
     assert [sum(column) for column in zip(*claims, strict=True)] == [1, 1]
 
 
-def test_a_server_that_restarts_is_waited_for(
+def test_calls_are_retried_while_the_server_restarts(
     server: Server, make_search: Callable[..., SearchFile], caplog: pytest.LogCaptureFixture
 ) -> None:
     study = Study.open(make_search(name="patient"), server.url)

@@ -57,7 +57,7 @@ def test_a_finished_search_is_not_run_again(finished: Tlc) -> None:
     assert finished.study().records() == before
 
 
-def test_what_a_dead_driver_left_to_do_is_done_by_the_next_and_figures_fail_no_search(
+def test_an_unfinished_test_of_the_frontier_is_resumed_and_figures_fail_no_search(
     finished: Tlc,
 ) -> None:
     before = finished.study().tests()

@@ -40,7 +40,7 @@ from tests.disks import fill, small_disk
 from tests.search.conftest import made_up_result
 
 
-def test_a_result_is_recorded_once_whoever_reports_it_again(study: Study) -> None:
+def test_a_result_is_recorded_once_even_if_reported_again(study: Study) -> None:
     number = study.ask().number
     assert study.tell_result(number, made_up_result(0.8, 0.1))
     assert not study.tell_result(number, made_up_result(0.1, 9.0))
@@ -75,12 +75,14 @@ def test_of_fifty_reports_at_once_one_is_recorded_with_all_its_values(
     assert study.curve(number) == [[value, 1.0]]
 
 
-def test_the_order_in_which_trials_finished_is_no_clocks(study: Study, home: Path) -> None:
+def test_the_order_in_which_trials_finished_does_not_depend_on_clocks(
+    study: Study, home: Path
+) -> None:
     numbers = [study.ask().number for _ in range(3)]
     for number in (2, 0, 1):
         study.tell_result(numbers[number], made_up_result(0.5 + 0.1 * number, 0.1))
     with sqlite3.connect(home / "study.db") as connection:
-        # The driver was restarted with a clock that is an hour behind.
+        # The search was resumed on a machine whose clock is an hour behind.
         connection.execute(
             "update trials set datetime_complete = datetime(datetime_complete, '-1 hour'), "
             "datetime_start = datetime(datetime_start, '+1 hour') where number > 0"
@@ -150,18 +152,18 @@ def test_a_result_that_is_not_finite_is_a_failure(study: Study, value: float) ->
     assert [record.state for record in study.records()] == ["not_finite", "not_finite"]
 
 
-def test_trials_of_a_dead_driver_are_taken_over_and_its_late_reports_refused(
+def test_trials_of_a_dead_run_are_taken_over_and_its_late_reports_refused(
     study: Study, make_search: Callable[..., SearchFile], home: Path
 ) -> None:
     first = study.ask()
     assert first.attempt == 1
-    study.optuna.ask()  # The driver died before it wrote a configuration.
+    study.optuna.ask()  # The process died before it wrote a configuration.
 
     again = Study.open(make_search(trials=20), f"sqlite:///{home / 'study.db'}")
     (second,) = again.take_over_unfinished()
     assert (second.number, second.attempt) == (first.number, 2)
     assert second.configuration == first.configuration
-    # The driver was not dead, but frozen.
+    # The earlier process was not dead, but frozen.
     late = made_up_result(0.1, 9.0)
     assert not study.tell_result(first.number, late, attempt=first.attempt)
     assert not study.tell_failure(first.number, "error", "late", attempt=first.attempt)
@@ -173,7 +175,7 @@ def test_trials_of_a_dead_driver_are_taken_over_and_its_late_reports_refused(
     assert again.take_over_unfinished() == []
 
 
-def test_a_trial_whose_driver_died_before_it_wrote_the_configuration_is_run(
+def test_a_trial_without_a_written_configuration_is_run(
     study: Study, make_search: Callable[..., SearchFile], home: Path
 ) -> None:
     died = study.optuna.ask(distributions(study.space))
@@ -202,7 +204,7 @@ def test_changed_data_is_refused(study: Study) -> None:
         study.set_data({"fingerprint": "b"})
 
 
-def test_a_search_has_one_driver(tmp_path: Path) -> None:
+def test_a_search_runs_in_one_process(tmp_path: Path) -> None:
     with local_lease("tiny", tmp_path):
         with (
             pytest.raises(StudyError, match="is running already"),
@@ -292,7 +294,7 @@ def test_zeros_at_the_end_of_a_page_are_found_or_harmless(
     assert found > len(whole) // 4096 // 2
 
 
-def test_a_study_that_is_damaged_under_a_reader_is_told_of(study: Study, home: Path) -> None:
+def test_damage_after_opening_is_reported(study: Study, home: Path) -> None:
     study.tell_result(study.ask().number, made_up_result(0.5, 0.1))
     with sqlite3.connect(home / "study.db") as connection:
         connection.execute(
@@ -309,7 +311,7 @@ def test_a_study_that_is_damaged_under_a_reader_is_told_of(study: Study, home: P
     assert not (home / "study.db").exists()
 
 
-def test_a_write_that_was_torn_is_undone(study: Study, home: Path) -> None:
+def test_a_torn_write_is_rolled_back(study: Study, home: Path) -> None:
     told = study.ask().number
     study.tell_result(told, made_up_result(0.8, 0.1))
     script = (
@@ -348,7 +350,7 @@ def test_processes_that_make_the_same_study_at_once_share_it(
     assert study_names(url) == ["tiny"]
 
 
-def test_a_full_disk_is_waited_for_and_a_result_recorded_once(
+def test_writes_are_retried_on_a_full_disk_and_recorded_once(
     make_search: Callable[..., SearchFile], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with small_disk(tmp_path / "disk", size_bytes=1 << 20) as disk:
@@ -376,7 +378,9 @@ def test_a_study_that_cannot_be_opened_is_refused(make_search: Callable[..., Sea
         Study.open(make_search(), "nonsense://x")
 
 
-def test_constraints_are_told_to_optuna(make_search: Callable[..., SearchFile], home: Path) -> None:
+def test_constraints_are_recorded_for_optuna(
+    make_search: Callable[..., SearchFile], home: Path
+) -> None:
     search = make_search(constraints__max_size_mb=0.2, constraints__max_latency_ms=4.0)
     study = Study.open(search, f"sqlite:///{home / 'study.db'}")
     study.tell_result(study.ask().number, made_up_result(0.8, 0.1))
@@ -387,7 +391,7 @@ def test_constraints_are_told_to_optuna(make_search: Callable[..., SearchFile], 
     assert [trial.number for trial in study.optuna.best_trials] == [0]
 
 
-def test_at_one_fixed_cost_only_the_score_is_told_to_optuna(
+def test_at_a_fixed_cost_the_score_is_the_only_objective(
     make_search: Callable[..., SearchFile], home: Path
 ) -> None:
     search = make_search(objectives=["accuracy"], constraints__max_size_mb=0.2)
@@ -403,7 +407,7 @@ def test_at_one_fixed_cost_only_the_score_is_told_to_optuna(
 @pytest.mark.parametrize(
     ("task", "best"), [("classification", 1), ("translation", 1), ("causal-lm", 0)]
 )
-def test_optuna_knows_which_way_a_metric_is_better(
+def test_the_direction_of_the_score_is_the_metrics(
     task: str, best: int, make_task_search: Callable[..., SearchFile], home: Path
 ) -> None:
     search = make_task_search(task, trials=20)

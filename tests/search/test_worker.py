@@ -70,7 +70,7 @@ def test_an_unexpected_error_is_retried_once_from_the_checkpoint(
     assert outcome["curve"]
 
 
-def test_an_error_that_comes_again_is_a_named_state(
+def test_a_repeated_error_is_a_named_state(
     arguments: tuple[str, str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raised = break_measuring(monkeypatch, RuntimeError("a bad day"), times=9)
@@ -120,7 +120,7 @@ def test_the_first_that_succeeds_carries_what_the_training_took(
     assert [outcome["result"]["seconds"]["train"] > 0 for outcome in outcomes[1:]] == [True, False]
 
 
-def test_a_failure_in_the_middle_of_a_job_is_that_trials_alone(
+def test_a_failure_in_the_middle_of_a_job_fails_one_trial(
     arguments: tuple[str, str, Any],
     make_search: Callable[..., SearchFile],
     monkeypatch: pytest.MonkeyPatch,
@@ -134,7 +134,7 @@ def test_a_failure_in_the_middle_of_a_job_is_that_trials_alone(
     assert [tried.count(point.compression) for point in points] == [1, 2, 1]
 
 
-def test_a_model_that_cannot_be_scored_keeps_no_other_from_it(
+def test_a_model_that_cannot_be_scored_fails_no_other(
     arguments: tuple[str, str, Any], home: Path
 ) -> None:
     search, data, points = arguments
