@@ -25,8 +25,8 @@ from search.execution.tuning import tune_trials
 from search.pareto import frontier
 from search.plots.figures import write_figures
 from search.samplers.known_latencies import measured_latencies
-from search.storage.failures import ERROR
 from search.storage.lease_holder import holding_lease, local_lease
+from search.storage.states import ERROR
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from search.tracking.tracker import Tracker

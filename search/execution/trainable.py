@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from objectives.failures import OUT_OF_MEMORY
-from search.storage.failures import ERROR
+from search.storage.states import ERROR
 
 LONGEST_CURVE = 60
 RETRIED = (ERROR, OUT_OF_MEMORY)

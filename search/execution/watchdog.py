@@ -19,7 +19,7 @@ from ray import kill, tune
 from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put
 
 from objectives.store import heartbeat
-from search.storage.failures import HUNG, WORKER_DIED
+from search.storage.states import HUNG, WORKER_DIED
 
 log = logging.getLogger(__name__)
 

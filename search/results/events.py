@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from search.results.schemas import Event
 from search.results.snapshot import Snapshot
-from search.storage.lease import State
+from search.storage.states import State
 from search.storage.trials import TrialRecord
 
 NumberedEvent = tuple[int | None, Event]

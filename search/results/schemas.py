@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from search.formatting import has_noisy_latency
-from search.storage.lease import State
+from search.storage.states import State
 from search.storage.trials import TrialRecord
 
 

@@ -19,7 +19,8 @@ from search.pareto import (
 from search.results.prediction import Predictor
 from search.storage.database import SEARCH, study_names
 from search.storage.errors import NoSuchStudy
-from search.storage.lease import POLL_SECONDS, LeaseMonitor, State
+from search.storage.lease import POLL_SECONDS, LeaseMonitor
+from search.storage.states import State
 from search.storage.study import Study, tests_of
 from search.storage.trials import TrialRecord
 from spaces.cost.inference_cost import COSTS

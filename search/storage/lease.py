@@ -13,11 +13,14 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from search.storage.errors import BusyStudy
-from search.storage.study import Study
+from search.storage.states import State
 from spaces.file.storage import home
+
+if TYPE_CHECKING:
+    from search.storage.study import Study
 
 LEASE = "tlc:lease"
 STOP = "tlc:stop"
@@ -30,8 +33,6 @@ EXPIRY_SECONDS = 30.0
 OBSERVE_SECONDS = 2 * HEARTBEAT_SECONDS
 """Seconds for which an apparently expired lease is observed: clocks may differ."""
 POLL_SECONDS = 0.5
-
-State = Literal["new", "running", "stopped", "finished", "failed", "lost"]
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,12 @@ from search.storage.lease import (
     RUN,
     STOP,
     Lease,
-    State,
     confirmed_state,
     just_started,
     lease_of,
 )
 from search.storage.retry import retrying
+from search.storage.states import State
 from search.storage.study import Study
 
 log = logging.getLogger(__name__)

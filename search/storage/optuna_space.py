@@ -10,7 +10,7 @@ from __future__ import annotations
 from copy import copy
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna import Study
 from optuna.distributions import (
@@ -23,7 +23,9 @@ from optuna.trial import FrozenTrial
 
 from spaces.cost.configuration import Configuration
 from spaces.grid.grid import Dimension, Point
-from spaces.grid.search_space import SearchSpace
+
+if TYPE_CHECKING:
+    from spaces.grid.search_space import SearchSpace
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:

@@ -24,7 +24,7 @@ from search.samplers.frontier.features import prior_for
 from search.samplers.frontier.history import FailureCause, Trial
 from search.samplers.frontier.proposals import Proposal
 from search.samplers.frontier.search_design_space import SearchDesignSpace
-from search.storage.failures import ERROR, HUNG, WORKER_DIED
+from search.storage.states import ERROR, HUNG, WORKER_DIED
 from search.storage.trials import FAILURE, FINISH, RESULT
 from spaces.cost.configuration import Configuration
 from spaces.cost.metric import Metric
