@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import moocore
 import numpy as np
@@ -18,7 +19,9 @@ from search.storage.trials import TrialRecord
 from spaces.cost.criteria import Criteria
 from spaces.cost.inference_cost import COSTS, Cost
 from spaces.cost.metric import Metric
-from spaces.grid.search_space import SearchSpace
+
+if TYPE_CHECKING:
+    from spaces.grid.search_space import SearchSpace
 
 COST_LEVELS = 5
 LATENCY_DECADES = 2
@@ -35,7 +38,7 @@ class Scale:
         cost: The inference cost.
         metric: What models are scored by; guessing is the reference point.
         lowest: Cost of the cheapest model of the space.
-        highest: Cost of the dearest model that is allowed: the reference point's cost.
+        highest: Cost of the most expensive model that is allowed: the reference point's cost.
     """
 
     cost: Cost
@@ -52,9 +55,9 @@ class Scale:
             assert limit is not None
             lowest, highest = limit / 10**LATENCY_DECADES, limit
         else:
-            cheapest, dearest = space.extreme_costs()
+            cheapest, largest = space.extreme_costs()
             lowest = float(getattr(cheapest, criteria.cost.name))
-            highest = limit or float(getattr(dearest, criteria.cost.name))
+            highest = limit or float(getattr(largest, criteria.cost.name))
         # A space of one size still needs a box with an area.
         return cls(criteria.cost, criteria.metric, lowest, max(highest, 1.01 * lowest))
 
