@@ -6,19 +6,18 @@ import json
 from typing import Any
 
 from search.storage.errors import BusyStudy
-from spaces.file.search_file import SearchFile
 
 
-def check_same(recorded: dict[str, Any], given: SearchFile) -> None:
-    """Compare the file that a study recorded with another of its name.
+def check_same(name: str, recorded: dict[str, Any], given: dict[str, Any]) -> None:
+    """Compare the identity that a study recorded with that of another file of its name.
 
     Raises:
         BusyStudy: They are different searches; the message names the fields that differ.
     """
-    differing = _differences(SearchFile.model_validate(recorded).identity(), given.identity())
+    differing = _differences(recorded, given)
     if differing:
         raise BusyStudy(
-            f"a search named {given.name!r} exists with another {', '.join(differing)}; "
+            f"a search named {name!r} exists with another {', '.join(differing)}; "
             "give this one another name (name: in the file, or --set name=...)"
         )
 

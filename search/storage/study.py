@@ -77,7 +77,8 @@ class Study:
             )
             # Of two files of this name that are opened at the same moment, one is first.
             if not exchange(storage.engine, study._study_id, SEARCH, None, search.to_dict()):
-                check_same(study.user_attrs[SEARCH], search)
+                recorded = SearchFile.model_validate(study.user_attrs[SEARCH])
+                check_same(search.name, recorded.identity(), search.identity())
                 study.set_user_attr(SEARCH, search.to_dict())
             measured: list[str] = [search.metric.name, search.cost.name]
             study.set_metric_names(measured[: len(study.directions)])
