@@ -22,7 +22,7 @@ class Chart:
 
     Args:
         figure: The Plotly figure.
-        label: What it shows, for those who cannot see it.
+        label: What it shows, for screen readers.
         title: Its heading.
         min_width: Pixels below which it is scrolled on its own.
     """
@@ -89,7 +89,7 @@ def _figure_json(figure: Any) -> str:
 
 @cache
 def plotly_script() -> str:
-    """Plotly's JavaScript, which is most of a page: 4.8 MB."""
+    """The JavaScript of Plotly: 4.8 MB, most of a page."""
     from plotly.offline import get_plotlyjs
 
     script: str = get_plotlyjs()

@@ -80,7 +80,7 @@ class Compressed:
 
     @property
     def is_compressed(self) -> bool:
-        """Whether anything was done to it at all."""
+        """Whether it was quantised or pruned."""
         return self.compression.quantisation.bits < 32 or self.compression.sparsity > 0
 
 

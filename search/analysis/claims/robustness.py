@@ -1,4 +1,4 @@
-"""Claim 3: what compression costs shrinks as models grow."""
+"""Claim 3: the quality lost to compression shrinks as models grow."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Drops:
     """Relative drops of quality at one level of compression.
 
     Args:
-        compression: What was done.
+        compression: The compression.
         cells: Cell of each model, ``(models,)``.
         sizes: log2 of its parameters, ``(models,)``.
         drops: Fraction of quality lost, ``(1 + DRAWS, models)``.
@@ -66,7 +66,7 @@ class Drops:
 
     @property
     def name(self) -> str:
-        """The level in words."""
+        """Name of the level."""
         compression = self.compression
         if compression.sparsity:
             return f"{compression.pruning} {compression.sparsity:.0%}"
