@@ -1,19 +1,18 @@
-"""The frontier of a search: non-dominated trials, hypervolume, the best at a cost. Pure functions.
+"""Dominance, hypervolume and ranking of trials, as pure functions.
 
-Dominance and hypervolume are moocore's (López-Ibáñez et al.); what is ours is the scale on which
-an area means something.
+moocore (López-Ibáñez et al.) computes dominance and hypervolume. ``Scale`` defines the box in which
+a hypervolume is measured.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import moocore
 import numpy as np
-import numpy.typing as npt
 
 from search.storage.trials import TrialRecord
 from spaces.cost.criteria import Criteria
@@ -29,16 +28,16 @@ LATENCY_DECADES = 2
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The box in which the hypervolume is a share: from 0 (nothing) to 1 (perfect and free).
+    """The box of the hypervolume, normalised to 0 (nothing) to 1 (perfect at no cost).
 
-    A score counts from guessing to perfection, as its metric makes a share of it; cost counts on a
-    logarithmic axis, because halving a model is worth the same at every size.
+    The score axis runs from guessing to perfection. The cost axis is logarithmic: halving the cost
+    counts the same at every size.
 
     Args:
         cost: The inference cost.
-        metric: What models are scored by; guessing is the reference point.
+        metric: The score; guessing is the reference point.
         lowest: Cost of the cheapest model of the space.
-        highest: Cost of the most expensive model that is allowed: the reference point's cost.
+        highest: Highest allowed cost, or that of the most expensive model: the reference point.
     """
 
     cost: Cost
@@ -48,21 +47,21 @@ class Scale:
 
     @classmethod
     def of(cls, space: SearchSpace) -> Scale:
-        """The scale of a search space, from arithmetic and the constraints alone."""
+        """The scale of a search space, from its analytic costs and its constraints."""
         criteria = space.criteria
         limit = criteria.limit
         if criteria.cost.name == "latency_ms":
             assert limit is not None
             lowest, highest = limit / 10**LATENCY_DECADES, limit
         else:
-            cheapest, largest = space.extreme_costs()
+            cheapest, most_expensive = space.extreme_costs()
             lowest = float(getattr(cheapest, criteria.cost.name))
-            highest = limit or float(getattr(largest, criteria.cost.name))
-        # A space of one size still needs a box with an area.
+            highest = limit or float(getattr(most_expensive, criteria.cost.name))
+        # If all models have one size, the box still needs an area.
         return cls(criteria.cost, criteria.metric, lowest, max(highest, 1.01 * lowest))
 
     def levels(self) -> tuple[float, ...]:
-        """Fixed costs at which scores are reported: spread evenly on the logarithmic axis."""
+        """The fixed costs at which scores are reported, evenly spaced on the logarithmic axis."""
         ratio = self.highest / self.lowest
         return tuple(
             float(f"{self.lowest * ratio ** ((k + 1) / COST_LEVELS):.2g}")
@@ -70,14 +69,23 @@ class Scale:
         )
 
     def fractions(self, score: float, cost: float) -> tuple[float, float]:
-        """Score and saving, each as a share of the box, both to be maximised."""
+        """Score and saved cost as fractions of the box; more is better for both."""
         saved = math.log(self.highest / cost) / math.log(self.highest / self.lowest)
         return self.metric.normalised(score), saved
 
 
 def quality(record: TrialRecord, criteria: Criteria) -> float:
-    """How good a complete trial is: the share that the metric makes of its score."""
+    """Quality of a complete trial's score: more is better for every metric."""
     return criteria.metric.quality(record.result["score"])
+
+
+def rank(record: TrialRecord, criteria: Criteria) -> tuple[float, ...]:
+    """Sort key of complete trials, ascending from worse to better; no two are equal.
+
+    The quality comes first, then the search's inference cost, the other costs and the number.
+    """
+    costs = (criteria.cost.name, *COSTS)
+    return quality(record, criteria), *(-record.result[cost] for cost in costs), -record.number
 
 
 def feasible(records: Iterable[TrialRecord], criteria: Criteria) -> list[TrialRecord]:
@@ -93,7 +101,7 @@ def feasible(records: Iterable[TrialRecord], criteria: Criteria) -> list[TrialRe
 
 
 def frontier(records: Iterable[TrialRecord], criteria: Criteria) -> list[TrialRecord]:
-    """Feasible trials that no other beats on both score and cost, the cheapest first."""
+    """Feasible trials that no other dominates in score and cost, the cheapest first."""
     members = nondominated(records, criteria, [criteria.cost.name])
     return sorted(members, key=lambda record: float(record.result[criteria.cost.name]))
 
@@ -101,8 +109,10 @@ def frontier(records: Iterable[TrialRecord], criteria: Criteria) -> list[TrialRe
 def nondominated(
     records: Iterable[TrialRecord], criteria: Criteria, costs: Sequence[str]
 ) -> list[TrialRecord]:
-    """Feasible trials that no other beats on the score and some costs; of equals, the one that
-    ``best`` names."""
+    """Feasible trials that no other dominates in the score and some costs.
+
+    Of trials with equal values, the one with the highest ``rank`` is kept.
+    """
     candidates = feasible(records, criteria)
     if not candidates:
         return []
@@ -111,25 +121,26 @@ def nondominated(
     members: dict[tuple[float, ...], TrialRecord] = {}
     for record, point, keep in zip(candidates, points, kept, strict=True):
         if keep:
-            members[point] = max(
-                members.get(point, record), record, key=lambda each: _rank(each, criteria)
-            )
+            equals = (members.get(point, record), record)
+            members[point] = max(equals, key=lambda each: rank(each, criteria))
     return list(members.values())
 
 
 def hypervolume(points: Sequence[tuple[float, float]], scale: Scale) -> float:
-    """Share of the scale's box that ``(score, cost)`` points dominate, 0 to 1."""
-    shares = _inside(points, scale)
-    if len(shares) == 0:
+    """Fraction of the scale's box that ``(score, cost)`` points dominate."""
+    fractions = [scale.fractions(score, cost) for score, cost in points]
+    inside = [(score, saved) for score, saved in fractions if score > 0.0 and saved > 0.0]
+    if not inside:
         return 0.0
-    return float(moocore.hypervolume(shares, ref=[0.0, 0.0], maximise=True))
+    return float(
+        moocore.hypervolume(np.asarray(inside, dtype=np.float64), ref=[0.0, 0.0], maximise=True)
+    )
 
 
 def hypervolume_of(records: Iterable[TrialRecord], criteria: Criteria, scale: Scale) -> float:
-    """Hypervolume of the feasible ones among some trials."""
-    points = [
-        (r.result["score"], r.result[criteria.cost.name]) for r in feasible(records, criteria)
-    ]
+    """Hypervolume of the feasible trials."""
+    cost = criteria.cost.name
+    points = [(r.result["score"], r.result[cost]) for r in feasible(records, criteria)]
     return hypervolume(points, scale)
 
 
@@ -143,25 +154,23 @@ def hypervolume_history(
     records: Iterable[TrialRecord], criteria: Criteria, scale: Scale
 ) -> list[float]:
     """Hypervolume after each finished trial, in the order in which they finished."""
-    finished = in_finish_order(records)
     front: list[tuple[float, float]] = []
     history: list[float] = []
-    for record in finished:
+    for record in in_finish_order(records):
+        volume = history[-1] if history else 0.0
         if feasible([record], criteria):
             point = (quality(record, criteria), record.result[criteria.cost.name])
             if not any(q >= point[0] and c <= point[1] for q, c in front):
                 front = [(q, c) for q, c in front if q > point[0] or c < point[1]] + [point]
-                scores = [(criteria.metric.value_at(q), c) for q, c in front]
-                history.append(hypervolume(scores, scale))
-                continue
-        history.append(history[-1] if history else 0.0)
+                volume = hypervolume([(criteria.metric.value_at(q), c) for q, c in front], scale)
+        history.append(volume)
     return history
 
 
 def best(
-    records: Iterable[TrialRecord], criteria: Criteria, limits: dict[str, float]
+    records: Iterable[TrialRecord], criteria: Criteria, limits: Mapping[str, float]
 ) -> TrialRecord | None:
-    """The best feasible trial within limits; the cheaper one of two equals, in every cost.
+    """The feasible trial of the highest rank within limits.
 
     Args:
         records: Trials.
@@ -173,29 +182,18 @@ def best(
         for record in feasible(records, criteria)
         if all(record.result[cost] <= limit for cost, limit in limits.items())
     ]
-    return max(within, key=lambda record: _rank(record, criteria), default=None)
+    return max(within, key=lambda record: rank(record, criteria), default=None)
 
 
 def nearest(
-    records: Iterable[TrialRecord], criteria: Criteria, limits: dict[str, float]
+    records: Iterable[TrialRecord], criteria: Criteria, limits: Mapping[str, float]
 ) -> TrialRecord | None:
-    """The complete trial that misses limits by the smallest factor, where none meets them."""
-    return min(
+    """The complete trial that exceeds its worst limit by the smallest factor."""
+    return max(
         (record for record in records if record.is_complete),
         key=lambda record: (
-            max(record.result[cost] / limit for cost, limit in limits.items()),
-            -quality(record, criteria),
+            -max(record.result[cost] / limit for cost, limit in limits.items()),
+            *rank(record, criteria),
         ),
         default=None,
     )
-
-
-def _inside(points: Sequence[tuple[float, float]], scale: Scale) -> npt.NDArray[np.float64]:
-    shares = [scale.fractions(score, cost) for score, cost in points]
-    return np.asarray([s for s in shares if s[0] > 0.0 and s[1] > 0.0], dtype=np.float64)
-
-
-def _rank(record: TrialRecord, criteria: Criteria) -> tuple[float, ...]:
-    """Ascending from worse to better trials; no two are equal."""
-    costs = (criteria.cost.name, *COSTS)
-    return quality(record, criteria), *(-record.result[cost] for cost in costs), -record.number

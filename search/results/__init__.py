@@ -1,1 +1,1 @@
-"""Queries over a study."""
+"""Queries over studies, their results as values, and the client that asks a service for them."""

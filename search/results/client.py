@@ -1,6 +1,6 @@
-"""A typed client of the service, with the answers of ``search.results.queries.StudyQueries``.
+"""A typed client of the service, with the query results of ``StudyQueries``.
 
->>> from search.client import Client
+>>> from search.results.client import Client
 >>> client = Client("http://127.0.0.1:8470")
 >>> client.best("default", {"size_mb": 0.2}).trial.result["score"]  # doctest: +SKIP
 """
@@ -31,17 +31,17 @@ from spaces.errors import UserError
 
 TIMEOUT_SECONDS = 30.0
 START_SECONDS = 900.0
-"""Seconds that starting a search may take: the nodes of a cluster install what it needs before."""
+"""Timeout of starting a search, for which the nodes of a cluster first install packages."""
 
 Kind = TypeVar("Kind", bound=QueryResult)
 
 
 class ServiceError(UserError):
-    """What the service refused, or that it cannot be reached.
+    """The service refused a request, or cannot be reached.
 
     Args:
-        message: For a person.
-        status: HTTP status; 0 where there was no answer.
+        message: For the user.
+        status: HTTP status; 0 without a response.
         problem: The problem details (RFC 9457).
     """
 
@@ -54,11 +54,11 @@ class ServiceError(UserError):
 
 
 class Client:
-    """The verbs of the service.
+    """The operations of the service.
 
     Args:
         url: Where it listens, such as ``http://127.0.0.1:8470``.
-        token: Its bearer token, where it has one.
+        token: Its bearer token, if it has one.
     """
 
     def __init__(self, url: str, *, token: str | None = None) -> None:
@@ -108,7 +108,7 @@ class Client:
         return self._many(FrontierMember, self._get(f"{_path(name)}/frontier"))
 
     def best(self, name: str, limits: Mapping[str, float] | None = None) -> Best:
-        """The best model within limits by cost (``size_mb``, …); else the nearest."""
+        """The best model within limits by cost (``size_mb``, …), or the nearest."""
         return self._one(Best, self._get(f"{_path(name)}/best", _limits(limits)))
 
     def levels(self, name: str) -> list[Level]:
@@ -116,12 +116,12 @@ class Client:
         return self._many(Level, self._get(f"{_path(name)}/levels"))
 
     def what_if(self, name: str, values: Mapping[str, Any]) -> Prediction:
-        """The expected score of a configuration, given by its dimensions."""
+        """The predicted score of a configuration, given by its dimensions."""
         answer = self._send("POST", f"{_path(name)}/what-if", {"values": dict(values)})
         return self._one(Prediction, answer)
 
     def submit(self, search: str | Mapping[str, Any], overrides: Sequence[str] = ()) -> Started:
-        """Start a search: the name of a ready-made one, or a whole search file as a mapping."""
+        """Start a search, given as the name of a ready-made one or as a search file."""
         body = {
             "search": search if isinstance(search, str) else dict(search),
             "overrides": list(overrides),
@@ -130,16 +130,16 @@ class Client:
         return self._one(Started, answer)
 
     def stop(self, name: str) -> None:
-        """Stop a search; what is finished is kept."""
+        """Stop a search; finished trials are kept."""
         self._send("POST", f"{_path(name)}/stop")
 
     def resume(self, name: str) -> Started:
-        """Go on with a search."""
+        """Resume a search."""
         answer = self._send("POST", f"{_path(name)}/resume", timeout=START_SECONDS)
         return self._one(Started, answer)
 
     def events(self, name: str) -> Iterator[Event]:
-        """What happens in a search, as it happens, until it ends."""
+        """The events of a search as they happen, until it ends."""
         headers = {"Accept": "text/event-stream"}
         address = f"{self._url}{_path(name)}/events"
         try:
@@ -151,7 +151,7 @@ class Client:
                     if line.startswith("data:"):
                         yield self._event(line.removeprefix("data:"))
         except requests.RequestException as error:
-            raise ServiceError(f"the service at {self._url} is away: {error}") from error
+            raise ServiceError(f"the service at {self._url} cannot be reached: {error}") from error
 
     def _one(self, kind: type[Kind], answer: Any) -> Kind:
         try:
@@ -171,7 +171,7 @@ class Client:
             raise self._no_service() from error
 
     def _no_service(self) -> ServiceError:
-        return ServiceError(f"--server: what answers at {self._url} is no tlc service")
+        return ServiceError(f"--server: the server at {self._url} is not a tlc service")
 
     def _get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         given = {key: value for key, value in (query or {}).items() if value is not None}
@@ -212,8 +212,10 @@ def _check(response: requests.Response) -> None:
         for error in problem.get("errors") or []
         if isinstance(error, dict)
     ]
-    said = problem.get("detail") or f"{response.status_code} {response.reason}"
-    raise ServiceError("\n".join(faults) or str(said), status=response.status_code, problem=problem)
+    message = problem.get("detail") or f"{response.status_code} {response.reason}"
+    raise ServiceError(
+        "\n".join(faults) or str(message), status=response.status_code, problem=problem
+    )
 
 
 def _limits(limits: Mapping[str, float] | None) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What happens in a search, from one snapshot of its study to the next."""
+"""The events of a search, as the differences between snapshots of its study."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from search.storage.states import State
 from search.storage.trials import TrialRecord
 
 NumberedEvent = tuple[int | None, Event]
-"""An event; that of a finished trial with the count of finished trials so far."""
+"""An event; for a finished trial, with the number of finished trials up to it."""
 
 
 def follow(read: Callable[[], Snapshot], passed: int = 0) -> Iterator[list[NumberedEvent]]:
-    """What is new in a search, each time that the next is asked for; ends when the search does.
+    """New events of a search, at each iteration; ends with the search.
 
     Args:
-        read: Gives the state of the search.
-        passed: Finished trials to pass over.
+        read: Returns the current snapshot.
+        passed: Finished trials to skip.
     """
     state: State | None = None
     running: set[int] = set()
@@ -33,18 +33,18 @@ def follow(read: Callable[[], Snapshot], passed: int = 0) -> Iterator[list[Numbe
         for count, record in enumerate(finished[passed:], start=passed + 1):
             news.append((count, _event(snapshot, record)))
         passed = max(passed, len(finished))
-        goes_on = snapshot.state in ("new", "running")
+        is_active = snapshot.state in ("new", "running")
         if snapshot.state != state:
             state = snapshot.state
-            # An end comes after the trials that it ends with.
-            news.insert(0 if goes_on else len(news), (None, _event(snapshot)))
+            # The end of a search comes after its last trials.
+            news.insert(0 if is_active else len(news), (None, _event(snapshot)))
         yield news
-        if not goes_on:
+        if not is_active:
             return
 
 
 def _event(snapshot: Snapshot, record: TrialRecord | None = None) -> Event:
-    """The start or the end of a trial; without one, the state of the search."""
+    """The start or the end of a trial; without a trial, the state of the search."""
     return Event(
         kind="state" if record is None else "trial",
         search=snapshot.search.name,

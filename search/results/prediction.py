@@ -1,4 +1,4 @@
-"""What-if: the expected score of a configuration that nobody trained, from the study's model."""
+"""Predicts the score of a configuration from the trials of a study, without training it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,13 @@ from spaces.grid.search_space import SearchSpace
 
 
 class PredictionError(UserError):
-    """A configuration that the search's space does not have, or no trial to learn from."""
+    """The configuration is not in the search space, or no trial is complete."""
 
 
 class Predictor:
-    """The surrogate of the ``frontier`` sampler, asked about single configurations.
+    """The surrogate of the ``frontier`` sampler, fitted to the trials of any sampler.
 
-    It learns from the trials of any sampler. It is made once for a state of the study: its
-    hyperparameters take a second or two.
+    Sampling its hyperparameters takes a second or two, so it is made once for a snapshot.
 
     Args:
         study: The record.
@@ -47,16 +46,16 @@ class Predictor:
         self._records = [record for record in records if record.is_complete]
         if not self._records:
             raise PredictionError(f"search {study.search.name!r} has no complete trial yet")
-        # Its own, because the study's is shared with answers that know no latencies.
+        # A space of its own: the study's is shared with queries that know no latencies.
         self._space = SearchSpace(study.search, recorded_latencies(study))
         self._searched = SearchDesignSpace(self._space)
         design_space = self._searched.design_space
         columns = len(design_space.compressions)
-        # What inference costs decides what to try next, and changes nothing of what is expected.
+        # Inference costs only matter to acquisition, not to predictions.
         free = replace(design_space, log_costs=lambda runs: np.zeros((len(runs), columns)))
         self._designer = Designer(free, prior_for(design_space.compressions), study.search.seed)
         finished = in_finish_order(self._records)
-        # A fit happens when it is first needed, and a service answers many at a time.
+        # The first prediction fits the surrogate, and a service predicts in several threads.
         self._lock = Lock()
         self._designer.update(
             Trial.of_result(
@@ -69,7 +68,7 @@ class Predictor:
         )
 
     def predict(self, values: Mapping[str, Any]) -> Prediction:
-        """The expected score of a configuration, with its 95 % interval.
+        """The predicted score of a configuration, with its 95 % interval.
 
         Args:
             values: A value of the space for each dimension; those with one value may be left out.
@@ -137,11 +136,8 @@ def _index(dimension: Dimension, values: Mapping[str, Any]) -> tuple[int, str]:
     for index, value in enumerate(dimension.values):
         if _is_same(given, value):
             return index, ""
-    shown = json.dumps(given, default=str)
-    return (
-        0,
-        f"{dimension.name}: {shown} is not in this search; allowed: {allowed}",
-    )
+    text = json.dumps(given, default=str)
+    return 0, f"{dimension.name}: {text} is not in this search; allowed: {allowed}"
 
 
 def _is_same(given: Any, value: Any) -> bool:

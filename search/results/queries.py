@@ -1,15 +1,11 @@
-"""Every question that tlc answers, from the study alone: what the command line, the service and
-the client share."""
+"""Every query over the studies of a storage, for the command line and the service."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from objectives.store.store import Store
-from search.formatting import has_noisy_latency
-from search.pareto import best, nearest, quality
+from search.pareto import nearest, rank
 from search.results.events import NumberedEvent, follow
 from search.results.schemas import (
     Best,
@@ -20,25 +16,25 @@ from search.results.schemas import (
     Search,
     Summary,
     TrainingReuse,
-    Trial,
     TrialDetails,
     TrialPage,
 )
-from search.results.snapshot import Snapshot, SnapshotCache
+from search.results.snapshot_cache import SnapshotCache
 from search.results.training_reuse import training_reuse
 from search.storage.errors import NoSuchStudy
 from search.storage.lease import lease_of
-from search.storage.study import DATA, Study
+from search.storage.study import DATA
 from search.storage.trials import TrialRecord
-from spaces.file.search_file import SearchFile
-from spaces.file.storage import Locations
+from spaces.cost.criteria import Criteria
 
 Order = Literal["number", "-number", "score", "-score", "size_mb", "latency_ms", "flops"]
 LONGEST_PAGE = 1000
 
 
 class StudyQueries:
-    """Queries about the searches of a storage.
+    """Queries over the searches of a storage.
+
+    Methods that take the name of a search raise ``NoSuchStudy`` if there is none of this name.
 
     Args:
         url: SQLAlchemy URL of the studies.
@@ -57,26 +53,21 @@ class StudyQueries:
 
     def searches(self) -> list[Summary]:
         """All searches, by name."""
-        return [_summary(snapshot) for snapshot in self._snapshots.settled(self._snapshots.names())]
+        snapshots = self._snapshots.with_known_states(self._snapshots.names())
+        return [snapshot.summary() for snapshot in snapshots]
 
     def search(self, name: str) -> Search:
-        """One search.
-
-        Raises:
-            NoSuchStudy: There is none of this name.
-        """
-        (snapshot,) = self._snapshots.settled([name])
-        last = lease_of(snapshot.attributes)
+        """One search."""
+        (snapshot,) = self._snapshots.with_known_states([name])
+        lease = lease_of(snapshot.attributes)
         return Search(
-            **_summary(snapshot).model_dump(),
+            **snapshot.summary().model_dump(),
             search=snapshot.search.to_public_dict(),
             data=snapshot.attributes.get(DATA, {}),
-            ended="" if last is None else last.ended,
+            ended="" if lease is None else lease.ended,
             shared=TrainingReuse.model_validate(training_reuse(snapshot.records)),
             failures=[
-                Failure(trial=r.number, state=r.state, message=r.message)
-                for r in snapshot.records
-                if r.is_finished and not r.is_complete
+                Failure(trial=r.number, state=r.state, message=r.message) for r in snapshot.failures
             ],
         )
 
@@ -96,14 +87,11 @@ class StudyQueries:
         Args:
             name: Name of the search.
             state: ``running``, ``complete``, ``failed`` for all failures, or the name of one.
-            on_frontier: Whether to leave out what is not on the frontier.
-            limits: Highest value by cost; trials without a result are left out where it is given.
-            order: What to sort by, ``score`` the best first; ``-`` reverses.
-            offset: Matching trials to pass over.
+            on_frontier: Whether to return only trials on the frontier.
+            limits: Highest value by cost; with limits, only complete trials are returned.
+            order: Sort key, ``score`` from the best; ``-`` reverses.
+            offset: Matching trials to skip.
             limit: Trials of the page, at most ``LONGEST_PAGE``.
-
-        Raises:
-            NoSuchStudy: There is no search of this name.
         """
         snapshot = self._snapshots.of(name)
         chosen = [
@@ -113,11 +101,9 @@ class StudyQueries:
             and (not on_frontier or record.number in snapshot.member_numbers)
             and _is_within(record, limits or {})
         ]
-        chosen.sort(key=_key(order, snapshot.search))
-        page = chosen[offset : offset + min(limit, LONGEST_PAGE)]
-        return TrialPage(
-            total=len(chosen), offset=offset, trials=[_trial(snapshot, r) for r in page]
-        )
+        ordered = _ordered(chosen, order, snapshot.search.criteria)
+        page = ordered[offset : offset + min(limit, LONGEST_PAGE)]
+        return TrialPage(total=len(chosen), offset=offset, trials=[snapshot.trial(r) for r in page])
 
     def trial(self, name: str, number: int) -> TrialDetails:
         """One trial with its training curve.
@@ -126,131 +112,69 @@ class StudyQueries:
             NoSuchStudy: There is no such search or trial.
         """
         snapshot = self._snapshots.of(name)
-        record = snapshot.by_number.get(number)
+        record = next((r for r in snapshot.records if r.number == number), None)
         if record is None:
             raise NoSuchStudy(f"search {name!r} has no trial {number}")
-        return TrialDetails(
-            **_trial(snapshot, record).model_dump(),
-            curve=snapshot.study.curve(number),
-        )
+        trial = snapshot.trial(record)
+        return TrialDetails(**trial.model_dump(), curve=snapshot.study.curve(number))
 
     def frontier(self, name: str) -> list[FrontierMember]:
-        """The frontier of a search, the cheapest first.
-
-        Raises:
-            NoSuchStudy: There is no search of this name.
-        """
-        snapshot = self._snapshots.of(name)
-        return [FrontierMember.of(r, snapshot.tests.get(r.number, {})) for r in snapshot.members]
+        """The frontier of a search, the cheapest first."""
+        return self._snapshots.of(name).frontier()
 
     def best(self, name: str, limits: Mapping[str, float] | None = None) -> Best:
-        """The best model of a search within limits; failing that, the nearest that exists.
+        """The best model of a search within limits, or the nearest to them.
 
         Args:
             name: Name of the search.
             limits: Highest value by cost: ``size_mb``, ``latency_ms``, ``flops``.
-
-        Raises:
-            NoSuchStudy: There is no search of this name.
         """
         snapshot = self._snapshots.of(name)
+        criteria = snapshot.search.criteria
         given = dict(limits or {})
-        search = snapshot.search
-        found = best(snapshot.undominated, search.criteria, given)
+        found = snapshot.best(given)
         is_within = found is not None
-        every_limit = _tightest(search.constraints.limits, given)
+        every_limit = {
+            cost: min(each[cost] for each in (criteria.limits, given) if cost in each)
+            for cost in sorted({*criteria.limits, *given})
+        }
         if found is None:
-            found = nearest(snapshot.records, search.criteria, every_limit)
+            found = nearest(snapshot.records, criteria, every_limit)
         return Best(
             limits=given,
             is_within=is_within,
-            misses={} if found is None else _misses(found, every_limit),
-            trial=None if found is None else _trial(snapshot, found),
-            location="" if found is None else _location(snapshot.study, found),
-            cost=search.cost.name,
+            misses={} if found is None else _excesses(found, every_limit),
+            trial=None if found is None else snapshot.trial(found),
+            location="" if found is None else snapshot.location(found),
+            cost=criteria.cost.name,
         )
 
     def levels(self, name: str) -> list[Level]:
-        """The best score at each fixed cost, the cheapest first.
-
-        Raises:
-            NoSuchStudy: There is no search of this name.
-        """
+        """The best score at each fixed cost, the cheapest first."""
         snapshot = self._snapshots.of(name)
-        return [_level(snapshot, level) for level in snapshot.scale.levels()]
+        return [snapshot.level(limit) for limit in snapshot.scale.levels()]
 
     def what_if(self, name: str, values: Mapping[str, Any]) -> Prediction:
-        """The expected score of a configuration, with its 95 % interval.
+        """The predicted score of a configuration, with its 95 % interval.
 
         Args:
             name: Name of the search.
-            values: A value of the search's space for each dimension that has several.
+            values: A value for each dimension of the space that has several.
 
         Raises:
             NoSuchStudy: There is no search of this name.
-            PredictionError: It has no such configuration, or no complete trial yet.
+            PredictionError: There is no such configuration, or no complete trial yet.
         """
         return self._snapshots.of(name).predictor.predict(values)
 
     def follow(self, name: str, passed: int = 0) -> Iterator[list[NumberedEvent]]:
-        """What is new in a search, each time that the next is asked for; ends when the search does.
+        """New events of a search, at each iteration; ends with the search.
 
         Args:
             name: Name of the search.
-            passed: Finished trials to pass over.
+            passed: Finished trials to skip.
         """
         return follow(lambda: self._snapshots.of(name), passed)
-
-
-def _summary(snapshot: Snapshot) -> Summary:
-    records, search = snapshot.records, snapshot.search
-    leader = best(snapshot.undominated, search.criteria, {})
-    return Summary(
-        name=search.name,
-        state=snapshot.state,
-        trials=search.trials,
-        complete=sum(r.is_complete for r in records),
-        running=sum(not r.is_finished for r in records),
-        failed=sum(r.is_finished and not r.is_complete for r in records),
-        objectives=list(search.objectives),
-        metric=search.metric.name,
-        frontier=[record.number for record in snapshot.members],
-        hypervolume=snapshot.hypervolume,
-        best_score=None if leader is None else leader.result["score"],
-    )
-
-
-def _trial(snapshot: Snapshot, record: TrialRecord) -> Trial:
-    return Trial(
-        trial=record.number,
-        state=record.state,
-        text=str(record.configuration),
-        configuration=record.configuration.to_dict(),
-        result=record.result,
-        latency_noisy=has_noisy_latency(record.result),
-        test=snapshot.tests.get(record.number, {}),
-        on_frontier=record.number in snapshot.member_numbers,
-        started=record.started,
-        finished=record.finished,
-        message=record.message,
-        budget_unit=snapshot.search.space.budget.unit.value,
-    )
-
-
-def _level(snapshot: Snapshot, level: float) -> Level:
-    search = snapshot.search
-    found = best(snapshot.undominated, search.criteria, {search.cost.name: level})
-    result = {} if found is None else found.result
-    return Level(
-        cost=search.cost.name,
-        limit=level,
-        trial=None if found is None else found.number,
-        text="" if found is None else str(found.configuration),
-        metric=search.metric.name,
-        score=result.get("score"),
-        score_low=result.get("score_low"),
-        score_high=result.get("score_high"),
-    )
 
 
 def _has_state(record: TrialRecord, state: str | None) -> bool:
@@ -265,40 +189,20 @@ def _is_within(record: TrialRecord, limits: Mapping[str, float]) -> bool:
     )
 
 
-def _key(order: Order, search: SearchFile) -> Callable[[TrialRecord], tuple[float, int]]:
-    field = order.removeprefix("-")
-    sign = -1 if order.startswith("-") else 1
-
-    def key(record: TrialRecord) -> tuple[float, int]:
-        if field == "number":
-            return sign * record.number, 0
-        if not record.is_complete:
-            # Trials without a result come last, whatever the order.
-            return math.inf, record.number
-        value = -quality(record, search.criteria) if field == "score" else record.result[field]
-        return sign * value, record.number
-
-    return key
-
-
-def _location(study: Study, record: TrialRecord) -> str:
-    """Where the compressed model of a complete trial is."""
-    where = Locations.of(study.search.storage)
-    return Store(where.store_url).location(record.result["model"])
-
-
-def _misses(record: TrialRecord, limits: dict[str, float]) -> dict[str, float]:
+def _excesses(record: TrialRecord, limits: Mapping[str, float]) -> dict[str, float]:
     """By which factor a trial exceeds each limit that it breaks."""
-    return {
-        cost: record.result[cost] / limit
-        for cost, limit in limits.items()
-        if record.result[cost] > limit
-    }
+    result = record.result
+    return {cost: result[cost] / limit for cost, limit in limits.items() if result[cost] > limit}
 
 
-def _tightest(*several: dict[str, float]) -> dict[str, float]:
-    """The lowest of several limits of each cost."""
-    costs = {cost for limits in several for cost in limits}
-    return {
-        cost: min(limits[cost] for limits in several if cost in limits) for cost in sorted(costs)
-    }
+def _ordered(records: list[TrialRecord], order: Order, criteria: Criteria) -> list[TrialRecord]:
+    """Records, sorted by number, in another order; without a result, they come last."""
+    field, is_reversed = order.removeprefix("-"), order.startswith("-")
+    if field == "number":
+        return records[::-1] if is_reversed else records
+    complete = [record for record in records if record.is_complete]
+    if field == "score":
+        complete.sort(key=lambda r: rank(r, criteria), reverse=not is_reversed)
+    else:
+        complete.sort(key=lambda r: float(r.result[field]), reverse=is_reversed)
+    return complete + [record for record in records if not record.is_complete]

@@ -1,6 +1,6 @@
-"""What tlc answers, as values that are the same on the command line, over REST and in the client.
+"""Query results, the same on the command line, over REST and in the client.
 
-Unknown fields are kept when an answer of a newer service is read.
+The client keeps unknown fields of a newer service.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from search.storage.trials import TrialRecord
 
 
 class QueryResult(BaseModel):
-    """Base of all answers."""
+    """Base of all query results."""
 
     model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
 
@@ -28,13 +28,13 @@ class Summary(QueryResult):
     name: str
     """Name of the search, its study and its MLflow experiment."""
     state: State
-    """``lost``: its lease has expired; ``new``: no run has begun."""
+    """``lost``: its lease has expired; ``new``: it was never run."""
     trials: int
     """Trials after which it ends."""
     complete: int
     """Trials that have a result."""
     running: int
-    """Trials that are under way, or were when the search stopped."""
+    """Trials that are running, or were when the search stopped."""
     failed: int
     """Trials that ended without a result."""
     objectives: list[str]
@@ -44,22 +44,22 @@ class Summary(QueryResult):
     frontier: list[int]
     """Numbers of the trials on the frontier, the cheapest first."""
     hypervolume: float
-    """Share of the box that the frontier dominates, 0 to 1."""
+    """Fraction of the box that the frontier dominates, 0 to 1."""
     best_score: float | None
     """The best score within the constraints."""
 
 
 class TrainingReuse(QueryResult):
-    """What sharing training saved."""
+    """Training that trials reused from the store."""
 
     steps_total: int
     """Optimiser steps of all models."""
     steps_reused: int
-    """Of those, the ones that came from the store."""
+    """Steps that were reused from the store."""
     seconds_trained: float
     """Seconds of training."""
     seconds_saved: float
-    """Seconds of training that the store saved."""
+    """Seconds of training that reuse saved."""
 
 
 class Failure(QueryResult):
@@ -70,7 +70,7 @@ class Failure(QueryResult):
     state: str
     """Name of its failure."""
     message: str
-    """What was seen."""
+    """The error message."""
 
 
 class Search(Summary):
@@ -83,7 +83,7 @@ class Search(Summary):
     ended: str
     """Why its last run ended; empty while it runs."""
     shared: TrainingReuse
-    """What sharing training saved."""
+    """Training that trials reused from the store."""
     failures: list[Failure]
     """Trials that ended without a result."""
 
@@ -96,7 +96,7 @@ _MEASURED = (
 
 
 class FrontierMember(QueryResult):
-    """A trial that no other beats on both score and cost."""
+    """A trial that no other dominates in score and cost."""
 
     trial: int
     """Number of the trial."""
@@ -111,7 +111,7 @@ class FrontierMember(QueryResult):
     compression: str
     """Quantisation, pruning and recovery."""
     metric: str
-    """What ``score`` is."""
+    """Metric of ``score``."""
     score: float
     """On validation."""
     score_low: float
@@ -119,7 +119,7 @@ class FrontierMember(QueryResult):
     score_high: float
     """Upper end of its 95 % interval."""
     test_score: float | None
-    """On test, which is read once, when the search ends."""
+    """On test, which is read once, at the end of the search."""
     size_mb: float
     """Megabytes (10^6 bytes) on disk."""
     latency_ms: float
@@ -161,23 +161,23 @@ class Trial(QueryResult):
     state: str
     """``running``, ``complete``, or the name of its failure."""
     text: str
-    """Its configuration as people write it."""
+    """Its configuration as text."""
     configuration: dict[str, Any]
     """Architecture, budget, compression and seed."""
     result: dict[str, Any]
-    """Score, costs and their conditions; empty unless complete."""
+    """Score, costs and how they were measured; empty unless complete."""
     latency_noisy: bool = False
     """Whether other programs disturbed the measurement of its latency."""
     test: dict[str, Any]
-    """What the test split gave; empty where it was not read."""
+    """Result on the test split; empty if it was not read."""
     on_frontier: bool
-    """Whether no other trial beats it."""
+    """Whether no other trial dominates it."""
     started: datetime | None
-    """When it was asked for (UTC)."""
+    """When it was created (UTC)."""
     finished: datetime | None
-    """When it was told (UTC)."""
+    """When it finished (UTC)."""
     message: str
-    """What was seen where it failed."""
+    """The error message, if it failed."""
     budget_unit: str
     """``steps``, ``tokens`` or ``flops``."""
 
@@ -195,9 +195,9 @@ class TrialPage(QueryResult):
     total: int
     """Trials that match."""
     offset: int
-    """Of those, the ones before this page."""
+    """Matching trials before this page."""
     trials: list[Trial]
-    """The page, by number unless another order was asked for."""
+    """The trials of this page."""
 
 
 class Best(QueryResult):
@@ -208,7 +208,7 @@ class Best(QueryResult):
     is_within: bool
     """Whether the model meets the limits."""
     misses: dict[str, float]
-    """By which factor it exceeds each limit that it breaks."""
+    """Factor by which it exceeds each limit that it breaks."""
     trial: Trial | None
     """The model's trial; null when the search has no complete one."""
     location: str
@@ -225,11 +225,11 @@ class Level(QueryResult):
     limit: float
     """The fixed cost."""
     trial: int | None
-    """Number of the best trial within it; null where nothing is."""
+    """Number of the best trial within the limit; null if there is none."""
     text: str
-    """Its configuration as people write it."""
+    """Its configuration as text."""
     metric: str
-    """What ``score`` is."""
+    """Metric of ``score``."""
     score: float | None
     """On validation."""
     score_low: float | None
@@ -239,32 +239,32 @@ class Level(QueryResult):
 
 
 class Prediction(QueryResult):
-    """What the study's model expects of a configuration that nobody needs to have trained."""
+    """The surrogate's prediction for a configuration, trained or not."""
 
     text: str
-    """The configuration as people write it."""
+    """The configuration as text."""
     configuration: dict[str, Any]
     """Architecture, budget, compression and seed."""
     metric: str
-    """What ``score`` is."""
+    """Metric of ``score``."""
     score: float
-    """The score that is expected on validation."""
+    """The expected score on validation."""
     score_low: float
-    """Lower end of the model's 95 % interval."""
+    """Lower end of the prediction's 95 % interval."""
     score_high: float
-    """Upper end of the model's 95 % interval."""
+    """Upper end of the prediction's 95 % interval."""
     size_mb: float
-    """Megabytes (10^6 bytes) on disk, by arithmetic."""
+    """Megabytes (10^6 bytes) on disk, computed."""
     flops: float
-    """Forward FLOPs for one sequence, by arithmetic."""
+    """Forward FLOPs for one sequence, computed."""
     is_feasible: bool
-    """Whether what is known leaves it a chance to meet the search's constraints."""
+    """Whether the known costs meet the search's constraints."""
     seconds: float
     """Seconds that a trial of it would take now."""
     trials: int
-    """Complete trials that the prediction rests on."""
+    """Complete trials that the surrogate was fitted to."""
     trial: int | None
-    """The trial that has evaluated it; null where none has."""
+    """The trial that evaluated it; null if none did."""
 
 
 class Started(QueryResult):
@@ -273,7 +273,7 @@ class Started(QueryResult):
     name: str
     """Name of the search."""
     job: str
-    """Where it runs: the submission id of its Ray job, or the process that drives it."""
+    """Submission id of its Ray job, or its process."""
 
 
 class Event(QueryResult):
@@ -284,14 +284,14 @@ class Event(QueryResult):
     search: str
     """Name of the search."""
     state: str
-    """Of the trial, or of the search."""
+    """State of the trial, or of the search."""
     trial: int | None = None
     """Number of the trial."""
     text: str = ""
-    """Its configuration as people write it."""
+    """Its configuration as text."""
     score: float | None = None
     """Its score on validation."""
     complete: int = Field(default=0, ge=0)
-    """Complete trials by then."""
+    """Complete trials at that time."""
     hypervolume: float | None = None
-    """Hypervolume by then."""
+    """Hypervolume at that time."""

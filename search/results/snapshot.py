@@ -1,42 +1,33 @@
-"""A study at one moment, with what several answers need computed once."""
+"""A study at one moment, with what several queries need computed once."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from functools import cached_property
 from threading import Lock
 from typing import Any
 
-from search.pareto import (
-    Scale,
-    frontier,
-    hypervolume_of,
-    in_finish_order,
-    nondominated,
-)
+from objectives.store.store import Store
+from search.formatting import has_noisy_latency
+from search.pareto import Scale, best, frontier, hypervolume_of, in_finish_order, nondominated
 from search.results.prediction import Predictor
-from search.storage.database import SEARCH, study_names
-from search.storage.errors import NoSuchStudy
-from search.storage.lease import POLL_SECONDS, LeaseMonitor
+from search.results.schemas import FrontierMember, Level, Summary, Trial
+from search.storage.lease import LeaseMonitor
 from search.storage.states import State
 from search.storage.study import Study, tests_of
 from search.storage.trials import TrialRecord
 from spaces.cost.inference_cost import COSTS
-
-FRESH_SECONDS = 0.2
-"""Age up to which a snapshot is not read again: many questions in a moment are one reading."""
+from spaces.file.storage import Locations
 
 
 class Snapshot:
-    """A study's trials, read at one moment.
+    """The trials of a study, read at one moment.
 
     Args:
         study: The record.
         records: Its trials.
         attributes: Its user attributes.
-        watch: Tells whether its driver lives.
+        monitor: Observes the lease of the search.
     """
 
     def __init__(
@@ -44,39 +35,34 @@ class Snapshot:
         study: Study,
         records: list[TrialRecord],
         attributes: dict[str, Any],
-        watch: LeaseMonitor,
+        monitor: LeaseMonitor,
     ) -> None:
         self.study = study
         self.search = study.search
         self.records = records
         self.attributes = attributes
-        self._watch = watch
+        self._monitor = monitor
         self._lock = Lock()
-
-    @cached_property
-    def by_number(self) -> dict[int, TrialRecord]:
-        """Trials by number."""
-        return {record.number: record for record in self.records}
 
     @property
     def state(self) -> State:
-        """Whether the search runs, and how its last run ended; nobody is lost until it is sure."""
-        state = self._watch.state(self.attributes) or "running"
-        if state != "new" or not self.records:
-            return state
-        # Of a version that did not note how a run ended.
-        finished = sum(record.is_finished for record in self.records)
-        return "finished" if finished >= self.search.trials else "stopped"
+        """Whether the search runs, and how its last run ended; ``running`` until it is known."""
+        return self._monitor.state(self.attributes) or "running"
 
     @property
-    def is_state_sure(self) -> bool:
-        """Whether the state takes no longer look at the search's driver."""
-        return self._watch.state(self.attributes) is not None
+    def is_state_known(self) -> bool:
+        """Whether the state needs no longer observation of the lease."""
+        return self._monitor.state(self.attributes) is not None
 
     @cached_property
     def in_order(self) -> list[TrialRecord]:
         """Finished trials in the order in which they finished."""
         return in_finish_order(self.records)
+
+    @cached_property
+    def failures(self) -> list[TrialRecord]:
+        """Trials that ended without a result."""
+        return [r for r in self.records if r.is_finished and not r.is_complete]
 
     @cached_property
     def members(self) -> list[TrialRecord]:
@@ -90,7 +76,7 @@ class Snapshot:
 
     @cached_property
     def tests(self) -> dict[int, dict[str, Any]]:
-        """What the test split gave, by trial number."""
+        """Results on the test split, by trial number."""
         return tests_of(self.attributes)
 
     @cached_property
@@ -100,18 +86,21 @@ class Snapshot:
 
     @cached_property
     def hypervolume(self) -> float:
-        """Share of the box that the frontier dominates."""
+        """Fraction of the box that the frontier dominates."""
         return hypervolume_of(self.members, self.search.criteria, self.scale)
 
     @cached_property
-    def undominated(self) -> list[TrialRecord]:
-        """Feasible trials that no other beats on the score and all three costs: whatever the
-        limits, the best within them is one of these."""
+    def _nondominated(self) -> list[TrialRecord]:
+        """Trials that no other dominates in the score and all costs, for ``best``."""
         return nondominated(self.records, self.search.criteria, list(COSTS))
+
+    def best(self, limits: Mapping[str, float]) -> TrialRecord | None:
+        """The best feasible trial within limits by cost."""
+        return best(self._nondominated, self.search.criteria, limits)
 
     @property
     def predictor(self) -> Predictor:
-        """What predicts from these trials, made when first asked for.
+        """The predictor over these trials, fitted at the first use.
 
         Raises:
             PredictionError: No trial is complete.
@@ -123,82 +112,61 @@ class Snapshot:
     def _predictor(self) -> Predictor:
         return Predictor(self.study, self.records)
 
+    def location(self, record: TrialRecord) -> str:
+        """Where the compressed model of a complete trial is."""
+        url = Locations.of(self.search.storage).store_url
+        return Store(url).location(record.result["model"])
 
-@dataclass
-class _Kept:
-    """The last snapshot of a search."""
+    def summary(self) -> Summary:
+        """The search in one line."""
+        search, leader = self.search, self.best({})
+        return Summary(
+            name=search.name,
+            state=self.state,
+            trials=search.trials,
+            complete=sum(r.is_complete for r in self.records),
+            running=sum(not r.is_finished for r in self.records),
+            failed=len(self.failures),
+            objectives=list(search.objectives),
+            metric=search.metric.name,
+            frontier=[record.number for record in self.members],
+            hypervolume=self.hypervolume,
+            best_score=None if leader is None else leader.result["score"],
+        )
 
-    study: Study
-    lock: Lock = field(default_factory=Lock)
-    watch: LeaseMonitor = field(default_factory=LeaseMonitor)
-    snapshot: Snapshot | None = None
-    read: float = 0.0
+    def trial(self, record: TrialRecord) -> Trial:
+        """A trial as a query result."""
+        return Trial(
+            trial=record.number,
+            state=record.state,
+            text=str(record.configuration),
+            configuration=record.configuration.to_dict(),
+            result=record.result,
+            latency_noisy=has_noisy_latency(record.result),
+            test=self.tests.get(record.number, {}),
+            on_frontier=record.number in self.member_numbers,
+            started=record.started,
+            finished=record.finished,
+            message=record.message,
+            budget_unit=self.search.space.budget.unit,
+        )
 
+    def frontier(self) -> list[FrontierMember]:
+        """The frontier as query results, the cheapest first."""
+        return [FrontierMember.of(r, self.tests.get(r.number, {})) for r in self.members]
 
-class SnapshotCache:
-    """Snapshots of the searches of a storage; a new one is made when something has changed.
-
-    Args:
-        url: SQLAlchemy URL of the studies.
-    """
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._kept: dict[str, _Kept] = {}
-        self._lock = Lock()
-
-    def names(self) -> list[str]:
-        """Names of the searches."""
-        return study_names(self.url)
-
-    def of(self, name: str) -> Snapshot:
-        """The state of a search, at most ``FRESH_SECONDS`` old.
-
-        Raises:
-            NoSuchStudy: There is no such search, or the database is away.
-        """
-        kept = self._kept_of(name)
-        with kept.lock:
-            if kept.snapshot is None or time.monotonic() - kept.read > FRESH_SECONDS:
-                self._read(name, kept)
-            assert kept.snapshot is not None
-            return kept.snapshot
-
-    def settled(self, names: Iterable[str]) -> list[Snapshot]:
-        """Searches whose states are sure, which takes seconds where a driver may be dead.
-
-        Raises:
-            NoSuchStudy: There is no such search, or the database is away.
-        """
-        chosen = list(names)
-        while True:
-            snapshots = [self.of(name) for name in chosen]
-            if all(snapshot.is_state_sure for snapshot in snapshots):
-                return snapshots
-            time.sleep(POLL_SECONDS)
-
-    def _kept_of(self, name: str) -> _Kept:
-        with self._lock:
-            kept = self._kept.get(name)
-        if kept is None:
-            opened = _Kept(Study.load(name, self.url))
-            with self._lock:
-                # Another may have been first meanwhile.
-                kept = self._kept.setdefault(name, opened)
-        return kept
-
-    def _read(self, name: str, kept: _Kept) -> None:
-        started = time.monotonic()
-        try:
-            attributes = kept.study.attributes
-        except KeyError:
-            with self._lock:
-                self._kept.pop(name, None)
-            raise NoSuchStudy(f"no search named {name!r}: it was deleted") from None
-        last = kept.snapshot
-        if last is not None and attributes[SEARCH] != last.attributes[SEARCH]:
-            kept.study = Study.load(name, self.url)
-        records = kept.study.records()
-        if last is None or records != last.records or attributes != last.attributes:
-            kept.snapshot = Snapshot(kept.study, records, attributes, kept.watch)
-        kept.read = started
+    def level(self, limit: float) -> Level:
+        """The best trial whose inference cost is at most ``limit``."""
+        criteria = self.search.criteria
+        leader = self.best({criteria.cost.name: limit})
+        result = {} if leader is None else leader.result
+        return Level(
+            cost=criteria.cost.name,
+            limit=limit,
+            trial=None if leader is None else leader.number,
+            text="" if leader is None else str(leader.configuration),
+            metric=criteria.metric.name,
+            score=result.get("score"),
+            score_low=result.get("score_low"),
+            score_high=result.get("score_high"),
+        )

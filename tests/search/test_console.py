@@ -68,6 +68,6 @@ def test_a_server_that_is_not_tlc_is_reported(content: bytes) -> None:
         Thread(target=server.serve_forever, daemon=True).start()
         client = Client(f"http://127.0.0.1:{server.server_port}")
         for ask in (client.searches, lambda: client.search("x"), lambda: client.frontier("x")):
-            with pytest.raises(ServiceError, match="is no tlc service"):
+            with pytest.raises(ServiceError, match="is not a tlc service"):
                 ask()
         server.shutdown()
