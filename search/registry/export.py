@@ -1,4 +1,4 @@
-"""The winning model as a folder: weights, tokenizer, labels, a model card and a script."""
+"""Exports the model of a trial as a folder: weights, tokenizer, labels, model card, script."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ONNX = "model.onnx"
 
 
 class ExportError(UserError):
-    """A model that cannot be exported, or a place that it cannot be exported to."""
+    """The model cannot be exported, or the target folder cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class ExportedModel:
     Args:
         folder: Where it is.
         files: Names of its files.
-        onnx: The ONNX model; None where none was asked for.
+        onnx: The ONNX model; None if none was requested.
     """
 
     folder: Path
@@ -47,7 +47,7 @@ class ExportedModel:
 
 
 def complete_trial(study: Study, number: int) -> TrialRecord:
-    """A trial that has a model.
+    """A complete trial, which has a model.
 
     Raises:
         UserError: There is no such trial, or it has no result.
@@ -80,7 +80,7 @@ def export(
     target = to.absolute()
     _check_free(target)
     data = prepared_data(study)
-    # A sibling is on the same disk, where a rename is all or nothing.
+    # A sibling folder is on the same file system, where renaming is atomic.
     staging = target.with_name(f".{target.name}-{os.getpid()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def export(
 def write_model_folder(
     study: Study, record: TrialRecord, data: PreparedData, folder: Path, *, with_onnx: bool = False
 ) -> OnnxModel | None:
-    """Write the model of a trial and all that its use needs into an empty folder.
+    """Write the model of a trial and everything that it needs into an empty folder.
 
     Raises:
         UserError: The model is gone, or ONNX cannot hold it.
@@ -116,10 +116,10 @@ def write_model_folder(
 
 
 def prepared_data(study: Study) -> PreparedData:
-    """The data that a search ran on: opened where it is, or prepared again.
+    """The prepared data of a search, prepared again if it is gone.
 
     Raises:
-        UserError: It is gone, and its sources are gone or have changed.
+        UserError: It is gone, and so are its sources, or they have changed.
     """
     search = study.search
     root = Locations.of(search.storage).data
@@ -130,15 +130,15 @@ def prepared_data(study: Study) -> PreparedData:
     prepared = prepare(search.data, search.task, root)
     if prepared.fingerprint != fingerprint:
         raise StudyError(
-            f"the data of search {search.name!r} has changed since its trials, and what was "
-            f"prepared for them is not in {root}; TLC_HOME names the folder of the search"
+            f"the data of search {search.name!r} has changed since its trials, and their prepared "
+            f"data is not in {root}; TLC_HOME names the folder of the search"
         )
     return prepared
 
 
 @contextmanager
 def stored_model(study: Study, record: TrialRecord) -> Iterator[Path]:
-    """The folder of a trial's compressed model in the store, its files verified.
+    """The verified folder of a trial's compressed model in the store.
 
     Raises:
         ExportError: The store does not have it.
@@ -147,8 +147,8 @@ def stored_model(study: Study, record: TrialRecord) -> Iterator[Path]:
     with Store(url).open(record.result["model"]) as folder:
         if folder is None:
             raise ExportError(
-                f"the model of trial {record.number} is not in the store {url}: it is of another "
-                "TLC_HOME, or had to go for room"
+                f"the model of trial {record.number} is not in the store {url}: it belongs to "
+                "another TLC_HOME, or was deleted to keep the store's quota"
             )
         yield folder
 

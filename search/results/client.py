@@ -117,8 +117,8 @@ class Client:
 
     def what_if(self, name: str, values: Mapping[str, Any]) -> Prediction:
         """The predicted score of a configuration, given by its dimensions."""
-        answer = self._send("POST", f"{_path(name)}/what-if", {"values": dict(values)})
-        return self._one(Prediction, answer)
+        result = self._send("POST", f"{_path(name)}/what-if", {"values": dict(values)})
+        return self._one(Prediction, result)
 
     def submit(self, search: str | Mapping[str, Any], overrides: Sequence[str] = ()) -> Started:
         """Start a search, given as the name of a ready-made one or as a search file."""
@@ -126,8 +126,8 @@ class Client:
             "search": search if isinstance(search, str) else dict(search),
             "overrides": list(overrides),
         }
-        answer = self._send("POST", "/searches", body, timeout=START_SECONDS)
-        return self._one(Started, answer)
+        result = self._send("POST", "/searches", body, timeout=START_SECONDS)
+        return self._one(Started, result)
 
     def stop(self, name: str) -> None:
         """Stop a search; finished trials are kept."""
@@ -135,8 +135,8 @@ class Client:
 
     def resume(self, name: str) -> Started:
         """Resume a search."""
-        answer = self._send("POST", f"{_path(name)}/resume", timeout=START_SECONDS)
-        return self._one(Started, answer)
+        result = self._send("POST", f"{_path(name)}/resume", timeout=START_SECONDS)
+        return self._one(Started, result)
 
     def events(self, name: str) -> Iterator[Event]:
         """The events of a search as they happen, until it ends."""
@@ -153,16 +153,16 @@ class Client:
         except requests.RequestException as error:
             raise ServiceError(f"the service at {self._url} cannot be reached: {error}") from error
 
-    def _one(self, kind: type[Kind], answer: Any) -> Kind:
+    def _one(self, kind: type[Kind], result: Any) -> Kind:
         try:
-            return kind.model_validate(answer)
+            return kind.model_validate(result)
         except ValidationError as error:
             raise self._no_service() from error
 
-    def _many(self, kind: type[Kind], answers: Any) -> list[Kind]:
-        if not isinstance(answers, list):
+    def _many(self, kind: type[Kind], results: Any) -> list[Kind]:
+        if not isinstance(results, list):
             raise self._no_service()
-        return [self._one(kind, answer) for answer in answers]
+        return [self._one(kind, result) for result in results]
 
     def _event(self, line: str) -> Event:
         try:

@@ -1,4 +1,4 @@
-"""The winning model as a folder that works alone."""
+"""The exported model works without the study."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def test_the_exported_model_has_the_recorded_accuracy_in_a_fresh_process(
         check=False,
     )  # fmt: skip
     assert scored.returncode == 0, scored.stderr
-    value, loss, share = json.loads(scored.stdout)
-    assert value == share == winner.result["score"]
+    value, loss, accuracy = json.loads(scored.stdout)
+    assert value == accuracy == winner.result["score"]
     assert loss == winner.result["loss"]
 
 
-def test_the_script_answers_in_words_from_another_folder(exported: Path, tmp_path: Path) -> None:
+def test_the_script_predicts_a_label_from_another_folder(exported: Path, tmp_path: Path) -> None:
     def answer(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, str(exported / "load_and_run.py"), *arguments],
@@ -93,7 +93,7 @@ def test_the_script_answers_in_words_from_another_folder(exported: Path, tmp_pat
     assert answered.stderr == ""
 
 
-def test_the_folder_holds_what_was_stored_and_no_pickle(
+def test_the_folder_has_the_stored_files_and_no_pickle(
     finished: Tlc, winner: TrialRecord, exported: Path
 ) -> None:
     assert {path.name for path in exported.iterdir()} == FILES
@@ -103,7 +103,9 @@ def test_the_folder_holds_what_was_stored_and_no_pickle(
     assert json.loads((exported / "task.json").read_text())["labels"] == ["animal", "tool"]
 
 
-def test_the_card_tells_the_hub_and_a_person(winner: TrialRecord, exported: Path) -> None:
+def test_the_card_has_the_fields_of_the_hub_and_the_facts(
+    winner: TrialRecord, exported: Path
+) -> None:
     from huggingface_hub import ModelCard
 
     card = ModelCard.load(exported / "README.md")
@@ -115,12 +117,12 @@ def test_the_card_tells_the_hub_and_a_person(winner: TrialRecord, exported: Path
     scores = {each.dataset_split: each.metric_value for each in card.data.eval_results}
     assert scores["validation"] == winner.result["score"]
     assert set(scores) == {"validation", "test"}
-    for told in (
+    for text in (
         f"{winner.result['size_bytes']:,} bytes", "95 % interval", "fingerprint (SHA-256)",
         "the 10th percentile of", "labelled validation examples", "animal, tool", "## ONNX",
         "objectives.export.inference", str(winner.configuration.compression),
     ):  # fmt: skip
-        assert told in card.text
+        assert text in card.text
     assert os.sep + "home" not in card.text.replace("\\", "")
 
 
@@ -158,7 +160,7 @@ def test_a_folder_in_use_is_left_alone(at_home: Study, winner: TrialRecord, tmp_
     assert [path.name for path in (tmp_path / "used").iterdir()] == ["notes.txt"]
 
 
-def test_a_model_that_is_gone_is_told_and_leaves_nothing(
+def test_a_missing_model_is_reported_and_leaves_no_folder(
     at_home: Study, winner: TrialRecord, tmp_path: Path
 ) -> None:
     gone = replace(winner, result={**winner.result, "model": "models/gone"})

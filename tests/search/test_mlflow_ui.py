@@ -1,4 +1,4 @@
-"""MLflow's pages of a finished search, in a browser: what a person finds who read nothing."""
+"""MLflow pages of a finished search, in a browser."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.faults.ports import free_port
 from tests.search.conftest import Tlc
 from tests.waiting import is_served, wait_for
 
-PATIENCE = 60_000
-"""Milliseconds: MLflow's scripts are large, and the machine may be busy."""
+TIMEOUT_MS = 60_000
+"""MLflow loads large scripts, and the machine may be busy."""
 FRONTIER = "frontier, with 95 % intervals"
 
 
@@ -47,33 +47,33 @@ def ui(finished: Tlc, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page of a person who comes for the first time."""
+    """A page in a new browser context."""
     opened = browser.new_page(viewport={"width": 1600, "height": 1000})
-    opened.set_default_timeout(PATIENCE)
+    opened.set_default_timeout(TIMEOUT_MS)
     yield opened
     opened.close()
 
 
-def test_a_person_finds_the_frontier_from_the_printed_address(ui: str, page: Page) -> None:
+def test_the_printed_address_leads_to_the_frontier(ui: str, page: Page) -> None:
     page.goto(ui)
     page.get_by_role("link", name="search tiny: frontier and figures").first.click()
-    expect(page.get_by_text("8 of 8 trials")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("8 of 8 trials")).to_be_visible(timeout=TIMEOUT_MS)
 
     page.get_by_role("tab", name="Model metrics").click()
     for section in ("by_compute_seconds", "Model metrics"):
-        expect(page.get_by_text(section).first).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_text(section).first).to_be_visible(timeout=TIMEOUT_MS)
     # The charts below are drawn when a person gets there.
-    expect(page.get_by_text("hypervolume", exact=True).first).to_be_visible(timeout=PATIENCE)
-    expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("hypervolume", exact=True).first).to_be_visible(timeout=TIMEOUT_MS)
+    expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=TIMEOUT_MS)
     # A line that has not changed yet has no height, so it counts that it is drawn.
     lines = page.locator(".js-plotly-plot .scatterlayer path.js-line")
-    expect(lines.first).to_be_attached(timeout=PATIENCE)
+    expect(lines.first).to_be_attached(timeout=TIMEOUT_MS)
 
     page.get_by_role("tab", name="Artifacts").click()
     page.get_by_text("frontier", exact=True).first.click()
     page.get_by_text("frontier.html", exact=True).first.click()
     frame = page.frame_locator("iframe")
-    expect(frame.get_by_text(FRONTIER)).to_be_visible(timeout=PATIENCE)
+    expect(frame.get_by_text(FRONTIER)).to_be_visible(timeout=TIMEOUT_MS)
     point = frame.locator(".scatterlayer .trace").last.locator("path.point").first
     point.hover(force=True)
     expect(frame.locator(".hovertext")).to_contain_text("depth")
@@ -90,9 +90,9 @@ def test_saved_views_list_the_trials_with_their_numbers(ui: str, page: Page) -> 
     page.goto(ui.partition("#")[0] + (address or ""))
     for column in ("accuracy", "size_mb", "depth", "quantisation"):
         header = page.get_by_role("columnheader", name=column, exact=True).first
-        expect(header).to_be_visible(timeout=PATIENCE)
+        expect(header).to_be_visible(timeout=TIMEOUT_MS)
     # Eight trials, and the run of the search.
-    expect(page.get_by_text("matching runs")).to_contain_text("9", timeout=PATIENCE)
+    expect(page.get_by_text("matching runs")).to_contain_text("9", timeout=TIMEOUT_MS)
 
 
 def test_a_click_in_the_page_of_its_own_opens_the_run(ui: str, page: Page, finished: Tlc) -> None:

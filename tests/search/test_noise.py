@@ -53,10 +53,10 @@ def test_the_command_line_marks_it(noisy: Study, home: Path) -> None:
     assert [trial["latency_noisy"] for trial in page["trials"]] == [False, True]
 
 
-def test_answers_and_the_report_say_it(noisy: Study, home: Path) -> None:
-    answers = StudyQueries(f"sqlite:///{home / 'study.db'}")
-    assert [member.latency_noisy for member in answers.frontier("tiny")] == [False, True]
-    best = answers.best("tiny").trial
+def test_query_results_and_the_report_mark_it(noisy: Study, home: Path) -> None:
+    queries = StudyQueries(f"sqlite:///{home / 'study.db'}")
+    assert [member.latency_noisy for member in queries.frontier("tiny")] == [False, True]
+    best = queries.best("tiny").trial
     assert best is not None
     assert best.latency_noisy
     page = report_page(

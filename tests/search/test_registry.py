@@ -1,4 +1,4 @@
-"""The winners in MLflow's Model Registry: once each, under aliases, loadable without tlc."""
+"""Registered models: one version per trial, aliases, loadable without tlc."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def stored_model(client: MlflowClient, version: Any) -> Path:
     return Path(location.removeprefix("file://"))
 
 
-def test_each_alias_leads_to_the_best_trial_at_its_level(
+def test_each_alias_points_to_the_best_trial_at_its_level(
     registered: str, client: MlflowClient, at_home: Study
 ) -> None:
     records, search = at_home.records(), at_home.search
@@ -89,7 +89,7 @@ def test_each_alias_leads_to_the_best_trial_at_its_level(
     assert 'mlflow.pyfunc.load_model("models:/winners@champion")' in registered
 
 
-def test_a_version_leads_to_the_run_of_its_trial_with_its_numbers(
+def test_a_version_has_the_run_and_the_metrics_of_its_trial(
     registered: str, client: MlflowClient, at_home: Study
 ) -> None:
     version = client.get_model_version_by_alias("winners", CHAMPION)

@@ -1,4 +1,4 @@
-"""MLflow as a view: complete, without duplicates, and never in the way."""
+"""MLflow as a view: complete, without duplicates, and without blocking the search."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_every_trial_is_a_nested_run_with_its_numbers(study: Study, where: Locat
     assert "| trial | depth |" in parent.data.tags["mlflow.note.content"]
 
 
-def test_runs_and_their_description_explain_themselves(study: Study, where: Locations) -> None:
+def test_run_names_and_the_description_link_to_the_trials(study: Study, where: Locations) -> None:
     fill(study)
     MlflowSync(study, where).send(with_figures=True)
     parent, nested = runs(where, study.search.name)
@@ -172,7 +172,7 @@ def longer(study: Study) -> list[TrialRecord]:
     ]
 
 
-def test_addresses_of_stores_are_not_shown(
+def test_addresses_of_stores_are_not_logged(
     make_search: Callable[..., SearchFile], where: Locations, home: Path
 ) -> None:
     storage = {"store": "s3://key:secret@host/bucket"}
@@ -187,7 +187,7 @@ def test_addresses_of_stores_are_not_shown(
     assert validate(document).identity() == search.identity()
 
 
-def test_what_a_person_wrote_of_an_experiment_stays(study: Study, where: Locations) -> None:
+def test_a_description_that_a_user_wrote_is_kept(study: Study, where: Locations) -> None:
     fill(study)
     MlflowSync(study, where).send(with_figures=False)
     client = MlflowClient(where.tracking_uri)
@@ -224,7 +224,7 @@ def test_scores_are_logged_under_the_name_of_their_metric(
     assert "| perplexity |" in parent.data.tags["mlflow.note.content"]
 
 
-def test_a_restart_goes_on_in_the_same_runs(study: Study, where: Locations) -> None:
+def test_a_resumed_search_continues_in_the_same_runs(study: Study, where: Locations) -> None:
     fill(study)
     MlflowSync(study, where).send(with_figures=False)
     before = runs(where, study.search.name)
@@ -245,7 +245,7 @@ def test_a_restart_goes_on_in_the_same_runs(study: Study, where: Locations) -> N
 
 
 @pytest.mark.parametrize("happens", [True, False], ids=["reply lost", "refused"])
-def test_a_failure_at_any_call_loses_nothing_and_doubles_nothing(
+def test_an_error_at_any_call_loses_and_duplicates_nothing(
     study: Study, where: Locations, monkeypatch: pytest.MonkeyPatch, happens: bool
 ) -> None:
     study.set_data({"fingerprint": "f" * 64, "label_names": [], "counts": {}})
@@ -259,7 +259,7 @@ def test_a_failure_at_any_call_loses_nothing_and_doubles_nothing(
             mirror.send(with_figures=False)
             break
         mirror.reset()
-    check_that_all_is_there(study, where)
+    check_complete(study, where)
 
 
 CALLS = (
@@ -292,7 +292,7 @@ class Flaky:
         return call
 
 
-def check_that_all_is_there(study: Study, where: Locations) -> None:
+def check_complete(study: Study, where: Locations) -> None:
     client = MlflowClient(where.tracking_uri)
     parent, nested = runs(where, study.search.name)
     assert len(parent.inputs.dataset_inputs) == 1
@@ -312,7 +312,7 @@ def check_that_all_is_there(study: Study, where: Locations) -> None:
     assert [metric.step for metric in volumes] == [1, 2, 3, 4]
 
 
-def test_what_was_deleted_by_hand_stays_deleted(study: Study, where: Locations) -> None:
+def test_a_deleted_run_is_not_created_again(study: Study, where: Locations) -> None:
     fill(study)
     sync_study(study, where)
     client = MlflowClient(where.tracking_uri)
@@ -330,7 +330,7 @@ def test_a_long_curve_is_sent_whole(study: Study, where: Locations) -> None:
     assert len(history) == 2000
 
 
-def test_two_servers_in_turn_get_each_trial_once(
+def test_two_servers_used_in_turn_each_get_every_trial_once(
     study: Study, where: Locations, tmp_path: Path, empty_mlflow: Path
 ) -> None:
     fill(study)
@@ -342,7 +342,7 @@ def test_two_servers_in_turn_get_each_trial_once(
     assert len(runs(other, study.search.name)[1]) == 5
 
 
-def test_two_studies_of_one_name_are_two_parents(
+def test_two_studies_with_one_name_have_two_parent_runs(
     study: Study, where: Locations, tmp_path: Path
 ) -> None:
     fill(study)
@@ -358,7 +358,9 @@ def test_two_studies_of_one_name_are_two_parents(
     assert sorted(Counter(parents).values()) == [1, 2, 5]
 
 
-def test_a_search_that_is_stopped_says_so_and_goes_on(study: Study, where: Locations) -> None:
+def test_a_stopped_search_is_killed_and_finished_after_it_resumes(
+    study: Study, where: Locations
+) -> None:
     fill(study)
     for expected in ("KILLED", "FINISHED"):
         tracker = Tracker(study, where)
@@ -368,7 +370,7 @@ def test_a_search_that_is_stopped_says_so_and_goes_on(study: Study, where: Locat
         study.tell_result(4, made_up_result(0.5, 0.5))
 
 
-def test_a_running_search_is_left_to_its_driver(
+def test_a_search_that_runs_here_is_not_sent_by_another_process(
     study: Study, where: Locations, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(study)
@@ -383,7 +385,7 @@ def test_a_running_search_is_left_to_its_driver(
 
 
 @pytest.mark.parametrize("looks", [0, 1, 3])
-def test_a_driver_that_was_frozen_leaves_the_sending_to_the_next(
+def test_a_process_that_lost_its_lease_sends_nothing_more(
     study: Study, where: Locations, looks: int
 ) -> None:
     fill(study)
@@ -393,19 +395,19 @@ def test_a_driver_that_was_frozen_leaves_the_sending_to_the_next(
         nonlocal left
         left -= 1
         if left == -1:
-            # Meanwhile another process has taken over and sent everything.
+            # Another process takes over and sends everything.
             sync_study(study, where)
         return left < 0
 
     frozen = Tracker(study, where, has_lost_lease)
     frozen.start()
-    assert frozen.close(60.0), "nothing is left for it to send"
+    assert frozen.close(60.0), "it has nothing to send"
     parent, nested = runs(where, study.search.name)
     assert len(nested) == 5
-    assert parent.info.status == "RUNNING", "only who drives says how the search ended"
+    assert parent.info.status == "RUNNING", "only the lease holder sets the final status"
 
 
-def test_a_search_that_runs_elsewhere_is_left_to_its_driver(study: Study, where: Locations) -> None:
+def test_a_search_that_runs_elsewhere_is_not_sent(study: Study, where: Locations) -> None:
     fill(study)
     elsewhere = replace(Lease(), host="elsewhere")
     assert study.exchange(LEASE, None, asdict(elsewhere))
@@ -443,7 +445,7 @@ def test_a_lost_reply_does_not_make_a_second_run(
     assert parent.data.params["objectives"] == "accuracy size_mb"
 
 
-def test_a_lost_database_is_made_again_from_the_study(
+def test_a_lost_database_is_rebuilt_from_the_study(
     study: Study, where: Locations, tmp_path: Path, empty_mlflow: Path
 ) -> None:
     fill(study)
@@ -454,14 +456,14 @@ def test_a_lost_database_is_made_again_from_the_study(
     assert len(runs(elsewhere, study.search.name)[1]) == 5
 
 
-def test_what_mlflow_has_is_not_sent_again(study: Study, where: Locations) -> None:
+def test_complete_runs_are_not_sent_again(study: Study, where: Locations) -> None:
     fill(study)
     MlflowSync(study, where).send(with_figures=False)
     # All but the running trial are there.
     assert MlflowSync(study, where).send(with_figures=False) == 1
 
 
-def test_mlflow_away_blocks_nothing_and_loses_nothing(
+def test_an_unreachable_mlflow_blocks_and_loses_nothing(
     study: Study, where: Locations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
