@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from search.replay.replay import FixedOrder, replay
-from search.replay.row_samplers import ROW_SAMPLERS, FrontierRowSampler, RandomRowSampler, replays
+from search.replay.row_samplers import ROW_SAMPLERS, FrontierRowSampler, replays
 from search.replay.table import COLUMNS, Table, TableError
+from spaces.file.sampler_names import SAMPLERS
 from tests.search.conftest import Tlc
 
 Write = Callable[..., Path]
@@ -157,7 +158,7 @@ def test_sharing_pays_for_a_prefix_once(table: Table) -> None:
     assert backwards.seconds[-1] == pytest.approx(shared.seconds[-1])
 
 
-def test_a_trial_waits_for_training_that_runs(table: Table) -> None:
+def test_a_trial_waits_for_training_of_another(table: Table) -> None:
     rows = np.array([0, 1])  # two compressions of one run
     both = replay(table, FixedOrder(rows), workers=2, sharing=True)
     training = sum(table.columns[f"train_seconds_{part}"][0] for part in ("stable", "cooldown"))
@@ -165,15 +166,34 @@ def test_a_trial_waits_for_training_that_runs(table: Table) -> None:
     assert both.busy_seconds == pytest.approx(training + 0.2)
 
 
-@pytest.mark.parametrize("sampler", ["frontier", "tpe", "nsgaii", "random", "oracle"])
+def test_every_sampler_of_a_search_can_be_replayed() -> None:
+    assert set(ROW_SAMPLERS) == {*SAMPLERS, "oracle"}
+
+
+@pytest.mark.parametrize("sampler", ["frontier", "tpe", "nsgaii", "random", "grid", "oracle"])
 @pytest.mark.parametrize("workers", [1, 5])
-def test_every_sampler_finds_the_whole_frontier_and_repeats_nothing(
+def test_no_sampler_repeats_a_row_or_stops_before_the_goal(
     table: Table, sampler: str, workers: int
 ) -> None:
     made = replay(table, ROW_SAMPLERS[sampler](table, 0), workers=workers, sharing=True, until=0.99)
     assert made.hypervolume[-1] >= 0.99
     assert len(set(made.rows.tolist())) == len(made.rows)
     assert (np.diff(made.hypervolume) >= -1e-12).all()
+
+
+def median_trials(table: Table, sampler: str) -> float:
+    made = replays(table, sampler, seeds=5, workers=1, sharing=True, until=0.99)
+    return float(np.median([len(each.seconds) - 1 for each in made.replays]))
+
+
+def test_samplers_with_a_model_reach_the_frontier_in_half_of_the_trials_of_chance(
+    table: Table,
+) -> None:
+    trials = {name: median_trials(table, name) for name in ("oracle", "frontier", "tpe", "random")}
+    assert trials["random"] > 0.75 * len(table)  # as far as enumeration goes
+    assert trials["frontier"] < 0.45 * len(table)
+    assert trials["tpe"] < 0.55 * len(table)
+    assert trials["oracle"] < trials["frontier"] < 0.6 * trials["random"]
 
 
 def test_the_same_seed_gives_the_same_replay(table: Table) -> None:
@@ -184,34 +204,32 @@ def test_the_same_seed_gives_the_same_replay(table: Table) -> None:
     assert first.rows.tolist() == second.rows.tolist()
 
 
-def test_a_chooser_learns_nothing_from_rows_that_it_has_not_tried(table: Table) -> None:
+def test_a_sampler_learns_nothing_from_rows_that_it_has_not_tried(table: Table) -> None:
     """The frontier sampler on a table whose untried rows are all wrong chooses as before."""
     honest = replay(table, FrontierRowSampler(table, 0), workers=1, sharing=True, until=0.9)
     columns = dict(table.columns)
-    unseen = np.setdiff1d(np.arange(len(table)), honest.rows)
+    untried = np.setdiff1d(np.arange(len(table)), honest.rows)
     for name in ("accuracy", "train_seconds_stable", "compress_eval_seconds"):
         columns[name] = columns[name].copy()
-        columns[name][unseen] = 0.3
+        columns[name][untried] = 0.3
     wrong = with_fields(table, columns=columns)
-    chooser = FrontierRowSampler(wrong, 0)
+    sampler = FrontierRowSampler(wrong, 0)
     chosen = []
     for _ in honest.rows:
-        row = chooser.ask()
+        row = sampler.ask()
         assert row is not None
         chosen.append(row)
-        chooser.tell(row)
+        sampler.tell(row)
     assert chosen == honest.rows.tolist()
 
 
-def test_a_model_of_the_space_is_better_than_nothing(table: Table) -> None:
-    def seconds(make: Callable[[Table, int], object]) -> float:
-        made = [
-            replay(table, make(table, seed), workers=1, sharing=True)  # type: ignore[arg-type]
-            for seed in range(5)
-        ]
-        return float(np.median([one.seconds_to(0.95) for one in made]))
+@pytest.mark.parametrize("workers", [1, 5])
+def test_the_frontier_sampler_needs_fewer_seconds_than_chance(table: Table, workers: int) -> None:
+    def seconds(sampler: str) -> float:
+        made = replays(table, sampler, seeds=5, workers=workers, sharing=True, until=0.95)
+        return made.seconds_to(0.95)[1]
 
-    assert seconds(FrontierRowSampler) < 0.75 * seconds(RandomRowSampler)
+    assert seconds("frontier") < 0.75 * seconds("random")
 
 
 def test_the_command_line_prints_writes_and_draws(tlc: Tlc, write: Write) -> None:
@@ -229,7 +247,7 @@ def test_the_command_line_prints_writes_and_draws(tlc: Tlc, write: Write) -> Non
     assert (tlc.folder / "out" / "replay.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_command_line_refuses_what_is_no_table(tlc: Tlc) -> None:
+def test_the_command_line_refuses_a_file_that_is_not_a_table(tlc: Tlc) -> None:
     (tlc.folder / "not.csv").write_text("a,b\n1,2\n")
     refused = tlc.ask("replay", "not.csv")
     assert refused.returncode == 2
@@ -238,7 +256,7 @@ def test_the_command_line_refuses_what_is_no_table(tlc: Tlc) -> None:
     assert tlc.ask("replay", "missing.csv").returncode == 2
 
 
-def test_a_place_for_the_results_that_is_no_folder_is_refused(tlc: Tlc, write: Write) -> None:
+def test_an_output_path_that_is_no_folder_is_refused(tlc: Tlc, write: Write) -> None:
     path = str(write(lines()))
     for out in (path, f"{path}/below"):
         refused = tlc.ask("replay", path, "--seeds", "1", "--out", out)

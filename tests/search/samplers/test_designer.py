@@ -1,0 +1,111 @@
+"""The designer: what it proposes, and what it learns from trials and failures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from search.samplers.frontier.design_space import DesignSpace
+from search.samplers.frontier.designer import Designer
+from search.samplers.frontier.features import PRIOR
+from search.samplers.frontier.history import FailureCause, StageSeconds, Trial
+from tests.search.samplers.spaces import LIMITS, design_space, grid
+
+
+def test_running_trials_added_one_by_one_or_together_give_the_same_proposals() -> None:
+    everything, width = grid()
+    choices = replace(
+        design_space(),
+        runs=everything.training[::width],
+        compressions=everything.compression[:width],
+        log_costs=lambda runs: np.zeros((len(runs), width)),
+    )
+    running = [(0, 0), (3, 2), (5, 1)]
+    together, one_by_one = (Designer(choices, PRIOR, seed=0) for _ in range(2))
+    for count in range(len(running)):
+        one_by_one.proposals(running[:count])
+    expected = together.proposals(running).quality
+    assert one_by_one.proposals(running).quality == pytest.approx(expected, abs=0.02)
+    alone = Designer(choices, PRIOR, seed=0).proposals([]).quality
+    assert expected[:, 3].std(0).mean() < 0.5 * alone[:, 3].std(0).mean()
+
+
+def test_the_model_before_compression_is_observed_once() -> None:
+    design_space = replace(
+        large_design_space(np.ones((10, 3), dtype=bool)), compressions=np.eye(3, 4, k=-1) * 0.5
+    )
+    known, unknown = (Designer(design_space, PRIOR, seed=0) for _ in range(2))
+    took = StageSeconds(1.0, 1.0, 0.1)
+    known.update([Trial(4, 1, 0.4, seconds=took, dense=0.8)])
+    unknown.update([Trial(4, 1, 0.4, seconds=took)])
+    low, expected, high = known.predict(4, 0)
+    assert low < 0.8 < high
+    assert expected == pytest.approx(0.8, abs=0.05)
+    assert high - low < 0.5 * np.ptp(unknown.predict(4, 0))
+    # Other runs, and other compressions of this one, are expected to be better for it.
+    for candidate in ((4, 2), (3, 0), (5, 2)):
+        assert known.predict(*candidate)[1] > unknown.predict(*candidate)[1]
+    before = known.predict(4, 2)
+    known.update([Trial(4, 0, 0.8, seconds=took, dense=0.8)])
+    assert known.predict(4, 2) == pytest.approx(before)
+
+
+@pytest.mark.parametrize("cause", FailureCause)
+def test_only_a_bad_model_makes_others_like_it_unlikely(cause: FailureCause) -> None:
+    design_space = large_design_space(np.ones((10, 3), dtype=bool))
+    candidates = [(run, compression) for run in range(5) for compression in range(3)]
+    good = [
+        Trial(*candidate, 0.5 + candidate[0] / 100 - candidate[1] / 20) for candidate in candidates
+    ]
+    before, after = (Designer(design_space, PRIOR, seed=0) for _ in range(2))
+    before.update(good)
+    after.update([*good, Trial(6, 0, None, cause=cause)])
+    fall = before.predict(6, 1)[1] - after.predict(6, 1)[1]
+    assert fall > 0.1 if cause is FailureCause.MODEL else fall == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_run_that_the_machine_failed_is_proposed_again_once_it_is_trained() -> None:
+    designer = Designer(large_design_space(np.ones((10, 3), dtype=bool)), PRIOR, seed=0)
+
+    def proposed() -> set[int]:
+        proposals = designer.proposals([])
+        return set(proposals.runs[np.isfinite(proposals.gain).any(1)])
+
+    assert proposed() == set(range(10))
+    designer.update([Trial(6, 0, None, cause=FailureCause.MACHINE)])
+    assert proposed() == set(range(10)) - {6}
+    designer.update([Trial(6, 1, 0.5, seconds=StageSeconds(1.0, 1.0, 0.1))])
+    assert proposed() == set(range(10))
+
+
+def large_design_space(feasible: np.ndarray) -> DesignSpace:
+    """Ten runs under 600 compressions, more than are compared at a time."""
+    count = feasible.shape[1]
+    costs = np.where(feasible, np.linspace(0.0, 0.9, count), np.nan)
+    steps = np.arange(1.0, 11.0) * 100
+    return DesignSpace(
+        runs=np.log2(steps)[:, None] * np.eye(5)[2],
+        architecture=np.zeros(10, dtype=np.int64),
+        steps=steps,
+        depth=np.ones(10),
+        step_flops=np.ones(10),
+        compressions=np.linspace(0.0, 1.0, count)[:, None] * np.eye(4)[2],
+        log_costs=lambda runs: costs[runs],
+        limits=LIMITS,
+    )
+
+
+def test_a_large_design_space_is_exhausted_only_when_all_of_it_was_tried() -> None:
+    feasible = np.zeros((10, 600), dtype=bool)
+    feasible[:, 300:315] = True
+    designer = Designer(large_design_space(feasible), PRIOR, seed=0)
+    tried = set()
+    while (proposal := designer.suggest([])) is not None:
+        candidate = (proposal.run, proposal.compression)
+        assert feasible[candidate]
+        assert candidate not in tried
+        tried.add(candidate)
+        designer.update([Trial(*candidate, quality=0.5, seconds=StageSeconds(1.0, 1.0, 0.1))])
+    assert len(tried) == feasible.sum()
