@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from search.results.schemas import Event
-from search.results.snapshot import Snapshot
 from search.storage.states import State
 from search.storage.trials import TrialRecord
+
+if TYPE_CHECKING:
+    from search.results.snapshot import Snapshot
 
 NumberedEvent = tuple[int | None, Event]
 """An event; for a finished trial, with the number of finished trials up to it."""

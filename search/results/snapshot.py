@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from objectives.store.store import Store
 from search.formatting import has_noisy_latency
 from search.pareto import Scale, best, frontier, hypervolume_of, in_finish_order, nondominated
-from search.results.prediction import Predictor
 from search.results.schemas import FrontierMember, Level, Summary, Trial
 from search.storage.lease import LeaseMonitor
 from search.storage.states import State
@@ -18,6 +17,9 @@ from search.storage.study import Study, tests_of
 from search.storage.trials import TrialRecord
 from spaces.cost.inference_cost import COSTS
 from spaces.file.storage import Locations
+
+if TYPE_CHECKING:
+    from search.results.prediction import Predictor
 
 
 class Snapshot:
@@ -110,6 +112,9 @@ class Snapshot:
 
     @cached_property
     def _predictor(self) -> Predictor:
+        # Few queries need it, and it loads the Gaussian process.
+        from search.results.prediction import Predictor
+
         return Predictor(self.study, self.records)
 
     def location(self, record: TrialRecord) -> str:

@@ -16,7 +16,6 @@ import yaml
 
 from search.mlflow_links import MlflowLinks, server_url
 from search.pareto import Scale, frontier
-from search.plots.figures import write_figures
 from search.results.schemas import FrontierMember
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
@@ -220,6 +219,9 @@ class MlflowSync:
         remote.steps_sent = len(steps)
 
     def _send_figures(self, remote: RemoteState, parent: str, records: list[TrialRecord]) -> None:
+        # Loads the libraries that draw.
+        from search.plots.figures import write_figures
+
         links, tests = _links(remote), self._study.tests()
         members = frontier(records, self._study.search.criteria)
         rows = [FrontierMember.of(r, tests.get(r.number, {})).model_dump() for r in members]
