@@ -14,6 +14,7 @@ from torch.nn import functional
 from objectives.data.batches import Batch, logits, to_device
 from objectives.store import heartbeat
 
+BOOTSTRAP_SAMPLES = 300
 NORMAL_QUANTILE = 1.959964
 """Of the standard normal distribution, for a two-sided 95 % interval."""
 
@@ -72,6 +73,17 @@ def perplexity_score(losses: Sequence[float], tokens: int) -> Score:
     if not math.isfinite(mean):
         return Score(mean, mean, mean, tokens, mean)
     return Score(_exp(mean), _exp(mean - half), _exp(mean + half), tokens, mean)
+
+
+def bleu_score(texts: Sequence[str], references: Sequence[str], loss: float) -> Score:
+    """sacreBLEU's default BLEU (Post 2018, arXiv 1804.08771) with its bootstrap interval."""
+    from sacrebleu.metrics import BLEU
+
+    result = BLEU().corpus_score(texts, [references], n_bootstrap=BOOTSTRAP_SAMPLES)
+    half = float(result._ci)
+    value = min(100.0, float(result.score))
+    low, high = max(0.0, value - half), min(100.0, value + half)
+    return Score(value, low, high, len(references), loss)
 
 
 def _exp(value: float) -> float:

@@ -21,15 +21,13 @@ from objectives.data.batches import (
 )
 from objectives.data.row_order import rows_by_length
 from objectives.data.tokenizer import END, PAD, load_tokenizer
-from objectives.measurement.score import Score
+from objectives.measurement.score import Score, bleu_score
 from objectives.models.decoding import translate
 from objectives.store import heartbeat
 from objectives.tasks.base import CALIBRATION_BATCHES, Task
 
 LABEL_SMOOTHING = 0.1
 """Of the training loss alone (Vaswani et al. 2017, section 5.4)."""
-
-BOOTSTRAP_SAMPLES = 300
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +82,7 @@ class Translation(Task):
                 )
                 for row, text in zip(rows, decoded, strict=True):
                     texts[row] = text
-        low, value, high = _bleu(texts, references)
-        return Score(value, low, high, len(references), loss / tokens)
+        return bleu_score(texts, references, loss / tokens)
 
     @property
     def scored_by(self) -> dict[str, Any]:
@@ -116,14 +113,3 @@ def _cross_entropy(
         reduction=reduction,
         label_smoothing=smoothing,
     )
-
-
-def _bleu(texts: list[str], references: list[str]) -> tuple[float, float, float]:
-    """Lower end, value and upper end of sacreBLEU's default BLEU (Post 2018, arXiv 1804.08771)."""
-    from sacrebleu.metrics import BLEU
-
-    metric = BLEU()
-    result = metric.corpus_score(texts, [references], n_bootstrap=BOOTSTRAP_SAMPLES)
-    half = float(result._ci)
-    value = min(100.0, float(result.score))
-    return max(0.0, value - half), value, min(100.0, value + half)

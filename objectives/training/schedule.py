@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 BASE_WIDTH = 128
 """Width for which the learning rate of a search file is given."""
 
 
-class LearningRateSchedule(Protocol):
-    """A learning rate as a fraction of its peak."""
-
-    def __call__(self, step: int) -> float:
-        """Fraction of the peak, 0 to 1, at a step counted from 0."""
-        ...
+LearningRateSchedule = Callable[[int], float]
+"""The learning rate as a fraction of its peak, 0 to 1, at a step counted from 0."""
 
 
 @dataclass(frozen=True, slots=True)
