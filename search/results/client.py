@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 import requests
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from search.results.schemas import (
     Best,
@@ -20,7 +20,6 @@ from search.results.schemas import (
     FrontierMember,
     Level,
     Prediction,
-    QueryResult,
     Search,
     Started,
     Summary,
@@ -33,7 +32,7 @@ TIMEOUT_SECONDS = 30.0
 START_SECONDS = 900.0
 """Timeout of starting a search, for which the nodes of a cluster first install packages."""
 
-Kind = TypeVar("Kind", bound=QueryResult)
+Kind = TypeVar("Kind")
 
 
 class ServiceError(UserError):
@@ -71,11 +70,11 @@ class Client:
 
     def searches(self) -> list[Summary]:
         """All searches, by name."""
-        return self._many(Summary, self._get("/searches"))
+        return self._parse(list[Summary], self._get("/searches"))
 
     def search(self, name: str) -> Search:
         """One search."""
-        return self._one(Search, self._get(_path(name)))
+        return self._parse(Search, self._get(_path(name)))
 
     def trials(
         self,
@@ -97,28 +96,28 @@ class Client:
             "offset": offset,
             "limit": limit,
         }
-        return self._one(TrialPage, self._get(f"{_path(name)}/trials", query))
+        return self._parse(TrialPage, self._get(f"{_path(name)}/trials", query))
 
     def trial(self, name: str, number: int) -> TrialDetails:
         """One trial with its training curve."""
-        return self._one(TrialDetails, self._get(f"{_path(name)}/trials/{number}"))
+        return self._parse(TrialDetails, self._get(f"{_path(name)}/trials/{number}"))
 
     def frontier(self, name: str) -> list[FrontierMember]:
         """The frontier of a search, the cheapest first."""
-        return self._many(FrontierMember, self._get(f"{_path(name)}/frontier"))
+        return self._parse(list[FrontierMember], self._get(f"{_path(name)}/frontier"))
 
     def best(self, name: str, limits: Mapping[str, float] | None = None) -> Best:
         """The best model within limits by cost (``size_mb``, …), or the nearest."""
-        return self._one(Best, self._get(f"{_path(name)}/best", _limits(limits)))
+        return self._parse(Best, self._get(f"{_path(name)}/best", _limits(limits)))
 
     def levels(self, name: str) -> list[Level]:
         """The best score at each fixed cost, the cheapest first."""
-        return self._many(Level, self._get(f"{_path(name)}/levels"))
+        return self._parse(list[Level], self._get(f"{_path(name)}/levels"))
 
     def what_if(self, name: str, values: Mapping[str, Any]) -> Prediction:
         """The predicted score of a configuration, given by its dimensions."""
         result = self._send("POST", f"{_path(name)}/what-if", {"values": dict(values)})
-        return self._one(Prediction, result)
+        return self._parse(Prediction, result)
 
     def submit(self, search: str | Mapping[str, Any], overrides: Sequence[str] = ()) -> Started:
         """Start a search, given as the name of a ready-made one or as a search file."""
@@ -126,8 +125,7 @@ class Client:
             "search": search if isinstance(search, str) else dict(search),
             "overrides": list(overrides),
         }
-        result = self._send("POST", "/searches", body, timeout=START_SECONDS)
-        return self._one(Started, result)
+        return self._parse(Started, self._send("POST", "/searches", body, timeout=START_SECONDS))
 
     def stop(self, name: str) -> None:
         """Stop a search; finished trials are kept."""
@@ -136,7 +134,7 @@ class Client:
     def resume(self, name: str) -> Started:
         """Resume a search."""
         result = self._send("POST", f"{_path(name)}/resume", timeout=START_SECONDS)
-        return self._one(Started, result)
+        return self._parse(Started, result)
 
     def events(self, name: str) -> Iterator[Event]:
         """The events of a search as they happen, until it ends."""
@@ -153,16 +151,11 @@ class Client:
         except requests.RequestException as error:
             raise ServiceError(f"the service at {self._url} cannot be reached: {error}") from error
 
-    def _one(self, kind: type[Kind], result: Any) -> Kind:
+    def _parse(self, kind: type[Kind], result: Any) -> Kind:
         try:
-            return kind.model_validate(result)
+            return TypeAdapter(kind).validate_python(result)
         except ValidationError as error:
             raise self._no_service() from error
-
-    def _many(self, kind: type[Kind], results: Any) -> list[Kind]:
-        if not isinstance(results, list):
-            raise self._no_service()
-        return [self._one(kind, result) for result in results]
 
     def _event(self, line: str) -> Event:
         try:
