@@ -9,24 +9,21 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
-from fsspec.registry import known_implementations
-from packaging.requirements import Requirement
 
 import objectives
 import search as search_package
 import spaces
 from search.storage.errors import BusyStudy, NoSuchStudy
 from search.submission.local import POLL_SECONDS, LaunchError
+from search.submission.requirements import pinned_requirements
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Storage
 
-PACKAGE = "tlc-search"
 NAME = "tlc.search"
 """Key of a job's metadata with the name of its search."""
 FILE = "search.yaml"
@@ -35,8 +32,6 @@ CHECK_SECONDS = 600.0
 AGENT_SECONDS = 60.0
 """Seconds in which a cluster that has just started must accept a job."""
 NO_AGENT = "No available agent"
-CLUSTERS_OWN = {"ray"}
-"""Packages of the cluster itself, which jobs must not install."""
 NODE_HOME = "~/.tlc"
 """Folder of prepared data on each node."""
 
@@ -245,50 +240,6 @@ def check_portable(search: SearchFile) -> None:
     ]
     if faults:
         raise LaunchError("\n".join(faults))
-
-
-def pinned_requirements(storage: Storage) -> list[str]:
-    """Direct and transitive requirements of tlc, pinned to the versions that are installed here.
-
-    They include the drivers of the study's database and of the store, such as psycopg and s3fs.
-    """
-    pinned: dict[str, str] = {}
-    waiting = [Requirement(PACKAGE), *_drivers(storage)]
-    known: set[tuple[str, frozenset[str]]] = set()
-    while waiting:
-        requirement = waiting.pop()
-        key = (requirement.name.lower(), frozenset(requirement.extras))
-        if key in known:
-            continue
-        known.add(key)
-        try:
-            found = distribution(requirement.name)
-        except PackageNotFoundError:
-            continue
-        # A local version, such as 2.13.0+cpu, is not on PyPI.
-        pinned[found.metadata["Name"]] = found.version.partition("+")[0]
-        waiting += [
-            inner
-            for inner in map(Requirement, found.requires or [])
-            if _applies(inner, requirement.extras)
-        ]
-    left_out = CLUSTERS_OWN | {PACKAGE}
-    return sorted(f"{name}=={version}" for name, version in pinned.items() if name not in left_out)
-
-
-def _drivers(storage: Storage) -> list[Requirement]:
-    drivers = []
-    if urlsplit(storage.study or "").scheme.startswith("postgresql"):
-        drivers.append(f"{PACKAGE}[postgres]")
-    filesystem = known_implementations.get(urlsplit(storage.store or "").scheme)
-    if filesystem is not None:
-        drivers.append(filesystem["class"].partition(".")[0])
-    return list(map(Requirement, drivers))
-
-
-def _applies(requirement: Requirement, extras: set[str]) -> bool:
-    marker = requirement.marker
-    return marker is None or any(marker.evaluate({"extra": extra}) for extra in ["", *extras])
 
 
 def _pack(search: SearchFile, folder: Path) -> None:
