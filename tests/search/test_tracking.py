@@ -24,6 +24,7 @@ from search.storage.trials import TrialRecord
 from search.tracking.descriptions import search_description
 from search.tracking.sync import MlflowSync
 from search.tracking.tracker import Tracker, sync_all, sync_study, sync_unless_running
+from spaces.errors import UserError
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations
 from spaces.loading import validate
@@ -496,3 +497,11 @@ def test_a_real_search_is_in_mlflow_when_it_ends(finished: Tlc) -> None:
         run = nested[str(record.number)]
         assert run.data.metrics["accuracy"] == record.result["score"]
         assert run.info.status == "FINISHED"
+
+
+def test_another_version_of_mlflow_is_refused_at_the_start(
+    study: Study, where: Locations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.tracking.client.version", lambda name: "3.170.0")
+    with pytest.raises(UserError, match=r"MLflow 3\.17.*3\.170\.0"):
+        Tracker(study, where)
