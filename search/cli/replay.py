@@ -103,11 +103,12 @@ def replay(
                     recorded, sampler, seeds=seeds, workers=workers, sharing=sharing, until=until
                 )
             )
+    results = json.dumps(replay_report.describe(recorded, summaries), indent=2)
     if out is not None:
-        replay_report.write_json(recorded, summaries, out / "replay.json")
+        (out / "replay.json").write_text(f"{results}\n")
         replay_report.draw(recorded, summaries, out / "replay.png")
     if as_json:
-        click.echo(json.dumps(replay_report.describe(recorded, summaries), indent=2))
+        click.echo(results)
         return
     replay_report.print_summaries(recorded, summaries, make_console())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,11 +66,6 @@ class Summary:
             "trials": float(np.median([len(replay.seconds) - 1 for replay in self.replays])),
             "busy_seconds": float(np.median([replay.busy_seconds for replay in self.replays])),
         }
-
-
-def write_json(table: Table, summaries: list[Summary], path: Path) -> None:
-    """Write the results of some replays as JSON."""
-    path.write_text(json.dumps(describe(table, summaries), indent=2) + "\n")
 
 
 def describe(table: Table, summaries: list[Summary]) -> dict[str, Any]:

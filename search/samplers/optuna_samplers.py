@@ -97,12 +97,7 @@ class FeasibleSampler(BaseSampler):
     def sample_relative(
         self, study: OptunaStudy, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Propose a configuration.
-
-        Raises:
-            SpaceExhaustedError: Every feasible configuration was tried.
-            MustWaitError: Every configuration left must wait for a running trial.
-        """
+        """Propose a configuration; raises as ``check`` does."""
         self._update(study)
         ordinal = self._ordinal_study(study)
         for _ in range(self._draws):
@@ -151,12 +146,7 @@ class FeasibleSampler(BaseSampler):
                 self._in_training.add(self._configurations[trial.number].architecture)
 
     def _next_point(self) -> Point:
-        """A point that can be proposed: the next of the grid, or a random one.
-
-        Raises:
-            SpaceExhaustedError: Every feasible configuration was tried.
-            MustWaitError: Every configuration left must wait for a running trial.
-        """
+        """A point that can be proposed: the next of the grid, or a random one."""
         space, is_left = self._space, False
         for point in space.points() if self._in_grid_order else space.shuffled(self._rng):
             configuration = space.configuration(point)

@@ -151,14 +151,7 @@ class Designer:
     def _evaluated(
         self, quality: Floats, stairs: Staircase, free: Booleans, trained: Booleans
     ) -> Proposals:
-        """The candidates with their expected gains and their seconds.
-
-        Args:
-            quality: Samples of their qualities, ``(samples, r, c)``.
-            stairs: The frontier.
-            free: Which of them can be tried, ``(r, c)``.
-            trained: Runs that have a trained model, ``(runs,)``.
-        """
+        """Expected gains and seconds, from samples of the qualities, ``(samples, r, c)``."""
         runs = self._candidates.runs
         training = np.where(trained, 0.0, self._cost_model.training_seconds())[runs]
         evaluating = self._evaluation_seconds()

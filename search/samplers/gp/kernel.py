@@ -7,6 +7,7 @@ functions with Gaussian coefficients).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -30,9 +31,9 @@ class Features:
     def __len__(self) -> int:
         return len(self.run)
 
-    def take(self, rows: Integers) -> Features:
+    def take(self, rows: Integers) -> Self:
         """Some of the configurations, by index."""
-        return Features(self.training[rows], self.compression[rows], self.run[rows])
+        return type(self)(**{name: part[rows] for name, part in vars(self).items()})
 
 
 @dataclass(frozen=True)
@@ -85,26 +86,16 @@ class Prior:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Prepared(Features):
     """Features with the basis functions of the trends.
 
     Args:
-        training: As in the features.
-        compression: As in the features.
-        run: As in the features.
         basis: Basis functions times the deviations of their coefficients, ``(n, functions)``.
         mean: Prior mean of the value, ``(n,)``.
     """
 
-    training: Floats
-    compression: Floats
-    run: Integers
     basis: Floats
     mean: Floats
-
-    def take(self, rows: Integers) -> Prepared:
-        """Some of the configurations, by index."""
-        return Prepared(**{name: part[rows] for name, part in vars(self).items()})
 
     def followed_by(self, other: Prepared) -> Prepared:
         """These configurations, then the others."""

@@ -20,7 +20,7 @@ def test_only_missing_steps_are_paid() -> None:
     assert took == pytest.approx(26.0)
     training = cost_model.training_seconds()
     assert training[1] == 0.0
-    # 200 steps more at 0.1 s each, and a cooldown of a quarter of the stable path, as seen before.
+    # 200 steps more at 0.1 s each, and a cooldown of a quarter of the stable path, as measured.
     assert training[2] == pytest.approx(20.0 + 10.0, rel=0.05)
     assert training[0] == pytest.approx(2.5, rel=0.05)  # the stable path is there
     again = cost_model.update(
@@ -29,7 +29,7 @@ def test_only_missing_steps_are_paid() -> None:
     assert again == pytest.approx(1.0)
 
 
-def test_an_architecture_that_never_ran_is_priced_by_its_flops() -> None:
+def test_an_architecture_that_never_ran_is_predicted_from_its_flops() -> None:
     cost_model = CostModel(design_space())
     cost_model.update(
         Trial(0, 0, 0.5, seconds=StageSeconds(stable=10.0, cooldown=2.0, evaluate=1.0))
@@ -52,7 +52,7 @@ def test_a_recovery_is_paid_with_each_compression_that_has_one() -> None:
     assert with_recovery == pytest.approx(1.0 + 50 * 0.1)  # 100 steps took ten seconds
 
 
-def test_what_an_earlier_search_trained_is_not_paid() -> None:
+def test_training_of_an_earlier_search_costs_nothing() -> None:
     trained, begun = np.zeros(6, dtype=bool), np.zeros(6, dtype=bool)
     trained[2] = begun[0] = begun[2] = begun[4] = True
     fresh = CostModel(design_space()).training_seconds()
@@ -66,7 +66,7 @@ def test_what_an_earlier_search_trained_is_not_paid() -> None:
     assert 0.5 * fresh[5] < known[5] < fresh[5]
 
 
-def test_what_a_search_has_spent_does_not_depend_on_what_the_store_had() -> None:
+def test_the_work_of_a_search_does_not_depend_on_the_store() -> None:
     everything = np.ones(6, dtype=bool)
     warm, cold = (
         CostModel(replace(design_space(), is_trained=everything, has_stable_path=everything)),

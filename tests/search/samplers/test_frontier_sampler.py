@@ -1,4 +1,4 @@
-"""The frontier sampler: Optuna's own contract, any study, and what it knows in a search."""
+"""The frontier sampler: Optuna's contract, any study, and studies of tlc."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def two_objectives(trial: optuna.Trial) -> tuple[float, float]:
     return x**2 + y / 10 + bulge, (x - 1) ** 2 + bulge
 
 
-def test_it_finds_a_frontier_in_a_space_that_it_has_never_seen() -> None:
+def test_it_concentrates_on_the_frontier_of_any_optuna_study() -> None:
     study = optuna.create_study(
         directions=["minimize", "minimize"], sampler=FrontierSampler(seed=1)
     )
@@ -52,7 +52,7 @@ def test_it_finds_a_frontier_in_a_space_that_it_has_never_seen() -> None:
     assert sum(-0.3 < t.params["x"] < 1.3 for t in late) > len(late) * 0.6
 
 
-def test_failed_pruned_and_running_trials_in_the_history_are_no_obstacle() -> None:
+def test_failed_pruned_and_running_trials_are_accepted_in_any_study() -> None:
     study = optuna.create_study(
         directions=["minimize", "minimize"], sampler=FrontierSampler(seed=1)
     )
@@ -60,7 +60,7 @@ def test_failed_pruned_and_running_trials_in_the_history_are_no_obstacle() -> No
     distributions = study.trials[0].distributions
     study.tell(study.ask(distributions), state=TrialState.FAIL)
     study.tell(study.ask(distributions), state=TrialState.PRUNED)
-    study.ask(distributions)  # runs on
+    study.ask(distributions)  # still running
     study.optimize(two_objectives, n_trials=5)
     assert len(study.get_trials(states=(TrialState.COMPLETE,))) == 17
 
@@ -95,7 +95,7 @@ def test_nothing_is_tried_twice_and_constraints_are_never_broken(
 ) -> None:
     everything = SearchSpace(make_search(space__depth=1))
     sizes = {everything.cost(c).size_mb for c in map(everything.configuration, everything.points())}
-    # The limit is the size of a model, which is the last that may be forgotten.
+    # The limit equals the size of a model, which must still be tried.
     limit = sorted(sizes)[len(sizes) // 2]
     search = make_search(trials=99, constraints__max_size_mb=limit, space__depth=1)
     study, sampler = open_study(search, home)
@@ -134,9 +134,9 @@ def test_a_trained_model_is_compressed_before_another_is_trained(
     assert study.ask().configuration.shares_training(first.configuration)
 
 
-@pytest.mark.parametrize(("state", "is_left_alone"), [("oom", True), ("not_smaller", False)])
-def test_what_a_machine_could_not_train_is_left_alone(
-    state: str, is_left_alone: bool, make_search: Callable[..., SearchFile], home: Path
+@pytest.mark.parametrize(("state", "is_avoided"), [("oom", True), ("not_smaller", False)])
+def test_a_run_that_the_machine_cannot_train_is_not_proposed_again(
+    state: str, is_avoided: bool, make_search: Callable[..., SearchFile], home: Path
 ) -> None:
     study, _ = open_study(make_search(trials=99), home)
     failed = study.ask()
@@ -146,7 +146,7 @@ def test_what_a_machine_could_not_train_is_left_alone(
         record = study.ask()
         finish(study, record)
         shared.append(record.configuration.shares_training(failed.configuration))
-    assert any(shared) is not is_left_alone
+    assert any(shared) is not is_avoided
 
 
 def test_recovery_counts_in_steps_and_only_where_there_is_something_to_recover_from(
@@ -173,7 +173,7 @@ def test_recovery_counts_in_steps_and_only_where_there_is_something_to_recover_f
     assert not trained_on[~tokens.compressions.any(axis=1)].any()
 
 
-def test_what_an_earlier_search_trained_is_compressed_first(
+def test_models_of_an_earlier_search_are_compressed_first(
     make_search: Callable[..., SearchFile], home: Path
 ) -> None:
     search = make_search(space__budget={"unit": "steps", "choices": [200, 400]})
@@ -186,7 +186,7 @@ def test_what_an_earlier_search_trained_is_compressed_first(
     assert study.ask().configuration.shares_training(largest)
 
 
-def test_a_job_holds_the_compressions_that_pay_for_themselves(
+def test_a_job_compresses_again_while_that_has_the_greatest_gain(
     make_search: Callable[..., SearchFile], home: Path
 ) -> None:
     study, sampler = open_study(make_search(), home)
@@ -215,31 +215,31 @@ def test_the_same_seed_and_results_give_the_same_choices(
     assert choices(tmp_path / "a") == choices(tmp_path / "b")
 
 
-def test_a_sampler_made_again_from_the_study_goes_on_in_the_same_way(
+def test_a_sampler_recreated_from_the_study_makes_the_same_choices(
     make_search: Callable[..., SearchFile], tmp_path: Path
 ) -> None:
-    def choices(folder: Path, made_again: bool) -> list[str]:
+    def choices(folder: Path, recreated: bool) -> list[str]:
         made = []
         study, _ = open_study(make_search(), folder)
         for index in range(12):
-            if made_again and index == 7:
+            if recreated and index == 7:
                 study, _ = open_study(make_search(), folder)
             record = study.ask()
             finish(study, record)
             made.append(record.configuration.hash)
         return made
 
-    assert choices(tmp_path / "a", made_again=False) == choices(tmp_path / "b", made_again=True)
+    assert choices(tmp_path / "a", recreated=False) == choices(tmp_path / "b", recreated=True)
 
 
 def test_the_order_in_which_trials_finish_is_kept(
     make_search: Callable[..., SearchFile], tmp_path: Path
 ) -> None:
-    def choices(folder: Path, made_again: bool) -> list[str]:
+    def choices(folder: Path, recreated: bool) -> list[str]:
         made = []
         study, _ = open_study(make_search(), folder)
         for index in range(5):
-            if made_again and index == 4:
+            if recreated and index == 4:
                 study, _ = open_study(make_search(), folder)
             first, second = study.ask(), study.ask()
             finish(study, second)
@@ -247,10 +247,10 @@ def test_the_order_in_which_trials_finish_is_kept(
             made += [first.configuration.hash, second.configuration.hash]
         return made
 
-    assert choices(tmp_path / "a", made_again=False) == choices(tmp_path / "b", made_again=True)
+    assert choices(tmp_path / "a", recreated=False) == choices(tmp_path / "b", recreated=True)
 
 
-def test_it_stops_when_no_trial_is_worth_its_seconds(
+def test_it_stops_when_the_expected_gain_is_small(
     make_search: Callable[..., SearchFile], home: Path
 ) -> None:
     study, sampler = open_study(make_search(trials=99, stop="auto", sampler="frontier"), home)
@@ -266,7 +266,7 @@ def test_it_stops_when_no_trial_is_worth_its_seconds(
     assert 5 < len(study.records()) < study.space.size
 
 
-def test_at_one_fixed_cost_it_looks_for_accuracy_alone(
+def test_at_a_fixed_cost_it_maximises_accuracy_alone(
     make_search: Callable[..., SearchFile], home: Path
 ) -> None:
     search = make_search(
@@ -302,9 +302,7 @@ def test_with_fitted_compressions_it_chooses_only_what_to_train(
         sampler.check(study.optuna)
 
 
-def test_less_perplexity_is_looked_for(
-    make_task_search: Callable[..., SearchFile], home: Path
-) -> None:
+def test_it_minimises_perplexity(make_task_search: Callable[..., SearchFile], home: Path) -> None:
     search = make_task_search(
         "causal-lm", trials=99, objectives=["perplexity"], constraints__max_size_mb=10.0,
         space__width={"choices": [32, 64, 96, 128, 160, 192]},
@@ -324,7 +322,7 @@ def test_less_perplexity_is_looked_for(
     assert sum(c.compression.sparsity for c in late) / len(late) < 0.25
 
 
-def test_recoveries_of_one_model_are_choices_like_its_compressions(
+def test_recoveries_of_one_model_are_separate_candidates(
     make_search: Callable[..., SearchFile], home: Path
 ) -> None:
     search = make_search(trials=99, space__recovery={"choices": [0, 20.0]}, space__depth=1)
@@ -348,7 +346,7 @@ def test_recoveries_of_one_model_are_choices_like_its_compressions(
     assert {configuration.compression.recovery for configuration in canonical} == {0.0, 20.0}
 
 
-def test_what_is_too_slow_is_never_proposed(
+def test_configurations_above_the_latency_limit_are_never_proposed(
     make_search: Callable[..., SearchFile], home: Path
 ) -> None:
     search = make_search(trials=99, constraints__max_latency_ms=1.0)

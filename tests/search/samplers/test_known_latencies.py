@@ -62,7 +62,7 @@ def test_in_a_large_space_some_are_measured_and_the_others_estimated(
     assert max(errors) < 0.5
 
 
-def test_a_limit_that_nothing_meets_is_refused(make_search: Callable[..., SearchFile]) -> None:
+def test_a_limit_that_no_model_meets_is_refused(make_search: Callable[..., SearchFile]) -> None:
     space = SearchSpace(make_search(constraints__max_latency_ms=0.001))
     with pytest.raises(UserError, match=r"max_latency_ms: nothing can meet 0\.001; the fastest"):
         known_latencies(space, lambda cs: [milliseconds(c) for c in cs])
@@ -87,7 +87,7 @@ def _everywhere(study: Study) -> list[dict[str, Any]]:
     ]
 
 
-def test_what_if_is_answered_where_latency_is_an_objective(
+def test_what_if_works_where_latency_is_an_objective(
     make_search: Callable[..., SearchFile], home: Path
 ) -> None:
     search = make_search(
@@ -103,17 +103,17 @@ def test_queries_use_the_latencies_that_the_run_measured(
 ) -> None:
     study, url = _study(make_search(constraints__max_latency_ms=0.5, trials=20), home)
     assert recorded_latencies(study) is None
-    driver = SearchSpace(
+    searching = SearchSpace(
         study.search, measured_latencies(study, lambda cs: [milliseconds(c) for c in cs])
     )
     other = Study.load("tiny", url)
     latency_of = recorded_latencies(other)
     assert latency_of is not None
-    everything = list(map(driver.configuration, driver.points()))
+    everything = list(map(searching.configuration, searching.points()))
     assert [latency_of(c) for c in everything] == [milliseconds(c) for c in everything]
-    answers = StudyQueries(url)
-    found = [answers.what_if("tiny", values).is_feasible for values in _everywhere(study)]
-    assert found == [driver.is_feasible(configuration) for configuration in everything]
+    queries = StudyQueries(url)
+    found = [queries.what_if("tiny", values).is_feasible for values in _everywhere(study)]
+    assert found == [searching.is_feasible(configuration) for configuration in everything]
     assert not all(found)
     wanted = missing_trials(SearchSpace(other.search, latency_of), [])
     assert all(milliseconds(addition.configuration) <= 0.5 for addition in wanted)
@@ -125,9 +125,9 @@ def test_what_if_fits_compressions_as_the_run_does(
     search = make_search(space__compression="fit", constraints__max_latency_ms=0.6, trials=20)
     study, url = _study(search, home)
     latency_of = measured_latencies(study, lambda cs: [milliseconds(c) for c in cs])
-    driver = SearchSpace(search, latency_of)
-    fitted = list(map(driver.configuration, driver.points()))
+    searching = SearchSpace(search, latency_of)
+    fitted = list(map(searching.configuration, searching.points()))
     assert fitted != list(map(study.space.configuration, study.space.points()))
-    answers = StudyQueries(url)
-    found = [answers.what_if("tiny", values).configuration for values in _everywhere(study)]
+    queries = StudyQueries(url)
+    found = [queries.what_if("tiny", values).configuration for values in _everywhere(study)]
     assert found == [configuration.to_dict() for configuration in fitted]

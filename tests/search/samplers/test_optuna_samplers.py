@@ -45,7 +45,7 @@ def test_nothing_is_tried_twice_and_constraints_are_never_broken(
         sampler.check(study.optuna)
 
 
-def test_what_is_rare_in_a_large_space_is_found(
+def test_rare_feasible_configurations_of_a_large_space_are_found(
     make_search: Callable[..., SearchFile], home: Path
 ) -> None:
     search = make_search(
