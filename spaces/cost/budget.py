@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from spaces.cost.architecture import Architecture
 from spaces.cost.flops import fine_tuning_step_flops, pretraining_step_flops
+from spaces.cost.units import BudgetUnit
 from spaces.cost.workload import Workload
 
 MIN_STEPS = 10
 """Fewest steps of a training run; a search file that asks for fewer is refused."""
-
-
-class BudgetUnit(StrEnum):
-    """Unit of a budget. In ``flops`` a larger model gets fewer steps for the same budget."""
-
-    STEPS = "steps"
-    TOKENS = "tokens"
-    FLOPS = "flops"
 
 
 @dataclass(frozen=True, slots=True)

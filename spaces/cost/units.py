@@ -1,6 +1,16 @@
-"""Durations and large numbers as text."""
+"""Units of budgets, and durations and large numbers as text."""
 
 from __future__ import annotations
+
+from enum import StrEnum
+
+
+class BudgetUnit(StrEnum):
+    """Unit of a budget. In ``flops`` a larger model gets fewer steps for the same budget."""
+
+    STEPS = "steps"
+    TOKENS = "tokens"
+    FLOPS = "flops"
 
 
 def duration(seconds: float) -> str:

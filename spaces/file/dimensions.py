@@ -11,8 +11,8 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from spaces.cost.budget import BudgetUnit
 from spaces.cost.compression import Pruning, Quantisation
+from spaces.cost.units import BudgetUnit
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)

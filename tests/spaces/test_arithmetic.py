@@ -20,12 +20,13 @@ from objectives.data.batches import forward_arguments, logits
 from objectives.measurement.flops import count_forward_flops
 from objectives.models.build import build
 from spaces.cost.architecture import Architecture
-from spaces.cost.budget import BudgetUnit, Schedule
+from spaces.cost.budget import Schedule
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.families import layout, parameters
 from spaces.cost.families.roberta import masked_tokens
 from spaces.cost.flops import fine_tuning_step_flops, forward_flops, pretraining_step_flops
 from spaces.cost.size import size_bytes
+from spaces.cost.units import BudgetUnit
 from spaces.cost.workload import Family
 from tests.conftest import WORKLOADS, architecture_for, batch_for
 
