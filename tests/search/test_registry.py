@@ -184,7 +184,7 @@ def test_a_name_that_mlflow_would_not_take_is_refused(name: str, study: Study) -
 def test_nothing_is_registered_where_nothing_meets_the_limits(finished: Tlc) -> None:
     run = finished.ask("register", "tiny", "--as", "none", "--max-size-mb", "0.001")
     assert run.returncode == 3
-    assert "nearest misses" in run.stdout
+    assert "the nearest exceeds" in run.stdout
 
 
 @pytest.mark.parametrize(
