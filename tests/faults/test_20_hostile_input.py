@@ -227,7 +227,7 @@ def test_listening_beyond_loopback_needs_a_token(tlc: Tlc) -> None:
     for host in ("0.0.0.0", "::", "192.0.2.1"):
         run = tlc("serve", "--host", host, "--port", "0", TLC_TOKEN="")
         assert run.returncode == 2
-        assert "needs a token" in run.stderr
+        assert "requires a token" in run.stderr
 
 
 FILES = {
