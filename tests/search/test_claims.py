@@ -18,7 +18,7 @@ from search.analysis.claims.missing_trials import missing_trials
 from search.analysis.claims.observations import Compressed, Observations, Run, observe
 from search.analysis.claims.report import claims_page, judge
 from search.analysis.claims.resampling import resample
-from search.analysis.claims.verdict import Answer, Verdict, unbiased_best
+from search.analysis.claims.verdict import Answer, Verdict, bias_reduced_best
 from search.cli.main import cli
 from search.samplers.optuna_samplers import FeasibleSampler
 from search.storage.database import study_names
@@ -193,7 +193,7 @@ def test_the_interval_of_the_best_of_equals_covers_the_truth() -> None:
     for _ in range(200):
         measured = rng.standard_normal(20)
         draws = np.vstack([measured, measured + rng.standard_normal((2000, 20))])
-        best = unbiased_best(draws)
+        best = bias_reduced_best(draws)
         low, high = np.quantile(best[1:], (0.025, 0.975))
         estimates.append(best[0])
         highest.append(measured.max())

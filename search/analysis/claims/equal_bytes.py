@@ -13,9 +13,9 @@ from search.analysis.claims.verdict import (
     Effect,
     Verdict,
     answer_above,
+    bias_reduced_best,
     mean_of,
     too_noisy,
-    unbiased_best,
 )
 from search.arrays import Booleans, Floats
 
@@ -145,7 +145,7 @@ def _round(
     if len(large) == 0:
         return None
     scores = data.compressed_quality[:, large]
-    gain = unbiased_best(scores) - unbiased_best(data.quality[:, small])
+    gain = bias_reduced_best(scores) - bias_reduced_best(data.quality[:, small])
     return Contest(setting, size, best, int(large[scores[0].argmax()]), gain)
 
 

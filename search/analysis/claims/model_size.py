@@ -13,10 +13,10 @@ from search.analysis.claims.verdict import (
     Effect,
     Verdict,
     answer_below,
+    bias_reduced_best,
     count,
     mean_of,
     too_noisy,
-    unbiased_best,
 )
 from search.arrays import Floats
 
@@ -49,7 +49,7 @@ class Level:
         """Loss of the best larger model minus that of the smallest, ``(1 + DRAWS,)``."""
         smallest = self.lines[0].parameters
         larger = [k for k, c in enumerate(self.lines) if c.parameters >= LARGER * smallest]
-        return np.asarray(-unbiased_best(-self.losses[:, larger]) - self.losses[:, 0])
+        return np.asarray(-bias_reduced_best(-self.losses[:, larger]) - self.losses[:, 0])
 
     @property
     def beyond(self) -> Effect | None:

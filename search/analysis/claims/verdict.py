@@ -118,11 +118,12 @@ def too_noisy(answer: Answer) -> tuple[str, ...]:
     return ("the same search with other seeds, or more validation examples: noise is too large",)
 
 
-def unbiased_best(values: Floats) -> Floats:
-    """The best (highest) of some noisy columns, without the bias of selecting a maximum.
+def bias_reduced_best(values: Floats) -> Floats:
+    """The best (highest) of some noisy columns, with less of the bias of selecting a maximum.
 
-    In each draw, another draw selects the column that this one measures; the estimate is the mean
-    of the draws.
+    In each draw, another draw selects the column that this one measures (the double estimator of
+    van Hasselt 2010, *Double Q-learning*); the estimate is the mean of the draws. Some bias
+    remains: the draws scatter around the measured values, which are noisy themselves.
 
     Args:
         values: ``(1 + DRAWS, columns)``.
