@@ -21,7 +21,6 @@ from search.results.schemas import (
     TrainingReuse,
     TrialPage,
 )
-from search.results.training_reuse import training_reuse
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.metric import text
 from spaces.cost.units import duration, quantity
@@ -54,7 +53,7 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
         f"{scale.cost.text(scale.highest)}, logarithmic)",
         highlight=False,
     )
-    _print_reuse(TrainingReuse.model_validate(training_reuse(records)), console)
+    _print_reuse(TrainingReuse.of(records), console)
     name = study.search.name
     middle = members[len(members) // 2].result
     if outcome.figures is not None:

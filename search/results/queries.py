@@ -20,7 +20,6 @@ from search.results.schemas import (
     TrialPage,
 )
 from search.results.snapshot_cache import SnapshotCache
-from search.results.training_reuse import training_reuse
 from search.storage.errors import NoSuchStudy
 from search.storage.lease import lease_of
 from search.storage.study import DATA
@@ -65,7 +64,7 @@ class StudyQueries:
             search=snapshot.search.to_public_dict(),
             data=snapshot.attributes.get(DATA, {}),
             ended="" if lease is None else lease.ended,
-            shared=TrainingReuse.model_validate(training_reuse(snapshot.records)),
+            shared=TrainingReuse.of(snapshot.records),
             failures=[
                 Failure(trial=r.number, state=r.state, message=r.message) for r in snapshot.failures
             ],

@@ -5,7 +5,7 @@ The client keeps unknown fields of a newer service.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -57,9 +57,19 @@ class TrainingReuse(QueryResult):
     steps_reused: int
     """Steps that were reused from the store."""
     seconds_trained: float
-    """Seconds of training."""
     seconds_saved: float
     """Seconds of training that reuse saved."""
+
+    @classmethod
+    def of(cls, records: Iterable[TrialRecord]) -> TrainingReuse:
+        """The sums over the complete trials."""
+        results = [record.result for record in records if record.is_complete]
+        return cls(
+            steps_total=sum(r["steps"]["total"] for r in results),
+            steps_reused=sum(r["steps"]["reused"] for r in results),
+            seconds_trained=sum(r["seconds"]["train"] for r in results),
+            seconds_saved=sum(r["seconds"]["saved"] for r in results),
+        )
 
 
 class Failure(QueryResult):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from search.formatting import configuration_text, depth_text
 from search.mlflow_links import MlflowLinks
 from search.pareto import Scale, best, frontier, hypervolume_of
-from search.results.training_reuse import training_reuse
+from search.results.schemas import TrainingReuse
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from search.tracking.saved_views import FRONTIER_VIEW, TRIALS_VIEW
@@ -60,17 +60,17 @@ def _progress(study: Study, records: list[TrialRecord], members: list[TrialRecor
     finished = sum(record.is_finished for record in records)
     failed = finished - sum(record.is_complete for record in records)
     volume = hypervolume_of(members, study.search.criteria, Scale.of(study.space))
-    reuse = training_reuse(records)
+    reuse = TrainingReuse.of(records)
     text = (
         f"**{finished} of {study.search.trials} trials** are finished ({failed} failed), "
         f"**{len(members)}** are on the frontier. Hypervolume **{volume:.3f}**: the fraction that "
         "the frontier dominates of all scores between guessing and perfect, at any cost (1 is all)."
     )
-    if reuse["steps_total"]:
+    if reuse.steps_total:
         text += (
-            f" Trials reused {reuse['steps_reused'] / reuse['steps_total']:.0%} of their training: "
-            f"{duration(reuse['seconds_trained'])} spent, "
-            f"{duration(reuse['seconds_saved'])} saved."
+            f" Trials reused {reuse.steps_reused / reuse.steps_total:.0%} of their training: "
+            f"{duration(reuse.seconds_trained)} spent, "
+            f"{duration(reuse.seconds_saved)} saved."
         )
     return text
 

@@ -9,7 +9,7 @@ from search.analysis.report.report_data import ReportData
 from search.formatting import has_noisy_latency
 from search.pareto import hypervolume_of, nearest, quality
 from search.plots.style import tick_text
-from search.results.training_reuse import training_reuse
+from search.results.schemas import TrainingReuse
 from search.storage.trials import TrialRecord
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.units import duration
@@ -99,7 +99,7 @@ def _hypervolume(data: ReportData) -> str:
 
 
 def _time(data: ReportData) -> str:
-    saved = training_reuse(data.records)["seconds_saved"]
+    saved = TrainingReuse.of(data.records).seconds_saved
     return (
         f"{duration(seconds_spent(data.complete))} of compute; "
         f"{duration(saved)} saved by reusing training"

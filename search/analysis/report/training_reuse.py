@@ -8,7 +8,7 @@ from search.analysis.report.report_data import ReportData, Section, percentage
 from search.plots.pages import Chart, Table
 from search.plots.style import FRONTIER, LIMIT, TRIAL, empty_figure, log_axis
 from search.plots.trial_points import amount
-from search.results.training_reuse import training_reuse
+from search.results.schemas import TrainingReuse
 from search.storage.trials import TrialRecord
 from spaces.cost.architecture import Architecture
 from spaces.cost.budget import TrainingSteps
@@ -28,13 +28,13 @@ Budgets = list[tuple[float, TrainingSteps, list[TrialRecord]]]
 def training_section(data: ReportData) -> Section:
     """What was saved, and the path of each architecture."""
     paths = sorted(_paths(data).items(), key=lambda path: -len(_records(path[1])))
-    totals = training_reuse(data.complete)
-    trained = totals["steps_total"] - totals["steps_reused"]
-    reused = percentage(totals["steps_reused"] / totals["steps_total"])
+    totals = TrainingReuse.of(data.complete)
+    trained = totals.steps_total - totals.steps_reused
+    reused = percentage(totals.steps_reused / totals.steps_total)
     saved = (
-        f"{trained:,} steps were trained in {duration(totals['seconds_trained'])}; "
-        f"{totals['steps_reused']:,} steps ({reused}) were reused, which saved "
-        f"{duration(totals['seconds_saved'])}."
+        f"{trained:,} steps were trained in {duration(totals.seconds_trained)}; "
+        f"{totals.steps_reused:,} steps ({reused}) were reused, which saved "
+        f"{duration(totals.seconds_saved)}."
     )
     left = len(paths) - MOST_ROWS
     more = f" The {MOST_ROWS} architectures with the most trials are drawn." if left > 0 else ""
@@ -122,14 +122,14 @@ def _figure(data: ReportData, paths: list[tuple[Architecture, Budgets]]) -> Any:
 def _table(paths: list[tuple[Architecture, Budgets]]) -> Table:
     rows = []
     for architecture, budgets in paths:
-        totals = training_reuse(_records(budgets))
+        totals = TrainingReuse.of(_records(budgets))
         rows.append(
             (
                 str(architecture),
                 ", ".join(amount(budget) for budget, _, _ in budgets),
                 f"{len(_records(budgets)):,}",
-                f"{totals['steps_total'] - totals['steps_reused']:,}",
-                f"{totals['steps_reused']:,}",
+                f"{totals.steps_total - totals.steps_reused:,}",
+                f"{totals.steps_reused:,}",
             )
         )
     heads = ("architecture", "budgets", "trials", "steps trained", "steps reused")
