@@ -64,7 +64,7 @@ import torch
 from safetensors.torch import load_file
 from objectives.compression import model_file
 from objectives.data.batches import logits
-from objectives.measurement.threads import torch_threads
+from objectives.measurement.latency import torch_threads
 inputs = load_file(sys.argv[1])
 different = []
 for folder, outputs in json.load(sys.stdin).items():
@@ -173,7 +173,7 @@ def _outputs(
 ) -> str:
     from safetensors.torch import save_file
 
-    from objectives.measurement.threads import torch_threads
+    from objectives.measurement.latency import torch_threads
 
     file = scratch / f"outputs-{number}.safetensors"
     with torch.inference_mode(), torch_threads(1):

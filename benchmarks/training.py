@@ -37,9 +37,9 @@ from transformers import (
 )
 
 from objectives.data.batches import Batch, LabelledTextBatches, MaskedBatches
+from objectives.data.encoding import END, PAD
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import LabelledTexts, PreparedData
-from objectives.data.tokenizer import END, PAD
 from objectives.tasks import make_task
 from objectives.training.loop import train
 from objectives.training.optimizer import OptimizerSettings, fastest_precision, make_optimizer

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from objectives.compression import model_file
-from objectives.compression.model_spec import ModelSpec
+from objectives.compression.model_file import ModelSpec
 from objectives.compression.pipeline import compress
 from objectives.compression.prune import prune
 from objectives.data.batches import Batch
@@ -22,9 +22,9 @@ from objectives.data.prepared_data import PreparedData
 from objectives.failures import OUT_OF_MEMORY, TrialFailure, is_out_of_memory
 from objectives.measurement.evaluation import Evaluation
 from objectives.measurement.flops import count_forward_flops
+from objectives.measurement.latency import torch_threads
 from objectives.measurement.latency_cache import LatencyCache
 from objectives.measurement.score import Score
-from objectives.measurement.threads import torch_threads
 from objectives.store.manifest import CHECKPOINTS, MODELS
 from objectives.store.store import Store
 from objectives.tasks import make_task

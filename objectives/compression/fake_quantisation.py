@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -20,15 +20,12 @@ def fake_quantised(model: nn.Module, *, bits: int, group_size: int) -> Iterator[
     4) to the ordinary parameters. These are replaced only during a layer's call, so optimisers and
     checkpoints see them unchanged, and tied weights stay tied.
     """
-    handles: list[RemovableHandle] = []
-    for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Embedding):
-            handles += _exchange_weight(module, bits, group_size)
-    try:
+    with ExitStack() as hooks:
+        for module in model.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                for hook in _exchange_weight(module, bits, group_size):
+                    hooks.enter_context(hook)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _exchange_weight(module: nn.Module, bits: int, group_size: int) -> list[RemovableHandle]:

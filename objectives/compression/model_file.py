@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from objectives.compression.model_spec import ModelSpec
 from objectives.compression.packing import pack, pack_mask, unpack, unpack_mask
 from objectives.compression.quantise.int8_linear import StaticInt8Linear
 from objectives.compression.quantise.weights import (
@@ -28,8 +28,11 @@ from objectives.compression.quantise.weights import (
     dequantise,
 )
 from objectives.models.build import build
-from spaces.cost.compression import Compression
+from spaces.cost.architecture import Architecture
+from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.families import layout
+from spaces.cost.shape import Shape
+from spaces.cost.workload import Family, Workload
 
 MODEL_FORMAT = 2
 WEIGHTS = "model.safetensors"
@@ -41,6 +44,41 @@ Parts = dict[str, torch.Tensor]
 
 class ModelFileError(Exception):
     """A folder that does not hold a compressed model, or a damaged one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """An architecture for a workload, and its compression.
+
+    Args:
+        architecture: Shape before pruning.
+        workload: Inputs and outputs.
+        compression: Pruning and quantisation.
+    """
+
+    architecture: Architecture
+    workload: Workload
+    compression: Compression
+
+    @property
+    def shape(self) -> Shape:
+        """The layers after pruning."""
+        return self.compression.shape_of(self.architecture)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelSpec:
+        """The inverse of ``dataclasses.asdict``.
+
+        Raises:
+            KeyError, TypeError, ValueError: A field is missing, unknown or not valid.
+        """
+        workload, compression = dict(values["workload"]), dict(values["compression"])
+        workload["family"] = Family(workload["family"])
+        compression["quantisation"] = Quantisation(compression["quantisation"])
+        compression["pruning"] = Pruning(compression["pruning"])
+        return cls(
+            Architecture(**values["architecture"]), Workload(**workload), Compression(**compression)
+        )
 
 
 @dataclass(frozen=True)

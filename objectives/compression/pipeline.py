@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from objectives.compression import model_file
-from objectives.compression.model_file import CompressedWeights
-from objectives.compression.model_spec import ModelSpec
+from objectives.compression.model_file import CompressedWeights, ModelSpec
 from objectives.compression.quantise.methods import METHODS
 from objectives.compression.quantise.weights import StoredWeight
 from objectives.data.batches import Batch, logits

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
-from objectives.compression.model_spec import ModelSpec
+from objectives.compression.model_file import ModelSpec
 from objectives.data.batches import Batch
 from objectives.models.build import build
-from objectives.models.hooks import hook_inputs
+from objectives.models.forward import hook_inputs
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Pruning
 from spaces.cost.families import layout
@@ -153,25 +152,17 @@ def _kept_layers(
         return list(range(stack.depth))
     losses = []
     for index in range(stack.depth):
-        with _bypassed(model.get_submodule(f"{stack.prefix}.{index}")), torch.no_grad():
+        layer = model.get_submodule(f"{stack.prefix}.{index}")
+        with layer.register_forward_hook(_bypass, with_kwargs=True), torch.no_grad():
             losses.append(sum(float(loss(model, batch)) for batch in batches))
     order = sorted(range(stack.depth), key=lambda index: losses[index], reverse=True)
     return sorted(order[:count])
 
 
-@contextmanager
-def _bypassed(layer: nn.Module) -> Iterator[None]:
-    """Let the residual stream bypass a layer."""
-
-    def bypass(_: nn.Module, arguments: Any, named: dict[str, Any], output: Any) -> Any:
-        stream = arguments[0] if arguments else named["hidden_states"]
-        return (stream, *output[1:]) if isinstance(output, tuple) else stream
-
-    handle = layer.register_forward_hook(bypass, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
+def _bypass(_: nn.Module, arguments: Any, named: dict[str, Any], output: Any) -> Any:
+    """Forward hook with which the residual stream bypasses a layer."""
+    stream = arguments[0] if arguments else named["hidden_states"]
+    return (stream, *output[1:]) if isinstance(output, tuple) else stream
 
 
 def _kept_channels(

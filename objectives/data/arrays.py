@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from objectives.data.encoding import Tokens, encode_texts, token_ids
+from objectives.data.encoding import END, Tokens, encode_texts, token_ids, train_tokenizer
 from objectives.data.errors import DataError
 from objectives.data.sources.images import read_images
 from objectives.data.sources.sentence_pairs import SentencePairRows, read_sentence_pairs
 from objectives.data.sources.text import TextRows, read_text
-from objectives.data.tokenizer import END, train_tokenizer
 from spaces.file.sources import Data
 
 

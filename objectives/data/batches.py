@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from objectives.data.encoding import Pixels, Tokens
+from objectives.data.encoding import END, MASK, PAD, SPECIAL_TOKENS, START, Pixels, Tokens
 from objectives.data.prepared_data import LabelledImages, LabelledTexts, SentencePairs
 from objectives.data.row_order import BucketedRows, Rows, generator, shuffled_rows
-from objectives.data.tokenizer import END, MASK, PAD, SPECIAL_TOKENS, START
 from spaces.cost.families.roberta import masked_tokens
 
 Batch = dict[str, torch.Tensor]
@@ -41,6 +40,29 @@ def to_device(batch: Batch, model: nn.Module) -> Batch:
     """A batch on the device of a model."""
     device = next(model.parameters()).device
     return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class BatchShard:
+    """One of ``count`` equal shards of each batch, numbered from 0."""
+
+    index: int = 0
+    count: int = 1
+
+    def of(self, batch: Batch) -> Batch:
+        """The rows of a batch that are in this shard."""
+        if self.count == 1:
+            return batch
+        shard = {
+            name: tensor.tensor_split(self.count)[self.index] for name, tensor in batch.items()
+        }
+        if "positions" in shard:
+            # They point into the flattened tokens of the whole batch.
+            shard["positions"] = shard["positions"] - self.index * shard["input_ids"].numel()
+        return shard
+
+
+WHOLE_BATCH = BatchShard()
 
 
 @dataclass(frozen=True)

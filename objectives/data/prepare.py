@@ -6,17 +6,32 @@ import hashlib
 import json
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from objectives.data.arrays import write_arrays
-from objectives.data.cache_key import cache_key
 from objectives.data.errors import DataError
 from objectives.data.prepared_data import MANIFEST, PreparedData, open_prepared_data
+from objectives.data.sources import standard_library
 from objectives.store.disk_space import is_disk_full
 from objectives.store.locks import exclusive_lock
 from objectives.store.staging import Staging, flush
-from spaces.file.sources import SPLITS, Data
+from spaces.cost.configuration import content_hash
+from spaces.file.sources import (
+    SOURCE_FIELDS,
+    SPLITS,
+    AlignedFiles,
+    Data,
+    Files,
+    ImageFolder,
+    Splits,
+    StandardLibrary,
+)
 from spaces.file.tasks import Task
+
+PREPARED_DATA_VERSION = 3
+"""Increased when the same sources give other arrays."""
 
 
 def prepare(data: Data, task: Task, root: Path) -> PreparedData:
@@ -27,7 +42,7 @@ def prepare(data: Data, task: Task, root: Path) -> PreparedData:
     """
     # Running text that only pre-training reads has no test split.
     text_splits = SPLITS if task.needs == ("unlabelled",) else ("train", "validation")
-    name = cache_key(data, text_splits)[:16]
+    name = _cache_key(data, text_splits)[:16]
     folder = root / name
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -47,6 +62,40 @@ def prepare(data: Data, task: Task, root: Path) -> PreparedData:
             f"task.classes: {classes}, but the data has {len(prepared.label_names)} labels: {names}"
         )
     return prepared
+
+
+def _cache_key(data: Data, running_text_splits: Sequence[str]) -> str:
+    """Hash of all that determines prepared data; ``DataError`` where a local file is missing."""
+    key: dict[str, Any] = {"version": PREPARED_DATA_VERSION, "splits": running_text_splits}
+    for name in SOURCE_FIELDS:
+        source = getattr(data, name)
+        if isinstance(source, StandardLibrary):
+            key[name] = standard_library.identity()
+        elif source is not None:
+            key[name] = source.model_dump_json()
+        if isinstance(source, Files | AlignedFiles | ImageFolder):
+            key[name] += _digest_of_files(source, f"data.{name}")
+    if data.images is not None:
+        key["shape"] = [data.image_size, data.channels]
+    else:
+        key["shape"] = [data.vocabulary_size, data.sequence_length]
+    return content_hash(key)
+
+
+def _digest_of_files(source: Splits[Any], field: str) -> str:
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        for path in map(Path, source.inputs(split)):
+            is_folder = isinstance(source, ImageFolder)
+            if not (path.is_dir() if is_folder else path.is_file()):
+                raise DataError(
+                    f"{field}.{split}: no such {'folder' if is_folder else 'file'}: {path}"
+                )
+            files = sorted(filter(Path.is_file, path.rglob("*"))) if is_folder else [path]
+            for file in files:
+                digest.update(str(file.relative_to(path)).encode())
+                digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _build(data: Data, text_splits: tuple[str, ...], folder: Path) -> PreparedData:

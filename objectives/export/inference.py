@@ -26,9 +26,16 @@ from objectives.data.batches import (
     logits,
     pixel_values,
 )
-from objectives.data.encoding import encode_texts, to_pixels, token_ids
+from objectives.data.encoding import (
+    END,
+    MASK,
+    SPECIAL_TOKENS,
+    encode_texts,
+    load_tokenizer,
+    to_pixels,
+    token_ids,
+)
 from objectives.data.row_order import rows_by_length
-from objectives.data.tokenizer import END, MASK, SPECIAL_TOKENS, load_tokenizer
 from objectives.export.bundle import TOKENIZER, PredictionTask, read_task
 from objectives.models.decoding import continue_prompt, translate
 from spaces.cost.workload import Workload

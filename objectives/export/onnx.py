@@ -22,7 +22,7 @@ from torch import nn
 
 from objectives.compression.quantise.int8_linear import StaticInt8Linear
 from objectives.data.batches import Batch, forward_arguments
-from objectives.models.positional import PositionalLogits
+from objectives.models.forward import PositionalLogits
 from spaces.errors import UserError
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")

@@ -14,18 +14,15 @@ from objectives.data.batches import Batch
 
 def count_forward_flops(model: nn.Module, inputs: Batch) -> int:
     """FLOPs of the matrix products of one forward pass with these arguments."""
-    counter = FlopCounterMode(display=False, custom_mapping=_cpu_kernels())
-    with counter, torch.inference_mode():
-        model(**inputs)
-    return int(counter.get_total_flops())
-
-
-def _cpu_kernels() -> dict[Any, Any]:
-    """Formulas of CPU kernels that torch's counter does not know: int8 linears, attention."""
-    return {
+    # CPU kernels that torch's counter does not know.
+    kernels = {
         torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32: _int8_linear,
         torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     }
+    counter = FlopCounterMode(display=False, custom_mapping=kernels)
+    with counter, torch.inference_mode():
+        model(**inputs)
+    return int(counter.get_total_flops())
 
 
 def _int8_linear(input_shape: Any, *_: Any, out_shape: Any, **__: Any) -> int:

@@ -14,7 +14,8 @@ import math
 import platform
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,7 +26,6 @@ from torch import nn
 
 from objectives.data.batches import Batch
 from objectives.failures import TrialFailure
-from objectives.measurement.threads import torch_threads
 from objectives.store.locks import MeasurementLock
 
 WARM_UP = 5
@@ -83,6 +83,17 @@ class Latency:
     def ms(self) -> float:
         """The latency that models are judged by: the low percentile at the usual speed."""
         return self.p10_ms / self.slowdown
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Set the number of torch's CPU threads, and restore it afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def measure_latency(

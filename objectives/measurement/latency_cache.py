@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from objectives.compression import model_file
-from objectives.compression.model_spec import ModelSpec
+from objectives.compression.model_file import ModelSpec
 from objectives.compression.pipeline import write_compressed
 from objectives.data.batches import Batch
 from objectives.measurement.latency import MAX_SLOWDOWN, Latency, measure_latency, processor

@@ -19,7 +19,7 @@ from transformers import (
     ViTForImageClassification,
 )
 
-from objectives.data.tokenizer import END, PAD, START
+from objectives.data.encoding import END, PAD, START
 from spaces.cost.families import layout
 from spaces.cost.layout import Stack
 from spaces.cost.shape import Shape

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from objectives.data.batches import Batch
-from objectives.data.tokenizer import END, PAD, START
+from objectives.data.encoding import END, PAD, START
 
 
 def translate(

@@ -31,8 +31,7 @@ from objectives.store.manifest import (
     parse_manifest,
     sha256,
 )
-from objectives.store.pins import Pins
-from objectives.store.quota import removal_order
+from objectives.store.retention import Pins, removal_order
 from objectives.store.staging import Staging, flush
 from spaces.errors import UserError
 

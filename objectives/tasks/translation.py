@@ -19,8 +19,8 @@ from objectives.data.batches import (
     sentence_pair_batch,
     to_device,
 )
+from objectives.data.encoding import END, PAD, load_tokenizer
 from objectives.data.row_order import rows_by_length
-from objectives.data.tokenizer import END, PAD, load_tokenizer
 from objectives.measurement.score import Score, bleu_score
 from objectives.models.decoding import translate
 from objectives.store import heartbeat

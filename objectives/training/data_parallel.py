@@ -16,7 +16,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from objectives.data.batch_shards import BatchShard
+from objectives.data.batches import BatchShard
 from objectives.training.kernels import repeated_layers
 from objectives.training.path import TrainingPath, TrainingState
 from objectives.training.replica import Replica, ReplicaLoss

@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from objectives.data.batch_shards import WHOLE_BATCH, BatchShard
-from objectives.data.batches import Batch
+from objectives.data.batches import WHOLE_BATCH, Batch, BatchShard
 from objectives.measurement.score import Score
 from objectives.models.build import build
 from spaces.cost.shape import Shape

@@ -13,7 +13,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from objectives.failures import TrialFailure
-from objectives.models.hooks import linear_layers
+from objectives.models.forward import linear_layers
 from objectives.store import heartbeat
 from objectives.store.locks import MeasurementLock
 from objectives.training.kernels import training_kernels

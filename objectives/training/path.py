@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from objectives.data.batch_shards import WHOLE_BATCH, BatchShard
+from objectives.data.batches import WHOLE_BATCH, BatchShard
 from objectives.store.manifest import checkpoint_address
 from objectives.training.optimizer import OptimizerSettings, make_optimizer
 from spaces.cost.architecture import Architecture

@@ -8,10 +8,9 @@ import torch
 from torch import nn
 
 from objectives.compression.fake_quantisation import fake_quantised
-from objectives.compression.model_spec import ModelSpec
+from objectives.compression.model_file import ModelSpec
 from objectives.compression.prune import prune
-from objectives.data.batch_shards import WHOLE_BATCH, BatchShard
-from objectives.data.batches import Batch
+from objectives.data.batches import WHOLE_BATCH, Batch, BatchShard
 from objectives.training.learning_problem import LearningProblem
 from objectives.training.path import TrainingPath
 from objectives.training.stages import Stages

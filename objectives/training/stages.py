@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from objectives.data.batch_shards import WHOLE_BATCH
+from objectives.data.batches import WHOLE_BATCH
 from objectives.training.learning_problem import LearningProblem
 from objectives.training.optimizer import OptimizerSettings, fastest_precision
 from objectives.training.path import STABLE, TrainingPath

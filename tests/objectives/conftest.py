@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.measurement.threads import torch_threads
+from objectives.measurement.latency import torch_threads
 
 VOCABULARY, WIDTH, DEPTH, HEADS = 120, 48, 2, 2
 STEPS, WORDS, SOURCE, TARGET, IMAGE = 3, 8, 12, 9, 32

@@ -17,12 +17,11 @@ from torch import nn
 from torch.nn import functional
 
 from objectives.compression import model_file
-from objectives.compression.model_file import ModelFileError
-from objectives.compression.model_spec import ModelSpec
+from objectives.compression.model_file import ModelFileError, ModelSpec
 from objectives.compression.pipeline import compress, write_compressed
 from objectives.compression.prune import prune
-from objectives.compression.quantise import rtn
 from objectives.compression.quantise.int8_linear import StaticInt8Linear
+from objectives.compression.quantise.methods import METHODS, each_matrix
 from objectives.compression.quantise.rtn import round_to_nearest
 from objectives.compression.quantise.weights import QuantisedWeight
 from objectives.data.batches import Batch, forward_arguments, logits
@@ -285,7 +284,7 @@ def test_a_broken_quantiser_is_found(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rtn, "round_to_nearest", replacement)
+    monkeypatch.setitem(METHODS, "rtn", each_matrix(replacement))
     with pytest.raises(TrialFailure) as caught:
         compress(
             model, spec(Compression(Quantisation.RTN_8)), calibration,

@@ -24,6 +24,7 @@ from objectives.data.batches import (
     MaskedBatches,
     SentencePairBatches,
 )
+from objectives.data.encoding import END, MASK, START
 from objectives.data.errors import DataError
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import (
@@ -36,7 +37,6 @@ from objectives.data.prepared_data import (
 from objectives.data.row_order import BucketedRows
 from objectives.data.sources import standard_library
 from objectives.data.sources.text import read_text
-from objectives.data.tokenizer import END, MASK, START
 from spaces.file.search_file import SearchFile
 from spaces.file.sources import LOCAL_READERS, Files, HubText
 from tests.disks import fill, small_disk

@@ -12,7 +12,7 @@ from objectives.compression.fake_quantisation import fake_quantised
 from objectives.compression.quantise.rtn import round_to_nearest
 from objectives.compression.quantise.weights import dequantise
 from objectives.data.batches import Batch, logits
-from objectives.models.hooks import linear_layers
+from objectives.models.forward import linear_layers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

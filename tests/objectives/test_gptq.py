@@ -14,7 +14,7 @@ from objectives.compression.quantise.rtn import round_to_nearest
 from objectives.compression.quantise.weights import QuantisedWeight, dequantise
 from objectives.data.batches import Batch, logits
 from objectives.failures import TrialFailure
-from objectives.models.hooks import hook_inputs, linear_layers
+from objectives.models.forward import hook_inputs, linear_layers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

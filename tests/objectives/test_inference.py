@@ -16,10 +16,9 @@ from sacrebleu.metrics import BLEU
 
 from objectives.compression import model_file
 from objectives.compression.model_file import ModelFileError
-from objectives.data.encoding import encode_texts
+from objectives.data.encoding import encode_texts, load_tokenizer
 from objectives.data.sources.sentence_pairs import read_sentence_pairs
 from objectives.data.sources.text import TextRows, read_text
-from objectives.data.tokenizer import load_tokenizer
 from objectives.export import bundle
 from objectives.export.inference import InputError, Predictor, load
 from objectives.objective import Objective

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from objectives.compression import model_file
-from objectives.compression.model_spec import ModelSpec
+from objectives.compression.model_file import ModelSpec
 from objectives.compression.pipeline import write_compressed
 from objectives.compression.prune import prune
 from objectives.data.batches import forward_arguments

@@ -8,7 +8,7 @@ from torch import nn
 
 from objectives.compression.quantise.smooth_int8 import smoothed, smoothing_factors
 from objectives.data.batches import Batch, logits
-from objectives.models.hooks import hook_inputs, linear_layers
+from objectives.models.forward import hook_inputs, linear_layers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,7 +14,7 @@ from objectives.compression.quantise.int8_linear import StaticInt8Linear
 from objectives.compression.quantise.rtn import round_to_nearest
 from objectives.compression.quantise.weights import StaticInt8Weight
 from objectives.data.batches import Batch, logits
-from objectives.models.hooks import linear_layers
+from objectives.models.forward import linear_layers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from objectives.store.manifest import CHECKPOINTS, MODELS, Entry
-from objectives.store.quota import removal_order
+from objectives.store.retention import removal_order
 from objectives.store.store import Store, StoreError
 
 

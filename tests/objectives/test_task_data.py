@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from objectives.data.encoding import END, PAD, START, load_tokenizer
 from objectives.data.errors import DataError
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import PreparedData
 from objectives.data.sources import sentence_pairs
-from objectives.data.tokenizer import END, PAD, START, load_tokenizer
 from spaces.file.search_file import SearchFile
 from tests.conftest import TOY_LANGUAGE
 

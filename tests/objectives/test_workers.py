@@ -15,8 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from objectives.data.batch_shards import BatchShard
-from objectives.data.batches import sentence_pair_batch
+from objectives.data.batches import BatchShard, sentence_pair_batch
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import PreparedData
 from objectives.failures import TrialFailure

@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from objectives.compression import model_file
-from objectives.compression.model_spec import ModelSpec
+from objectives.compression.model_file import ModelSpec
 from objectives.compression.pipeline import write_compressed
 from objectives.compression.prune import prune
 from objectives.data.batches import forward_arguments, logits

@@ -21,7 +21,7 @@ from objectives.compression.quantise.weights import (
     refuse_not_finite,
 )
 from objectives.data.batches import Batch, forward_arguments
-from objectives.models.hooks import hook_inputs, linear_layers
+from objectives.models.forward import hook_inputs, linear_layers
 from objectives.store import heartbeat
 
 DAMPING = 0.01

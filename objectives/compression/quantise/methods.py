@@ -1,25 +1,26 @@
 """The quantisation methods by name.
 
-A method is a module of this package with a function ``quantise`` and a line in ``METHODS``; its
-name and bits are a member of ``spaces.cost.compression.Quantisation``.
+A method is a module of this package and a line in ``METHODS``; its name and bits are a member of
+``spaces.cost.compression.Quantisation``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-from objectives.compression.quantise import gptq, half, hqq, rtn, smooth_int8, static_int8
+from objectives.compression.quantise import gptq, smooth_int8, static_int8
+from objectives.compression.quantise.hqq import half_quadratic
+from objectives.compression.quantise.rtn import round_to_nearest
 from objectives.compression.quantise.weights import StoredWeight
 from objectives.data.batches import Batch
 
 
 class Quantise(Protocol):
-    """The function ``quantise`` of a method."""
+    """How a method quantises."""
 
     def __call__(
         self,
@@ -46,12 +47,23 @@ class Quantise(Protocol):
         ...
 
 
+def each_matrix(quantise: Callable[..., StoredWeight]) -> Quantise:
+    """A method that calls ``quantise(weight, bits=, group_size=)`` and needs no inputs."""
+
+    def quantise_model(
+        model: nn.Module, names: list[str], _: list[Batch], **options: Any
+    ) -> dict[str, StoredWeight]:
+        return {name: quantise(model.get_parameter(name).detach(), **options) for name in names}
+
+    return quantise_model
+
+
 METHODS: dict[str, Quantise] = {
-    "bf16": partial(half.quantise, dtype=torch.bfloat16),
-    "fp16": partial(half.quantise, dtype=torch.float16),
-    "rtn": rtn.quantise,
+    "bf16": each_matrix(lambda weight, **_: weight.to(torch.bfloat16)),
+    "fp16": each_matrix(lambda weight, **_: weight.to(torch.float16)),
+    "rtn": each_matrix(round_to_nearest),
     "gptq": gptq.quantise,
-    "hqq": hqq.quantise,
+    "hqq": each_matrix(half_quadratic),
     "static": static_int8.quantise,
     "smooth": smooth_int8.quantise,
 }

@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from objectives.compression.quantise.weights import (
     QuantisedWeight,
     quiet_neural_compressor,
     refuse_not_finite,
 )
-from objectives.data.batches import Batch
-
-
-def quantise(
-    model: nn.Module, names: list[str], _: list[Batch], *, bits: int, group_size: int
-) -> dict[str, QuantisedWeight]:
-    """Round each weight to its nearest code."""
-    return {
-        name: round_to_nearest(model.get_parameter(name), bits=bits, group_size=group_size)
-        for name in names
-    }
 
 
 def round_to_nearest(weight: torch.Tensor, *, bits: int, group_size: int) -> QuantisedWeight:

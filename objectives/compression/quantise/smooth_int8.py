@@ -15,7 +15,7 @@ from torch.nn import functional
 from objectives.compression.quantise import static_int8
 from objectives.compression.quantise.weights import StaticInt8Weight
 from objectives.data.batches import Batch, forward_arguments
-from objectives.models.hooks import hook_inputs, linear_layers
+from objectives.models.forward import hook_inputs, linear_layers
 
 
 def quantise(

@@ -18,8 +18,7 @@ from objectives.compression.quantise.weights import (
 )
 from objectives.data.batches import Batch, forward_arguments
 from objectives.failures import TrialFailure
-from objectives.models.hooks import linear_layers
-from objectives.models.positional import PositionalLogits
+from objectives.models.forward import PositionalLogits, linear_layers
 
 
 def quantise(

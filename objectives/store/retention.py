@@ -1,4 +1,4 @@
-"""Pinned entries: those that the frontiers of studies need, which the quota removes last."""
+"""Which entries of the store the quota removes first, and which are pinned: removed last."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from contextlib import suppress
 from typing import Any
 
 from objectives.store.disk_space import is_disk_full
+from objectives.store.manifest import Entry, parse_checkpoint_address
 
 _LOG = logging.getLogger(__name__)
 
 
 class Pins:
-    """A file of addresses for each study, in the ``fsspec`` file system and folder of a store."""
+    """What frontiers need: a file of addresses for each study, in the ``fsspec`` file system and
+    folder of a store."""
 
     def __init__(self, fs: Any, root: str) -> None:
         self._fs = fs
@@ -42,3 +44,27 @@ class Pins:
             with suppress(FileNotFoundError, ValueError, TypeError):
                 pinned.update(json.loads(self._fs.cat_file(file)))
         return pinned
+
+
+def removal_order(entries: list[Entry], pinned: set[str]) -> list[Entry]:
+    """Entries from the least to the most useful, the oldest first among equals.
+
+    1. checkpoints that have a later one on their path: only a shorter budget would need them;
+    2. finished models, which the last checkpoint can make again;
+    3. the last checkpoint of each path;
+    4. pinned entries.
+    """
+    checkpoints = filter(None, (parse_checkpoint_address(e.address) for e in entries))
+    last_steps = dict(sorted(checkpoints))
+
+    def usefulness(entry: Entry) -> tuple[int, float]:
+        path, step = parse_checkpoint_address(entry.address) or ("", 0)
+        if entry.address in pinned:
+            rank = 3
+        elif entry.is_final:
+            rank = 1
+        else:
+            rank = 2 if last_steps.get(path) == step else 0
+        return rank, entry.modified
+
+    return sorted(entries, key=usefulness)

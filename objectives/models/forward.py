@@ -1,0 +1,50 @@
+"""Forward passes: hooks on the inputs of layers, and models with positional inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import nn
+
+InputHook = Callable[[str, torch.Tensor], None]
+"""Called with the name of a layer and its input."""
+
+
+def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
+    """The linear layers by name, a head that is tied to an embedding included."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+
+
+@contextmanager
+def hook_inputs(layers: Mapping[str, nn.Module], hook: InputHook) -> Iterator[None]:
+    """Inside the block, call ``hook(name, input)`` before each call of a layer."""
+
+    def pre_hook(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+        return lambda _, arguments: hook(name, arguments[0])
+
+    with ExitStack() as hooks:
+        for name, layer in layers.items():
+            hooks.enter_context(layer.register_forward_pre_hook(pre_hook(name)))
+        yield
+
+
+class PositionalLogits(nn.Module):
+    """The logits of a model whose inputs are positional, as ``torch.export`` needs them.
+
+    Args:
+        model: The model.
+        names: Its arguments, in the order in which tensors are given.
+    """
+
+    def __init__(self, model: nn.Module, names: Iterable[str]) -> None:
+        super().__init__()
+        self.model = model
+        self._names = tuple(names)
+
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        """Logits of inputs: ``(batch, classes)``, or ``(batch, sequence, vocabulary)``."""
+        arguments = dict(zip(self._names, tensors, strict=True))
+        logits: torch.Tensor = self.model(**arguments, use_cache=False).logits
+        return logits
