@@ -36,7 +36,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from objectives.data.batches import Batch, LabelledTextBatches, MaskedBatches
+from objectives.data.batches import Batch, BucketedBatches, MaskedBatches, labelled_text_batch
 from objectives.data.encoding import END, PAD
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import LabelledTexts, PreparedData
@@ -366,7 +366,7 @@ def labelled_race(
     return lambda: Race(
         build=lambda: task.build(shape.shape),
         width=shape.width,
-        batches=LabelledTextBatches(examples, batch_size, search.seed),
+        batches=BucketedBatches(labelled_text_batch, examples, batch_size, search.seed),
         loss=task.loss,
         settings=settings,
         rows=Texts(examples),

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from objectives.compression.packing import pack, pack_mask, unpack, unpack_mask
-from objectives.compression.quantise.int8_linear import StaticInt8Linear
+from objectives.compression.quantise.static_int8 import StaticInt8Linear
 from objectives.compression.quantise.weights import (
     QuantisedWeight,
     StaticInt8Weight,
@@ -116,7 +116,12 @@ def load(folder: Path) -> nn.Module:
     try:
         tensors = load_file(str(folder / WEIGHTS))
         described = layout(spec.shape, spec.workload)
-        _check_capacity(described.parameters, folder)
+        # Before memory is allocated for them. A mask, the least that is stored, has a bit for each.
+        bits = 8 * (folder / WEIGHTS).stat().st_size
+        if described.parameters > bits:
+            raise ValueError(
+                f"{CONFIG} describes {described.parameters:,} weights; the file has {bits:,} bits"
+            )
         model = build(spec.shape, spec.workload)
         _fill(model, [weight.name for weight in described.weights()], tensors, spec.compression)
     except (SafetensorError, OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -169,17 +174,6 @@ def _parts(name: str, weight: StoredWeight, kept: torch.Tensor | None) -> Parts:
     codes = weight.codes.flatten() if kept is None else weight.codes[kept]
     parts[f"{name}.codes"] = torch.from_numpy(pack(codes.numpy(), weight.bits))
     return parts
-
-
-def _check_capacity(weights: int, folder: Path) -> None:
-    """Refuse a config of a model that its file cannot hold, before memory is allocated for it.
-
-    Raises:
-        ValueError: The file has less than one bit for each weight, the size of a mask.
-    """
-    bits = 8 * (folder / WEIGHTS).stat().st_size
-    if weights > bits:
-        raise ValueError(f"{CONFIG} describes {weights:,} weights; the file has {bits:,} bits")
 
 
 def _fill(model: nn.Module, names: list[str], tensors: Parts, compression: Compression) -> None:

@@ -52,7 +52,12 @@ def compress(
     heartbeat.beat("checking the compressed model")
     loaded = model_file.load(folder)
     _check_outputs(loaded, model, spec, calibration)
-    _check_size(folder, spec)
+    size = model_file.bytes_on_disk(folder)
+    dense = max_compressed_bytes(spec.architecture, spec.workload, spec.compression)
+    if size >= dense:
+        raise TrialFailure(
+            "not_smaller", f"{spec.compression} takes {size:,} bytes, dense fp32 weights {dense:,}"
+        )
     return loaded
 
 
@@ -131,12 +136,3 @@ def _agreement(before: torch.Tensor, after: torch.Tensor) -> float:
     old_score_of_new = before.gather(1, after.argmax(-1, keepdim=True)).squeeze(1)
     best, worst = before.max(-1).values, before.min(-1).values
     return float((old_score_of_new >= best - NEAR_TIE * (best - worst)).float().mean())
-
-
-def _check_size(folder: Path, spec: ModelSpec) -> None:
-    size = model_file.bytes_on_disk(folder)
-    dense = max_compressed_bytes(spec.architecture, spec.workload, spec.compression)
-    if size >= dense:
-        raise TrialFailure(
-            "not_smaller", f"{spec.compression} takes {size:,} bytes, dense fp32 weights {dense:,}"
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from objectives.data.encoding import END, Tokens, encode_texts, token_ids, train_tokenizer
 from objectives.data.errors import DataError
-from objectives.data.sources.images import read_images
+from objectives.data.sources.images import ImageRows, read_images
 from objectives.data.sources.sentence_pairs import SentencePairRows, read_sentence_pairs
 from objectives.data.sources.text import TextRows, read_text
 from spaces.file.sources import Data
@@ -53,7 +54,7 @@ def write_arrays(
         stream = _token_stream(tokenizer, rows, data.sequence_length, split)
         np.save(folder / f"unlabelled-{split}.npy", stream)
         counts[f"unlabelled {split} tokens"] = len(stream)
-    names = _label_names({split: rows.labels for split, rows in labelled.items()}, "data.labelled")
+    names = _label_names(labelled, "data.labelled") if labelled else []
     for split, rows in labelled.items():
         tokens, lengths = encode_texts(
             tokenizer, rows.texts, rows.pairs, sequence_length=data.sequence_length
@@ -72,7 +73,7 @@ def write_arrays(
 
 def _write_images(data: Data, folder: Path, cache: Path) -> tuple[list[str], dict[str, int]]:
     images = read_images(data, cache)
-    names = _label_names({split: each.labels for split, each in images.items()}, "data.images")
+    names = _label_names(images, "data.images")
     for split, each in images.items():
         labels = _class_numbers(each.labels, names)
         _save(folder, split, **{"pixels": each.pixels, "image-labels": labels})
@@ -84,10 +85,10 @@ def _save(folder: Path, split: str, **arrays: Any) -> None:
         np.save(folder / f"{name}-{split}.npy", array)
 
 
-def _label_names(labels: dict[str, list[str]], field: str) -> list[str]:
-    names = sorted(set(labels.get("train", [])))
-    for split, of_split in labels.items():
-        unknown = sorted(set(of_split) - set(names))
+def _label_names(rows: Mapping[str, TextRows | ImageRows], field: str) -> list[str]:
+    names = sorted(set(rows["train"].labels))
+    for split, of_split in rows.items():
+        unknown = sorted(set(of_split.labels) - set(names))
         if unknown:
             raise DataError(
                 f"{field}.{split}: label {unknown[0]!r} does not occur in the training "

@@ -175,12 +175,23 @@ def sentence_pair_batch(pairs: SentencePairs, rows: Rows, *, full_length: bool =
     }
 
 
-class _BucketedBatches:
-    """Batches of bucketed rows, which one of the functions above makes."""
+class BucketedBatches:
+    """Training batches of examples of similar lengths.
 
-    def __init__(self, make: Callable[..., Batch], rows: BucketedRows) -> None:
-        self._make = make
-        self._rows = rows
+    Args:
+        make: ``labelled_text_batch`` or ``sentence_pair_batch``.
+        examples: Its first argument.
+    """
+
+    def __init__(
+        self,
+        make: Callable[..., Batch],
+        examples: LabelledTexts | SentencePairs,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        self._make = partial(make, examples)
+        self._rows = BucketedRows(examples.lengths, batch_size, seed)
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step, padded to its longest example."""
@@ -189,22 +200,6 @@ class _BucketedBatches:
     def full_length(self, step: int) -> Batch:
         """The same batch in the one shape with which an exported graph is calibrated."""
         return self._make(self._rows(step), full_length=True)
-
-
-class LabelledTextBatches(_BucketedBatches):
-    """Training batches of labelled texts."""
-
-    def __init__(self, examples: LabelledTexts, batch_size: int, seed: int) -> None:
-        rows = BucketedRows(examples.lengths, batch_size, seed)
-        super().__init__(partial(labelled_text_batch, examples), rows)
-
-
-class SentencePairBatches(_BucketedBatches):
-    """Training batches of sentence pairs."""
-
-    def __init__(self, pairs: SentencePairs, batch_size: int, seed: int) -> None:
-        rows = BucketedRows(pairs.source_lengths + pairs.target_lengths, batch_size, seed)
-        super().__init__(partial(sentence_pair_batch, pairs), rows)
 
 
 @dataclass(frozen=True)

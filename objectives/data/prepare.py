@@ -70,7 +70,7 @@ def _cache_key(data: Data, running_text_splits: Sequence[str]) -> str:
     for name in SOURCE_FIELDS:
         source = getattr(data, name)
         if isinstance(source, StandardLibrary):
-            key[name] = standard_library.identity()
+            key[name] = standard_library.IDENTITY
         elif source is not None:
             key[name] = source.model_dump_json()
         if isinstance(source, Files | AlignedFiles | ImageFolder):

@@ -35,6 +35,11 @@ class SentencePairs:
     targets: Tokens
     target_lengths: Tokens
 
+    @property
+    def lengths(self) -> Tokens:
+        """Tokens of both sides of each pair."""
+        return self.source_lengths + self.target_lengths
+
 
 @dataclass(frozen=True)
 class LabelledImages:
@@ -112,12 +117,8 @@ def open_prepared_data(folder: Path) -> PreparedData | None:
         for name, size in manifest["sizes"].items():
             if (folder / name).stat().st_size != size:
                 return None
-        return PreparedData(
-            folder=folder,
-            fingerprint=manifest["fingerprint"],
-            label_names=tuple(manifest["label_names"]),
-            counts=manifest["counts"],
-        )
+        names = tuple(manifest["label_names"])
+        return PreparedData(folder, manifest["fingerprint"], names, manifest["counts"])
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
         # It does not exist, or is damaged.
         return None

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from objectives.compression.quantise.int8_linear import StaticInt8Linear
+from objectives.compression.quantise.static_int8 import StaticInt8Linear
 from objectives.data.batches import Batch, forward_arguments
 from objectives.models.forward import PositionalLogits
 from spaces.errors import UserError

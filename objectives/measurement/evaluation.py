@@ -12,16 +12,16 @@ import torch
 
 from objectives.measurement.latency import Latency
 
-RECORDED_PACKAGES = ("torch", "transformers", "neural-compressor-pt", "numpy")
-
 
 @lru_cache
 def package_versions() -> dict[str, str]:
     """Versions of Python and of the packages that determine a result."""
-    packages = {name: version(name) for name in RECORDED_PACKAGES}
-    # With the build, such as +cu130, which its metadata may lack.
-    packages["torch"] = torch.__version__
-    return {"python": platform.python_version(), **packages}
+    return {
+        "python": platform.python_version(),
+        # With the build, such as +cu130, which its metadata may lack.
+        "torch": torch.__version__,
+        **{name: version(name) for name in ("transformers", "neural-compressor-pt", "numpy")},
+    }
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,6 @@ class Evaluation:
     versions: dict[str, str] = field(default_factory=package_versions)
 
     @property
-    def size_mb(self) -> float:
-        """Size in megabytes of 10^6 bytes."""
-        return self.size_bytes / 1e6
-
-    @property
     def compression_ratio(self) -> float:
         """Dense fp32 bytes / compressed bytes."""
         return self.dense_size_bytes / self.size_bytes
@@ -89,7 +84,7 @@ class Evaluation:
         """Plain values that JSON can write."""
         return {
             **asdict(self),
-            "size_mb": self.size_mb,
+            "size_mb": self.size_bytes / 1e6,
             "latency_ms": self.latency.ms,
             "compression_ratio": self.compression_ratio,
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -86,8 +87,8 @@ def _tokens(workload: Workload) -> dict[str, Any]:
     }
 
 
-def _roberta(shape: Shape, workload: Workload, dropout: float) -> RobertaConfig:
-    return RobertaConfig(
+def _roberta(make: Any, shape: Shape, workload: Workload, dropout: float) -> Any:
+    config = RobertaConfig(
         **_layers(shape),
         **_tokens(workload),
         max_position_embeddings=workload.positions,
@@ -96,14 +97,7 @@ def _roberta(shape: Shape, workload: Workload, dropout: float) -> RobertaConfig:
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
     )
-
-
-def _roberta_classifier(shape: Shape, workload: Workload, dropout: float) -> Any:
-    return RobertaForSequenceClassification(_roberta(shape, workload, dropout))
-
-
-def _roberta_masked_lm(shape: Shape, workload: Workload, dropout: float) -> Any:
-    return RobertaForMaskedLM(_roberta(shape, workload, dropout))
+    return make(config)
 
 
 def _llama(shape: Shape, workload: Workload, dropout: float) -> Any:
@@ -156,8 +150,8 @@ def _vit(shape: Shape, workload: Workload, dropout: float) -> Any:
 
 
 _BUILDERS: dict[Family, Callable[[Shape, Workload, float], Any]] = {
-    Family.ROBERTA_CLASSIFIER: _roberta_classifier,
-    Family.ROBERTA_MASKED_LM: _roberta_masked_lm,
+    Family.ROBERTA_CLASSIFIER: partial(_roberta, RobertaForSequenceClassification),
+    Family.ROBERTA_MASKED_LM: partial(_roberta, RobertaForMaskedLM),
     Family.LLAMA: _llama,
     Family.BART: _bart,
     Family.VIT: _vit,

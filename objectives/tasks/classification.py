@@ -11,7 +11,7 @@ from torch.nn import functional
 from objectives.data.batches import (
     EVALUATION_BATCH_SIZE,
     Batch,
-    LabelledTextBatches,
+    BucketedBatches,
     labelled_text_batch,
     logits,
     to_device,
@@ -51,9 +51,10 @@ class Classification(Task):
         )
 
     @cached_property
-    def train_batches(self) -> LabelledTextBatches:
+    def train_batches(self) -> BucketedBatches:
         """Batches of the training split."""
-        return LabelledTextBatches(self.data.labelled_texts("train"), self.batch_size, self.seed)
+        examples = self.data.labelled_texts("train")
+        return BucketedBatches(labelled_text_batch, examples, self.batch_size, self.seed)
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Cross-entropy of the labels."""

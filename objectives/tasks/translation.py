@@ -14,7 +14,7 @@ from torch.nn import functional
 from objectives.data.batches import (
     EVALUATION_BATCH_SIZE,
     Batch,
-    SentencePairBatches,
+    BucketedBatches,
     logits,
     sentence_pair_batch,
     to_device,
@@ -44,9 +44,10 @@ class Translation(Task):
     beams: int
 
     @cached_property
-    def train_batches(self) -> SentencePairBatches:
+    def train_batches(self) -> BucketedBatches:
         """Batches of the training split."""
-        return SentencePairBatches(self.data.sentence_pairs("train"), self.batch_size, self.seed)
+        pairs = self.data.sentence_pairs("train")
+        return BucketedBatches(sentence_pair_batch, pairs, self.batch_size, self.seed)
 
     def terms(self, batch: Batch) -> int:
         """Tokens of the translations."""

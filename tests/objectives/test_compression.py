@@ -20,9 +20,9 @@ from objectives.compression import model_file
 from objectives.compression.model_file import ModelFileError, ModelSpec
 from objectives.compression.pipeline import compress, write_compressed
 from objectives.compression.prune import prune
-from objectives.compression.quantise.int8_linear import StaticInt8Linear
 from objectives.compression.quantise.methods import METHODS, each_matrix
 from objectives.compression.quantise.rtn import round_to_nearest
+from objectives.compression.quantise.static_int8 import StaticInt8Linear
 from objectives.compression.quantise.weights import QuantisedWeight
 from objectives.data.batches import Batch, forward_arguments, logits
 from objectives.failures import TrialFailure

@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 
 from objectives.data.batches import (
+    BucketedBatches,
     CausalBatches,
     LabelledImageBatches,
-    LabelledTextBatches,
     MaskedBatches,
-    SentencePairBatches,
+    labelled_text_batch,
+    sentence_pair_batch,
 )
 from objectives.data.encoding import END, MASK, START
 from objectives.data.errors import DataError
@@ -329,12 +330,11 @@ def rows_read(kind: str, count: int, batch_size: int, steps: int, *, seed: int) 
     tokens = np.repeat(rows[:, None], 8, axis=1)
     if kind == "texts":
         examples = LabelledTexts(tokens, lengths, rows)
-        labels = LabelledTextBatches(examples, batch_size, seed)
+        labels = BucketedBatches(labelled_text_batch, examples, batch_size, seed)
         return [row for step in range(steps) for row in labels(step)["labels"].tolist()]
     if kind == "pairs":
-        pairs = SentencePairBatches(
-            SentencePairs(tokens, lengths, tokens, lengths[::-1] + 1), batch_size, seed
-        )
+        examples = SentencePairs(tokens, lengths, tokens, lengths[::-1] + 1)
+        pairs = BucketedBatches(sentence_pair_batch, examples, batch_size, seed)
         return [row for step in range(steps) for row in pairs(step)["input_ids"][:, 0].tolist()]
     if kind == "images":
         pixels = np.zeros((count, 1, 2, 2), dtype=np.uint8)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.compression.quantise import int8_linear, smooth_int8, static_int8
-from objectives.compression.quantise.int8_linear import StaticInt8Linear
+from objectives.compression.quantise import smooth_int8, static_int8
 from objectives.compression.quantise.rtn import round_to_nearest
+from objectives.compression.quantise.static_int8 import StaticInt8Linear
 from objectives.compression.quantise.weights import StaticInt8Weight
 from objectives.data.batches import Batch, logits
 from objectives.models.forward import linear_layers
@@ -56,7 +56,7 @@ def test_smoothing_reduces_the_error_of_channels_with_outliers(
 def test_the_int8_kernel_equals_fp32_arithmetic(
     has_bias: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not int8_linear.has_int8_kernel():
+    if not static_int8.has_int8_kernel():
         pytest.skip("this CPU has no exact int8 kernel")
     torch.manual_seed(0)
     linear = nn.Linear(40, 10, bias=has_bias)
@@ -65,7 +65,7 @@ def test_the_int8_kernel_equals_fp32_arithmetic(
     static = StaticInt8Weight(replace(rows, scales=rows.scales.float()), 10 / 255, 128, smoothing)
     inputs = torch.randn(16, 40)
     in_kernel = StaticInt8Linear(static, linear.bias)(inputs)
-    monkeypatch.setattr(int8_linear, "has_int8_kernel", lambda: False)
+    monkeypatch.setattr(static_int8, "has_int8_kernel", lambda: False)
     in_fp32 = StaticInt8Linear(static, linear.bias)(inputs)
     assert torch.allclose(in_kernel, in_fp32, atol=1e-4)
     assert torch.allclose(in_kernel, linear(inputs), atol=0.1)

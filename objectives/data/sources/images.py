@@ -30,10 +30,7 @@ class ImageRows(Examples):
 
 
 def read_images(data: Data, cache: Path) -> dict[str, ImageRows]:
-    """Read all splits of a source of images.
-
-    Splits that the source does not name are held out of its training images, and an image is
-    removed from all splits but its last.
+    """Read all splits of a source of images, without common images (``separate``).
 
     Raises:
         DataError: The data is missing, empty, or no images.
@@ -41,11 +38,9 @@ def read_images(data: Data, cache: Path) -> dict[str, ImageRows]:
     source = data.images
     assert source is not None
     if isinstance(source, Digits):
-        images = {"train": _digits(data)}
-    else:
-        named = [split for split in SPLITS if source.inputs(split)]
-        images = {split: _read_split(source, split, data, cache) for split in named}
-    return separate(images, SPLITS, FIELD)
+        return separate({"train": _digits(data)}, SPLITS, FIELD)
+    named = [split for split in SPLITS if source.inputs(split)]
+    return separate({s: _read_split(source, s, data, cache) for s in named}, SPLITS, FIELD)
 
 
 def _read_split(source: ImageFolder | HubImages, split: str, data: Data, cache: Path) -> ImageRows:

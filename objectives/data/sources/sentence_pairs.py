@@ -29,10 +29,7 @@ class SentencePairRows(Examples):
 
 
 def read_sentence_pairs(source: TranslationSource, cache: Path) -> dict[str, SentencePairRows]:
-    """Read all splits of a source of translations.
-
-    Splits that the source does not name are held out of its training pairs, and a sentence to read
-    is removed from all splits but its last.
+    """Read all splits of a source of translations, without common sentences to read (``separate``).
 
     Raises:
         DataError: The data is missing, empty, or its sides do not match.

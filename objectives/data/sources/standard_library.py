@@ -9,6 +9,8 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
+IDENTITY = f"{sys.implementation.name} {sys.version.split()[0]}"
+"""What determines the text: the interpreter and its version."""
 CLASSES = 10
 MIN_FILES = 8
 SNIPPET_CHARACTERS = 220
@@ -18,16 +20,13 @@ FRACTIONS = {"train": 0.7, "validation": 0.15, "test": 0.15}
 MAX_SOURCE_BYTES = 200_000
 """Longer files are tables of data, not code."""
 
+_ROOT = Path(sysconfig.get_paths()["stdlib"])
+
 # Test suites are missing from some distributions, and would make classes differ between machines.
 # Encodings are generated tables that repeat each other from file to file.
 _SKIPPED = {
     "test", "tests", "idle_test", "encodings", "__pycache__", "site-packages", "dist-packages",
 }  # fmt: skip
-
-
-def identity() -> str:
-    """What determines the text: the interpreter and its version."""
-    return f"{sys.implementation.name} {sys.version.split()[0]}"
 
 
 def unlabelled(split: str) -> Iterator[str]:
@@ -37,9 +36,8 @@ def unlabelled(split: str) -> Iterator[str]:
     """
     classes = packages()
     in_training = {path for files in classes.values() for path in _split_files(files)["train"]}
-    root = _root()
-    for path in _files(root):
-        if path.relative_to(root).parts[0] in classes:
+    for path in _files():
+        if path.relative_to(_ROOT).parts[0] in classes:
             path_split = "train" if path in in_training else "test"
         else:
             is_validation = _hash_fraction(path) < FRACTIONS["validation"]
@@ -71,10 +69,9 @@ def labelled(split: str) -> tuple[list[str], list[str]]:
 def packages() -> dict[str, list[Path]]:
     """The ten packages with the most source text, and their files."""
     found: dict[str, list[Path]] = {}
-    root = _root()
-    for path in _files(root):
-        if path.parent != root:
-            found.setdefault(path.relative_to(root).parts[0], []).append(path)
+    for path in _files():
+        if path.parent != _ROOT:
+            found.setdefault(path.relative_to(_ROOT).parts[0], []).append(path)
     sizes = {
         name: sum(path.stat().st_size for path in files)
         for name, files in found.items()
@@ -84,13 +81,9 @@ def packages() -> dict[str, list[Path]]:
     return {name: found[name] for name in sorted(largest)}
 
 
-def _root() -> Path:
-    return Path(sysconfig.get_paths()["stdlib"])
-
-
-def _files(root: Path) -> Iterator[Path]:
-    for path in sorted(root.rglob("*.py")):
-        parts = path.relative_to(root).parts
+def _files() -> Iterator[Path]:
+    for path in sorted(_ROOT.rglob("*.py")):
+        parts = path.relative_to(_ROOT).parts
         if _SKIPPED.isdisjoint(parts) and path.stat().st_size <= MAX_SOURCE_BYTES:
             yield path
 
@@ -101,7 +94,7 @@ def _read(path: Path) -> str:
 
 def _hash_fraction(path: Path) -> float:
     """A number in [0, 1) that depends on the file's path in the library alone."""
-    name = path.relative_to(_root()).as_posix()
+    name = path.relative_to(_ROOT).as_posix()
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64
 
 

@@ -54,10 +54,7 @@ def read_text(
     with_labels: bool,
     splits: tuple[str, ...] = SPLITS,
 ) -> dict[str, TextRows]:
-    """Read splits of a source of texts.
-
-    Splits that the source does not name are held out of its training rows, and a labelled text is
-    removed from all splits but its last.
+    """Read splits of a source of texts, without common labelled texts (``separate``).
 
     Args:
         source: Where the rows are.
