@@ -18,6 +18,7 @@ from search.execution.cluster import (
     has_capacity,
     interrupted_by_sigterm,
 )
+from search.execution.final_test import test_frontier, untested_members
 from search.execution.listener import Limits, Listener
 from search.execution.node_checks import check_nodes
 from search.execution.remote import RemoteFunctions
@@ -26,7 +27,6 @@ from search.pareto import frontier
 from search.plots.figures import write_figures
 from search.samplers.known_latencies import measured_latencies
 from search.storage.lease_holder import holding_lease, local_lease
-from search.storage.states import ERROR
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from search.tracking.tracker import Tracker
@@ -35,8 +35,6 @@ from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations, home
 
 FLUSH_SECONDS = 30.0
-TESTS_PER_TASK = 16
-"""Models that one process scores on the test split: it takes longer to start than to score one."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,9 @@ class Outcome:
 def run(search: SearchFile, listener: Listener, *, trials: int | None = None) -> Outcome:
     """Run a search until it has its trials, its hours are over, or nothing new is left.
 
-    Started again after a stop or a crash, it resumes where it was.
+    A second call resumes after a stop or a crash: finished trials are in the study, unfinished ones
+    are taken over (``Study.take_over_unfinished``), and training continues from its checkpoints
+    (``objectives.training.trainer``).
 
     Args:
         search: A validated search file, which the study keeps.
@@ -94,7 +94,7 @@ def run(search: SearchFile, listener: Listener, *, trials: int | None = None) ->
         finished = sum(record.is_finished for record in study.records())
         is_done = finished >= limits.trials and not study.has_enqueued
         ended, interrupted = f"all {limits.trials} trials were already done", False
-        if not is_done or _untested(study):
+        if not is_done or untested_members(study):
             _connect(study, stack, listener)
             remote = RemoteFunctions(
                 search.resolved().model_dump_json(), data.folder, search.resources
@@ -121,7 +121,7 @@ def run(search: SearchFile, listener: Listener, *, trials: int | None = None) ->
                         on_change=on_change,
                         warn=listener.warn,
                     )
-                _test_frontier(study, remote, listener)
+                test_frontier(study, remote, listener)
         figures = _write_figures(study, where.reports / search.name, listener)
         tracker.notify()
         tracked = tracker.close(FLUSH_SECONDS)
@@ -174,35 +174,6 @@ def _measure_latencies(study: Study, remote: RemoteFunctions, listener: Listener
     measure = remote.over_configurations(trainable.latencies)
     study.space.latency_of = measured_latencies(study, measure)
     listener.info(f"latencies known ({time.monotonic() - started:.1f} s)")
-
-
-def _untested(study: Study) -> list[TrialRecord]:
-    """Members of the frontier for which the test split was not read."""
-    known = study.tests()
-    return [r for r in frontier(study.records(), study.search.criteria) if r.number not in known]
-
-
-def _test_frontier(study: Study, remote: RemoteFunctions, listener: Listener) -> None:
-    """Read the test split, once for each member of the final frontier."""
-    import ray
-
-    members = _untested(study)
-    batches = [
-        members[start : start + TESTS_PER_TASK] for start in range(0, len(members), TESTS_PER_TASK)
-    ]
-    results = [
-        remote.submit(trainable.test_scores, [member.result["model"] for member in batch])
-        for batch in batches
-    ]
-    for batch, result in zip(batches, results, strict=True):
-        for member, score in zip(batch, ray.get(result), strict=True):
-            if score.get("state") == ERROR:
-                listener.warn(
-                    f"#{member.number} could not be scored on the test split; the same command "
-                    f"tries again: {score['message'].strip().splitlines()[-1]}"
-                )
-            else:
-                study.set_test(member.number, score)
 
 
 def _write_figures(study: Study, folder: Path, listener: Listener) -> Path | None:

@@ -8,12 +8,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from objectives.failures import OUT_OF_MEMORY
+from search.execution.trial_retries import RETRIED_STATES
 from search.storage.states import ERROR
 
 LONGEST_CURVE = 60
-RETRIED = (ERROR, OUT_OF_MEMORY)
-"""States of an attempt that is retried once."""
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +30,7 @@ def evaluate(
     """Evaluate configurations one after another; a failure comes as a named state.
 
     Neighbours that share their training share the model in memory. An unexpected error, or lack of
-    memory, is retried once, from the last checkpoint. The death of the process is Ray's to notice.
+    memory, is retried once, from the last checkpoint. Ray detects the death of the process.
 
     Args:
         search: The search file as JSON.
@@ -49,7 +47,7 @@ def evaluate(
     has_failed = False
     while left:
         for report in _attempt(search, data, left):
-            if report["state"] in RETRIED and not has_failed:
+            if report["state"] in RETRIED_STATES and not has_failed:
                 log.warning("an attempt failed: %s", report["message"])
                 has_failed = True
                 # Leaving the loop frees what the attempt holds before the next one.

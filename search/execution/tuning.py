@@ -13,14 +13,11 @@ from search.execution import trainable
 from search.execution.cluster import demand
 from search.execution.listener import Limits
 from search.execution.remote import RemoteFunctions
+from search.execution.trial_retries import retries_after_death
 from search.samplers.factory import make_sampler
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.cost.configuration import Configuration
-
-RETRIES = {False: 1, True: 4}
-"""Times that a job is continued after the death of its process, on one machine and on a cluster,
-whose machines may fail."""
 
 
 def tune_trials(
@@ -72,7 +69,7 @@ def tune_trials(
         unfinished=unfinished,
         failure_of=watchdog.failure_of,
         trials=limits.trials,
-        retries=RETRIES[search.address is not None],
+        retries=retries_after_death(on_cluster=search.address is not None),
         deadline=deadline,
         may_start=may_start,
         on_change=on_change,
@@ -102,7 +99,7 @@ def tune_trials(
         return f"{finished} trials are done", False
     progress = f"{finished} of {limits.trials} trials; the same command resumes the search"
     if time.monotonic() > deadline:
-        return f"the time is over after {progress}", False
+        return f"time limit reached after {progress}", False
     return f"interrupted after {progress}", True
 
 

@@ -19,8 +19,8 @@ from sqlalchemy import Table, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from objectives.store.locks import exclusive_lock
+from search.storage.database_retry import is_transient, reason, retryable
 from search.storage.errors import DamagedStudy, StudyUnavailable
-from search.storage.retry import is_transient, reason, retryable
 from spaces.file.storage import without_password
 
 BUSY_SECONDS = 60

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives.store.locks import LockBusy, try_exclusive_lock
+from search.storage.database_retry import retrying
 from search.storage.errors import BusyStudy, StudyUnavailable
 from search.storage.lease import (
     HEARTBEAT_SECONDS,
@@ -26,7 +27,6 @@ from search.storage.lease import (
     just_started,
     lease_of,
 )
-from search.storage.retry import retrying
 from search.storage.states import State
 from search.storage.study import Study
 

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection, Engine, Table, and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from search.storage.retry import retryable
+from search.storage.database_retry import retryable
 from search.storage.trials import ATTEMPT, FINISH
 
 _TRIALS: Table = models.TrialModel.__table__

@@ -17,7 +17,7 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import Engine, Table, or_, select
 
-from search.storage.retry import retryable
+from search.storage.database_retry import retryable
 from spaces.cost.configuration import Configuration
 
 CONFIGURATION = "configuration"

@@ -21,8 +21,8 @@ from sqlalchemy import create_engine, text
 
 from search.results.client import Client
 from search.results.queries import StudyQueries
+from search.storage.database_retry import retrying
 from search.storage.errors import BusyStudy, StudyUnavailable
-from search.storage.retry import retrying
 from search.storage.study import Study
 from spaces.file.search_file import SearchFile
 from tests.search.conftest import Tlc, made_up_result

@@ -23,6 +23,7 @@ from optuna.study import StudyDirection
 from search.pareto import Scale, hypervolume_history, in_finish_order
 from search.results.queries import StudyQueries
 from search.storage.database import _connect, study_names
+from search.storage.database_retry import retrying
 from search.storage.errors import BusyStudy, DamagedStudy, StudyError, StudyUnavailable
 from search.storage.lease_holder import local_lease
 from search.storage.optuna_space import (
@@ -31,7 +32,6 @@ from search.storage.optuna_space import (
     parameters_from,
     point_from,
 )
-from search.storage.retry import retrying
 from search.storage.study import Study
 from search.tracking.trial_run import milliseconds
 from spaces.file.search_file import SearchFile
