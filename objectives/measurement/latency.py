@@ -35,11 +35,11 @@ MAX_ROUNDS = 8
 MAX_SECONDS = 5.0
 """Seconds after which no further round begins, as training waits for the end."""
 MAX_DRIFT = 1.1
-"""Ratio of a model to the reference in one half of the calls, over that in the other."""
+"""Largest change of the model/reference ratio between the halves of the calls that is no noise."""
 MAX_INTERRUPTED = 1.5
-"""Median of the reference over its low percentile; above it, other programs use the cores."""
+"""Median of the reference divided by its p10, above which other programs use the cores."""
 MAX_SLOWDOWN = 1.25
-"""Low percentile of the reference over its lowest so far; above it, the machine is slowed down."""
+"""p10 of the reference divided by its lowest p10, above which the machine is slowed down."""
 
 
 @dataclass(frozen=True, slots=True)

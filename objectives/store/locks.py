@@ -25,17 +25,17 @@ class LockBusy(Exception):
 
 
 def exclusive_lock(path: Path) -> AbstractContextManager[None]:
-    """Hold a lock file alone; waits, with heartbeats, while another process holds it."""
+    """Take an exclusive lock; waits, with heartbeats, while another process holds it."""
     return _lock(path, fcntl.LOCK_EX)
 
 
 def shared_lock(path: Path) -> AbstractContextManager[None]:
-    """Hold a lock file together with others; waits while one process holds it alone."""
+    """Take a shared lock; waits while a process holds it exclusively."""
     return _lock(path, fcntl.LOCK_SH)
 
 
 def try_exclusive_lock(path: Path) -> AbstractContextManager[None]:
-    """Hold a lock file alone; raises ``LockBusy`` where another process holds it."""
+    """Take an exclusive lock, or raise ``LockBusy`` if another process holds it."""
     return _lock(path, fcntl.LOCK_EX, waits=False)
 
 

@@ -142,7 +142,7 @@ def check_capacity(placements: Mapping[str, Placement]) -> None:
     """Refuse placements that the connected cluster has no capacity for.
 
     Args:
-        placements: What models of the space are trained on, by the field that says so.
+        placements: Resources per model, by the field of the search file that sets them.
 
     Raises:
         ClusterError: No node, or not enough nodes, have what one trial needs.

@@ -150,7 +150,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._deaths[first.number] += 1
         state, message = self._failure_of(trial_id)
         if self._deaths[first.number] > self._retries:
-            self._tell(first, {"state": state, "message": f"{message}; not tried again"})
+            self._tell(first, {"state": state, "message": f"{message}; not retried"})
             left = others
         else:
             self._warn(f"#{first.number}: {message}; it resumes from its last checkpoint")
@@ -160,8 +160,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def _tell(self, record: TrialRecord, outcome: dict[str, Any]) -> None:
         for address in outcome.get("damaged", ()):
             self._warn(
-                f"#{record.number}: {address} was damaged in the store; it was removed and what "
-                "was needed of it was computed again"
+                f"#{record.number}: {address} was damaged in the store; it was removed, and the "
+                "lost part was recomputed"
             )
         if outcome["state"] == "complete":
             self._study.tell_result(

@@ -29,7 +29,7 @@ SEND_SECONDS = 1.0
 CHECK_SECONDS = 0.5
 """Seconds between two checks by the driver."""
 STARTING_SECONDS = 120.0
-"""Least deadline for a worker's first heartbeat: importing and loading sends none."""
+"""Least deadline for a worker's first heartbeat: imports and loading send none."""
 
 
 @contextmanager
@@ -62,7 +62,7 @@ class _Sender:
         try:
             _internal_kv_put(self._job, value, namespace=NAMESPACE)
         except Exception as error:
-            # Whatever Ray raises while its head is away: the work continues without being watched.
+            # Any error of Ray while its head is unreachable: the work continues unwatched.
             log.debug("a heartbeat was not sent: %s", error)
 
 

@@ -2,6 +2,7 @@
 
 It is an attribute of the study in its database, so that any process that reaches the database can
 read it and ask for a stop: a second terminal, a service, another machine.
+``search.storage.lease_holder`` takes the lease and renews it.
 """
 
 from __future__ import annotations
@@ -110,8 +111,8 @@ class LeaseMonitor:
             attributes: Current attributes of its study.
 
         Returns:
-            ``new`` before the first run; ``lost`` where the last run stopped without a word; None
-            where that takes a longer observation.
+            ``new`` before the first run; ``lost`` if the last run ended without recording why;
+            None if the monitor must observe it longer.
         """
         lease = lease_of(attributes)
         if lease is None:

@@ -75,7 +75,7 @@ class Study:
                 directions=_directions(search),
                 load_if_exists=True,
             )
-            # Of two files of this name that are opened at the same moment, one is first.
+            # If two processes create this study at once, only one of them sets the file.
             if not exchange(storage.engine, study._study_id, SEARCH, None, search.to_dict()):
                 recorded = SearchFile.model_validate(study.user_attrs[SEARCH])
                 check_same(search.name, recorded.identity(), search.identity())
@@ -93,8 +93,8 @@ class Study:
         """
         known = study_names(url)
         if name not in known:
-            listed = ", ".join(known) if known else "none yet"
-            raise NoSuchStudy(f"no search named {name!r}; there is: {listed}")
+            listed = f"searches: {', '.join(known)}" if known else "no searches exist yet"
+            raise NoSuchStudy(f"no search named {name!r}; {listed}")
         storage = open_database(url)
         with translated_errors(storage):
             return cls(optuna.load_study(study_name=name, storage=storage), storage)

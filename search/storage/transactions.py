@@ -60,7 +60,7 @@ def finish(
     # Optuna's times are UTC without a zone.
     now = datetime.now(UTC).replace(tzinfo=None)
     with engine.begin() as connection:
-        # The write comes first: SQLite begins the transaction with it, so that of two one wins.
+        # The write comes first: SQLite locks with it, so that only one of two writers succeeds.
         changed = connection.execute(
             update(_TRIALS)
             .where(_TRIALS.c.trial_id == trial_id, _TRIALS.c.state == TrialState.RUNNING)

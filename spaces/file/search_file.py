@@ -115,7 +115,7 @@ class SearchFile(StrictModel):
         if self.is_at_fixed_cost and not limits:
             yield (
                 f"objectives: {metric} alone needs a constraint, such as constraints.max_size_mb; "
-                "without one, name the cost that it is weighed against"
+                "or add size_mb, latency_ms or flops to the objectives"
             )
         if "latency_ms" in self.objectives and "latency_ms" not in limits:
             yield (

@@ -35,9 +35,9 @@ class Splits(StrictModel, Generic[Input]):
     train: Input
     """What to train on: a file, a folder, or a split of the Hub."""
     validation: Input | None = None
-    """What to choose on; without it, a tenth of train is held out."""
+    """Validation split, on which trials are compared; default: a tenth of train is held out."""
     test: Input | None = None
-    """What to report on; without it, a tenth of train is held out."""
+    """Test split, read once at the end; default: a tenth of train is held out."""
 
     def inputs(self, split: str) -> list[str]:
         """Files, folders or splits of the Hub that a split is read from; none by default."""

@@ -9,7 +9,7 @@ from spaces.file.space import Space
 
 
 def severity(compression: Compression) -> float:
-    """Expected loss of quality, up to an order that suits all models.
+    """Sort key of compressions: stronger is larger. Only the order matters.
 
     The error of rounding halves with each bit, and the loss grows with its square. The loss of
     pruning grows faster than the sparsity, and is larger than that of eight or six bits. Recovery

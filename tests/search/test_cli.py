@@ -67,7 +67,7 @@ def test_a_different_search_with_the_same_name_is_refused(finished: Tlc) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["best", "nothing"], "no search named 'nothing'; there is: tiny"),
+        (["best", "nothing"], "no search named 'nothing'; searches: tiny"),
         (["show", "tiny", "99"], "search 'tiny' has no trial 99"),
         (["best", "tiny", "--max-size-mb", "-1"], "-1"),
         (["best", "tiny", "--max-size", "1"], "--max-size-mb"),

@@ -96,7 +96,7 @@ def common_levels(lines: Sequence[Curve], *, least_ratio: float = LARGER) -> lis
 
 
 def thinned(values: Sequence[T], most: int = MOST_LEVELS) -> list[T]:
-    """At most so many of some values, the first and the last among them."""
+    """At most ``most`` of the values, evenly spread, with the first and the last."""
     if len(values) <= most:
         return list(values)
     return [values[round(k * (len(values) - 1) / (most - 1))] for k in range(most)]

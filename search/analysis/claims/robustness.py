@@ -20,14 +20,14 @@ from spaces.cost.compression import Compression
 LEAST_QUALITY = 0.1
 """Models below this fraction of the way from guessing to perfection have little to lose."""
 LEAST_ERRORS = 5.0
-"""Standard errors by which a model must be better than guessing: a ratio to less would be noise,
-and biased upwards most where quality is lowest, which is where models are small."""
+"""Standard errors above guessing that a model needs: closer to guessing, its relative loss is noise
+that is biased upwards."""
 LEAST_SIZES = 4
 """Architectures that a slope needs, since they are resampled too."""
 NOTICEABLE = 0.02
 """A compression that costs less than this fraction of quality does not distinguish sizes."""
 NEGLIGIBLE = 0.1
-"""Points per doubling below which a slope counts as none: 1 point over three decades."""
+"""Slopes below this many points per doubling count as zero: 1 point over three decades."""
 CLAIM = (
     3,
     "Larger models are more robust to compression",

@@ -36,7 +36,7 @@ LONGEST_WAIT = 128
 TWO_SIDED_95 = 1.96
 """Standard deviations on each side of the mean of a normal distribution."""
 PARTS = 8
-"""Parts of a large design space that are searched for a candidate before there is none."""
+"""Subsets of a large design space to search before reporting that no candidate is left."""
 TRIES = 1.5
 """Compressions that are evaluated for each one that joins the frontier."""
 

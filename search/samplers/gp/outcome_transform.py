@@ -42,7 +42,7 @@ class OutcomeTransform:
     def fit(
         cls, qualities: Floats, examples: list[int], baseline: float | None
     ) -> OutcomeTransform:
-        """The transform that suits some trials.
+        """Fit the transform to trials.
 
         Args:
             qualities: Qualities of the trials that have one, ``(n,)``.
@@ -59,17 +59,17 @@ class OutcomeTransform:
         )
 
     def values(self, qualities: Floats) -> Floats:
-        """Values of some qualities; minus infinity stands for a failed trial."""
+        """Transform qualities; minus infinity stands for a failed trial."""
         values: Floats = np.maximum((qualities - self.lowest) / self.range, LOWEST_VALUE)
         return values
 
     def noise(self, values: Floats) -> Floats:
-        """Variances of the evaluation noise of some values: binomial, in the examples."""
+        """Variances of the evaluation noise at values: binomial in the examples."""
         quality = self.quality(values)
         variance = np.maximum(quality * (1.0 - quality), LEAST_VARIANCE) / self.examples
         noise: Floats = variance / self.range**2
         return noise
 
     def quality(self, values: Floats) -> Floats:
-        """Qualities of some values."""
+        """Inverse transform, from values to qualities."""
         return np.clip(self.lowest + self.range * values, min(0.0, self.lowest), 1.0)
