@@ -28,10 +28,9 @@ from objectives.compression.quantise.weights import (
     dequantise,
 )
 from objectives.models.build import build
-from spaces.cost.architecture import Architecture
+from spaces.cost.architecture import Architecture, Shape
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.families import layout
-from spaces.cost.shape import Shape
 from spaces.cost.workload import Family, Workload
 
 MODEL_FORMAT = 2

@@ -21,9 +21,9 @@ from transformers import (
 )
 
 from objectives.data.encoding import END, PAD, START
+from spaces.cost.architecture import Shape
 from spaces.cost.families import layout
 from spaces.cost.layout import Stack
-from spaces.cost.shape import Shape
 from spaces.cost.workload import Family, Workload
 
 ROBERTA_WIDTH = 768

@@ -11,7 +11,7 @@ from torch import nn
 from objectives.data.batches import WHOLE_BATCH, Batch, BatchShard
 from objectives.measurement.score import Score
 from objectives.models.build import build
-from spaces.cost.shape import Shape
+from spaces.cost.architecture import Shape
 from spaces.cost.workload import Workload
 
 

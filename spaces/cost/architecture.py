@@ -1,14 +1,38 @@
-"""The architecture of a model: depth, width, attention heads and feed-forward width."""
+"""The architecture of a model, and the dimensions that pruning leaves of its layers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spaces.cost.shape import Shape
-
 DEFAULT_HEAD_WIDTH = 32
 DEFAULT_FEED_FORWARD_RATIO = 4
 FEED_FORWARD_MULTIPLE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Dimensions of the layers of a model, before or after pruning.
+
+    Args:
+        depth: Layers of the encoder, or of the only stack.
+        decoder_depth: Layers of the decoder; 0 where there is none.
+        width: Hidden size.
+        heads: Attention heads per layer.
+        head_width: Width of one attention head.
+        feed_forward: Feed-forward neurons per layer.
+    """
+
+    depth: int
+    decoder_depth: int
+    width: int
+    heads: int
+    head_width: int
+    feed_forward: int
+
+    @property
+    def attention(self) -> int:
+        """Channels of all heads of a layer together."""
+        return self.heads * self.head_width
 
 
 @dataclass(frozen=True, slots=True, order=True)

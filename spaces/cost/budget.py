@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spaces.cost.architecture import Architecture
-from spaces.cost.flops import fine_tuning_step_flops, pretraining_step_flops
+from spaces.cost.flops import pretraining_workload, training_step_flops
 from spaces.cost.units import BudgetUnit
 from spaces.cost.workload import Workload
 
@@ -93,8 +93,10 @@ class Schedule:
     def _step_flops(self, architecture: Architecture, workload: Workload) -> tuple[int, int]:
         """FLOPs of a step of pre-training, and of one on the task."""
         return (
-            pretraining_step_flops(architecture, workload, batch_size=self.batch_size),
-            fine_tuning_step_flops(architecture, workload, batch_size=self.batch_size),
+            training_step_flops(
+                architecture, pretraining_workload(workload), batch_size=self.batch_size
+            ),
+            training_step_flops(architecture, workload, batch_size=self.batch_size),
         )
 
     def _steps(self, amount: float, step_flops: int, workload: Workload) -> int:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from spaces.cost.architecture import Architecture
-from spaces.cost.shape import Shape
+from spaces.cost.architecture import Architecture, Shape
 
 
 class Quantisation(StrEnum):

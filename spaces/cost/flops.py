@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from spaces.cost.architecture import Architecture
+from spaces.cost.architecture import Architecture, Shape
 from spaces.cost.families import layout
 from spaces.cost.layout import Layout, Role
-from spaces.cost.shape import Shape
 from spaces.cost.workload import Family, Workload
 
 TRAINING_OVER_FORWARD = 3
@@ -27,28 +26,15 @@ def forward_flops(shape: Shape, workload: Workload) -> int:
 
 
 def pretraining_workload(workload: Workload) -> Workload:
-    """What the models of the stable path read and predict."""
+    """What the models of the stable path read and predict: text classifiers pre-train as masked
+    language models; all others train on their task."""
     if workload.family is Family.ROBERTA_CLASSIFIER:
         return replace(workload, family=Family.ROBERTA_MASKED_LM, classes=0)
     return workload
 
 
-def pretraining_step_flops(
-    architecture: Architecture, workload: Workload, *, batch_size: int
-) -> int:
-    """Training FLOPs of one step of the stable path.
-
-    Text classifiers pre-train as masked language models; all others train on their task.
-    """
-    return fine_tuning_step_flops(
-        architecture, pretraining_workload(workload), batch_size=batch_size
-    )
-
-
-def fine_tuning_step_flops(
-    architecture: Architecture, workload: Workload, *, batch_size: int
-) -> int:
-    """Training FLOPs of one step on the task itself."""
+def training_step_flops(architecture: Architecture, workload: Workload, *, batch_size: int) -> int:
+    """Training FLOPs of one optimiser step."""
     laid_out = layout(architecture.shape, workload)
     forward = _flops(laid_out, architecture.shape, workload, laid_out.trained_outputs)
     return TRAINING_OVER_FORWARD * batch_size * forward

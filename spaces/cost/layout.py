@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import prod
 
-from spaces.cost.shape import Shape
+from spaces.cost.architecture import Shape
 
 
 class Role(StrEnum):

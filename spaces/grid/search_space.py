@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from math import inf
 
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
 from spaces.cost.families import parameters
+from spaces.cost.flops import forward_flops
+from spaces.cost.size import max_compressed_bytes, size_bytes
+from spaces.cost.workload import Workload
 from spaces.file.search_file import SearchFile
-from spaces.grid.analytic_cost import AnalyticCost, analytic_cost
-from spaces.grid.fit import compressions
+from spaces.file.space import Space
 from spaces.grid.grid import Dimension, Grid, Point
 
 COMPRESSION_FIELDS = ("quantisation", "group_size", "pruning", "sparsity", "recovery")
@@ -23,6 +26,63 @@ GROWING = ("depth", "decoder_depth", "width", "feed_forward")
 
 LatencyOf = Callable[[Configuration], float]
 """Milliseconds of a configuration, measured before training on a model of its shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyticCost:
+    """What inference costs, as far as arithmetic knows it before training.
+
+    Args:
+        size_mb: Predicted megabytes (10^6 bytes) on disk after compression.
+        flops: Forward FLOPs for one sequence of full length.
+        is_smaller: Whether compression makes the model smaller, where there is any: what does not
+            is refused after training.
+    """
+
+    size_mb: float
+    flops: int
+    is_smaller: bool = True
+
+
+@lru_cache(maxsize=200_000)
+def analytic_cost(
+    architecture: Architecture, compression: Compression, workload: Workload
+) -> AnalyticCost:
+    """Inference cost of ``architecture`` after ``compression``, by arithmetic."""
+    size = size_bytes(architecture, workload, compression)
+    return AnalyticCost(
+        size_mb=size / 1e6,
+        flops=forward_flops(compression.shape_of(architecture), workload),
+        is_smaller=size < max_compressed_bytes(architecture, workload, compression),
+    )
+
+
+def severity(compression: Compression) -> float:
+    """Sort key of compressions: stronger is larger. Only the order matters.
+
+    The error of rounding halves with each bit, and the loss grows with its square. The loss of
+    pruning grows faster than the sparsity, and is larger than that of eight or six bits. Recovery
+    reduces the loss.
+    """
+    quantisation = compression.quantisation
+    rounding = 4.0 ** (2 - quantisation.bits) if quantisation.has_codes else 0.0
+    activations = 0.02 if quantisation.is_static else 0.0
+    half = 1e-6 if quantisation.is_half else 0.0
+    pruning = 0.1 * compression.sparsity + compression.sparsity**3
+    method = 0.8 if quantisation.method in ("gptq", "hqq") else 1.0
+    return (method * rounding + activations + half + pruning) / (1.0 + (compression.recovery > 0))
+
+
+def compressions(space: Space) -> list[Compression]:
+    """Every combination of a space's compressions, the mildest first."""
+    every = itertools.product(
+        space.quantisation.values,
+        space.group_size.values,
+        space.pruning.values,
+        space.sparsity.values,
+        space.recovery.values,
+    )
+    return sorted({Compression(*each): None for each in every}, key=severity)
 
 
 class SearchSpace(Grid):

@@ -22,9 +22,8 @@ from objectives.models.build import build
 from spaces.cost.architecture import Architecture
 from spaces.cost.budget import Schedule
 from spaces.cost.compression import Compression, Pruning, Quantisation
-from spaces.cost.families import layout, parameters
-from spaces.cost.families.roberta import masked_tokens
-from spaces.cost.flops import fine_tuning_step_flops, forward_flops, pretraining_step_flops
+from spaces.cost.families import layout, masked_tokens, parameters
+from spaces.cost.flops import forward_flops, pretraining_workload, training_step_flops
 from spaces.cost.size import size_bytes
 from spaces.cost.units import BudgetUnit
 from spaces.cost.workload import Family
@@ -124,7 +123,7 @@ def test_pretraining_flops_are_those_that_are_executed(dimensions: dict[str, int
         functional.cross_entropy(outputs, torch.zeros(4 * predicted, dtype=torch.long)).backward()
     # A classifier's pre-training is that of a masked language model.
     for workload in (CLASSIFIER, MASKED_LM):
-        expected = pretraining_step_flops(architecture, workload, batch_size=4)
+        expected = training_step_flops(architecture, pretraining_workload(workload), batch_size=4)
         assert counter.get_total_flops() == pytest.approx(expected, rel=0.01)
 
 
@@ -136,7 +135,7 @@ def test_training_flops_of_the_task_are_those_that_are_executed(family: Family) 
     counter = FlopCounterMode(display=False)
     with counter:
         loss(model, batch_for(workload, count=4)).backward()
-    expected = fine_tuning_step_flops(architecture, workload, batch_size=4)
+    expected = training_step_flops(architecture, workload, batch_size=4)
     assert counter.get_total_flops() == pytest.approx(expected, rel=0.01)
 
 
@@ -168,7 +167,9 @@ def test_a_flops_budget_gives_a_larger_model_fewer_steps() -> None:
     assert small.pretraining > 3 * large.pretraining
     assert small.recovery > 3 * large.recovery
     for steps, architecture in ((small, SMALL), (large, LARGE)):
-        spent = steps.pretraining * pretraining_step_flops(architecture, CLASSIFIER, batch_size=8)
+        spent = steps.pretraining * training_step_flops(
+            architecture, pretraining_workload(CLASSIFIER), batch_size=8
+        )
         assert spent == pytest.approx(1e11, rel=0.02)
-        step = fine_tuning_step_flops(architecture, CLASSIFIER, batch_size=8)
+        step = training_step_flops(architecture, CLASSIFIER, batch_size=8)
         assert steps.recovery * step == pytest.approx(1e10, rel=0.02)

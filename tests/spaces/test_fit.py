@@ -10,9 +10,8 @@ import pytest
 
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.file.search_file import SearchFile
-from spaces.grid.fit import compressions, severity
 from spaces.grid.plan import make_plan
-from spaces.grid.search_space import SearchSpace
+from spaces.grid.search_space import SearchSpace, compressions, severity
 
 RICH: dict[str, Any] = {
     "space__compression": "fit",

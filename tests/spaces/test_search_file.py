@@ -12,7 +12,7 @@ import yaml
 
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Quantisation
-from spaces.cost.flops import pretraining_step_flops
+from spaces.cost.flops import pretraining_workload, training_step_flops
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
 from spaces.loading import SearchFileError, from_document, load, ready_made, validate
@@ -176,7 +176,7 @@ def test_the_largest_model_is_found_in_any_order_of_widths(
     search = make_search(space__feed_forward={"choices": list(widths)})
     assert SearchSpace(search).largest_parameters > 500_000
     medium = Architecture.of(2, 64, feed_forward=256)
-    step = pretraining_step_flops(medium, search.workload, batch_size=16)
+    step = training_step_flops(medium, pretraining_workload(search.workload), batch_size=16)
     budget = {"unit": "flops", "choices": [20 * step]}
     make_search(space__budget=budget, training__fine_tuning=1e12, space__feed_forward=256)
     with pytest.raises(SearchFileError, match=r"^search: space\.budget: .* [1-9] steps"):

@@ -16,7 +16,7 @@ from search.samplers.frontier.features import ALWAYS, compression_features, trai
 from search.storage.optuna_space import distributions, parameters_from, point_from
 from spaces.cost.compression import Compression, Pruning
 from spaces.cost.configuration import Configuration
-from spaces.cost.flops import pretraining_step_flops
+from spaces.cost.flops import pretraining_workload, training_step_flops
 from spaces.grid.search_space import COMPRESSION_FIELDS, SearchSpace
 
 CAREFUL_BITS = 0.3
@@ -119,9 +119,9 @@ class SearchDesignSpace:
         steps = _column(
             space.schedule.steps(c.budget, c.architecture, space.workload).pretraining for c in runs
         )
-        batch_size = space.schedule.batch_size
+        workload, batch_size = pretraining_workload(space.workload), space.schedule.batch_size
         flops = {
-            a: pretraining_step_flops(a, space.workload, batch_size=batch_size)
+            a: training_step_flops(a, workload, batch_size=batch_size)
             for a in dict.fromkeys(architectures)
         }
         scale = Scale.of(space)

@@ -1,0 +1,187 @@
+"""The families of models: how transformers lays out the weights of each."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from spaces.cost.architecture import Architecture, Shape
+from spaces.cost.layout import (
+    Attention,
+    FeedForward,
+    Layout,
+    Role,
+    Weight,
+    embedding,
+    linear,
+    norm,
+    stack,
+)
+from spaces.cost.workload import Family, Workload
+
+MASKED_FRACTION = 0.15
+"""Fraction of tokens that masked language modelling predicts (Devlin et al. 2019, section 3.1)."""
+
+
+def masked_tokens(sequence_length: int) -> int:
+    """Tokens of one sequence that are predicted, at least one."""
+    return max(1, round(MASKED_FRACTION * sequence_length))
+
+
+def _roberta(shape: Shape, workload: Workload) -> Layout:
+    """RoBERTa (Liu et al. 2019, arXiv 1907.11692): ``RobertaForSequenceClassification``, or
+    ``RobertaForMaskedLM``, the vocabulary matrix of whose head is the token embedding."""
+    width, vocabulary_size, length = shape.width, workload.vocabulary_size, workload.sequence_length
+    names = ("self.query", "self.key", "self.value", "output.dense")
+    attention = Attention(*(f"attention.{name}" for name in names))
+    is_classifier = workload.family is Family.ROBERTA_CLASSIFIER
+    head = (
+        (
+            *linear("classifier.dense", width, width),
+            *linear("classifier.out_proj", workload.classes, width),
+        )
+        if is_classifier
+        else (
+            *linear("lm_head.dense", width, width),
+            *norm("lm_head.layer_norm", width),
+            Weight("lm_head.bias", (vocabulary_size,), Role.DENSE),
+        )
+    )
+    return Layout(
+        ends=(
+            embedding("roberta.embeddings.word_embeddings", vocabulary_size, width),
+            embedding("roberta.embeddings.position_embeddings", workload.positions, width),
+            embedding("roberta.embeddings.token_type_embeddings", 1, width),
+            *norm("roberta.embeddings.LayerNorm", width),
+            *head,
+        ),
+        stacks=(
+            stack(
+                "roberta.encoder.layer",
+                shape.depth,
+                shape,
+                attentions=(attention,),
+                feed_forward=FeedForward(("intermediate.dense",), "output.dense"),
+                norms=("attention.output.LayerNorm", "output.LayerNorm"),
+            ),
+        ),
+        head=width * (width + workload.outputs),
+        outputs=1 if is_classifier else length,
+        trained_outputs=1 if is_classifier else masked_tokens(length),
+    )
+
+
+def _llama(shape: Shape, workload: Workload) -> Layout:
+    """Llama (Touvron et al. 2023, arXiv 2302.13971): ``LlamaForCausalLM``; the
+    vocabulary matrix of its head is the token embedding."""
+    width = shape.width
+    return Layout(
+        ends=(
+            embedding("model.embed_tokens", workload.vocabulary_size, width),
+            *norm("model.norm", width, bias=False),
+        ),
+        stacks=(
+            stack(
+                "model.layers",
+                shape.depth,
+                shape,
+                attentions=(Attention(*(f"self_attn.{name}_proj" for name in "qkvo")),),
+                feed_forward=FeedForward(("mlp.gate_proj", "mlp.up_proj"), "mlp.down_proj"),
+                norms=("input_layernorm", "post_attention_layernorm"),
+                bias=False,
+            ),
+        ),
+        head=width * workload.vocabulary_size,
+        outputs=workload.sequence_length,
+        trained_outputs=workload.sequence_length,
+    )
+
+
+def _bart(shape: Shape, workload: Workload) -> Layout:
+    """BART (Lewis et al. 2020, arXiv 1910.13461): ``BartForConditionalGeneration``; one token
+    embedding serves both stacks and the head."""
+    self_attention, cross_attention = (
+        Attention(f"{name}.q_proj", f"{name}.k_proj", f"{name}.v_proj", f"{name}.out_proj")
+        for name in ("self_attn", "encoder_attn")
+    )
+    feed_forward = FeedForward(("fc1",), "fc2")
+    width = shape.width
+    ends = [embedding("model.shared", workload.vocabulary_size, width)]
+    for side in ("encoder", "decoder"):
+        ends.append(embedding(f"model.{side}.embed_positions", workload.positions, width))
+        ends.extend(norm(f"model.{side}.layernorm_embedding", width))
+    return Layout(
+        ends=tuple(ends),
+        stacks=(
+            stack(
+                "model.encoder.layers",
+                shape.depth,
+                shape,
+                attentions=(self_attention,),
+                feed_forward=feed_forward,
+                norms=("self_attn_layer_norm", "final_layer_norm"),
+            ),
+            stack(
+                "model.decoder.layers",
+                shape.decoder_depth,
+                shape,
+                attentions=(self_attention, cross_attention),
+                feed_forward=feed_forward,
+                norms=("self_attn_layer_norm", "encoder_attn_layer_norm", "final_layer_norm"),
+            ),
+        ),
+        head=width * workload.vocabulary_size,
+        outputs=workload.sequence_length,
+        trained_outputs=workload.sequence_length,
+    )
+
+
+def _vit(shape: Shape, workload: Workload) -> Layout:
+    """The Vision Transformer (Dosovitskiy et al. 2021, arXiv 2010.11929):
+    ``ViTForImageClassification``."""
+    width, patch, channels = shape.width, workload.patch_size, workload.channels
+    patches = "vit.embeddings.patch_embeddings.projection"
+    positions = (1, workload.sequence_length, width)
+    return Layout(
+        ends=(
+            Weight("vit.embeddings.cls_token", (1, 1, width), Role.DENSE),
+            Weight("vit.embeddings.position_embeddings", positions, Role.DENSE),
+            Weight(f"{patches}.weight", (width, channels, patch, patch), Role.DENSE),
+            Weight(f"{patches}.bias", (width,), Role.DENSE),
+            *norm("vit.layernorm", width),
+            *linear("classifier", workload.classes, width),
+        ),
+        stacks=(
+            stack(
+                "vit.layers",
+                shape.depth,
+                shape,
+                attentions=(Attention(*(f"attention.{name}_proj" for name in "qkvo")),),
+                feed_forward=FeedForward(("mlp.fc1",), "mlp.fc2"),
+                norms=("layernorm_before", "layernorm_after"),
+            ),
+        ),
+        head=width * workload.classes,
+        outputs=1,
+        trained_outputs=1,
+        input_products=(workload.sequence_length - 1) * channels * patch * patch * width,
+    )
+
+
+_LAYOUTS = {
+    Family.ROBERTA_CLASSIFIER: _roberta,
+    Family.ROBERTA_MASKED_LM: _roberta,
+    Family.LLAMA: _llama,
+    Family.BART: _bart,
+    Family.VIT: _vit,
+}
+
+
+@lru_cache(maxsize=10_000)
+def layout(shape: Shape, workload: Workload) -> Layout:
+    """The layout of a model."""
+    return _LAYOUTS[workload.family](shape, workload)
+
+
+def parameters(architecture: Architecture, workload: Workload) -> int:
+    """Parameters of an architecture before compression."""
+    return layout(architecture.shape, workload).parameters
