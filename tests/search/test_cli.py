@@ -130,7 +130,7 @@ def test_help_does_not_import_training_libraries(tlc: Tlc) -> None:
 
 def test_an_empty_list_prints_how_to_start(tlc: Tlc) -> None:
     assert "tlc run default" in tlc.ask("list").stdout
-    assert "none yet" in tlc.ask("best", "default").stderr
+    assert "no searches exist yet" in tlc.ask("best", "default").stderr
 
 
 def test_an_option_of_the_command_line_overrides_a_service_in_the_environment(tlc: Tlc) -> None:
