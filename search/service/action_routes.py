@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
@@ -12,8 +14,10 @@ from search.results.schemas import Prediction, Started
 from search.service.problem_details import responses
 from search.service.read_routes import Name
 from search.service.settings import Settings
-from search.service.submitted_search import submitted_search
 from search.storage.study import Study
+from spaces.file.search_file import SearchFile
+from spaces.file.storage import Storage
+from spaces.loading import SearchFileError, from_document, load, ready_made
 
 LONGEST_TEXT = 1000
 LONGEST_OVERRIDES = 5000
@@ -88,7 +92,7 @@ def router(queries: StudyQueries, settings: Settings) -> APIRouter:
         responses=responses(409),
     )
     def submit(submission: Submission) -> Started:
-        search = submitted_search(submission.search, submission.overrides, settings)
+        search = _validated(submission, settings)
         return Started(name=search.name, job=settings.launcher.start(search))
 
     @routes.post(
@@ -119,3 +123,39 @@ def router(queries: StudyQueries, settings: Settings) -> APIRouter:
         return queries.what_if(name, request.values)
 
     return routes
+
+
+def _validated(submission: Submission, settings: Settings) -> SearchFile:
+    """Validate a submitted search, and give it the storage of the service.
+
+    Raises:
+        SearchFileError: It is invalid, sets a field that the service sets, or names data outside
+            the allowed folders.
+    """
+    search, overrides = submission.search, submission.overrides
+    if not isinstance(search, str):
+        file = from_document(search, overrides)
+    elif search in ready_made():
+        file = load(search, overrides)
+    else:
+        fault = f"search: {search!r} is not a ready-made search; they are {', '.join(ready_made())}"
+        raise SearchFileError("request", [fault])
+    is_given = {"storage": file.storage != Storage(), "address": file.address is not None}
+    faults = [f"{field}: is set by the service; remove it" for field in is_given if is_given[field]]
+    faults += [
+        f"{field}: {path!r} is not below a data folder of the service (--data-root)"
+        for field, path in file.data.local_paths()
+        if not _is_allowed(path, settings.data_roots)
+    ]
+    if faults:
+        raise SearchFileError("search", faults)
+    return file.model_copy(update={"storage": settings.storage})
+
+
+def _is_allowed(path: str, roots: Sequence[Path]) -> bool:
+    # URLs could make the service fetch what only it can reach (SSRF).
+    if "://" in path or "::" in path or "\0" in path:
+        return False
+    # resolve() follows links, so that no link leads outside.
+    resolved = Path(path).resolve()
+    return any(resolved.is_relative_to(root.resolve()) for root in roots)

@@ -9,16 +9,17 @@ from fastapi.security import HTTPBearer
 from prometheus_client import CollectorRegistry
 
 from search.results.queries import StudyQueries
-from search.service import (
-    action_routes,
-    event_routes,
-    operations_routes,
-    problem_details,
-    read_routes,
+from search.service import action_routes, operations_routes, problem_details, read_routes
+from search.service.middleware import (
+    BodyLimit,
+    Guard,
+    limit_rate,
+    require_loopback,
+    require_same_site,
+    require_token,
 )
-from search.service.middleware import BodyLimit, RateLimit, RequireSameSite, RequireToken
 from search.service.operations_routes import RequestMetrics
-from search.service.settings import LOOPBACK, Settings
+from search.service.settings import Settings
 
 DESCRIPTION = """Train large, then compress: the best model at a fixed inference cost.
 
@@ -41,19 +42,17 @@ def create_app(settings: Settings) -> FastAPI:
     # Only for the OpenAPI description: the middleware checks the token before parsing.
     bearer = HTTPBearer(auto_error=False, description="The service's token.")
     authentication = [] if settings.token is None else [Security(bearer)]
-    for router in (
-        read_routes.router(queries),
-        action_routes.router(queries, settings),
-        event_routes.router(queries),
-    ):
+    for router in (read_routes.router(queries), action_routes.router(queries, settings)):
         app.include_router(router, dependencies=authentication)
-    app.include_router(operations_routes.router(queries, registry, queries.names, authentication))
+    app.include_router(operations_routes.router(queries, registry, authentication))
     problem_details.install(app)
     # The middleware that is added last runs first.
     app.add_middleware(BodyLimit)
     if settings.token is not None:
-        app.add_middleware(RequireToken, token=settings.token)
-    app.add_middleware(RequireSameSite, hosts=LOOPBACK if settings.token is None else None)
-    app.add_middleware(RateLimit, per_minute=settings.requests_per_minute)
+        app.add_middleware(Guard, check=require_token(settings.token))
+    app.add_middleware(Guard, check=require_same_site)
+    if settings.token is None:
+        app.add_middleware(Guard, check=require_loopback)
+    app.add_middleware(Guard, check=limit_rate(settings.requests_per_minute))
     app.add_middleware(RequestMetrics, registry=registry)
     return app

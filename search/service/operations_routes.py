@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from fastapi import APIRouter, Response
@@ -71,11 +71,7 @@ class RequestMetrics:
 
 
 class SearchMetrics(Collector):
-    """The state of every search, read when Prometheus scrapes it.
-
-    Args:
-        queries: Queries over the searches.
-    """
+    """The state of every search, read when Prometheus scrapes it."""
 
     def __init__(self, queries: StudyQueries) -> None:
         self._queries = queries
@@ -105,10 +101,7 @@ class SearchMetrics(Collector):
 
 
 def router(
-    queries: StudyQueries,
-    registry: CollectorRegistry,
-    is_ready: Callable[[], object],
-    authentication: Sequence[Depends],
+    queries: StudyQueries, registry: CollectorRegistry, authentication: Sequence[Depends]
 ) -> APIRouter:
     """The routes for operators."""
     routes = APIRouter(tags=["operations"])
@@ -122,7 +115,7 @@ def router(
     )
     def ready() -> Health:
         try:
-            is_ready()
+            queries.names()
         except StudyUnavailable:
             # This route needs no token and must not reveal the address of the database.
             raise StudyUnavailable("the studies cannot be read") from None

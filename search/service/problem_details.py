@@ -11,7 +11,6 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
-from starlette.types import Receive, Scope, Send
 
 from search.storage.errors import BusyStudy, NoSuchStudy, StudyUnavailable
 from spaces.errors import UserError
@@ -96,18 +95,6 @@ def problem(
 def _encodable(text: str) -> str:
     """Text without lone surrogates, which JSON can express and UTF-8 cannot."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-async def send_problem(
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-    status: int,
-    detail: str,
-    headers: dict[str, str] | None = None,
-) -> None:
-    """Respond with problem details, from a middleware."""
-    await problem(status, detail, headers=headers)(scope, receive, send)
 
 
 def install(app: FastAPI) -> None:

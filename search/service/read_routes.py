@@ -1,14 +1,19 @@
-"""Routes that only read."""
+"""Routes that only read: queries, and the events of a search."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query
+import anyio
+from fastapi import APIRouter, Depends, Header, Path, Query
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
 
 from search.results.queries import LONGEST_PAGE, Order, StudyQueries
 from search.results.schemas import (
     Best,
+    Event,
     FrontierMember,
     Level,
     Search,
@@ -20,7 +25,21 @@ from search.service.problem_details import responses
 from spaces.file.search_file import NAME_PATTERN
 
 LARGEST_NUMBER = 2**31 - 1
-LEAST_LIMIT, LARGEST_LIMIT = 1e-9, 1e30
+POLL_SECONDS = 1.0
+EVENT_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9]+$"},
+        "event": {"type": "string", "enum": ["trial", "state"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": Event.model_json_schema(),
+        },
+    },
+    "required": ["data"],
+}
+"""One event (OpenAPI 3.2, ``itemSchema``)."""
 
 Name = Annotated[
     str, Path(description="Name of the search.", pattern=NAME_PATTERN, examples=["default"])
@@ -28,20 +47,19 @@ Name = Annotated[
 
 
 def _limit(description: str) -> Any:
-    return Query(ge=LEAST_LIMIT, le=LARGEST_LIMIT, allow_inf_nan=False, description=description)
+    return Query(ge=1e-9, le=1e30, allow_inf_nan=False, description=description)
 
 
-class Limits:
-    """Query parameters that limit costs."""
+def _limits(
+    max_size_mb: Annotated[float | None, _limit("Megabytes (10^6 bytes).")] = None,
+    max_latency_ms: Annotated[float | None, _limit("Milliseconds (10th percentile).")] = None,
+    max_flops: Annotated[float | None, _limit("FLOPs for a sequence.")] = None,
+) -> dict[str, float]:
+    given = {"size_mb": max_size_mb, "latency_ms": max_latency_ms, "flops": max_flops}
+    return {cost: limit for cost, limit in given.items() if limit is not None}
 
-    def __init__(
-        self,
-        max_size_mb: Annotated[float | None, _limit("Megabytes (10^6 bytes).")] = None,
-        max_latency_ms: Annotated[float | None, _limit("Milliseconds (10th percentile).")] = None,
-        max_flops: Annotated[float | None, _limit("FLOPs for a sequence.")] = None,
-    ) -> None:
-        given = {"size_mb": max_size_mb, "latency_ms": max_latency_ms, "flops": max_flops}
-        self.by_cost = {cost: limit for cost, limit in given.items() if limit is not None}
+
+Limits = Annotated[dict[str, float], Depends(_limits)]
 
 
 def router(queries: StudyQueries) -> APIRouter:
@@ -60,7 +78,7 @@ def router(queries: StudyQueries) -> APIRouter:
     @routes.get("/searches/{name}/trials", summary="Its trials, in pages", responses=for_search)
     def trials(
         name: Name,
-        limits: Annotated[Limits, Depends()],
+        limits: Limits,
         state: Annotated[
             str | None,
             Query(
@@ -79,7 +97,7 @@ def router(queries: StudyQueries) -> APIRouter:
             name,
             state=state,
             on_frontier=on_frontier,
-            limits=limits.by_cost,
+            limits=limits,
             order=order,
             offset=offset,
             limit=limit,
@@ -102,8 +120,8 @@ def router(queries: StudyQueries) -> APIRouter:
         summary="The best model within limits, or the nearest",
         responses=for_search,
     )
-    def best(name: Name, limits: Annotated[Limits, Depends()]) -> Best:
-        return queries.best(name, limits.by_cost)
+    def best(name: Name, limits: Limits) -> Best:
+        return queries.best(name, limits)
 
     @routes.get(
         "/searches/{name}/levels",
@@ -112,5 +130,45 @@ def router(queries: StudyQueries) -> APIRouter:
     )
     def levels(name: Name) -> list[Level]:
         return queries.levels(name)
+
+    def require_search(name: Name) -> None:
+        # A dependency runs before the stream begins, so that an unknown name is a 404.
+        queries.search(name)
+
+    @routes.get(
+        "/searches/{name}/events",
+        summary="The events of a search until it ends",
+        description=(
+            "Server-sent events. The id of a `trial` event is the number of finished trials: a "
+            "client that sends it back as `Last-Event-ID` gets later trials only; without it, the "
+            "stream starts with the first trial. A `state` event is the first event, and follows "
+            "each change of the state."
+        ),
+        response_class=EventSourceResponse,
+        dependencies=[Depends(require_search)],
+        responses={
+            **for_search,
+            200: {
+                "description": "Server-sent events; each `data` is an Event.",
+                "content": {"text/event-stream": {"itemSchema": EVENT_SCHEMA}},
+            },
+        },
+    )
+    async def events(
+        name: Name,
+        last_event_id: Annotated[
+            str,
+            Header(pattern="^[0-9]{0,10}$", description="Trials to skip."),
+        ] = "",
+    ) -> AsyncIterator[ServerSentEvent]:
+        follower = queries.follow(name, int(last_event_id or 0))
+        while (news := await run_in_threadpool(next, follower, None)) is not None:
+            for number, event in news:
+                yield ServerSentEvent(
+                    data=event.model_dump(mode="json", exclude_none=True),
+                    event=event.kind,
+                    id=None if number is None else str(number),
+                )
+            await anyio.sleep(POLL_SECONDS)
 
     return routes

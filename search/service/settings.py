@@ -11,7 +11,6 @@ from spaces.errors import UserError
 from spaces.file.storage import Locations, Storage
 
 SHORTEST_TOKEN = 16
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 class ServiceError(UserError):
