@@ -10,7 +10,7 @@ from rich.text import Text
 from search.terminal_safe import printable
 
 WIDE = 160
-"""Columns without a terminal, so that no table is cut."""
+"""Columns of an output that is no terminal, so that no table is cut."""
 
 
 class PlainConsole(Console):
@@ -21,14 +21,8 @@ class PlainConsole(Console):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(markup=False, emoji=False, **options)
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Convert a string, as rich does for every cell and line."""
         return super().render_str(printable(text), **options)
-
-
-def make_console(*, stderr: bool) -> Console:
-    """The console; without a terminal, wide enough that no table is cut."""
-    console = PlainConsole(stderr=stderr)
-    return console if console.is_terminal else PlainConsole(stderr=stderr, width=WIDE)

@@ -1,7 +1,8 @@
-"""Commands that export a model or register it in MLflow."""
+"""Commands that export or register a model, and that write the report of a search."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,13 @@ from search.cli.options import (
     open_study,
     study_url,
 )
+from search.formatting import cost_summary
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from search.registry.export import ExportedModel
+    from search.registry.registry import Registration
     from search.storage.study import Study
     from search.storage.trials import TrialRecord
 
@@ -50,12 +56,11 @@ def export(
     record = _chosen(study, limits, trial, url)
     if record is None:
         return NOTHING_FOUND
-    from search.cli.export_output import print_export
     from search.registry.export import export as export_model
 
     with make_console().status("exporting"):
         made = export_model(study, record, to, with_onnx=with_onnx)
-    print_export(study, record, made, make_console())
+    _print_export(study, record, made, make_console())
     return 0
 
 
@@ -75,13 +80,36 @@ def register(name: str, limits: dict[str, float], model: str, url: str | None) -
     record = _chosen(study, limits, None, url)
     if record is None:
         return NOTHING_FOUND
-    from search.cli.export_output import print_registration
     from search.registry.registry import register as register_models
 
     with make_console().status("registering"):
         made = register_models(study, record, model)
-    print_registration(study, made, make_console())
+    _print_registration(study, made, make_console())
     return 0
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--to",
+    "folder",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of report.html; default: reports/NAME in TLC_HOME (or .tlc).",
+)
+@study_url
+def report(name: str, folder: Path | None, url: str | None) -> None:
+    """Write the report of the search NAME: one HTML page that needs no network.
+
+    It shows the best model, the frontier, the effect of each dimension, how trials shared training,
+    and the use of compute. The page is also logged to the run of the search in MLflow.
+    """
+    from search.analysis.report.report import write_report
+
+    made = write_report(open_study(name, url), folder)
+    click.echo(f"report: {made.path}")
+    if not made.is_tracked:
+        click.echo("not logged to MLflow: it is unreachable, or lacks the search (tlc ui sends it)")
 
 
 def _chosen(
@@ -95,8 +123,48 @@ def _chosen(
 
         return complete_trial(study, trial)
     name = study.search.name
-    found = open_queries(url, None).best(name, limits)
+    found = open_queries(url).best(name, limits)
     if found.is_within and found.trial is not None:
         return study.record(found.trial.trial)
     print_best(name, found, make_console())
     return None
+
+
+def _print_export(study: Study, record: TrialRecord, made: ExportedModel, console: Console) -> None:
+    from objectives.export.bundle import SCRIPT
+
+    console.print(_description(study, record), style="bold")
+    folder = os.path.relpath(made.folder)
+    console.print(f"{folder}: {', '.join(made.files)}", soft_wrap=True)
+    if made.onnx is not None:
+        onnx = made.onnx
+        kind = "int8 (QDQ)" if onnx.is_int8 else "dense fp32"
+        console.print(
+            f"model.onnx: {kind}, {onnx.size_bytes:,} bytes; {onnx.compared:,} logits of ONNX "
+            f"Runtime differ by at most {onnx.largest_difference:.2g}, the largest is "
+            f"{onnx.largest_logit:.3g}",
+            soft_wrap=True,
+        )
+    console.print(f"next: python {os.path.join(folder, SCRIPT)}", soft_wrap=True)
+
+
+def _print_registration(study: Study, made: Registration, console: Console) -> None:
+    for version in made.versions:
+        state = "registered" if version.is_new else "was registered before"
+        console.print(
+            f"{made.name} version {version.number} {state}: "
+            f"{_description(study, study.record(version.trial))}",
+            soft_wrap=True,
+        )
+        console.print(f"  {', '.join(version.aliases)}")
+    uri = f"models:/{made.name}@champion"
+    console.print(f"MLflow: {made.tracking_uri}", soft_wrap=True)
+    console.print(f'load: mlflow.pyfunc.load_model("{uri}")', soft_wrap=True)
+
+
+def _description(study: Study, record: TrialRecord) -> str:
+    metric, result = study.search.metric, record.result
+    return (
+        f"#{record.number} {record.configuration}: {metric.name} {metric.text(result['score'])}, "
+        f"{cost_summary(result, study.search.cost.name)}"
+    )

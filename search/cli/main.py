@@ -7,10 +7,12 @@ from typing import NoReturn
 
 import click
 
-from search.cli import export, query, replay, report, run, serve, submit
+from search.cli import export, query, replay, run, serve, submit
 from search.cli.options import INTERRUPTED
 from search.terminal_safe import printable
 from spaces.errors import UserError
+
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 
 
 def main() -> NoReturn:
@@ -30,7 +32,7 @@ def main() -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(context_settings=SETTINGS)
 @click.version_option(package_name="tlc-search", prog_name="tlc")
 def cli() -> None:
     """Train large, then compress: find the best model at a fixed inference cost.
@@ -65,7 +67,7 @@ for command in (
     query.levels,
     query.what_if,
     query.claims,
-    report.report,
+    export.report,
     export.export,
     export.register,
     serve.ui,

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from spaces.cost.inference_cost import COSTS
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.console import Console
@@ -63,25 +65,24 @@ overrides = click.option(
 )
 
 
+LIMIT_HELP = {
+    "size_mb": "Largest size on disk, in megabytes (10^6 bytes).",
+    "latency_ms": "Highest latency of a batch, in ms.",
+    "flops": "Most FLOPs for a sequence.",
+}
+
+
 def limited(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that limit costs, passed as one argument ``limits``."""
-    positive = click.FloatRange(min=1e-9, max=1e30)
 
-    @click.option(
-        "--max-size-mb", type=positive, help="Largest size on disk, in megabytes (10^6 bytes)."
-    )
-    @click.option("--max-latency-ms", type=positive, help="Highest latency of a batch, in ms.")
-    @click.option("--max-flops", type=positive, help="Most FLOPs for a sequence.")
     @wraps(command)
-    def with_limits(
-        max_size_mb: float | None,
-        max_latency_ms: float | None,
-        max_flops: float | None,
-        **rest: Any,
-    ) -> Any:
-        limits = {"size_mb": max_size_mb, "latency_ms": max_latency_ms, "flops": max_flops}
-        return command(limits={cost: limit for cost, limit in limits.items() if limit}, **rest)
+    def with_limits(**given: Any) -> Any:
+        limits = {name: given.pop(cost.constraint) for name, cost in COSTS.items()}
+        return command(limits={name: limit for name, limit in limits.items() if limit}, **given)
 
+    positive = click.FloatRange(min=1e-9, max=1e30)
+    for name, cost in reversed(COSTS.items()):
+        click.option(cost.option, type=positive, help=LIMIT_HELP[name])(with_limits)
     return with_limits
 
 
@@ -91,7 +92,7 @@ class Source:
 
     Args:
         url: URL of the study; None for the local study.
-        server: URL of a service that answers instead; None for the study itself.
+        server: URL of a service that answers instead.
         as_json: Whether to print JSON.
     """
 
@@ -102,7 +103,7 @@ class Source:
     @property
     def queries(self) -> StudyQueries | Client:
         """Queries to the service, or to the study."""
-        return open_queries(self.url, self.server)
+        return open_client(self.server) if self.server is not None else open_queries(self.url)
 
     def show(
         self, result: BaseModel | Sequence[BaseModel], print_text: Callable[[Console], None]
@@ -111,9 +112,9 @@ class Source:
         if not self.as_json:
             print_text(make_console())
             return
-        values = result if isinstance(result, Sequence) else [result]
-        plain = [value.model_dump(mode="json") for value in values]
-        click.echo(json.dumps(plain if isinstance(result, Sequence) else plain[0], indent=2))
+        from pydantic_core import to_jsonable_python
+
+        click.echo(json.dumps(to_jsonable_python(result), indent=2))
 
 
 def queried(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -131,9 +132,10 @@ def queried(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def make_console(*, stderr: bool = False) -> Console:
     """The console for the output of a command."""
-    from search.cli.console import make_console as make
+    from search.cli.console import WIDE, PlainConsole
 
-    return make(stderr=stderr)
+    console = PlainConsole(stderr=stderr)
+    return console if console.is_terminal else PlainConsole(stderr=stderr, width=WIDE)
 
 
 def study_url_or_default(url: str | None) -> str:
@@ -143,10 +145,8 @@ def study_url_or_default(url: str | None) -> str:
     return url or Locations.of(Storage()).study_url
 
 
-def open_queries(url: str | None, server: str | None) -> StudyQueries | Client:
-    """Queries to the named service, or to the study."""
-    if server is not None:
-        return open_client(server)
+def open_queries(url: str | None) -> StudyQueries:
+    """Queries to the study."""
     from search.results.queries import StudyQueries
 
     return StudyQueries(study_url_or_default(url))

@@ -49,9 +49,7 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     console.print(
         f"\nhypervolume {volume:.3f} (fraction of the box from guessing, "
         f"{metric.text(metric.guessing)}, to {metric.text(metric.perfect)} and from "
-        f"{scale.cost.text(scale.lowest)} to "
-        f"{scale.cost.text(scale.highest)}, logarithmic)",
-        highlight=False,
+        f"{scale.cost.text(scale.lowest)} to {scale.cost.text(scale.highest)}, logarithmic)"
     )
     _print_reuse(TrainingReuse.of(records), console)
     name = study.search.name
@@ -62,7 +60,7 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     tracked = "" if outcome.everything_tracked else " (incomplete; tlc ui sends the rest)"
     console.print(f"MLflow: tlc ui{tracked}")
     limit = float(f"{middle[study.search.cost.name] * 1.05:.2g}")
-    console.print(f"next: tlc best {name} {study.search.cost.option} {limit:g}", highlight=False)
+    console.print(f"next: tlc best {name} {study.search.cost.option} {limit:g}")
 
 
 def _print_reuse(saved: TrainingReuse, console: Console) -> None:
@@ -71,8 +69,7 @@ def _print_reuse(saved: TrainingReuse, console: Console) -> None:
         console.print(
             f"training shared between trials: {saved.steps_reused:,} of "
             f"{saved.steps_total:,} steps ({fraction:.0%}), {duration(saved.seconds_saved)} of "
-            f"training saved, {duration(saved.seconds_trained)} spent",
-            highlight=False,
+            f"training saved, {duration(saved.seconds_trained)} spent"
         )
 
 
@@ -81,14 +78,12 @@ def print_plan(plan: Plan, name: str, console: Console) -> None:
     exact = "" if plan.examined == plan.configurations else f" (of {plan.examined:,} examined)"
     console.print(
         f"search {name}: {plan.configurations:,} configurations, {plan.feasible:,} may meet "
-        f"the constraints{exact}",
-        highlight=False,
+        f"the constraints{exact}"
     )
     console.print(plan_table(plan))
     console.print(
         f"\n{plan.trials} trials: at most {quantity(plan.training_flops)}FLOPs of training, "
-        f"{quantity(plan.disk_bytes)}B on disk",
-        highlight=False,
+        f"{quantity(plan.disk_bytes)}B on disk"
     )
 
 
@@ -120,7 +115,7 @@ def print_search(search: Search, members: Sequence[FrontierMember], console: Con
     """Print one search."""
     print_summaries([search], console)
     if search.ended:
-        console.print(search.ended, highlight=False)
+        console.print(search.ended)
     if members:
         console.print()
         print_frontier(members, console)
@@ -128,12 +123,7 @@ def print_search(search: Search, members: Sequence[FrontierMember], console: Con
     _print_reuse(search.shared, console)
     for failure in search.failures:
         last_line = "".join(failure.message.strip().splitlines()[-1:])
-        console.print(
-            f"#{failure.trial} {failure.state}: {last_line}",
-            style="red",
-            markup=False,
-            highlight=False,
-        )
+        console.print(f"#{failure.trial} {failure.state}: {last_line}", style="red", markup=False)
 
 
 def print_trials(page: TrialPage, console: Console) -> None:
@@ -142,12 +132,12 @@ def print_trials(page: TrialPage, console: Console) -> None:
     _print_noise(any(trial.latency_noisy for trial in page.trials), console)
     last = page.offset + len(page.trials)
     if last < page.total or page.offset:
-        console.print(f"\n{page.offset + 1} to {last} of {page.total}", highlight=False)
+        console.print(f"\n{page.offset + 1} to {last} of {page.total}")
 
 
 def _print_noise(noisy: bool, console: Console) -> None:
     if noisy:
-        console.print(NOISY_LATENCY, style="dim", highlight=False)
+        console.print(NOISY_LATENCY, style="dim")
 
 
 def print_frontier(members: Sequence[FrontierMember], console: Console) -> None:
@@ -160,10 +150,10 @@ def print_event(event: Event, console: Console) -> None:
     """Print an event in one line."""
     volume = "" if event.hypervolume is None else f"  hypervolume {event.hypervolume:.3f}"
     if event.kind == "state":
-        console.print(f"{event.search} is {event.state}{volume}", style="bold", highlight=False)
+        console.print(f"{event.search} is {event.state}{volume}", style="bold")
         return
     score = "" if event.score is None else f"  score {event.score:.4g}{volume}"
-    console.print(f"#{event.trial} {event.text}  {event.state}{score}", highlight=False)
+    console.print(f"#{event.trial} {event.text}  {event.state}{score}")
 
 
 def print_best(name: str, best: Best, console: Console) -> None:
@@ -183,27 +173,23 @@ def print_best(name: str, best: Best, console: Console) -> None:
         f"#{trial.trial} {trial.text}: {result['metric']} "
         f"{text(result['metric'], result['score'])}, {cost_summary(result, best.cost)}",
         style="bold",
-        highlight=False,
     )
-    console.print(trial_table(trial), highlight=False)
-    console.print(f"location            {best.location}", soft_wrap=True, highlight=False)
+    console.print(trial_table(trial))
+    console.print(f"location            {best.location}", soft_wrap=True)
 
 
 def print_prediction(name: str, prediction: Prediction, console: Console) -> None:
     """Print the prediction for a configuration."""
     metric = prediction.metric
     interval = f"{text(metric, prediction.score_low)} to {text(metric, prediction.score_high)}"
-    console.print(f"{prediction.text}", style="bold", highlight=False)
+    console.print(prediction.text, style="bold")
     feasible = "" if prediction.is_feasible else "; it violates a constraint of the search"
-    tried = (
-        f"trial #{prediction.trial} has evaluated it: tlc show {name} {prediction.trial}"
-        if prediction.trial is not None
-        else "no trial has evaluated it"
-    )
+    tried = "no trial has evaluated it"
+    if prediction.trial is not None:
+        tried = f"trial #{prediction.trial} has evaluated it: tlc show {name} {prediction.trial}"
     console.print(
         f"expected {metric} {text(metric, prediction.score)} (95 % interval {interval}), from "
         f"{prediction.trials} trials\n"
         f"{prediction.size_mb:.3f} MB, {quantity(prediction.flops)}FLOPs{feasible}\n"
-        f"a trial would take {duration(prediction.seconds)} now; {tried}",
-        highlight=False,
+        f"a trial would take {duration(prediction.seconds)} now; {tried}"
     )

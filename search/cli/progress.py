@@ -33,11 +33,11 @@ class Progress(Listener):
 
     def info(self, line: str) -> None:
         """Print a step of the run."""
-        self._console.print(line, style="dim", highlight=False)
+        self._console.print(line, style="dim")
 
     def warn(self, line: str) -> None:
         """Print a warning."""
-        self._console.print(line, style="yellow", soft_wrap=True, highlight=False)
+        self._console.print(line, style="yellow", soft_wrap=True)
 
     @contextmanager
     def following(self, study: Study, limits: Limits) -> Iterator[None]:
@@ -52,10 +52,7 @@ class Progress(Listener):
             yield
             return
         with Live(
-            console=self._console,
-            get_renderable=self._status,
-            refresh_per_second=2,
-            transient=True,
+            console=self._console, get_renderable=self._status, refresh_per_second=2, transient=True
         ):
             yield
 
@@ -66,7 +63,7 @@ class Progress(Listener):
             return
         self._running.pop(record.number, None)
         self._finished[record.number] = record
-        self._console.print(self._line(record), soft_wrap=True, highlight=False)
+        self._console.print(self._line(record), soft_wrap=True)
 
     def _line(self, record: TrialRecord) -> Text:
         done = f"{len(self._finished):>4}/{self._limits.trials}"
@@ -85,12 +82,10 @@ class Progress(Listener):
     def _summary(self) -> str:
         records = self._finished.values()
         parts = [f"hypervolume {hypervolume_of(records, self._criteria, self._scale):.3f}"]
-        leader = best(records, self._criteria, {})
-        if leader is not None:
+        if (leader := best(records, self._criteria, {})) is not None:
             score = self._criteria.metric.text(leader.result["score"])
             parts.append(f"best {score} (#{leader.number})")
-        left = self._seconds_left()
-        if left is not None:
+        if (left := self._seconds_left()) is not None:
             parts.append(f"left {duration(left)}")
         return "  ".join(parts)
 

@@ -44,7 +44,7 @@ def show(name: str, trial: int | None, source: Source) -> None:
 
     if trial is not None:
         details = source.queries.trial(name, trial)
-        source.show(details, lambda console: console.print(trial_table(details), highlight=False))
+        source.show(details, lambda console: console.print(trial_table(details)))
         return
     queries = source.queries
     search = queries.search(name)
@@ -60,13 +60,10 @@ def show(name: str, trial: int | None, source: Source) -> None:
     "--order",
     type=click.Choice(ORDERS),
     default="number",
-    show_default=True,
     help="score: best first; - reverses the order.",
 )
 @click.option("--offset", type=click.IntRange(min=0), default=0, help="Trials to skip.")
-@click.option(
-    "--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="Largest page."
-)
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, help="Largest page.")
 @queried
 def trials(name: str, source: Source, **query: Any) -> None:
     """List the trials of the search NAME, in pages."""

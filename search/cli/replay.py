@@ -35,34 +35,19 @@ def table(name: str, url: str | None) -> int:
     multiple=True,
     type=click.Choice([*SAMPLERS, "oracle"]),
     default=["frontier"],
-    show_default=True,
     help="Repeatable. oracle knows the table, and gives a greedy bound.",
 )
-@click.option(
-    "--seeds",
-    type=click.IntRange(min=1),
-    default=5,
-    show_default=True,
-    help="Replays of a sampler.",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 256),
-    default=1,
-    show_default=True,
-    help="Simulated.",
-)
+@click.option("--seeds", type=click.IntRange(min=1), default=5, help="Replays of a sampler.")
+@click.option("--workers", type=click.IntRange(1, 256), default=1, help="Simulated.")
 @click.option(
     "--sharing/--scratch",
     default=True,
-    show_default=True,
     help="Share training between trials, or train each trial from scratch.",
 )
 @click.option(
     "--until",
     type=click.FloatRange(0, 1, min_open=True),
     default=0.99,
-    show_default=True,
     help="Stop at this fraction of the table's hypervolume.",
 )
 @click.option(

@@ -13,13 +13,7 @@ from search.cli.submit import launcher_at
 
 
 @click.command()
-@click.option(
-    "--port",
-    default=5000,
-    show_default=True,
-    type=click.IntRange(1, 65535),
-    help="Port.",
-)
+@click.option("--port", default=5000, type=click.IntRange(1, 65535), help="Port.")
 @study_url
 def ui(port: int, url: str | None) -> None:
     """Start the MLflow UI on this machine (loopback only), or print the configured server.
@@ -53,11 +47,10 @@ def ui(port: int, url: str | None) -> None:
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--host", default="127.0.0.1", help="Address to listen on.")
 @click.option(
     "--port",
     default=8470,
-    show_default=True,
     type=click.IntRange(0, 65535),
     help="Port to listen on; 0 for any free port.",
 )
@@ -81,7 +74,6 @@ def ui(port: int, url: str | None) -> None:
 @click.option(
     "--requests-per-minute",
     default=6000,
-    show_default=True,
     type=click.IntRange(min=1),
     help="Limit for one client address.",
 )

@@ -33,6 +33,11 @@ address = click.option(
 )
 
 
+def located(command: Command) -> Command:
+    """Add the options that tell where a search runs: on a cluster, here, or at a service."""
+    return address(study_url(server(command)))
+
+
 @click.command()
 @click.argument("file")
 @overrides
@@ -41,7 +46,6 @@ address = click.option(
 @click.option(
     "--requirements/--no-requirements",
     default=True,
-    show_default=True,
     help="Install the requirements of tlc on the nodes, or only its code.",
 )
 def submit(
@@ -65,36 +69,28 @@ def submit(
     search = load(file, overrides)
     if server is not None:
         document = search.model_dump(mode="json", exclude_defaults=True)
-        started = open_client(server).submit(document)
-        name, job = started.name, started.job
+        job = open_client(server).submit(document).job
     else:
-        name = search.name
         job = launcher_at(address, None, with_requirements=requirements).start(search)
-    click.echo(name)
-    click.echo(f"{job}; tlc logs {name} -f{_options_of(address, server)} follows it", err=True)
+    _print_started(search.name, job, address, server)
 
 
 @click.command()
 @click.argument("name")
-@address
-@study_url
-@server
+@located
 def resume(name: str, address: str | None, url: str | None, server: str | None) -> None:
     """Resume the search NAME in the background, with the search file that its study holds."""
     if server is not None:
         job = open_client(server).resume(name).job
     else:
         job = launcher_at(address, url).start(open_study(name, url).search)
-    click.echo(name)
-    click.echo(f"{job}; tlc logs {name} -f{_options_of(address, server)} follows it", err=True)
+    _print_started(name, job, address, server)
 
 
 @click.command()
 @click.argument("name")
 @click.option("-f", "--follow", is_flag=True, help="Follow until the search ends.")
-@address
-@study_url
-@server
+@located
 def logs(name: str, follow: bool, address: str | None, url: str | None, server: str | None) -> None:
     """Print the log of the submitted search NAME; with --server, its trials as they finish."""
     if server is not None:
@@ -113,9 +109,7 @@ def logs(name: str, follow: bool, address: str | None, url: str | None, server: 
 
 @click.command()
 @click.argument("name")
-@address
-@study_url
-@server
+@located
 def status(name: str, address: str | None, url: str | None, server: str | None) -> None:
     """Print the state of the submitted search NAME."""
     if server is not None:
@@ -126,9 +120,7 @@ def status(name: str, address: str | None, url: str | None, server: str | None) 
 
 @click.command()
 @click.argument("name")
-@address
-@study_url
-@server
+@located
 def stop(name: str, address: str | None, url: str | None, server: str | None) -> None:
     """Stop the search NAME; finished trials are kept, and tlc resume continues it."""
     if server is not None:
@@ -167,7 +159,8 @@ def launcher_at(
     return RayJobs(address, with_requirements=with_requirements)
 
 
-def _options_of(address: str | None, server: str | None) -> str:
-    if address is not None:
-        return f" --address {address}"
-    return "" if server is None else f" --server {server}"
+def _print_started(name: str, job: str, address: str | None, server: str | None) -> None:
+    options = {"--address": address, "--server": server}
+    given = (f" {option} {value}" for option, value in options.items() if value is not None)
+    click.echo(name)
+    click.echo(f"{job}; tlc logs {name} -f{next(given, '')} follows it", err=True)

@@ -72,22 +72,15 @@ def trials_table(trials: Sequence[Trial]) -> Table:
     table = make_table(*columns, left=["state", "configuration"])
     for trial in trials:
         result = trial.result
-        numbers = (
-            (
+        row = [f"#{trial.trial}", trial.state, trial.text]
+        if result:
+            row += [
                 f"{result['metric']} {text(result['metric'], result['score'])}",
                 f"{result['size_mb']:.3f}",
                 latency_text(result["latency_ms"], noisy=has_noisy_latency(result)),
-            )
-            if result
-            else ("", "", "")
-        )
-        table.add_row(
-            f"#{trial.trial}",
-            trial.state,
-            trial.text,
-            *numbers,
-            "yes" if trial.on_frontier else "",
-        )
+                "yes" if trial.on_frontier else "",
+            ]
+        table.add_row(*row)
     return table
 
 
@@ -115,14 +108,17 @@ def trial_table(trial: Trial) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()
-    for key, value in _facts(trial):
-        table.add_row(key, value)
+    for fact in _facts(trial):
+        table.add_row(*fact)
     return table
 
 
 def _facts(trial: Trial) -> list[tuple[str, str]]:
-    facts = [("trial", f"#{trial.trial}"), ("state", trial.state)]
-    facts.append(("configuration", f"{trial.text} {trial.budget_unit}"))
+    facts = [
+        ("trial", f"#{trial.trial}"),
+        ("state", trial.state),
+        ("configuration", f"{trial.text} {trial.budget_unit}"),
+    ]
     if not trial.result:
         return [*facts, ("message", trial.message)]
     r, test = trial.result, trial.test
@@ -130,10 +126,7 @@ def _facts(trial: Trial) -> list[tuple[str, str]]:
     interval = f"{r['score_low']:.4f} to {r['score_high']:.4f}"
     name, items = r["metric"], SCORED_ITEMS[r["metric"]]
     facts += [
-        (
-            name,
-            f"{r['score']:.4f} on {r['examples']:,} validation {items} ({interval})",
-        ),
+        (name, f"{r['score']:.4f} on {r['examples']:,} validation {items} ({interval})"),
         ("before compression", f"{r['dense_score']:.4f}"),
         ("loss", f"{r['loss']:.4f} nats"),
     ]
@@ -162,10 +155,7 @@ def _facts(trial: Trial) -> list[tuple[str, str]]:
             f"{r['steps']['total']:,} steps, of which {r['steps']['reused']:,} were shared; "
             f"{quantity(r['training_flops'])}FLOPs",
         ),
-        (
-            "seconds",
-            ", ".join(f"{name} {seconds:.1f}" for name, seconds in r["seconds"].items()),
-        ),
+        ("seconds", ", ".join(f"{name} {seconds:.1f}" for name, seconds in r["seconds"].items())),
         ("model", r["model"]),
     ]
     return facts

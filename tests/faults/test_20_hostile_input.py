@@ -23,8 +23,8 @@ from objectives.compression import model_file
 from objectives.compression.model_file import ModelFileError
 from objectives.data.errors import DataError
 from objectives.data.prepared_data import PreparedData
-from search.service.server import HEADER_SECONDS
 from search.service.middleware import BODY_SECONDS
+from search.service.server import HEADER_SECONDS
 from search.storage.lease import LEASE, Lease
 from search.storage.study import Study
 from spaces.loading import load
