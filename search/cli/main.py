@@ -49,30 +49,7 @@ def cli() -> None:
     """
 
 
-for command in (
-    run.run,
-    run.plan,
-    submit.submit,
-    submit.logs,
-    submit.status,
-    submit.stop,
-    submit.resume,
-    submit.check,
-    run.schema,
-    query.list_searches,
-    query.show,
-    query.frontier,
-    query.best,
-    query.trials,
-    query.levels,
-    query.what_if,
-    query.claims,
-    export.report,
-    export.export,
-    export.register,
-    serve.ui,
-    serve.serve,
-    replay.table,
-    replay.replay,
-):
-    cli.add_command(command)
+for module in (export, query, replay, run, serve, submit):
+    for command in vars(module).values():
+        if isinstance(command, click.Command):
+            cli.add_command(command)

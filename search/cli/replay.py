@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -58,14 +59,7 @@ def table(name: str, url: str | None) -> int:
 )
 @as_json
 def replay(
-    path: Path,
-    samplers: tuple[str, ...],
-    seeds: int,
-    workers: int,
-    sharing: bool,
-    until: float,
-    out: Path | None,
-    as_json: bool,
+    path: Path, samplers: tuple[str, ...], out: Path | None, as_json: bool, **options: Any
 ) -> None:
     """Replay samplers against a recorded TABLE (CSV, or CSV.GZ) in simulated time.
 
@@ -79,15 +73,15 @@ def replay(
 
     recorded = Table.read(path)
     if out is not None:
-        _create(out)
+        # Before the replays, which take minutes.
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--out: {out} cannot be created: {error.strerror}") from error
     summaries = []
     for sampler in samplers:
-        with make_console().status(f"{sampler}, {seeds} seeds"):
-            summaries.append(
-                replays(
-                    recorded, sampler, seeds=seeds, workers=workers, sharing=sharing, until=until
-                )
-            )
+        with make_console().status(f"{sampler}, {options['seeds']} seeds"):
+            summaries.append(replays(recorded, sampler, **options))
     results = json.dumps(replay_report.describe(recorded, summaries), indent=2)
     if out is not None:
         (out / "replay.json").write_text(f"{results}\n")
@@ -96,11 +90,3 @@ def replay(
         click.echo(results)
         return
     replay_report.print_summaries(recorded, summaries, make_console())
-
-
-def _create(folder: Path) -> None:
-    """Create a folder before the replays, which take minutes."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out: {folder} cannot be created: {error.strerror}") from error

@@ -57,25 +57,14 @@ class Submission(BaseModel):
 class PredictionRequest(BaseModel):
     """The configuration to predict."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        use_attribute_docstrings=True,
-        json_schema_extra={
-            "examples": [
-                {
-                    "values": {
-                        "depth": 2,
-                        "width": 128,
-                        "budget": 800,
-                        "quantisation": "rtn-4",
-                        "sparsity": 0,
-                    }
-                }
-            ]
-        },
-    )
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    values: dict[Text, Annotated[float, Field(allow_inf_nan=False)] | Text] = Field(max_length=64)
+    values: dict[Text, Annotated[float, Field(allow_inf_nan=False)] | Text] = Field(
+        max_length=64,
+        examples=[
+            {"depth": 2, "width": 128, "budget": 800, "quantisation": "rtn-4", "sparsity": 0}
+        ],
+    )
     """A value for each dimension of the search space that has several values."""
 
 

@@ -32,12 +32,7 @@ Check = Callable[[Scope], Response | None]
 
 
 class Guard:
-    """Refuses requests by their head.
-
-    Args:
-        app: The next application.
-        check: Decides.
-    """
+    """Refuses the requests that a check refuses."""
 
     def __init__(self, app: ASGIApp, check: Check) -> None:
         self._app = app
@@ -100,11 +95,7 @@ def limit_rate(per_minute: int) -> Check:
 
 
 class BodyLimit:
-    """Refuses bodies that are too large, with or without ``Content-Length``, or too slow.
-
-    Args:
-        app: The next application.
-    """
+    """Refuses bodies that are too large, with or without ``Content-Length``, or too slow."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

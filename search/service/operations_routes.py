@@ -29,12 +29,7 @@ class Health(BaseModel):
 
 
 class RequestMetrics:
-    """Middleware that counts requests and their duration.
-
-    Args:
-        app: The next application.
-        registry: The Prometheus registry of the counters.
-    """
+    """Middleware that counts requests and their duration."""
 
     def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
         self._app = app
