@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from objectives.data.errors import DataError
 from objectives.data.prepared_data import PreparedData
 from search.service.middleware import BODY_SECONDS
 from search.service.server import HEADER_SECONDS
-from search.storage.lease import LEASE, Lease
 from search.storage.study import Study
 from spaces.loading import load
 from tests.faults.hostile_requests import HUNG_UP, STEAL, HostileRequest, hostile_requests
@@ -106,8 +105,7 @@ def tlc(tmp_path_factory: pytest.TempPathFactory) -> Tlc:
     for size in (0.1, 0.2):
         study.tell_result(study.ask().number, made_up_result(0.5 + size, size))
     study.tell_failure(study.ask().number, "error", "\x1b]0;title\x07 [/] \x1b[2J")
-    # Its search is running, so that event streams do not end.
-    study.optuna.set_user_attr(LEASE, asdict(Lease(last_heartbeat="2100-01-01T00:00:00+00:00")))
+    # The search has not run yet, so that event streams do not end.
     return Tlc(root)
 
 
