@@ -41,7 +41,7 @@ class ServiceError(UserError):
     Args:
         message: For the user.
         status: HTTP status; 0 without a response.
-        problem: The problem details (RFC 9457).
+        problem: Problem details (RFC 9457).
     """
 
     def __init__(
@@ -70,11 +70,11 @@ class Client:
 
     def searches(self) -> list[Summary]:
         """All searches, by name."""
-        return self._parse(list[Summary], self._get("/searches"))
+        return self._send(list[Summary], "GET", "/searches")
 
     def search(self, name: str) -> Search:
         """One search."""
-        return self._parse(Search, self._get(_path(name)))
+        return self._send(Search, "GET", _path(name))
 
     def trials(
         self,
@@ -96,28 +96,28 @@ class Client:
             "offset": offset,
             "limit": limit,
         }
-        return self._parse(TrialPage, self._get(f"{_path(name)}/trials", query))
+        return self._send(TrialPage, "GET", f"{_path(name)}/trials", query=query)
 
     def trial(self, name: str, number: int) -> TrialDetails:
         """One trial with its training curve."""
-        return self._parse(TrialDetails, self._get(f"{_path(name)}/trials/{number}"))
+        return self._send(TrialDetails, "GET", f"{_path(name)}/trials/{number}")
 
     def frontier(self, name: str) -> list[FrontierMember]:
         """The frontier of a search, the cheapest first."""
-        return self._parse(list[FrontierMember], self._get(f"{_path(name)}/frontier"))
+        return self._send(list[FrontierMember], "GET", f"{_path(name)}/frontier")
 
     def best(self, name: str, limits: Mapping[str, float] | None = None) -> Best:
         """The best model within limits by cost (``size_mb``, …), or the nearest."""
-        return self._parse(Best, self._get(f"{_path(name)}/best", _limits(limits)))
+        return self._send(Best, "GET", f"{_path(name)}/best", query=_limits(limits))
 
     def levels(self, name: str) -> list[Level]:
         """The best score at each fixed cost, the cheapest first."""
-        return self._parse(list[Level], self._get(f"{_path(name)}/levels"))
+        return self._send(list[Level], "GET", f"{_path(name)}/levels")
 
     def what_if(self, name: str, values: Mapping[str, Any]) -> Prediction:
         """The predicted score of a configuration, given by its dimensions."""
-        result = self._send("POST", f"{_path(name)}/what-if", {"values": dict(values)})
-        return self._parse(Prediction, result)
+        body = {"values": dict(values)}
+        return self._send(Prediction, "POST", f"{_path(name)}/what-if", body=body)
 
     def submit(self, search: str | Mapping[str, Any], overrides: Sequence[str] = ()) -> Started:
         """Start a search, given as the name of a ready-made one or as a search file."""
@@ -125,16 +125,15 @@ class Client:
             "search": search if isinstance(search, str) else dict(search),
             "overrides": list(overrides),
         }
-        return self._parse(Started, self._send("POST", "/searches", body, timeout=START_SECONDS))
+        return self._send(Started, "POST", "/searches", body=body, timeout=START_SECONDS)
 
     def stop(self, name: str) -> None:
         """Stop a search; finished trials are kept."""
-        self._send("POST", f"{_path(name)}/stop")
+        self._send(object, "POST", f"{_path(name)}/stop")
 
     def resume(self, name: str) -> Started:
         """Resume a search."""
-        result = self._send("POST", f"{_path(name)}/resume", timeout=START_SECONDS)
-        return self._parse(Started, result)
+        return self._send(Started, "POST", f"{_path(name)}/resume", timeout=START_SECONDS)
 
     def events(self, name: str) -> Iterator[Event]:
         """The events of a search as they happen, until it ends."""
@@ -145,39 +144,22 @@ class Client:
                 address, headers=headers, stream=True, timeout=TIMEOUT_SECONDS
             ) as response:
                 _check(response)
-                for line in response.iter_lines(chunk_size=1, decode_unicode=True):
-                    if line.startswith("data:"):
-                        yield self._event(line.removeprefix("data:"))
+                for line in response.iter_lines(chunk_size=1):
+                    if line.startswith(b"data:"):
+                        yield self._parse(Event, line.removeprefix(b"data:"))
         except requests.RequestException as error:
             raise ServiceError(f"the service at {self._url} cannot be reached: {error}") from error
 
-    def _parse(self, kind: type[Kind], result: Any) -> Kind:
-        try:
-            return TypeAdapter(kind).validate_python(result)
-        except ValidationError as error:
-            raise self._no_service() from error
-
-    def _event(self, line: str) -> Event:
-        try:
-            return Event.model_validate_json(line)
-        except ValidationError as error:
-            raise self._no_service() from error
-
-    def _no_service(self) -> ServiceError:
-        return ServiceError(f"--server: the server at {self._url} is not a tlc service")
-
-    def _get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
-        given = {key: value for key, value in (query or {}).items() if value is not None}
-        return self._send("GET", path, query=given)
-
     def _send(
         self,
+        kind: type[Kind],
         method: str,
         path: str,
+        *,
         body: Any = None,
         query: Mapping[str, Any] | None = None,
         timeout: float = TIMEOUT_SECONDS,
-    ) -> Any:
+    ) -> Kind:
         try:
             response = self._session.request(
                 method, f"{self._url}{path}", json=body, params=query, timeout=timeout
@@ -185,10 +167,15 @@ class Client:
         except (requests.RequestException, ValueError) as error:
             raise ServiceError(f"--server: no service at {self._url}: {error}") from error
         _check(response)
+        return self._parse(kind, response.content or b"null")
+
+    def _parse(self, kind: type[Kind], content: bytes) -> Kind:
         try:
-            return response.json() if response.content else None
-        except (requests.JSONDecodeError, RecursionError) as error:
-            raise self._no_service() from error
+            return TypeAdapter(kind).validate_json(content)
+        except ValidationError as error:
+            raise ServiceError(
+                f"--server: the server at {self._url} is not a tlc service"
+            ) from error
 
 
 def _check(response: requests.Response) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -31,11 +30,8 @@ class PredictionError(UserError):
 class Predictor:
     """The surrogate of the ``frontier`` sampler, fitted to the trials of any sampler.
 
-    Sampling its hyperparameters takes a second or two, so it is made once for a snapshot.
-
-    Args:
-        study: The record.
-        records: Its trials.
+    Sampling its hyperparameters takes a second or two, so it is made once for a snapshot. It is
+    not safe to use in several threads at once.
 
     Raises:
         PredictionError: No trial is complete.
@@ -54,9 +50,6 @@ class Predictor:
         # Inference costs only matter to acquisition, not to predictions.
         free = replace(design_space, log_costs=lambda runs: np.zeros((len(runs), columns)))
         self._designer = Designer(free, prior_for(design_space.compressions), study.search.seed)
-        finished = in_finish_order(self._records)
-        # The first prediction fits the surrogate, and a service predicts in several threads.
-        self._lock = Lock()
         self._designer.update(
             Trial.of_result(
                 *self._searched.candidate_of(record.configuration),
@@ -64,7 +57,7 @@ class Predictor:
                 record.result,
                 study.search.metric,
             )
-            for record in finished
+            for record in in_finish_order(self._records)
         )
 
     def predict(self, values: Mapping[str, Any]) -> Prediction:
@@ -79,9 +72,7 @@ class Predictor:
         study, space = self._study, self._space
         configuration = space.configuration(point_of(space, values))
         run, compression = self._searched.candidate_of(configuration)
-        with self._lock:
-            low, expected, high = self._designer.predict(run, compression)
-            seconds = self._designer.seconds(run, compression)
+        low, expected, high = self._designer.predict(run, compression)
         metric = study.search.metric
         worst, best = sorted((metric.value_at(low), metric.value_at(high)))
         cost = space.cost(configuration)
@@ -96,7 +87,7 @@ class Predictor:
             size_mb=cost.size_mb,
             flops=float(cost.flops),
             is_feasible=space.is_feasible(configuration),
-            seconds=seconds,
+            seconds=self._designer.seconds(run, compression),
             trials=len(self._records),
             trial=tried[0] if tried else None,
         )

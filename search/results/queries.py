@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from search.pareto import nearest, rank
-from search.results.events import NumberedEvent, follow
 from search.results.schemas import (
     Best,
+    Event,
     Failure,
     FrontierMember,
     Level,
@@ -19,15 +19,19 @@ from search.results.schemas import (
     TrialDetails,
     TrialPage,
 )
-from search.results.snapshot_cache import SnapshotCache
+from search.results.snapshot import Snapshot, SnapshotCache
 from search.storage.errors import NoSuchStudy
 from search.storage.lease import lease_of
+from search.storage.states import State
 from search.storage.study import DATA
 from search.storage.trials import TrialRecord
 from spaces.cost.criteria import Criteria
 
 Order = Literal["number", "-number", "score", "-score", "size_mb", "latency_ms", "flops"]
 LONGEST_PAGE = 1000
+
+NumberedEvent = tuple[int | None, Event]
+"""An event; for a finished trial, with the number of finished trials up to it."""
 
 
 class StudyQueries:
@@ -61,7 +65,7 @@ class StudyQueries:
         lease = lease_of(snapshot.attributes)
         return Search(
             **snapshot.summary().model_dump(),
-            search=snapshot.search.to_public_dict(),
+            search=snapshot.study.search.to_public_dict(),
             data=snapshot.attributes.get(DATA, {}),
             ended="" if lease is None else lease.ended,
             shared=TrainingReuse.of(snapshot.records),
@@ -100,7 +104,7 @@ class StudyQueries:
             and (not on_frontier or record.number in snapshot.member_numbers)
             and _is_within(record, limits or {})
         ]
-        ordered = _ordered(chosen, order, snapshot.search.criteria)
+        ordered = _ordered(chosen, order, snapshot.study.search.criteria)
         page = ordered[offset : offset + min(limit, LONGEST_PAGE)]
         return TrialPage(total=len(chosen), offset=offset, trials=[snapshot.trial(r) for r in page])
 
@@ -122,29 +126,28 @@ class StudyQueries:
         return self._snapshots.of(name).frontier()
 
     def best(self, name: str, limits: Mapping[str, float] | None = None) -> Best:
-        """The best model of a search within limits, or the nearest to them.
-
-        Args:
-            name: Name of the search.
-            limits: Highest value by cost: ``size_mb``, ``latency_ms``, ``flops``.
-        """
+        """The best model of a search within limits by cost (``size_mb``, …), or the nearest."""
         snapshot = self._snapshots.of(name)
-        criteria = snapshot.search.criteria
+        criteria = snapshot.study.search.criteria
         given = dict(limits or {})
-        found = snapshot.best(given)
-        is_within = found is not None
         every_limit = {
             cost: min(each[cost] for each in (criteria.limits, given) if cost in each)
             for cost in sorted({*criteria.limits, *given})
         }
+        within = snapshot.best(given)
+        found = within or nearest(snapshot.records, criteria, every_limit)
         if found is None:
-            found = nearest(snapshot.records, criteria, every_limit)
+            return Best(
+                limits=given, is_within=False, misses={}, trial=None, location="",
+                cost=criteria.cost.name,
+            )  # fmt: skip
+        result = found.result
         return Best(
             limits=given,
-            is_within=is_within,
-            misses={} if found is None else _excesses(found, every_limit),
-            trial=None if found is None else snapshot.trial(found),
-            location="" if found is None else snapshot.location(found),
+            is_within=within is not None,
+            misses={c: result[c] / most for c, most in every_limit.items() if result[c] > most},
+            trial=snapshot.trial(found),
+            location=snapshot.location(found),
             cost=criteria.cost.name,
         )
 
@@ -161,10 +164,9 @@ class StudyQueries:
             values: A value for each dimension of the space that has several.
 
         Raises:
-            NoSuchStudy: There is no search of this name.
             PredictionError: There is no such configuration, or no complete trial yet.
         """
-        return self._snapshots.of(name).predictor.predict(values)
+        return self._snapshots.of(name).predict(values)
 
     def follow(self, name: str, passed: int = 0) -> Iterator[list[NumberedEvent]]:
         """New events of a search, at each iteration; ends with the search.
@@ -173,7 +175,27 @@ class StudyQueries:
             name: Name of the search.
             passed: Finished trials to skip.
         """
-        return follow(lambda: self._snapshots.of(name), passed)
+        state: State | None = None
+        running: set[int] = set()
+        while True:
+            snapshot = self._snapshots.of(name)
+            news: list[NumberedEvent] = []
+            for record in snapshot.records:
+                if not record.is_finished and record.number not in running:
+                    running.add(record.number)
+                    news.append((None, _event(snapshot, record)))
+            finished = snapshot.in_order
+            for count, record in enumerate(finished[passed:], start=passed + 1):
+                news.append((count, _event(snapshot, record)))
+            passed = max(passed, len(finished))
+            is_active = snapshot.state in ("new", "running")
+            if snapshot.state != state:
+                state = snapshot.state
+                # The end of a search comes after its last trials.
+                news.insert(0 if is_active else len(news), (None, _event(snapshot)))
+            yield news
+            if not is_active:
+                return
 
 
 def _has_state(record: TrialRecord, state: str | None) -> bool:
@@ -188,12 +210,6 @@ def _is_within(record: TrialRecord, limits: Mapping[str, float]) -> bool:
     )
 
 
-def _excesses(record: TrialRecord, limits: Mapping[str, float]) -> dict[str, float]:
-    """By which factor a trial exceeds each limit that it breaks."""
-    result = record.result
-    return {cost: result[cost] / limit for cost, limit in limits.items() if result[cost] > limit}
-
-
 def _ordered(records: list[TrialRecord], order: Order, criteria: Criteria) -> list[TrialRecord]:
     """Records, sorted by number, in another order; without a result, they come last."""
     field, is_reversed = order.removeprefix("-"), order.startswith("-")
@@ -205,3 +221,17 @@ def _ordered(records: list[TrialRecord], order: Order, criteria: Criteria) -> li
     else:
         complete.sort(key=lambda r: float(r.result[field]), reverse=is_reversed)
     return complete + [record for record in records if not record.is_complete]
+
+
+def _event(snapshot: Snapshot, record: TrialRecord | None = None) -> Event:
+    """The start or the end of a trial; without a trial, the state of the search."""
+    return Event(
+        kind="state" if record is None else "trial",
+        search=snapshot.study.search.name,
+        state=snapshot.state if record is None else record.state,
+        trial=None if record is None else record.number,
+        text="" if record is None else str(record.configuration),
+        score=None if record is None else record.result.get("score"),
+        complete=sum(each.is_complete for each in snapshot.records),
+        hypervolume=snapshot.hypervolume,
+    )

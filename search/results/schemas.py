@@ -76,11 +76,9 @@ class Failure(QueryResult):
     """A trial that ended without a result."""
 
     trial: int
-    """Number of the trial."""
     state: str
     """Name of its failure."""
     message: str
-    """The error message."""
 
 
 class Search(Summary):
@@ -109,11 +107,9 @@ class FrontierMember(QueryResult):
     """A trial that no other dominates in score and cost."""
 
     trial: int
-    """Number of the trial."""
     depth: int
     """Layers, of the encoder where there is a decoder too."""
     decoder_depth: int
-    """Layers of the decoder."""
     width: int
     """Hidden size."""
     budget: float
@@ -121,13 +117,10 @@ class FrontierMember(QueryResult):
     compression: str
     """Quantisation, pruning and recovery."""
     metric: str
-    """Metric of ``score``."""
     score: float
-    """On validation."""
+    """On validation, with its 95 % interval."""
     score_low: float
-    """Lower end of its 95 % interval."""
     score_high: float
-    """Upper end of its 95 % interval."""
     test_score: float | None
     """On test, which is read once, at the end of the search."""
     size_mb: float
@@ -207,7 +200,6 @@ class TrialPage(QueryResult):
     offset: int
     """Matching trials before this page."""
     trials: list[Trial]
-    """The trials of this page."""
 
 
 class Best(QueryResult):
@@ -239,13 +231,10 @@ class Level(QueryResult):
     text: str
     """Its configuration as text."""
     metric: str
-    """Metric of ``score``."""
     score: float | None
-    """On validation."""
+    """On validation, with its 95 % interval."""
     score_low: float | None
-    """Lower end of its 95 % interval."""
     score_high: float | None
-    """Upper end of its 95 % interval."""
 
 
 class Prediction(QueryResult):
@@ -256,13 +245,10 @@ class Prediction(QueryResult):
     configuration: dict[str, Any]
     """Architecture, budget, compression and seed."""
     metric: str
-    """Metric of ``score``."""
     score: float
-    """The expected score on validation."""
+    """The expected score on validation, with its 95 % interval."""
     score_low: float
-    """Lower end of the prediction's 95 % interval."""
     score_high: float
-    """Upper end of the prediction's 95 % interval."""
     size_mb: float
     """Megabytes (10^6 bytes) on disk, computed."""
     flops: float
@@ -281,7 +267,6 @@ class Started(QueryResult):
     """A search that was started or resumed."""
 
     name: str
-    """Name of the search."""
     job: str
     """Submission id of its Ray job, or its process."""
 
@@ -292,11 +277,9 @@ class Event(QueryResult):
     kind: Literal["trial", "state"]
     """``trial``: one started or finished; ``state``: the search started, stopped or ended."""
     search: str
-    """Name of the search."""
     state: str
     """State of the trial, or of the search."""
     trial: int | None = None
-    """Number of the trial."""
     text: str = ""
     """Its configuration as text."""
     score: float | None = None
@@ -304,4 +287,3 @@ class Event(QueryResult):
     complete: int = Field(default=0, ge=0)
     """Complete trials at that time."""
     hypervolume: float | None = None
-    """Hypervolume at that time."""

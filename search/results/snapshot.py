@@ -1,8 +1,10 @@
-"""A study at one moment, with what several queries need computed once."""
+"""A study at one moment, with values that several queries share, and a cache of such snapshots."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -10,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from objectives.store.store import Store
 from search.formatting import has_noisy_latency
 from search.pareto import Scale, best, frontier, hypervolume_of, in_finish_order, nondominated
-from search.results.schemas import FrontierMember, Level, Summary, Trial
-from search.storage.lease import LeaseMonitor
+from search.results.schemas import FrontierMember, Level, Prediction, Summary, Trial
+from search.storage.database import SEARCH, study_names
+from search.storage.errors import NoSuchStudy
+from search.storage.lease import POLL_SECONDS, LeaseMonitor
 from search.storage.states import State
 from search.storage.study import Study, tests_of
 from search.storage.trials import TrialRecord
@@ -21,40 +25,30 @@ from spaces.file.storage import Locations
 if TYPE_CHECKING:
     from search.results.prediction import Predictor
 
+FRESH_SECONDS = 0.2
+"""Age up to which a snapshot is returned without reading: concurrent queries share one reading."""
 
+
+@dataclass(eq=False)
 class Snapshot:
-    """The trials of a study, read at one moment.
+    """The trials of a study and its user attributes, read at one moment."""
 
-    Args:
-        study: The record.
-        records: Its trials.
-        attributes: Its user attributes.
-        monitor: Observes the lease of the search.
-    """
-
-    def __init__(
-        self,
-        study: Study,
-        records: list[TrialRecord],
-        attributes: dict[str, Any],
-        monitor: LeaseMonitor,
-    ) -> None:
-        self.study = study
-        self.search = study.search
-        self.records = records
-        self.attributes = attributes
-        self._monitor = monitor
-        self._lock = Lock()
+    study: Study
+    records: list[TrialRecord]
+    attributes: dict[str, Any]
+    monitor: LeaseMonitor
+    """Observes the lease of the search."""
+    _lock: Lock = field(default_factory=Lock)
 
     @property
     def state(self) -> State:
         """Whether the search runs, and how its last run ended; ``running`` until it is known."""
-        return self._monitor.state(self.attributes) or "running"
+        return self.monitor.state(self.attributes) or "running"
 
     @property
     def is_state_known(self) -> bool:
         """Whether the state needs no longer observation of the lease."""
-        return self._monitor.state(self.attributes) is not None
+        return self.monitor.state(self.attributes) is not None
 
     @cached_property
     def in_order(self) -> list[TrialRecord]:
@@ -69,7 +63,7 @@ class Snapshot:
     @cached_property
     def members(self) -> list[TrialRecord]:
         """The frontier, the cheapest first."""
-        return frontier(self.records, self.search.criteria)
+        return frontier(self.records, self.study.search.criteria)
 
     @cached_property
     def member_numbers(self) -> set[int]:
@@ -89,26 +83,22 @@ class Snapshot:
     @cached_property
     def hypervolume(self) -> float:
         """Fraction of the box that the frontier dominates."""
-        return hypervolume_of(self.members, self.search.criteria, self.scale)
+        return hypervolume_of(self.members, self.study.search.criteria, self.scale)
 
     @cached_property
     def _nondominated(self) -> list[TrialRecord]:
         """Trials that no other dominates in the score and all costs, for ``best``."""
-        return nondominated(self.records, self.search.criteria, list(COSTS))
+        return nondominated(self.records, self.study.search.criteria, list(COSTS))
 
     def best(self, limits: Mapping[str, float]) -> TrialRecord | None:
         """The best feasible trial within limits by cost."""
-        return best(self._nondominated, self.search.criteria, limits)
+        return best(self._nondominated, self.study.search.criteria, limits)
 
-    @property
-    def predictor(self) -> Predictor:
-        """The predictor over these trials, fitted at the first use.
-
-        Raises:
-            PredictionError: No trial is complete.
-        """
+    def predict(self, values: Mapping[str, Any]) -> Prediction:
+        """The predicted score of a configuration, as ``Predictor.predict``."""
+        # The first prediction fits the surrogate, and a service predicts in several threads.
         with self._lock:
-            return self._predictor
+            return self._predictor.predict(values)
 
     @cached_property
     def _predictor(self) -> Predictor:
@@ -119,12 +109,12 @@ class Snapshot:
 
     def location(self, record: TrialRecord) -> str:
         """Where the compressed model of a complete trial is."""
-        url = Locations.of(self.search.storage).store_url
+        url = Locations.of(self.study.search.storage).store_url
         return Store(url).location(record.result["model"])
 
     def summary(self) -> Summary:
         """The search in one line."""
-        search, leader = self.search, self.best({})
+        search, leader = self.study.search, self.best({})
         return Summary(
             name=search.name,
             state=self.state,
@@ -153,7 +143,7 @@ class Snapshot:
             started=record.started,
             finished=record.finished,
             message=record.message,
-            budget_unit=self.search.space.budget.unit,
+            budget_unit=self.study.search.space.budget.unit,
         )
 
     def frontier(self) -> list[FrontierMember]:
@@ -162,7 +152,7 @@ class Snapshot:
 
     def level(self, limit: float) -> Level:
         """The best trial whose inference cost is at most ``limit``."""
-        criteria = self.search.criteria
+        criteria = self.study.search.criteria
         leader = self.best({criteria.cost.name: limit})
         result = {} if leader is None else leader.result
         return Level(
@@ -175,3 +165,83 @@ class Snapshot:
             score_low=result.get("score_low"),
             score_high=result.get("score_high"),
         )
+
+
+@dataclass
+class _Entry:
+    """The latest snapshot of a search; the lock lets one thread read at a time."""
+
+    study: Study
+    lock: Lock = field(default_factory=Lock)
+    monitor: LeaseMonitor = field(default_factory=LeaseMonitor)
+    snapshot: Snapshot | None = None
+    read: float = 0.0
+
+
+class SnapshotCache:
+    """Snapshots of the searches of a storage; unchanged trials keep their snapshot.
+
+    Args:
+        url: SQLAlchemy URL of the studies.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._entries: dict[str, _Entry] = {}
+        self._lock = Lock()
+
+    def names(self) -> list[str]:
+        """Names of the searches."""
+        return study_names(self._url)
+
+    def of(self, name: str) -> Snapshot:
+        """A snapshot of a search, at most ``FRESH_SECONDS`` old.
+
+        Raises:
+            NoSuchStudy: There is no search of this name.
+        """
+        entry = self._entry(name)
+        with entry.lock:
+            if entry.snapshot is None or time.monotonic() - entry.read > FRESH_SECONDS:
+                entry.snapshot = self._read(name, entry)
+            return entry.snapshot
+
+    def with_known_states(self, names: Iterable[str]) -> list[Snapshot]:
+        """Snapshots whose states are known, which takes seconds if a lease holder may be dead.
+
+        Raises:
+            NoSuchStudy: There is no search of one of the names.
+        """
+        chosen = list(names)
+        while True:
+            snapshots = [self.of(name) for name in chosen]
+            if all(snapshot.is_state_known for snapshot in snapshots):
+                return snapshots
+            time.sleep(POLL_SECONDS)
+
+    def _entry(self, name: str) -> _Entry:
+        with self._lock:
+            entry = self._entries.get(name)
+        if entry is None:
+            opened = _Entry(Study.load(name, self._url))
+            with self._lock:
+                # Another thread may have opened it in the meantime.
+                entry = self._entries.setdefault(name, opened)
+        return entry
+
+    def _read(self, name: str, entry: _Entry) -> Snapshot:
+        started = time.monotonic()
+        try:
+            attributes = entry.study.attributes
+        except KeyError:
+            with self._lock:
+                self._entries.pop(name, None)
+            raise NoSuchStudy(f"no search named {name!r}: it was deleted") from None
+        last = entry.snapshot
+        if last is not None and attributes[SEARCH] != last.attributes[SEARCH]:
+            entry.study = Study.load(name, self._url)
+        records = entry.study.records()
+        entry.read = started
+        if last is not None and (records, attributes) == (last.records, last.attributes):
+            return last
+        return Snapshot(entry.study, records, attributes, entry.monitor)

@@ -13,7 +13,7 @@ from spaces.errors import UserError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.entities import Metric, RunTag
 
 METRICS_PER_CALL = 900
 """MLflow accepts 1,000 metrics, params and tags together in a call."""
@@ -62,11 +62,8 @@ def mlflow_client(tracking_uri: str) -> MlflowClient:
 
 def is_rejection(error: Exception) -> bool:
     """Whether MLflow was reached and rejected a value, which no retry changes."""
-    from mlflow.exceptions import MlflowException
-
-    if isinstance(error, MlflowException):
-        return bool(error.error_code == "INVALID_PARAMETER_VALUE")
-    return isinstance(error, PermissionError)
+    code = getattr(error, "error_code", "")
+    return code == "INVALID_PARAMETER_VALUE" or isinstance(error, PermissionError)
 
 
 def error_summary(error: Exception) -> str:
@@ -83,21 +80,16 @@ def log_in_batches(
     tags: Mapping[str, str],
 ) -> None:
     """Log in as few calls as MLflow allows, the params with the first, the tags with the last."""
+    from mlflow.entities import Param
+
     starts = range(0, max(len(metrics), 1), METRICS_PER_CALL)
     for start in starts:
         client.log_batch(
             run_id,
             metrics=metrics[start : start + METRICS_PER_CALL],
-            params=as_params(params) if start == 0 else (),
+            params=[Param(k, str(v)) for k, v in params.items()] if start == 0 else (),
             tags=as_tags(tags) if start == starts[-1] else (),
         )
-
-
-def as_params(values: Mapping[str, Any]) -> list[Param]:
-    """Params of plain values."""
-    from mlflow.entities import Param
-
-    return [Param(key, str(value)) for key, value in values.items()]
 
 
 def as_tags(values: Mapping[str, str]) -> list[RunTag]:

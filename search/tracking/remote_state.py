@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from search.mlflow_links import MlflowLinks
 from spaces.errors import UserError
 from spaces.file.storage import Locations
 
@@ -40,7 +41,6 @@ class RemoteState:
     """What MLflow has of a search; the sender updates it after each call.
 
     Args:
-        client: Client of the tracking server.
         experiment: Identifier of the experiment.
         experiment_tags: Keys of the experiment's tags.
         runs: Run identifiers, by trial number as text, or ``parent``.
@@ -60,9 +60,10 @@ class RemoteState:
     status: str = ""
 
     @property
-    def trial_runs(self) -> dict[int, str]:
-        """Run identifiers by trial number."""
-        return {int(key): run_id for key, run_id in self.runs.items() if key != PARENT}
+    def links(self) -> MlflowLinks:
+        """Addresses of the search's pages."""
+        trials = {int(key): run_id for key, run_id in self.runs.items() if key != PARENT}
+        return MlflowLinks(self.experiment, self.runs[PARENT], trials)
 
 
 def read_remote_state(
@@ -73,7 +74,7 @@ def read_remote_state(
     Args:
         client: Client of the tracking server.
         name: Name of the search and of its experiment.
-        study_id: Id of the study: two studies of one name may share an experiment.
+        study_id: Two studies of one name may share an experiment.
         where: Names the artefacts' folder.
 
     Raises:
@@ -81,8 +82,7 @@ def read_remote_state(
     """
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
-        folder = where.artifacts
-        location = None if folder is None else (folder / name).as_uri()
+        location = where.artifacts and (where.artifacts / name).as_uri()
         created = client.create_experiment(name, artifact_location=location, tags=KIND)
         return RemoteState(client, created, set(KIND))
     if experiment.lifecycle_stage == "deleted":

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 BY_COMPUTE = "by_compute_seconds/"
 """MLflow shows the metrics with this prefix as a section of their own."""
-LONGEST_DIGEST = 36
 
 
 def search_params(study: Study) -> dict[str, Any]:
@@ -35,11 +34,6 @@ def search_params(study: Study) -> dict[str, Any]:
     return params
 
 
-def search_tags(study: Study) -> dict[str, str]:
-    """The settings that a resumed search can change."""
-    return {"tlc.trials": str(study.search.trials), "tlc.sampler": study.search.sampler}
-
-
 def search_metrics(
     records: Iterable[TrialRecord], criteria: Criteria, scale: Scale
 ) -> list[list[Metric]]:
@@ -54,8 +48,10 @@ def search_metrics(
     finished = in_finish_order(records)
     feasible_numbers = {record.number for record in feasible(finished, criteria)}
     volumes = hypervolume_history(finished, criteria, scale)
-    levels = {_level_name(level, criteria): level for level in scale.levels()}
-    better = max if criteria.metric.is_maximised else min
+    metric, unit = criteria.metric, criteria.cost.unit.lower()
+    # Such as accuracy_at_0.5_mb.
+    levels = {f"{metric.name}_at_{level:g}_{unit}": level for level in scale.levels()}
+    better = max if metric.is_maximised else min
     values: dict[str, float] = {}
     seconds = 0.0
     steps = []
@@ -92,27 +88,12 @@ def search_dataset(study: Study) -> DatasetInput | None:
     }
     dataset = Dataset(
         name=", ".join(f"{field}: {source['source']}" for field, source in sources.items()),
-        digest=facts["fingerprint"][:LONGEST_DIGEST],
+        digest=facts["fingerprint"][:36],  # the longest digest that MLflow accepts
         source_type="local",
         source=json.dumps(sources),
         profile=json.dumps({**facts["counts"], "labels": len(facts["label_names"])}),
     )
     return DatasetInput(dataset, [InputTag("mlflow.data.context", "train, validation and test")])
-
-
-def last_end_ms(records: Iterable[TrialRecord]) -> int | None:
-    """When the last finished trial ended, in milliseconds since 1970."""
-    return milliseconds(max((r.finished for r in records if r.finished), default=None))
-
-
-def first_start_ms(records: Iterable[TrialRecord]) -> int | None:
-    """When the first trial started, in milliseconds since 1970."""
-    return milliseconds(min((r.started for r in records if r.started), default=None))
-
-
-def _level_name(level: float, criteria: Criteria) -> str:
-    """Name of the metric of a cost level, such as ``accuracy_at_0.5_mb``."""
-    return f"{criteria.metric.name}_at_{level:g}_{criteria.cost.unit.lower()}"
 
 
 def _compute_seconds(record: TrialRecord) -> float:

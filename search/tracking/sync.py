@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from search.mlflow_links import MlflowLinks, server_url
+from search.mlflow_links import server_url
 from search.pareto import Scale, frontier
 from search.results.schemas import FrontierMember
 from search.storage.study import Study
@@ -32,14 +32,7 @@ from search.tracking.remote_state import (
     read_remote_state,
 )
 from search.tracking.saved_views import saved_views
-from search.tracking.search_run import (
-    first_start_ms,
-    last_end_ms,
-    search_dataset,
-    search_metrics,
-    search_params,
-    search_tags,
-)
+from search.tracking.search_run import search_dataset, search_metrics, search_params
 from search.tracking.trial_run import (
     milliseconds,
     result_tags,
@@ -165,15 +158,15 @@ class MlflowSync:
             raise DeletedInMlflow(f"the run of search {search.name!r} was deleted in MLflow")
         if PARENT in remote.run_states:
             return remote.runs[PARENT]
-        start_ms = first_start_ms(records)
+        start_ms = milliseconds(min((r.started for r in records if r.started), default=None))
         run = self._run(remote, PARENT, f"search {search.name}: frontier and figures", start_ms)
-        params, tags = search_params(self._study), search_tags(self._study)
-        log_in_batches(remote.client, run, [], params, tags)
+        # A resumed search can change these, and in MLflow only tags can change.
+        tags = {"tlc.trials": str(search.trials), "tlc.sampler": search.sampler}
+        log_in_batches(remote.client, run, [], search_params(self._study), tags)
         public = {key: value for key, value in search.to_dict().items() if key not in HIDDEN}
         text = yaml.safe_dump(public, sort_keys=False, allow_unicode=True)
         remote.client.log_text(run, text, "search.yaml")
-        dataset = search_dataset(self._study)
-        if dataset is not None:
+        if dataset := search_dataset(self._study):
             remote.client.log_inputs(run, [dataset])
         self._describe_experiment(remote, start_ms or 0)
         remote.run_states[PARENT] = RunState("described", on_frontier=False, parent="")
@@ -182,7 +175,7 @@ class MlflowSync:
     def _describe_experiment(self, remote: RemoteState, start_ms: int) -> None:
         """Set the experiment's description and views, unless a user has set them."""
         search = self._study.search
-        description = experiment_description(search.criteria, search.task.name, _links(remote))
+        description = experiment_description(search.criteria, search.task.name, remote.links)
         tags = {DESCRIPTION: description, **saved_views(self._study.space, start_ms)}
         for key in tags.keys() - remote.experiment_tags:
             remote.client.set_experiment_tag(remote.experiment, key, tags[key])
@@ -212,17 +205,16 @@ class MlflowSync:
         self._check_lease()
         steps = search_metrics(records, self._study.search.criteria, self._scale)
         metrics = [metric for step in steps[remote.steps_sent :] for metric in step]
-        if not metrics:
-            return
-        # A call writes its tags after its metrics: the count is never ahead of them.
-        log_in_batches(remote.client, parent, metrics, {}, {STEPS_SENT: str(len(steps))})
-        remote.steps_sent = len(steps)
+        if metrics:
+            # A call writes its tags after its metrics: the count is never ahead of them.
+            log_in_batches(remote.client, parent, metrics, {}, {STEPS_SENT: str(len(steps))})
+            remote.steps_sent = len(steps)
 
     def _send_figures(self, remote: RemoteState, parent: str, records: list[TrialRecord]) -> None:
         # Loads the libraries that draw.
         from search.plots.figures import write_figures
 
-        links, tests = _links(remote), self._study.tests()
+        links, tests = remote.links, self._study.tests()
         members = frontier(records, self._study.search.criteria)
         rows = [FrontierMember.of(r, tests.get(r.number, {})).model_dump() for r in members]
         with tempfile.TemporaryDirectory() as name:
@@ -248,13 +240,10 @@ class MlflowSync:
             return
         if status == remote.status:
             return
-        if status == "RUNNING":
+        if is_running:
             remote.client.update_run(parent, status=status)
         else:
             # The end of its last trial, also if this is sent an hour later.
-            remote.client.set_terminated(parent, status, last_end_ms(records))
+            last_end = max((r.finished for r in records if r.finished), default=None)
+            remote.client.set_terminated(parent, status, milliseconds(last_end))
         remote.status = status
-
-
-def _links(remote: RemoteState) -> MlflowLinks:
-    return MlflowLinks(remote.experiment, remote.runs[PARENT], remote.trial_runs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -29,22 +30,13 @@ def trial_name(record: TrialRecord, budget_unit: str) -> str:
 def trial_params(record: TrialRecord, budget_unit: str) -> dict[str, Any]:
     """Every dimension of a trial, by name."""
     configuration = record.configuration
-    architecture, compression = configuration.architecture, configuration.compression
     budget = configuration.budget
     return {
-        "depth": architecture.depth,
-        "decoder_depth": architecture.decoder_depth,
-        "width": architecture.width,
-        "heads": architecture.heads,
-        "feed_forward": architecture.feed_forward,
+        **asdict(configuration.architecture),
         "budget": int(budget) if budget.is_integer() else budget,
         "budget_unit": budget_unit,
-        "quantisation": compression.quantisation.value,
-        "bits": compression.quantisation.bits,
-        "group_size": compression.group_size,
-        "pruning": compression.pruning.value,
-        "sparsity": compression.sparsity,
-        "recovery": compression.recovery,
+        **asdict(configuration.compression),
+        "bits": configuration.compression.quantisation.bits,
         "seed": configuration.seed,
         "configuration_hash": configuration.hash[:16],
     }
