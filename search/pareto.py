@@ -34,8 +34,7 @@ class Scale:
     counts the same at every size.
 
     Args:
-        cost: The inference cost.
-        metric: The score; guessing is the reference point.
+        metric: Guessing is the reference point.
         lowest: Cost of the cheapest model of the space.
         highest: Highest allowed cost, or that of the most expensive model: the reference point.
     """
@@ -170,13 +169,7 @@ def hypervolume_history(
 def best(
     records: Iterable[TrialRecord], criteria: Criteria, limits: Mapping[str, float]
 ) -> TrialRecord | None:
-    """The feasible trial of the highest rank within limits.
-
-    Args:
-        records: Trials.
-        criteria: What they are compared by.
-        limits: Highest value by cost: ``size_mb``, ``latency_ms``, ``flops``.
-    """
+    """The feasible trial of the highest rank within limits by cost (``size_mb``, …)."""
     within = [
         record
         for record in feasible(records, criteria)

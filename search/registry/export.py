@@ -6,8 +6,8 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import PreparedData, find_prepared_data
@@ -23,23 +23,13 @@ from search.storage.trials import TrialRecord
 from spaces.errors import UserError
 from spaces.file.storage import Locations
 
-CARD = "README.md"
-ONNX = "model.onnx"
-
 
 class ExportError(UserError):
     """The model cannot be exported, or the target folder cannot be used."""
 
 
-@dataclass(frozen=True)
-class ExportedModel:
-    """A model that was exported.
-
-    Args:
-        folder: Where it is.
-        files: Names of its files.
-        onnx: The ONNX model; None if none was requested.
-    """
+class ExportedModel(NamedTuple):
+    """A model that was exported; ``onnx`` is None if none was requested."""
 
     folder: Path
     files: tuple[str, ...]
@@ -64,13 +54,7 @@ def complete_trial(study: Study, number: int) -> TrialRecord:
 def export(
     study: Study, record: TrialRecord, to: Path, *, with_onnx: bool = False
 ) -> ExportedModel:
-    """Export the model of a trial into a folder, whole or not at all.
-
-    Args:
-        study: The record.
-        record: A complete trial.
-        to: The folder; it does not exist yet, or is empty.
-        with_onnx: Whether to write ``model.onnx`` too.
+    """Export the model of a complete trial into a new or empty folder, whole or not at all.
 
     Raises:
         UserError: The folder is taken, the model or its data is gone, or ONNX cannot hold it.
@@ -109,9 +93,9 @@ def write_model_folder(
     onnx = None
     if with_onnx:
         calibration = make_task(study.search, data).calibration()
-        onnx = export_onnx(predictor.model, calibration, folder / ONNX)
+        onnx = export_onnx(predictor.model, calibration, folder / "model.onnx")
     card = model_card(study, record, task, onnx)
-    (folder / CARD).write_text(card, encoding="utf-8")
+    (folder / "README.md").write_text(card, encoding="utf-8")
     return onnx
 
 

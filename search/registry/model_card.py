@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from html import escape
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -50,14 +50,7 @@ MAX_LABELS = 50
 def model_card(
     study: Study, record: TrialRecord, task: PredictionTask, onnx: OnnxModel | None
 ) -> str:
-    """The text of ``README.md``: YAML for the Hub, then Markdown.
-
-    Args:
-        study: The record.
-        record: The complete trial whose model it is.
-        task: The task of the model.
-        onnx: The ONNX model beside it, if there is one.
-    """
+    """The text of ``README.md``: YAML for the Hub, then Markdown."""
     search, result = study.search, record.result
     test = study.tests().get(record.number, {})
     environment = Environment(
@@ -114,7 +107,7 @@ def _metadata(study: Study, record: TrialRecord, test: dict[str, Any]) -> str:
     compression = record.configuration.compression
     pipeline = PIPELINES[search.task.name]
     scores = {"validation": result["score"], **({"test": test["score"]} if "score" in test else {})}
-    fields = ModelCardData(
+    card = ModelCardData(
         model_name=f"{search.name}-{record.number}",
         library_name="tlc-search",
         pipeline_tag=pipeline,
@@ -138,8 +131,7 @@ def _metadata(study: Study, record: TrialRecord, test: dict[str, Any]) -> str:
             for split, score in scores.items()
         ],
     )  # fmt: skip
-    text: str = fields.to_yaml()
-    return text
+    return str(card.to_yaml())
 
 
 def _source_text(source: Any) -> str:
@@ -154,9 +146,9 @@ def _source_text(source: Any) -> str:
             config = f" ({source.config})" if source.config else ""
             return f"{source.dataset}{config} of the Hugging Face Hub{revision}"
         case Files() | ImageFolder():
-            return f"local files ({_last(source.train)})"
+            return f"local files ({PurePosixPath(source.train).name})"
         case AlignedFiles():
-            return f"local files ({', '.join(_last(path) for path in source.train)})"
+            return f"local files ({', '.join(PurePosixPath(path).name for path in source.train)})"
     raise AssertionError(source)
 
 
@@ -164,10 +156,6 @@ def _dataset_id(data: Data) -> str:
     """The name of the data that models are scored on."""
     source: Any = data.labelled or data.parallel or data.images or data.unlabelled
     return source.dataset if isinstance(source, HubDataset) else str(source.source)
-
-
-def _last(path: str) -> str:
-    return path.rstrip("/").rpartition("/")[2]
 
 
 def _row(name: str, value: object) -> Markup:

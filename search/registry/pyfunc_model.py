@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from contextlib import redirect_stderr
 from importlib.metadata import version
 from pathlib import Path
@@ -24,28 +23,13 @@ REQUIREMENTS = (
 """What a prediction imports; all of tlc needs far more."""
 
 
-def log_and_register(
-    exported: Path,
-    example: pd.DataFrame,
-    *,
-    name: str,
-    registered_name: str,
-    run_id: str | None,
-    model_type: str,
-    params: Mapping[str, Any],
-    tags: Mapping[str, str],
-) -> str:
+def log_and_register(exported: Path, example: pd.DataFrame, **details: Any) -> str:
     """Log a model to the active experiment of MLflow and register it.
 
     Args:
         exported: The exported folder.
         example: An input, from which MLflow infers the signature.
-        name: Name of the logged model.
-        registered_name: Name of the registered model.
-        run_id: The run that trained it, whose metrics the model gets; None if there is none.
-        model_type: Name of the task.
-        params: Of the logged model.
-        tags: Of the logged model and of the version.
+        details: Passed on to ``Model.log``; the model gets the metrics of its ``run_id``.
 
     Returns:
         Number of the new version.
@@ -58,17 +42,13 @@ def log_and_register(
         logged = Model.log(
             artifact_path=None,
             flavor=mlflow.pyfunc,
-            name=name,
-            registered_model_name=registered_name,
-            run_id=run_id,
-            model_type=model_type,
-            params=dict(params),
-            tags=dict(tags),
             python_model=str(SCRIPT),
             artifacts={"model": str(exported)},
             code_paths=[package.__path__[0] for package in (spaces, objectives)],
             input_example=example,
-            pip_requirements=_requirements(),
+            # Without local labels such as ``+cpu``, which no index has.
+            pip_requirements=[f"{p}=={version(p).partition('+')[0]}" for p in REQUIREMENTS],
+            **details,
         )
     return str(logged.registered_model_version)
 
@@ -82,11 +62,6 @@ def input_example(data: Data, task: str) -> pd.DataFrame:
     is_pair = getattr(data.labelled, "text_pair", None) is not None
     text = "a text with a <mask>" if task == "masked-lm" else "a text"
     return pd.DataFrame({column: [text] for column in ("text", "text_pair")[: 1 + is_pair]})
-
-
-def _requirements() -> list[str]:
-    """The installed versions, without local labels such as ``+cpu``, which no index has."""
-    return [f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS]
 
 
 def _grey_image(size: int) -> bytes:

@@ -10,8 +10,8 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from objectives.data.prepared_data import PreparedData
 from search.pareto import Scale, best
@@ -36,36 +36,24 @@ class RegistryError(UserError):
     """MLflow cannot register a model."""
 
 
-@dataclass(frozen=True)
-class RegisteredVersion:
-    """One registered version.
-
-    Args:
-        number: Its number in the registry.
-        trial: The trial whose model it is.
-        aliases: What points to it.
-        is_new: Whether this call registered it.
-    """
+class RegisteredVersion(NamedTuple):
+    """One registered version."""
 
     number: str
     trial: int
+    """The trial whose model it is."""
     aliases: tuple[str, ...]
     is_new: bool
+    """Whether this call registered it."""
 
 
-@dataclass(frozen=True)
-class Registration:
-    """The registered models of a search.
-
-    Args:
-        name: Name of the registered model.
-        tracking_uri: Where the registry is.
-        versions: The champion's first, then by cost level.
-    """
+class Registration(NamedTuple):
+    """The registered models of a search."""
 
     name: str
     tracking_uri: str
     versions: tuple[RegisteredVersion, ...]
+    """The champion's first, then by cost level."""
 
 
 def register(study: Study, champion: TrialRecord, name: str) -> Registration:
@@ -73,11 +61,6 @@ def register(study: Study, champion: TrialRecord, name: str) -> Registration:
 
     Unless the search is running, it is sent to MLflow first, so that each version has the run of
     its trial. MLflow's tracking URI and experiment of this process are set to those of the search.
-
-    Args:
-        study: The record.
-        champion: A complete trial.
-        name: Name of the registered model.
 
     Raises:
         UserError: The name is not allowed, a model is gone, or MLflow is away or refuses.
@@ -175,7 +158,7 @@ class _Registrar:
                 Path(folder),
                 input_example(search.data, search.task.name),
                 name=f"{search.name}-{record.number}",
-                registered_name=self._name,
+                registered_model_name=self._name,
                 # None if it was deleted by hand.
                 run_id=find_run(self._client, self._experiment_id, tags[KEY]),
                 model_type=search.task.name,

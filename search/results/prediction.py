@@ -19,7 +19,7 @@ from search.samplers.known_latencies import recorded_latencies
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.errors import UserError
-from spaces.grid.grid import Dimension, Point
+from spaces.grid.grid import Point
 from spaces.grid.search_space import SearchSpace
 
 
@@ -99,36 +99,33 @@ def point_of(space: SearchSpace, values: Mapping[str, Any]) -> Point:
     Raises:
         PredictionError: A dimension is missing or unknown, or has no such value.
     """
-    known = {dimension.name for dimension in space.dimensions}
+    known = {dimension.name: dimension.values for dimension in space.dimensions}
+    given = {name: allowed[0] for name, allowed in known.items() if len(allowed) == 1} | dict(
+        values
+    )
     faults = [
         f"{name}: is not a dimension of this search; they are {', '.join(sorted(known))}"
         for name in values
         if name not in known
     ]
     point = []
-    for dimension in space.dimensions:
-        index, fault = _index(dimension, values)
-        point.append(index)
-        faults += [fault] if fault else []
+    for name, allowed in known.items():
+        matches = [
+            index
+            for index, value in enumerate(allowed)
+            if name in given and _is_same(given[name], value)
+        ]
+        if matches:
+            point.append(matches[0])
+            continue
+        text = ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in allowed)
+        fault = "is missing"
+        if name in given:
+            fault = f"{json.dumps(given[name], default=str)} is not in this search"
+        faults.append(f"{name}: {fault}; allowed: {text}")
     if faults:
         raise PredictionError("\n".join(faults))
     return tuple(point)
-
-
-def _index(dimension: Dimension, values: Mapping[str, Any]) -> tuple[int, str]:
-    allowed = ", ".join(
-        f"{value:g}" if isinstance(value, float) else str(value) for value in dimension.values
-    )
-    if dimension.name not in values:
-        if len(dimension.values) == 1:
-            return 0, ""
-        return 0, f"{dimension.name}: is missing; allowed: {allowed}"
-    given = values[dimension.name]
-    for index, value in enumerate(dimension.values):
-        if _is_same(given, value):
-            return index, ""
-    text = json.dumps(given, default=str)
-    return 0, f"{dimension.name}: {text} is not in this search; allowed: {allowed}"
 
 
 def _is_same(given: Any, value: Any) -> bool:

@@ -20,11 +20,10 @@ RUNS_IN_A_CHART = 100
 
 
 def saved_views(space: SearchSpace, created_ms: int) -> dict[str, str]:
-    """Tags of an experiment that hold its saved views, by name.
+    """Tags of an experiment that hold its saved views; dimensions that vary become columns.
 
     Args:
-        space: The search space: dimensions that vary become columns.
-        created_ms: When they are made, in milliseconds since 1970.
+        created_ms: When the views are made, in milliseconds since 1970.
     """
     criteria = space.criteria
     varying = [d.name for d in space.dimensions if len(d.values) > 1]

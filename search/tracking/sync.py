@@ -59,8 +59,6 @@ class MlflowSync:
     MLflow has no unique keys: two processes that send at once would create runs twice.
 
     Args:
-        study: The record.
-        where: The tracking URI and the artefacts' folder.
         has_lost_lease: Whether another process has taken over; asked before anything is created.
     """
 

@@ -31,8 +31,6 @@ class Tracker:
     """Sends a study to MLflow from a thread while its search runs.
 
     Args:
-        study: The record.
-        where: The tracking URI and the artefacts' folder.
         has_lost_lease: Whether another process has taken over the search.
 
     Raises:
