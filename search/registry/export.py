@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,7 +85,13 @@ def write_model_folder(
         UserError: The model is gone, or ONNX cannot hold it.
     """
     task = bundle.PredictionTask.of(study.search.task, study.search.data, data)
-    with stored_model(study, record) as model:
+    store = Locations.of(study.search.storage).store_url
+    with Store(store).open(record.result["model"]) as model:
+        if model is None:
+            raise ExportError(
+                f"the model of trial {record.number} is not in the store {store}: it belongs to "
+                "another TLC_HOME, or was deleted to keep the store's quota"
+            )
         bundle.write_bundle(folder, model, task, data.tokenizer_file)
     predictor = load(folder)
     onnx = None
@@ -118,23 +122,6 @@ def prepared_data(study: Study) -> PreparedData:
             f"data is not in {root}; TLC_HOME names the folder of the search"
         )
     return prepared
-
-
-@contextmanager
-def stored_model(study: Study, record: TrialRecord) -> Iterator[Path]:
-    """The verified folder of a trial's compressed model in the store.
-
-    Raises:
-        ExportError: The store does not have it.
-    """
-    url = Locations.of(study.search.storage).store_url
-    with Store(url).open(record.result["model"]) as folder:
-        if folder is None:
-            raise ExportError(
-                f"the model of trial {record.number} is not in the store {url}: it belongs to "
-                "another TLC_HOME, or was deleted to keep the store's quota"
-            )
-        yield folder
 
 
 def _check_free(target: Path) -> None:

@@ -58,15 +58,11 @@ def input_example(data: Data, task: str) -> pd.DataFrame:
     import pandas as pd
 
     if data.images is not None:
-        return pd.DataFrame({"image": [_grey_image(data.image_size)]})
+        from PIL import Image
+
+        file = io.BytesIO()
+        Image.new("L", (data.image_size, data.image_size), 128).save(file, format="PNG")
+        return pd.DataFrame({"image": [file.getvalue()]})
     is_pair = getattr(data.labelled, "text_pair", None) is not None
     text = "a text with a <mask>" if task == "masked-lm" else "a text"
     return pd.DataFrame({column: [text] for column in ("text", "text_pair")[: 1 + is_pair]})
-
-
-def _grey_image(size: int) -> bytes:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.new("L", (size, size), 128).save(file, format="PNG")
-    return file.getvalue()

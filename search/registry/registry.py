@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,9 +69,12 @@ def register(study: Study, champion: TrialRecord, name: str) -> Registration:
             f"--as: {name!r} is not allowed; a name has letters, digits, _ and -, at most 64, and "
             "starts with a letter or digit"
         )
+    import requests
+    from mlflow.exceptions import MlflowException
+
     where = Locations.of(study.search.storage)
     data = prepared_data(study)
-    with _mlflow_errors(where.tracking_uri):
+    try:
         sync_unless_running(study, where)
         registrar = _Registrar(study, data, where.tracking_uri, name)
         chosen = {CHAMPION: champion, **best_by_level(study)}
@@ -80,6 +82,8 @@ def register(study: Study, champion: TrialRecord, name: str) -> Registration:
             registrar.version(record, tuple(a for a, r in chosen.items() if r.number == number))
             for number, record in {r.number: r for r in chosen.values()}.items()
         ]
+    except (MlflowException, requests.RequestException, OSError) as error:
+        raise RegistryError(f"MLflow at {where.tracking_uri}: {error_summary(error)}") from error
     return Registration(name, where.tracking_uri, tuple(versions))
 
 
@@ -168,15 +172,3 @@ class _Registrar:
         description = summary(self._study, record)
         self._client.update_model_version(self._name, number, description=description)
         return number
-
-
-@contextmanager
-def _mlflow_errors(tracking_uri: str) -> Iterator[None]:
-    """Report errors of MLflow and its transport as messages for the user."""
-    import requests
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except (MlflowException, requests.RequestException, OSError) as error:
-        raise RegistryError(f"MLflow at {tracking_uri}: {error_summary(error)}") from error

@@ -88,7 +88,6 @@ class StudyQueries:
         """A page of the trials of a search.
 
         Args:
-            name: Name of the search.
             state: ``running``, ``complete``, ``failed`` for all failures, or the name of one.
             on_frontier: Whether to return only trials on the frontier.
             limits: Highest value by cost; with limits, only complete trials are returned.
@@ -160,7 +159,6 @@ class StudyQueries:
         """The predicted score of a configuration, with its 95 % interval.
 
         Args:
-            name: Name of the search.
             values: A value for each dimension of the space that has several.
 
         Raises:
@@ -172,7 +170,6 @@ class StudyQueries:
         """New events of a search, at each iteration; ends with the search.
 
         Args:
-            name: Name of the search.
             passed: Finished trials to skip.
         """
         state: State | None = None

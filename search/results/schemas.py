@@ -136,12 +136,7 @@ class FrontierMember(QueryResult):
 
     @classmethod
     def of(cls, record: TrialRecord, test: Mapping[str, Any]) -> FrontierMember:
-        """The member of a complete trial.
-
-        Args:
-            record: The trial.
-            test: Its result on test; empty if test was not read.
-        """
+        """The member of a complete trial; its result on test is empty if test was not read."""
         result, architecture = record.result, record.configuration.architecture
         return cls(
             trial=record.number,

@@ -12,11 +12,9 @@ from typing import Any
 from spaces.cost.criteria import Criteria
 from spaces.grid.search_space import SearchSpace
 
-TAG = "mlflow.sharedViewState."
 FRONTIER_VIEW, TRIALS_VIEW = "tlc-frontier", "tlc-trials"
 """Keys of the views in addresses."""
 SECTION = "trials"
-RUNS_IN_A_CHART = 100
 
 
 def saved_views(space: SearchSpace, created_ms: int) -> dict[str, str]:
@@ -58,7 +56,7 @@ def saved_views(space: SearchSpace, created_ms: int) -> dict[str, str]:
         },
     }
     return {
-        f"{TAG}{key}": json.dumps(
+        f"mlflow.sharedViewState.{key}": json.dumps(
             {
                 "name": view.pop("name"),
                 "createdAt": created_ms,
@@ -106,7 +104,7 @@ def _chart(kind: str, **fields: Any) -> dict[str, Any]:
     return {
         "uuid": f"tlc-{kind.lower()}",
         "type": kind,
-        "runsCountToCompare": RUNS_IN_A_CHART,
+        "runsCountToCompare": 100,
         "metricSectionId": SECTION,
         "deleted": False,
         "isGenerated": False,

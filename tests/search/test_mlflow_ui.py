@@ -28,7 +28,7 @@ def ui(finished: Tlc, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     port = free_port()
     with printed.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "search.cli", "ui", "--port", str(port)],
+            [sys.executable, "-P", "-m", "search.cli", "ui", "--port", str(port)],
             env=finished.environment(),
             cwd=finished.folder,
             stdout=output,
