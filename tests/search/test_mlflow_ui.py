@@ -87,6 +87,8 @@ def test_saved_views_list_the_trials_with_their_numbers(ui: str, page: Page) -> 
     page.goto(ui)
     page.get_by_role("link", name="all trials").first.wait_for()
     address = page.get_by_role("link", name="all trials").first.get_attribute("href")
+    # Otherwise the page, which is still loading, replaces the new address by its own state.
+    page.goto("about:blank")
     page.goto(ui.partition("#")[0] + (address or ""))
     for column in ("accuracy", "size_mb", "depth", "quantisation"):
         header = page.get_by_role("columnheader", name=column, exact=True).first
