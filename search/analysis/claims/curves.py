@@ -28,7 +28,7 @@ class Curve:
     """Loss of one architecture over its budgets.
 
     Args:
-        run: One of its runs, for its sizes.
+        run: One of its runs.
         x: log2 of the axis at its budgets, ascending, ``(budgets,)``.
         losses: ``(1 + DRAWS, budgets)``.
     """
@@ -39,12 +39,12 @@ class Curve:
 
     @property
     def architecture(self) -> Architecture:
-        """Its architecture."""
+        """The architecture of all its runs."""
         return self.run.architecture
 
     @property
     def parameters(self) -> int:
-        """Parameters of its architecture."""
+        """All parameters of the architecture."""
         return self.run.parameters
 
     def reaches(self, level: float) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from search.analysis.claims.curves import Curve, common_levels, curves
 from search.analysis.claims.resampling import Resampled
-from search.analysis.claims.verdict import Answer, Effect, Verdict, count, mean_of
+from search.analysis.claims.verdict import Answer, Effect, Verdict, count, mean_of, too_noisy
 from search.arrays import Floats
 
 EQUAL = 1.15
@@ -33,8 +33,8 @@ class Pair:
     """A deep and a wide model with as many parameters in their layers.
 
     Args:
-        deep: Curve of the deeper, narrower model over compute.
-        wide: Curve of the shallower, wider model over compute.
+        deep: Curve over compute.
+        wide: Curve over compute.
         at_steps: Loss of the deep over that of the wide in per cent, at equal steps; None without
             a common level.
         at_compute: The same at equal training compute.
@@ -44,11 +44,6 @@ class Pair:
     wide: Curve
     at_steps: Floats | None
     at_compute: Floats | None
-
-    @property
-    def name(self) -> str:
-        """Both architectures."""
-        return f"{self.deep.architecture} against {self.wide.architecture}"
 
 
 def wide_is_as_good(data: Resampled) -> Verdict:
@@ -73,15 +68,13 @@ def wide_is_as_good(data: Resampled) -> Verdict:
         _reading(effect, at_steps, len(at_compute)),
         answer,
         effect,
-        missing=("more pairs, or other seeds: noise is too large",)
-        if answer is Answer.NOT_ENOUGH
-        else (),
+        missing=too_noisy(answer, "more pairs, or other seeds: noise is too large"),
         rows=rows,
         evidence=tuple(pairs),
     )
 
 
-def are_equal_but_shape(deep: Curve, wide: Curve) -> bool:
+def _are_equal_but_shape(deep: Curve, wide: Curve) -> bool:
     """Whether the first is deeper and narrower, and both have as many layer parameters."""
     a, b = deep.architecture, wide.architecture
     layers = deep.run.layer_parameters / wide.run.layer_parameters
@@ -93,9 +86,9 @@ def _pairs(data: Resampled) -> Iterator[Pair]:
     steps = {curve.architecture: curve for curve in curves(data, "steps")}
     compute = curves(data, "training_flops")
     for deep, wide in permutations(compute, 2):
-        if are_equal_but_shape(deep, wide):
-            there = steps[deep.architecture], steps[wide.architecture]
-            yield Pair(deep, wide, at_steps=_difference(*there), at_compute=_difference(deep, wide))
+        if _are_equal_but_shape(deep, wide):
+            at_steps = _difference(steps[deep.architecture], steps[wide.architecture])
+            yield Pair(deep, wide, at_steps, at_compute=_difference(deep, wide))
 
 
 def _difference(deep: Curve, wide: Curve) -> Floats | None:
@@ -128,7 +121,7 @@ def _reading(effect: Effect, at_steps: list[Floats], pairs: int) -> str:
 
 def _row(pair: Pair) -> dict[str, str]:
     return {
-        "at": pair.name,
+        "at": f"{pair.deep.architecture} against {pair.wide.architecture}",
         "in layers": f"{count(pair.deep.run.layer_parameters)} · "
         f"{count(pair.wide.run.layer_parameters)}",
         "in all": f"{count(pair.deep.parameters)} · {count(pair.wide.parameters)}",

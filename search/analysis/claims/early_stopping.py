@@ -10,7 +10,14 @@ import numpy as np
 from search.analysis.claims.curves import Curve, thinned
 from search.analysis.claims.model_size import Level, compared
 from search.analysis.claims.resampling import Resampled
-from search.analysis.claims.verdict import Answer, Effect, Verdict, count, mean_of
+from search.analysis.claims.verdict import (
+    Effect,
+    Verdict,
+    answer_above,
+    count,
+    mean_of,
+    too_noisy,
+)
 from search.arrays import Floats
 
 LEAST_FACTOR = 1.9
@@ -34,7 +41,7 @@ class Stop:
     Args:
         level: Training FLOPs.
         curve: Loss of its architecture.
-        loss: Its loss when it is stopped, ``(1 + DRAWS,)``.
+        loss: When it is stopped, ``(1 + DRAWS,)``.
         is_largest: Whether it is the largest architecture that was trained at this level.
     """
 
@@ -77,14 +84,13 @@ def stops_early(data: Resampled) -> Verdict:
             missing=("budgets of twice the compute, for the architectures that win at each level",),
         )
     effect = Effect.of(mean_of([stop.left for stop in stops]), UNIT)
-    answer = _answer(effect)
-    missing = ("other seeds: the interval includes 1 %",)
+    answer = answer_above(effect, CONVERGED, least=CONVERGED)
     return Verdict(
         *CLAIM,
         _reading(stops, effect, len(measurable), len(levels)),
         answer,
         effect,
-        missing=missing if answer is Answer.NOT_ENOUGH else (),
+        missing=too_noisy(answer, "other seeds: the interval includes 1 %"),
         rows=tuple(_row(stop) for stop in stops),
         evidence=tuple(stops),
     )
@@ -92,14 +98,7 @@ def stops_early(data: Resampled) -> Verdict:
 
 def _stop(level: Level) -> Stop:
     best = level.best
-    is_largest = best is level.lines[-1]
-    return Stop(level.level, best, best.at(level.level), is_largest)
-
-
-def _answer(effect: Effect) -> Answer:
-    if effect.low > CONVERGED:
-        return Answer.SUPPORTED
-    return Answer.CONTRADICTED if effect.high < CONVERGED else Answer.NOT_ENOUGH
+    return Stop(level.level, best, best.at(level.level), is_largest=best is level.lines[-1])
 
 
 def _reading(stops: list[Stop], effect: Effect, measurable: int, levels: int) -> str:

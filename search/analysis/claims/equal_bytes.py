@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,11 +56,12 @@ class Contest:
 
 def beats_dense(data: Resampled) -> Verdict:
     """Claim 4: at equal bytes, compressed-large beats dense-small."""
-    contests = {setting: _contests(data, setting) for setting in (COMPUTE, BUDGET)}
-    setting = COMPUTE if len(contests[COMPUTE]) >= LEAST_LEVELS else BUDGET
-    decisive = contests[setting]
-    rows = tuple(_row(data, each) for group in contests.values() for each in group)
-    evidence = tuple(each for group in contests.values() for each in group)
+    at_compute, at_budget = (_contests(data, setting) for setting in (COMPUTE, BUDGET))
+    decisive, other = at_compute, at_budget
+    if len(at_compute) < LEAST_LEVELS:
+        decisive, other = other, decisive
+    evidence = (*at_compute, *at_budget)
+    rows = tuple(_row(data, each) for each in evidence)
     if not decisive:
         return Verdict(
             *CLAIM,
@@ -75,10 +76,9 @@ def beats_dense(data: Resampled) -> Verdict:
     factor, unit = gain_unit(data.observations.metric)
     effect = Effect.of(factor * mean_of([each.gain for each in decisive]), unit)
     answer = answer_above(effect, NEGLIGIBLE * factor)
-    other = contests[BUDGET if setting is COMPUTE else COMPUTE]
     return Verdict(
         *CLAIM,
-        _reading(data, setting, decisive, other),
+        _reading(data, decisive, other),
         answer,
         effect,
         missing=too_noisy(answer),
@@ -91,22 +91,18 @@ def _contests(data: Resampled, setting: str) -> list[Contest]:
     """One contest for each level of bytes at which something larger fits compressed."""
     sizes = sorted({run.size_bytes for run in data.cells})[:-1]
     contests = [_contest(data, setting, size) for size in sizes]
-    return thinned([each for each in contests if each is not None], MOST_LEVELS)
+    return thinned(list(filter(None, contests)), MOST_LEVELS)
 
 
 def _contest(data: Resampled, setting: str, size: int) -> Contest | None:
     """The contest at one level of bytes: its gain is the mean over common trainings."""
-    rounds = [
-        each
-        for dense, compressed in _trainings(data, setting, size)
-        if (each := _round(data, setting, size, dense, compressed)) is not None
-    ]
+    trainings = _trainings(data, setting, size)
+    rounds = list(filter(None, (_round(data, setting, size, *each) for each in trainings)))
     if not rounds:
         return None
     # The round of most training is shown; all of them count.
     last = max(rounds, key=lambda each: data.cells[each.dense].training_flops)
-    gain = mean_of([each.gain for each in rounds])
-    return Contest(setting, size, last.dense, last.compressed, gain)
+    return replace(last, gain=mean_of([each.gain for each in rounds]))
 
 
 def _trainings(data: Resampled, setting: str, size: int) -> list[tuple[Booleans, Booleans]]:
@@ -132,16 +128,11 @@ def _round(
         return None
     best = int(small[data.quality[0, small].argmax()])
     least = data.cells[best].parameters
-    large = np.flatnonzero(
-        compressed
-        & np.array(
-            [
-                each.is_compressed and each.size_bytes <= size and each.run.parameters > least
-                for each in data.compressed
-            ],
-            dtype=bool,
-        )
-    )
+    fits = [
+        each.is_compressed and each.size_bytes <= size and each.run.parameters > least
+        for each in data.compressed
+    ]
+    large = np.flatnonzero(compressed & np.array(fits, dtype=bool))
     if len(large) == 0:
         return None
     scores = data.compressed_quality[:, large]
@@ -149,23 +140,22 @@ def _round(
     return Contest(setting, size, best, int(large[scores[0].argmax()]), gain)
 
 
-def _reading(data: Resampled, setting: str, decisive: list[Contest], other: list[Contest]) -> str:
+def _reading(data: Resampled, decisive: list[Contest], other: list[Contest]) -> str:
     factor, unit = gain_unit(data.observations.metric)
+    is_at_compute = decisive[0].setting == COMPUTE
     gains = [factor * float(each.gain[0]) for each in decisive]
     best = int(np.argmax(gains))
     won = sum(Effect.of(each.gain, "").low > 0 for each in decisive)
-    words = "with no more training compute" if setting is COMPUTE else "at the same budget"
+    words = "with no more training compute" if is_at_compute else "at the same budget"
     text = (
         f"Compared {words}: clearly better at {won} of {len(decisive)} byte levels, "
         f"at best {gains[best]:+.2g} {unit} within {decisive[best].size_bytes / 1e6:.3g} MB."
     )
     if other:
         average = factor * float(mean_of([each.gain for each in other])[0])
-        where = other[0].setting.replace(
-            "equal", "equal training" if setting is BUDGET else "equal"
-        )
+        where = BUDGET if is_at_compute else "equal training compute"
         text += f" At {where} it is {average:+.2g} on average."
-    elif setting is BUDGET:
+    elif not is_at_compute:
         text += " No larger model was trained with as little compute as the small ones."
     return text
 

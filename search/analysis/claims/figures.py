@@ -32,14 +32,14 @@ def picture(verdict: Verdict, data: Resampled) -> bytes | None:
     """The PNG that shows a claim; None where there is nothing to show."""
     if not data.cells or (verdict.number in (3, 4, 6) and not verdict.evidence):
         return None
-    draw: dict[int, Callable[[Any, Any, Verdict, Resampled], None]] = {
-        1: partial(_model_size, axis="training_flops"),
-        2: partial(_model_size, axis="steps"),
-        3: _robustness,
-        4: _equal_bytes,
-        5: _early_stopping,
-        6: _depth_or_width,
-    }
+    draw: tuple[Callable[[Any, Any, Verdict, Resampled], None], ...] = (
+        partial(_model_size, axis="training_flops"),
+        partial(_model_size, axis="steps"),
+        _robustness,
+        _equal_bytes,
+        _early_stopping,
+        _depth_or_width,
+    )
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -51,7 +51,7 @@ def picture(verdict: Verdict, data: Resampled) -> bytes | None:
         for axes in (left, right):
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(alpha=0.2)
-        draw[verdict.number](left, right, verdict, data)
+        draw[verdict.number - 1](left, right, verdict, data)
         out = io.BytesIO()
         figure.savefig(out, format="png", dpi=140)
     return out.getvalue()
@@ -63,7 +63,7 @@ def _model_size(left: Any, right: Any, verdict: Verdict, data: Resampled, *, axi
     colours = _size_colours(left, lines)
     for line in lines:
         _curve(left, line, colours(line.parameters))
-    left.set_title("each architecture over its budgets")
+    _label_losses(left, "each architecture over its budgets", axis)
     levels: Sequence[Level] = verdict.evidence
     for level, shade in zip(levels, _shades(len(levels)), strict=True):
         left.axvline(level.level, color=shade, linewidth=1, linestyle="--", zorder=0)
@@ -78,9 +78,7 @@ def _model_size(left: Any, right: Any, verdict: Verdict, data: Resampled, *, axi
             markeredgecolor="white",
         )  # fmt: skip
     right.set_title("at the dashed levels (★ lowest)")
-    _logarithmic(left.xaxis, AXIS_NAMES[axis])
     _logarithmic(right.xaxis, "parameters")
-    left.set_ylabel("validation loss (nats)")
     if levels:
         right.legend(frameon=False, fontsize=8)
 
@@ -88,9 +86,8 @@ def _model_size(left: Any, right: Any, verdict: Verdict, data: Resampled, *, axi
 def _robustness(left: Any, right: Any, verdict: Verdict, data: Resampled) -> None:
     """Drop over size, quantised at the left and pruned at the right, with the fitted slopes."""
     levels: Sequence[Drops] = verdict.evidence
-    quantised = [each for each in levels if not each.compression.sparsity]
-    pruned = [each for each in levels if each.compression.sparsity]
-    for axes, group, title in ((left, quantised, "quantised"), (right, pruned, "pruned")):
+    for axes, title in ((left, "quantised"), (right, "pruned")):
+        group = [each for each in levels if bool(each.compression.sparsity) == (axes is right)]
         axes.set_title(title)
         axes.axhline(0, color=QUIET, linewidth=0.8)
         for level, shade, marker in zip(group, _shades(len(group)), MARKERS * 4, strict=False):
@@ -124,19 +121,17 @@ def _equal_bytes(left: Any, right: Any, verdict: Verdict, data: Resampled) -> No
     dense_sizes = np.array([run.size_bytes for run in data.cells]) / 1e6
     is_real = [k for k, each in enumerate(data.compressed) if each.is_compressed]
     sizes = np.array([data.compressed[k].size_bytes for k in is_real]) / 1e6
-    groups = [
+    groups = (
         ("compressed", COMPRESSED, sizes, data.compressed_quality[:, is_real]),
         ("dense", DENSE, dense_sizes, data.quality),
-    ]
+    )
     end = 1.15 * float(dense_sizes.max())
     to_score = np.vectorize(lambda quality: score_of(metric, quality))
     for name, colour, x, qualities in groups:
         left.scatter(x, to_score(qualities[0]), s=14, color=colour, alpha=0.3, linewidths=0)
-        members = _cheapest_best(x, qualities[0])
-        if members:
-            low, high = _interval(qualities[:, members])
-            edges = (to_score(edge) for edge in (qualities[0, members], low, high))
-            middle, low, high = (np.append(edge, edge[-1]) for edge in edges)
+        if members := _cheapest_best(x, qualities[0]):
+            edges = (qualities[0, members], *_interval(qualities[:, members]))
+            middle, low, high = (to_score(np.append(edge, edge[-1])) for edge in edges)
             steps = np.append(x[members], end)
             left.fill_between(steps, low, high, step="post", color=colour, alpha=0.15, linewidth=0)
             label = f"{name}, with 95 % interval"
@@ -148,7 +143,7 @@ def _equal_bytes(left: Any, right: Any, verdict: Verdict, data: Resampled) -> No
         left.invert_yaxis()
     _logarithmic(left.xaxis, "MB on disk")
     left.legend(frameon=False, loc="lower right")
-    _gains(right, verdict.evidence, gain_unit(metric))
+    _gains(right, verdict.evidence, *gain_unit(metric))
 
 
 def _cheapest_best(sizes: Floats, qualities: Floats) -> list[int]:
@@ -160,8 +155,7 @@ def _cheapest_best(sizes: Floats, qualities: Floats) -> list[int]:
     return members
 
 
-def _gains(axes: Any, contests: Sequence[Contest], unit: tuple[float, str]) -> None:
-    factor, name = unit
+def _gains(axes: Any, contests: Sequence[Contest], factor: float, unit: str) -> None:
     axes.axhline(0, color=QUIET, linewidth=1)
     for shift, setting, colour in ((0.98, COMPUTE, COMPRESSED), (1.02, BUDGET, ACCENT)):
         group = [each for each in contests if each.setting == setting]
@@ -175,7 +169,7 @@ def _gains(axes: Any, contests: Sequence[Contest], unit: tuple[float, str]) -> N
         )  # fmt: skip
     _logarithmic(axes.xaxis, "MB on disk")
     axes.set_title("compressed-large − dense-small")
-    axes.set_ylabel(name)
+    axes.set_ylabel(unit)
     axes.legend(frameon=False, fontsize=9)
 
 
@@ -189,16 +183,17 @@ def _early_stopping(left: Any, right: Any, verdict: Verdict, data: Resampled) ->
         if line.architecture in optimal:
             _curve(left, line, colours(line.parameters))
         else:
-            _curve(left, line, "#dddddd", is_prominent=False)
+            left.plot(
+                2**line.x, line.losses[0], color="#dddddd", marker="o", markersize=4, linewidth=1,
+                zorder=1,
+            )  # fmt: skip
     for stop in stops:
         left.plot(
             stop.level, stop.loss[0], marker="*", markersize=15, color=DENSE,
             markeredgecolor="white", zorder=5, linestyle="none",
             label="stopped here, optimal" if stop is stops[0] else None,
         )  # fmt: skip
-    left.set_title("compute-optimal models, and their further training")
-    left.set_ylabel("validation loss (nats)")
-    _logarithmic(left.xaxis, AXIS_NAMES["training_flops"])
+    _label_losses(left, "compute-optimal models, and their further training", "training_flops")
     if not stops:
         return
     left.legend(frameon=False)
@@ -224,9 +219,8 @@ def _depth_or_width(left: Any, right: Any, verdict: Verdict, data: Resampled) ->
                 2**line.x, line.losses[0], color=shade, linestyle=style, marker="o", markersize=3,
                 label=f"{word} {line.architecture}",
             )  # fmt: skip
-    left.set_title("deep (solid) and wide (dashed) of equal layer parameters")
-    left.set_ylabel("validation loss (nats)")
-    _logarithmic(left.xaxis, AXIS_NAMES["training_flops"])
+    title = "deep (solid) and wide (dashed) of equal layer parameters"
+    _label_losses(left, title, "training_flops")
     left.legend(frameon=False, fontsize=8, ncols=2)
     right.axvspan(-MARGIN, MARGIN, color=QUIET, alpha=0.15, linewidth=0)
     right.axvline(0, color=QUIET, linewidth=1)
@@ -250,15 +244,17 @@ def _depth_or_width(left: Any, right: Any, verdict: Verdict, data: Resampled) ->
     right.legend(frameon=False, fontsize=8)
 
 
-def _curve(axes: Any, line: Curve, colour: Any, *, is_prominent: bool = True) -> None:
+def _label_losses(axes: Any, title: str, axis: Axis) -> None:
+    axes.set_title(title)
+    axes.set_ylabel("validation loss (nats)")
+    _logarithmic(axes.xaxis, AXIS_NAMES[axis])
+
+
+def _curve(axes: Any, line: Curve, colour: Any) -> None:
     """Loss of one architecture over its budgets, with its 95 % interval."""
-    axes.plot(
-        2**line.x, line.losses[0], color=colour, marker="o", markersize=4,
-        linewidth=1.6 if is_prominent else 1.0, zorder=3 if is_prominent else 1,
-    )  # fmt: skip
-    if is_prominent:
-        interval = _interval(line.losses)
-        axes.fill_between(2**line.x, *interval, color=colour, alpha=0.15, linewidth=0)
+    x = 2**line.x
+    axes.plot(x, line.losses[0], color=colour, marker="o", markersize=4, linewidth=1.6, zorder=3)
+    axes.fill_between(x, *_interval(line.losses), color=colour, alpha=0.15, linewidth=0)
 
 
 def _size_colours(axes: Any, lines: Sequence[Curve]) -> Callable[[int], Any]:

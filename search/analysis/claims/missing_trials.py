@@ -41,9 +41,9 @@ class MissingTrial:
     """A trial that the claims lack.
 
     Args:
-        parameters: Its parameters in Optuna.
-        configuration: The configuration that they encode.
-        training_flops: FLOPs of its whole training; trials of one model share them.
+        parameters: In Optuna.
+        configuration: The one that they encode.
+        training_flops: Of its whole training; trials of one model share them.
     """
 
     parameters: dict[str, Any]
@@ -84,9 +84,9 @@ def run_missing_trials(study: Study, url: str, listener: Listener) -> Study:
     ``tlc run``, continues with them.
 
     Args:
-        study: The record.
+        study: The study to complete.
         url: SQLAlchemy URL of the storage that it is in.
-        listener: What progress is reported to.
+        listener: Progress is reported to it.
 
     Raises:
         StudyError: Another process holds the lease of the search.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,11 @@ from search.analysis.claims.verdict import (
 )
 from search.arrays import Floats
 
+CLAIMS: dict[Axis, tuple[int, str, str]] = {
+    "training_flops": (1, "compute", "training compute"),
+    "steps": (2, "steps", "steps of training"),
+}
+"""By axis: number of the claim, and what is equal, in short and in full."""
 NATS = "nats of loss"
 NEGLIGIBLE = 0.01
 """Fraction of the loss below which a difference counts as none."""
@@ -31,7 +35,7 @@ class Level:
 
     Args:
         level: FLOPs or steps.
-        lines: Their curves, by size.
+        lines: By size.
         losses: ``(1 + DRAWS, lines)``.
     """
 
@@ -50,14 +54,6 @@ class Level:
         smallest = self.lines[0].parameters
         larger = [k for k, c in enumerate(self.lines) if c.parameters >= LARGER * smallest]
         return np.asarray(-bias_reduced_best(-self.losses[:, larger]) - self.losses[:, 0])
-
-    @property
-    def beyond(self) -> Effect | None:
-        """How far the largest model is above the best; None where the best is the largest."""
-        if self.best is self.lines[-1]:
-            return None
-        best = int(self.losses[0].argmin())
-        return Effect.of(self.losses[:, -1] - self.losses[:, best], NATS)
 
     @property
     def rank_correlation(self) -> Floats:
@@ -80,45 +76,29 @@ def compared(data: Resampled, axis: Axis) -> list[Level]:
     return levels
 
 
-def at_equal_compute(data: Resampled) -> Verdict:
-    """Claim 1: the most compute-efficient model is larger than the smallest."""
-    return _grown(
-        data,
-        "training_flops",
-        number=1,
-        title="Larger is better at equal compute",
-        statement="At equal training compute, larger models reach a lower loss than small ones.",
+def larger_is_better(data: Resampled, axis: Axis) -> Verdict:
+    """Claims 1 and 2: larger models reach a lower loss, at equal compute and at equal steps."""
+    number, word, levelled = CLAIMS[axis]
+    claim = (
+        number,
+        f"Larger is better at equal {word}",
+        f"At equal {levelled}, larger models reach a lower loss than small ones.",
     )
-
-
-def at_equal_steps(data: Resampled) -> Verdict:
-    """Claim 2: larger models converge in fewer steps."""
-    return _grown(
-        data,
-        "steps",
-        number=2,
-        title="Larger is better at equal steps",
-        statement="At equal steps of training, larger models reach a lower loss than small ones.",
-    )
-
-
-def _grown(data: Resampled, axis: Axis, **claim: Any) -> Verdict:
     levels = thinned(compared(data, axis))
     if not levels:
-        words = "compute" if axis == "training_flops" else "steps"
         return Verdict(
-            **claim,
-            reading=f"No two sizes were trained over a common range of {words}.",
-            missing=(f"two sizes or more, each with budgets that overlap in {words}",),
+            *claim,
+            f"No two sizes were trained over a common range of {word}.",
+            missing=(f"two sizes or more, each with budgets that overlap in {word}",),
         )
     effect = Effect.of(mean_of([level.difference for level in levels]), NATS)
     losses = float(np.mean([level.losses[0].mean() for level in levels]))
     answer = answer_below(effect, NEGLIGIBLE * losses)
     return Verdict(
-        **claim,
-        answer=answer,
-        effect=effect,
-        reading=_reading(levels, effect, axis),
+        *claim,
+        _reading(levels, effect, axis),
+        answer,
+        effect,
         missing=too_noisy(answer),
         rows=tuple(_row(level, axis) for level in levels),
         evidence=tuple(levels),
@@ -137,13 +117,14 @@ def _reading(levels: list[Level], effect: Effect, axis: Axis) -> str:
         f"clearly higher at {higher}. At {level_name(last, axis)} the lowest loss is that of "
         f"{last.best.architecture} ({count(last.best.parameters)} parameters"
     )
-    beyond = last.beyond
-    if beyond is None:
+    largest = last.lines[-1]
+    if last.best is largest:
         return f"{text}), the largest trained: loss does not rise again within these sizes."
-    if beyond.low > 0:
-        largest = last.lines[-1].architecture
+    rise = Effect.of(last.losses[:, -1] - last.losses[:, last.losses[0].argmin()], NATS)
+    if rise.low > 0:
         return (
-            f"{text}); beyond it loss rises again, by {beyond.estimate:.3g} nats up to {largest}."
+            f"{text}); beyond it loss rises again, by {rise.estimate:.3g} nats up to "
+            f"{largest.architecture}."
         )
     return f"{text}); larger models differ from it by no more than noise."
 

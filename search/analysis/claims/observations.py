@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,21 +23,16 @@ STANDARD_ERRORS = 2 * 1.96
 
 @dataclass(frozen=True)
 class Run:
-    """One trained model before compression.
+    """One trained model before compression; errors are standard errors over validation examples.
 
     Args:
-        architecture: Its shape.
         budget: Its training, in the search's unit.
-        seed: Seed of its training.
         steps: Optimiser steps of its budget, fine-tuning apart.
         training_flops: FLOPs of its whole training.
-        parameters: All parameters.
         layer_parameters: Those of its layers, embeddings and head apart.
-        size_bytes: Bytes on disk, fp32.
+        size_bytes: On disk, fp32.
         loss: Validation cross-entropy, in nats.
-        loss_error: Standard error of the loss over validation examples.
         quality: Fraction of the way from guessing (0) to perfection (1).
-        quality_error: Standard error of the quality over validation examples.
     """
 
     architecture: Architecture
@@ -60,15 +56,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Compressed:
-    """One trained model after compression.
+    """One trained model after compression; sizes and quality as those of ``Run``.
 
     Args:
         run: The model before.
-        compression: Its compression.
-        size_bytes: Bytes on disk.
         training_flops: FLOPs of its whole training, recovery included.
-        quality: Fraction of the way from guessing (0) to perfection (1).
-        quality_error: Standard error of the quality over validation examples.
     """
 
     run: Run
@@ -89,8 +81,7 @@ class Observations:
     """The measurements of one search, or of several that differ only in their seed.
 
     Args:
-        names: Names of the searches.
-        metric: What models are scored by.
+        names: Of the searches.
         runs: Every trained model.
         compressed: Every compression of them.
     """
@@ -112,20 +103,15 @@ def observe(studies: Sequence[Study]) -> Observations:
     Raises:
         UserError: They differ in more than the seed, or do not differ in it.
     """
-    first = studies[0].search
     _refuse_others(studies)
-    runs: list[Run] = []
-    compressed: list[Compressed] = []
-    for study in studies:
-        for group in _by_run(study.records()):
-            trained = _run(group, study.space)
-            runs.append(trained)
-            compressed += [_compressed(record, trained, first.metric) for record in group]
+    metric = studies[0].search.metric
+    groups = [(group, study.space) for study in studies for group in _by_run(study.records())]
+    models = [(_run(group, space), group) for group, space in groups]
     return Observations(
         names=tuple(study.search.name for study in studies),
-        metric=first.metric,
-        runs=tuple(runs),
-        compressed=tuple(compressed),
+        metric=metric,
+        runs=tuple(run for run, _ in models),
+        compressed=tuple(_compressed(each, run, metric) for run, group in models for each in group),
     )
 
 
@@ -170,14 +156,14 @@ def _differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return [key for key in sorted({*one, *other} - {"seed"}) if one.get(key) != other.get(key)]
 
 
-def _by_run(records: Iterable[TrialRecord]) -> Iterator[list[TrialRecord]]:
+def _by_run(records: Iterable[TrialRecord]) -> Iterable[list[TrialRecord]]:
     """Complete trials with a finite loss, those of one trained model together."""
-    groups: dict[tuple[Architecture, float], list[TrialRecord]] = {}
+    groups: dict[tuple[Architecture, float], list[TrialRecord]] = defaultdict(list)
     for record in records:
         if record.is_complete and math.isfinite(record.result["dense_loss"]):
             configuration = record.configuration
-            groups.setdefault((configuration.architecture, configuration.budget), []).append(record)
-    return iter(groups.values())
+            groups[configuration.architecture, configuration.budget].append(record)
+    return groups.values()
 
 
 def _run(group: list[TrialRecord], space: SearchSpace) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from search.analysis.claims.depth_or_width import wide_is_as_good
 from search.analysis.claims.early_stopping import stops_early
 from search.analysis.claims.equal_bytes import beats_dense
 from search.analysis.claims.figures import picture
-from search.analysis.claims.model_size import at_equal_compute, at_equal_steps
+from search.analysis.claims.model_size import larger_is_better
 from search.analysis.claims.observations import Observations, observe
 from search.analysis.claims.resampling import DRAWS, Resampled, resample
 from search.analysis.claims.robustness import shrinks_with_size
@@ -25,8 +26,8 @@ from search.storage.study import Study
 from spaces.file.storage import Locations
 
 CLAIMS = (
-    at_equal_compute,
-    at_equal_steps,
+    partial(larger_is_better, axis="training_flops"),
+    partial(larger_is_better, axis="steps"),
     shrinks_with_size,
     beats_dense,
     stops_early,
@@ -48,8 +49,6 @@ class ClaimsReport:
     """What was found, and where it is written.
 
     Args:
-        observations: What was tested on.
-        verdicts: The verdict on each claim.
         path: The HTML page.
         is_tracked: Whether MLflow has it.
     """
@@ -88,8 +87,7 @@ def write_claims(studies: Sequence[Study]) -> ClaimsReport:
     observations = observe(studies)
     data = resample(observations)
     verdicts = judge(data)
-    drawn = {verdict.number: picture(verdict, data) for verdict in verdicts}
-    pictures = {number: image for number, image in drawn.items() if image is not None}
+    pictures = {each.number: image for each in verdicts if (image := picture(each, data))}
     folder = Locations.of(studies[0].search.storage).reports / "+".join(observations.names)
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("claims-*.png"):
@@ -117,20 +115,15 @@ def claims_page(
     """The report: one self-contained HTML page, or Markdown beside its ``claims-N.png``.
 
     Args:
-        observations: What was tested on.
-        verdicts: The verdict on each claim.
+        observations: The measurements that the claims were tested on.
+        verdicts: One for each claim.
         pictures: PNG by number of the claim.
         kind: ``html`` or ``md``.
     """
     tables = {
-        each.number: Table(
-            "the numbers",
-            list(each.rows[0]),
-            [list(row.values()) for row in each.rows],
-            is_folded=True,
-        )
+        each.number: Table("the numbers", list(each.rows[0]), rows, is_folded=True)
         for each in verdicts
-        if each.rows
+        if (rows := [list(row.values()) for row in each.rows])
     }
     return render(
         "search.analysis",

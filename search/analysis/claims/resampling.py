@@ -6,7 +6,8 @@ measured, each further row is one draw, so that a statistic and its interval are
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,6 @@ class Resampled:
     """Measurements of each model and budget, averaged over seeds, with their draws.
 
     Args:
-        observations: Where they come from.
         cells: One run for each architecture and budget; its loss and quality are not used.
         loss: Validation loss before compression, ``(1 + DRAWS, cells)``.
         quality: Quality before compression, ``(1 + DRAWS, cells)``.
@@ -59,7 +59,10 @@ def resample(observations: Observations) -> Resampled:
     intervals are rather too wide than too narrow.
     """
     rng = np.random.default_rng(SEED)
-    replicates = _grouped(observations.runs)
+    grouped: dict[tuple[Architecture, float], list[Run]] = defaultdict(list)
+    for run in observations.runs:
+        grouped[run.cell].append(run)
+    replicates = list(grouped.values())
     cells = tuple(group[0] for group in replicates)
     losses, qualities, drawn = [], [], []
     for group in replicates:
@@ -85,13 +88,6 @@ def resample(observations: Observations) -> Resampled:
     )
 
 
-def _grouped(runs: Sequence[Run]) -> list[list[Run]]:
-    groups: dict[tuple[Architecture, float], list[Run]] = {}
-    for run in runs:
-        groups.setdefault(run.cell, []).append(run)
-    return list(groups.values())
-
-
 def _compressions(
     observations: Observations,
     replicates: list[list[Run]],
@@ -99,10 +95,16 @@ def _compressions(
     rng: np.random.Generator,
 ) -> tuple[tuple[Compressed, ...], Integers, Floats]:
     """The compressions of each cell, with the replicates that were drawn of the cell."""
+    indices = {group[0].cell: cell for cell, group in enumerate(replicates)}
+    groups: dict[tuple[int, str], dict[int, Compressed]] = defaultdict(dict)
+    for each in observations.compressed:
+        key = (indices[each.run.cell], repr(each.compression))
+        groups[key].setdefault(each.run.seed, each)
     kept, parents, columns = [], [], []
-    for cell, group in _compressed_groups(observations, replicates):
+    for (cell, _), by_seed in groups.items():
+        group = list(by_seed.values())
         seeds = [run.seed for run in replicates[cell]]
-        counts = drawn[cell][:, [seeds.index(each.run.seed) for each in group]]
+        counts = drawn[cell][:, [seeds.index(seed) for seed in by_seed]]
         # A draw may hold none of the seeds that have this compression: then all of them count.
         counts = np.where(counts.sum(axis=1, keepdims=True) == 0, 1.0, counts)
         noisy = _noisy(rng, [(each.quality, each.quality_error) for each in group])
@@ -110,18 +112,6 @@ def _compressions(
         parents.append(cell)
         columns.append(_mean(noisy, counts))
     return tuple(kept), np.array(parents, dtype=np.int64), _columns(columns)
-
-
-def _compressed_groups(
-    observations: Observations, replicates: list[list[Run]]
-) -> Iterator[tuple[int, list[Compressed]]]:
-    indices = {group[0].cell: cell for cell, group in enumerate(replicates)}
-    groups: dict[tuple[int, str], dict[int, Compressed]] = {}
-    for each in observations.compressed:
-        key = (indices[each.run.cell], repr(each.compression))
-        groups.setdefault(key, {}).setdefault(each.run.seed, each)
-    for (cell, _), by_seed in groups.items():
-        yield cell, list(by_seed.values())
 
 
 def _counts(rng: np.random.Generator, count: int) -> Floats:

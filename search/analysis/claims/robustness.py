@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from search.analysis.claims.resampling import Resampled
-from search.analysis.claims.verdict import (
-    Effect,
-    Verdict,
-    answer_below,
-    mean_of,
-    too_noisy,
-)
+from search.analysis.claims.verdict import Effect, Verdict, answer_below, mean_of, too_noisy
 from search.arrays import Floats, Integers
 from spaces.cost.compression import Compression
 
@@ -41,7 +38,7 @@ class Drops:
     """Relative drops of quality at one level of compression.
 
     Args:
-        compression: The compression.
+        compression: The level.
         cells: Cell of each model, ``(models,)``.
         sizes: log2 of its parameters, ``(models,)``.
         drops: Fraction of quality lost, ``(1 + DRAWS, models)``.
@@ -66,7 +63,7 @@ class Drops:
 
     @property
     def name(self) -> str:
-        """Name of the level."""
+        """What figures and tables call the level."""
         compression = self.compression
         if compression.sparsity:
             return f"{compression.pruning} {compression.sparsity:.0%}"
@@ -79,6 +76,7 @@ def shrinks_with_size(data: Resampled) -> Verdict:
     left_out = len(data.cells) - len(usable)
     excluded = f" {left_out} models near guessing are left out." if left_out else ""
     levels = _levels(data, set(usable))
+    shown: dict[str, Any] = {"rows": tuple(map(_row, levels)), "evidence": tuple(levels)}
     counted = [level for level in levels if level.counts]
     if not counted:
         mild = f" Drops at {len(levels)} levels are all below 2 %." if levels else ""
@@ -87,8 +85,7 @@ def shrinks_with_size(data: Resampled) -> Verdict:
             "No compression with a noticeable cost was measured on "
             f"{LEAST_SIZES} sizes.{mild}{excluded}",
             missing=(f"a stronger compression, such as rtn-3, on {LEAST_SIZES} or more sizes",),
-            rows=tuple(_row(level) for level in levels),
-            evidence=tuple(levels),
+            **shown,
         )
     effect = Effect.of(100 * mean_of([level.slopes for level in counted]), UNIT)
     answer = answer_below(effect, NEGLIGIBLE)
@@ -98,8 +95,7 @@ def shrinks_with_size(data: Resampled) -> Verdict:
         answer,
         effect,
         missing=too_noisy(answer),
-        rows=tuple(_row(level) for level in levels),
-        evidence=tuple(levels),
+        **shown,
     )
 
 
@@ -110,17 +106,19 @@ def _has_learnt(data: Resampled, cell: int) -> bool:
 
 def _levels(data: Resampled, usable: set[int]) -> list[Drops]:
     """Each compression that enough sizes have, quantised ones first, the milder first."""
-    groups: dict[Compression, list[int]] = {}
+    groups: dict[Compression, list[int]] = defaultdict(list)
     for k, each in enumerate(data.compressed):
         if each.is_compressed and int(data.parents[k]) in usable:
-            groups.setdefault(each.compression, []).append(k)
-    pure = {c: group for c, group in groups.items() if _is_pure(c, groups)}
-    levels = [_drops(data, compression, group) for compression, group in pure.items()]
-    enough = [level for level in levels if _sizes(data, level) >= LEAST_SIZES]
-    return sorted(enough, key=_heaviness)
+            groups[each.compression].append(k)
+    return [
+        _drops(data, compression, groups[compression])
+        for compression in sorted(groups, key=_heaviness)
+        if _is_pure(compression, groups)
+        and len({data.compressed[k].run.architecture for k in groups[compression]}) >= LEAST_SIZES
+    ]
 
 
-def _is_pure(compression: Compression, others: dict[Compression, list[int]]) -> bool:
+def _is_pure(compression: Compression, others: Iterable[Compression]) -> bool:
     """Quantised or pruned alone; pruned with the mildest quantisation where none is unquantised."""
     if not compression.sparsity:
         return True
@@ -128,18 +126,9 @@ def _is_pure(compression: Compression, others: dict[Compression, list[int]]) -> 
     return bits == max(each.quantisation.bits for each in others if each.sparsity)
 
 
-def _sizes(data: Resampled, level: Drops) -> int:
-    return len({data.cells[cell].architecture for cell in level.cells})
-
-
-def _heaviness(level: Drops) -> tuple[float, str, int, str]:
-    compression = level.compression
-    return (
-        compression.sparsity,
-        str(compression.pruning),
-        -compression.quantisation.bits,
-        str(compression),
-    )
+def _heaviness(compression: Compression) -> tuple[float, str, int, str]:
+    kind, bits = str(compression.pruning), compression.quantisation.bits
+    return compression.sparsity, kind, -bits, str(compression)
 
 
 def _drops(data: Resampled, compression: Compression, group: list[int]) -> Drops:
@@ -150,11 +139,11 @@ def _drops(data: Resampled, compression: Compression, group: list[int]) -> Drops
     sizes = np.log2([data.cells[cell].parameters for cell in cells])
     indices = [data.architectures.index(data.cells[cell].architecture) for cell in cells]
     budgets = np.array([data.cells[cell].budget for cell in cells])
-    slopes = slope(drops, sizes, data.weights[:, indices], budgets)
+    slopes = _slope(drops, sizes, data.weights[:, indices], budgets)
     return Drops(compression, cells, sizes, drops, slopes)
 
 
-def slope(values: Floats, x: Floats, weights: Floats, groups: Floats) -> Floats:
+def _slope(values: Floats, x: Floats, weights: Floats, groups: Floats) -> Floats:
     """Least-squares slope of values over ``x`` within groups, draw by draw.
 
     Groups are budgets: models trained for longer are quantised worse (Kumar et al. 2024, arXiv
@@ -164,13 +153,12 @@ def slope(values: Floats, x: Floats, weights: Floats, groups: Floats) -> Floats:
         values: ``(draws, points)``.
         x: ``(points,)``.
         weights: How often each point counts, ``(draws, points)``.
-        groups: Name of each point's group, ``(points,)``.
+        groups: Budget of each point, ``(points,)``.
 
     Returns:
         ``(draws,)``; NaN where a draw has one ``x`` in each group.
     """
-    products = np.zeros(len(values))
-    squares = np.zeros(len(values))
+    products, squares = np.zeros((2, len(values)))
     for group in np.unique(groups):
         inside = groups == group
         w, y = weights[:, inside], values[:, inside]
@@ -195,16 +183,15 @@ def _reading(effect: Effect, levels: list[Drops], counted: list[Drops]) -> str:
 
 def _row(level: Drops) -> dict[str, str]:
     effect = Effect.of(100 * level.slopes, UNIT)
-    smallest, largest = int(level.sizes.argmin()), int(level.sizes.argmax())
-    ends = [
-        float(level.drops[0, level.sizes == level.sizes[k]].mean()) for k in (smallest, largest)
-    ]
+    smallest, largest = (
+        level.drops[0, level.sizes == end].mean() for end in (level.sizes.min(), level.sizes.max())
+    )
     return {
         "at": level.name,
         "models": str(len(level.cells)),
         "mean drop": f"{level.mean:.1%}",
-        "smallest": f"{ends[0]:.1%}",
-        "largest": f"{ends[1]:.1%}",
+        "smallest": f"{smallest:.1%}",
+        "largest": f"{largest:.1%}",
         "slope per doubling": f"{effect.estimate:+.2f}",
         "95 % interval": effect.interval,
         "counts": "yes" if level.counts else "too mild",

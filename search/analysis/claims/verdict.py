@@ -24,14 +24,7 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True)
 class Effect:
-    """A measured effect, with its 95 % bootstrap interval.
-
-    Args:
-        estimate: The measurement.
-        low: Lower end of the interval.
-        high: Upper end of the interval.
-        unit: Unit of all three.
-    """
+    """A measured effect, with its 95 % bootstrap interval, all in the same unit."""
 
     estimate: float
     low: float
@@ -60,11 +53,9 @@ class Verdict:
 
     Args:
         number: Number of the claim, from 1.
-        title: The claim in a few words.
         statement: The claim as it was tested.
         reading: What the result means, in a sentence or two.
-        answer: Whether the trials support it.
-        effect: How large the effect is; None without the trials to measure it.
+        effect: None without the trials to measure it.
         missing: Trials that would decide it.
         rows: The table behind it: one row a level, its cells by their heading.
         evidence: What the figure shows beside the measurements; its type depends on the claim.
@@ -87,35 +78,37 @@ class Verdict:
             "title": self.title,
             "statement": self.statement,
             "answer": self.answer.value,
-            "effect": None if self.effect is None else asdict(self.effect),
+            "effect": self.effect and asdict(self.effect),
             "reading": self.reading,
             "missing": list(self.missing),
-            "rows": [dict(row) for row in self.rows],
+            "rows": list(self.rows),
         }
 
 
-def answer_above(effect: Effect, negligible: float) -> Answer:
-    """The answer to a claim that something is positive.
+def answer_above(effect: Effect, negligible: float, *, least: float = 0.0) -> Answer:
+    """The answer to a claim that an effect is greater than ``least``.
 
-    Supported where the whole interval is above zero; contradicted where it is below ``negligible``,
-    so that a difference known to be negligible is an answer too, and not a lack of trials.
+    Supported where the whole interval is; contradicted where it is below ``negligible``, so that a
+    difference known to be negligible is an answer too, and not a lack of trials.
     """
     if effect.high < negligible:
         return Answer.CONTRADICTED
-    return Answer.SUPPORTED if effect.low > 0 else Answer.NOT_ENOUGH
+    return Answer.SUPPORTED if effect.low > least else Answer.NOT_ENOUGH
 
 
 def answer_below(effect: Effect, negligible: float) -> Answer:
-    """The answer to a claim that something is negative; as ``answer_above``."""
+    """The answer to a claim that an effect is negative; as ``answer_above``."""
     mirrored = Effect(-effect.estimate, -effect.high, -effect.low, effect.unit)
     return answer_above(mirrored, negligible)
 
 
-def too_noisy(answer: Answer) -> tuple[str, ...]:
-    """What is missing where the interval of the effect includes both signs."""
-    if answer is not Answer.NOT_ENOUGH:
-        return ()
-    return ("the same search with other seeds, or more validation examples: noise is too large",)
+def too_noisy(
+    answer: Answer,
+    remedy: str = "the same search with other seeds, or more validation examples: noise is too "
+    "large",
+) -> tuple[str, ...]:
+    """The trials that are missing where an effect was measured that decides nothing."""
+    return (remedy,) if answer is Answer.NOT_ENOUGH else ()
 
 
 def bias_reduced_best(values: Floats) -> Floats:
