@@ -20,24 +20,20 @@ def log_artefacts(study: Study, where: Locations, files: Sequence[Path], folder:
     The search is sent first where MLflow lacks it, unless it is running and sends itself.
     """
     try:
+        from mlflow import MlflowClient
+
         sync_unless_running(study, where)
-        return _log(study, where, files, folder)
+        client = MlflowClient(where.tracking_uri)
+        experiment = client.get_experiment_by_name(study.search.name)
+        if experiment is None:
+            return False
+        run = find_run(client, experiment.experiment_id, f"{study.study_id}/{PARENT}")
+        if run is None:
+            return False
+        for path in files:
+            client.log_artifact(run, str(path), folder)
+        return True
     except Exception as error:
         # Anything that MLflow or its transport raises: the files are written all the same.
         log.warning("the report of %s is not in MLflow: %s", study.search.name, error)
         return False
-
-
-def _log(study: Study, where: Locations, files: Sequence[Path], folder: str) -> bool:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(where.tracking_uri)
-    experiment = client.get_experiment_by_name(study.search.name)
-    if experiment is None:
-        return False
-    run = find_run(client, experiment.experiment_id, f"{study.study_id}/{PARENT}")
-    if run is None:
-        return False
-    for path in files:
-        client.log_artifact(run, str(path), folder)
-    return True

@@ -26,8 +26,8 @@ def write_figures(
     """Write ``frontier.html``, ``frontier.png`` and ``parallel_coordinates.html``.
 
     Args:
-        study: The record.
-        folder: Where to.
+        study: The search.
+        folder: It is created where it is missing.
         links: Pages of the trials in MLflow, which a click on a point opens.
         server: The MLflow server, for a page that is opened as a file.
     """
@@ -35,33 +35,24 @@ def write_figures(
     records, space, name = study.records(), study.space, study.search.name
     criteria = space.criteria
     what = f"{metric_name(criteria)} against {criteria.cost.noun}"
-    frontier = Chart(frontier_figure(records, criteria, links), f"{what} of every trial")
-    parallel = Chart(
-        parallel_figure(records, space),
-        f"a line over dimensions, {criteria.cost.noun} and score for each trial",
-        min_width=640,
-    )
-    (folder / "frontier.html").write_text(
-        figure_page(
-            f"{name}: {what}", frontier, "" if links is None else CLICK, server if links else None
-        )
-    )
-    (folder / "parallel_coordinates.html").write_text(
-        figure_page(f"{name}: every trial", parallel, DRAG, uses_webgl=True)
-    )
-    frontier_png(records, criteria, Scale.of(space), name, folder / "frontier.png")
-
-
-def figure_page(
-    title: str, chart: Chart, text: str, server: str | None = None, *, uses_webgl: bool = False
-) -> str:
-    """A page with one figure; with a server, a click on a point opens the run of its trial."""
-    return render(
+    page = render(
         "search.plots",
         "figure.html.j2",
-        title=title,
-        chart=chart,
-        text=text,
-        server=server,
-        uses_webgl=uses_webgl,
+        title=f"{name}: {what}",
+        chart=Chart(frontier_figure(records, criteria, links), f"{what} of every trial"),
+        text="" if links is None else CLICK,
+        server=server if links else None,
     )
+    (folder / "frontier.html").write_text(page)
+    label = f"a line over dimensions, {criteria.cost.noun} and score for each trial"
+    page = render(
+        "search.plots",
+        "figure.html.j2",
+        title=f"{name}: every trial",
+        chart=Chart(parallel_figure(records, space), label, min_width=640),
+        text=DRAG,
+        server=None,
+        uses_webgl=True,
+    )
+    (folder / "parallel_coordinates.html").write_text(page)
+    frontier_png(records, criteria, Scale.of(space), name, folder / "frontier.png")

@@ -11,17 +11,16 @@ from search.plots.style import FRONTIER, LIMIT, empty_figure, log_axis, score_ax
 from search.plots.trial_points import (
     Group,
     drawable,
+    error_bars,
     frontier_steps,
     grouped_points,
-    leaders,
+    leading_points,
     metric_name,
-    trial_group,
 )
 from search.storage.trials import TrialRecord
 from spaces.cost.criteria import Criteria
 
 HEIGHT = 480
-FRONTIER_NAME, BEST_NAME = "frontier, with 95 % intervals", "the best, with its 95 % interval"
 MOST_LABELS = 6
 LABEL_HEIGHT, LABEL_WIDTH = 0.06, 0.25
 """Fractions of the axes that a label takes."""
@@ -36,10 +35,9 @@ def frontier_figure(
     page of its run where links are given.
     """
     complete = drawable(records, criteria)
-    members = leaders(complete, criteria)
     groups = grouped_points(complete, criteria)
-    name = BEST_NAME if criteria.is_at_fixed_cost else FRONTIER_NAME
-    leading = trial_group(name, FRONTIER, members, criteria)
+    leading = leading_points(complete, criteria)
+    members = leading.records
     models = dict.fromkeys(record.result["checkpoint"] for record in complete)
     number = {checkpoint: k for k, checkpoint in enumerate(models)}
 
@@ -49,14 +47,14 @@ def frontier_figure(
 
     every = [*groups, leading]
     costs = [cost for group in every for cost in group.costs]
-    ends = [r.result[end] for r in members for end in ("score_low", "score_high")]
     scores = [score for group in every for score in group.scores]
+    scores += [r.result[end] for r in members for end in ("score_low", "score_high")]
     figure = empty_figure(
         height=HEIGHT,
         x={"title": criteria.cost.axis, **log_axis(costs)},
         y={
             "title": f"{metric_name(criteria)} on validation",
-            **score_axis(criteria.metric, [*ends, *scores]),
+            **score_axis(criteria.metric, scores),
         },
         has_legend=True,
     )
@@ -66,12 +64,13 @@ def frontier_figure(
         hoverinfo="skip",
     )  # fmt: skip
     for group in groups:
-        figure.add_scatter(**_points(group, identify), marker=_marker(group))
+        marker = {"color": group.colour, "size": 8, "opacity": 0.75}
+        figure.add_scatter(**_points(group, identify), marker=marker)
     figure.add_scatter(
         **_points(leading, identify),
         error_y={
-            "array": _ends(members, "score_high"),
-            "arrayminus": _ends(members, "score_low"),
+            "array": error_bars(members, "score_high"),
+            "arrayminus": error_bars(members, "score_low"),
             "thickness": 1,
         },
         marker={"size": 10, "color": FRONTIER},
@@ -80,8 +79,14 @@ def frontier_figure(
         cliponaxis=False,
         meta={"is_focusable": True},
     )
-    figure.update_traces(mode="markers+text", selector={"name": name})
-    _add_limit(figure, criteria)
+    figure.update_traces(mode="markers+text", selector={"name": leading.name})
+    if limit := criteria.limit:
+        figure.add_vline(x=limit, line_dash="dash", line_color=LIMIT, line_width=1)
+        # On a logarithmic axis Plotly wants the exponent here, and only here.
+        figure.add_annotation(
+            x=math.log10(limit), y=0, yref="paper", text=f"limit {criteria.cost.text(limit)}",
+            showarrow=False, xanchor="right", yanchor="bottom",
+        )  # fmt: skip
     return figure
 
 
@@ -95,14 +100,6 @@ def _points(group: Group, identify: Callable[[TrialRecord], list[Any]]) -> dict[
         "hoverinfo": "text",
         "customdata": [identify(record) for record in group.records],
     }
-
-
-def _marker(group: Group) -> dict[str, Any]:
-    return {"color": group.colour, "size": 8, "opacity": 0.75}
-
-
-def _ends(members: list[TrialRecord], end: str) -> list[float]:
-    return [abs(r.result[end] - r.result["score"]) for r in members]
 
 
 def _labels(members: list[TrialRecord], criteria: Criteria, costs: list[float]) -> list[str]:
@@ -122,15 +119,3 @@ def _labels(members: list[TrialRecord], criteria: Criteria, costs: list[float]) 
         f"{r.configuration.architecture} {r.configuration.compression}  " if k in labelled else ""
         for k, r in enumerate(members)
     ]
-
-
-def _add_limit(figure: Any, criteria: Criteria) -> None:
-    limit = criteria.limit
-    if limit is None:
-        return
-    figure.add_vline(x=limit, line_dash="dash", line_color=LIMIT, line_width=1)
-    # On a logarithmic axis Plotly wants the exponent here, and only here.
-    figure.add_annotation(
-        x=math.log10(limit), y=0, yref="paper", text=f"limit {criteria.cost.text(limit)}",
-        showarrow=False, xanchor="right", yanchor="bottom",
-    )  # fmt: skip

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from search.pareto import Scale, hypervolume_history
-from search.plots.frontier_figure import BEST_NAME, FRONTIER_NAME
 from search.plots.style import FRONTIER, LIMIT, tick_text
-from search.plots.trial_points import frontier_steps, grouped_points, leaders
+from search.plots.trial_points import (
+    error_bars,
+    frontier_steps,
+    grouped_points,
+    leading_points,
+)
 from search.storage.trials import TrialRecord
 from spaces.cost.criteria import Criteria
 
@@ -48,18 +52,14 @@ def _draw_frontier(axes: Any, records: list[TrialRecord], criteria: Criteria) ->
             group.costs, group.scores, s=22, alpha=0.75, color=group.colour,
             label=group.name, linewidths=0,
         )  # fmt: skip
-    members = leaders(records, criteria)
-    x = [r.result[criteria.cost.name] for r in members]
-    y = [r.result["score"] for r in members]
-    below = [r.result["score"] - r.result["score_low"] for r in members]
-    above = [r.result["score_high"] - r.result["score"] for r in members]
+    leading = leading_points(records, criteria)
     axes.step(*frontier_steps(records, criteria), where="post", color=FRONTIER)
     axes.errorbar(
-        x, y, yerr=(below, above), fmt="o", color=FRONTIER, markersize=5, elinewidth=0.8, capsize=2,
-        label=BEST_NAME if criteria.is_at_fixed_cost else FRONTIER_NAME,
+        leading.costs, leading.scores, label=leading.name, fmt="o", color=FRONTIER, markersize=5,
+        yerr=[error_bars(leading.records, end) for end in ("score_low", "score_high")],
+        elinewidth=0.8, capsize=2,
     )  # fmt: skip
-    limit = criteria.limit
-    if limit is not None:
+    if limit := criteria.limit:
         axes.axvline(limit, linestyle="--", color=LIMIT, linewidth=1)
         axes.annotate(
             "limit", (limit, 0.02), xycoords=("data", "axes fraction"), fontsize=9,

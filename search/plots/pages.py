@@ -6,7 +6,7 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any
 
@@ -21,9 +21,8 @@ class Chart:
     """An interactive figure of a page.
 
     Args:
-        figure: The Plotly figure.
+        figure: Of Plotly.
         label: What it shows, for screen readers.
-        title: Its heading.
         min_width: Pixels below which it is scrolled on its own.
     """
 
@@ -40,7 +39,6 @@ class Table:
     Args:
         label: What it contains.
         heads: Headings of its columns.
-        rows: Cells by row.
         numeric: Indices of the columns that are aligned to the right.
         is_folded: Whether it is shown only on demand, as the data behind a chart.
     """
@@ -58,7 +56,7 @@ def render(package: str, template: str, **values: Any) -> str:
     Args:
         package: Package that has a folder ``templates``.
         template: Its file; what is put into ``*.html.j2`` is escaped.
-        values: What the template uses.
+        values: Variables of the template.
     """
     return _environment(package).get_template(template).render(values)
 
@@ -72,7 +70,7 @@ def _environment(package: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["figure_json"] = _figure_json
+    environment.filters["figure_json"] = partial(htmlsafe_json_dumps, dumps=lambda f: f.to_json())
     environment.globals.update(
         stylesheet=_file("style.css"),
         script=_file("figures.js"),
@@ -81,10 +79,6 @@ def _environment(package: str) -> Environment:
         policy=_policy,
     )
     return environment
-
-
-def _figure_json(figure: Any) -> str:
-    return htmlsafe_json_dumps(figure, dumps=lambda each: each.to_json())
 
 
 @cache
@@ -102,8 +96,8 @@ def _policy(*, has_figures: bool, uses_webgl: bool) -> str:
     Plotly writes style attributes, and compiles what it draws with WebGL.
     """
     scripts = [plotly_script(), _file("figures.js")] if has_figures else []
-    hashes = [f"'{_hash(script)}'" for script in scripts] or ["'none'"]
-    allowed = " ".join([*hashes, *(["'unsafe-eval'"] if uses_webgl else [])])
+    allowed = " ".join([f"'{_hash(script)}'" for script in scripts] or ["'none'"])
+    allowed += " 'unsafe-eval'" if uses_webgl else ""
     return (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:"
     )

@@ -40,13 +40,10 @@ def parallel_figure(records: list[TrialRecord], space: SearchSpace) -> Any:
         # The best is yellow, whichever way the metric goes.
         "reversescale": not criteria.metric.is_maximised,
     }
+    margin = {"l": 70, "r": 60, "t": 50, "b": 40}
     return go.Figure(
         go.Parcoords(dimensions=axes, line=line),
-        layout={
-            "template": "none",
-            "height": HEIGHT,
-            "margin": {"l": 70, "r": 60, "t": 50, "b": 40},
-        },
+        layout={"template": "none", "height": HEIGHT, "margin": margin},
     )
 
 
@@ -69,14 +66,12 @@ def _ordinal(label: str, values: list[Any]) -> dict[str, Any]:
     """An axis by position: words have no number, and numbers that double would crowd at one end."""
     known = sorted(set(values), key=_rank)
     ticks = range(0, len(known), math.ceil(len(known) / MOST_TICKS))
+    shown = (known[tick] for tick in ticks)
     return {
         "label": label,
         "values": [known.index(value) for value in values],
         "tickvals": list(ticks),
-        "ticktext": [
-            known[tick] if isinstance(known[tick], str) else tick_text(known[tick])
-            for tick in ticks
-        ],
+        "ticktext": [each if isinstance(each, str) else tick_text(each) for each in shown],
     }
 
 

@@ -92,7 +92,8 @@ def score_axis(metric: Metric, scores: list[float]) -> dict[str, Any]:
     axis = {} if metric.is_maximised else {**log_axis(inside), "autorange": "reversed"}
     if not inside or len(inside) == len(scores):
         return axis
-    ends = [max(inside), min(inside)] if axis else [min(inside), max(inside)]
-    ends = [math.log10(end) for end in ends] if axis else ends
-    margin = 0.05 * (ends[1] - ends[0])
-    return {**axis, "autorange": False, "range": [ends[0] - margin, ends[1] + margin]}
+    bottom, top = min(inside), max(inside)
+    if axis:
+        bottom, top = math.log10(top), math.log10(bottom)
+    margin = 0.05 * (top - bottom)
+    return {**axis, "autorange": False, "range": [bottom - margin, top + margin]}

@@ -7,17 +7,16 @@ from typing import Any
 
 from search.formatting import cost_summary, depth_text
 from search.pareto import best, feasible, frontier
-from search.plots.style import DENSE, INFEASIBLE, TRIAL
+from search.plots.style import DENSE, FRONTIER, INFEASIBLE, TRIAL
 from search.storage.trials import TrialRecord
 from spaces.cost.configuration import Configuration
 from spaces.cost.criteria import Criteria
 from spaces.cost.units import quantity
 from spaces.grid.search_space import COMPRESSION_FIELDS
 
+FRONTIER_NAME, BEST_NAME = "frontier, with 95 % intervals", "the best, with its 95 % interval"
 LARGE = 1e6
 """From here on counts are written with SI prefixes."""
-DENSE_NAME, TRIALS_NAME = "the same models before compression", "other trials"
-INFEASIBLE_NAME = "breaks a constraint"
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,7 @@ class Group:
     """Points of one kind.
 
     Args:
-        name: Its name in the legend.
-        colour: Colour of its points.
+        name: In the legend.
         records: The trial of each point.
         costs: Inference cost of each, in the unit of the axis.
         scores: Score of each on validation.
@@ -63,13 +61,24 @@ def grouped_points(records: list[TrialRecord], criteria: Criteria) -> list[Group
     broken = [r for r in complete if r.number not in allowed]
     groups = [
         _before_compression(complete, criteria),
-        trial_group(TRIALS_NAME, TRIAL, others, criteria),
-        trial_group(INFEASIBLE_NAME, INFEASIBLE, broken, criteria),
+        _trial_group("other trials", TRIAL, others, criteria),
+        _trial_group("breaks a constraint", INFEASIBLE, broken, criteria),
     ]
     return [group for group in groups if group.costs]
 
 
-def trial_group(name: str, colour: str, records: list[TrialRecord], criteria: Criteria) -> Group:
+def leading_points(records: list[TrialRecord], criteria: Criteria) -> Group:
+    """The leaders."""
+    name = BEST_NAME if criteria.is_at_fixed_cost else FRONTIER_NAME
+    return _trial_group(name, FRONTIER, leaders(records, criteria), criteria)
+
+
+def error_bars(records: list[TrialRecord], end: str) -> list[float]:
+    """Lengths of the 95 % intervals of scores to one end: ``score_low`` or ``score_high``."""
+    return [abs(r.result[end] - r.result["score"]) for r in records]
+
+
+def _trial_group(name: str, colour: str, records: list[TrialRecord], criteria: Criteria) -> Group:
     """Points of some trials after compression."""
     return Group(
         name=name,
@@ -87,11 +96,10 @@ def _before_compression(records: list[TrialRecord], criteria: Criteria) -> Group
     Only where size is the cost: the latency of the dense model is not measured.
     """
     has_cost = criteria.cost.name == "size_mb"
-    trained = {r.result["checkpoint"]: r for r in records} if has_cost else {}
-    models = list(trained.values())
+    models = list({r.result["checkpoint"]: r for r in records if has_cost}.values())
     metric = criteria.metric
     return Group(
-        name=DENSE_NAME,
+        name="the same models before compression",
         colour=DENSE,
         records=models,
         costs=[r.result["dense_size_bytes"] / 1e6 for r in models],

@@ -12,9 +12,10 @@ from playwright.sync_api import Browser
 
 from search.mlflow_links import MlflowLinks, server_url
 from search.plots.figures import write_figures
-from search.plots.frontier_figure import FRONTIER_NAME, frontier_figure
+from search.plots.frontier_figure import frontier_figure
 from search.plots.pages import plotly_script
 from search.plots.parallel_coordinates import parallel_figure
+from search.plots.trial_points import FRONTIER_NAME
 from search.storage.study import Study
 from spaces.file.search_file import SearchFile
 from tests.search.conftest import made_up_result

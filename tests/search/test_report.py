@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from playwright.sync_api import Browser, Page
 
-from search.analysis.report.importance import importances
+from search.analysis.report.dimensions import importances
 from search.analysis.report.report import report_page, sections
 from search.analysis.report.report_data import ReportData, Section
 from search.cli.main import cli

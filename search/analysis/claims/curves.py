@@ -89,8 +89,12 @@ def common_levels(lines: Sequence[Curve], *, least_ratio: float = LARGER) -> lis
     """
     ends = sorted({float(x) for line in lines for x in line.x})
     apart = [x for k, x in enumerate(ends) if k == 0 or x - ends[k - 1] > TOLERANCE]
-    reaching = {x: [line for line in lines if line.reaches(2**x)] for x in apart}
-    compared = {x: len(group) for x, group in reaching.items() if _differ(group, least_ratio)}
+    reaching = {x: [line.parameters for line in lines if line.reaches(2**x)] for x in apart}
+    compared = {
+        x: len(sizes)
+        for x, sizes in reaching.items()
+        if len(sizes) > 1 and max(sizes) >= least_ratio * min(sizes)
+    }
     most = max(compared.values(), default=0)
     return [float(2**x) for x, n in compared.items() if 2 * n > most]
 
@@ -100,8 +104,3 @@ def thinned(values: Sequence[T], most: int = MOST_LEVELS) -> list[T]:
     if len(values) <= most:
         return list(values)
     return [values[round(k * (len(values) - 1) / (most - 1))] for k in range(most)]
-
-
-def _differ(group: Sequence[Curve], least_ratio: float) -> bool:
-    sizes = [line.parameters for line in group]
-    return len(sizes) > 1 and max(sizes) >= least_ratio * min(sizes)

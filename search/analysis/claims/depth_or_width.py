@@ -94,11 +94,8 @@ def _pairs(data: Resampled) -> Iterator[Pair]:
 def _difference(deep: Curve, wide: Curve) -> Floats | None:
     """Loss of the deep over that of the wide in per cent, over their common levels."""
     levels = common_levels([deep, wide], least_ratio=1.0)
-    if not levels:
-        return None
-    return mean_of(
-        [np.asarray(100.0 * (deep.at(level) / wide.at(level) - 1.0)) for level in levels]
-    )
+    ratios = [deep.at(level) / wide.at(level) for level in levels]
+    return mean_of([np.asarray(100.0 * (ratio - 1.0)) for ratio in ratios]) if ratios else None
 
 
 def _answer(effect: Effect) -> Answer:

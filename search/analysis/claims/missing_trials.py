@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from operator import itemgetter
 from typing import Any
 
 from optuna.trial import TrialState
@@ -179,14 +180,13 @@ def _equal_pair(space: SearchSpace, axes: Mapping[str, Sequence[int]]) -> list[I
         architecture = space.configuration(_point(space, indices)).architecture
         size = layout(architecture.shape, space.workload).layer_parameters
         sized.append((size, architecture, indices))
-    sized.sort(key=lambda each: each[0])
-    best: tuple[float, list[Indices]] = (1.0, [])
-    for k, (size, one, indices) in enumerate(sized):
-        for larger, other, others in sized[k + 1 :]:
-            if larger > EQUAL * size:
-                break
-            best = max(best, (_unlikeness(one, other), [indices, others]), key=lambda p: p[0])
-    return best[1]
+    sized.sort(key=itemgetter(0))
+    pairs = [
+        (_unlikeness(one, other), [indices, others])
+        for (size, one, indices), (larger, other, others) in itertools.combinations(sized, 2)
+        if larger <= EQUAL * size
+    ]
+    return max([(1.0, []), *pairs], key=itemgetter(0))[1]
 
 
 def _unlikeness(one: Architecture, other: Architecture) -> float:
@@ -210,9 +210,5 @@ def _compressions(space: SearchSpace) -> list[Indices]:
         "recovery": values["recovery"].index(min(values["recovery"])),
     }
     quantised = [{**mildest, "quantisation": k} for k in range(len(bits))]
-    kinds, sparsities = range(len(values["pruning"])), range(len(values["sparsity"]))
-    pruned = [
-        {**mildest, "pruning": kind, "sparsity": k}
-        for kind, k in itertools.product(kinds, sparsities)
-    ]
-    return [*quantised, *pruned]
+    pruned = _products({name: range(len(values[name])) for name in ("pruning", "sparsity")})
+    return [*quantised, *(mildest | each for each in pruned)]

@@ -135,9 +135,11 @@ def gain_unit(metric: Metric) -> tuple[float, str]:
 def _refuse_others(studies: Sequence[Study]) -> None:
     first, seeds = studies[0], set()
     for study in studies:
-        differing = _differing(first.search.identity(), study.search.identity())
+        one, other = first.search.identity(), study.search.identity()
+        names = sorted({*one, *other} - {"seed"})
+        differing = [name for name in names if one.get(name) != other.get(name)]
         if first.data.get("fingerprint") != study.data.get("fingerprint"):
-            differing = [*differing, "data (its fingerprint)"]
+            differing.append("data (its fingerprint)")
         if differing:
             raise UserError(
                 f"searches {first.search.name!r} and {study.search.name!r} differ in "
@@ -150,10 +152,6 @@ def _refuse_others(studies: Sequence[Study]) -> None:
                 "are no replicates; name only one of the two"
             )
         seeds.add(study.search.seed)
-
-
-def _differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    return [key for key in sorted({*one, *other} - {"seed"}) if one.get(key) != other.get(key)]
 
 
 def _by_run(records: Iterable[TrialRecord]) -> Iterable[list[TrialRecord]]:

@@ -35,8 +35,6 @@ CLAIMS = (
 )
 """The six claims of Li et al. 2020, in order."""
 PAPER = "https://arxiv.org/abs/2002.11794"
-ARTEFACTS = "claims"
-"""Folder of each run's artefacts."""
 STYLES = {
     Answer.SUPPORTED: "bold green",
     Answer.CONTRADICTED: "bold red",
@@ -99,7 +97,7 @@ def write_claims(studies: Sequence[Study]) -> ClaimsReport:
         (folder / f"claims.{kind}").write_text(text, encoding="utf-8")
     written = sorted(folder.glob("claims*.*"))
     tracked = [
-        log_artefacts(study, Locations.of(study.search.storage), written, ARTEFACTS)
+        log_artefacts(study, Locations.of(study.search.storage), written, "claims")
         for study in studies
     ]
     return ClaimsReport(observations, verdicts, folder / "claims.html", all(tracked))

@@ -19,24 +19,25 @@ MOST_BARS = 16
 
 def compute_section(data: ReportData) -> Section:
     """Bars by stage and by architecture, and failures by their state."""
-    charts: tuple[Chart, ...] = ()
-    tables: tuple[Table, ...] = ()
+    charts, tables = [], []
     if data.complete:
         ranked = _by_architecture(data.complete)
-        charts = (Chart(_figure(ranked), "seconds of each stage by architecture"),)
-        tables = (_table(ranked),)
+        charts.append(Chart(_figure(ranked), "seconds of each stage by architecture"))
+        tables.append(_table(ranked))
     failed = [r for r in data.records if r.is_finished and not r.is_complete]
+    if failed:
+        tables.append(_failures(failed))
     return Section(
         name="compute",
         title="Where the compute went",
         intro="Seconds of the complete trials, by stage and by architecture.",
         charts=charts,
-        tables=(*tables, *([_failures(failed)] if failed else [])),
+        tables=tables,
         notes=() if failed else ("No trial failed.",),
     )
 
 
-def seconds_by_stage(records: Iterable[TrialRecord]) -> dict[str, float]:
+def _seconds_by_stage(records: Iterable[TrialRecord]) -> dict[str, float]:
     """What complete trials themselves took, without the training that they reused."""
     totals = dict.fromkeys(STAGES, 0.0)
     for record in records:
@@ -54,7 +55,7 @@ def seconds_by_stage(records: Iterable[TrialRecord]) -> dict[str, float]:
 
 def seconds_spent(records: Iterable[TrialRecord]) -> float:
     """Seconds of compute of complete trials."""
-    return sum(seconds_by_stage(records).values())
+    return sum(_seconds_by_stage(records).values())
 
 
 def _by_architecture(records: Iterable[TrialRecord]) -> list[tuple[str, dict[str, float]]]:
@@ -62,7 +63,7 @@ def _by_architecture(records: Iterable[TrialRecord]) -> list[tuple[str, dict[str
     groups: dict[str, list[TrialRecord]] = defaultdict(list)
     for record in records:
         groups[str(record.configuration.architecture)].append(record)
-    totals = [(name, seconds_by_stage(group)) for name, group in groups.items()]
+    totals = [(name, _seconds_by_stage(group)) for name, group in groups.items()]
     return sorted(totals, key=lambda item: -sum(item[1].values()))
 
 

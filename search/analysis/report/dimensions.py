@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import math
 import statistics
-from typing import Any
+from typing import Any, NamedTuple
 
-from search.analysis.report.importance import Importance, importances, thinned
+import optuna
+from optuna.distributions import IntDistribution
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.trial import FrozenTrial, create_trial
+
 from search.analysis.report.report_data import ReportData, Section, percentage
+from search.pareto import quality
 from search.plots.pages import Chart, Table
 from search.plots.style import FRONTIER, SECOND, TRIAL, empty_figure, score_axis
 from search.plots.trial_points import amount, trial_text, value_of
@@ -24,6 +29,10 @@ METHOD = (
     "trials. Where the sampler tried little, the forest extrapolates; interactions of dimensions "
     "are in the last row."
 )
+FEWEST_FITTED = 20
+"""Complete trials that a forest needs."""
+MOST_FITTED = 2000
+"""Trials that the forest is fitted to; more of them take time and change little."""
 MOST_TICKS = 14
 ROW, MOST_HEIGHT = 26, 400
 MOST_POINTS = 1000
@@ -32,22 +41,32 @@ GOLDEN = 0.618034
 """Multiples of it, modulo 1, are spread evenly: trials of one value lie beside one another."""
 
 
+class Importance(NamedTuple):
+    """What a dimension explains: fractions of the variance of the quality and of the log cost."""
+
+    dimension: Dimension
+    score: float
+    cost: float
+
+
 def dimensions_section(data: ReportData) -> Section:
     """The importances, and a chart for each dimension."""
     found = importances(data)
-    order = [each.dimension for each in found] or [
-        d for d in data.space.dimensions if len(d.values) > 1
-    ]
+    order = [each.dimension for each in found] or _free(data)
     groups = {dimension.name: _by_value(data, dimension) for dimension in order}
     few = "There are too few different trials to say how important each dimension is."
     return Section(
         name="dimensions",
         title="What each dimension does",
         intro=METHOD if found else few,
-        charts=tuple(_chart(data, dimension, groups[dimension.name]) for dimension in order),
+        charts=[_chart(data, dimension, groups[dimension.name]) for dimension in order],
         caption="Bars are medians.",
-        tables=(*([_importances(data, found)] if found else []), _values(data, groups)),
+        tables=[*([_importances(data, found)] if found else []), _values(data, groups)],
     )
+
+
+def _free(data: ReportData) -> list[Dimension]:
+    return [dimension for dimension in data.space.dimensions if len(dimension.values) > 1]
 
 
 def _importances(data: ReportData, found: list[Importance]) -> Table:
@@ -94,7 +113,7 @@ def _values(data: ReportData, groups: dict[str, dict[Any, list[TrialRecord]]]) -
 
 def _chart(data: ReportData, dimension: Dimension, groups: dict[Any, list[TrialRecord]]) -> Chart:
     members = {record.number for record in data.members}
-    drawn = members | {record.number for record in thinned(data.complete, MOST_POINTS)}
+    drawn = members | {record.number for record in _thinned(data.complete, MOST_POINTS)}
     points = [
         (row + 0.6 * (record.number * GOLDEN % 1.0 - 0.5), record)
         for row, records in enumerate(groups.values())
@@ -149,3 +168,57 @@ def _median(records: list[TrialRecord]) -> float:
 
 def _text(value: Any) -> str:
     return amount(value) if isinstance(value, int | float) else str(value)
+
+
+def importances(data: ReportData) -> list[Importance]:
+    """Importance of each dimension that has several values, the greatest for the score first.
+
+    Empty with fewer than ``FEWEST_FITTED`` complete trials, or where all are alike.
+    """
+    free = _free(data)
+    records = _thinned(data.complete, MOST_FITTED)
+    trials = [trial for record in records if (trial := _trial(data, record, free))]
+    if len(trials) < FEWEST_FITTED:
+        return []
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    study.add_trials(trials)
+    of_score, of_cost = (_fractions(study, free, objective) for objective in (0, 1))
+    if not any(of_score):
+        return []
+    found = [Importance(*each) for each in zip(free, of_score, of_cost, strict=True)]
+    return sorted(found, key=lambda each: -each.score)
+
+
+def _thinned(records: list[TrialRecord], most: int) -> list[TrialRecord]:
+    """At most so many trials, evenly over the search."""
+    if len(records) <= most:
+        return records
+    return [records[k * len(records) // most] for k in range(most)]
+
+
+def _trial(data: ReportData, record: TrialRecord, free: list[Dimension]) -> FrozenTrial | None:
+    """A trial of Optuna: each value as its index in its dimension."""
+    values = {each.name: value_of(record.configuration, each.name) for each in free}
+    if any(values[each.name] not in each.values for each in free):
+        return None
+    return create_trial(
+        params={each.name: each.values.index(values[each.name]) for each in free},
+        distributions={each.name: IntDistribution(0, len(each.values) - 1) for each in free},
+        values=[quality(record, data.criteria), math.log(record.result[data.cost.name])],
+    )
+
+
+def _fractions(study: optuna.Study, free: list[Dimension], objective: int) -> list[float]:
+    names = [dimension.name for dimension in free]
+    try:
+        found = get_param_importances(
+            study,
+            evaluator=FanovaImportanceEvaluator(seed=0),
+            params=names,
+            target=lambda trial: trial.values[objective],
+            normalize=False,
+        )
+    except RuntimeError:
+        # No tree has any variance: the trials are alike.
+        return [0.0] * len(free)
+    return [float(found[name]) for name in names]

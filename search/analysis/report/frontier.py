@@ -89,13 +89,14 @@ def _row(data: ReportData, name: str, record: TrialRecord | None) -> list[str]:
 
 
 def _caption(data: ReportData) -> str:
-    parts = ["Up is better." if data.metric.is_maximised else "Up is better: the axis is reversed."]
-    parts.append("Point at a trial to see its configuration and the trials of the same training.")
     elsewhere = [
         f"{COSTS[cost].noun} at most {COSTS[cost].text(limit)}"
         for cost, limit in data.criteria.limits.items()
         if cost != data.cost.name
     ]
-    if elsewhere:
-        parts.append(f"Also required: {', '.join(elsewhere)}.")
-    return " ".join(parts)
+    direction = "" if data.metric.is_maximised else ": the axis is reversed"
+    required = f" Also required: {', '.join(elsewhere)}." if elsewhere else ""
+    return (
+        f"Up is better{direction}. Point at a trial to see its configuration and the trials of the "
+        f"same training.{required}"
+    )

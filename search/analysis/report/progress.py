@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 from search.analysis.report.compute import seconds_spent
 from search.analysis.report.report_data import ReportData, Section
@@ -23,17 +22,10 @@ HEIGHT = 300
 NEARLY = 0.95
 
 
-@dataclass(frozen=True)
-class _History:
-    """What was reached after each finished trial.
+class _History(NamedTuple):
+    """What was reached after each finished trial, in the order in which they finished.
 
-    Args:
-        name: What it is.
-        records: Finished trials, in the order in which they finished.
-        values: What was reached after each.
-        texts: The same as people read it.
-        seconds: Compute spent until then.
-        axis: Plotly's axis of the values.
+    ``texts`` are ``values`` as people read them, and ``axis`` is that of Plotly.
     """
 
     name: str
@@ -46,7 +38,7 @@ class _History:
     @property
     def rises(self) -> list[int]:
         """Indices at which more was reached than before."""
-        return [k for k, text in enumerate(self.values) if k == 0 or text != self.values[k - 1]]
+        return [k for k, value in enumerate(self.values) if k == 0 or value != self.values[k - 1]]
 
 
 def progress_section(data: ReportData) -> Section:
@@ -57,12 +49,10 @@ def progress_section(data: ReportData) -> Section:
         return Section("progress", title, notes=(note,))
     history = _best_so_far(data) if data.criteria.is_at_fixed_cost else _hypervolume(data)
     unit, per = _time_unit(history.seconds[-1])
-    finished = [float(k) for k in range(1, len(history.records) + 1)]
-    axes = (
-        (f"compute ({unit})",
-         [seconds / per for seconds in history.seconds]),
-        ("finished trials", finished),
-    )  # fmt: skip
+    axes: dict[str, Sequence[float]] = {
+        f"compute ({unit})": [seconds / per for seconds in history.seconds],
+        "finished trials": range(1, len(history.records) + 1),
+    }
     rows = [
         (f"#{history.records[k].number}", k + 1, duration(history.seconds[k]), history.texts[k])
         for k in history.rises
@@ -77,7 +67,7 @@ def progress_section(data: ReportData) -> Section:
                 _figure(data, history, x, label),
                 f"{history.name} over {label}, from {history.texts[0]} to {history.texts[-1]}",
             )
-            for label, x in axes
+            for label, x in axes.items()
         ),
         tables=(Table("each improvement", heads, rows, numeric=(1, 2, 3), is_folded=True),),
     )
@@ -87,9 +77,8 @@ def _hypervolume(data: ReportData) -> _History:
     records = in_finish_order(data.records)
     values = hypervolume_history(data.records, data.criteria, data.scale)
     texts = [f"{value:.3f}" for value in values]
-    return _History(
-        "hypervolume", records, values, texts, _compute(records), {"rangemode": "tozero"}
-    )
+    axis = {"rangemode": "tozero"}
+    return _History("hypervolume", records, values, texts, _compute(records), axis)
 
 
 def _best_so_far(data: ReportData) -> _History:

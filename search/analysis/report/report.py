@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
 
 from search.analysis.mlflow_artefacts import log_artefacts
-from search.analysis.report.compute import compute_section
-from search.analysis.report.conditions import conditions, search_file
+from search.analysis.report.compute import compute_section, seconds_spent
 from search.analysis.report.dimensions import dimensions_section
 from search.analysis.report.frontier import frontier_section, levels_section
 from search.analysis.report.progress import progress_section
 from search.analysis.report.report_data import ReportData, Section
-from search.analysis.report.summary import summary
 from search.analysis.report.training_reuse import training_section
+from search.formatting import has_noisy_latency
+from search.pareto import hypervolume_of, nearest, quality
 from search.plots.pages import render
+from search.plots.style import tick_text
 from search.plots.trial_points import short_text
+from search.results.schemas import TrainingReuse
 from search.storage.study import Study
+from search.storage.trials import TrialRecord
+from spaces.cost.inference_cost import COSTS
+from spaces.cost.units import duration
 from spaces.errors import UserError
 from spaces.file.storage import Locations
 
+T = TypeVar("T")
+
 FILE = "report.html"
-ARTEFACTS = "report"
-"""Folder of the run's artefacts."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """Where a report is.
-
-    Args:
-        path: The page.
-        is_tracked: Whether MLflow has it.
-    """
+    """The page of a report, and whether MLflow has it."""
 
     path: Path
     is_tracked: bool
@@ -43,7 +47,7 @@ def write_report(study: Study, folder: Path | None = None) -> Report:
     """Write the report of a search, and log it.
 
     Args:
-        study: The record.
+        study: The search.
         folder: Where to write it; without one, among the reports of the search.
 
     Raises:
@@ -59,7 +63,7 @@ def write_report(study: Study, folder: Path | None = None) -> Report:
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"{path.parent} cannot be written: {error.strerror}") from error
-    return Report(path, log_artefacts(study, where, [path], ARTEFACTS))
+    return Report(path, log_artefacts(study, where, [path], "report"))
 
 
 def report_page(data: ReportData) -> str:
@@ -72,10 +76,13 @@ def report_page(data: ReportData) -> str:
         search=search,
         data=data,
         short_text=short_text,
-        summary=summary(data),
+        costs=COSTS,
+        tick_text=tick_text,
+        is_noisy=has_noisy_latency,
+        summary=_summary(data),
         sections=sections(data),
-        conditions=conditions(data),
-        search_file=search_file(data),
+        conditions=_conditions(data),
+        search_file=_search_file(data),
     )
 
 
@@ -91,3 +98,88 @@ def sections(data: ReportData) -> list[Section]:
         training_section(data),
         compute_section(data),
     ]
+
+
+def _summary(data: ReportData) -> dict[str, Any]:
+    """The best trial or the one nearest to the limits, a cheaper one, and facts of the search."""
+    volume = hypervolume_of(data.records, data.criteria, data.scale)
+    return {
+        "found": data.best or _nearest(data),
+        "cheaper": data.best and _cheaper(data, data.best),
+        "trials": _trials(data),
+        "hypervolume": f"{volume:.3f}",
+        "spent": duration(seconds_spent(data.complete)),
+        "saved": duration(TrainingReuse.of(data.records).seconds_saved),
+    }
+
+
+def _nearest(data: ReportData) -> TrialRecord | None:
+    if not data.complete or not data.criteria.limits:
+        return next(iter(data.complete), None)
+    return nearest(data.complete, data.criteria, dict(data.criteria.limits))
+
+
+def _cheaper(data: ReportData, leader: TrialRecord) -> TrialRecord | None:
+    """The cheapest model whose score lies within the interval of the best one's."""
+    ends = [data.metric.quality(leader.result[end]) for end in ("score_low", "score_high")]
+    within = (r for r in data.members if quality(r, data.criteria) >= min(ends))
+    cheapest = next(within, leader)
+    return None if cheapest.number == leader.number else cheapest
+
+
+def _trials(data: ReportData) -> str:
+    finished = sum(record.is_finished for record in data.records)
+    failed = sum(record.is_finished and not record.is_complete for record in data.records)
+    running = len(data.records) - finished
+    planned = data.space.search.trials
+    state = "all finished" if finished >= planned else f"{finished:,} finished"
+    parts = [f"{planned:,} planned, {state}"]
+    parts += [f"{failed:,} failed"] if failed else []
+    parts += [f"{running:,} running or interrupted"] if running else []
+    return ", ".join(parts)
+
+
+def _conditions(data: ReportData) -> list[tuple[str, str]]:
+    """Under which conditions the numbers were measured: names and values."""
+    search = data.space.search
+    facts = [("seed", str(search.seed)), ("sampler", search.sampler)]
+    facts += [("data", str(data.data["fingerprint"]))] if data.data else []
+    versions = _distinct(record.result.get("versions") for record in data.complete)
+    facts += [("versions", ", ".join(f"{k} {v}" for k, v in each.items())) for each in versions]
+    latencies = _distinct(_latency(record.result.get("latency")) for record in data.complete)
+    facts += [("latency", each) for each in latencies]
+    if noisy := sum(has_noisy_latency(record.result) for record in data.complete):
+        count = f"{noisy} of {len(data.complete)}: other programs disturbed them"
+        facts.append(("noisy latencies", count))
+    started = [record.started for record in data.records if record.started]
+    finished = [record.finished for record in data.records if record.finished]
+    facts += [("first trial", f"{min(started):%Y-%m-%d %H:%M} UTC")] if started else []
+    facts += [("last result", f"{max(finished):%Y-%m-%d %H:%M} UTC")] if finished else []
+    return facts
+
+
+def _latency(latency: dict[str, object] | None) -> str | None:
+    if latency is None:
+        return None
+    return (
+        f"10th percentile of calls after {latency['warm_up']}, batch "
+        f"{latency['batch_size']}, {latency['sequence_length']} tokens, threads "
+        f"{latency['threads']}, {latency['device']} {latency['processor']}"
+    )
+
+
+def _distinct(values: Iterable[T | None]) -> list[T]:
+    found: list[T] = []
+    for value in values:
+        if value is not None and value not in found:
+            found.append(value)
+    return found
+
+
+def _search_file(data: ReportData) -> str:
+    # Where things are kept is no part of what was measured, and a URL may hold a password.
+    document = data.space.search.model_dump(
+        mode="json", exclude_none=True, exclude={"storage", "address"}
+    )
+    text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,21 +24,18 @@ class Section:
 
     Args:
         name: Its identifier.
-        title: Its heading.
         intro: A sentence or two under the heading.
-        charts: Its figures.
-        caption: What is said below the figures.
-        tables: Its tables.
+        caption: What is said below the charts.
         notes: Paragraphs at the end.
     """
 
     name: str
     title: str
     intro: str = ""
-    charts: tuple[Chart, ...] = ()
+    charts: Sequence[Chart] = ()
     caption: str = ""
-    tables: tuple[Table, ...] = ()
-    notes: tuple[str, ...] = ()
+    tables: Sequence[Table] = ()
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,6 @@ class ReportData:
     """A search as every section sees it.
 
     Args:
-        space: The search space.
         records: All trials, by number.
         tests: Scores on the test split, by trial number.
         data: Facts of the data.

@@ -20,7 +20,6 @@ LINEAR = 10.0
 DECAY = 0.32
 """How far below the path of an architecture its trained models are drawn, in rows."""
 
-
 Budgets = list[tuple[float, TrainingSteps, list[TrialRecord]]]
 """Budgets of an architecture, ascending, each with its steps and the trials that compressed it."""
 
@@ -53,9 +52,8 @@ def training_section(data: ReportData) -> Section:
 def _paths(data: ReportData) -> dict[Architecture, Budgets]:
     found: dict[Architecture, dict[float, list[TrialRecord]]] = {}
     for record in data.complete:
-        configuration = record.configuration
-        budgets = found.setdefault(configuration.architecture, {})
-        budgets.setdefault(configuration.budget, []).append(record)
+        budgets = found.setdefault(record.configuration.architecture, {})
+        budgets.setdefault(record.configuration.budget, []).append(record)
     schedule, workload = data.space.schedule, data.space.workload
     return {
         architecture: [
@@ -122,15 +120,11 @@ def _figure(data: ReportData, paths: list[tuple[Architecture, Budgets]]) -> Any:
 def _table(paths: list[tuple[Architecture, Budgets]]) -> Table:
     rows = []
     for architecture, budgets in paths:
-        totals = TrainingReuse.of(_records(budgets))
-        rows.append(
-            (
-                str(architecture),
-                ", ".join(amount(budget) for budget, _, _ in budgets),
-                f"{len(_records(budgets)):,}",
-                f"{totals.steps_total - totals.steps_reused:,}",
-                f"{totals.steps_reused:,}",
-            )
-        )
+        records = _records(budgets)
+        totals = TrainingReuse.of(records)
+        trained = totals.steps_total - totals.steps_reused
+        names = ", ".join(amount(budget) for budget, _, _ in budgets)
+        counts = (f"{count:,}" for count in (len(records), trained, totals.steps_reused))
+        rows.append((str(architecture), names, *counts))
     heads = ("architecture", "budgets", "trials", "steps trained", "steps reused")
     return Table("training by architecture", heads, rows, numeric=(2, 3, 4), is_folded=True)
