@@ -25,8 +25,6 @@ from spaces.file.resources import Placement
 OBJECT_STORE_BYTES = 200_000_000
 """Trials pass a few kilobytes; data and weights go through files."""
 
-CONNECT_SECONDS = 5.0
-
 FIELDS = (("cpus", "CPU", 1.0), ("gpus", "GPU", 1.0), ("memory_gb", "memory", 1e9))
 """Fields of a placement, what Ray calls them, and Ray's units in one of the file's."""
 
@@ -117,13 +115,6 @@ def demand(placement_of: Callable[[Architecture], Placement], config: dict[str, 
     return PlacementGroupFactory([bundle(placement)] * placement.workers)
 
 
-def task_options(placement: Placement) -> dict[str, float]:
-    """What a Ray task occupies that trains nothing: no GPU, as models are scored on the CPU."""
-    names = {"CPU": "num_cpus", "memory": "memory"}
-    wanted = bundle(placement)
-    return {names[kind]: amount for kind, amount in wanted.items() if kind in names}
-
-
 def has_capacity(placement: Placement, *, beside: Sequence[Placement]) -> bool:
     """Whether the cluster, as it is now, has capacity for one more trial beside others.
 
@@ -174,13 +165,9 @@ def check_capacity(placements: Mapping[str, Placement]) -> None:
 @contextmanager
 def interrupted_by_sigterm() -> Iterator[None]:
     """Handle SIGTERM, with which a cluster ends a job, as Ctrl-C: finished trials are kept."""
-
-    def interrupt(*_: object) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-
     with _sigterm_kept():
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, interrupt)
+            signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
         yield
 
 
@@ -201,7 +188,7 @@ def _check_reachable(address: str) -> None:
     if not colon or not port.isdigit():
         return
     try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        socket.create_connection((host, int(port)), timeout=5.0).close()
     except OSError as error:
         raise ClusterError(f"address: no Ray cluster at {address}: {error}") from error
 
@@ -221,9 +208,8 @@ def _require_token() -> tempfile.TemporaryDirectory[str] | None:
         raise ClusterError("Ray was imported before tlc could secure it: set RAY_AUTH_MODE=token")
     folder = tempfile.TemporaryDirectory(prefix="tlc-ray-")
     token = Path(folder.name) / "token"
-    descriptor = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_hex(32))
+    token.touch(0o600, exist_ok=False)
+    token.write_text(secrets.token_hex(32))
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
     return folder

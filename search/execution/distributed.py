@@ -22,10 +22,6 @@ _followers: list[Any] = []
 def make_objective(search: str, data: str) -> Objective:
     """The objective of a trial's process, which leads a worker for each bundle of its placement.
 
-    Args:
-        search: The search file as JSON.
-        data: Folder of the prepared data.
-
     Raises:
         WorkerGroupLost: The workers could not be started.
     """

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from search.execution import trainable
+from itertools import chain
+
 from search.execution.listener import Listener
-from search.execution.remote import RemoteFunctions
+from search.execution.trainable import RemoteFunctions, test_scores
 from search.pareto import frontier
 from search.storage.states import ERROR
 from search.storage.study import Study
@@ -25,19 +26,17 @@ def test_frontier(study: Study, remote: RemoteFunctions, listener: Listener) -> 
     import ray
 
     members = untested_members(study)
-    batches = [
-        members[start : start + TESTS_PER_TASK] for start in range(0, len(members), TESTS_PER_TASK)
+    models = [member.result["model"] for member in members]
+    tasks = [
+        remote.submit(test_scores, models[start : start + TESTS_PER_TASK])
+        for start in range(0, len(models), TESTS_PER_TASK)
     ]
-    results = [
-        remote.submit(trainable.test_scores, [member.result["model"] for member in batch])
-        for batch in batches
-    ]
-    for batch, result in zip(batches, results, strict=True):
-        for member, score in zip(batch, ray.get(result), strict=True):
-            if score.get("state") == ERROR:
-                listener.warn(
-                    f"#{member.number} could not be scored on the test split; the same command "
-                    f"tries again: {score['message'].strip().splitlines()[-1]}"
-                )
-            else:
-                study.set_test(member.number, score)
+    scores = chain.from_iterable(map(ray.get, tasks))
+    for member, score in zip(members, scores, strict=True):
+        if score.get("state") == ERROR:
+            listener.warn(
+                f"#{member.number} could not be scored on the test split; the same command "
+                f"tries again: {score['message'].strip().splitlines()[-1]}"
+            )
+        else:
+            study.set_test(member.number, score)

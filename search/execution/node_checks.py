@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from spaces.file.storage import Locations, without_password
 
 REACH_SECONDS = 120.0
 """Seconds in which a node must answer, including the start of its first worker."""
-PROBE = "probe"
 
 
 def check_cluster(search: SearchFile) -> int:
@@ -44,21 +44,21 @@ def check_nodes(search: SearchFile) -> int:
 
     store = Store(Locations.of(search.storage).store_url)
     token = secrets.token_hex(16)
-    address = f"{PROBE}/{token}"
+    address = f"probe/{token}"
     store.write(address, lambda folder: (folder / "token").write_text(token), is_final=True)
     try:
         asked = {}
-        for node in ray.nodes():
-            if not node["Alive"]:
-                continue
+        for node in filter(itemgetter("Alive"), ray.nodes()):
             strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             task = ray.remote(num_cpus=0, scheduling_strategy=strategy)(faults_here)
             asked[node["NodeManagerAddress"], node["NodeID"]] = task.remote(
                 search.resolved().model_dump_json(), address, token
             )
-        faults = []
-        for (host, identity), answer in asked.items():
-            faults += [f"{fault}, on node {host} ({identity[:8]})" for fault in _got(answer)]
+        faults = [
+            f"{fault}, on node {host} ({identity[:8]})"
+            for (host, identity), answer in asked.items()
+            for fault in _got(answer)
+        ]
     finally:
         store.remove(address)
     if faults:

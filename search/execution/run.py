@@ -11,17 +11,11 @@ from pathlib import Path
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import PreparedData
 from objectives.store.store import Store
-from search.execution import trainable
-from search.execution.cluster import (
-    check_capacity,
-    cluster,
-    has_capacity,
-    interrupted_by_sigterm,
-)
+from search.execution.cluster import check_capacity, cluster, has_capacity, interrupted_by_sigterm
 from search.execution.final_test import test_frontier, untested_members
 from search.execution.listener import Limits, Listener
 from search.execution.node_checks import check_nodes
-from search.execution.remote import RemoteFunctions
+from search.execution.trainable import RemoteFunctions, latencies
 from search.execution.tuning import tune_trials
 from search.pareto import frontier
 from search.plots.figures import write_figures
@@ -64,8 +58,6 @@ def run(search: SearchFile, listener: Listener, *, trials: int | None = None) ->
     (``objectives.training.trainer``).
 
     Args:
-        search: A validated search file, which the study keeps.
-        listener: What progress is reported to.
         trials: Number of trials to run it to, however long that takes; by default the file's.
 
     Raises:
@@ -80,8 +72,7 @@ def run(search: SearchFile, listener: Listener, *, trials: int | None = None) ->
     where = Locations.of(search.storage)
     store = Store(where.store_url, max_bytes=where.store_max_bytes)
     store.check_writable()
-    with ExitStack() as stack:
-        stack.enter_context(local_lease(search.name, home() / "leases"))
+    with local_lease(search.name, home() / "leases"), ExitStack() as stack:
         study = Study.open(search, where.study_url)
         holder = stack.enter_context(holding_lease(study))
         stack.enter_context(interrupted_by_sigterm())
@@ -104,7 +95,8 @@ def run(search: SearchFile, listener: Listener, *, trials: int | None = None) ->
                 listener.changed(record)
                 tracker.notify()
                 if record.is_finished:
-                    needed = _addresses(frontier(study.records(), search.criteria))
+                    members = frontier(study.records(), search.criteria)
+                    needed = [m.result[kind] for m in members for kind in ("model", "checkpoint")]
                     store.pins.write(needed, study.study_id)
 
             def may_start(running: Sequence[Configuration]) -> bool:
@@ -171,8 +163,7 @@ def _measure_latencies(study: Study, remote: RemoteFunctions, listener: Listener
         return
     started = time.monotonic()
     listener.info("measuring latencies of untrained models …")
-    measure = remote.over_configurations(trainable.latencies)
-    study.space.latency_of = measured_latencies(study, measure)
+    study.space.latency_of = measured_latencies(study, remote.over_configurations(latencies))
     listener.info(f"latencies known ({time.monotonic() - started:.1f} s)")
 
 
@@ -184,7 +175,3 @@ def _write_figures(study: Study, folder: Path, listener: Listener) -> Path | Non
         listener.warn(f"the figures were not written: {error}")
         return None
     return folder
-
-
-def _addresses(members: list[TrialRecord]) -> list[str]:
-    return [address for r in members for address in (r.result["model"], r.result["checkpoint"])]

@@ -11,6 +11,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -25,14 +26,14 @@ LARGEST_JOB = 4
 leave one that turns out to be poor."""
 
 
+@dataclass(eq=False, repr=False)
 class StudySearcher(Searcher):  # type: ignore[misc]
     """Gives Ray Tune the next job and records in the study how its trials ended.
 
     A job is a trial and further compressions of the model that it trains.
 
     Args:
-        study: The record; its sampler is ``sampler``.
-        sampler: The sampler.
+        sampler: The study's sampler.
         unfinished: Trials of an earlier run, which are first.
         failure_of: State and message of a job whose worker died, by its id in Tune.
         trials: Number of trials in all; enqueued ones are run beyond it.
@@ -41,42 +42,33 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         may_start: Whether another job may start now beside those of some configurations.
         on_change: Called with a record when a trial starts or ends.
         warn: Called with a line when a worker died or a checkpoint was found damaged.
+        ended: Why the search ended before its trials or hours; empty otherwise.
     """
 
-    def __init__(
-        self,
-        study: Study,
-        sampler: StudySampler,
-        *,
-        unfinished: list[TrialRecord],
-        failure_of: Callable[[str], tuple[str, str]],
-        trials: int,
-        retries: int,
-        deadline: float,
-        may_start: Callable[[list[Configuration]], bool],
-        on_change: Callable[[TrialRecord], None],
-        warn: Callable[[str], None],
-    ) -> None:
+    study: Study
+    sampler: StudySampler
+    _: KW_ONLY
+    unfinished: list[TrialRecord]
+    failure_of: Callable[[str], tuple[str, str]]
+    trials: int
+    retries: int
+    deadline: float
+    may_start: Callable[[list[Configuration]], bool]
+    on_change: Callable[[TrialRecord], None]
+    warn: Callable[[str], None]
+    ended: str = field(default="", init=False)
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self._study = study
-        self._sampler = sampler
-        self._waiting = [[record] for record in unfinished]
-        self._failure_of = failure_of
-        self._trials = trials
-        self._retries = retries
+        self._waiting = [[record] for record in self.unfinished]
         self._deaths: Counter[int] = Counter()
-        self._deadline = deadline
-        self._may_start = may_start
-        self._on_change = on_change
-        self._warn = warn
         self._running: dict[str, dict[int, TrialRecord]] = {}
         self._occupying: dict[str, Configuration] = {}
-        self._count = len(study.records())
-        self.ended = ""
+        self._count = len(self.study.records())
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next job, None to wait, or ``FINISHED``."""
-        if not self._may_start(list(self._occupying.values())):
+        if not self.may_start(list(self._occupying.values())):
             return None
         if self._waiting:
             job = self._waiting.pop(0)
@@ -92,7 +84,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._running[trial_id] = {record.number: record for record in job}
         self._occupying[trial_id] = job[0].configuration
         for record in job:
-            self._on_change(record)
+            self.on_change(record)
         return {
             "numbers": [record.number for record in job],
             "configurations": [record.configuration.to_dict() for record in job],
@@ -106,25 +98,25 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return str(Searcher.FINISHED)
 
     def _is_over(self) -> bool:
-        is_enough = self._count >= self._trials and not self._study.has_enqueued
-        return is_enough or time.monotonic() > self._deadline
+        is_enough = self._count >= self.trials and not self.study.has_enqueued
+        return is_enough or time.monotonic() > self.deadline
 
     def _next_job(self) -> list[TrialRecord]:
-        if self._study.has_enqueued:
+        if self.study.has_enqueued:
             # Optuna's ask() takes them before it asks the sampler, which may have nothing left.
             return [self._ask()]
-        self._sampler.check(self._study.optuna)
+        self.sampler.check(self.study.optuna)
         job = [self._ask()]
         while (
             len(job) < LARGEST_JOB
             and not self._is_over()
-            and self._sampler.should_compress_again(self._study.optuna, job[0].configuration)
+            and self.sampler.should_compress_again(self.study.optuna, job[0].configuration)
         ):
             job.append(self._ask())
         return job
 
     def _ask(self) -> TrialRecord:
-        record = self._study.ask()
+        record = self.study.ask()
         self._count += 1
         return record
 
@@ -148,30 +140,27 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         # A job's trials run one after another: its worker died in the first that is left.
         first, *others = left
         self._deaths[first.number] += 1
-        state, message = self._failure_of(trial_id)
-        if self._deaths[first.number] > self._retries:
+        state, message = self.failure_of(trial_id)
+        if self._deaths[first.number] > self.retries:
             self._tell(first, {"state": state, "message": f"{message}; not retried"})
             left = others
         else:
-            self._warn(f"#{first.number}: {message}; it resumes from its last checkpoint")
+            self.warn(f"#{first.number}: {message}; it resumes from its last checkpoint")
         if left:
             self._waiting.append(left)
 
     def _tell(self, record: TrialRecord, outcome: dict[str, Any]) -> None:
         for address in outcome.get("damaged", ()):
-            self._warn(
+            self.warn(
                 f"#{record.number}: {address} was damaged in the store; it was removed, and the "
                 "lost part was recomputed"
             )
-        if outcome["state"] == "complete":
-            self._study.tell_result(
-                record.number, outcome["result"], outcome["curve"], attempt=record.attempt
-            )
+        number, state, attempt = record.number, outcome["state"], record.attempt
+        if state == "complete":
+            self.study.tell_result(number, outcome["result"], outcome["curve"], attempt=attempt)
         else:
-            self._study.tell_failure(
-                record.number, outcome["state"], outcome["message"], attempt=record.attempt
-            )
-        self._on_change(self._study.record(record.number))
+            self.study.tell_failure(number, state, outcome["message"], attempt=attempt)
+        self.on_change(self.study.record(number))
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its configuration for a restore that is never made.

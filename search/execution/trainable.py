@@ -1,23 +1,71 @@
-"""What runs in a Ray worker: one trial after another, with the objective loaded once."""
+"""What runs in Ray's workers, where the objective is loaded once, and the tasks that call it."""
 
 from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from objectives.failures import TrialFailure
+from search.execution.cluster import bundle
 from search.execution.trial_retries import RETRIED_STATES
 from search.storage.states import ERROR
+from spaces.cost.configuration import Configuration
+from spaces.file.resources import Placement
+
+if TYPE_CHECKING:
+    from objectives.measurement.evaluation import Evaluation
+    from objectives.objective import Objective
+
+T = TypeVar("T")
 
 LONGEST_CURVE = 60
 
 log = logging.getLogger(__name__)
 
 
+class RemoteFunctions:
+    """Runs the functions of this module as Ray tasks.
+
+    Args:
+        search: The search file as JSON, with absolute locations.
+        data: Folder of the prepared data.
+        resources: What a task occupies, but for the GPUs: models are scored on the CPU.
+    """
+
+    def __init__(self, search: str, data: Path, resources: Placement) -> None:
+        self.search = search
+        self.data = str(data)
+        names = {"CPU": "num_cpus", "memory": "memory"}
+        wanted = bundle(resources)
+        self._options = {name: wanted[kind] for kind, name in names.items() if kind in wanted}
+
+    def submit(self, function: Callable[[str, str, list[Any]], list[Any]], items: list[Any]) -> Any:
+        """Start a task; returns Ray's reference to its result."""
+        import ray
+
+        return ray.remote(**self._options)(function).remote(self.search, self.data, items)
+
+    def over_configurations(
+        self, function: Callable[[str, str, list[dict[str, Any]]], list[T]]
+    ) -> Callable[[list[Configuration]], list[T]]:
+        """A function of configurations that runs one task and waits for it."""
+
+        def call(configurations: list[Configuration]) -> list[T]:
+            import ray
+
+            points = [configuration.to_dict() for configuration in configurations]
+            result: list[T] = ray.get(self.submit(function, points))
+            return result
+
+        return call
+
+
 @lru_cache(maxsize=1)
-def _objective(search: str, data: str) -> Any:
+def _objective(search: str, data: str) -> Objective:
     """The objective of a search, kept while the process lives: trials share its data and model."""
     from search.execution.distributed import make_objective
 
@@ -32,17 +80,10 @@ def evaluate(
     Neighbours that share their training share the model in memory. An unexpected error, or lack of
     memory, is retried once, from the last checkpoint. Ray detects the death of the process.
 
-    Args:
-        search: The search file as JSON.
-        data: Folder of the prepared data.
-        configurations: From ``Configuration.to_dict``.
-
     Yields:
         For each, ``state`` and, where it is ``complete``, ``result`` and ``curve``; else
         ``message``. Also ``damaged``: entries of the store that were found damaged.
     """
-    from spaces.cost.configuration import Configuration
-
     left = [Configuration.from_dict(values) for values in configurations]
     has_failed = False
     while left:
@@ -57,7 +98,9 @@ def evaluate(
             yield report
 
 
-def _attempt(search: str, data: str, configurations: list[Any]) -> Iterator[dict[str, Any]]:
+def _attempt(
+    search: str, data: str, configurations: list[Configuration]
+) -> Iterator[dict[str, Any]]:
     """Reports on configurations in their order, up to an unexpected error."""
     from objectives.training.distributed import WorkerGroupLost
 
@@ -75,8 +118,6 @@ def _attempt(search: str, data: str, configurations: list[Any]) -> Iterator[dict
 
 def latencies(search: str, data: str, configurations: list[dict[str, Any]]) -> list[float]:
     """Milliseconds of configurations, measured on untrained models or cached."""
-    from spaces.cost.configuration import Configuration
-
     points = map(Configuration.from_dict, configurations)
     cache = _objective(search, data).latency_cache
     return [cache.of_untrained(point).ms for point in points]
@@ -84,15 +125,11 @@ def latencies(search: str, data: str, configurations: list[dict[str, Any]]) -> l
 
 def stored(search: str, data: str, configurations: list[dict[str, Any]]) -> list[tuple[bool, bool]]:
     """Whether the store has the final model and the stable path of configurations."""
-    from spaces.cost.configuration import Configuration
-
     points = map(Configuration.from_dict, configurations)
-    return [tuple(found) for found in _objective(search, data).stored_training(points)]
+    return _objective(search, data).stored_training(points)
 
 
-def _report(outcome: Any) -> dict[str, Any]:
-    from objectives.failures import TrialFailure
-
+def _report(outcome: Evaluation | TrialFailure) -> dict[str, Any]:
     if isinstance(outcome, TrialFailure):
         return {"state": outcome.state, "message": outcome.message}
     result = outcome.to_dict()
@@ -106,13 +143,10 @@ def test_scores(search: str, data: str, models: list[str]) -> list[dict[str, Any
         For each, ``score``, its interval, ``examples`` and ``loss``; or ``state`` and ``message``,
         with the state ``error`` where a retry may succeed.
     """
-    objective = _objective(search, data)
-    return [_test_score(objective, model) for model in models]
+    return [_test_score(_objective(search, data), model) for model in models]
 
 
-def _test_score(objective: Any, model: str) -> dict[str, Any]:
-    from objectives.failures import TrialFailure
-
+def _test_score(objective: Objective, model: str) -> dict[str, Any]:
     try:
         score = objective.test(model)
     except TrialFailure as failure:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from search.execution import trainable
+from objectives.store import heartbeat
 from search.execution.cluster import demand
 from search.execution.listener import Limits
-from search.execution.remote import RemoteFunctions
+from search.execution.trainable import RemoteFunctions, evaluate, stored
 from search.execution.trial_retries import retries_after_death
 from search.samplers.factory import make_sampler
 from search.storage.study import Study
@@ -32,9 +33,6 @@ def tune_trials(
     """Run trials until a limit is reached or a signal arrives.
 
     Args:
-        study: The record.
-        limits: When to end.
-        remote: Functions that run on the cluster.
         may_start: Whether one more job may start beside those of some configurations.
         on_change: Called when a trial starts or ends.
         warn: Called with a line when a worker dies, waits, or finds a damaged checkpoint.
@@ -57,11 +55,10 @@ def tune_trials(
         trials=search.trials,
         finished=len(study.records()),
         stops=limits.stops_early,
-        stored=remote.over_configurations(trainable.stored),
+        stored=remote.over_configurations(stored),
     )
     study.optuna.sampler = sampler
-    hours = float("inf") if limits.hours is None else limits.hours
-    deadline = time.monotonic() + 3600 * hours
+    deadline = math.inf if limits.hours is None else time.monotonic() + 3600 * limits.hours
     watchdog = Watchdog(search.resources.progress_deadline_seconds, warn)
     searcher = StudySearcher(
         study,
@@ -109,10 +106,9 @@ def _trainable(search: str, data: str) -> Callable[[dict[str, Any]], None]:
     def trial(config: dict[str, Any]) -> None:
         from ray import tune
 
-        from search.execution.trainable import evaluate
-        from search.execution.watchdog import watched
+        from search.execution.watchdog import HeartbeatSender
 
-        with watched(tune.get_context().get_trial_id()):
+        with heartbeat.listening(HeartbeatSender(tune.get_context().get_trial_id())):
             outcomes = evaluate(search, data, config["configurations"])
             for number, outcome in zip(config["numbers"], outcomes, strict=True):
                 # As text, because Tune flattens nested results before a searcher sees them.

@@ -10,15 +10,13 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ray import kill, tune
 from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put
 
-from objectives.store import heartbeat
 from search.storage.states import HUNG, WORKER_DIED
 
 log = logging.getLogger(__name__)
@@ -32,19 +30,12 @@ STARTING_SECONDS = 120.0
 """Least deadline for a worker's first heartbeat: imports and loading send none."""
 
 
-@contextmanager
-def watched(job: str) -> Iterator[None]:
-    """Send the heartbeats of this process to the driver.
+class HeartbeatSender:
+    """Sends the heartbeats of this process to the driver.
 
     Args:
         job: Ray Tune's id of the trial that this worker runs.
     """
-    with heartbeat.listening(_Sender(job)):
-        yield
-
-
-class _Sender:
-    """Counts heartbeats, and sends the count when the work changes or a second has passed."""
 
     def __init__(self, job: str) -> None:
         self._job = job
@@ -53,6 +44,7 @@ class _Sender:
         self._sent = 0.0
 
     def __call__(self, what: str, is_paused: bool) -> None:
+        """Count a heartbeat, and send the count if the work changed or a second has passed."""
         self._count += 1
         now = time.monotonic()
         if what == self._what and now - self._sent < SEND_SECONDS:
@@ -66,20 +58,14 @@ class _Sender:
             log.debug("a heartbeat was not sent: %s", error)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Heartbeat:
     """The last heartbeat of a job, and when this process saw it change."""
 
-    value: bytes | None
     at: float
-
-    @property
-    def what(self) -> str:
-        return "starting" if self.value is None else str(json.loads(self.value)["what"])
-
-    @property
-    def is_paused(self) -> bool:
-        return self.value is not None and bool(json.loads(self.value)["is_paused"])
+    count: int = 0
+    what: str = "starting"
+    is_paused: bool = False
 
 
 class Watchdog(tune.Callback):  # type: ignore[misc]
@@ -105,7 +91,7 @@ class Watchdog(tune.Callback):  # type: ignore[misc]
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Watch a job that gets a worker, from its start."""
-        self._last[trial.trial_id] = _Heartbeat(None, time.monotonic())
+        self._last[trial.trial_id] = _Heartbeat(time.monotonic())
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
         """Check the running jobs, at most every ``CHECK_SECONDS``."""
@@ -118,12 +104,11 @@ class Watchdog(tune.Callback):  # type: ignore[misc]
                 self._check(trial, now)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Stop watching a job that has ended."""
-        self._forget(trial)
+        """Stop watching a job that has ended, or whose worker has died."""
+        self._last.pop(trial.trial_id, None)
+        _internal_kv_del(trial.trial_id, namespace=NAMESPACE)
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Stop watching a job whose worker has died."""
-        self._forget(trial)
+    on_trial_error = on_trial_complete
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks for a restore that is never made.
@@ -132,21 +117,14 @@ class Watchdog(tune.Callback):  # type: ignore[misc]
     def _check(self, trial: Any, now: float) -> None:
         last = self._last[trial.trial_id]
         value = _internal_kv_get(trial.trial_id, namespace=NAMESPACE)
-        deadline = max(self._deadline, STARTING_SECONDS) if value is None else self._deadline
-        if value != last.value:
-            self._last[trial.trial_id] = _Heartbeat(value, now)
-            self._report_pause(trial, last)
+        current = _Heartbeat(now, **json.loads(value or "{}"))
+        deadline = self._deadline if value else max(self._deadline, STARTING_SECONDS)
+        if current != replace(last, at=now):
+            self._last[trial.trial_id] = current
+            if current.is_paused != last.is_paused:
+                change = f"paused: {current.what}" if current.is_paused else "resumed"
+                self._warn(f"#{trial.config['numbers'][0]}: {change}")
         elif (silent := now - last.at) > deadline:
             self._killed[trial.trial_id] = f"no progress for {silent:.0f} s ({last.what}); killed"
             del self._last[trial.trial_id]
             kill(trial.temporary_state.ray_actor)
-
-    def _report_pause(self, trial: Any, before: _Heartbeat) -> None:
-        last = self._last[trial.trial_id]
-        if last.is_paused != before.is_paused:
-            number = trial.config["numbers"][0]
-            self._warn(f"#{number}: " + (f"paused: {last.what}" if last.is_paused else "resumed"))
-
-    def _forget(self, trial: Any) -> None:
-        self._last.pop(trial.trial_id, None)
-        _internal_kv_del(trial.trial_id, namespace=NAMESPACE)

@@ -43,8 +43,7 @@ class Database(RDBStorage):
     """Optuna's storage, whose transactions can be retried while the database is unavailable.
 
     Args:
-        url: SQLAlchemy URL of the studies.
-        name: The URL without its password, or the path of the file.
+        name: For messages: the URL without its password, or the path of the file.
     """
 
     def __init__(self, url: str, name: str) -> None:
@@ -85,10 +84,9 @@ def open_database(url: str) -> Database:
     """
     path = sqlite_path(url)
     with _opening(url):
-        if path is not None:
-            if not path.exists():
-                _create(path)
-            _check_integrity(path)
+        if path is not None and not path.exists():
+            _create(path)
+        refuse_damaged(url)
     return shared_database(url)
 
 

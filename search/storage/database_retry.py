@@ -13,8 +13,6 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import DBAPIError, OperationalError
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
-"""Seconds between two attempts, which double."""
 REMINDER_SECONDS = 60.0
 
 P = ParamSpec("P")
@@ -50,7 +48,7 @@ def retryable(call: Callable[P, T]) -> Callable[P, T]:
             return call(*args, **kwargs)
         attempts = Retrying(
             retry=retry_if_exception(is_transient),
-            wait=wait_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE),
+            wait=wait_exponential(multiplier=0.2, max=5.0),
             before_sleep=_reminder(),
         )
         result = attempts(call, *args, **kwargs)

@@ -42,9 +42,7 @@ class Lease:
 
     Args:
         run: Random id of this run of the search.
-        host: The holder's machine.
         home: The holder's ``TLC_HOME``: one machine may have several, several machines one.
-        pid: The holder's process.
         since: When it was taken, ISO 8601, by the holder's clock.
         last_heartbeat: ISO 8601, by the holder's clock.
         heartbeats: Number of heartbeats so far; 0 until the holder itself has written it.
@@ -84,10 +82,10 @@ class Lease:
             return False
         try:
             os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
         except PermissionError:
             return False
+        except ProcessLookupError:
+            return True
         return False
 
 
@@ -105,10 +103,7 @@ class LeaseMonitor:
         self._has_moved = False
 
     def state(self, attributes: Mapping[str, Any]) -> State | None:
-        """Whether a search runs, and how its last run ended.
-
-        Args:
-            attributes: Current attributes of its study.
+        """Whether a search runs, and how its last run ended, from its study's attributes.
 
         Returns:
             ``new`` before the first run; ``lost`` if the last run ended without recording why;
@@ -156,7 +151,6 @@ def announce(study: Study, before: Any | None) -> str:
     """Take the lease for a process that is about to be started.
 
     Args:
-        study: The search that it will run.
         before: The study's lease entry when the search was found not to be running.
 
     Returns:
@@ -175,11 +169,6 @@ def hand_over(study: Study, run: str, pid: int) -> None:
     """Write the pid of the started process into an announced lease.
 
     The process that announced it may end before the started one has sent its first heartbeat.
-
-    Args:
-        study: The search.
-        run: From ``announce``.
-        pid: The started process.
     """
     before = study.attributes.get(LEASE)
     # Not where the process has sent a heartbeat already, or another run holds the lease.

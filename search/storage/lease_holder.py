@@ -70,23 +70,19 @@ def refuse_if_held_elsewhere(study: Study) -> None:
 
 
 class LeaseHolder:
-    """Renews the lease from a thread, which also obeys the request to stop.
-
-    Args:
-        study: The search that this process runs.
-    """
+    """Renews the lease of a search from a thread, which also obeys the request to stop."""
 
     def __init__(self, study: Study) -> None:
         self._study = study
         self._lease = Lease()
-        self._final = replace(self._lease, state="failed")
+        self._final: tuple[State, str] = ("failed", "")
         self._renewed = time.monotonic()
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._work, name="lease", daemon=True)
 
     def end(self, state: State, ended: str) -> None:
         """Set what ``release`` writes of how the run ended; ``failed`` by default."""
-        self._final = replace(self._lease, state=state, ended=ended)
+        self._final = state, ended
 
     def take(self, before: Any | None) -> bool:
         """Take the lease if its entry still is ``before``; returns whether it was."""
@@ -107,7 +103,7 @@ class LeaseHolder:
         """Write how the run ended, unless another process holds the lease."""
         self._released.set()
         self._thread.join()
-        self._renew(state=self._final.state, ended=self._final.ended)
+        self._renew(*self._final)
 
     def _holds(self, attributes: dict[str, Any]) -> bool:
         current = lease_of(attributes)
@@ -134,14 +130,14 @@ class LeaseHolder:
                 # Whatever the database raises while it is unavailable: the main thread reports it.
                 continue
 
-    def _renew(self, *, state: State = "running", ended: str = "") -> None:
+    def _renew(self, state: State = "running", ended: str = "") -> None:
         """Replace the own entry, never that of another run."""
-        before = self._study.attributes.get(LEASE)
-        if before is None or before["run"] != self._lease.run:
+        attributes = self._study.attributes
+        if not self._holds(attributes):
             return
         self._lease = replace(self._lease.renewed(), state=state, ended=ended)
         now = time.monotonic()
-        if self._study.exchange(LEASE, before, asdict(self._lease)):
+        if self._study.exchange(LEASE, attributes[LEASE], asdict(self._lease)):
             self._renewed = now
 
 
@@ -156,8 +152,12 @@ def holding_lease(study: Study) -> Iterator[LeaseHolder]:
     refuse_if_held_elsewhere(study)
     holder = LeaseHolder(study)
     _restore_sigint()
-    if not _take(study, holder, before):
-        raise just_started(study)
+    if not holder.take(before):
+        # The process that started this one may have written its pid into the announced lease.
+        current = study.attributes.get(LEASE)
+        is_announced = current is not None and current["run"] == os.environ.get(RUN)
+        if not (is_announced and holder.take(current)):
+            raise just_started(study)
     try:
         with retrying():
             yield holder
@@ -170,16 +170,6 @@ def holding_lease(study: Study) -> Iterator[LeaseHolder]:
         raise
     with retrying():
         holder.release()
-
-
-def _take(study: Study, holder: LeaseHolder, before: Any | None) -> bool:
-    """Take the lease; returns False where another process was faster."""
-    if holder.take(before):
-        return True
-    # The process that started this one may have written its pid into the announced lease.
-    current = study.attributes.get(LEASE)
-    is_announced = current is not None and current["run"] == os.environ.get(RUN)
-    return is_announced and holder.take(current)
 
 
 def _restore_sigint() -> None:

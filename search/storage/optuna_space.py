@@ -111,17 +111,15 @@ def _is_even(dimension: Dimension) -> bool:
     values = dimension.values
     if len(values) < 2 or not all(isinstance(value, int | float) for value in values):
         return False
-    step = values[1] - values[0]
+    step = _step(dimension)
     return step > 0 and all(abs(b - a - step) < 1e-9 * max(abs(b), 1) for a, b in pairwise(values))
 
 
 def _index(dimension: Dimension, value: Any) -> int:
-    index: int = (
-        round((value - dimension.values[0]) / _step(dimension))
-        if _is_even(dimension)
-        else dimension.values.index(value)
-    )
-    return index
+    if not _is_even(dimension):
+        return dimension.values.index(value)
+    steps: int = round((value - dimension.values[0]) / _step(dimension))
+    return steps
 
 
 def _step(dimension: Dimension) -> Any:

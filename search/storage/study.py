@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import uuid
 import warnings
@@ -13,15 +14,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from search.storage.database import (
-    SEARCH,
-    Database,
-    open_database,
-    study_names,
-    translated_errors,
-)
-from search.storage.errors import NoSuchStudy, StudyError
-from search.storage.identity import check_same
+from search.storage.database import SEARCH, Database, open_database, study_names, translated_errors
+from search.storage.errors import BusyStudy, NoSuchStudy, StudyError
 from search.storage.optuna_space import configuration_from, distributions
 from search.storage.transactions import exchange, finish
 from search.storage.trials import (
@@ -46,12 +40,7 @@ STUDY_ID = "tlc:study_id"
 
 
 class Study:
-    """The record of one search, on Optuna's storage.
-
-    Args:
-        study: The Optuna study.
-        storage: The database that it is in.
-    """
+    """The record of one search, on Optuna's storage."""
 
     def __init__(self, study: optuna.Study, storage: Database) -> None:
         self.optuna = study
@@ -67,18 +56,24 @@ class Study:
         Raises:
             BusyStudy: A study of this name exists for another search file.
         """
+        # Of the score, and of the cost unless it is fixed.
+        directions = [StudyDirection.MINIMIZE] * (1 if search.is_at_fixed_cost else 2)
+        if search.metric.is_maximised:
+            directions[0] = StudyDirection.MAXIMIZE
         storage = open_database(url)
         with translated_errors(storage):
             study = optuna.create_study(
-                storage=storage,
-                study_name=search.name,
-                directions=_directions(search),
-                load_if_exists=True,
+                storage=storage, study_name=search.name, directions=directions, load_if_exists=True
             )
             # If two processes create this study at once, only one of them sets the file.
             if not exchange(storage.engine, study._study_id, SEARCH, None, search.to_dict()):
                 recorded = SearchFile.model_validate(study.user_attrs[SEARCH])
-                check_same(search.name, recorded.identity(), search.identity())
+                if differing := _differences(recorded.identity(), search.identity()):
+                    raise BusyStudy(
+                        f"a search named {search.name!r} exists with another "
+                        f"{', '.join(differing)}; give this one another name (name: in the file, "
+                        "or --set name=...)"
+                    )
                 study.set_user_attr(SEARCH, search.to_dict())
             measured: list[str] = [search.metric.name, search.cost.name]
             study.set_metric_names(measured[: len(study.directions)])
@@ -122,10 +117,10 @@ class Study:
         """Record the result of a trial, in one transaction.
 
         Args:
-            number: The trial.
-            result: The evaluation's values.
+            number: The trial's number.
+            result: The evaluation's values, by name.
             curve: ``[step, training loss]`` over its training.
-            attempt: The attempt that reports.
+            attempt: Number of the attempt that reports.
 
         Returns:
             False when the trial has finished or a later attempt has begun: a second and a late
@@ -145,7 +140,7 @@ class Study:
     def tell_failure(self, number: int, state: str, message: str, *, attempt: int = 1) -> bool:
         """Record that a trial failed, in a named state; returns what ``tell_result`` does."""
         attributes = {FAILURE: {"state": state, "message": message[:2000]}}
-        return self._finish(number, attempt, attributes, None, {})
+        return self._finish(number, attempt, attributes)
 
     def take_over_unfinished(self) -> list[TrialRecord]:
         """Take over the trials that an earlier run left running; they keep their numbers.
@@ -160,7 +155,7 @@ class Study:
             attempt = trial.user_attrs.get(ATTEMPT, 1)
             is_new = CONFIGURATION not in trial.user_attrs
             if is_new and not distributions(self.space).keys() <= trial.params.keys():
-                self._finish(trial.number, attempt, {}, None, {})
+                self._finish(trial.number, attempt, {})
                 continue
             try:
                 if is_new:
@@ -185,13 +180,8 @@ class Study:
             return self.optuna.user_attrs
 
     def exchange(self, key: str, old: Any | None, new: Any) -> bool:
-        """Change an attribute if it still has its old value; returns whether it had.
-
-        Args:
-            key: Name of the attribute.
-            old: Value that was read; None where there was none.
-            new: Value to write.
-        """
+        """Change an attribute if it still has its old value, None where there was none; returns
+        whether it had."""
         with translated_errors(self._storage):
             return exchange(self._storage.engine, self.optuna._study_id, key, old, new)
 
@@ -255,8 +245,8 @@ class Study:
         number: int,
         attempt: int,
         attributes: dict[str, Any],
-        values: list[float] | None,
-        constraints: dict[str, float],
+        values: list[float] | None = None,
+        constraints: dict[str, float] | None = None,
     ) -> bool:
         with translated_errors(self._storage):
             trial = self._storage.get_trial(self._trial_id(number))
@@ -270,7 +260,7 @@ class Study:
                 attempt=attempt,
                 values=values,
                 attributes=attributes,
-                constraints=constraints,
+                constraints=constraints or {},
             )
 
     def _trial_id(self, number: int) -> int:
@@ -286,13 +276,19 @@ def tests_of(attributes: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
     }
 
 
+def _differences(recorded: Any, given: Any, path: str = "") -> list[str]:
+    """Names of the fields of a search file's identity in which two differ."""
+    if isinstance(recorded, dict) and isinstance(given, dict):
+        return [
+            difference
+            for key in sorted({*recorded, *given})
+            for difference in _differences(
+                recorded.get(key), given.get(key), f"{path}.{key}" if path else key
+            )
+        ]
+    return [] if json.dumps(recorded) == json.dumps(given) else [path]
+
+
 def load_all(url: str) -> list[Study]:
     """Every search of a storage, by name."""
     return [Study.load(name, url) for name in study_names(url)]
-
-
-def _directions(search: SearchFile) -> list[StudyDirection]:
-    """Directions of the objectives: the score, and the cost unless it is fixed."""
-    is_maximised = search.metric.is_maximised
-    of_score = StudyDirection.MAXIMIZE if is_maximised else StudyDirection.MINIMIZE
-    return [of_score] if search.is_at_fixed_cost else [of_score, StudyDirection.MINIMIZE]

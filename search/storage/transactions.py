@@ -14,7 +14,7 @@ from typing import Any
 
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Engine, Table, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Table, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from search.storage.database_retry import retryable
@@ -25,7 +25,6 @@ _VALUES: Table = models.TrialValueModel.__table__
 _USER: Table = models.TrialUserAttributeModel.__table__
 _SYSTEM: Table = models.TrialSystemAttributeModel.__table__
 _STUDY: Table = models.StudyUserAttributeModel.__table__
-_FINISHED = (TrialState.COMPLETE, TrialState.FAIL)
 
 
 @retryable
@@ -38,13 +37,11 @@ def finish(
     attributes: Mapping[str, Any],
     constraints: Mapping[str, float],
 ) -> bool:
-    """Complete a trial with its values, or fail it without.
+    """Complete a trial with its objective values, or fail it without.
 
     Args:
-        engine: The study's database.
-        trial_id: Optuna's id of the trial.
+        trial_id: Optuna's id of the trial, not its number.
         attempt: The attempt that reports.
-        values: Objective values; None where it failed.
         attributes: User attributes to write.
         constraints: Excess over each constraint, by name.
 
@@ -72,39 +69,21 @@ def finish(
         order = _count_finished(connection, trial_id)
         _write(connection, _USER, trial_id, {**attributes, FINISH: order})
         # The names are those of optuna.Trial.set_constraint.
-        _write(
-            connection,
-            _SYSTEM,
-            trial_id,
-            {f"constraints:{name}": excess for name, excess in constraints.items()},
-        )
+        excesses = {f"constraints:{name}": excess for name, excess in constraints.items()}
+        _write(connection, _SYSTEM, trial_id, excesses)
         if values is not None:
             finite = models.TrialValueModel.TrialValueType.FINITE
-            connection.execute(
-                insert(_VALUES),
-                [
-                    {
-                        "trial_id": trial_id,
-                        "objective": objective,
-                        "value": value,
-                        "value_type": finite,
-                    }
-                    for objective, value in enumerate(values)
-                ],
-            )
+            rows = [
+                {"trial_id": trial_id, "objective": objective, "value": value, "value_type": finite}
+                for objective, value in enumerate(values)
+            ]
+            connection.execute(insert(_VALUES), rows)
     return True
 
 
 @retryable
 def exchange(engine: Engine, study_id: int, key: str, old: Any | None, new: Any) -> bool:
-    """Compare and set an attribute of a study.
-
-    Args:
-        engine: The study's database.
-        study_id: Optuna's id of the study.
-        key: Name of the attribute.
-        old: Value that was read; None where there was none.
-        new: Value to write.
+    """Compare and set an attribute of a study; ``old`` is None where it had no value.
 
     Returns:
         False when another process has changed it since it was read.
@@ -131,10 +110,11 @@ def exchange(engine: Engine, study_id: int, key: str, old: Any | None, new: Any)
 def _count_finished(connection: Connection, trial_id: int) -> int:
     """Number of finished trials of a trial's study, including itself."""
     study_id = select(_TRIALS.c.study_id).where(_TRIALS.c.trial_id == trial_id).scalar_subquery()
+    finished = (TrialState.COMPLETE, TrialState.FAIL)
     counted = select(func.count()).where(
-        and_(_TRIALS.c.study_id == study_id, _TRIALS.c.state.in_(_FINISHED))
+        _TRIALS.c.study_id == study_id, _TRIALS.c.state.in_(finished)
     )
-    return int(connection.execute(counted).scalar_one())
+    return connection.execute(counted).scalar_one()
 
 
 def _write(
@@ -142,15 +122,10 @@ def _write(
 ) -> None:
     if not values:
         return
-    connection.execute(
-        delete(attributes).where(
-            attributes.c.trial_id == trial_id, attributes.c.key.in_(list(values))
-        )
-    )
-    connection.execute(
-        insert(attributes),
-        [
-            {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-            for key, value in values.items()
-        ],
-    )
+    own = attributes.c.trial_id == trial_id
+    connection.execute(delete(attributes).where(own, attributes.c.key.in_(list(values))))
+    rows = [
+        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+        for key, value in values.items()
+    ]
+    connection.execute(insert(attributes), rows)

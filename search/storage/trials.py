@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -71,16 +72,10 @@ class TrialRecord:
 
 
 class Reader:
-    """Reads the trials of a study, and each finished one only once: it cannot change.
-
-    Args:
-        engine: The study's database.
-        study_id: Optuna's number of the study.
-    """
+    """Reads the trials of a study, and each finished one only once: it cannot change."""
 
     def __init__(self, engine: Engine, study_id: int) -> None:
-        self._engine = engine
-        self._study_id = study_id
+        self._read = partial(read_records, engine, study_id)
         self._finished: dict[int, TrialRecord] = {}
         self._open: set[int] = set()
         self._next = 0
@@ -89,17 +84,15 @@ class Reader:
     def records(self) -> list[TrialRecord]:
         """All trials that have a configuration, by number."""
         with self._lock:
-            read = read_records(
-                self._engine, self._study_id, first=self._next, also=sorted(self._open)
-            )
+            read = self._read(first=self._next, also=sorted(self._open))
             following = max((record.number for record in read), default=-1) + 1
             # A trial without a configuration is not read, and may get one.
             self._open |= set(range(self._next, following))
             self._next = max(self._next, following)
             self._finished |= {record.number: record for record in read if record.is_finished}
             self._open -= self._finished.keys()
-            running = [record for record in read if not record.is_finished]
-            return sorted([*self._finished.values(), *running], key=lambda r: r.number)
+            records = self._finished | {record.number: record for record in read}
+            return [records[number] for number in sorted(records)]
 
 
 @retryable
@@ -114,8 +107,6 @@ def read_records(
     """Trials of a study that have a configuration, by number.
 
     Args:
-        engine: The study's database.
-        study_id: Optuna's number of the study.
         number: The only trial to read.
         first: The first trial to read.
         also: Earlier trials to read.

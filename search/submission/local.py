@@ -51,7 +51,6 @@ class Launcher(Protocol):
         Raises:
             UserError: It cannot run there, or is running already.
         """
-        ...
 
     def stop(self, name: str) -> None:
         """Stop a search as Ctrl-C does; finished trials are kept.
@@ -59,7 +58,6 @@ class Launcher(Protocol):
         Raises:
             UserError: It is not running there.
         """
-        ...
 
     def status(self, name: str) -> str:
         """The state of a search in a word: ``running``, ``stopped``, ``failed``, …
@@ -67,7 +65,6 @@ class Launcher(Protocol):
         Raises:
             UserError: It was never started there.
         """
-        ...
 
     def logs(self, name: str, *, follow: bool) -> Iterator[str]:
         """What a search printed, in pieces; with ``follow`` until it ends.
@@ -75,7 +72,6 @@ class Launcher(Protocol):
         Raises:
             UserError: It was never started there.
         """
-        ...
 
 
 class LocalProcesses:
@@ -95,11 +91,10 @@ class LocalProcesses:
             search = search.model_copy(update={"storage": storage})
         url = Locations.of(search.storage).study_url
         # Errors are raised here, not written to a log, and before the study records the file.
-        before = None
-        if search.name in study_names(url):
-            before = _entry_to_replace(Study.load(search.name, url))
-        file, log = _file(search.name), _log(search.name)
-        with _appending(log) as output:
+        is_known = search.name in study_names(url)
+        before = _entry_to_replace(Study.load(search.name, url)) if is_known else None
+        file = home() / "searches" / f"{search.name}.yaml"
+        with _appending(_log(search.name)) as output:
             study = Study.open(search, url)
             run = announce(study, before)
             _replace(file, yaml.safe_dump(search.to_dict(), sort_keys=False, allow_unicode=True))
@@ -191,10 +186,6 @@ def _appending(path: Path) -> BinaryIO:
         return os.fdopen(os.open(path, flags, 0o600), "ab")
     except OSError as error:
         raise LaunchError(f"the log {path} cannot be written: {error.strerror}") from error
-
-
-def _file(name: str) -> Path:
-    return home() / "searches" / f"{name}.yaml"
 
 
 def _log(name: str) -> Path:

@@ -9,18 +9,20 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
+from fsspec.registry import known_implementations
+from packaging.requirements import Requirement
 
 import objectives
 import search as search_package
 import spaces
 from search.storage.errors import BusyStudy, NoSuchStudy
 from search.submission.local import POLL_SECONDS, LaunchError
-from search.submission.requirements import pinned_requirements
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Storage
 
@@ -31,9 +33,9 @@ CHECK_SECONDS = 600.0
 """Limit of the check of the nodes, which includes installing the requirements."""
 AGENT_SECONDS = 60.0
 """Seconds in which a cluster that has just started must accept a job."""
-NO_AGENT = "No available agent"
-NODE_HOME = "~/.tlc"
-"""Folder of prepared data on each node."""
+PACKAGE = "tlc-search"
+LEFT_OUT = {"ray", PACKAGE}
+"""The cluster's own Ray, and tlc, whose code is sent with the job."""
 
 
 class RayJobs:
@@ -72,29 +74,22 @@ class RayJobs:
         from ray.exceptions import AuthenticationError
         from requests import RequestException
 
+        errors = (AuthenticationError, ConnectionError, RequestException, RuntimeError, ValueError)
         try:
             yield
-        except (
-            AuthenticationError,
-            ConnectionError,
-            RequestException,
-            RuntimeError,
-            ValueError,
-        ) as error:
-            raise LaunchError(f"--address: {self._address}: {_short(error)}") from error
+        except errors as error:
+            message = str(error).strip() or type(error).__name__
+            raise LaunchError(f"--address: {self._address}: {message.splitlines()[0]}") from error
 
     def start(self, search: SearchFile) -> str:
         """Submit the code, the search file and the requirements, after a job that checks that every
         node reaches what the search needs."""
         check_portable(search)
-        with self._translated_errors():
-            is_running = self._running(search.name) is not None
-            identifier = self._next(search.name)
-        if is_running:
-            raise self._busy(search.name)
         with self._translated_errors(), tempfile.TemporaryDirectory(prefix="tlc-job-") as folder:
-            _pack(search, Path(folder))
-            environment = self._environment(folder, search.storage)
+            if self._running(search.name) is not None:
+                raise self._busy(search.name)
+            identifier = self._next(search.name)
+            environment = self._packed(search, Path(folder))
             self._check(search.name, environment)
             # Another start may have passed the check: only one gets the identifier.
             try:
@@ -164,36 +159,42 @@ class RayJobs:
         deadline = time.monotonic() + AGENT_SECONDS
         while True:
             try:
-                submitted: str = self._client.submit_job(
-                    entrypoint=f"python -m search.cli {verb} {FILE} --address auto",
-                    submission_id=identifier,
-                    runtime_env=environment,
-                    metadata={NAME: name, "tlc.verb": verb},
+                return str(
+                    self._client.submit_job(
+                        entrypoint=f"python -m search.cli {verb} {FILE} --address auto",
+                        submission_id=identifier,
+                        runtime_env=environment,
+                        metadata={NAME: name, "tlc.verb": verb},
+                    )
                 )
             except RuntimeError as error:
                 # A head that has just started answers before it can run jobs.
-                if NO_AGENT not in str(error) or time.monotonic() > deadline:
+                if "No available agent" not in str(error) or time.monotonic() > deadline:
                     raise
-                time.sleep(POLL_SECONDS)
-                continue
-            return submitted
+            time.sleep(POLL_SECONDS)
 
-    def _environment(self, folder: str, storage: Storage) -> dict[str, Any]:
+    def _packed(self, search: SearchFile, folder: Path) -> dict[str, Any]:
+        """Copy the packages and the search file into a folder that Ray sends to the nodes; returns
+        the runtime environment of its jobs."""
+        for package in (spaces, objectives, search_package):
+            source = Path(str(package.__file__)).parent
+            ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
+            shutil.copytree(source, folder / source.name, ignore=ignored)
+        document = search.model_copy(update={"address": None}).to_dict()
+        (folder / FILE).write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
         environment: dict[str, Any] = {
-            "working_dir": folder,
-            "env_vars": {"TLC_HOME": NODE_HOME, "PYTHONUNBUFFERED": "1"},
+            "working_dir": str(folder),
+            # Each node keeps its prepared data there.
+            "env_vars": {"TLC_HOME": "~/.tlc", "PYTHONUNBUFFERED": "1"},
         }
         if self._with_requirements:
-            environment["pip"] = pinned_requirements(storage)
+            environment["pip"] = pinned_requirements(search.storage)
         return environment
 
     def _of(self, name: str) -> list[Any]:
         """Jobs that ran a search, oldest first."""
-        jobs = [
-            job
-            for job in self._client.list_jobs()
-            if (job.metadata or {}).get(NAME) == name and job.metadata.get("tlc.verb") == "run"
-        ]
+        wanted = {NAME: name, "tlc.verb": "run"}.items()
+        jobs = [job for job in self._client.list_jobs() if wanted <= (job.metadata or {}).items()]
         return sorted(jobs, key=lambda job: job.start_time or 0)
 
     def _next(self, name: str) -> str:
@@ -242,16 +243,44 @@ def check_portable(search: SearchFile) -> None:
         raise LaunchError("\n".join(faults))
 
 
-def _pack(search: SearchFile, folder: Path) -> None:
-    """Copy the packages and the search file into a folder that Ray sends to the nodes."""
-    for package in (spaces, objectives, search_package):
-        source = Path(str(package.__file__)).parent
-        ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
-        shutil.copytree(source, folder / source.name, ignore=ignored)
-    document = search.model_copy(update={"address": None}).to_dict()
-    (folder / FILE).write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+def pinned_requirements(storage: Storage) -> list[str]:
+    """Direct and transitive requirements of tlc, pinned to the versions that are installed here.
+
+    They include the drivers of the study's database and of the store, such as psycopg and s3fs.
+    """
+    pinned: dict[str, str] = {}
+    waiting = [Requirement(PACKAGE), *_drivers(storage)]
+    known: set[tuple[str, frozenset[str]]] = set()
+    while waiting:
+        requirement = waiting.pop()
+        key = (requirement.name.lower(), frozenset(requirement.extras))
+        if key in known:
+            continue
+        known.add(key)
+        try:
+            found = distribution(requirement.name)
+        except PackageNotFoundError:
+            continue
+        # A local version, such as 2.13.0+cpu, is not on PyPI.
+        pinned[found.metadata["Name"]] = found.version.partition("+")[0]
+        waiting += [
+            inner
+            for inner in map(Requirement, found.requires or [])
+            if _applies(inner, requirement.extras)
+        ]
+    return sorted(f"{name}=={version}" for name, version in pinned.items() if name not in LEFT_OUT)
 
 
-def _short(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+def _drivers(storage: Storage) -> list[Requirement]:
+    drivers = []
+    if urlsplit(storage.study or "").scheme.startswith("postgresql"):
+        drivers.append(f"{PACKAGE}[postgres]")
+    filesystem = known_implementations.get(urlsplit(storage.store or "").scheme)
+    if filesystem is not None:
+        drivers.append(filesystem["class"].partition(".")[0])
+    return list(map(Requirement, drivers))
+
+
+def _applies(requirement: Requirement, extras: set[str]) -> bool:
+    marker = requirement.marker
+    return marker is None or any(marker.evaluate({"extra": extra}) for extra in ["", *extras])

@@ -22,8 +22,7 @@ from search.storage.lease import LEASE, Lease, LeaseMonitor, announce, confirmed
 from search.storage.lease_holder import holding_lease
 from search.storage.study import Study
 from search.submission.local import LaunchError, LocalProcesses
-from search.submission.ray_jobs import check_portable
-from search.submission.requirements import pinned_requirements
+from search.submission.ray_jobs import check_portable, pinned_requirements
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Storage, without_password
 from spaces.loading import load
