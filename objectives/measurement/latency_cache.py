@@ -30,7 +30,7 @@ from objectives.store.store import Store
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration, content_hash
 from spaces.cost.workload import Family, Workload
-from spaces.file.constraints import Measurement
+from spaces.file.space import Measurement
 
 COSTS = "costs"
 LATENCY = "latency.json"

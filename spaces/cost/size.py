@@ -31,9 +31,8 @@ Stored = tuple[str, str, tuple[int, ...]]
 def size_bytes(architecture: Architecture, workload: Workload, compression: Compression) -> int:
     """Predicted bytes on disk of ``architecture`` after ``compression``, without the tokenizer."""
     laid_out = layout(compression.shape_of(architecture), workload)
-    parts = [(1, _sizes(_stored(laid_out.ends, compression)))]
-    for stack in laid_out.stacks:
-        parts.append((stack.depth, _sizes(_stored(stack.layer(0), compression))))
+    parts = [(1, _sizes(laid_out.ends, compression))]
+    parts += [(stack.depth, _sizes(stack.layer(0), compression)) for stack in laid_out.stacks]
     data, entries, names = (sum(n * part[k] for n, part in parts) for k in range(3))
     # Every entry has two offsets, most of them with as many digits as the last.
     header = names + entries * (_HEADER_ENTRY + 2 * (len(str(data)) - 1))
@@ -57,22 +56,18 @@ def max_compressed_bytes(
     return inf if is_dense else 4 * parameters(architecture, workload)
 
 
-def _sizes(stored: Iterable[Stored]) -> tuple[int, int, int]:
+def _sizes(weights: Iterable[Weight], compression: Compression) -> tuple[int, int, int]:
     """Bytes of data, number of entries, and characters of names, types and shapes."""
     data, entries, characters = 0, 0, 0
-    for name, kind, shape in stored:
-        data += _TYPE_BYTES[kind] * prod(shape)
-        entries += 1
-        characters += len(name) + len(kind) + len(",".join(map(str, shape)))
+    for weight in weights:
+        for name, kind, shape in _stored(weight, compression):
+            data += _TYPE_BYTES[kind] * prod(shape)
+            entries += 1
+            characters += len(name) + len(kind) + len(",".join(map(str, shape)))
     return data, entries, characters
 
 
-def _stored(weights: Iterable[Weight], compression: Compression) -> Iterator[Stored]:
-    for weight in weights:
-        yield from _stored_parts(weight, compression)
-
-
-def _stored_parts(weight: Weight, compression: Compression) -> Iterator[Stored]:
+def _stored(weight: Weight, compression: Compression) -> Iterator[Stored]:
     quantisation = compression.quantisation
     kept = weight.count
     masked = weight.role is Role.LINEAR and compression.unstructured_sparsity > 0.0

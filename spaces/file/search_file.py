@@ -15,12 +15,11 @@ from spaces.cost.families import parameters
 from spaces.cost.inference_cost import COSTS, Cost, CostName
 from spaces.cost.metric import Metric, MetricName
 from spaces.cost.workload import Workload
-from spaces.file.constraints import Constraints, Measurement
 from spaces.file.dimensions import Count, PositiveNumber, StrictModel
 from spaces.file.resources import Placement, Resources
 from spaces.file.sampler_names import SamplerName
 from spaces.file.sources import Data
-from spaces.file.space import Space
+from spaces.file.space import Constraints, Measurement, Space
 from spaces.file.storage import Storage, without_password
 from spaces.file.tasks import METRICS, Task, data_faults
 from spaces.file.training import Training

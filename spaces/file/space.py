@@ -1,16 +1,21 @@
-"""The dimensions of a search, as a search file states them."""
+"""The dimensions of a search, the limits of its models, and how their latency is measured."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from spaces.cost.compression import Pruning, Quantisation
+from spaces.cost.inference_cost import COSTS
 from spaces.file.dimensions import (
     Budgets,
     Choices,
+    Count,
     Fractions,
     Integers,
     Numbers,
+    PositiveNumber,
     Prunings,
     Quantisations,
     Recoveries,
@@ -47,3 +52,33 @@ class Space(StrictModel):
     """Fraction that pruning removes."""
     recovery: Recoveries = Numbers[float](choices=[0.0])
     """Training after pruning and with quantised weights, in the unit of ``budget``."""
+
+
+class Constraints(StrictModel):
+    """Limits of a model's costs; configurations that would exceed one are not trained."""
+
+    max_size_mb: PositiveNumber | None = None
+    """Largest compressed model, in megabytes (10^6 bytes) on disk."""
+    max_latency_ms: PositiveNumber | None = None
+    """Highest latency (10th percentile), in milliseconds, under the conditions of
+    ``measurement``."""
+    max_flops: PositiveNumber | None = None
+    """Most forward FLOPs for one sequence."""
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The limits that are set, by the cost that they limit."""
+        named = {name: getattr(self, cost.constraint) for name, cost in COSTS.items()}
+        return {name: limit for name, limit in named.items() if limit is not None}
+
+
+class Measurement(StrictModel):
+    """Conditions under which latency is measured."""
+
+    batch_size: Count = 1
+    """Sequences in a batch."""
+    threads: Count = 1
+    """CPU threads."""
+    repeats: Annotated[int, Field(ge=10, le=10_000)] = 40
+    """Timed calls, each next to one of a reference model; up to eight times as many where other
+    programs disturb the measurement."""

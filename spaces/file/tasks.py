@@ -15,8 +15,8 @@ from spaces.file.sources import SOURCE_FIELDS, Data
 Classes = Annotated[int, Field(ge=2, le=10_000)]
 
 
-class TextTask(StrictModel):
-    """What tasks on texts have in common; a language model is scored by its perplexity."""
+class BaseTask(StrictModel):
+    """What tasks have in common; by default they are those of a language model."""
 
     needs: ClassVar[tuple[str, ...]] = ("unlabelled",)
     family: ClassVar[Family]
@@ -32,7 +32,7 @@ class TextTask(StrictModel):
         return metric.perplexity(data.vocabulary_size)
 
 
-class Classification(TextTask):
+class Classification(BaseTask):
     """Pre-train a masked language model, then fine-tune it to classify texts or pairs of them."""
 
     needs = ("unlabelled", "labelled")
@@ -52,7 +52,7 @@ class Classification(TextTask):
         return metric.accuracy(self.classes)
 
 
-class MaskedLanguageModel(TextTask):
+class MaskedLanguageModel(BaseTask):
     """Predict masked tokens of running text; scored by their perplexity."""
 
     family = Family.ROBERTA_MASKED_LM
@@ -60,7 +60,7 @@ class MaskedLanguageModel(TextTask):
     name: Literal["masked-lm"]
 
 
-class CausalLanguageModel(TextTask):
+class CausalLanguageModel(BaseTask):
     """Predict the next token of running text; scored by its perplexity."""
 
     family = Family.LLAMA
@@ -68,7 +68,7 @@ class CausalLanguageModel(TextTask):
     name: Literal["causal-lm"]
 
 
-class Translation(TextTask):
+class Translation(BaseTask):
     """Translate sentences; scored by BLEU (sacreBLEU's)."""
 
     needs = ("parallel",)
@@ -84,12 +84,11 @@ class Translation(TextTask):
         return metric.bleu()
 
 
-class ImageClassification(StrictModel):
+class ImageClassification(BaseTask):
     """Classify images."""
 
-    needs: ClassVar[tuple[str, ...]] = ("images",)
-    has_fine_tuning: ClassVar[bool] = False
-    has_decoder: ClassVar[bool] = False
+    needs = ("images",)
+    family = Family.VIT
 
     name: Literal["image-classification"]
     classes: Classes
@@ -98,7 +97,7 @@ class ImageClassification(StrictModel):
     def workload(self, data: Data) -> Workload:
         """What its models read and predict."""
         return Workload(
-            Family.VIT,
+            self.family,
             vocabulary_size=0,
             sequence_length=(data.image_size // data.patch_size) ** 2 + 1,
             classes=self.classes,

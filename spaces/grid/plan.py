@@ -8,7 +8,6 @@ from statistics import fmean
 
 from spaces.cost.configuration import Configuration
 from spaces.cost.families import parameters
-from spaces.grid.grid import Point
 from spaces.grid.search_space import SearchSpace
 
 MAX_EXAMINED = 50_000
@@ -62,7 +61,12 @@ class Plan:
 
 def make_plan(space: SearchSpace, trials: int) -> Plan:
     """Estimate what a number of trials of a valid space would cost."""
-    examined = list(space.points()) if space.size <= MAX_EXAMINED else _sample(space)
+    rng = random.Random(0)
+    examined = list(
+        space.points()
+        if space.size <= MAX_EXAMINED
+        else (space.random_point(rng) for _ in range(MAX_EXAMINED))
+    )
     feasible = [c for c in map(space.configuration, examined) if space.is_feasible(c)]
     count = round(len(feasible) / len(examined) * space.size)
     # A valid space has a feasible configuration, which the sample may have missed.
@@ -86,11 +90,6 @@ def make_plan(space: SearchSpace, trials: int) -> Plan:
         ),
         disk_bytes=trials * (stored_bytes + 1e6 * fmean(e.size_mb for e in examples)),
     )
-
-
-def _sample(space: SearchSpace) -> list[Point]:
-    rng = random.Random(0)
-    return [space.random_point(rng) for _ in range(MAX_EXAMINED)]
 
 
 def _example(space: SearchSpace, configuration: Configuration) -> Example:
