@@ -18,7 +18,6 @@ class Shape:
         decoder_depth: Layers of the decoder; 0 where there is none.
         width: Hidden size.
         heads: Attention heads per layer.
-        head_width: Width of one attention head.
         feed_forward: Feed-forward neurons per layer.
     """
 
@@ -50,11 +49,10 @@ class Architecture:
     decoder_depth: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("depth", "width", "heads", "feed_forward"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.decoder_depth < 0:
-            raise ValueError(f"decoder_depth is {self.decoder_depth}; it must be at least 0")
+        for name in ("depth", "width", "heads", "feed_forward", "decoder_depth"):
+            least = 0 if name == "decoder_depth" else 1
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if self.width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide a width of {self.width}")
 

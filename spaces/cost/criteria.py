@@ -15,7 +15,6 @@ class Criteria:
     """The score, the inference cost that it is weighed against, and the limits of all costs.
 
     Args:
-        metric: What models are scored by.
         cost: The cost axis of the frontier; at a fixed cost, the first cost that is limited.
         limits: Highest allowed value of each limited cost, by its name.
         is_at_fixed_cost: Whether the search is for the best score within the limits, and not for a

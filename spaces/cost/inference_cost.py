@@ -17,7 +17,6 @@ class Cost:
     Args:
         name: Its key in results, search files and schemas.
         noun: Its name in a sentence.
-        unit: Its unit.
         axis: Title of its axis in a figure.
         description: The measured quantity, in a sentence.
         less: Comparative for a model that has less of it.

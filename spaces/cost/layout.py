@@ -29,7 +29,6 @@ class Weight:
     Args:
         name: Its key in the model's ``state_dict``.
         shape: ``(out, in)`` for linears, ``(rows, width)`` for embeddings; others stay dense.
-        role: Its kind.
     """
 
     name: str
@@ -72,10 +71,8 @@ class Stack:
 
     Args:
         prefix: Name of the list of layers; the index of a layer follows it.
-        depth: Layers.
         weights: Weights of one layer, with names relative to it.
         attentions: Attentions of one layer: two in a decoder.
-        feed_forward: Feed-forward block of one layer.
     """
 
     prefix: str
@@ -96,7 +93,6 @@ class Layout:
 
     Args:
         ends: Weights outside the layers; a tied matrix is named once.
-        stacks: Its stacks of layers.
         head: Multiplications from the hidden state of one output position to its logits.
         outputs: Output positions of one sequence at inference.
         trained_outputs: Output positions of one sequence in training.

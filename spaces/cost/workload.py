@@ -30,7 +30,6 @@ class Workload:
         classes: Classes of a classifier; 0 for language models.
         image_size: Height and width of images in pixels.
         patch_size: Height and width of a patch in pixels.
-        channels: Channels of an image.
     """
 
     family: Family

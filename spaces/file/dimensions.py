@@ -94,9 +94,6 @@ class Numbers(StrictModel, Generic[N]):
             return math.log2(self.high) - math.log2(self.low) + 1e-9
         return (self.high - self.low) / (self.step or 1) + 1e-9
 
-    def _count(self) -> int:
-        return int(self._intervals()) + 1
-
     @property
     def values(self) -> tuple[N, ...]:
         """The grid, ascending where it was given by ``low`` and ``high``."""
@@ -104,15 +101,12 @@ class Numbers(StrictModel, Generic[N]):
             return tuple(self.choices)
         assert self.low is not None
         low: N = self.low
+        indices = range(int(self._intervals()) + 1)
         if self.log:
-            return tuple(type(low)(math.ldexp(low, k)) for k in range(self._count()))
+            return tuple(type(low)(math.ldexp(low, k)) for k in indices)
         step: N = self.step if self.step is not None else type(low)(1)
-        return tuple(_rounded(low + k * step) for k in range(self._count()))
-
-
-def _rounded(value: N) -> N:
-    # 0.1 + 2 * 0.1 must equal 0.3, because values are hashed.
-    return round(value, 10) if isinstance(value, float) else value
+        # 0.1 + 2 * 0.1 must equal 0.3, because values are hashed.
+        return tuple(round(low + k * step, 10) for k in indices)
 
 
 def _one_value(value: Any) -> Any:

@@ -18,13 +18,7 @@ MAX_SHOWN = 120
 
 
 def validation_faults(error: ValidationError, document: Any, schema: dict[str, Any]) -> list[str]:
-    """One line for each error.
-
-    Args:
-        error: The error of pydantic.
-        document: The document that was validated.
-        schema: JSON schema of valid documents.
-    """
+    """One line for each error of a document that was validated against a schema."""
     faults = [
         line for item in error.errors()[:MAX_FAULTS] for line in _lines(item, document, schema)
     ]
@@ -44,9 +38,9 @@ def shown(value: Any) -> str:
 
 def _lines(item: ErrorDetails, document: Any, schema: dict[str, Any]) -> list[str]:
     cause = item.get("ctx", {}).get("error")
-    return (
-        cause.faults if isinstance(cause, InconsistentFields) else [_line(item, document, schema)]
-    )
+    if isinstance(cause, InconsistentFields):
+        return cause.faults
+    return [_line(item, document, schema)]
 
 
 def _line(item: ErrorDetails, document: Any, schema: dict[str, Any]) -> str:

@@ -26,7 +26,6 @@ class Example:
         kind: ``smallest``, ``typical`` or ``largest`` (by size on disk).
         parameters: Parameters before compression.
         forward_flops: FLOPs for one sequence.
-        steps: Optimiser steps of its training.
     """
 
     kind: str

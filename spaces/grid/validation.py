@@ -55,11 +55,10 @@ def _pruning_faults(space: SearchSpace) -> list[str]:
         return []
     allowed = (0.0, SEMI_STRUCTURED_SPARSITY)
     wrong = [s for s in space.definition.sparsity.values if s not in allowed]
-    if not wrong:
-        return []
     return [
-        f"space.sparsity: {wrong[0]:g} is impossible with pruning 2:4, which removes half; "
+        f"space.sparsity: {sparsity:g} is impossible with pruning 2:4, which removes half; "
         "allowed: 0, 0.5"
+        for sparsity in wrong[:1]
     ]
 
 
