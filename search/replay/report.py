@@ -146,8 +146,7 @@ def _text(seconds: float) -> str:
 
 def _hypervolume_at(replay: Replay, seconds: Floats) -> Floats:
     last = np.searchsorted(replay.seconds, seconds, side="right") - 1
-    fractions: Floats = replay.hypervolume[last]
-    return fractions
+    return replay.hypervolume[last]
 
 
 def _finite(value: float) -> float | None:

@@ -109,8 +109,7 @@ class Table:
     @cached_property
     def log_size(self) -> Floats:
         """log10 of the bytes of each row."""
-        logarithms: Floats = np.log10(self.columns["size_bytes"])
-        return logarithms
+        return np.log10(self.columns["size_bytes"])
 
     def hypervolume(self, rows: Integers) -> float:
         """Area that rows dominate over accuracy and log10 of bytes.

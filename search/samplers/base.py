@@ -1,10 +1,15 @@
-"""The interface between a search and its sampler, beyond Optuna's ``BaseSampler``."""
+"""The base of tlc's samplers: an Optuna sampler that is asked before a trial is created."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
 
 from spaces.cost.configuration import Configuration
 
@@ -24,19 +29,57 @@ class ConvergedError(Exception):
     """The expected gain of every configuration left is too small."""
 
 
-class StudySampler(Protocol):
-    """An Optuna sampler that can be asked before a trial is created."""
+class StudySampler(BaseSampler):
+    """A sampler of a search's study.
 
+    Args:
+        inner: Optuna's sampler, for everything that this one does not decide.
+    """
+
+    def __init__(self, inner: BaseSampler) -> None:
+        self._inner = inner
+
+    @abstractmethod
     def check(self, study: optuna.Study) -> None:
-        """Make sure that there is a configuration to propose.
+        """Make sure that there is a configuration to propose, before a trial is created.
 
         Raises:
             SpaceExhaustedError: Every feasible configuration was tried.
             MustWaitError: Every configuration left must wait for a running trial.
             ConvergedError: The expected gain of every configuration left is too small.
         """
-        ...
 
     def should_compress_again(self, study: optuna.Study, training: Configuration) -> bool:
-        """Whether the next trial should be another compression of the model that is trained."""
-        ...
+        """Whether the next trial should be another compression of the model that is trained.
+
+        False for a sampler that does not know which trials share training.
+        """
+        return False
+
+    def reseed_rng(self) -> None:
+        """Seed the random numbers anew, as Optuna's parallel workers ask."""
+        self._inner.reseed_rng()
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """A parameter that is not in the search space."""
+        return self._inner.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Forwarded to Optuna's sampler."""
+        self._inner.before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Forwarded to Optuna's sampler."""
+        self._inner.after_trial(study, trial, state, values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from search.samplers.base import StudySampler
 from search.samplers.frontier.sampler import FrontierSampler
 from search.samplers.frontier.search_design_space import SearchDesignSpace, StoredBy
 from search.samplers.optuna_samplers import FeasibleSampler
@@ -15,16 +16,13 @@ def make_sampler(
     *,
     seed: int,
     trials: int,
-    finished: int = 0,
-    stops: bool = False,
-    stored: StoredBy | None = None,
-) -> FeasibleSampler | FrontierSampler:
+    finished: int,
+    stops: bool,
+    stored: StoredBy | None,
+) -> StudySampler:
     """The sampler with a name.
 
     Args:
-        name: Its name.
-        space: The search space.
-        seed: Seed of its random numbers.
         trials: Trials of the whole search.
         finished: Trials that an earlier run of the search finished.
         stops: Whether ``frontier`` ends the search when the expected gain has become small.

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.study import Study as OptunaStudy
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from search.samplers.base import MustWaitError, SpaceExhaustedError
+from search.samplers.base import MustWaitError, SpaceExhaustedError, StudySampler
 from search.storage.optuna_space import (
     OrdinalStudy,
     configuration_from,
@@ -36,7 +35,6 @@ def optuna_sampler(name: SamplerName, *, seed: int, population: int) -> BaseSamp
 
     Args:
         name: ``tpe``, ``gp`` or ``nsgaii``; any other name is the random sampler.
-        seed: Seed of its random numbers.
         population: Population of NSGA-II. Optuna's default of 50 makes a short search random.
     """
     if name == "tpe":
@@ -48,7 +46,7 @@ def optuna_sampler(name: SamplerName, *, seed: int, population: int) -> BaseSamp
     return RandomSampler(seed=seed)
 
 
-class FeasibleSampler(BaseSampler):
+class FeasibleSampler(StudySampler):
     """An Optuna sampler that proposes only configurations that can be of use.
 
     It rejects configurations that exceed a limit by arithmetic, those that were tried, and those
@@ -56,17 +54,16 @@ class FeasibleSampler(BaseSampler):
     later. After some rejected proposals, a configuration is drawn uniformly.
 
     Args:
-        space: The search space.
         name: ``tpe``, ``gp``, ``nsgaii``, ``random`` or ``grid``.
-        seed: Seed of its random numbers.
         trials: Trials of the search, which the population of ``nsgaii`` depends on.
     """
 
     def __init__(self, space: SearchSpace, name: SamplerName, *, seed: int, trials: int) -> None:
+        population = max(8, min(50, trials // 6))
+        super().__init__(optuna_sampler(name, seed=seed, population=population))
         self._space = space
         self._search_space = distributions(space)
         self._rng = random.Random(seed)
-        self._inner = optuna_sampler(name, seed=seed, population=max(8, min(50, trials // 6)))
         self._draws = DRAWS.get(name, 0)
         self._in_grid_order = name == "grid"
         self._configurations: dict[int, Configuration] = {}
@@ -75,18 +72,9 @@ class FeasibleSampler(BaseSampler):
         self._ordinal: OrdinalStudy | None = None
 
     def check(self, study: OptunaStudy) -> None:
-        """Make sure that there is a configuration to propose, before a trial is created.
-
-        Raises:
-            SpaceExhaustedError: Every feasible configuration was tried.
-            MustWaitError: Every configuration left must wait for a running trial.
-        """
+        """Make sure that a point can be proposed."""
         self._update(study)
         self._next_point()
-
-    def should_compress_again(self, study: OptunaStudy, training: Configuration) -> bool:
-        """No: Optuna's samplers do not know which trials share training."""
-        return False
 
     def infer_relative_search_space(
         self, study: OptunaStudy, trial: FrozenTrial
@@ -106,30 +94,6 @@ class FeasibleSampler(BaseSampler):
             if self._is_new(configuration) and not self._must_wait(configuration):
                 return parameters_from(self._space, point)
         return parameters_from(self._space, self._next_point())
-
-    def sample_independent(
-        self,
-        study: OptunaStudy,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        """A parameter that is not in the grid."""
-        return self._inner.sample_independent(study, trial, param_name, param_distribution)
-
-    def before_trial(self, study: OptunaStudy, trial: FrozenTrial) -> None:
-        """Forwarded to the inner sampler."""
-        self._inner.before_trial(study, trial)
-
-    def after_trial(
-        self,
-        study: OptunaStudy,
-        trial: FrozenTrial,
-        state: TrialState,
-        values: Sequence[float] | None,
-    ) -> None:
-        """Forwarded to the inner sampler."""
-        self._inner.after_trial(study, trial, state, values)
 
     def _update(self, study: OptunaStudy) -> None:
         """Collect what was tried, and the architectures in training."""

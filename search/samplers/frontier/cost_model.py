@@ -94,8 +94,7 @@ class CostModel:
         if self._space.recovery_steps is None:
             return measuring
         a_step = np.exp(self._step.predict())[architecture][:, None]
-        seconds: Floats = measuring + a_step * self._space.recovery_steps(runs)
-        return seconds
+        return measuring + a_step * self._space.recovery_steps(runs)
 
     def _cooldown(self) -> tuple[float, float]:
         """Steps of the cooldown: a constant, and a fraction of the budget.

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 from scipy.special import ndtri
 
-from search.arrays import Booleans, Floats
+from search.arrays import Booleans, Floats, one_blas_thread
 from search.samplers.frontier.acquisition import Staircase
 from search.samplers.frontier.candidates import Candidates, choose_candidates
 from search.samplers.frontier.cost_model import CostModel
@@ -23,7 +23,6 @@ from search.samplers.gp.gaussian_process import GaussianProcessMixture
 from search.samplers.gp.hyperparameters import sample_hyperparameters
 from search.samplers.gp.kernel import Features, Prior
 from search.samplers.gp.outcome_transform import OutcomeTransform
-from search.samplers.gp.threads import one_blas_thread
 
 PROCESSES = 4
 """Samples of the hyperparameters, each of which gives one Gaussian process."""
@@ -179,8 +178,7 @@ class Designer:
         seconds = self._cost_model.evaluation_seconds(self._candidates.runs)
         if seconds.shape[1] == 1:
             return np.repeat(seconds, self._candidates.log_costs.shape[1], axis=1)
-        chosen: Floats = seconds[:, self._candidates.compressions]
-        return chosen
+        return seconds[:, self._candidates.compressions]
 
     def _refresh(self) -> None:
         """Fit the Gaussian processes again when that is due, and observe the new trials."""

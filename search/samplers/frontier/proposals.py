@@ -49,8 +49,7 @@ class Proposals:
     @property
     def rate(self) -> Floats:
         """Expected gain per second, ``(r, c)``."""
-        ratio: Floats = self.gain / self.seconds
-        return ratio
+        return self.gain / self.seconds
 
     def best(self) -> Proposal | None:
         """The candidate with the greatest rate; None where no candidate can be tried."""

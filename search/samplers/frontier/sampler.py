@@ -8,17 +8,16 @@ In any other study it is Optuna's Gaussian process sampler.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler
+from optuna.samplers import GPSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.failures import OUT_OF_MEMORY
-from search.samplers.base import ConvergedError, MustWaitError, SpaceExhaustedError
+from search.samplers.base import ConvergedError, MustWaitError, SpaceExhaustedError, StudySampler
 from search.samplers.frontier.designer import Designer
 from search.samplers.frontier.features import prior_for
 from search.samplers.frontier.history import FailureCause, Trial
@@ -39,7 +38,7 @@ LEAST_FRACTION = 0.01
 fraction of the hypervolume per second that the search has gained on average."""
 
 
-class FrontierSampler(BaseSampler):
+class FrontierSampler(StudySampler):
     """Greatest expected hypervolume improvement per second.
 
     Args:
@@ -55,11 +54,9 @@ class FrontierSampler(BaseSampler):
         seed: int | None = None,
         stops: bool = False,
     ) -> None:
+        super().__init__(GPSampler(seed=seed) if space is None else RandomSampler(seed=seed))
         self._space = space
         self._stops = stops
-        self._optuna: BaseSampler = (
-            GPSampler(seed=seed) if space is None else RandomSampler(seed=seed)
-        )
         self._taken: set[int] = set()
         self._next: Proposal | None = None
         if space is not None:
@@ -67,13 +64,7 @@ class FrontierSampler(BaseSampler):
             self._designer = Designer(space.design_space, prior, 0 if seed is None else seed)
 
     def check(self, study: optuna.Study) -> None:
-        """Choose the next candidate, before its trial is created.
-
-        Raises:
-            SpaceExhaustedError: Every feasible configuration was tried.
-            MustWaitError: Every configuration left shares training that is running.
-            ConvergedError: The expected gain of every configuration left is too small.
-        """
+        """Choose the next candidate."""
         running = self._update(study)
         proposal = self._designer.suggest(running)
         if proposal is None:
@@ -96,17 +87,13 @@ class FrontierSampler(BaseSampler):
         self._next = proposal if proposal is not None and proposal.run == run else None
         return self._next is not None
 
-    def reseed_rng(self) -> None:
-        """Seed the random numbers anew, as Optuna's parallel workers ask."""
-        self._optuna.reseed_rng()
-
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """The whole grid of a search; in any other study, what Optuna's sampler chooses."""
         if self._space is not None:
             return self._space.distributions
-        return self._optuna.infer_relative_search_space(study, trial)
+        return self._inner.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -114,7 +101,7 @@ class FrontierSampler(BaseSampler):
         """All parameters of the next trial together."""
         if self._space is None:
             # Empty while Optuna's sampler has too few trials for a model.
-            return self._optuna.sample_relative(study, trial, search_space) or {
+            return self._inner.sample_relative(study, trial, search_space) or {
                 name: self.sample_independent(study, trial, name, distribution)
                 for name, distribution in search_space.items()
             }
@@ -123,30 +110,6 @@ class FrontierSampler(BaseSampler):
         assert self._next is not None
         chosen, self._next = self._next, None
         return self._space.parameters(chosen.run, chosen.compression)
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        """A parameter that is not in the search space."""
-        return self._optuna.sample_independent(study, trial, param_name, param_distribution)
-
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Forwarded to Optuna's sampler."""
-        self._optuna.before_trial(study, trial)
-
-    def after_trial(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        state: TrialState,
-        values: Sequence[float] | None,
-    ) -> None:
-        """Forwarded to Optuna's sampler."""
-        self._optuna.after_trial(study, trial, state, values)
 
     def _update(self, study: optuna.Study) -> list[tuple[int, int]]:
         """Update the designer with new finished trials; returns the running candidates."""

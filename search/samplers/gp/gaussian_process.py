@@ -23,8 +23,57 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.arrays import Floats, Integers, cholesky, solve_lower
-from search.samplers.gp.kernel import Features, Kernel, Prepared, Prior
-from search.samplers.gp.posterior import JITTER, Posterior
+from search.samplers.gp.kernel import JITTER, Features, Kernel, Prepared, Prior
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A mixture of normal distributions over candidates in blocks that share a training run.
+
+    Args:
+        means: Of each process, ``(processes, blocks, width)``.
+        covariances: Of each process within its blocks, ``(blocks, width, width)``.
+    """
+
+    means: Floats
+    covariances: list[Floats]
+
+    @property
+    def mean(self) -> Floats:
+        """Expected values, ``(blocks, width)``."""
+        average: Floats = self.means.mean(0)
+        return average
+
+    @property
+    def variance(self) -> Floats:
+        """Variances, ``(blocks, width)``: within the processes, and between their means."""
+        within = [np.einsum("bii->bi", covariance) for covariance in self.covariances]
+        total: Floats = np.mean(within, axis=0) + self.means.var(0)
+        return total
+
+    def samples(self, normals: Floats) -> Floats:
+        """Joint samples within each block, without noise, ``(processes * samples, blocks, width)``.
+
+        Args:
+            normals: Standard normal numbers, ``(samples, width)``, the same for all blocks.
+        """
+        return np.concatenate(
+            [
+                _samples(mean, covariance, normals)
+                for mean, covariance in zip(self.means, self.covariances, strict=True)
+            ]
+        )
+
+
+def _samples(mean: Floats, covariance: Floats, normals: Floats) -> Floats:
+    spread = np.einsum("bii->b", covariance) / covariance.shape[-1]
+    ridge = JITTER + 1e-4 * np.maximum(spread, 0.0)[:, None]
+    covariance = covariance.copy()
+    diagonal = np.einsum("bii->bi", covariance)
+    diagonal += ridge
+    lower = np.linalg.cholesky(covariance)
+    samples: Floats = mean + np.einsum("bij,sj->sbi", lower, normals)
+    return samples
 
 
 class GaussianProcessMixture:
@@ -33,7 +82,6 @@ class GaussianProcessMixture:
     Args:
         candidates: Configurations in blocks that share a training run, ``(blocks * width,)``.
         width: Configurations in a block.
-        prior: The prior.
         hyperparameters: From ``sample_hyperparameters``; by default the means of their prior.
     """
 
@@ -63,7 +111,7 @@ class GaussianProcessMixture:
         Args:
             features: Their configurations, ``(n,)``.
             values: Their transformed qualities, ``(n,)``.
-            noise: Variances of the noise, ``(n,)``, as for ``sample_hyperparameters``.
+            noise: As for ``sample_hyperparameters``, ``(n,)``.
         """
         if len(features):
             new = self._kernel.prepare(features)
@@ -91,10 +139,10 @@ class GaussianProcessMixture:
             noise_at: Variances of the noise of trials with some values.
 
         Returns:
-            The posterior, and the expected values of the pending trials, ``(n,)``.
+            The posterior, and those expected values, ``(n,)``.
         """
         now = self.posterior
-        expected: Floats = np.mean([each.pending_mean for each in self._processes], axis=0)
+        expected: Floats = np.mean([each.pending.mean for each in self._processes], axis=0)
         if not len(expected):
             return now, expected
         noise = noise_at(expected)
@@ -104,9 +152,8 @@ class GaussianProcessMixture:
     def predict(self, features: Features) -> tuple[Floats, Floats]:
         """Means and variances, ``(n,)`` each, of any configurations, without noise."""
         new = self._kernel.prepare(features)
-        predictions = [process.predict(new) for process in self._processes]
-        means = np.array([mean for mean, _ in predictions])
-        variances = np.array([variance for _, variance in predictions])
+        predictions = np.array([process.predict(new) for process in self._processes])
+        means, variances = np.swapaxes(predictions, 0, 1)
         return means.mean(0), variances.mean(0) + means.var(0)
 
 
@@ -129,7 +176,6 @@ class _Conditional:
     across: Floats
 
     def take(self, rows: Integers) -> _Conditional:
-        """Some of the trials, by index."""
         return _Conditional(
             self.inputs.take(rows),
             self.mean[rows],
@@ -159,12 +205,7 @@ class _GaussianProcess:
         # One array for each call of condition: a single one would be copied whole every time.
         self._whitened: tuple[Floats, ...] = ()
         self._residuals = np.zeros(0)
-        self._pending = self._conditional(nothing)
-
-    @property
-    def pending_mean(self) -> Floats:
-        """Expected values of the pending trials, ``(n,)``."""
-        return self._pending.mean
+        self.pending = self._conditional(nothing)
 
     def predict(self, new: Prepared) -> tuple[Floats, Floats]:
         """Means and variances of any configurations, ``(n,)`` each."""
@@ -193,9 +234,9 @@ class _GaussianProcess:
 
     def set_pending(self, new: Prepared, kept: Sequence[int]) -> None:
         """Keep some of the pending trials, and append new ones."""
-        old, new_ones = self._pending.take(np.array(kept, dtype=np.int64)), self._conditional(new)
+        old, new_ones = self.pending.take(np.array(kept, dtype=np.int64)), self._conditional(new)
         cross = self._covariance(new_ones.inputs, new_ones.part, old.inputs, old.part)
-        self._pending = _Conditional(
+        self.pending = _Conditional(
             old.inputs.followed_by(new_ones.inputs),
             np.concatenate([old.mean, new_ones.mean]),
             np.vstack([old.part, new_ones.part]),
@@ -205,8 +246,8 @@ class _GaussianProcess:
 
     def covariance_with_pending(self, noise: Floats) -> Floats:
         """Covariances of the candidates once the pending trials are observed too."""
-        corner = self._corner(self._pending, noise)
-        return self._reduced(solve_lower(corner, self._pending.across))
+        corner = self._corner(self.pending, noise)
+        return self._reduced(solve_lower(corner, self.pending.across))
 
     def _conditional(self, new: Prepared) -> _Conditional:
         mean, part = self._mean_and_part(new)
@@ -232,13 +273,13 @@ class _GaussianProcess:
 
     def _corner(self, trials: _Conditional, noise: Floats) -> Floats:
         """Cholesky factor of the covariances of noisy trials."""
-        return cholesky(trials.own + np.diag(self._kernel.noise(noise, self._theta) + JITTER))
+        return cholesky(trials.own + np.diag(self._kernel.diagonal(noise, self._theta)))
 
     def _update_pending(
         self, trials: _Conditional, corner: Floats, added: Floats, residuals: Floats
     ) -> None:
         """Condition the pending trials on finished ones."""
-        pending = self._pending
+        pending = self.pending
         rows = solve_lower(
             corner, self._covariance(trials.inputs, trials.part, pending.inputs, pending.part)
         )

@@ -14,7 +14,6 @@ import numpy as np
 
 from search.arrays import Floats, cholesky, solve_lower
 from search.samplers.gp.kernel import Features, Kernel, Prior
-from search.samplers.gp.posterior import JITTER
 
 BURN_IN = 40
 THINNING = 5
@@ -41,9 +40,7 @@ def sample_hyperparameters(
         features: The observed configurations, ``(n,)``.
         values: Their transformed qualities, ``(n,)``.
         noise: Variances of their noise up to a factor, ``(n,)``.
-        prior: The prior.
         count: Number of samples.
-        rng: Source of the samples.
 
     Returns:
         ``count`` vectors of hyperparameters, as ``Kernel`` takes them.
@@ -66,13 +63,12 @@ def _likelihood(kernel: Kernel, features: Features, values: Floats, noise: Float
     """Log marginal likelihood of hyperparameters (Rasmussen & Williams 2006, section 5.4)."""
     data = kernel.prepare(features)
     residual = values - data.mean
-    diagonal = np.diag_indices(len(values))
 
     def likelihood(theta: Floats) -> float:
         if not len(values):
             return 0.0
         covariance = kernel.covariance(data, data, theta)
-        covariance[diagonal] += kernel.noise(noise, theta) + JITTER
+        covariance[np.diag_indices(len(values))] += kernel.diagonal(noise, theta)
         try:
             lower = cholesky(covariance)
         except np.linalg.LinAlgError:

@@ -13,6 +13,9 @@ import numpy as np
 
 from search.arrays import Floats, Integers
 
+JITTER = 1e-6
+"""Added to the diagonals of covariances before they are factorised."""
+
 
 @dataclass(frozen=True)
 class Features:
@@ -40,14 +43,11 @@ class Features:
 class CompressionTrend:
     """A trend ``amount ** power`` of what compression costs, and its interaction with model size.
 
+    The coefficients of the trend and of the interaction have normal priors.
+
     Args:
         feature: Index of the ``compression`` feature that is the amount.
-        power: Its power.
-        mean: Prior mean of the coefficient.
-        deviation: Its prior standard deviation.
         interacts_with: Index of the ``training`` feature that it is multiplied by.
-        interaction_mean: Prior mean of the coefficient of their product.
-        interaction_deviation: Its prior standard deviation.
     """
 
     feature: int
@@ -116,9 +116,6 @@ class Kernel:
     A vector ``theta`` of hyperparameters holds logarithms: the three deviations, the noise, the
     similarity scale, then the length scales of the features. Its prior is normal, with means
     ``prior_means`` and standard deviations ``prior_deviations``.
-
-    Args:
-        prior: The prior.
     """
 
     def __init__(self, prior: Prior) -> None:
@@ -131,32 +128,21 @@ class Kernel:
     def prepare(self, features: Features) -> Prepared:
         """Compute everything that does not depend on hyperparameters."""
         prior = self._prior
-        columns, means, deviations = [np.ones(len(features))], [prior.level[0]], [prior.level[1]]
-        for index, (mean, deviation) in enumerate(prior.slopes):
-            columns.append(features.training[:, index])
-            means.append(mean)
-            deviations.append(deviation)
+        columns = [np.ones(len(features)), *features.training.T[: len(prior.slopes)]]
+        coefficients = [prior.level, *prior.slopes]
         for trend in prior.compression_trends:
             amount = features.compression[:, trend.feature] ** trend.power
             columns += [amount, amount * features.training[:, trend.interacts_with]]
-            means += [trend.mean, trend.interaction_mean]
-            deviations += [trend.deviation, trend.interaction_deviation]
+            coefficients.append((trend.mean, trend.deviation))
+            coefficients.append((trend.interaction_mean, trend.interaction_deviation))
         basis = np.stack(columns, 1)
-        return Prepared(
-            features.training,
-            features.compression,
-            features.run,
-            basis * np.array(deviations),
-            basis @ np.array(means),
-        )
+        means, deviations = map(np.array, zip(*coefficients, strict=True))
+        return Prepared(**vars(features), basis=basis * deviations, mean=basis @ means)
 
     def covariance(self, a: Prepared, b: Prepared, theta: Floats) -> Floats:
         """Covariances, ``(..., len(a), len(b))``, over shared leading dimensions."""
         of_training, of_compression, of_run, _, similarity, *scales = np.exp(theta)
-        training_scales, compression_scales = (
-            np.array(scales[: self._p]),
-            np.array(scales[self._p :]),
-        )
+        training_scales, compression_scales = np.split(np.array(scales), [self._p])
         near = _gaussian(a.training / training_scales, b.training / training_scales)
         similar = 0.5 + 0.5 * _gaussian(a.training / similarity, b.training / similarity)
         scaled_a, scaled_b = a.compression / compression_scales, b.compression / compression_scales
@@ -171,10 +157,10 @@ class Kernel:
         return covariance
 
     @staticmethod
-    def noise(variances: Floats, theta: Floats) -> Floats:
-        """Variances of the noise, from those reported for each trial."""
-        scaled: Floats = variances * np.exp(2.0 * theta[3])
-        return scaled
+    def diagonal(noise: Floats, theta: Floats) -> Floats:
+        """What trials with some reported variances of noise add to the diagonal."""
+        added: Floats = noise * np.exp(2.0 * theta[3]) + JITTER
+        return added
 
 
 def _gaussian(a: Floats, b: Floats) -> Floats:

@@ -60,15 +60,13 @@ class OutcomeTransform:
 
     def values(self, qualities: Floats) -> Floats:
         """Transform qualities; minus infinity stands for a failed trial."""
-        values: Floats = np.maximum((qualities - self.lowest) / self.range, LOWEST_VALUE)
-        return values
+        return np.maximum((qualities - self.lowest) / self.range, LOWEST_VALUE)
 
     def noise(self, values: Floats) -> Floats:
         """Variances of the evaluation noise at values: binomial in the examples."""
         quality = self.quality(values)
         variance = np.maximum(quality * (1.0 - quality), LEAST_VARIANCE) / self.examples
-        noise: Floats = variance / self.range**2
-        return noise
+        return variance / self.range**2
 
     def quality(self, values: Floats) -> Floats:
         """Inverse transform, from values to qualities."""

@@ -13,9 +13,8 @@ from sklearn.gaussian_process.kernels import Kernel as SklearnKernel
 from search.samplers.frontier.features import PRIOR
 from search.samplers.gp.gaussian_process import GaussianProcessMixture
 from search.samplers.gp.hyperparameters import sample_hyperparameters
-from search.samplers.gp.kernel import Features, Kernel
+from search.samplers.gp.kernel import JITTER, Features, Kernel
 from search.samplers.gp.outcome_transform import OutcomeTransform
-from search.samplers.gp.posterior import JITTER
 from tests.search.samplers.spaces import grid
 
 TRAINING, COMPRESSION = 5, 4
