@@ -19,7 +19,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from search.arrays import Integers
 from search.replay.row_samplers import FrontierRowSampler
 from search.replay.table import Table
-from search.samplers.frontier.proposals import Proposals
+from search.samplers.frontier.acquisition import Proposals
 
 TABLE = Path(__file__).parent / "tables" / "embedded.csv.gz"
 TRAIN, COMPRESS, CHOSEN = "#00798c", "#edae49", "#d1495b"

@@ -24,11 +24,9 @@ class RowSampler(Protocol):
 
     def ask(self) -> int | None:
         """A new row; None to wait for a running trial, or when no row is left."""
-        ...
 
     def tell(self, row: int) -> None:
         """Report that the trial of a row has finished."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,10 @@ class Replay:
         reached = np.flatnonzero(self.hypervolume >= level - 1e-12)
         return float(self.seconds[reached[0]]) if len(reached) else np.inf
 
+    def hypervolume_at(self, seconds: Floats) -> Floats:
+        """Fraction of the hypervolume that was reached after some seconds, ascending."""
+        return self.hypervolume[np.searchsorted(self.seconds, seconds, side="right") - 1]
+
 
 def replay(
     table: Table, sampler: RowSampler, *, workers: int, sharing: bool, until: float = 1.0
@@ -59,8 +61,6 @@ def replay(
     """Run a sampler against a table.
 
     Args:
-        table: The table.
-        sampler: The sampler.
         workers: Number of trials that run at a time.
         sharing: Whether trials share training; without, each trains from scratch.
         until: Fraction of the hypervolume at which to stop.
@@ -77,8 +77,7 @@ def replay(
         )
     simulation = _Simulation(table, sharing)
     running: list[tuple[float, int]] = []
-    chosen: list[int] = []
-    finished: list[int] = []
+    chosen, finished = list[int](), list[int]()
     seconds, fractions = [0.0], [0.0]
     while fractions[-1] < until - 1e-12:
         while len(running) < workers and (row := sampler.ask()) is not None:
@@ -116,7 +115,7 @@ class _Simulation:
         self._sharing = sharing
         self._stable = np.zeros(table.architecture.max() + 1)
         """Seconds of the longest stable path of each architecture."""
-        self._stable_end = np.zeros(table.architecture.max() + 1)
+        self._stable_end = np.zeros_like(self._stable)
         """When its training ends."""
         self._trained = np.full(table.run.max() + 1, np.inf)
         """When the training of each run ends; infinity where it has not started."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from search.arrays import Floats
 from search.replay.replay import LEVELS, Replay
 from search.replay.table import Table
 
@@ -16,21 +15,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from rich.console import Console
 
-
 CURVE_POINTS = 400
 COLOURS = ("#00798c", "#d1495b", "#edae49", "#66a182", "#2e4057", "#8d96a3", "#a26769", "#6d597a")
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One sampler's replays of one table.
-
-    Args:
-        sampler: Its name.
-        sharing: Whether trials shared training.
-        workers: Trials at a time.
-        replays: One for each seed.
-    """
+    """One sampler's replays of one table, one for each seed."""
 
     sampler: str
     sharing: bool
@@ -42,12 +33,17 @@ class Summary:
         """Name in legends and tables."""
         return f"{self.sampler}{'' if self.sharing else ' from scratch'}"
 
+    @property
+    def trials(self) -> float:
+        """Median number of finished trials."""
+        return float(np.median([len(replay.seconds) - 1 for replay in self.replays]))
+
     def seconds_to(self, level: float) -> tuple[float, float, float]:
         """Quartiles of the seconds to a fraction of the hypervolume: lower, median, upper.
 
         Infinity stands for seeds that never reached it.
         """
-        reached = np.sort([replay.seconds_to(level) for replay in self.replays])
+        reached = [replay.seconds_to(level) for replay in self.replays]
         low, middle, high = np.quantile(reached, (0.25, 0.5, 0.75), method="inverted_cdf")
         return float(low), float(middle), float(high)
 
@@ -63,7 +59,7 @@ class Summary:
             "workers": self.workers,
             "seeds": len(self.replays),
             "seconds_to": levels,
-            "trials": float(np.median([len(replay.seconds) - 1 for replay in self.replays])),
+            "trials": self.trials,
             "busy_seconds": float(np.median([replay.busy_seconds for replay in self.replays])),
         }
 
@@ -97,7 +93,7 @@ def draw_on(axes: Axes, table: Table, summaries: list[Summary]) -> None:
     starts = [replay.seconds[1] for summary in summaries for replay in summary.replays]
     seconds = np.geomspace(max(min(starts), 1e-3), max(ends), CURVE_POINTS)
     for summary, colour in zip(summaries, COLOURS * len(summaries), strict=False):
-        curves = np.stack([_hypervolume_at(replay, seconds) for replay in summary.replays])
+        curves = np.stack([replay.hypervolume_at(seconds) for replay in summary.replays])
         low, middle, high = np.quantile(curves, (0.25, 0.5, 0.75), axis=0)
         style = "-" if summary.sharing else "--"
         axes.plot(seconds, middle, style, color=colour, label=summary.label, linewidth=1.8)
@@ -129,8 +125,7 @@ def print_summaries(table: Table, summaries: list[Summary], console: Console) ->
             low, middle, high = summary.seconds_to(level)
             quartiles = f"  ({_text(low)}–{_text(high)})" if len(summary.replays) > 1 else ""
             cells.append(f"{_text(middle)}{quartiles}")
-        trials = np.median([len(replay.seconds) - 1 for replay in summary.replays])
-        lines.add_row(summary.label, *cells, f"{trials:.0f}")
+        lines.add_row(summary.label, *cells, f"{summary.trials:.0f}")
     first = summaries[0]
     console.print(
         f"{table.name}: {len(table):,} configurations, {len(first.replays)} seeds, "
@@ -142,11 +137,6 @@ def print_summaries(table: Table, summaries: list[Summary], console: Console) ->
 
 def _text(seconds: float) -> str:
     return f"{seconds:,.0f}" if np.isfinite(seconds) else "never"
-
-
-def _hypervolume_at(replay: Replay, seconds: Floats) -> Floats:
-    last = np.searchsorted(replay.seconds, seconds, side="right") - 1
-    return replay.hypervolume[last]
 
 
 def _finite(value: float) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import optuna
@@ -16,10 +16,10 @@ from search.replay.replay import FixedOrder, RowSampler, replay
 from search.replay.report import Summary
 from search.replay.table import Table, design_space_of
 from search.samplers.frontier.designer import Designer
-from search.samplers.frontier.features import PRIOR
 from search.samplers.frontier.history import StageSeconds, Trial
 from search.samplers.gp.kernel import Prior
 from search.samplers.optuna_samplers import DRAWS, optuna_sampler
+from spaces.file.sampler_names import SamplerName
 
 POPULATION = 24
 """Population of NSGA-II, as in a search of 144 trials."""
@@ -73,7 +73,7 @@ class OptunaRowSampler(RandomRowSampler):
     some, a random row, whose result the sampler is told like any other.
     """
 
-    def __init__(self, table: Table, seed: int, sampler: Literal["tpe", "nsgaii", "gp"]) -> None:
+    def __init__(self, table: Table, seed: int, sampler: SamplerName) -> None:
         super().__init__(table, seed)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._draws = DRAWS[sampler]
@@ -113,54 +113,47 @@ class OptunaRowSampler(RandomRowSampler):
 class FrontierRowSampler:
     """The designer of the ``frontier`` sampler, which knows the sizes of a table beforehand."""
 
-    def __init__(self, table: Table, seed: int, prior: Prior = PRIOR) -> None:
+    def __init__(self, table: Table, seed: int, prior: Prior | None = None) -> None:
         self._table = table
-        self.designer = Designer(design_space_of(table), prior, seed)
+        self.designer = Designer(design_space_of(table), seed, prior)
         self._running: list[tuple[int, int]] = []
         candidates = zip(table.run.tolist(), table.compression.tolist(), strict=True)
         self._row = {candidate: row for row, candidate in enumerate(candidates)}
 
     def ask(self) -> int | None:
         """The row that the designer suggests."""
-        proposal = self.designer.suggest(self._running)
+        proposal = self.designer.proposals(self._running).best()
         if proposal is None:
             return None
-        candidate = (proposal.run, proposal.compression)
-        self._running.append(candidate)
-        return self._row[candidate]
+        self._running.append(proposal.candidate)
+        return self._row[proposal.candidate]
 
     def tell(self, row: int) -> None:
         """Update the designer with the row's accuracy and seconds."""
         c = self._table.columns
-        candidate = (int(self._table.run[row]), int(self._table.compression[row]))
-        self._running.remove(candidate)
+        run, compression = int(self._table.run[row]), int(self._table.compression[row])
+        self._running.remove((run, compression))
         seconds = StageSeconds(
             stable=c["train_seconds_stable"][row],
             cooldown=c["train_seconds_cooldown"][row],
             evaluate=c["compress_eval_seconds"][row],
         )
-        self.designer.update(
-            [Trial(*candidate, quality=float(c["accuracy"][row]), seconds=seconds)]
-        )
+        quality = float(self._table.accuracy[row])
+        self.designer.update([Trial(run, compression, quality, seconds=seconds)])
 
 
-class OracleRowSampler:
+class OracleRowSampler(RandomRowSampler):
     """A greedy bound: knows the whole table, and takes the row that gains most per second."""
 
     def __init__(self, table: Table, seed: int = 0) -> None:
-        self._table = table
+        super().__init__(table, seed)
         self._rows: list[int] = []
-        self._left = np.ones(len(table), dtype=bool)
         self._stable = np.zeros(table.architecture.max() + 1)
         self._trained = np.zeros(table.run.max() + 1, dtype=bool)
 
-    def ask(self) -> int | None:
-        """The row with the greatest gain per second."""
-        left = np.flatnonzero(self._left)
-        if len(left) == 0:
-            return None
+    def _choose(self) -> int:
+        left = np.flatnonzero(self._untried)
         row = int(left[np.argmax(self._gains(left) / self._seconds(left))])
-        self._left[row] = False
         self._rows.append(row)
         architecture = self._table.architecture[row]
         stable = self._table.columns["train_seconds_stable"][row]
@@ -168,18 +161,13 @@ class OracleRowSampler:
         self._trained[self._table.run[row]] = True
         return row
 
-    def tell(self, row: int) -> None:
-        """Ignored: it knows the result."""
-
     def _seconds(self, rows: Integers) -> Floats:
         c, table = self._table.columns, self._table
-        missing = np.maximum(
-            c["train_seconds_stable"][rows] - self._stable[table.architecture[rows]], 0.0
-        )
+        stored = self._stable[table.architecture[rows]]
+        missing = np.maximum(c["train_seconds_stable"][rows] - stored, 0.0)
         training = missing + c["train_seconds_cooldown"][rows]
-        evaluating = c["compress_eval_seconds"][rows]
-        seconds: Floats = np.where(self._trained[table.run[rows]], 0.0, training) + evaluating
-        return np.maximum(seconds, 1e-9)
+        training[self._trained[table.run[rows]]] = 0.0
+        return np.maximum(training + c["compress_eval_seconds"][rows], 1e-9)
 
     def _gains(self, rows: Integers) -> Floats:
         table, chosen = self._table, np.array(self._rows, dtype=np.int64)
@@ -195,9 +183,7 @@ class OracleRowSampler:
 
 ROW_SAMPLERS: dict[str, Callable[[Table, int], RowSampler]] = {
     "frontier": FrontierRowSampler,
-    "tpe": partial(OptunaRowSampler, sampler="tpe"),
-    "gp": partial(OptunaRowSampler, sampler="gp"),
-    "nsgaii": partial(OptunaRowSampler, sampler="nsgaii"),
+    **{name: partial(OptunaRowSampler, sampler=name) for name in DRAWS},
     "random": RandomRowSampler,
     "grid": lambda table, seed: FixedOrder(np.arange(len(table))),
     "oracle": OracleRowSampler,
@@ -209,13 +195,6 @@ def replays(
     table: Table, sampler: str, *, seeds: int, workers: int, sharing: bool, until: float
 ) -> Summary:
     """Replay a sampler with the seeds 0, 1, and so on."""
-    make = ROW_SAMPLERS[sampler]
-    return Summary(
-        sampler,
-        sharing,
-        workers,
-        [
-            replay(table, make(table, seed), workers=workers, sharing=sharing, until=until)
-            for seed in range(seeds)
-        ],
-    )
+    samplers = (ROW_SAMPLERS[sampler](table, seed) for seed in range(seeds))
+    made = [replay(table, s, workers=workers, sharing=sharing, until=until) for s in samplers]
+    return Summary(sampler, sharing, workers, made)

@@ -17,11 +17,11 @@ from search.samplers.frontier.design_space import DesignSpace
 from search.samplers.frontier.features import USUAL_GROUP, compression_features, training_features
 from spaces.errors import UserError
 
-IDENTITY = ("depth", "width", "seed", "budget_steps", "bits", "sparsity")
-"""Columns that identify a configuration."""
 ARCHITECTURE = ("depth", "width", "seed")
 RUN = (*ARCHITECTURE, "budget_steps")
 COMPRESSION = ("bits", "sparsity")
+IDENTITY = (*RUN, *COMPRESSION)
+"""Columns that identify a configuration."""
 COLUMNS = (
     *IDENTITY,
     "accuracy",
@@ -80,12 +80,7 @@ class Table:
 
     @classmethod
     def of(cls, name: str, columns: dict[str, Floats]) -> Table:
-        """A table of rows that are different configurations.
-
-        Args:
-            name: Its name.
-            columns: All of ``COLUMNS``, ``(rows,)`` each.
-        """
+        """A table of all ``COLUMNS``, ``(rows,)`` each; no two rows have one configuration."""
         values = {name: np.unique(columns[name]) for name in IDENTITY}
         varied = [name for name in IDENTITY if len(values[name]) > 1] or ["depth"]
         return cls(

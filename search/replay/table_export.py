@@ -29,8 +29,6 @@ def row(configuration: Configuration, space: SearchSpace, result: dict[str, Any]
     """One line of a table, as text by column, rounded to the digits that are significant.
 
     Args:
-        configuration: What was evaluated.
-        space: The space that it belongs to.
         result: From ``Evaluation.to_dict``.
     """
     seconds = result["seconds"]

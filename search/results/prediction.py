@@ -12,7 +12,6 @@ import numpy as np
 from search.pareto import in_finish_order, quality
 from search.results.schemas import Prediction
 from search.samplers.frontier.designer import Designer
-from search.samplers.frontier.features import prior_for
 from search.samplers.frontier.history import Trial
 from search.samplers.frontier.search_design_space import SearchDesignSpace
 from search.samplers.known_latencies import recorded_latencies
@@ -49,7 +48,7 @@ class Predictor:
         columns = len(design_space.compressions)
         # Inference costs only matter to acquisition, not to predictions.
         free = replace(design_space, log_costs=lambda runs: np.zeros((len(runs), columns)))
-        self._designer = Designer(free, prior_for(design_space.compressions), study.search.seed)
+        self._designer = Designer(free, study.search.seed)
         self._designer.update(
             Trial.of_result(
                 *self._searched.candidate_of(record.configuration),

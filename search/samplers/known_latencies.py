@@ -27,10 +27,7 @@ ModelShape = tuple[Architecture, Compression]
 def measured_latencies(
     study: Study, measure: Callable[[list[Configuration]], list[float]]
 ) -> LatencyOf:
-    """Measure the latencies of a study's space, and record them in the study.
-
-    Arguments and errors are those of ``known_latencies``.
-    """
+    """``known_latencies`` of a study's space, which are recorded in the study."""
     measured: list[float] = []
 
     def recorded(configurations: list[Configuration]) -> list[float]:
@@ -54,7 +51,6 @@ def known_latencies(
     """A function from configurations of a space to their milliseconds.
 
     Args:
-        space: The search space.
         measure: Measures the milliseconds of some configurations.
 
     Raises:

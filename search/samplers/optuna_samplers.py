@@ -25,7 +25,7 @@ from spaces.file.sampler_names import SamplerName
 from spaces.grid.grid import Point
 from spaces.grid.search_space import SearchSpace
 
-DRAWS = {"tpe": 16, "nsgaii": 16, "gp": 2}
+DRAWS: dict[SamplerName, int] = {"tpe": 16, "gp": 2, "nsgaii": 16}
 """Proposals of an Optuna sampler that are tried before one is drawn at random. One of a Gaussian
 process is a whole optimisation of its acquisition function, and the next is nearly the same."""
 

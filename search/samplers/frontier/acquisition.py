@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.arrays import Floats, Integers
+from search.arrays import Booleans, Floats, Integers
 
 STEPS = 128
 TOLERANCE = 1e-9
@@ -45,7 +45,7 @@ class Staircase:
             quality: Qualities, ``(n,)``.
             log_cost: Logarithms of their costs, ``(n,)``.
             reference: Quality of the reference point.
-            limits: Logarithms of the least cost and of the reference point's.
+            limits: As ``DesignSpace.limits``.
         """
         low, high = limits
         # A search at one fixed cost has one step, and the area is the quality.
@@ -76,12 +76,7 @@ class Staircase:
         return float(self.widths @ np.maximum(self.level - reference, 0.0))
 
     def improvement(self, quality: Floats, first: Integers) -> Floats:
-        """Area that each point adds on its own.
-
-        Args:
-            quality: Qualities, any shape.
-            first: ``first_step`` of their costs, a shape that broadcasts to it.
-        """
+        """Area that each point adds on its own; ``first`` is ``first_step`` of its cost."""
         width = np.concatenate([[0.0], np.cumsum(self.widths)])
         under = np.concatenate([[0.0], np.cumsum(self.widths * self.level)])
         end = np.searchsorted(self.level, quality.ravel()).reshape(quality.shape)
@@ -117,3 +112,58 @@ class Staircase:
         before = np.concatenate([nothing, best[:, :, :-1]], 2)
         members = (ordered > before) & (ordered > level)
         return area.mean(0), members.sum(2).mean(0)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The candidate to try next.
+
+    Args:
+        rate: Expected hypervolume gained per second, in quality times log10 of cost.
+    """
+
+    run: int
+    compression: int
+    rate: float
+
+    @property
+    def candidate(self) -> tuple[int, int]:
+        """The run and the compression."""
+        return self.run, self.compression
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """The candidates that are compared, with their expected gains and costs.
+
+    Args:
+        runs: Indices of their training runs, ``(r,)``.
+        compressions: Indices of their compressions, ``(c,)``.
+        gain: Expected hypervolume gained, ``(r, c)``, in quality times log10 of cost; minus
+            infinity where a candidate cannot be tried. A run that is not trained yet has one
+            entry, for the gain of all its compressions together.
+        seconds: Seconds of the work that gives it, ``(r, c)``.
+        quality: Samples of the quality of each, ``(samples, r, c)``.
+        trained: Runs that have a trained model, ``(r,)``.
+    """
+
+    runs: Integers
+    compressions: Integers
+    gain: Floats
+    seconds: Floats
+    quality: Floats
+    trained: Booleans
+
+    @property
+    def rate(self) -> Floats:
+        """Expected gain per second, ``(r, c)``."""
+        return self.gain / self.seconds
+
+    def best(self) -> Proposal | None:
+        """The candidate with the greatest rate; None where no candidate can be tried."""
+        rate = self.rate
+        row, column = np.unravel_index(int(rate.argmax()), rate.shape)
+        if not rate[row, column] >= 0.0:
+            return None
+        run, compression = int(self.runs[row]), int(self.compressions[column])
+        return Proposal(run, compression, float(rate[row, column]))

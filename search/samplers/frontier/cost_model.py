@@ -19,11 +19,7 @@ PRIOR_COOLDOWN_FRACTION = 0.25
 
 
 class CostModel:
-    """Seconds of training and evaluation, learnt from finished trials.
-
-    Args:
-        space: The design space.
-    """
+    """Seconds of training and evaluation, learnt from finished trials."""
 
     def __init__(self, space: DesignSpace) -> None:
         self._space = space
@@ -83,18 +79,14 @@ class CostModel:
         seconds[self.is_trained] = 0.0
         return seconds
 
-    def evaluation_seconds(self, runs: Integers) -> Floats:
-        """Seconds of each compression of some runs, with its recovery and its measurement.
-
-        Returns:
-            ``(len(runs), compressions)``; one column if no compression has a recovery.
-        """
+    def evaluation_seconds(self, runs: Integers, compressions: Integers) -> Floats:
+        """Seconds of compressions of some runs, with recovery and measurement, each with each."""
         architecture = self._space.architecture[runs]
         measuring = np.exp(self._evaluate.predict())[architecture][:, None]
         if self._space.recovery_steps is None:
-            return measuring
+            return np.repeat(measuring, len(compressions), axis=1)
         a_step = np.exp(self._step.predict())[architecture][:, None]
-        return measuring + a_step * self._space.recovery_steps(runs)
+        return measuring + a_step * self._space.recovery_steps(runs)[:, compressions]
 
     def _cooldown(self) -> tuple[float, float]:
         """Steps of the cooldown: a constant, and a fraction of the budget.
@@ -124,15 +116,17 @@ class _Progress:
 
     def add_stable_path(self, run: int) -> None:
         """Add the stable path of a run, where longer runs of its architecture continue."""
-        longer = self._same_architecture(run) & (self._space.steps >= self._space.steps[run])
-        self.start[longer] = np.maximum(self.start[longer], self._space.steps[run])
+        steps = self._space.steps
+        longer = self._same_architecture(run) & (steps >= steps[run])
+        self.start[longer] = np.maximum(self.start[longer], steps[run])
 
     def add_trained(self, run: int) -> None:
         """Add a trained run, whose path has checkpoints at all shorter budgets too."""
         self.is_trained[run] = True
         self.add_stable_path(run)
-        shorter = self._same_architecture(run) & (self._space.steps <= self._space.steps[run])
-        self.start[shorter] = self._space.steps[shorter]
+        steps = self._space.steps
+        shorter = self._same_architecture(run) & (steps <= steps[run])
+        self.start[shorter] = steps[shorter]
 
     def _same_architecture(self, run: int) -> Booleans:
         same: Booleans = self._space.architecture == self._space.architecture[run]

@@ -6,15 +6,24 @@ configurations is a thousand runs and a thousand compressions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from search.arrays import Booleans, Floats, Integers
+
+LARGEST_COUNT = 4096
+"""Candidates that are compared."""
+LARGEST_WHOLE_WIDTH = 128
+"""Compressions up to which a space is compared whole: covariances grow with their square."""
+LARGEST_WIDTH = 32
+"""Compressions that are compared of a larger space."""
 
 
 @dataclass(frozen=True)
 class DesignSpace:
-    """The candidates of a search, and what is known of them before any trial.
+    """All candidates of a search, and what is known of them before any trial.
 
     Args:
         runs: Features of each training run, ``(runs, p)``, in doublings.
@@ -46,3 +55,67 @@ class DesignSpace:
     is_trained: Booleans | None = None
     has_stable_path: Booleans | None = None
     recovery_steps: Callable[[Integers], Floats] | None = None
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Some runs under some compressions, each with each.
+
+    Args:
+        runs: Indices of the runs, ascending, ``(r,)``.
+        compressions: Indices of the compressions, ascending, ``(c,)``.
+        log_costs: As ``DesignSpace.log_costs``, ``(r, c)``.
+        is_whole: Whether they are the whole design space.
+    """
+
+    runs: Integers
+    compressions: Integers
+    log_costs: Floats
+    is_whole: bool
+
+
+def choose_candidates(
+    space: DesignSpace,
+    best: Sequence[tuple[int, int]],
+    tried: Booleans,
+    rng: np.random.Generator,
+) -> Candidates:
+    """The candidates that are compared: all of a small space, a part of a large one.
+
+    Half of the part are the best so far and their neighbours, the others are random.
+
+    Args:
+        best: The runs and compressions of complete trials, from the best on.
+        tried: Which candidates were tried, ``(runs, compressions)``.
+    """
+    runs, compressions = np.arange(len(space.runs)), np.arange(len(space.compressions))
+    is_small = len(runs) * len(compressions) <= LARGEST_COUNT
+    if is_small and len(compressions) <= LARGEST_WHOLE_WIDTH:
+        return Candidates(runs, compressions, space.log_costs(runs), is_whole=True)
+    # The smallest model meets limits that a random part may not.
+    near = [int(space.step_flops.argmin()), *_with_neighbours(run for run, _ in best)]
+    runs = _part(rng, np.ones(len(runs), dtype=bool), near, LARGEST_COUNT // LARGEST_WIDTH)
+    costs = space.log_costs(runs)
+    free = np.isfinite(costs) & ~tried[runs]
+    near = _with_neighbours(compression for _, compression in best)
+    eligible: Booleans = np.any(free, axis=0)
+    compressions = _part(rng, eligible, near, LARGEST_WIDTH)
+    kept = free[:, compressions].any(1)
+    if kept.any():
+        runs, costs = runs[kept], costs[kept]
+    return Candidates(runs, compressions, costs[:, compressions], is_whole=False)
+
+
+def _with_neighbours(best: Iterable[int]) -> list[int]:
+    return [near for index in best for near in (index, index - 1, index + 1)]
+
+
+def _part(rng: np.random.Generator, eligible: Booleans, near: list[int], size: int) -> Integers:
+    """Up to ``size`` eligible indices, half of them from ``near``; index 0 if none is eligible."""
+    every = np.flatnonzero(eligible)
+    if len(every) <= size:
+        return every if len(every) else np.zeros(1, dtype=np.int64)
+    inside = (index for index in near if 0 <= index < len(eligible) and eligible[index])
+    kept = list(dict.fromkeys(inside))[: size // 2]
+    drawn = rng.choice(np.setdiff1d(every, kept), size - len(kept), replace=False)
+    return np.sort(np.concatenate([kept, drawn])).astype(np.int64)

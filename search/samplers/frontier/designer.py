@@ -13,12 +13,11 @@ import numpy as np
 from scipy.special import ndtri
 
 from search.arrays import Booleans, Floats, one_blas_thread
-from search.samplers.frontier.acquisition import Staircase
-from search.samplers.frontier.candidates import Candidates, choose_candidates
+from search.samplers.frontier.acquisition import Proposals, Staircase
 from search.samplers.frontier.cost_model import CostModel
-from search.samplers.frontier.design_space import DesignSpace
+from search.samplers.frontier.design_space import Candidates, DesignSpace, choose_candidates
+from search.samplers.frontier.features import prior_for
 from search.samplers.frontier.history import FailureCause, History, Trial, qualities
-from search.samplers.frontier.proposals import Proposal, Proposals
 from search.samplers.gp.gaussian_process import GaussianProcessMixture
 from search.samplers.gp.hyperparameters import sample_hyperparameters
 from search.samplers.gp.kernel import Features, Prior
@@ -44,14 +43,13 @@ class Designer:
     """Suggests trials of a design space.
 
     Args:
-        space: The design space.
-        prior: Prior of the Gaussian process.
         seed: Seed of the samples, of the hyperparameters, and of the parts of large spaces.
+        prior: Prior of the Gaussian process; by default that of the space's compressions.
     """
 
-    def __init__(self, space: DesignSpace, prior: Prior, seed: int) -> None:
+    def __init__(self, space: DesignSpace, seed: int, prior: Prior | None = None) -> None:
         self._space = space
-        self._prior = prior
+        self._prior = prior or prior_for(space.compressions)
         self._seed = seed
         self._trials: list[Trial] = []
         self._history = History(space)
@@ -102,28 +100,20 @@ class Designer:
 
     def seconds(self, run: int, compression: int) -> float:
         """Seconds that a trial of a candidate would take now."""
-        evaluating = self._cost_model.evaluation_seconds(np.array([run]))[0]
-        own = evaluating[compression if len(evaluating) > 1 else 0]
-        return float(self._cost_model.training_seconds()[run] + own)
-
-    def suggest(
-        self, running: list[tuple[int, int]], *, in_memory: int | None = None
-    ) -> Proposal | None:
-        """The candidate to try next.
-
-        Args:
-            running: The candidates of running trials.
-            in_memory: A run whose trained model the worker that asks will hold.
-
-        Returns:
-            None where no candidate is left, or every one left shares training that is running.
-        """
-        return self.proposals(running, in_memory=in_memory).best()
+        own = self._cost_model.evaluation_seconds(np.array([run]), np.array([compression]))
+        return float(self._cost_model.training_seconds()[run] + own[0, 0])
 
     def proposals(
         self, running: list[tuple[int, int]], *, in_memory: int | None = None
     ) -> Proposals:
-        """The compared candidates with expected gains and costs; arguments as ``suggest``."""
+        """The compared candidates with expected gains and costs.
+
+        There is no best one where no candidate is left that can be tried now.
+
+        Args:
+            running: The candidates of running trials.
+            in_memory: A run whose trained model the worker that asks will hold.
+        """
         with one_blas_thread():
             self._refresh()
             proposals = self._proposals(running, in_memory)
@@ -150,10 +140,9 @@ class Designer:
     def _evaluated(
         self, quality: Floats, stairs: Staircase, free: Booleans, trained: Booleans
     ) -> Proposals:
-        """Expected gains and seconds, from samples of the qualities, ``(samples, r, c)``."""
-        runs = self._candidates.runs
+        runs, compressions = self._candidates.runs, self._candidates.compressions
         training = np.where(trained, 0.0, self._cost_model.training_seconds())[runs]
-        evaluating = self._evaluation_seconds()
+        evaluating = self._cost_model.evaluation_seconds(runs, compressions)
         first = stairs.first_step(np.nan_to_num(self._candidates.log_costs, nan=np.inf))
         free = free & (first < len(stairs.level))
         gain = stairs.improvement(quality, np.minimum(first, len(stairs.level))).mean(0)
@@ -169,19 +158,9 @@ class Designer:
             gain[untrained, leader] = together
             tries = np.maximum(TRIES * members, 1.0)
             seconds[untrained, leader] = training[untrained] + tries * evaluating[untrained, leader]
-        return Proposals(
-            runs, self._candidates.compressions, gain, seconds, quality, trained=trained[runs]
-        )
-
-    def _evaluation_seconds(self) -> Floats:
-        """Seconds of each candidate once its model is trained, ``(r, c)``."""
-        seconds = self._cost_model.evaluation_seconds(self._candidates.runs)
-        if seconds.shape[1] == 1:
-            return np.repeat(seconds, self._candidates.log_costs.shape[1], axis=1)
-        return seconds[:, self._candidates.compressions]
+        return Proposals(runs, compressions, gain, seconds, quality, trained[runs])
 
     def _refresh(self) -> None:
-        """Fit the Gaussian processes again when that is due, and observe the new trials."""
         due = _fit_size(len(self._trials))
         if due != self._fitted_at:
             self._fitted_at = due
@@ -197,8 +176,8 @@ class Designer:
         """Fit the Gaussian processes to the first ``count`` trials, over new candidates."""
         # Of those trials alone, so that a designer that is made again from the study agrees.
         trials = self._trials[:count]
-        reached = qualities(t for t in trials if t.quality is not None)
-        examples = [t.examples for t in trials if t.quality is not None and t.examples]
+        complete = [trial for trial in trials if trial.quality is not None]
+        reached, examples = qualities(complete), [t.examples for t in complete if t.examples]
         self._transform = OutcomeTransform.fit(reached, examples, self._space.baseline)
         observed = self._history.until(count)
         values = self._transform.values(qualities(observed))
@@ -213,7 +192,8 @@ class Designer:
         tried = np.zeros_like(self._tried)
         tried[[t.run for t in trials], [t.compression for t in trials]] = True
         rng = np.random.default_rng([self._seed, count, attempt])
-        self._candidates = choose_candidates(self._space, trials, tried, rng)
+        best = [complete[index].candidate for index in np.argsort(-reached, kind="stable")]
+        self._candidates = choose_candidates(self._space, best, tried, rng)
         runs, columns = self._candidates.runs, self._candidates.compressions
         blocks = np.repeat(runs, len(columns))
         features = Features(
@@ -231,7 +211,6 @@ class Designer:
         return self._history.features(trial.candidate for trial in trials)
 
     def _set_pending(self, running: list[tuple[int, int]]) -> None:
-        """Update the pending candidates of the Gaussian process."""
         now, before = dict.fromkeys(running), set(self._pending)
         kept = [index for index, candidate in enumerate(self._pending) if candidate in now]
         new = [candidate for candidate in now if candidate not in before]

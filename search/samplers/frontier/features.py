@@ -68,10 +68,10 @@ def compression_features(
 
 def _trend(feature: int, power: float, mean: float, deviation: float) -> CompressionTrend:
     return CompressionTrend(
-        feature=feature,
-        power=power,
-        mean=mean,
-        deviation=deviation,
+        feature,
+        power,
+        mean,
+        deviation,
         interacts_with=WIDTH,
         interaction_mean=-0.1 * mean,
         interaction_deviation=0.2 * deviation,

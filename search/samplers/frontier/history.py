@@ -50,15 +50,12 @@ class FailureCause(Enum):
 
 @dataclass(frozen=True)
 class Trial:
-    """A finished trial of a candidate.
+    """A finished trial of a candidate; None stands for what is unknown.
 
     Args:
-        run: Index of its training run.
-        compression: Index of its compression.
         quality: ``Metric.quality`` of its score; None where it failed.
-        examples: Evaluation examples that it was measured on; None where unknown.
-        seconds: Seconds of its stages; None where unknown.
-        dense: Quality of its model before compression; None where unknown.
+        examples: Evaluation examples that it was measured on.
+        dense: Quality of its model before compression.
         cause: Cause of its failure, where it failed.
     """
 
@@ -85,22 +82,15 @@ class Trial:
         cls, run: int, compression: int, quality: float, result: dict[str, Any], metric: Metric
     ) -> Trial:
         """A complete trial, from the result that the study holds."""
-        seconds, dense = result.get("seconds"), result.get("dense_score")
-        return cls(
-            run,
-            compression,
-            quality,
-            examples=result.get("examples"),
-            dense=None if dense is None else metric.quality(dense),
-            seconds=None
-            if seconds is None
-            else StageSeconds(
-                stable=seconds["stable"],
-                cooldown=seconds["cooldown"],
-                evaluate=seconds["compress"] + seconds["measure"],
-                recovery=seconds.get("recovery", 0.0),
-            ),
+        stages, dense = result.get("seconds"), result.get("dense_score")
+        seconds = stages and StageSeconds(
+            stable=stages["stable"],
+            cooldown=stages["cooldown"],
+            evaluate=stages["compress"] + stages["measure"],
+            recovery=stages.get("recovery", 0.0),
         )
+        dense = None if dense is None else metric.quality(dense)
+        return cls(run, compression, quality, result.get("examples"), seconds, dense)
 
 
 def qualities(trials: Iterable[Trial]) -> Floats:
@@ -109,11 +99,7 @@ def qualities(trials: Iterable[Trial]) -> Floats:
 
 
 class History:
-    """The observations that a sequence of finished trials gives.
-
-    Args:
-        design_space: The candidates.
-    """
+    """The observations that a sequence of finished trials gives."""
 
     def __init__(self, design_space: DesignSpace) -> None:
         self._design_space = design_space

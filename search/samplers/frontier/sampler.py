@@ -18,10 +18,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from objectives.failures import OUT_OF_MEMORY
 from search.samplers.base import ConvergedError, MustWaitError, SpaceExhaustedError, StudySampler
+from search.samplers.frontier.acquisition import Proposal
 from search.samplers.frontier.designer import Designer
-from search.samplers.frontier.features import prior_for
 from search.samplers.frontier.history import FailureCause, Trial
-from search.samplers.frontier.proposals import Proposal
 from search.samplers.frontier.search_design_space import SearchDesignSpace
 from search.storage.states import ERROR, HUNG, WORKER_DIED
 from search.storage.trials import FAILURE, FINISH, RESULT
@@ -60,13 +59,12 @@ class FrontierSampler(StudySampler):
         self._taken: set[int] = set()
         self._next: Proposal | None = None
         if space is not None:
-            prior = prior_for(space.design_space.compressions)
-            self._designer = Designer(space.design_space, prior, 0 if seed is None else seed)
+            self._designer = Designer(space.design_space, 0 if seed is None else seed)
 
     def check(self, study: optuna.Study) -> None:
         """Choose the next candidate."""
         running = self._update(study)
-        proposal = self._designer.suggest(running)
+        proposal = self._designer.proposals(running).best()
         if proposal is None:
             raise MustWaitError if running else SpaceExhaustedError
         if self._stops and proposal.rate < LEAST_FRACTION * self._designer.average_rate:
@@ -83,7 +81,7 @@ class FrontierSampler(StudySampler):
         """
         assert self._space is not None
         run = self._space.run_of(training)
-        proposal = self._designer.suggest(self._update(study), in_memory=run)
+        proposal = self._designer.proposals(self._update(study), in_memory=run).best()
         self._next = proposal if proposal is not None and proposal.run == run else None
         return self._next is not None
 

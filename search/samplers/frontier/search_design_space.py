@@ -30,7 +30,6 @@ class SearchDesignSpace:
     """A search space as a design space, and the mapping between their points and candidates.
 
     Args:
-        space: The search space.
         stored: What earlier searches left in the store; nothing by default.
     """
 
@@ -49,6 +48,8 @@ class SearchDesignSpace:
         ]
         numbers = {a: k for k, a in enumerate(dict.fromkeys(c.architecture for c in self._runs))}
         self._architecture = np.array([numbers[c.architecture] for c in self._runs])
+        self._example = np.unique(self._architecture, return_index=True)[1]
+        """The first run of each architecture."""
         self._log_costs_of: dict[int, Floats] = {}
         self._first_equal: dict[int, Integers] = {}
         self.design_space = self._design_space(stored)
@@ -64,8 +65,8 @@ class SearchDesignSpace:
         run = int(np.ravel_multi_index(point[:training], self._run_sizes))
         if not self._compression_sizes:
             return run, 0
-        compression = np.ravel_multi_index(point[training:], self._compression_sizes)
-        return run, self._canonical(run, int(compression))
+        compression = int(np.ravel_multi_index(point[training:], self._compression_sizes))
+        return run, self._canonical(run, compression)
 
     def candidate_of(self, configuration: Configuration) -> tuple[int, int]:
         """The run and the compression of a configuration of the space."""
@@ -89,7 +90,6 @@ class SearchDesignSpace:
         return self._space.configuration(self._point(run, compression))
 
     def _canonical(self, run: int, compression: int) -> int:
-        """The first compression that gives the same model."""
         return int(self._first_with_same_model(int(self._architecture[run]))[compression])
 
     def _first_with_same_model(self, architecture: int) -> Integers:
@@ -98,7 +98,7 @@ class SearchDesignSpace:
         They differ where a sparsity of one layer, or of one head, removes nothing.
         """
         if architecture not in self._first_equal:
-            run = self._runs[self._example_of(architecture)]
+            run = self._runs[self._example[architecture]]
             first: dict[Compression, int] = {}
             self._first_equal[architecture] = np.array(
                 [
@@ -107,10 +107,6 @@ class SearchDesignSpace:
                 ]
             )
         return self._first_equal[architecture]
-
-    def _example_of(self, architecture: int) -> int:
-        """The first run of an architecture."""
-        return int(np.flatnonzero(self._architecture == architecture)[0])
 
     def _design_space(self, stored: StoredBy | None) -> DesignSpace:
         space, runs = self._space, self._runs
@@ -121,10 +117,10 @@ class SearchDesignSpace:
         )
         workload, batch_size = pretraining_workload(space.workload), space.schedule.batch_size
         flops = {
-            a: training_step_flops(a, workload, batch_size=batch_size)
-            for a in dict.fromkeys(architectures)
+            a: training_step_flops(a, workload, batch_size=batch_size) for a in set(architectures)
         }
         scale = Scale.of(space)
+        limits = math.log10(scale.lowest), math.log10(scale.highest)
         in_store = np.array([(False, False)] * len(runs) if stored is None else stored(runs))
         effective, steps_per_unit = self._effective(), self._recovery_steps_per_unit()
         recoveries = [each.recovery for each in effective]
@@ -142,9 +138,7 @@ class SearchDesignSpace:
             step_flops=_column(flops[a] for a in architectures),
             compressions=self._compression_features(effective, float(np.median(steps_per_unit))),
             log_costs=self._log_costs,
-            limits=(0.0, 0.0)
-            if space.criteria.is_at_fixed_cost
-            else (math.log10(scale.lowest), math.log10(scale.highest)),
+            limits=(0.0, 0.0) if space.criteria.is_at_fixed_cost else limits,
             baseline=scale.metric.guessing_quality,
             is_trained=in_store[:, 0],
             has_stable_path=in_store[:, 1],
@@ -174,8 +168,7 @@ class SearchDesignSpace:
 
     def _compression_features(self, every: list[Compression], steps_per_unit: float) -> Floats:
         if self._space.is_fit:
-            # Fitted compressions differ between architectures, which the features of training
-            # distinguish.
+            # Fitted compressions differ between architectures, which have features of their own.
             return np.zeros((1, ALWAYS))
         return compression_features(
             bits=_column(_effective_bits(c) for c in every),
@@ -193,12 +186,9 @@ class SearchDesignSpace:
     def _log_costs_row(self, architecture: int) -> Floats:
         """Costs of an architecture under every compression; computed when first needed."""
         if architecture not in self._log_costs_of:
-            run = self._example_of(architecture)
-            costs = [
-                self._cost(self._configuration(run, index))
-                for index in range(len(self._compressions))
-            ]
-            redundant = self._first_with_same_model(architecture) != np.arange(len(costs))
+            run, columns = int(self._example[architecture]), range(len(self._compressions))
+            costs = [self._cost(self._configuration(run, index)) for index in columns]
+            redundant = self._first_with_same_model(architecture) != columns
             self._log_costs_of[architecture] = np.log10(np.where(redundant, np.nan, costs))
         return self._log_costs_of[architecture]
 

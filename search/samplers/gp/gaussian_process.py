@@ -216,11 +216,15 @@ class _GaussianProcess:
     def condition(self, new: Prepared, values: Floats, noise: Floats) -> None:
         """Condition on finished trials."""
         known, count = len(self._factor), len(new.run)
-        trials = self._conditional(new)
+        trials, pending = self._conditional(new), self.pending
         corner = self._corner(trials, noise)
         added = solve_lower(corner, trials.across)
         residuals = solve_lower(corner, values - trials.mean)
-        self._update_pending(trials, corner, added, residuals)
+        rows = solve_lower(corner, self._covariance(trials, pending))
+        pending.mean = pending.mean + residuals @ rows
+        pending.part = np.hstack([pending.part, rows.T])
+        pending.own = pending.own - rows.T @ rows
+        pending.across -= rows.T @ added
         lower = np.zeros((known + count, known + count))
         lower[:known, :known] = self._factor
         lower[known:, :known] = trials.part
@@ -235,7 +239,7 @@ class _GaussianProcess:
     def set_pending(self, new: Prepared, kept: Sequence[int]) -> None:
         """Keep some of the pending trials, and append new ones."""
         old, new_ones = self.pending.take(np.array(kept, dtype=np.int64)), self._conditional(new)
-        cross = self._covariance(new_ones.inputs, new_ones.part, old.inputs, old.part)
+        cross = self._covariance(new_ones, old)
         self.pending = _Conditional(
             old.inputs.followed_by(new_ones.inputs),
             np.concatenate([old.mean, new_ones.mean]),
@@ -256,7 +260,8 @@ class _GaussianProcess:
         for rows in self._whitened:
             across -= part[:, first : first + len(rows)] @ rows
             first += len(rows)
-        return _Conditional(new, mean, part, self._covariance(new, part, new, part), across)
+        own = self._kernel.covariance(new, new, self._theta) - part @ part.T
+        return _Conditional(new, mean, part, own, across)
 
     def _mean_and_part(self, new: Prepared) -> tuple[Floats, Floats]:
         """Expected values of trials, and their rows of the Cholesky factor."""
@@ -267,26 +272,13 @@ class _GaussianProcess:
         mean: Floats = new.mean + part @ self._residuals
         return mean, part
 
-    def _covariance(self, a: Prepared, part_a: Floats, b: Prepared, part_b: Floats) -> Floats:
+    def _covariance(self, a: _Conditional, b: _Conditional) -> Floats:
         """Covariances of trials, given the observed ones, ``(len(a), len(b))``."""
-        return self._kernel.covariance(a, b, self._theta) - part_a @ part_b.T
+        return self._kernel.covariance(a.inputs, b.inputs, self._theta) - a.part @ b.part.T
 
     def _corner(self, trials: _Conditional, noise: Floats) -> Floats:
         """Cholesky factor of the covariances of noisy trials."""
         return cholesky(trials.own + np.diag(self._kernel.diagonal(noise, self._theta)))
-
-    def _update_pending(
-        self, trials: _Conditional, corner: Floats, added: Floats, residuals: Floats
-    ) -> None:
-        """Condition the pending trials on finished ones."""
-        pending = self.pending
-        rows = solve_lower(
-            corner, self._covariance(trials.inputs, trials.part, pending.inputs, pending.part)
-        )
-        pending.mean = pending.mean + residuals @ rows
-        pending.part = np.hstack([pending.part, rows.T])
-        pending.own = pending.own - rows.T @ rows
-        pending.across -= rows.T @ added
 
     def _reduced(self, added: Floats) -> Floats:
         """Covariances of the candidates less what whitened rows ``(n, candidates)`` explain."""

@@ -42,11 +42,9 @@ class OutcomeTransform:
     def fit(
         cls, qualities: Floats, examples: list[int], baseline: float | None
     ) -> OutcomeTransform:
-        """Fit the transform to trials.
+        """Fit the transform to the qualities and evaluation examples of complete trials.
 
         Args:
-            qualities: Qualities of the trials that have one, ``(n,)``.
-            examples: Evaluation examples of the trials that report them.
             baseline: Quality of guessing, where it is known.
         """
         # Some metrics have no lower end: one broken model would make all others look alike.

@@ -36,7 +36,7 @@ def test_an_architecture_that_never_ran_is_predicted_from_its_flops() -> None:
     )
     training = cost_model.training_seconds()
     assert 2.0 < training[4] / training[1] < 8.0
-    small, large = cost_model.evaluation_seconds(np.array([0, 4])).ravel()
+    small, large = cost_model.evaluation_seconds(np.array([0, 4]), np.array([0])).ravel()
     assert large > small
 
 
@@ -47,7 +47,7 @@ def test_a_recovery_is_paid_with_each_compression_that_has_one() -> None:
     cost_model = CostModel(replace(design_space(), recovery_steps=recovery_steps))
     took = StageSeconds(stable=10.0, cooldown=2.0, evaluate=1.0, recovery=5.0)
     assert cost_model.update(Trial(0, 1, 0.5, seconds=took)) == pytest.approx(18.0)
-    without, with_recovery = cost_model.evaluation_seconds(np.array([0]))[0]
+    without, with_recovery = cost_model.evaluation_seconds(np.array([0]), np.array([0, 1]))[0]
     assert without == pytest.approx(1.0)
     assert with_recovery == pytest.approx(1.0 + 50 * 0.1)  # 100 steps took ten seconds
 

@@ -9,7 +9,6 @@ import pytest
 
 from search.samplers.frontier.design_space import DesignSpace
 from search.samplers.frontier.designer import Designer
-from search.samplers.frontier.features import PRIOR
 from search.samplers.frontier.history import FailureCause, StageSeconds, Trial
 from tests.search.samplers.spaces import LIMITS, design_space, grid
 
@@ -23,12 +22,12 @@ def test_running_trials_added_one_by_one_or_together_give_the_same_proposals() -
         log_costs=lambda runs: np.zeros((len(runs), width)),
     )
     running = [(0, 0), (3, 2), (5, 1)]
-    together, one_by_one = (Designer(choices, PRIOR, seed=0) for _ in range(2))
+    together, one_by_one = (Designer(choices, seed=0) for _ in range(2))
     for count in range(len(running)):
         one_by_one.proposals(running[:count])
     expected = together.proposals(running).quality
     assert one_by_one.proposals(running).quality == pytest.approx(expected, abs=0.02)
-    alone = Designer(choices, PRIOR, seed=0).proposals([]).quality
+    alone = Designer(choices, seed=0).proposals([]).quality
     assert expected[:, 3].std(0).mean() < 0.5 * alone[:, 3].std(0).mean()
 
 
@@ -36,7 +35,7 @@ def test_the_model_before_compression_is_observed_once() -> None:
     design_space = replace(
         large_design_space(np.ones((10, 3), dtype=bool)), compressions=np.eye(3, 4, k=-1) * 0.5
     )
-    known, unknown = (Designer(design_space, PRIOR, seed=0) for _ in range(2))
+    known, unknown = (Designer(design_space, seed=0) for _ in range(2))
     took = StageSeconds(1.0, 1.0, 0.1)
     known.update([Trial(4, 1, 0.4, seconds=took, dense=0.8)])
     unknown.update([Trial(4, 1, 0.4, seconds=took)])
@@ -59,7 +58,7 @@ def test_only_a_bad_model_makes_others_like_it_unlikely(cause: FailureCause) -> 
     good = [
         Trial(*candidate, 0.5 + candidate[0] / 100 - candidate[1] / 20) for candidate in candidates
     ]
-    before, after = (Designer(design_space, PRIOR, seed=0) for _ in range(2))
+    before, after = (Designer(design_space, seed=0) for _ in range(2))
     before.update(good)
     after.update([*good, Trial(6, 0, None, cause=cause)])
     fall = before.predict(6, 1)[1] - after.predict(6, 1)[1]
@@ -67,7 +66,7 @@ def test_only_a_bad_model_makes_others_like_it_unlikely(cause: FailureCause) -> 
 
 
 def test_a_run_that_the_machine_failed_is_proposed_again_once_it_is_trained() -> None:
-    designer = Designer(large_design_space(np.ones((10, 3), dtype=bool)), PRIOR, seed=0)
+    designer = Designer(large_design_space(np.ones((10, 3), dtype=bool)), seed=0)
 
     def proposed() -> set[int]:
         proposals = designer.proposals([])
@@ -100,10 +99,10 @@ def large_design_space(feasible: np.ndarray) -> DesignSpace:
 def test_a_large_design_space_is_exhausted_only_when_all_of_it_was_tried() -> None:
     feasible = np.zeros((10, 600), dtype=bool)
     feasible[:, 300:315] = True
-    designer = Designer(large_design_space(feasible), PRIOR, seed=0)
+    designer = Designer(large_design_space(feasible), seed=0)
     tried = set()
-    while (proposal := designer.suggest([])) is not None:
-        candidate = (proposal.run, proposal.compression)
+    while (proposal := designer.proposals([]).best()) is not None:
+        candidate = proposal.candidate
         assert feasible[candidate]
         assert candidate not in tried
         tried.add(candidate)
