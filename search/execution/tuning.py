@@ -15,7 +15,10 @@ from search.execution.cluster import demand
 from search.execution.listener import Limits
 from search.execution.trainable import RemoteFunctions, evaluate, stored
 from search.execution.trial_retries import retries_after_death
-from search.samplers.factory import make_sampler
+from search.samplers.base import StudySampler
+from search.samplers.frontier.sampler import FrontierSampler
+from search.samplers.frontier.search_design_space import SearchDesignSpace
+from search.samplers.optuna_samplers import FeasibleSampler
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.cost.configuration import Configuration
@@ -48,15 +51,7 @@ def tune_trials(
     search = study.search
     # Not before latencies are known: they decide which compressions fit a constraint.
     unfinished = study.take_over_unfinished()
-    sampler = make_sampler(
-        search.sampler,
-        study.space,
-        seed=search.seed,
-        trials=search.trials,
-        finished=len(study.records()),
-        stops=limits.stops_early,
-        stored=remote.over_configurations(stored),
-    )
+    sampler = _sampler(study, remote, stops=limits.stops_early)
     study.optuna.sampler = sampler
     deadline = math.inf if limits.hours is None else time.monotonic() + 3600 * limits.hours
     watchdog = Watchdog(search.resources.progress_deadline_seconds, warn)
@@ -98,6 +93,17 @@ def tune_trials(
     if time.monotonic() > deadline:
         return f"time limit reached after {progress}", False
     return f"interrupted after {progress}", True
+
+
+def _sampler(study: Study, remote: RemoteFunctions, *, stops: bool) -> StudySampler:
+    """The sampler that the search file names."""
+    search = study.search
+    if search.sampler == "frontier":
+        design_space = SearchDesignSpace(study.space, remote.over_configurations(stored))
+        return FrontierSampler(design_space, seed=search.seed, stops=stops)
+    # A resumed search must not draw the same numbers again.
+    seed = search.seed + len(study.records())
+    return FeasibleSampler(study.space, search.sampler, seed=seed, trials=search.trials)
 
 
 def _trainable(search: str, data: str) -> Callable[[dict[str, Any]], None]:

@@ -43,7 +43,7 @@ class Staircase:
 
         Args:
             quality: Qualities, ``(n,)``.
-            log_cost: Logarithms of their costs, ``(n,)``.
+            log_cost: Logarithms of their costs, ``(n,)``; NaN for points that do not count.
             reference: Quality of the reference point.
             limits: As ``DesignSpace.limits``.
         """

@@ -55,8 +55,8 @@ class CostModel:
         steps = self._space.steps[run]
         missing = steps - self._own.start[run]
         was_trained = self._own.is_trained[run]
-        self._stored.add_trained(run)
-        self._own.add_trained(run)
+        for progress in (self._stored, self._own):
+            progress.add_trained(run)
         took = trial.seconds
         if took is None:
             return 0.0
@@ -114,23 +114,18 @@ class _Progress:
         self.start = np.zeros(len(space.steps))
         """Steps of each run that are on a stored stable path, ``(runs,)``."""
 
-    def add_stable_path(self, run: int) -> None:
-        """Add the stable path of a run, where longer runs of its architecture continue."""
-        steps = self._space.steps
-        longer = self._same_architecture(run) & (steps >= steps[run])
-        self.start[longer] = np.maximum(self.start[longer], steps[run])
+    def add_stable_path(self, run: int, *, has_shorter: bool = False) -> None:
+        """Add the stable path of a run, where longer runs of its architecture continue.
+
+        Shorter ones, too, if it has checkpoints at their budgets.
+        """
+        architecture, steps = self._space.architecture, self._space.steps
+        helped = (architecture == architecture[run]) & (has_shorter | (steps >= steps[run]))
+        self.start[helped] = np.maximum(self.start[helped], np.minimum(steps[helped], steps[run]))
 
     def add_trained(self, run: int) -> None:
-        """Add a trained run, whose path has checkpoints at all shorter budgets too."""
         self.is_trained[run] = True
-        self.add_stable_path(run)
-        steps = self._space.steps
-        shorter = self._same_architecture(run) & (steps <= steps[run])
-        self.start[shorter] = steps[shorter]
-
-    def _same_architecture(self, run: int) -> Booleans:
-        same: Booleans = self._space.architecture == self._space.architecture[run]
-        return same
+        self.add_stable_path(run, has_shorter=True)
 
 
 class _LogSecondsRegression:

@@ -8,6 +8,7 @@ its state is a function of those trials (the ``Designer`` of OSS Vizier: Song et
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import product
 
 import numpy as np
 from scipy.special import ndtri
@@ -195,12 +196,7 @@ class Designer:
         best = [complete[index].candidate for index in np.argsort(-reached, kind="stable")]
         self._candidates = choose_candidates(self._space, best, tried, rng)
         runs, columns = self._candidates.runs, self._candidates.compressions
-        blocks = np.repeat(runs, len(columns))
-        features = Features(
-            self._space.runs[blocks],
-            np.tile(self._space.compressions[columns], (len(runs), 1)),
-            blocks,
-        )
+        features = self._history.features(product(runs.tolist(), columns.tolist()))
         self._process = GaussianProcessMixture(features, len(columns), self._prior, hyperparameters)
         self._observe(observed)
         self._observed = count
@@ -224,13 +220,8 @@ class Designer:
 
     def _staircase(self, points: list[tuple[float, float]]) -> Staircase:
         quality, log_cost = np.array(points, dtype=np.float64).reshape(-1, 2).T
-        known = np.isfinite(log_cost)
-        return Staircase.of(
-            quality[known],
-            log_cost[known],
-            reference=self._transform.lowest,
-            limits=self._space.limits,
-        )
+        reference, limits = self._transform.lowest, self._space.limits
+        return Staircase.of(quality, log_cost, reference=reference, limits=limits)
 
     def _free(self, running: list[tuple[int, int]], trained: Booleans) -> Booleans:
         """Which candidates can be tried now, ``(r, c)``."""
