@@ -39,9 +39,9 @@ def _slopes(factor: float) -> Prior:
     return replace(PRIOR, slopes=tuple((mean, factor * spread) for mean, spread in PRIOR.slopes))
 
 
-def _losses(factor: float) -> Prior:
-    losses = (replace(loss, deviation=factor * loss.deviation) for loss in PRIOR.losses)
-    return replace(PRIOR, losses=tuple(losses))
+def _compression_trends(factor: float) -> Prior:
+    trends = (replace(t, deviation=factor * t.deviation) for t in PRIOR.compression_trends)
+    return replace(PRIOR, compression_trends=tuple(trends))
 
 
 def _deviations(trained: float = 1.0, lost: float = 1.0, run: float = 1.0) -> Prior:
@@ -50,18 +50,18 @@ def _deviations(trained: float = 1.0, lost: float = 1.0, run: float = 1.0) -> Pr
 
 
 def _scales(factor: float) -> Prior:
-    trained, lost = (
+    training, compression = (
         tuple(np.multiply(factor, scales).tolist())
-        for scales in (PRIOR.trained_scales, PRIOR.lost_scales)
+        for scales in (PRIOR.training_scales, PRIOR.compression_scales)
     )
-    return replace(PRIOR, trained_scales=trained, lost_scales=lost)
+    return replace(PRIOR, training_scales=training, compression_scales=compression)
 
 
 PRIORS: dict[str, Prior] = {
     f"{what}, times {factor:g}": change(factor)
     for what, change in {
         "slopes of training": _slopes,
-        "slopes of compression": _losses,
+        "slopes of compression": _compression_trends,
         "deviations of training": lambda factor: _deviations(trained=factor),
         "deviations of compression": lambda factor: _deviations(lost=factor),
         "deviation of a run": lambda factor: _deviations(run=factor),

@@ -34,8 +34,6 @@ COLUMNS = (
     "compress_eval_seconds",
 )
 POSITIVE = ("depth", "width", "budget_steps", "bits", "size_bytes", "params")
-ANY_SIGN = ("accuracy",)
-"""A broken language model is worse than guessing, and its quality is below 0."""
 
 
 class TableError(UserError):
@@ -178,7 +176,8 @@ def _number(path: Path, number: int, name: str, line: dict[str, str]) -> float:
         value = float(line[name])
     except (TypeError, ValueError):
         value = math.nan
-    if name in ANY_SIGN:
+    if name == "accuracy":
+        # A broken language model is worse than guessing, and its quality is below 0.
         is_allowed, allowed = True, "a number"
     elif name in POSITIVE:
         is_allowed, allowed = value > 0, "a number above 0"
