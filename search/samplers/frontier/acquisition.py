@@ -39,11 +39,9 @@ class Staircase:
     def of(
         cls, quality: Floats, log_cost: Floats, *, reference: float, limits: tuple[float, float]
     ) -> Staircase:
-        """The staircase of some points.
+        """The staircase of some points, ``(n,)``; those whose ``log_cost`` is NaN do not count.
 
         Args:
-            quality: Qualities, ``(n,)``.
-            log_cost: Logarithms of their costs, ``(n,)``; NaN for points that do not count.
             reference: Quality of the reference point.
             limits: As ``DesignSpace.limits``.
         """

@@ -72,11 +72,6 @@ class Trial:
         """The run and the compression."""
         return self.run, self.compression
 
-    @property
-    def is_informative(self) -> bool:
-        """Whether it says anything about the quality of other candidates."""
-        return self.quality is not None or self.cause is FailureCause.MODEL
-
     @classmethod
     def of_result(
         cls, run: int, compression: int, quality: float, result: dict[str, Any], metric: Metric
@@ -113,7 +108,8 @@ class History:
 
     def add(self, trial: Trial) -> None:
         """Append a finished trial."""
-        if not trial.is_informative:
+        if trial.quality is None and trial.cause is not FailureCause.MODEL:
+            # It says nothing about the quality of other candidates.
             self._by_trial.append([])
             return
         is_dense = not self._compressions[trial.compression].any()

@@ -107,7 +107,7 @@ class FrontierSampler(StudySampler):
             self.check(study)
         assert self._next is not None
         chosen, self._next = self._next, None
-        return self._space.parameters(chosen.run, chosen.compression)
+        return self._space.parameters(*chosen.candidate)
 
     def _update(self, study: optuna.Study) -> list[tuple[int, int]]:
         """Update the designer with new finished trials; returns the running candidates."""

@@ -57,23 +57,14 @@ class Posterior:
         Args:
             normals: Standard normal numbers, ``(samples, width)``, the same for all blocks.
         """
-        return np.concatenate(
-            [
-                _samples(mean, covariance, normals)
-                for mean, covariance in zip(self.means, self.covariances, strict=True)
-            ]
-        )
-
-
-def _samples(mean: Floats, covariance: Floats, normals: Floats) -> Floats:
-    spread = np.einsum("bii->b", covariance) / covariance.shape[-1]
-    ridge = JITTER + 1e-4 * np.maximum(spread, 0.0)[:, None]
-    covariance = covariance.copy()
-    diagonal = np.einsum("bii->bi", covariance)
-    diagonal += ridge
-    lower = np.linalg.cholesky(covariance)
-    samples: Floats = mean + np.einsum("bij,sj->sbi", lower, normals)
-    return samples
+        samples = []
+        for mean, covariance in zip(self.means, self.covariances, strict=True):
+            spread = np.einsum("bii->b", covariance) / covariance.shape[-1]
+            regular = covariance.copy()
+            diagonal = np.einsum("bii->bi", regular)
+            diagonal += JITTER + 1e-4 * np.maximum(spread, 0.0)[:, None]
+            samples.append(mean + np.einsum("bij,sj->sbi", np.linalg.cholesky(regular), normals))
+        return np.concatenate(samples)
 
 
 class GaussianProcessMixture:
@@ -106,13 +97,7 @@ class GaussianProcessMixture:
         return Posterior(means, [process.covariance for process in self._processes])
 
     def observe(self, features: Features, values: Floats, noise: Floats) -> None:
-        """Condition on finished trials.
-
-        Args:
-            features: Their configurations, ``(n,)``.
-            values: Their transformed qualities, ``(n,)``.
-            noise: As for ``sample_hyperparameters``, ``(n,)``.
-        """
+        """Condition on finished trials; arguments as for ``sample_hyperparameters``."""
         if len(features):
             new = self._kernel.prepare(features)
             for process in self._processes:
@@ -133,13 +118,10 @@ class GaussianProcessMixture:
             process.set_pending(new, kept)
 
     def with_pending(self, noise_at: Callable[[Floats], Floats]) -> tuple[Posterior, Floats]:
-        """The posterior of the candidates if every pending trial gave its expected value.
+        """The posterior if every pending trial gave its expected value, and these values, ``(n,)``.
 
         Args:
             noise_at: Variances of the noise of trials with some values.
-
-        Returns:
-            The posterior, and those expected values, ``(n,)``.
         """
         now = self.posterior
         expected: Floats = np.mean([each.pending.mean for each in self._processes], axis=0)

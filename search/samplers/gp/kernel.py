@@ -120,7 +120,6 @@ class Kernel:
 
     def __init__(self, prior: Prior) -> None:
         self._prior = prior
-        self._p = len(prior.training_scales)
         scales = [prior.similarity_scale, *prior.training_scales, *prior.compression_scales]
         self.prior_means: Floats = np.log([*prior.deviations, prior.noise, *scales])
         self.prior_deviations: Floats = np.array([0.8] * 3 + [0.7] + [0.5] * len(scales))
@@ -142,7 +141,7 @@ class Kernel:
     def covariance(self, a: Prepared, b: Prepared, theta: Floats) -> Floats:
         """Covariances, ``(..., len(a), len(b))``, over shared leading dimensions."""
         of_training, of_compression, of_run, _, similarity, *scales = np.exp(theta)
-        training_scales, compression_scales = np.split(np.array(scales), [self._p])
+        training_scales, compression_scales = np.split(np.array(scales), [a.training.shape[-1]])
         near = _gaussian(a.training / training_scales, b.training / training_scales)
         similar = 0.5 + 0.5 * _gaussian(a.training / similarity, b.training / similarity)
         scaled_a, scaled_b = a.compression / compression_scales, b.compression / compression_scales
