@@ -26,7 +26,7 @@ POPULATION = 24
 
 
 class RandomRowSampler:
-    """Draws untried rows uniformly; also the base of samplers that propose level indices."""
+    """Draws untried rows uniformly; the base of the samplers that know which rows are untried."""
 
     def __init__(self, table: Table, seed: int) -> None:
         self._table = table
