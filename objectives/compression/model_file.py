@@ -47,13 +47,7 @@ class ModelFileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """An architecture for a workload, and its compression.
-
-    Args:
-        architecture: Shape before pruning.
-        workload: Inputs and outputs.
-        compression: Pruning and quantisation.
-    """
+    """An architecture before pruning, for a workload, and its compression."""
 
     architecture: Architecture
     workload: Workload

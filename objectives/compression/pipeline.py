@@ -32,16 +32,12 @@ MAX_COMPARED = 1024
 def compress(
     model: nn.Module, spec: ModelSpec, calibration: list[Batch], folder: Path
 ) -> nn.Module:
-    """Quantise a model into a folder and load it back.
+    """Quantise a model into a folder, and return it as loaded from there.
 
     Args:
         model: The model after pruning, on the CPU; it stays unchanged.
         spec: Its architecture before pruning, its workload and how to quantise it.
         calibration: Training batches of one shape.
-        folder: Where to write.
-
-    Returns:
-        The model as loaded from the folder.
 
     Raises:
         TrialFailure: A step failed (``compression_error``), or its result cannot be used

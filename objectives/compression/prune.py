@@ -26,13 +26,11 @@ SEMI_STRUCTURED_GROUP, SEMI_STRUCTURED_KEPT = 4, 2
 
 
 def prune(model: nn.Module, spec: ModelSpec, batches: list[Batch], loss: Loss) -> nn.Module:
-    """Prune a trained model, which stays unchanged.
+    """Prune a trained model by its loss on calibration batches.
 
     Args:
-        model: The model, on the CPU.
+        model: The model, on the CPU; it stays unchanged.
         spec: Its architecture before pruning, its workload, and how to prune it.
-        batches: Calibration batches.
-        loss: Loss of a model on one of them.
 
     Returns:
         A pruned copy in evaluation mode; the model itself where nothing is pruned.

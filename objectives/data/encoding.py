@@ -51,7 +51,6 @@ def encode_texts(
 
     Args:
         tokenizer: A ``tokenizers.Tokenizer``.
-        texts: The texts.
         seconds: The second text of each pair; empty where there are no pairs.
         sequence_length: Most tokens of an example, the special ones included.
 

@@ -56,7 +56,6 @@ class PredictionTask:
     """The task of an exported model, as far as predictions depend on it.
 
     Args:
-        name: Name of the task.
         labels: Name of each class, in the order of the logits; empty without classes.
         takes_pairs: Whether an input is a pair of texts.
         beams: Beams of the search that decodes (translation).

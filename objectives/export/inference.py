@@ -69,14 +69,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictor:
-    """An exported model with its tokenizer and labels.
-
-    Args:
-        model: The model, in evaluation mode.
-        task: Its task and labels.
-        workload: Its inputs and outputs.
-        tokenizer: A ``tokenizers.Tokenizer``; None for images.
-    """
+    """An exported model, in evaluation mode, with its tokenizer (none for images) and task."""
 
     model: nn.Module
     task: PredictionTask

@@ -45,14 +45,11 @@ MIN_IMPROVEMENT = 0.99
 
 @dataclass
 class LatencyCache:
-    """Latencies of compressed models on this machine.
+    """Latencies of compressed models on this machine, kept in a store.
 
     Args:
-        workload: Inputs and outputs of the models.
-        conditions: How latencies are measured.
         inputs: Arguments of a forward pass on a batch of full length.
         calibration: Returns calibration batches, to compress untrained models.
-        store: Keeps the latencies.
     """
 
     workload: Workload
@@ -64,10 +61,7 @@ class LatencyCache:
     def of_model(self, configuration: Configuration, model: nn.Module) -> Latency:
         """Latency of a compressed model: the cached one, if it is of a model of these shapes.
 
-        Args:
-            configuration: Its architecture and compression.
-            model: The compressed model; measured when its latency is not cached, and cached
-                unless the machine was noisy.
+        It is measured when it is not cached, and cached unless the machine was noisy.
 
         Raises:
             TrialFailure: A time is not a positive number.

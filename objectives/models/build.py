@@ -31,12 +31,9 @@ ROBERTA_INITIALIZER_RANGE = 0.02
 
 
 def build(shape: Shape, workload: Workload, *, dropout: float = 0.0) -> nn.Module:
-    """An untrained model.
+    """An untrained model with layers as an architecture has them, or as pruning leaves them.
 
-    Args:
-        shape: Its layers, as an architecture has them or as pruning leaves them.
-        workload: Its inputs and outputs, and its family.
-        dropout: Dropout of every layer and of a classifier's head.
+    ``dropout`` is that of every layer and of a classifier's head.
     """
     model: nn.Module = _BUILDERS[workload.family](shape, workload, dropout)
     for stack in layout(shape, workload).stacks:
@@ -50,12 +47,10 @@ def _resize(model: nn.Module, stack: Stack) -> None:
         for weight in stack.layer(index):
             name, _, kind = weight.name.rpartition(".")
             module = model.get_submodule(name)
-            if kind != "weight" or module.weight.shape == weight.shape:
-                continue
-            parent, _, child = name.rpartition(".")
-            outputs, inputs = weight.shape
-            resized = nn.Linear(inputs, outputs, bias=module.bias is not None)
-            setattr(model.get_submodule(parent), child, resized)
+            if kind == "weight" and module.weight.shape != weight.shape:
+                outputs, inputs = weight.shape
+                resized = nn.Linear(inputs, outputs, bias=module.bias is not None)
+                model.set_submodule(name, resized)
 
 
 def _initializer_range(width: int) -> float:

@@ -18,7 +18,6 @@ def translate(
     Args:
         model: An encoder with a decoder.
         batch: ``input_ids`` and ``attention_mask``, ``(batch, sequence)``.
-        tokenizer: A ``tokenizers.Tokenizer``.
         beams: Beams of the search; 1 is greedy.
         sequence_length: Longest translation in tokens, the start token included.
     """
@@ -41,9 +40,7 @@ def continue_prompt(model: Any, prompt: list[int], tokenizer: Any, *, sequence_l
     """The greedy continuation of a prompt by a causal language model, to the end of its window.
 
     Args:
-        model: The model.
         prompt: Token ids, at least one and fewer than ``sequence_length``.
-        tokenizer: A ``tokenizers.Tokenizer``.
         sequence_length: Window of the model in tokens.
     """
     inputs = torch.tensor([prompt])

@@ -31,12 +31,7 @@ def hook_inputs(layers: Mapping[str, nn.Module], hook: InputHook) -> Iterator[No
 
 
 class PositionalLogits(nn.Module):
-    """The logits of a model whose inputs are positional, as ``torch.export`` needs them.
-
-    Args:
-        model: The model.
-        names: Its arguments, in the order in which tensors are given.
-    """
+    """A model that takes the arguments ``names`` by position, as ``torch.export`` needs it."""
 
     def __init__(self, model: nn.Module, names: Iterable[str]) -> None:
         super().__init__()

@@ -42,7 +42,7 @@ def retry_when_full(write: Callable[[], T], *, disk: Path, what: str) -> T:
     From the beginning, because a system may drop what it could not flush and then report success.
 
     Args:
-        write: Writes; removes what it had written when it fails.
+        write: Removes what it had written when it fails.
         disk: A folder on the disk that is written to.
         what: Name of what is written, for messages.
     """

@@ -146,8 +146,10 @@ class Store:
         (folder / MANIFEST).write_text(entry.to_json())
         if self._is_local:
             self._commit_local(folder, address)
-        else:
-            self._commit_remote([*files, folder / MANIFEST], address)
+        elif not self._is_intact(address):
+            self._fs.makedirs(f"{self._root}/{address}", exist_ok=True)
+            for path in (*files, folder / MANIFEST):
+                self._fs.put_file(str(path), f"{self._root}/{address}/{path.name}")
         self._enforce_quota(entry)
         return entry
 
@@ -170,13 +172,6 @@ class Store:
             self.remove(address)
         flush(target.parent)
         flush(target.parent.parent)
-
-    def _commit_remote(self, files: list[Path], address: str) -> None:
-        if self._is_intact(address):
-            return
-        for path in files:
-            self._fs.makedirs(f"{self._root}/{address}", exist_ok=True)
-            self._fs.put_file(str(path), f"{self._root}/{address}/{path.name}")
 
     def _is_intact(self, address: str) -> bool:
         with self.open(address) as folder:

@@ -104,11 +104,8 @@ class _Grid:
     """Scales and codes for neural-compressor's solver, in place of its ``Quantizer``.
 
     The original halves the range of a group without negative weights, uses scales that fp16 cannot
-    hold, and moves errors of other weights into pruned ones.
-
-    Args:
-        kept: Which weights are not pruned, ``(rows, columns)``.
-        bits: Bits of a code.
+    hold, and moves errors of other weights into pruned ones. Those that are not pruned are
+    ``kept``, ``(rows, columns)``.
     """
 
     def __init__(self, kept: torch.Tensor, bits: int) -> None:

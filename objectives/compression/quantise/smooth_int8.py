@@ -31,12 +31,7 @@ def quantise(
 
 
 class SmoothedLinear(nn.Linear):
-    """The same linear function with smaller inputs and larger weights.
-
-    Args:
-        linear: The layer.
-        factors: Divisors of its input, fp32, ``(columns,)``.
-    """
+    """The same linear function with inputs divided by fp32 ``factors``, ``(columns,)``."""
 
     def __init__(self, linear: nn.Linear, factors: torch.Tensor) -> None:
         super().__init__(linear.in_features, linear.out_features, device="meta")

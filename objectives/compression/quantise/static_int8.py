@@ -27,12 +27,7 @@ MAX_CODE = 255
 
 
 class StaticInt8Linear(nn.Module):
-    """A linear layer that quantises its input and multiplies in int8.
-
-    Args:
-        static: Weight and input range.
-        bias: fp32, ``(outputs,)``, or None.
-    """
+    """A linear layer with an fp32 bias that quantises its input and multiplies in int8."""
 
     def __init__(self, static: StaticInt8Weight, bias: torch.Tensor | None) -> None:
         super().__init__()

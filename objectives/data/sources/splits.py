@@ -60,7 +60,7 @@ def separate(given: Mapping[str, E], splits: Sequence[str], field: str) -> dict[
 
     Args:
         given: The splits that the source names, ``train`` among them.
-        splits: The splits that are wanted.
+        splits: Those that are wanted.
         field: Path of the source in the search file, for messages.
 
     Raises:

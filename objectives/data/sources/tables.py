@@ -24,14 +24,13 @@ def load_hub(source: HubDataset, split: str, field: str, cache: Path) -> Any:
 
 
 def load_table(builder: str, origin: str, field: str, cache: Path, **options: Any) -> Any:
-    """A table that ``datasets`` reads.
+    """A table that ``datasets.load_dataset`` reads, with ``options``.
 
     Args:
         builder: A format that ``datasets`` knows, or a repository of the Hub.
         origin: Where the data is, for messages.
         field: Its path in the search file, for messages.
         cache: Folder for what is downloaded or converted.
-        options: Options of ``datasets.load_dataset``.
     """
     import datasets
 

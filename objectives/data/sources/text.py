@@ -61,7 +61,6 @@ def read_text(
         field: Its path in the search file, for messages.
         cache: Folder for what ``datasets`` downloads or converts.
         with_labels: Whether rows have labels; else they are running text.
-        splits: The splits that are wanted.
 
     Raises:
         DataError: The data is missing, empty, or lacks a column.
