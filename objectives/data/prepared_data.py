@@ -114,9 +114,9 @@ def open_prepared_data(folder: Path) -> PreparedData | None:
     it was written with."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        for name, size in manifest["sizes"].items():
-            if (folder / name).stat().st_size != size:
-                return None
+        sizes = manifest["sizes"].items()
+        if any((folder / name).stat().st_size != size for name, size in sizes):
+            return None
         names = tuple(manifest["label_names"])
         return PreparedData(folder, manifest["fingerprint"], names, manifest["counts"])
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
