@@ -201,7 +201,12 @@ def _compare(model: nn.Module, inputs: list[Batch], path: Path) -> OnnxModel:
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     differences = []
     largest_logit = 0.0
-    for arguments in (*inputs, _of_other_shape(inputs[0])):
+    # One input alone, of half the length where it has one: a shape that was not traced.
+    other_shape = {
+        name: tensor[:1] if name == "pixel_values" else tensor[:1, : tensor.shape[1] // 2]
+        for name, tensor in inputs[0].items()
+    }
+    for arguments in (*inputs, other_shape):
         with torch.inference_mode():
             expected = PositionalLogits(model, arguments)(*arguments.values()).numpy()
         (found,) = session.run(
@@ -220,11 +225,3 @@ def _compare(model: nn.Module, inputs: list[Batch], path: Path) -> OnnxModel:
         largest_logit=largest_logit,
         is_int8=bool(_int8_layers(model)),
     )
-
-
-def _of_other_shape(arguments: Batch) -> Batch:
-    """One input alone, of half the length where it has one: a shape that was not traced."""
-    return {
-        name: tensor[:1] if name == "pixel_values" else tensor[:1, : tensor.shape[1] // 2]
-        for name, tensor in arguments.items()
-    }

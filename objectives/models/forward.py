@@ -8,9 +8,6 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import nn
 
-InputHook = Callable[[str, torch.Tensor], None]
-"""Called with the name of a layer and its input."""
-
 
 def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
     """The linear layers by name, a head that is tied to an embedding included."""
@@ -18,7 +15,9 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
 
 
 @contextmanager
-def hook_inputs(layers: Mapping[str, nn.Module], hook: InputHook) -> Iterator[None]:
+def hook_inputs(
+    layers: Mapping[str, nn.Module], hook: Callable[[str, torch.Tensor], None]
+) -> Iterator[None]:
     """Inside the block, call ``hook(name, input)`` before each call of a layer."""
 
     def pre_hook(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:

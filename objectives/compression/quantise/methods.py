@@ -38,7 +38,6 @@ class Quantise(Protocol):
             model: The model, in evaluation mode, on the CPU.
             names: Keys of the weights in its ``state_dict``: all linear layers, or all embeddings.
             batches: Calibration inputs of one shape.
-            bits: Bits of a weight.
             group_size: Columns that share a scale, where the method has groups.
 
         Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +22,6 @@ class ImageRows(Examples):
 
     pixels: Pixels
     labels: list[str]
-
-    def contents(self) -> Iterator[bytes]:
-        """The pixels of each image."""
-        return (image.tobytes() for image in self.pixels)
 
 
 def read_images(data: Data, cache: Path) -> dict[str, ImageRows]:

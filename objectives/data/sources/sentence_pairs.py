@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,6 @@ class SentencePairRows(Examples):
 
     sources: list[str]
     targets: list[str]
-
-    def contents(self) -> Iterator[bytes]:
-        """The sentences to read, encoded."""
-        return (source.encode() for source in self.sources)
 
 
 def read_sentence_pairs(source: TranslationSource, cache: Path) -> dict[str, SentencePairRows]:

@@ -7,8 +7,7 @@ both splits, and it has no removal of duplicates.
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self, TypeVar
 
@@ -21,25 +20,30 @@ HELD_OUT = 0.1
 
 
 @dataclass(frozen=True)
-class Examples(ABC):
-    """The examples of one split: each field is a column, a list or an array."""
+class Examples:
+    """The examples of one split: each field is a column, a list or an array.
 
-    @abstractmethod
-    def contents(self) -> Iterable[bytes]:
-        """Content of each example, which decides whether it is held out."""
+    The first column has what a model reads. It decides whether an example is held out.
+    """
+
+    @property
+    def inputs(self) -> Any:
+        """The first column: texts, or pixels ``(images, channels, height, width)``."""
+        return getattr(self, fields(self)[0].name)
 
     def keys(self) -> Sequence[Hashable] | None:
         """Keys that duplicates have in common; None where they may be in several splits."""
         return self.digests()
 
     def digests(self) -> list[bytes]:
-        """SHA-256 of the contents."""
-        return [hashlib.sha256(content).digest() for content in self.contents()]
+        """SHA-256 of the inputs."""
+        contents = (each.encode() if isinstance(each, str) else each for each in self.inputs)
+        return [hashlib.sha256(content).digest() for content in contents]
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to train on, or to score."""
-        return not any(True for _ in self.contents())
+        return len(self.inputs) == 0
 
     def select(self, rows: Sequence[int]) -> Self:
         """Some of the examples; empty columns stay empty."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,10 +28,6 @@ class TextRows(Examples):
     labels: list[str] = field(default_factory=list)
     """Empty for running text."""
     pairs: list[str] = field(default_factory=list)
-
-    def contents(self) -> Iterator[bytes]:
-        """The (first) texts, encoded."""
-        return (text.encode() for text in self.texts)
 
     def keys(self) -> list[tuple[str, str]] | None:
         """Both texts of labelled rows; None for running text, whose blank lines and headings
