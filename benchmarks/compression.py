@@ -27,7 +27,6 @@ from objectives.data.batches import logits
 from objectives.failures import TrialFailure
 from objectives.measurement.latency import measure_latency
 from objectives.objective import Objective
-from objectives.store.locks import MeasurementLock
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.configuration import Configuration
 from spaces.file.search_file import SearchFile
@@ -163,7 +162,6 @@ def _latency_ratio(
         sequence_length=search.workload.sequence_length,
         threads=1,
         repeats=60,
-        measurement_lock=MeasurementLock(),
     )
     return latency.p10_ms / latency.reference_p10_ms
 

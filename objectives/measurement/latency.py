@@ -52,8 +52,6 @@ class Latency:
         reference_p10_ms: Low percentile of the reference model, measured in turn with this one.
         best_reference_p10_ms: The lowest ``reference_p10_ms`` so far under these conditions.
         noisy: Whether other programs disturbed the measurement: ``ms`` is then an estimate.
-        batch_size: Sequences in the batch.
-        sequence_length: Tokens of each sequence.
         repeats: Timed calls, after ``warm_up`` other ones.
         processor: Machine and instruction set.
     """
@@ -104,17 +102,17 @@ def measure_latency(
     sequence_length: int,
     threads: int,
     repeats: int,
-    measurement_lock: MeasurementLock,
     best_reference_ms: float = math.inf,
 ) -> Latency:
     """Time a model, each call next to one of the reference; repeated while the machine is noisy.
+
+    Training and other measurements on this machine wait for it.
 
     Args:
         reference: A model whose latency is comparable from trial to trial.
         inputs: Arguments of both, without padding; the first has the shape ``(batch, ...)``.
         sequence_length: Tokens of each sequence, for the record.
         repeats: Timed calls of each, in a round.
-        measurement_lock: Makes training and other measurements on this machine wait.
         best_reference_ms: Lowest low percentile of the reference so far.
 
     Raises:
@@ -122,7 +120,7 @@ def measure_latency(
     """
     own: list[float] = []
     others: list[float] = []
-    with measurement_lock.measurement(), torch_threads(threads), torch.inference_mode():
+    with MeasurementLock().measurement(), torch_threads(threads), torch.inference_mode():
         for _ in range(WARM_UP):
             model(**inputs)
             reference(**inputs)

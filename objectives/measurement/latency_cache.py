@@ -25,7 +25,6 @@ from objectives.compression.pipeline import write_compressed
 from objectives.data.batches import Batch
 from objectives.measurement.latency import MAX_SLOWDOWN, Latency, measure_latency, processor
 from objectives.models.build import build
-from objectives.store.locks import MeasurementLock
 from objectives.store.store import Store
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration, content_hash
@@ -104,7 +103,6 @@ class LatencyCache:
             sequence_length=self.workload.sequence_length,
             threads=self.conditions.threads,
             repeats=self.conditions.repeats,
-            measurement_lock=MeasurementLock(),
             best_reference_ms=best,
         )
         if latency.best_reference_p10_ms < MIN_IMPROVEMENT * best:

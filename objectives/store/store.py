@@ -107,15 +107,16 @@ class Store:
             yield
 
     def write(self, address: str, fill: Callable[[Path], T], *, is_final: bool) -> T:
-        """Make a folder an entry, after ``fill`` has written its files into it.
+        """Make a folder an entry, atomically, after ``fill`` has written its files into it.
 
-        Where the disk is full, it waits for space and fills another folder. ``is_final`` says that
-        no training continues from the entry.
+        On local disk it is flushed and renamed, elsewhere the manifest is written last. An intact
+        entry at the address is kept. Where the disk is full, it waits for space and fills another
+        folder. ``is_final`` says that no training continues from the entry.
         """
 
         def fill_and_commit(folder: Path) -> T:
             result = fill(folder)
-            self.commit(folder, address, is_final=is_final)
+            self._commit(folder, address, is_final=is_final)
             return result
 
         return self.use_temporary_folder(address, fill_and_commit)
@@ -132,9 +133,7 @@ class Store:
 
         return retry_when_full(attempt, disk=self._staging.folder, what=what)
 
-    def commit(self, folder: Path, address: str, *, is_final: bool) -> Entry:
-        """Make a folder on the store's disk an entry, atomically: on local disk it is flushed and
-        renamed, elsewhere the manifest is written last. An intact entry at the address is kept."""
+    def _commit(self, folder: Path, address: str, *, is_final: bool) -> None:
         files = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
         entry = Entry(
             address=address,
@@ -151,7 +150,6 @@ class Store:
             for path in (*files, folder / MANIFEST):
                 self._fs.put_file(str(path), f"{self._root}/{address}/{path.name}")
         self._enforce_quota(entry)
-        return entry
 
     def _commit_local(self, folder: Path, address: str) -> None:
         target = Path(self._root) / address
