@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from torch import nn
 from transformers import (
-    BartConfig,
     BartForConditionalGeneration,
-    LlamaConfig,
     LlamaForCausalLM,
-    RobertaConfig,
     RobertaForMaskedLM,
     RobertaForSequenceClassification,
-    ViTConfig,
     ViTForImageClassification,
 )
 
@@ -35,7 +30,9 @@ def build(shape: Shape, workload: Workload, *, dropout: float = 0.0) -> nn.Modul
 
     ``dropout`` is that of every layer and of a classifier's head.
     """
-    model: nn.Module = _BUILDERS[workload.family](shape, workload, dropout)
+    model_class, fields = _FAMILIES[workload.family]
+    config = model_class.config_class(**fields(shape, workload, dropout))
+    model: nn.Module = model_class(config)
     for stack in layout(shape, workload).stacks:
         _resize(model, stack)
     return model
@@ -82,72 +79,69 @@ def _tokens(workload: Workload) -> dict[str, Any]:
     }
 
 
-def _roberta(make: Any, shape: Shape, workload: Workload, dropout: float) -> Any:
-    config = RobertaConfig(
+def _roberta(shape: Shape, workload: Workload, dropout: float) -> dict[str, Any]:
+    return {
         **_layers(shape),
         **_tokens(workload),
-        max_position_embeddings=workload.positions,
-        type_vocab_size=1,
-        num_labels=workload.classes or 2,
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
-    )
-    return make(config)
+        "max_position_embeddings": workload.positions,
+        "type_vocab_size": 1,
+        "num_labels": workload.classes or 2,
+        "hidden_dropout_prob": dropout,
+        "attention_probs_dropout_prob": dropout,
+    }
 
 
-def _llama(shape: Shape, workload: Workload, dropout: float) -> Any:
-    config = LlamaConfig(
+def _llama(shape: Shape, workload: Workload, dropout: float) -> dict[str, Any]:
+    return {
         **_layers(shape),
         **_tokens(workload),
-        num_key_value_heads=shape.width // shape.head_width,
-        head_dim=shape.head_width,
-        max_position_embeddings=workload.sequence_length,
-        attention_dropout=dropout,
-        use_cache=False,
-    )
-    return LlamaForCausalLM(config)
+        "num_key_value_heads": shape.width // shape.head_width,
+        "head_dim": shape.head_width,
+        "max_position_embeddings": workload.sequence_length,
+        "attention_dropout": dropout,
+        "use_cache": False,
+    }
 
 
-def _bart(shape: Shape, workload: Workload, dropout: float) -> Any:
+def _bart(shape: Shape, workload: Workload, dropout: float) -> dict[str, Any]:
     heads = shape.width // shape.head_width
-    config = BartConfig(
+    return {
         **_tokens(workload),
-        d_model=shape.width,
-        encoder_layers=shape.depth,
-        decoder_layers=shape.decoder_depth,
-        encoder_attention_heads=heads,
-        decoder_attention_heads=heads,
-        encoder_ffn_dim=shape.feed_forward,
-        decoder_ffn_dim=shape.feed_forward,
-        max_position_embeddings=workload.sequence_length,
-        dropout=dropout,
-        attention_dropout=dropout,
-        activation_dropout=0.0,
-        init_std=_initializer_range(shape.width),
-        decoder_start_token_id=START,
-        forced_eos_token_id=None,
-        attn_implementation="sdpa",
-    )
-    return BartForConditionalGeneration(config)
+        "d_model": shape.width,
+        "encoder_layers": shape.depth,
+        "decoder_layers": shape.decoder_depth,
+        "encoder_attention_heads": heads,
+        "decoder_attention_heads": heads,
+        "encoder_ffn_dim": shape.feed_forward,
+        "decoder_ffn_dim": shape.feed_forward,
+        "max_position_embeddings": workload.sequence_length,
+        "dropout": dropout,
+        "attention_dropout": dropout,
+        "activation_dropout": 0.0,
+        "init_std": _initializer_range(shape.width),
+        "decoder_start_token_id": START,
+        "forced_eos_token_id": None,
+        "attn_implementation": "sdpa",
+    }
 
 
-def _vit(shape: Shape, workload: Workload, dropout: float) -> Any:
-    config = ViTConfig(
+def _vit(shape: Shape, workload: Workload, dropout: float) -> dict[str, Any]:
+    return {
         **_layers(shape),
-        image_size=workload.image_size,
-        patch_size=workload.patch_size,
-        num_channels=workload.channels,
-        num_labels=workload.classes,
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
-    )
-    return ViTForImageClassification(config)
+        "image_size": workload.image_size,
+        "patch_size": workload.patch_size,
+        "num_channels": workload.channels,
+        "num_labels": workload.classes,
+        "hidden_dropout_prob": dropout,
+        "attention_probs_dropout_prob": dropout,
+    }
 
 
-_BUILDERS: dict[Family, Callable[[Shape, Workload, float], Any]] = {
-    Family.ROBERTA_CLASSIFIER: partial(_roberta, RobertaForSequenceClassification),
-    Family.ROBERTA_MASKED_LM: partial(_roberta, RobertaForMaskedLM),
-    Family.LLAMA: _llama,
-    Family.BART: _bart,
-    Family.VIT: _vit,
+_FAMILIES: dict[Family, tuple[Any, Callable[[Shape, Workload, float], dict[str, Any]]]] = {
+    Family.ROBERTA_CLASSIFIER: (RobertaForSequenceClassification, _roberta),
+    Family.ROBERTA_MASKED_LM: (RobertaForMaskedLM, _roberta),
+    Family.LLAMA: (LlamaForCausalLM, _llama),
+    Family.BART: (BartForConditionalGeneration, _bart),
+    Family.VIT: (ViTForImageClassification, _vit),
 }
+"""The model of each family, and the fields of its configuration."""
