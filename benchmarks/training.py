@@ -42,10 +42,14 @@ from objectives.data.prepare import prepare
 from objectives.data.prepared_data import LabelledTexts, PreparedData
 from objectives.tasks import make_task
 from objectives.training.loop import train
-from objectives.training.optimizer import OptimizerSettings, fastest_precision, make_optimizer
+from objectives.training.optimizer import (
+    OptimizerSettings,
+    WarmupStable,
+    fastest_precision,
+    make_optimizer,
+)
 from objectives.training.path import TrainingProgress
 from objectives.training.replica import Replica
-from objectives.training.schedule import WarmupStable
 from spaces.cost.architecture import Architecture
 from spaces.file.search_file import SearchFile
 from spaces.loading import load

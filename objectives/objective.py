@@ -31,10 +31,9 @@ from objectives.tasks import make_task
 from objectives.tasks.base import Task
 from objectives.training.distributed import WorkerGroup
 from objectives.training.path import TrainingPath
-from objectives.training.recovery import recovery_path
-from objectives.training.replica import SingleProcess
-from objectives.training.trained_model import TrainedModel
-from objectives.training.trainer import Trainer
+from objectives.training.replica import TrainingProcess
+from objectives.training.stages import recovery_path
+from objectives.training.trainer import TrainedModel, Trainer
 from spaces.cost.configuration import Configuration, content_hash
 from spaces.cost.families import parameters
 from spaces.cost.size import dense_size_bytes, size_bytes
@@ -71,7 +70,7 @@ class Objective:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._trainer = Trainer(
             self.store,
-            workers or SingleProcess(device),
+            workers or TrainingProcess(device),
             checkpoint_seconds=search.training.checkpoint_seconds,
         )
         self.latency_cache = LatencyCache(

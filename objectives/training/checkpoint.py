@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 
-from objectives.training.optimizer import load_optimizer_tensors, optimizer_tensors
 from objectives.training.path import TrainingPath, TrainingProgress, TrainingState
 
 MODEL = "model.safetensors"
@@ -20,13 +21,7 @@ STATE = "state.json"
 def initial_state(
     path: TrainingPath, device: torch.device, parent: TrainingState | None
 ) -> TrainingState:
-    """Where a path starts.
-
-    Args:
-        path: The path.
-        device: Where the model goes.
-        parent: The end of the path's parent, where it has one.
-    """
+    """Where a path starts: from the end of its parent, where it has one."""
     history = []
     if parent is not None and path.parent is not None:
         history = [*parent.history, parent.facts(path.parent)]
@@ -43,8 +38,13 @@ def save_state(
 ) -> None:
     """Write a state on a path into a folder."""
     save_model(state.model, str(folder / MODEL))
-    if with_optimizer and state.optimizer is not None:
-        save_file(optimizer_tensors(state.optimizer), str(folder / OPTIMIZER))
+    if with_optimizer:
+        tensors = {
+            f"{index}.{name}": tensor
+            for index, moments in state.optimizer.state_dict()["state"].items()
+            for name, tensor in moments.items()
+        }
+        save_file(tensors, str(folder / OPTIMIZER))
     entry = {
         "history": state.history,
         "resume_points": state.resume_points,
@@ -62,10 +62,13 @@ def load_state(folder: Path, path: TrainingPath, device: torch.device) -> Traini
     entry = json.loads((folder / STATE).read_text())
     model = _build(path, device)
     load_model(model, str(folder / MODEL), device=str(device))
-    optimizer = None
+    optimizer = path.make_optimizer(model)
     if path.can_continue or entry["steps"] < path.length:
-        optimizer = path.make_optimizer(model)
-        load_optimizer_tensors(optimizer, load_file(str(folder / OPTIMIZER), device=str(device)))
+        moments: dict[int, dict[str, Any]] = defaultdict(dict)
+        for key, tensor in load_file(str(folder / OPTIMIZER), device=str(device)).items():
+            index, _, name = key.partition(".")
+            moments[int(index)][name] = tensor
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
     curve = [(int(step), float(loss)) for step, loss in entry["curve"]]
     return TrainingState(
         model=model,

@@ -60,7 +60,6 @@ def ddp_replica(
         model = path.build().to(device)
         optimizer = path.make_optimizer(model)
     else:
-        assert state.optimizer is not None
         model, optimizer = state.model, state.optimizer
     # DDP sends the weights of rank 0 to the others.
     loss = DistributedDataParallel(_ShardLoss(model, path), broadcast_buffers=False)
@@ -94,17 +93,13 @@ def fsdp_replica(
     optimizer = path.make_optimizer(model)
     set_model_state_dict(model, state.model.state_dict() if state else {}, options=FROM_RANK_0)
     if has_moments:
-        moments = {}
-        if state is not None:
-            assert state.optimizer is not None
-            moments = get_optimizer_state_dict(state.model, state.optimizer)
+        moments = get_optimizer_state_dict(state.model, state.optimizer) if state else {}
         set_optimizer_state_dict(model, optimizer, moments, options=FROM_RANK_0)
 
     def collect() -> None:
         weights = get_model_state_dict(model, options=TO_RANK_0)
         moments = get_optimizer_state_dict(model, optimizer, options=TO_RANK_0)
         if state is not None:
-            assert state.optimizer is not None
             state.model.load_state_dict(weights)
             set_optimizer_state_dict(state.model, state.optimizer, moments, options=PLAIN)
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from enum import IntEnum
-from typing import Any
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -26,7 +26,7 @@ from objectives.failures import TrialFailure
 from objectives.training.data_parallel import ddp_replica, fsdp_replica
 from objectives.training.loop import train_follower
 from objectives.training.path import TrainingPath, TrainingState
-from objectives.training.replica import Replica
+from objectives.training.replica import Replica, TrainingProcess
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
 
@@ -47,22 +47,20 @@ class Command(IntEnum):
     END = 2
 
 
-@dataclass(frozen=True)
-class PathRequest:
+class PathRequest(NamedTuple):
     """A path that rank 0 begins to train.
 
     Args:
-        configuration: From ``Configuration.to_dict``.
         key: Of the path in the configuration's chain.
         has_moments: Whether the optimiser has done a step.
     """
 
-    configuration: dict[str, Any]
+    configuration: Configuration
     key: str
     has_moments: bool
 
 
-class WorkerGroup:
+class WorkerGroup(TrainingProcess):
     """The workers as one of them sees them.
 
     Args:
@@ -73,8 +71,8 @@ class WorkerGroup:
     def __init__(
         self, device: torch.device, *, uses_fsdp: Callable[[Architecture], bool] = lambda _: False
     ) -> None:
+        super().__init__(device)
         self.rank = dist.get_rank()
-        self._device = device
         self._uses_fsdp = uses_fsdp
         self._is_lost = False
         # On the CPU, so that no command waits for a GPU.
@@ -88,19 +86,14 @@ class WorkerGroup:
     def replica(self, path: TrainingPath, state: TrainingState) -> Iterator[Replica]:
         """The replica of rank 0, for the time in which all workers train a path.
 
-        Args:
-            path: What is trained.
-            state: From where; ``Replica.collect`` updates its model and optimiser.
-
         Raises:
             WorkerGroupLost: The workers were lost before.
         """
         if self._is_lost:
             raise WorkerGroupLost("the workers of this process were lost")
-        assert state.optimizer is not None
         try:
             has_moments = bool(state.optimizer.state)
-            self._send_request(PathRequest(path.configuration.to_dict(), path.key, has_moments))
+            self._share(PathRequest(path.configuration, path.key, has_moments))
             replica = self._make_replica(path, state, has_moments)
 
             def loss_at(model: torch.nn.Module, step: int) -> torch.Tensor:
@@ -124,7 +117,7 @@ class WorkerGroup:
 
     def release(self) -> None:
         """Let the others return from ``follow``; called by rank 0."""
-        self._send_request(None)
+        self._share(None)
 
     def follow(self, path_of: Callable[[Configuration, str], TrainingPath]) -> None:
         """Train what rank 0 trains until it releases the others; called by all but rank 0.
@@ -132,8 +125,8 @@ class WorkerGroup:
         Args:
             path_of: The path of a configuration's chain that has a key.
         """
-        while (request := self._receive_request()) is not None:
-            path = path_of(Configuration.from_dict(request.configuration), request.key)
+        while (request := self._share(None)) is not None:
+            path = path_of(request.configuration, request.key)
             replica = self._make_replica(path, None, request.has_moments)
             # Each rank drops other activations of its shard of the batch.
             replica = replace(replica, seed=hash((path.seed, self.rank)))
@@ -164,10 +157,8 @@ class WorkerGroup:
         dist.broadcast(received, 0, group=self._commands)
         return Command(int(received[0])), int(received[1])
 
-    def _send_request(self, request: PathRequest | None) -> None:
-        dist.broadcast_object_list([request], 0, group=self._commands)
-
-    def _receive_request(self) -> PathRequest | None:
-        received: list[PathRequest | None] = [None]
-        dist.broadcast_object_list(received, 0, group=self._commands)
-        return received[0]
+    def _share(self, request: PathRequest | None) -> PathRequest | None:
+        """The request of rank 0; those of the other ranks do not count."""
+        shared = [request]
+        dist.broadcast_object_list(shared, 0, group=self._commands)
+        return shared[0]

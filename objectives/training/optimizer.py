@@ -1,15 +1,71 @@
-"""The optimiser: AdamW with a learning rate and a weight decay for each kind of parameter."""
+"""The optimiser: AdamW, its learning rates, and the schedules that they follow."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
-from objectives.training.schedule import LearningRateSchedule, matrix_scale
+BASE_WIDTH = 128
+"""Width for which the learning rate of a search file is given."""
+
+LearningRateSchedule = Callable[[int], float]
+"""The learning rate as a fraction of its peak, 0 to 1, at a step counted from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class WarmupStable:
+    """Linear warm-up, then constant: independent of the budget, so all budgets share the path.
+
+    The warm-up–stable–decay schedule of Hu et al. 2024 (arXiv 2404.06395), section 4.
+    """
+
+    warmup_steps: int
+
+    def __call__(self, step: int) -> float:
+        """Fraction of the peak at a step counted from 0."""
+        return min(1.0, (step + 1) / self.warmup_steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Decay:
+    """From the peak to zero as ``1 - sqrt(step / steps)``.
+
+    The best of the decays that Hägele et al. 2024 (arXiv 2405.18392), section 4, compared.
+    """
+
+    steps: int
+
+    def __call__(self, step: int) -> float:
+        """Fraction of the peak at a step counted from 0."""
+        return 1.0 - math.sqrt((step + 1) / (self.steps + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class WarmupDecay:
+    """Linear warm-up over a tenth of the steps, then linear decay: fine-tuning as usual.
+
+    The schedule of Devlin et al. 2019 (arXiv 1810.04805), appendix A.2 and A.3.
+    """
+
+    steps: int
+
+    def __call__(self, step: int) -> float:
+        """Fraction of the peak at a step counted from 0."""
+        warmup = max(1, self.steps // 10)
+        return min((step + 1) / warmup, (self.steps - step) / (self.steps - warmup + 1))
+
+
+def matrix_scale(width: int) -> float:
+    """Factor of the learning rate of weight matrices at ``width``.
+
+    Adam's learning rate for hidden matrices goes with 1 / width (Yang et al. 2022, arXiv
+    2203.03466, table 8); vectors and embeddings keep theirs.
+    """
+    return BASE_WIDTH / width
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +127,3 @@ def make_optimizer(model: nn.Module, width: int, settings: OptimizerSettings) ->
         betas=(0.9, 0.98),
         fused=True,
     )
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The optimiser's state as named tensors, for safetensors."""
-    return {
-        f"{index}.{name}": tensor
-        for index, state in optimizer.state_dict()["state"].items()
-        for name, tensor in state.items()
-    }
-
-
-def load_optimizer_tensors(
-    optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]
-) -> None:
-    """Load what ``optimizer_tensors`` returned."""
-    state: dict[int, dict[str, Any]] = defaultdict(dict)
-    for key, tensor in tensors.items():
-        index, _, name = key.partition(".")
-        state[int(index)][name] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

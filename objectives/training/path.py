@@ -125,9 +125,7 @@ class TrainingState:
     """A model somewhere on a path, and what is needed to continue.
 
     Args:
-        model: The model.
-        optimizer: Its optimiser, where training can continue from here.
-        progress: How far the path is trained.
+        optimizer: Its optimiser, with moments only where training can continue from here.
         history: Facts of the paths before, oldest first.
         validation: What ``validate`` returned at the path's end.
         resume_points: Steps that are in the store only until the path is trained to its end,
@@ -135,7 +133,7 @@ class TrainingState:
     """
 
     model: nn.Module
-    optimizer: torch.optim.AdamW | None
+    optimizer: torch.optim.AdamW
     progress: TrainingProgress
     history: list[dict[str, Any]] = field(default_factory=list)
     validation: dict[str, float] = field(default_factory=dict)

@@ -1,11 +1,10 @@
-"""Replicas: what each process trains of a model, and the interface that provides them."""
+"""Replicas: what each process trains of a model."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import nn
@@ -38,25 +37,8 @@ class Replica:
     collect: Callable[[], None] = lambda: None
 
 
-class TrainingProcesses(Protocol):
-    """The processes that train a model."""
-
-    def state_device(self, architecture: Architecture) -> torch.device:
-        """Where the ``TrainingState`` of a model is kept."""
-        ...
-
-    def replica(self, path: TrainingPath, state: TrainingState) -> AbstractContextManager[Replica]:
-        """What this process trains, for the time in which all processes train a path.
-
-        Args:
-            path: What is trained.
-            state: From where; ``Replica.collect`` updates its model and optimiser.
-        """
-        ...
-
-
-class SingleProcess:
-    """This process alone.
+class TrainingProcess:
+    """This process, which trains alone unless it is one of a ``WorkerGroup``.
 
     Args:
         device: Where it trains.
@@ -66,12 +48,16 @@ class SingleProcess:
         self._device = device
 
     def state_device(self, _: Architecture) -> torch.device:
-        """The device of the process."""
+        """Where the ``TrainingState`` of a model is kept."""
         return self._device
 
     def replica(self, path: TrainingPath, state: TrainingState) -> AbstractContextManager[Replica]:
-        """The model and the optimiser of the state themselves."""
-        assert state.optimizer is not None
+        """What this process trains, for the time in which all processes train a path.
+
+        Args:
+            path: What is trained.
+            state: From where; ``Replica.collect`` updates its model and optimiser.
+        """
         return nullcontext(
             Replica(state.model, state.optimizer, path.loss_at, path.optimizer_settings, path.seed)
         )

@@ -1,15 +1,99 @@
-"""The trainer: reaches the end of training paths, training only what the store does not have."""
+"""The trainer, which trains only what the store does not have, and the models that it returns."""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
+
+from torch import nn
 
 from objectives.store.store import Store
 from objectives.training.checkpoint import initial_state, load_state, save_state
 from objectives.training.loop import train
-from objectives.training.path import TrainingCost, TrainingPath, TrainingProgress, TrainingState
-from objectives.training.replica import TrainingProcesses
+from objectives.training.path import (
+    STABLE,
+    TrainingCost,
+    TrainingPath,
+    TrainingProgress,
+    TrainingState,
+)
+from objectives.training.replica import TrainingProcess
+from objectives.training.stages import RECOVERY
+from spaces.cost.configuration import Configuration
+
+COOLDOWN = "cooldown"
+"""All stages between the stable path and recovery."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained model in memory, ready to be compressed in any number of ways.
+
+    Args:
+        configuration: What was trained; its compression is the first one asked for.
+        path: The end of its training.
+        model: The model, on the CPU.
+        state: Where training ended.
+        cost: What it took.
+        seconds: Seconds that this process spent on it.
+    """
+
+    configuration: Configuration
+    path: TrainingPath
+    model: nn.Module
+    state: TrainingState
+    cost: TrainingCost
+    seconds: float
+
+    @property
+    def chain(self) -> list[dict[str, Any]]:
+        """Facts of its stages, oldest first."""
+        return [*self.state.history, self.state.facts(self.path)]
+
+    @property
+    def stage_seconds(self) -> dict[str, float]:
+        """Seconds that its stages took, whichever trial trained them."""
+        seconds = {STABLE: 0.0, COOLDOWN: 0.0, RECOVERY: 0.0}
+        for stage in self.chain:
+            name = stage["name"] if stage["name"] in seconds else COOLDOWN
+            seconds[name] += stage["seconds"]
+        return seconds
+
+    def without_cost(self) -> TrainedModel:
+        """The same model for its next compression, for which all of its training is reused."""
+        cost = TrainingCost(
+            steps_reused=self.cost.steps_reused + self.cost.steps_trained,
+            seconds_saved=self.cost.seconds_saved + self.cost.seconds_trained,
+        )
+        return replace(self, cost=cost, seconds=0.0)
+
+    def continued(
+        self, path: TrainingPath, state: TrainingState, cost: TrainingCost, seconds: float
+    ) -> TrainedModel:
+        """The model after further training.
+
+        Args:
+            path: Its end; this model is on it.
+            state: Where it ended.
+            cost: What the whole path took, with the training of this model as reused.
+            seconds: Seconds that this process spent on it.
+        """
+        before = self.cost
+        return replace(
+            self,
+            path=path,
+            model=state.model.cpu().eval(),
+            state=state,
+            cost=TrainingCost(
+                steps_trained=before.steps_trained + cost.steps_trained,
+                steps_reused=cost.steps_reused - before.steps_trained,
+                seconds_trained=before.seconds_trained + cost.seconds_trained,
+                seconds_saved=max(0.0, cost.seconds_saved - before.seconds_trained),
+            ),
+            seconds=self.seconds + seconds,
+        )
 
 
 class Trainer:
@@ -17,15 +101,15 @@ class Trainer:
 
     Args:
         store: Where checkpoints are.
-        processes: What trains: this process alone, or a worker group.
+        process: What trains: this process alone, or a worker group.
         checkpoint_seconds: Longest training that a crash may cost.
     """
 
     def __init__(
-        self, store: Store, processes: TrainingProcesses, *, checkpoint_seconds: float
+        self, store: Store, process: TrainingProcess, *, checkpoint_seconds: float
     ) -> None:
         self._store = store
-        self._processes = processes
+        self._process = process
         self._checkpoint_seconds = checkpoint_seconds
 
     def train(self, path: TrainingPath) -> tuple[TrainingState, TrainingCost]:
@@ -47,7 +131,7 @@ class Trainer:
             state = self._longest_prefix(path)
             if state is None:
                 parent = self._end_of(path.parent, cost) if path.parent else None
-                device = self._processes.state_device(path.architecture)
+                device = self._process.state_device(path.architecture)
                 state = initial_state(path, device, parent)
             if state.progress.step < path.length:
                 self._train(path, state, cost)
@@ -59,7 +143,7 @@ class Trainer:
     def _train(self, path: TrainingPath, state: TrainingState, cost: TrainingCost) -> None:
         steps_before, seconds_before = state.progress.step, state.progress.seconds
         milestones = sorted({s for s in path.milestones if steps_before < s < path.length})
-        with self._processes.replica(path, state) as replica:
+        with self._process.replica(path, state) as replica:
 
             def checkpoint(progress: TrainingProgress) -> None:
                 replica.collect()
@@ -86,7 +170,7 @@ class Trainer:
         cost.seconds_trained += state.progress.seconds - seconds_before
 
     def _longest_prefix(self, path: TrainingPath) -> TrainingState | None:
-        device = self._processes.state_device(path.architecture)
+        device = self._process.state_device(path.architecture)
         for step in reversed(self._store.checkpoint_steps(path.key)):
             if step > path.length:
                 continue

@@ -13,16 +13,17 @@ from torch import nn
 from objectives.data.prepare import prepare
 from objectives.tasks import make_task
 from objectives.training.loop import train
-from objectives.training.optimizer import OptimizerSettings, make_optimizer
-from objectives.training.path import TrainingPath, TrainingProgress
-from objectives.training.replica import Replica
-from objectives.training.schedule import (
+from objectives.training.optimizer import (
     Decay,
     LearningRateSchedule,
+    OptimizerSettings,
     WarmupDecay,
     WarmupStable,
+    make_optimizer,
     matrix_scale,
 )
+from objectives.training.path import TrainingPath, TrainingProgress
+from objectives.training.replica import Replica
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration

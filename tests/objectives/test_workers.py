@@ -27,8 +27,8 @@ from objectives.training import stages
 from objectives.training.distributed import WorkerGroup
 from objectives.training.learning_problem import LearningProblem
 from objectives.training.path import TrainingState
-from objectives.training.recovery import recovery_path
-from objectives.training.replica import SingleProcess
+from objectives.training.replica import TrainingProcess
+from objectives.training.stages import recovery_path
 from objectives.training.trainer import Trainer
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Pruning, Quantisation
@@ -81,7 +81,7 @@ class TrainingRun:
         self, configuration: Configuration, name: str, workers: WorkerGroup | None = None
     ) -> TrainingState:
         """The end of a configuration's path, in a store of some name."""
-        store, processes = Store(str(self.folder / name)), workers or SingleProcess(CPU)
+        store, processes = Store(str(self.folder / name)), workers or TrainingProcess(CPU)
         trainer = Trainer(store, processes, checkpoint_seconds=1e9)
         path = self.task.path(configuration)
         if configuration.compression.recovery:
