@@ -21,12 +21,7 @@ CALIBRATION_BATCHES = 4
 class Task(LearningProblem):
     """The learning problem of a search, and the training path to its final models.
 
-    Args:
-        data: The prepared data.
-        stages: Makes the stages of training.
-        workload: Inputs and outputs of the models, and their family.
-        batch_size: Examples in a training batch.
-        seed: Seed of the order of the data.
+    ``seed`` determines the order of the data.
     """
 
     data: PreparedData

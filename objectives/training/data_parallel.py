@@ -51,8 +51,8 @@ def ddp_replica(
     2006.15704).
 
     Args:
-        path: What is trained.
-        state: From where, on rank 0; its model and optimiser become the replica.
+        path: The path.
+        state: Where it starts, on rank 0; its model and optimiser become the replica.
         has_moments: Whether the optimiser of rank 0 has done a step.
         device: Where this process computes.
     """

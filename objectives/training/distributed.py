@@ -123,7 +123,7 @@ class WorkerGroup(TrainingProcess):
         """Train what rank 0 trains until it releases the others; called by all but rank 0.
 
         Args:
-            path_of: The path of a configuration's chain that has a key.
+            path_of: Makes the path that has a key in a configuration's chain.
         """
         while (request := self._share(None)) is not None:
             path = path_of(request.configuration, request.key)

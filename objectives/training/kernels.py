@@ -37,8 +37,12 @@ def training_kernels(model: nn.Module, *, precision: str, to_step: int) -> Itera
     device = next(model.parameters()).device.type
     with ExitStack() as stack:
         if device == "cpu":
-            stack.enter_context(_with_forward(_dropouts(model), lambda module: _Dropout(module.p)))
-            if precision == "bf16" and _positions(model) <= MAX_PLAIN_POSITIONS:
+            dropouts = [m for m in model.modules() if type(m) is nn.Dropout and m.p > 0]
+            stack.enter_context(_with_forward(dropouts, lambda module: _Dropout(module.p)))
+            # Models of images have no position embeddings of tokens.
+            config = getattr(model, "config", None)
+            positions = getattr(config, "max_position_embeddings", 0)
+            if precision == "bf16" and positions <= MAX_PLAIN_POSITIONS:
                 stack.enter_context(_plain_attention())
         elif device == "cuda" and to_step >= MIN_COMPILED_STEPS:
             stack.enter_context(compiled_layers(model))
@@ -77,8 +81,7 @@ def _plain_attention() -> Iterator[None]:
 class _Dropout:
     """Dropout from 16 random bits an element; torch's takes four times as long on a CPU.
 
-    Args:
-        rate: Fraction that is dropped, rounded to a 65,536th.
+    The rate is rounded to a 65,536th.
     """
 
     def __init__(self, rate: float) -> None:
@@ -109,18 +112,8 @@ def _with_forward(
             del module.forward
 
 
-def _dropouts(model: nn.Module) -> list[nn.Dropout]:
-    return [module for module in model.modules() if type(module) is nn.Dropout and module.p > 0]
-
-
 def repeated_layers(module: nn.Module) -> list[nn.Module]:
     """The outermost layers that are in a ``ModuleList``."""
     if isinstance(module, nn.ModuleList):
         return list(module)
     return [layer for child in module.children() for layer in repeated_layers(child)]
-
-
-def _positions(model: nn.Module) -> int:
-    """Positions that transformers' text models have embeddings for; 0 for images."""
-    config = getattr(model, "config", None)
-    return int(getattr(config, "max_position_embeddings", 0))

@@ -20,8 +20,6 @@ class LearningProblem(ABC):
 
     Attributes:
         name: Part of the key of its paths: it stands for all that ``loss`` does beside the data.
-        dropout: Dropout of the models.
-        workload: Inputs and outputs of the models, and their family.
     """
 
     name: ClassVar[str]

@@ -92,7 +92,7 @@ def train_follower(replica: Replica, steps: Iterable[int], *, to_step: int) -> N
     """Do the steps that ``train`` does on rank 0, which checks, logs and stores.
 
     Args:
-        replica: What is trained on this rank.
+        replica: The replica of this rank.
         steps: The steps; each is taken when rank 0 begins it.
         to_step: Where the path stops.
     """

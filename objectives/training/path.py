@@ -41,13 +41,10 @@ class TrainingPath:
     Args:
         name: ``stable``, ``decay``, ``fine-tuning`` or ``recovery``.
         key: Hash of everything that determines its weights at each step.
-        length: Steps to train.
         configuration: One that asks for this path; from it, other ranks make the same path.
         build: Makes the untrained model of this stage.
         transfer_weights: Copies weights of the parent's model into the new one; None where the
             stage continues the parent's model and optimiser as they are.
-        loss_at: Loss of the model on the batch of a step, or on a shard of it.
-        optimizer_settings: How it is optimised.
         parent: The path at whose end it starts.
         can_continue: Whether longer paths continue from its end, so that the optimiser is kept.
         milestones: Steps before its end at which shorter paths end; they are stored too, so that a
@@ -111,7 +108,7 @@ class TrainingProgress:
 
     Args:
         step: Steps done on this path.
-        seconds: Seconds that they took, in whatever process.
+        seconds: Seconds that they took, in any process.
         curve: ``(step, mean loss)`` along the path.
     """
 
@@ -156,9 +153,7 @@ class TrainingCost:
     """What the training of a trial took, and what it reused from the store.
 
     Args:
-        steps_trained: Optimiser steps that this trial ran.
         steps_reused: Steps of its chain that were in the store.
-        seconds_trained: Seconds of the steps run.
         seconds_saved: Seconds that the reused steps took when they were run.
     """
 

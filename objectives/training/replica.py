@@ -22,9 +22,7 @@ class Replica:
 
     Args:
         model: The model, or this process's shard of it.
-        optimizer: Its optimiser.
         loss_at: Loss on the batch of a step; its gradient is that of this process's shard of it.
-        settings: Learning rate, decay and clipping.
         seed: Seed of dropout.
         collect: Copies what was trained into the model and optimiser of the ``TrainingState``.
     """
@@ -38,11 +36,7 @@ class Replica:
 
 
 class TrainingProcess:
-    """This process, which trains alone unless it is one of a ``WorkerGroup``.
-
-    Args:
-        device: Where it trains.
-    """
+    """This process, which trains alone unless it is one of a ``WorkerGroup``."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -55,7 +49,7 @@ class TrainingProcess:
         """What this process trains, for the time in which all processes train a path.
 
         Args:
-            path: What is trained.
+            path: The path.
             state: From where; ``Replica.collect`` updates its model and optimiser.
         """
         return nullcontext(

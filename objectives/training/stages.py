@@ -38,9 +38,6 @@ class Stages:
     """Makes the stages of a search.
 
     Args:
-        training: How every model is trained.
-        schedule: Steps that a budget buys.
-        workload: Inputs and outputs of the models, and their family.
         budgets: The budgets of the space.
         fingerprint: SHA-256 of the data.
     """
@@ -96,8 +93,8 @@ class Stages:
 
         Args:
             parent: The stage before.
-            configuration: What is trained; its compression determines the layers.
-            problem: What is learnt.
+            configuration: Its compression determines the layers.
+            problem: What the stage learns.
             name: Name of the stage.
             steps: Its length.
             transfer_weights: Copies weights of the parent's model into the new one.

@@ -33,10 +33,7 @@ class TrainedModel:
 
     Args:
         configuration: What was trained; its compression is the first one asked for.
-        path: The end of its training.
-        model: The model, on the CPU.
-        state: Where training ended.
-        cost: What it took.
+        model: On the CPU.
         seconds: Seconds that this process spent on it.
     """
 
@@ -72,14 +69,7 @@ class TrainedModel:
     def continued(
         self, path: TrainingPath, state: TrainingState, cost: TrainingCost, seconds: float
     ) -> TrainedModel:
-        """The model after further training.
-
-        Args:
-            path: Its end; this model is on it.
-            state: Where it ended.
-            cost: What the whole path took, with the training of this model as reused.
-            seconds: Seconds that this process spent on it.
-        """
+        """The model after further training, whose ``cost`` counts that of this model as reused."""
         before = self.cost
         return replace(
             self,
@@ -100,7 +90,6 @@ class Trainer:
     """Trains paths to their end.
 
     Args:
-        store: Where checkpoints are.
         process: What trains: this process alone, or a worker group.
         checkpoint_seconds: Longest training that a crash may cost.
     """
