@@ -27,7 +27,7 @@ from search.arrays import Floats
 from search.replay.replay import FixedOrder, RowSampler, replay
 from search.replay.row_samplers import ROW_SAMPLERS, FrontierRowSampler
 from search.replay.table import Table
-from search.samplers.frontier.features import PRIOR
+from search.samplers.frontier.prior import PRIOR
 from search.samplers.gp.kernel import Prior
 
 LEAST_LEVELS = {"depth": 2, "width": 2, "budget_steps": 3, "bits": 3, "sparsity": 3}

@@ -56,6 +56,11 @@ class Quantisation(StrEnum):
         return self.method in ("static", "smooth")
 
     @property
+    def optimises_codes(self) -> bool:
+        """Whether the method chooses codes that lose less than rounding to nearest."""
+        return self.method in ("gptq", "hqq")
+
+    @property
     def has_codes(self) -> bool:
         """Whether weights are stored as integers with scales."""
         return self is not Quantisation.NONE and not self.is_half

@@ -69,7 +69,7 @@ def severity(compression: Compression) -> float:
     activations = 0.02 if quantisation.is_static else 0.0
     half = 1e-6 if quantisation.is_half else 0.0
     pruning = 0.1 * compression.sparsity + compression.sparsity**3
-    method = 0.8 if quantisation.method in ("gptq", "hqq") else 1.0
+    method = 0.8 if quantisation.optimises_codes else 1.0
     return (method * rounding + activations + half + pruning) / (1.0 + (compression.recovery > 0))
 
 

@@ -17,8 +17,8 @@ from search.arrays import Booleans, Floats, one_blas_thread
 from search.samplers.frontier.acquisition import Proposals, Staircase
 from search.samplers.frontier.cost_model import CostModel
 from search.samplers.frontier.design_space import Candidates, DesignSpace, choose_candidates
-from search.samplers.frontier.features import prior_for
 from search.samplers.frontier.history import FailureCause, History, Trial, qualities
+from search.samplers.frontier.prior import prior_for
 from search.samplers.gp.gaussian_process import GaussianProcessMixture
 from search.samplers.gp.hyperparameters import sample_hyperparameters
 from search.samplers.gp.kernel import Features, Prior

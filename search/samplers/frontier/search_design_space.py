@@ -214,8 +214,8 @@ def _removed_fraction(compression: Compression) -> float:
 
 def _effective_bits(compression: Compression) -> float:
     """Bits at which round-to-nearest would lose as little."""
-    is_careful = compression.quantisation.method in ("gptq", "hqq")
-    return compression.quantisation.bits + CAREFUL_BITS * is_careful
+    quantisation = compression.quantisation
+    return quantisation.bits + CAREFUL_BITS * quantisation.optimises_codes
 
 
 def _column(values: Any) -> Floats:

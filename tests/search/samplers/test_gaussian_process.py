@@ -10,7 +10,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 from sklearn.gaussian_process.kernels import Kernel as SklearnKernel
 
-from search.samplers.frontier.features import PRIOR
+from search.samplers.frontier.prior import PRIOR
 from search.samplers.gp.gaussian_process import GaussianProcessMixture
 from search.samplers.gp.hyperparameters import sample_hyperparameters
 from search.samplers.gp.kernel import JITTER, Features, Kernel

@@ -1,0 +1,64 @@
+"""The prior: what the frontier sampler assumes about training, quantisation and pruning.
+
+It holds for Transformers in general and no data set in particular: each doubling of depth, width or
+budget helps a little (Kaplan et al. 2020, arXiv 2001.08361, find power laws), eight bits cost next
+to nothing and two bits much, pruning hurts more the more is pruned, and larger models lose less
+(Li et al. 2020, arXiv 2002.11794, section 4). It is wide enough for a few trials to overrule it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from search.arrays import Floats
+from search.samplers.frontier.features import ALWAYS
+from search.samplers.gp.kernel import CompressionTrend, Prior
+
+WIDTH = 1
+QUANTISATION, STATIC, STRUCTURED, UNSTRUCTURED, LAYERS, RECOVERY = range(6)
+
+
+def _trend(feature: int, power: float, mean: float, deviation: float) -> CompressionTrend:
+    return CompressionTrend(
+        feature,
+        power,
+        mean,
+        deviation,
+        interacts_with=WIDTH,
+        interaction_mean=-0.1 * mean,
+        interaction_deviation=0.2 * deviation,
+    )
+
+
+PRIOR = Prior(
+    level=(0.5, 1.0),
+    slopes=((0.05, 0.2), (0.25, 0.3), (0.15, 0.25), (0.0, 0.05), (0.05, 0.1)),
+    compression_trends=(
+        # Quantisation noise has the power of the error's square.
+        _trend(QUANTISATION, 2.0, -1.0, 0.8),
+        _trend(STATIC, 1.0, -0.02, 0.05),
+        _trend(STRUCTURED, 1.0, -0.1, 0.2),
+        _trend(STRUCTURED, 3.0, -1.0, 0.9),
+        _trend(UNSTRUCTURED, 1.0, -0.1, 0.2),
+        _trend(UNSTRUCTURED, 3.0, -1.0, 0.9),
+    ),
+    training_scales=(2.5, 2.5, 3.0, 3.0, 3.0),
+    compression_scales=(0.7, 1.0, 0.6, 0.6),
+)
+
+
+def prior_for(compressions: Floats) -> Prior:
+    """The prior of a design space with such compression features."""
+    if compressions.shape[1] == ALWAYS:
+        return PRIOR
+    # Removing layers hurts more than their fraction of the weights; recovery restores some.
+    trends = (
+        _trend(LAYERS, 1.0, -0.2, 0.3),
+        _trend(LAYERS, 3.0, -1.0, 0.9),
+        _trend(RECOVERY, 1.0, 0.05, 0.1),
+    )
+    return replace(
+        PRIOR,
+        compression_trends=(*PRIOR.compression_trends, *trends),
+        compression_scales=(*PRIOR.compression_scales, 0.6, 1.5),
+    )
