@@ -63,7 +63,7 @@ def after(owner: Any, name: str, do: Callable[..., None]) -> None:
 def _log_store(module: ModuleType) -> None:
     after(
         module.Store,
-        "commit",
+        "_commit",
         lambda entry, _self, _folder, address, **_: log_event(f"saved {address}"),
     )
 
