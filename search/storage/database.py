@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from objectives.store.locks import exclusive_lock
 from search.storage.database_retry import is_transient, reason, retryable
 from search.storage.errors import DamagedStudy, StudyUnavailable
+from spaces.errors import require_version
 from spaces.file.storage import without_password
 
 BUSY_SECONDS = 60
@@ -97,6 +98,8 @@ def shared_database(url: str) -> Database:
         DamagedStudy: The file is not a whole database; checked when it is first connected to.
         StudyUnavailable: It cannot be opened.
     """
+    # Its tables are read and written directly.
+    require_version("optuna", "5.0")
     path = sqlite_path(url)
     with _opening(url), _connecting:
         # A file that replaced another, such as a backup, is another database.

@@ -6,10 +6,9 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from spaces.errors import UserError
+from spaces.errors import require_version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,17 +22,8 @@ MLFLOW_VERSION = "3.17"
 
 
 def check_mlflow_version() -> None:
-    """Refuse an MLflow whose pages have another format.
-
-    Raises:
-        UserError: Another version is installed.
-    """
-    installed = version("mlflow")
-    if not f"{installed}.".startswith(f"{MLFLOW_VERSION}."):
-        raise UserError(
-            f"tlc needs MLflow {MLFLOW_VERSION}, whose page formats it writes, and {installed} is "
-            f"installed: pip install 'mlflow=={MLFLOW_VERSION}.*'"
-        )
+    """Raise ``UserError`` if MLflow's pages have another format."""
+    require_version("mlflow", MLFLOW_VERSION)
 
 
 def mlflow_client(tracking_uri: str) -> MlflowClient:

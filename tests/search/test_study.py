@@ -34,6 +34,7 @@ from search.storage.optuna_space import (
 )
 from search.storage.study import Study
 from search.tracking.trial_run import milliseconds
+from spaces.errors import UserError
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
 from tests.disks import fill, small_disk
@@ -428,3 +429,11 @@ def test_every_grid_point_survives_optunas_parameters(
         assert point_from(space, parameters) == point
         for name, value in parameters.items():
             assert grid[name]._contains(grid[name].to_internal_repr(value))
+
+
+def test_another_version_of_optuna_is_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch, make_search: Any
+) -> None:
+    monkeypatch.setattr("spaces.errors.version", lambda name: "5.1.0")
+    with pytest.raises(UserError, match=r"optuna 5\.0.* 5\.1\.0 is installed"):
+        Study.open(make_search(), f"sqlite:///{home / 'study.db'}")

@@ -502,6 +502,6 @@ def test_a_real_search_is_in_mlflow_when_it_ends(finished: Tlc) -> None:
 def test_another_version_of_mlflow_is_refused_at_the_start(
     study: Study, where: Locations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.tracking.client.version", lambda name: "3.170.0")
-    with pytest.raises(UserError, match=r"MLflow 3\.17.*3\.170\.0"):
+    monkeypatch.setattr("spaces.errors.version", {"optuna": "5.0.0", "mlflow": "3.170.0"}.get)
+    with pytest.raises(UserError, match=r"mlflow 3\.17.*3\.170\.0"):
         Tracker(study, where)
