@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from objectives.store.locks import exclusive_lock
 from search.storage.database_retry import is_transient, reason, retryable
 from search.storage.errors import DamagedStudy, StudyUnavailable
-from spaces.errors import require_version
+from spaces.errors import UserError, require_version
 from spaces.file.storage import without_password
 
 BUSY_SECONDS = 60
@@ -98,8 +98,6 @@ def shared_database(url: str) -> Database:
         DamagedStudy: The file is not a whole database; checked when it is first connected to.
         StudyUnavailable: It cannot be opened.
     """
-    # Its tables are read and written directly.
-    require_version("optuna", "5.0")
     path = sqlite_path(url)
     with _opening(url), _connecting:
         # A file that replaced another, such as a backup, is another database.
@@ -159,7 +157,7 @@ def _opening(url: str) -> Iterator[None]:
     name = without_password(url)
     try:
         yield
-    except StudyUnavailable:
+    except UserError:
         raise
     except Exception as error:
         # SQLAlchemy and its drivers raise classes of their own for a wrong URL.
@@ -170,6 +168,8 @@ def _opening(url: str) -> Iterator[None]:
 
 @lru_cache(maxsize=8)
 def _connect(url: str, inode: int | None) -> Database:
+    # Its tables are read and written directly.
+    require_version("optuna", "5.0")
     path = sqlite_path(url)
     if path is None:
         return Database(url, without_password(url))
