@@ -141,25 +141,34 @@ def check_capacity(placements: Mapping[str, Placement]) -> None:
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    for field, placement in placements.items():
-        wanted = bundle(placement)
-        for name, kind, scale in FIELDS:
-            most = max(node.get(kind, 0.0) for node in nodes)
-            if wanted.get(kind, 0.0) > most:
-                raise ClusterError(
-                    f"{field}.{name}: a trial asks for {wanted[kind] / scale:g} on one node, the "
-                    f"cluster has {most / scale:.3g}"
-                )
-        workers = sum(
-            min(int(node.get(kind, 0.0) / amount + 1e-6) for kind, amount in wanted.items())
-            for node in nodes
-        )
-        if workers < placement.workers:
-            each = ", ".join(f"{amount:g} {kind}" for kind, amount in wanted.items())
-            raise ClusterError(
-                f"{field}.workers: a model asks for {placement.workers} with {each} each, the "
-                f"cluster has capacity for {workers}"
+    problems = [text for item in placements.items() for text in _missing_capacity(*item, nodes)]
+    if problems:
+        raise ClusterError("\n".join(problems))
+
+
+def _missing_capacity(
+    field: str, placement: Placement, nodes: Sequence[Mapping[str, float]]
+) -> Iterator[str]:
+    """What a placement asks for and the nodes lack."""
+    wanted = bundle(placement)
+    for name, kind, scale in FIELDS:
+        most = max(node.get(kind, 0.0) for node in nodes)
+        if wanted.get(kind, 0.0) > most:
+            yield (
+                f"{field}.{name}: a trial asks for {wanted[kind] / scale:g} on one node, the "
+                f"cluster has {most / scale:.3g}"
             )
+            return
+    workers = sum(
+        min(int(node.get(kind, 0.0) / amount + 1e-6) for kind, amount in wanted.items())
+        for node in nodes
+    )
+    if workers < placement.workers:
+        each = ", ".join(f"{amount:g} {kind}" for kind, amount in wanted.items())
+        yield (
+            f"{field}.workers: a model asks for {placement.workers} with {each} each, the "
+            f"cluster has capacity for {workers}"
+        )
 
 
 @contextmanager

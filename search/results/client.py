@@ -88,14 +88,8 @@ class Client:
         limit: int = 100,
     ) -> TrialPage:
         """A page of the trials of a search, as ``StudyQueries.trials``."""
-        query = {
-            "state": state,
-            "on_frontier": on_frontier,
-            **_limits(limits),
-            "order": order,
-            "offset": offset,
-            "limit": limit,
-        }
+        page = {"order": order, "offset": offset, "limit": limit}
+        query = {"state": state, "on_frontier": on_frontier, **_limits(limits), **page}
         return self._send(TrialPage, "GET", f"{_path(name)}/trials", query=query)
 
     def trial(self, name: str, number: int) -> TrialDetails:
@@ -121,10 +115,8 @@ class Client:
 
     def submit(self, search: str | Mapping[str, Any], overrides: Sequence[str] = ()) -> Started:
         """Start a search, given as the name of a ready-made one or as a search file."""
-        body = {
-            "search": search if isinstance(search, str) else dict(search),
-            "overrides": list(overrides),
-        }
+        named = search if isinstance(search, str) else dict(search)
+        body = {"search": named, "overrides": list(overrides)}
         return self._send(Started, "POST", "/searches", body=body, timeout=START_SECONDS)
 
     def stop(self, name: str) -> None:
