@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,9 @@ from torch.nn import functional
 
 from objectives.data.batches import Batch, logits, to_device
 from objectives.store import heartbeat
+
+Predict = Callable[[Batch], torch.Tensor]
+"""What is scored: from a batch to what the task scores, such as logits or losses."""
 
 BOOTSTRAP_SAMPLES = 300
 NORMAL_QUANTILE = 1.959964
@@ -36,18 +39,23 @@ class Score:
     loss: float
 
 
-def score_classifier(model: nn.Module, batches: Iterable[Batch]) -> Score:
-    """Accuracy and cross-entropy of a classifier on batches with ``labels``."""
-    correct, examples, loss = 0, 0, 0.0
+def logits_of(model: nn.Module) -> Predict:
+    """The logits of a model in evaluation mode, as a function of a batch."""
     model.eval()
+    return lambda batch: logits(model, to_device(batch, model))
+
+
+def score_classifier(predict: Predict, batches: Iterable[Batch]) -> Score:
+    """Accuracy and cross-entropy of the logits ``(batch, classes)`` of batches with ``labels``."""
+    correct, examples, loss = 0, 0, 0.0
     with torch.inference_mode():
-        for each in batches:
+        for batch in batches:
             heartbeat.beat("scoring")
-            batch = to_device(each, model)
-            outputs = logits(model, batch)
-            loss += functional.cross_entropy(outputs, batch["labels"], reduction="sum").item()
-            correct += int((outputs.argmax(-1) == batch["labels"]).sum())
-            examples += len(batch["labels"])
+            outputs = predict(batch)
+            labels = batch["labels"].to(outputs.device)
+            loss += functional.cross_entropy(outputs, labels, reduction="sum").item()
+            correct += int((outputs.argmax(-1) == labels).sum())
+            examples += len(labels)
     return accuracy_score(correct, examples, loss / examples)
 
 

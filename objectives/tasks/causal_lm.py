@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from objectives.data.batches import Batch, CausalBatches, logits, to_device
-from objectives.measurement.score import Score, perplexity_score
+from objectives.measurement.score import Predict, Score, perplexity_score
 from objectives.store import heartbeat
 from objectives.tasks.base import Task
 
@@ -37,18 +37,25 @@ class CausalLanguageModel(Task):
 
     def score(self, model: nn.Module, split: str) -> Score:
         """Perplexity per token of a split, in independent windows."""
+        model.eval()
+
+        def losses(batch: Batch) -> torch.Tensor:
+            batch = to_device(batch, model)
+            outputs = logits(model, batch).transpose(1, 2)
+            return functional.cross_entropy(outputs, batch["targets"], reduction="none")
+
+        return self._score(losses, split)
+
+    def _score(self, predict: Predict, split: str) -> Score:
+        """Score the losses ``(windows, tokens)`` that a function has on the windows of a split."""
         batches = self._batches(split)
         count = min(batches.sequences, MAX_EVALUATION)
         rows = np.linspace(0, batches.sequences - 1, count).astype(np.int64)
         losses: list[float] = []
-        model.eval()
         with torch.inference_mode():
             for start in range(0, count, EVALUATION_BATCH):
                 heartbeat.beat("scoring")
-                batch = to_device(batches.windows(rows[start : start + EVALUATION_BATCH]), model)
-                each = functional.cross_entropy(
-                    logits(model, batch).transpose(1, 2), batch["targets"], reduction="none"
-                )
+                each = predict(batches.windows(rows[start : start + EVALUATION_BATCH]))
                 losses.extend(each.mean(1).tolist())
         return perplexity_score(losses, count * self.workload.sequence_length)
 

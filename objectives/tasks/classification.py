@@ -17,7 +17,7 @@ from objectives.data.batches import (
     to_device,
 )
 from objectives.data.row_order import rows_by_length
-from objectives.measurement.score import Score, score_classifier
+from objectives.measurement.score import Predict, Score, logits_of, score_classifier
 from objectives.tasks.base import CALIBRATION_BATCHES, Task
 from objectives.tasks.masked_lm import MaskedLanguageModel
 from objectives.training.path import TrainingPath
@@ -63,9 +63,12 @@ class Classification(Task):
 
     def score(self, model: nn.Module, split: str) -> Score:
         """Accuracy and cross-entropy on a split."""
+        return self._score(logits_of(model), split)
+
+    def _score(self, predict: Predict, split: str) -> Score:
         examples = self.data.labelled_texts(split)
         batches = rows_by_length(examples.lengths, EVALUATION_BATCH_SIZE)
-        return score_classifier(model, (labelled_text_batch(examples, rows) for rows in batches))
+        return score_classifier(predict, (labelled_text_batch(examples, rows) for rows in batches))
 
     def calibration(self) -> list[Batch]:
         """Training batches, padded to full length."""

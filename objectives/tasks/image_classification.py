@@ -17,7 +17,7 @@ from objectives.data.batches import (
     logits,
     to_device,
 )
-from objectives.measurement.score import Score, score_classifier
+from objectives.measurement.score import Predict, Score, logits_of, score_classifier
 from objectives.tasks.base import Task
 
 
@@ -39,11 +39,14 @@ class ImageClassification(Task):
 
     def score(self, model: nn.Module, split: str) -> Score:
         """Accuracy and cross-entropy on a split."""
+        return self._score(logits_of(model), split)
+
+    def _score(self, predict: Predict, split: str) -> Score:
         images = self.data.labelled_images(split)
         rows = np.arange(len(images.labels))
         starts = range(0, len(rows), EVALUATION_BATCH_SIZE)
         return score_classifier(
-            model,
+            predict,
             (labelled_image_batch(images, rows[s : s + EVALUATION_BATCH_SIZE]) for s in starts),
         )
 

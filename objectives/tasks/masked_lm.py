@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from objectives.data.batches import Batch, MaskedBatches, to_device
-from objectives.measurement.score import Score, perplexity_score
+from objectives.measurement.score import Predict, Score, perplexity_score
 from objectives.store import heartbeat
 from objectives.tasks.base import Task
 
@@ -35,21 +35,28 @@ class MaskedLanguageModel(Task):
 
     def score(self, model: nn.Module, split: str) -> Score:
         """Perplexity of the masked tokens of a split; which are masked depends on the seed."""
+        model.eval()
+
+        def losses(batch: Batch) -> torch.Tensor:
+            batch = to_device(batch, model)
+            outputs = _masked_logits(model, batch)
+            return functional.cross_entropy(outputs, batch["targets"], reduction="none")
+
+        return self._score(losses, split)
+
+    def _score(self, predict: Predict, split: str) -> Score:
+        """Score the losses ``(positions,)`` that a function has at the masked positions."""
         batches = self._batches(split, EVALUATION_BATCH)
         count = min(batches.sequences, MAX_EVALUATION)
         losses: list[float] = []
         tokens = 0
-        model.eval()
         with torch.inference_mode():
             for start in range(0, count, EVALUATION_BATCH):
                 heartbeat.beat("scoring")
                 # An epoch visits every sequence once; its last batch may begin the next epoch.
                 rows = min(EVALUATION_BATCH, count - start)
-                batch = to_device(_first(batches(start // EVALUATION_BATCH), rows), model)
-                each = functional.cross_entropy(
-                    _masked_logits(model, batch), batch["targets"], reduction="none"
-                )
-                losses.extend(each.view(rows, -1).mean(1).tolist())
+                batch = _first(batches(start // EVALUATION_BATCH), rows)
+                losses.extend(predict(batch).view(rows, -1).mean(1).tolist())
                 tokens += len(batch["targets"])
         return perplexity_score(losses, tokens)
 
