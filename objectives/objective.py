@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -65,7 +64,10 @@ class Objective:
         self.data = data or prepare(search.data, search.task, where.data)
         self._search = search
         self._workload = search.workload
-        self._task: Task = make_task(search, self.data)
+        self._task = make_task(search, self.data)
+        # By seed of training.
+        self._tasks: dict[int, Task] = {search.seed: self._task}
+        self._calibrations: dict[int, list[Batch]] = {}
         self._workers = workers
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._trainer = Trainer(
@@ -77,7 +79,7 @@ class Objective:
             self._workload,
             search.measurement,
             self._task.latency_input(search.measurement.batch_size),
-            lambda: self._calibration,
+            lambda: self._calibration(search.seed),
             self.store,
         )
 
@@ -138,7 +140,7 @@ class Objective:
 
     def _train(self, configuration: Configuration) -> TrainedModel:
         started = time.perf_counter()
-        path = self._task.path(configuration)
+        path = self._task_of(configuration.seed).path(configuration)
         state, cost = self._trainer.train(path)
         seconds = time.perf_counter() - started
         return TrainedModel(configuration, path, state.model.cpu().eval(), state, cost, seconds)
@@ -154,7 +156,7 @@ class Objective:
         def fill(folder: Path) -> Evaluation:
             started = time.perf_counter()
             spec = self._spec(configuration)
-            loaded = compress(pruned.model, spec, self._calibration, folder)
+            loaded = compress(pruned.model, spec, self._calibration(configuration.seed), folder)
             compressed = time.perf_counter()
             evaluation = self._measure(trained, pruned, configuration, loaded, folder, address)
             measured = time.perf_counter()
@@ -171,7 +173,8 @@ class Objective:
             state, cost = self._trainer.train(path)
             return trained.continued(path, state, cost, time.perf_counter() - started)
         spec = self._spec(configuration.canonical())
-        model = prune(trained.model, spec, self._calibration, self._task.loss)
+        calibration = self._calibration(configuration.seed)
+        model = prune(trained.model, spec, calibration, self._task.loss)
         return replace(trained, model=model)
 
     def _measure(
@@ -227,9 +230,16 @@ class Objective:
     def _spec(self, configuration: Configuration) -> ModelSpec:
         return ModelSpec(configuration.architecture, self._workload, configuration.compression)
 
-    @cached_property
-    def _calibration(self) -> list[Batch]:
-        return self._task.calibration()
+    def _task_of(self, seed: int) -> Task:
+        """The task whose order of the data, and masks, are those of a seed of training."""
+        if seed not in self._tasks:
+            self._tasks[seed] = replace(self._task, seed=seed)
+        return self._tasks[seed]
+
+    def _calibration(self, seed: int) -> list[Batch]:
+        if seed not in self._calibrations:
+            self._calibrations[seed] = self._task_of(seed).calibration()
+        return self._calibrations[seed]
 
     def example_inputs(self) -> Batch:
         """Arguments of a forward pass on one input of full length."""
@@ -261,7 +271,7 @@ class Objective:
     def stored_training(self, configurations: Iterable[Configuration]) -> list[tuple[bool, bool]]:
         """Whether the store has each configuration's final model, and its whole stable path."""
         addresses = self.store.addresses(CHECKPOINTS)
-        chains = [self._task.path(configuration).chain for configuration in configurations]
+        chains = [self._task_of(each.seed).path(each).chain for each in configurations]
         return [(each[0].address in addresses, each[-1].address in addresses) for each in chains]
 
     def follow(self) -> None:
@@ -272,7 +282,7 @@ class Objective:
     def _path(self, configuration: Configuration, key: str) -> TrainingPath:
         """The path with a key in a configuration's chain of training."""
         self._set_threads(configuration)
-        path = self._task.path(configuration)
+        path = self._task_of(configuration.seed).path(configuration)
         if configuration.canonical().compression.recovery > 0.0:
             path = self._recovery_path(configuration, path)
         found = {stage.key: stage for stage in path.chain}
@@ -281,6 +291,6 @@ class Objective:
         return found[key]
 
     def _recovery_path(self, configuration: Configuration, trained: TrainingPath) -> TrainingPath:
-        return recovery_path(
-            self._task, self._task.stages, configuration, trained, self._calibration
-        )
+        task = self._task_of(configuration.seed)
+        calibration = self._calibration(configuration.seed)
+        return recovery_path(task, task.stages, configuration, trained, calibration)

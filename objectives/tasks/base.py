@@ -21,7 +21,8 @@ CALIBRATION_BATCHES = 4
 class Task(LearningProblem):
     """The learning problem of a search, and the training path to its final models.
 
-    ``seed`` determines the order of the data.
+    ``seed`` determines the order of the training data and its masks, as that of a configuration
+    does; the data, its splits and its scores do not depend on it.
     """
 
     data: PreparedData
@@ -31,7 +32,8 @@ class Task(LearningProblem):
     seed: int
 
     def path(self, configuration: Configuration) -> TrainingPath:
-        """The chain of training that a configuration asks for; its end is the final model."""
+        """The chain of training that a configuration of the same seed asks for; its end is the
+        final model."""
         return self.stages.stable_and_decay(configuration, self)
 
     @property

@@ -16,6 +16,9 @@ from objectives.tasks.base import Task
 EVALUATION_BATCH = 64
 MAX_EVALUATION = 1024
 """Sequences that a score is measured on: about 10,000 predicted tokens."""
+EVALUATION_SEED = 0
+"""Seed of the masks of a score. Scores of models that differ in their seed of training are measured
+on the same tokens, so that their spread is that of training alone."""
 
 
 class MaskedLanguageModel(Task):
@@ -26,7 +29,7 @@ class MaskedLanguageModel(Task):
     @cached_property
     def train_batches(self) -> MaskedBatches:
         """Batches of the training split."""
-        return self._batches("train", self.batch_size)
+        return self._batches("train", self.batch_size, self.seed)
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Cross-entropy of the masked tokens."""
@@ -34,7 +37,7 @@ class MaskedLanguageModel(Task):
         return functional.cross_entropy(_masked_logits(model, batch).float(), batch["targets"])
 
     def score(self, model: nn.Module, split: str) -> Score:
-        """Perplexity of the masked tokens of a split; which are masked depends on the seed."""
+        """Perplexity of the masked tokens of a split, the same tokens for every seed."""
         model.eval()
 
         def losses(batch: Batch) -> torch.Tensor:
@@ -46,7 +49,7 @@ class MaskedLanguageModel(Task):
 
     def _score(self, predict: Predict, split: str) -> Score:
         """Score the losses ``(positions,)`` that a function has at the masked positions."""
-        batches = self._batches(split, EVALUATION_BATCH)
+        batches = self._batches(split, EVALUATION_BATCH, EVALUATION_SEED)
         count = min(batches.sequences, MAX_EVALUATION)
         losses: list[float] = []
         tokens = 0
@@ -62,15 +65,17 @@ class MaskedLanguageModel(Task):
 
     def latency_input(self, batch_size: int) -> Batch:
         """Real text of full length."""
-        return {"input_ids": self._batches("validation", batch_size)(0)["input_ids"]}
+        return {
+            "input_ids": self._batches("validation", batch_size, EVALUATION_SEED)(0)["input_ids"]
+        }
 
-    def _batches(self, split: str, batch_size: int) -> MaskedBatches:
+    def _batches(self, split: str, batch_size: int, seed: int) -> MaskedBatches:
         return MaskedBatches(
             stream=self.data.token_stream(split),
             sequence_length=self.workload.sequence_length,
             batch_size=batch_size,
             vocabulary_size=self.workload.vocabulary_size,
-            seed=self.seed,
+            seed=seed,
         )
 
 

@@ -87,6 +87,20 @@ def test_every_quantisation_works_on_sentences_of_any_length(
     assert evaluation.size_bytes == pytest.approx(evaluation.predicted_size_bytes, rel=0.02)
 
 
+def test_a_seed_of_training_gives_the_same_model_in_every_search(
+    make_search: Callable[..., SearchFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Searches share a store by the seed of a configuration, whatever their own seed is."""
+    pruned = Compression(Quantisation.RTN_4, 32, Pruning.STRUCTURED, 0.5)
+    configuration = replace(BASE, compression=pruned, seed=1)
+    losses = []
+    for seed in (0, 1):
+        monkeypatch.setenv("TLC_HOME", str(tmp_path / str(seed)))
+        result = Objective(make_search(seed=seed)).evaluate(configuration)
+        losses.append((result.loss, result.dense_loss, result.pretraining_loss))
+    assert losses[0] == losses[1]
+
+
 @pytest.mark.usefixtures("home")
 def test_the_measured_model_is_the_stored_one(make_search: Callable[..., SearchFile]) -> None:
     objective = Objective(make_search())
