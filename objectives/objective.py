@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -267,6 +268,11 @@ class Objective:
         """
         with torch_threads(self._search.resources.cpus):
             return self._task.score(model_file.load(folder), split)
+
+    def references(self, splits: list[str]) -> list[dict[str, Any]]:
+        """The references of the task, each with its size and its score on some splits."""
+        with torch_threads(self._search.resources.cpus):
+            return [reference.measure(splits) for reference in self._task.references()]
 
     def stored_training(self, configurations: Iterable[Configuration]) -> list[tuple[bool, bool]]:
         """Whether the store has each configuration's final model, and its whole stable path."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from objectives.data.batches import Batch
 from objectives.data.prepared_data import PreparedData
+from objectives.references.reference import Reference
 from objectives.training.learning_problem import LearningProblem
 from objectives.training.path import TrainingPath
 from objectives.training.stages import Stages
@@ -48,6 +49,10 @@ class Task(LearningProblem):
     def calibration(self) -> list[Batch]:
         """Training batches of one shape, for pruning, calibration and checks of compression."""
         return [self.batch(step) for step in range(CALIBRATION_BATCHES)]
+
+    @abstractmethod
+    def references(self) -> Iterator[Reference]:
+        """What a person would try in a minute, fitted to the training split, the smallest first."""
 
     @abstractmethod
     def latency_input(self, batch_size: int) -> Batch:

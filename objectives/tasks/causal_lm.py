@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +12,8 @@ from torch.nn import functional
 
 from objectives.data.batches import Batch, CausalBatches, logits, to_device
 from objectives.measurement.score import Predict, Score, perplexity_score
+from objectives.references.ngrams import next_token_references
+from objectives.references.reference import Reference
 from objectives.store import heartbeat
 from objectives.tasks.base import Task
 
@@ -58,6 +61,11 @@ class CausalLanguageModel(Task):
                 each = predict(batches.windows(rows[start : start + EVALUATION_BATCH]))
                 losses.extend(each.mean(1).tolist())
         return perplexity_score(losses, count * self.workload.sequence_length)
+
+    def references(self) -> Iterator[Reference]:
+        """N-gram models; like trials, they read nothing before a window."""
+        stream, vocabulary = self.data.token_stream("train"), self.workload.vocabulary_size
+        return next_token_references(stream, vocabulary, self._score)
 
     def latency_input(self, batch_size: int) -> Batch:
         """Real text of full length."""

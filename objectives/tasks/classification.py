@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 
 import torch
@@ -18,6 +19,8 @@ from objectives.data.batches import (
 )
 from objectives.data.row_order import rows_by_length
 from objectives.measurement.score import Predict, Score, logits_of, score_classifier
+from objectives.references.classifiers import text_references
+from objectives.references.reference import Reference
 from objectives.tasks.base import CALIBRATION_BATCHES, Task
 from objectives.tasks.masked_lm import MaskedLanguageModel
 from objectives.training.path import TrainingPath
@@ -69,6 +72,11 @@ class Classification(Task):
         examples = self.data.labelled_texts(split)
         batches = rows_by_length(examples.lengths, EVALUATION_BATCH_SIZE)
         return score_classifier(predict, (labelled_text_batch(examples, rows) for rows in batches))
+
+    def references(self) -> Iterator[Reference]:
+        """The majority class, and logistic regression on token counts."""
+        texts, workload = self.data.labelled_texts("train"), self.workload
+        return text_references(texts, workload.vocabulary_size, workload.classes, self._score)
 
     def calibration(self) -> list[Batch]:
         """Training batches, padded to full length."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +19,8 @@ from objectives.data.batches import (
     to_device,
 )
 from objectives.measurement.score import Predict, Score, logits_of, score_classifier
+from objectives.references.classifiers import image_references
+from objectives.references.reference import Reference
 from objectives.tasks.base import Task
 
 
@@ -49,6 +52,11 @@ class ImageClassification(Task):
             predict,
             (labelled_image_batch(images, rows[s : s + EVALUATION_BATCH_SIZE]) for s in starts),
         )
+
+    def references(self) -> Iterator[Reference]:
+        """The majority class, and logistic regression on pixels."""
+        images = self.data.labelled_images("train")
+        return image_references(images, self.workload.classes, self._score)
 
     def latency_input(self, batch_size: int) -> Batch:
         """Real images."""

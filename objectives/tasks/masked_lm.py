@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 
 import torch
@@ -10,6 +11,8 @@ from torch.nn import functional
 
 from objectives.data.batches import Batch, MaskedBatches, to_device
 from objectives.measurement.score import Predict, Score, perplexity_score
+from objectives.references.masked_bigrams import masked_references
+from objectives.references.reference import Reference
 from objectives.store import heartbeat
 from objectives.tasks.base import Task
 
@@ -62,6 +65,11 @@ class MaskedLanguageModel(Task):
                 losses.extend(predict(batch).view(rows, -1).mean(1).tolist())
                 tokens += len(batch["targets"])
         return perplexity_score(losses, tokens)
+
+    def references(self) -> Iterator[Reference]:
+        """N-gram models, on the same masked tokens as trials."""
+        stream, vocabulary = self.data.token_stream("train"), self.workload.vocabulary_size
+        return masked_references(stream, vocabulary, self._score)
 
     def latency_input(self, batch_size: int) -> Batch:
         """Real text of full length."""

@@ -1,0 +1,1 @@
+"""Baselines that a person would try in a minute, scored and sized like models."""
