@@ -53,7 +53,7 @@ def document(folder: Path) -> dict[str, Any]:
             "quantisation": {"choices": ["none", "rtn-8", "rtn-6", "rtn-4", "rtn-3"]},
             "sparsity": {"choices": [0.0, 0.25, 0.5]},
         },
-        "training": {"batch_size": 16, "warmup_steps": 5, "checkpoint_seconds": 0.5},
+        "training": {"batch_size": 16, "checkpoint_seconds": 0.5},
         "measurement": {"repeats": 10},
         "resources": {"progress_deadline_seconds": DEADLINE},
         "sampler": "random",

@@ -19,7 +19,7 @@ import ctypes
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from objectives.data.batches import Batch, BucketedBatches, MaskedBatches, label
 from objectives.data.encoding import END, PAD
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import LabelledTexts, PreparedData
+from objectives.models.parametrisation import WeightScale, weight_scales
 from objectives.tasks import make_task
 from objectives.training.loop import train
 from objectives.training.optimizer import (
@@ -115,7 +116,7 @@ class Race:
 
     Args:
         build: The untrained model.
-        width: Its width.
+        scales: What its settings are multiplied by.
         batches: tlc's batches.
         loss: tlc's loss.
         settings: tlc's optimizer settings.
@@ -125,7 +126,7 @@ class Race:
     """
 
     build: Callable[[], nn.Module]
-    width: int
+    scales: Mapping[str, WeightScale]
     batches: Callable[[int], Batch]
     loss: Callable[[nn.Module, Batch], torch.Tensor]
     settings: OptimizerSettings
@@ -136,7 +137,7 @@ class Race:
     def contestant(self, precision: str) -> Contestant:
         torch.manual_seed(0)
         model = self.build().to(DEVICE).train()
-        return Contestant(model, make_optimizer(model, self.width, self.settings), precision)
+        return Contestant(model, make_optimizer(model, self.scales, self.settings), precision)
 
     def run(self, rounds: int) -> dict[str, Contestant]:
         """Train the three with ``Trainer`` in each precision; return those of its faster one."""
@@ -316,7 +317,7 @@ def races(
             shape = Architecture.of(depth, width)
             settings = OptimizerSettings(
                 peak=search.training.learning_rate,
-                schedule=WarmupStable(search.training.warmup_steps),
+                schedule=WarmupStable(20),
                 weight_decay=search.training.weight_decay,
                 gradient_clip=search.training.gradient_clip,
                 precision=fastest_precision(),
@@ -346,7 +347,7 @@ def masked_race(
     )
     return lambda: Race(
         build=lambda: pretraining.build(shape.shape),
-        width=shape.width,
+        scales=weight_scales(shape.shape, pretraining.workload),
         batches=batches,
         loss=pretraining.loss,
         settings=settings,
@@ -369,7 +370,7 @@ def labelled_race(
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(PAD)
     return lambda: Race(
         build=lambda: task.build(shape.shape),
-        width=shape.width,
+        scales=weight_scales(shape.shape, task.workload),
         batches=BucketedBatches(labelled_text_batch, examples, batch_size, search.seed),
         loss=task.loss,
         settings=settings,

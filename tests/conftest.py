@@ -1,4 +1,4 @@
-"""A small real search on synthetic files, and tiny models of the five families."""
+"""A small real search on synthetic files, and tiny models of every family."""
 
 from __future__ import annotations
 
@@ -30,10 +30,14 @@ TOOLS = ["saw", "drill", "plane", "axe", "file"]
 FILLERS = ["the", "a", "old", "small", "sees", "has", "takes", "near", "with", "and"]
 
 WORKLOADS = {
+    Family.PRENORM_ROBERTA_CLASSIFIER: Workload(
+        Family.PRENORM_ROBERTA_CLASSIFIER, 300, 16, classes=3
+    ),
+    Family.PRENORM_ROBERTA_MASKED_LM: Workload(Family.PRENORM_ROBERTA_MASKED_LM, 300, 16),
     Family.ROBERTA_CLASSIFIER: Workload(Family.ROBERTA_CLASSIFIER, 300, 16, classes=3),
     Family.ROBERTA_MASKED_LM: Workload(Family.ROBERTA_MASKED_LM, 300, 16),
     Family.LLAMA: Workload(Family.LLAMA, 300, 16),
-    Family.BART: Workload(Family.BART, 300, 16),
+    Family.MBART: Workload(Family.MBART, 300, 16),
     Family.VIT: Workload(Family.VIT, 0, 17, classes=3, image_size=8, patch_size=2, channels=3),
 }
 """The workload of tiny models of each family."""
@@ -65,7 +69,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def architecture_for(family: Family, depth: int, width: int, **rest: int) -> Architecture:
     """An architecture of a family; the decoder, if any, is as deep as the encoder by default."""
-    if family is Family.BART:
+    if family.has_decoder:
         rest.setdefault("decoder_depth", depth)
     return Architecture.of(depth, width, **rest)
 
@@ -84,9 +88,9 @@ def batch_for(workload: Workload, *, count: int, seed: int = 0) -> dict[str, Any
     if workload.family is Family.LLAMA:
         return {"input_ids": tokens, "targets": tokens.roll(-1, 1)}
     inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
-    if workload.family is Family.ROBERTA_CLASSIFIER:
+    if workload.family.is_classifier_of_text:
         return {**inputs, "targets": tokens[:, 3] % workload.classes}
-    if workload.family is Family.BART:
+    if workload.family.has_decoder:
         return {**inputs, "decoder_input_ids": tokens.roll(1, 1), "targets": tokens}
     return {**inputs, "targets": tokens}
 
@@ -144,7 +148,6 @@ def document(corpus: Path) -> dict[str, Any]:
             "batch_size": 16,
             "fine_tuning": 40,
             "fine_tuning_learning_rate": 2e-3,
-            "warmup_steps": 5,
         },
         "measurement": {"repeats": 10},
         # Its trials train different models from the first; the frontier sampler has its own tests.
@@ -233,7 +236,7 @@ def task_documents(
     """A valid search file for each task, and for other kinds of its data."""
     text = {"source": "files", "train": str(corpus / "text.txt")}
     reading = {"vocabulary_size": 400, "sequence_length": 16}
-    training = {"batch_size": 16, "warmup_steps": 5}
+    training = {"batch_size": 16}
     common = {
         **{key: document[key] for key in ("space", "measurement", "sampler", "trials")},
         "training": training,

@@ -28,7 +28,7 @@ from objectives.models.build import build
 from objectives.store.store import Store
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration, content_hash
-from spaces.cost.workload import Family, Workload
+from spaces.cost.workload import Workload
 from spaces.file.space import Measurement
 
 COSTS = "costs"
@@ -158,7 +158,7 @@ class LatencyCache:
     @cached_property
     def _reference(self) -> nn.Module:
         torch.manual_seed(0)
-        decoder_depth = REFERENCE_DEPTH if self.workload.family is Family.BART else 0
+        decoder_depth = REFERENCE_DEPTH if self.workload.family.has_decoder else 0
         reference = Architecture.of(REFERENCE_DEPTH, REFERENCE_WIDTH, decoder_depth=decoder_depth)
         return build(reference.shape, self.workload).eval()
 

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 from transformers import (
-    BartForConditionalGeneration,
     LlamaForCausalLM,
+    MBartForConditionalGeneration,
     RobertaForMaskedLM,
     RobertaForSequenceClassification,
+    RobertaPreLayerNormForMaskedLM,
     ViTForImageClassification,
 )
 
 from objectives.data.encoding import END, PAD, START
+from objectives.models.mean_pooling import MeanPoolingClassifier
+from objectives.models.parametrisation import BASE_STD, scale_initial_weights
 from spaces.cost.architecture import Shape
 from spaces.cost.families import layout
 from spaces.cost.layout import Stack
 from spaces.cost.workload import Family, Workload
-
-ROBERTA_WIDTH = 768
-ROBERTA_INITIALIZER_RANGE = 0.02
 
 
 def build(shape: Shape, workload: Workload, *, dropout: float = 0.0) -> nn.Module:
@@ -33,6 +32,7 @@ def build(shape: Shape, workload: Workload, *, dropout: float = 0.0) -> nn.Modul
     model_class, fields = _FAMILIES[workload.family]
     config = model_class.config_class(**fields(shape, workload, dropout))
     model: nn.Module = model_class(config)
+    scale_initial_weights(model, shape, workload)
     for stack in layout(shape, workload).stacks:
         _resize(model, stack)
     return model
@@ -50,12 +50,6 @@ def _resize(model: nn.Module, stack: Stack) -> None:
                 model.set_submodule(name, resized)
 
 
-def _initializer_range(width: int) -> float:
-    # The variance of initial weights goes with 1 / width (Yang et al. 2022, arXiv 2203.03466,
-    # table 3) and is RoBERTa's at RoBERTa's width.
-    return ROBERTA_INITIALIZER_RANGE * math.sqrt(ROBERTA_WIDTH / width)
-
-
 def _layers(shape: Shape) -> dict[str, Any]:
     """Fields that the configurations of encoders and of Llama share."""
     return {
@@ -63,7 +57,7 @@ def _layers(shape: Shape) -> dict[str, Any]:
         "num_hidden_layers": shape.depth,
         "num_attention_heads": shape.width // shape.head_width,
         "intermediate_size": shape.feed_forward,
-        "initializer_range": _initializer_range(shape.width),
+        "initializer_range": BASE_STD,
         "attn_implementation": "sdpa",
     }
 
@@ -103,7 +97,7 @@ def _llama(shape: Shape, workload: Workload, dropout: float) -> dict[str, Any]:
     }
 
 
-def _bart(shape: Shape, workload: Workload, dropout: float) -> dict[str, Any]:
+def _mbart(shape: Shape, workload: Workload, dropout: float) -> dict[str, Any]:
     heads = shape.width // shape.head_width
     return {
         **_tokens(workload),
@@ -118,7 +112,7 @@ def _bart(shape: Shape, workload: Workload, dropout: float) -> dict[str, Any]:
         "dropout": dropout,
         "attention_dropout": dropout,
         "activation_dropout": 0.0,
-        "init_std": _initializer_range(shape.width),
+        "init_std": BASE_STD,
         "decoder_start_token_id": START,
         "forced_eos_token_id": None,
         "attn_implementation": "sdpa",
@@ -138,10 +132,12 @@ def _vit(shape: Shape, workload: Workload, dropout: float) -> dict[str, Any]:
 
 
 _FAMILIES: dict[Family, tuple[Any, Callable[[Shape, Workload, float], dict[str, Any]]]] = {
+    Family.PRENORM_ROBERTA_CLASSIFIER: (MeanPoolingClassifier, _roberta),
+    Family.PRENORM_ROBERTA_MASKED_LM: (RobertaPreLayerNormForMaskedLM, _roberta),
     Family.ROBERTA_CLASSIFIER: (RobertaForSequenceClassification, _roberta),
     Family.ROBERTA_MASKED_LM: (RobertaForMaskedLM, _roberta),
     Family.LLAMA: (LlamaForCausalLM, _llama),
-    Family.BART: (BartForConditionalGeneration, _bart),
+    Family.MBART: (MBartForConditionalGeneration, _mbart),
     Family.VIT: (ViTForImageClassification, _vit),
 }
 """The model of each family, and the fields of its configuration."""

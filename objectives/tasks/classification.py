@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import nn
@@ -87,7 +88,5 @@ class Classification(Task):
         return self.pretraining.latency_input(batch_size)
 
 
-def _transfer_encoder(pretrained: nn.Module, classifier: nn.Module) -> None:
-    classifier.get_submodule("roberta").load_state_dict(
-        pretrained.get_submodule("roberta").state_dict()
-    )
+def _transfer_encoder(pretrained: Any, classifier: Any) -> None:
+    classifier.base_model.load_state_dict(pretrained.base_model.state_dict())

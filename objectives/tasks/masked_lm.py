@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import nn
@@ -92,11 +93,11 @@ def _first(batch: Batch, rows: int) -> Batch:
     return {name: t[: len(t) * rows // len(batch["input_ids"])] for name, t in batch.items()}
 
 
-def _masked_logits(model: nn.Module, batch: Batch) -> torch.Tensor:
+def _masked_logits(model: Any, batch: Batch) -> torch.Tensor:
     """Logits ``(positions, vocabulary)`` at the masked positions.
 
     Only those go through the vocabulary head, which takes most of the time of small models.
     """
-    hidden = model.get_submodule("roberta")(batch["input_ids"]).last_hidden_state
-    outputs: torch.Tensor = model.get_submodule("lm_head")(hidden.flatten(0, 1)[batch["positions"]])
+    hidden = model.base_model(batch["input_ids"]).last_hidden_state
+    outputs: torch.Tensor = model.lm_head(hidden.flatten(0, 1)[batch["positions"]])
     return outputs

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-BASE_WIDTH = 128
-"""Width for which the learning rate of a search file is given."""
+from objectives.models.parametrisation import WeightScale
+
+EPSILON = 1e-8
+"""AdamW's, of a model of the base width and depth."""
 
 LearningRateSchedule = Callable[[int], float]
 """The learning rate as a fraction of its peak, 0 to 1, at a step counted from 0."""
@@ -59,23 +61,14 @@ class WarmupDecay:
         return min((step + 1) / warmup, (self.steps - step) / (self.steps - warmup + 1))
 
 
-def matrix_scale(width: int) -> float:
-    """Factor of the learning rate of weight matrices at ``width``.
-
-    Adam's learning rate for hidden matrices goes with 1 / width (Yang et al. 2022, arXiv
-    2203.03466, table 8); vectors and embeddings keep theirs.
-    """
-    return BASE_WIDTH / width
-
-
 @dataclass(frozen=True, slots=True)
 class OptimizerSettings:
     """How a path is optimised.
 
     Args:
-        peak: Highest learning rate, at the base width.
+        peak: Highest learning rate, of a model of the base width and depth.
         schedule: The fraction of it at each step.
-        weight_decay: Decoupled decay of the matrices (Loshchilov & Hutter 2019).
+        weight_decay: Decoupled decay of its matrices (Loshchilov & Hutter 2019).
         gradient_clip: Largest norm of the gradient.
         precision: Of the forward and backward pass: ``fp32``, or ``bf16`` by autocast.
         keeps_zeros: Whether weights of linear layers that are exactly zero, as pruning leaves
@@ -103,25 +96,32 @@ def fastest_precision() -> str:
     return "bf16" if has_bf16 else "fp32"
 
 
-def make_optimizer(model: nn.Module, width: int, settings: OptimizerSettings) -> torch.optim.AdamW:
-    """AdamW with two groups: matrices, and vectors with embeddings.
+def make_optimizer(
+    model: nn.Module, scales: Mapping[str, WeightScale], settings: OptimizerSettings
+) -> torch.optim.AdamW:
+    """AdamW with a group for all weights of equal settings.
 
-    Matrices are decayed and their learning rate is scaled with the width; the others keep the peak
-    and are not decayed. ``peak`` of a group is what the schedule multiplies.
+    Args:
+        model: The model, or what pruning left of it.
+        scales: What the settings are multiplied by, for each of its weights by name.
+
+    ``peak`` of a group is what the schedule multiplies. The second moment is averaged over 50 steps
+    (RoBERTa's beta of 0.98): with small batches, CompleteP's 0.95 is noisier.
     """
-    matrices: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    embeddings = {
-        id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)
-    }
-    for parameter in model.parameters():
-        is_matrix = parameter.ndim == 2 and id(parameter) not in embeddings
-        (matrices if is_matrix else others).append(parameter)
-    matrix_peak = settings.peak * matrix_scale(width)
+    groups: dict[tuple[float, float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        scale = scales[name]
+        key = (scale.learning_rate, scale.weight_decay, scale.epsilon)
+        groups.setdefault(key, []).append(parameter)
     return torch.optim.AdamW(
         [
-            {"params": matrices, "peak": matrix_peak, "weight_decay": settings.weight_decay},
-            {"params": others, "peak": settings.peak, "weight_decay": 0.0},
+            {
+                "params": parameters,
+                "peak": settings.peak * learning_rate,
+                "weight_decay": settings.weight_decay * weight_decay,
+                "eps": EPSILON * epsilon,
+            }
+            for (learning_rate, weight_decay, epsilon), parameters in groups.items()
         ],
         lr=settings.peak,
         betas=(0.9, 0.98),

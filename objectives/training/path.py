@@ -15,10 +15,12 @@ import torch
 from torch import nn
 
 from objectives.data.batches import WHOLE_BATCH, BatchShard
+from objectives.models.parametrisation import weight_scales
 from objectives.store.manifest import checkpoint_address
 from objectives.training.optimizer import OptimizerSettings, make_optimizer
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
+from spaces.cost.workload import Workload
 
 STABLE = "stable"
 """Name of the stage that the budgets of an architecture share."""
@@ -42,6 +44,7 @@ class TrainingPath:
         name: ``stable``, ``decay``, ``fine-tuning`` or ``recovery``.
         key: Hash of everything that determines its weights at each step.
         configuration: One that asks for this path; from it, other ranks make the same path.
+        workload: What its models read and predict.
         build: Makes the untrained model of this stage.
         transfer_weights: Copies weights of the parent's model into the new one; None where the
             stage continues the parent's model and optimiser as they are.
@@ -58,6 +61,7 @@ class TrainingPath:
     key: str
     length: int
     configuration: Configuration
+    workload: Workload
     build: Callable[[], nn.Module]
     transfer_weights: Callable[[nn.Module, nn.Module], None] | None
     loss_at: StepLoss
@@ -80,7 +84,8 @@ class TrainingPath:
 
     def make_optimizer(self, model: nn.Module) -> torch.optim.AdamW:
         """A new optimiser of a model of this path."""
-        return make_optimizer(model, self.architecture.width, self.optimizer_settings)
+        scales = weight_scales(self.architecture.shape, self.workload)
+        return make_optimizer(model, scales, self.optimizer_settings)
 
     @property
     def address(self) -> str:

@@ -30,7 +30,7 @@ from spaces.file.training import Training
 
 RECOVERY = "recovery"
 
-KEY_VERSION = 2
+KEY_VERSION = 3
 """Raised when the same inputs would train other weights."""
 
 
@@ -116,6 +116,7 @@ class Stages:
             key=content_hash(key),
             length=steps,
             configuration=configuration,
+            workload=problem.workload,
             build=lambda: problem.build(shape),
             transfer_weights=transfer_weights,
             loss_at=problem.loss_at,
@@ -136,6 +137,8 @@ class Stages:
 
     def _stable(self, configuration: Configuration, problem: LearningProblem) -> TrainingPath:
         training, architecture = self._training, configuration.architecture
+        ends = [self.steps(replace(configuration, budget=each)) for each in self._budgets]
+        warmup_steps = training.warmup_steps(min(steps.pretraining for steps in ends))
         key = {
             "version": KEY_VERSION,
             "problem": problem.name,
@@ -145,24 +148,22 @@ class Stages:
             "dropout": problem.dropout,
             "batch_size": training.batch_size,
             "learning_rate": training.learning_rate,
-            "warmup_steps": training.warmup_steps,
+            "warmup_steps": warmup_steps,
             "weight_decay": training.weight_decay,
             "gradient_clip": training.gradient_clip,
             "precision": fastest_precision(),
             "seed": configuration.seed,
         }
-        ends = (self.steps(replace(configuration, budget=budget)) for budget in self._budgets)
         return TrainingPath(
             name=STABLE,
             key=content_hash(key),
             length=self.steps(configuration).stable,
             configuration=configuration,
+            workload=problem.workload,
             build=lambda: problem.build(architecture.shape),
             transfer_weights=None,
             loss_at=problem.loss_at,
-            optimizer_settings=self._settings(
-                training.learning_rate, WarmupStable(training.warmup_steps)
-            ),
+            optimizer_settings=self._settings(training.learning_rate, WarmupStable(warmup_steps)),
             can_continue=True,
             milestones=tuple(steps.stable for steps in ends),
         )

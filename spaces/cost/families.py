@@ -28,12 +28,16 @@ def masked_tokens(sequence_length: int) -> int:
 
 
 def _roberta(shape: Shape, workload: Workload) -> Layout:
-    """RoBERTa (Liu et al. 2019, arXiv 1907.11692): ``RobertaForSequenceClassification``, or
-    ``RobertaForMaskedLM``, the vocabulary matrix of whose head is the token embedding."""
+    """RoBERTa (Liu et al. 2019, arXiv 1907.11692): a classifier, or a masked language model, the
+    vocabulary matrix of whose head is the token embedding.
+
+    ``RobertaPreLayerNorm`` normalises the inputs of the blocks, and the output of the last layer;
+    ``Roberta`` normalises the sum after each block.
+    """
     width, vocabulary_size, length = shape.width, workload.vocabulary_size, workload.sequence_length
     names = ("self.query", "self.key", "self.value", "output.dense")
     attention = Attention(*(f"attention.{name}" for name in names))
-    is_classifier = workload.family is Family.ROBERTA_CLASSIFIER
+    is_classifier = workload.family.is_classifier_of_text
     head = (
         (
             *linear("classifier.dense", width, width),
@@ -46,24 +50,30 @@ def _roberta(shape: Shape, workload: Workload) -> Layout:
             Weight("lm_head.bias", (vocabulary_size,), Role.DENSE),
         )
     )
+    is_prenorm = workload.family.is_prenorm
+    encoder = "roberta_prelayernorm" if is_prenorm else "roberta"
     return Layout(
         ends=(
-            embedding("roberta.embeddings.word_embeddings", vocabulary_size, width),
-            embedding("roberta.embeddings.position_embeddings", workload.positions, width),
-            embedding("roberta.embeddings.token_type_embeddings", 1, width),
-            *norm("roberta.embeddings.LayerNorm", width),
+            embedding(f"{encoder}.embeddings.word_embeddings", vocabulary_size, width),
+            embedding(f"{encoder}.embeddings.position_embeddings", workload.positions, width),
+            embedding(f"{encoder}.embeddings.token_type_embeddings", 1, width),
+            *norm(f"{encoder}.embeddings.LayerNorm", width),
+            *(norm(f"{encoder}.LayerNorm", width) if is_prenorm else ()),
             *head,
         ),
         stacks=(
             stack(
-                "roberta.encoder.layer",
+                f"{encoder}.encoder.layer",
                 shape.depth,
                 shape,
                 attentions=(attention,),
                 feed_forward=FeedForward(("intermediate.dense",), "output.dense"),
-                norms=("attention.output.LayerNorm", "output.LayerNorm"),
+                norms=("attention.LayerNorm", "intermediate.LayerNorm")
+                if is_prenorm
+                else ("attention.output.LayerNorm", "output.LayerNorm"),
             ),
         ),
+        logits_from="classifier.out_proj" if is_classifier else "lm_head.layer_norm",
         head=width * (width + workload.outputs),
         outputs=1 if is_classifier else length,
         trained_outputs=1 if is_classifier else masked_tokens(length),
@@ -90,15 +100,16 @@ def _llama(shape: Shape, workload: Workload) -> Layout:
                 bias=False,
             ),
         ),
+        logits_from="model.norm",
         head=width * workload.vocabulary_size,
         outputs=workload.sequence_length,
         trained_outputs=workload.sequence_length,
     )
 
 
-def _bart(shape: Shape, workload: Workload) -> Layout:
-    """BART (Lewis et al. 2020, arXiv 1910.13461): ``BartForConditionalGeneration``; one token
-    embedding serves both stacks and the head."""
+def _mbart(shape: Shape, workload: Workload) -> Layout:
+    """BART with pre-norm layers (Liu et al. 2020, arXiv 2001.08210):
+    ``MBartForConditionalGeneration``; one token embedding serves both stacks and the head."""
     self_attention, cross_attention = (
         Attention(f"{name}.q_proj", f"{name}.k_proj", f"{name}.v_proj", f"{name}.out_proj")
         for name in ("self_attn", "encoder_attn")
@@ -109,6 +120,7 @@ def _bart(shape: Shape, workload: Workload) -> Layout:
     for side in ("encoder", "decoder"):
         ends.append(embedding(f"model.{side}.embed_positions", workload.positions, width))
         ends.extend(norm(f"model.{side}.layernorm_embedding", width))
+        ends.extend(norm(f"model.{side}.layer_norm", width))
     return Layout(
         ends=tuple(ends),
         stacks=(
@@ -129,6 +141,7 @@ def _bart(shape: Shape, workload: Workload) -> Layout:
                 norms=("self_attn_layer_norm", "encoder_attn_layer_norm", "final_layer_norm"),
             ),
         ),
+        logits_from="model.decoder.layer_norm",
         head=width * workload.vocabulary_size,
         outputs=workload.sequence_length,
         trained_outputs=workload.sequence_length,
@@ -160,6 +173,7 @@ def _vit(shape: Shape, workload: Workload) -> Layout:
                 norms=("layernorm_before", "layernorm_after"),
             ),
         ),
+        logits_from="classifier",
         head=width * workload.classes,
         outputs=1,
         trained_outputs=1,
@@ -168,10 +182,12 @@ def _vit(shape: Shape, workload: Workload) -> Layout:
 
 
 _LAYOUTS = {
+    Family.PRENORM_ROBERTA_CLASSIFIER: _roberta,
+    Family.PRENORM_ROBERTA_MASKED_LM: _roberta,
     Family.ROBERTA_CLASSIFIER: _roberta,
     Family.ROBERTA_MASKED_LM: _roberta,
     Family.LLAMA: _llama,
-    Family.BART: _bart,
+    Family.MBART: _mbart,
     Family.VIT: _vit,
 }
 

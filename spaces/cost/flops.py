@@ -14,7 +14,7 @@ from dataclasses import replace
 from spaces.cost.architecture import Architecture, Shape
 from spaces.cost.families import layout
 from spaces.cost.layout import Layout, Role
-from spaces.cost.workload import Family, Workload
+from spaces.cost.workload import Workload
 
 TRAINING_OVER_FORWARD = 3
 
@@ -26,10 +26,9 @@ def forward_flops(shape: Shape, workload: Workload) -> int:
 
 
 def pretraining_workload(workload: Workload) -> Workload:
-    """What the models of the stable path read and predict: text classifiers pre-train as masked
-    language models; all others train on their task."""
-    if workload.family is Family.ROBERTA_CLASSIFIER:
-        return replace(workload, family=Family.ROBERTA_MASKED_LM, classes=0)
+    """What the models of the stable path read and predict."""
+    if workload.family.is_classifier_of_text:
+        return replace(workload, family=workload.family.pretrained, classes=0)
     return workload
 
 

@@ -93,6 +93,8 @@ class Layout:
 
     Args:
         ends: Weights outside the layers; a tied matrix is named once.
+        logits_from: Name of the linear layer that gives the logits; where the token embedding
+            does, that of the normalisation whose output it multiplies.
         head: Multiplications from the hidden state of one output position to its logits.
         outputs: Output positions of one sequence at inference.
         trained_outputs: Output positions of one sequence in training.
@@ -101,6 +103,7 @@ class Layout:
 
     ends: tuple[Weight, ...]
     stacks: tuple[Stack, ...]
+    logits_from: str
     head: int
     outputs: int
     trained_outputs: int
@@ -112,6 +115,12 @@ class Layout:
         for stack in self.stacks:
             for index in range(stack.depth):
                 yield from stack.layer(index)
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether the token embedding gives the logits."""
+        matrix = f"{self.logits_from}.weight"
+        return all(w.name != matrix or w.role is not Role.LINEAR for w in self.ends)
 
     @property
     def parameters(self) -> int:

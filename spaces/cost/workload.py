@@ -6,17 +6,46 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 POSITION_OFFSET = 2
-"""RoBERTa and BART number positions from their padding index + 1, so two rows are never read."""
+"""RoBERTa and MBart number positions from their padding index + 1, so two rows are never read."""
 
 
 class Family(StrEnum):
-    """Families of models, named after their class in transformers."""
+    """Families of models, named after their class in transformers.
 
+    All have pre-norm layers (Xiong et al. 2020, arXiv 2002.04745) but RoBERTa's own.
+    """
+
+    PRENORM_ROBERTA_CLASSIFIER = "roberta-prelayernorm-classifier"
+    PRENORM_ROBERTA_MASKED_LM = "roberta-prelayernorm-masked-lm"
     ROBERTA_CLASSIFIER = "roberta-classifier"
     ROBERTA_MASKED_LM = "roberta-masked-lm"
     LLAMA = "llama"
-    BART = "bart"
+    MBART = "mbart"
     VIT = "vit"
+
+    @property
+    def pretrained(self) -> Family:
+        """Family of the models of the stable path: text classifiers pre-train as masked language
+        models; all others train on their task."""
+        return {
+            Family.PRENORM_ROBERTA_CLASSIFIER: Family.PRENORM_ROBERTA_MASKED_LM,
+            Family.ROBERTA_CLASSIFIER: Family.ROBERTA_MASKED_LM,
+        }.get(self, self)
+
+    @property
+    def is_classifier_of_text(self) -> bool:
+        """Whether its models classify texts."""
+        return self.pretrained is not self
+
+    @property
+    def is_prenorm(self) -> bool:
+        """Whether each block of a layer normalises its input and not its output."""
+        return self not in (Family.ROBERTA_CLASSIFIER, Family.ROBERTA_MASKED_LM)
+
+    @property
+    def has_decoder(self) -> bool:
+        """Whether its models have a decoder beside the encoder."""
+        return self is Family.MBART
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,7 @@ class SearchFile(StrictModel):
             *self.data.faults(),
             *self._task_faults(),
             *self._objective_faults(),
+            *self.training.faults(),
             *self.resources.faults(self.training.batch_size),
         ]
         if faults:

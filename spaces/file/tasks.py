@@ -12,6 +12,7 @@ from spaces.cost.workload import Family, Workload
 from spaces.file.dimensions import StrictModel
 from spaces.file.sources import SOURCE_FIELDS, Data
 
+Normalisation = Literal["pre", "post"]
 Classes = Annotated[int, Field(ge=2, le=10_000)]
 
 
@@ -36,16 +37,22 @@ class Classification(BaseTask):
     """Pre-train a masked language model, then fine-tune it to classify texts or pairs of them."""
 
     needs = ("unlabelled", "labelled")
-    family = Family.ROBERTA_CLASSIFIER
     has_fine_tuning = True
 
     name: Literal["classification"]
     classes: Classes
     """Number of labels in the labelled data."""
+    normalisation: Normalisation = "pre"
+    """Whether the blocks of a layer normalise their input (``pre``), or their output as RoBERTa's
+    (``post``), which trains badly where it is deep."""
 
     def workload(self, data: Data) -> Workload:
         """What its models read and predict."""
-        return Workload(self.family, data.vocabulary_size, data.sequence_length, self.classes)
+        family = {
+            "pre": Family.PRENORM_ROBERTA_CLASSIFIER,
+            "post": Family.ROBERTA_CLASSIFIER,
+        }[self.normalisation]
+        return Workload(family, data.vocabulary_size, data.sequence_length, self.classes)
 
     def metric(self, data: Data) -> Metric:
         """The score of its models."""
@@ -55,9 +62,17 @@ class Classification(BaseTask):
 class MaskedLanguageModel(BaseTask):
     """Predict masked tokens of running text; scored by their perplexity."""
 
-    family = Family.ROBERTA_MASKED_LM
-
     name: Literal["masked-lm"]
+    normalisation: Normalisation = "pre"
+    """As that of classification."""
+
+    def workload(self, data: Data) -> Workload:
+        """What its models read and predict."""
+        family = {
+            "pre": Family.PRENORM_ROBERTA_MASKED_LM,
+            "post": Family.ROBERTA_MASKED_LM,
+        }[self.normalisation]
+        return Workload(family, data.vocabulary_size, data.sequence_length)
 
 
 class CausalLanguageModel(BaseTask):
@@ -72,7 +87,7 @@ class Translation(BaseTask):
     """Translate sentences; scored by BLEU (sacreBLEU's)."""
 
     needs = ("parallel",)
-    family = Family.BART
+    family = Family.MBART
     has_decoder = True
 
     name: Literal["translation"]

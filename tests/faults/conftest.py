@@ -47,7 +47,7 @@ def search_document(corpus: Path) -> dict[str, Any]:
             "budget": {"unit": "steps", "choices": [100, 200, 300]},
             "quantisation": {"choices": ["none", "rtn-8", "rtn-4"]},
         },
-        "training": {"batch_size": 16, "warmup_steps": 5, "checkpoint_seconds": 0.2},
+        "training": {"batch_size": 16, "checkpoint_seconds": 0.2},
         "measurement": {"repeats": 10},
         "sampler": "random",
         "trials": 8,

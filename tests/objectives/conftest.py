@@ -17,25 +17,25 @@ STEPS, WORDS, SOURCE, TARGET, IMAGE = 3, 8, 12, 9, 32
 SHAPE = {"vocab_size": VOCABULARY, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
 
 
-def roberta(**options: Any) -> Any:
-    from transformers import RobertaConfig
-
-    return RobertaConfig(
+def roberta(config: Any, **options: Any) -> Any:
+    return config(
         **SHAPE, hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
         intermediate_size=3 * WIDTH, max_position_embeddings=40, type_vocab_size=1, **options,
     )  # fmt: skip
 
 
 def classifier() -> Any:
-    from transformers import RobertaForSequenceClassification
+    from transformers import RobertaPreLayerNormConfig
 
-    return RobertaForSequenceClassification(roberta(num_labels=3))
+    from objectives.models.mean_pooling import MeanPoolingClassifier
+
+    return MeanPoolingClassifier(roberta(RobertaPreLayerNormConfig, num_labels=3))
 
 
 def masked_lm() -> Any:
-    from transformers import RobertaForMaskedLM
+    from transformers import RobertaConfig, RobertaForMaskedLM
 
-    return RobertaForMaskedLM(roberta(tie_word_embeddings=True))
+    return RobertaForMaskedLM(roberta(RobertaConfig, tie_word_embeddings=True))
 
 
 def llama() -> Any:
@@ -49,11 +49,11 @@ def llama() -> Any:
     )  # fmt: skip
 
 
-def bart() -> Any:
-    from transformers import BartConfig, BartForConditionalGeneration
+def mbart() -> Any:
+    from transformers import MBartConfig, MBartForConditionalGeneration
 
-    return BartForConditionalGeneration(
-        BartConfig(
+    return MBartForConditionalGeneration(
+        MBartConfig(
             **SHAPE, d_model=WIDTH, encoder_layers=1, decoder_layers=DEPTH,
             encoder_attention_heads=HEADS, decoder_attention_heads=HEADS, encoder_ffn_dim=100,
             decoder_ffn_dim=100, max_position_embeddings=40, decoder_start_token_id=2,
@@ -74,7 +74,7 @@ def vit() -> Any:
 
 
 FAMILIES: dict[str, Callable[[], Any]] = {
-    function.__name__: function for function in (classifier, masked_lm, llama, bart, vit)
+    function.__name__: function for function in (classifier, masked_lm, llama, mbart, vit)
 }
 
 
@@ -119,6 +119,6 @@ def batch_for(family: str) -> dict[str, torch.Tensor]:
     if family == "llama":
         return {"input_ids": tokens, "targets": tokens}
     batch = {"input_ids": tokens, "attention_mask": mask, "targets": tokens}
-    if family == "bart":
+    if family == "mbart":
         batch["decoder_input_ids"] = torch.randint(5, VOCABULARY, (WORDS, TARGET))
     return batch

@@ -36,8 +36,8 @@ from spaces.cost.workload import Family
 from spaces.grid.search_space import analytic_cost
 from tests.conftest import WORKLOADS, architecture_for, batch_for
 
-ARCHITECTURE = architecture_for(Family.ROBERTA_CLASSIFIER, 2, 64)
-WORKLOAD = WORKLOADS[Family.ROBERTA_CLASSIFIER]
+ARCHITECTURE = architecture_for(Family.PRENORM_ROBERTA_CLASSIFIER, 2, 64)
+WORKLOAD = WORKLOADS[Family.PRENORM_ROBERTA_CLASSIFIER]
 Q, P = Quantisation, Pruning
 
 MATRIX = [
@@ -205,7 +205,7 @@ def test_structured_pruning_removes_what_does_nothing(
 ) -> None:
     idle = copy.deepcopy(model)
     with torch.no_grad():
-        for layer in idle.roberta.encoder.layer:
+        for layer in idle.base_model.encoder.layer:
             layer.output.dense.weight[:, 128:] = 0.0
             layer.attention.output.dense.weight[:, :32] = 0.0
     for kind in (P.STRUCTURED, P.HEADS, P.NEURONS):
@@ -298,7 +298,7 @@ def test_an_infinite_weight_is_found(
 ) -> None:
     infinite = copy.deepcopy(model)
     with torch.no_grad():
-        infinite.roberta.encoder.layer[0].output.dense.weight[0, 0] = float("inf")
+        infinite.base_model.encoder.layer[0].output.dense.weight[0, 0] = float("inf")
     with pytest.raises(TrialFailure) as caught:
         compress(
             infinite, spec(Compression(Quantisation.RTN_4)), calibration,
@@ -324,7 +324,7 @@ def test_a_result_that_is_not_smaller_is_found(
 def test_pruning_that_removes_nothing_gives_the_dense_model(
     calibration: list[Batch], tmp_path: Path
 ) -> None:
-    architecture = architecture_for(Family.ROBERTA_CLASSIFIER, 1, 64)
+    architecture = architecture_for(Family.PRENORM_ROBERTA_CLASSIFIER, 1, 64)
     compression = Compression(pruning=P.LAYERS, sparsity=0.5)
     torch.manual_seed(0)
     dense = build(architecture.shape, WORKLOAD).eval()

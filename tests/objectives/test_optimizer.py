@@ -5,22 +5,24 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from objectives.data.prepare import prepare
+from objectives.models.parametrisation import WeightScale
 from objectives.tasks import make_task
 from objectives.training.loop import train
 from objectives.training.optimizer import (
+    EPSILON,
     Decay,
     LearningRateSchedule,
     OptimizerSettings,
     WarmupDecay,
     WarmupStable,
     make_optimizer,
-    matrix_scale,
 )
 from objectives.training.path import TrainingPath, TrainingProgress
 from objectives.training.replica import Replica
@@ -36,19 +38,6 @@ def settings(schedule: LearningRateSchedule = WarmupStable(1)) -> OptimizerSetti
     return OptimizerSettings(
         peak=PEAK, schedule=schedule, weight_decay=DECAY, gradient_clip=1.0, precision="fp32"
     )
-
-
-class TinyModel(nn.Module):
-    """One parameter of each kind; the head is tied to the embedding."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(5, 4)
-        self.linear = nn.Linear(4, 4)
-        self.norm = nn.LayerNorm(4)
-        self.patches = nn.Conv2d(3, 4, 2)
-        self.head = nn.Linear(4, 5, bias=False)
-        self.head.weight = self.embedding.weight
 
 
 def test_a_stable_schedule_rises_in_equal_steps_to_the_peak_and_stays_there() -> None:
@@ -78,29 +67,38 @@ def test_fine_tuning_warms_up_in_a_tenth_of_its_steps_and_falls_linearly() -> No
     assert WarmupDecay(5)(0) == 1.0  # fewer than ten steps still warm up in one
 
 
-@pytest.mark.parametrize(("width", "scale"), [(32, 4.0), (128, 1.0), (512, 0.25)])
-def test_the_learning_rate_of_matrices_goes_with_one_over_width(width: int, scale: float) -> None:
-    assert matrix_scale(width) == scale
-    matrices, others = make_optimizer(TinyModel(), width, settings()).param_groups
-    assert matrices["peak"] == pytest.approx(PEAK * scale)
-    assert others["peak"] == PEAK
+def group_of(optimizer: torch.optim.AdamW, parameter: nn.Parameter) -> dict[str, Any]:
+    """The settings of the group that has a parameter."""
+    (group,) = (g for g in optimizer.param_groups if any(p is parameter for p in g["params"]))
+    return group
 
 
-def test_matrices_alone_are_decayed() -> None:
-    model = TinyModel()
-    matrices, others = make_optimizer(model, 128, settings()).param_groups
-    assert [id(p) for p in matrices["params"]] == [id(model.linear.weight)]
-    assert {id(p) for p in others["params"]} == {
-        id(p) for p in model.parameters() if p is not model.linear.weight
+def test_each_weight_has_the_settings_times_its_scale() -> None:
+    model = nn.Linear(3, 2)
+    scales = {
+        "weight": WeightScale(learning_rate=0.5, weight_decay=2.0, epsilon=0.25),
+        "bias": WeightScale(epsilon=4.0),
     }
-    assert (matrices["weight_decay"], others["weight_decay"]) == (DECAY, 0.0)
+    optimizer = make_optimizer(model, scales, settings())
+    weight, bias = (group_of(optimizer, p) for p in (model.weight, model.bias))
+    assert (weight["peak"], bias["peak"]) == (PEAK / 2, PEAK)
+    assert (weight["weight_decay"], bias["weight_decay"]) == (2 * DECAY, 0.0)
+    assert (weight["eps"], bias["eps"]) == (0.25 * EPSILON, 4 * EPSILON)
+    assert optimizer.defaults["betas"] == (0.9, 0.98)
 
 
-def rates_of(schedule: LearningRateSchedule, *, width: int, steps: int) -> list[tuple[float, ...]]:
-    """Learning rates of both groups at each step that is trained."""
-    torch.manual_seed(0)
-    model = TinyModel()
-    optimizer = make_optimizer(model, width, settings(schedule))
+def test_weights_of_equal_settings_share_a_group() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    scales = {f"{layer}.{kind}": WeightScale() for layer in (0, 1) for kind in ("weight", "bias")}
+    (group,) = make_optimizer(model, scales, settings()).param_groups
+    assert {id(p) for p in group["params"]} == {id(p) for p in model.parameters()}
+
+
+def rates_of(schedule: LearningRateSchedule, *, steps: int) -> list[tuple[float, ...]]:
+    """Learning rates of two groups at each step that is trained."""
+    model = nn.Linear(3, 2)
+    scales = {"weight": WeightScale(learning_rate=4.0), "bias": WeightScale()}
+    optimizer = make_optimizer(model, scales, settings(schedule))
     rates: list[tuple[float, ...]] = []
 
     def loss_at(model: nn.Module, _: int) -> torch.Tensor:
@@ -123,7 +121,7 @@ def test_training_multiplies_the_peak_of_each_group_by_the_schedule(
     schedule: LearningRateSchedule,
 ) -> None:
     expected = [(PEAK * 4 * schedule(step), PEAK * schedule(step)) for step in range(6)]
-    for rates, wanted in zip(rates_of(schedule, width=32, steps=6), expected, strict=True):
+    for rates, wanted in zip(rates_of(schedule, steps=6), expected, strict=True):
         assert rates == pytest.approx(wanted)
 
 
@@ -133,7 +131,7 @@ def test_each_stage_has_its_own_peak_and_schedule(
     search = make_search(
         training__learning_rate=4e-3,
         training__fine_tuning_learning_rate=5e-4,
-        training__warmup_steps=7,
+        training__warmup_fraction=0.35,
         training__weight_decay=0.03,
         training__gradient_clip=0.7,
     )
@@ -144,7 +142,7 @@ def test_each_stage_has_its_own_peak_and_schedule(
     def of(path: TrainingPath) -> tuple[float, LearningRateSchedule]:
         return path.optimizer_settings.peak, path.optimizer_settings.schedule
 
-    assert of(stable) == (4e-3, WarmupStable(7))
+    assert of(stable) == (4e-3, WarmupStable(7))  # 0.35 of the 20 steps of the smallest budget
     assert of(decay) == (4e-3, Decay(decay.length))
     assert of(fine_tuning) == (5e-4, WarmupDecay(fine_tuning.length))
     for path in (stable, decay, fine_tuning):

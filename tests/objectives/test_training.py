@@ -335,7 +335,7 @@ def test_everything_that_determines_the_weights_is_in_the_key(
         "seed": 1,
         "training__learning_rate": 1e-2,
         "training__batch_size": 8,
-        "training__warmup_steps": 6,
+        "training__warmup_fraction": 0.2,
         "training__weight_decay": 0.1,
         "training__gradient_clip": 0.5,
         "training__decay_fraction": 0.3,

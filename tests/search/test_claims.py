@@ -302,7 +302,7 @@ def test_searches_of_other_seeds_are_pooled_and_others_refused(
             ("one", {}),
             ("two", {"seed": 1}),
             ("same", {}),
-            ("other", {"seed": 2, "training__warmup_steps": 6}),
+            ("other", {"seed": 2, "training__warmup_fraction": 0.2}),
         )
     )
     for study in (one, two):

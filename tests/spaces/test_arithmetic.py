@@ -36,7 +36,7 @@ SHAPES: list[dict[str, int]] = [
 ]
 UNEVEN = {"depth": 1, "width": 64, "decoder_depth": 3}
 """For families with a decoder."""
-CASES = [(family, shape) for family in Family for shape in SHAPES] + [(Family.BART, UNEVEN)]
+CASES = [(family, shape) for family in Family for shape in SHAPES] + [(Family.MBART, UNEVEN)]
 
 STRUCTURED = [
     Compression(pruning=pruning, sparsity=sparsity)
@@ -49,7 +49,8 @@ PRUNINGS = [
     *(Compression(pruning=pruning, sparsity=0.5) for pruning in Pruning),
     Compression(pruning=Pruning.UNSTRUCTURED, sparsity=0.9),
 ]
-CLASSIFIER, MASKED_LM = WORKLOADS[Family.ROBERTA_CLASSIFIER], WORKLOADS[Family.ROBERTA_MASKED_LM]
+CLASSIFIERS = [family for family in Family if family.is_classifier_of_text]
+CLASSIFIER = WORKLOADS[Family.PRENORM_ROBERTA_CLASSIFIER]
 SMALL, LARGE = Architecture.of(1, 32), Architecture.of(3, 64)
 
 
@@ -109,25 +110,30 @@ def test_what_pruning_leaves_has_the_layout_of_its_shape(family: Family) -> None
         assert {weight.name: weight.shape for weight in weights} == left, compression
 
 
+@pytest.mark.parametrize("family", CLASSIFIERS)
 @pytest.mark.parametrize("dimensions", SHAPES, ids=str)
-def test_pretraining_flops_are_those_that_are_executed(dimensions: dict[str, int]) -> None:
-    architecture = Architecture.of(**dimensions)
-    model = build(architecture.shape, MASKED_LM)
+def test_pretraining_flops_are_those_that_are_executed(
+    dimensions: dict[str, int], family: Family
+) -> None:
+    architecture, masked_lm = Architecture.of(**dimensions), WORKLOADS[family.pretrained]
+    model: Any = build(architecture.shape, masked_lm)
     model.config._attn_implementation = "eager"  # torch counts these products in both passes
-    predicted = masked_tokens(MASKED_LM.sequence_length)
-    tokens = batch_for(MASKED_LM, count=4)["input_ids"]
+    predicted = masked_tokens(masked_lm.sequence_length)
+    tokens = batch_for(masked_lm, count=4)["input_ids"]
     counter = FlopCounterMode(display=False)
     with counter:
-        hidden = model.roberta(tokens).last_hidden_state
+        hidden = model.base_model(tokens).last_hidden_state
         outputs = model.lm_head(hidden[:, :predicted].flatten(0, 1))
         functional.cross_entropy(outputs, torch.zeros(4 * predicted, dtype=torch.long)).backward()
     # A classifier's pre-training is that of a masked language model.
-    for workload in (CLASSIFIER, MASKED_LM):
+    for workload in (WORKLOADS[family], masked_lm):
         expected = training_step_flops(architecture, pretraining_workload(workload), batch_size=4)
         assert counter.get_total_flops() == pytest.approx(expected, rel=0.01)
 
 
-@pytest.mark.parametrize("family", [f for f in Family if f is not Family.ROBERTA_MASKED_LM])
+@pytest.mark.parametrize(
+    "family", [f for f in Family if f not in (c.pretrained for c in CLASSIFIERS)]
+)
 def test_training_flops_of_the_task_are_those_that_are_executed(family: Family) -> None:
     architecture, workload = architecture_for(family, 2, 96), WORKLOADS[family]
     model = build(architecture.shape, workload)
