@@ -14,6 +14,7 @@ from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Quantisation
 from spaces.cost.flops import pretraining_workload, training_step_flops
 from spaces.file.search_file import SearchFile
+from spaces.file.training import Training
 from spaces.grid.search_space import SearchSpace
 from spaces.loading import SearchFileError, from_document, load, ready_made, validate
 
@@ -46,6 +47,9 @@ WRONG = [
     ("space.recovery=-1.0", "space.recovery", "-1.0", "0"),
     ("space.compression=fit", "space.compression", "constraints.max_size_mb"),
     ("training.decay_fraction=0.01", "training.decay_fraction", "0.01", "20"),
+    ("training.warmup_fraction=0.9", "training.warmup_fraction", "0.9", "smallest budget", "0.8"),
+    ("training.warmup_fraction=0", "training.warmup_fraction", "0", "greater than 0"),
+    ("task.normalisation=none", "task.normalisation", "'none'", "'pre'", "'post'"),
     ("training.fine_tuning=null", "training.fine_tuning", "missing", "classification"),
     ("constraints.max_size_mb=1e-4", "constraints.max_size_mb", "0.0001", "0.0"),
     ("constraints.max_flops=10", "constraints.max_flops", "10", "e+0"),
@@ -185,6 +189,21 @@ def test_the_largest_model_is_found_in_any_order_of_widths(
             training__fine_tuning=1e12,
             space__feed_forward={"choices": list(widths)},
         )
+
+
+@pytest.mark.parametrize("name", ["classification", "masked-lm"])
+def test_layers_are_pre_norm_by_default_and_post_norm_is_another_search(
+    name: str, make_task_search: Callable[..., SearchFile]
+) -> None:
+    default, post = make_task_search(name), make_task_search(name, task__normalisation="post")
+    assert default.workload.family.is_prenorm
+    assert not post.workload.family.is_prenorm
+    assert default.fingerprint != post.fingerprint
+
+
+def test_the_warm_up_is_a_fraction_of_the_smallest_budget() -> None:
+    training = Training(warmup_fraction=0.25)
+    assert [training.warmup_steps(steps) for steps in (200, 10, 3)] == [50, 2, 1]
 
 
 def test_a_missing_key_is_named(document: dict[str, Any]) -> None:
