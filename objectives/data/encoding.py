@@ -5,9 +5,10 @@ Tokens are of a byte-level BPE vocabulary trained on the corpus, with RoBERTa's 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,10 @@ import numpy.typing as npt
 START, PAD, END, UNKNOWN, MASK = range(5)
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 """In RoBERTa's order, so that their numbers are the defaults of its configuration."""
+
+PART_CHARACTERS = 16_384
+PARTS_AT_A_TIME = 512
+"""Of a document that is encoded: its tokens take some hundred bytes each meanwhile."""
 
 Tokens = npt.NDArray[np.int32]
 Pixels = npt.NDArray[np.uint8]
@@ -44,22 +49,33 @@ def load_tokenizer(file: Path) -> Any:
     return Tokenizer.from_file(str(file))
 
 
+class EncodedTexts(NamedTuple):
+    """Texts as a model reads them."""
+
+    tokens: Tokens
+    """Token ids ``(examples, sequence)``, padded at the end."""
+    lengths: Tokens
+    """Tokens of each without padding ``(examples,)``."""
+    whole_lengths: Tokens
+    """Tokens that each would have if it were not cut ``(examples,)``."""
+
+
 def encode_texts(
     tokenizer: Any, texts: Sequence[str], seconds: Sequence[str] = (), *, sequence_length: int
-) -> tuple[Tokens, Tokens]:
+) -> EncodedTexts:
     """Texts, or pairs of them, between start and end tokens, cut and padded at the end.
 
     Args:
         tokenizer: A ``tokenizers.Tokenizer``.
         seconds: The second text of each pair; empty where there are no pairs.
         sequence_length: Most tokens of an example, the special ones included.
-
-    Returns:
-        Token ids ``(examples, sequence)``, and tokens of each without padding ``(examples,)``.
     """
     examples = token_ids(tokenizer, texts)
+    whole = np.asarray([len(ids) + 2 for ids in examples], dtype=np.int32)
     if seconds:
-        pairs = zip(examples, token_ids(tokenizer, seconds), strict=True)
+        others = token_ids(tokenizer, seconds)
+        whole += np.asarray([len(ids) + 2 for ids in others], dtype=np.int32)
+        pairs = zip(examples, others, strict=True)
         examples = [_joined(first, second, sequence_length - 2) for first, second in pairs]
     tokens = np.full((len(examples), sequence_length), PAD, dtype=np.int32)
     lengths = np.empty(len(examples), dtype=np.int32)
@@ -67,12 +83,31 @@ def encode_texts(
         ids = [START, *example[: sequence_length - 2], END]
         tokens[row, : len(ids)] = ids
         lengths[row] = len(ids)
-    return tokens, lengths
+    return EncodedTexts(tokens, lengths, whole)
 
 
 def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of texts, without special tokens around them."""
-    return [e.ids for e in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+    return [e.ids for e in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+
+def encode_document(tokenizer: Any, text: str) -> Tokens:
+    """Token ids of a whole document ``(tokens,)``, newlines included.
+
+    It is encoded in parts, in parallel and with bounded memory. They begin where a line begins with
+    no space, which no token crosses.
+    """
+    starts = [match.start() for match in re.finditer(r"(?<=\n)(?=\S)", text)]
+    cuts = [0]
+    for start in starts:
+        if start - cuts[-1] >= PART_CHARACTERS:
+            cuts.append(start)
+    parts = [text[a:b] for a, b in zip(cuts, [*cuts[1:], len(text)], strict=True)]
+    encoded: list[Tokens] = []
+    for first in range(0, len(parts), PARTS_AT_A_TIME):
+        ids = token_ids(tokenizer, parts[first : first + PARTS_AT_A_TIME])
+        encoded += [np.asarray(each, dtype=np.int32) for each in ids]
+    return np.concatenate(encoded)
 
 
 def _joined(first: list[int], second: list[int], length: int) -> list[int]:

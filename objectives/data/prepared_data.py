@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,20 @@ from objectives.data.encoding import Pixels, Tokens
 from objectives.data.errors import DataError
 
 MANIFEST = "manifest.json"
+CUT_TO_WARN_OF = 0.01
+"""Fraction of texts that are cut from which on it is said."""
 
 
 @dataclass(frozen=True)
 class LabelledTexts:
     """Texts of one split: token ids ``(examples, sequence)``, padded at the end; tokens of each
-    without padding ``(examples,)``; and the class of each ``(examples,)``."""
+    without padding ``(examples,)``; the class of each ``(examples,)``; and its group ``(examples,)``,
+    which is its own where no groups are known."""
 
     tokens: Tokens
     lengths: Tokens
     labels: Tokens
+    groups: Tokens
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,41 @@ class LabelledImages:
 
 
 @dataclass(frozen=True)
+class TextLengths:
+    """Tokens of the training texts of a source, the special ones included.
+
+    Args:
+        longest: Of the longest text.
+        percentile_99: At most this many in 99 % of the texts.
+        cut: Fraction of the texts that are longer than ``limit``, and are cut to it.
+    """
+
+    longest: int
+    percentile_99: int
+    cut: float
+    limit: int
+
+    @classmethod
+    def of(cls, whole_lengths: Tokens, limit: int) -> TextLengths:
+        """Of the tokens of each text ``(texts,)``."""
+        return cls(
+            longest=int(whole_lengths.max()),
+            percentile_99=int(np.percentile(whole_lengths, 99, method="inverted_cdf")),
+            cut=float(np.mean(whole_lengths > limit)),
+            limit=limit,
+        )
+
+    def warning(self, texts: str) -> str | None:
+        """What to say of some texts, where more than a few of them are cut."""
+        if self.cut < CUT_TO_WARN_OF:
+            return None
+        return (
+            f"{self.cut:.0%} of the {texts} are longer than {self.limit} tokens and are cut; 99 % "
+            f"have at most {self.percentile_99}: data.sequence_length"
+        )
+
+
+@dataclass(frozen=True)
 class PreparedData:
     """Everything that trials read, as memory-mapped arrays.
 
@@ -59,21 +99,23 @@ class PreparedData:
         fingerprint: SHA-256 over all arrays and the tokenizer.
         label_names: Name of each class, in the order of their numbers; empty without classes.
         counts: Tokens, examples, pairs or images of each split.
+        lengths: Tokens of the texts that may be cut, by what they are called.
     """
 
     folder: Path
     fingerprint: str
     label_names: tuple[str, ...]
     counts: dict[str, int]
+    lengths: dict[str, TextLengths]
 
     def token_stream(self, split: str) -> Tokens:
-        """Running text of a split, ``(tokens,)``; each text is followed by the end token."""
+        """Running text of a split, ``(tokens,)``; each document is followed by the end token."""
         tokens: Tokens = self._map(f"unlabelled-{split}")
         return tokens
 
     def labelled_texts(self, split: str) -> LabelledTexts:
         """Labelled texts of a split."""
-        names = ("tokens", "lengths", "labels")
+        names = ("tokens", "lengths", "labels", "groups")
         return LabelledTexts(*(self._map(f"{name}-{split}") for name in names))
 
     def sentence_pairs(self, split: str) -> SentencePairs:
@@ -96,7 +138,7 @@ class PreparedData:
         return self.folder / "tokenizer.json"
 
     def describe(self) -> dict[str, Any]:
-        """Its fingerprint, labels and counts, for the record of the study."""
+        """Its fingerprint, labels, counts and lengths, for the record of the study."""
         return {name: value for name, value in asdict(self).items() if name != "folder"}
 
     def _map(self, name: str) -> Any:
@@ -118,10 +160,17 @@ def open_prepared_data(folder: Path) -> PreparedData | None:
         if any((folder / name).stat().st_size != size for name, size in sizes):
             return None
         names = tuple(manifest["label_names"])
-        return PreparedData(folder, manifest["fingerprint"], names, manifest["counts"])
+        lengths = {texts: TextLengths(**each) for texts, each in manifest["lengths"].items()}
+        return PreparedData(folder, manifest["fingerprint"], names, manifest["counts"], lengths)
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
         # It does not exist, or is damaged.
         return None
+
+
+def warnings_of(facts: Mapping[str, Any]) -> list[str]:
+    """What to say of the data that a study records (``PreparedData.describe``)."""
+    lengths = {texts: TextLengths(**each) for texts, each in facts.get("lengths", {}).items()}
+    return [said for texts, each in lengths.items() if (said := each.warning(texts))]
 
 
 def find_prepared_data(root: Path, fingerprint: str) -> PreparedData | None:

@@ -145,7 +145,9 @@ class Predictor:
         seconds: Sequence[str] = (),
     ) -> list[Prediction]:
         """Predict texts in the batches of evaluation, of texts of similar length."""
-        tokens, lengths = encode_texts(self.tokenizer, texts, seconds, sequence_length=self._length)
+        tokens, lengths, _ = encode_texts(
+            self.tokenizer, texts, seconds, sequence_length=self._length
+        )
         predictions = [Prediction("")] * len(texts)
         for rows in rows_by_length(lengths, EVALUATION_BATCH_SIZE):
             batch = encoder_inputs(tokens[rows, : int(lengths[rows].max())])
@@ -165,7 +167,7 @@ class Predictor:
     def _fill_masks(self, inputs: Sequence[Any]) -> list[Prediction]:
         # In training a mask replaces a token with the space before it.
         texts = [text.replace(f" {MASK_TEXT}", MASK_TEXT) for text in _texts(inputs)]
-        tokens, lengths = encode_texts(self.tokenizer, texts, sequence_length=self._length)
+        tokens, lengths, _ = encode_texts(self.tokenizer, texts, sequence_length=self._length)
         return [
             self._filled(row[:length], text)
             for row, length, text in zip(tokens, lengths, texts, strict=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from spaces.file.dimensions import StrictModel
 
@@ -22,6 +23,14 @@ LOCAL_READERS = frozenset({
     "parquet", "pdb", "pdffolder", "text", "tsfile", "videofolder", "vortex", "webdataset", "xml",
 })  # fmt: skip
 """Names for which ``datasets`` reads files of the current folder, not the Hub."""
+
+
+def _regular_expression(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from error
+    return pattern
 
 
 Aligned = Annotated[list[str], Field(min_length=2, max_length=2)]
@@ -56,8 +65,26 @@ class Splits(StrictModel, Generic[Input]):
         ]
 
 
+class Separator(StrictModel):
+    """Documents that a separator divides, such as ``<|endoftext|>``."""
+
+    separator: Annotated[str, Field(min_length=1)]
+    """Text between two documents."""
+
+
+class Heading(StrictModel):
+    """Documents that begin with a heading, as the articles of WikiText."""
+
+    heading: Annotated[str, AfterValidator(_regular_expression)]
+    """Regular expression that the first line of each document matches, such as
+    ``^ = [^=].*[^=] = $``."""
+
+
+DocumentKind = Literal["file", "paragraph", "line", "row"] | Separator | Heading
+
+
 class TextColumns(StrictModel):
-    """The columns of a source of texts."""
+    """The columns of a source of texts, and what its documents are."""
 
     text: str = "text"
     """Column that holds the text."""
@@ -65,6 +92,16 @@ class TextColumns(StrictModel):
     """Column that holds a second text, for pairs of sentences as in MNLI (labelled data only)."""
     label: str = "label"
     """Column that holds the label (labelled data only)."""
+    group: str | None = None
+    """Column that names the group of a row, such as its document or its author (labelled data
+    only): rows of one group depend on each other. Whole groups are held out, and intervals of
+    scores are those of independent groups."""
+    document: DocumentKind | None = None
+    """What a document of running text is (unlabelled data only): the whole ``file``, a
+    ``paragraph`` (blank lines separate them), a ``line``, a ``row`` of a table, what a ``separator``
+    divides, or what begins with a ``heading``. Default: the file for plain text, the row for tables.
+    The end token stands between documents, and whole documents are held out; of less than ten,
+    contiguous blocks."""
 
 
 class StandardLibrary(StrictModel):
@@ -189,12 +226,17 @@ class Data(StrictModel):
         return {field: source for field, source in sources.items() if isinstance(source, Splits)}
 
     def faults(self) -> list[str]:
-        """Valid fields of a source that contradict each other."""
-        return [
+        """Valid fields of a source that contradict each other, or that it does not read."""
+        given = [
             f"{field}.{fault}"
             for field, source in self._splits.items()
             for fault in source.faults()
         ]
+        if isinstance(self.labelled, TextColumns) and self.labelled.document is not None:
+            given.append("data.labelled.document: a labelled text is a row; its group is group")
+        if isinstance(self.unlabelled, TextColumns) and self.unlabelled.group is not None:
+            given.append("data.unlabelled.group: running text has documents; give document")
+        return given
 
     def local_paths(self) -> list[tuple[str, str]]:
         """Every local file and folder that is named, with its field.

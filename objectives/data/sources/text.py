@@ -1,8 +1,9 @@
-"""Texts of the standard library, of local files, or of the Hugging Face Hub."""
+"""Labelled texts of the standard library, of local files, or of the Hugging Face Hub."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,103 +18,108 @@ _FORMATS = {
     ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json": "jsonl", ".txt": "text",
     ".parquet": "parquet",
 }  # fmt: skip
-_COLUMNS = ("text", "label", "text_pair")
+_COLUMNS = ("text", "label", "text_pair", "group")
 
 
 @dataclass(frozen=True)
 class TextRows(Examples):
-    """Texts of one split, with their labels, and the second texts where rows are pairs."""
+    """Labelled texts of one split, with the second texts where rows are pairs, and the groups of
+    the rows where they are known."""
 
     texts: list[str]
-    labels: list[str] = field(default_factory=list)
-    """Empty for running text."""
+    labels: list[str]
     pairs: list[str] = field(default_factory=list)
+    group_names: list[str] = field(default_factory=list)
 
-    def keys(self) -> list[tuple[str, str]] | None:
-        """Both texts of labelled rows; None for running text, whose blank lines and headings
-        repeat and leak nothing."""
+    @property
+    def groups(self) -> Sequence[str]:
+        """The group of each row."""
+        return self.group_names
+
+    def keys(self) -> list[tuple[str, str]]:
+        """Both texts of each row."""
         seconds = self.pairs or [""] * len(self.texts)
-        return None if not self.labels else list(zip(self.texts, seconds, strict=True))
+        return list(zip(self.texts, seconds, strict=True))
 
     @property
     def is_empty(self) -> bool:
         """Whether every text is blank."""
-        return not any(text.strip() for text in self.texts)
+        return is_blank(self.texts)
 
 
-def read_text(
-    source: TextSource,
-    field: str,
-    cache: Path,
-    *,
-    with_labels: bool,
-    splits: tuple[str, ...] = SPLITS,
+def is_blank(texts: Sequence[str]) -> bool:
+    """Whether there is no text but white space."""
+    return not any(text.strip() for text in texts)
+
+
+def read_labelled(
+    source: TextSource, field: str, cache: Path, splits: Sequence[str] = SPLITS
 ) -> dict[str, TextRows]:
-    """Read splits of a source of texts, without common labelled texts (``separate``).
+    """Read splits of a source of labelled texts, without common texts or groups (``separate``).
 
     Args:
         source: Where the rows are.
         field: Its path in the search file, for messages.
         cache: Folder for what ``datasets`` downloads or converts.
-        with_labels: Whether rows have labels; else they are running text.
 
     Raises:
         DataError: The data is missing, empty, or lacks a column.
     """
-    if not isinstance(source, StandardLibrary):
+    if isinstance(source, StandardLibrary):
+        snippets = {split: standard_library.labelled(split) for split in splits}
         rows = {
-            split: _read_split(source, split, field, cache, with_labels=with_labels)
-            for split in splits
-            if source.inputs(split)
+            split: TextRows(each.texts, each.packages, group_names=each.files)
+            for split, each in snippets.items()
         }
-    elif with_labels:
-        rows = {split: TextRows(*standard_library.labelled(split)) for split in splits}
     else:
-        rows = {split: TextRows(list(standard_library.unlabelled(split))) for split in splits}
+        named = [split for split in splits if source.inputs(split)]
+        rows = {split: _read_split(source, split, field, cache) for split in named}
     return separate(rows, splits, field)
 
 
-def _read_split(
-    source: Files | HubText, split: str, field: str, cache: Path, *, with_labels: bool
-) -> TextRows:
-    table = _table(source, split, field, cache)
+def _read_split(source: Files | HubText, split: str, field: str, cache: Path) -> TextRows:
+    columns = {key: name for key in _COLUMNS if (name := getattr(source, key)) is not None}
+    cells = read_columns(source, columns, split, field, cache)
     origin = str(getattr(source, split))
-    wanted = _COLUMNS if with_labels else _COLUMNS[:1]
-    columns = {key: getattr(source, key) for key in wanted if getattr(source, key) is not None}
-    check_table(table, columns, field, split, origin)
-    cells = {key: list(table[column]) for key, column in columns.items()}
-    if with_labels:
-        for key, values in cells.items():
-            _check_no_gaps(values, key, f"{field}.{key}", origin)
-    rows = TextRows(*(list(map(_string, cells.get(key, []))) for key in _COLUMNS))
+    for key, values in cells.items():
+        _check_no_gaps(values, key, f"{field}.{key}", origin)
+    rows = TextRows(*(list(map(str, cells.get(key, []))) for key in _COLUMNS))
     if rows.is_empty:
         raise DataError(f"{field}.{split}: {origin} holds no text")
     return rows
 
 
+def read_columns(
+    source: Files | HubText, columns: dict[str, str], split: str, field: str, cache: Path
+) -> dict[str, list[Any]]:
+    """The cells of some columns of a split.
+
+    Args:
+        columns: Name of each column, by the field of the source that gives it.
+    """
+    table = _table(source, split, field, cache)
+    check_table(table, columns, field, split, str(getattr(source, split)))
+    return {key: list(table[column]) for key, column in columns.items()}
+
+
 def _check_no_gaps(values: list[Any], key: str, field: str, origin: str) -> None:
     for row, value in enumerate(values, start=1):
-        if _is_missing(value) or (key == "label" and not str(value).strip()):
+        if is_missing(value) or (key in ("label", "group") and not str(value).strip()):
             raise DataError(
                 f"{field}: row {row:,} of {origin} has none; a labelled row has a text, which may "
-                "be empty, and a label, which may not"
+                "be empty, and a label and a group, which may not"
             )
 
 
-def _is_missing(cell: Any) -> bool:
+def is_missing(cell: Any) -> bool:
     """Whether a cell is null, or NaN, which pandas uses for null."""
     return cell is None or bool(cell != cell)
-
-
-def _string(cell: Any) -> str:
-    """A missing cell of running text is a blank line."""
-    return "" if _is_missing(cell) else str(cell)
 
 
 def _table(source: Files | HubText, split: str, field: str, cache: Path) -> Any:
     if isinstance(source, HubText):
         return load_hub(source, split, field, cache)
-    name = _format(source, field)
+    name = format_of(source, field)
     file, field = getattr(source, split), f"{field}.{split}"
     if Path(file).stat().st_size == 0:
         raise DataError(f"{field}: {file} holds no rows")
@@ -125,7 +131,8 @@ def _table(source: Files | HubText, split: str, field: str, cache: Path) -> Any:
     return load_table(builder, file, field, cache, data_files={"train": file}, split="train")
 
 
-def _format(source: Files, field: str) -> str:
+def format_of(source: Files, field: str) -> str:
+    """The format of local files: ``csv``, ``tsv``, ``jsonl``, ``text`` or ``parquet``."""
     if source.format is not None:
         return source.format
     suffixes = [suffix for suffix in Path(source.train).suffixes if suffix != ".gz"]

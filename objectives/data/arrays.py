@@ -1,0 +1,155 @@
+"""The arrays of prepared data: sources are read, tokenised, and written into a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from objectives.data.encoding import END, Tokens, encode_document, encode_texts, train_tokenizer
+from objectives.data.errors import DataError
+from objectives.data.prepared_data import TextLengths
+from objectives.data.sources.documents import Documents, read_documents
+from objectives.data.sources.images import ImageRows, read_images
+from objectives.data.sources.sentence_pairs import SentencePairRows, read_sentence_pairs
+from objectives.data.sources.text import TextRows, read_labelled
+from spaces.file.sources import Data
+
+
+class Written(NamedTuple):
+    """What was written, as ``PreparedData`` has it."""
+
+    label_names: tuple[str, ...]
+    counts: dict[str, int]
+    lengths: dict[str, TextLengths]
+
+
+def write_arrays(data: Data, text_splits: tuple[str, ...], folder: Path, cache: Path) -> Written:
+    """Read the sources of a task, train its tokenizer, and write its arrays into a folder.
+
+    Of running text, only ``text_splits`` are read. ``datasets`` downloads into ``cache``.
+    """
+    if data.images is not None:
+        return _write_images(data, folder, cache)
+    running: dict[str, Documents] = {}
+    labelled: dict[str, TextRows] = {}
+    pairs: dict[str, SentencePairRows] = {}
+    corpus: list[str] = []
+    if data.unlabelled is not None:
+        running = read_documents(data.unlabelled, "data.unlabelled", cache, text_splits)
+        corpus += running["train"].texts
+    if data.labelled is not None:
+        labelled = read_labelled(data.labelled, "data.labelled", cache)
+        corpus += [*labelled["train"].texts, *labelled["train"].pairs]
+    if data.parallel is not None:
+        pairs = read_sentence_pairs(data.parallel, cache)
+        corpus += [*pairs["train"].sources, *pairs["train"].targets]
+    tokenizer = train_tokenizer(corpus, data.vocabulary_size)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    written = Written(tuple(_label_names(labelled, "data.labelled")), {}, {})
+    _write_running(tokenizer, running, data.sequence_length, folder, written)
+    _write_labelled(tokenizer, labelled, data.sequence_length, folder, written)
+    _write_pairs(tokenizer, pairs, data.sequence_length, folder, written)
+    return written
+
+
+def _write_running(
+    tokenizer: Any, splits: dict[str, Documents], length: int, folder: Path, written: Written
+) -> None:
+    for split, documents in splits.items():
+        stream = _token_stream(tokenizer, documents, length, split)
+        _save(folder, split, unlabelled=stream)
+        written.counts[f"unlabelled {split} tokens"] = len(stream)
+
+
+def _write_labelled(
+    tokenizer: Any, splits: dict[str, TextRows], length: int, folder: Path, written: Written
+) -> None:
+    for split, rows in splits.items():
+        encoded = encode_texts(tokenizer, rows.texts, rows.pairs, sequence_length=length)
+        _save(
+            folder,
+            split,
+            tokens=encoded.tokens,
+            lengths=encoded.lengths,
+            labels=_class_numbers(rows.labels, written.label_names),
+            groups=_group_numbers(rows),
+        )
+        written.counts[f"labelled {split} examples"] = len(rows.texts)
+        if rows.groups:
+            written.counts[f"labelled {split} groups"] = len(set(rows.groups))
+        if split == "train":
+            written.lengths["labelled texts"] = TextLengths.of(encoded.whole_lengths, length)
+
+
+def _write_pairs(
+    tokenizer: Any, splits: dict[str, SentencePairRows], length: int, folder: Path, written: Written
+) -> None:
+    for split, sides in splits.items():
+        for side, texts in (("source", sides.sources), ("target", sides.targets)):
+            encoded = encode_texts(tokenizer, texts, sequence_length=length)
+            arrays = {f"{side}-tokens": encoded.tokens, f"{side}-lengths": encoded.lengths}
+            _save(folder, split, **arrays)
+            if split == "train":
+                lengths = TextLengths.of(encoded.whole_lengths, length)
+                written.lengths[f"{side} sentences"] = lengths
+        (folder / f"references-{split}.json").write_text(json.dumps(sides.targets))
+        written.counts[f"{split} sentence pairs"] = len(sides.sources)
+
+
+def _write_images(data: Data, folder: Path, cache: Path) -> Written:
+    images = read_images(data, cache)
+    names = _label_names(images, "data.images")
+    for split, each in images.items():
+        labels = _class_numbers(each.labels, names)
+        _save(folder, split, **{"pixels": each.pixels, "image-labels": labels})
+    counts = {f"{split} images": len(each.labels) for split, each in images.items()}
+    return Written(tuple(names), counts, {})
+
+
+def _save(folder: Path, split: str, **arrays: Any) -> None:
+    for name, array in arrays.items():
+        np.save(folder / f"{name}-{split}.npy", array)
+
+
+def _label_names(rows: Mapping[str, TextRows | ImageRows], field: str) -> list[str]:
+    if not rows:
+        return []
+    names = sorted(set(rows["train"].labels))
+    for split, of_split in rows.items():
+        unknown = sorted(set(of_split.labels) - set(names))
+        if unknown:
+            raise DataError(
+                f"{field}.{split}: label {unknown[0]!r} does not occur in the training "
+                f"rows, which have: {', '.join(names[:12])}"
+            )
+    return names
+
+
+def _class_numbers(labels: list[str], names: Sequence[str]) -> Tokens:
+    number = {name: index for index, name in enumerate(names)}
+    return np.asarray([number[label] for label in labels], dtype=np.int32)
+
+
+def _group_numbers(rows: TextRows) -> Tokens:
+    """The group of each row; without groups, each row is one."""
+    names = rows.groups or range(len(rows.texts))
+    number = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    return np.asarray([number[name] for name in names], dtype=np.int32)
+
+
+def _token_stream(tokenizer: Any, documents: Documents, length: int, split: str) -> Tokens:
+    end = np.asarray([END], dtype=np.int32)
+    texts = (encode_document(tokenizer, text) for text in documents.texts)
+    stream = np.concatenate([part for ids in texts for part in (ids, end)])
+    # The interval of a score needs two sequences.
+    needed = length * (1 if split == "train" else 2)
+    if len(stream) <= needed:
+        raise DataError(
+            f"data.unlabelled.{split}: only {len(stream)} tokens; give more than {needed}, for "
+            f"{needed // length} sequences of {length}"
+        )
+    return stream

@@ -1,0 +1,153 @@
+"""Running text as documents, which are held out whole, or in contiguous blocks.
+
+Lines that are held out at random would stand next to lines that a model was trained on.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from objectives.data.errors import DataError
+from objectives.data.sources import standard_library
+from objectives.data.sources.splits import HELD_OUT, Examples, separate
+from objectives.data.sources.text import format_of, is_blank, is_missing, read_columns
+from spaces.file.sources import (
+    SPLITS,
+    DocumentKind,
+    Files,
+    Heading,
+    HubText,
+    Separator,
+    StandardLibrary,
+    TextSource,
+)
+
+LEAST_DOCUMENTS = 10
+"""Of fewer documents, contiguous blocks are held out, and not whole documents."""
+MOST_BLOCKS = 20
+"""Blocks of one document in a held-out split: the more, the better they represent it."""
+LEAST_BLOCK = 16_000
+"""Characters of a block, at least, so that few of its lines are neighbours of training text."""
+_BLANK_LINES = re.compile(r"\n[^\S\n]*\n\s*")
+
+
+@dataclass(frozen=True)
+class Documents(Examples):
+    """The documents of one split."""
+
+    texts: list[str]
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """Characters of each."""
+        return list(map(len, self.texts))
+
+    def keys(self) -> None:
+        """Equal documents, such as short rows, may be in several splits."""
+        return None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every document is blank."""
+        return is_blank(self.texts)
+
+
+def read_documents(
+    source: TextSource, field: str, cache: Path, splits: Sequence[str] = SPLITS
+) -> dict[str, Documents]:
+    """Read splits of running text; missing ones are held out of the training text.
+
+    Args:
+        source: Where the text is.
+        field: Its path in the search file, for messages.
+        cache: Folder for what ``datasets`` downloads or converts.
+
+    Raises:
+        DataError: The data is missing or empty.
+    """
+    if isinstance(source, StandardLibrary):
+        return {split: Documents(list(standard_library.unlabelled(split))) for split in splits}
+    named = [split for split in splits if source.inputs(split)]
+    given = {split: _read_split(source, split, field, cache) for split in named}
+    missing = [split for split in splits if split not in given]
+    if missing and len(given["train"].texts) < LEAST_DOCUMENTS:
+        pieces = [_blocks(text, missing) for text in given["train"].texts]
+        for split in ("train", *missing):
+            given[split] = Documents([text for each in pieces for text in each[split]])
+    return separate(given, splits, field)
+
+
+def _read_split(source: Files | HubText, split: str, field: str, cache: Path) -> Documents:
+    is_plain = isinstance(source, Files) and format_of(source, field) == "text"
+    kind = source.document or ("file" if is_plain else "row")
+    origin = str(getattr(source, split))
+    if is_plain:
+        texts = _divided(_read_file(origin, f"{field}.{split}"), "line" if kind == "row" else kind)
+    else:
+        cells = read_columns(source, {"text": source.text}, split, field, cache)["text"]
+        texts = ["" if is_missing(cell) else str(cell) for cell in cells]
+        if kind != "row":
+            texts = _divided("\n".join(text.removesuffix("\n") for text in texts), kind)
+    found = Documents([text for text in texts if text.strip()])
+    if found.is_empty:
+        raise DataError(f"{field}.{split}: {origin} holds no text")
+    return found
+
+
+def _read_file(path: str, field: str) -> str:
+    try:
+        opened = gzip.open if path.endswith(".gz") else open
+        with opened(path, "rt", encoding="utf-8-sig") as file:
+            return str(file.read())
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise DataError(f"{field}: {path} cannot be read: {error}") from error
+
+
+def _divided(text: str, kind: DocumentKind) -> list[str]:
+    """The documents of a text."""
+    match kind:
+        case "paragraph":
+            return _BLANK_LINES.split(text)
+        case "line":
+            return text.split("\n")
+        case Separator(separator=separator):
+            return [part.strip("\n") for part in text.split(separator)]
+        case Heading(heading=heading):
+            starts = [match.start() for match in re.finditer(heading, text, re.MULTILINE)]
+            return [text[a:b] for a, b in zip([0, *starts], [*starts, len(text)], strict=True)]
+        case _:
+            return [text]
+
+
+def _blocks(text: str, missing: Sequence[str]) -> dict[str, list[str]]:
+    """Divide a document into the splits, each of which gets several contiguous blocks.
+
+    Blocks are spread over the document and end with a line.
+    """
+    count = int(min(MOST_BLOCKS, max(1.0, HELD_OUT * len(text) / LEAST_BLOCK)))
+    cuts: list[tuple[str, int]] = []
+    for block in range(count):
+        for number, split in enumerate(missing, start=1):
+            end = (block + number / len(missing)) / count
+            size = HELD_OUT / count
+            cuts.append(("train", _end_of_line(text, end - size, within=size / 2)))
+            cuts.append((split, _end_of_line(text, end, within=size / 2)))
+    pieces: dict[str, list[str]] = {split: [] for split in ("train", *missing)}
+    start = 0
+    for split, end_of_block in cuts:
+        if text[start:end_of_block].strip():
+            pieces[split].append(text[start:end_of_block])
+        start = end_of_block
+    return pieces
+
+
+def _end_of_line(text: str, fraction: float, *, within: float) -> int:
+    """Where the line ends that is at a fraction of a text; that place itself, if the line goes on
+    for more than a further fraction."""
+    place = round(fraction * len(text))
+    end = text.find("\n", place, place + round(within * len(text)))
+    return place if end < 0 else end + 1
