@@ -20,7 +20,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -305,7 +305,7 @@ def shortened(examples: LabelledTexts) -> LabelledTexts:
     tokens = np.array(examples.tokens)
     tokens[np.arange(tokens.shape[1]) >= lengths[:, None]] = PAD
     tokens[np.arange(len(tokens)), lengths - 1] = END
-    return LabelledTexts(tokens, lengths, np.asarray(examples.labels))
+    return replace(examples, tokens=tokens, lengths=lengths)
 
 
 def races(

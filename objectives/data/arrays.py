@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from objectives.data.encoding import END, Tokens, encode_document, encode_texts, train_tokenizer
+from objectives.data.encoding import Tokens, encode_texts, token_stream, train_tokenizer
 from objectives.data.errors import DataError
 from objectives.data.prepared_data import TextLengths
 from objectives.data.sources.documents import Documents, read_documents
@@ -142,9 +142,7 @@ def _group_numbers(rows: TextRows) -> Tokens:
 
 
 def _token_stream(tokenizer: Any, documents: Documents, length: int, split: str) -> Tokens:
-    end = np.asarray([END], dtype=np.int32)
-    texts = (encode_document(tokenizer, text) for text in documents.texts)
-    stream = np.concatenate([part for ids in texts for part in (ids, end)])
+    stream = token_stream(tokenizer, documents.texts)
     # The interval of a score needs two sequences.
     needed = length * (1 if split == "train" else 2)
     if len(stream) <= needed:

@@ -85,6 +85,11 @@ class MaskedBatches:
         """Windows that the stream holds."""
         return len(self.stream) // (self.sequence_length - 2)
 
+    def starts(self, step: int) -> Rows:
+        """Where in the stream the windows of the batch of a step begin, ``(batch,)``."""
+        rows = shuffled_rows(self.seed, step, self.batch_size, self.sequences)
+        return rows * (self.sequence_length - 2)
+
     def __call__(self, step: int) -> Batch:
         """The batch of a step.
 
@@ -92,15 +97,14 @@ class MaskedBatches:
             ``input_ids`` ``(batch, sequence)``; ``positions`` ``(batch * predicted,)``, indices
             into the flattened batch; and ``targets``, the original tokens there.
         """
-        body = self.sequence_length - 2
-        rows = shuffled_rows(self.seed, step, self.batch_size, self.sequences)
-        tokens = np.empty((len(rows), self.sequence_length), dtype=np.int64)
+        starts, body = self.starts(step), self.sequence_length - 2
+        tokens = np.empty((len(starts), self.sequence_length), dtype=np.int64)
         tokens[:, 0], tokens[:, -1] = START, END
-        tokens[:, 1:-1] = self.stream[rows[:, None] * body + np.arange(body)]
+        tokens[:, 1:-1] = self.stream[starts[:, None] + np.arange(body)]
         rng = generator(self.seed, 1, step)
         predicted = masked_tokens(self.sequence_length)
-        columns = 1 + np.argsort(rng.random((len(rows), body)), axis=1)[:, :predicted]
-        positions = (columns + self.sequence_length * np.arange(len(rows))[:, None]).ravel()
+        columns = 1 + np.argsort(rng.random((len(starts), body)), axis=1)[:, :predicted]
+        positions = (columns + self.sequence_length * np.arange(len(starts))[:, None]).ravel()
         flat = tokens.ravel()
         targets = flat[positions].copy()
         fate = rng.random(len(positions))

@@ -21,6 +21,8 @@ PART_CHARACTERS = 16_384
 PARTS_AT_A_TIME = 512
 """Of a document that is encoded: its tokens take some hundred bytes each meanwhile."""
 
+_LINE_STARTS = re.compile(r"(?<=\n)(?=\S)")
+
 Tokens = npt.NDArray[np.int32]
 Pixels = npt.NDArray[np.uint8]
 
@@ -91,23 +93,33 @@ def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     return [e.ids for e in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
 
-def encode_document(tokenizer: Any, text: str) -> Tokens:
-    """Token ids of a whole document ``(tokens,)``, newlines included.
+def token_stream(tokenizer: Any, documents: Iterable[str]) -> Tokens:
+    """Token ids of whole documents ``(tokens,)``, newlines included, with an end token after each.
 
-    It is encoded in parts, in parallel and with bounded memory. They begin where a line begins with
-    no space, which no token crosses.
+    Long documents are encoded in parts, in parallel and with bounded memory.
     """
-    starts = [match.start() for match in re.finditer(r"(?<=\n)(?=\S)", text)]
-    cuts = [0]
-    for start in starts:
-        if start - cuts[-1] >= PART_CHARACTERS:
-            cuts.append(start)
-    parts = [text[a:b] for a, b in zip(cuts, [*cuts[1:], len(text)], strict=True)]
     encoded: list[Tokens] = []
+    parts = [
+        (part, number == count)
+        for divided in map(_parts, documents)
+        for count in (len(divided),)
+        for number, part in enumerate(divided, start=1)
+    ]
     for first in range(0, len(parts), PARTS_AT_A_TIME):
-        ids = token_ids(tokenizer, parts[first : first + PARTS_AT_A_TIME])
-        encoded += [np.asarray(each, dtype=np.int32) for each in ids]
+        some = parts[first : first + PARTS_AT_A_TIME]
+        every = token_ids(tokenizer, [part for part, _ in some])
+        for ids, (_, is_last) in zip(every, some, strict=True):
+            encoded.append(np.asarray([*ids, END] if is_last else ids, dtype=np.int32))
     return np.concatenate(encoded)
+
+
+def _parts(document: str) -> list[str]:
+    """A document in parts, which begin with a line that begins with no space: no token crosses."""
+    cuts = [0]
+    for match in _LINE_STARTS.finditer(document):
+        if match.start() - cuts[-1] >= PART_CHARACTERS:
+            cuts.append(match.start())
+    return [document[a:b] for a, b in zip(cuts, [*cuts[1:], len(document)], strict=True)]
 
 
 def _joined(first: list[int], second: list[int], length: int) -> list[int]:

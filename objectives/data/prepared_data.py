@@ -21,8 +21,8 @@ CUT_TO_WARN_OF = 0.01
 @dataclass(frozen=True)
 class LabelledTexts:
     """Texts of one split: token ids ``(examples, sequence)``, padded at the end; tokens of each
-    without padding ``(examples,)``; the class of each ``(examples,)``; and its group ``(examples,)``,
-    which is its own where no groups are known."""
+    without padding ``(examples,)``; the class of each ``(examples,)``; and the group of each
+    ``(examples,)``, which it has for itself where no groups are known."""
 
     tokens: Tokens
     lengths: Tokens

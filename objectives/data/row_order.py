@@ -31,9 +31,7 @@ def shuffled_rows(seed: int, step: int, batch_size: int, count: int) -> Rows:
     return np.asarray([_permutation(seed, p // count, count)[p % count] for p in positions])
 
 
-def hold_out(
-    groups: npt.NDArray[np.int32], fraction: float, seed: int
-) -> tuple[Rows, Rows]:
+def hold_out(groups: npt.NDArray[np.int32], fraction: float, seed: int) -> tuple[Rows, Rows]:
     """Rows to train on, and held-out rows of at most this fraction, both ascending.
 
     Whole groups are held out, at random; a group that is larger than what is wanted never is,

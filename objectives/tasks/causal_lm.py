@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from objectives.data.batches import Batch, CausalBatches, logits, to_device
-from objectives.measurement.score import Predict, Score, perplexity_score
+from objectives.measurement.score import Predict, Score, perplexity_score, window_groups
 from objectives.references.ngrams import next_token_references
 from objectives.references.reference import Reference
 from objectives.store import heartbeat
@@ -39,7 +39,7 @@ class CausalLanguageModel(Task):
         return functional.cross_entropy(outputs.flatten(0, 1), batch["targets"].flatten())
 
     def score(self, model: nn.Module, split: str) -> Score:
-        """Perplexity per token of a split, in independent windows."""
+        """Perplexity per token of a split, in separate windows."""
         model.eval()
 
         def losses(batch: Batch) -> torch.Tensor:
@@ -60,7 +60,9 @@ class CausalLanguageModel(Task):
                 heartbeat.beat("scoring")
                 each = predict(batches.windows(rows[start : start + EVALUATION_BATCH]))
                 losses.extend(each.mean(1).tolist())
-        return perplexity_score(losses, count * self.workload.sequence_length)
+        length = self.workload.sequence_length
+        groups = window_groups(batches.stream, rows * length)
+        return perplexity_score(losses, groups, count * length)
 
     def references(self) -> Iterator[Reference]:
         """N-gram models; like trials, they read nothing before a window."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -71,8 +72,9 @@ class Classification(Task):
 
     def _score(self, predict: Predict, split: str) -> Score:
         examples = self.data.labelled_texts(split)
-        batches = rows_by_length(examples.lengths, EVALUATION_BATCH_SIZE)
-        return score_classifier(predict, (labelled_text_batch(examples, rows) for rows in batches))
+        order = list(rows_by_length(examples.lengths, EVALUATION_BATCH_SIZE))
+        batches = (labelled_text_batch(examples, rows) for rows in order)
+        return score_classifier(predict, batches, examples.groups[np.concatenate(order)])
 
     def references(self) -> Iterator[Reference]:
         """The majority class, and logistic regression on token counts."""

@@ -51,6 +51,7 @@ class ImageClassification(Task):
         return score_classifier(
             predict,
             (labelled_image_batch(images, rows[s : s + EVALUATION_BATCH_SIZE]) for s in starts),
+            groups=rows,
         )
 
     def references(self) -> Iterator[Reference]:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
 from objectives.data.batches import Batch, MaskedBatches, to_device
-from objectives.measurement.score import Predict, Score, perplexity_score
+from objectives.measurement.score import Predict, Score, perplexity_score, window_groups
 from objectives.references.masked_bigrams import masked_references
 from objectives.references.reference import Reference
 from objectives.store import heartbeat
@@ -56,16 +57,20 @@ class MaskedLanguageModel(Task):
         batches = self._batches(split, EVALUATION_BATCH, EVALUATION_SEED)
         count = min(batches.sequences, MAX_EVALUATION)
         losses: list[float] = []
+        starts: list[int] = []
         tokens = 0
         with torch.inference_mode():
             for start in range(0, count, EVALUATION_BATCH):
                 heartbeat.beat("scoring")
                 # An epoch visits every sequence once; its last batch may begin the next epoch.
                 rows = min(EVALUATION_BATCH, count - start)
-                batch = _first(batches(start // EVALUATION_BATCH), rows)
+                step = start // EVALUATION_BATCH
+                batch = _first(batches(step), rows)
                 losses.extend(predict(batch).view(rows, -1).mean(1).tolist())
+                starts += batches.starts(step)[:rows].tolist()
                 tokens += len(batch["targets"])
-        return perplexity_score(losses, tokens)
+        groups = window_groups(batches.stream, np.asarray(starts))
+        return perplexity_score(losses, groups, tokens)
 
     def references(self) -> Iterator[Reference]:
         """N-gram models, on the same masked tokens as trials."""

@@ -98,10 +98,10 @@ class TextColumns(StrictModel):
     scores are those of independent groups."""
     document: DocumentKind | None = None
     """What a document of running text is (unlabelled data only): the whole ``file``, a
-    ``paragraph`` (blank lines separate them), a ``line``, a ``row`` of a table, what a ``separator``
-    divides, or what begins with a ``heading``. Default: the file for plain text, the row for tables.
-    The end token stands between documents, and whole documents are held out; of less than ten,
-    contiguous blocks."""
+    ``paragraph`` (blank lines separate them), a ``line``, a ``row`` of a table, what a
+    ``separator`` divides, or what begins with a ``heading``. Default: the file for plain text, the
+    row for tables. The end token stands between documents, and whole documents are held out; of
+    fewer than ten documents, contiguous blocks."""
 
 
 class StandardLibrary(StrictModel):

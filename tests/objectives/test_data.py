@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -37,7 +36,8 @@ from objectives.data.prepared_data import (
 )
 from objectives.data.row_order import BucketedRows
 from objectives.data.sources import standard_library
-from objectives.data.sources.text import read_text
+from objectives.data.sources.documents import read_documents
+from objectives.data.sources.text import read_labelled
 from spaces.file.search_file import SearchFile
 from spaces.file.sources import LOCAL_READERS, Files, HubText
 from tests.disks import fill, small_disk
@@ -96,7 +96,6 @@ def test_a_full_disk_is_a_data_error_and_no_unfinished_folder_is_left(
             ballast.unlink()
             assert find_prepared_data(disk / "data", "") is None
             assert list((disk / "data" / "staging").glob("*/*")) == []
-            shutil.rmtree(disk / "data" / "datasets")
         assert prepared(search, disk / "data").counts["labelled test examples"] == 100
 
 
@@ -125,7 +124,7 @@ def test_every_format_gives_the_same_rows(ending: str, tmp_path: Path) -> None:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     else:
         frame.to_parquet(path)
-    splits = read_text(Files(source="files", train=str(path)), "data", tmp_path, with_labels=True)
+    splits = read_labelled(Files(source="files", train=str(path)), "data", tmp_path)
     together = sorted(text for split in splits.values() for text in split.texts)
     assert together == sorted(row["text"] for row in rows)
     assert all(splits[name].texts for name in ("train", "validation", "test"))
@@ -138,15 +137,15 @@ def test_words_that_pandas_reads_as_null_stay_words(ending: str, tmp_path: Path)
     lines = [comma.join(row) for row in (("text", "label"), *rows)]
     (tmp_path / f"rows.{ending}").write_text("\n".join(lines) + "\n")
     source = Files(source="files", train=str(tmp_path / f"rows.{ending}"))
-    train = read_text(source, "data", tmp_path, with_labels=True, splits=("train",))["train"]
+    train = read_labelled(source, "data", tmp_path, splits=("train",))["train"]
     assert list(zip(train.texts, train.labels, strict=True)) == rows
 
 
-def test_a_missing_cell_of_running_text_is_a_blank_line(tmp_path: Path) -> None:
+def test_a_missing_cell_of_running_text_is_no_document(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"text": "a cat"}\n{"text": null}\n{"text": "a dog"}\n')
     source = Files(source="files", train=str(tmp_path / "rows.jsonl"))
-    splits = read_text(source, "data", tmp_path, with_labels=False, splits=("train",))
-    assert splits["train"].texts == ["a cat", "", "a dog"]
+    splits = read_documents(source, "data", tmp_path, splits=("train",))
+    assert splits["train"].texts == ["a cat", "a dog"]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +165,7 @@ def test_a_labelled_row_without_a_text_or_a_label_is_refused(
     (tmp_path / name).write_text(rows)
     source = Files(source="files", train=str(tmp_path / name))
     with pytest.raises(DataError, match=rf"^data\.{field}: row 2 of .*{name} has none"):
-        read_text(source, "data", tmp_path, with_labels=True, splits=("train",))
+        read_labelled(source, "data", tmp_path, splits=("train",))
 
 
 def test_a_name_of_the_hub_never_reads_a_folder_of_this_machine(
@@ -181,27 +180,23 @@ def test_a_name_of_the_hub_never_reads_a_folder_of_this_machine(
     for name in ("secrets/train.txt", "train.txt"):
         Path(name).write_text("a secret\n" * 20)
     with pytest.raises(DataError, match="Couldn't reach 'secrets' on the Hub"):
-        read_text(
-            HubText(source="hub", dataset="secrets"), "data", tmp_path / "c", with_labels=False
-        )
+        read_documents(HubText(source="hub", dataset="secrets"), "data", tmp_path / "c")
     assert set(_PACKAGED_DATASETS_MODULES) <= LOCAL_READERS
     for name in LOCAL_READERS:
         with pytest.raises(DataError, match=f"data.dataset: '{name}' reads files of this machine"):
-            read_text(
-                HubText(source="hub", dataset=name), "data", tmp_path / "c", with_labels=False
-            )
+            read_documents(HubText(source="hub", dataset=name), "data", tmp_path / "c")
 
 
 READ_FROM_THE_HUB = """
 import sys
 from pathlib import Path
-from objectives.data.sources.text import read_text
+from objectives.data.sources.text import read_labelled
 from objectives.data.errors import DataError
 from spaces.file.sources import HubText
 
 try:
     source = HubText(source="hub", dataset="tlc/words", test="test")
-    rows = read_text(source, "data", Path(sys.argv[1]), with_labels=True)
+    rows = read_labelled(source, "data", Path(sys.argv[1]))
     print({split: list(zip(each.texts, each.labels)) for split, each in rows.items()})
 except DataError as error:
     print(error)
@@ -250,21 +245,26 @@ def test_a_text_in_two_splits_stays_in_the_later_one_only(tmp_path: Path) -> Non
         test=str(tmp_path / "test.tsv"),
         columns=["text", "label"],
     )
-    splits = read_text(source, "data", tmp_path, with_labels=True)
+    splits = read_labelled(source, "data", tmp_path)
     assert splits["train"].texts == ["one"]
     assert splits["validation"].texts == ["two", "four"]
     assert splits["test"].texts == ["same", "three"]
 
 
 def test_no_file_of_the_standard_library_is_in_two_splits() -> None:
-    texts = {split: set(standard_library.labelled(split)[0]) for split in ("train", "test")}
+    snippets = {
+        split: standard_library.labelled(split) for split in ("train", "validation", "test")
+    }
+    files_of = [set(each.files) for each in snippets.values()]
+    assert sum(map(len, files_of)) == len(set.union(*files_of))
+    texts = {split: set(each.texts) for split, each in snippets.items()}
     unlabelled = "\n".join(standard_library.unlabelled("train"))
     classes = standard_library.packages()
     assert 8 <= len(classes) <= 12
     for package, files in classes.items():
         splits = standard_library._split_files(files)
         assert sorted(path for paths in splits.values() for path in paths) == sorted(files)
-        assert all(splits.values()), package
+        assert min(len(splits[split]) for split in ("validation", "test")) >= 5, package
     # Held-out snippets do not occur in the pre-training text, blank lines apart.
     flat = "".join(line for line in unlabelled.splitlines() if line.strip())
     leaked = [text for text in texts["test"] if text.replace("\n", "") in flat]
@@ -272,8 +272,12 @@ def test_no_file_of_the_standard_library_is_in_two_splits() -> None:
 
 
 def test_snippets_do_not_name_their_package() -> None:
-    texts, labels = standard_library.labelled("validation")
+    texts, labels, files = standard_library.labelled("validation")
     assert len(set(labels)) == standard_library.CLASSES
+    for package in set(labels):
+        of_package = Counter(f for f, name in zip(files, labels, strict=True) if name == package)
+        assert len(of_package) >= 5, package
+        assert max(of_package.values()) <= 0.6 * of_package.total(), package
     assert not any(label.lower() in text.lower() for text, label in zip(texts, labels, strict=True))
     counts = {label: labels.count(label) for label in labels}
     assert max(counts.values()) == min(counts.values())
@@ -329,7 +333,7 @@ def rows_read(kind: str, count: int, batch_size: int, steps: int, *, seed: int) 
     lengths = np.random.default_rng(0).integers(1, 9, count).astype(np.int32)
     tokens = np.repeat(rows[:, None], 8, axis=1)
     if kind == "texts":
-        examples = LabelledTexts(tokens, lengths, rows)
+        examples = LabelledTexts(tokens, lengths, rows, rows)
         labels = BucketedBatches(labelled_text_batch, examples, batch_size, seed)
         return [row for step in range(steps) for row in labels(step)["labels"].tolist()]
     if kind == "pairs":

@@ -18,7 +18,7 @@ from objectives.compression import model_file
 from objectives.compression.model_file import ModelFileError
 from objectives.data.encoding import encode_texts, load_tokenizer
 from objectives.data.sources.sentence_pairs import read_sentence_pairs
-from objectives.data.sources.text import TextRows, read_text
+from objectives.data.sources.text import TextRows, read_labelled
 from objectives.export import bundle
 from objectives.export.inference import InputError, Predictor, load
 from objectives.objective import Objective
@@ -51,7 +51,7 @@ class Exported:
         """Labelled rows as they were read."""
         source = self.search.data.labelled
         assert source is not None
-        return read_text(source, "", self.folder.parent / "cache", with_labels=True)[split]
+        return read_labelled(source, "", self.folder.parent / "cache")[split]
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +106,7 @@ def test_texts_are_cut_and_joined_as_the_prepared_data_has_them(
     made = of_task(name)
     rows = made.raw("test")
     tokenizer = load_tokenizer(made.folder / bundle.TOKENIZER)
-    tokens, lengths = encode_texts(tokenizer, rows.texts, rows.pairs, sequence_length=16)
+    tokens, lengths, _ = encode_texts(tokenizer, rows.texts, rows.pairs, sequence_length=16)
     prepared = made.objective.data.labelled_texts("test")
     assert np.array_equal(tokens, prepared.tokens)
     assert np.array_equal(lengths, prepared.lengths)

@@ -12,9 +12,15 @@ import pytest
 import torch
 from torch import nn
 
+from objectives.data.encoding import END
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import SentencePairs
-from objectives.measurement.score import accuracy_score, perplexity_score
+from objectives.measurement.score import (
+    Score,
+    accuracy_score,
+    perplexity_score,
+    window_groups,
+)
 from objectives.models.build import build
 from objectives.tasks import make_task
 from spaces.cost.architecture import Architecture
@@ -81,21 +87,92 @@ def test_perfect_translations_have_a_bleu_of_100(
     assert oracle.beams == {beams}
 
 
+def independent_accuracy(correct: int, examples: int) -> Score:
+    return accuracy_score([row < correct for row in range(examples)], np.arange(examples), loss=1.0)
+
+
 def test_the_interval_of_an_accuracy_is_wilsons() -> None:
     # Of Newcombe 1998, table I: 81 of 263.
-    score = accuracy_score(81, 263, loss=1.0)
+    score = independent_accuracy(81, 263)
     assert (score.low, score.high) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    for count in range(1, 200):
-        assert accuracy_score(0, count, loss=1.0).low == 0.0
-        assert accuracy_score(count, count, loss=1.0).high == 1.0
+    for count in range(2, 200):
+        assert independent_accuracy(0, count).low == 0.0
+        assert independent_accuracy(count, count).high == 1.0
 
 
 def test_the_interval_of_a_perplexity_holds_the_truth_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     inside = 0
     for _ in range(400):
-        score = perplexity_score(rng.gamma(4.0, 0.5, size=200).tolist(), tokens=3200)
+        losses = rng.gamma(4.0, 0.5, size=200).tolist()
+        score = perplexity_score(losses, np.arange(200), tokens=3200)
         inside += score.low <= math.exp(2.0) <= score.high
     assert 0.92 < inside / 400 < 0.98
     assert score.value == pytest.approx(math.exp(score.loss))
-    assert not math.isfinite(perplexity_score([math.nan, 1.0], tokens=2).value)
+    assert not math.isfinite(perplexity_score([math.nan, 1.0], np.arange(2), tokens=2).value)
+
+
+def sampled_groups(rng: np.random.Generator, count: int) -> tuple[Any, Any]:
+    """Whether examples of some groups of unequal size are right, 3 in 4 on average, and groups."""
+    groups = np.repeat(np.arange(count), rng.integers(1, 25, count))
+    return rng.random(len(groups)) < rng.beta(3.0, 1.0, count)[groups], groups
+
+
+@pytest.mark.parametrize("count", [6, 12, 40])
+def test_the_interval_of_an_accuracy_is_that_of_independent_groups(count: int) -> None:
+    rng = np.random.default_rng(count)
+    inside = inside_without_groups = 0
+    for _ in range(400):
+        correct, groups = sampled_groups(rng, count)
+        score = accuracy_score(correct, groups, loss=1.0)
+        inside += score.low <= 0.75 <= score.high
+        score = accuracy_score(correct, np.arange(len(groups)), loss=1.0)
+        inside_without_groups += score.low <= 0.75 <= score.high
+    assert 0.9 < inside / 400 < 0.98
+    assert inside_without_groups / 400 < 0.8
+
+
+def test_the_interval_of_many_groups_is_that_of_a_bootstrap_of_groups() -> None:
+    from scipy.stats import bootstrap
+
+    correct, groups = sampled_groups(np.random.default_rng(3), 300)
+    score = accuracy_score(correct, groups, loss=1.0)
+    sums, counts = np.bincount(groups, correct), np.bincount(groups)
+    drawn = bootstrap(
+        (sums, counts), lambda s, n, axis: s.sum(axis) / n.sum(axis), paired=True, rng=0
+    ).confidence_interval
+    assert (score.low, score.high) == pytest.approx((drawn.low, drawn.high), abs=0.005)
+
+
+def test_groups_that_are_all_right_count_as_one_example_each() -> None:
+    score = accuracy_score([True] * 60, np.repeat(np.arange(6), 10), loss=0.1)
+    assert score.high == 1.0
+    assert score.low < independent_accuracy(6, 6).low < independent_accuracy(60, 60).low
+
+
+def test_windows_of_a_document_are_one_group() -> None:
+    stream = np.full(1000, 7, dtype=np.int32)
+    stream[24::25] = END
+    # 40 documents, of 2.5 windows each.
+    groups = window_groups(stream, np.arange(0, 1000, 10))
+    assert groups.tolist() == [start // 25 for start in range(0, 1000, 10)]
+
+
+def test_windows_of_one_long_document_are_grouped_in_runs_whatever_their_order() -> None:
+    starts = np.random.default_rng(0).permutation(np.arange(0, 1000, 10))
+    groups = window_groups(np.full(1001, 7, dtype=np.int32), starts)
+    assert groups.tolist() == (starts // 100).tolist()
+
+
+def test_the_interval_of_a_perplexity_widens_where_neighbours_resemble_each_other() -> None:
+    rng = np.random.default_rng(0)
+    inside = 0
+    for _ in range(400):
+        # Autoregressive with a correlation of 0.6, and a mean of 2.
+        losses = np.zeros(400)
+        for step, noise in enumerate(rng.normal(size=400)):
+            losses[step] = 0.6 * losses[step - 1] + noise if step else 1.25 * noise
+        groups = window_groups(np.full(401, 7, dtype=np.int32), np.arange(400))
+        score = perplexity_score((losses + 2.0).tolist(), groups, tokens=400)
+        inside += score.low <= math.exp(2.0) <= score.high
+    assert 0.88 < inside / 400 < 0.98

@@ -33,14 +33,14 @@ import json, sys
 from pathlib import Path
 from objectives.export.inference import load
 from objectives.objective import Objective
-from objectives.data.sources.text import read_text
+from objectives.data.sources.text import read_labelled
 from search.storage.study import Study
 
 name, url, folder = sys.argv[1:]
 study = Study.load(name, url)
 score = Objective(study.search).score(Path(folder), "validation")
 source = study.search.data.labelled
-rows = read_text(source, "", Path("cache"), with_labels=True)["validation"]
+rows = read_labelled(source, "", Path("cache"))["validation"]
 answers = load(Path(folder)).predict(rows.texts)
 right = sum(answer.text == label for answer, label in zip(answers, rows.labels))
 print(json.dumps([score.value, score.loss, right / len(answers)]))

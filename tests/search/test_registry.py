@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from objectives.data.sources.text import read_text
+from objectives.data.sources.text import read_labelled
 from search.pareto import Scale, best
 from search.registry.registry import CHAMPION, RegistryError, best_by_level, level_alias, register
 from search.storage.study import Study
@@ -138,7 +138,7 @@ def test_the_registered_model_has_the_recorded_accuracy_without_an_installed_tlc
 ) -> None:
     source = at_home.search.data.labelled
     assert source is not None
-    rows = read_text(source, "", tmp_path / "cache", with_labels=True)["validation"]
+    rows = read_labelled(source, "", tmp_path / "cache")["validation"]
     (tmp_path / "texts.json").write_text(json.dumps(rows.texts))
     run = subprocess.run(
         [

@@ -48,7 +48,7 @@ class Documents(Examples):
 
     def keys(self) -> None:
         """Equal documents, such as short rows, may be in several splits."""
-        return None
+        return
 
     @property
     def is_empty(self) -> bool:

@@ -101,6 +101,11 @@ def separate(given: Mapping[str, E], splits: Sequence[str], field: str) -> dict[
             later.update(keys)
         if examples.is_empty:
             raise DataError(f"{field}: no examples are left for {split}")
+        if split != "train" and len(set(examples.groups)) == 1:
+            raise DataError(
+                f"{field}.group: all rows of {split} are of the group {examples.groups[0]!r}; the "
+                f"interval of a score needs at least {LEAST_UNITS} groups"
+            )
         kept[split] = examples
     return {split: kept[split] for split in splits}
 
@@ -114,11 +119,6 @@ def _check_groups(given: Mapping[str, Examples], field: str) -> None:
                     f"{field}.group: {group!r} is in {other} and in {split}; give each split its "
                     f"own groups, or omit {split}, and a tenth of the groups of train is held out"
                 )
-        if examples.groups and len(set(examples.groups)) < LEAST_UNITS and split != "train":
-            raise DataError(
-                f"{field}.group: all rows of {split} are of the group {examples.groups[0]!r}; the "
-                f"interval of a score needs at least {LEAST_UNITS} groups"
-            )
 
 
 def _hold_out(given: Mapping[str, E], missing: Sequence[str], field: str) -> dict[str, E]:

@@ -1,0 +1,131 @@
+"""Running text: its documents, the newlines in them, and what is held out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from objectives.data.encoding import END, load_tokenizer, token_stream, train_tokenizer
+from objectives.data.errors import DataError
+from objectives.data.prepare import prepare
+from objectives.data.sources.documents import read_documents
+from spaces.file.search_file import SearchFile
+from spaces.file.sources import Files
+
+ARTICLES = [
+    f" = Title {n} = \n \n The {n}th text , with words . \n \n = = A section = = \n \n Its end . \n"
+    for n in range(40)
+]
+
+
+def numbered(folder: Path, lines: int = 4000) -> Path:
+    """A file of numbered lines, some of them blank."""
+    path = folder / "text.txt"
+    path.write_text("".join(f"line {n}\n" * (n % 7 > 0) or "\n" for n in range(lines)))
+    return path
+
+
+def read(path: Path, **fields: Any) -> dict[str, list[str]]:
+    source = Files(source="files", train=str(path), **fields)
+    splits = read_documents(source, "data", path.parent / "cache")
+    return {split: each.texts for split, each in splits.items()}
+
+
+def test_a_text_file_is_one_document_with_its_newlines(
+    make_task_search: Callable[..., SearchFile], tmp_path: Path
+) -> None:
+    text = "def f(x):\n    if x:\n\n        return 1\n" * 200
+    for name in ("train", "validation", "test"):
+        (tmp_path / f"{name}.txt").write_text(f"# {name}\n{text}")
+    files = {name: str(tmp_path / f"{name}.txt") for name in ("train", "validation", "test")}
+    search = make_task_search("causal-lm", data__unlabelled={"source": "files", **files})
+    data = prepare(search.data, search.task, tmp_path / "data")
+    stream = data.token_stream("validation")
+    assert np.flatnonzero(stream == END).tolist() == [len(stream) - 1]
+    tokenizer = load_tokenizer(data.tokenizer_file)
+    assert tokenizer.decode(stream[:-1].tolist()) == f"# validation\n{text}"
+
+
+def test_contiguous_blocks_of_one_document_are_held_out(tmp_path: Path) -> None:
+    path = numbered(tmp_path, 30_000)
+    splits = read(path)
+    lines = path.read_text().splitlines(keepends=True)
+    number = {line: n for n, line in enumerate(lines) if line != "\n"}
+    whole = sum(map(len, lines))
+    for split in ("validation", "test"):
+        assert sum(map(len, splits[split])) == pytest.approx(0.1 * whole, rel=0.05)
+        assert 1 <= len(splits[split]) <= 20
+    pieces = [piece for texts in splits.values() for piece in texts]
+    first = {number[next(x for x in p.splitlines(keepends=True) if x != "\n")]: p for p in pieces}
+    assert "".join(first[start] for start in sorted(first)) == path.read_text()
+
+
+def test_a_short_document_gives_every_split_a_block(tmp_path: Path) -> None:
+    splits = read(numbered(tmp_path, 100))
+    assert [len(splits[split]) for split in ("train", "validation", "test")] == [2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("document", "content", "expected"),
+    [
+        ({"heading": r"^ = [^=].*[^=] = $"}, "".join(ARTICLES), ARTICLES),
+        ({"separator": "<|endoftext|>"}, "\n<|endoftext|>\n".join(ARTICLES), None),
+        ("paragraph", "\n \n\n".join(f"One {n}.\nTwo." for n in range(40)), None),
+        ("line", "\n".join(f"line {n}" for n in range(40)), None),
+        ("row", "\n\n".join(f"line {n}" for n in range(40)), None),
+    ],
+    ids=["heading", "separator", "paragraph", "line", "row"],
+)
+def test_whole_documents_are_held_out(
+    document: Any, content: str, expected: list[str] | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text(content)
+    splits = read(path, document=document)
+    together = [text for texts in splits.values() for text in texts]
+    assert len(together) == len(set(together)) == 40
+    if expected is not None:
+        assert sorted(together) == sorted(expected)
+    assert all(len(splits[split]) >= 2 for split in splits)
+    assert splits == read(path, document=document)
+
+
+def test_rows_of_a_table_are_documents_unless_the_file_says_otherwise(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    lines = [line for article in ARTICLES for line in article.splitlines()]
+    path.write_text("text\n" + "".join(f'"{line}"\n' for line in lines))
+    rows = [text for texts in read(path).values() for text in texts]
+    assert sorted(rows) == sorted(line for line in lines if line.strip())
+    articles = read(path, document={"heading": r"^ = [^=].*[^=] = $"})
+    found = [text.strip() for texts in articles.values() for text in texts]
+    assert sorted(found) == sorted(article.strip() for article in ARTICLES)
+
+
+def test_a_long_document_has_the_same_tokens_in_parts_as_whole() -> None:
+    rng = random.Random(0)
+    gaps = ["\n", "\n\n", "\n    ", " ", "  ", "\t", "\n \n"]
+    text = "".join(rng.choice(["cat", "hen", ",", "x1"]) + rng.choice(gaps) for _ in range(60_000))
+    tokenizer = train_tokenizer([text[:20_000]], 400)
+    whole = tokenizer.encode(text, add_special_tokens=False).ids
+    assert token_stream(tokenizer, [text, "a cat"])[: len(whole) + 1].tolist() == [*whole, END]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", b"\xff\xfe\xfd", r"^data.train: .*a.txt cannot be read"),
+        ("a.txt.gz", b"plain", r"^data.train: .*a.txt.gz cannot be read"),
+        ("a.txt", b" \n\n", r"^data.train: .*a.txt holds no text"),
+    ],
+)
+def test_a_file_that_is_no_text_is_refused(
+    name: str, content: bytes, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read(tmp_path / name)

@@ -1,0 +1,102 @@
+"""Groups of labelled rows: they are held out whole, kept, and part of the interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from objectives.data.errors import DataError
+from objectives.data.prepare import prepare
+from objectives.data.row_order import hold_out
+from objectives.data.sources.text import TextRows, read_labelled
+from objectives.tasks import make_task
+from spaces.file.search_file import SearchFile
+from spaces.file.sources import Files
+
+
+def rows(folder: Path, name: str, groups: list[str]) -> str:
+    path = folder / name
+    lines = [f"text {name} {n},{n % 2},{group}" for n, group in enumerate(groups)]
+    path.write_text("text,label,author\n" + "\n".join(lines) + "\n")
+    return str(path)
+
+
+def read(folder: Path, **groups: list[str]) -> dict[str, TextRows]:
+    files = {split: rows(folder, f"{split}.csv", names) for split, names in groups.items()}
+    source = Files(source="files", group="author", **files)  # type: ignore[arg-type]
+    return read_labelled(source, "data.labelled", folder / "cache")
+
+
+def test_whole_groups_are_held_out(tmp_path: Path) -> None:
+    authors = [f"author {n % 30}" for n in range(600)] + ["the editor"] * 400
+    splits = read(tmp_path, train=authors)
+    found = {split: set(each.groups) for split, each in splits.items()}
+    assert sum(map(len, found.values())) == len(set.union(*found.values())) == 31
+    assert "the editor" in found["train"], "a group that is too large is never held out"
+    assert all(70 <= len(splits[split].texts) <= 100 for split in ("validation", "test"))
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (
+            {"train": ["a", "b"], "validation": ["b", "c"], "test": ["d", "e"]},
+            "data.labelled.group: 'b' is in train and in validation",
+        ),
+        (
+            {"train": ["a", "b"], "validation": ["c", "c"], "test": ["d", "e"]},
+            "data.labelled.group: all rows of validation are of the group 'c'",
+        ),
+        ({"train": list("abcd")}, "train has 4 different groups, too few to hold out validation"),
+        ({"train": ["a", " "]}, "data.labelled.group: row 2 of .* has none"),
+    ],
+)
+def test_groups_that_cannot_be_kept_apart_are_refused(
+    groups: dict[str, list[str]], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, **groups)
+
+
+def test_part_of_the_training_rows_is_held_out_in_whole_groups() -> None:
+    groups = np.repeat(np.arange(100, dtype=np.int32), np.arange(1, 101))
+    train, held_out = hold_out(groups, 0.1, seed=0)
+    assert sorted([*train, *held_out]) == list(range(len(groups)))
+    assert not set(groups[train]) & set(groups[held_out])
+    assert 0.08 < len(held_out) / len(groups) <= 0.1
+    assert np.array_equal(held_out, hold_out(groups, 0.1, seed=0)[1])
+    assert not np.array_equal(held_out, hold_out(groups, 0.1, seed=1)[1])
+    assert len(hold_out(np.array([0] * 50 + [1] * 40, dtype=np.int32), 0.1, seed=0)[1]) == 40
+
+
+def test_the_score_of_a_task_has_the_interval_of_its_groups(
+    make_search: Callable[..., SearchFile], corpus: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    from objectives.models.build import build
+    from spaces.cost.architecture import Architecture
+
+    lengths = {}
+    for name in ("plain", "grouped"):
+        path = tmp_path / f"{name}.tsv"
+        lines = (corpus / "dev.tsv").read_text().splitlines()
+        # Rows of a group have one class: a model that guesses is right in all of them or in none.
+        named = [f"{line}\t{line.split(chr(9))[1]}{n % 20}" for n, line in enumerate(lines)]
+        path.write_text("\n".join(named) + "\n")
+        given = {"columns": ["sentence", "label", "author"], "text": "sentence"}
+        if name == "grouped":
+            given["group"] = "author"
+        search = make_search(
+            data__labelled={"source": "files", "train": str(path), **given},
+        )
+        data = prepare(search.data, search.task, tmp_path / "data")
+        torch.manual_seed(0)
+        score = make_task(search, data).score(
+            build(Architecture.of(1, 32).shape, search.workload), "train"
+        )
+        lengths[name] = score.high - score.low
+    assert lengths["grouped"] > 1.5 * lengths["plain"]
