@@ -17,7 +17,7 @@ import click
 
 from objectives.measurement.evaluation import Evaluation
 from objectives.objective import Objective
-from search.replay.table import COLUMNS
+from search.replay.table import COLUMNS, ERROR
 from search.replay.table_export import identity, identity_columns, row
 from spaces.cost.configuration import Configuration
 from spaces.errors import UserError
@@ -38,14 +38,14 @@ def main(search: str, table: Path, overrides: tuple[str, ...]) -> None:
     space = SearchSpace(file)
     wanted = sorted(map(space.configuration, space.points()), key=_training)
     if not table.exists():
-        table.write_text(",".join(COLUMNS) + "\n")
+        table.write_text(",".join((*COLUMNS, ERROR)) + "\n")
     with table.open() as recorded:
         known = {identity(line) for line in csv.DictReader(recorded)}
     objective = Objective(file)
     started, done = time.monotonic(), 0
     missing = [c for c in wanted if identity(identity_columns(c, space)) not in known]
     with table.open("a", newline="") as out:
-        writer = csv.DictWriter(out, COLUMNS)
+        writer = csv.DictWriter(out, (*COLUMNS, ERROR))
         for _, group in groupby(missing, key=_training):
             for configuration, outcome in objective.evaluate_each(group):
                 done += 1

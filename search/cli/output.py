@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from objectives.data.prepared_data import warnings_of
 from search.cli.tables import frontier_table, make_table, plan_table, trial_table, trials_table
 from search.formatting import NOISY_LATENCY, cost_summary
 from search.pareto import Scale, frontier, hypervolume_of
@@ -121,6 +122,8 @@ def print_search(search: Search, members: Sequence[FrontierMember], console: Con
         print_frontier(members, console)
         console.print()
     _print_reuse(search.shared, console)
+    for warning in warnings_of(search.data):
+        console.print(warning, style="yellow")
     for failure in search.failures:
         last_line = "".join(failure.message.strip().splitlines()[-1:])
         console.print(f"#{failure.trial} {failure.state}: {last_line}", style="red", markup=False)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from objectives.data.prepare import prepare
-from objectives.data.prepared_data import PreparedData
+from objectives.data.prepared_data import PreparedData, warnings_of
 from objectives.store.store import Store
 from search.execution.cluster import check_capacity, cluster, has_capacity, interrupted_by_sigterm
 from search.execution.final_test import test_frontier, untested_members
@@ -127,6 +127,8 @@ def _prepare(search: SearchFile, folder: Path, listener: Listener) -> PreparedDa
     seconds = time.monotonic() - started
     counts = ", ".join(f"{count:,} {name}" for name, count in data.counts.items())
     listener.info(f"data: {counts} ({seconds:.1f} s)")
+    for warning in warnings_of(data.describe()):
+        listener.warn(warning)
     return data
 
 

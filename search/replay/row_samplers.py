@@ -139,7 +139,9 @@ class FrontierRowSampler:
             evaluate=c["compress_eval_seconds"][row],
         )
         quality = float(self._table.accuracy[row])
-        self.designer.update([Trial(run, compression, quality, seconds=seconds)])
+        error = float(self._table.error[row])
+        known = None if np.isnan(error) else error
+        self.designer.update([Trial(run, compression, quality, known, seconds)])
 
 
 class OracleRowSampler(RandomRowSampler):

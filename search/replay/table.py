@@ -33,6 +33,8 @@ COLUMNS = (
     "train_seconds_cooldown",
     "compress_eval_seconds",
 )
+ERROR = "accuracy_error"
+"""Standard error of the accuracy, which older tables lack."""
 POSITIVE = ("depth", "width", "budget_steps", "bits", "size_bytes", "params")
 
 
@@ -64,7 +66,7 @@ class Table:
 
     @classmethod
     def read(cls, path: Path) -> Table:
-        """Read a CSV file, plain or gzipped; columns that are not ``COLUMNS`` are ignored.
+        """Read a CSV file, plain or gzipped: ``COLUMNS``, and ``ERROR`` where it is there.
 
         Raises:
             TableError: The file is missing, lacks a column, has no rows, repeats a configuration,
@@ -98,6 +100,11 @@ class Table:
     def accuracy(self) -> Floats:
         """Accuracy of each row; of another metric, its ``Metric.quality``."""
         return self.columns["accuracy"]
+
+    @property
+    def error(self) -> Floats:
+        """Standard error of each accuracy; NaN where the table lacks it."""
+        return self.columns.get(ERROR, np.full(len(self), np.nan))
 
     @cached_property
     def log_size(self) -> Floats:
@@ -167,7 +174,8 @@ def _read_columns(path: Path) -> dict[str, Floats]:
         )
     return {
         name: np.array([_number(path, k, name, line) for k, line in enumerate(lines, 2)])
-        for name in COLUMNS
+        for name in (*COLUMNS, ERROR)
+        if name in lines[0]
     }
 
 

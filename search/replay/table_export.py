@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 from typing import Any, TextIO
 
-from search.replay.table import COLUMNS, IDENTITY
+from search.replay.table import COLUMNS, ERROR, IDENTITY
+from search.samplers.frontier.history import score_error
 from search.storage.study import Study
 from spaces.cost.configuration import Configuration
 from spaces.grid.search_space import SearchSpace
@@ -35,6 +36,7 @@ def row(configuration: Configuration, space: SearchSpace, result: dict[str, Any]
     return {
         **identity_columns(configuration, space),
         "accuracy": f"{space.criteria.metric.quality(result['score']):.5f}",
+        ERROR: f"{score_error(result, space.criteria.metric):.5f}",
         "loss": f"{result['loss']:.5f}",
         "size_bytes": str(result["size_bytes"]),
         "latency_ms": f"{result['latency_ms']:.4f}",
@@ -63,7 +65,7 @@ def write_table(study: Study, out: TextIO) -> int:
             key = identity(line)
             if key not in best or float(line["accuracy"]) > float(best[key]["accuracy"]):
                 best[key] = line
-    writer = csv.DictWriter(out, COLUMNS)
+    writer = csv.DictWriter(out, (*COLUMNS, ERROR))
     writer.writeheader()
     writer.writerows(best.values())
     return len(best)

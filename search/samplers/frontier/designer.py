@@ -17,7 +17,14 @@ from search.arrays import Booleans, Floats, one_blas_thread
 from search.samplers.frontier.acquisition import Proposals, Staircase
 from search.samplers.frontier.cost_model import CostModel
 from search.samplers.frontier.design_space import Candidates, DesignSpace, choose_candidates
-from search.samplers.frontier.history import FailureCause, History, Trial, qualities
+from search.samplers.frontier.history import (
+    TWO_SIDED_95,
+    FailureCause,
+    History,
+    Trial,
+    errors,
+    qualities,
+)
 from search.samplers.frontier.prior import prior_for
 from search.samplers.gp.gaussian_process import GaussianProcessMixture
 from search.samplers.gp.hyperparameters import sample_hyperparameters
@@ -32,8 +39,6 @@ FIRST_FIT = 4
 REFIT_GROWTH = 1.25
 LONGEST_WAIT = 128
 """Trials after which the Gaussian processes are fitted again at the latest."""
-TWO_SIDED_95 = 1.96
-"""Standard deviations on each side of the mean of a normal distribution."""
 PARTS = 8
 """Subsets of a large design space to search before reporting that no candidate is left."""
 TRIES = 1.5
@@ -171,21 +176,22 @@ class Designer:
 
     def _observe(self, trials: list[Trial]) -> None:
         values = self._transform.values(qualities(trials))
-        self._process.observe(self._features(trials), values, self._transform.noise(values))
+        noise = self._transform.noise(values, errors(trials))
+        self._process.observe(self._features(trials), values, noise)
 
     def _fit(self, count: int, attempt: int = 0) -> None:
         """Fit the Gaussian processes to the first ``count`` trials, over new candidates."""
         # Of those trials alone, so that a designer that is made again from the study agrees.
         trials = self._trials[:count]
         complete = [trial for trial in trials if trial.quality is not None]
-        reached, examples = qualities(complete), [t.examples for t in complete if t.examples]
-        self._transform = OutcomeTransform.fit(reached, examples, self._space.baseline)
+        reached = qualities(complete)
+        self._transform = OutcomeTransform.fit(reached, errors(complete), self._space.baseline)
         observed = self._history.until(count)
         values = self._transform.values(qualities(observed))
         hyperparameters = sample_hyperparameters(
             self._features(observed),
             values,
-            self._transform.noise(values),
+            self._transform.noise(values, errors(observed)),
             self._prior,
             count=PROCESSES,
             rng=np.random.default_rng([self._seed, count]),

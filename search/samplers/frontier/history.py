@@ -19,6 +19,8 @@ from search.samplers.frontier.design_space import DesignSpace
 from search.samplers.gp.kernel import Features
 from spaces.cost.metric import Metric
 
+TWO_SIDED_95 = 1.96
+"""Standard deviations on each side of the mean of a normal distribution."""
 LARGEST_HISTORY = 512
 """Observations that the Gaussian process starts from; of more, the best and the latest."""
 
@@ -54,7 +56,7 @@ class Trial:
 
     Args:
         quality: ``Metric.quality`` of its score; None where it failed.
-        examples: Evaluation examples that it was measured on.
+        error: Standard error of its quality.
         dense: Quality of its model before compression.
         cause: Cause of its failure, where it failed.
     """
@@ -62,7 +64,7 @@ class Trial:
     run: int
     compression: int
     quality: float | None
-    examples: int | None = None
+    error: float | None = None
     seconds: StageSeconds | None = None
     dense: float | None = None
     cause: FailureCause = FailureCause.MODEL
@@ -85,7 +87,20 @@ class Trial:
             recovery=stages.get("recovery", 0.0),
         )
         dense = None if dense is None else metric.quality(dense)
-        return cls(run, compression, quality, result.get("examples"), seconds, dense)
+        error = score_error(result, metric) if "score_low" in result else None
+        return cls(run, compression, quality, error, seconds, dense)
+
+
+def score_error(result: dict[str, Any], metric: Metric) -> float:
+    """Standard error of the quality of a result's score, from its interval."""
+    ends = (metric.quality(result[end]) for end in ("score_low", "score_high"))
+    low, high = sorted(ends)
+    return (high - low) / (2.0 * TWO_SIDED_95)
+
+
+def errors(trials: Iterable[Trial]) -> Floats:
+    """Standard errors of the qualities of some trials, ``(n,)``; NaN where unknown."""
+    return np.array([np.nan if t.error is None else t.error for t in trials], dtype=np.float64)
 
 
 def qualities(trials: Iterable[Trial]) -> Floats:

@@ -19,9 +19,11 @@ LEAST_RANGE = 0.03
 USUAL_RANGE = 0.3
 """Range of qualities while all of them are equal."""
 UNKNOWN_EXAMPLES = 1000.0
-"""Evaluation examples where no trial reports their number."""
+"""Evaluation examples where no trial reports an error."""
 LEAST_VARIANCE = 0.01
-"""Of one evaluation example: qualities near 0 or 1 are not exact either."""
+"""Of one of them: qualities near 0 or 1 are not exact either."""
+LEAST_ERROR = 1e-3
+"""Standard errors below this one are no more exact in fact."""
 
 
 @dataclass(frozen=True)
@@ -31,20 +33,19 @@ class OutcomeTransform:
     Args:
         lowest: Quality of guessing, or the lowest quality so far where guessing is unknown.
         range: Difference between that and the best quality.
-        examples: Evaluation examples, which the noise of qualities follows from.
+        error: Median standard error of a quality; None where no trial reports one.
     """
 
     lowest: float
     range: float
-    examples: float
+    error: float | None
 
     @classmethod
-    def fit(
-        cls, qualities: Floats, examples: list[int], baseline: float | None
-    ) -> OutcomeTransform:
-        """Fit the transform to the qualities and evaluation examples of complete trials.
+    def fit(cls, qualities: Floats, errors: Floats, baseline: float | None) -> OutcomeTransform:
+        """Fit the transform to complete trials.
 
         Args:
+            errors: Standard errors of their qualities; NaN where unknown.
             baseline: Quality of guessing, where it is known.
         """
         # Some metrics have no lower end: one broken model would make all others look alike.
@@ -53,18 +54,28 @@ class OutcomeTransform:
         return cls(
             lowest=low,
             range=max(LEAST_RANGE, found) if found > 0.0 else USUAL_RANGE,
-            examples=float(np.median(examples)) if examples else UNKNOWN_EXAMPLES,
+            error=None if np.isnan(errors).all() else float(np.nanmedian(errors)),
         )
 
     def values(self, qualities: Floats) -> Floats:
         """Transform qualities; minus infinity stands for a failed trial."""
         return np.maximum((qualities - self.lowest) / self.range, LOWEST_VALUE)
 
-    def noise(self, values: Floats) -> Floats:
-        """Variances of the evaluation noise at values: binomial in the examples."""
-        quality = self.quality(values)
-        variance = np.maximum(quality * (1.0 - quality), LEAST_VARIANCE) / self.examples
-        return variance / self.range**2
+    def noise(self, values: Floats, errors: Floats | None = None) -> Floats:
+        """Variances of the evaluation noise of values.
+
+        Args:
+            errors: Standard errors of their qualities. Those that are NaN, or all where it is not
+                given, are the median of the others, or binomial where none is known.
+        """
+        if self.error is None:
+            quality = self.quality(values)
+            usual = np.maximum(quality * (1.0 - quality), LEAST_VARIANCE) / UNKNOWN_EXAMPLES
+        else:
+            usual = np.full_like(values, max(self.error, LEAST_ERROR) ** 2)
+        if errors is not None:
+            usual = np.where(np.isnan(errors), usual, np.maximum(errors, LEAST_ERROR) ** 2)
+        return usual / self.range**2
 
     def quality(self, values: Floats) -> Floats:
         """Inverse transform, from values to qualities."""

@@ -15,7 +15,7 @@ import pytest
 
 from search.replay.replay import FixedOrder, replay
 from search.replay.row_samplers import ROW_SAMPLERS, FrontierRowSampler, replays
-from search.replay.table import COLUMNS, Table, TableError
+from search.replay.table import COLUMNS, ERROR, Table, TableError
 from spaces.file.sampler_names import SAMPLERS
 from tests.search.conftest import Tlc
 
@@ -271,7 +271,7 @@ def test_a_finished_search_is_a_table(finished: Tlc, tmp_path: Path) -> None:
     path = tmp_path / "tiny.csv"
     path.write_text(printed.stdout)
     table = Table.read(path)
-    assert tuple(printed.stdout.splitlines()[0].split(",")) == COLUMNS
+    assert tuple(printed.stdout.splitlines()[0].split(",")) == (*COLUMNS, ERROR)
     assert 1 < len(table) <= 8
     assert (table.columns["train_seconds_cooldown"] > 0).all()
     made = replay(table, FrontierRowSampler(table, 0), workers=1, sharing=True)

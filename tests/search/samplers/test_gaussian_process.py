@@ -269,22 +269,26 @@ def test_samples_have_the_moments_of_the_mixture() -> None:
     assert drawn.var(0) == pytest.approx(mixture.posterior.variance, rel=0.1, abs=1e-3)
 
 
-def test_noise_follows_the_evaluation_set() -> None:
-    def transform(examples: int) -> OutcomeTransform:
-        return OutcomeTransform.fit(np.array([0.4, 0.6, 0.8]), [examples] * 3, 0.1)
+def test_noise_is_the_recorded_error_of_a_quality() -> None:
+    qualities, errors = np.array([0.4, 0.6, 0.8]), np.array([0.01, 0.02, np.nan])
+    transform = OutcomeTransform.fit(qualities, errors, 0.1)
+    values = transform.values(qualities)
+    deviations = np.sqrt(transform.noise(values, errors))
+    low, high = (transform.quality(values + sign * deviations) for sign in (-1, 1))
+    assert (high - low) / 2 == pytest.approx([0.01, 0.02, 0.015])
+    assert np.sqrt(transform.noise(values)) * transform.range == pytest.approx([0.015] * 3)
 
-    values = transform(1000).values(np.array([0.7]))
-    few, many = (transform(n).noise(values)[0] for n in (1000, 100_000))
-    assert few == pytest.approx(100 * many)
-    deviation = np.sqrt(few)
-    low, high = transform(1000).quality(np.array([-1.0, 1.0]) * deviation + values)
-    assert (high - low) / 2 == pytest.approx(np.sqrt(0.7 * 0.3 / 1000), rel=0.01)
+
+def test_without_recorded_errors_noise_is_binomial() -> None:
+    transform = OutcomeTransform.fit(np.array([0.4, 0.8]), np.array([np.nan] * 2), 0.1)
+    noise = transform.noise(transform.values(np.array([0.7])))
+    assert np.sqrt(noise) * transform.range == pytest.approx(np.sqrt(0.7 * 0.3 / 1000))
 
 
 def test_a_broken_model_does_not_make_the_others_look_alike() -> None:
     good = np.array([0.3, 0.4, 0.5])
-    with_broken = OutcomeTransform.fit(np.array([*good, -3.0]), [], 0.0)
+    with_broken = OutcomeTransform.fit(np.array([*good, -3.0]), np.full(4, np.nan), 0.0)
     assert with_broken.values(good) == pytest.approx(
-        OutcomeTransform.fit(good, [], 0.0).values(good)
+        OutcomeTransform.fit(good, np.full(3, np.nan), 0.0).values(good)
     )
     assert with_broken.lowest == 0.0
