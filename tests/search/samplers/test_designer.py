@@ -10,6 +10,7 @@ import pytest
 from search.samplers.frontier.design_space import DesignSpace
 from search.samplers.frontier.designer import Designer
 from search.samplers.frontier.history import FailureCause, StageSeconds, Trial
+from spaces.cost.metric import Metric, accuracy, perplexity
 from tests.search.samplers.spaces import LIMITS, design_space, grid
 
 
@@ -108,3 +109,19 @@ def test_a_large_design_space_is_exhausted_only_when_all_of_it_was_tried() -> No
         tried.add(candidate)
         designer.update([Trial(*candidate, quality=0.5, seconds=StageSeconds(1.0, 1.0, 0.1))])
     assert len(tried) == feasible.sum()
+
+
+@pytest.mark.parametrize(
+    ("metric", "score", "low", "high", "error"),
+    [
+        (accuracy(10), 0.7, 0.66, 0.74, 0.04 / 1.96),
+        # A factor of 1.1 is ln 1.1 of the ln 1000 nats of a guess.
+        (perplexity(1000), 20.0, 20.0 / 1.1, 20.0 * 1.1, np.log(1.1) / np.log(1000) / 1.96),
+    ],
+)
+def test_the_error_of_a_quality_is_that_of_the_interval_of_its_score(
+    metric: Metric, score: float, low: float, high: float, error: float
+) -> None:
+    result = {"score": score, "score_low": low, "score_high": high}
+    trial = Trial.of_result(0, 0, metric.quality(score), result, metric)
+    assert trial.error == pytest.approx(error)
