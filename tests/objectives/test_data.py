@@ -89,7 +89,7 @@ def test_a_full_disk_is_a_data_error_and_no_unfinished_folder_is_left(
 ) -> None:
     search = make_search()
     with small_disk(tmp_path / "disk", size_bytes=1 << 20) as disk:
-        for free in (20, 50, 100, 200):
+        for free in (10, 20, 50, 100):
             ballast = fill(disk, leave=free << 10)
             with pytest.raises(DataError, match=r"No space left on device|free disk space"):
                 prepared(search, disk / "data")
