@@ -36,6 +36,7 @@ def result(rng: random.Random, size_mb: float) -> dict[str, object]:
         "flops": 10**6,
         "parameters": 10**5,
         "training_flops": 10**12,
+        "dense_training_flops": 10**12,
         "steps": {"total": 100, "trained": 50, "reused": 50},
         "seconds": {"train": 1.0, "saved": 1.0, "compress": 1.0, "measure": 1.0},
         "model": "models/m",

@@ -64,7 +64,7 @@ def search_file(folder: Path, trials: int) -> SearchFile:
                 "budget": {"choices": [20, 40]},
                 "quantisation": {"choices": ["none", "rtn-8", "rtn-4"]},
             },
-            "training": {"batch_size": 16, "fine_tuning": 20},
+            "training": {"batch_size": 16, "fine_tuning": {"epochs": 1}},
             "measurement": {"repeats": 10},
             "sampler": "random",
             "trials": trials,

@@ -174,6 +174,7 @@ class Race:
             Replica(one.model, one.optimizer, loss_at, self.settings, seed=0),
             progress,
             to_step=progress.step + STEPS,
+            steps_at_once=STEPS,
             name="benchmark",
             checkpoint_seconds=1e9,
             checkpoint=lambda _: None,

@@ -50,8 +50,8 @@ def search_of(
     overrides = [f"space.budget={{unit: steps, choices: [{steps}]}}"]
     field = "learning_rate"
     if task == "default":
-        field = "fine_tuning_learning_rate"
-        overrides.append(f"training.fine_tuning={steps}")
+        field = "fine_tuning.learning_rate"
+        overrides.append("training.fine_tuning={epochs: 3}")
     if rate is not None:
         overrides.append(f"training.{field}={rate}")
     if parallel is not None and task == "translation":
@@ -62,9 +62,7 @@ def search_of(
 def default_rate(search: SearchFile) -> float:
     """The rate that is swept, as the search has it."""
     training = search.training
-    if search.task.has_fine_tuning:
-        return training.fine_tuning_learning_rate
-    return training.learning_rate
+    return (training.fine_tuning or training).learning_rate
 
 
 def loss_of(search: SearchFile, size: Size, seed: int, folder: Path) -> float:

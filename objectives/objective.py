@@ -30,7 +30,7 @@ from objectives.store.store import Store
 from objectives.tasks import make_task
 from objectives.tasks.base import Task
 from objectives.training.distributed import WorkerGroup
-from objectives.training.path import TrainingPath
+from objectives.training.path import FINE_TUNING, TrainingPath
 from objectives.training.replica import TrainingProcess
 from objectives.training.stages import recovery_path
 from objectives.training.trainer import TrainedModel, Trainer
@@ -210,14 +210,12 @@ class Objective:
             flops=count_forward_flops(loaded, self.example_inputs()),
             parameters=parameters(architecture, self._workload),
             latency=self.latency_cache.of_model(configuration, loaded),
-            training_flops=self._search.schedule.training_flops(
-                configuration.budget,
-                architecture,
-                self._workload,
-                recovery=configuration.canonical().compression.recovery,
+            training_flops=self._training_flops(
+                pruned, recovery=configuration.canonical().compression.recovery
             ),
+            dense_training_flops=self._training_flops(trained, recovery=0.0),
             steps={
-                "total": pruned.path.total_steps,
+                "total": cost.steps_trained + cost.steps_reused,
                 "trained": cost.steps_trained,
                 "reused": cost.steps_reused,
             },
@@ -226,6 +224,16 @@ class Objective:
             checkpoint=pruned.path.address,
             stages=pruned.chain,
             data_fingerprint=self.data.fingerprint,
+        )
+
+    def _training_flops(self, model: TrainedModel, *, recovery: float) -> int:
+        """FLOPs of the training that a model really had."""
+        return self._search.schedule.training_flops(
+            model.configuration.budget,
+            model.configuration.architecture,
+            self._workload,
+            fine_tuning_steps=model.steps_of(FINE_TUNING),
+            recovery=recovery,
         )
 
     def _spec(self, configuration: Configuration) -> ModelSpec:

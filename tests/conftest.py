@@ -146,8 +146,9 @@ def document(corpus: Path) -> dict[str, Any]:
         },
         "training": {
             "batch_size": 16,
-            "fine_tuning": 40,
-            "fine_tuning_learning_rate": 2e-3,
+            # 20 steps an epoch.
+            "fine_tuning": {"epochs": 2, "held_out": 0.2, "learning_rate": 2e-3, "dropout": 0.1},
+            "recovery_learning_rate": 2e-3,
         },
         "measurement": {"repeats": 10},
         # Its trials train different models from the first; the frontier sampler has its own tests.

@@ -35,7 +35,7 @@ FOREIGN = {
 }
 
 PRIVATE_WORDS = (
-    r"signs? of life", r"patien(ce|t)", r"rubbish", r"told from", r"space_menu", r"menus?",
+    r"signs? of life", r"patient", r"rubbish", r"told from", r"space_menu", r"menus?",
     r"displaced", r"whoever", r"mends?", r"mended", r"dearest",
 )  # fmt: skip
 

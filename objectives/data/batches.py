@@ -185,6 +185,7 @@ class BucketedBatches:
     Args:
         make: ``labelled_text_batch`` or ``sentence_pair_batch``.
         examples: Its first argument.
+        rows: Those of the examples that are trained on; by default all.
     """
 
     def __init__(
@@ -193,17 +194,19 @@ class BucketedBatches:
         examples: LabelledTexts | SentencePairs,
         batch_size: int,
         seed: int,
+        rows: Rows | None = None,
     ) -> None:
         self._make = partial(make, examples)
-        self._rows = BucketedRows(examples.lengths, batch_size, seed)
+        self._chosen = np.arange(len(examples.lengths)) if rows is None else rows
+        self._rows = BucketedRows(examples.lengths[self._chosen], batch_size, seed)
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step, padded to its longest example."""
-        return self._make(self._rows(step))
+        return self._make(self._chosen[self._rows(step)])
 
     def full_length(self, step: int) -> Batch:
         """The same batch in the one shape with which an exported graph is calibrated."""
-        return self._make(self._rows(step), full_length=True)
+        return self._make(self._chosen[self._rows(step)], full_length=True)
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,8 @@ def prepare(data: Data, task: Task, root: Path) -> PreparedData:
     Raises:
         DataError: The data is missing, empty, or not what the search file says.
     """
-    # Running text that only pre-training reads has no test split.
-    text_splits = SPLITS if task.needs == ("unlabelled",) else ("train", "validation")
-    name = _cache_key(data, text_splits)[:16]
+    text_splits = _text_splits(task)
+    name = _folder_name(data, text_splits)
     folder = root / name
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -62,6 +61,24 @@ def prepare(data: Data, task: Task, root: Path) -> PreparedData:
             f"task.classes: {classes}, but the data has {len(prepared.label_names)} labels: {names}"
         )
     return prepared
+
+
+def find_prepared(data: Data, task: Task, root: Path) -> PreparedData | None:
+    """The data of a task if it was prepared below a folder before; nothing is read or written."""
+    try:
+        return open_prepared_data(root / _folder_name(data, _text_splits(task)))
+    except DataError:
+        # A local file is missing.
+        return None
+
+
+def _text_splits(task: Task) -> tuple[str, ...]:
+    # Running text that only pre-training reads has no test split.
+    return SPLITS if task.needs == ("unlabelled",) else ("train", "validation")
+
+
+def _folder_name(data: Data, text_splits: Sequence[str]) -> str:
+    return _cache_key(data, text_splits)[:16]
 
 
 def _cache_key(data: Data, running_text_splits: Sequence[str]) -> str:

@@ -133,6 +133,11 @@ class PreparedData:
         return LabelledImages(self._map(f"pixels-{split}"), self._map(f"image-labels-{split}"))
 
     @property
+    def labelled_examples(self) -> int | None:
+        """Labelled texts to train on, where there are any."""
+        return self.counts.get("labelled train examples")
+
+    @property
     def tokenizer_file(self) -> Path:
         """The tokenizer, in the format of ``tokenizers``; image data has none."""
         return self.folder / "tokenizer.json"

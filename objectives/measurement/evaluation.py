@@ -41,7 +41,8 @@ class Evaluation:
         dense_size_bytes: Bytes of the same model uncompressed, fp32.
         flops: Forward FLOPs for one sequence, counted while the compressed model ran.
         parameters: Parameters of the trained model.
-        training_flops: FLOPs of its whole training, recovery and reused steps included.
+        training_flops: FLOPs of its whole training, recovery and reused steps included;
+            ``dense_training_flops`` are those before compression.
         steps: Its optimiser steps: ``total``, ``trained`` now, ``reused`` from the store.
         seconds: Time of this trial: ``train``, ``compress``, ``measure``, and ``saved`` by the
             store; and of its whole training, reused steps included: ``stable``, the path that all
@@ -67,6 +68,7 @@ class Evaluation:
     parameters: int
     latency: Latency
     training_flops: int
+    dense_training_flops: int
     steps: dict[str, int]
     seconds: dict[str, float]
     model: str

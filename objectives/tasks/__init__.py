@@ -32,7 +32,11 @@ def make_task(search: SearchFile, data: PreparedData) -> Task:
         search.space.budget.values,
         data.fingerprint,
     )
-    options = {"beams": search.task.beams} if search.task.name == "translation" else {}
+    options: dict[str, Any] = {}
+    if search.task.name == "translation":
+        options = {"beams": search.task.beams}
+    elif search.task.name == "classification":
+        options = {"fine_tuning": search.training.fine_tuning}
     task: Task = _TASKS[search.task.name](
         data,
         stages,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,23 +20,44 @@ from objectives.data.batches import (
     logits,
     to_device,
 )
-from objectives.data.row_order import rows_by_length
+from objectives.data.held_out import check_fine_tuning, hold_out
+from objectives.data.prepared_data import LabelledTexts
+from objectives.data.row_order import Rows, rows_by_length
 from objectives.measurement.score import Predict, Score, logits_of, score_classifier
 from objectives.references.classifiers import text_references
 from objectives.references.reference import Reference
 from objectives.tasks.base import CALIBRATION_BATCHES, Task
 from objectives.tasks.masked_lm import MaskedLanguageModel
-from objectives.training.path import TrainingPath
+from objectives.training.early_stopping import EarlyStopping
+from objectives.training.path import FINE_TUNING, TrainingPath
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
 from spaces.cost.flops import pretraining_workload
+from spaces.file.training import FineTuning
 
 
+@dataclass(frozen=True, eq=False)
 class Classification(Task):
-    """The classification task, of texts or of pairs of texts."""
+    """The classification task, of texts or of pairs of texts.
+
+    Args:
+        fine_tuning: How the pre-trained model is trained further.
+
+    Raises:
+        DataError: There are too few training examples for ``fine_tuning``.
+    """
 
     name = "classification"
-    dropout = 0.1  # of fine-tuning; pre-training sees each text about once and needs none
+
+    fine_tuning: FineTuning
+
+    def __post_init__(self) -> None:
+        check_fine_tuning(self.fine_tuning, len(self._train_examples.labels), self.batch_size)
+
+    @property
+    def dropout(self) -> float:
+        """Of fine-tuning; pre-training sees each text about once and needs none."""
+        return self.fine_tuning.dropout
 
     @cached_property
     def pretraining(self) -> MaskedLanguageModel:
@@ -44,22 +66,44 @@ class Classification(Task):
         return MaskedLanguageModel(self.data, self.stages, workload, self.batch_size, self.seed)
 
     def path(self, configuration: Configuration) -> TrainingPath:
-        """Stable pre-training, its decay, and fine-tuning."""
-        return self.stages.next_stage(
+        """Stable pre-training, its decay, and fine-tuning with early stopping."""
+        settings = self.fine_tuning
+        epoch_steps = settings.epoch_steps(len(self._train_examples.labels), self.batch_size)
+        path = self.stages.next_stage(
             self.pretraining.path(configuration),
             configuration.with_compression(Compression()),
             self,
-            name="fine-tuning",
-            steps=self.stages.steps(configuration).fine_tuning,
+            name=FINE_TUNING,
+            steps=settings.epochs * epoch_steps,
+            learning_rate=settings.learning_rate,
             transfer_weights=_transfer_encoder,
-            identity={},
+            identity={
+                "epochs": settings.epochs,
+                "patience": settings.patience,
+                "held_out": settings.held_out,
+            },
         )
+        stopping = EarlyStopping(epoch_steps, settings.patience, self._held_out_figures)
+        return replace(path, early_stopping=stopping)
+
+    @cached_property
+    def _train_examples(self) -> LabelledTexts:
+        return self.data.labelled_texts("train")
+
+    @cached_property
+    def _train_rows(self) -> tuple[Rows, Rows]:
+        """Rows of the training split that are trained on, and those that are held out."""
+        examples = self._train_examples
+        count = self.fine_tuning.held_out_examples(len(examples.labels))
+        return hold_out(examples, count, self.seed)
 
     @cached_property
     def train_batches(self) -> BucketedBatches:
-        """Batches of the training split."""
-        examples = self.data.labelled_texts("train")
-        return BucketedBatches(labelled_text_batch, examples, self.batch_size, self.seed)
+        """Batches of the training examples that are not held out."""
+        trained, _ = self._train_rows
+        return BucketedBatches(
+            labelled_text_batch, self._train_examples, self.batch_size, self.seed, trained
+        )
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Cross-entropy of the labels."""
@@ -72,9 +116,12 @@ class Classification(Task):
 
     def _score(self, predict: Predict, split: str) -> Score:
         examples = self.data.labelled_texts(split)
-        order = list(rows_by_length(examples.lengths, EVALUATION_BATCH_SIZE))
-        batches = (labelled_text_batch(examples, rows) for rows in order)
-        return score_classifier(predict, batches, examples.groups[np.concatenate(order)])
+        return _score(predict, examples, np.arange(len(examples.labels)))
+
+    def _held_out_figures(self, model: nn.Module) -> dict[str, float]:
+        _, held_out = self._train_rows
+        score = _score(logits_of(model), self._train_examples, held_out)
+        return {"loss": score.loss, "score": score.value}
 
     def references(self) -> Iterator[Reference]:
         """The majority class, and logistic regression on token counts."""
@@ -88,6 +135,13 @@ class Classification(Task):
     def latency_input(self, batch_size: int) -> Batch:
         """Real pre-training text of full length."""
         return self.pretraining.latency_input(batch_size)
+
+
+def _score(predict: Predict, examples: LabelledTexts, rows: Rows) -> Score:
+    """Accuracy and cross-entropy on some examples."""
+    order = [rows[each] for each in rows_by_length(examples.lengths[rows], EVALUATION_BATCH_SIZE)]
+    batches = (labelled_text_batch(examples, each) for each in order)
+    return score_classifier(predict, batches, examples.groups[np.concatenate(order)])
 
 
 def _transfer_encoder(pretrained: Any, classifier: Any) -> None:

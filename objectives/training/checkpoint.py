@@ -11,9 +11,11 @@ import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 
+from objectives.training.early_stopping import HeldOutHistory
 from objectives.training.path import TrainingPath, TrainingProgress, TrainingState
 
 MODEL = "model.safetensors"
+BEST = "best.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
 
@@ -45,10 +47,13 @@ def save_state(
             for name, tensor in moments.items()
         }
         save_file(tensors, str(folder / OPTIMIZER))
+    if state.held_out.best_weights:
+        save_file(state.held_out.best_weights, str(folder / BEST))
     entry = {
         "history": state.history,
         "resume_points": state.resume_points,
         "validated_by": path.validated_by,
+        "has_ended": state.has_ended,
         **state.facts(path),
     }
     (folder / STATE).write_text(json.dumps(entry, allow_nan=False))
@@ -63,7 +68,9 @@ def load_state(folder: Path, path: TrainingPath, device: torch.device) -> Traini
     model = _build(path, device)
     load_model(model, str(folder / MODEL), device=str(device))
     optimizer = path.make_optimizer(model)
-    if path.can_continue or entry["steps"] < path.length:
+    best = load_file(str(folder / BEST)) if (folder / BEST).exists() else {}
+    is_end = entry["has_ended"] or entry["steps"] == path.length
+    if path.can_continue or not is_end:
         moments: dict[int, dict[str, Any]] = defaultdict(dict)
         for key, tensor in load_file(str(folder / OPTIMIZER), device=str(device)).items():
             index, _, name = key.partition(".")
@@ -78,6 +85,8 @@ def load_state(folder: Path, path: TrainingPath, device: torch.device) -> Traini
         validation=entry["validation"] if entry["validated_by"] == path.validated_by else {},
         # What an earlier search stopped at may be where a budget of this one ends.
         resume_points=[step for step in entry["resume_points"] if step not in path.milestones],
+        held_out=HeldOutHistory(entry["held_out"], best),
+        has_ended=entry["has_ended"],
     )
 
 

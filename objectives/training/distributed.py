@@ -130,7 +130,7 @@ class WorkerGroup(TrainingProcess):
             replica = self._make_replica(path, None, request.has_moments)
             # Each rank drops other activations of its shard of the batch.
             replica = replace(replica, seed=hash((path.seed, self.rank)))
-            train_follower(replica, self._steps(replica), to_step=path.length)
+            train_follower(replica, self._steps(replica), steps_at_once=path.steps_at_once)
 
     def _make_replica(
         self, path: TrainingPath, state: TrainingState | None, has_moments: bool

@@ -23,16 +23,16 @@ LANES = 4
 
 
 @contextmanager
-def training_kernels(model: nn.Module, *, precision: str, to_step: int) -> Iterator[None]:
+def training_kernels(model: nn.Module, *, precision: str, steps: int) -> Iterator[None]:
     """Inside the block, train with the kernels that suit the model, its device and its precision.
 
-    Measured by ``benchmarks/training.py``. Whether layers are compiled depends on where the path
-    stops and not on where it is, so a resumed run uses the same kernels.
+    Measured by ``benchmarks/training.py``. Whether layers are compiled depends on the path and not
+    on where it is, so a resumed run uses the same kernels.
 
     Args:
         model: The model, unchanged afterwards.
         precision: Of the forward and backward pass, ``fp32`` or ``bf16``.
-        to_step: Where the run stops.
+        steps: Most steps that the path does with one set of kernels.
     """
     device = next(model.parameters()).device.type
     with ExitStack() as stack:
@@ -44,7 +44,7 @@ def training_kernels(model: nn.Module, *, precision: str, to_step: int) -> Itera
             positions = getattr(config, "max_position_embeddings", 0)
             if precision == "bf16" and positions <= MAX_PLAIN_POSITIONS:
                 stack.enter_context(_plain_attention())
-        elif device == "cuda" and to_step >= MIN_COMPILED_STEPS:
+        elif device == "cuda" and steps >= MIN_COMPILED_STEPS:
             stack.enter_context(compiled_layers(model))
         yield
 

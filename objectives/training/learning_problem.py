@@ -23,8 +23,12 @@ class LearningProblem(ABC):
     """
 
     name: ClassVar[str]
-    dropout: ClassVar[float] = 0.0
     workload: Workload
+
+    @property
+    def dropout(self) -> float:
+        """Dropout of training."""
+        return 0.0
 
     @abstractmethod
     def batch(self, step: int) -> Batch:

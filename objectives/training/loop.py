@@ -39,6 +39,7 @@ def train(
     progress: TrainingProgress,
     *,
     to_step: int,
+    steps_at_once: int,
     name: str,
     checkpoint_seconds: float,
     checkpoint: Callable[[TrainingProgress], None],
@@ -56,6 +57,7 @@ def train(
         replica: What is trained.
         progress: How far the path is trained; updated in place.
         to_step: Where to stop.
+        steps_at_once: Most steps between two calls of this function for one path.
         name: Name of the path in the step log.
         checkpoint_seconds: Longest training between two calls of ``checkpoint``.
         checkpoint: Called with the progress between two steps; not called at the end.
@@ -66,9 +68,9 @@ def train(
     lock = MeasurementLock()
     step = _OptimizerStep(replica)
     unread: list[torch.Tensor] = []
-    unsaved_seconds = 0.0
+    precision = replica.settings.precision
     replica.model.train()
-    with training_kernels(replica.model, precision=replica.settings.precision, to_step=to_step):
+    with training_kernels(replica.model, precision=precision, steps=steps_at_once):
         while progress.step < to_step:
             with lock.training():
                 started = time.perf_counter()
@@ -77,28 +79,27 @@ def train(
                 if progress.step % READ_INTERVAL == 0 or progress.step == to_step:
                     _extend_curve(progress, _read(unread, progress.step))
                     unread.clear()
-                elapsed = time.perf_counter() - started
-            progress.seconds += elapsed
-            unsaved_seconds += elapsed
+            progress.spend(time.perf_counter() - started)
             _log_step(name, progress.step)
             heartbeat.beat("training")
-            if unsaved_seconds >= checkpoint_seconds and progress.step < to_step:
+            if progress.unsaved_seconds >= checkpoint_seconds and progress.step < to_step:
                 _read(unread, progress.step)
                 checkpoint(progress)
-                unsaved_seconds = 0.0
+                progress.unsaved_seconds = 0.0
 
 
-def train_follower(replica: Replica, steps: Iterable[int], *, to_step: int) -> None:
+def train_follower(replica: Replica, steps: Iterable[int], *, steps_at_once: int) -> None:
     """Do the steps that ``train`` does on rank 0, which checks, logs and stores.
 
     Args:
         replica: The replica of this rank.
         steps: The steps; each is taken when rank 0 begins it.
-        to_step: Where the path stops.
+        steps_at_once: Most steps without an evaluation of the model.
     """
     do_step = _OptimizerStep(replica)
+    precision = replica.settings.precision
     replica.model.train()
-    with training_kernels(replica.model, precision=replica.settings.precision, to_step=to_step):
+    with training_kernels(replica.model, precision=precision, steps=steps_at_once):
         for step in steps:
             do_step(step)
 

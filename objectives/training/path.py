@@ -17,6 +17,7 @@ from torch import nn
 from objectives.data.batches import WHOLE_BATCH, BatchShard
 from objectives.models.parametrisation import weight_scales
 from objectives.store.manifest import checkpoint_address
+from objectives.training.early_stopping import EarlyStopping, HeldOutHistory
 from objectives.training.optimizer import OptimizerSettings, make_optimizer
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
@@ -24,6 +25,8 @@ from spaces.cost.workload import Workload
 
 STABLE = "stable"
 """Name of the stage that the budgets of an architecture share."""
+FINE_TUNING = "fine-tuning"
+"""Name of the stage that teaches a pre-trained model its task."""
 
 
 class StepLoss(Protocol):
@@ -42,7 +45,8 @@ class TrainingPath:
 
     Args:
         name: ``stable``, ``decay``, ``fine-tuning`` or ``recovery``.
-        key: Hash of everything that determines its weights at each step.
+        key: Hash of everything that determines its weights at each step, and its end.
+        length: Its steps; with early stopping, the most that it can have.
         configuration: One that asks for this path; from it, other ranks make the same path.
         workload: What its models read and predict.
         build: Makes the untrained model of this stage.
@@ -55,6 +59,7 @@ class TrainingPath:
         validate: Figures on held-out data, measured once at the end and kept with the checkpoint.
         validated_by: What those figures depend on beside the weights and the data, such as beams.
             Searches that share the weights may differ in it.
+        early_stopping: When it ends before its length, and with which weights.
     """
 
     name: str
@@ -71,6 +76,7 @@ class TrainingPath:
     milestones: tuple[int, ...] = ()
     validate: Callable[[nn.Module], dict[str, float]] | None = None
     validated_by: dict[str, Any] = field(default_factory=dict)
+    early_stopping: EarlyStopping | None = None
 
     @property
     def architecture(self) -> Architecture:
@@ -97,9 +103,19 @@ class TrainingPath:
         return checkpoint_address(self.key, step)
 
     @property
-    def total_steps(self) -> int:
-        """Steps of this path and all before it."""
-        return sum(path.length for path in self.chain)
+    def stops(self) -> list[int]:
+        """Steps where training is interrupted to store or to evaluate it, ascending, with the end.
+
+        Ends of epochs are counted from the path's start, so a resumed run has the same.
+        """
+        epoch = self.early_stopping.epoch_steps if self.early_stopping else self.length
+        inner = {*self.milestones, *range(epoch, self.length, epoch)}
+        return [*sorted(step for step in inner if step < self.length), self.length]
+
+    @property
+    def steps_at_once(self) -> int:
+        """Most steps without an evaluation of the model."""
+        return self.early_stopping.epoch_steps if self.early_stopping else self.length
 
     @property
     def chain(self) -> list[TrainingPath]:
@@ -113,13 +129,20 @@ class TrainingProgress:
 
     Args:
         step: Steps done on this path.
-        seconds: Seconds that they took, in any process.
+        seconds: Seconds that they took, in any process, with evaluations in between.
         curve: ``(step, mean loss)`` along the path.
+        unsaved_seconds: Those since the last checkpoint.
     """
 
     step: int = 0
     seconds: float = 0.0
     curve: list[tuple[int, float]] = field(default_factory=list)
+    unsaved_seconds: float = 0.0
+
+    def spend(self, seconds: float) -> None:
+        """Add seconds that were spent on the path."""
+        self.seconds += seconds
+        self.unsaved_seconds += seconds
 
 
 @dataclass
@@ -132,6 +155,8 @@ class TrainingState:
         validation: What ``validate`` returned at the path's end.
         resume_points: Steps that are in the store only until the path is trained to its end,
             ascending.
+        held_out: Evaluations of a path with early stopping.
+        has_ended: Whether early stopping ended it: the path has this state at its end.
     """
 
     model: nn.Module
@@ -140,6 +165,16 @@ class TrainingState:
     history: list[dict[str, Any]] = field(default_factory=list)
     validation: dict[str, float] = field(default_factory=dict)
     resume_points: list[int] = field(default_factory=list)
+    held_out: HeldOutHistory = field(default_factory=HeldOutHistory)
+    has_ended: bool = False
+
+    def is_end_of(self, path: TrainingPath) -> bool:
+        """Whether a path is trained to its end."""
+        return self.has_ended or self.progress.step == path.length
+
+    def address_on(self, path: TrainingPath) -> str:
+        """Address of this state on a path; that of the end does not depend on when it came."""
+        return path.address if self.has_ended else path.address_at(self.progress.step)
 
     def facts(self, path: TrainingPath) -> dict[str, Any]:
         """What the record keeps of a path that ends here."""
@@ -150,6 +185,7 @@ class TrainingState:
             "seconds": self.progress.seconds,
             "curve": self.progress.curve,
             "validation": self.validation,
+            "held_out": self.held_out.evaluations,
         }
 
 

@@ -86,10 +86,11 @@ class Stages:
         *,
         name: str,
         steps: int,
+        learning_rate: float,
         transfer_weights: Callable[[nn.Module, nn.Module], None],
         identity: dict[str, Any],
     ) -> TrainingPath:
-        """A stage at the fine-tuning learning rate that starts from its parent's weights.
+        """A stage that starts from its parent's weights.
 
         Args:
             parent: The stage before.
@@ -97,10 +98,10 @@ class Stages:
             problem: What the stage learns.
             name: Name of the stage.
             steps: Its length.
+            learning_rate: Its peak.
             transfer_weights: Copies weights of the parent's model into the new one.
             identity: What else determines its weights.
         """
-        learning_rate = self._training.fine_tuning_learning_rate
         key = {
             name: steps,
             "problem": problem.name,
@@ -134,6 +135,11 @@ class Stages:
             self._workload,
             recovery=configuration.compression.recovery,
         )
+
+    @property
+    def recovery_learning_rate(self) -> float:
+        """Peak of the learning rate of recovery."""
+        return self._training.recovery_learning_rate
 
     def _stable(self, configuration: Configuration, problem: LearningProblem) -> TrainingPath:
         training, architecture = self._training, configuration.architecture
@@ -218,6 +224,7 @@ def recovery_path(
         problem,
         name=RECOVERY,
         steps=stages.steps(configuration).recovery,
+        learning_rate=stages.recovery_learning_rate,
         transfer_weights=transfer_pruned,
         identity={
             "bits": bits,

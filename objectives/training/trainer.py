@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,7 +13,8 @@ from torch import nn
 
 from objectives.store.store import Store
 from objectives.training.checkpoint import initial_state, load_state, save_state
-from objectives.training.loop import train
+from objectives.training.early_stopping import EarlyStopping
+from objectives.training.loop import TrainingFailure, train
 from objectives.training.path import (
     STABLE,
     TrainingCost,
@@ -57,6 +60,10 @@ class TrainedModel:
             name = stage["name"] if stage["name"] in seconds else COOLDOWN
             seconds[name] += stage["seconds"]
         return seconds
+
+    def steps_of(self, name: str) -> int:
+        """Steps that its stages of some name really took."""
+        return sum(stage["steps"] for stage in self.chain if stage["name"] == name)
 
     def without_cost(self) -> TrainedModel:
         """The same model for its next compression, for which all of its training is reused."""
@@ -109,8 +116,9 @@ class Trainer:
         """
         cost = TrainingCost()
         state = self._end_of(path, cost)
-        cost.steps_reused = path.total_steps - cost.steps_trained
-        seconds = sum(stage["seconds"] for stage in [*state.history, state.facts(path)])
+        stages = [*state.history, state.facts(path)]
+        cost.steps_reused = sum(stage["steps"] for stage in stages) - cost.steps_trained
+        seconds = sum(stage["seconds"] for stage in stages)
         cost.seconds_saved = max(0.0, seconds - cost.seconds_trained)
         return state, cost
 
@@ -122,7 +130,7 @@ class Trainer:
                 parent = self._end_of(path.parent, cost) if path.parent else None
                 device = self._process.state_device(path.architecture)
                 state = initial_state(path, device, parent)
-            if state.progress.step < path.length:
+            if not state.is_end_of(path):
                 self._train(path, state, cost)
             elif path.validate is not None and not state.validation:
                 # Another search measured in another way; its entry stays as it is.
@@ -131,7 +139,6 @@ class Trainer:
 
     def _train(self, path: TrainingPath, state: TrainingState, cost: TrainingCost) -> None:
         steps_before, seconds_before = state.progress.step, state.progress.seconds
-        milestones = sorted({s for s in path.milestones if steps_before < s < path.length})
         with self._process.replica(path, state) as replica:
 
             def checkpoint(progress: TrainingProgress) -> None:
@@ -141,22 +148,41 @@ class Trainer:
                 # An unfinished path keeps two, for the last one may turn out to be damaged.
                 self._remove_resume_points(path, state, keep=2)
 
-            for stop in (*milestones, path.length):
+            for stop in path.stops:
+                if stop <= state.progress.step:
+                    continue
                 train(
                     replica,
                     state.progress,
                     to_step=stop,
+                    steps_at_once=path.steps_at_once,
                     name=path.key,
                     checkpoint_seconds=self._checkpoint_seconds,
                     checkpoint=checkpoint,
                 )
                 replica.collect()
-                if stop == path.length and path.validate is not None:
-                    state.validation = path.validate(state.model)
-                self._save(path, state, with_optimizer=path.can_continue)
-                self._remove_resume_points(path, state, keep=0 if stop == path.length else 1)
+                if path.early_stopping is not None:
+                    _evaluate_epoch(path.early_stopping, state)
+                if state.is_end_of(path):
+                    break
+                if stop in path.milestones:
+                    self._save(path, state, with_optimizer=True)
+                    self._remove_resume_points(path, state, keep=1)
+                elif state.progress.unsaved_seconds >= self._checkpoint_seconds:
+                    checkpoint(state.progress)
+            self._finish(path, state)
         cost.steps_trained += state.progress.step - steps_before
         cost.seconds_trained += state.progress.seconds - seconds_before
+
+    def _finish(self, path: TrainingPath, state: TrainingState) -> None:
+        """Validate and store the end of a path."""
+        if path.early_stopping is not None:
+            state.model.load_state_dict(state.held_out.best_weights)
+            state.held_out.best_weights = {}
+        if path.validate is not None:
+            state.validation = path.validate(state.model)
+        self._save(path, state, with_optimizer=path.can_continue)
+        self._remove_resume_points(path, state, keep=0)
 
     def _longest_prefix(self, path: TrainingPath) -> TrainingState | None:
         device = self._process.state_device(path.architecture)
@@ -171,10 +197,22 @@ class Trainer:
 
     def _save(self, path: TrainingPath, state: TrainingState, *, with_optimizer: bool) -> None:
         fill = partial(save_state, path=path, state=state, with_optimizer=with_optimizer)
-        address = path.address_at(state.progress.step)
-        self._store.write(address, fill, is_final=not with_optimizer)
+        self._store.write(state.address_on(path), fill, is_final=not with_optimizer)
+        state.progress.unsaved_seconds = 0.0
 
     def _remove_resume_points(self, path: TrainingPath, state: TrainingState, *, keep: int) -> None:
         """Remove all but the last resume points from the store."""
         while len(state.resume_points) > keep:
             self._store.remove(path.address_at(state.resume_points.pop(0)))
+
+
+def _evaluate_epoch(early_stopping: EarlyStopping, state: TrainingState) -> None:
+    """Evaluate a model on held-out examples, keep it if it is the best, and decide on the end."""
+    started, step = time.perf_counter(), state.progress.step
+    figures = early_stopping.evaluate(state.model)
+    if not math.isfinite(figures["loss"]):
+        message = f"the held-out loss was {figures['loss']} at step {step}"
+        raise TrainingFailure("not_finite", message)
+    state.held_out.add(state.model, step, figures)
+    state.has_ended = state.held_out.epochs_since_best >= early_stopping.patience
+    state.progress.spend(time.perf_counter() - started)

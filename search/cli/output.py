@@ -86,6 +86,15 @@ def print_plan(plan: Plan, name: str, console: Console) -> None:
         f"\n{plan.trials} trials: at most {quantity(plan.training_flops)}FLOPs of training, "
         f"{quantity(plan.disk_bytes)}B on disk"
     )
+    if plan.fine_tuning_steps is None:
+        console.print(
+            "fine-tuning comes on top: its steps are known once the data is prepared (tlc run)"
+        )
+    elif plan.fine_tuning_steps:
+        console.print(
+            f"with fine-tuning of at most {plan.fine_tuning_steps:,} steps a model; it stops early "
+            "where a held-out part of its data shows no progress"
+        )
 
 
 def print_summaries(rows: Sequence[Summary], console: Console) -> None:

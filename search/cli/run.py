@@ -48,13 +48,17 @@ def plan(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Show sizes, FLOPs and training steps of the search in FILE, without training."""
     from dataclasses import asdict
 
+    from objectives.data.prepare import find_prepared
     from search.cli.output import print_plan
+    from spaces.file.storage import Locations
     from spaces.grid.plan import make_plan
     from spaces.grid.search_space import SearchSpace
     from spaces.loading import load
 
     search = load(file, overrides)
-    made = make_plan(SearchSpace(search), search.trials)
+    prepared = find_prepared(search.data, search.task, Locations.of(search.storage).data)
+    examples = None if prepared is None else prepared.labelled_examples
+    made = make_plan(SearchSpace(search), search.trials, labelled_examples=examples)
     if as_json:
         click.echo(json.dumps(asdict(made), indent=2))
         return

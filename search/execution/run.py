@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from objectives.data.held_out import check_fine_tuning
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import PreparedData, warnings_of
 from objectives.store.store import Store
@@ -124,6 +125,9 @@ def run(search: SearchFile, listener: Listener, *, trials: int | None = None) ->
 def _prepare(search: SearchFile, folder: Path, listener: Listener) -> PreparedData:
     started = time.monotonic()
     data = prepare(search.data, search.task, folder)
+    if search.training.fine_tuning is not None:
+        examples = data.labelled_examples or 0
+        check_fine_tuning(search.training.fine_tuning, examples, search.training.batch_size)
     seconds = time.monotonic() - started
     counts = ", ".join(f"{count:,} {name}" for name, count in data.counts.items())
     listener.info(f"data: {counts} ({seconds:.1f} s)")

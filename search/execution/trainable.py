@@ -133,7 +133,11 @@ def _report(outcome: Evaluation | TrialFailure) -> dict[str, Any]:
     if isinstance(outcome, TrialFailure):
         return {"state": outcome.state, "message": outcome.message}
     result = outcome.to_dict()
-    return {"state": "complete", "result": result, "curve": curve(result.pop("stages"))}
+    stages = result["stages"]
+    result["stages"] = [
+        {name: value for name, value in stage.items() if name != "curve"} for stage in stages
+    ]
+    return {"state": "complete", "result": result, "curve": curve(stages)}
 
 
 def test_scores(search: str, data: str, models: list[str]) -> list[dict[str, Any]]:

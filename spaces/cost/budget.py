@@ -20,13 +20,11 @@ class TrainingSteps:
     Args:
         stable: Steps at constant learning rate, warm-up included.
         decay: Steps in which the learning rate falls to zero.
-        fine_tuning: Classification steps after pre-training.
         recovery: Steps after pruning.
     """
 
     stable: int
     decay: int
-    fine_tuning: int
     recovery: int = 0
 
     @property
@@ -36,8 +34,8 @@ class TrainingSteps:
 
     @property
     def total(self) -> int:
-        """All steps."""
-        return self.pretraining + self.fine_tuning + self.recovery
+        """All steps that budgets count: fine-tuning, which epochs count, comes on top."""
+        return self.pretraining + self.recovery
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +47,11 @@ class Schedule:
         batch_size: Sequences in a step.
         decay_fraction: Fraction of the budget in which the learning rate falls; 0.1 to 0.2
             matches a cosine (Hägele et al. 2024, arXiv 2405.18392, section 4).
-        fine_tuning: Budget of fine-tuning, in the same unit; 0 where there is none.
     """
 
     unit: BudgetUnit
     batch_size: int
     decay_fraction: float
-    fine_tuning: float
 
     def steps(
         self,
@@ -72,7 +68,6 @@ class Schedule:
         return TrainingSteps(
             stable=pretraining - decay,
             decay=decay,
-            fine_tuning=self._steps(self.fine_tuning, task_step, workload),
             recovery=self._steps(recovery, task_step, workload),
         )
 
@@ -82,13 +77,16 @@ class Schedule:
         architecture: Architecture,
         workload: Workload,
         *,
+        fine_tuning_steps: int = 0,
         recovery: float = 0.0,
     ) -> int:
-        """Training FLOPs of ``architecture`` at ``budget``, with those of fine-tuning, and of
-        recovery as if nothing had been pruned."""
+        """Training FLOPs of ``architecture`` at ``budget``, with those of the steps of fine-tuning,
+        and of recovery as if nothing had been pruned."""
         steps = self.steps(budget, architecture, workload, recovery=recovery)
         pretraining_step, task_step = self._step_flops(architecture, workload)
-        return steps.pretraining * pretraining_step + (steps.total - steps.pretraining) * task_step
+        return (
+            steps.pretraining * pretraining_step + (fine_tuning_steps + steps.recovery) * task_step
+        )
 
     def _step_flops(self, architecture: Architecture, workload: Workload) -> tuple[int, int]:
         """FLOPs of a step of pre-training, and of one on the task."""

@@ -21,7 +21,7 @@ from spaces.file.sampler_names import SamplerName
 from spaces.file.sources import Data
 from spaces.file.space import Constraints, Measurement, Space
 from spaces.file.storage import Storage, without_password
-from spaces.file.tasks import METRICS, Task, data_faults
+from spaces.file.tasks import FINE_TUNED, METRICS, Task, data_faults
 from spaces.file.training import Training
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
@@ -78,10 +78,18 @@ class SearchFile(StrictModel):
     def _usual_objectives(cls, document: Any) -> Any:
         if not isinstance(document, dict) or "objectives" in document:
             return document
-        task = document.get("task")
-        name = task.get("name") if isinstance(task, dict) else None
-        metric = METRICS.get(name) if isinstance(name, str) else None
+        metric = METRICS.get(_task_name(document))
         return {**document, "objectives": [metric or "accuracy", "size_mb"]}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_fine_tuning(cls, document: Any) -> Any:
+        if not isinstance(document, dict) or _task_name(document) not in FINE_TUNED:
+            return document
+        training = document.get("training")
+        if not isinstance(training, dict) or training.get("fine_tuning") is not None:
+            return document
+        return {**document, "training": {**training, "fine_tuning": {}}}
 
     @model_validator(mode="after")
     def _is_consistent(self) -> SearchFile:
@@ -98,10 +106,8 @@ class SearchFile(StrictModel):
         return self
 
     def _task_faults(self) -> Iterator[str]:
-        task, fine_tuning = self.task, self.training.fine_tuning
-        if task.has_fine_tuning and fine_tuning is None:
-            yield f"training.fine_tuning: is missing; task {task.name} needs it"
-        if fine_tuning is not None and not task.has_fine_tuning:
+        task = self.task
+        if self.training.fine_tuning is not None and not task.has_fine_tuning:
             yield f"training.fine_tuning: task {task.name} has none; its budget is all training"
         if self.space.decoder_depth is not None and not task.has_decoder:
             yield f"space.decoder_depth: task {task.name} has no decoder"
@@ -164,7 +170,6 @@ class SearchFile(StrictModel):
             unit=self.space.budget.unit,
             batch_size=self.training.batch_size,
             decay_fraction=self.training.decay_fraction,
-            fine_tuning=self.training.fine_tuning or 0.0,
         )
 
     def placement(self, architecture: Architecture) -> Placement:
@@ -203,3 +208,10 @@ class SearchFile(StrictModel):
     def fingerprint(self) -> str:
         """Hash of the identity."""
         return content_hash(self.identity())
+
+
+def _task_name(document: dict[str, Any]) -> str:
+    """The task that a document names, before it is validated."""
+    task = document.get("task")
+    name = task.get("name") if isinstance(task, dict) else None
+    return name if isinstance(name, str) else ""

@@ -140,6 +140,9 @@ METRICS: dict[str, MetricName] = {
 }
 """The metric of each task, before the task is validated."""
 
+FINE_TUNED = ("classification",)
+"""Tasks with fine-tuning, by their names."""
+
 
 def data_faults(task: Task, data: Data) -> list[str]:
     """Data that a task needs and lacks, or has and does not read."""

@@ -6,7 +6,57 @@ from typing import Annotated
 
 from pydantic import Field
 
-from spaces.file.dimensions import Amount, Count, PositiveNumber, StrictModel
+from spaces.cost.budget import MIN_STEPS
+from spaces.file.dimensions import Count, PositiveNumber, StrictModel
+
+MIN_HELD_OUT = 10
+"""Fewest held-out examples by which fine-tuning is stopped."""
+
+
+class FineTuning(StrictModel):
+    """Fine-tuning of a pre-trained model on labelled examples, with early stopping.
+
+    A part of the training examples is held out. The model is evaluated on it after each epoch, and
+    the weights with the lowest loss are kept.
+    """
+
+    epochs: Count = 12
+    """Most passes over the training examples; the learning rate falls to zero over all of them."""
+    patience: Count = 3
+    """Epochs without a lower held-out loss after which training stops."""
+    held_out: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
+    """Fraction of the training examples that is held out. Validation and test stay apart."""
+    learning_rate: PositiveNumber = 1e-3
+    """Peak AdamW learning rate of a model of width 128 and depth 2, as that of the budget."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
+    """Dropout of embeddings, attention, layers and the classifier."""
+
+    def held_out_examples(self, examples: int) -> int:
+        """How many of some training examples are held out."""
+        return round(self.held_out * examples)
+
+    def epoch_steps(self, examples: int, batch_size: int) -> int:
+        """Optimiser steps of an epoch of the training examples that are not held out."""
+        return -(-(examples - self.held_out_examples(examples)) // batch_size)
+
+    def max_steps(self, examples: int, batch_size: int) -> int:
+        """Optimiser steps of all epochs, where training does not stop early."""
+        return self.epochs * self.epoch_steps(examples, batch_size)
+
+    def faults(self, examples: int, batch_size: int) -> list[str]:
+        """What does not suit a number of training examples."""
+        field = "training.fine_tuning"
+        if self.held_out_examples(examples) < MIN_HELD_OUT:
+            return [
+                f"{field}.held_out: {self.held_out:g} of {examples:,} training examples is only "
+                f"{self.held_out_examples(examples)}; the minimum is {MIN_HELD_OUT}"
+            ]
+        if (steps := self.max_steps(examples, batch_size)) < MIN_STEPS:
+            return [
+                f"{field}.epochs: {self.epochs} of {examples:,} training examples in batches of "
+                f"{batch_size} are only {steps} steps; the minimum is {MIN_STEPS}"
+            ]
+        return []
 
 
 class Training(StrictModel):
@@ -17,15 +67,15 @@ class Training(StrictModel):
     learning_rate: PositiveNumber = 2e-3
     """Peak AdamW learning rate of a model of width 128 and depth 2. Other sizes get it times the
     factors of CompleteP (arXiv 2505.01618), so that one value suits all."""
-    fine_tuning_learning_rate: PositiveNumber = 1e-3
-    """The same for fine-tuning."""
+    recovery_learning_rate: PositiveNumber = 1e-3
+    """The same for recovery after pruning."""
     warmup_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     """Fraction of the *smallest* budget of the space in which the learning rate rises from zero.
     Not of each budget: all budgets share one path, on which the warm-up has one length."""
     decay_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     """Fraction of the budget, at its end, in which the learning rate falls to zero."""
-    fine_tuning: Amount | None = None
-    """Budget of fine-tuning, in the unit of ``space.budget`` (classification)."""
+    fine_tuning: FineTuning | None = None
+    """Fine-tuning after the budget (classification, where it is ``{}`` by default)."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
     """Decoupled weight decay of the matrices."""
     gradient_clip: PositiveNumber = 1.0

@@ -26,6 +26,8 @@ class Example:
         kind: ``smallest``, ``typical`` or ``largest`` (by size on disk).
         parameters: Parameters before compression.
         forward_flops: FLOPs for one sequence.
+        training_flops: Of all ``steps``.
+        steps: Of the budget, recovery and all epochs of fine-tuning, which may stop early.
     """
 
     kind: str
@@ -46,6 +48,8 @@ class Plan:
         feasible: Points that may meet the constraints; an estimate where not all were examined.
         trials: Trials of the search, at most the feasible points.
         training_flops: Upper limit of the training FLOPs of all trials, which share prefixes.
+        fine_tuning_steps: Most steps of fine-tuning of a model; None where there is fine-tuning and
+            its examples are not counted yet, so that no figure contains it.
         disk_bytes: Projected bytes of checkpoints and models.
     """
 
@@ -56,10 +60,18 @@ class Plan:
     trials: int
     training_flops: float
     disk_bytes: float
+    fine_tuning_steps: int | None
 
 
-def make_plan(space: SearchSpace, trials: int) -> Plan:
-    """Estimate what a number of trials of a valid space would cost."""
+def make_plan(space: SearchSpace, trials: int, *, labelled_examples: int | None = None) -> Plan:
+    """Estimate what a number of trials of a valid space would cost.
+
+    Args:
+        space: The space.
+        trials: Trials of the search.
+        labelled_examples: Those to fine-tune on, where they are counted.
+    """
+    fine_tuning_steps = _fine_tuning_steps(space, labelled_examples)
     rng = random.Random(0)
     examined = list(
         space.points()
@@ -70,7 +82,7 @@ def make_plan(space: SearchSpace, trials: int) -> Plan:
     count = round(len(feasible) / len(examined) * space.size)
     # A valid space has a feasible configuration, which the sample may have missed.
     feasible = feasible or [next(filter(space.is_feasible, space.compressed_architectures()))]
-    examples = [_example(space, configuration) for configuration in feasible]
+    examples = [_example(space, each, fine_tuning_steps or 0) for each in feasible]
     examples.sort(key=lambda e: (e.size_mb, e.training_flops))
     trials = min(trials, max(1, count))
     stored_bytes = STORED_BYTES_PER_PARAMETER * fmean(e.parameters for e in examples)
@@ -88,13 +100,24 @@ def make_plan(space: SearchSpace, trials: int) -> Plan:
             float(sum(e.training_flops for e in trained.values())),
         ),
         disk_bytes=trials * (stored_bytes + 1e6 * fmean(e.size_mb for e in examples)),
+        fine_tuning_steps=fine_tuning_steps,
     )
 
 
-def _example(space: SearchSpace, configuration: Configuration) -> Example:
+def _fine_tuning_steps(space: SearchSpace, examples: int | None) -> int | None:
+    """Most steps of fine-tuning; None where they are unknown."""
+    if space.fine_tuning is None:
+        return 0
+    if examples is None:
+        return None
+    return space.fine_tuning.max_steps(examples, space.schedule.batch_size)
+
+
+def _example(space: SearchSpace, configuration: Configuration, fine_tuning_steps: int) -> Example:
     architecture, workload = configuration.architecture, space.workload
     budget, recovery = configuration.budget, configuration.compression.recovery
     cost = space.cost(configuration)
+    steps = space.schedule.steps(budget, architecture, workload, recovery=recovery)
     return Example(
         kind="",
         configuration=configuration,
@@ -102,7 +125,11 @@ def _example(space: SearchSpace, configuration: Configuration) -> Example:
         size_mb=cost.size_mb,
         forward_flops=cost.flops,
         training_flops=space.schedule.training_flops(
-            budget, architecture, workload, recovery=recovery
+            budget,
+            architecture,
+            workload,
+            fine_tuning_steps=fine_tuning_steps,
+            recovery=recovery,
         ),
-        steps=space.schedule.steps(budget, architecture, workload, recovery=recovery).total,
+        steps=steps.total + fine_tuning_steps,
     )

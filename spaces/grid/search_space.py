@@ -95,6 +95,7 @@ class SearchSpace(Grid):
         self.seed = search.seed
         self.workload = search.workload
         self.schedule = search.schedule
+        self.fine_tuning = search.training.fine_tuning
         self.criteria = search.criteria
         self.latency_of = latency_of
         named = {name: getattr(search.space, name) for name in type(search.space).model_fields}

@@ -68,10 +68,6 @@ def _budget_faults(space: SearchSpace) -> list[str]:
     recovery = min((r for r in space.definition.recovery.values if r > 0.0), default=0.0)
     steps = schedule.steps(budget, largest, space.workload, recovery=recovery)
     required = [("space.budget", budget, steps.pretraining, MIN_STEPS)]
-    if space.task.has_fine_tuning:
-        required.append(
-            ("training.fine_tuning", schedule.fine_tuning, steps.fine_tuning, MIN_STEPS)
-        )
     if recovery > 0.0:
         required.append(("space.recovery", recovery, steps.recovery, 1))
     faults = [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,6 +78,16 @@ def vit() -> Any:
 FAMILIES: dict[str, Callable[[], Any]] = {
     function.__name__: function for function in (classifier, masked_lm, llama, mbart, vit)
 }
+
+
+@pytest.fixture(scope="session")
+def random_labels(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The training examples with random labels, which a model can only learn by heart."""
+    rng = random.Random(0)
+    texts = [line.split("\t")[0] for line in (corpus / "train.tsv").read_text().splitlines()]
+    file = tmp_path_factory.mktemp("random") / "train.tsv"
+    file.write_text("".join(f"{text}\t{rng.choice(['animal', 'tool'])}\n" for text in texts))
+    return file
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def gradients(model: Any) -> torch.Tensor:
 def test_plain_attention_has_the_gradients_of_the_fused_kernel() -> None:
     model = classifier()
     fused = gradients(model)
-    with training_kernels(model, precision="bf16", to_step=1):
+    with training_kernels(model, precision="bf16", steps=1):
         plain = gradients(model)
     assert torch.nn.functional.cosine_similarity(plain, fused, dim=0) > 0.999
 
@@ -43,7 +43,7 @@ def test_dropout_drops_its_fraction_and_keeps_the_mean(dtype: torch.dtype) -> No
     model = nn.Sequential(nn.Dropout(0.1))
     model.register_parameter("weight", nn.Parameter(torch.ones(1)))
     values = torch.ones(1001, 1003, dtype=dtype, requires_grad=True)
-    with training_kernels(model, precision="fp32", to_step=1):
+    with training_kernels(model, precision="fp32", steps=1):
         dropped = model(values)
     dropped.sum().backward()
     assert (dropped == 0).double().mean().item() == pytest.approx(0.1, abs=0.002)
@@ -53,7 +53,7 @@ def test_dropout_drops_its_fraction_and_keeps_the_mean(dtype: torch.dtype) -> No
 
 def test_dropout_depends_on_the_seed_alone() -> None:
     model = classifier(dropout=0.1)
-    with training_kernels(model, precision="bf16", to_step=1):
+    with training_kernels(model, precision="bf16", steps=1):
         each = []
         for seed in (1, 1, 2):
             torch.manual_seed(seed)
@@ -66,7 +66,7 @@ def test_the_model_and_torch_are_unchanged_afterwards() -> None:
     model = classifier(dropout=0.1)
     names = list(model.state_dict())
     allowed = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()  # type: ignore[no-untyped-call]
-    with training_kernels(model, precision="bf16", to_step=1), compiled_layers(model):
+    with training_kernels(model, precision="bf16", steps=1), compiled_layers(model):
         assert list(model.state_dict()) == names
     assert not any("forward" in vars(module) for module in model.modules())
     assert torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed() == allowed  # type: ignore[no-untyped-call]

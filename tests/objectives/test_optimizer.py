@@ -109,6 +109,7 @@ def rates_of(schedule: LearningRateSchedule, *, steps: int) -> list[tuple[float,
         Replica(model, optimizer, loss_at, settings(schedule), seed=0),
         TrainingProgress(),
         to_step=steps,
+        steps_at_once=steps,
         name="test",
         checkpoint_seconds=1e9,
         checkpoint=lambda _: None,
@@ -130,7 +131,7 @@ def test_each_stage_has_its_own_peak_and_schedule(
 ) -> None:
     search = make_search(
         training__learning_rate=4e-3,
-        training__fine_tuning_learning_rate=5e-4,
+        training__fine_tuning__learning_rate=5e-4,
         training__warmup_fraction=0.35,
         training__weight_decay=0.03,
         training__gradient_clip=0.7,

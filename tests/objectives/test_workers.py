@@ -91,6 +91,12 @@ class TrainingRun:
         state, self.cost = trainer.train(path)
         return state
 
+    def held_out_loss(self, configuration: Configuration, state: TrainingState) -> float:
+        """The loss of a fine-tuned model that decides when training stops."""
+        stopping = self.task.path(configuration).early_stopping
+        assert stopping is not None
+        return stopping.evaluate(state.model)["loss"]
+
     @contextmanager
     def two_workers(self, *, shards: bool, broken_step: int | None = None) -> Iterator[WorkerGroup]:
         """Both processes as workers."""
@@ -109,9 +115,9 @@ def training(
     second: None,
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[str], TrainingRun]:
+) -> Callable[..., TrainingRun]:
     prepared = tmp_path_factory.getbasetemp() / "prepared"
-    return lambda name: TrainingRun(make_task_search(name), tmp_path, prepared)
+    return lambda name, **fields: TrainingRun(make_task_search(name, **fields), tmp_path, prepared)
 
 
 def configuration(budget: float, **compression: Any) -> Configuration:
@@ -143,6 +149,25 @@ def test_two_workers_train_what_one_process_does(
     with made.two_workers(shards=shards) as workers:
         together = made.train(configuration(20), "together", workers)
     check_same(alone, together)
+
+
+@pytest.mark.parametrize("shards", [False, True], ids=["ddp", "fsdp"])
+def test_two_workers_stop_fine_tuning_where_one_process_does(
+    shards: bool, training: Callable[..., TrainingRun], random_labels: Path
+) -> None:
+    settings = {"epochs": 12, "patience": 1, "held_out": 0.2, "dropout": 0.0}
+    made = training(
+        "classification",
+        data__labelled__train=str(random_labels),
+        training__fine_tuning={**settings, "learning_rate": 4e-3},
+    )
+    alone = made.train(configuration(20), "alone").held_out.evaluations
+    with made.two_workers(shards=shards) as workers:
+        together = made.train(configuration(20), "together", workers)
+    losses = [epoch["loss"] for epoch in together.held_out.evaluations]
+    assert len(losses) == len(alone) < settings["epochs"]
+    assert losses[:-1] == pytest.approx([epoch["loss"] for epoch in alone[:-1]], rel=0.03)
+    assert made.held_out_loss(configuration(20), together) == pytest.approx(min(losses))
 
 
 @pytest.mark.parametrize("shards", [False, True], ids=["ddp", "fsdp"])

@@ -47,6 +47,7 @@ def made_up_result(score: float, size_mb: float, **fields: Any) -> dict[str, Any
         "flops": round(1e6 * size_mb),
         "parameters": 1000,
         "training_flops": 10**9,
+        "dense_training_flops": 10**9,
         "steps": {"total": 100, "trained": 40, "reused": 60},
         "seconds": {"train": 4.0, "saved": 6.0, "compress": 0.1, "measure": 0.1},
         "model": "models/m",

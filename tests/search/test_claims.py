@@ -222,6 +222,9 @@ def _measure(study: Study, world: World) -> None:
         assert record.configuration == addition.configuration
         run = world.run(record.configuration.architecture, record.configuration.budget, 0, rng)
         bits = record.configuration.compression.quantisation.bits
+        flops = study.space.schedule.training_flops(
+            run.budget, run.architecture, study.space.workload
+        )
         score = 0.55 + 0.45 * run.quality * (1 - 0.5 / bits)
         result = made_up_result(
             score,
@@ -230,9 +233,8 @@ def _measure(study: Study, world: World) -> None:
             dense_score=0.55 + 0.45 * run.quality,
             dense_loss=run.loss,
             examples=10_000,
-            training_flops=study.space.schedule.training_flops(
-                run.budget, run.architecture, study.space.workload
-            ),
+            training_flops=flops,
+            dense_training_flops=flops,
         )
         assert study.tell_result(record.number, result)
 

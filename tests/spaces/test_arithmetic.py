@@ -165,7 +165,7 @@ def test_predicted_bytes_are_those_on_disk(
 
 
 def test_a_flops_budget_gives_a_larger_model_fewer_steps() -> None:
-    schedule = Schedule(BudgetUnit.FLOPS, batch_size=8, decay_fraction=0.2, fine_tuning=1e9)
+    schedule = Schedule(BudgetUnit.FLOPS, batch_size=8, decay_fraction=0.2)
     small, large = (
         schedule.steps(1e11, architecture, CLASSIFIER, recovery=1e10)
         for architecture in (SMALL, LARGE)

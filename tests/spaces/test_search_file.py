@@ -27,7 +27,10 @@ WRONG = [
     ("trials=2.5", "trials", "integer", "2.5"),
     ("space.sparsity=1.0", "space.sparsity", "less than 1", "1.0"),
     ("training.learning_rate=.nan", "training.learning_rate", "nan"),
-    ("training.fine_tuning=.inf", "training.fine_tuning", "inf"),
+    ("training.fine_tuning.epochs=2.5", "training.fine_tuning.epochs", "integer", "2.5"),
+    ("training.fine_tuning=20.0", "training.fine_tuning", "20.0"),
+    ("training.fine_tuning.dropout=1.0", "training.fine_tuning.dropout", "1.0", "1"),
+    ("training.fine_tuning.held_out=0.0", "training.fine_tuning.held_out", "0.0", "0"),
     ("space.quantisation=int5", "space.quantisation", "'int5'", *(f"'{q}'" for q in Quantisation)),
     ("sampler=magic", "sampler", "'magic'", "'frontier'", "'tpe'", "'grid'"),
     ("space.depth={low: 4, high: 2}", "space.depth", "4", "2"),
@@ -50,7 +53,6 @@ WRONG = [
     ("training.warmup_fraction=0.9", "training.warmup_fraction", "0.9", "smallest budget", "0.8"),
     ("training.warmup_fraction=0", "training.warmup_fraction", "0", "greater than 0"),
     ("task.normalisation=none", "task.normalisation", "'none'", "'pre'", "'post'"),
-    ("training.fine_tuning=null", "training.fine_tuning", "missing", "classification"),
     ("constraints.max_size_mb=1e-4", "constraints.max_size_mb", "0.0001", "0.0"),
     ("constraints.max_flops=10", "constraints.max_flops", "10", "e+0"),
     ("objectives=[accuracy, latency_ms]", "objectives", "constraints.max_latency_ms"),
@@ -90,7 +92,7 @@ WRONG = [
         "resources.larger_models", "[9, 5]",
     ),
     # The same for another task.
-    ("masked-lm | training.fine_tuning=20.0", "training.fine_tuning", "masked-lm"),
+    ("masked-lm | training.fine_tuning={}", "training.fine_tuning", "masked-lm"),
     ("masked-lm | space.pruning='2:4'; space.sparsity=0.9", "space.sparsity", "0.9", "0, 0.5"),
     (
         "masked-lm | space.compression=fit; constraints.max_size_mb=1e-4",
@@ -182,11 +184,10 @@ def test_the_largest_model_is_found_in_any_order_of_widths(
     medium = Architecture.of(2, 64, feed_forward=256)
     step = training_step_flops(medium, pretraining_workload(search.workload), batch_size=16)
     budget = {"unit": "flops", "choices": [20 * step]}
-    make_search(space__budget=budget, training__fine_tuning=1e12, space__feed_forward=256)
+    make_search(space__budget=budget, space__feed_forward=256)
     with pytest.raises(SearchFileError, match=r"^search: space\.budget: .* [1-9] steps"):
         make_search(
             space__budget=budget,
-            training__fine_tuning=1e12,
             space__feed_forward={"choices": list(widths)},
         )
 
@@ -249,7 +250,6 @@ def test_dimensions_by_low_high_step_and_log(make_search: Any) -> None:
         space__width={"low": 32, "high": 96, "step": 32},
         space__sparsity={"low": 0.0, "high": 0.3, "step": 0.1},
         space__budget={"unit": "tokens", "low": 1e4, "high": 4e4, "log": True},
-        training__fine_tuning=1e4,
         space__quantisation="rtn-4",
     )
     assert search.space.depth.values == (1, 2, 4, 8)

@@ -179,7 +179,7 @@ def _run(group: list[TrialRecord], space: SearchSpace) -> Run:
         budget=budget,
         seed=configuration.seed,
         steps=steps.pretraining,
-        training_flops=space.schedule.training_flops(budget, architecture, space.workload),
+        training_flops=float(result["dense_training_flops"]),
         parameters=laid_out.parameters,
         layer_parameters=laid_out.layer_parameters,
         size_bytes=result["dense_size_bytes"],

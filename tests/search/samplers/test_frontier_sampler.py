@@ -158,7 +158,6 @@ def test_recovery_counts_in_steps_and_only_where_there_is_something_to_recover_f
                 make_search(
                     space__budget={"unit": unit, "choices": [20 * each, 40 * each]},
                     space__recovery={"choices": [0, 20 * each]},
-                    training__fine_tuning=40 * each,
                 )
             )
         ).design_space
