@@ -1,4 +1,4 @@
-"""Loss curves of architectures, and their losses at common levels of compute or steps."""
+"""Loss curves of architectures, and their losses at common levels of training."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
+from search.analysis.claims.measurements import Measurements
 from search.analysis.claims.observations import Run
-from search.analysis.claims.resampling import Resampled
-from search.arrays import Floats
+from search.analysis.claims.verdict import count
+from search.arrays import Floats, Integers
 from spaces.cost.architecture import Architecture
 
-Axis = Literal["training_flops", "steps"]
+Axis = Literal["training_flops", "steps", "seconds"]
 T = TypeVar("T")
 
 TOLERANCE = 0.05
@@ -30,12 +31,14 @@ class Curve:
     Args:
         run: One of its runs.
         x: log2 of the axis at its budgets, ascending, ``(budgets,)``.
-        losses: ``(1 + DRAWS, budgets)``.
+        cells: Of its budgets, ``(budgets,)``.
+        logs: Logarithm of the loss, ``(seeds, budgets)``.
     """
 
     run: Run
     x: Floats
-    losses: Floats
+    cells: Integers
+    logs: Floats
 
     @property
     def architecture(self) -> Architecture:
@@ -47,35 +50,52 @@ class Curve:
         """All parameters of the architecture."""
         return self.run.parameters
 
+    @property
+    def losses(self) -> Floats:
+        """Geometric mean of the loss over seeds, ``(budgets,)``."""
+        return np.asarray(np.exp(self.logs.mean(axis=0)))
+
     def reaches(self, level: float) -> bool:
         """Whether its budgets reach from one side of a level to the other."""
         x = np.log2(level)
         return bool(self.x[0] - TOLERANCE <= x <= self.x[-1] + TOLERANCE)
 
-    def at(self, level: float) -> Floats:
-        """Loss at a level that it reaches, ``(1 + DRAWS,)``.
+    def weights(self, level: float) -> Floats:
+        """Weights of its budgets in the loss at a level that it reaches, ``(budgets,)``.
 
-        Between two budgets the loss is taken to be straight over the logarithm of training: where
-        losses fall as power laws that is a little too high, for all architectures alike.
+        Between two budgets, the logarithm of the loss is taken to be straight over that of
+        training: losses fall as power laws.
         """
+        weights = np.zeros(len(self.x))
         if len(self.x) == 1:
-            return self.losses[:, 0]
+            weights[0] = 1.0
+            return weights
         x = np.clip(np.log2(level), self.x[0], self.x[-1])
         right = int(np.clip(np.searchsorted(self.x, x), 1, len(self.x) - 1))
-        weight = (x - self.x[right - 1]) / (self.x[right] - self.x[right - 1])
-        return np.asarray(
-            (1.0 - weight) * self.losses[:, right - 1] + weight * self.losses[:, right]
-        )
+        weights[right] = (x - self.x[right - 1]) / (self.x[right] - self.x[right - 1])
+        weights[right - 1] = 1.0 - weights[right]
+        return weights
+
+    def at(self, level: float) -> Floats:
+        """Logarithm of the loss at a level that it reaches, ``(seeds,)``."""
+        return np.asarray(self.logs @ self.weights(level))
 
 
-def curves(data: Resampled, axis: Axis) -> list[Curve]:
+def curves(data: Measurements, axis: Axis) -> list[Curve]:
     """The curve of each architecture, by size."""
+    values = {
+        "training_flops": data.training_flops,
+        "steps": np.array([run.steps for run in data.cells], dtype=np.float64),
+        "seconds": data.seconds,
+    }[axis]
     made = []
-    for architecture in data.architectures:
-        cells = [k for k, run in enumerate(data.cells) if run.architecture == architecture]
-        cells.sort(key=lambda k: getattr(data.cells[k], axis))
-        values = np.array([getattr(data.cells[k], axis) for k in cells], dtype=np.float64)
-        made.append(Curve(data.cells[cells[0]], np.log2(values), data.loss[:, cells]))
+    for index in range(len(data.architectures)):
+        cells = np.flatnonzero(data.architecture_of == index)
+        cells = cells[np.argsort(values[cells], kind="stable")]
+        # Of two budgets that took as long, the interpolation can use only one.
+        cells = cells[np.append(True, np.diff(values[cells]) > 0)]
+        logs = np.log(data.losses[:, cells])
+        made.append(Curve(data.cells[cells[0]], np.log2(values[cells]), cells, logs))
     return made
 
 
@@ -97,6 +117,13 @@ def common_levels(lines: Sequence[Curve], *, least_ratio: float = LARGER) -> lis
     }
     most = max(compared.values(), default=0)
     return [float(2**x) for x, n in compared.items() if 2 * n > most]
+
+
+def level_name(level: float, axis: Axis) -> str:
+    """A level with its unit."""
+    if axis == "steps":
+        return f"{round(level):,} steps"
+    return f"{level:.3g} s" if axis == "seconds" else f"{count(level)}FLOP"
 
 
 def thinned(values: Sequence[T], most: int = MOST_LEVELS) -> list[T]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
 
-from search.analysis.claims.curves import Curve, common_levels, curves
-from search.analysis.claims.resampling import Resampled
-from search.analysis.claims.verdict import Answer, Effect, Verdict, count, mean_of, too_noisy
+from search.analysis.claims.curves import Axis, Curve, common_levels, curves
+from search.analysis.claims.inference import over_paths
+from search.analysis.claims.measurements import Measurements
+from search.analysis.claims.verdict import Claim, Effect, Finding, count, per_cent
 from search.arrays import Floats
 
 EQUAL = 1.15
@@ -20,58 +21,70 @@ of all parameters, and grow with width alone."""
 MARGIN = 1.0
 """Per cent of loss by which a deep model may be better before shape matters."""
 UNIT = "% of loss, deep − wide"
-CLAIM = (
-    6,
-    "Deep against wide at equal parameters",
-    "With as many parameters in their layers, a wide model is as good as a deep one: its loss at "
-    "equal compute is at most 1 % above.",
-)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A deep and a wide model with as many parameters in their layers.
+    """A deep and a wide model with as many parameters in their layers, along one axis.
 
     Args:
-        deep: Curve over compute.
-        wide: Curve over compute.
-        at_steps: Loss of the deep over that of the wide in per cent, at equal steps; None without
-            a common level.
-        at_compute: The same at equal training compute.
+        deep: Curve over the axis.
+        wide: Curve over the axis.
+        weights: For the logarithm of the loss of the deep over that of the wide, over their common
+            levels, ``(seeds, cells)``; None without a common level.
     """
 
     deep: Curve
     wide: Curve
-    at_steps: Floats | None
-    at_compute: Floats | None
+    weights: Floats | None
 
 
-def wide_is_as_good(data: Resampled) -> Verdict:
-    """Claim 6: at equal parameters, width is as good as depth."""
-    pairs = list(_pairs(data))
-    at_compute = [pair.at_compute for pair in pairs if pair.at_compute is not None]
-    at_steps = [pair.at_steps for pair in pairs if pair.at_steps is not None]
-    rows = tuple(_row(pair) for pair in pairs)
-    if not at_compute:
-        return Verdict(
-            *CLAIM,
+@dataclass(frozen=True)
+class Difference:
+    """What separates the two of a pair.
+
+    Args:
+        at_compute: Along FLOPs.
+        effects: Loss of the deep over that of the wide in per cent, at equal FLOPs and at equal
+            steps; None without a common level.
+    """
+
+    at_compute: Pair
+    effects: tuple[Effect | None, Effect | None]
+
+
+def _find(data: Measurements) -> Finding:
+    compute, steps = (list(_pairs(data, axis)) for axis in ("training_flops", "steps"))
+    differences = tuple(
+        Difference(one, (_effect(data, [one]), _effect(data, [other])))
+        for one, other in zip(compute, steps, strict=True)
+    )
+    rows = tuple(map(_row, differences))
+    effect = _effect(data, compute)
+    if effect is None:
+        return Finding(
             "No deep and narrow model has as many parameters in its layers as a wide and shallow "
-            "one, within 15 %, with training compute in common.",
+            "one, within 15 %, with training FLOPs in common.",
             missing=("a pair such as 4x64 and 1x128: four times the depth, half the width",),
             rows=rows,
-            evidence=tuple(pairs),
+            evidence=differences,
         )
-    effect = Effect.of(mean_of(at_compute), UNIT)
-    answer = _answer(effect)
-    return Verdict(
-        *CLAIM,
-        _reading(effect, at_steps, len(at_compute)),
-        answer,
+    return Finding(
+        _reading(effect, _effect(data, steps), sum(p.weights is not None for p in compute)),
         effect,
-        missing=too_noisy(answer, "more pairs, or other seeds: noise is too large"),
         rows=rows,
-        evidence=tuple(pairs),
+        evidence=differences,
     )
+
+
+CLAIM = Claim(
+    6,
+    "Deep against wide at equal parameters",
+    "With as many parameters in their layers, a wide model is as good as a deep one: at equal "
+    "training FLOPs the loss of the deep one is at most 1 % lower.",
+    _find,
+    bound=-MARGIN,
+)
 
 
 def _are_equal_but_shape(deep: Curve, wide: Curve) -> bool:
@@ -82,53 +95,50 @@ def _are_equal_but_shape(deep: Curve, wide: Curve) -> bool:
     return is_deeper and a.width < b.width and 1 / EQUAL <= layers <= EQUAL
 
 
-def _pairs(data: Resampled) -> Iterator[Pair]:
-    steps = {curve.architecture: curve for curve in curves(data, "steps")}
-    compute = curves(data, "training_flops")
-    for deep, wide in permutations(compute, 2):
-        if _are_equal_but_shape(deep, wide):
-            at_steps = _difference(steps[deep.architecture], steps[wide.architecture])
-            yield Pair(deep, wide, at_steps, at_compute=_difference(deep, wide))
+def _pairs(data: Measurements, axis: Axis) -> Iterator[Pair]:
+    """Pairs in an order that does not depend on the axis."""
+    for deep, wide in permutations(curves(data, axis), 2):
+        if not _are_equal_but_shape(deep, wide):
+            continue
+        levels = common_levels([deep, wide], least_ratio=1.0)
+        if not levels:
+            yield Pair(deep, wide, None)
+            continue
+        weights = np.zeros(data.losses.shape)
+        for level in levels:
+            weights[:, deep.cells] += deep.weights(level) / len(levels)
+            weights[:, wide.cells] -= wide.weights(level) / len(levels)
+        yield Pair(deep, wide, weights)
 
 
-def _difference(deep: Curve, wide: Curve) -> Floats | None:
-    """Loss of the deep over that of the wide in per cent, over their common levels."""
-    levels = common_levels([deep, wide], least_ratio=1.0)
-    ratios = [deep.at(level) / wide.at(level) for level in levels]
-    return mean_of([np.asarray(100.0 * (ratio - 1.0)) for ratio in ratios]) if ratios else None
+def _effect(data: Measurements, pairs: Sequence[Pair]) -> Effect | None:
+    """Loss of the deep over that of the wide in per cent, over some pairs."""
+    found = [pair.weights for pair in pairs if pair.weights is not None]
+    if not found:
+        return None
+    estimate = over_paths(np.log(data.losses), np.mean(found, axis=0), data.architecture_of)
+    return Effect.of(estimate, UNIT, per_cent)
 
 
-def _answer(effect: Effect) -> Answer:
-    if effect.low >= -MARGIN:
-        return Answer.SUPPORTED
-    return Answer.CONTRADICTED if effect.high < 0 else Answer.NOT_ENOUGH
-
-
-def _reading(effect: Effect, at_steps: list[Floats], pairs: int) -> str:
+def _reading(effect: Effect, at_steps: Effect | None, pairs: int) -> str:
     word = "above" if effect.estimate > 0 else "below"
     text = (
-        f"Over {pairs} pair{'s' * (pairs > 1)} at equal compute, deep models end "
+        f"Over {pairs} pair{'s' * (pairs > 1)} at equal FLOPs, deep models end "
         f"{abs(effect.estimate):.2g} % {word} wide ones in loss"
     )
-    if not at_steps:
-        return f"{text}."
-    steps = float(mean_of(at_steps)[0])
-    return f"{text}; at equal steps it is {steps:+.2g} %."
+    return f"{text}." if at_steps is None else f"{text}; at equal steps {at_steps.estimate:+.2g} %."
 
 
-def _row(pair: Pair) -> dict[str, str]:
+def _row(difference: Difference) -> dict[str, str]:
+    deep, wide = difference.at_compute.deep, difference.at_compute.wide
+    compute, steps = (
+        "–" if each is None else f"{each.estimate:+.2f} ({each.interval})"
+        for each in difference.effects
+    )
     return {
-        "at": f"{pair.deep.architecture} against {pair.wide.architecture}",
-        "in layers": f"{count(pair.deep.run.layer_parameters)} · "
-        f"{count(pair.wide.run.layer_parameters)}",
-        "in all": f"{count(pair.deep.parameters)} · {count(pair.wide.parameters)}",
-        "equal compute (%)": _cell(pair.at_compute),
-        "equal steps (%)": _cell(pair.at_steps),
+        "at": f"{deep.architecture} against {wide.architecture}",
+        "in layers": f"{count(deep.run.layer_parameters)} · {count(wide.run.layer_parameters)}",
+        "in all": f"{count(deep.parameters)} · {count(wide.parameters)}",
+        "equal FLOPs (%)": compute,
+        "equal steps (%)": steps,
     }
-
-
-def _cell(difference: Floats | None) -> str:
-    if difference is None:
-        return "–"
-    effect = Effect.of(difference, UNIT)
-    return f"{effect.estimate:+.2f} ({effect.interval})"

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from search.analysis.claims.curves import Curve, thinned
+from search.analysis.claims.curves import Curve, level_name, thinned
+from search.analysis.claims.inference import best_of_others, over_paths
+from search.analysis.claims.measurements import Measurements
 from search.analysis.claims.model_size import Level, compared
-from search.analysis.claims.resampling import Resampled
-from search.analysis.claims.verdict import (
-    Effect,
-    Verdict,
-    answer_above,
-    count,
-    mean_of,
-    too_noisy,
-)
+from search.analysis.claims.verdict import Claim, Effect, Finding, count, per_cent
 from search.arrays import Floats
 
 LEAST_FACTOR = 1.9
@@ -26,12 +21,6 @@ CONVERGED = 1.0
 """A model counts as converged when that much more training takes less than this many per cent off
 its loss."""
 UNIT = "% of its loss left"
-CLAIM = (
-    5,
-    "The compute-optimal model is stopped early",
-    "The model with the lowest loss for its training compute is far from converged: the same "
-    "architecture would still improve by more than 1 % if trained on.",
-)
 
 
 @dataclass(frozen=True)
@@ -40,20 +29,21 @@ class Stop:
 
     Args:
         level: Training FLOPs.
-        curve: Loss of its architecture.
-        loss: When it is stopped, ``(1 + DRAWS,)``.
+        curve: Loss of the architecture with the lowest mean loss there.
+        weights: For the logarithm of the loss that is left: of the model that the other seeds
+            choose as the optimal one, for each seed, ``(seeds, cells)``.
         is_largest: Whether it is the largest architecture that was trained at this level.
     """
 
     level: float
     curve: Curve
-    loss: Floats
+    weights: Floats
     is_largest: bool
 
     @property
-    def left(self) -> Floats:
-        """Per cent of its loss that its longest training takes off, ``(1 + DRAWS,)``."""
-        return np.asarray(100.0 * (1.0 - self.curve.losses[:, -1] / self.loss))
+    def loss(self) -> float:
+        """When it is stopped."""
+        return float(np.exp(self.curve.at(self.level).mean()))
 
     @property
     def factor(self) -> float:
@@ -63,51 +53,65 @@ class Stop:
     @property
     def fraction_left(self) -> float:
         """Fraction of its curve's gain, from its shortest to its longest budget, still to come."""
-        first, last = self.curve.losses[0, 0], self.curve.losses[0, -1]
-        return float((self.loss[0] - last) / (first - last)) if first > last else math.nan
-
-    @property
-    def next_doubling(self) -> Floats:
-        """Per cent of its loss that the next doubling of training takes off."""
-        return np.asarray(100.0 * (1.0 - self.curve.at(2 * self.level) / self.loss))
+        first, last = self.curve.losses[0], self.curve.losses[-1]
+        return float((self.loss - last) / (first - last)) if first > last else math.nan
 
 
-def stops_early(data: Resampled) -> Verdict:
-    """Claim 5: the compute-optimal model is stopped before convergence."""
+def _find(data: Measurements) -> Finding:
     levels = compared(data, "training_flops")
-    measurable = [stop for stop in map(_stop, levels) if stop.factor >= LEAST_FACTOR]
+    measurable = [stop for level in levels if (stop := _stop(data, level)) is not None]
     stops = thinned(measurable)
     if not stops:
-        return Verdict(
-            *CLAIM,
+        return Finding(
             "No compute-optimal architecture was also trained for twice as long.",
             missing=("budgets of twice the compute, for the architectures that win at each level",),
         )
-    effect = Effect.of(mean_of([stop.left for stop in stops]), UNIT)
-    answer = answer_above(effect, CONVERGED, least=CONVERGED)
-    return Verdict(
-        *CLAIM,
+    effect = left(data, stops)
+    return Finding(
         _reading(stops, effect, len(measurable), len(levels)),
-        answer,
         effect,
-        missing=too_noisy(answer, "other seeds: the interval includes 1 %"),
-        rows=tuple(_row(stop) for stop in stops),
+        rows=tuple(_row(data, stop) for stop in stops),
         evidence=tuple(stops),
     )
 
 
-def _stop(level: Level) -> Stop:
+CLAIM = Claim(
+    5,
+    "The compute-optimal model is stopped early",
+    "The model with the lowest loss for its training FLOPs is far from converged: the same "
+    "architecture would still improve by more than 1 % if trained on.",
+    _find,
+    bound=CONVERGED,
+)
+
+
+def _stop(data: Measurements, level: Level) -> Stop | None:
+    """The optimal model at a level; None where some seed's was not trained for twice as long."""
+    weights = np.zeros(data.losses.shape)
+    for seed, chosen in enumerate(best_of_others(-level.logs)):
+        curve = level.lines[int(chosen)]
+        if 2 ** curve.x[-1] < LEAST_FACTOR * level.level:
+            return None
+        weights[seed, curve.cells] += curve.weights(level.level)
+        weights[seed, curve.cells[-1]] -= 1.0
     best = level.best
-    return Stop(level.level, best, best.at(level.level), is_largest=best is level.lines[-1])
+    if 2 ** best.x[-1] < LEAST_FACTOR * level.level:
+        return None
+    return Stop(level.level, best, weights, is_largest=best is level.lines[-1])
+
+
+def left(data: Measurements, stops: Sequence[Stop]) -> Effect:
+    """Per cent of the loss that the longest training takes off, over some levels."""
+    weights = np.mean([stop.weights for stop in stops], axis=0)
+    estimate = over_paths(np.log(data.losses), weights, data.architecture_of)
+    return Effect.of(estimate, UNIT, lambda left: -per_cent(-left))
 
 
 def _reading(stops: list[Stop], effect: Effect, measurable: int, levels: int) -> str:
     factor = math.exp(sum(math.log(stop.factor) for stop in stops) / len(stops))
-    doubling = float(mean_of([stop.next_doubling for stop in stops])[0])
     text = (
         f"Trained on with {factor:.2g} times the compute, the optimal model loses another "
-        f"{effect.estimate:.2g} % of its loss; the next doubling alone takes {doubling:.2g} %. "
-        f"Measurable at {measurable} of {levels} levels."
+        f"{effect.estimate:.2g} % of its loss. Measurable at {measurable} of {levels} levels."
     )
     if any(stop.is_largest for stop in stops):
         text += (
@@ -116,18 +120,18 @@ def _reading(stops: list[Stop], effect: Effect, measurable: int, levels: int) ->
     return text
 
 
-def _row(stop: Stop) -> dict[str, str]:
-    left = Effect.of(stop.left, UNIT)
+def _row(data: Measurements, stop: Stop) -> dict[str, str]:
+    effect = left(data, [stop])
     run = stop.curve.run
-    left_of_curve = stop.fraction_left
     return {
-        "at": f"{count(stop.level)}FLOP",
+        "at": level_name(stop.level, "training_flops"),
         "optimal model": f"{run.architecture} ({count(run.parameters)})",
-        "loss": f"{stop.loss[0]:.3f}",
+        "loss": f"{stop.loss:.3f}",
         "trained on": f"× {stop.factor:.3g}",
-        "loss then": f"{stop.curve.losses[0, -1]:.3f}",
-        "left (%)": f"{left.estimate:+.2f}",
-        "95 % interval": left.interval,
-        "fraction of its curve left": "–" if math.isnan(left_of_curve) else f"{left_of_curve:.0%}",
-        "next doubling (%)": f"{stop.next_doubling[0]:+.2f}",
+        "loss then": f"{stop.curve.losses[-1]:.3f}",
+        "left (%)": f"{effect.estimate:+.2f}",
+        "interval": effect.interval,
+        "fraction of its curve left": "–"
+        if math.isnan(stop.fraction_left)
+        else f"{stop.fraction_left:.0%}",
     }

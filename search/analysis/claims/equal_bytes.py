@@ -1,38 +1,28 @@
-"""Claim 4: at equal bytes, a large model compressed beats a small one that is not."""
+"""Claims 4 and 8: at equal bytes, a large model compressed beats a small one that is not."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
 
 import numpy as np
 
-from search.analysis.claims.curves import thinned
+from search.analysis.claims.curves import level_name, thinned
+from search.analysis.claims.inference import best_of_others, over_paths
+from search.analysis.claims.measurements import Measurements
 from search.analysis.claims.observations import gain_unit, score_of
-from search.analysis.claims.resampling import Resampled
-from search.analysis.claims.verdict import (
-    Effect,
-    Verdict,
-    answer_above,
-    bias_reduced_best,
-    mean_of,
-    too_noisy,
-)
+from search.analysis.claims.verdict import Claim, Effect, Finding
 from search.arrays import Booleans, Floats
+
+Setting = Literal["FLOPs", "seconds", "budget"]
 
 MOST_LEVELS = 6
 LEAST_LEVELS = 2
-"""Levels of bytes that must be comparable at equal compute for the verdict to use it."""
+"""Levels of bytes that must be comparable at equal FLOPs for the verdict to use it."""
 ROUNDING = 1.05
-"""Compute counts as equal up to this factor: budgets are rounded to whole steps."""
-NEGLIGIBLE = 0.003
-"""Gain of quality below which it counts as none."""
-COMPUTE, BUDGET = "equal compute", "equal budget"
-CLAIM = (
-    4,
-    "Compressed-large beats dense-small",
-    "Within the same bytes and the same training, a larger model compressed scores better than "
-    "the best model that fits without compression.",
-)
+"""Training counts as equal up to this factor: budgets are rounded to whole steps."""
 
 
 @dataclass(frozen=True)
@@ -41,137 +31,187 @@ class Contest:
 
     Args:
         setting: What the two have in common besides their bytes.
+        training: How much of it they have at most.
         size_bytes: Most bytes.
-        dense: Cell of the best dense model.
-        compressed: Index of the best compressed model.
-        gain: Quality of the compressed minus that of the dense, ``(1 + DRAWS,)``.
+        dense: Cell of the best dense model by its mean over seeds.
+        compressed: Index of the best compressed model by its mean over seeds.
+        weights: Of qualities before compression and then of those after, in the gain of each seed
+            between the models that the other seeds choose, ``(seeds, cells + compressed)``.
     """
 
-    setting: str
+    setting: Setting
+    training: float
     size_bytes: int
     dense: int
     compressed: int
-    gain: Floats
+    weights: Floats
 
 
-def beats_dense(data: Resampled) -> Verdict:
-    """Claim 4: at equal bytes, compressed-large beats dense-small."""
-    at_compute, at_budget = (_contests(data, setting) for setting in (COMPUTE, BUDGET))
-    decisive, other = at_compute, at_budget
-    if len(at_compute) < LEAST_LEVELS:
-        decisive, other = other, decisive
-    evidence = (*at_compute, *at_budget)
-    rows = tuple(_row(data, each) for each in evidence)
-    if not decisive:
-        return Verdict(
-            *CLAIM,
-            "No compressed model fits into the bytes of a smaller dense one of the same training.",
-            missing=(
-                "two sizes at the same budget, the larger one compressed below the dense bytes of "
-                "the smaller: 4 bits or less bring a factor of 7",
-            ),
-            rows=rows,
-            evidence=evidence,
-        )
-    factor, unit = gain_unit(data.observations.metric)
-    effect = Effect.of(factor * mean_of([each.gain for each in decisive]), unit)
-    answer = answer_above(effect, NEGLIGIBLE * factor)
-    return Verdict(
-        *CLAIM,
-        _reading(data, decisive, other),
-        answer,
-        effect,
-        missing=too_noisy(answer),
-        rows=rows,
-        evidence=evidence,
+@dataclass(frozen=True)
+class Training:
+    """Which cells and which compressed models have at most some amount of training."""
+
+    amount: float
+    cells: Booleans
+    compressed: Booleans
+
+
+def compressed_large_wins(setting: Literal["FLOPs", "seconds"]) -> Claim:
+    """The claim that compressed-large beats dense-small at equal bytes and equal training."""
+    equal = "" if setting == "FLOPs" else " at equal seconds"
+    return Claim(
+        4 if setting == "FLOPs" else 8,
+        f"Compressed-large beats dense-small{equal}",
+        f"Within the same bytes and the same {setting} of training, a larger model compressed "
+        "scores better than the best model that fits without compression.",
+        partial(_find, settings=("FLOPs", "budget") if setting == "FLOPs" else ("seconds",)),
     )
 
 
-def _contests(data: Resampled, setting: str) -> list[Contest]:
+def _find(data: Measurements, settings: Sequence[Setting]) -> Finding:
+    contests = {setting: _contests(data, setting) for setting in settings}
+    # At equal FLOPs, or at equal budgets where few sizes have FLOPs in common.
+    decisive = max(settings, key=lambda each: len(contests[each]) >= LEAST_LEVELS)
+    if not contests[decisive]:
+        decisive = max(settings, key=lambda each: len(contests[each]))
+    evidence = tuple(contest for setting in settings for contest in contests[setting])
+    rows = tuple(_row(data, each) for each in evidence)
+    if not evidence:
+        return Finding(
+            "No compressed model fits into the bytes of a smaller dense one of the same training.",
+            missing=(
+                "two sizes of the same training, the larger one compressed below the dense bytes "
+                "of the smaller: 4 bits or less bring a factor of 7",
+            ),
+        )
+    effect = gain(data, contests[decisive])
+    others = [(each, contests[each]) for each in settings if each != decisive]
+    return Finding(
+        _reading(data, decisive, contests[decisive], others), effect, rows=rows, evidence=evidence
+    )
+
+
+def gain(data: Measurements, contests: Sequence[Contest]) -> Effect:
+    """Gain of the compressed models, over some contests together."""
+    factor, unit = gain_unit(data.observations.metric)
+    estimate = over_paths(
+        np.hstack([data.qualities, data.compressed_qualities]),
+        np.mean([each.weights for each in contests], axis=0),
+        np.concatenate([data.architecture_of, data.architecture_of[data.parents]]),
+    )
+    return Effect.of(estimate, unit, lambda value: factor * value)
+
+
+def _contests(data: Measurements, setting: Setting) -> list[Contest]:
     """One contest for each level of bytes at which something larger fits compressed."""
     sizes = sorted({run.size_bytes for run in data.cells})[:-1]
     contests = [_contest(data, setting, size) for size in sizes]
     return thinned(list(filter(None, contests)), MOST_LEVELS)
 
 
-def _contest(data: Resampled, setting: str, size: int) -> Contest | None:
+def _contest(data: Measurements, setting: Setting, size: int) -> Contest | None:
     """The contest at one level of bytes: its gain is the mean over common trainings."""
     trainings = _trainings(data, setting, size)
-    rounds = list(filter(None, (_round(data, setting, size, *each) for each in trainings)))
+    rounds = list(filter(None, (_round(data, setting, size, each) for each in trainings)))
     if not rounds:
         return None
     # The round of most training is shown; all of them count.
-    last = max(rounds, key=lambda each: data.cells[each.dense].training_flops)
-    return replace(last, gain=mean_of([each.gain for each in rounds]))
+    last = max(rounds, key=lambda each: each.training)
+    return replace(last, weights=np.mean([each.weights for each in rounds], axis=0))
 
 
-def _trainings(data: Resampled, setting: str, size: int) -> list[tuple[Booleans, Booleans]]:
-    """Which cells and which compressed models have the same training, for each that occurs."""
-    flops = np.array([run.training_flops for run in data.cells])
-    budgets = np.array([run.budget for run in data.cells])
-    spent = np.array([each.training_flops for each in data.compressed])
-    own = budgets[data.parents]
-    if setting == BUDGET:
+def _trainings(data: Measurements, setting: Setting, size: int) -> list[Training]:
+    """Each amount of training that occurs within so many bytes."""
+    if setting == "budget":
+        budgets = np.array([run.budget for run in data.cells])
         # Recovery is training that the dense model did not get.
         plain = np.array([each.compression.recovery == 0 for each in data.compressed], dtype=bool)
-        return [(budgets == each, (own == each) & plain) for each in np.unique(budgets)]
+        return [
+            Training(float(each), budgets == each, (budgets[data.parents] == each) & plain)
+            for each in np.unique(budgets)
+        ]
+    if setting == "FLOPs":
+        amounts = data.training_flops
+        spent = np.array([each.training_flops for each in data.compressed])
+    else:
+        amounts, spent = data.seconds, np.array([each.seconds for each in data.compressed])
     fits = np.array([run.size_bytes <= size for run in data.cells])
-    caps = ROUNDING * np.unique(flops[fits])
-    return [(flops <= cap, spent <= cap) for cap in thinned(caps.tolist())]
+    caps = thinned(np.unique(amounts[fits]).tolist())
+    return [Training(cap, amounts <= ROUNDING * cap, spent <= ROUNDING * cap) for cap in caps]
 
 
-def _round(
-    data: Resampled, setting: str, size: int, dense: Booleans, compressed: Booleans
-) -> Contest | None:
-    small = np.flatnonzero(dense & np.array([run.size_bytes <= size for run in data.cells]))
+def _round(data: Measurements, setting: Setting, size: int, training: Training) -> Contest | None:
+    sizes = np.array([run.size_bytes for run in data.cells])
+    small = np.flatnonzero(training.cells & (sizes <= size))
     if len(small) == 0:
         return None
-    best = int(small[data.quality[0, small].argmax()])
-    least = data.cells[best].parameters
-    fits = [
-        each.is_compressed and each.size_bytes <= size and each.run.parameters > least
-        for each in data.compressed
-    ]
-    large = np.flatnonzero(compressed & np.array(fits, dtype=bool))
+    fits = [each.size_bytes <= size and each.is_compressed for each in data.compressed]
+    candidates = np.flatnonzero(training.compressed & np.array(fits, dtype=bool))
+    parameters = np.array([run.parameters for run in data.cells])
+    cells = len(data.cells)
+    weights = np.zeros((len(data.qualities), cells + len(data.compressed)))
+    for seed, dense in enumerate(small[best_of_others(data.qualities[:, small])]):
+        large = candidates[parameters[data.parents[candidates]] > parameters[dense]]
+        if len(large) == 0:
+            return None
+        chosen = large[best_of_others(data.compressed_qualities[:, large])[seed]]
+        weights[seed, dense] -= 1.0
+        weights[seed, cells + chosen] += 1.0
+    best = small[data.qualities[:, small].mean(axis=0).argmax()]
+    large = candidates[parameters[data.parents[candidates]] > parameters[best]]
     if len(large) == 0:
         return None
-    scores = data.compressed_quality[:, large]
-    gain = bias_reduced_best(scores) - bias_reduced_best(data.quality[:, small])
-    return Contest(setting, size, best, int(large[scores[0].argmax()]), gain)
+    winner = large[data.compressed_qualities[:, large].mean(axis=0).argmax()]
+    return Contest(setting, training.amount, size, int(best), int(winner), weights)
 
 
-def _reading(data: Resampled, decisive: list[Contest], other: list[Contest]) -> str:
-    factor, unit = gain_unit(data.observations.metric)
-    is_at_compute = decisive[0].setting == COMPUTE
-    gains = [factor * float(each.gain[0]) for each in decisive]
+def _reading(
+    data: Measurements,
+    decisive: Setting,
+    contests: list[Contest],
+    others: list[tuple[Setting, list[Contest]]],
+) -> str:
+    unit = gain_unit(data.observations.metric)[1]
+    gains = [gain(data, [each]).estimate for each in contests]
     best = int(np.argmax(gains))
-    won = sum(Effect.of(each.gain, "").low > 0 for each in decisive)
-    words = "with no more training compute" if is_at_compute else "at the same budget"
     text = (
-        f"Compared {words}: clearly better at {won} of {len(decisive)} byte levels, "
-        f"at best {gains[best]:+.2g} {unit} within {decisive[best].size_bytes / 1e6:.3g} MB."
+        f"Within the same bytes and {_equal(decisive)}, compressed-large is "
+        f"{np.mean(gains):+.2g} {unit} on average over {len(gains)} "
+        f"size{'s' * (len(gains) > 1)}, at best {gains[best]:+.2g} within "
+        f"{contests[best].size_bytes / 1e6:.3g} MB."
     )
-    if other:
-        average = factor * float(mean_of([each.gain for each in other])[0])
-        where = BUDGET if is_at_compute else "equal training compute"
-        text += f" At {where} it is {average:+.2g} on average."
-    elif not is_at_compute:
-        text += " No larger model was trained with as little compute as the small ones."
+    for setting, found in others:
+        if found:
+            text += f" With {_equal(setting)} it is {gain(data, found).estimate:+.2g}."
+        elif setting == "FLOPs":
+            text += " No larger model was trained with as few FLOPs as the small ones."
     return text
 
 
-def _row(data: Resampled, contest: Contest) -> dict[str, str]:
+def _equal(setting: Setting) -> str:
+    return "the same budget" if setting == "budget" else f"no more {setting} of training"
+
+
+def _row(data: Measurements, contest: Contest) -> dict[str, str]:
     metric = data.observations.metric
-    factor, unit = gain_unit(metric)
-    effect = Effect.of(factor * contest.gain, unit)
+    effect = gain(data, [contest])
     dense, compressed = data.cells[contest.dense], data.compressed[contest.compressed]
-    before = metric.text(score_of(metric, float(data.quality[0, contest.dense])))
-    after = metric.text(score_of(metric, float(data.compressed_quality[0, contest.compressed])))
+    before = data.qualities[:, contest.dense].mean()
+    after = data.compressed_qualities[:, contest.compressed].mean()
     return {
         "at": f"{contest.size_bytes / 1e6:.3g} MB",
-        "training": contest.setting,
-        "dense": f"{dense.architecture} · {before}",
-        "compressed": f"{compressed.run.architecture} {compressed.compression} · {after}",
-        f"gain ({unit})": f"{effect.estimate:+.2f}",
-        "95 % interval": effect.interval,
+        "training": _amount(contest),
+        "best dense": f"{dense.architecture} · {metric.text(score_of(metric, before))}",
+        "best compressed": f"{compressed.run.architecture} {compressed.compression} · "
+        f"{metric.text(score_of(metric, after))}",
+        f"gain ({effect.unit})": f"{effect.estimate:+.2f}",
+        "interval": effect.interval,
     }
+
+
+def _amount(contest: Contest) -> str:
+    if contest.setting == "budget":
+        return f"budget {contest.training:g}"
+    if contest.setting == "seconds":
+        return f"≤ {level_name(contest.training, 'seconds')}"
+    return f"≤ {level_name(contest.training, 'training_flops')}"

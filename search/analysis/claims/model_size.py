@@ -1,32 +1,33 @@
-"""Claims 1 and 2: larger models reach a lower loss, at equal compute and at equal steps."""
+"""Claims 1, 2 and 7: larger models reach a lower loss, at equal FLOPs, steps or seconds."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from search.analysis.claims.curves import LARGER, Axis, Curve, common_levels, curves, thinned
-from search.analysis.claims.resampling import Resampled
-from search.analysis.claims.verdict import (
-    Effect,
-    Verdict,
-    answer_below,
-    bias_reduced_best,
-    count,
-    mean_of,
-    too_noisy,
+from search.analysis.claims.curves import (
+    Axis,
+    Curve,
+    common_levels,
+    curves,
+    level_name,
+    thinned,
 )
+from search.analysis.claims.inference import slope_over_architectures
+from search.analysis.claims.measurements import Measurements
+from search.analysis.claims.verdict import Claim, Effect, Finding, count, per_cent
 from search.arrays import Floats
 
-CLAIMS: dict[Axis, tuple[int, str, str]] = {
-    "training_flops": (1, "compute", "training compute"),
-    "steps": (2, "steps", "steps of training"),
+UNIT = "% of loss per doubling of parameters"
+WORDS: dict[Axis, tuple[int, str, str]] = {
+    "training_flops": (1, "training FLOPs", "budgets that overlap in FLOPs"),
+    "steps": (2, "steps", "budgets that overlap in steps"),
+    "seconds": (7, "seconds", "trainings that overlap in seconds"),
 }
-"""By axis: number of the claim, and what is equal, in short and in full."""
-NATS = "nats of loss"
-NEGLIGIBLE = 0.01
-"""Fraction of the loss below which a difference counts as none."""
+"""By axis: number of the claim, what is equal, and what a comparison needs."""
 
 
 @dataclass(frozen=True)
@@ -34,119 +35,103 @@ class Level:
     """Architectures compared at one level.
 
     Args:
-        level: FLOPs or steps.
+        level: FLOPs, steps or seconds.
         lines: By size.
-        losses: ``(1 + DRAWS, lines)``.
+        logs: Logarithm of the loss, ``(seeds, lines)``.
     """
 
     level: float
     lines: tuple[Curve, ...]
-    losses: Floats
+    logs: Floats
+
+    @property
+    def losses(self) -> Floats:
+        """Geometric mean of the loss over seeds, ``(lines,)``."""
+        return np.asarray(np.exp(self.logs.mean(axis=0)))
 
     @property
     def best(self) -> Curve:
-        """The curve of the lowest loss that was measured."""
-        return self.lines[int(self.losses[0].argmin())]
-
-    @property
-    def difference(self) -> Floats:
-        """Loss of the best larger model minus that of the smallest, ``(1 + DRAWS,)``."""
-        smallest = self.lines[0].parameters
-        larger = [k for k, c in enumerate(self.lines) if c.parameters >= LARGER * smallest]
-        return np.asarray(-bias_reduced_best(-self.losses[:, larger]) - self.losses[:, 0])
-
-    @property
-    def rank_correlation(self) -> Floats:
-        """Spearman's correlation of size and loss, ``(1 + DRAWS,)``: -1 where larger is better."""
-        ranks = self.losses.argsort(axis=1).argsort(axis=1).astype(np.float64)
-        sizes = np.arange(len(self.lines), dtype=np.float64)
-        centred = ranks - ranks.mean(axis=1, keepdims=True)
-        sizes -= sizes.mean()
-        return np.asarray((centred @ sizes) / (sizes @ sizes))
+        """The curve of the lowest mean loss."""
+        return self.lines[int(self.losses.argmin())]
 
 
-def compared(data: Resampled, axis: Axis) -> list[Level]:
+def larger_is_better(axis: Axis) -> Claim:
+    """The claim that larger models reach a lower loss at an equal amount of training."""
+    number, equal, _ = WORDS[axis]
+    return Claim(
+        number,
+        f"Larger is better at equal {equal}",
+        f"At equal {equal} of training, the loss falls as the parameters of a model are doubled.",
+        partial(_find, axis=axis),
+        is_above=False,
+    )
+
+
+def compared(data: Measurements, axis: Axis) -> list[Level]:
     """Architectures at each common level of an axis."""
     lines = curves(data, axis)
     levels = []
     for level in common_levels(lines):
         there = tuple(line for line in lines if line.reaches(level))
-        losses = np.stack([line.at(level) for line in there], axis=1)
-        levels.append(Level(level, there, losses))
+        logs = np.stack([line.at(level) for line in there], axis=1)
+        levels.append(Level(level, there, logs))
     return levels
 
 
-def larger_is_better(data: Resampled, axis: Axis) -> Verdict:
-    """Claims 1 and 2: larger models reach a lower loss, at equal compute and at equal steps."""
-    number, word, levelled = CLAIMS[axis]
-    claim = (
-        number,
-        f"Larger is better at equal {word}",
-        f"At equal {levelled}, larger models reach a lower loss than small ones.",
-    )
+def _find(data: Measurements, axis: Axis) -> Finding:
     levels = thinned(compared(data, axis))
     if not levels:
-        return Verdict(
-            *claim,
-            f"No two sizes were trained over a common range of {word}.",
-            missing=(f"two sizes or more, each with budgets that overlap in {word}",),
+        _, equal, lacking = WORDS[axis]
+        return Finding(
+            f"No two sizes were trained over a common range of {equal}.",
+            missing=(f"two sizes or more with {lacking}",),
         )
-    effect = Effect.of(mean_of([level.difference for level in levels]), NATS)
-    losses = float(np.mean([level.losses[0].mean() for level in levels]))
-    answer = answer_below(effect, NEGLIGIBLE * losses)
-    return Verdict(
-        *claim,
+    effect = _slope(levels)
+    return Finding(
         _reading(levels, effect, axis),
-        answer,
         effect,
-        missing=too_noisy(answer),
         rows=tuple(_row(level, axis) for level in levels),
         evidence=tuple(levels),
     )
 
 
+def _slope(levels: Sequence[Level]) -> Effect:
+    """Change of the loss per doubling, over all levels together."""
+    shapes = {line.architecture for level in levels for line in level.lines}
+    order = {shape: k for k, shape in enumerate(sorted(shapes))}
+    points = [
+        (np.log2(line.parameters), log, order[line.architecture], group)
+        for group, level in enumerate(levels)
+        for line, log in zip(level.lines, level.logs.mean(axis=0), strict=True)
+    ]
+    x, y, architectures, groups = map(np.array, zip(*points, strict=True))
+    return Effect.of(slope_over_architectures(x, y, architectures, groups), UNIT, per_cent)
+
+
 def _reading(levels: list[Level], effect: Effect, axis: Axis) -> str:
     last = levels[-1]
-    effects = [Effect.of(level.difference, NATS) for level in levels]
-    lower = sum(each.high < 0 for each in effects)
-    higher = sum(each.low > 0 for each in effects)
-    word = "below" if effect.estimate < 0 else "above"
+    best, largest = last.best, last.lines[-1]
+    verb = "falls" if effect.estimate < 0 else "rises"
     text = (
-        f"On average over {len(levels)} level{'s' * (len(levels) > 1)}, the best larger model ends "
-        f"{abs(effect.estimate):.3g} nats {word} the smallest: clearly lower at {lower} of them, "
-        f"clearly higher at {higher}. At {level_name(last, axis)} the lowest loss is that of "
-        f"{last.best.architecture} ({count(last.best.parameters)} parameters"
+        f"With each doubling of parameters the loss {verb} by {abs(effect.estimate):.2g} %, over "
+        f"{len(levels)} level{'s' * (len(levels) > 1)}. At {level_name(last.level, axis)}, the "
+        f"longest training compared, the lowest loss is that of {best.architecture} "
+        f"({count(best.parameters)} parameters)"
     )
-    largest = last.lines[-1]
-    if last.best is largest:
-        return f"{text}), the largest trained: loss does not rise again within these sizes."
-    rise = Effect.of(last.losses[:, -1] - last.losses[:, last.losses[0].argmin()], NATS)
-    if rise.low > 0:
-        return (
-            f"{text}); beyond it loss rises again, by {rise.estimate:.3g} nats up to "
-            f"{largest.architecture}."
-        )
-    return f"{text}); larger models differ from it by no more than noise."
+    if best is largest:
+        return f"{text}, the largest that was trained for as long."
+    above = 100.0 * (last.losses[-1] / last.losses.min() - 1.0)
+    return f"{text}; the largest, {largest.architecture}, ends {above:.2g} % above it."
 
 
 def _row(level: Level, axis: Axis) -> dict[str, str]:
     smallest, best = level.lines[0], level.best
-    difference = Effect.of(level.difference, NATS)
-    ranks = Effect.of(level.rank_correlation, "")
-    lowest = level.losses[0].min()
+    slope = _slope([level])
     return {
-        "at": level_name(level, axis),
+        "at": level_name(level.level, axis),
         "models": str(len(level.lines)),
-        "smallest": f"{smallest.architecture} · {level.losses[0, 0]:.3f}",
-        "best": f"{best.architecture} ({count(best.parameters)}) · {lowest:.3f}",
-        "larger − smallest": f"{difference.estimate:+.3f}",
-        "95 % interval": difference.interval,
-        "rank correlation": f"{ranks.estimate:+.2f} ({ranks.low:+.2f} to {ranks.high:+.2f})",
+        "smallest": f"{smallest.architecture} · {level.losses[0]:.3f}",
+        "best": f"{best.architecture} ({count(best.parameters)}) · {level.losses.min():.3f}",
+        "per doubling (%)": f"{slope.estimate:+.2f}",
+        "interval": slope.interval,
     }
-
-
-def level_name(level: Level, axis: Axis) -> str:
-    """A level with its unit."""
-    if axis == "steps":
-        return f"{round(level.level):,} steps"
-    return f"{count(level.level)}FLOP"

@@ -23,16 +23,18 @@ STANDARD_ERRORS = 2 * 1.96
 
 @dataclass(frozen=True)
 class Run:
-    """One trained model before compression; errors are standard errors over validation examples.
+    """One trained model before compression.
 
     Args:
         budget: Its training, in the search's unit.
         steps: Optimiser steps of its budget, fine-tuning apart.
         training_flops: FLOPs of its whole training.
+        seconds: Seconds of its whole training, whichever trials ran it.
         layer_parameters: Those of its layers, embeddings and head apart.
         size_bytes: On disk, fp32.
         loss: Validation cross-entropy, in nats.
         quality: Fraction of the way from guessing (0) to perfection (1).
+        quality_error: Its standard error over validation examples.
     """
 
     architecture: Architecture
@@ -40,11 +42,11 @@ class Run:
     seed: int
     steps: int
     training_flops: float
+    seconds: float
     parameters: int
     layer_parameters: int
     size_bytes: int
     loss: float
-    loss_error: float
     quality: float
     quality_error: float
 
@@ -60,15 +62,15 @@ class Compressed:
 
     Args:
         run: The model before.
-        training_flops: FLOPs of its whole training, recovery included.
+        training_flops: FLOPs of its whole training, recovery included; ``seconds`` likewise.
     """
 
     run: Run
     compression: Compression
     size_bytes: int
     training_flops: float
+    seconds: float
     quality: float
-    quality_error: float
 
     @property
     def is_compressed(self) -> bool:
@@ -101,12 +103,13 @@ def observe(studies: Sequence[Study]) -> Observations:
     """The measurements of searches of the same space.
 
     Raises:
-        UserError: They differ in more than the seed, or do not differ in it.
+        UserError: They differ in more than the seed, or share a seed of training.
     """
     _refuse_others(studies)
     metric = studies[0].search.metric
-    groups = [(group, study.space) for study in studies for group in _by_run(study.records())]
-    models = [(_run(group, space), group) for group, space in groups]
+    groups = [(list(_by_run(study.records())), study.space) for study in studies]
+    models = [(_run(group, space), group) for found, space in groups for group in found]
+    _refuse_same_seeds(studies, groups)
     return Observations(
         names=tuple(study.search.name for study in studies),
         metric=metric,
@@ -133,7 +136,7 @@ def gain_unit(metric: Metric) -> tuple[float, str]:
 
 
 def _refuse_others(studies: Sequence[Study]) -> None:
-    first, seeds = studies[0], set()
+    first = studies[0]
     for study in studies:
         one, other = first.search.identity(), study.search.identity()
         names = sorted({*one, *other} - {"seed"})
@@ -146,21 +149,29 @@ def _refuse_others(studies: Sequence[Study]) -> None:
                 f"{', '.join(differing)}; only searches that differ in nothing but their seed "
                 "can be pooled"
             )
-        if study.search.seed in seeds:
+
+
+def _refuse_same_seeds(
+    studies: Sequence[Study], groups: Sequence[tuple[list[list[TrialRecord]], SearchSpace]]
+) -> None:
+    taken: set[int] = set()
+    for study, (found, _) in zip(studies, groups, strict=True):
+        seeds = {group[0].configuration.seed for group in found} | {study.search.seed}
+        if taken & seeds:
             raise UserError(
                 f"search {study.search.name!r} has the same seed as another of these; its trials "
                 "are no replicates; name only one of the two"
             )
-        seeds.add(study.search.seed)
+        taken |= seeds
 
 
 def _by_run(records: Iterable[TrialRecord]) -> Iterable[list[TrialRecord]]:
     """Complete trials with a finite loss, those of one trained model together."""
-    groups: dict[tuple[Architecture, float], list[TrialRecord]] = defaultdict(list)
+    groups: dict[tuple[Architecture, float, int], list[TrialRecord]] = defaultdict(list)
     for record in records:
         if record.is_complete and math.isfinite(record.result["dense_loss"]):
-            configuration = record.configuration
-            groups[configuration.architecture, configuration.budget].append(record)
+            one = record.configuration
+            groups[one.architecture, one.budget, one.seed].append(record)
     return groups.values()
 
 
@@ -180,11 +191,11 @@ def _run(group: list[TrialRecord], space: SearchSpace) -> Run:
         seed=configuration.seed,
         steps=steps.pretraining,
         training_flops=float(result["dense_training_flops"]),
+        seconds=_seconds(result) - result["seconds"]["recovery"],
         parameters=laid_out.parameters,
         layer_parameters=laid_out.layer_parameters,
         size_bytes=result["dense_size_bytes"],
         loss=result["dense_loss"],
-        loss_error=_loss_error(result, metric),
         quality=metric.normalised(dense),
         quality_error=_quality_error(nearest.result, metric),
     )
@@ -197,23 +208,16 @@ def _compressed(record: TrialRecord, trained: Run, metric: Metric) -> Compressed
         compression=record.configuration.canonical().compression,
         size_bytes=result["size_bytes"],
         training_flops=float(result["training_flops"]),
+        seconds=_seconds(result),
         quality=metric.normalised(result["score"]),
-        quality_error=_quality_error(result, metric),
     )
+
+
+def _seconds(result: dict[str, Any]) -> float:
+    """Seconds of the whole training, whichever trials ran it."""
+    return float(sum(result["seconds"][stage] for stage in ("stable", "cooldown", "recovery")))
 
 
 def _quality_error(result: dict[str, Any], metric: Metric) -> float:
     low, high = metric.normalised(result["score_low"]), metric.normalised(result["score_high"])
     return abs(high - low) / STANDARD_ERRORS
-
-
-def _loss_error(result: dict[str, Any], metric: Metric) -> float:
-    """Standard error of a mean cross-entropy.
-
-    That of a perplexity is recorded. Elsewhere the loss of one example is taken to vary as much as
-    its mean, as an exponential variable does; cross-entropies of examples are about that skew.
-    """
-    if metric.name == "perplexity":
-        low, high = math.log(result["score_low"]), math.log(result["score_high"])
-        return abs(high - low) / STANDARD_ERRORS
-    return float(result["dense_loss"]) / math.sqrt(result["examples"])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from search.analysis.claims.resampling import Resampled
-from search.analysis.claims.verdict import Effect, Verdict, answer_below, mean_of, too_noisy
+from search.analysis.claims.inference import slope_over_architectures
+from search.analysis.claims.measurements import Measurements
+from search.analysis.claims.verdict import Claim, Effect, Finding
 from search.arrays import Floats, Integers
 from spaces.cost.compression import Compression
 
@@ -20,16 +21,9 @@ LEAST_ERRORS = 5.0
 """Standard errors above guessing that a model needs: closer to guessing, its relative loss is noise
 that is biased upwards."""
 LEAST_SIZES = 4
-"""Architectures that a slope needs, since they are resampled too."""
+"""Architectures that a slope needs."""
 NOTICEABLE = 0.02
 """A compression that costs less than this fraction of quality does not distinguish sizes."""
-NEGLIGIBLE = 0.1
-"""Slopes below this many points per doubling count as zero: 1 point over three decades."""
-CLAIM = (
-    3,
-    "Larger models are more robust to compression",
-    "The fraction of quality lost at given bits, or given sparsity, falls with model size.",
-)
 UNIT = "points of relative drop per doubling of parameters"
 
 
@@ -39,27 +33,32 @@ class Drops:
 
     Args:
         compression: The level.
-        cells: Cell of each model, ``(models,)``.
+        architectures: Index of that of each model, ``(models,)``.
+        budgets: Training of each model; drops are compared at equal budgets, ``(models,)``.
         sizes: log2 of its parameters, ``(models,)``.
-        drops: Fraction of quality lost, ``(1 + DRAWS, models)``.
-        slopes: Change of the drop per doubling, ``(1 + DRAWS,)``.
+        drops: Fraction of quality lost, mean over seeds, ``(models,)``.
     """
 
     compression: Compression
-    cells: Integers
+    architectures: Integers
+    budgets: Floats
     sizes: Floats
     drops: Floats
-    slopes: Floats
 
     @property
     def mean(self) -> float:
         """Mean drop that was measured."""
-        return float(self.drops[0].mean())
+        return float(self.drops.mean())
 
     @property
     def counts(self) -> bool:
         """Whether the compression costs enough to compare sizes by."""
         return self.mean >= NOTICEABLE
+
+    @property
+    def slope(self) -> Effect:
+        """Change of the drop per doubling at this level."""
+        return _slope([self])
 
     @property
     def name(self) -> str:
@@ -70,8 +69,7 @@ class Drops:
         return f"{compression.quantisation.bits} bits ({compression.quantisation})"
 
 
-def shrinks_with_size(data: Resampled) -> Verdict:
-    """Claim 3: the relative drop at k bits and at s % sparsity shrinks as models grow."""
+def _find(data: Measurements) -> Finding:
     usable = [k for k in range(len(data.cells)) if _has_learnt(data, k)]
     left_out = len(data.cells) - len(usable)
     excluded = f" {left_out} models near guessing are left out." if left_out else ""
@@ -80,31 +78,31 @@ def shrinks_with_size(data: Resampled) -> Verdict:
     counted = [level for level in levels if level.counts]
     if not counted:
         mild = f" Drops at {len(levels)} levels are all below 2 %." if levels else ""
-        return Verdict(
-            *CLAIM,
+        return Finding(
             "No compression with a noticeable cost was measured on "
             f"{LEAST_SIZES} sizes.{mild}{excluded}",
             missing=(f"a stronger compression, such as rtn-3, on {LEAST_SIZES} or more sizes",),
             **shown,
         )
-    effect = Effect.of(100 * mean_of([level.slopes for level in counted]), UNIT)
-    answer = answer_below(effect, NEGLIGIBLE)
-    return Verdict(
-        *CLAIM,
-        _reading(effect, levels, counted) + excluded,
-        answer,
-        effect,
-        missing=too_noisy(answer),
-        **shown,
-    )
+    effect = _slope(counted)
+    return Finding(_reading(effect, levels, counted) + excluded, effect, **shown)
 
 
-def _has_learnt(data: Resampled, cell: int) -> bool:
-    quality = data.quality[0, cell]
-    return bool(quality >= max(LEAST_QUALITY, LEAST_ERRORS * data.error(cell)))
+CLAIM = Claim(
+    3,
+    "Larger models are more robust to compression",
+    "The fraction of quality lost at given bits, or given sparsity, falls with model size.",
+    _find,
+    is_above=False,
+)
 
 
-def _levels(data: Resampled, usable: set[int]) -> list[Drops]:
+def _has_learnt(data: Measurements, cell: int) -> bool:
+    error = data.cells[cell].quality_error
+    return bool(data.qualities[:, cell].mean() >= max(LEAST_QUALITY, LEAST_ERRORS * error))
+
+
+def _levels(data: Measurements, usable: set[int]) -> list[Drops]:
     """Each compression that enough sizes have, quantised ones first, the milder first."""
     groups: dict[Compression, list[int]] = defaultdict(list)
     for k, each in enumerate(data.compressed):
@@ -131,47 +129,40 @@ def _heaviness(compression: Compression) -> tuple[float, str, int, str]:
     return compression.sparsity, kind, -bits, str(compression)
 
 
-def _drops(data: Resampled, compression: Compression, group: list[int]) -> Drops:
+def _drops(data: Measurements, compression: Compression, group: list[int]) -> Drops:
     cells = data.parents[group]
-    # A draw can leave hardly any quality to divide by; 0.05 is half of what models must have.
-    before = np.maximum(data.quality[:, cells], LEAST_QUALITY / 2)
-    drops = 1.0 - data.compressed_quality[:, group] / before
-    sizes = np.log2([data.cells[cell].parameters for cell in cells])
-    indices = [data.architectures.index(data.cells[cell].architecture) for cell in cells]
-    budgets = np.array([data.cells[cell].budget for cell in cells])
-    slopes = _slope(drops, sizes, data.weights[:, indices], budgets)
-    return Drops(compression, cells, sizes, drops, slopes)
+    # Of means over seeds: the mean of ratios is biased where a seed learnt little.
+    before = data.qualities[:, cells].mean(axis=0)
+    drops = 1.0 - data.compressed_qualities[:, group].mean(axis=0) / before
+    return Drops(
+        compression,
+        data.architecture_of[cells],
+        np.array([data.cells[cell].budget for cell in cells]),
+        np.log2([data.cells[cell].parameters for cell in cells]),
+        drops,
+    )
 
 
-def _slope(values: Floats, x: Floats, weights: Floats, groups: Floats) -> Floats:
-    """Least-squares slope of values over ``x`` within groups, draw by draw.
+def _slope(levels: Sequence[Drops]) -> Effect:
+    """Change of the drop per doubling, in points, over some levels together.
 
-    Groups are budgets: models trained for longer are quantised worse (Kumar et al. 2024, arXiv
-    2411.04330), and larger ones may be those that were trained for less.
-
-    Args:
-        values: ``(draws, points)``.
-        x: ``(points,)``.
-        weights: How often each point counts, ``(draws, points)``.
-        groups: Budget of each point, ``(points,)``.
-
-    Returns:
-        ``(draws,)``; NaN where a draw has one ``x`` in each group.
+    Only drops of the same budget are compared: models trained for longer are quantised worse (Kumar
+    et al. 2024, arXiv 2411.04330), and larger ones may be those that were trained for less.
     """
-    products, squares = np.zeros((2, len(values)))
-    for group in np.unique(groups):
-        inside = groups == group
-        w, y = weights[:, inside], values[:, inside]
-        total = np.maximum(w.sum(axis=1, keepdims=True), 1e-12)
-        centred = x[inside] - (w * x[inside]).sum(axis=1, keepdims=True) / total
-        products += (w * centred * y).sum(axis=1)
-        squares += (w * centred**2).sum(axis=1)
-    squares[squares < 1e-9] = np.nan
-    return products / squares
+    kinds = np.concatenate([np.full(len(each.drops), k) for k, each in enumerate(levels)])
+    budgets = np.concatenate([each.budgets for each in levels])
+    _, groups = np.unique(np.stack([kinds, budgets]), axis=1, return_inverse=True)
+    estimate = slope_over_architectures(
+        np.concatenate([each.sizes for each in levels]),
+        np.concatenate([each.drops for each in levels]),
+        np.concatenate([each.architectures for each in levels]),
+        groups,
+    )
+    return Effect.of(estimate, UNIT, lambda slope: 100.0 * slope)
 
 
 def _reading(effect: Effect, levels: list[Drops], counted: list[Drops]) -> str:
-    parts = [f"{each.name} {100 * each.slopes[0]:+.2g}" for each in counted]
+    parts = [f"{each.name} {each.slope.estimate:+.2g}" for each in counted]
     mild = len(levels) - len(counted)
     note = f" {mild} milder levels cost less than 2 % and do not count." if mild else ""
     verb = "shrinks" if effect.estimate < 0 else "grows"
@@ -182,17 +173,16 @@ def _reading(effect: Effect, levels: list[Drops], counted: list[Drops]) -> str:
 
 
 def _row(level: Drops) -> dict[str, str]:
-    effect = Effect.of(100 * level.slopes, UNIT)
     smallest, largest = (
-        level.drops[0, level.sizes == end].mean() for end in (level.sizes.min(), level.sizes.max())
+        level.drops[level.sizes == end].mean() for end in (level.sizes.min(), level.sizes.max())
     )
     return {
         "at": level.name,
-        "models": str(len(level.cells)),
+        "models": str(len(level.drops)),
         "mean drop": f"{level.mean:.1%}",
         "smallest": f"{smallest:.1%}",
         "largest": f"{largest:.1%}",
-        "slope per doubling": f"{effect.estimate:+.2f}",
-        "95 % interval": effect.interval,
+        "slope per doubling": f"{level.slope.estimate:+.2f}",
+        "interval": level.slope.interval,
         "counts": "yes" if level.counts else "too mild",
     }

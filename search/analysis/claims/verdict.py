@@ -1,50 +1,124 @@
-"""The verdict on a claim: the answer, the effect with its interval, and what is missing."""
+"""A claim, and the verdict on it: the answer, the effect with its interval, what is missing."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
-from search.arrays import Floats
+from search.analysis.claims.inference import Estimate
+from search.analysis.claims.measurements import LEAST_SEEDS, Measurements
 from spaces.cost.units import quantity
 
 
 class Answer(StrEnum):
-    """Whether trials support a claim."""
+    """Whether trials decide a claim."""
 
     SUPPORTED = "supported"
     CONTRADICTED = "contradicted"
-    NOT_ENOUGH = "not enough trials"
+    UNDECIDED = "not decided"
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A measured effect, with its 95 % bootstrap interval, all in the same unit."""
+    """A measured effect with its interval, all in the same unit.
+
+    Args:
+        low: End of its interval; None where there is none, as with ``high``.
+        units: The independent units that the interval is from, in words.
+    """
 
     estimate: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     unit: str
+    units: str
 
     @classmethod
-    def of(cls, draws: Floats, unit: str) -> Effect:
-        """The effect whose estimate is row 0 of ``draws``, and whose draws are the other rows."""
-        finite = draws[1:][np.isfinite(draws[1:])]
-        low, high = np.percentile(finite, [2.5, 97.5]) if len(finite) else (math.nan, math.nan)
-        return cls(float(draws[0]), float(low), float(high), unit)
+    def of(cls, estimate: Estimate, unit: str, scale: Callable[[float], float]) -> Effect:
+        """An estimate on the scale that people read, which may turn its direction."""
+        ends = [scale(end) if math.isfinite(end) else math.nan for end in estimate.interval]
+        low, high = (None, None) if math.isnan(ends[0]) else (min(ends), max(ends))
+        return cls(scale(estimate.value), low, high, unit, estimate.units)
 
     @property
     def interval(self) -> str:
         """Its interval as text."""
+        if self.low is None or self.high is None:
+            return "–"
         return f"{self.low:+.3g} to {self.high:+.3g}"
 
+    def is_above(self, bound: float) -> bool:
+        """Whether its whole interval lies above a bound."""
+        return self.low is not None and self.low > bound
+
+    def is_below(self, bound: float) -> bool:
+        """Whether its whole interval lies below a bound."""
+        return self.high is not None and self.high < bound
+
     def __str__(self) -> str:
-        return f"{self.estimate:+.3g} {self.unit} ({self.interval})"
+        interval = "no interval" if self.low is None else self.interval
+        return f"{self.estimate:+.3g} {self.unit} ({interval})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can write."""
+        return {
+            "estimate": self.estimate,
+            "low": self.low,
+            "high": self.high,
+            "unit": self.unit,
+            "units": self.units,
+        }
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What some measurements say about a claim.
+
+    Args:
+        reading: What they show, in a sentence or two.
+        effect: None without the trials to measure it.
+        missing: Trials that would measure it.
+        rows: The table behind it: one row a level, its cells by their heading.
+        evidence: What the figure shows beside the measurements; its type depends on the claim.
+    """
+
+    reading: str
+    effect: Effect | None = None
+    missing: tuple[str, ...] = ()
+    rows: tuple[dict[str, str], ...] = ()
+    evidence: tuple[Any, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim: an effect that lies on one side of a bound.
+
+    Args:
+        number: From 1.
+        statement: The claim as it is tested.
+        find: Measures the effect.
+        bound: In the unit of the effect.
+        is_above: Whether the claim is that the effect is above the bound, or below it.
+    """
+
+    number: int
+    title: str
+    statement: str
+    find: Callable[[Measurements], Finding]
+    bound: float = 0.0
+    is_above: bool = True
+
+    def answer(self, effect: Effect) -> Answer:
+        """Supported where the whole interval is on its side, contradicted on the other."""
+        if not (effect.is_above(self.bound) or effect.is_below(self.bound)):
+            return Answer.UNDECIDED
+        holds = effect.is_above(self.bound) == self.is_above
+        return Answer.SUPPORTED if holds else Answer.CONTRADICTED
 
 
 @dataclass(frozen=True)
@@ -52,87 +126,87 @@ class Verdict:
     """The verdict on one claim.
 
     Args:
-        number: Number of the claim, from 1.
-        statement: The claim as it was tested.
-        reading: What the result means, in a sentence or two.
-        effect: None without the trials to measure it.
+        answer: What the measurements decide.
+        finding: What they show.
+        data: The measurements that were used.
         missing: Trials that would decide it.
-        rows: The table behind it: one row a level, its cells by their heading.
-        evidence: What the figure shows beside the measurements; its type depends on the claim.
     """
 
-    number: int
-    title: str
-    statement: str
-    reading: str
-    answer: Answer = Answer.NOT_ENOUGH
-    effect: Effect | None = None
+    claim: Claim
+    answer: Answer
+    finding: Finding
+    data: Measurements
     missing: tuple[str, ...] = ()
-    rows: tuple[dict[str, str], ...] = ()
-    evidence: tuple[Any, ...] = field(default=(), repr=False)
+
+    @property
+    def number(self) -> int:
+        """Number of the claim."""
+        return self.claim.number
+
+    @property
+    def title(self) -> str:
+        """Title of the claim."""
+        return self.claim.title
+
+    @property
+    def effect(self) -> Effect | None:
+        """The measured effect."""
+        return self.finding.effect
+
+    @property
+    def rows(self) -> tuple[dict[str, str], ...]:
+        """The table behind it."""
+        return self.finding.rows
+
+    @property
+    def reading(self) -> str:
+        """What the result means; below three seeds, worded as the description of a run."""
+        if self.data.seeds or self.effect is None:
+            return self.finding.reading
+        found = len(self.data.observations.seeds)
+        runs = "In this run" if found == 1 else f"In these {found} runs"
+        return f"{runs} (described, not decided): {self.finding.reading}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can write."""
         return {
             "claim": self.number,
             "title": self.title,
-            "statement": self.statement,
+            "statement": self.claim.statement,
             "answer": self.answer.value,
-            "effect": self.effect and asdict(self.effect),
+            "effect": self.effect and self.effect.to_dict(),
+            "seeds": list(self.data.seeds or self.data.observations.seeds),
             "reading": self.reading,
             "missing": list(self.missing),
             "rows": list(self.rows),
         }
 
 
-def answer_above(effect: Effect, negligible: float, *, least: float = 0.0) -> Answer:
-    """The answer to a claim that an effect is greater than ``least``.
-
-    Supported where the whole interval is; contradicted where it is below ``negligible``, so that a
-    difference known to be negligible is an answer too, and not a lack of trials.
-    """
-    if effect.high < negligible:
-        return Answer.CONTRADICTED
-    return Answer.SUPPORTED if effect.low > least else Answer.NOT_ENOUGH
-
-
-def answer_below(effect: Effect, negligible: float) -> Answer:
-    """The answer to a claim that an effect is negative; as ``answer_above``."""
-    mirrored = Effect(-effect.estimate, -effect.high, -effect.low, effect.unit)
-    return answer_above(mirrored, negligible)
-
-
-def too_noisy(
-    answer: Answer,
-    remedy: str = "the same search with other seeds, or more validation examples: noise is too "
-    "large",
-) -> tuple[str, ...]:
-    """The trials that are missing where an effect was measured that decides nothing."""
-    return (remedy,) if answer is Answer.NOT_ENOUGH else ()
-
-
-def bias_reduced_best(values: Floats) -> Floats:
-    """The best (highest) of some noisy columns, with less of the bias of selecting a maximum.
-
-    In each draw, another draw selects the column that this one measures (the double estimator of
-    van Hasselt 2010, *Double Q-learning*); the estimate is the mean of the draws. Some bias
-    remains: the draws scatter around the measured values, which are noisy themselves.
+def judge(claim: Claim, *sets: Measurements) -> Verdict:
+    """The verdict on a claim, by the first of some sets of measurements that measures it.
 
     Args:
-        values: ``(1 + DRAWS, columns)``.
-
-    Returns:
-        ``(1 + DRAWS,)``.
+        claim: What to judge.
+        sets: Replicated measurements, which can decide, before others, which describe.
     """
-    draws = values[1:]
-    chosen = np.roll(draws, 1, axis=0).argmax(axis=1)
-    measured = draws[np.arange(len(draws)), chosen]
-    return np.concatenate([[measured.mean()], measured])
+    found = [(claim.find(data), data) for data in sets]
+    finding, data = next(((f, d) for f, d in found if f.effect is not None), found[-1])
+    if finding.effect is None:
+        return Verdict(claim, Answer.UNDECIDED, finding, data, finding.missing)
+    answer = claim.answer(finding.effect) if data.seeds else Answer.UNDECIDED
+    missing: tuple[str, ...] = ()
+    if not data.seeds:
+        missing = (f"the same trials with {LEAST_SEEDS} seeds of training or more",)
+    elif finding.effect.low is None:
+        missing = ("more architectures: too few for an interval",)
+    elif answer is Answer.UNDECIDED:
+        missing = ("further seeds, or further architectures: the interval includes the bound",)
+    return Verdict(claim, answer, finding, data, missing)
 
 
-def mean_of(columns: Sequence[Floats]) -> Floats:
-    """Mean over levels, draw by draw."""
-    return np.asarray(np.mean(np.stack(columns), axis=0))
+def per_cent(log_ratio: float) -> float:
+    """A logarithm of a ratio as a change in per cent."""
+    return float(100.0 * np.expm1(log_ratio))
 
 
 def count(number: float) -> str:
