@@ -97,7 +97,7 @@ def images(seed: int) -> SearchFile:
 @click.option("--text", nargs=2, default=None, help="Training and validation text.")
 @click.option("--pairs", nargs=2, default=None, help="Training sentences and translations.")
 @click.option("--validation-pairs", nargs=2, default=None, help="The same for validation.")
-@click.option("--seeds", default=2, show_default=True)
+@click.option("--seeds", default=3, show_default=True)
 @click.option("--out", default="docs/results", show_default=True)
 def main(
     task: str,

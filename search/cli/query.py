@@ -143,8 +143,9 @@ def what_if(name: str, values: tuple[str, ...], source: Source) -> None:
 def claims(names: tuple[str, ...], complete: bool, url: str | None, as_json: bool) -> None:
     """Test the claims of Train Large, Then Compress on the trials of the search NAME.
 
-    Several searches that differ only in their seed are pooled. The verdict on each claim is
-    supported, contradicted, or undecided; the report is an HTML and a Markdown page with plots.
+    Several searches that differ only in their seed are pooled. A claim is supported, contradicted
+    or not decided, and needs three seeds of training for a decision: with fewer, its effect is
+    described. The report is an HTML and a Markdown page with plots.
     """
     from search.analysis.claims.report import print_claims, write_claims
 
