@@ -10,9 +10,9 @@ import numpy as np
 
 from search.analysis.claims.measurements import Measurements
 from search.analysis.claims.observations import Run
-from search.analysis.claims.verdict import count
 from search.arrays import Floats, Integers
 from spaces.cost.architecture import Architecture
+from spaces.cost.units import quantity
 
 Axis = Literal["training_flops", "steps", "seconds"]
 T = TypeVar("T")
@@ -124,6 +124,11 @@ def level_name(level: float, axis: Axis) -> str:
     if axis == "steps":
         return f"{round(level):,} steps"
     return f"{level:.3g} s" if axis == "seconds" else f"{count(level)}FLOP"
+
+
+def count(number: float) -> str:
+    """A count with its SI prefix, to three digits: ``1.25M``."""
+    return quantity(number).replace(" ", "")
 
 
 def thinned(values: Sequence[T], most: int = MOST_LEVELS) -> list[T]:

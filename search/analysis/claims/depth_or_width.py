@@ -8,10 +8,10 @@ from itertools import permutations
 
 import numpy as np
 
-from search.analysis.claims.curves import Axis, Curve, common_levels, curves
+from search.analysis.claims.curves import Axis, Curve, common_levels, count, curves
 from search.analysis.claims.inference import over_paths
 from search.analysis.claims.measurements import Measurements
-from search.analysis.claims.verdict import Claim, Effect, Finding, count, per_cent
+from search.analysis.claims.verdict import Claim, Effect, Finding, per_cent
 from search.arrays import Floats
 
 EQUAL = 1.15

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.analysis.claims.curves import Curve, level_name, thinned
+from search.analysis.claims.curves import Curve, count, level_name, thinned
 from search.analysis.claims.inference import best_of_others, over_paths
 from search.analysis.claims.measurements import Measurements
 from search.analysis.claims.model_size import Level, compared
-from search.analysis.claims.verdict import Claim, Effect, Finding, count, per_cent
+from search.analysis.claims.verdict import Claim, Effect, Finding, per_cent
 from search.arrays import Floats
 
 LEAST_FACTOR = 1.9

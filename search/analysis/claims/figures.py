@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from search.analysis.claims.curves import Axis, Curve, curves, level_name
+from search.analysis.claims.curves import Axis, Curve, count, curves, level_name
 from search.analysis.claims.depth_or_width import MARGIN, Difference
 from search.analysis.claims.early_stopping import CONVERGED, Stop, left
 from search.analysis.claims.equal_bytes import Contest, gain
@@ -17,7 +17,7 @@ from search.analysis.claims.measurements import Measurements
 from search.analysis.claims.model_size import Level
 from search.analysis.claims.observations import gain_unit, score_of
 from search.analysis.claims.robustness import Drops
-from search.analysis.claims.verdict import Effect, Verdict, count
+from search.analysis.claims.verdict import Effect, Verdict
 from search.arrays import Floats
 from search.plots.png_axes import logarithmic, shades, size_colours
 

@@ -12,13 +12,14 @@ from search.analysis.claims.curves import (
     Axis,
     Curve,
     common_levels,
+    count,
     curves,
     level_name,
     thinned,
 )
 from search.analysis.claims.inference import slope_over_architectures
 from search.analysis.claims.measurements import Measurements
-from search.analysis.claims.verdict import Claim, Effect, Finding, count, per_cent
+from search.analysis.claims.verdict import Claim, Effect, Finding, per_cent
 from search.arrays import Floats
 
 UNIT = "% of loss per doubling of parameters"

@@ -12,7 +12,6 @@ import numpy as np
 
 from search.analysis.claims.inference import Estimate
 from search.analysis.claims.measurements import LEAST_SEEDS, Measurements
-from spaces.cost.units import quantity
 
 
 class Answer(StrEnum):
@@ -207,8 +206,3 @@ def judge(claim: Claim, *sets: Measurements) -> Verdict:
 def per_cent(log_ratio: float) -> float:
     """A logarithm of a ratio as a change in per cent."""
     return float(100.0 * np.expm1(log_ratio))
-
-
-def count(number: float) -> str:
-    """A count with its SI prefix, to three digits: ``1.25M``."""
-    return quantity(number).replace(" ", "")
