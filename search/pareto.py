@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import moocore
 import numpy as np
 
+from search.storage.references import ReferenceRecord
 from search.storage.trials import TrialRecord
 from spaces.cost.criteria import Criteria
 from spaces.cost.inference_cost import COSTS, Cost
@@ -123,6 +124,53 @@ def nondominated(
             equals = (members.get(point, record), record)
             members[point] = max(equals, key=lambda each: rank(each, criteria))
     return list(members.values())
+
+
+def dominating_reference(
+    references: Iterable[ReferenceRecord], criteria: Criteria, score: float | None, max_mb: float
+) -> ReferenceRecord | None:
+    """The best reference in at most so many megabytes, if its score is no worse than that of the
+    best model there.
+
+    Args:
+        score: Of that model on validation; None where there is none.
+    """
+    quality = criteria.metric.quality
+    found = max(
+        (reference for reference in references if reference.size_mb <= max_mb),
+        key=lambda r: (quality(r.result["score"]), -r.size_bytes),
+        default=None,
+    )
+    if found is None or (score is not None and quality(found.result["score"]) < quality(score)):
+        return None
+    return found
+
+
+def dominated(
+    records: Iterable[TrialRecord], references: Iterable[ReferenceRecord], criteria: Criteria
+) -> dict[int, ReferenceRecord]:
+    """Numbers of the complete trials for which a reference has no more bytes and no worse score,
+    with the best such reference."""
+    kept = list(references)
+    found = {
+        r.number: dominating_reference(kept, criteria, r.result["score"], r.result["size_mb"])
+        for r in records
+    }
+    return {number: reference for number, reference in found.items() if reference is not None}
+
+
+def best_dense(
+    records: Iterable[TrialRecord], criteria: Criteria, max_mb: float
+) -> TrialRecord | None:
+    """The complete trial whose model before compression is the best in at most so many megabytes.
+
+    Of trials that share this model, the first.
+    """
+    return max(
+        (r for r in records if r.is_complete and r.result["dense_size_bytes"] <= 1e6 * max_mb),
+        key=lambda r: (criteria.metric.quality(r.result["dense_score"]), -r.number),
+        default=None,
+    )
 
 
 def hypervolume(points: Sequence[tuple[float, float]], scale: Scale) -> float:

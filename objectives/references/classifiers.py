@@ -83,7 +83,7 @@ def token_counts(
         min_df=min(2, len(texts.labels)),
         max_features=max(1, min(most, MOST_WEIGHTS // classes)),
     )
-    model, chosen = _regression(counts.fit_transform(texts.tokens), texts.labels)
+    model, chosen = _regression(counts.fit_transform(texts.tokens), texts.labels, texts.groups)
     ngrams = len(counts.vocabulary_)
     # Two tokens, each of the first or the second text of a pair.
     key = 2 * bytes_per_token(2 * vocabulary)
@@ -102,7 +102,7 @@ def pixel_values(images: LabelledImages, score: ScoreOf) -> Reference:
     pixels, count = images.pixels, len(images.labels)
     used = min(count, max(1, MOST_PIXEL_VALUES // pixels[0].size))
     values = pixels[:used].reshape(used, -1).astype(np.float32) / 127.5 - 1.0
-    model, chosen = _regression(values, images.labels[:used])
+    model, chosen = _regression(values, images.labels[:used], np.arange(used))
     part = "" if used == count else f", fitted to {used:,} of {count:,} images"
     return Reference(
         "logistic regression on pixels",
@@ -124,17 +124,21 @@ def token_ngrams(row: npt.NDArray[Any]) -> list[tuple[int, ...]]:
     return [*((token,) for token in ids), *pairs]
 
 
-def _regression(features: Any, labels: Tokens) -> tuple[Any, str]:
-    """A logistic regression with its regularisation chosen by cross-validation, and how."""
+def _regression(features: Any, labels: Tokens, groups: Any) -> tuple[Any, str]:
+    """A logistic regression with its regularisation chosen by cross-validation, and how.
+
+    Args:
+        groups: The group of each example: it is on one side of a split.
+    """
     from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 
-    folds = min(FOLDS, int(np.unique(labels, return_counts=True)[1].min()))
-    if folds < 2:
+    splits = _splits(labels, groups)
+    if not splits:
         model = LogisticRegression(max_iter=ITERATIONS)
-        return model.fit(features, labels), "C 1, as a class has one example"
+        return model.fit(features, labels), "C 1, as a class has too few examples to choose it"
     model = LogisticRegressionCV(
         Cs=STRENGTHS,
-        cv=folds,
+        cv=splits,
         l1_ratios=(0.0,),
         max_iter=ITERATIONS,
         scoring="neg_log_loss",
@@ -144,7 +148,20 @@ def _regression(features: Any, labels: Tokens) -> tuple[Any, str]:
         # 200 iterations are enough for a baseline.
         simplefilter("ignore")
         model.fit(features, labels)
-    return model, f"C {model.C_:g} by {folds}-fold cross-validation on train"
+    return model, f"C {model.C_:g} by {FOLDS}-fold cross-validation on train"
+
+
+def _splits(labels: Tokens, groups: Any) -> list[tuple[Any, Any]]:
+    """Rows to fit and to score in each fold; none where a part would lack a class."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    if min(np.unique(labels, return_counts=True)[1]) < FOLDS:
+        return []
+    is_grouped = len(np.unique(groups)) < len(labels)
+    folds = StratifiedGroupKFold(FOLDS) if is_grouped else StratifiedKFold(FOLDS)
+    splits = list(folds.split(labels, labels, groups))
+    present = {len(np.unique(labels[rows])) for split in splits for rows in split}
+    return splits if present == {len(np.unique(labels))} else []
 
 
 def _weights(model: Any) -> int:

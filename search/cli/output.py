@@ -9,17 +9,30 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from objectives.data.prepared_data import warnings_of
-from search.cli.tables import frontier_table, make_table, plan_table, trial_table, trials_table
+from search.cli.tables import (
+    DENSE_NOTE,
+    dominated_lines,
+    frontier_table,
+    make_table,
+    plan_table,
+    reference_text,
+    references_table,
+    trial_table,
+    trials_table,
+)
 from search.formatting import NOISY_LATENCY, cost_summary
 from search.pareto import Scale, frontier, hypervolume_of
+from search.results.comparison import compared_frontier
 from search.results.schemas import (
     Best,
     Event,
+    Frontier,
     FrontierMember,
     Prediction,
     Search,
     Summary,
     TrainingReuse,
+    Trial,
     TrialPage,
 )
 from spaces.cost.inference_cost import COSTS
@@ -44,7 +57,8 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     metric = study.search.metric
     console.print(f"\nfrontier: {metric.name} on validation against {study.search.cost.name}\n")
     tests = study.tests()
-    print_frontier([FrontierMember.of(r, tests.get(r.number, {})) for r in members], console)
+    rows = [FrontierMember.of(r, tests.get(r.number, {})) for r in members]
+    print_frontier(compared_frontier(study.space, records, rows, study.references()), console)
     scale = Scale.of(study.space)
     volume = hypervolume_of(members, study.search.criteria, scale)
     console.print(
@@ -121,14 +135,14 @@ def print_summaries(rows: Sequence[Summary], console: Console) -> None:
     console.print(table)
 
 
-def print_search(search: Search, members: Sequence[FrontierMember], console: Console) -> None:
+def print_search(search: Search, frontier: Frontier, console: Console) -> None:
     """Print one search."""
     print_summaries([search], console)
     if search.ended:
         console.print(search.ended)
-    if members:
+    if frontier.members:
         console.print()
-        print_frontier(members, console)
+        print_frontier(frontier, console)
         console.print()
     _print_reuse(search.shared, console)
     for warning in warnings_of(search.data):
@@ -152,10 +166,19 @@ def _print_noise(noisy: bool, console: Console) -> None:
         console.print(NOISY_LATENCY, style="dim")
 
 
-def print_frontier(members: Sequence[FrontierMember], console: Console) -> None:
-    """Print the frontier, which must have a member."""
+def print_frontier(found: Frontier, console: Console) -> None:
+    """Print the frontier, which must have a member, and what it is compared with."""
+    members = found.members
     console.print(frontier_table(members))
     _print_noise(any(member.latency_noisy for member in members), console)
+    console.print(DENSE_NOTE, style="dim", soft_wrap=True)
+    if found.references:
+        console.print()
+        console.print(references_table(found.references))
+    for line in dominated_lines(members):
+        console.print(line, style="bold yellow", soft_wrap=True)
+    for edge in found.edges:
+        console.print(edge.text, style="yellow", soft_wrap=True)
 
 
 def print_event(event: Event, console: Console) -> None:
@@ -188,6 +211,31 @@ def print_best(name: str, best: Best, console: Console) -> None:
     )
     console.print(trial_table(trial))
     console.print(f"location            {best.location}", soft_wrap=True)
+    _print_comparison(best, trial, console)
+
+
+def _print_comparison(best: Best, trial: Trial, console: Console) -> None:
+    """Print the references, the best dense model and the edges of the space beside a model."""
+    limit = best.limits.get("size_mb")
+    if best.dense is None:
+        size = trial.result["size_mb"] if limit is None else limit
+        dense = f"no dense model fits in {size:.3g} MB"
+    else:
+        score = text(trial.result["metric"], best.dense.score)
+        dense = (
+            f"{score}, {best.dense.size_mb:.3f} MB: {best.dense.text} (before the compression of "
+            f"#{best.dense.trial})"
+        )
+    console.print(f"best dense model    {dense}", soft_wrap=True)
+    if best.references:
+        console.print()
+        console.print(references_table(best.references))
+    if best.dominated_by is not None:
+        within = " within the limits" if best.limits else ""
+        line = f"{reference_text(best.dominated_by)}: no model here is better{within}"
+        console.print(line, style="bold yellow", soft_wrap=True)
+    for edge in best.edges:
+        console.print(edge.text, style="yellow", soft_wrap=True)
 
 
 def print_prediction(name: str, prediction: Prediction, console: Console) -> None:

@@ -80,12 +80,12 @@ def frontier(name: str, source: Source) -> int:
     """Show the frontier of the search NAME: trials that no other trial beats on score and cost."""
     from search.cli.output import print_frontier
 
-    members = source.queries.frontier(name)
-    if members or source.as_json:
-        source.show(members, lambda console: print_frontier(members, console))
+    found = source.queries.frontier(name)
+    if found.members or source.as_json:
+        source.show(found, lambda console: print_frontier(found, console))
     else:
         click.echo(f"search {name!r} has no feasible complete trial yet", err=True)
-    return 0 if members else NOTHING_FOUND
+    return 0 if found.members else NOTHING_FOUND
 
 
 @click.command()

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from search.formatting import NOISY_LATENCY, SCORED_ITEMS, has_noisy_latency, latency_text
+from search.results.baselines import Reference
 from search.results.schemas import FrontierMember, Level, Trial
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.metric import text
 from spaces.cost.units import quantity
 from spaces.grid.plan import Plan
+
+DENSE_NOTE = "dense: the best model without compression in at most the same bytes"
 
 
 def make_table(*columns: str, left: Sequence[str] = ()) -> Table:
@@ -26,8 +29,8 @@ def frontier_table(members: Sequence[FrontierMember]) -> Table:
     """The frontier, which must have a member."""
     metric = members[0].metric
     table = make_table(
-        "trial", "depth", "width", "budget", "compression", metric, "95 % interval", "test", "MB",
-        "ms", "FLOPs", "ratio", left=["compression"],
+        "trial", "depth", "width", "budget", "compression", metric, "95 % interval", "test",
+        "dense", "MB", "ms", "FLOPs", "ratio", left=["compression"],
     )  # fmt: skip
     for row in members:
         decoder = f"+{row.decoder_depth}" if row.decoder_depth else ""
@@ -40,12 +43,50 @@ def frontier_table(members: Sequence[FrontierMember]) -> Table:
             text(metric, row.score),
             f"{text(metric, row.score_low)}–{text(metric, row.score_high)}",
             "" if row.test_score is None else text(metric, row.test_score),
+            "none" if row.dense is None else text(metric, row.dense.score),
             f"{row.size_mb:.3f}",
             latency_text(row.latency_ms, noisy=row.latency_noisy),
             quantity(row.flops).strip(),
             f"{row.compression_ratio:.1f}×",
         )
     return table
+
+
+def references_table(references: Sequence[Reference]) -> Table:
+    """Baselines, of which there must be one."""
+    metric = references[0].metric
+    table = make_table("reference", metric, "95 % interval", "test", "MB", left=["reference"])
+    for row in references:
+        table.add_row(
+            row.name,
+            text(metric, row.score),
+            f"{text(metric, row.score_low)}–{text(metric, row.score_high)}",
+            "" if row.test_score is None else text(metric, row.test_score),
+            f"{row.size_mb:.3f}",
+        )
+    return table
+
+
+def dominated_lines(members: Sequence[FrontierMember]) -> list[str]:
+    """A line for each reference that dominates members of the frontier."""
+    numbers: dict[str, list[str]] = {}
+    for member in members:
+        if member.dominated_by is not None:
+            numbers.setdefault(member.dominated_by, []).append(f"#{member.trial}")
+    return [
+        f"{name} is at least as good, and no larger, as {', '.join(dominated)}"
+        for name, dominated in numbers.items()
+    ]
+
+
+def reference_text(reference: Reference) -> str:
+    """A baseline in a line."""
+    metric = reference.metric
+    interval = f"{text(metric, reference.score_low)}–{text(metric, reference.score_high)}"
+    return (
+        f"{reference.name} has {metric} {text(metric, reference.score)} ({interval}) with "
+        f"{reference.size_mb:.3g} MB"
+    )
 
 
 def levels_table(levels: Sequence[Level]) -> Table:

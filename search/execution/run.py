@@ -16,6 +16,7 @@ from search.execution.cluster import check_capacity, cluster, has_capacity, inte
 from search.execution.final_test import test_frontier, untested_members
 from search.execution.listener import Limits, Listener
 from search.execution.node_checks import check_nodes
+from search.execution.references import measure_references
 from search.execution.trainable import RemoteFunctions, latencies
 from search.execution.tuning import tune_trials
 from search.pareto import frontier
@@ -104,6 +105,7 @@ def run(search: SearchFile, listener: Listener, *, trials: int | None = None) ->
                 return not holder.has_lost_lease and _may_run_another(search, running)
 
             with listener.following(study, limits):
+                measure_references(study, remote, listener)
                 if not is_done:
                     _measure_latencies(study, remote, listener)
                     ended, interrupted = tune_trials(

@@ -150,6 +150,19 @@ def test_scores(search: str, data: str, models: list[str]) -> list[dict[str, Any
     return [_test_score(_objective(search, data), model) for model in models]
 
 
+def references(search: str, data: str, splits: list[str]) -> list[dict[str, Any]]:
+    """The references of the task with their scores on some splits.
+
+    Returns:
+        What ``Objective.references`` returns; or one ``state`` with its ``message``.
+    """
+    try:
+        return _objective(search, data).references(splits)
+    except Exception:
+        # Whatever a library raises does not end the search.
+        return [{"state": ERROR, "message": traceback.format_exc(limit=-6)}]
+
+
 def _test_score(objective: Objective, model: str) -> dict[str, Any]:
     try:
         score = objective.test(model)

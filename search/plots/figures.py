@@ -33,13 +33,15 @@ def write_figures(
     """
     folder.mkdir(parents=True, exist_ok=True)
     records, space, name = study.records(), study.space, study.search.name
-    criteria = space.criteria
+    criteria, references = space.criteria, study.references()
     what = f"{metric_name(criteria)} against {criteria.cost.noun}"
     page = render(
         "search.plots",
         "figure.html.j2",
         title=f"{name}: {what}",
-        chart=Chart(frontier_figure(records, criteria, links), f"{what} of every trial"),
+        chart=Chart(
+            frontier_figure(records, criteria, links, references), f"{what} of every trial"
+        ),
         text="" if links is None else CLICK,
         server=server if links else None,
     )
@@ -55,4 +57,4 @@ def write_figures(
         uses_webgl=True,
     )
     (folder / "parallel_coordinates.html").write_text(page)
-    frontier_png(records, criteria, Scale.of(space), name, folder / "frontier.png")
+    frontier_png(records, criteria, Scale.of(space), name, folder / "frontier.png", references)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from search.mlflow_links import MlflowLinks
-from search.plots.style import FRONTIER, LIMIT, empty_figure, log_axis, score_axis
+from search.pareto import dominated
+from search.plots.reference_points import (
+    REFERENCES_NAME,
+    ReferencePoints,
+    reference_text,
+)
+from search.plots.style import FRONTIER, LIMIT, REFERENCE, empty_figure, log_axis, score_axis
 from search.plots.trial_points import (
     Group,
     drawable,
@@ -17,6 +23,7 @@ from search.plots.trial_points import (
     leading_points,
     metric_name,
 )
+from search.storage.references import ReferenceRecord
 from search.storage.trials import TrialRecord
 from spaces.cost.criteria import Criteria
 
@@ -27,9 +34,13 @@ LABEL_HEIGHT, LABEL_WIDTH = 0.06, 0.25
 
 
 def frontier_figure(
-    records: list[TrialRecord], criteria: Criteria, links: MlflowLinks | None = None
+    records: list[TrialRecord],
+    criteria: Criteria,
+    links: MlflowLinks | None = None,
+    references: Sequence[ReferenceRecord] = (),
 ) -> Any:
-    """Score against cost: each complete trial, each model before compression, the frontier.
+    """Score against cost: each complete trial, each model before compression, the frontier, and
+    the references. Members of the frontier that a reference dominates are open circles.
 
     ``customdata`` of a point is the number of its trial, the number of its trained model, and the
     page of its run where links are given.
@@ -47,7 +58,10 @@ def frontier_figure(
 
     every = [*groups, leading]
     costs = [cost for group in every for cost in group.costs]
+    drawn = ReferencePoints.of(references, criteria, costs)
+    costs += [reference.size_mb for reference in drawn.points]
     scores = [score for group in every for score in group.scores]
+    scores += [reference.result["score"] for reference in references]
     scores += [r.result[end] for r in members for end in ("score_low", "score_high")]
     figure = empty_figure(
         height=HEIGHT,
@@ -66,6 +80,12 @@ def frontier_figure(
     for group in groups:
         marker = {"color": group.colour, "size": 8, "opacity": 0.75}
         figure.add_scatter(**_points(group, identify), marker=marker)
+    _add_references(figure, drawn, criteria, costs)
+    better = dominated(members, references, criteria)
+    for k, record in enumerate(members):
+        if record.number in better:
+            name = better[record.number].name
+            leading.hover[k] += f"<br>{name} is at least as good, and no larger"
     figure.add_scatter(
         **_points(leading, identify),
         error_y={
@@ -73,7 +93,11 @@ def frontier_figure(
             "arrayminus": error_bars(members, "score_low"),
             "thickness": 1,
         },
-        marker={"size": 10, "color": FRONTIER},
+        marker={
+            "size": 10,
+            "color": FRONTIER,
+            "symbol": ["circle-open" if r.number in better else "circle" for r in members],
+        },
         text=_labels(members, criteria, costs),
         textposition="top left",
         cliponaxis=False,
@@ -88,6 +112,43 @@ def frontier_figure(
             showarrow=False, xanchor="right", yanchor="bottom",
         )  # fmt: skip
     return figure
+
+
+def _add_references(
+    figure: Any, drawn: ReferencePoints, criteria: Criteria, costs: list[float]
+) -> None:
+    scores = [r.result["score"] for r in drawn.points]
+    if drawn.points:
+        results = [r.result for r in drawn.points]
+        figure.add_scatter(
+            x=[r.size_mb for r in drawn.points],
+            y=scores,
+            mode="markers+text",
+            name=REFERENCES_NAME,
+            marker={"symbol": "diamond", "size": 10, "color": REFERENCE},
+            error_y={
+                "array": [abs(r["score_high"] - r["score"]) for r in results],
+                "arrayminus": [abs(r["score_low"] - r["score"]) for r in results],
+                "thickness": 1,
+            },
+            text=[f"{r.name}  " for r in drawn.points],
+            textposition="bottom right",
+            hovertext=[reference_text(r, criteria) for r in drawn.points],
+            hoverinfo="text",
+        )
+    for k, reference in enumerate(drawn.lines if costs else ()):
+        figure.add_scatter(
+            x=[min(costs), max(costs)],
+            y=[reference.result["score"]] * 2,
+            mode="lines+text",
+            name=REFERENCES_NAME,
+            showlegend=k == 0 and not drawn.points,
+            line={"color": REFERENCE, "width": 1, "dash": "dot"},
+            text=["", reference.name],
+            textposition="top left",
+            hovertext=[reference_text(reference, criteria)] * 2,
+            hoverinfo="text",
+        )
 
 
 def _points(group: Group, identify: Callable[[TrialRecord], list[Any]]) -> dict[str, Any]:

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from search.pareto import Scale, hypervolume_history
-from search.plots.style import FRONTIER, LIMIT, tick_text
+from search.pareto import Scale, dominated, hypervolume_history
+from search.plots.reference_points import (
+    DOMINATED_NAME,
+    REFERENCES_NAME,
+    ReferencePoints,
+)
+from search.plots.style import FRONTIER, LIMIT, REFERENCE, tick_text
 from search.plots.trial_points import (
+    drawable,
     error_bars,
     frontier_steps,
     grouped_points,
     leading_points,
 )
+from search.storage.references import ReferenceRecord
 from search.storage.trials import TrialRecord
 from spaces.cost.criteria import Criteria
 
 
 def frontier_png(
-    records: list[TrialRecord], criteria: Criteria, scale: Scale, name: str, path: Path
+    records: list[TrialRecord],
+    criteria: Criteria,
+    scale: Scale,
+    name: str,
+    path: Path,
+    references: Sequence[ReferenceRecord] = (),
 ) -> None:
     """The frontier, and the hypervolume over finished trials; the file is replaced whole."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -28,7 +41,7 @@ def frontier_png(
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
-    _draw_frontier(left, records, criteria)
+    _draw_frontier(left, records, criteria, references)
     # Beneath, where it hides no point.
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     history = hypervolume_history(records, criteria, scale)
@@ -46,7 +59,12 @@ def frontier_png(
     os.replace(temporary, path)
 
 
-def _draw_frontier(axes: Any, records: list[TrialRecord], criteria: Criteria) -> None:
+def _draw_frontier(
+    axes: Any,
+    records: list[TrialRecord],
+    criteria: Criteria,
+    references: Sequence[ReferenceRecord],
+) -> None:
     for group in grouped_points(records, criteria):
         axes.scatter(
             group.costs, group.scores, s=22, alpha=0.75, color=group.colour,
@@ -59,6 +77,14 @@ def _draw_frontier(axes: Any, records: list[TrialRecord], criteria: Criteria) ->
         yerr=[error_bars(leading.records, end) for end in ("score_low", "score_high")],
         elinewidth=0.8, capsize=2,
     )  # fmt: skip
+    if numbers := dominated(leading.records, references, criteria):
+        results = [r.result for r in leading.records if r.number in numbers]
+        axes.scatter(
+            [r[criteria.cost.name] for r in results], [r["score"] for r in results], s=14,
+            color="white", zorder=5, edgecolors=FRONTIER, label=DOMINATED_NAME,
+        )  # fmt: skip
+    costs = [r.result[criteria.cost.name] for r in drawable(records, criteria)]
+    _draw_references(axes, ReferencePoints.of(references, criteria, costs))
     if limit := criteria.limit:
         axes.axvline(limit, linestyle="--", color=LIMIT, linewidth=1)
         axes.annotate(
@@ -76,6 +102,28 @@ def _draw_frontier(axes: Any, records: list[TrialRecord], criteria: Criteria) ->
         low, high = axes.dataLim.intervaly
         # Without any data they are infinite.
         axes.set_ylim(*((high * 1.03, low / 1.03) if low <= high else (10.0, 1.0)))
+
+
+def _draw_references(axes: Any, drawn: ReferencePoints) -> None:
+    results = [r.result for r in drawn.points]
+    ends = [[abs(r[e] - r["score"]) for r in results] for e in ("score_low", "score_high")]
+    if drawn.points:
+        axes.errorbar(
+            [r.size_mb for r in drawn.points], [r["score"] for r in results], yerr=ends, fmt="D",
+            color=REFERENCE, markersize=5, elinewidth=0.8, capsize=2, label=REFERENCES_NAME,
+        )  # fmt: skip
+    for reference in drawn.points:
+        axes.annotate(
+            reference.name, (reference.size_mb, reference.result["score"]), fontsize=7,
+            color=REFERENCE, xytext=(5, -9), textcoords="offset points",
+        )  # fmt: skip
+    for reference in drawn.lines:
+        score = reference.result["score"]
+        axes.axhline(score, linestyle=":", color=REFERENCE, linewidth=1)
+        axes.annotate(
+            reference.name, (0.995, score), xycoords=("axes fraction", "data"), fontsize=7,
+            color=REFERENCE, ha="right", va="bottom",
+        )  # fmt: skip
 
 
 def plain_ticks(axis: Any, digits: tuple[float, ...] = (1.0, 2.0, 5.0)) -> None:

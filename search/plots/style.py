@@ -10,6 +10,7 @@ from spaces.cost.units import quantity
 
 DENSE, TRIAL, INFEASIBLE, FRONTIER, LIMIT = "#d1495b", "#8593a1", "#b9c1c8", "#0a8a99", "#7f8b96"
 """Colours that are distinguishable on white and on near black."""
+REFERENCE = "#b5651d"
 SECOND, THIRD = "#8a6fc9", "#c98a2b"
 WORST = 0.05
 """Scores this fraction of the way below guessing, and worse ones, do not stretch the axis."""

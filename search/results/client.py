@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from search.results.schemas import (
     Best,
     Event,
-    FrontierMember,
+    Frontier,
     Level,
     Prediction,
     Search,
@@ -96,9 +96,9 @@ class Client:
         """One trial with its training curve."""
         return self._send(TrialDetails, "GET", f"{_path(name)}/trials/{number}")
 
-    def frontier(self, name: str) -> list[FrontierMember]:
-        """The frontier of a search, the cheapest first."""
-        return self._send(list[FrontierMember], "GET", f"{_path(name)}/frontier")
+    def frontier(self, name: str) -> Frontier:
+        """The frontier of a search, and what it is compared with."""
+        return self._send(Frontier, "GET", f"{_path(name)}/frontier")
 
     def best(self, name: str, limits: Mapping[str, float] | None = None) -> Best:
         """The best model within limits by cost (``size_mb``, …), or the nearest."""

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from search.pareto import nearest, rank
+from search.results.comparison import compared_best
 from search.results.schemas import (
     Best,
     Event,
     Failure,
-    FrontierMember,
+    Frontier,
     Level,
     Prediction,
     Search,
@@ -120,8 +121,8 @@ class StudyQueries:
         trial = snapshot.trial(record)
         return TrialDetails(**trial.model_dump(), curve=snapshot.study.curve(number))
 
-    def frontier(self, name: str) -> list[FrontierMember]:
-        """The frontier of a search, the cheapest first."""
+    def frontier(self, name: str) -> Frontier:
+        """The frontier of a search, and what it is compared with."""
         return self._snapshots.of(name).frontier()
 
     def best(self, name: str, limits: Mapping[str, float] | None = None) -> Best:
@@ -141,13 +142,16 @@ class StudyQueries:
                 cost=criteria.cost.name,
             )  # fmt: skip
         result = found.result
-        return Best(
+        answer = Best(
             limits=given,
             is_within=within is not None,
             misses={c: result[c] / most for c, most in every_limit.items() if result[c] > most},
             trial=snapshot.trial(found),
             location=snapshot.location(found),
             cost=criteria.cost.name,
+        )
+        return compared_best(
+            answer, snapshot.study.space, snapshot.records, found, snapshot.references
         )
 
     def levels(self, name: str) -> list[Level]:

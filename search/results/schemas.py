@@ -9,17 +9,13 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from search.formatting import has_noisy_latency
+from search.results.baselines import DenseModel, Edge, Reference
+from search.results.query_result import QueryResult
 from search.storage.states import State
 from search.storage.trials import TrialRecord
-
-
-class QueryResult(BaseModel):
-    """Base of all query results."""
-
-    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
 
 
 class Summary(QueryResult):
@@ -133,6 +129,10 @@ class FrontierMember(QueryResult):
     """Forward FLOPs for one sequence."""
     compression_ratio: float
     """Dense fp32 bytes / compressed bytes."""
+    dominated_by: str | None = None
+    """The reference that has no more bytes and no worse score; null if there is none."""
+    dense: DenseModel | None = None
+    """The best model without compression in at most the same bytes; null if none fits."""
 
     @classmethod
     def of(cls, record: TrialRecord, test: Mapping[str, Any]) -> FrontierMember:
@@ -149,6 +149,17 @@ class FrontierMember(QueryResult):
             latency_noisy=has_noisy_latency(result),
             **{name: result[name] for name in _MEASURED},
         )
+
+
+class Frontier(QueryResult):
+    """The frontier of a search, and what it is compared with."""
+
+    members: list[FrontierMember]
+    """Trials that no other dominates, the cheapest first."""
+    references: list[Reference]
+    """Baselines of the task, the smallest first; empty until they are measured."""
+    edges: list[Edge]
+    """Ends of dimensions at which all members lie."""
 
 
 class Trial(QueryResult):
@@ -212,6 +223,15 @@ class Best(QueryResult):
     """Where the compressed model is."""
     cost: str
     """The inference cost of the search."""
+    references: list[Reference] = Field(default_factory=list)
+    """Baselines of the task within the limit of bytes, the smallest first."""
+    dominated_by: Reference | None = None
+    """The best of them, where no model within the limits has a better score."""
+    dense: DenseModel | None = None
+    """The best model without compression within the limit of bytes, or, without a limit, in the
+    bytes of the best model; null if none fits."""
+    edges: list[Edge] = Field(default_factory=list)
+    """Ends of dimensions at which the model lies."""
 
 
 class Level(QueryResult):

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from objectives.store.store import Store
 from search.formatting import has_noisy_latency
 from search.pareto import Scale, best, frontier, hypervolume_of, in_finish_order, nondominated
-from search.results.schemas import FrontierMember, Level, Prediction, Summary, Trial
+from search.results.comparison import compared_frontier
+from search.results.schemas import Frontier, FrontierMember, Level, Prediction, Summary, Trial
 from search.storage.database import SEARCH, study_names
 from search.storage.errors import NoSuchStudy
 from search.storage.lease import POLL_SECONDS, LeaseMonitor
+from search.storage.references import ReferenceRecord, references_of
 from search.storage.states import State
 from search.storage.study import Study, tests_of
 from search.storage.trials import TrialRecord
@@ -74,6 +76,11 @@ class Snapshot:
     def tests(self) -> dict[int, dict[str, Any]]:
         """Results on the test split, by trial number."""
         return tests_of(self.attributes)
+
+    @cached_property
+    def references(self) -> list[ReferenceRecord]:
+        """Baselines beside the trials."""
+        return references_of(self.attributes)
 
     @cached_property
     def scale(self) -> Scale:
@@ -146,9 +153,10 @@ class Snapshot:
             budget_unit=self.study.search.space.budget.unit,
         )
 
-    def frontier(self) -> list[FrontierMember]:
-        """The frontier as query results, the cheapest first."""
-        return [FrontierMember.of(r, self.tests.get(r.number, {})) for r in self.members]
+    def frontier(self) -> Frontier:
+        """The frontier as a query result."""
+        members = [FrontierMember.of(r, self.tests.get(r.number, {})) for r in self.members]
+        return compared_frontier(self.study.space, self.records, members, self.references)
 
     def level(self, limit: float) -> Level:
         """The best trial whose inference cost is at most ``limit``."""

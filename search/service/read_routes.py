@@ -14,7 +14,7 @@ from search.results.queries import LONGEST_PAGE, Order, StudyQueries
 from search.results.schemas import (
     Best,
     Event,
-    FrontierMember,
+    Frontier,
     Level,
     Search,
     Summary,
@@ -112,7 +112,7 @@ def router(queries: StudyQueries) -> APIRouter:
         return queries.trial(name, number)
 
     @routes.get("/searches/{name}/frontier", summary="Its frontier", responses=for_search)
-    def frontier(name: Name) -> list[FrontierMember]:
+    def frontier(name: Name) -> Frontier:
         return queries.frontier(name)
 
     @routes.get(

@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 from search.storage.database import SEARCH, Database, open_database, study_names, translated_errors
 from search.storage.errors import BusyStudy, NoSuchStudy, StudyError
 from search.storage.optuna_space import configuration_from, distributions
+from search.storage.references import REFERENCES, ReferenceRecord, references_of
 from search.storage.transactions import exchange, finish
 from search.storage.trials import (
     ATTEMPT,
@@ -230,6 +231,19 @@ class Study:
     def set_test(self, number: int, values: dict[str, Any]) -> None:
         """Record the score of a trial on the test split."""
         self.optuna.set_user_attr(f"{TEST}{number}", values)
+
+    @property
+    def has_references(self) -> bool:
+        """Whether the references of its task were measured."""
+        return REFERENCES in self.attributes
+
+    def references(self) -> list[ReferenceRecord]:
+        """Baselines beside its trials; none before they are measured."""
+        return references_of(self.attributes)
+
+    def set_references(self, measured: list[dict[str, Any]]) -> None:
+        """Record the baselines, as ``Objective.references`` returns them."""
+        self.optuna.set_user_attr(REFERENCES, measured)
 
     @property
     def study_id(self) -> str:

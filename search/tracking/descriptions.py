@@ -48,6 +48,7 @@ def search_description(study: Study, records: list[TrialRecord], links: MlflowLi
         finished=sum(record.is_finished for record in records),
         complete=sum(record.is_complete for record in records),
         members=members,
+        references=study.references(),
         shown=_spread(members),
         leaders={
             level: best(records, criteria, {criteria.cost.name: level}) for level in scale.levels()

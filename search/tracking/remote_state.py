@@ -17,6 +17,8 @@ PARENT = "parent"
 KEY = "tlc.key"
 """Tag of every run: ``<study id>/<trial number>``, or ``<study id>/parent``."""
 STEPS_SENT = "tlc.steps_sent"
+REFERENCES_SENT = "tlc.references"
+"""Tag of the parent run: the names of the references whose metrics it has."""
 PARENT_TAG = "mlflow.parentRunId"
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Marks the experiment as one of model training and not of traces of language models."""
@@ -46,6 +48,7 @@ class RemoteState:
         runs: Run identifiers, by trial number as text, or ``parent``.
         deleted: Keys of runs that a user deleted.
         run_states: States of the runs that are complete in MLflow, by the same keys.
+        has_references: Whether the metrics of the references were sent.
         steps_sent: Finished trials whose search metrics were sent.
         status: Status of the parent run.
     """
@@ -56,6 +59,7 @@ class RemoteState:
     runs: dict[str, str] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
     run_states: dict[str, RunState] = field(default_factory=dict)
+    has_references: bool = False
     steps_sent: int = 0
     status: str = ""
 
@@ -134,6 +138,7 @@ def _add_run(remote: RemoteState, run: Any) -> bool:
         return False
     remote.runs[key] = run.info.run_id
     if key == PARENT:
+        remote.has_references = REFERENCES_SENT in tags
         remote.steps_sent = int(tags.get(STEPS_SENT, 0))
         remote.status = run.info.status
     # The status is written last: a run that is still RUNNING may be incomplete.

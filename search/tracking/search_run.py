@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +74,22 @@ def search_metrics(
             ]
         )
     return steps
+
+
+def reference_metrics(study: Study) -> list[Metric]:
+    """The score of each reference on validation and test, and its size, such as
+    ``reference/majority class/accuracy``."""
+    from mlflow.entities import Metric
+
+    moment, name = int(1000 * time.time()), study.search.metric.name
+    values: dict[str, float] = {}
+    for reference in study.references():
+        # Names of metrics may have letters, digits, spaces and few other characters.
+        prefix = f"reference/{re.sub(r'[^a-zA-Z0-9 ]', '', reference.name)}"
+        for split, scores in reference.scores.items():
+            values[f"{prefix}/{split} {name}"] = scores["score"]
+        values[f"{prefix}/size_mb"] = reference.size_mb
+    return [Metric(key, value, moment, 0) for key, value in values.items()]
 
 
 def search_dataset(study: Study) -> DatasetInput | None:

@@ -6,7 +6,6 @@ server can be another one than last time, and its database can be gone.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import yaml
 
 from search.mlflow_links import server_url
 from search.pareto import Scale, frontier
+from search.results.comparison import compared_frontier
 from search.results.schemas import FrontierMember
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
@@ -25,6 +25,7 @@ from search.tracking.remote_state import (
     KEY,
     PARENT,
     PARENT_TAG,
+    REFERENCES_SENT,
     STEPS_SENT,
     DeletedInMlflow,
     RemoteState,
@@ -32,7 +33,12 @@ from search.tracking.remote_state import (
     read_remote_state,
 )
 from search.tracking.saved_views import saved_views
-from search.tracking.search_run import search_dataset, search_metrics, search_params
+from search.tracking.search_run import (
+    reference_metrics,
+    search_dataset,
+    search_metrics,
+    search_params,
+)
 from search.tracking.trial_run import (
     milliseconds,
     result_tags,
@@ -113,6 +119,7 @@ class MlflowSync:
                 continue
             remote.run_states[key] = state
             sent += 1
+        self._send_references(remote, parent)
         self._send_metrics(remote, parent, records)
         if with_figures or (sent and time.monotonic() - self._figures_sent > FIGURE_SECONDS):
             self._send_figures(remote, parent, records)
@@ -198,6 +205,16 @@ class MlflowSync:
             status = "FINISHED" if record.is_complete else "FAILED"
             remote.client.set_terminated(run, status, milliseconds(record.finished))
 
+    def _send_references(self, remote: RemoteState, parent: str) -> None:
+        """The metrics of the references, once they are measured."""
+        references = self._study.references()
+        if not references or remote.has_references:
+            return
+        names = ", ".join(reference.name for reference in references)
+        tags = {REFERENCES_SENT: names}
+        log_in_batches(remote.client, parent, reference_metrics(self._study), {}, tags)
+        remote.has_references = True
+
     def _send_metrics(self, remote: RemoteState, parent: str, records: list[TrialRecord]) -> None:
         """Hypervolume and best score at each cost level, after each finished trial."""
         self._check_lease()
@@ -214,11 +231,13 @@ class MlflowSync:
 
         links, tests = remote.links, self._study.tests()
         members = frontier(records, self._study.search.criteria)
-        rows = [FrontierMember.of(r, tests.get(r.number, {})).model_dump() for r in members]
+        rows = [FrontierMember.of(r, tests.get(r.number, {})) for r in members]
+        references = self._study.references()
+        answer = compared_frontier(self._study.space, records, rows, references)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             write_figures(self._study, folder, links, server_url(self._where.tracking_uri))
-            (folder / "frontier.json").write_text(json.dumps(rows, indent=1))
+            (folder / "frontier.json").write_text(answer.model_dump_json(indent=1))
             remote.client.log_artifacts(parent, name, "frontier")
         description = search_description(self._study, records, links)
         remote.client.set_tag(parent, DESCRIPTION, description)

@@ -182,7 +182,7 @@ def _check_queries(score: Score, trials: list[Trial], system: SystemUnderTest) -
             and row["result"]["score"] != (trial.attributes["result"]["score"])
         ):
             score.found("lost", f"tlc trials has another score of trial {trial.number}")
-    members = {row.trial for row in queries.frontier(system.name)}
+    members = {row.trial for row in queries.frontier(system.name).members}
     _check_frontier(score, "tlc frontier", members, trials, system)
 
 

@@ -56,6 +56,18 @@ def made_up_result(score: float, size_mb: float, **fields: Any) -> dict[str, Any
     }
 
 
+def made_up_reference(name: str, score: float, size_mb: float) -> dict[str, Any]:
+    """Values of a reference in the format of a worker."""
+    scored = {"score": score, "score_low": score - 0.02, "score_high": score + 0.02}
+    values = {**scored, "examples": 100, "loss": None}
+    return {
+        "name": name,
+        "description": f"{name}; 4 bytes for each weight",
+        "size_bytes": round(size_mb * 1e6),
+        "scores": {"validation": values, "test": {**values, "score": score - 0.01}},
+    }
+
+
 def feasible_hashes(space: SearchSpace) -> set[str]:
     """Hashes of the feasible configurations."""
     return {c.hash for c in map(space.configuration, space.points()) if space.is_feasible(c)}

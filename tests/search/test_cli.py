@@ -96,7 +96,7 @@ def test_a_wrong_command_prints_how_to_fix_it(
 
 
 def test_best_meets_the_limit_or_prints_the_nearest_model(finished: Tlc) -> None:
-    members = json.loads(finished.ask("frontier", "tiny", "--json").stdout)
+    members = json.loads(finished.ask("frontier", "tiny", "--json").stdout)["members"]
     limit = members[0]["size_mb"] * 1.001
     found = finished.ask("best", "tiny", "--max-size-mb", str(limit))
     assert found.returncode == 0

@@ -15,10 +15,11 @@ from search.plots.figures import write_figures
 from search.plots.frontier_figure import frontier_figure
 from search.plots.pages import plotly_script
 from search.plots.parallel_coordinates import parallel_figure
+from search.plots.reference_points import REFERENCES_NAME
 from search.plots.trial_points import FRONTIER_NAME
 from search.storage.study import Study
 from spaces.file.search_file import SearchFile
-from tests.search.conftest import made_up_result
+from tests.search.conftest import made_up_reference, made_up_result
 
 POINTS = ((0.60, 0.1), (0.80, 0.4), (0.70, 0.5), (0.75, 0.2), (0.90, 3.0))
 
@@ -55,6 +56,39 @@ def test_every_complete_trial_is_a_point_and_the_frontier_has_its_intervals(limi
     assert members.error_y.arrayminus == pytest.approx([0.03] * 3)
     assert members.hovertext[1].startswith("<b>#3</b>")
     assert "0.200 MB" in members.hovertext[1]
+
+
+def test_references_are_points_at_their_size_or_lines(limited: Study, home: Path) -> None:
+    names = {
+        "majority class": (0.5, 0.0),
+        "regression": (0.77, 0.15),
+        "large regression": (0.7, 1.0),
+    }
+    limited.set_references([made_up_reference(name, *at) for name, at in names.items()])
+    references = limited.references()
+    figure = frontier_figure(limited.records(), limited.search.criteria, references=references)
+    points, line = (trace for trace in figure.data if trace.name == REFERENCES_NAME)
+    assert list(zip(points.x, points.y, strict=True)) == [(0.15, 0.77), (1.0, 0.7)]
+    assert points.error_y.array == pytest.approx([0.02] * 2)
+    assert (set(line.y), line.text[1]) == ({0.5}, "majority class")
+    assert "4 bytes for each weight" in points.hovertext[0]
+    (members,) = (trace for trace in figure.data if trace.name == FRONTIER_NAME)
+    # Only the second member is larger than a reference that is better.
+    assert list(members.marker.symbol) == ["circle", "circle-open", "circle"]
+    assert "regression is at least as good" in members.hovertext[1]
+    write_figures(limited, home / "reports")
+    assert "large regression" in (home / "reports" / "frontier.html").read_text()
+
+
+def test_where_size_is_no_cost_references_are_lines(
+    make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    study = filled(make_search(trials=20, objectives=["accuracy", "flops"]), home)
+    study.set_references([made_up_reference("regression", 0.77, 0.15)])
+    figure = frontier_figure(study.records(), study.search.criteria, references=study.references())
+    (line,) = (trace for trace in figure.data if trace.name == REFERENCES_NAME)
+    assert list(line.y) == [0.77, 0.77]
+    write_figures(study, home / "reports")
 
 
 def test_the_frontier_extends_to_the_limit(limited: Study) -> None:

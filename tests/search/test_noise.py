@@ -55,7 +55,7 @@ def test_the_command_line_marks_it(noisy: Study, home: Path) -> None:
 
 def test_query_results_and_the_report_mark_it(noisy: Study, home: Path) -> None:
     queries = StudyQueries(f"sqlite:///{home / 'study.db'}")
-    assert [member.latency_noisy for member in queries.frontier("tiny")] == [False, True]
+    assert [member.latency_noisy for member in queries.frontier("tiny").members] == [False, True]
     best = queries.best("tiny").trial
     assert best is not None
     assert best.latency_noisy

@@ -6,6 +6,7 @@ import math
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,14 @@ from search.analysis.report.report import report_page, sections
 from search.analysis.report.report_data import ReportData, Section
 from search.cli.main import cli
 from search.plots.pages import plotly_script
+from search.storage.references import REFERENCES, references_of
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.cost.configuration import Configuration
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
 from tests.search.browser import screenshot
-from tests.search.conftest import Tlc, made_up_result
+from tests.search.conftest import Tlc, made_up_reference, made_up_result
 
 POINTS = ((0.60, 0.1), (0.80, 0.4), (0.70, 0.5), (0.75, 0.2), (0.90, 3.0))
 HOSTILE = (
@@ -95,6 +97,17 @@ def test_every_section_is_there_in_its_order(limited: ReportData) -> None:
     assert heads == [
         "frontier", "levels", "progress", "dimensions", "training", "compute", "conditions",
     ]  # fmt: skip
+
+
+def test_references_stand_beside_the_frontier(limited: ReportData) -> None:
+    references = references_of(
+        {REFERENCES: [made_up_reference("a regression of <n-grams>", 0.85, 0.3)]}
+    )
+    said = text(report_page(replace(limited, references=references)))
+    assert "No model here is better than a regression of &lt;n-grams&gt; : accuracy 0.850" in said
+    assert "a regression of &lt;n-grams&gt;; 4 bytes for each weight" in said
+    assert "a reference is at least as good, and no larger: #1." in said
+    assert "how it was made" not in text(report_page(limited))
 
 
 def section(data: ReportData, name: str) -> Section:

@@ -27,7 +27,13 @@ def test_a_search_ends_with_a_frontier_and_says_what_to_type_next(finished: Tlc)
     assert members[-1].result["score_low"] > 0.5
     assert set(study.tests()) == {member.number for member in members}
     printed = (finished.folder / "run.txt").read_text()
-    for expected in ("8/8", "hypervolume", "training shared between trials", "tlc best tiny"):
+    for expected in (
+        "8/8",
+        "references: majority class accuracy 0.500",
+        "hypervolume",
+        "training shared between trials",
+        "tlc best tiny",
+    ):
         assert expected in printed
     for name in ("frontier.html", "frontier.png"):
         assert (finished.folder / "home" / "reports" / "tiny" / name).stat().st_size > 10_000

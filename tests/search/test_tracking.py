@@ -28,7 +28,7 @@ from spaces.errors import UserError
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations
 from spaces.loading import validate
-from tests.search.conftest import Tlc, made_up_result
+from tests.search.conftest import Tlc, made_up_reference, made_up_result
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,27 @@ def test_every_trial_is_a_nested_run_with_its_numbers(study: Study, where: Locat
         "frontier/frontier.html", "frontier/frontier.png", "frontier/frontier.json",
         "frontier/parallel_coordinates.html",
     }  # fmt: skip
+    assert "References" not in parent.data.tags["mlflow.note.content"]
     assert "| trial | depth |" in parent.data.tags["mlflow.note.content"]
+
+
+def test_references_are_metrics_of_the_search_and_sent_once(study: Study, where: Locations) -> None:
+    fill(study)
+    study.set_references([made_up_reference("logistic regression, 2,000 n-grams", 0.7, 0.02)])
+    for _ in range(2):
+        MlflowSync(study, where).send(with_figures=True)
+    parent, _ = runs(where, study.search.name)
+    prefix = "reference/logistic regression 2000 ngrams"
+    assert parent.data.metrics[f"{prefix}/validation accuracy"] == 0.7
+    assert parent.data.metrics[f"{prefix}/test accuracy"] == 0.69
+    assert parent.data.metrics[f"{prefix}/size_mb"] == 0.02
+    client = MlflowClient(where.tracking_uri)
+    assert len(client.get_metric_history(parent.info.run_id, f"{prefix}/size_mb")) == 1
+    note = parent.data.tags["mlflow.note.content"]
+    assert "| logistic regression, 2,000 n-grams | 0.700 | 0.680 to 0.720 | 0.690 | 0.020 |" in note
+    folder = client.download_artifacts(parent.info.run_id, "frontier")
+    answer = json.loads((Path(folder) / "frontier.json").read_text())
+    assert [each["name"] for each in answer["references"]] == ["logistic regression, 2,000 n-grams"]
 
 
 def test_run_names_and_the_description_link_to_the_trials(study: Study, where: Locations) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from search.analysis.report.report_data import ReportData, Section
-from search.pareto import best, quality
+from search.pareto import best, dominated, quality
 from search.plots.frontier_figure import frontier_figure
 from search.plots.pages import Chart, Table
 from search.plots.trial_points import short_text
+from search.results.comparison import edges
 from search.storage.trials import TrialRecord
 from spaces.cost.inference_cost import COSTS
 
@@ -22,7 +23,8 @@ def frontier_section(data: ReportData) -> Section:
         f"{metric} against {cost} of {len(data.complete)} trials; the {len(data.members)} on the "
         "frontier can be focused"
     )
-    chart = Chart(frontier_figure(data.records, data.criteria), label)
+    figure = frontier_figure(data.records, data.criteria, references=data.references)
+    chart = Chart(figure, label)
     rows = [_row(data, f"#{record.number}", record) for record in data.members]
     return Section(
         name="frontier",
@@ -32,8 +34,39 @@ def frontier_section(data: ReportData) -> Section:
         else f"The frontier: no trial has a better {metric} at the same {cost} or less.",
         charts=(chart,),
         caption=_caption(data),
-        tables=(_table(data, "the frontier as a table", "trial", rows, is_folded=True),),
+        tables=(
+            _table(data, "the frontier as a table", "trial", rows, is_folded=True),
+            *_references(data),
+        ),
+        notes=_notes(data),
     )
+
+
+def _references(data: ReportData) -> tuple[Table, ...]:
+    """What the models are compared with, if it was measured."""
+    metric = data.metric
+    rows = [
+        [
+            reference.name,
+            metric.text(reference.result["score"]),
+            data.interval(reference.result),
+            metric.text(reference.scores["test"]["score"]),
+            f"{reference.size_mb:.3g} MB",
+            reference.description,
+        ]
+        for reference in data.references
+    ]
+    heads = ("reference", data.score_name, "95 % interval", "test", "size", "how it was made")
+    label = "what a person would try in a minute"
+    return (Table(label, heads, rows, numeric=(1, 3, 4)),) if rows else ()
+
+
+def _notes(data: ReportData) -> list[str]:
+    """Members that a reference dominates, and ends of dimensions at which all members lie."""
+    numbers = ", ".join(f"#{n}" for n in dominated(data.members, data.references, data.criteria))
+    circles = f"Open circles: a reference is at least as good, and no larger: {numbers}."
+    found = edges(data.space, [member.configuration for member in data.members])
+    return [circles] * bool(numbers) + [edge.text for edge in found]
 
 
 def levels_section(data: ReportData) -> Section:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from typing import Any
 
-from search.pareto import Scale, best, feasible
+from search.pareto import Scale, best, dominating_reference, feasible
 from search.plots.pages import Chart, Table
 from search.plots.trial_points import drawable, leaders, metric_name
+from search.storage.references import ReferenceRecord
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.cost.criteria import Criteria
@@ -46,17 +48,19 @@ class ReportData:
         records: All trials, by number.
         tests: Scores on the test split, by trial number.
         data: Facts of the data.
+        references: Baselines of the task, the smallest first.
     """
 
     space: SearchSpace
     records: list[TrialRecord]
     tests: dict[int, dict[str, Any]]
     data: dict[str, Any]
+    references: Sequence[ReferenceRecord] = ()
 
     @classmethod
     def of(cls, study: Study) -> ReportData:
         """Read a study."""
-        return cls(study.space, study.records(), study.tests(), study.data)
+        return cls(study.space, study.records(), study.tests(), study.data, study.references())
 
     @property
     def criteria(self) -> Criteria:
@@ -103,6 +107,13 @@ class ReportData:
         """The feasible trial with the best score."""
         return best(self.records, self.criteria, {})
 
+    @cached_property
+    def dominating(self) -> ReferenceRecord | None:
+        """The best reference within the limit of bytes, if no model has a better score."""
+        limit = self.criteria.limits.get("size_mb", inf)
+        score = None if self.best is None else self.best.result["score"]
+        return dominating_reference(self.references, self.criteria, score, limit)
+
     def score_text(self, record: TrialRecord) -> str:
         """The score of a trial, with the metric's name."""
         return f"{self.score_name} {self.metric.text(record.result['score'])}"
@@ -111,7 +122,7 @@ class ReportData:
         """The cost of a trial, with its unit."""
         return self.cost.text(record.result[self.cost.name])
 
-    def interval(self, result: dict[str, Any]) -> str:
+    def interval(self, result: Mapping[str, Any]) -> str:
         """The 95 % interval of a score."""
         return f"{self.metric.text(result['score_low'])}–{self.metric.text(result['score_high'])}"
 
