@@ -14,7 +14,7 @@ from torch import nn
 
 from objectives.compression import model_file
 from objectives.compression.model_file import ModelSpec
-from objectives.compression.pipeline import compress
+from objectives.compression.pipeline import COMPRESSION_VERSION, compress
 from objectives.compression.prune import prune
 from objectives.data.batches import Batch
 from objectives.data.prepare import prepare
@@ -151,7 +151,8 @@ class Objective:
     ) -> Evaluation:
         pruned = self._prune(trained, configuration)
         compression = asdict(configuration.canonical().compression)
-        key = content_hash({"of": trained.path.address, "compression": compression})
+        identity = {"of": trained.path.address, "compression": compression}
+        key = content_hash({"version": COMPRESSION_VERSION, **identity})
         address = f"{MODELS}/{key}"
 
         def fill(folder: Path) -> Evaluation:

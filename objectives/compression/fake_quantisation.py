@@ -2,40 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
+
+from objectives.compression.quantise.hqq import half_quadratic
+from objectives.compression.quantise.static_int8 import row_scales
+from objectives.compression.quantise.symmetric import best_scales, in_groups, nearest_codes
+from objectives.compression.quantise.weights import dequantise
+from spaces.cost.compression import Quantisation
+
+Round = Callable[[torch.Tensor, int, int], torch.Tensor]
+"""The nearest weights on a grid: of an fp32 matrix, the bits and the group size."""
+
+GRIDS = {
+    "rtn": "symmetric", "gptq": "symmetric", "hqq": "asymmetric", "static": "rows",
+    "smooth": "rows",
+}  # fmt: skip
+"""The grid of linear layers by method; that of embeddings is symmetric."""
+
+
+def grid_of(quantisation: Quantisation) -> str | None:
+    """Name of the grid that linear layers are rounded to; None where weights are not rounded.
+
+    Methods with one grid and equal bits train alike.
+    """
+    return GRIDS[quantisation.method] if quantisation.has_codes else None
 
 
 @contextmanager
-def fake_quantised(model: nn.Module, *, bits: int, group_size: int) -> Iterator[None]:
-    """Let linear and embedding layers compute with weights rounded as by ``round_to_nearest``.
+def fake_quantised(
+    model: nn.Module, quantisation: Quantisation, *, group_size: int
+) -> Iterator[None]:
+    """Let linear and embedding layers compute with weights on the grid that a method stores.
+
+    Scales, and HQQ's zeros, are found anew at each call, as the method finds them. Of GPTQ it is
+    the grid without the compensation of errors, which needs the inputs of the layers; of static
+    int8 and SmoothQuant it is that of the weights, without the rounding and smoothing of inputs,
+    whose ranges are known only after training.
 
     The gradient passes straight through the rounding (Bengio et al. 2013, arXiv 1308.3432, section
     4) to the ordinary parameters. These are replaced only during a layer's call, so optimisers and
     checkpoints see them unchanged, and tied weights stay tied.
     """
+    grid = grid_of(quantisation)
+    embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    of_embeddings = {id(embedding.weight) for embedding in embeddings}
     with ExitStack() as hooks:
         for module in model.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                for hook in _exchange_weight(module, bits, group_size):
+            if grid is not None and isinstance(module, nn.Linear | nn.Embedding):
+                # The matrix of a head that is tied to an embedding is stored as the embedding.
+                name = "symmetric" if id(module.weight) in of_embeddings else grid
+                for hook in _exchange_weight(module, _ROUND[name], quantisation.bits, group_size):
                     hooks.enter_context(hook)
         yield
 
 
-def _exchange_weight(module: nn.Module, bits: int, group_size: int) -> list[RemovableHandle]:
+def _exchange_weight(
+    module: nn.Module, nearest: Round, bits: int, group_size: int
+) -> list[RemovableHandle]:
     ordinary: list[Any] = []
     # Assigned directly, as ``nn.Module`` accepts no tensor as a parameter.
     parameters: dict[str, Any] = module._parameters
 
     def enter(*_: Any) -> None:
-        ordinary.append(parameters["weight"])
-        parameters["weight"] = _on_grid(parameters["weight"], bits, group_size)
+        weight = parameters["weight"]
+        ordinary.append(weight)
+        # In fp32, as after training: autocast would also refuse codes that are integers.
+        with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
+            rounded = nearest(weight.detach().float(), bits, group_size)
+        parameters["weight"] = rounded + (weight - weight.detach())
 
     def leave(*_: Any) -> None:
         parameters["weight"] = ordinary.pop()
@@ -46,17 +86,23 @@ def _exchange_weight(module: nn.Module, bits: int, group_size: int) -> list[Remo
     ]
 
 
-def _on_grid(weight: torch.Tensor, bits: int, group_size: int) -> torch.Tensor:
-    """Equal to ``dequantise(round_to_nearest(weight))``, with the gradient of the weight.
-
-    A separate implementation, as it runs for each layer at each step: neural-compressor's takes
-    twice as long, and the check of its result would make a GPU wait.
-    """
+def _symmetric(weight: torch.Tensor, bits: int, group_size: int) -> torch.Tensor:
+    """Equal to ``dequantise(round_to_nearest(weight))``, without checks that make a GPU wait."""
     rows, columns = weight.shape
-    group_size = min(group_size, columns)
-    detached = weight.detach().float()
-    groups = functional.pad(detached, (0, -columns % group_size)).view(rows, -1, group_size)
-    scales = groups.abs().amax(-1, keepdim=True) / ((1 << (bits - 1)) - 1)
-    codes = torch.round(groups / torch.where(scales == 0, 1.0, scales))
-    rounded = (codes * scales.half().float()).view(rows, -1)[:, :columns]
-    return rounded + (weight - weight.detach())
+    groups = in_groups(weight, min(group_size, columns))
+    scales = best_scales(groups, bits)
+    return (nearest_codes(groups, scales, bits) * scales).view(rows, -1)[:, :columns]
+
+
+def _asymmetric(weight: torch.Tensor, bits: int, group_size: int) -> torch.Tensor:
+    # Pruned weights are zero again after ``dequantise``.
+    rounded = dequantise(half_quadratic(weight, bits=bits, group_size=group_size))
+    return rounded * (weight != 0)
+
+
+def _rows(weight: torch.Tensor, bits: int, group_size: int) -> torch.Tensor:
+    scales = row_scales(weight)
+    return torch.round(weight / scales).clamp(-127, 127) * scales
+
+
+_ROUND: dict[str, Round] = {"symmetric": _symmetric, "asymmetric": _asymmetric, "rows": _rows}

@@ -20,6 +20,8 @@ from spaces.cost.families import layout
 from spaces.cost.layout import Role
 from spaces.cost.size import max_compressed_bytes
 
+COMPRESSION_VERSION = 2
+"""Raised when the same model would be compressed to other weights."""
 MIN_AGREEMENT = 0.95
 """Fraction of predictions that eight bits or more must keep."""
 NEAR_TIE = 0.05

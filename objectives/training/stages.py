@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from objectives.compression.fake_quantisation import fake_quantised
+from objectives.compression.fake_quantisation import fake_quantised, grid_of
 from objectives.compression.model_file import ModelSpec
 from objectives.compression.prune import prune
 from objectives.data.batches import WHOLE_BATCH, Batch, BatchShard
@@ -193,8 +193,8 @@ def recovery_path(
 ) -> TrainingPath:
     """The stage that trains a pruned model.
 
-    Quantisation-aware where weights are rounded: each forward pass rounds them to the grid of the
-    compression, and gradients pass through the rounding (Bengio et al. 2013, arXiv 1308.3432).
+    Quantisation-aware where weights are rounded: each forward pass rounds them to the grid that the
+    method stores, and gradients pass through the rounding (Bengio et al. 2013, arXiv 1308.3432).
     Weights that unstructured pruning zeroed stay zero.
 
     Args:
@@ -205,12 +205,11 @@ def recovery_path(
         calibration: Batches for pruning.
     """
     compression = configuration.canonical().compression
-    bits = compression.quantisation.bits if compression.quantisation.has_codes else None
+    quantisation = compression.quantisation
+    grid = grid_of(quantisation)
 
     def loss_at(model: nn.Module, step: int, shard: BatchShard = WHOLE_BATCH) -> torch.Tensor:
-        if bits is None:
-            return problem.loss_at(model, step, shard)
-        with fake_quantised(model, bits=bits, group_size=compression.group_size):
+        with fake_quantised(model, quantisation, group_size=compression.group_size):
             return problem.loss_at(model, step, shard)
 
     def transfer_pruned(trained: nn.Module, model: nn.Module) -> None:
@@ -227,7 +226,8 @@ def recovery_path(
         learning_rate=stages.recovery_learning_rate,
         transfer_weights=transfer_pruned,
         identity={
-            "bits": bits,
+            "grid": grid,
+            "bits": None if grid is None else quantisation.bits,
             "group_size": compression.group_size,
             "pruning": compression.pruning,
             "sparsity": compression.sparsity,

@@ -9,13 +9,14 @@ from spaces.cost.architecture import Architecture, Shape
 
 
 class Quantisation(StrEnum):
-    """Quantisation of linear layers and embeddings, from the mildest to the most severe.
+    """Quantisation of linear layers and embeddings, by bits.
 
     ``bf16`` and ``fp16`` store half-precision floats. ``static-8`` quantises weights and
     activations and computes in int8; ``smooth-8`` moves outliers of activations into the weights
-    before (SmoothQuant). ``rtn-N`` is weight-only round-to-nearest at N bits; ``gptq-4`` and
-    ``hqq-4`` optimise the codes of linear layers. Weight-only codes are smaller in storage and
-    unpacked when loaded.
+    before (SmoothQuant). ``rtn-N`` is weight-only round-to-nearest at N bits. ``gptq-N`` lets the
+    weights of a linear layer compensate for each other's errors; ``hqq-N`` gives each group a zero
+    beside its scale, which with groups of 32 is half a bit more a weight. Weight-only codes are
+    smaller in storage and unpacked when loaded.
     """
 
     NONE = "none"
@@ -29,7 +30,11 @@ class Quantisation(StrEnum):
     GPTQ_4 = "gptq-4"
     HQQ_4 = "hqq-4"
     RTN_3 = "rtn-3"
+    GPTQ_3 = "gptq-3"
+    HQQ_3 = "hqq-3"
     RTN_2 = "rtn-2"
+    GPTQ_2 = "gptq-2"
+    HQQ_2 = "hqq-2"
 
     @property
     def bits(self) -> int:

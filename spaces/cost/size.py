@@ -91,7 +91,7 @@ def _stored(weight: Weight, compression: Compression) -> Iterator[Stored]:
         return
     groups = _ceil(columns, min(compression.group_size, columns))
     yield f"{weight.name}.scales", "F16", (rows, groups)
-    if quantisation is Quantisation.HQQ_4 and weight.role is Role.LINEAR:
+    if quantisation.method == "hqq" and weight.role is Role.LINEAR:
         yield f"{weight.name}.zeros", "F16", (rows, groups)
 
 

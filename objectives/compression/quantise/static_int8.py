@@ -24,6 +24,8 @@ from objectives.models.forward import PositionalLogits, linear_layers
 
 MAX_CODE = 255
 """Largest unsigned activation code."""
+LEAST_SCALE = torch.finfo(torch.float32).eps
+"""Of a row of weights."""
 
 
 class StaticInt8Linear(nn.Module):
@@ -74,6 +76,11 @@ def _prepack(weight: QuantisedWeight, bias: torch.Tensor | None) -> Any:
             weight.codes, weight.scales[:, 0].double(), torch.zeros(rows, dtype=torch.long), 0
         )
     return torch.ops.quantized.linear_prepack(quantised, bias)
+
+
+def row_scales(weight: torch.Tensor) -> torch.Tensor:
+    """The scale of each row, ``(rows, 1)``, as neural-compressor's observer finds it."""
+    return (weight.abs().amax(1, keepdim=True) / 127.5).clamp_min(LEAST_SCALE)
 
 
 def quantise(
