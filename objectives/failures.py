@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import errno
 import sys
+import traceback
 
 OUT_OF_MEMORY = "oom"
+LAST_CALLS = 6
+LONGEST_TRACEBACK = 6000
+"""Characters of a traceback that the record keeps."""
 _OUT_OF_MEMORY_MESSAGES = (
     "DefaultCPUAllocator",
     "Cannot allocate memory",
@@ -22,15 +26,23 @@ class TrialFailure(Exception):
     Args:
         state: Short name of the failure, such as ``diverged``; it is recorded with the trial.
         message: What was observed.
+        traceback: Where an error inside tlc or a library arose; empty where the model is at fault.
     """
 
-    def __init__(self, state: str, message: str) -> None:
+    def __init__(self, state: str, message: str, traceback: str = "") -> None:
         self.state = state
         self.message = message
-        super().__init__(state, message)
+        self.traceback = traceback
+        super().__init__(state, message, traceback)
 
     def __str__(self) -> str:
         return f"{self.state}: {self.message}"
+
+
+def short_traceback(error: BaseException) -> str:
+    """The last calls of an error and of each of its causes; where it is long, its end."""
+    text = "".join(traceback.format_exception(error, limit=-LAST_CALLS)).strip()
+    return text if len(text) <= LONGEST_TRACEBACK else f"[…]{text[-LONGEST_TRACEBACK:]}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -133,10 +133,11 @@ class Objective:
         if limit is None:
             return
         latency = self.latency_cache.of_untrained(configuration)
-        if latency.ms > limit:
+        if latency.corrected_ms > limit:
             noisy = ", measured on a noisy machine" if latency.noisy else ""
             raise TrialFailure(
-                "too_slow", f"{configuration}: {latency.ms:.3g} ms, more than {limit:g} ms{noisy}"
+                "too_slow",
+                f"{configuration}: {latency.corrected_ms:.3g} ms, more than {limit:g} ms{noisy}",
             )
 
     def _train(self, configuration: Configuration) -> TrainedModel:

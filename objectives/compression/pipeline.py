@@ -12,7 +12,7 @@ from objectives.compression.model_file import CompressedWeights, ModelSpec
 from objectives.compression.quantise.methods import METHODS
 from objectives.compression.quantise.weights import StoredWeight
 from objectives.data.batches import Batch, logits
-from objectives.failures import TrialFailure, is_out_of_memory
+from objectives.failures import TrialFailure, is_out_of_memory, short_traceback
 from objectives.store import heartbeat
 from objectives.store.disk_space import is_disk_full
 from spaces.cost.compression import Quantisation
@@ -72,7 +72,9 @@ def write_compressed(
             raise
         # A compressor may raise anything; only this trial fails.
         raise TrialFailure(
-            "compression_error", f"{spec.compression}: {type(error).__name__}: {error}"
+            "compression_error",
+            f"{spec.compression}: {type(error).__name__}: {error}",
+            short_traceback(error),
         ) from error
 
 

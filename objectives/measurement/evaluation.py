@@ -86,7 +86,8 @@ class Evaluation:
         """Plain values that JSON can write."""
         return {
             **asdict(self),
+            "latency": {**asdict(self.latency), "slowdown": self.latency.slowdown},
             "size_mb": self.size_bytes / 1e6,
-            "latency_ms": self.latency.ms,
+            "latency_ms": self.latency.corrected_ms,
             "compression_ratio": self.compression_ratio,
         }

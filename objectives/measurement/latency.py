@@ -1,7 +1,7 @@
 """Latency of a model, timed in turn with a reference model while no other trial runs a step here.
 
-Models are judged by the 10th percentile at the machine's usual speed (``Latency.ms``). Medians of
-one model on one machine differed by 45 % between runs, and by a factor of ten beside other
+Models are judged by the 10th percentile, corrected for a slowed machine (``corrected_ms``). Medians
+of one model on one machine differed by 45 % between runs, and by a factor of ten beside other
 programs, which interrupt half of the calls; the 10th percentile is that of uninterrupted calls.
 Busy neighbouring cores slow it too, by up to 45 % for calls of a millisecond, but they slow the
 reference alike: the ratio of the two moved by at most 9 %. A call that is longer than a time slice
@@ -51,7 +51,7 @@ class Latency:
         spread: (p90 - p10) / p50.
         reference_p10_ms: Low percentile of the reference model, measured in turn with this one.
         best_reference_p10_ms: The lowest ``reference_p10_ms`` so far under these conditions.
-        noisy: Whether other programs disturbed the measurement: ``ms`` is then an estimate.
+        noisy: Whether other programs disturbed the measurement: it is then an estimate.
         repeats: Timed calls, after ``warm_up`` other ones.
         processor: Machine and instruction set.
     """
@@ -78,8 +78,9 @@ class Latency:
         return max(1.0, self.reference_p10_ms / self.best_reference_p10_ms)
 
     @property
-    def ms(self) -> float:
-        """The latency that models are judged by: the low percentile at the usual speed."""
+    def corrected_ms(self) -> float:
+        """The low percentile that the machine would have at its best: constraints and the frontier
+        use it, so that a slowed machine does not change the order of models."""
         return self.p10_ms / self.slowdown
 
 

@@ -67,7 +67,7 @@ overrides = click.option(
 
 LIMIT_HELP = {
     "size_mb": "Largest size on disk, in megabytes (10^6 bytes).",
-    "latency_ms": "Highest latency of a batch, in ms.",
+    "latency_ms": "Highest latency of a batch, in ms, corrected for a slowed machine.",
     "flops": "Most FLOPs for a sequence.",
 }
 

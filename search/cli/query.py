@@ -44,7 +44,7 @@ def show(name: str, trial: int | None, source: Source) -> None:
 
     if trial is not None:
         details = source.queries.trial(name, trial)
-        source.show(details, lambda console: console.print(trial_table(details)))
+        source.show(details, lambda console: console.print(trial_table(details, details.traceback)))
         return
     queries = source.queries
     search = queries.search(name)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.table import Table
 
-from search.formatting import NOISY_LATENCY, SCORED_ITEMS, has_noisy_latency, latency_text
+from search.formatting import (
+    NOISY_LATENCY,
+    SCORED_ITEMS,
+    has_noisy_latency,
+    is_corrected,
+    latency_text,
+    measured_latency,
+)
 from search.results.baselines import Reference
 from search.results.schemas import FrontierMember, Level, Trial
 from spaces.cost.inference_cost import COSTS
@@ -28,9 +36,10 @@ def make_table(*columns: str, left: Sequence[str] = ()) -> Table:
 def frontier_table(members: Sequence[FrontierMember]) -> Table:
     """The frontier, which must have a member."""
     metric = members[0].metric
+    corrected = any(is_corrected(row.latency_p10_ms, row.latency_ms) for row in members)
     table = make_table(
         "trial", "depth", "width", "budget", "compression", metric, "95 % interval", "test",
-        "dense", "MB", "ms", "FLOPs", "ratio", left=["compression"],
+        "dense", "MB", *_latency_columns(corrected), "FLOPs", "ratio", left=["compression"],
     )  # fmt: skip
     for row in members:
         decoder = f"+{row.decoder_depth}" if row.decoder_depth else ""
@@ -45,7 +54,8 @@ def frontier_table(members: Sequence[FrontierMember]) -> Table:
             "" if row.test_score is None else text(metric, row.test_score),
             "none" if row.dense is None else text(metric, row.dense.score),
             f"{row.size_mb:.3f}",
-            latency_text(row.latency_ms, noisy=row.latency_noisy),
+            latency_text(row.latency_p10_ms, noisy=row.latency_noisy),
+            *([f"{row.latency_ms:.2f}"] if corrected else []),
             quantity(row.flops).strip(),
             f"{row.compression_ratio:.1f}×",
         )
@@ -109,8 +119,15 @@ def levels_table(levels: Sequence[Level]) -> Table:
 
 def trials_table(trials: Sequence[Trial]) -> Table:
     """Trials, one in a row."""
-    columns = ("trial", "state", "configuration", "score", "MB", "ms", "frontier")
-    table = make_table(*columns, left=["state", "configuration"])
+    corrected = any(
+        is_corrected(measured_latency(trial.result), trial.result["latency_ms"])
+        for trial in trials
+        if trial.result
+    )
+    table = make_table(
+        "trial", "state", "configuration", "score", "MB", *_latency_columns(corrected), "frontier",
+        left=["state", "configuration"],
+    )  # fmt: skip
     for trial in trials:
         result = trial.result
         row = [f"#{trial.trial}", trial.state, trial.text]
@@ -118,7 +135,8 @@ def trials_table(trials: Sequence[Trial]) -> Table:
             row += [
                 f"{result['metric']} {text(result['metric'], result['score'])}",
                 f"{result['size_mb']:.3f}",
-                latency_text(result["latency_ms"], noisy=has_noisy_latency(result)),
+                latency_text(measured_latency(result), noisy=has_noisy_latency(result)),
+                *([f"{result['latency_ms']:.2f}"] if corrected else []),
                 "yes" if trial.on_frontier else "",
             ]
         table.add_row(*row)
@@ -144,14 +162,31 @@ def plan_table(plan: Plan) -> Table:
     return table
 
 
-def trial_table(trial: Trial) -> Table:
-    """All facts of one trial."""
+def trial_table(trial: Trial, traceback: str = "") -> Table:
+    """All facts of one trial, and the traceback of the error that ended it."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()
     for fact in _facts(trial):
         table.add_row(*fact)
+    if traceback:
+        table.add_row("traceback", traceback)
     return table
+
+
+def _latency_columns(corrected: bool) -> tuple[str, ...]:
+    """The measured latency and, where it differs for any row, the corrected one."""
+    return ("ms", "ms corrected") if corrected else ("ms",)
+
+
+def _corrected_latency(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if not is_corrected(measured_latency(result), result["latency_ms"]):
+        return []
+    fact = (
+        f"{result['latency_ms']:.2f} ms for a slowed machine (reference model "
+        f"{result['latency']['slowdown']:.2f}× its best); constraints and the frontier use it"
+    )
+    return [("corrected latency", fact)]
 
 
 def _facts(trial: Trial) -> list[tuple[str, str]]:
@@ -179,11 +214,11 @@ def _facts(trial: Trial) -> list[tuple[str, str]]:
         ("compression ratio", f"{r['compression_ratio']:.2f} of {r['dense_size_bytes']:,} bytes"),
         (
             "latency",
-            f"{latency_text(r['latency_ms'], noisy=has_noisy_latency(r))} ms: "
-            f"p10 {latency['p10_ms']:.2f}, p50 {latency['p50_ms']:.2f}, "
-            f"p95 {latency['p95_ms']:.2f} ms (reference model {latency['reference_p50_ms']:.2f})"
+            f"{latency_text(latency['p10_ms'], noisy=has_noisy_latency(r))} ms "
+            f"(p50 {latency['p50_ms']:.2f}, p95 {latency['p95_ms']:.2f})"
             + (f"; {NOISY_LATENCY}" if has_noisy_latency(r) else ""),
         ),
+        *_corrected_latency(r),
         (
             "latency conditions",
             f"batch {latency['batch_size']}, {latency['sequence_length']} tokens, "

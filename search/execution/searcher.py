@@ -159,7 +159,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if state == "complete":
             self.study.tell_result(number, outcome["result"], outcome["curve"], attempt=attempt)
         else:
-            self.study.tell_failure(number, state, outcome["message"], attempt=attempt)
+            self.study.tell_failure(
+                number, state, outcome["message"], outcome.get("traceback", ""), attempt=attempt
+            )
         self.on_change(self.study.record(number))
 
     def __getstate__(self) -> dict[str, Any]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from objectives.failures import TrialFailure
+from objectives.failures import TrialFailure, short_traceback
 from search.execution.cluster import bundle
 from search.execution.trial_retries import RETRIED_STATES
 from search.storage.states import ERROR
@@ -82,14 +81,14 @@ def evaluate(
 
     Yields:
         For each, ``state`` and, where it is ``complete``, ``result`` and ``curve``; else
-        ``message``. Also ``damaged``: entries of the store that were found damaged.
+        ``message`` and ``traceback``. Also ``damaged``: damaged entries of the store.
     """
     left = [Configuration.from_dict(values) for values in configurations]
     has_failed = False
     while left:
         for report in _attempt(search, data, left):
             if report["state"] in RETRIED_STATES and not has_failed:
-                log.warning("an attempt failed: %s", report["message"])
+                log.warning("an attempt failed: %s", report["traceback"] or report["message"])
                 has_failed = True
                 # Leaving the loop frees what the attempt holds before the next one.
                 break
@@ -111,16 +110,17 @@ def _attempt(
     except WorkerGroupLost:
         # This process ends with its workers; another one resumes the job.
         raise
-    except Exception:
+    except Exception as error:
         # Whatever a library raises fails this trial alone; the search continues.
-        yield {"state": ERROR, "message": traceback.format_exc(limit=-6)}
+        message = f"{type(error).__name__}: {error}"
+        yield {"state": ERROR, "message": message, "traceback": short_traceback(error)}
 
 
 def latencies(search: str, data: str, configurations: list[dict[str, Any]]) -> list[float]:
     """Milliseconds of configurations, measured on untrained models or cached."""
     points = map(Configuration.from_dict, configurations)
     cache = _objective(search, data).latency_cache
-    return [cache.of_untrained(point).ms for point in points]
+    return [cache.of_untrained(point).corrected_ms for point in points]
 
 
 def stored(search: str, data: str, configurations: list[dict[str, Any]]) -> list[tuple[bool, bool]]:
@@ -131,7 +131,9 @@ def stored(search: str, data: str, configurations: list[dict[str, Any]]) -> list
 
 def _report(outcome: Evaluation | TrialFailure) -> dict[str, Any]:
     if isinstance(outcome, TrialFailure):
-        return {"state": outcome.state, "message": outcome.message}
+        return {
+            "state": outcome.state, "message": outcome.message, "traceback": outcome.traceback,
+        }  # fmt: skip
     result = outcome.to_dict()
     stages = result["stages"]
     result["stages"] = [
@@ -168,9 +170,9 @@ def _test_score(objective: Objective, model: str) -> dict[str, Any]:
         score = objective.test(model)
     except TrialFailure as failure:
         return {"state": failure.state, "message": failure.message}
-    except Exception:
+    except Exception as error:
         # Whatever a library raises fails this model alone.
-        return {"state": ERROR, "message": traceback.format_exc(limit=-6)}
+        return {"state": ERROR, "message": short_traceback(error)}
     return {
         "score": score.value,
         "score_low": score.low,

@@ -119,7 +119,8 @@ class StudyQueries:
         if record is None:
             raise NoSuchStudy(f"search {name!r} has no trial {number}")
         trial = snapshot.trial(record)
-        return TrialDetails(**trial.model_dump(), curve=snapshot.study.curve(number))
+        curve = snapshot.study.curve(number)
+        return TrialDetails(**trial.model_dump(), curve=curve, traceback=record.traceback)
 
     def frontier(self, name: str) -> Frontier:
         """The frontier of a search, and what it is compared with."""

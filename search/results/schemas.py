@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from search.formatting import has_noisy_latency
+from search.formatting import has_noisy_latency, measured_latency
 from search.results.baselines import DenseModel, Edge, Reference
 from search.results.query_result import QueryResult
 from search.storage.states import State
@@ -122,7 +122,10 @@ class FrontierMember(QueryResult):
     size_mb: float
     """Megabytes (10^6 bytes) on disk."""
     latency_ms: float
-    """Latency in milliseconds: the 10th percentile, at the machine's usual speed."""
+    """Latency in milliseconds, corrected for a slowed machine: what constraints and the frontier
+    use."""
+    latency_p10_ms: float
+    """The measured 10th percentile."""
     latency_noisy: bool = False
     """Whether other programs disturbed its measurement."""
     flops: float
@@ -146,6 +149,7 @@ class FrontierMember(QueryResult):
             budget=record.configuration.budget,
             compression=str(record.configuration.compression),
             test_score=test.get("score"),
+            latency_p10_ms=measured_latency(result),
             latency_noisy=has_noisy_latency(result),
             **{name: result[name] for name in _MEASURED},
         )
@@ -196,6 +200,8 @@ class TrialDetails(Trial):
 
     curve: list[list[float]]
     """``[step, training loss]`` over its training."""
+    traceback: str
+    """Where an error inside tlc or a library arose, if it failed by one; else empty."""
 
 
 class TrialPage(QueryResult):

@@ -52,7 +52,9 @@ def _limit(description: str) -> Any:
 
 def _limits(
     max_size_mb: Annotated[float | None, _limit("Megabytes (10^6 bytes).")] = None,
-    max_latency_ms: Annotated[float | None, _limit("Milliseconds (10th percentile).")] = None,
+    max_latency_ms: Annotated[
+        float | None, _limit("Milliseconds (10th percentile, corrected for a slowed machine).")
+    ] = None,
     max_flops: Annotated[float | None, _limit("FLOPs for a sequence.")] = None,
 ) -> dict[str, float]:
     given = {"size_mb": max_size_mb, "latency_ms": max_latency_ms, "flops": max_flops}

@@ -138,10 +138,12 @@ class Study:
             number, attempt, attributes, values, self.search.criteria.violations(result)
         )
 
-    def tell_failure(self, number: int, state: str, message: str, *, attempt: int = 1) -> bool:
+    def tell_failure(
+        self, number: int, state: str, message: str, traceback: str = "", *, attempt: int = 1
+    ) -> bool:
         """Record that a trial failed, in a named state; returns what ``tell_result`` does."""
-        attributes = {FAILURE: {"state": state, "message": message[:2000]}}
-        return self._finish(number, attempt, attributes)
+        failure = {"state": state, "message": message[:2000], "traceback": traceback}
+        return self._finish(number, attempt, {FAILURE: failure})
 
     def take_over_unfinished(self) -> list[TrialRecord]:
         """Take over the trials that an earlier run left running; they keep their numbers.

@@ -48,6 +48,7 @@ class TrialRecord:
         finished: When its result was recorded, in UTC, by the clock of the process that did.
         attempt: Number of its current attempt; taking it over begins the next.
         order: Position in the order in which trials finished; 0 before.
+        traceback: Where an error inside tlc or a library arose; empty otherwise.
     """
 
     number: int
@@ -59,6 +60,7 @@ class TrialRecord:
     finished: datetime | None
     attempt: int = 1
     order: int = 0
+    traceback: str = ""
 
     @property
     def is_complete(self) -> bool:
@@ -152,6 +154,7 @@ def _records(rows: Iterable[Any]) -> Iterable[TrialRecord]:
             finished=_in_utc(finished),
             attempt=attributes.get(ATTEMPT, 1),
             order=attributes.get(FINISH, 0),
+            traceback=failure.get("traceback", ""),
         )
 
 

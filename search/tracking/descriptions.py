@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from search.formatting import configuration_text, depth_text
+from search.formatting import configuration_text, depth_text, latency_summary
 from search.mlflow_links import MlflowLinks
 from search.pareto import Scale, best, frontier, hypervolume_of
 from search.results.schemas import TrainingReuse
@@ -59,6 +59,7 @@ def search_description(study: Study, records: list[TrialRecord], links: MlflowLi
         trials_view=TRIALS_VIEW,
         configuration_text=configuration_text,
         depth_text=depth_text,
+        latency_summary=latency_summary,
         duration=duration,
         quantity=quantity,
     )

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from search.formatting import configuration_text, has_noisy_latency
+from search.formatting import configuration_text, has_noisy_latency, measured_latency
 from search.storage.trials import TrialRecord
 from search.tracking.remote_state import PARENT_TAG, RunState
 
@@ -60,6 +60,7 @@ def trial_metrics(record: TrialRecord, curve: Iterable[list[float]]) -> list[Met
         "train_seconds": result["seconds"]["train"],
         "saved_seconds": result["seconds"]["saved"],
         "steps_trained": float(result["steps"]["trained"]),
+        "latency_p10_ms": measured_latency(result),
     }
     metrics = [Metric(name, value, timestamp, 0) for name, value in values.items()]
     return metrics + [Metric("train_loss", loss, timestamp, int(step)) for step, loss in curve]

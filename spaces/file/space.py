@@ -60,8 +60,8 @@ class Constraints(StrictModel):
     max_size_mb: PositiveNumber | None = None
     """Largest compressed model, in megabytes (10^6 bytes) on disk."""
     max_latency_ms: PositiveNumber | None = None
-    """Highest latency (10th percentile), in milliseconds, under the conditions of
-    ``measurement``."""
+    """Highest latency (10th percentile, corrected for a slowed machine), in milliseconds, under the
+    conditions of ``measurement``."""
     max_flops: PositiveNumber | None = None
     """Most forward FLOPs for one sequence."""
 

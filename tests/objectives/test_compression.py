@@ -291,6 +291,8 @@ def test_a_broken_quantiser_is_found(
             tmp_path / "model",
         )  # fmt: skip
     assert caught.value.state == state
+    # What the compressor raised is a fault inside it, which only a traceback explains.
+    assert ("ZeroDivisionError" in caught.value.traceback) == (state == "compression_error")
 
 
 def test_an_infinite_weight_is_found(

@@ -61,8 +61,8 @@ def taken(**fields: Any) -> Latency:
 
 
 def test_a_latency_is_scaled_to_the_machines_best_speed() -> None:
-    assert taken().ms == 2.0
-    assert taken(reference_p10_ms=1.0).ms == 3.0
+    assert taken().corrected_ms == 2.0
+    assert taken(reference_p10_ms=1.0).corrected_ms == 3.0
 
 
 @pytest.fixture
@@ -102,10 +102,10 @@ def test_a_latency_of_an_evenly_slow_machine_is_measured_again(
         taken(p10_ms=2.0, noisy=False, reference_p10_ms=1.01),
     ]
     cache = Objective(make_search()).latency_cache
-    assert cache.of_untrained(BASE).ms == 3.0
-    assert cache.of_untrained(other).ms == 4.0
-    assert cache.of_untrained(BASE).ms == pytest.approx(2.0 / 1.01)
-    assert cache.of_untrained(other).ms == 4.0
+    assert cache.of_untrained(BASE).corrected_ms == 3.0
+    assert cache.of_untrained(other).corrected_ms == 4.0
+    assert cache.of_untrained(BASE).corrected_ms == pytest.approx(2.0 / 1.01)
+    assert cache.of_untrained(other).corrected_ms == 4.0
 
 
 @pytest.mark.usefixtures("home")

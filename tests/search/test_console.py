@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -41,13 +42,25 @@ def test_printable_keeps_ordinary_text() -> None:
 
 
 def test_control_characters_in_a_failure_message_are_replaced(study: Study, home: Path) -> None:
-    study.tell_failure(study.ask().number, "error", f"ValueError: {ATTACK}")
+    study.tell_failure(study.ask().number, "error", f"ValueError: {ATTACK}", f"in {ATTACK}")
     for words in ("show tiny", "show tiny 0", "trials tiny"):
         shown = CliRunner().invoke(
             cli, [*words.split(), "--study", f"sqlite:///{home / 'study.db'}"]
         )
         assert shown.exit_code == 0, shown.output
         assert "\x1b" not in shown.output
+
+
+def test_show_prints_the_traceback_of_a_failed_trial(study: Study, home: Path) -> None:
+    number = study.ask().number
+    traceback = 'Traceback (most recent call last):\n  File "rtn.py", line 3\nValueError: no scale'
+    study.tell_failure(number, "compression_error", "rtn-4: ValueError: no scale", traceback)
+    where = ["--study", f"sqlite:///{home / 'study.db'}"]
+    shown = CliRunner().invoke(cli, ["show", "tiny", str(number), *where]).output
+    assert 'File "rtn.py", line 3' in shown
+    found = CliRunner().invoke(cli, ["show", "tiny", str(number), "--json", *where]).output
+    assert json.loads(found)["traceback"] == traceback
+    assert "rtn.py" not in CliRunner().invoke(cli, ["trials", "tiny", *where]).output
 
 
 @pytest.mark.parametrize(

@@ -22,13 +22,12 @@ from tests.search.conftest import made_up_result
 
 
 def latency(*, noisy: bool) -> dict[str, object]:
-    return asdict(
-        Latency(
-            p10_ms=1.5, p50_ms=4.0, p95_ms=9.0, spread=2.0, reference_p10_ms=1.2,
-            reference_p50_ms=2.0, best_reference_p10_ms=1.0, noisy=noisy, batch_size=1,
-            sequence_length=16, threads=1, repeats=40, warm_up=5, device="cpu", processor="x86",
-        )
+    latency = Latency(
+        p10_ms=1.5, p50_ms=4.0, p95_ms=9.0, spread=2.0, reference_p10_ms=1.2,
+        reference_p50_ms=2.0, best_reference_p10_ms=1.0, noisy=noisy, batch_size=1,
+        sequence_length=16, threads=1, repeats=40, warm_up=5, device="cpu", processor="x86",
     )  # fmt: skip
+    return {**asdict(latency), "slowdown": latency.slowdown}
 
 
 @pytest.fixture
@@ -46,9 +45,17 @@ def test_the_command_line_marks_it(noisy: Study, home: Path) -> None:
         for words in ("trials tiny", "frontier tiny", "best tiny", "show tiny 1", "show tiny 0")
     }
     for words in ("trials tiny", "frontier tiny", "best tiny", "show tiny 1"):
-        assert "≈1.25" in shown[words], shown[words]
+        assert "≈1.50" in shown[words], shown[words]
         assert NOISY_LATENCY in " ".join(shown[words].split()), shown[words]
     assert "≈" not in shown["show tiny 0"]
+    # What was measured, and apart from it the corrected value that constraints use.
+    assert "1.50 ms (p50 4.00, p95 9.00)" in shown["show tiny 0"]
+    corrected = " ".join(shown["show tiny 0"].split())
+    assert "1.25 ms for a slowed machine (reference model 1.20× its best)" in corrected
+    assert "1.50 (corrected 1.25) ms" in shown["best tiny"]
+    for words in ("trials tiny", "frontier tiny"):
+        assert "ms corrected" in shown[words]
+        assert "1.25" in shown[words]
     page = json.loads(CliRunner().invoke(cli, ["trials", "tiny", "--json"]).stdout)
     assert [trial["latency_noisy"] for trial in page["trials"]] == [False, True]
 

@@ -76,7 +76,9 @@ def test_a_repeated_error_is_a_named_state(
     raised = break_measuring(monkeypatch, RuntimeError("a bad day"), times=9)
     (outcome,) = evaluate(*arguments)
     assert outcome["state"] == "error"
-    assert "RuntimeError: a bad day" in outcome["message"]
+    assert outcome["message"] == "RuntimeError: a bad day"
+    assert outcome["traceback"].startswith("Traceback")
+    assert outcome["traceback"].endswith("RuntimeError: a bad day")
     assert len(raised) == 2
 
 
@@ -85,7 +87,7 @@ def test_a_failure_with_a_name_is_not_retried(
 ) -> None:
     raised = break_measuring(monkeypatch, TrialFailure("bad_latency", "0 ms"), times=9)
     assert list(evaluate(*arguments)) == [
-        {"state": "bad_latency", "message": "0 ms", "damaged": []}
+        {"state": "bad_latency", "message": "0 ms", "traceback": "", "damaged": []}
     ]
     assert len(raised) == 1
 

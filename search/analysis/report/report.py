@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from search.analysis.report.frontier import frontier_section, levels_section
 from search.analysis.report.progress import progress_section
 from search.analysis.report.report_data import ReportData, Section
 from search.analysis.report.training_reuse import training_section
-from search.formatting import has_noisy_latency
+from search.formatting import has_noisy_latency, is_corrected, measured_latency
 from search.pareto import hypervolume_of, nearest, quality
 from search.plots.pages import render
 from search.plots.style import tick_text
@@ -78,7 +78,8 @@ def report_page(data: ReportData) -> str:
         short_text=short_text,
         costs=COSTS,
         tick_text=tick_text,
-        is_noisy=has_noisy_latency,
+        measured_latency=measured_latency,
+        latency_note=_latency_note,
         summary=_summary(data),
         sections=sections(data),
         conditions=_conditions(data),
@@ -156,6 +157,14 @@ def _conditions(data: ReportData) -> list[tuple[str, str]]:
     facts += [("first trial", f"{min(started):%Y-%m-%d %H:%M} UTC")] if started else []
     facts += [("last result", f"{max(finished):%Y-%m-%d %H:%M} UTC")] if finished else []
     return facts
+
+
+def _latency_note(result: Mapping[str, Any]) -> str:
+    """How a measured latency is to be read."""
+    note = "on a noisy machine" if has_noisy_latency(result) else "10th percentile"
+    if is_corrected(measured_latency(result), result["latency_ms"]):
+        return f"{note}; {COSTS['latency_ms'].text(result['latency_ms'])} corrected"
+    return note
 
 
 def _latency(latency: dict[str, object] | None) -> str | None:
