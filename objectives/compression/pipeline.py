@@ -79,7 +79,8 @@ def write_compressed(
 
 
 def _quantise(model: nn.Module, spec: ModelSpec, calibration: list[Batch]) -> CompressedWeights:
-    compression, quantisation = spec.compression, spec.compression.quantisation
+    compression = spec.compression.effective(spec.architecture)
+    quantisation = compression.quantisation
     weights = list(layout(spec.shape, spec.workload).weights())
     linears = [weight.name for weight in weights if weight.role is Role.LINEAR]
     embeddings = [weight.name for weight in weights if weight.role is Role.EMBEDDING]

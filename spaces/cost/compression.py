@@ -149,9 +149,14 @@ class Compression:
         """The same for ``architecture``, with fields that have no effect set to their defaults.
 
         A fraction of few heads or layers may round to none. The kind has no effect without pruning,
-        the group size none without codes, and recovery none without either.
+        the group size none without codes, and recovery none without either. GPTQ
+        rounds to nearest after recovery: training was with rounded weights, and to compensate for
+        their errors would restore the outputs of the weights before rounding.
         """
         effective = self
+        if self.recovery and self.quantisation.method == "gptq":
+            nearest = Quantisation(f"rtn-{self.quantisation.bits}")
+            effective = replace(effective, quantisation=nearest)
         if not self.unstructured_sparsity and self.shape_of(architecture) == architecture.shape:
             effective = replace(effective, sparsity=0.0, pruning=Pruning.STRUCTURED)
             if not self.quantisation.has_codes:

@@ -72,13 +72,13 @@ def test_a_recovery_is_trained_once(make_search: Callable[..., SearchFile]) -> N
     rounded = replace(compression, quantisation=Quantisation.RTN_2)
     other = Objective(make_search()).evaluate(replace(BASE, compression=rounded))
     assert other.steps["trained"] == 20
-    # Another method with the same number of bits has the same training.
-    trained = []
-    for quantisation in (Quantisation.RTN_4, Quantisation.GPTQ_4):
-        four_bits = replace(compression, quantisation=quantisation)
-        result = Objective(make_search()).evaluate(replace(BASE, compression=four_bits))
-        trained.append(result.steps["trained"])
-    assert trained == [20, 0]
+    # Another method with the same grid has the same training, and stores what was trained.
+    results = []
+    for quantisation in (Quantisation.RTN_2, Quantisation.GPTQ_2, Quantisation.HQQ_2):
+        two_bits = replace(compression, quantisation=quantisation)
+        results.append(Objective(make_search()).evaluate(replace(BASE, compression=two_bits)))
+    assert [result.steps["trained"] for result in results] == [0, 0, 20]
+    assert results[0].loss == results[1].loss != results[2].loss
 
 
 @pytest.mark.usefixtures("home")

@@ -81,7 +81,7 @@ def test_every_trial_is_a_nested_run_with_its_numbers(study: Study, where: Locat
     ]  # fmt: skip
     first = nested["0"]
     assert first.data.metrics["accuracy"] == 0.6
-    assert len(first.data.metrics) <= 16
+    assert len(first.data.metrics) <= 17
     for dimension in ("depth", "width", "budget", "quantisation", "bits", "sparsity"):
         assert dimension in first.data.params
     states = [nested[str(n)].data.tags["tlc.state"] for n in range(5)]
