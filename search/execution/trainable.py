@@ -160,9 +160,9 @@ def references(search: str, data: str, splits: list[str]) -> list[dict[str, Any]
     """
     try:
         return _objective(search, data).references(splits)
-    except Exception:
+    except Exception as error:
         # Whatever a library raises does not end the search.
-        return [{"state": ERROR, "message": traceback.format_exc(limit=-6)}]
+        return [{"state": ERROR, "message": short_traceback(error)}]
 
 
 def _test_score(objective: Objective, model: str) -> dict[str, Any]:
