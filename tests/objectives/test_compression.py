@@ -42,7 +42,13 @@ Q, P = Quantisation, Pruning
 
 MATRIX = [
     # The graph of static int8 takes seconds to make: once for each family, on what pruning left.
-    *(Compression(quantisation) for quantisation in Quantisation if not quantisation.is_static),
+    # GPTQ and HQQ take long too, and store at other bits what they store at four.
+    *(
+        Compression(quantisation)
+        for quantisation in Quantisation
+        if not quantisation.is_static
+        and (quantisation.bits == 4 or not quantisation.optimises_codes)
+    ),
     *(Compression(pruning=kind, sparsity=0.5) for kind in Pruning),
     Compression(Q.RTN_8, 32, P.LAYERS, 0.5),
     Compression(Q.RTN_4, 32, P.UNSTRUCTURED, 0.5),
