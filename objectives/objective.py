@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,14 @@ from objectives.tasks.base import Task
 from objectives.training.distributed import WorkerGroup
 from objectives.training.path import FINE_TUNING, TrainingPath
 from objectives.training.replica import TrainingProcess
+from objectives.training.speed import SpeedCache
 from objectives.training.stages import recovery_path
 from objectives.training.trainer import TrainedModel, Trainer
+from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration, content_hash
 from spaces.cost.families import parameters
 from spaces.cost.size import dense_size_bytes, size_bytes
+from spaces.cost.units import BudgetUnit
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations
 
@@ -48,6 +51,8 @@ class Objective:
         search: The search file.
         data: Its prepared data; prepared here when not given.
         workers: The workers that train each model together; without them, this process trains.
+        speeds: Steps per second of architectures, for budgets in seconds; those that are not given
+            are measured here.
 
     Raises:
         UserError: The data or the store cannot be used.
@@ -58,6 +63,7 @@ class Objective:
         search: SearchFile,
         data: PreparedData | None = None,
         workers: WorkerGroup | None = None,
+        speeds: Mapping[Architecture, float] | None = None,
     ) -> None:
         where = Locations.of(search.storage)
         self.store = Store(where.store_url, max_bytes=where.store_max_bytes)
@@ -65,16 +71,24 @@ class Objective:
         self.data = data or prepare(search.data, search.task, where.data)
         self._search = search
         self._workload = search.workload
-        self._task = make_task(search, self.data)
+        self._workers = workers
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        process = workers or TrainingProcess(device)
+        self.speed_cache = SpeedCache(
+            self.store,
+            process,
+            path_of=lambda architecture: self._task.timed_path(architecture),
+            placement_of=search.placement,
+            known=dict(speeds or {}),
+        )
+        steps_per_second = self.speed_cache.steps_per_second
+        self._schedule = replace(search.schedule, steps_per_second=steps_per_second)
+        self._task = make_task(search, self.data, steps_per_second)
         # By seed of training.
         self._tasks: dict[int, Task] = {search.seed: self._task}
         self._calibrations: dict[int, list[Batch]] = {}
-        self._workers = workers
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._trainer = Trainer(
-            self.store,
-            workers or TrainingProcess(device),
-            checkpoint_seconds=search.training.checkpoint_seconds,
+            self.store, process, checkpoint_seconds=search.training.checkpoint_seconds
         )
         self.latency_cache = LatencyCache(
             self._workload,
@@ -141,6 +155,7 @@ class Objective:
             )
 
     def _train(self, configuration: Configuration) -> TrainedModel:
+        self._task.stages.check_budget(configuration)
         started = time.perf_counter()
         path = self._task_of(configuration.seed).path(configuration)
         state, cost = self._trainer.train(path)
@@ -216,6 +231,9 @@ class Objective:
                 pruned, recovery=configuration.canonical().compression.recovery
             ),
             dense_training_flops=self._training_flops(trained, recovery=0.0),
+            steps_per_second=self.speed_cache.steps_per_second(architecture)
+            if self._schedule.unit is BudgetUnit.SECONDS
+            else None,
             steps={
                 "total": cost.steps_trained + cost.steps_reused,
                 "trained": cost.steps_trained,
@@ -230,7 +248,7 @@ class Objective:
 
     def _training_flops(self, model: TrainedModel, *, recovery: float) -> int:
         """FLOPs of the training that a model really had."""
-        return self._search.schedule.training_flops(
+        return self._schedule.training_flops(
             model.configuration.budget,
             model.configuration.architecture,
             self._workload,
@@ -298,6 +316,9 @@ class Objective:
     def _path(self, configuration: Configuration, key: str) -> TrainingPath:
         """The path with a key in a configuration's chain of training."""
         self._set_threads(configuration)
+        timed = self._task.timed_path(configuration.architecture)
+        if key == timed.key:
+            return timed
         path = self._task_of(configuration.seed).path(configuration)
         if configuration.canonical().compression.recovery > 0.0:
             path = self._recovery_path(configuration, path)

@@ -43,6 +43,8 @@ class Evaluation:
         parameters: Parameters of the trained model.
         training_flops: FLOPs of its whole training, recovery and reused steps included;
             ``dense_training_flops`` are those before compression.
+        steps_per_second: What turned its budget in seconds into steps, as it was measured before
+            the search; None for budgets in other units.
         steps: Its optimiser steps: ``total``, ``trained`` now, ``reused`` from the store.
         seconds: Time of this trial: ``train``, ``compress``, ``measure``, and ``saved`` by the
             store; and of its whole training, reused steps included: ``stable``, the path that all
@@ -69,6 +71,7 @@ class Evaluation:
     latency: Latency
     training_flops: int
     dense_training_flops: int
+    steps_per_second: float | None
     steps: dict[str, int]
     seconds: dict[str, float]
     model: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from objectives.data.prepared_data import PreparedData
@@ -12,6 +13,7 @@ from objectives.tasks.image_classification import ImageClassification
 from objectives.tasks.masked_lm import MaskedLanguageModel
 from objectives.tasks.translation import Translation
 from objectives.training.stages import Stages
+from spaces.cost.budget import StepsPerSecond
 from spaces.file.search_file import SearchFile
 
 _TASKS: dict[str, Any] = {
@@ -23,11 +25,13 @@ _TASKS: dict[str, Any] = {
 }
 
 
-def make_task(search: SearchFile, data: PreparedData) -> Task:
-    """The task of a search file on its prepared data."""
+def make_task(
+    search: SearchFile, data: PreparedData, steps_per_second: StepsPerSecond | None = None
+) -> Task:
+    """The task of a search file on its prepared data; paths need speeds for budgets in seconds."""
     stages = Stages(
         search.training,
-        search.schedule,
+        replace(search.schedule, steps_per_second=steps_per_second),
         search.workload,
         search.space.budget.values,
         data.fingerprint,

@@ -12,6 +12,7 @@ from objectives.references.reference import Reference
 from objectives.training.learning_problem import LearningProblem
 from objectives.training.path import TrainingPath
 from objectives.training.stages import Stages
+from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
 from spaces.cost.workload import Workload
 
@@ -36,6 +37,10 @@ class Task(LearningProblem):
         """The chain of training that a configuration of the same seed asks for; its end is the
         final model."""
         return self.stages.stable_and_decay(configuration, self)
+
+    def timed_path(self, architecture: Architecture) -> TrainingPath:
+        """A path on which the speed of the stable path is measured."""
+        return self.stages.timed(architecture, self)
 
     @property
     @abstractmethod

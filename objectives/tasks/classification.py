@@ -30,6 +30,7 @@ from objectives.tasks.base import CALIBRATION_BATCHES, Task
 from objectives.tasks.masked_lm import MaskedLanguageModel
 from objectives.training.early_stopping import EarlyStopping
 from objectives.training.path import FINE_TUNING, TrainingPath
+from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
 from spaces.cost.flops import pretraining_workload
@@ -96,6 +97,10 @@ class Classification(Task):
         examples = self._train_examples
         count = self.fine_tuning.held_out_examples(len(examples.labels))
         return hold_out(examples, count, self.seed)
+
+    def timed_path(self, architecture: Architecture) -> TrainingPath:
+        """That of pre-training, which the budget is spent on."""
+        return self.pretraining.timed_path(architecture)
 
     @cached_property
     def train_batches(self) -> BucketedBatches:

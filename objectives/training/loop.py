@@ -66,7 +66,7 @@ def train(
         TrainingFailure: The loss or the gradient is not finite, or the loss explodes.
     """
     lock = MeasurementLock()
-    step = _OptimizerStep(replica)
+    step = OptimizerStep(replica)
     unread: list[torch.Tensor] = []
     precision = replica.settings.precision
     replica.model.train()
@@ -96,7 +96,7 @@ def train_follower(replica: Replica, steps: Iterable[int], *, steps_at_once: int
         steps: The steps; each is taken when rank 0 begins it.
         steps_at_once: Most steps without an evaluation of the model.
     """
-    do_step = _OptimizerStep(replica)
+    do_step = OptimizerStep(replica)
     precision = replica.settings.precision
     replica.model.train()
     with training_kernels(replica.model, precision=precision, steps=steps_at_once):
@@ -104,7 +104,7 @@ def train_follower(replica: Replica, steps: Iterable[int], *, steps_at_once: int
             do_step(step)
 
 
-class _OptimizerStep:
+class OptimizerStep:
     """One step of the optimiser: forward, backward, clip, update."""
 
     def __init__(self, replica: Replica) -> None:

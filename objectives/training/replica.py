@@ -41,6 +41,11 @@ class TrainingProcess:
     def __init__(self, device: torch.device) -> None:
         self._device = device
 
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+        return self._device
+
     def state_device(self, _: Architecture) -> torch.device:
         """Where the ``TrainingState`` of a model is kept."""
         return self._device

@@ -13,6 +13,7 @@ from objectives.compression.fake_quantisation import fake_quantised, grid_of
 from objectives.compression.model_file import ModelSpec
 from objectives.compression.prune import prune
 from objectives.data.batches import WHOLE_BATCH, Batch, BatchShard
+from objectives.failures import TrialFailure
 from objectives.training.learning_problem import LearningProblem
 from objectives.training.optimizer import (
     Decay,
@@ -23,7 +24,9 @@ from objectives.training.optimizer import (
     fastest_precision,
 )
 from objectives.training.path import STABLE, TrainingPath
-from spaces.cost.budget import Schedule, TrainingSteps
+from spaces.cost.architecture import Architecture
+from spaces.cost.budget import MIN_STEPS, Schedule, TrainingSteps
+from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration, content_hash
 from spaces.cost.workload import Workload
 from spaces.file.training import Training
@@ -76,6 +79,47 @@ class Stages:
             milestones=(),
             validate=problem.validate,
             validated_by=problem.scored_by,
+        )
+
+    def check_budget(self, configuration: Configuration) -> None:
+        """Refuse a budget in seconds that buys an architecture too few steps.
+
+        Raises:
+            TrialFailure: ``too_few_steps``.
+        """
+        steps = self.steps(configuration)
+        if not steps.is_enough:
+            raise TrialFailure(
+                "too_few_steps",
+                f"{configuration}: the budget buys {steps.pretraining} steps, {steps.decay} of "
+                f"them of decay; the minimum is {MIN_STEPS}, and 1 of decay",
+            )
+
+    def timed(self, architecture: Architecture, problem: LearningProblem) -> TrainingPath:
+        """A path on which the speed of an architecture's stable path is measured.
+
+        Nothing is stored of it. Its key holds what the speed depends on, but for the machine.
+        """
+        training = self._training
+        key = {
+            "timed": problem.name,
+            "data": self._fingerprint,
+            "architecture": asdict(architecture),
+            "workload": asdict(problem.workload),
+            "dropout": problem.dropout,
+            "batch_size": training.batch_size,
+            "precision": fastest_precision(),
+        }
+        return TrainingPath(
+            name="timed",
+            key=content_hash(key),
+            length=1,
+            configuration=Configuration(architecture, 0.0, Compression()),
+            workload=problem.workload,
+            build=lambda: problem.build(architecture.shape),
+            transfer_weights=None,
+            loss_at=problem.loss_at,
+            optimizer_settings=self._settings(training.learning_rate, WarmupStable(1)),
         )
 
     def next_stage(
@@ -144,7 +188,9 @@ class Stages:
     def _stable(self, configuration: Configuration, problem: LearningProblem) -> TrainingPath:
         training, architecture = self._training, configuration.architecture
         ends = [self.steps(replace(configuration, budget=each)) for each in self._budgets]
-        warmup_steps = training.warmup_steps(min(steps.pretraining for steps in ends))
+        # Budgets in seconds that buy too few steps are not trained.
+        enough = [steps.pretraining for steps in ends if steps.is_enough]
+        warmup_steps = training.warmup_steps(min(enough, default=MIN_STEPS))
         key = {
             "version": KEY_VERSION,
             "problem": problem.name,

@@ -97,9 +97,11 @@ def print_plan(plan: Plan, name: str, console: Console) -> None:
     )
     console.print(plan_table(plan))
     console.print(
-        f"\n{plan.trials} trials: at most {quantity(plan.training_flops)}FLOPs of training, "
+        f"\n{plan.trials} trials: at most {_training(plan)} of training, "
         f"{quantity(plan.disk_bytes)}B on disk"
     )
+    if plan.training_flops is None:
+        console.print("steps and FLOPs of training are known when tlc run has measured its speed")
     if plan.fine_tuning_steps is None:
         console.print(
             "fine-tuning comes on top: its steps are known once the data is prepared (tlc run)"
@@ -109,6 +111,12 @@ def print_plan(plan: Plan, name: str, console: Console) -> None:
             f"with fine-tuning of at most {plan.fine_tuning_steps:,} steps a model; it stops early "
             "where a held-out part of its data shows no progress"
         )
+
+
+def _training(plan: Plan) -> str:
+    if plan.training_flops is not None:
+        return f"{quantity(plan.training_flops)}FLOPs"
+    return duration(plan.training_seconds or 0.0)
 
 
 def print_summaries(rows: Sequence[Summary], console: Console) -> None:
@@ -243,7 +251,11 @@ def print_prediction(name: str, prediction: Prediction, console: Console) -> Non
     metric = prediction.metric
     interval = f"{text(metric, prediction.score_low)} to {text(metric, prediction.score_high)}"
     console.print(prediction.text, style="bold")
-    feasible = "" if prediction.is_feasible else "; it violates a constraint of the search"
+    feasible = (
+        ""
+        if prediction.is_feasible
+        else "; the search does not try it: it violates a constraint, or trains too few steps"
+    )
     tried = "no trial has evaluated it"
     if prediction.trial is not None:
         tried = f"trial #{prediction.trial} has evaluated it: tlc show {name} {prediction.trial}"

@@ -156,8 +156,8 @@ def plan_table(plan: Plan) -> Table:
             quantity(example.parameters).strip(),
             f"{example.size_mb:.3f}",
             quantity(example.forward_flops).strip(),
-            quantity(example.training_flops).strip(),
-            f"{example.steps:,}",
+            "" if example.training_flops is None else quantity(example.training_flops).strip(),
+            "" if example.steps is None else f"{example.steps:,}",
         )
     return table
 
@@ -229,9 +229,15 @@ def _facts(trial: Trial) -> list[tuple[str, str]]:
         (
             "training",
             f"{r['steps']['total']:,} steps, of which {r['steps']['reused']:,} were shared; "
-            f"{quantity(r['training_flops'])}FLOPs",
+            f"{quantity(r['training_flops'])}FLOPs" + _speed(r.get("steps_per_second")),
         ),
         ("seconds", ", ".join(f"{name} {seconds:.1f}" for name, seconds in r["seconds"].items())),
         ("model", r["model"]),
     ]
     return facts
+
+
+def _speed(steps_per_second: float | None) -> str:
+    if steps_per_second is None:
+        return ""
+    return f"; the budget is in seconds of {steps_per_second:.1f} steps, measured before the search"

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from objectives.objective import Objective
+from search.execution.worker_setup import WorkerSetup
 from spaces.file.search_file import SearchFile
 
 _followers: list[Any] = []
 """Handles of this process's actors, which live as long as it."""
 
 
-def make_objective(search: str, data: str) -> Objective:
+def make_objective(setup: WorkerSetup) -> Objective:
     """The objective of a trial's process, which leads a worker for each bundle of its placement.
 
     Raises:
@@ -29,11 +30,11 @@ def make_objective(search: str, data: str) -> Objective:
 
     group = ray.util.get_current_placement_group() if ray.is_initialized() else None
     if group is None or group.bundle_count == 1:
-        return _objective(search, data)
-    return _leading(search, data, group)
+        return _objective(setup)
+    return _leading(setup, group)
 
 
-def _leading(search: str, data: str, group: Any) -> Objective:
+def _leading(setup: WorkerSetup, group: Any) -> Objective:
     import ray
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
@@ -54,10 +55,10 @@ def _leading(search: str, data: str, group: Any) -> Objective:
             ),
         }
         follower = ray.remote(**options)(_Follower).remote()
-        follower.follow.remote(search, data, (host, store.port), rank, count)
+        follower.follow.remote(setup, (host, store.port), rank, count)
         _followers.append(follower)
     try:
-        return _joined(search, data, store, rank=0, count=count)
+        return _joined(setup, store, rank=0, count=count)
     except Exception as error:
         raise WorkerGroupLost(f"{count} workers could not be started: {error}") from error
 
@@ -65,17 +66,15 @@ def _leading(search: str, data: str, group: Any) -> Objective:
 class _Follower:
     """A worker that is not the trial's own process."""
 
-    def follow(
-        self, search: str, data: str, address: tuple[str, int], rank: int, count: int
-    ) -> None:
+    def follow(self, setup: WorkerSetup, address: tuple[str, int], rank: int, count: int) -> None:
         """Train what rank 0 trains, until its process ends."""
         from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
         store = TCPStore(*address, count, is_master=False)
-        _joined(search, data, store, rank=rank, count=count).follow()
+        _joined(setup, store, rank=rank, count=count).follow()
 
 
-def _joined(search: str, data: str, store: Any, *, rank: int, count: int) -> Objective:
+def _joined(setup: WorkerSetup, store: Any, *, rank: int, count: int) -> Objective:
     """The objective of one of several workers."""
     import ray
     import torch
@@ -83,7 +82,7 @@ def _joined(search: str, data: str, store: Any, *, rank: int, count: int) -> Obj
 
     from objectives.training.distributed import WorkerGroup
 
-    file = SearchFile.model_validate_json(search)
+    file = SearchFile.model_validate_json(setup.search)
     has_gpu = bool(ray.get_gpu_ids())
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if has_gpu else "gloo",
@@ -97,12 +96,15 @@ def _joined(search: str, data: str, store: Any, *, rank: int, count: int) -> Obj
         torch.device("cuda" if has_gpu else "cpu"),
         uses_fsdp=lambda architecture: file.placement(architecture).strategy == "fsdp",
     )
-    return _objective(search, data, workers)
+    return _objective(setup, workers)
 
 
-def _objective(search: str, data: str, workers: Any = None) -> Objective:
+def _objective(setup: WorkerSetup, workers: Any = None) -> Objective:
     from objectives.data.prepared_data import open_prepared_data
 
     return Objective(
-        SearchFile.model_validate_json(search), open_prepared_data(Path(data)), workers
+        SearchFile.model_validate_json(setup.search),
+        open_prepared_data(Path(setup.data)),
+        workers,
+        dict(setup.speeds),
     )

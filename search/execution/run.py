@@ -18,7 +18,9 @@ from search.execution.listener import Limits, Listener
 from search.execution.node_checks import check_nodes
 from search.execution.references import measure_references
 from search.execution.trainable import RemoteFunctions, latencies
+from search.execution.training_speeds import with_speeds
 from search.execution.tuning import tune_trials
+from search.execution.worker_setup import WorkerSetup
 from search.pareto import frontier
 from search.plots.figures import write_figures
 from search.samplers.known_latencies import measured_latencies
@@ -89,9 +91,10 @@ def run(search: SearchFile, listener: Listener, *, trials: int | None = None) ->
         ended, interrupted = f"all {limits.trials} trials were already done", False
         if not is_done or untested_members(study):
             _connect(study, stack, listener)
-            remote = RemoteFunctions(
-                search.resolved().model_dump_json(), data.folder, search.resources
-            )
+            setup = WorkerSetup(search.resolved().model_dump_json(), str(data.folder))
+            if not is_done:
+                setup = with_speeds(setup, study, listener)
+            remote = RemoteFunctions(setup, search.resources)
 
             def on_change(record: TrialRecord) -> None:
                 listener.changed(record)

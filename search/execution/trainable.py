@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from objectives.failures import TrialFailure, short_traceback
 from search.execution.cluster import bundle
 from search.execution.trial_retries import RETRIED_STATES
+from search.execution.worker_setup import WorkerSetup
 from search.storage.states import ERROR
 from spaces.cost.configuration import Configuration
 from spaces.file.resources import Placement
@@ -30,26 +30,26 @@ class RemoteFunctions:
     """Runs the functions of this module as Ray tasks.
 
     Args:
-        search: The search file as JSON, with absolute locations.
-        data: Folder of the prepared data.
+        setup: What their workers make the objective from.
         resources: What a task occupies, but for the GPUs: models are scored on the CPU.
     """
 
-    def __init__(self, search: str, data: Path, resources: Placement) -> None:
-        self.search = search
-        self.data = str(data)
+    def __init__(self, setup: WorkerSetup, resources: Placement) -> None:
+        self.setup = setup
         names = {"CPU": "num_cpus", "memory": "memory"}
         wanted = bundle(resources)
         self._options = {name: wanted[kind] for kind, name in names.items() if kind in wanted}
 
-    def submit(self, function: Callable[[str, str, list[Any]], list[Any]], items: list[Any]) -> Any:
+    def submit(
+        self, function: Callable[[WorkerSetup, list[Any]], list[Any]], items: list[Any]
+    ) -> Any:
         """Start a task; returns Ray's reference to its result."""
         import ray
 
-        return ray.remote(**self._options)(function).remote(self.search, self.data, items)
+        return ray.remote(**self._options)(function).remote(self.setup, items)
 
     def over_configurations(
-        self, function: Callable[[str, str, list[dict[str, Any]]], list[T]]
+        self, function: Callable[[WorkerSetup, list[dict[str, Any]]], list[T]]
     ) -> Callable[[list[Configuration]], list[T]]:
         """A function of configurations that runs one task and waits for it."""
 
@@ -64,16 +64,14 @@ class RemoteFunctions:
 
 
 @lru_cache(maxsize=1)
-def _objective(search: str, data: str) -> Objective:
+def _objective(setup: WorkerSetup) -> Objective:
     """The objective of a search, kept while the process lives: trials share its data and model."""
     from search.execution.distributed import make_objective
 
-    return make_objective(search, data)
+    return make_objective(setup)
 
 
-def evaluate(
-    search: str, data: str, configurations: list[dict[str, Any]]
-) -> Iterator[dict[str, Any]]:
+def evaluate(setup: WorkerSetup, configurations: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Evaluate configurations one after another; a failure comes as a named state.
 
     Neighbours that share their training share the model in memory. An unexpected error, or lack of
@@ -86,7 +84,7 @@ def evaluate(
     left = [Configuration.from_dict(values) for values in configurations]
     has_failed = False
     while left:
-        for report in _attempt(search, data, left):
+        for report in _attempt(setup, left):
             if report["state"] in RETRIED_STATES and not has_failed:
                 log.warning("an attempt failed: %s", report["traceback"] or report["message"])
                 has_failed = True
@@ -97,14 +95,12 @@ def evaluate(
             yield report
 
 
-def _attempt(
-    search: str, data: str, configurations: list[Configuration]
-) -> Iterator[dict[str, Any]]:
+def _attempt(setup: WorkerSetup, configurations: list[Configuration]) -> Iterator[dict[str, Any]]:
     """Reports on configurations in their order, up to an unexpected error."""
     from objectives.training.distributed import WorkerGroupLost
 
     try:
-        objective = _objective(search, data)
+        objective = _objective(setup)
         for _, outcome in objective.evaluate_each(list(configurations)):
             yield {**_report(outcome), "damaged": objective.store.pop_damaged()}
     except WorkerGroupLost:
@@ -116,17 +112,17 @@ def _attempt(
         yield {"state": ERROR, "message": message, "traceback": short_traceback(error)}
 
 
-def latencies(search: str, data: str, configurations: list[dict[str, Any]]) -> list[float]:
+def latencies(setup: WorkerSetup, configurations: list[dict[str, Any]]) -> list[float]:
     """Milliseconds of configurations, measured on untrained models or cached."""
     points = map(Configuration.from_dict, configurations)
-    cache = _objective(search, data).latency_cache
+    cache = _objective(setup).latency_cache
     return [cache.of_untrained(point).corrected_ms for point in points]
 
 
-def stored(search: str, data: str, configurations: list[dict[str, Any]]) -> list[tuple[bool, bool]]:
+def stored(setup: WorkerSetup, configurations: list[dict[str, Any]]) -> list[tuple[bool, bool]]:
     """Whether the store has the final model and the stable path of configurations."""
     points = map(Configuration.from_dict, configurations)
-    return _objective(search, data).stored_training(points)
+    return _objective(setup).stored_training(points)
 
 
 def _report(outcome: Evaluation | TrialFailure) -> dict[str, Any]:
@@ -142,24 +138,24 @@ def _report(outcome: Evaluation | TrialFailure) -> dict[str, Any]:
     return {"state": "complete", "result": result, "curve": curve(stages)}
 
 
-def test_scores(search: str, data: str, models: list[str]) -> list[dict[str, Any]]:
+def test_scores(setup: WorkerSetup, models: list[str]) -> list[dict[str, Any]]:
     """Score stored models on the test split.
 
     Returns:
         For each, ``score``, its interval, ``examples`` and ``loss``; or ``state`` and ``message``,
         with the state ``error`` where a retry may succeed.
     """
-    return [_test_score(_objective(search, data), model) for model in models]
+    return [_test_score(_objective(setup), model) for model in models]
 
 
-def references(search: str, data: str, splits: list[str]) -> list[dict[str, Any]]:
+def references(setup: WorkerSetup, splits: list[str]) -> list[dict[str, Any]]:
     """The references of the task with their scores on some splits.
 
     Returns:
         What ``Objective.references`` returns; or one ``state`` with its ``message``.
     """
     try:
-        return _objective(search, data).references(splits)
+        return _objective(setup).references(splits)
     except Exception as error:
         # Whatever a library raises does not end the search.
         return [{"state": ERROR, "message": short_traceback(error)}]

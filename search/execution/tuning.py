@@ -15,6 +15,7 @@ from search.execution.cluster import demand
 from search.execution.listener import Limits
 from search.execution.trainable import RemoteFunctions, evaluate, stored
 from search.execution.trial_retries import retries_after_death
+from search.execution.worker_setup import WorkerSetup
 from search.samplers.base import StudySampler
 from search.samplers.frontier.sampler import FrontierSampler
 from search.samplers.frontier.search_design_space import SearchDesignSpace
@@ -69,9 +70,7 @@ def tune_trials(
     )
     with tempfile.TemporaryDirectory(prefix="tlc-tune-") as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(
-                _trainable(remote.search, remote.data), partial(demand, search.placement)
-            ),
+            tune.with_resources(_trainable(remote.setup), partial(demand, search.placement)),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 # The searcher ends the run: a job whose worker dies comes again as another.
@@ -106,7 +105,7 @@ def _sampler(study: Study, remote: RemoteFunctions, *, stops: bool) -> StudySamp
     return FeasibleSampler(study.space, search.sampler, seed=seed, trials=search.trials)
 
 
-def _trainable(search: str, data: str) -> Callable[[dict[str, Any]], None]:
+def _trainable(setup: WorkerSetup) -> Callable[[dict[str, Any]], None]:
     """The function that Tune runs in its workers, with what is the same for all trials."""
 
     def trial(config: dict[str, Any]) -> None:
@@ -115,7 +114,7 @@ def _trainable(search: str, data: str) -> Callable[[dict[str, Any]], None]:
         from search.execution.watchdog import HeartbeatSender
 
         with heartbeat.listening(HeartbeatSender(tune.get_context().get_trial_id())):
-            outcomes = evaluate(search, data, config["configurations"])
+            outcomes = evaluate(setup, config["configurations"])
             for number, outcome in zip(config["numbers"], outcomes, strict=True):
                 # As text, because Tune flattens nested results before a searcher sees them.
                 tune.report({"number": number, "outcome": json.dumps(outcome, allow_nan=False)})

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import numpy as np
-
+from search.samplers.estimates import evenly_spread, log_linear
 from search.storage.study import Study
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
@@ -57,9 +56,7 @@ def known_latencies(
         UserError: No configuration meets the latency constraint.
     """
     examples = {_shape(shape): shape for shape in space.compressed_architectures()}
-    count = min(len(examples), MOST_MEASURED)
-    evenly = np.unique(np.linspace(0, len(examples) - 1, count).astype(int))
-    chosen = [list(examples)[index] for index in evenly]
+    chosen = evenly_spread(list(examples), MOST_MEASURED)
     milliseconds = measure([examples[shape] for shape in chosen])
     measured = dict(zip(chosen, milliseconds, strict=True))
     limit = space.criteria.limits.get("latency_ms")
@@ -94,7 +91,4 @@ def _estimate(
         is_static = float(compression.quantisation.is_static)
         return [1.0, math.log(forward_flops(layers, workload)), math.log(depth), is_static]
 
-    rows = np.array([features(shape) for shape in measured])
-    coefficients, *_ = np.linalg.lstsq(rows, np.log(list(measured.values())), rcond=None)
-    weights: list[float] = coefficients.tolist()
-    return lambda shape: math.exp(sum(k * w for k, w in zip(features(shape), weights, strict=True)))
+    return log_linear(measured, features)

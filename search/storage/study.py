@@ -6,7 +6,7 @@ import json
 import math
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import optuna
@@ -18,6 +18,7 @@ from search.storage.database import SEARCH, Database, open_database, study_names
 from search.storage.errors import BusyStudy, NoSuchStudy, StudyError
 from search.storage.optuna_space import configuration_from, distributions
 from search.storage.references import REFERENCES, ReferenceRecord, references_of
+from search.storage.training_speeds import SPEEDS, RecordedSpeed, RecordedSpeeds, to_attribute
 from search.storage.transactions import exchange, finish
 from search.storage.trials import (
     ATTEMPT,
@@ -47,7 +48,8 @@ class Study:
         self.optuna = study
         self._storage = storage
         self.search = SearchFile.model_validate(study.user_attrs[SEARCH])
-        self.space = SearchSpace(self.search)
+        self.speeds = RecordedSpeeds(lambda: self.attributes)
+        self.space = SearchSpace(self.search, steps_per_second=self.speeds)
         self._reader = Reader(storage.engine, study._study_id)
 
     @classmethod
@@ -219,6 +221,10 @@ class Study:
                 "put it back, or give the search another name"
             )
         self.optuna.set_user_attr(DATA, facts)
+
+    def record_speeds(self, speeds: Iterable[RecordedSpeed]) -> None:
+        """Record the speeds of training, unless they are recorded: they never change."""
+        self.exchange(SPEEDS, None, to_attribute(speeds))
 
     @property
     def data(self) -> dict[str, Any]:

@@ -62,6 +62,8 @@ def trial_metrics(record: TrialRecord, curve: Iterable[list[float]]) -> list[Met
         "steps_trained": float(result["steps"]["trained"]),
         "latency_p10_ms": measured_latency(result),
     }
+    if result.get("steps_per_second") is not None:
+        values["steps_per_second"] = result["steps_per_second"]
     metrics = [Metric(name, value, timestamp, 0) for name, value in values.items()]
     return metrics + [Metric("train_loss", loss, timestamp, int(step)) for step, loss in curve]
 

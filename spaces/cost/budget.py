@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 from spaces.cost.architecture import Architecture
 from spaces.cost.flops import pretraining_workload, training_step_flops
 from spaces.cost.units import BudgetUnit
 from spaces.cost.workload import Workload
+from spaces.errors import UserError
 
 MIN_STEPS = 10
 """Fewest steps of a training run; a search file that asks for fewer is refused."""
+
+StepsPerSecond = Callable[[Architecture], float | None]
+"""Steps of the stable path that an architecture trains in a second; None before it is measured."""
+
+
+class UnknownStepsError(UserError):
+    """The steps of a budget in seconds, asked for before the speed of training was measured."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__(
+            f"space.budget: the steps that {architecture} trains in a second are not measured yet; "
+            "tlc run measures them before its first trial"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +49,11 @@ class TrainingSteps:
         return self.stable + self.decay
 
     @property
+    def is_enough(self) -> bool:
+        """Whether they make a training run: the learning rate must fall for a step at least."""
+        return self.pretraining >= MIN_STEPS and self.decay >= 1
+
+    @property
     def total(self) -> int:
         """All steps that budgets count: fine-tuning, which epochs count, comes on top."""
         return self.pretraining + self.recovery
@@ -47,11 +68,17 @@ class Schedule:
         batch_size: Sequences in a step.
         decay_fraction: Fraction of the budget in which the learning rate falls; 0.1 to 0.2
             matches a cosine (Hägele et al. 2024, arXiv 2405.18392, section 4).
+        steps_per_second: Turns seconds into steps; other units do not need it.
     """
 
     unit: BudgetUnit
     batch_size: int
     decay_fraction: float
+    steps_per_second: StepsPerSecond | None = None
+
+    def knows_steps_of(self, architecture: Architecture) -> bool:
+        """Whether the steps of an architecture's budgets are known: in seconds, once measured."""
+        return self.unit is not BudgetUnit.SECONDS or self._rate(architecture) is not None
 
     def steps(
         self,
@@ -61,14 +88,18 @@ class Schedule:
         *,
         recovery: float = 0.0,
     ) -> TrainingSteps:
-        """Steps that ``budget`` and ``recovery`` (in the schedule's unit) buy ``architecture``."""
-        pretraining_step, task_step = self._step_flops(architecture, workload)
-        pretraining = self._steps(budget, pretraining_step, workload)
+        """Steps that ``budget`` and ``recovery`` (in the schedule's unit) buy ``architecture``.
+
+        Raises:
+            UnknownStepsError: The unit is seconds, and the architecture is not measured yet.
+        """
+        pretraining_step, task_step = self._step_costs(architecture, workload)
+        pretraining = int(budget / pretraining_step)
         decay = round(self.decay_fraction * pretraining)
         return TrainingSteps(
             stable=pretraining - decay,
             decay=decay,
-            recovery=self._steps(recovery, task_step, workload),
+            recovery=int(recovery / task_step),
         )
 
     def training_flops(
@@ -97,10 +128,30 @@ class Schedule:
             training_step_flops(architecture, workload, batch_size=self.batch_size),
         )
 
-    def _steps(self, amount: float, step_flops: int, workload: Workload) -> int:
-        units_per_step = {
-            BudgetUnit.STEPS: 1,
-            BudgetUnit.TOKENS: self.batch_size * workload.sequence_length,
-            BudgetUnit.FLOPS: step_flops,
-        }[self.unit]
-        return int(amount / units_per_step)
+    def _step_costs(self, architecture: Architecture, workload: Workload) -> tuple[float, float]:
+        """A step of pre-training, and one on the task, in the unit of budgets."""
+        if self.unit is BudgetUnit.STEPS:
+            return 1, 1
+        if self.unit is BudgetUnit.TOKENS:
+            tokens = self.batch_size * workload.sequence_length
+            return tokens, tokens
+        pretraining_flops, task_flops = self._step_flops(architecture, workload)
+        if self.unit is BudgetUnit.FLOPS:
+            return pretraining_flops, task_flops
+        # Pre-training is what is measured; the same FLOPs are taken to last as long on the task.
+        seconds = self.seconds_per_step(architecture)
+        return seconds, seconds * task_flops / pretraining_flops
+
+    def seconds_per_step(self, architecture: Architecture) -> float:
+        """Measured seconds of a step of the stable path; infinite where it cannot be trained.
+
+        Raises:
+            UnknownStepsError: It is not measured yet.
+        """
+        rate = self._rate(architecture)
+        if rate is None:
+            raise UnknownStepsError(architecture)
+        return 1.0 / rate if rate > 0.0 else inf
+
+    def _rate(self, architecture: Architecture) -> float | None:
+        return None if self.steps_per_second is None else self.steps_per_second(architecture)

@@ -6,11 +6,16 @@ from enum import StrEnum
 
 
 class BudgetUnit(StrEnum):
-    """Unit of a budget. In ``flops`` a larger model gets fewer steps for the same budget."""
+    """Unit of a budget.
+
+    In ``flops`` and ``seconds`` a larger model gets fewer steps for the same budget. Seconds are
+    those of the speed that was measured for the architecture before the search.
+    """
 
     STEPS = "steps"
     TOKENS = "tokens"
     FLOPS = "flops"
+    SECONDS = "seconds"
 
 
 def duration(seconds: float) -> str:

@@ -154,4 +154,5 @@ class Budgets(Numbers[Amount]):
     """The training budget: a numeric dimension with its unit."""
 
     unit: UnitName = BudgetUnit.STEPS
-    """``steps``, ``tokens``, or training ``flops``."""
+    """``steps``, ``tokens``, training ``flops``, or ``seconds`` of training at the speed that is
+    measured for each architecture before the search."""

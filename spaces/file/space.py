@@ -37,8 +37,8 @@ class Space(StrictModel):
     feed_forward: Integers | None = None
     """Feed-forward width; without it, four times the width."""
     budget: Budgets
-    """Training (before fine-tuning, where there is any), in ``steps``, ``tokens`` or training
-    ``flops``."""
+    """Training (before fine-tuning, where there is any), in ``steps``, ``tokens``, training
+    ``flops`` or ``seconds``."""
     compression: Literal["search", "fit"] = "search"
     """``search`` makes the five fields below dimensions of their own; ``fit`` takes, for each
     architecture, the mildest of their combinations that meets the constraints."""

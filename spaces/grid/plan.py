@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
 from spaces.cost.configuration import Configuration
 from spaces.cost.families import parameters
+from spaces.cost.units import BudgetUnit
 from spaces.grid.search_space import SearchSpace
 
 MAX_EXAMINED = 50_000
@@ -26,8 +28,10 @@ class Example:
         kind: ``smallest``, ``typical`` or ``largest`` (by size on disk).
         parameters: Parameters before compression.
         forward_flops: FLOPs for one sequence.
-        training_flops: Of all ``steps``.
-        steps: Of the budget, recovery and all epochs of fine-tuning, which may stop early.
+        training_flops: Of all ``steps``; None for a budget in seconds, before the speed of training
+            is measured.
+        steps: Of the budget, recovery and all epochs of fine-tuning, which may stop early; None
+            likewise.
     """
 
     kind: str
@@ -35,8 +39,8 @@ class Example:
     parameters: int
     size_mb: float
     forward_flops: int
-    training_flops: int
-    steps: int
+    training_flops: int | None
+    steps: int | None
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,9 @@ class Plan:
         configurations: Points of the space, of which ``examined`` were evaluated.
         feasible: Points that may meet the constraints; an estimate where not all were examined.
         trials: Trials of the search, at most the feasible points.
-        training_flops: Upper limit of the training FLOPs of all trials, which share prefixes.
+        training_flops: Upper limit of the training FLOPs of all trials, which share prefixes; None
+            for budgets in seconds.
+        training_seconds: The same limit for budgets in seconds, fine-tuning apart; None for others.
         fine_tuning_steps: Most steps of fine-tuning of a model; None where there is fine-tuning and
             its examples are not counted yet, so that no figure contains it.
         disk_bytes: Projected bytes of checkpoints and models.
@@ -58,7 +64,8 @@ class Plan:
     examined: int
     examples: tuple[Example, ...]
     trials: int
-    training_flops: float
+    training_flops: float | None
+    training_seconds: float | None
     disk_bytes: float
     fine_tuning_steps: int | None
 
@@ -83,10 +90,10 @@ def make_plan(space: SearchSpace, trials: int, *, labelled_examples: int | None 
     # A valid space has a feasible configuration, which the sample may have missed.
     feasible = feasible or [next(filter(space.is_feasible, space.compressed_architectures()))]
     examples = [_example(space, each, fine_tuning_steps or 0) for each in feasible]
-    examples.sort(key=lambda e: (e.size_mb, e.training_flops))
+    examples.sort(key=lambda e: (e.size_mb, e.training_flops or e.configuration.budget))
     trials = min(trials, max(1, count))
     stored_bytes = STORED_BYTES_PER_PARAMETER * fmean(e.parameters for e in examples)
-    trained = {(e.configuration.architecture, e.configuration.budget): e for e in examples}
+    limit, is_timed = _training_limit(examples, trials), space.schedule.unit is BudgetUnit.SECONDS
     kinds = {"smallest": 0, "typical": len(examples) // 2, "largest": -1}
     return Plan(
         configurations=space.size,
@@ -94,14 +101,22 @@ def make_plan(space: SearchSpace, trials: int, *, labelled_examples: int | None 
         examined=len(examined),
         examples=tuple(replace(examples[index], kind=kind) for kind, index in kinds.items()),
         trials=trials,
-        # No search needs more than to train every architecture to every budget once.
-        training_flops=min(
-            trials * fmean(e.training_flops for e in examples),
-            float(sum(e.training_flops for e in trained.values())),
-        ),
+        training_flops=None if is_timed else limit,
+        training_seconds=limit if is_timed else None,
         disk_bytes=trials * (stored_bytes + 1e6 * fmean(e.size_mb for e in examples)),
         fine_tuning_steps=fine_tuning_steps,
     )
+
+
+def _training_limit(examples: Sequence[Example], trials: int) -> float:
+    """Training of a number of trials at most, in FLOPs or in the seconds of their budgets.
+
+    No search needs more than to train every architecture to every budget once.
+    """
+    amounts = [e.training_flops or e.configuration.budget for e in examples]
+    runs = [(e.configuration.architecture, e.configuration.budget) for e in examples]
+    trained = dict(zip(runs, amounts, strict=True))
+    return min(trials * fmean(amounts), float(sum(trained.values())))
 
 
 def _fine_tuning_steps(space: SearchSpace, examples: int | None) -> int | None:
@@ -116,20 +131,23 @@ def _fine_tuning_steps(space: SearchSpace, examples: int | None) -> int | None:
 def _example(space: SearchSpace, configuration: Configuration, fine_tuning_steps: int) -> Example:
     architecture, workload = configuration.architecture, space.workload
     budget, recovery = configuration.budget, configuration.compression.recovery
-    cost = space.cost(configuration)
-    steps = space.schedule.steps(budget, architecture, workload, recovery=recovery)
+    cost, schedule = space.cost(configuration), space.schedule
+    flops, steps = None, None
+    if schedule.knows_steps_of(architecture):
+        steps = schedule.steps(budget, architecture, workload, recovery=recovery).total
+        flops = schedule.training_flops(
+            budget,
+            architecture,
+            workload,
+            fine_tuning_steps=fine_tuning_steps,
+            recovery=recovery,
+        )
     return Example(
         kind="",
         configuration=configuration,
         parameters=parameters(architecture, workload),
         size_mb=cost.size_mb,
         forward_flops=cost.flops,
-        training_flops=space.schedule.training_flops(
-            budget,
-            architecture,
-            workload,
-            fine_tuning_steps=fine_tuning_steps,
-            recovery=recovery,
-        ),
-        steps=steps.total + fine_tuning_steps,
+        training_flops=flops,
+        steps=None if steps is None else steps + fine_tuning_steps,
     )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import inf
 
 from spaces.cost.architecture import Architecture
+from spaces.cost.budget import StepsPerSecond
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
 from spaces.cost.families import parameters
 from spaces.cost.flops import forward_flops
 from spaces.cost.size import max_compressed_bytes, size_bytes
+from spaces.cost.units import BudgetUnit
 from spaces.cost.workload import Workload
 from spaces.file.search_file import SearchFile
 from spaces.file.space import Space
@@ -23,6 +25,8 @@ COMPRESSION_FIELDS = ("quantisation", "group_size", "pruning", "sparsity", "reco
 """Dimensions of compression; those of training come before them."""
 GROWING = ("depth", "decoder_depth", "width", "feed_forward")
 """Dimensions with which parameters and FLOPs grow."""
+SHAPING = (*GROWING, "heads")
+"""Dimensions of the architecture."""
 
 LatencyOf = Callable[[Configuration], float]
 """Milliseconds of a configuration, measured before training on a model of its shape."""
@@ -86,15 +90,25 @@ def compressions(space: Space) -> list[Compression]:
 
 
 class SearchSpace(Grid):
-    """The grid of a search, and what holds for all of its configurations."""
+    """The grid of a search, and what holds for all of its configurations.
 
-    def __init__(self, search: SearchFile, latency_of: LatencyOf | None = None) -> None:
+    Args:
+        latency_of: Latencies, where they are measured.
+        steps_per_second: Speeds of training, where budgets are in seconds.
+    """
+
+    def __init__(
+        self,
+        search: SearchFile,
+        latency_of: LatencyOf | None = None,
+        steps_per_second: StepsPerSecond | None = None,
+    ) -> None:
         self.search = search  # for reports, which print the whole file
         self.definition = search.space
         self.task = search.task
         self.seed = search.seed
         self.workload = search.workload
-        self.schedule = search.schedule
+        self.schedule = replace(search.schedule, steps_per_second=steps_per_second)
         self.fine_tuning = search.training.fine_tuning
         self.criteria = search.criteria
         self.latency_of = latency_of
@@ -148,6 +162,11 @@ class SearchSpace(Grid):
         return analytic_cost(configuration.architecture, configuration.compression, self.workload)
 
     def is_feasible(self, configuration: Configuration) -> bool:
+        """Whether a configuration meets the constraints and its budget buys enough steps, as far as
+        is known before training."""
+        return self.meets_constraints(configuration) and self.has_enough_steps(configuration)
+
+    def meets_constraints(self, configuration: Configuration) -> bool:
         """Whether a configuration meets the constraints, as far as is known before training."""
         limits = self.criteria.limits
         if (
@@ -162,6 +181,24 @@ class SearchSpace(Grid):
             and cost.size_mb <= limits.get("size_mb", inf)
             and cost.flops <= limits.get("flops", inf)
         )
+
+    def has_enough_steps(self, configuration: Configuration) -> bool:
+        """Whether a budget in seconds buys an architecture enough steps, as far as they are known.
+
+        Budgets in other units are validated with the search file.
+        """
+        schedule, architecture = self.schedule, configuration.architecture
+        if schedule.unit is not BudgetUnit.SECONDS or not schedule.knows_steps_of(architecture):
+            return True
+        recovery = configuration.compression.recovery
+        steps = schedule.steps(configuration.budget, architecture, self.workload, recovery=recovery)
+        return steps.is_enough and (recovery == 0.0 or steps.recovery >= 1)
+
+    def architectures(self) -> list[Architecture]:
+        """Every architecture once."""
+        axes = [range(len(d.values)) if d.name in SHAPING else (0,) for d in self.dimensions]
+        points = map(self.configuration, itertools.product(*axes))
+        return list(dict.fromkeys(configuration.architecture for configuration in points))
 
     def compressed_architectures(self) -> Iterator[Configuration]:
         """Every pair of an architecture and a compression, at the first budget."""

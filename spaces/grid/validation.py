@@ -64,6 +64,9 @@ def _pruning_faults(space: SearchSpace) -> list[str]:
 
 def _budget_faults(space: SearchSpace) -> list[str]:
     schedule, largest = space.schedule, space.largest_architecture
+    if not schedule.knows_steps_of(largest):
+        # In seconds: budgets that turn out to buy too few steps are not tried.
+        return []
     budget = min(space.definition.budget.values)
     recovery = min((r for r in space.definition.recovery.values if r > 0.0), default=0.0)
     steps = schedule.steps(budget, largest, space.workload, recovery=recovery)

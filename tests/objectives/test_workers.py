@@ -234,6 +234,17 @@ def test_an_objective_is_evaluated_by_workers(
     assert result.score < 400
 
 
+def test_workers_measure_the_speed_at_which_they_train_together(
+    training: Callable[[str], TrainingRun], home: Path
+) -> None:
+    made = training("causal-lm")
+    with made.two_workers(shards=False) as workers:
+        objective = Objective(made.search, made.data, workers)
+        assert objective.speed_cache.of(Architecture.of(1, 32)).steps_per_second > 1.0
+        # The same workers then train.
+        assert objective.evaluate(configuration(20)).steps["trained"] == 20
+
+
 @pytest.mark.parametrize("task", ["classification", "masked-lm", "image-classification"])
 def test_the_mean_over_the_shards_is_the_loss_of_the_batch(
     task: str, training: Callable[[str], TrainingRun]

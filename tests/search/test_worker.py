@@ -15,18 +15,19 @@ from objectives.measurement import latency_cache
 from objectives.store.store import Store
 from search.execution import trainable as worker
 from search.execution.trainable import evaluate
+from search.execution.worker_setup import WorkerSetup
 from spaces.cost.compression import Compression
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
 
 
 @pytest.fixture
-def arguments(make_search: Callable[..., SearchFile], home: Path) -> tuple[str, str, Any]:
+def arguments(make_search: Callable[..., SearchFile], home: Path) -> tuple[WorkerSetup, Any]:
     search = make_search(name=home.parent.name[:60])
     data = prepare(search.data, search.task, home / "data")
     space = SearchSpace(search)
     point = space.configuration((0,) * len(space.dimensions))
-    return search.model_dump_json(), str(data.folder), [point.to_dict()]
+    return WorkerSetup(search.model_dump_json(), str(data.folder)), [point.to_dict()]
 
 
 def break_measuring(
@@ -61,7 +62,7 @@ def break_compressing(
 
 
 def test_an_unexpected_error_is_retried_once_from_the_checkpoint(
-    arguments: tuple[str, str, Any], monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[WorkerSetup, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_measuring(monkeypatch, RuntimeError("a bad day"), times=1)
     (outcome,) = evaluate(*arguments)
@@ -71,7 +72,7 @@ def test_an_unexpected_error_is_retried_once_from_the_checkpoint(
 
 
 def test_a_repeated_error_is_a_named_state(
-    arguments: tuple[str, str, Any], monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[WorkerSetup, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raised = break_measuring(monkeypatch, RuntimeError("a bad day"), times=9)
     (outcome,) = evaluate(*arguments)
@@ -83,7 +84,7 @@ def test_a_repeated_error_is_a_named_state(
 
 
 def test_a_failure_with_a_name_is_not_retried(
-    arguments: tuple[str, str, Any], monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[WorkerSetup, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raised = break_measuring(monkeypatch, TrialFailure("bad_latency", "0 ms"), times=9)
     assert list(evaluate(*arguments)) == [
@@ -93,29 +94,29 @@ def test_a_failure_with_a_name_is_not_retried(
 
 
 def test_compressions_of_one_model_train_and_load_it_once(
-    arguments: tuple[str, str, Any], make_search: Callable[..., SearchFile]
+    arguments: tuple[WorkerSetup, Any], make_search: Callable[..., SearchFile]
 ) -> None:
-    search, data, _ = arguments
+    setup, _ = arguments
     space = SearchSpace(make_search())
     compressions = len(space.definition.sparsity.values)
     points = [space.configuration((0, 0, 0, 0, 0, 0, k, 0)) for k in range(compressions)]
-    outcomes = list(evaluate(search, data, [point.to_dict() for point in points]))
+    outcomes = list(evaluate(setup, [point.to_dict() for point in points]))
     trained = [outcome["result"]["steps"]["trained"] for outcome in outcomes]
     assert trained == [60, 0]
     assert [outcome["result"]["seconds"]["train"] > 0 for outcome in outcomes] == [True, False]
 
 
 def test_the_first_that_succeeds_carries_what_the_training_took(
-    arguments: tuple[str, str, Any],
+    arguments: tuple[WorkerSetup, Any],
     make_search: Callable[..., SearchFile],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    search, data, _ = arguments
+    setup, _ = arguments
     space = SearchSpace(make_search())
     points = [space.configuration((0, 0, 0, q, 0, 0, 0, 0)) for q in range(3)]
     failure = TrialFailure("not_smaller", "too large")
     break_compressing(monkeypatch, points[0].compression, failure)
-    outcomes = list(evaluate(search, data, [point.to_dict() for point in points]))
+    outcomes = list(evaluate(setup, [point.to_dict() for point in points]))
     assert outcomes[0]["state"] == "not_smaller"
     steps = [outcome["result"]["steps"] for outcome in outcomes[1:]]
     assert [(each["trained"], each["reused"]) for each in steps] == [(60, 0), (0, 60)]
@@ -123,30 +124,30 @@ def test_the_first_that_succeeds_carries_what_the_training_took(
 
 
 def test_a_failure_in_the_middle_of_a_job_fails_one_trial(
-    arguments: tuple[str, str, Any],
+    arguments: tuple[WorkerSetup, Any],
     make_search: Callable[..., SearchFile],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    search, data, _ = arguments
+    setup, _ = arguments
     space = SearchSpace(make_search())
     points = [space.configuration((0, 0, 0, q, 0, 0, 0, 0)) for q in range(3)]
     tried = break_compressing(monkeypatch, points[1].compression, RuntimeError("a bad day"))
-    outcomes = list(evaluate(search, data, [point.to_dict() for point in points]))
+    outcomes = list(evaluate(setup, [point.to_dict() for point in points]))
     assert [outcome["state"] for outcome in outcomes] == ["complete", "error", "complete"]
     assert [tried.count(point.compression) for point in points] == [1, 2, 1]
 
 
 def test_a_model_that_cannot_be_scored_fails_no_other(
-    arguments: tuple[str, str, Any], home: Path
+    arguments: tuple[WorkerSetup, Any], home: Path
 ) -> None:
-    search, data, points = arguments
-    (outcome,) = evaluate(search, data, points)
+    setup, points = arguments
+    (outcome,) = evaluate(setup, points)
     address = outcome["result"]["model"]
     Store(str(home / "store")).write(
         "models/damaged", lambda folder: (folder / "x").touch(), is_final=True
     )
     models = ["models/damaged", "models/missing", address]
-    damaged, missing, whole = worker.test_scores(search, data, models)
+    damaged, missing, whole = worker.test_scores(setup, models)
     assert damaged["state"] == "error"
     assert "Traceback" in damaged["message"]
     assert missing["state"] == "missing_model"

@@ -20,7 +20,7 @@ from objectives.data.batches import forward_arguments, logits
 from objectives.measurement.flops import count_forward_flops
 from objectives.models.build import build
 from spaces.cost.architecture import Architecture
-from spaces.cost.budget import Schedule
+from spaces.cost.budget import Schedule, UnknownStepsError
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.families import layout, masked_tokens, parameters
 from spaces.cost.flops import forward_flops, pretraining_workload, training_step_flops
@@ -166,6 +166,25 @@ def test_predicted_bytes_are_those_on_disk(
         write_compressed(pruned, ModelSpec(architecture, workload, compression), batches, folder)
         predicted = size_bytes(architecture, workload, compression)
         assert predicted == pytest.approx(model_file.bytes_on_disk(folder), rel=0.01), compression
+
+
+def test_a_budget_in_seconds_is_spent_at_the_measured_speed() -> None:
+    rates = {SMALL: 50.0, LARGE: 4.0}
+    schedule = Schedule(
+        BudgetUnit.SECONDS,
+        batch_size=8,
+        decay_fraction=0.2,
+        steps_per_second=rates.get,
+    )
+    small, large = (
+        schedule.steps(10.0, each, pretraining_workload(CLASSIFIER), recovery=1.0) for each in rates
+    )
+    assert (small.stable, small.decay, small.recovery) == (400, 100, 50)
+    assert (large.stable, large.decay, large.recovery) == (32, 8, 4)
+    # The recovery of a classifier, whose steps have no vocabulary head, is counted by its FLOPs.
+    assert schedule.steps(10.0, SMALL, CLASSIFIER, recovery=1.0).recovery > 50
+    with pytest.raises(UnknownStepsError, match="5x32"):
+        schedule.steps(10.0, Architecture.of(5, 32), CLASSIFIER)
 
 
 def test_a_flops_budget_gives_a_larger_model_fewer_steps() -> None:

@@ -1,7 +1,8 @@
 """The cost model: seconds of compute that a candidate would take now, given what the store has.
 
-Seconds of a step are those measured on runs of the same architecture; before there are any, a
-regression over the other architectures predicts them from FLOPs and depth.
+Seconds of a step are those measured on runs of the same architecture, and before the search where
+budgets are in seconds. Before there are any, a regression over the other architectures predicts
+them from FLOPs and depth.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ class CostModel:
         self._step = _LogSecondsRegression(known, np.log(PRIOR_SECONDS_A_STEP))
         self._evaluate = _LogSecondsRegression(known, np.log(PRIOR_SECONDS_TO_EVALUATE))
         self._cooldowns: list[tuple[float, float]] = []
+        if space.step_seconds is not None:
+            for architecture, run in enumerate(np.unique(space.architecture, return_index=True)[1]):
+                if np.isfinite(space.step_seconds[run]):
+                    self._step.add(architecture, np.log(space.step_seconds[run]))
 
     @property
     def is_trained(self) -> Booleans:

@@ -39,6 +39,8 @@ class DesignSpace:
         baseline: Quality of guessing, where it is known.
         is_trained: Runs whose trained model is in the store, ``(runs,)``.
         has_stable_path: Runs whose stable path is in the store, ``(runs,)``.
+        step_seconds: Seconds of one of its steps, where they were measured before the search,
+            ``(runs,)``; infinite where it cannot be trained.
         recovery_steps: Steps that some runs train after pruning under every compression,
             ``(len(runs), compressions)``; None if no compression has a recovery.
     """
@@ -54,6 +56,7 @@ class DesignSpace:
     baseline: float | None = None
     is_trained: Booleans | None = None
     has_stable_path: Booleans | None = None
+    step_seconds: Floats | None = None
     recovery_steps: Callable[[Integers], Floats] | None = None
 
 

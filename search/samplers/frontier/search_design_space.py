@@ -17,6 +17,7 @@ from search.storage.optuna_space import distributions, parameters_from, point_fr
 from spaces.cost.compression import Compression, Pruning
 from spaces.cost.configuration import Configuration
 from spaces.cost.flops import pretraining_workload, training_step_flops
+from spaces.cost.units import BudgetUnit
 from spaces.grid.search_space import COMPRESSION_FIELDS, SearchSpace
 
 CAREFUL_BITS = 0.3
@@ -50,6 +51,7 @@ class SearchDesignSpace:
         self._architecture = np.array([numbers[c.architecture] for c in self._runs])
         self._example = np.unique(self._architecture, return_index=True)[1]
         """The first run of each architecture."""
+        self._has_enough_steps = np.array([space.has_enough_steps(run) for run in self._runs])
         self._log_costs_of: dict[int, Floats] = {}
         self._first_equal: dict[int, Integers] = {}
         self.design_space = self._design_space(stored)
@@ -109,13 +111,15 @@ class SearchDesignSpace:
         return self._first_equal[architecture]
 
     def _design_space(self, stored: StoredBy | None) -> DesignSpace:
-        space, runs = self._space, self._runs
+        space, schedule, runs = self._space, self._space.schedule, self._runs
         architectures = [c.architecture for c in runs]
         depth = _column(a.depth + a.decoder_depth for a in architectures)
         steps = _column(
-            space.schedule.steps(c.budget, c.architecture, space.workload).pretraining for c in runs
+            # Seconds may buy no step: features are logarithms.
+            max(1, schedule.steps(c.budget, c.architecture, space.workload).pretraining)
+            for c in runs
         )
-        workload, batch_size = pretraining_workload(space.workload), space.schedule.batch_size
+        workload, batch_size = pretraining_workload(space.workload), schedule.batch_size
         flops = {
             a: training_step_flops(a, workload, batch_size=batch_size) for a in set(architectures)
         }
@@ -142,6 +146,9 @@ class SearchDesignSpace:
             baseline=scale.metric.guessing_quality,
             is_trained=in_store[:, 0],
             has_stable_path=in_store[:, 1],
+            step_seconds=_column(schedule.seconds_per_step(a) for a in architectures)
+            if schedule.unit is BudgetUnit.SECONDS
+            else None,
             recovery_steps=(lambda chosen: np.outer(steps_per_unit[chosen], recoveries))
             if any(recoveries)
             else None,
@@ -181,7 +188,9 @@ class SearchDesignSpace:
         )
 
     def _log_costs(self, runs: Integers) -> Floats:
-        return np.stack([self._log_costs_row(int(self._architecture[run])) for run in runs])
+        costs = np.stack([self._log_costs_row(int(self._architecture[run])) for run in runs])
+        costs[~self._has_enough_steps[runs]] = np.nan
+        return costs
 
     def _log_costs_row(self, architecture: int) -> Floats:
         """Costs of an architecture under every compression; computed when first needed."""
@@ -195,7 +204,7 @@ class SearchDesignSpace:
     def _cost(self, configuration: Configuration) -> float:
         """Inference cost; NaN where it is known to exceed a limit."""
         space = self._space
-        if not space.is_feasible(configuration):
+        if not space.meets_constraints(configuration):
             return math.nan
         if space.criteria.is_at_fixed_cost:
             return 1.0

@@ -1,0 +1,118 @@
+"""The speeds of training, measured before the first trial where budgets are in seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+from search.execution.cluster import bundle
+from search.execution.listener import Listener
+from search.execution.worker_setup import WorkerSetup
+from search.samplers.known_speeds import check_budgets, known_speeds
+from search.storage.study import Study
+from spaces.cost.architecture import Architecture
+from spaces.cost.units import BudgetUnit
+from spaces.file.resources import Placement
+
+LONGEST_SECONDS = 600.0
+"""For one architecture, with the start of its workers."""
+
+
+def with_speeds(setup: WorkerSetup, study: Study, listener: Listener) -> WorkerSetup:
+    """A setup with the speeds of a study, which are measured where it has none.
+
+    Raises:
+        UserError: No model can be trained, or no budget buys enough steps.
+    """
+    space, search = study.space, study.search
+    if space.schedule.unit is not BudgetUnit.SECONDS:
+        return setup
+    if not study.speeds.all():
+        started = time.monotonic()
+        listener.info("measuring the speed of training of untrained models …")
+        meters = _Meters(setup, search.placement)
+        try:
+            study.record_speeds(known_speeds(space, meters.measure, listener.warn))
+        finally:
+            meters.close()
+        listener.info(f"speeds known ({time.monotonic() - started:.1f} s)")
+    check_budgets(space, listener.info)
+    speeds = [(each.architecture, each.steps_per_second) for each in study.speeds.all().values()]
+    return replace(setup, speeds=tuple(speeds))
+
+
+class _Meters:
+    """Measures speeds where trials would train, one after another.
+
+    Args:
+        placement_of: Resources of an architecture; its workers stay for the next one.
+    """
+
+    def __init__(
+        self, setup: WorkerSetup, placement_of: Callable[[Architecture], Placement]
+    ) -> None:
+        self._setup = setup
+        self._placement_of = placement_of
+        self._placement: Placement | None = None
+        self._group: Any = None
+        self._meter: Any = None
+
+    def measure(self, architecture: Architecture) -> dict[str, Any]:
+        """The speed of an architecture, or a ``failure``."""
+        import ray
+
+        placement = self._placement_of(architecture)
+        if self._meter is None or placement != self._placement:
+            self._start(placement)
+        try:
+            measured: dict[str, Any] = ray.get(
+                self._meter.measure.remote(architecture), timeout=LONGEST_SECONDS
+            )
+        except (ray.exceptions.RayError, TimeoutError) as error:
+            # Its process may have died, of a lack of memory: the next one gets another.
+            self.close()
+            return {"failure": str(error).strip().splitlines()[-1]}
+        return measured
+
+    def _start(self, placement: Placement) -> None:
+        import ray
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        self.close()
+        wanted = bundle(placement)
+        self._group = ray.util.placement_group([wanted] * placement.workers)
+        self._placement = placement
+        actor = ray.remote(_Meter).options(
+            num_cpus=wanted["CPU"],
+            num_gpus=wanted.get("GPU", 0.0),
+            memory=wanted.get("memory"),
+            scheduling_strategy=PlacementGroupSchedulingStrategy(
+                self._group, placement_group_bundle_index=0
+            ),
+        )
+        self._meter = actor.remote(self._setup)
+
+    def close(self) -> None:
+        """End the workers."""
+        import ray
+
+        if self._meter is not None:
+            ray.kill(self._meter)
+            ray.util.remove_placement_group(self._group)
+            self._meter = None
+
+
+class _Meter:
+    """The process that measures; it leads a worker for each bundle of its group."""
+
+    def __init__(self, setup: WorkerSetup) -> None:
+        from search.execution.distributed import make_objective
+
+        self._objective = make_objective(setup)
+
+    def measure(self, architecture: Architecture) -> dict[str, Any]:
+        """A ``TrainingSpeed`` as plain values."""
+        speed = self._objective.speed_cache.of(architecture)
+        return {**asdict(speed), "is_noisy": speed.is_noisy}

@@ -1,0 +1,83 @@
+"""Speeds of training of a whole space, measured on untrained models before the search."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from search.samplers.estimates import evenly_spread, log_linear
+from search.storage.training_speeds import RecordedSpeed
+from spaces.cost.architecture import Architecture
+from spaces.cost.budget import MIN_STEPS
+from spaces.cost.flops import pretraining_workload, training_step_flops
+from spaces.errors import UserError
+from spaces.grid.search_space import SearchSpace
+
+MOST_MEASURED = 100
+"""Architectures that are measured at most, evenly spread; the speeds of others are estimated."""
+
+Measure = Callable[[Architecture], dict[str, Any]]
+"""A ``TrainingSpeed`` as plain values, or a ``failure`` where a model cannot be trained here."""
+
+
+def known_speeds(
+    space: SearchSpace, measure: Measure, warn: Callable[[str], None]
+) -> list[RecordedSpeed]:
+    """The speed of every architecture of a space.
+
+    Args:
+        measure: Measures one of them.
+        warn: Called with a line where one could not be trained, or was disturbed.
+
+    Raises:
+        UserError: None of them can be trained.
+    """
+    architectures = space.architectures()
+    found = {a: _recorded(a, measure(a)) for a in evenly_spread(architectures, MOST_MEASURED)}
+    failures = [each for each in found.values() if each.steps_per_second == 0.0]
+    if len(failures) == len(found):
+        raise UserError(f"no architecture can be trained here: {failures[0].measured['failure']}")
+    for each in failures:
+        warn(f"{each.architecture} cannot be trained here: {each.measured['failure']}")
+    if noisy := [f"{a}" for a, each in found.items() if each.measured.get("is_noisy")]:
+        warn(f"other programs disturbed the measurement of {', '.join(noisy)}")
+    if len(found) < len(architectures):
+        batch_size, workload = space.schedule.batch_size, pretraining_workload(space.workload)
+
+        def features(architecture: Architecture) -> list[float]:
+            flops = training_step_flops(architecture, workload, batch_size=batch_size)
+            depth = architecture.depth + architecture.decoder_depth
+            return [1.0, math.log(flops), math.log(depth)]
+
+        rates = {a: e.steps_per_second for a, e in found.items() if e.steps_per_second > 0.0}
+        estimate = log_linear(rates, features)
+        others = (a for a in architectures if a not in found)
+        found |= {a: RecordedSpeed(a, estimate(a), {}) for a in others}
+    return list(found.values())
+
+
+def check_budgets(space: SearchSpace, inform: Callable[[str], None]) -> None:
+    """Tell how many budgets buy too few steps, which are not tried.
+
+    Raises:
+        UserError: All of them.
+    """
+    budgets, schedule = space.definition.budget.values, space.schedule
+    every = [schedule.steps(b, a, space.workload) for a in space.architectures() for b in budgets]
+    few = [steps for steps in every if not steps.is_enough]
+    if len(few) == len(every):
+        raise UserError(
+            f"space.budget: {max(budgets):g} seconds buy at most "
+            f"{max(steps.pretraining for steps in few)} steps in this space on this machine; the "
+            f"minimum is {MIN_STEPS}, of which 1 of decay"
+        )
+    if few:
+        inform(
+            f"{len(few)} of {len(every)} pairs of an architecture and a budget are fewer than "
+            f"{MIN_STEPS} steps, and are not tried"
+        )
+
+
+def _recorded(architecture: Architecture, measured: dict[str, Any]) -> RecordedSpeed:
+    return RecordedSpeed(architecture, measured.pop("steps_per_second", 0.0), measured)
