@@ -135,10 +135,10 @@ def _class_numbers(labels: list[str], names: Sequence[str]) -> Tokens:
 
 
 def _group_numbers(rows: TextRows) -> Tokens:
-    """The group of each row; without groups, each row is one."""
-    names = rows.groups or range(len(rows.texts))
-    number = {name: index for index, name in enumerate(dict.fromkeys(names))}
-    return np.asarray([number[name] for name in names], dtype=np.int32)
+    """The group of each row; without groups, rows of equal texts are one."""
+    units = rows.units()
+    number = {unit: index for index, unit in enumerate(dict.fromkeys(units))}
+    return np.asarray([number[unit] for unit in units], dtype=np.int32)
 
 
 def _token_stream(tokenizer: Any, documents: Documents, length: int, split: str) -> Tokens:

@@ -22,7 +22,7 @@ CUT_TO_WARN_OF = 0.01
 class LabelledTexts:
     """Texts of one split: token ids ``(examples, sequence)``, padded at the end; tokens of each
     without padding ``(examples,)``; the class of each ``(examples,)``; and the group of each
-    ``(examples,)``, which it has for itself where no groups are known."""
+    ``(examples,)``: where the source names none, equal texts are one."""
 
     tokens: Tokens
     lengths: Tokens

@@ -206,7 +206,7 @@ except DataError as error:
 def read_from_hub(card: str, folder: Path) -> str:
     """Read a data set with this card in a process that connects to a local Hub; its output."""
     rows = "text,label\n" + "".join(f"word {index},{index % 2}\n" for index in range(20))
-    files = {"README.md": card, "train.csv": rows, "test.csv": "text,label\nother,1\n"}
+    files = {"README.md": card, "train.csv": rows, "test.csv": "text,label\nother,1\nthe last,0\n"}
     with local_hub("tlc/words", files) as address:
         hub = {"HF_ENDPOINT": address, "HF_HOME": str(folder / "hub"), "HF_HUB_OFFLINE": "0"}
         done = subprocess.run(
@@ -218,7 +218,7 @@ def read_from_hub(card: str, folder: Path) -> str:
 
 def test_a_data_set_of_the_hub_is_read(tmp_path: Path) -> None:
     rows = ast.literal_eval(read_from_hub("", tmp_path))
-    assert rows["test"] == [("other", "1")]
+    assert rows["test"] == [("other", "1"), ("the last", "0")]
     # Validation is held out from training, which is the rest.
     held_out = sorted(rows["train"] + rows["validation"])
     assert held_out == sorted((f"word {index}", str(index % 2)) for index in range(20))

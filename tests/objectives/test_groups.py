@@ -48,7 +48,7 @@ def test_whole_groups_are_held_out(tmp_path: Path) -> None:
         ),
         (
             {"train": ["a", "b"], "validation": ["c", "c"], "test": ["d", "e"]},
-            "data.labelled.group: all rows of validation are of the group 'c'",
+            "data.labelled.validation: there is only one group, 'c'",
         ),
         ({"train": list("abcd")}, "train has 4 different groups, too few to hold out validation"),
         ({"train": ["a", " "]}, "data.labelled.group: row 2 of .* has none"),
@@ -100,3 +100,15 @@ def test_the_score_of_a_task_has_the_interval_of_its_groups(
         )
         lengths[name] = score.high - score.low
     assert lengths["grouped"] > 1.5 * lengths["plain"]
+
+
+def test_without_groups_equal_texts_are_one(
+    make_search: Callable[..., SearchFile], corpus: Path, tmp_path: Path
+) -> None:
+    lines = (corpus / "dev.tsv").read_text().splitlines()
+    (tmp_path / "dev.tsv").write_text("\n".join([*lines, *lines[:5]]) + "\n")
+    search = make_search(data__labelled__validation=str(tmp_path / "dev.tsv"))
+    groups = (
+        prepare(search.data, search.task, tmp_path / "data").labelled_texts("validation").groups
+    )
+    assert groups.tolist() == [*range(100), *range(5)]

@@ -17,6 +17,8 @@ from objectives.data.errors import DataError
 
 HELD_OUT = 0.1
 """Fraction of the training examples that a missing split gets."""
+NEARLY = 0.1
+"""Fraction of a held-out split that may be lacking."""
 LEAST_UNITS = 2
 """Groups, or different examples, of a split: an interval needs two."""
 
@@ -101,10 +103,11 @@ def separate(given: Mapping[str, E], splits: Sequence[str], field: str) -> dict[
             later.update(keys)
         if examples.is_empty:
             raise DataError(f"{field}: no examples are left for {split}")
-        if split != "train" and len(set(examples.groups)) == 1:
+        if split != "train" and keys is not None and len(set(examples.units())) < LEAST_UNITS:
+            what = f"group, {examples.groups[0]!r}" if examples.groups else "example"
             raise DataError(
-                f"{field}.group: all rows of {split} are of the group {examples.groups[0]!r}; the "
-                f"interval of a score needs at least {LEAST_UNITS} groups"
+                f"{field}.{split}: there is only one {what}; the interval of a score needs at "
+                f"least {LEAST_UNITS}"
             )
         kept[split] = examples
     return {split: kept[split] for split in splits}
@@ -158,6 +161,9 @@ def _tenth(units: list[bytes], size_of: Mapping[bytes, int], wanted: float) -> l
     chosen: list[bytes] = []
     lacking = wanted
     for unit in units:
+        # Filled to the last, a split would have the smallest of many units.
+        if lacking < NEARLY * wanted:
+            break
         if size_of[unit] <= lacking:
             chosen.append(unit)
             lacking -= size_of[unit]
