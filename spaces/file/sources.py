@@ -65,24 +65,6 @@ class Splits(StrictModel, Generic[Input]):
         ]
 
 
-class Separator(StrictModel):
-    """Documents that a separator divides, such as ``<|endoftext|>``."""
-
-    separator: Annotated[str, Field(min_length=1)]
-    """Text between two documents."""
-
-
-class Heading(StrictModel):
-    """Documents that begin with a heading, as the articles of WikiText."""
-
-    heading: Annotated[str, AfterValidator(_regular_expression)]
-    """Regular expression that the first line of each document matches, such as
-    ``^ = [^=].*[^=] = $``."""
-
-
-DocumentKind = Literal["file", "paragraph", "line", "row"] | Separator | Heading
-
-
 class TextColumns(StrictModel):
     """The columns of a source of texts, and what its documents are."""
 
@@ -96,12 +78,20 @@ class TextColumns(StrictModel):
     """Column that names the group of a row, such as its document or its author (labelled data
     only): rows of one group depend on each other. Whole groups are held out, and intervals of
     scores are those of independent groups."""
-    document: DocumentKind | None = None
+    document: Literal["file", "paragraph", "line", "row"] | None = None
     """What a document of running text is (unlabelled data only): the whole ``file``, a
-    ``paragraph`` (blank lines separate them), a ``line``, a ``row`` of a table, what a
-    ``separator`` divides, or what begins with a ``heading``. Default: the file for plain text, the
-    row for tables. The end token stands between documents, and whole documents are held out; of
-    fewer than ten documents, contiguous blocks."""
+    ``paragraph`` (blank lines separate them), a ``line``, or a ``row`` of a table. Default: the
+    file for plain text, the row for tables. The end token stands between documents, and whole
+    documents are held out; of fewer than ten documents, contiguous blocks."""
+    separator: Annotated[str, Field(min_length=1)] | None = None
+    """In place of ``document``: the text between two documents, such as ``<|endoftext|>``."""
+    heading: Annotated[str, AfterValidator(_regular_expression)] | None = None
+    """In place of ``document``: a regular expression that the first line of each document matches,
+    such as ``^ = [^=].*[^=] = $`` for the articles of WikiText."""
+
+    def divisions(self) -> list[str]:
+        """The fields that say what a document is; one at most is allowed."""
+        return [name for name in ("document", "separator", "heading") if getattr(self, name)]
 
 
 class StandardLibrary(StrictModel):
@@ -232,10 +222,18 @@ class Data(StrictModel):
             for field, source in self._splits.items()
             for fault in source.faults()
         ]
-        if isinstance(self.labelled, TextColumns) and self.labelled.document is not None:
-            given.append("data.labelled.document: a labelled text is a row; its group is group")
-        if isinstance(self.unlabelled, TextColumns) and self.unlabelled.group is not None:
-            given.append("data.unlabelled.group: running text has documents; give document")
+        if isinstance(self.labelled, TextColumns):
+            given += [
+                f"data.labelled.{name}: a labelled text is a row, and its document its group"
+                for name in self.labelled.divisions()
+            ]
+        if isinstance(self.unlabelled, TextColumns):
+            if self.unlabelled.group is not None:
+                given.append("data.unlabelled.group: the groups of running text are its documents")
+            given += [
+                f"data.unlabelled.{name}: is given beside {self.unlabelled.divisions()[0]}"
+                for name in self.unlabelled.divisions()[1:]
+            ]
         return given
 
     def local_paths(self) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ from objectives.data.sources.documents import read_documents
 from spaces.file.search_file import SearchFile
 from spaces.file.sources import Files
 
+HEADING = r"^ = [^=].*[^=] = $"
 ARTICLES = [
     f" = Title {n} = \n \n The {n}th text , with words . \n \n = = A section = = \n \n Its end . \n"
     for n in range(40)
@@ -71,28 +72,28 @@ def test_a_short_document_gives_every_split_a_block(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "content", "expected"),
+    ("fields", "content", "expected"),
     [
-        ({"heading": r"^ = [^=].*[^=] = $"}, "".join(ARTICLES), ARTICLES),
+        ({"heading": HEADING}, "".join(ARTICLES), ARTICLES),
         ({"separator": "<|endoftext|>"}, "\n<|endoftext|>\n".join(ARTICLES), None),
-        ("paragraph", "\n \n\n".join(f"One {n}.\nTwo." for n in range(40)), None),
-        ("line", "\n".join(f"line {n}" for n in range(40)), None),
-        ("row", "\n\n".join(f"line {n}" for n in range(40)), None),
+        ({"document": "paragraph"}, "\n \n\n".join(f"One {n}.\nTwo." for n in range(40)), None),
+        ({"document": "line"}, "\n".join(f"line {n}" for n in range(40)), None),
+        ({"document": "row"}, "\n\n".join(f"line {n}" for n in range(40)), None),
     ],
     ids=["heading", "separator", "paragraph", "line", "row"],
 )
 def test_whole_documents_are_held_out(
-    document: Any, content: str, expected: list[str] | None, tmp_path: Path
+    fields: dict[str, str], content: str, expected: list[str] | None, tmp_path: Path
 ) -> None:
     path = tmp_path / "text.txt"
     path.write_text(content)
-    splits = read(path, document=document)
+    splits = read(path, **fields)
     together = [text for texts in splits.values() for text in texts]
     assert len(together) == len(set(together)) == 40
     if expected is not None:
         assert sorted(together) == sorted(expected)
     assert all(len(splits[split]) >= 2 for split in splits)
-    assert splits == read(path, document=document)
+    assert splits == read(path, **fields)
 
 
 def test_rows_of_a_table_are_documents_unless_the_file_says_otherwise(tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_rows_of_a_table_are_documents_unless_the_file_says_otherwise(tmp_path: 
     path.write_text("text\n" + "".join(f'"{line}"\n' for line in lines))
     rows = [text for texts in read(path).values() for text in texts]
     assert sorted(rows) == sorted(line for line in lines if line.strip())
-    articles = read(path, document={"heading": r"^ = [^=].*[^=] = $"})
+    articles = read(path, heading=HEADING)
     found = [text.strip() for texts in articles.values() for text in texts]
     assert sorted(found) == sorted(article.strip() for article in ARTICLES)
 

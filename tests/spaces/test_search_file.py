@@ -66,6 +66,14 @@ WRONG = [
     ("data.labelled={train: a.tsv}", "data.labelled.source", "standard_library", "files", "hub"),
     ("data.labelled={source: ftp}", "data.labelled", "'ftp'", "'files'", "'hub'"),
     ("data.unlabelled=null", "data.unlabelled", "missing", "classification"),
+    ("data.unlabelled.document=chapter", "data.unlabelled.document", "'chapter'", "'paragraph'"),
+    ("data.unlabelled.heading='['", "data.unlabelled.heading", "regular expression"),
+    (
+        "data.unlabelled.document=line; data.unlabelled.separator=end",
+        "data.unlabelled.separator", "document",
+    ),
+    ("data.unlabelled.group=author", "data.unlabelled.group", "documents"),
+    ("data.labelled.document=line", "data.labelled.document", "row"),
     ("data.images={source: digits}", "data.images", "classification", "unlabelled, data.labelled"),
     ("data.unlabelled={source: hub, dataset: text}", "data.unlabelled.dataset", "'text'", "owner/"),
     (

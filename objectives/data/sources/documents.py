@@ -17,12 +17,10 @@ from objectives.data.sources.splits import HELD_OUT, Examples, separate
 from objectives.data.sources.text import format_of, is_blank, is_missing, read_columns
 from spaces.file.sources import (
     SPLITS,
-    DocumentKind,
     Files,
-    Heading,
     HubText,
-    Separator,
     StandardLibrary,
+    TextColumns,
     TextSource,
 )
 
@@ -83,15 +81,14 @@ def read_documents(
 
 def _read_split(source: Files | HubText, split: str, field: str, cache: Path) -> Documents:
     is_plain = isinstance(source, Files) and format_of(source, field) == "text"
-    kind = source.document or ("file" if is_plain else "row")
     origin = str(getattr(source, split))
     if is_plain:
-        texts = _divided(_read_file(origin, f"{field}.{split}"), "line" if kind == "row" else kind)
+        texts = _documents(_read_file(origin, f"{field}.{split}"), source)
     else:
         cells = read_columns(source, {"text": source.text}, split, field, cache)["text"]
         texts = ["" if is_missing(cell) else str(cell) for cell in cells]
-        if kind != "row":
-            texts = _divided("\n".join(text.removesuffix("\n") for text in texts), kind)
+        if source.divisions() and source.document != "row":
+            texts = _documents("\n".join(text.removesuffix("\n") for text in texts), source)
     found = Documents([text for text in texts if text.strip()])
     if found.is_empty:
         raise DataError(f"{field}.{split}: {origin} holds no text")
@@ -107,20 +104,16 @@ def _read_file(path: str, field: str) -> str:
         raise DataError(f"{field}: {path} cannot be read: {error}") from error
 
 
-def _divided(text: str, kind: DocumentKind) -> list[str]:
+def _documents(text: str, source: TextColumns) -> list[str]:
     """The documents of a text."""
-    match kind:
-        case "paragraph":
-            return _BLANK_LINES.split(text)
-        case "line":
-            return text.split("\n")
-        case Separator(separator=separator):
-            return [part.strip("\n") for part in text.split(separator)]
-        case Heading(heading=heading):
-            starts = [match.start() for match in re.finditer(heading, text, re.MULTILINE)]
-            return [text[a:b] for a, b in zip([0, *starts], [*starts, len(text)], strict=True)]
-        case _:
-            return [text]
+    if source.separator is not None:
+        return [part.strip("\n") for part in text.split(source.separator)]
+    if source.heading is not None:
+        starts = [match.start() for match in re.finditer(source.heading, text, re.MULTILINE)]
+        return [text[a:b] for a, b in zip([0, *starts], [*starts, len(text)], strict=True)]
+    if source.document == "paragraph":
+        return _BLANK_LINES.split(text)
+    return text.split("\n") if source.document in ("line", "row") else [text]
 
 
 def _blocks(text: str, missing: Sequence[str]) -> dict[str, list[str]]:
