@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from spaces.errors import UserError
 from spaces.file.search_file import SearchFile
+from spaces.file.sources import Data
 from spaces.file.validation_errors import shown, validation_faults
 from spaces.grid.search_space import SearchSpace
 from spaces.grid.validation import space_faults
@@ -146,6 +147,11 @@ def validate(document: dict[str, Any], *, origin: str = "search") -> SearchFile:
     if faults := space_faults(SearchSpace(search)):
         raise SearchFileError(origin, faults)
     return search
+
+
+def with_data(search: SearchFile, data: Data) -> SearchFile:
+    """A search with other data; ``SearchFileError`` where it contradicts the rest."""
+    return validate(search.model_copy(update={"data": data}).to_dict(), origin=search.name)
 
 
 def parse_values(texts: Iterable[str]) -> dict[str, Any]:

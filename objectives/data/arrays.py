@@ -19,6 +19,26 @@ from objectives.data.sources.text import TextRows, read_labelled
 from spaces.file.sources import Data
 
 
+class Texts(NamedTuple):
+    """The texts of a task by split; empty where it reads none of a kind."""
+
+    running: dict[str, Documents]
+    labelled: dict[str, TextRows]
+    pairs: dict[str, SentencePairRows]
+
+    @property
+    def corpus(self) -> list[str]:
+        """All training texts."""
+        texts: list[str] = []
+        if self.running:
+            texts += self.running["train"].texts
+        if self.labelled:
+            texts += [*self.labelled["train"].texts, *self.labelled["train"].pairs]
+        if self.pairs:
+            texts += [*self.pairs["train"].sources, *self.pairs["train"].targets]
+        return texts
+
+
 class Written(NamedTuple):
     """What was written, as ``PreparedData`` has it."""
 
@@ -27,32 +47,38 @@ class Written(NamedTuple):
     lengths: dict[str, TextLengths]
 
 
-def write_arrays(data: Data, text_splits: tuple[str, ...], folder: Path, cache: Path) -> Written:
-    """Read the sources of a task, train its tokenizer, and write its arrays into a folder.
+def read_texts(data: Data, text_splits: tuple[str, ...], cache: Path) -> Texts:
+    """Read the texts of a task; of running text, only ``text_splits``.
 
-    Of running text, only ``text_splits`` are read. ``datasets`` downloads into ``cache``.
+    Args:
+        cache: Folder for what ``datasets`` downloads or converts.
     """
-    if data.images is not None:
-        return _write_images(data, folder, cache)
     running: dict[str, Documents] = {}
     labelled: dict[str, TextRows] = {}
     pairs: dict[str, SentencePairRows] = {}
-    corpus: list[str] = []
     if data.unlabelled is not None:
         running = read_documents(data.unlabelled, "data.unlabelled", cache, text_splits)
-        corpus += running["train"].texts
     if data.labelled is not None:
         labelled = read_labelled(data.labelled, "data.labelled", cache)
-        corpus += [*labelled["train"].texts, *labelled["train"].pairs]
     if data.parallel is not None:
         pairs = read_sentence_pairs(data.parallel, cache)
-        corpus += [*pairs["train"].sources, *pairs["train"].targets]
-    tokenizer = train_tokenizer(corpus, data.vocabulary_size)
+    return Texts(running, labelled, pairs)
+
+
+def write_arrays(data: Data, text_splits: tuple[str, ...], folder: Path, cache: Path) -> Written:
+    """Read the sources of a task, train its tokenizer, and write its arrays into a folder.
+
+    Other arguments as of ``read_texts``.
+    """
+    if data.images is not None:
+        return _write_images(data, folder, cache)
+    texts = read_texts(data, text_splits, cache)
+    tokenizer = train_tokenizer(texts.corpus, data.vocabulary_size)
     tokenizer.save(str(folder / "tokenizer.json"))
-    written = Written(tuple(_label_names(labelled, "data.labelled")), {}, {})
-    _write_running(tokenizer, running, data.sequence_length, folder, written)
-    _write_labelled(tokenizer, labelled, data.sequence_length, folder, written)
-    _write_pairs(tokenizer, pairs, data.sequence_length, folder, written)
+    written = Written(tuple(_label_names(texts.labelled, "data.labelled")), {}, {})
+    _write_running(tokenizer, texts.running, data.sequence_length, folder, written)
+    _write_labelled(tokenizer, texts.labelled, data.sequence_length, folder, written)
+    _write_pairs(tokenizer, texts.pairs, data.sequence_length, folder, written)
     return written
 
 

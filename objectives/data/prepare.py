@@ -40,7 +40,7 @@ def prepare(data: Data, task: Task, root: Path) -> PreparedData:
     Raises:
         DataError: The data is missing, empty, or not what the search file says.
     """
-    text_splits = _text_splits(task)
+    text_splits = splits_of_running_text(task)
     name = _folder_name(data, text_splits)
     folder = root / name
     try:
@@ -66,7 +66,7 @@ def prepare(data: Data, task: Task, root: Path) -> PreparedData:
 def find_prepared(data: Data, task: Task, root: Path) -> PreparedData | None:
     """The data of a task if it was prepared below a folder before; nothing is read or written."""
     try:
-        return open_prepared_data(root / _folder_name(data, _text_splits(task)))
+        return open_prepared_data(root / _folder_name(data, splits_of_running_text(task)))
     except DataError:
         # A local file is missing.
         return None

@@ -146,6 +146,10 @@ class PreparedData:
         """Its fingerprint, labels, counts and lengths, for the record of the study."""
         return {name: value for name, value in asdict(self).items() if name != "folder"}
 
+    def warnings(self) -> list[str]:
+        """What a person should know of it: texts that are cut."""
+        return warnings_of(self.describe())
+
     def _map(self, name: str) -> Any:
         file = self.folder / f"{name}.npy"
         try:

@@ -53,16 +53,24 @@ def plan(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
     from spaces.file.storage import Locations
     from spaces.grid.plan import make_plan
     from spaces.grid.search_space import SearchSpace
-    from spaces.loading import load
+    from spaces.loading import load, with_data
 
     search = load(file, overrides)
-    prepared = find_prepared(search.data, search.task, Locations.of(search.storage).data)
+    folder = Locations.of(search.storage).data
+    if search.data.missing_sizes():
+        from objectives.data.defaults import with_default_sizes
+
+        search = with_data(search, with_default_sizes(search.data, search.task, folder))
+    prepared = find_prepared(search.data, search.task, folder)
     examples = None if prepared is None else prepared.labelled_examples
     made = make_plan(SearchSpace(search), search.trials, labelled_examples=examples)
     if as_json:
         click.echo(json.dumps(asdict(made), indent=2))
         return
-    print_plan(made, search.name, make_console())
+    console = make_console()
+    print_plan(made, search.name, console)
+    for warning in prepared.warnings() if prepared else []:
+        console.print(warning, style="yellow")
 
 
 @click.command()

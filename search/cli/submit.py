@@ -68,7 +68,7 @@ def submit(
 
     search = load(file, overrides)
     if server is not None:
-        document = search.model_dump(mode="json", exclude_defaults=True)
+        document = search.model_dump(mode="json", exclude_unset=True)
         job = open_client(server).submit(document).job
     else:
         job = launcher_at(address, None, with_requirements=requirements).start(search)

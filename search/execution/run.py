@@ -8,9 +8,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from objectives.data.defaults import with_default_sizes
 from objectives.data.held_out import check_fine_tuning
 from objectives.data.prepare import prepare
-from objectives.data.prepared_data import PreparedData, warnings_of
+from objectives.data.prepared_data import PreparedData
 from objectives.store.store import Store
 from search.execution.cluster import check_capacity, cluster, has_capacity, interrupted_by_sigterm
 from search.execution.final_test import test_frontier, untested_members
@@ -31,6 +32,7 @@ from search.tracking.tracker import Tracker
 from spaces.cost.configuration import Configuration
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations, home
+from spaces.loading import with_data
 
 FLUSH_SECONDS = 30.0
 
@@ -77,6 +79,7 @@ def run(search: SearchFile, listener: Listener, *, trials: int | None = None) ->
     store = Store(where.store_url, max_bytes=where.store_max_bytes)
     store.check_writable()
     with local_lease(search.name, home() / "leases"), ExitStack() as stack:
+        search = _with_default_sizes(search, where.data, listener)
         study = Study.open(search, where.study_url)
         holder = stack.enter_context(holding_lease(study))
         stack.enter_context(interrupted_by_sigterm())
@@ -127,6 +130,17 @@ def run(search: SearchFile, listener: Listener, *, trials: int | None = None) ->
         return Outcome(study, ended, interrupted, tracked, figures)
 
 
+def _with_default_sizes(search: SearchFile, folder: Path, listener: Listener) -> SearchFile:
+    """The search with the sizes that its file leaves out, which follow the data."""
+    missing = search.data.missing_sizes()
+    if not missing:
+        return search
+    data = with_default_sizes(search.data, search.task, folder)
+    for name in sorted(missing):
+        listener.info(f"data.{name}: {getattr(data, name):,}, which follows the data")
+    return with_data(search, data)
+
+
 def _prepare(search: SearchFile, folder: Path, listener: Listener) -> PreparedData:
     started = time.monotonic()
     data = prepare(search.data, search.task, folder)
@@ -136,7 +150,7 @@ def _prepare(search: SearchFile, folder: Path, listener: Listener) -> PreparedDa
     seconds = time.monotonic() - started
     counts = ", ".join(f"{count:,} {name}" for name, count in data.counts.items())
     listener.info(f"data: {counts} ({seconds:.1f} s)")
-    for warning in warnings_of(data.describe()):
+    for warning in data.warnings():
         listener.warn(warning)
     return data
 

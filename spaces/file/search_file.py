@@ -177,8 +177,11 @@ class SearchFile(StrictModel):
         return self.resources.placement(parameters(architecture, self.workload))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can write; ``SearchFile.model_validate`` reads them."""
-        return self.model_dump(mode="json")
+        """Plain values that JSON can write; ``SearchFile.model_validate`` reads them.
+
+        Sizes that were left out are left out, so that what reads them knows it.
+        """
+        return self.model_dump(mode="json", exclude={"data": self.data.missing_sizes()})
 
     def to_public_dict(self) -> dict[str, Any]:
         """The same with passwords removed from the URLs."""

@@ -14,6 +14,9 @@ SPLITS = ("train", "validation", "test")
 SOURCE_FIELDS = ("unlabelled", "labelled", "parallel", "images")
 """Fields of ``Data`` that are sources; a task needs some of them."""
 
+SIZES = ("vocabulary_size", "sequence_length")
+"""Fields of ``Data`` that follow the data where they are left out."""
+
 REPOSITORY = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$"
 """Matches names of the Hub, and no path into a folder of this machine."""
 
@@ -199,15 +202,21 @@ class Data(StrictModel):
     images: ImageSource | None = None
     """Labelled images."""
     vocabulary_size: Annotated[int, Field(ge=300, le=1_000_000)] = 4096
-    """Tokens of the byte-level BPE vocabulary that is trained on the training texts."""
+    """Tokens of the byte-level BPE vocabulary that is trained on the training texts. If it is left
+    out, a search takes the largest of which 95 % occur 100 times in them, up to 16,384."""
     sequence_length: Annotated[int, Field(ge=8, le=4096)] = 64
-    """Longest input in tokens; longer ones are cut."""
+    """Longest input in tokens; longer ones are cut. If it is left out, a search takes the length of
+    99 % of the training texts, up to 512; of running text alone, 64."""
     image_size: Annotated[int, Field(ge=2, le=1024)] = 32
     """Height and width, in pixels, to which images are resized."""
     patch_size: Annotated[int, Field(ge=1, le=256)] = 4
     """Height and width of a patch, in pixels; divides the image's."""
     channels: Literal[1, 3] = 3
     """Channels of an image: 1 for grey, 3 for red, green and blue."""
+
+    def missing_sizes(self) -> set[str]:
+        """The sizes of ``SIZES`` that were left out, and follow the data."""
+        return set() if self.images is not None else set(SIZES) - self.model_fields_set
 
     @property
     def _splits(self) -> dict[str, Splits[Any]]:

@@ -1,0 +1,111 @@
+"""Vocabulary and sequence length, which follow the data where a search file leaves them out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from objectives.data.arrays import Texts, read_texts
+from objectives.data.encoding import encode_texts, token_stream, train_tokenizer
+from objectives.data.prepare import splits_of_running_text
+from objectives.data.prepared_data import TextLengths
+from spaces.file.sources import Data
+from spaces.file.tasks import Task
+
+SMALLEST_VOCABULARY, LARGEST_VOCABULARY = 512, 16_384
+VOCABULARY_STEP = 128
+FREQUENT = 100
+"""Occurrences in the training text from which on a token can be learned."""
+FREQUENT_FRACTION = 0.95
+"""Fraction of the tokens that must be frequent (Gowda and May 2020, arXiv 2004.02334)."""
+SAMPLE_CHARACTERS = 10_000_000
+"""Of the training text, from which the vocabulary's size is chosen."""
+SHORTEST, LONGEST, LENGTH_STEP = 16, 512, 8
+"""Bounds and steps of the sequence length, in tokens."""
+
+
+def with_default_sizes(data: Data, task: Task, root: Path) -> Data:
+    """The same data with the sizes that its search file leaves out.
+
+    The vocabulary is the largest in which 95 % of the merged tokens occur 100 times in the training
+    text. The sequence length is that of 99 % of the training texts. Running text alone keeps the
+    default: its documents are longer than any sequence.
+
+    Args:
+        root: Folder of prepared data, into which data sets are downloaded.
+
+    Raises:
+        DataError: The data is missing or empty.
+    """
+    missing = data.missing_sizes()
+    if not missing:
+        return data
+    texts = read_texts(data, splits_of_running_text(task), root / "datasets")
+    vocabulary, length = data.vocabulary_size, data.sequence_length
+    if "vocabulary_size" in missing:
+        vocabulary = default_vocabulary(texts.corpus)
+    if "sequence_length" in missing and (texts.labelled or texts.pairs):
+        length = _default_length(texts, vocabulary)
+    sizes = {"vocabulary_size": vocabulary, "sequence_length": length}
+    return data.model_copy(update={name: sizes[name] for name in missing})
+
+
+def default_vocabulary(corpus: Sequence[str]) -> int:
+    """The size of the vocabulary for a training text.
+
+    A byte-level BPE of the largest size is trained on a sample. Its merges are undone from the last
+    one on, which gives the counts of every smaller vocabulary.
+    """
+    total = sum(map(len, corpus))
+    sample, characters = list[str](), 0
+    for text in corpus[:: max(1, total // SAMPLE_CHARACTERS)]:
+        sample.append(text[: SAMPLE_CHARACTERS - characters])
+        characters += len(sample[-1])
+        if characters >= SAMPLE_CHARACTERS:
+            break
+    tokenizer = train_tokenizer(sample, LARGEST_VOCABULARY)
+    stream = token_stream(tokenizer, sample)
+    counts = np.bincount(stream, minlength=tokenizer.get_vocab_size())
+    return _largest_frequent(counts, _merges(tokenizer), FREQUENT * characters / max(1, total))
+
+
+def _merges(tokenizer: Any) -> list[tuple[int, int]]:
+    """The two tokens that each merge joins, in the order of the tokens that they make."""
+    model = json.loads(tokenizer.to_str())["model"]
+    return [(model["vocab"][first], model["vocab"][second]) for first, second in model["merges"]]
+
+
+def _largest_frequent(counts: Any, merges: list[tuple[int, int]], frequent: float) -> int:
+    """The largest vocabulary of which enough tokens are frequent.
+
+    Args:
+        counts: Occurrences of each token under all merges, which are undone in place.
+    """
+    alphabet = len(counts) - len(merges)
+    for size in range(len(counts), SMALLEST_VOCABULARY, -1):
+        made = counts[alphabet:size]
+        if size % VOCABULARY_STEP == 0 and np.mean(made >= frequent) >= FREQUENT_FRACTION:
+            return size
+        for part in merges[size - 1 - alphabet]:
+            counts[part] += counts[size - 1]
+    return SMALLEST_VOCABULARY
+
+
+def _default_length(texts: Texts, vocabulary: int) -> int:
+    tokenizer = train_tokenizer(texts.corpus, vocabulary)
+    columns: list[tuple[list[str], list[str]]] = []
+    if texts.labelled:
+        columns.append((texts.labelled["train"].texts, texts.labelled["train"].pairs))
+    if texts.pairs:
+        columns += [(texts.pairs["train"].sources, []), (texts.pairs["train"].targets, [])]
+    longest = max(
+        TextLengths.of(
+            encode_texts(tokenizer, *each, sequence_length=SHORTEST).whole_lengths, SHORTEST
+        ).percentile_99
+        for each in columns
+    )
+    return min(LONGEST, max(SHORTEST, -(-longest // LENGTH_STEP) * LENGTH_STEP))
