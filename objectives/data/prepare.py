@@ -72,8 +72,9 @@ def find_prepared(data: Data, task: Task, root: Path) -> PreparedData | None:
         return None
 
 
-def _text_splits(task: Task) -> tuple[str, ...]:
-    # Running text that only pre-training reads has no test split.
+def splits_of_running_text(task: Task) -> tuple[str, ...]:
+    """Splits of its running text that a task reads; text that only pre-training reads has no test
+    split."""
     return SPLITS if task.needs == ("unlabelled",) else ("train", "validation")
 
 

@@ -31,26 +31,6 @@ def shuffled_rows(seed: int, step: int, batch_size: int, count: int) -> Rows:
     return np.asarray([_permutation(seed, p // count, count)[p % count] for p in positions])
 
 
-def hold_out(groups: npt.NDArray[np.int32], fraction: float, seed: int) -> tuple[Rows, Rows]:
-    """Rows to train on, and held-out rows of at most this fraction, both ascending.
-
-    Whole groups are held out, at random; a group that is larger than what is wanted never is,
-    unless all are.
-
-    Args:
-        groups: The group of each row, ``(rows,)``, of at least two.
-    """
-    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    lacking = fraction * len(groups)
-    chosen: list[int] = []
-    for each in generator(seed, 3, 0).permutation(len(sizes)):
-        if sizes[each] <= lacking:
-            chosen.append(int(each))
-            lacking -= sizes[each]
-    held_out = np.isin(group, chosen or [int(sizes.argmin())])
-    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
-
-
 class BucketedRows:
     """Rows of batches whose examples have similar lengths; each epoch has every row once."""
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from objectives.data.errors import DataError
 from objectives.data.prepare import prepare
-from objectives.data.row_order import hold_out
 from objectives.data.sources.text import TextRows, read_labelled
 from objectives.tasks import make_task
 from spaces.file.search_file import SearchFile
@@ -59,17 +57,6 @@ def test_groups_that_cannot_be_kept_apart_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         read(tmp_path, **groups)
-
-
-def test_part_of_the_training_rows_is_held_out_in_whole_groups() -> None:
-    groups = np.repeat(np.arange(100, dtype=np.int32), np.arange(1, 101))
-    train, held_out = hold_out(groups, 0.1, seed=0)
-    assert sorted([*train, *held_out]) == list(range(len(groups)))
-    assert not set(groups[train]) & set(groups[held_out])
-    assert 0.08 < len(held_out) / len(groups) <= 0.1
-    assert np.array_equal(held_out, hold_out(groups, 0.1, seed=0)[1])
-    assert not np.array_equal(held_out, hold_out(groups, 0.1, seed=1)[1])
-    assert len(hold_out(np.array([0] * 50 + [1] * 40, dtype=np.int32), 0.1, seed=0)[1]) == 40
 
 
 def test_the_score_of_a_task_has_the_interval_of_its_groups(
