@@ -152,7 +152,8 @@ def _wilson(fraction: float, independent: float, quantile: float) -> tuple[float
     middle = fraction + z / 2.0
     half = math.sqrt(z * (fraction * (1.0 - fraction) + z / 4.0))
     low, high = (middle - half) / (1.0 + z), (middle + half) / (1.0 + z)
-    return max(0.0, low), min(1.0, high)
+    # Rounded, the interval of 0 or 1 would not hold it.
+    return min(fraction, max(0.0, low)), max(fraction, min(1.0, high))
 
 
 def bleu_score(texts: Sequence[str], references: Sequence[str], loss: float) -> Score:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from objectives.data.defaults import default_vocabulary, with_default_sizes
+from objectives.data import defaults
+from objectives.data.defaults import with_default_sizes
 from objectives.data.encoding import SPECIAL_TOKENS, token_stream, train_tokenizer
 from objectives.data.prepare import prepare
+from objectives.data.sources import standard_library
 from search.cli.main import cli
 from spaces.file.search_file import SearchFile
 from spaces.loading import validate, with_data
@@ -27,27 +30,21 @@ def without_sizes(document: dict[str, Any], **given: int) -> SearchFile:
     return validate(changed)
 
 
-def words(count: int) -> list[str]:
-    """Lines of some thousand made-up words, whose frequencies follow Zipf's law."""
-    rng = np.random.default_rng(0)
-    letters = np.array(list("abcdefghijklmnop"))
-    known = ["".join(rng.choice(letters, rng.integers(2, 9))) for _ in range(3000)]
-    ranks = np.minimum(rng.zipf(1.2, count), len(known)) - 1
-    return [" ".join(known[rank] for rank in row) for row in ranks.reshape(-1, 20)]
-
-
-def test_the_vocabulary_is_the_largest_whose_tokens_are_frequent() -> None:
-    corpus = words(100_000)
+def test_the_vocabulary_is_the_largest_whose_tokens_are_frequent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(defaults, "FREQUENT", 10)
+    corpus = list(islice(standard_library.unlabelled("validation"), 40))
 
     def frequent(size: int) -> float:
         tokenizer = train_tokenizer(corpus, size)
         counts = np.bincount(token_stream(tokenizer, corpus), minlength=size)
-        return float(np.mean(counts[len(SPECIAL_TOKENS) + 256 :] >= 100))
+        return float(np.mean(counts[len(SPECIAL_TOKENS) + 256 :] >= 10))
 
-    chosen = default_vocabulary(corpus)
+    chosen = defaults.default_vocabulary(corpus)
     assert 512 < chosen < 16_384
     assert frequent(chosen) >= 0.95 > frequent(chosen + 128)
-    assert default_vocabulary(corpus[: len(corpus) // 4]) < chosen
+    assert defaults.default_vocabulary(corpus[:5]) < chosen
 
 
 def test_the_length_is_that_of_nearly_all_training_texts(
