@@ -56,6 +56,8 @@ def test_fewer_than_three_seeds_describe_and_decide_nothing(seeds: int) -> None:
     for verdict in found.values():
         assert verdict.reading.startswith("In this run" if seeds == 1 else "In these 2 runs")
         assert "3 seeds" in verdict.missing[0]
+        assert verdict.effect is not None
+        assert verdict.effect.low is None
 
 
 def test_only_models_with_the_same_three_seeds_decide() -> None:
@@ -65,7 +67,7 @@ def test_only_models_with_the_same_three_seeds_decide() -> None:
     found = answers(replace(observations, runs=tuple(kept), compressed=()))
     assert found[2].answer is Answer.SUPPORTED
     assert found[2].effect is not None
-    assert found[2].effect.units == f"{len(repeated)} architectures"
+    assert found[2].effect.units == f"{len(repeated)} architectures, each with 3 seeds"
 
 
 def test_depth_against_width() -> None:

@@ -9,7 +9,7 @@ from itertools import permutations
 import numpy as np
 
 from search.analysis.claims.curves import Axis, Curve, common_levels, count, curves
-from search.analysis.claims.inference import over_paths
+from search.analysis.claims.inference import ALONE, TOGETHER, over_paths
 from search.analysis.claims.measurements import Measurements
 from search.analysis.claims.verdict import Claim, Effect, Finding, per_cent
 from search.arrays import Floats
@@ -60,7 +60,7 @@ def _find(data: Measurements) -> Finding:
         for one, other in zip(compute, steps, strict=True)
     )
     rows = tuple(map(_row, differences))
-    effect = _effect(data, compute)
+    effect = _effect(data, compute, TOGETHER)
     if effect is None:
         return Finding(
             "No deep and narrow model has as many parameters in its layers as a wide and shallow "
@@ -111,13 +111,13 @@ def _pairs(data: Measurements, axis: Axis) -> Iterator[Pair]:
         yield Pair(deep, wide, weights)
 
 
-def _effect(data: Measurements, pairs: Sequence[Pair]) -> Effect | None:
+def _effect(data: Measurements, pairs: Sequence[Pair], confidence: float = ALONE) -> Effect | None:
     """Loss of the deep over that of the wide in per cent, over some pairs."""
     found = [pair.weights for pair in pairs if pair.weights is not None]
     if not found:
         return None
     estimate = over_paths(np.log(data.losses), np.mean(found, axis=0), data.architecture_of)
-    return Effect.of(estimate, UNIT, per_cent)
+    return Effect.of(estimate, UNIT, per_cent, confidence)
 
 
 def _reading(effect: Effect, at_steps: Effect | None, pairs: int) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.analysis.claims.curves import Curve, count, level_name, thinned
-from search.analysis.claims.inference import best_of_others, over_paths
+from search.analysis.claims.inference import ALONE, TOGETHER, best_of_others, over_paths
 from search.analysis.claims.measurements import Measurements
 from search.analysis.claims.model_size import Level, compared
 from search.analysis.claims.verdict import Claim, Effect, Finding, per_cent
@@ -66,7 +66,7 @@ def _find(data: Measurements) -> Finding:
             "No compute-optimal architecture was also trained for twice as long.",
             missing=("budgets of twice the compute, for the architectures that win at each level",),
         )
-    effect = left(data, stops)
+    effect = left(data, stops, TOGETHER)
     return Finding(
         _reading(stops, effect, len(measurable), len(levels)),
         effect,
@@ -100,11 +100,11 @@ def _stop(data: Measurements, level: Level) -> Stop | None:
     return Stop(level.level, best, weights, is_largest=best is level.lines[-1])
 
 
-def left(data: Measurements, stops: Sequence[Stop]) -> Effect:
+def left(data: Measurements, stops: Sequence[Stop], confidence: float = ALONE) -> Effect:
     """Per cent of the loss that the longest training takes off, over some levels."""
     weights = np.mean([stop.weights for stop in stops], axis=0)
     estimate = over_paths(np.log(data.losses), weights, data.architecture_of)
-    return Effect.of(estimate, UNIT, lambda left: -per_cent(-left))
+    return Effect.of(estimate, UNIT, lambda left: -per_cent(-left), confidence)
 
 
 def _reading(stops: list[Stop], effect: Effect, measurable: int, levels: int) -> str:
@@ -130,7 +130,7 @@ def _row(data: Measurements, stop: Stop) -> dict[str, str]:
         "trained on": f"× {stop.factor:.3g}",
         "loss then": f"{stop.curve.losses[-1]:.3f}",
         "left (%)": f"{effect.estimate:+.2f}",
-        "interval": effect.interval,
+        "95 % interval": effect.interval,
         "fraction of its curve left": "–"
         if math.isnan(stop.fraction_left)
         else f"{stop.fraction_left:.0%}",

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from search.analysis.claims.curves import level_name, thinned
-from search.analysis.claims.inference import best_of_others, over_paths
+from search.analysis.claims.inference import ALONE, TOGETHER, best_of_others, over_paths
 from search.analysis.claims.measurements import Measurements
 from search.analysis.claims.observations import gain_unit, score_of
 from search.analysis.claims.verdict import Claim, Effect, Finding
@@ -84,14 +84,14 @@ def _find(data: Measurements, settings: Sequence[Setting]) -> Finding:
                 "of the smaller: 4 bits or less bring a factor of 7",
             ),
         )
-    effect = gain(data, contests[decisive])
+    effect = gain(data, contests[decisive], TOGETHER)
     others = [(each, contests[each]) for each in settings if each != decisive]
     return Finding(
         _reading(data, decisive, contests[decisive], others), effect, rows=rows, evidence=evidence
     )
 
 
-def gain(data: Measurements, contests: Sequence[Contest]) -> Effect:
+def gain(data: Measurements, contests: Sequence[Contest], confidence: float = ALONE) -> Effect:
     """Gain of the compressed models, over some contests together."""
     factor, unit = gain_unit(data.observations.metric)
     estimate = over_paths(
@@ -99,7 +99,7 @@ def gain(data: Measurements, contests: Sequence[Contest]) -> Effect:
         np.mean([each.weights for each in contests], axis=0),
         np.concatenate([data.architecture_of, data.architecture_of[data.parents]]),
     )
-    return Effect.of(estimate, unit, lambda value: factor * value)
+    return Effect.of(estimate, unit, lambda value: factor * value, confidence)
 
 
 def _contests(data: Measurements, setting: Setting) -> list[Contest]:
@@ -205,7 +205,7 @@ def _row(data: Measurements, contest: Contest) -> dict[str, str]:
         "best compressed": f"{compressed.run.architecture} {compressed.compression} · "
         f"{metric.text(score_of(metric, after))}",
         f"gain ({effect.unit})": f"{effect.estimate:+.2f}",
-        "interval": effect.interval,
+        "95 % interval": effect.interval,
     }
 
 

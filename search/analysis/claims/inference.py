@@ -4,7 +4,7 @@ The budgets of one architecture and seed are points of one training path, and it
 compressions of them: only another architecture or another seed is another unit. Units are few, so
 that intervals are those of Student's t; a percentile bootstrap of two to five units is far too
 narrow. All claims are tested at once: their intervals are simultaneous (Bonferroni), and all of
-them together hold in 95 % of studies.
+them together hold in 95 % of studies. Below three seeds there is no interval.
 """
 
 from __future__ import annotations
@@ -17,8 +17,12 @@ import numpy as np
 from search.arrays import Floats, Integers
 
 CLAIMS_TESTED = 8
-CONFIDENCE = 1.0 - 0.05 / CLAIMS_TESTED
-"""Of each interval."""
+TOGETHER = 1.0 - 0.05 / CLAIMS_TESTED
+"""Confidence of the interval of each claim, so that all of them hold together in 95 %."""
+ALONE = 0.95
+"""Confidence of an interval that decides nothing, such as that of one level."""
+LEAST_SEEDS = 3
+"""Seeds that an interval needs. The t-interval of two is 9 standard deviations to each side."""
 LEAST_ARCHITECTURES = 4
 """Architectures that the interval of a slope needs: two degrees of freedom."""
 
@@ -38,14 +42,13 @@ class Estimate:
     freedom: float
     units: str
 
-    @property
-    def interval(self) -> tuple[float, float]:
+    def interval(self, confidence: float) -> tuple[float, float]:
         """Ends of its interval; infinite where there is no standard error."""
         if not math.isfinite(self.error):
             return -math.inf, math.inf
         from scipy.special import stdtrit
 
-        half = float(stdtrit(self.freedom, 0.5 + CONFIDENCE / 2)) * self.error
+        half = float(stdtrit(self.freedom, 0.5 + confidence / 2)) * self.error
         return self.value - half, self.value + half
 
 
@@ -67,8 +70,8 @@ def over_paths(values: Floats, weights: Floats, architectures: Integers) -> Esti
     value = float((values * weights).sum(axis=1).mean())
     shapes = _count(len(used), "architecture")
     units = f"{seeds * len(used)} training paths: {shapes}, {seeds} seeds"
-    if seeds < 2:
-        return Estimate(value, math.nan, 0.0, "one run")
+    if seeds < LEAST_SEEDS:
+        return Estimate(value, math.nan, 0.0, units)
     parts = weights * (values - values.mean(axis=0))
     variance, squares = 0.0, 0.0
     for each in used:
@@ -83,7 +86,7 @@ def over_paths(values: Floats, weights: Floats, architectures: Integers) -> Esti
 
 
 def slope_over_architectures(
-    x: Floats, y: Floats, architectures: Integers, groups: Integers
+    x: Floats, y: Floats, architectures: Integers, groups: Integers, *, seeds: int
 ) -> Estimate:
     """Slope of ``y`` over ``x``; the unit is an architecture, with all its seeds and budgets.
 
@@ -97,6 +100,7 @@ def slope_over_architectures(
         y: Mean over seeds, ``(measurements,)``.
         architectures: Of each measurement, ``(measurements,)``.
         groups: Only measurements of the same group are compared, ``(measurements,)``.
+        seeds: Of each measurement.
     """
     names, first, own = np.unique(architectures, return_index=True, return_inverse=True)
     at, group = x[first], np.unique(groups, return_inverse=True)[1]
@@ -107,8 +111,8 @@ def slope_over_architectures(
     squares = float(at @ at)
     slope = float(at @ effects) / squares if squares > 1e-9 else math.nan
     freedom = count - len(set(parts.tolist())) - 1
-    units = _count(count, "architecture")
-    if count < LEAST_ARCHITECTURES or freedom < 1 or math.isnan(slope):
+    units = f"{_count(count, 'architecture')}, each with {seeds} seeds"
+    if seeds < LEAST_SEEDS or count < LEAST_ARCHITECTURES or freedom < 1 or math.isnan(slope):
         return Estimate(slope, math.nan, 0.0, units)
     residuals = effects - slope * at
     error = math.sqrt(float(residuals @ residuals) / freedom / squares)

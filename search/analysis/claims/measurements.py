@@ -9,13 +9,11 @@ from functools import cached_property
 
 import numpy as np
 
+from search.analysis.claims.inference import LEAST_SEEDS
 from search.analysis.claims.observations import Compressed, Observations, Run
 from search.arrays import Floats, Integers
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
-
-LEAST_SEEDS = 3
-"""Seeds that a decision needs. Two give a 95 % t-interval of 9 standard deviations on each side."""
 
 Cell = tuple[Architecture, float]
 Level = tuple[Cell, Compression]

@@ -17,14 +17,14 @@ from search.analysis.claims.curves import (
     level_name,
     thinned,
 )
-from search.analysis.claims.inference import slope_over_architectures
+from search.analysis.claims.inference import ALONE, TOGETHER, slope_over_architectures
 from search.analysis.claims.measurements import Measurements
 from search.analysis.claims.verdict import Claim, Effect, Finding, per_cent
 from search.arrays import Floats
 
 UNIT = "% of loss per doubling of parameters"
 WORDS: dict[Axis, tuple[int, str, str]] = {
-    "training_flops": (1, "training FLOPs", "budgets that overlap in FLOPs"),
+    "training_flops": (1, "FLOPs", "budgets that overlap in FLOPs"),
     "steps": (2, "steps", "budgets that overlap in steps"),
     "seconds": (7, "seconds", "trainings that overlap in seconds"),
 }
@@ -87,7 +87,7 @@ def _find(data: Measurements, axis: Axis) -> Finding:
             f"No two sizes were trained over a common range of {equal}.",
             missing=(f"two sizes or more with {lacking}",),
         )
-    effect = _slope(levels)
+    effect = _slope(levels, TOGETHER)
     return Finding(
         _reading(levels, effect, axis),
         effect,
@@ -96,7 +96,7 @@ def _find(data: Measurements, axis: Axis) -> Finding:
     )
 
 
-def _slope(levels: Sequence[Level]) -> Effect:
+def _slope(levels: Sequence[Level], confidence: float) -> Effect:
     """Change of the loss per doubling, over all levels together."""
     shapes = {line.architecture for level in levels for line in level.lines}
     order = {shape: k for k, shape in enumerate(sorted(shapes))}
@@ -106,7 +106,8 @@ def _slope(levels: Sequence[Level]) -> Effect:
         for line, log in zip(level.lines, level.logs.mean(axis=0), strict=True)
     ]
     x, y, architectures, groups = map(np.array, zip(*points, strict=True))
-    return Effect.of(slope_over_architectures(x, y, architectures, groups), UNIT, per_cent)
+    estimate = slope_over_architectures(x, y, architectures, groups, seeds=len(levels[0].logs))
+    return Effect.of(estimate, UNIT, per_cent, confidence)
 
 
 def _reading(levels: list[Level], effect: Effect, axis: Axis) -> str:
@@ -127,12 +128,12 @@ def _reading(levels: list[Level], effect: Effect, axis: Axis) -> str:
 
 def _row(level: Level, axis: Axis) -> dict[str, str]:
     smallest, best = level.lines[0], level.best
-    slope = _slope([level])
+    slope = _slope([level], ALONE)
     return {
         "at": level_name(level.level, axis),
         "models": str(len(level.lines)),
         "smallest": f"{smallest.architecture} · {level.losses[0]:.3f}",
         "best": f"{best.architecture} ({count(best.parameters)}) · {level.losses.min():.3f}",
         "per doubling (%)": f"{slope.estimate:+.2f}",
-        "interval": slope.interval,
+        "95 % interval": slope.interval,
     }

@@ -13,8 +13,8 @@ from rich.console import Console
 from search.analysis.claims import depth_or_width, early_stopping, robustness
 from search.analysis.claims.equal_bytes import compressed_large_wins
 from search.analysis.claims.figures import picture
-from search.analysis.claims.inference import CONFIDENCE
-from search.analysis.claims.measurements import LEAST_SEEDS, everything, replicated
+from search.analysis.claims.inference import LEAST_SEEDS, TOGETHER
+from search.analysis.claims.measurements import everything, replicated
 from search.analysis.claims.model_size import larger_is_better
 from search.analysis.claims.observations import Observations, observe
 from search.analysis.claims.verdict import Answer, Verdict, judge
@@ -134,7 +134,7 @@ def claims_page(
         tables=tables,
         seeds=len(observations.seeds),
         least_seeds=LEAST_SEEDS,
-        confidence=f"{CONFIDENCE:.1%}",
+        confidence=f"{100 * TOGETHER:.1f} %",
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from search.analysis.claims.inference import slope_over_architectures
+from search.analysis.claims.inference import ALONE, TOGETHER, slope_over_architectures
 from search.analysis.claims.measurements import Measurements
 from search.analysis.claims.verdict import Claim, Effect, Finding
 from search.arrays import Floats, Integers
@@ -37,6 +37,7 @@ class Drops:
         budgets: Training of each model; drops are compared at equal budgets, ``(models,)``.
         sizes: log2 of its parameters, ``(models,)``.
         drops: Fraction of quality lost, mean over seeds, ``(models,)``.
+        seeds: Of each.
     """
 
     compression: Compression
@@ -44,6 +45,7 @@ class Drops:
     budgets: Floats
     sizes: Floats
     drops: Floats
+    seeds: int
 
     @property
     def mean(self) -> float:
@@ -58,7 +60,7 @@ class Drops:
     @property
     def slope(self) -> Effect:
         """Change of the drop per doubling at this level."""
-        return _slope([self])
+        return _slope([self], ALONE)
 
     @property
     def name(self) -> str:
@@ -84,7 +86,7 @@ def _find(data: Measurements) -> Finding:
             missing=(f"a stronger compression, such as rtn-3, on {LEAST_SIZES} or more sizes",),
             **shown,
         )
-    effect = _slope(counted)
+    effect = _slope(counted, TOGETHER)
     return Finding(_reading(effect, levels, counted) + excluded, effect, **shown)
 
 
@@ -140,10 +142,11 @@ def _drops(data: Measurements, compression: Compression, group: list[int]) -> Dr
         np.array([data.cells[cell].budget for cell in cells]),
         np.log2([data.cells[cell].parameters for cell in cells]),
         drops,
+        len(data.qualities),
     )
 
 
-def _slope(levels: Sequence[Drops]) -> Effect:
+def _slope(levels: Sequence[Drops], confidence: float) -> Effect:
     """Change of the drop per doubling, in points, over some levels together.
 
     Only drops of the same budget are compared: models trained for longer are quantised worse (Kumar
@@ -157,8 +160,9 @@ def _slope(levels: Sequence[Drops]) -> Effect:
         np.concatenate([each.drops for each in levels]),
         np.concatenate([each.architectures for each in levels]),
         groups,
+        seeds=levels[0].seeds,
     )
-    return Effect.of(estimate, UNIT, lambda slope: 100.0 * slope)
+    return Effect.of(estimate, UNIT, lambda slope: 100.0 * slope, confidence)
 
 
 def _reading(effect: Effect, levels: list[Drops], counted: list[Drops]) -> str:
@@ -183,6 +187,6 @@ def _row(level: Drops) -> dict[str, str]:
         "smallest": f"{smallest:.1%}",
         "largest": f"{largest:.1%}",
         "slope per doubling": f"{level.slope.estimate:+.2f}",
-        "interval": level.slope.interval,
+        "95 % interval": level.slope.interval,
         "counts": "yes" if level.counts else "too mild",
     }

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from search.analysis.claims.inference import Estimate
-from search.analysis.claims.measurements import LEAST_SEEDS, Measurements
+from search.analysis.claims.inference import LEAST_SEEDS, TOGETHER, Estimate
+from search.analysis.claims.measurements import Measurements
 
 
 class Answer(StrEnum):
@@ -38,9 +38,17 @@ class Effect:
     units: str
 
     @classmethod
-    def of(cls, estimate: Estimate, unit: str, scale: Callable[[float], float]) -> Effect:
+    def of(
+        cls,
+        estimate: Estimate,
+        unit: str,
+        scale: Callable[[float], float],
+        confidence: float = TOGETHER,
+    ) -> Effect:
         """An estimate on the scale that people read, which may turn its direction."""
-        ends = [scale(end) if math.isfinite(end) else math.nan for end in estimate.interval]
+        ends = [
+            scale(end) if math.isfinite(end) else math.nan for end in estimate.interval(confidence)
+        ]
         low, high = (None, None) if math.isnan(ends[0]) else (min(ends), max(ends))
         return cls(scale(estimate.value), low, high, unit, estimate.units)
 
