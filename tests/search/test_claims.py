@@ -11,6 +11,7 @@ from search.analysis.claims.inference import CLAIMS_TESTED, best_of_others
 from search.analysis.claims.observations import Observations
 from search.analysis.claims.report import CLAIMS, claims_page, judge_all
 from search.analysis.claims.verdict import Answer, Verdict
+from search.storage.references import ReferenceRecord
 from tests.search.made_up_studies import Truth
 
 THE_PAPER = Truth(size=-0.08, training=-0.1, compression=True, robust=0.1)
@@ -115,6 +116,18 @@ def test_what_other_seeds_choose_is_measured_without_their_luck() -> None:
     measured = [study[np.arange(5), k].mean() for study, k in zip(scores, chosen, strict=True)]
     assert np.mean(measured) == pytest.approx(0.0, abs=0.03)
     assert scores.mean(axis=1).max(axis=1).mean() > 0.7
+
+
+def test_the_best_reference_within_the_bytes_stands_beside_the_models() -> None:
+    references = tuple(
+        ReferenceRecord(name, "", size, {"validation": {"score": score}})
+        for name, size, score in (("bigrams", 70_000, 90.0), ("trigrams", 300_000, 60.0))
+    )
+    observations = replace(THE_PAPER.study(3, 0), references=references)
+    rows = answers(observations)[8].rows
+    assert [row["reference"] for row in rows[:4]] == [
+        "none so small", "bigrams · 90", "bigrams · 90", "trigrams · 60",
+    ]  # fmt: skip
 
 
 def test_intervals_hold_for_all_claims_together() -> None:

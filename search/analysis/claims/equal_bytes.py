@@ -12,7 +12,7 @@ import numpy as np
 from search.analysis.claims.curves import level_name, thinned
 from search.analysis.claims.inference import ALONE, TOGETHER, best_of_others, over_paths
 from search.analysis.claims.measurements import Measurements
-from search.analysis.claims.observations import gain_unit, score_of
+from search.analysis.claims.observations import Observations, gain_unit, score_of
 from search.analysis.claims.verdict import Claim, Effect, Finding
 from search.arrays import Booleans, Floats
 
@@ -198,7 +198,7 @@ def _row(data: Measurements, contest: Contest) -> dict[str, str]:
     dense, compressed = data.cells[contest.dense], data.compressed[contest.compressed]
     before = data.qualities[:, contest.dense].mean()
     after = data.compressed_qualities[:, contest.compressed].mean()
-    return {
+    row = {
         "at": f"{contest.size_bytes / 1e6:.3g} MB",
         "training": _amount(contest),
         "best dense": f"{dense.architecture} · {metric.text(score_of(metric, before))}",
@@ -207,6 +207,19 @@ def _row(data: Measurements, contest: Contest) -> dict[str, str]:
         f"gain ({effect.unit})": f"{effect.estimate:+.2f}",
         "95 % interval": effect.interval,
     }
+    if data.observations.references:
+        row["reference"] = _best_reference(data.observations, contest.size_bytes)
+    return row
+
+
+def _best_reference(observations: Observations, size: int) -> str:
+    """The best reference within so many bytes, with its score on validation."""
+    metric = observations.metric
+    fitting = [each for each in observations.references if each.size_bytes <= size]
+    if not fitting:
+        return "none so small"
+    best = max(fitting, key=lambda each: metric.quality(each.result["score"]))
+    return f"{best.name} · {metric.text(best.result['score'])}"
 
 
 def _amount(contest: Contest) -> str:

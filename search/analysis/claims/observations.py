@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from search.storage.references import ReferenceRecord
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.cost.architecture import Architecture
@@ -86,12 +87,14 @@ class Observations:
         names: Of the searches.
         runs: Every trained model.
         compressed: Every compression of them.
+        references: Baselines on the same data, which every model must be compared with.
     """
 
     names: tuple[str, ...]
     metric: Metric
     runs: tuple[Run, ...]
     compressed: tuple[Compressed, ...]
+    references: tuple[ReferenceRecord, ...] = ()
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -115,6 +118,7 @@ def observe(studies: Sequence[Study]) -> Observations:
         metric=metric,
         runs=tuple(run for run, _ in models),
         compressed=tuple(_compressed(each, run, metric) for run, group in models for each in group),
+        references=tuple(studies[0].references()),
     )
 
 
