@@ -104,6 +104,7 @@ def _llama(shape: Shape, workload: Workload) -> Layout:
         head=width * workload.vocabulary_size,
         outputs=workload.sequence_length,
         trained_outputs=workload.sequence_length,
+        stream_from=("model.embed_tokens.weight",),
     )
 
 
@@ -154,12 +155,15 @@ def _vit(shape: Shape, workload: Workload) -> Layout:
     width, patch, channels = shape.width, workload.patch_size, workload.channels
     patches = "vit.embeddings.patch_embeddings.projection"
     positions = (1, workload.sequence_length, width)
+    embeddings = (
+        Weight("vit.embeddings.cls_token", (1, 1, width), Role.DENSE),
+        Weight("vit.embeddings.position_embeddings", positions, Role.DENSE),
+        Weight(f"{patches}.weight", (width, channels, patch, patch), Role.DENSE),
+        Weight(f"{patches}.bias", (width,), Role.DENSE),
+    )
     return Layout(
         ends=(
-            Weight("vit.embeddings.cls_token", (1, 1, width), Role.DENSE),
-            Weight("vit.embeddings.position_embeddings", positions, Role.DENSE),
-            Weight(f"{patches}.weight", (width, channels, patch, patch), Role.DENSE),
-            Weight(f"{patches}.bias", (width,), Role.DENSE),
+            *embeddings,
             *norm("vit.layernorm", width),
             *linear("classifier", workload.classes, width),
         ),
@@ -178,6 +182,7 @@ def _vit(shape: Shape, workload: Workload) -> Layout:
         outputs=1,
         trained_outputs=1,
         input_products=(workload.sequence_length - 1) * channels * patch * patch * width,
+        stream_from=tuple(weight.name for weight in embeddings),
     )
 
 

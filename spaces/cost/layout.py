@@ -99,6 +99,8 @@ class Layout:
         outputs: Output positions of one sequence at inference.
         trained_outputs: Output positions of one sequence in training.
         input_products: Multiplications of one sequence before the layers.
+        stream_from: Names of the weights whose sum is the residual stream before the first layer;
+            empty where a normalisation stands between.
     """
 
     ends: tuple[Weight, ...]
@@ -108,6 +110,7 @@ class Layout:
     outputs: int
     trained_outputs: int
     input_products: int = 0
+    stream_from: tuple[str, ...] = ()
 
     def weights(self) -> Iterator[Weight]:
         """Every weight."""

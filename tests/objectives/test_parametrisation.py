@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from objectives.data.batches import logits
 from objectives.models.build import build
-from objectives.models.parametrisation import BASE_STD, WeightScale, weight_scales
+from objectives.models.parametrisation import BASE_STD, STREAM, WeightScale, weight_scales
 from objectives.training.optimizer import OptimizerSettings, WarmupStable, make_optimizer
 from spaces.cost.families import layout
 from spaces.cost.workload import Family
@@ -36,8 +36,20 @@ def test_every_weight_of_a_real_model_has_a_scale(family: Family) -> None:
 def test_a_model_of_the_base_size_has_the_settings_of_the_search_file(family: Family) -> None:
     for name, scale in scales_of(family, 2, 128).items():
         is_matrix = scale.weight_decay > 0
-        assert (scale.learning_rate, scale.epsilon) == (1.0, 1.0), name
         assert scale.weight_decay == float(is_matrix), name
+        if scale.learning_rate not in (STREAM, 1 / STREAM):
+            assert (scale.learning_rate, scale.epsilon) == (1.0, 1.0), name
+
+
+def test_embeddings_without_a_normalisation_start_the_stream_large_and_the_tied_head_small() -> (
+    None
+):
+    llama = scales_of(Family.LLAMA, 2, 256)
+    assert llama["model.embed_tokens.weight"] == WeightScale(10, 10, 0, 1 / 20)
+    assert llama["model.norm.weight"] == WeightScale(1 / 20, 1 / 20, 0, 10)
+    vit = scales_of(Family.VIT, 2, 128)
+    stream = {name for name, scale in vit.items() if scale == WeightScale(10, 10, 0, 1 / 10)}
+    assert stream == {name for name in vit if name.startswith("vit.embeddings.")}
 
 
 def test_matrices_follow_width_and_depth_and_vectors_keep_their_rate() -> None:
@@ -68,8 +80,9 @@ def test_the_last_matrix_of_a_classifier_starts_with_one_over_its_inputs() -> No
     ("family", "norm"), [(Family.LLAMA, "model.norm"), (Family.MBART, "model.decoder.layer_norm")]
 )
 def test_the_normalisation_before_a_tied_head_follows_the_width(family: Family, norm: str) -> None:
-    scale = scales_of(family, 2, 256)[f"{norm}.weight"]
-    assert (scale.initial, scale.learning_rate) == (1 / 2, 1 / 2)
+    small, large = (scales_of(family, 2, width)[f"{norm}.weight"] for width in (128, 256))
+    assert large.initial == small.initial / 2
+    assert large.learning_rate == small.learning_rate / 2
 
 
 def test_each_stack_has_its_own_depth() -> None:
