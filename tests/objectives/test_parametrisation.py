@@ -127,7 +127,9 @@ def first_step(family: Family, depth: int, width: int) -> float:
     return float((after - before).norm() / before.norm())
 
 
-@pytest.mark.parametrize("family", [Family.PRENORM_ROBERTA_MASKED_LM, Family.MBART])
+@pytest.mark.parametrize(
+    "family", [Family.PRENORM_ROBERTA_MASKED_LM, Family.LLAMA, Family.MBART, Family.VIT]
+)
 def test_the_first_step_changes_the_hidden_state_equally_in_every_size(family: Family) -> None:
     sizes = [(1, 64), (4, 64), (16, 64), (2, 32), (2, 256)]
     changes = {size: first_step(family, *size) for size in sizes}
