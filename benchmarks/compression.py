@@ -1,9 +1,16 @@
 """The compression matrix: every compression method on one trained model of each task.
 
 For each search file the script trains one model, compresses it with every method, and prints a
-Markdown table: bytes and predicted bytes, the score and its change, and the latency relative to
-the dense fp32 model, whose calls alternate with those of the compressed model. Then it loads
-every saved model in a fresh process and compares the outputs, which must be equal.
+Markdown table: bytes and predicted bytes, bits a weight of linear layers with their scales and
+zeros, the score and its change, the added loss, and the latency relative to the dense fp32 model,
+whose calls alternate with those of the compressed model. Then it
+
+- compares rounding to nearest without its last code, with all codes, and with all codes and a range
+  for each group;
+- compares the order that ``compression: fit`` takes with the measured one, where the intervals of
+  two scores do not overlap; with ``--write``, after it has written the added losses to
+  ``spaces/grid/compression_losses.csv``, from which that order comes;
+- loads every saved model in a fresh process and compares the outputs, which must be equal.
 
     python benchmarks/compression.py default masked_lm causal_lm images
     python benchmarks/compression.py my_translation.yaml --depth 1 --width 128
@@ -20,11 +27,15 @@ from pathlib import Path
 
 import click
 import torch
+from fit_order import print_agreement, training_loss, write_losses
 from rich.console import Console
+from rounding_ranges import compare_ranges
+from torch import nn
 
 from objectives.compression import model_file
 from objectives.data.batches import logits
 from objectives.failures import TrialFailure
+from objectives.measurement.evaluation import Evaluation
 from objectives.measurement.latency import measure_latency
 from objectives.objective import Objective
 from spaces.cost.compression import Compression, Pruning, Quantisation
@@ -34,13 +45,16 @@ from spaces.grid.search_space import SearchSpace
 from spaces.loading import load
 
 Q, P = Quantisation, Pruning
+WEIGHT_ONLY = tuple(q for q in Q if q.has_codes and not q.is_static)
 METHODS = (
     Compression(),
     *(Compression(q) for q in Quantisation if q is not Q.NONE),
+    *(Compression(q, 64) for q in WEIGHT_ONLY),
     *(Compression(pruning=P.UNSTRUCTURED, sparsity=s) for s in (0.3, 0.5, 0.7, 0.8, 0.95)),
     Compression(pruning=P.SEMI_STRUCTURED, sparsity=0.5),
-    *(Compression(pruning=P.STRUCTURED, sparsity=s) for s in (0.25, 0.5)),
-    *(Compression(pruning=kind, sparsity=0.5) for kind in (P.HEADS, P.NEURONS, P.LAYERS)),
+    *(Compression(pruning=P.STRUCTURED, sparsity=s) for s in (0.25, 0.5, 0.75)),
+    *(Compression(pruning=kind, sparsity=s) for kind in (P.HEADS, P.NEURONS) for s in (0.25, 0.5)),
+    Compression(pruning=P.LAYERS, sparsity=0.5),
     Compression(Q.RTN_4, pruning=P.STRUCTURED, sparsity=0.25),
     Compression(Q.STATIC_8, pruning=P.STRUCTURED, sparsity=0.25),
     Compression(Q.GPTQ_4, pruning=P.UNSTRUCTURED, sparsity=0.5),
@@ -52,6 +66,7 @@ RECOVERED = (
     Compression(pruning=P.STRUCTURED, sparsity=0.5),
     Compression(pruning=P.LAYERS, sparsity=0.5),
     Compression(Q.RTN_2),
+    Compression(Q.HQQ_2),
     Compression(Q.RTN_3, pruning=P.STRUCTURED, sparsity=0.5),
 )
 """Compressions that are also measured with recovery training."""
@@ -84,6 +99,8 @@ print(json.dumps(different))
 )
 @click.option("--set", "overrides", multiple=True, help="As in tlc run.")
 @click.option("--scratch", default=".tlc/matrix", show_default=True, help="Folder for outputs.")
+@click.option("--latency/--no-latency", default=True, help="Whether to measure latency ratios.")
+@click.option("--write", is_flag=True, help="Write the losses that compression: fit orders by.")
 def main(
     files: tuple[str, ...],
     depth: int,
@@ -91,65 +108,93 @@ def main(
     recovery: float,
     overrides: tuple[str, ...],
     scratch: str,
+    latency: bool,
+    write: bool,
 ) -> None:
     folder = Path(scratch)
     folder.mkdir(parents=True, exist_ok=True)
     for file in files:
         fixed = (f"space.depth={depth}", f"space.width={width}", *overrides)
-        _matrix(load(file, fixed), recovery, folder)
+        _matrix(load(file, fixed), recovery, folder, with_latency=latency, write=write)
 
 
-def _matrix(search: SearchFile, recovery: float, scratch: Path) -> None:
+def _matrix(
+    search: SearchFile, recovery: float, scratch: Path, *, with_latency: bool, write: bool
+) -> None:
     space = SearchSpace(search)
     budget = max(search.space.budget.values)
     trained = space.configuration((0,) * len(space.dimensions))
     trained = Configuration(trained.architecture, budget, Compression(), search.seed)
     objective = Objective(search)
     metric = search.metric
-    steps = int(recovery * budget)
     print(
         f"\n### {search.task.name}: {trained.architecture}, {search.space.budget.unit} {budget:g}\n"
     )
     print(
-        f"| method | bytes | predicted | of dense | {metric.name} | change | 95 % interval | "
-        "latency ratio | s |\n|" + " --- |" * 9
+        f"| method | bytes | predicted | of dense | bits a weight | {metric.name} | change "
+        "| 95 % interval | added loss | latency ratio | s |\n|" + " --- |" * 11
     )
-    tried = [trained.with_compression(c) for c in METHODS]
+    tried = [*METHODS]
     tried += [
-        trained.with_compression(replace(compression, recovery=length))
+        replace(compression, recovery=fraction)
         for compression in RECOVERED
-        for length in (0.0, float(steps))
-        if length or compression not in METHODS
+        for fraction in (0.0, recovery)
+        if fraction or compression not in METHODS
     ]
-    # Pruning that removes nothing from this model is left out.
-    tried = [c for c in tried if c.compression.sparsity == c.canonical().compression.sparsity]
     saved: dict[str, str] = {}
-    dense = None
+    measured: dict[Compression, Evaluation] = {}
+    losses: dict[Compression, float] = {}
+    dense: nn.Module | None = None
     inputs = objective.example_inputs()
-    for configuration in tried:
+    for compression in tried:
+        in_steps = replace(compression, recovery=float(int(compression.recovery * budget)))
+        configuration = trained.with_compression(in_steps)
+        if configuration.canonical().compression.sparsity != compression.sparsity:
+            continue  # This pruning removes nothing from this model.
         started = time.perf_counter()
         try:
             result = objective.evaluate(configuration)
         except TrialFailure as failure:
             reason = str(failure).splitlines()[0]
-            print(f"| {configuration.compression} | {failure.state}: {reason} |" + " |" * 7)
+            print(f"| {in_steps} | {failure.state}: {reason} |" + " |" * 9)
             continue
         seconds = time.perf_counter() - started
+        measured[compression] = result
         location = Path(objective.store.location(result.model))
         model = model_file.load(location)
-        dense = (model, result.score) if dense is None else dense
-        ratio = _latency_ratio(model, dense[0], search, objective)
+        dense = dense or model
+        losses[compression] = training_loss(model, objective)
+        ratio = f"{_latency_ratio(model, dense, search, objective):.2f}" if with_latency else ""
         saved[str(location)] = _outputs(model, inputs, scratch, len(saved))
         print(
-            f"| {configuration.compression} | {result.size_bytes:,} "
+            f"| {_name(in_steps)} | {result.size_bytes:,} "
             f"| {result.predicted_size_bytes / result.size_bytes - 1:+.2%} "
-            f"| {result.size_bytes / result.dense_size_bytes:.3f} "
-            f"| {metric.text(result.score)} | {result.score - dense[1]:+.3g} "
+            f"| {result.size_bytes / result.dense_size_bytes:.3f} | {_bits(compression)} "
+            f"| {metric.text(result.score)} | {result.score - result.dense_score:+.3g} "
             f"| {metric.text(result.score_low)} to {metric.text(result.score_high)} "
-            f"| {ratio:.2f} | {seconds:.1f} |",
+            f"| {result.loss - result.dense_loss:+.4f} | {ratio} | {seconds:.1f} |",
             flush=True,
         )
+    assert dense is not None, "the model without compression failed"
+    compare_ranges(dense, trained.architecture, search.workload, objective, scratch)
+    if write:
+        write_losses(search.task.name, measured, losses)
+    print_agreement(search.task.name, measured, is_maximised=metric.is_maximised)
     _check_reload(saved, inputs, scratch)
+
+
+def _name(compression: Compression) -> str:
+    is_usual = compression.group_size == Compression().group_size
+    return f"{compression}" if is_usual else f"{compression} group {compression.group_size}"
+
+
+def _bits(compression: Compression) -> str:
+    """Bits of a weight of a linear layer, with its part of the fp16 scale and zero."""
+    quantisation = compression.quantisation
+    if quantisation not in WEIGHT_ONLY:
+        return f"{quantisation.bits}"
+    beside = 2 if quantisation.method == "hqq" else 1
+    return f"{quantisation.bits + 16 * beside / compression.group_size:g}"
 
 
 def _latency_ratio(

@@ -19,6 +19,7 @@ from spaces.cost.units import BudgetUnit
 from spaces.cost.workload import Workload
 from spaces.file.search_file import SearchFile
 from spaces.file.space import Space
+from spaces.grid.compression_losses import losses_of
 from spaces.grid.grid import Dimension, Grid, Point
 
 COMPRESSION_FIELDS = ("quantisation", "group_size", "pruning", "sparsity", "recovery")
@@ -61,24 +62,9 @@ def analytic_cost(
     )
 
 
-def severity(compression: Compression) -> float:
-    """Sort key of compressions: stronger is larger. Only the order matters.
-
-    The error of rounding halves with each bit, and the loss grows with its square. The loss of
-    pruning grows faster than the sparsity, and is larger than that of eight or six bits. Recovery
-    reduces the loss.
-    """
-    quantisation = compression.quantisation
-    rounding = 4.0 ** (2 - quantisation.bits) if quantisation.has_codes else 0.0
-    activations = 0.02 if quantisation.is_static else 0.0
-    half = 1e-6 if quantisation.is_half else 0.0
-    pruning = 0.1 * compression.sparsity + compression.sparsity**3
-    method = 0.8 if quantisation.optimises_codes else 1.0
-    return (method * rounding + activations + half + pruning) / (1.0 + (compression.recovery > 0))
-
-
-def compressions(space: Space) -> list[Compression]:
-    """Every combination of a space's compressions, the mildest first."""
+def compressions(space: Space, task: str) -> list[Compression]:
+    """Every combination of a space's compressions, by the loss that they add to models of a task:
+    the mildest first."""
     every = itertools.product(
         space.quantisation.values,
         space.group_size.values,
@@ -86,7 +72,7 @@ def compressions(space: Space) -> list[Compression]:
         space.sparsity.values,
         space.recovery.values,
     )
-    return sorted({Compression(*each): None for each in every}, key=severity)
+    return losses_of(task).mildest_first({Compression(*each): None for each in every})
 
 
 class SearchSpace(Grid):
@@ -150,7 +136,7 @@ class SearchSpace(Grid):
 
     @cached_property
     def _mildest_first(self) -> list[Compression]:
-        return compressions(self.definition)
+        return compressions(self.definition, self.task.name)
 
     def _fitted(self, configuration: Configuration) -> Configuration:
         """The mildest compression that is feasible; the heaviest where none is."""

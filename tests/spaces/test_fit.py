@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from spaces.cost.compression import Compression, Pruning, Quantisation
+from spaces.cost.compression import Pruning, Quantisation
 from spaces.file.search_file import SearchFile
+from spaces.grid.compression_losses import losses_of
 from spaces.grid.plan import make_plan
-from spaces.grid.search_space import SearchSpace, compressions, severity
+from spaces.grid.search_space import SearchSpace, compressions
 
 RICH: dict[str, Any] = {
     "space__compression": "fit",
@@ -32,7 +32,7 @@ def test_every_architecture_gets_the_mildest_compression_within_the_limit(
     limit = {"classification": 0.15, "translation": 0.3}[task]
     space = SearchSpace(make_task_search(task, **RICH, constraints__max_size_mb=limit))
     assert [d.name for d in space.dimensions] == ["depth", "width", "budget"]
-    mildest_first = compressions(space.definition)
+    mildest_first = compressions(space.definition, space.task.name)
     used = []
     for point in space.points():
         configuration = space.configuration(point)
@@ -49,28 +49,14 @@ def test_every_architecture_gets_the_mildest_compression_within_the_limit(
     assert max(used) > 0.95
 
 
-def test_severity_increases_with_sparsity_and_fewer_bits() -> None:
-    for quantisation in Quantisation:
-        for pruning in Pruning:
-            harms = [severity(Compression(quantisation, 32, pruning, s / 10)) for s in range(10)]
-            assert all(milder < harsher for milder, harsher in pairwise(harms))
-    rounded = [q for q in Quantisation if q.method in ("none", "rtn")]
-    harms = [severity(Compression(quantisation)) for quantisation in rounded]
-    assert [q.value for q in rounded] == ["none", "rtn-8", "rtn-6", "rtn-4", "rtn-3", "rtn-2"]
-    assert harms == sorted(harms)
-    assert severity(Compression(Quantisation.GPTQ_4)) < severity(Compression(Quantisation.RTN_4))
-    harsh = Compression(Quantisation.RTN_2, 32, Pruning.STRUCTURED, 0.5)
-    recovered = Compression(Quantisation.RTN_2, 32, Pruning.STRUCTURED, 0.5, recovery=20.0)
-    assert severity(recovered) < severity(harsh)
-
-
 def test_the_mildest_comes_first_and_none_twice(make_search: Callable[..., SearchFile]) -> None:
     search = make_search(**RICH, constraints__max_size_mb=1.0)
-    every = compressions(search.space)
+    every = compressions(search.space, search.task.name)
     assert every[0].quantisation is Quantisation.NONE
     assert every[0].sparsity == 0.0
     assert len(set(every)) == len(every) == 8 * 3 * 10
-    assert [severity(one) for one in every] == sorted(map(severity, every))
+    added = [losses_of(search.task.name).added_by(one) for one in every]
+    assert added == sorted(added)
 
 
 def test_an_architecture_that_no_compression_fits_is_infeasible(
@@ -95,4 +81,4 @@ def test_a_limit_on_flops_is_met_by_removing_parts(make_search: Callable[..., Se
     assert largest.compression.pruning is not Pruning.UNSTRUCTURED
     assert largest.compression.quantisation is Quantisation.NONE
     smallest = space.configuration((0,) * len(space.dimensions))
-    assert smallest.compression == compressions(space.definition)[0]
+    assert smallest.compression == compressions(space.definition, space.task.name)[0]
