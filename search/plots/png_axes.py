@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from search.arrays import Floats
 from search.plots.frontier_png import plain_ticks
 
 DIGITS = (1.0, 2.0, 5.0)
@@ -41,3 +42,8 @@ def logarithmic(axis: Any, label: str) -> None:
     low, high = sorted(axis.get_view_interval())
     plain_ticks(axis, DIGITS if high / low < 100 else DIGITS[:1])
     axis.set_label_text(label)
+
+
+def range_of_rows(values: Floats) -> tuple[Floats, Floats]:
+    """Lowest and highest of each column of ``(rows, columns)``."""
+    return values.min(axis=0), values.max(axis=0)

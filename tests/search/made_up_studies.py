@@ -18,6 +18,8 @@ SHAPES = tuple((depth, width) for depth in (1, 2, 4) for width in (32, 64, 128))
 BUDGETS = (100.0, 200.0, 400.0, 800.0)
 VOCABULARY = 2048
 DROPS = {Quantisation.RTN_8: 0.0, Quantisation.RTN_4: 0.01, Quantisation.RTN_3: 0.1}
+COST_NOISE = 0.003
+"""Of the loss that compression adds, in nats."""
 FIRST_LAYERS = 12 * 32**2
 
 
@@ -33,6 +35,8 @@ class Truth:
         depth: Per cent of loss that four times the depth adds.
         compression: Whether compression costs anything.
         robust: Fraction of the cost of compression that each doubling of the parameters saves.
+        longer: Nats that each doubling of training adds to the cost of compression.
+        decay: Nats that the decay of the learning rate adds to it.
         architecture_noise: Standard deviation of the log loss that is peculiar to an architecture.
         path_noise: The same of a whole training path, an architecture with a seed.
         budget_noise: The same of one budget on a path.
@@ -45,6 +49,8 @@ class Truth:
     depth: float = 0.0
     compression: bool = False
     robust: float = 0.0
+    longer: float = 0.0
+    decay: float = 0.0
     architecture_noise: float = 0.01
     path_noise: float = 0.01
     budget_noise: float = 0.003
@@ -71,6 +77,7 @@ class Truth:
         kinds = len(DROPS)
         after = self._evaluations(rng, (*shape, kinds))
         peculiar = 1.0 + 0.1 * rng.standard_normal((shape[0], kinds))
+        costs = self._costs(rng, (*shape, kinds))
         runs, compressed = [], []
         for (a, s, b), loss in np.ndenumerate(seen):
             run = self._run(self.architectures[a], s, b, float(loss))
@@ -78,12 +85,32 @@ class Truth:
             for k, quantisation in enumerate(DROPS):
                 drop = self._drop(run, quantisation) * peculiar[a, k]
                 quality = 1.0 - losses[a, s, b] * after[a, s, b, k] / math.log(VOCABULARY)
-                compressed.append(self._compressed(run, quantisation, float(quality * (1 - drop))))
+                before = float(costs[a, s, b, k])
+                compressed.append(
+                    Compressed(
+                        run=run,
+                        compression=Compression(quantisation),
+                        size_bytes=run.size_bytes * quantisation.bits // 32,
+                        training_flops=run.training_flops,
+                        seconds=run.seconds,
+                        quality=float(quality * (1 - drop)),
+                        cost=before + self.decay + COST_NOISE * float(rng.standard_normal()),
+                        undecayed_cost=before,
+                    )
+                )
         metric = perplexity(VOCABULARY) if self.is_perplexity else accuracy(10)
         return Observations(("made-up",), metric, tuple(runs), tuple(compressed))
 
     def _evaluations(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
         return np.asarray(np.exp(self.evaluation_noise * rng.standard_normal(shape)))
+
+    def _costs(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+        """Loss that compression adds before the decay, of ``shape``."""
+        noise = COST_NOISE * (
+            rng.standard_normal(shape) + rng.standard_normal((*shape[:2], 1, shape[3]))
+        )
+        doublings = np.log2(np.array(self.budgets) / self.budgets[0])
+        return np.asarray(0.02 + self.longer * doublings[:, None] + noise)
 
     def _log_losses(self) -> Floats:
         """Logarithm of the true loss, ``(architectures, budgets)``."""
@@ -124,16 +151,6 @@ class Truth:
             loss=loss,
             quality=1.0 - loss / math.log(VOCABULARY),
             quality_error=self.evaluation_noise,
-        )
-
-    def _compressed(self, run: Run, quantisation: Quantisation, quality: float) -> Compressed:
-        return Compressed(
-            run=run,
-            compression=Compression(quantisation),
-            size_bytes=run.size_bytes * quantisation.bits // 32,
-            training_flops=run.training_flops,
-            seconds=run.seconds,
-            quality=quality,
         )
 
 

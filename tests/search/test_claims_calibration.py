@@ -31,12 +31,15 @@ NULL = {
     6: Truth(training=-0.1, at_equal="flops", depth=-1.0, architecture_noise=0.0),
     7: Truth(training=-0.1, at_equal="seconds"),
     8: SAME_QUALITY,
+    9: SAME_QUALITY,
+    10: SAME_QUALITY,
 }
 """By claim: the truth lies on the bound between support and contradiction."""
 LARGER_AT_EQUAL_FLOPS = Truth(size=-0.04, training=-0.1, at_equal="flops", compression=True)
 LARGER_AT_EQUAL_SECONDS = Truth(size=-0.04, training=-0.1, at_equal="seconds", compression=True)
+DEARER_COMPRESSION = Truth(longer=0.002, decay=0.004)
 SMALLER_AT_EQUAL_FLOPS = Truth(
-    size=0.06,
+    size=0.08,
     training=-0.05,
     at_equal="flops",
     compression=True,
@@ -51,6 +54,8 @@ EFFECT = {
     6: Truth(depth=5.0),
     7: LARGER_AT_EQUAL_SECONDS,
     8: LARGER_AT_EQUAL_SECONDS,
+    9: DEARER_COMPRESSION,
+    10: DEARER_COMPRESSION,
 }
 """By claim: it holds, by an effect worth stating."""
 

@@ -17,6 +17,13 @@ from spaces.cost.units import quantity
 Axis = Literal["training_flops", "steps", "seconds"]
 T = TypeVar("T")
 
+AXIS_NAMES: dict[Axis, str] = {
+    "training_flops": "training FLOPs",
+    "steps": "steps of training",
+    "seconds": "seconds of training",
+}
+"""Labels of the axes in figures."""
+
 TOLERANCE = 0.05
 """In log2: budgets in FLOPs are rounded to whole steps, which differ between architectures."""
 MOST_LEVELS = 5

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from search.analysis.claims.curves import Axis, Curve, count, curves, level_name
+from search.analysis.claims.curves import AXIS_NAMES, Axis, Curve, count, curves, level_name
+from search.analysis.claims.decay import Ladder
 from search.analysis.claims.depth_or_width import MARGIN, Difference
 from search.analysis.claims.early_stopping import CONVERGED, Stop, left
 from search.analysis.claims.equal_bytes import Contest, gain
@@ -19,15 +20,10 @@ from search.analysis.claims.observations import gain_unit, score_of
 from search.analysis.claims.robustness import Drops
 from search.analysis.claims.verdict import Effect, Verdict
 from search.arrays import Floats
-from search.plots.png_axes import logarithmic, shades, size_colours
+from search.plots.png_axes import logarithmic, range_of_rows, shades, size_colours
 
 DENSE, COMPRESSED, ACCENT, QUIET = "#d1495b", "#00798c", "#edae49", "#7a8b99"
 MARKERS = "osD^vP*X"
-AXIS_NAMES: dict[Axis, str] = {
-    "training_flops": "training FLOPs",
-    "steps": "steps of training",
-    "seconds": "seconds of training",
-}
 Draw = Callable[[Any, Any, Sequence[Any], Measurements], None]
 
 
@@ -45,6 +41,8 @@ def picture(verdict: Verdict) -> bytes | None:
         6: _depth_or_width,
         7: partial(_model_size, axis="seconds"),
         8: _equal_bytes,
+        9: _before_decay,
+        10: _before_decay,
     }
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -75,7 +73,9 @@ def _model_size(
     for level, shade in zip(levels, shades(len(levels)), strict=True):
         left_axes.axvline(level.level, color=shade, linewidth=1, linestyle="--", zorder=0)
         x = [line.parameters for line in level.lines]
-        right.fill_between(x, *_range(np.exp(level.logs)), color=shade, alpha=0.12, linewidth=0)
+        right.fill_between(
+            x, *range_of_rows(np.exp(level.logs)), color=shade, alpha=0.12, linewidth=0
+        )
         right.plot(
             x, level.losses, color=shade, marker="o", markersize=4,
             label=level_name(level.level, axis),
@@ -137,7 +137,7 @@ def _equal_bytes(
         means = qualities.mean(axis=0)
         left_axes.scatter(x, to_score(means), s=14, color=colour, alpha=0.3, linewidths=0)
         if members := _cheapest_best(x, means):
-            edges = (means[members], *_range(qualities[:, members]))
+            edges = (means[members], *range_of_rows(qualities[:, members]))
             middle, low, high = (to_score(np.append(edge, edge[-1])) for edge in edges)
             steps = np.append(x[members], end)
             left_axes.fill_between(
@@ -254,6 +254,29 @@ def _depth_or_width(
     right.legend(frameon=False, fontsize=8)
 
 
+def _before_decay(
+    left_axes: Any, right: Any, ladders: Sequence[Ladder], data: Measurements
+) -> None:
+    """Left, the cost of quantisation over training; right, after the decay over before."""
+    for ladder, shade in zip(ladders, shades(len(ladders)), strict=True):
+        before, after = (
+            costs[:, ladder.columns].mean(axis=0) for costs in (data.undecayed_costs, data.costs)
+        )
+        name = f"{ladder.architecture} {ladder.compression}"
+        steps = 2**ladder.doublings
+        left_axes.plot(steps, before, color=shade, marker="o", markersize=4, label=name)
+        right.plot(before, after, color=shade, marker="o", markersize=4, linestyle="none")
+    left_axes.set_title("loss that quantisation adds, before the decay")
+    left_axes.set_ylabel("nats")
+    logarithmic(left_axes.xaxis, "steps of training")
+    left_axes.legend(frameon=False, fontsize=8, ncols=2)
+    ends = right.dataLim.intervalx
+    right.plot(ends, ends, color=QUIET, linewidth=1)
+    right.set_title("after the decay over before (line: equal)")
+    right.set_xlabel("nats before")
+    right.set_ylabel("nats after")
+
+
 def _label_losses(axes: Any, title: str, axis: Axis) -> None:
     axes.set_title(title)
     axes.set_ylabel("validation loss (nats)")
@@ -264,12 +287,7 @@ def _curve(axes: Any, line: Curve, colour: Any) -> None:
     """Loss of one architecture over its budgets, and the range over its seeds."""
     x = 2**line.x
     axes.plot(x, line.losses, color=colour, marker="o", markersize=4, linewidth=1.6, zorder=3)
-    axes.fill_between(x, *_range(np.exp(line.logs)), color=colour, alpha=0.15, linewidth=0)
-
-
-def _range(values: Floats) -> tuple[Floats, Floats]:
-    """Lowest and highest over seeds of each column of ``(seeds, columns)``."""
-    return values.min(axis=0), values.max(axis=0)
+    axes.fill_between(x, *range_of_rows(np.exp(line.logs)), color=colour, alpha=0.15, linewidth=0)
 
 
 def _error_bars(effects: Sequence[Effect]) -> Floats:

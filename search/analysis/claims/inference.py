@@ -16,7 +16,7 @@ import numpy as np
 
 from search.arrays import Floats, Integers
 
-CLAIMS_TESTED = 8
+CLAIMS_TESTED = 10
 TOGETHER = 1.0 - 0.05 / CLAIMS_TESTED
 """Confidence of the interval of each claim, so that all of them hold together in 95 %."""
 ALONE = 0.95

@@ -35,6 +35,9 @@ class Measurements:
             quality is not used.
         parents: Cell of each compressed model, ``(compressed,)``.
         compressed_qualities: Quality after compression, ``(seeds, compressed)``.
+        costs: Loss that compression adds, in nats, ``(seeds, compressed)``.
+        undecayed_costs: The same before the decay of the learning rate; NaN where it was not
+            measured, ``(seeds, compressed)``.
     """
 
     observations: Observations
@@ -47,6 +50,8 @@ class Measurements:
     compressed: tuple[Compressed, ...]
     parents: Integers
     compressed_qualities: Floats
+    costs: Floats
+    undecayed_costs: Floats
 
     @cached_property
     def architectures(self) -> tuple[Architecture, ...]:
@@ -152,6 +157,10 @@ def _measurements(
         parents=np.array(parents, dtype=np.int64),
         compressed_qualities=_rows(
             [[each.quality for each in group] for group in compressed], seeds
+        ),
+        costs=_rows([[each.cost for each in group] for group in compressed], seeds),
+        undecayed_costs=_rows(
+            [[each.undecayed_cost for each in group] for group in compressed], seeds
         ),
     )
 

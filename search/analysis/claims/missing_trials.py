@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from search.analysis.claims.curves import thinned
 from search.analysis.claims.depth_or_width import EQUAL
+from search.analysis.claims.undecayed import measure_undecayed
 from search.execution.listener import Listener
 from search.samplers.known_latencies import recorded_latencies
 from search.storage.lease_holder import local_lease
@@ -103,13 +104,16 @@ def run_missing_trials(study: Study, url: str, listener: Listener) -> Study:
             study.optuna.enqueue_trial(addition.parameters, skip_if_exists=True)
     waiting = study.optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,))
     if not waiting:
+        measure_undecayed(study, listener)
         return study
     search = study.search
     if Locations.of(search.storage).study_url != url:
         # The search file names another study than the one with the enqueued trials.
         storage = search.storage.model_copy(update={"study": url})
         search = search.model_copy(update={"storage": storage})
-    return run(search, listener, trials=len(study.records()) + len(waiting)).study
+    study = run(search, listener, trials=len(study.records()) + len(waiting)).study
+    measure_undecayed(study, listener)
+    return study
 
 
 def _report(name: str, additions: list[MissingTrial], listener: Listener) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,9 @@ from spaces.cost.metric import Metric
 from spaces.errors import UserError
 from spaces.grid.search_space import SearchSpace
 
+UNDECAYED = "tlc:undecayed"
+"""Attribute of the study: by the hash of a configuration, the validation loss of its model before
+the decay, dense and compressed."""
 STANDARD_ERRORS = 2 * 1.96
 """Width of a 95 % interval, in standard errors."""
 
@@ -64,6 +67,9 @@ class Compressed:
     Args:
         run: The model before.
         training_flops: FLOPs of its whole training, recovery included; ``seconds`` likewise.
+        cost: Loss that the compression adds, in nats.
+        undecayed_cost: The same of the model before the decay of its learning rate; NaN where it
+            was not measured.
     """
 
     run: Run
@@ -72,6 +78,8 @@ class Compressed:
     training_flops: float
     seconds: float
     quality: float
+    cost: float
+    undecayed_cost: float = math.nan
 
     @property
     def is_compressed(self) -> bool:
@@ -112,14 +120,22 @@ def observe(studies: Sequence[Study]) -> Observations:
     metric = studies[0].search.metric
     groups = [(list(_by_run(study.records())), study.space) for study in studies]
     models = [(_run(group, space), group) for found, space in groups for group in found]
+    undecayed = {key: each for study in studies for key, each in undecayed_losses(study).items()}
     _refuse_same_seeds(studies, groups)
     return Observations(
         names=tuple(study.search.name for study in studies),
         metric=metric,
         runs=tuple(run for run, _ in models),
-        compressed=tuple(_compressed(each, run, metric) for run, group in models for each in group),
+        compressed=tuple(
+            _compressed(each, run, metric, undecayed) for run, group in models for each in group
+        ),
         references=tuple(studies[0].references()),
     )
+
+
+def undecayed_losses(study: Study) -> Mapping[str, tuple[float, float]]:
+    """Loss before the decay, dense and compressed, by the hash of the configuration."""
+    return {key: tuple(each) for key, each in study.attributes.get(UNDECAYED, {}).items()}
 
 
 def score_of(metric: Metric, quality: float) -> float:
@@ -205,8 +221,14 @@ def _run(group: list[TrialRecord], space: SearchSpace) -> Run:
     )
 
 
-def _compressed(record: TrialRecord, trained: Run, metric: Metric) -> Compressed:
+def _compressed(
+    record: TrialRecord,
+    trained: Run,
+    metric: Metric,
+    undecayed: Mapping[str, tuple[float, float]],
+) -> Compressed:
     result = record.result
+    dense, compressed = undecayed.get(record.configuration.hash, (math.nan, math.nan))
     return Compressed(
         run=trained,
         compression=record.configuration.canonical().compression,
@@ -214,6 +236,8 @@ def _compressed(record: TrialRecord, trained: Run, metric: Metric) -> Compressed
         training_flops=float(result["training_flops"]),
         seconds=_seconds(result),
         quality=metric.normalised(result["score"]),
+        cost=float(result["loss"] - result["dense_loss"]),
+        undecayed_cost=compressed - dense,
     )
 
 

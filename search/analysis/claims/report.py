@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from search.analysis.claims import depth_or_width, early_stopping, robustness
+from search.analysis.claims import decay, depth_or_width, early_stopping, robustness
 from search.analysis.claims.equal_bytes import compressed_large_wins
 from search.analysis.claims.figures import picture
 from search.analysis.claims.inference import LEAST_SEEDS, TOGETHER
@@ -32,8 +32,11 @@ CLAIMS = (
     depth_or_width.CLAIM,
     larger_is_better("seconds"),
     compressed_large_wins("seconds"),
+    decay.LONGER_TRAINING,
+    decay.DECAY,
 )
-"""The six claims of Li et al. 2020, and the first and the fourth again at equal seconds."""
+"""The six claims of Li et al. 2020, the first and the fourth again at equal seconds, and what makes
+quantisation cost more."""
 PAPER = "https://arxiv.org/abs/2002.11794"
 STYLES = {
     Answer.SUPPORTED: "bold green",
