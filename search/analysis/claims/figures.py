@@ -263,13 +263,15 @@ def _before_decay(
             costs[:, ladder.columns].mean(axis=0) for costs in (data.undecayed_costs, data.costs)
         )
         name = f"{ladder.architecture} {ladder.compression}"
-        steps = 2**ladder.doublings
-        left_axes.plot(steps, before, color=shade, marker="o", markersize=4, label=name)
+        left_axes.plot(
+            2**ladder.doublings, before, color=shade, marker="o", markersize=4, label=name
+        )
         right.plot(before, after, color=shade, marker="o", markersize=4, linestyle="none")
     left_axes.set_title("loss that quantisation adds, before the decay")
     left_axes.set_ylabel("nats")
     logarithmic(left_axes.xaxis, "steps of training")
-    left_axes.legend(frameon=False, fontsize=8, ncols=2)
+    if len(ladders) <= len(MARKERS):
+        left_axes.legend(frameon=False, fontsize=8)
     ends = right.dataLim.intervalx
     right.plot(ends, ends, color=QUIET, linewidth=1)
     right.set_title("after the decay over before (line: equal)")
