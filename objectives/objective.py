@@ -82,8 +82,8 @@ class Objective:
             known=dict(speeds or {}),
         )
         steps_per_second = self.speed_cache.steps_per_second
-        self._schedule = replace(search.schedule, steps_per_second=steps_per_second)
         self._task = make_task(search, self.data, steps_per_second)
+        self._schedule = self._task.stages.schedule
         # By seed of training.
         self._tasks: dict[int, Task] = {search.seed: self._task}
         self._calibrations: dict[int, list[Batch]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from objectives.data.batch_lengths import batch_lengths
 from objectives.data.prepared_data import PreparedData
 from objectives.tasks.base import Task
 from objectives.tasks.causal_lm import CausalLanguageModel
@@ -29,9 +30,10 @@ def make_task(
     search: SearchFile, data: PreparedData, steps_per_second: StepsPerSecond | None = None
 ) -> Task:
     """The task of a search file on its prepared data; paths need speeds for budgets in seconds."""
+    lengths = batch_lengths(data, search.task.name, search.training.batch_size)
     stages = Stages(
         search.training,
-        replace(search.schedule, steps_per_second=steps_per_second),
+        replace(search.schedule, steps_per_second=steps_per_second, lengths=lambda: lengths),
         search.workload,
         search.space.budget.values,
         data.fingerprint,

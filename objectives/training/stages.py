@@ -54,7 +54,7 @@ class Stages:
         fingerprint: str,
     ) -> None:
         self._training = training
-        self._schedule = schedule
+        self.schedule = schedule
         self._workload = workload
         self._budgets = budgets
         self._fingerprint = fingerprint
@@ -173,7 +173,7 @@ class Stages:
 
     def steps(self, configuration: Configuration) -> TrainingSteps:
         """Steps of each stage of a configuration."""
-        return self._schedule.steps(
+        return self.schedule.steps(
             configuration.budget,
             configuration.architecture,
             self._workload,

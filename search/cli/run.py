@@ -48,6 +48,7 @@ def plan(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Show sizes, FLOPs and training steps of the search in FILE, without training."""
     from dataclasses import asdict
 
+    from objectives.data.batch_lengths import batch_lengths
     from objectives.data.prepare import find_prepared
     from search.cli.output import print_plan
     from spaces.file.storage import Locations
@@ -63,7 +64,13 @@ def plan(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
         search = with_data(search, with_default_sizes(search.data, search.task, folder))
     prepared = find_prepared(search.data, search.task, folder)
     examples = None if prepared is None else prepared.labelled_examples
-    made = make_plan(SearchSpace(search), search.trials, labelled_examples=examples)
+    lengths = (
+        None
+        if prepared is None
+        else batch_lengths(prepared, search.task.name, search.training.batch_size)
+    )
+    space = SearchSpace(search, lengths=lambda: lengths)
+    made = make_plan(space, search.trials, labelled_examples=examples)
     if as_json:
         click.echo(json.dumps(asdict(made), indent=2))
         return

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from objectives.data.batch_lengths import batch_lengths
 from objectives.data.defaults import with_default_sizes
 from objectives.data.held_out import check_fine_tuning
 from objectives.data.prepare import prepare
@@ -25,6 +26,7 @@ from search.execution.worker_setup import WorkerSetup
 from search.pareto import frontier
 from search.plots.figures import write_figures
 from search.samplers.known_latencies import measured_latencies
+from search.storage.budget_facts import BATCHES
 from search.storage.lease_holder import holding_lease, local_lease
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
@@ -84,7 +86,8 @@ def run(search: SearchFile, listener: Listener, *, trials: int | None = None) ->
         holder = stack.enter_context(holding_lease(study))
         stack.enter_context(interrupted_by_sigterm())
         data = _prepare(search, where.data, listener)
-        study.set_data(data.describe())
+        lengths = batch_lengths(data, search.task.name, search.training.batch_size)
+        study.set_data(data.describe() | ({BATCHES: asdict(lengths)} if lengths else {}))
         tracker = Tracker(study, where, lambda: holder.has_lost_lease)
         tracker.start()
         stack.callback(tracker.close, FLUSH_SECONDS)

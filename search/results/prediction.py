@@ -42,7 +42,7 @@ class Predictor:
         if not self._records:
             raise PredictionError(f"search {study.search.name!r} has no complete trial yet")
         # A space of its own: the study's is shared with queries that know no latencies.
-        self._space = SearchSpace(study.search, recorded_latencies(study))
+        self._space = study.make_space(recorded_latencies(study))
         self._searched = SearchDesignSpace(self._space)
         design_space = self._searched.design_space
         columns = len(design_space.compressions)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from search.samplers.estimates import evenly_spread, log_linear
-from search.storage.training_speeds import RecordedSpeed
+from search.storage.budget_facts import RecordedSpeed
 from spaces.cost.architecture import Architecture
 from spaces.cost.budget import MIN_STEPS
 from spaces.cost.flops import pretraining_workload, training_step_flops

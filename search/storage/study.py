@@ -14,11 +14,17 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from search.storage.budget_facts import (
+    SPEEDS,
+    RecordedLengths,
+    RecordedSpeed,
+    RecordedSpeeds,
+    to_attribute,
+)
 from search.storage.database import SEARCH, Database, open_database, study_names, translated_errors
 from search.storage.errors import BusyStudy, NoSuchStudy, StudyError
 from search.storage.optuna_space import configuration_from, distributions
 from search.storage.references import REFERENCES, ReferenceRecord, references_of
-from search.storage.training_speeds import SPEEDS, RecordedSpeed, RecordedSpeeds, to_attribute
 from search.storage.transactions import exchange, finish
 from search.storage.trials import (
     ATTEMPT,
@@ -30,7 +36,7 @@ from search.storage.trials import (
     read_records,
 )
 from spaces.file.search_file import SearchFile
-from spaces.grid.search_space import SearchSpace
+from spaces.grid.search_space import LatencyOf, SearchSpace
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -49,7 +55,8 @@ class Study:
         self._storage = storage
         self.search = SearchFile.model_validate(study.user_attrs[SEARCH])
         self.speeds = RecordedSpeeds(lambda: self.attributes)
-        self.space = SearchSpace(self.search, steps_per_second=self.speeds)
+        self._lengths = RecordedLengths(lambda: self.data)
+        self.space = self.make_space()
         self._reader = Reader(storage.engine, study._study_id)
 
     @classmethod
@@ -96,6 +103,10 @@ class Study:
         storage = open_database(url)
         with translated_errors(storage):
             return cls(optuna.load_study(study_name=name, storage=storage), storage)
+
+    def make_space(self, latency_of: LatencyOf | None = None) -> SearchSpace:
+        """A search space, with what the study recorded of the costs of training."""
+        return SearchSpace(self.search, latency_of, self.speeds, self._lengths)
 
     def ask(self) -> TrialRecord:
         """Create the next trial, as the study's sampler chooses it."""

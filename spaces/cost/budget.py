@@ -19,6 +19,23 @@ StepsPerSecond = Callable[[Architecture], float | None]
 """Steps of the stable path that an architecture trains in a second; None before it is measured."""
 
 
+@dataclass(frozen=True, slots=True)
+class BatchLengths:
+    """Mean lengths of the training batches of a task whose examples are padded.
+
+    Args:
+        tokens: Tokens of an example without padding; of both sides of a pair together.
+        padded: Tokens of an example with padding, which are computed; the mean of both sides.
+    """
+
+    tokens: float
+    padded: float
+
+
+LengthsOf = Callable[[], BatchLengths | None]
+"""Lengths of the batches of a task; None where none is padded, or the data is not prepared yet."""
+
+
 class UnknownStepsError(UserError):
     """The steps of a budget in seconds, asked for before the speed of training was measured."""
 
@@ -69,12 +86,14 @@ class Schedule:
         decay_fraction: Fraction of the budget in which the learning rate falls; 0.1 to 0.2
             matches a cosine (Hägele et al. 2024, arXiv 2405.18392, section 4).
         steps_per_second: Turns seconds into steps; other units do not need it.
+        lengths: Tokens and FLOPs are those of batches of these lengths; without it, of full length.
     """
 
     unit: BudgetUnit
     batch_size: int
     decay_fraction: float
     steps_per_second: StepsPerSecond | None = None
+    lengths: LengthsOf | None = None
 
     def knows_steps_of(self, architecture: Architecture) -> bool:
         """Whether the steps of an architecture's budgets are known: in seconds, once measured."""
@@ -121,20 +140,27 @@ class Schedule:
 
     def _step_flops(self, architecture: Architecture, workload: Workload) -> tuple[int, int]:
         """FLOPs of a step of pre-training, and of one on the task."""
-        return (
-            training_step_flops(
-                architecture, pretraining_workload(workload), batch_size=self.batch_size
-            ),
-            training_step_flops(architecture, workload, batch_size=self.batch_size),
+        lengths = self._lengths()
+        task = training_step_flops(
+            architecture,
+            workload,
+            batch_size=self.batch_size,
+            length=None if lengths is None else lengths.padded,
         )
+        if not workload.family.is_classifier_of_text:
+            return task, task
+        pretrained = pretraining_workload(workload)
+        return training_step_flops(architecture, pretrained, batch_size=self.batch_size), task
 
     def _step_costs(self, architecture: Architecture, workload: Workload) -> tuple[float, float]:
         """A step of pre-training, and one on the task, in the unit of budgets."""
         if self.unit is BudgetUnit.STEPS:
             return 1, 1
         if self.unit is BudgetUnit.TOKENS:
-            tokens = self.batch_size * workload.sequence_length
-            return tokens, tokens
+            lengths, sides = self._lengths(), 1 + workload.family.has_decoder
+            full = self.batch_size * workload.sequence_length * sides
+            task = full if lengths is None else self.batch_size * lengths.tokens
+            return (full if workload.family.is_classifier_of_text else task), task
         pretraining_flops, task_flops = self._step_flops(architecture, workload)
         if self.unit is BudgetUnit.FLOPS:
             return pretraining_flops, task_flops
@@ -152,6 +178,9 @@ class Schedule:
         if rate is None:
             raise UnknownStepsError(architecture)
         return 1.0 / rate if rate > 0.0 else inf
+
+    def _lengths(self) -> BatchLengths | None:
+        return None if self.lengths is None else self.lengths()
 
     def _rate(self, architecture: Architecture) -> float | None:
         return None if self.steps_per_second is None else self.steps_per_second(architecture)

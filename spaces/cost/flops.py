@@ -3,7 +3,7 @@
 A multiply and an add count as two. Only matrix products count, as in Kaplan et al. 2020
 (arXiv 2001.08361), table 1, and Hoffmann et al. 2022 (arXiv 2203.15556), appendix F, which includes
 the attention products that the first leaves out. The backward pass costs twice the forward pass.
-Sequences count at full length, in encoder and decoder alike. Tests compare the formulas with
+Sequences count at full length, in encoder and decoder alike, unless a length is given. Tests compare the formulas with
 ``torch.utils.flop_counter``.
 """
 
@@ -32,8 +32,31 @@ def pretraining_workload(workload: Workload) -> Workload:
     return workload
 
 
-def training_step_flops(architecture: Architecture, workload: Workload, *, batch_size: int) -> int:
-    """Training FLOPs of one optimiser step."""
+def training_step_flops(
+    architecture: Architecture,
+    workload: Workload,
+    *,
+    batch_size: int,
+    length: float | None = None,
+) -> int:
+    """Training FLOPs of one optimiser step.
+
+    Args:
+        architecture: The model.
+        workload: What it reads and predicts.
+        batch_size: Sequences in a step.
+        length: Tokens of a sequence, with its padding; their mean need not be a whole number. By
+            default all sequences have full length.
+    """
+    if length is not None:
+        short, rest = int(length), length - int(length)
+        shorter, longer = (
+            training_step_flops(
+                architecture, replace(workload, sequence_length=tokens), batch_size=batch_size
+            )
+            for tokens in (max(1, short), short + 1)
+        )
+        return round((1.0 - rest) * shorter + rest * longer)
     laid_out = layout(architecture.shape, workload)
     forward = _flops(laid_out, architecture.shape, workload, laid_out.trained_outputs)
     return TRAINING_OVER_FORWARD * batch_size * forward

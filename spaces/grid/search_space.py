@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 from math import inf
 
 from spaces.cost.architecture import Architecture
-from spaces.cost.budget import StepsPerSecond
+from spaces.cost.budget import LengthsOf, StepsPerSecond
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
 from spaces.cost.families import parameters
@@ -81,6 +81,7 @@ class SearchSpace(Grid):
     Args:
         latency_of: Latencies, where they are measured.
         steps_per_second: Speeds of training, where budgets are in seconds.
+        lengths: Lengths of training batches, where they are padded.
     """
 
     def __init__(
@@ -88,13 +89,14 @@ class SearchSpace(Grid):
         search: SearchFile,
         latency_of: LatencyOf | None = None,
         steps_per_second: StepsPerSecond | None = None,
+        lengths: LengthsOf | None = None,
     ) -> None:
         self.search = search  # for reports, which print the whole file
         self.definition = search.space
         self.task = search.task
         self.seed = search.seed
         self.workload = search.workload
-        self.schedule = replace(search.schedule, steps_per_second=steps_per_second)
+        self.schedule = replace(search.schedule, steps_per_second=steps_per_second, lengths=lengths)
         self.fine_tuning = search.training.fine_tuning
         self.criteria = search.criteria
         self.latency_of = latency_of

@@ -96,7 +96,7 @@ def run_missing_trials(study: Study, url: str, listener: Listener) -> Study:
     """
     from search.execution.run import run
 
-    space = SearchSpace(study.search, recorded_latencies(study))
+    space = study.make_space(recorded_latencies(study))
     additions = missing_trials(space, study.records())
     _report(study.search.name, additions, listener)
     with local_lease(study.search.name, home() / "leases"):

@@ -1,7 +1,7 @@
-"""The speeds of training in a study, which turn budgets in seconds into steps.
+"""What a study records that turns budgets into steps: speeds of training, and lengths of batches.
 
-The first run of a search measures and records them, and they never change: a resumed search trains
-the same steps, also on another machine.
+The first run of a search records them, and they never change: a resumed search trains the same
+steps, also on another machine.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from spaces.cost.architecture import Architecture
+from spaces.cost.budget import BatchLengths
 
 SPEEDS = "tlc:training_speeds"
+BATCHES = "batches"
+"""Key of the lengths of batches in the description of the data."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,25 @@ class RecordedSpeeds:
             ]
             self._known = {speed.architecture: speed for speed in found}
         return self._known
+
+
+class RecordedLengths:
+    """Lengths of training batches, as a study recorded them with its data.
+
+    Args:
+        data: Reads the description of the data, which is empty before it is prepared.
+    """
+
+    def __init__(self, data: Callable[[], Mapping[str, Any]]) -> None:
+        self._data = data
+        self._known: Mapping[str, Any] = {}
+
+    def __call__(self) -> BatchLengths | None:
+        """Lengths of the batches; None where none is padded, or before they are recorded."""
+        if not self._known:
+            self._known = self._data()
+        found = self._known.get(BATCHES)
+        return None if found is None else BatchLengths(**found)
 
 
 def to_attribute(speeds: Iterable[RecordedSpeed]) -> list[dict[str, Any]]:
