@@ -3,8 +3,8 @@
 A multiply and an add count as two. Only matrix products count, as in Kaplan et al. 2020
 (arXiv 2001.08361), table 1, and Hoffmann et al. 2022 (arXiv 2203.15556), appendix F, which includes
 the attention products that the first leaves out. The backward pass costs twice the forward pass.
-Sequences count at full length, in encoder and decoder alike, unless a length is given. Tests compare the formulas with
-``torch.utils.flop_counter``.
+Sequences count at full length, in encoder and decoder alike, unless a length is given. Tests
+compare the formulas with ``torch.utils.flop_counter``.
 """
 
 from __future__ import annotations
