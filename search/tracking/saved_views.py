@@ -26,7 +26,7 @@ def saved_views(space: SearchSpace, created_ms: int) -> dict[str, str]:
     criteria = space.criteria
     varying = [d.name for d in space.dimensions if len(d.values) > 1]
     metric, cost = criteria.metric.name, criteria.cost.name
-    costs = list(dict.fromkeys([cost, "size_mb", "latency_ms"]))
+    costs = list(dict.fromkeys([cost, "size_mb", "latency_p10_ms"]))
     common = {
         "selectedColumns": [
             *(f"metrics.`{name}`" for name in (metric, *costs)),
