@@ -38,6 +38,12 @@ def result(rng: random.Random, size_mb: float) -> dict[str, object]:
         "training_flops": 10**12,
         "dense_training_flops": 10**12,
         "steps": {"total": 100, "trained": 50, "reused": 50},
+        "stages": [
+            {
+                "name": "stable", "steps": 100, "epochs": 1.5, "tokens": 100_000, "seconds": 4.0,
+                "held_out": [],
+            }
+        ],
         "seconds": {"train": 1.0, "saved": 1.0, "compress": 1.0, "measure": 1.0},
         "model": "models/m",
         "checkpoint": "checkpoints/c",

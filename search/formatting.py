@@ -37,6 +37,22 @@ def cost_summary(result: Mapping[str, Any], cost: str) -> str:
     return "  ".join(parts)
 
 
+def stage_text(stage: Mapping[str, Any]) -> str:
+    """A stage of training such as ``fine-tuning 585 steps, 3.0 epochs, 330 k tokens, 5.1 s``.
+
+    Of a stage that stopped early, or ended with the weights of an earlier epoch, that epoch too.
+    """
+    text = (
+        f"{stage['name']} {stage['steps']:,} steps, {stage['epochs']:.1f} epochs, "
+        f"{quantity(stage['tokens']).strip()} tokens, {stage['seconds']:.1f} s"
+    )
+    if not stage["held_out"]:
+        return text
+    losses = [evaluation["loss"] for evaluation in stage["held_out"]]
+    best = losses.index(min(losses)) + 1
+    return f"{text} (best after epoch {best}: held-out loss {min(losses):.4f})"
+
+
 def latency_text(latency_ms: float, *, noisy: bool) -> str:
     """A latency in ms; ``≈`` marks an estimate from a disturbed measurement."""
     return f"{'≈' if noisy else ''}{latency_ms:.2f}"

@@ -51,7 +51,8 @@ class Evaluation:
             budgets share, ``cooldown``, all stages after it, and ``recovery`` after pruning.
         model: Address of the compressed model in the store.
         checkpoint: Address of the trained model in the store.
-        stages: Facts and training curve of each stage.
+        stages: Facts of each stage: its ``steps``, ``epochs``, ``tokens`` without padding and
+            ``seconds``, its training ``curve``, and the ``held_out`` evaluations after its epochs.
     """
 
     metric: str

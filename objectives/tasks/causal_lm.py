@@ -16,6 +16,7 @@ from objectives.references.ngrams import next_token_references
 from objectives.references.reference import Reference
 from objectives.store import heartbeat
 from objectives.tasks.base import Task
+from objectives.training.path import Epoch
 
 EVALUATION_BATCH = 32
 MAX_EVALUATION = 512
@@ -31,6 +32,12 @@ class CausalLanguageModel(Task):
     def train_batches(self) -> CausalBatches:
         """Batches of the training split."""
         return self._batches("train")
+
+    @cached_property
+    def epoch(self) -> Epoch:
+        """The windows of the training text."""
+        windows = self.train_batches.sequences
+        return Epoch(windows, windows * self.workload.sequence_length)
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Cross-entropy of the next tokens."""

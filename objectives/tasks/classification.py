@@ -29,7 +29,7 @@ from objectives.references.reference import Reference
 from objectives.tasks.base import CALIBRATION_BATCHES, Task
 from objectives.tasks.masked_lm import MaskedLanguageModel
 from objectives.training.early_stopping import EarlyStopping
-from objectives.training.path import FINE_TUNING, TrainingPath
+from objectives.training.path import FINE_TUNING, Epoch, TrainingPath
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
@@ -109,6 +109,12 @@ class Classification(Task):
         return BucketedBatches(
             labelled_text_batch, self._train_examples, self.batch_size, self.seed, trained
         )
+
+    @cached_property
+    def epoch(self) -> Epoch:
+        """The training examples that are not held out."""
+        trained, _ = self._train_rows
+        return Epoch(len(trained), int(self._train_examples.lengths[trained].sum()))
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Cross-entropy of the labels."""

@@ -22,6 +22,7 @@ from objectives.measurement.score import Predict, Score, logits_of, score_classi
 from objectives.references.classifiers import image_references
 from objectives.references.reference import Reference
 from objectives.tasks.base import Task
+from objectives.training.path import Epoch
 
 
 class ImageClassification(Task):
@@ -34,6 +35,12 @@ class ImageClassification(Task):
     def train_batches(self) -> LabelledImageBatches:
         """Batches of the training split."""
         return LabelledImageBatches(self.data.labelled_images("train"), self.batch_size, self.seed)
+
+    @cached_property
+    def epoch(self) -> Epoch:
+        """The images of the training split, with their patches."""
+        images = len(self.data.labelled_images("train").labels)
+        return Epoch(images, images * self.workload.sequence_length)
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Cross-entropy of the labels."""

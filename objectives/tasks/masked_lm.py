@@ -17,6 +17,7 @@ from objectives.references.masked_bigrams import masked_references
 from objectives.references.reference import Reference
 from objectives.store import heartbeat
 from objectives.tasks.base import Task
+from objectives.training.path import Epoch
 
 EVALUATION_BATCH = 64
 MAX_EVALUATION = 1024
@@ -35,6 +36,12 @@ class MaskedLanguageModel(Task):
     def train_batches(self) -> MaskedBatches:
         """Batches of the training split."""
         return self._batches("train", self.batch_size, self.seed)
+
+    @cached_property
+    def epoch(self) -> Epoch:
+        """The windows of the training text."""
+        windows = self.train_batches.sequences
+        return Epoch(windows, windows * self.workload.sequence_length)
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Cross-entropy of the masked tokens."""

@@ -28,6 +28,7 @@ from objectives.models.decoding import translate
 from objectives.references.reference import Reference
 from objectives.store import heartbeat
 from objectives.tasks.base import CALIBRATION_BATCHES, Task
+from objectives.training.path import Epoch
 
 LABEL_SMOOTHING = 0.1
 """Of the training loss alone (Vaswani et al. 2017, section 5.4)."""
@@ -51,6 +52,12 @@ class Translation(Task):
         """Batches of the training split."""
         pairs = self.data.sentence_pairs("train")
         return BucketedBatches(sentence_pair_batch, pairs, self.batch_size, self.seed)
+
+    @cached_property
+    def epoch(self) -> Epoch:
+        """The sentence pairs of the training split, with the tokens of both sides."""
+        lengths = self.data.sentence_pairs("train").lengths
+        return Epoch(len(lengths), int(lengths.sum()))
 
     def terms(self, batch: Batch) -> int:
         """Tokens of the translations."""

@@ -11,6 +11,7 @@ from torch import nn
 from objectives.data.batches import WHOLE_BATCH, Batch, BatchShard
 from objectives.measurement.score import Score
 from objectives.models.build import build
+from objectives.training.path import Epoch
 from spaces.cost.architecture import Shape
 from spaces.cost.workload import Workload
 
@@ -29,6 +30,11 @@ class LearningProblem(ABC):
     def dropout(self) -> float:
         """Dropout of training."""
         return 0.0
+
+    @property
+    @abstractmethod
+    def epoch(self) -> Epoch:
+        """One pass over the training examples."""
 
     @abstractmethod
     def batch(self, step: int) -> Batch:

@@ -29,6 +29,19 @@ FINE_TUNING = "fine-tuning"
 """Name of the stage that teaches a pre-trained model its task."""
 
 
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One pass over what a path trains on.
+
+    Args:
+        examples: Texts, pairs, images, or windows of running text.
+        tokens: Those of the examples, without padding; of images, patches.
+    """
+
+    examples: int
+    tokens: int
+
+
 class StepLoss(Protocol):
     """The training loss of a model."""
 
@@ -46,6 +59,8 @@ class TrainingPath:
     Args:
         name: ``stable``, ``decay``, ``fine-tuning`` or ``recovery``.
         key: Hash of everything that determines its weights at each step, and its end.
+        batch_size: Examples of a step.
+        epoch: One pass over its data.
         length: Its steps; with early stopping, the most that it can have.
         configuration: One that asks for this path; from it, other ranks make the same path.
         workload: What its models read and predict.
@@ -64,6 +79,8 @@ class TrainingPath:
 
     name: str
     key: str
+    batch_size: int
+    epoch: Epoch
     length: int
     configuration: Configuration
     workload: Workload
@@ -177,11 +194,17 @@ class TrainingState:
         return path.address if self.has_ended else path.address_at(self.progress.step)
 
     def facts(self, path: TrainingPath) -> dict[str, Any]:
-        """What the record keeps of a path that ends here."""
+        """What the record keeps of a path that ends here.
+
+        ``tokens`` are those of its ``epochs``, without padding: within a batch of what was read.
+        """
+        epochs = self.progress.step * path.batch_size / path.epoch.examples
         return {
             "name": path.name,
             "key": path.key,
             "steps": self.progress.step,
+            "epochs": epochs,
+            "tokens": round(epochs * path.epoch.tokens),
             "seconds": self.progress.seconds,
             "curve": self.progress.curve,
             "validation": self.validation,

@@ -159,6 +159,8 @@ class Stages:
         return TrainingPath(
             name=name,
             key=content_hash(key),
+            batch_size=self._training.batch_size,
+            epoch=problem.epoch,
             length=steps,
             configuration=configuration,
             workload=problem.workload,
@@ -209,6 +211,8 @@ class Stages:
         return TrainingPath(
             name=STABLE,
             key=content_hash(key),
+            batch_size=training.batch_size,
+            epoch=problem.epoch,
             length=self.steps(configuration).stable,
             configuration=configuration,
             workload=problem.workload,

@@ -14,6 +14,7 @@ from search.formatting import (
     is_corrected,
     latency_text,
     measured_latency,
+    stage_text,
 )
 from search.results.baselines import Reference
 from search.results.schemas import FrontierMember, Level, Trial
@@ -231,6 +232,7 @@ def _facts(trial: Trial) -> list[tuple[str, str]]:
             f"{r['steps']['total']:,} steps, of which {r['steps']['reused']:,} were shared; "
             f"{quantity(r['training_flops'])}FLOPs" + _speed(r.get("steps_per_second")),
         ),
+        *(("", stage_text(stage)) for stage in r["stages"]),
         ("seconds", ", ".join(f"{name} {seconds:.1f}" for name, seconds in r["seconds"].items())),
         ("model", r["model"]),
     ]

@@ -7,7 +7,12 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from search.formatting import configuration_text, has_noisy_latency, measured_latency
+from search.formatting import (
+    configuration_text,
+    has_noisy_latency,
+    measured_latency,
+    stage_text,
+)
 from search.storage.trials import TrialRecord
 from search.tracking.remote_state import PARENT_TAG, RunState
 
@@ -84,6 +89,7 @@ def result_tags(record: TrialRecord) -> dict[str, str]:
     steps = record.result["steps"]
     return {
         "tlc.steps_reused": f"{steps['reused']} of {steps['total']}",
+        "tlc.stages": "; ".join(map(stage_text, record.result["stages"])),
         "tlc.model": record.result["model"],
         "tlc.latency": "noisy" if has_noisy_latency(record.result) else "quiet",
     }

@@ -26,7 +26,7 @@ from objectives.data.batches import (
 )
 from objectives.data.encoding import END, MASK, START
 from objectives.data.errors import DataError
-from objectives.data.prepare import prepare
+from objectives.data.prepare import find_prepared, prepare
 from objectives.data.prepared_data import (
     LabelledImages,
     LabelledTexts,
@@ -388,3 +388,16 @@ def test_bucketed_batches_hold_examples_of_similar_length() -> None:
     assert max(np.ptp(batch) for batch in batches) <= 8
     means = [batch.mean() for batch in batches]
     assert means != sorted(means), "short batches do not come first"
+
+
+def test_data_that_was_prepared_is_found_without_reading_it_again(
+    make_search: Callable[..., SearchFile], tmp_path: Path
+) -> None:
+    search = make_search()
+    assert find_prepared(search.data, search.task, tmp_path / "data") is None
+    assert not (tmp_path / "data").exists()
+    prepared = prepare(search.data, search.task, tmp_path / "data")
+    assert find_prepared(search.data, search.task, tmp_path / "data") == prepared
+    assert prepared.labelled_examples == 400
+    missing = make_search(data__labelled__train="/nowhere.tsv")
+    assert find_prepared(missing.data, missing.task, tmp_path / "data") is None

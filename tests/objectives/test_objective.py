@@ -46,6 +46,11 @@ def test_an_evaluation_records_its_conditions(
     )
     assert evaluation.steps == {"total": 80, "trained": 80, "reused": 0}
     assert [stage["name"] for stage in evaluation.stages] == ["stable", "decay", "fine-tuning"]
+    stable, _, fine_tuning = evaluation.stages
+    assert stable["tokens"] == 32 * 16 * 16
+    assert fine_tuning["epochs"] == 2.0
+    # Sentences of four to eleven words are padded to at most sixteen tokens.
+    assert 4 * 640 < fine_tuning["tokens"] < 16 * 640
     assert evaluation.versions["torch"] == torch.__version__
     json.dumps(evaluation.to_dict(), allow_nan=False)
 

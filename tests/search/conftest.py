@@ -49,6 +49,16 @@ def made_up_result(score: float, size_mb: float, **fields: Any) -> dict[str, Any
         "training_flops": 10**9,
         "dense_training_flops": 10**9,
         "steps": {"total": 100, "trained": 40, "reused": 60},
+        "stages": [
+            {
+                "name": "stable",
+                "steps": 100,
+                "epochs": 1.5,
+                "tokens": 100_000,
+                "seconds": 4.0,
+                "held_out": [],
+            }
+        ],
         "seconds": {"train": 4.0, "saved": 6.0, "compress": 0.1, "measure": 0.1},
         "model": "models/m",
         "checkpoint": "checkpoints/c/00000040",

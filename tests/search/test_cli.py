@@ -116,7 +116,9 @@ def test_every_query_prints_json_and_text(finished: Tlc) -> None:
     assert json.loads(finished.ask("show", "tiny", "--json").stdout)["search"]["name"] == "tiny"
     trial = json.loads(finished.ask("show", "tiny", "0", "--json").stdout)
     assert trial["curve"]
-    assert "latency conditions" in finished.ask("show", "tiny", "0").stdout
+    printed = finished.ask("show", "tiny", "0").stdout
+    assert "latency conditions" in printed
+    assert "fine-tuning 40 steps, 2.0 epochs" in printed
     assert "hypervolume" in finished.ask("list").stdout
 
 
@@ -124,7 +126,9 @@ def test_plan_and_schema_train_nothing(tlc: Tlc, document: dict[str, Any]) -> No
     plan = json.loads(tlc.ask("plan", tlc.write(document), "--json").stdout)
     assert plan["configurations"] == 64
     assert [example["kind"] for example in plan["examples"]] == ["smallest", "typical", "largest"]
-    assert "largest" in tlc.ask("plan", "default").stdout
+    printed = tlc.ask("plan", "default").stdout
+    assert "largest" in printed
+    assert "fine-tuning comes on top" in printed
     schema = json.loads(tlc.ask("schema").stdout)
     assert "sparsity" in json.dumps(schema)
     assert not (tlc.folder / "home").exists()

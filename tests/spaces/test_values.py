@@ -147,6 +147,17 @@ def test_a_plan_counts_feasible_configurations(make_search: Any) -> None:
     assert smallest.size_mb <= typical.size_mb <= largest.size_mb <= limit
 
 
+def test_a_plan_contains_fine_tuning_once_its_examples_are_counted(make_search: Any) -> None:
+    space = SearchSpace(make_search(training__fine_tuning={"epochs": 3, "held_out": 0.25}))
+    unknown, counted = make_plan(space, 5), make_plan(space, 5, labelled_examples=410)
+    assert unknown.fine_tuning_steps is None
+    # 308 of 410 examples are trained on: 20 steps of 16, three times.
+    assert counted.fine_tuning_steps == 3 * 20
+    for before, after in zip(unknown.examples, counted.examples, strict=True):
+        assert after.steps == before.steps + 60
+        assert after.training_flops > before.training_flops
+
+
 def test_a_plan_has_examples_where_feasible_configurations_are_rare(
     make_search: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
