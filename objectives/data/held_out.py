@@ -27,7 +27,7 @@ def check_fine_tuning(settings: FineTuning, examples: int, batch_size: int) -> N
 def hold_out(examples: LabelledTexts, count: int, seed: int) -> tuple[Rows, Rows]:
     """Split training examples into those that are trained on and those that are held out.
 
-    Whole groups are held out, or equal examples together: of groups that are so large that no two
+    Whole groups are held out, of which equal texts are one; where groups are so large that no two
     of them make up half of ``count``, single examples.
 
     Args:
@@ -39,11 +39,9 @@ def hold_out(examples: LabelledTexts, count: int, seed: int) -> tuple[Rows, Rows
         Rows to train on, and rows that are held out, both ascending.
     """
     _, by_group = np.unique(examples.groups, return_inverse=True)
-    _, by_content = np.unique(examples.tokens, axis=0, return_inverse=True)
-    has_groups = by_group.max() + 1 < len(by_group)
-    is_held_out = _chosen(by_group if has_groups else by_content, count, seed)
-    groups = len(np.unique(examples.groups[is_held_out]))
-    if groups < 2 or 2 * is_held_out.sum() < count:
+    is_held_out = _chosen(by_group, count, seed)
+    if len(np.unique(by_group[is_held_out])) < 2 or 2 * is_held_out.sum() < count:
+        _, by_content = np.unique(examples.tokens, axis=0, return_inverse=True)
         is_held_out = _chosen(by_content, count, seed)
     return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
 

@@ -113,6 +113,8 @@ class Stages:
         return TrainingPath(
             name="timed",
             key=content_hash(key),
+            batch_size=training.batch_size,
+            epoch=problem.epoch,
             length=1,
             configuration=Configuration(architecture, 0.0, Compression()),
             workload=problem.workload,
