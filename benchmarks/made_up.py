@@ -42,6 +42,7 @@ def result(rng: random.Random, size_mb: float) -> dict[str, object]:
             {
                 "name": "stable", "steps": 100, "epochs": 1.5, "tokens": 100_000, "seconds": 4.0,
                 "held_out": [],
+                "best_epoch": None,
             }
         ],
         "seconds": {"train": 1.0, "saved": 1.0, "compress": 1.0, "measure": 1.0},

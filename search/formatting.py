@@ -40,17 +40,17 @@ def cost_summary(result: Mapping[str, Any], cost: str) -> str:
 def stage_text(stage: Mapping[str, Any]) -> str:
     """A stage of training such as ``fine-tuning 585 steps, 3.0 epochs, 330 k tokens, 5.1 s``.
 
-    Of a stage that stopped early, or ended with the weights of an earlier epoch, that epoch too.
+    Of a stage that keeps the weights of its best epoch, that epoch too.
     """
     text = (
         f"{stage['name']} {stage['steps']:,} steps, {stage['epochs']:.1f} epochs, "
         f"{quantity(stage['tokens']).strip()} tokens, {stage['seconds']:.1f} s"
     )
-    if not stage["held_out"]:
+    best = stage["best_epoch"]
+    if best is None:
         return text
-    losses = [evaluation["loss"] for evaluation in stage["held_out"]]
-    best = losses.index(min(losses)) + 1
-    return f"{text} (best after epoch {best}: held-out loss {min(losses):.4f})"
+    score = stage["held_out"][best - 1]["score"]
+    return f"{text} (best after epoch {best}: {score:.4f} on held-out examples)"
 
 
 def latency_text(latency_ms: float, *, noisy: bool) -> str:

@@ -209,6 +209,7 @@ class TrainingState:
             "curve": self.progress.curve,
             "validation": self.validation,
             "held_out": self.held_out.evaluations,
+            "best_epoch": self.held_out.best_epoch,
         }
 
 

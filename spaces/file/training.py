@@ -17,13 +17,13 @@ class FineTuning(StrictModel):
     """Fine-tuning of a pre-trained model on labelled examples, with early stopping.
 
     A part of the training examples is held out. The model is evaluated on it after each epoch, and
-    the weights with the lowest loss are kept.
+    the weights with the highest accuracy are kept.
     """
 
     epochs: Count = 12
     """Most passes over the training examples; the learning rate falls to zero over all of them."""
     patience: Count = 3
-    """Epochs without a lower held-out loss after which training stops."""
+    """Epochs without a better held-out accuracy after which training stops."""
     held_out: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
     """Fraction of the training examples that is held out. Validation and test stay apart."""
     learning_rate: PositiveNumber = 1e-3

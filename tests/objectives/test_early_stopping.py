@@ -73,12 +73,13 @@ def test_training_stops_and_ends_with_the_weights_of_its_best_epoch(
 ) -> None:
     state, cost = trainer(tmp_path).train(path)
     epochs = state.held_out.evaluations
-    losses = [epoch["loss"] for epoch in epochs]
+    scores = [epoch["score"] for epoch in epochs]
     assert len(epochs) < SETTINGS["epochs"]
-    assert losses.index(min(losses)) == len(losses) - 1 - SETTINGS["patience"]
+    assert scores.index(max(scores)) == len(scores) - 1 - SETTINGS["patience"]
     assert [epoch["step"] for epoch in epochs] == [20 * (k + 1) for k in range(len(epochs))]
+    best = epochs[scores.index(max(scores))]
     assert path.early_stopping is not None
-    assert path.early_stopping.evaluate(state.model)["loss"] == min(losses)
+    assert {"step": best["step"], **path.early_stopping.evaluate(state.model)} == best
     # The record says how many steps were taken, and not how many there could have been.
     assert state.progress.step == 20 * len(epochs)
     assert cost.steps_trained == 20 + state.progress.step
@@ -86,7 +87,7 @@ def test_training_stops_and_ends_with_the_weights_of_its_best_epoch(
     again, cost = trainer(tmp_path).train(interrupted(path, at=0))
     assert (cost.steps_trained, cost.steps_reused) == (0, 20 + state.progress.step)
     assert again.held_out.evaluations == epochs
-    assert path.early_stopping.evaluate(again.model)["loss"] == min(losses)
+    assert path.early_stopping.evaluate(again.model)["loss"] == best["loss"]
 
 
 @pytest.mark.parametrize("after_best", [0, 7, 20])
@@ -94,7 +95,7 @@ def test_a_killed_run_resumes_to_the_same_weights(
     after_best: int, path: TrainingPath, tmp_path: Path
 ) -> None:
     whole, _ = trainer(tmp_path / "whole").train(path)
-    best = min(whole.held_out.evaluations, key=lambda epoch: epoch["loss"])
+    best = max(whole.held_out.evaluations, key=lambda epoch: epoch["score"])
     killed_at = int(best["step"]) + after_best
     with pytest.raises(Interruption):
         trainer(tmp_path / "cut", every=1e-9).train(interrupted(path, at=killed_at))

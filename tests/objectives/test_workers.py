@@ -91,12 +91,6 @@ class TrainingRun:
         state, self.cost = trainer.train(path)
         return state
 
-    def held_out_loss(self, configuration: Configuration, state: TrainingState) -> float:
-        """The loss of a fine-tuned model that decides when training stops."""
-        stopping = self.task.path(configuration).early_stopping
-        assert stopping is not None
-        return stopping.evaluate(state.model)["loss"]
-
     @contextmanager
     def two_workers(self, *, shards: bool, broken_step: int | None = None) -> Iterator[WorkerGroup]:
         """Both processes as workers."""
@@ -153,21 +147,17 @@ def test_two_workers_train_what_one_process_does(
 
 @pytest.mark.parametrize("shards", [False, True], ids=["ddp", "fsdp"])
 def test_two_workers_stop_fine_tuning_where_one_process_does(
-    shards: bool, training: Callable[..., TrainingRun], random_labels: Path
+    shards: bool, training: Callable[..., TrainingRun]
 ) -> None:
-    settings = {"epochs": 12, "patience": 1, "held_out": 0.2, "dropout": 0.0}
-    made = training(
-        "classification",
-        data__labelled__train=str(random_labels),
-        training__fine_tuning={**settings, "learning_rate": 4e-3},
-    )
-    alone = made.train(configuration(20), "alone").held_out.evaluations
+    # With so low a learning rate the first epoch is as good as all others.
+    settings = {"epochs": 12, "patience": 2, "held_out": 0.2, "dropout": 0.0}
+    made = training("classification", training__fine_tuning={**settings, "learning_rate": 1e-7})
+    alone = made.train(configuration(20), "alone")
     with made.two_workers(shards=shards) as workers:
         together = made.train(configuration(20), "together", workers)
-    losses = [epoch["loss"] for epoch in together.held_out.evaluations]
-    assert len(losses) == len(alone) < settings["epochs"]
-    assert losses[:-1] == pytest.approx([epoch["loss"] for epoch in alone[:-1]], rel=0.03)
-    assert made.held_out_loss(configuration(20), together) == pytest.approx(min(losses))
+    assert alone.has_ended
+    assert together.progress.step == alone.progress.step == 3 * 20
+    check_same(alone, together)
 
 
 @pytest.mark.parametrize("shards", [False, True], ids=["ddp", "fsdp"])

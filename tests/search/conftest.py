@@ -57,6 +57,7 @@ def made_up_result(score: float, size_mb: float, **fields: Any) -> dict[str, Any
                 "tokens": 100_000,
                 "seconds": 4.0,
                 "held_out": [],
+                "best_epoch": None,
             }
         ],
         "seconds": {"train": 4.0, "saved": 6.0, "compress": 0.1, "measure": 0.1},
