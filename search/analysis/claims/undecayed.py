@@ -33,7 +33,8 @@ def measure_undecayed(study: Study, listener: Listener) -> None:
     if not wanted:
         return
     listener.info(f"{study.search.name}: quantising {len(wanted)} models before their decay …")
-    objective = UndecayedObjective(study.search)
+    speeds = {shape: speed.steps_per_second for shape, speed in study.speeds.all().items()}
+    objective = UndecayedObjective(study.search, speeds=speeds)
     for configuration in wanted:
         try:
             losses = objective.losses(configuration)
