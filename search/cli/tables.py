@@ -242,4 +242,4 @@ def _facts(trial: Trial) -> list[tuple[str, str]]:
 def _speed(steps_per_second: float | None) -> str:
     if steps_per_second is None:
         return ""
-    return f"; the budget is in seconds of {steps_per_second:.1f} steps, measured before the search"
+    return f"; {steps_per_second:.1f} steps a second, as measured before the search"

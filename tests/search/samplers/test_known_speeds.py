@@ -125,6 +125,30 @@ def test_a_model_that_cannot_be_trained_is_left_out(
         known_speeds(SearchSpace(search), lambda _: dict(failure), warned.append)
 
 
+def test_what_other_programs_disturbed_is_measured_again(
+    make_search: Callable[..., SearchFile],
+) -> None:
+    warned: list[str] = []
+    asked: list[Architecture] = []
+
+    def disturbed(architecture: Architecture) -> dict[str, Any]:
+        asked.append(architecture)
+        is_again = asked.count(architecture) > 1
+        noisy = architecture.width == 64
+        return {
+            "steps_per_second": 9.0 if is_again else 5.0,
+            "is_noisy": noisy and not (is_again and architecture.depth == 1),
+        }
+
+    space = SearchSpace(make_search(space__budget=SECONDS))
+    speeds = {
+        str(s.architecture): s.steps_per_second
+        for s in known_speeds(space, disturbed, warned.append)
+    }
+    assert speeds == {"1x32": 5.0, "2x32": 5.0, "1x64": 9.0, "2x64": 9.0}
+    assert warned == ["other programs disturbed the measurement of 2x64"]
+
+
 def test_in_a_large_space_some_are_measured_and_the_others_estimated(
     make_search: Callable[..., SearchFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
