@@ -91,7 +91,10 @@ def print_agreement(
         if of_a < of_b:
             agreeing += 1
         else:
-            wrong.append(f"{a} ({better.score:.4g}) after {b} ({worse.score:.4g})")
+            wrong.append(
+                f"{a} group {a.group_size} ({better.score:.4g}) after "
+                f"{b} group {b.group_size} ({worse.score:.4g})"
+            )
     tau = float(kendalltau(expected, losses).statistic)
     print(
         f"\norder of fit: {agreeing} of {differing} pairs with separate intervals agree; "

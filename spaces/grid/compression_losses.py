@@ -85,22 +85,22 @@ class CompressionLosses:
 
 @cache
 def losses_of(task: str) -> CompressionLosses:
-    """What the measurements of a task, by its name, say of any compression; without measurements of
-    its own, what the means of all tasks say."""
+    """What the measurements of a task, by its name, say of any compression.
+
+    For a compression that was not measured on it, such as the removal of layers of a single one, it
+    is the mean of the other tasks.
+    """
     by_task = measured_losses()
-    if task in by_task:
-        return losses_from(by_task[task])
     every: dict[Compression, list[AddedLoss]] = {}
     for compression, added in chain.from_iterable(each.items() for each in by_task.values()):
         every.setdefault(compression, []).append(added)
-    return losses_from(
-        {
-            compression: AddedLoss(
-                fmean(each.training for each in added), fmean(each.validation for each in added)
-            )
-            for compression, added in every.items()
-        }
-    )
+    means = {
+        compression: AddedLoss(
+            fmean(each.training for each in added), fmean(each.validation for each in added)
+        )
+        for compression, added in every.items()
+    }
+    return losses_from(means | by_task.get(task, {}))
 
 
 def measured_losses() -> dict[str, dict[Compression, AddedLoss]]:
