@@ -30,10 +30,8 @@ TOOLS = ["saw", "drill", "plane", "axe", "file"]
 FILLERS = ["the", "a", "old", "small", "sees", "has", "takes", "near", "with", "and"]
 
 WORKLOADS = {
-    Family.PRENORM_ROBERTA_CLASSIFIER: Workload(
-        Family.PRENORM_ROBERTA_CLASSIFIER, 300, 16, classes=3
-    ),
-    Family.PRENORM_ROBERTA_MASKED_LM: Workload(Family.PRENORM_ROBERTA_MASKED_LM, 300, 16),
+    Family.MODERNBERT_CLASSIFIER: Workload(Family.MODERNBERT_CLASSIFIER, 300, 16, classes=3),
+    Family.MODERNBERT_MASKED_LM: Workload(Family.MODERNBERT_MASKED_LM, 300, 16),
     Family.ROBERTA_CLASSIFIER: Workload(Family.ROBERTA_CLASSIFIER, 300, 16, classes=3),
     Family.ROBERTA_MASKED_LM: Workload(Family.ROBERTA_MASKED_LM, 300, 16),
     Family.LLAMA: Workload(Family.LLAMA, 300, 16),

@@ -16,7 +16,7 @@ from objectives.models.forward import hook_inputs
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Pruning
 from spaces.cost.families import layout
-from spaces.cost.layout import Role, Stack
+from spaces.cost.layout import Block, Role, Stack
 
 Loss = Callable[[nn.Module, Batch], torch.Tensor]
 Importance = dict[str, torch.Tensor]
@@ -100,14 +100,16 @@ def _remove_parts(model: nn.Module, spec: ModelSpec, batches: list[Batch], loss:
                 stack, importances[layer], shape.heads, shape.feed_forward, architecture.head_width
             )
             for weight in stack.weights:
-                tensor = trained[f"{stack.prefix}.{layer}.{weight.name}"]
+                tensor = trained.get(f"{stack.prefix}.{layer}.{weight.name}")
+                if tensor is None:  # of a first layer
+                    continue
                 if weight.name in rows:
                     tensor = tensor[rows[weight.name]]
                 if weight.name in columns:
                     tensor = tensor[:, columns[weight.name]]
                 state[f"{stack.prefix}.{index}.{weight.name}"] = tensor
     pruned = build(shape, spec.workload)
-    # A layout names tied matrices once.
+    # A layout names tied matrices once, and a layer that became the first may lack a norm.
     pruned.load_state_dict(state, strict=False)
     return pruned.eval()
 
@@ -170,17 +172,19 @@ def _kept_channels(
     rows: dict[str, torch.Tensor] = {}
     columns: dict[str, torch.Tensor] = {}
 
-    def keep(inputs: tuple[str, ...], output: str, channels: torch.Tensor) -> None:
-        for name in inputs:
-            rows.update({f"{name}.weight": channels, f"{name}.bias": channels})
-        columns[f"{output}.weight"] = channels
+    def keep(block: Block, channels: torch.Tensor, count: int) -> None:
+        fused = (channels + count * torch.arange(block.fused)[:, None]).flatten()
+        for name in block.inputs:
+            rows.update({f"{name}.weight": fused, f"{name}.bias": fused})
+        columns[f"{block.output}.weight"] = channels
 
-    for each in stack.attentions:
-        kept = _most_important(importance[each.output], heads)
+    for block in stack.attentions:
+        importances = importance[block.output]
+        kept = _most_important(importances, heads)
         channels = (kept[:, None] * head_width + torch.arange(head_width)).flatten()
-        keep((each.query, each.key, each.value), each.output, channels)
-    block = stack.feed_forward
-    keep(block.inputs, block.output, _most_important(importance[block.output], neurons))
+        keep(block, channels, head_width * len(importances))
+    importances = importance[stack.feed_forward.output]
+    keep(stack.feed_forward, _most_important(importances, neurons), len(importances))
     return rows, columns
 
 

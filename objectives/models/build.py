@@ -9,19 +9,22 @@ from torch import nn
 from transformers import (
     LlamaForCausalLM,
     MBartForConditionalGeneration,
+    ModernBertForMaskedLM,
+    ModernBertForSequenceClassification,
     RobertaForMaskedLM,
     RobertaForSequenceClassification,
-    RobertaPreLayerNormForMaskedLM,
     ViTForImageClassification,
 )
 
 from objectives.data.encoding import END, PAD, START
-from objectives.models.mean_pooling import MeanPoolingClassifier
-from objectives.models.parametrisation import BASE_STD, scale_initial_weights
+from objectives.models.parametrisation import BASE_STD, initialise
 from spaces.cost.architecture import Shape
 from spaces.cost.families import layout
 from spaces.cost.layout import Stack
 from spaces.cost.workload import Family, Workload
+
+ROPE_THETA = 10_000.0
+"""Of texts below a thousand tokens (Su et al. 2021, arXiv 2104.09864, section 3.3)."""
 
 
 def build(shape: Shape, workload: Workload, *, dropout: float = 0.0) -> nn.Module:
@@ -32,7 +35,7 @@ def build(shape: Shape, workload: Workload, *, dropout: float = 0.0) -> nn.Modul
     model_class, fields = _FAMILIES[workload.family]
     config = model_class.config_class(**fields(shape, workload, dropout))
     model: nn.Module = model_class(config)
-    scale_initial_weights(model, shape, workload)
+    initialise(model, shape, workload)
     for stack in layout(shape, workload).stacks:
         _resize(model, stack)
     return model
@@ -70,6 +73,26 @@ def _tokens(workload: Workload) -> dict[str, Any]:
         "pad_token_id": PAD,
         "eos_token_id": END,
         "tie_word_embeddings": True,
+    }
+
+
+def _modernbert(shape: Shape, workload: Workload, dropout: float) -> dict[str, Any]:
+    rotary = {"rope_type": "default", "rope_theta": ROPE_THETA}
+    return {
+        **_layers(shape),
+        **_tokens(workload),
+        "cls_token_id": START,
+        "sep_token_id": END,
+        "max_position_embeddings": workload.sequence_length,
+        "layer_types": ["full_attention"] * shape.depth,
+        "rope_parameters": {"full_attention": rotary, "sliding_attention": rotary},
+        "num_labels": workload.classes or 2,
+        # Masked language modelling does not train the state of the start token.
+        "classifier_pooling": "mean",
+        "embedding_dropout": dropout,
+        "attention_dropout": dropout,
+        "mlp_dropout": dropout,
+        "classifier_dropout": dropout,
     }
 
 
@@ -132,8 +155,8 @@ def _vit(shape: Shape, workload: Workload, dropout: float) -> dict[str, Any]:
 
 
 _FAMILIES: dict[Family, tuple[Any, Callable[[Shape, Workload, float], dict[str, Any]]]] = {
-    Family.PRENORM_ROBERTA_CLASSIFIER: (MeanPoolingClassifier, _roberta),
-    Family.PRENORM_ROBERTA_MASKED_LM: (RobertaPreLayerNormForMaskedLM, _roberta),
+    Family.MODERNBERT_CLASSIFIER: (ModernBertForSequenceClassification, _modernbert),
+    Family.MODERNBERT_MASKED_LM: (ModernBertForMaskedLM, _modernbert),
     Family.ROBERTA_CLASSIFIER: (RobertaForSequenceClassification, _roberta),
     Family.ROBERTA_MASKED_LM: (RobertaForMaskedLM, _roberta),
     Family.LLAMA: (LlamaForCausalLM, _llama),

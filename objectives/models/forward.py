@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +13,14 @@ from torch import nn
 def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
     """The linear layers by name, a head that is tied to an embedding included."""
     return {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+
+
+def vocabulary_logits(model: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """Logits ``(positions, vocabulary)`` of a masked language model from its encoder's states
+    ``(positions, width)``."""
+    head = model.lm_head if hasattr(model, "lm_head") else nn.Sequential(model.head, model.decoder)
+    outputs: torch.Tensor = head(hidden)
+    return outputs
 
 
 @contextmanager

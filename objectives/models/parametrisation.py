@@ -62,7 +62,8 @@ class WeightScale:
     """What a weight's settings are multiplied by.
 
     Args:
-        initial: For the initial weight, as transformers draws it with ``BASE_STD``.
+        initial: For the initial weight: of matrices and embeddings drawn with ``BASE_STD``, of all
+            others as transformers sets it.
         weight_decay: 0 where there is none. The product with the learning rate is constant.
         epsilon: For the term in the denominator of AdamW, which goes with the gradient.
     """
@@ -117,7 +118,9 @@ def weight_scales(shape: Shape, workload: Workload) -> Mapping[str, WeightScale]
             scale = _scale(weight, at_base, epsilon=1.0 / (width * depth))
             if _layer(weight) in outputs:
                 scale = scale.folded(1.0 / depth)
-            for index in range(stack.depth):
+            # A first layer may lack a normalisation.
+            first = 1 if weight.name in stack.first_lacks else 0
+            for index in range(first, stack.depth):
                 scales[f"{stack.prefix}.{index}.{weight.name}"] = scale
     return scales
 
@@ -138,9 +141,16 @@ def _layer(weight: Weight) -> str:
     return weight.name.rpartition(".")[0]
 
 
-def scale_initial_weights(model: nn.Module, shape: Shape, workload: Workload) -> None:
-    """Scale the weights of a model that transformers has just drawn with ``BASE_STD``, in place."""
+def initialise(model: nn.Module, shape: Shape, workload: Workload) -> None:
+    """Draw the matrices and embeddings of a new model, and scale its other weights, in place.
+
+    transformers draws them too, but ModernBERT's by a rule of its own.
+    """
     scales = weight_scales(shape, workload)
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.mul_(scales[name].initial)
+        for weight in layout(shape, workload).weights():
+            parameter = model.get_parameter(weight.name)
+            if weight.role is Role.DENSE:
+                parameter.mul_(scales[weight.name].initial)
+            else:
+                parameter.normal_(0.0, BASE_STD * scales[weight.name].initial)

@@ -15,6 +15,7 @@ from objectives.data.batches import Batch, MaskedBatches, to_device
 from objectives.measurement.score import Predict, Score, perplexity_score, window_groups
 from objectives.references.masked_bigrams import masked_references
 from objectives.references.reference import Reference
+from objectives.models.forward import vocabulary_logits
 from objectives.store import heartbeat
 from objectives.tasks.base import Task
 from objectives.training.path import Epoch
@@ -111,5 +112,4 @@ def _masked_logits(model: Any, batch: Batch) -> torch.Tensor:
     Only those go through the vocabulary head, which takes most of the time of small models.
     """
     hidden = model.base_model(batch["input_ids"]).last_hidden_state
-    outputs: torch.Tensor = model.lm_head(hidden.flatten(0, 1)[batch["positions"]])
-    return outputs
+    return vocabulary_logits(model, hidden.flatten(0, 1)[batch["positions"]])

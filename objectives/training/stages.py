@@ -33,7 +33,7 @@ from spaces.file.training import Training
 
 RECOVERY = "recovery"
 
-KEY_VERSION = 4
+KEY_VERSION = 5
 """Raised when the same inputs would train other weights."""
 
 

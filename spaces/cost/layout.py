@@ -42,27 +42,21 @@ class Weight:
 
 
 @dataclass(frozen=True, slots=True)
-class Attention:
-    """Names of the linear layers of one attention, relative to its layer.
+class Block:
+    """Names of the linear layers of an attention or a feed-forward block, relative to its layer.
 
-    The heads' channels are the rows of the first three and the columns of ``output``.
-    """
-
-    query: str
-    key: str
-    value: str
-    output: str
-
-
-@dataclass(frozen=True, slots=True)
-class FeedForward:
-    """Names of the linear layers of one feed-forward block, relative to its layer.
-
-    There are two ``inputs`` where the block is gated.
+    Args:
+        inputs: Those that read the residual stream: query, key and value, or one or, where the
+            block is gated, two of a feed-forward block.
+        output: The one that writes to it. Its columns are the channels of the heads, or the
+            neurons.
+        fused: Matrices that each of the inputs consists of, one below the other; each has a row
+            for each column of the output.
     """
 
     inputs: tuple[str, ...]
     output: str
+    fused: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +67,21 @@ class Stack:
         prefix: Name of the list of layers; the index of a layer follows it.
         weights: Weights of one layer, with names relative to it.
         attentions: Attentions of one layer: two in a decoder.
+        first_lacks: Names of the weights that the first layer does not have.
     """
 
     prefix: str
     depth: int
     weights: tuple[Weight, ...]
-    attentions: tuple[Attention, ...]
-    feed_forward: FeedForward
+    attentions: tuple[Block, ...]
+    feed_forward: Block
+    first_lacks: tuple[str, ...] = ()
 
     def layer(self, index: int) -> Iterator[Weight]:
         """Weights of one layer under their whole names."""
         for weight in self.weights:
+            if index == 0 and weight.name in self.first_lacks:
+                continue
             yield replace(weight, name=f"{self.prefix}.{index}.{weight.name}")
 
 
@@ -133,7 +131,11 @@ class Layout:
     @property
     def layer_parameters(self) -> int:
         """Number of parameters of the layers alone."""
-        return sum(s.depth * sum(weight.count for weight in s.weights) for s in self.stacks)
+        return sum(
+            sum(weight.count for weight in stack.layer(0))
+            + (stack.depth - 1) * sum(weight.count for weight in stack.weights)
+            for stack in self.stacks
+        )
 
 
 def linear(name: str, outputs: int, inputs: int, *, bias: bool = True) -> Iterator[Weight]:
@@ -160,10 +162,11 @@ def stack(
     depth: int,
     shape: Shape,
     *,
-    attentions: tuple[Attention, ...],
-    feed_forward: FeedForward,
+    attentions: tuple[Block, ...],
+    feed_forward: Block,
     norms: tuple[str, ...],
     bias: bool = True,
+    first_lacks: tuple[str, ...] = (),
 ) -> Stack:
     """A stack of equal layers whose linear layers have the widths of ``shape``.
 
@@ -173,12 +176,13 @@ def stack(
     """
     weights: list[Weight] = []
     for attention in attentions:
-        for name in (attention.query, attention.key, attention.value):
-            weights += linear(name, shape.attention, shape.width, bias=bias)
+        for name in attention.inputs:
+            weights += linear(name, attention.fused * shape.attention, shape.width, bias=bias)
         weights += linear(attention.output, shape.width, shape.attention, bias=bias)
     for name in feed_forward.inputs:
-        weights += linear(name, shape.feed_forward, shape.width, bias=bias)
+        rows = feed_forward.fused * shape.feed_forward
+        weights += linear(name, rows, shape.width, bias=bias)
     weights += linear(feed_forward.output, shape.width, shape.feed_forward, bias=bias)
     for name in norms:
         weights += norm(name, shape.width, bias=bias)
-    return Stack(prefix, depth, tuple(weights), attentions, feed_forward)
+    return Stack(prefix, depth, tuple(weights), attentions, feed_forward, first_lacks)

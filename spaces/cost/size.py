@@ -32,7 +32,10 @@ def size_bytes(architecture: Architecture, workload: Workload, compression: Comp
     """Predicted bytes on disk of ``architecture`` after ``compression``, without the tokenizer."""
     laid_out = layout(compression.shape_of(architecture), workload)
     parts = [(1, _sizes(laid_out.ends, compression))]
-    parts += [(stack.depth, _sizes(stack.layer(0), compression)) for stack in laid_out.stacks]
+    for stack in laid_out.stacks:
+        # Only the first layer may differ from the others.
+        parts.append((1, _sizes(stack.layer(0), compression)))
+        parts.append((stack.depth - 1, _sizes(stack.layer(1), compression)))
     data, entries, names = (sum(n * part[k] for n, part in parts) for k in range(3))
     # Every entry has two offsets, most of them with as many digits as the last.
     header = names + entries * (_HEADER_ENTRY + 2 * (len(str(data)) - 1))

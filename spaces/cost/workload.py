@@ -15,8 +15,8 @@ class Family(StrEnum):
     All have pre-norm layers (Xiong et al. 2020, arXiv 2002.04745) but RoBERTa's own.
     """
 
-    PRENORM_ROBERTA_CLASSIFIER = "roberta-prelayernorm-classifier"
-    PRENORM_ROBERTA_MASKED_LM = "roberta-prelayernorm-masked-lm"
+    MODERNBERT_CLASSIFIER = "modernbert-classifier"
+    MODERNBERT_MASKED_LM = "modernbert-masked-lm"
     ROBERTA_CLASSIFIER = "roberta-classifier"
     ROBERTA_MASKED_LM = "roberta-masked-lm"
     LLAMA = "llama"
@@ -28,7 +28,7 @@ class Family(StrEnum):
         """Family of the models of the stable path: text classifiers pre-train as masked language
         models; all others train on their task."""
         return {
-            Family.PRENORM_ROBERTA_CLASSIFIER: Family.PRENORM_ROBERTA_MASKED_LM,
+            Family.MODERNBERT_CLASSIFIER: Family.MODERNBERT_MASKED_LM,
             Family.ROBERTA_CLASSIFIER: Family.ROBERTA_MASKED_LM,
         }.get(self, self)
 
@@ -41,6 +41,11 @@ class Family(StrEnum):
     def is_prenorm(self) -> bool:
         """Whether each block of a layer normalises its input and not its output."""
         return self not in (Family.ROBERTA_CLASSIFIER, Family.ROBERTA_MASKED_LM)
+
+    @property
+    def has_rotary_positions(self) -> bool:
+        """Whether attention rotates pairs of channels, so that a head has an even number."""
+        return self in (Family.LLAMA, Family.MODERNBERT_CLASSIFIER, Family.MODERNBERT_MASKED_LM)
 
     @property
     def has_decoder(self) -> bool:

@@ -12,7 +12,7 @@ from spaces.cost.workload import Family, Workload
 from spaces.file.dimensions import StrictModel
 from spaces.file.sources import SOURCE_FIELDS, Data
 
-Normalisation = Literal["pre", "post"]
+EncoderName = Literal["modernbert", "roberta"]
 Classes = Annotated[int, Field(ge=2, le=10_000)]
 
 
@@ -42,16 +42,16 @@ class Classification(BaseTask):
     name: Literal["classification"]
     classes: Classes
     """Number of labels in the labelled data."""
-    normalisation: Normalisation = "pre"
-    """Whether the blocks of a layer normalise their input (``pre``), or their output as RoBERTa's
-    (``post``), which trains badly where it is deep."""
+    encoder: EncoderName = "modernbert"
+    """``modernbert``, or ``roberta`` with learned positions and post-norm layers, which needs
+    longer pre-training and trains badly where it is deep."""
 
     def workload(self, data: Data) -> Workload:
         """What its models read and predict."""
         family = {
-            "pre": Family.PRENORM_ROBERTA_CLASSIFIER,
-            "post": Family.ROBERTA_CLASSIFIER,
-        }[self.normalisation]
+            "modernbert": Family.MODERNBERT_CLASSIFIER,
+            "roberta": Family.ROBERTA_CLASSIFIER,
+        }[self.encoder]
         return Workload(family, data.vocabulary_size, data.sequence_length, self.classes)
 
     def metric(self, data: Data) -> Metric:
@@ -63,15 +63,15 @@ class MaskedLanguageModel(BaseTask):
     """Predict masked tokens of running text; scored by their perplexity."""
 
     name: Literal["masked-lm"]
-    normalisation: Normalisation = "pre"
+    encoder: EncoderName = "modernbert"
     """As that of classification."""
 
     def workload(self, data: Data) -> Workload:
         """What its models read and predict."""
         family = {
-            "pre": Family.PRENORM_ROBERTA_MASKED_LM,
-            "post": Family.ROBERTA_MASKED_LM,
-        }[self.normalisation]
+            "modernbert": Family.MODERNBERT_MASKED_LM,
+            "roberta": Family.ROBERTA_MASKED_LM,
+        }[self.encoder]
         return Workload(family, data.vocabulary_size, data.sequence_length)
 
 

@@ -8,7 +8,6 @@ from spaces.cost.architecture import Architecture
 from spaces.cost.budget import MIN_STEPS
 from spaces.cost.compression import SEMI_STRUCTURED_SPARSITY, Pruning
 from spaces.cost.inference_cost import COSTS
-from spaces.cost.workload import Family
 from spaces.grid.search_space import SearchSpace
 
 
@@ -31,7 +30,7 @@ def _architecture_faults(space: SearchSpace) -> list[str]:
         except ValueError as error:
             faults.append(f"space.{'width' if heads is None else 'heads'}: {error}")
             continue
-        if space.workload.family is Family.LLAMA and architecture.head_width % 2:
+        if space.workload.family.has_rotary_positions and architecture.head_width % 2:
             # Rotary embeddings rotate pairs of channels: most odd numbers raise, one becomes two.
             faults.append(
                 f"space.heads: {heads} heads of a width of {width} have {architecture.head_width} "

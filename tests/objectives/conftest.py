@@ -27,11 +27,15 @@ def roberta(config: Any, **options: Any) -> Any:
 
 
 def classifier() -> Any:
-    from transformers import RobertaPreLayerNormConfig
+    from transformers import ModernBertConfig, ModernBertForSequenceClassification
 
-    from objectives.models.mean_pooling import MeanPoolingClassifier
-
-    return MeanPoolingClassifier(roberta(RobertaPreLayerNormConfig, num_labels=3))
+    return ModernBertForSequenceClassification(
+        ModernBertConfig(
+            **SHAPE, hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
+            intermediate_size=100, max_position_embeddings=40, classifier_pooling="mean",
+            num_labels=3,
+        )
+    )  # fmt: skip
 
 
 def masked_lm() -> Any:

@@ -323,7 +323,7 @@ def test_masked_batches_are_functions_of_seed_and_step() -> None:
     assert (batch["input_ids"][:, 0] == START).all()
     assert (batch["input_ids"][:, -1] == END).all()
     masked = batch["input_ids"].flatten()[batch["positions"]] == MASK
-    assert len(masked) == 8 * 2
+    assert len(masked) == 8 * 5
     assert masked.any()
 
 

@@ -13,7 +13,7 @@ from objectives.training.kernels import compiled_layers, training_kernels
 from spaces.cost.architecture import Architecture
 from spaces.cost.workload import Family, Workload
 
-WORKLOAD = Workload(Family.PRENORM_ROBERTA_CLASSIFIER, 300, 16, classes=2)
+WORKLOAD = Workload(Family.MODERNBERT_CLASSIFIER, 300, 16, classes=2)
 TOKENS = torch.arange(5, 5 + 4 * 16).view(4, 16)
 
 

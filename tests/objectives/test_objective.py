@@ -149,7 +149,7 @@ def test_training_waits_while_a_latency_is_measured(tmp_path: Path) -> None:
 
 
 def test_a_larger_model_is_measured_as_slower() -> None:
-    workload = Workload(Family.PRENORM_ROBERTA_CLASSIFIER, 300, 32, classes=2)
+    workload = Workload(Family.MODERNBERT_CLASSIFIER, 300, 32, classes=2)
     small = build(Architecture.of(1, 64).shape, workload).eval()
     large = build(Architecture.of(8, 256).shape, workload).eval()
     latency = measure_latency(

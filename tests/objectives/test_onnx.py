@@ -27,7 +27,7 @@ from spaces.cost.workload import Family
 from tests.conftest import WORKLOADS, architecture_for, batch_for
 
 CASES = {
-    Family.PRENORM_ROBERTA_CLASSIFIER: Compression(Quantisation.STATIC_8),
+    Family.MODERNBERT_CLASSIFIER: Compression(Quantisation.STATIC_8),
     Family.LLAMA: Compression(Quantisation.RTN_4, 32, Pruning.UNSTRUCTURED, 0.5),
     Family.MBART: Compression(Quantisation.BF16),
     Family.VIT: Compression(Quantisation.SMOOTH_8, 32, Pruning.STRUCTURED, 0.5),

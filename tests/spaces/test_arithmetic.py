@@ -19,6 +19,7 @@ from objectives.compression.prune import prune
 from objectives.data.batches import forward_arguments, logits
 from objectives.measurement.flops import count_forward_flops
 from objectives.models.build import build
+from objectives.models.forward import vocabulary_logits
 from spaces.cost.architecture import Architecture
 from spaces.cost.budget import Schedule, UnknownStepsError
 from spaces.cost.compression import Compression, Pruning, Quantisation
@@ -50,7 +51,7 @@ PRUNINGS = [
     Compression(pruning=Pruning.UNSTRUCTURED, sparsity=0.9),
 ]
 CLASSIFIERS = [family for family in Family if family.is_classifier_of_text]
-CLASSIFIER = WORKLOADS[Family.PRENORM_ROBERTA_CLASSIFIER]
+CLASSIFIER = WORKLOADS[Family.MODERNBERT_CLASSIFIER]
 SMALL, LARGE = Architecture.of(1, 32), Architecture.of(3, 64)
 
 
@@ -123,7 +124,7 @@ def test_pretraining_flops_are_those_that_are_executed(
     counter = FlopCounterMode(display=False)
     with counter:
         hidden = model.base_model(tokens).last_hidden_state
-        outputs = model.lm_head(hidden[:, :predicted].flatten(0, 1))
+        outputs = vocabulary_logits(model, hidden[:, :predicted].flatten(0, 1))
         functional.cross_entropy(outputs, torch.zeros(4 * predicted, dtype=torch.long)).backward()
     # A classifier's pre-training is that of a masked language model.
     for workload in (WORKLOADS[family], masked_lm):

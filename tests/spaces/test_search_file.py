@@ -52,7 +52,7 @@ WRONG = [
     ("training.decay_fraction=0.01", "training.decay_fraction", "0.01", "20"),
     ("training.warmup_fraction=0.9", "training.warmup_fraction", "0.9", "smallest budget", "0.8"),
     ("training.warmup_fraction=0", "training.warmup_fraction", "0", "greater than 0"),
-    ("task.normalisation=none", "task.normalisation", "'none'", "'pre'", "'post'"),
+    ("task.encoder=none", "task.encoder", "'none'", "'modernbert'", "'roberta'"),
     ("constraints.max_size_mb=1e-4", "constraints.max_size_mb", "0.0001", "0.0"),
     ("constraints.max_flops=10", "constraints.max_flops", "10", "e+0"),
     ("objectives=[accuracy, latency_ms]", "objectives", "constraints.max_latency_ms"),
@@ -104,7 +104,7 @@ WRONG = [
     ("masked-lm | space.pruning='2:4'; space.sparsity=0.9", "space.sparsity", "0.9", "0, 0.5"),
     (
         "masked-lm | space.compression=fit; constraints.max_size_mb=1e-4",
-        "constraints.max_size_mb", "0.0001", "0.02",
+        "constraints.max_size_mb", "0.0001", "0.01",
     ),
     (
         "causal-lm | objectives=[accuracy]; constraints.max_size_mb=1.0",
@@ -204,7 +204,7 @@ def test_the_largest_model_is_found_in_any_order_of_widths(
 def test_layers_are_pre_norm_by_default_and_post_norm_is_another_search(
     name: str, make_task_search: Callable[..., SearchFile]
 ) -> None:
-    default, post = make_task_search(name), make_task_search(name, task__normalisation="post")
+    default, post = make_task_search(name), make_task_search(name, task__encoder="roberta")
     assert default.workload.family.is_prenorm
     assert not post.workload.family.is_prenorm
     assert default.fingerprint != post.fingerprint
