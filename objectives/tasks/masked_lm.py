@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from objectives.data.batches import Batch, MaskedBatches, to_device
 from objectives.measurement.score import Predict, Score, perplexity_score, window_groups
+from objectives.models.forward import vocabulary_logits
 from objectives.references.masked_bigrams import masked_references
 from objectives.references.reference import Reference
-from objectives.models.forward import vocabulary_logits
 from objectives.store import heartbeat
 from objectives.tasks.base import Task
 from objectives.training.path import Epoch
