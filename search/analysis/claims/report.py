@@ -158,7 +158,7 @@ def print_claims(made: ClaimsReport, console: Console) -> None:
         effect = "" if verdict.effect is None else str(verdict.effect)
         answer = f"[{STYLES[verdict.answer]}]{verdict.answer:<17}[/]"
         console.print(
-            f"{verdict.number}. {verdict.title:<45} {answer} {effect}",
+            f"{verdict.number:>2}. {verdict.title:<51} {answer} {effect}",
             highlight=False,
             soft_wrap=True,
             markup=True,
