@@ -145,7 +145,13 @@ def document(corpus: Path) -> dict[str, Any]:
         "training": {
             "batch_size": 16,
             # 20 steps an epoch.
-            "fine_tuning": {"epochs": 2, "held_out": 0.2, "learning_rate": 2e-3, "dropout": 0.1},
+            "fine_tuning": {
+                "epochs": 2,
+                "held_out": 0.2,
+                "learning_rate": 2e-3,
+                "dropout": 0.1,
+                "label_smoothing": 0.0,
+            },
             "recovery_learning_rate": 2e-3,
         },
         "measurement": {"repeats": 10},

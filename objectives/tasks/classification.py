@@ -82,6 +82,7 @@ class Classification(Task):
                 "epochs": settings.epochs,
                 "patience": settings.patience,
                 "held_out": settings.held_out,
+                "label_smoothing": settings.label_smoothing,
             },
         )
         stopping = EarlyStopping(epoch_steps, settings.patience, self._held_out_figures)
@@ -117,9 +118,13 @@ class Classification(Task):
         return Epoch(len(trained), int(self._train_examples.lengths[trained].sum()))
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        """Cross-entropy of the labels."""
+        """Cross-entropy of the labels, smoothed (Müller et al. 2019, arXiv 1906.02629)."""
         batch = to_device(batch, model)
-        return functional.cross_entropy(logits(model, batch).float(), batch["labels"])
+        return functional.cross_entropy(
+            logits(model, batch).float(),
+            batch["labels"],
+            label_smoothing=self.fine_tuning.label_smoothing,
+        )
 
     def score(self, model: nn.Module, split: str) -> Score:
         """Accuracy and cross-entropy on a split."""

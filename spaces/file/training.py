@@ -20,16 +20,18 @@ class FineTuning(StrictModel):
     the weights with the highest accuracy are kept.
     """
 
-    epochs: Count = 12
+    epochs: Count = 10
     """Most passes over the training examples; the learning rate falls to zero over all of them."""
-    patience: Count = 3
+    patience: Count = 5
     """Epochs without a better held-out accuracy after which training stops."""
     held_out: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
     """Fraction of the training examples that is held out. Validation and test stay apart."""
-    learning_rate: PositiveNumber = 1e-3
+    learning_rate: PositiveNumber = 5e-4
     """Peak AdamW learning rate of a model of width 128 and depth 2, as that of the budget."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
     """Dropout of embeddings, attention, layers and the classifier."""
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    """Part of the target that goes to all labels alike; of the training loss alone."""
 
     def held_out_examples(self, examples: int) -> int:
         """How many of some training examples are held out."""

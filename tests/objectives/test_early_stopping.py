@@ -128,7 +128,14 @@ def test_an_evaluation_counts_the_steps_that_were_taken(
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("epochs", 8), ("patience", 3), ("held_out", 0.25), ("learning_rate", 1e-3), ("dropout", 0.2)],
+    [
+        ("epochs", 8),
+        ("patience", 3),
+        ("held_out", 0.25),
+        ("learning_rate", 1e-3),
+        ("dropout", 0.2),
+        ("label_smoothing", 0.2),
+    ],
 )
 def test_everything_that_determines_fine_tuning_is_in_the_key(
     field: str, value: Any, path: TrainingPath, search: Callable[..., SearchFile], tmp_path: Path
