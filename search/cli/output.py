@@ -108,8 +108,9 @@ def print_plan(plan: Plan, name: str, console: Console) -> None:
         )
     elif plan.fine_tuning_steps:
         console.print(
-            f"with fine-tuning of at most {plan.fine_tuning_steps:,} steps a model; it stops early "
-            "where a held-out part of its data shows no progress"
+            f"{'on top comes' if plan.training_flops is None else 'that includes'} fine-tuning of "
+            f"at most {plan.fine_tuning_steps:,} steps a model; it stops early where a held-out "
+            "part of its data shows no progress"
         )
 
 
