@@ -68,6 +68,7 @@ def model_card(
         latency=result["latency"],
         is_noisy=has_noisy_latency(result),
         test=test,
+        references=study.references(),
         items=SCORED_ITEMS[search.metric.name],
         metadata=_metadata(study, record, test),
         summary=summary(study, record),

@@ -21,7 +21,7 @@ from search.registry.model_card import model_card
 from search.storage.errors import StudyError
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
-from tests.search.conftest import Tlc, made_up_result
+from tests.search.conftest import Tlc, made_up_reference, made_up_result
 
 FILES = {
     "README.md", "config.json", "load_and_run.py", "model.onnx", "model.safetensors", "task.json",
@@ -210,9 +210,12 @@ def test_names_in_a_card_cannot_change_its_form(study: Study) -> None:
     number = study.ask().number
     study.tell_result(number, made)
     study.set_data({"fingerprint": "f", "label_names": [], "counts": {"train": 3}})
+    study.set_references([made_up_reference("regression", 0.7, 0.02)])
     task = PredictionTask("classification", ("a | b", "<script>alert(1)</script>", "two\nlines"))
     text = model_card(study, study.record(number), task, None)
     assert "a \\| b" in text
     assert "<script>" not in text
     assert "two lines" in text
+    expected = "| reference: regression | 0.700, 95 % interval 0.680 to 0.720, at 20,000 bytes |"
+    assert expected in text
     assert yaml.safe_load(text.split("---")[1])["library_name"] == "tlc-search"
