@@ -157,9 +157,10 @@ def _splits(labels: Tokens, groups: Any) -> list[tuple[Any, Any]]:
 
     if min(np.unique(labels, return_counts=True)[1]) < FOLDS:
         return []
-    is_grouped = len(np.unique(groups)) < len(labels)
-    folds = StratifiedGroupKFold(FOLDS) if is_grouped else StratifiedKFold(FOLDS)
-    splits = list(folds.split(labels, labels, groups))
+    if len(np.unique(groups)) < len(labels):
+        splits = list(StratifiedGroupKFold(FOLDS).split(labels, labels, groups))
+    else:
+        splits = list(StratifiedKFold(FOLDS).split(labels, labels))
     present = {len(np.unique(labels[rows])) for split in splits for rows in split}
     return splits if present == {len(np.unique(labels))} else []
 

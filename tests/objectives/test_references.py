@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from objectives.data.encoding import END, MASK, PAD, START
+from objectives.data.prepared_data import LabelledTexts
+from objectives.measurement.score import Score
 from objectives.objective import Objective
-from objectives.references.classifiers import token_ngrams
+from objectives.references.classifiers import text_references, token_ngrams
 from objectives.references.masked_bigrams import MaskedBigrams
 from objectives.references.ngrams import NgramModel
 from spaces.file.search_file import SearchFile
@@ -56,6 +58,19 @@ def test_a_classifier_of_texts_is_compared_with_logistic_regression(measure: Mea
     # A key of two tokens, an IDF and a weight for each n-gram, and a bias.
     assert regression["size_bytes"] == ngrams * (4 + 4 + 4) + 4
     assert "3-fold cross-validation on train" in regression["description"]
+
+
+@pytest.mark.parametrize(("known", "strength"), [(True, "C 0.1 "), (False, "C 100 ")])
+def test_regularisation_is_chosen_with_whole_groups_held_out(known: bool, strength: str) -> None:
+    """Each group has a word and a label of its own, which say nothing of other groups."""
+    group = np.repeat(np.arange(60), 5)
+    tokens = np.full((300, 4), PAD, dtype=np.int32)
+    tokens[:, 0], tokens[:, 1], tokens[:, 2] = START, 10 + group, END
+    labels = np.random.default_rng(0).integers(0, 2, 60)[group].astype(np.int32)
+    groups = group if known else np.arange(300)
+    texts = LabelledTexts(tokens, np.full(300, 3, np.int32), labels, groups.astype(np.int32))
+    _, regression = text_references(texts, 100, 2, lambda predict, split: Score(0, 0, 0, 1, 0))
+    assert strength in regression.description
 
 
 def test_a_classifier_of_images_is_compared_with_logistic_regression(measure: Measure) -> None:
