@@ -169,6 +169,8 @@ def test_a_search_is_submitted_stopped_and_resumed(
     assert driver is not None
     os.kill(driver.pid, signal.SIGTERM)
     wait_for("its end", lambda: tlc.ask("status", "sent").stdout.strip() == "stopped", 90)
+    # The result is printed after the state has changed.
+    wait_for("its output", lambda: "tlc best sent" in tlc.ask("logs", "sent").stdout, 30)
     printed = tlc.ask("logs", "sent").stdout
     for expected in ("interrupted after", "hypervolume", "tlc best sent"):
         assert expected in printed
