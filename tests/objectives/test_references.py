@@ -63,7 +63,7 @@ def test_a_classifier_of_texts_is_compared_with_logistic_regression(measure: Mea
 @pytest.mark.parametrize(("known", "strength"), [(True, "C 0.1 "), (False, "C 100 ")])
 def test_regularisation_is_chosen_with_whole_groups_held_out(known: bool, strength: str) -> None:
     """Each group has a word and a label of its own, which say nothing of other groups."""
-    group = np.repeat(np.arange(60), 5)
+    group = np.tile(np.arange(60), 5)
     tokens = np.full((300, 4), PAD, dtype=np.int32)
     tokens[:, 0], tokens[:, 1], tokens[:, 2] = START, 10 + group, END
     labels = np.random.default_rng(0).integers(0, 2, 60)[group].astype(np.int32)
