@@ -135,7 +135,9 @@ def _regression(features: Any, labels: Tokens, groups: Any) -> tuple[Any, str]:
     splits = _splits(labels, groups)
     if not splits:
         model = LogisticRegression(max_iter=ITERATIONS)
-        return model.fit(features, labels), "C 1, as a class has too few examples to choose it"
+        return model.fit(
+            features, labels
+        ), "C 1, as there are too few examples or groups to choose it"
     model = LogisticRegressionCV(
         Cs=STRENGTHS,
         cv=splits,
@@ -155,9 +157,10 @@ def _splits(labels: Tokens, groups: Any) -> list[tuple[Any, Any]]:
     """Rows to fit and to score in each fold; none where a part would lack a class."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    if min(np.unique(labels, return_counts=True)[1]) < FOLDS:
+    count = len(np.unique(groups))
+    if min(count, *np.unique(labels, return_counts=True)[1]) < FOLDS:
         return []
-    if len(np.unique(groups)) < len(labels):
+    if count < len(labels):
         splits = list(StratifiedGroupKFold(FOLDS).split(labels, labels, groups))
     else:
         splits = list(StratifiedKFold(FOLDS).split(labels, labels))

@@ -60,14 +60,16 @@ def test_a_classifier_of_texts_is_compared_with_logistic_regression(measure: Mea
     assert "3-fold cross-validation on train" in regression["description"]
 
 
-@pytest.mark.parametrize(("known", "strength"), [(True, "C 0.1 "), (False, "C 100 ")])
-def test_regularisation_is_chosen_with_whole_groups_held_out(known: bool, strength: str) -> None:
+@pytest.mark.parametrize(
+    ("known", "strength"), [(60, "C 0.1 by"), (300, "C 100 by"), (2, "C 1, as")]
+)
+def test_regularisation_is_chosen_with_whole_groups_held_out(known: int, strength: str) -> None:
     """Each group has a word and a label of its own, which say nothing of other groups."""
     group = np.tile(np.arange(60), 5)
     tokens = np.full((300, 4), PAD, dtype=np.int32)
     tokens[:, 0], tokens[:, 1], tokens[:, 2] = START, 10 + group, END
     labels = np.random.default_rng(0).integers(0, 2, 60)[group].astype(np.int32)
-    groups = group if known else np.arange(300)
+    groups = np.arange(300) % known
     texts = LabelledTexts(tokens, np.full(300, 3, np.int32), labels, groups.astype(np.int32))
     _, regression = text_references(texts, 100, 2, lambda predict, split: Score(0, 0, 0, 1, 0))
     assert strength in regression.description
