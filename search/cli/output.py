@@ -17,17 +17,17 @@ from search.cli.tables import (
     plan_table,
     reference_text,
     references_table,
+    seeds_note,
     trial_table,
     trials_table,
 )
 from search.formatting import NOISY_LATENCY, cost_summary
 from search.pareto import Scale, frontier, hypervolume_of
-from search.results.comparison import compared_frontier
+from search.results.comparison import compared_frontier, frontier_members
 from search.results.schemas import (
     Best,
     Event,
     Frontier,
-    FrontierMember,
     Prediction,
     Search,
     Summary,
@@ -35,6 +35,8 @@ from search.results.schemas import (
     Trial,
     TrialPage,
 )
+from search.results.snapshot import failed
+from search.seeds import Repeats
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.metric import text
 from spaces.cost.units import duration, quantity
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
 def print_outcome(outcome: Outcome, console: Console) -> None:
     """Print the result of a run: the frontier, the shared training and the next command."""
     study = outcome.study
-    records = study.records()
+    records, repeats = study.records_and_repeats()
     members = frontier(records, study.search.criteria)
     console.print(f"\n{outcome.ended}", style="bold")
     if not members:
@@ -56,8 +58,7 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
         return
     metric = study.search.metric
     console.print(f"\nfrontier: {metric.name} on validation against {study.search.cost.name}\n")
-    tests = study.tests()
-    rows = [FrontierMember.of(r, tests.get(r.number, {})) for r in members]
+    rows = frontier_members(members, Repeats(repeats), study.tests(), metric)
     print_frontier(compared_frontier(study.space, records, rows, study.references()), console)
     scale = Scale.of(study.space)
     volume = hypervolume_of(members, study.search.criteria, scale)
@@ -66,7 +67,7 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
         f"{metric.text(metric.guessing)}, to {metric.text(metric.perfect)} and from "
         f"{scale.cost.text(scale.lowest)} to {scale.cost.text(scale.highest)}, logarithmic)"
     )
-    _print_reuse(TrainingReuse.of(records), console)
+    _print_reuse(TrainingReuse.of([*records, *repeats]), console)
     name = study.search.name
     middle = members[len(members) // 2].result
     if outcome.figures is not None:
@@ -75,7 +76,30 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     tracked = "" if outcome.everything_tracked else " (incomplete; tlc ui sends the rest)"
     console.print(f"MLflow: tlc ui{tracked}")
     limit = float(f"{middle[study.search.cost.name] * 1.05:.2g}")
+    if not repeats:
+        console.print(f"one seed of training: tlc confirm {name} trains the frontier with more")
     console.print(f"next: tlc best {name} {study.search.cost.option} {limit:g}")
+
+
+def print_confirmed(outcome: Outcome, console: Console) -> None:
+    """Print the trials that have repeats with further seeds, and what these scored."""
+    study = outcome.study
+    records, repeats = study.records_and_repeats()
+    known = Repeats(repeats)
+    repeated = [record for record in records if record.is_complete and known.of(record)]
+    repeated.sort(key=lambda record: float(record.result[study.search.cost.name]))
+    console.print()
+    if repeated:
+        metric = study.search.metric
+        rows = frontier_members(repeated, known, study.tests(), metric)
+        print_frontier(compared_frontier(study.space, records, rows, study.references()), console)
+    for record in failed(repeats):
+        last_line = "".join(record.message.strip().splitlines()[-1:])
+        console.print(f"#{record.number} {record.state}: {last_line}", style="red")
+    name = study.search.name
+    if outcome.interrupted:
+        console.print(f"interrupted; tlc confirm {name} continues")
+    console.print(f"next: tlc best {name}", soft_wrap=True)
 
 
 def _print_reuse(saved: TrainingReuse, console: Console) -> None:
@@ -96,8 +120,9 @@ def print_plan(plan: Plan, name: str, console: Console) -> None:
         f"the constraints{exact}"
     )
     console.print(plan_table(plan))
+    training = _amount(plan.training_flops, plan.training_seconds)
     console.print(
-        f"\n{plan.trials} trials: at most {_training(plan)} of training, "
+        f"\n{plan.trials} trials: at most {training} of training, "
         f"{quantity(plan.disk_bytes)}B on disk"
     )
     if plan.training_flops is None:
@@ -112,12 +137,16 @@ def print_plan(plan: Plan, name: str, console: Console) -> None:
             f"at most {plan.fine_tuning_steps:,} steps a model; it stops early where a held-out "
             "part of its data shows no progress"
         )
+    if plan.repeats:
+        console.print(
+            f"further seeds: about {plan.repeats} repeats of the frontier (an estimate of its "
+            f"size), at most {_amount(plan.repeat_flops, plan.repeat_seconds)} of training, after "
+            "the trials"
+        )
 
 
-def _training(plan: Plan) -> str:
-    if plan.training_flops is not None:
-        return f"{quantity(plan.training_flops)}FLOPs"
-    return duration(plan.training_seconds or 0.0)
+def _amount(flops: float | None, seconds: float | None) -> str:
+    return duration(seconds or 0.0) if flops is None else f"{quantity(flops)}FLOPs"
 
 
 def print_summaries(rows: Sequence[Summary], console: Console) -> None:
@@ -179,6 +208,8 @@ def print_frontier(found: Frontier, console: Console) -> None:
     """Print the frontier, which must have a member, and what it is compared with."""
     members = found.members
     console.print(frontier_table(members))
+    if note := seeds_note(members):
+        console.print(note, style="dim", soft_wrap=True)
     _print_noise(any(member.latency_noisy for member in members), console)
     console.print(DENSE_NOTE, style="dim", soft_wrap=True)
     if found.references:

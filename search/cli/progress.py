@@ -42,11 +42,24 @@ class Progress(Listener):
     @contextmanager
     def following(self, study: Study, limits: Limits) -> Iterator[None]:
         """Show the status while trials run."""
+        done = sum(record.is_finished for record in study.records())
+        with self._showing(study, total=limits.trials, done=done, hours=limits.hours):
+            yield
+
+    @contextmanager
+    def repeating(self, study: Study, count: int) -> Iterator[None]:
+        """Show the status while repeats run."""
+        with self._showing(study, total=count, done=0, hours=None):
+            yield
+
+    @contextmanager
+    def _showing(
+        self, study: Study, *, total: int, done: int, hours: float | None
+    ) -> Iterator[None]:
         self._criteria = study.search.criteria
         self._scale = Scale.of(study.space)
-        self._limits = limits
         self._finished = {r.number: r for r in study.records() if r.is_finished}
-        self._before = len(self._finished)
+        self._total, self._done, self._before, self._hours = total, done, done, hours
         self._started = time.monotonic()
         if not self._console.is_terminal:
             yield
@@ -62,13 +75,13 @@ class Progress(Listener):
             self._running[record.number] = record
             return
         self._running.pop(record.number, None)
-        self._finished[record.number] = record
+        self._done += 1
+        if record.repeats is None:
+            self._finished[record.number] = record
         self._console.print(self._line(record), soft_wrap=True)
 
     def _line(self, record: TrialRecord) -> Text:
-        done = f"{len(self._finished):>4}/{self._limits.trials}"
-        name = f"#{record.number:<3} {record.configuration}"
-        line = Text(f"{done}  {name:<52} ")
+        line = Text(f"{self._done:>4}/{self._total}  {_name(record):<52} ")
         if not record.is_complete:
             last_line = "".join(record.message.strip().splitlines()[-1:])
             return line.append(printable(f"{record.state}: {last_line}"), "red")
@@ -77,6 +90,9 @@ class Progress(Listener):
         line.append(f"{cost_summary(result, self._criteria.cost.name)}  ")
         reused = result["steps"]["reused"] / max(1, result["steps"]["total"])
         line.append(f"reused {reused:4.0%}  ", "dim")
+        if record.repeats is not None:
+            selected = self._finished[record.repeats].result["score"]
+            return line.append(f"#{record.repeats} had {metric.text(selected)}", "dim")
         return line.append(self._summary(), "dim")
 
     def _summary(self) -> str:
@@ -94,19 +110,26 @@ class Progress(Listener):
         failed = len(self._finished) - len(complete)
         total = sum(record.result["steps"]["total"] for record in complete)
         reused = sum(record.result["steps"]["reused"] for record in complete)
-        running = ", ".join(f"#{r.number} {r.configuration}" for r in self._running.values())
-        text = Text(f"{len(complete)} done, {len(self._running)} running, {failed} failed  ")
+        running = ", ".join(map(_name, self._running.values()))
+        text = Text(
+            f"{self._done}/{self._total} done, {len(self._running)} running, {failed} failed  "
+        )
         text.append(f"{self._summary()}  ", "bold")
         if total:
             text.append(f"steps saved by sharing {reused:,} of {total:,}  ")
         return text.append(f"\nrunning: {running}" if running else "", "dim")
 
     def _seconds_left(self) -> float | None:
-        finished_now = len(self._finished) - self._before
+        finished_now = self._done - self._before
         if finished_now == 0:
             return None
         passed = time.monotonic() - self._started
-        left = passed / finished_now * (self._limits.trials - len(self._finished))
-        if self._limits.hours is not None:
-            left = min(left, 3600 * self._limits.hours - passed)
+        left = passed / finished_now * (self._total - self._done)
+        if self._hours is not None:
+            left = min(left, 3600 * self._hours - passed)
         return max(0.0, left)
+
+
+def _name(record: TrialRecord) -> str:
+    seed = "" if record.repeats is None else f" seed {record.configuration.seed}"
+    return f"#{record.number:<3} {record.configuration}{seed}"

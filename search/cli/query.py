@@ -55,6 +55,9 @@ def show(name: str, trial: int | None, source: Source) -> None:
 @click.argument("name")
 @click.option("--state", help=f"Only trials in this state: {STATES}.")
 @click.option("--on-frontier", is_flag=True, help="Only the trials on the frontier.")
+@click.option(
+    "--repeats", is_flag=True, help="The repeats with further seeds, in place of the trials."
+)
 @limited
 @click.option(
     "--order",
@@ -95,8 +98,9 @@ def frontier(name: str, source: Source) -> int:
 def best(name: str, limits: dict[str, float], source: Source) -> int:
     """Show the best model of the search NAME within limits.
 
-    Scores are on the validation split. If no model meets the limits, the command shows the nearest
-    one and by how much it exceeds them, and exits with code 3.
+    Scores are on the validation split, on which the model was selected; those of further seeds of
+    training had no part in that (tlc confirm). If no model meets the limits, the command shows the
+    nearest one and by how much it exceeds them, and exits with code 3.
     """
     from search.cli.output import print_best
 

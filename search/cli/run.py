@@ -1,4 +1,4 @@
-"""Commands that run a search, plan it, and print the schema of search files."""
+"""Commands that run a search, confirm what it found, plan it, and print the schema of its file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ import json
 
 import click
 
-from search.cli.options import INTERRUPTED, NODE_ADDRESS, as_json, make_console, overrides
+from search.cli.options import (
+    INTERRUPTED,
+    NODE_ADDRESS,
+    NOTHING_FOUND,
+    as_json,
+    limited,
+    make_console,
+    open_queries,
+    open_study,
+    overrides,
+    study_url,
+    study_url_or_default,
+)
 
 
 @click.command()
@@ -41,6 +53,47 @@ def run(file: str, overrides: tuple[str, ...], address: str | None) -> int:
 
 
 @click.command()
+@click.argument("name")
+@click.option(
+    "--seeds",
+    type=click.IntRange(2, 100),
+    default=3,
+    help="Seeds that each finalist has in the end, its own included.",
+)
+@limited
+@study_url
+def confirm(name: str, seeds: int, limits: dict[str, float], url: str | None) -> int:
+    """Train the finalists of the search NAME again with further seeds of training.
+
+    A search selects on one seed, and what it selects was often lucky on it. This command trains the
+    models of the frontier (with limits, only the best one within them) with seeds that had no part
+    in the selection, and scores them on the validation and on the test split. tlc best, frontier,
+    show and report then give their mean and standard deviation.
+
+    Stored training is reused, and the same command resumes after an interruption. A search that
+    runs is refused. If no model meets the limits, the command exits with code 3. With seeds: 3 in
+    its file, a search does the same at its end.
+
+    \b
+      tlc confirm default                        the frontier, with 2 further seeds
+      tlc confirm default --max-size-mb 0.5      only the best model up to 0.5 MB
+      tlc confirm default --seeds 5              five seeds each: only what is missing runs
+    """
+    from search.cli.output import print_confirmed
+    from search.cli.progress import Progress
+    from search.execution.run import confirm as confirm_search
+
+    study, terminal = open_study(name, url), make_console()
+    if not open_queries(url).best(name, limits).is_within:
+        click.echo(f"search {name!r} has no complete trial within the limits", err=True)
+        return NOTHING_FOUND
+    at = study_url_or_default(url)
+    outcome = confirm_search(study, at, Progress(terminal), seeds=seeds, limits=limits)
+    print_confirmed(outcome, terminal)
+    return INTERRUPTED if outcome.interrupted else 0
+
+
+@click.command()
 @click.argument("file")
 @overrides
 @as_json
@@ -70,7 +123,7 @@ def plan(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
         else batch_lengths(prepared, search.task.name, search.training.batch_size)
     )
     space = SearchSpace(search, lengths=lambda: lengths)
-    made = make_plan(space, search.trials, labelled_examples=examples)
+    made = make_plan(space, search.trials, seeds=search.seeds, labelled_examples=examples)
     if as_json:
         click.echo(json.dumps(asdict(made), indent=2))
         return

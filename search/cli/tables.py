@@ -18,6 +18,7 @@ from search.formatting import (
 )
 from search.results.baselines import Reference
 from search.results.schemas import FrontierMember, Level, Trial
+from search.seeds import Spread, spread_text
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.metric import text
 from spaces.cost.units import quantity
@@ -38,9 +39,11 @@ def frontier_table(members: Sequence[FrontierMember]) -> Table:
     """The frontier, which must have a member."""
     metric = members[0].metric
     corrected = any(is_corrected(row.latency_p10_ms, row.latency_ms) for row in members)
+    seeds = ["further seeds", "their test"] if any(row.seeds for row in members) else []
     table = make_table(
         "trial", "depth", "width", "budget", "compression", metric, "95 % interval", "test",
-        "dense", "MB", *_latency_columns(corrected), "FLOPs", "ratio", left=["compression"],
+        *seeds, "dense", "MB", *_latency_columns(corrected), "FLOPs", "ratio",
+        left=["compression"],
     )  # fmt: skip
     for row in members:
         decoder = f"+{row.decoder_depth}" if row.decoder_depth else ""
@@ -53,6 +56,7 @@ def frontier_table(members: Sequence[FrontierMember]) -> Table:
             text(metric, row.score),
             f"{text(metric, row.score_low)}–{text(metric, row.score_high)}",
             "" if row.test_score is None else text(metric, row.test_score),
+            *(_seed_cells(row) if seeds else ()),
             "none" if row.dense is None else text(metric, row.dense.score),
             f"{row.size_mb:.3f}",
             latency_text(row.latency_p10_ms, noisy=row.latency_noisy),
@@ -100,6 +104,29 @@ def reference_text(reference: Reference) -> str:
     )
 
 
+def _seed_cells(row: FrontierMember) -> tuple[str, ...]:
+    """The scores over further seeds on validation and on test."""
+    spreads = (row.seeds.further, row.seeds.further_test) if row.seeds else (None, None)
+    return tuple("" if each is None else _short_spread(each, row.metric) for each in spreads)
+
+
+def _short_spread(spread: Spread, metric: str) -> str:
+    deviation = "" if spread.sd is None else f"±{text(metric, spread.sd)}"
+    return f"{text(metric, spread.mean)}{deviation}"
+
+
+def seeds_note(members: Sequence[FrontierMember]) -> str:
+    """What the columns of further seeds mean; empty where there are none."""
+    counts = {row.seeds.further.seeds for row in members if row.seeds and row.seeds.further}
+    if not counts:
+        return ""
+    counted = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
+    return (
+        f"further seeds: mean ± standard deviation of the same configuration trained with {counted}"
+        " other seeds, which had no part in the selection"
+    )
+
+
 def levels_table(levels: Sequence[Level]) -> Table:
     """The best score at each fixed cost."""
     metric = levels[0].metric
@@ -131,7 +158,8 @@ def trials_table(trials: Sequence[Trial]) -> Table:
     )  # fmt: skip
     for trial in trials:
         result = trial.result
-        row = [f"#{trial.trial}", trial.state, trial.text]
+        seed = "" if trial.repeats is None else f" seed {trial.configuration['seed']}"
+        row = [f"#{trial.trial}", trial.state, f"{trial.text}{seed}"]
         if result:
             row += [
                 f"{result['metric']} {text(result['metric'], result['score'])}",
@@ -210,6 +238,7 @@ def _facts(trial: Trial) -> list[tuple[str, str]]:
     if "score" in test:
         counted = f"{test['examples']:,} {items}"
         facts.append((f"test {name}", f"{test['score']:.4f} on {counted}"))
+    facts += _seed_facts(trial)
     facts += [
         ("size", f"{r['size_bytes']:,} bytes on disk ({r['predicted_size_bytes']:,} predicted)"),
         ("compression ratio", f"{r['compression_ratio']:.2f} of {r['dense_size_bytes']:,} bytes"),
@@ -243,3 +272,37 @@ def _speed(steps_per_second: float | None) -> str:
     if steps_per_second is None:
         return ""
     return f"; {steps_per_second:.1f} steps a second, as measured before the search"
+
+
+UNSELECTED = {"further seeds": ", which had no part in the selection"}
+
+
+def _seed_facts(trial: Trial) -> list[tuple[str, str]]:
+    """The scores over seeds of training, those that had no part in the selection first."""
+    if trial.repeats is not None:
+        return [("repeats", f"#{trial.repeats} with seed {trial.configuration['seed']}")]
+    seeds = trial.seeds
+    if seeds is None:
+        return [("seeds", "1 seed: the spread over seeds of training is unknown")]
+    spreads = {
+        "further seeds": seeds.further,
+        "test further seeds": seeds.further_test,
+        "all seeds": seeds.score,
+        "test all seeds": seeds.test,
+    }
+    facts = [
+        (name, _with_interval(spread, trial.result["metric"]) + UNSELECTED.get(name, ""))
+        for name, spread in spreads.items()
+        if spread is not None
+    ]
+    numbers = ", ".join(f"#{number}" for number in seeds.repeats)
+    parts = [numbers] * bool(numbers) + [f"{seeds.failed} failed"] * bool(seeds.failed)
+    return [*facts, ("repeats", "; ".join(parts))]
+
+
+def _with_interval(spread: Spread, metric: str) -> str:
+    found = spread_text(spread, metric)
+    if spread.low is None or spread.high is None:
+        return found
+    interval = f"{text(metric, spread.low)} to {text(metric, spread.high)}"
+    return f"{found}, 95 % interval of the mean {interval}"

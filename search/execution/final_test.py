@@ -1,4 +1,5 @@
-"""The test split, which is read only here: once for each member of the final frontier."""
+"""The test split, which is read only here: once for each member of the final frontier, and for each
+repeat with a further seed."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from itertools import chain
 
 from search.execution.listener import Listener
 from search.execution.trainable import RemoteFunctions, test_scores
-from search.pareto import frontier
+from search.seeds import tested
 from search.storage.states import ERROR
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
@@ -15,17 +16,18 @@ TESTS_PER_TASK = 16
 """Models that one process scores on the test split: it takes longer to start than to score one."""
 
 
-def untested_members(study: Study) -> list[TrialRecord]:
-    """Members of the frontier for which the test split was not read."""
+def untested(study: Study) -> list[TrialRecord]:
+    """Members of the frontier, and repeats, for which the test split was not read."""
     known = study.tests()
-    return [r for r in frontier(study.records(), study.search.criteria) if r.number not in known]
+    final = tested(*study.records_and_repeats(), study.search.criteria)
+    return [record for record in final if record.number not in known]
 
 
 def test_frontier(study: Study, remote: RemoteFunctions, listener: Listener) -> None:
-    """Read the test split, once for each member of the final frontier."""
+    """Read the test split, once for each ``untested`` trial."""
     import ray
 
-    members = untested_members(study)
+    members = untested(study)
     models = [member.result["model"] for member in members]
     tasks = [
         remote.submit(test_scores, models[start : start + TESTS_PER_TASK])

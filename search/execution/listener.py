@@ -39,5 +39,10 @@ class Listener:
         """Entered while trials run."""
         yield
 
+    @contextmanager
+    def repeating(self, study: Study, count: int) -> Iterator[None]:
+        """Entered while so many repeats with further seeds run."""
+        yield
+
     def changed(self, record: TrialRecord) -> None:
         """A trial started or ended."""

@@ -1,11 +1,13 @@
-"""A run of a search: prepare the data, run trials, test the frontier, draw the figures."""
+"""A run of a search: prepare the data, run trials, repeat the frontier with further seeds, test it,
+draw the figures."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from objectives.data.batch_lengths import batch_lengths
@@ -15,23 +17,27 @@ from objectives.data.prepare import prepare
 from objectives.data.prepared_data import PreparedData
 from objectives.store.store import Store
 from search.execution.cluster import check_capacity, cluster, has_capacity, interrupted_by_sigterm
-from search.execution.final_test import test_frontier, untested_members
+from search.execution.final_test import test_frontier, untested
 from search.execution.listener import Limits, Listener
 from search.execution.node_checks import check_nodes
 from search.execution.references import measure_references
 from search.execution.trainable import RemoteFunctions, latencies
 from search.execution.training_speeds import with_speeds
-from search.execution.tuning import tune_trials
+from search.execution.tuning import Callbacks, tune_repeats, tune_trials
 from search.execution.worker_setup import WorkerSetup
-from search.pareto import frontier
+from search.pareto import best, frontier
 from search.plots.figures import write_figures
 from search.samplers.known_latencies import measured_latencies
+from search.seeds import Repeats, tested
 from search.storage.budget_facts import BATCHES
-from search.storage.lease_holder import holding_lease, local_lease
+from search.storage.lease import lease_of
+from search.storage.lease_holder import LeaseHolder, holding_lease, local_lease
+from search.storage.states import State
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from search.tracking.tracker import Tracker
 from spaces.cost.configuration import Configuration
+from spaces.errors import UserError
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations, home
 from spaces.loading import with_data
@@ -77,6 +83,62 @@ def run(search: SearchFile, listener: Listener, *, trials: int | None = None) ->
         if trials is None
         else Limits(trials)
     )
+    with _starting(search, listener) as started:
+        study = started.study
+        finished = sum(record.is_finished for record in study.records())
+        ended, interrupted = f"all {limits.trials} trials were already done", False
+        if finished < limits.trials or study.has_enqueued:
+            ended, interrupted = started.run_trials(limits)
+        if not interrupted:
+            members = frontier(study.records(), study.search.criteria)
+            interrupted = started.run_repeats(members, search.seeds)
+        return started.end(ended, "stopped" if interrupted else "finished")
+
+
+def confirm(
+    study: Study, url: str, listener: Listener, *, seeds: int, limits: Mapping[str, float]
+) -> Outcome:
+    """Train the finalists of a search with further seeds, and score them on the test split.
+
+    The finalists are the frontier; with limits, the best model within them. After an interruption
+    the same call continues.
+
+    Args:
+        url: SQLAlchemy URL of the storage that the study is in.
+        seeds: Seeds that each finalist has in the end, its own included.
+        limits: Highest value by cost (``size_mb``, …).
+
+    Raises:
+        StudyError: Another process runs the search.
+        UserError: No model of the search meets the limits, or the search cannot be run.
+    """
+    before = lease_of(study.attributes)
+    with _starting(search_at(study, url), listener) as started:
+        records, criteria = started.study.records(), started.study.search.criteria
+        found = best(records, criteria, limits)
+        if found is None:
+            raise UserError(f"search {study.search.name!r} has no complete trial within the limits")
+        finalists = [found] if limits else frontier(records, criteria)
+        interrupted = started.run_repeats(finalists, seeds)
+        # How the search itself ended stays as it was; one that was killed has stopped.
+        ended: str = "" if before is None else before.ended
+        state: State = "stopped" if before is None or not before.ended else before.state
+        outcome = started.end(ended, state)
+        return replace(outcome, interrupted=interrupted)
+
+
+def search_at(study: Study, url: str) -> SearchFile:
+    """The search file of a study, for a run in the storage that the study is in."""
+    search = study.search
+    if Locations.of(search.storage).study_url == url:
+        return search
+    storage = search.storage.model_copy(update={"study": url})
+    return search.model_copy(update={"storage": storage})
+
+
+@contextmanager
+def _starting(search: SearchFile, listener: Listener) -> Iterator[_Started]:
+    """Open the study of a search and hold its lease, with its data prepared and MLflow informed."""
     where = Locations.of(search.storage)
     store = Store(where.store_url, max_bytes=where.store_max_bytes)
     store.check_writable()
@@ -91,46 +153,83 @@ def run(search: SearchFile, listener: Listener, *, trials: int | None = None) ->
         tracker = Tracker(study, where, lambda: holder.has_lost_lease)
         tracker.start()
         stack.callback(tracker.close, FLUSH_SECONDS)
+        yield _Started(study, data, store, holder, tracker, listener, stack)
 
-        finished = sum(record.is_finished for record in study.records())
-        is_done = finished >= limits.trials and not study.has_enqueued
-        ended, interrupted = f"all {limits.trials} trials were already done", False
-        if not is_done or untested_members(study):
-            _connect(study, stack, listener)
-            setup = WorkerSetup(search.resolved().model_dump_json(), str(data.folder))
-            if not is_done:
-                setup = with_speeds(setup, study, listener)
-            remote = RemoteFunctions(setup, search.resources)
 
-            def on_change(record: TrialRecord) -> None:
-                listener.changed(record)
-                tracker.notify()
-                if record.is_finished:
-                    members = frontier(study.records(), search.criteria)
-                    needed = [m.result[kind] for m in members for kind in ("model", "checkpoint")]
-                    store.pins.write(needed, study.study_id)
+@dataclass(eq=False)
+class _Started:
+    """A search whose lease is held; it is connected to Ray when something is to be computed.
 
-            def may_start(running: Sequence[Configuration]) -> bool:
-                return not holder.has_lost_lease and _may_run_another(search, running)
+    Args:
+        stack: What is ended with the run.
+    """
 
-            with listener.following(study, limits):
-                measure_references(study, remote, listener)
-                if not is_done:
-                    _measure_latencies(study, remote, listener)
-                    ended, interrupted = tune_trials(
-                        study,
-                        limits,
-                        remote,
-                        may_start=may_start,
-                        on_change=on_change,
-                        warn=listener.warn,
-                    )
-                test_frontier(study, remote, listener)
-        figures = _write_figures(study, where.reports / search.name, listener)
-        tracker.notify()
-        tracked = tracker.close(FLUSH_SECONDS)
-        holder.end("stopped" if interrupted else "finished", ended)
-        return Outcome(study, ended, interrupted, tracked, figures)
+    study: Study
+    data: PreparedData
+    store: Store
+    holder: LeaseHolder
+    tracker: Tracker
+    listener: Listener
+    stack: ExitStack
+
+    def run_trials(self, limits: Limits) -> tuple[str, bool]:
+        """Run the trials of the search; returns why they ended, and whether by a signal."""
+        remote = self._remote
+        with self.listener.following(self.study, limits):
+            _measure_latencies(self.study, remote, self.listener)
+            return tune_trials(self.study, limits, remote, self._callbacks)
+
+    def run_repeats(self, records: Sequence[TrialRecord], seeds: int) -> bool:
+        """Run what some trials lack of so many seeds; returns whether a signal ended it."""
+        repeats = self.study.repeats()
+        missing = Repeats(repeats).missing(records, seeds)
+        count = len(missing) + sum(not each.is_finished for each in repeats)
+        if not count:
+            return False
+        models = len({each.number for each in missing})
+        self.listener.info(
+            f"further seeds of training: {models} models of {len(records)}, {count} repeats"
+        )
+        remote = self._remote
+        with self.listener.repeating(self.study, count):
+            return tune_repeats(self.study, missing, remote, self._callbacks)
+
+    def end(self, ended: str, state: State) -> Outcome:
+        """Test the final models, draw the figures, send the rest to MLflow, and release."""
+        study, search = self.study, self.study.search
+        if untested(study):
+            test_frontier(study, self._remote, self.listener)
+        reports = Locations.of(search.storage).reports / search.name
+        figures = _write_figures(study, reports, self.listener)
+        self.tracker.notify()
+        tracked = self.tracker.close(FLUSH_SECONDS)
+        self.holder.end(state, ended)
+        return Outcome(study, ended, state == "stopped", tracked, figures)
+
+    @cached_property
+    def _remote(self) -> RemoteFunctions:
+        _connect(self.study, self.stack, self.listener)
+        search = self.study.search
+        setup = WorkerSetup(search.resolved().model_dump_json(), str(self.data.folder))
+        setup = with_speeds(setup, self.study, self.listener)
+        remote = RemoteFunctions(setup, search.resources)
+        measure_references(self.study, remote, self.listener)
+        return remote
+
+    @property
+    def _callbacks(self) -> Callbacks:
+        return Callbacks(self._may_start, self._on_change, self.listener.warn)
+
+    def _may_start(self, running: Sequence[Configuration]) -> bool:
+        return not self.holder.has_lost_lease and _may_run_another(self.study.search, running)
+
+    def _on_change(self, record: TrialRecord) -> None:
+        self.listener.changed(record)
+        self.tracker.notify()
+        if record.is_finished:
+            final = tested(*self.study.records_and_repeats(), self.study.search.criteria)
+            needed = [each.result[kind] for each in final for kind in ("model", "checkpoint")]
+            self.store.pins.write(needed, self.study.study_id)
 
 
 def _with_default_sizes(search: SearchFile, folder: Path, listener: Listener) -> SearchFile:

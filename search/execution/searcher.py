@@ -8,7 +8,6 @@ state.
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
@@ -16,43 +15,34 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from search.samplers.base import ConvergedError, MustWaitError, SpaceExhaustedError, StudySampler
+from search.execution.jobs import Jobs
+from search.samplers.base import ConvergedError, MustWaitError, SpaceExhaustedError
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.cost.configuration import Configuration
-
-LARGEST_JOB = 4
-"""Trials of one job, compressions of one model: enough to reuse a model in memory, few enough to
-leave one that turns out to be poor."""
 
 
 @dataclass(eq=False, repr=False)
 class StudySearcher(Searcher):  # type: ignore[misc]
     """Gives Ray Tune the next job and records in the study how its trials ended.
 
-    A job is a trial and further compressions of the model that it trains.
-
     Args:
-        sampler: The study's sampler.
+        jobs: What there is to run.
         unfinished: Trials of an earlier run, which are first.
         failure_of: State and message of a job whose worker died, by its id in Tune.
-        trials: Number of trials in all; enqueued ones are run beyond it.
         retries: Times that a trial is continued after the death of its worker.
-        deadline: Monotonic time after which no new trial starts.
         may_start: Whether another job may start now beside those of some configurations.
         on_change: Called with a record when a trial starts or ends.
         warn: Called with a line when a worker died or a checkpoint was found damaged.
-        ended: Why the search ended before its trials or hours; empty otherwise.
+        ended: Why there were no more jobs before they were over; empty otherwise.
     """
 
     study: Study
-    sampler: StudySampler
+    jobs: Jobs
     _: KW_ONLY
     unfinished: list[TrialRecord]
     failure_of: Callable[[str], tuple[str, str]]
-    trials: int
     retries: int
-    deadline: float
     may_start: Callable[[list[Configuration]], bool]
     on_change: Callable[[TrialRecord], None]
     warn: Callable[[str], None]
@@ -64,7 +54,6 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._deaths: Counter[int] = Counter()
         self._running: dict[str, dict[int, TrialRecord]] = {}
         self._occupying: dict[str, Configuration] = {}
-        self._count = len(self.study.records())
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next job, None to wait, or ``FINISHED``."""
@@ -72,11 +61,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             return None
         if self._waiting:
             job = self._waiting.pop(0)
-        elif self._is_over():
+        elif self.jobs.are_over:
             return self._finished()
         else:
             try:
-                job = self._next_job()
+                job = self.jobs.next()
             except (SpaceExhaustedError, ConvergedError) as end:
                 return self._finished(str(end))
             except MustWaitError:
@@ -96,29 +85,6 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             return None
         self.ended = ended
         return str(Searcher.FINISHED)
-
-    def _is_over(self) -> bool:
-        is_enough = self._count >= self.trials and not self.study.has_enqueued
-        return is_enough or time.monotonic() > self.deadline
-
-    def _next_job(self) -> list[TrialRecord]:
-        if self.study.has_enqueued:
-            # Optuna's ask() takes them before it asks the sampler, which may have nothing left.
-            return [self._ask()]
-        self.sampler.check(self.study.optuna)
-        job = [self._ask()]
-        while (
-            len(job) < LARGEST_JOB
-            and not self._is_over()
-            and self.sampler.should_compress_again(self.study.optuna, job[0].configuration)
-        ):
-            job.append(self._ask())
-        return job
-
-    def _ask(self) -> TrialRecord:
-        record = self.study.ask()
-        self._count += 1
-        return record
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Record how one trial of a job ended."""

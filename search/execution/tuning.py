@@ -6,12 +6,14 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from objectives.store import heartbeat
 from search.execution.cluster import demand
+from search.execution.jobs import Jobs, RepeatJobs, SampledJobs
 from search.execution.listener import Limits
 from search.execution.trainable import RemoteFunctions, evaluate, stored
 from search.execution.trial_retries import retries_after_death
@@ -20,53 +22,91 @@ from search.samplers.base import StudySampler
 from search.samplers.frontier.sampler import FrontierSampler
 from search.samplers.frontier.search_design_space import SearchDesignSpace
 from search.samplers.optuna_samplers import FeasibleSampler
+from search.seeds import Repeat
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.cost.configuration import Configuration
 
 
-def tune_trials(
-    study: Study,
-    limits: Limits,
-    remote: RemoteFunctions,
-    *,
-    may_start: Callable[[list[Configuration]], bool],
-    on_change: Callable[[TrialRecord], None],
-    warn: Callable[[str], None],
-) -> tuple[str, bool]:
-    """Run trials until a limit is reached or a signal arrives.
+@dataclass(frozen=True)
+class Callbacks:
+    """How a run takes part in its trials.
 
     Args:
         may_start: Whether one more job may start beside those of some configurations.
         on_change: Called when a trial starts or ends.
         warn: Called with a line when a worker dies, waits, or finds a damaged checkpoint.
+    """
+
+    may_start: Callable[[list[Configuration]], bool]
+    on_change: Callable[[TrialRecord], None]
+    warn: Callable[[str], None]
+
+
+def tune_trials(
+    study: Study, limits: Limits, remote: RemoteFunctions, callbacks: Callbacks
+) -> tuple[str, bool]:
+    """Run trials until a limit is reached or a signal arrives.
 
     Returns:
         Why it ended, and whether a signal ended it.
     """
+    # Not before latencies are known: they decide which compressions fit a constraint.
+    unfinished = [each for each in study.take_over_unfinished() if each.repeats is None]
+    sampler = _sampler(study, remote, stops=limits.stops_early)
+    study.optuna.sampler = sampler
+    deadline = math.inf if limits.hours is None else time.monotonic() + 3600 * limits.hours
+    jobs = SampledJobs(study, sampler, trials=limits.trials, deadline=deadline)
+    ended = _tune(study, jobs, unfinished, remote, callbacks)
+    finished = sum(record.is_finished for record in study.records())
+    if ended:
+        return f"{ended}, after {finished} trials", False
+    if finished >= limits.trials:
+        return f"{finished} trials are done", False
+    progress = f"{finished} of {limits.trials} trials; the same command resumes the search"
+    if time.monotonic() > deadline:
+        return f"time limit reached after {progress}", False
+    return f"interrupted after {progress}", True
+
+
+def tune_repeats(
+    study: Study, missing: Sequence[Repeat], remote: RemoteFunctions, callbacks: Callbacks
+) -> bool:
+    """Run repeats of trials with further seeds, those first that an earlier run left unfinished.
+
+    Returns:
+        Whether a signal ended it before all were finished.
+    """
+    unfinished = [each for each in study.take_over_unfinished() if each.repeats is not None]
+    jobs = RepeatJobs(study, missing)
+    _tune(study, jobs, unfinished, remote, callbacks)
+    return not (jobs.are_over and all(each.is_finished for each in study.repeats()))
+
+
+def _tune(
+    study: Study,
+    jobs: Jobs,
+    unfinished: list[TrialRecord],
+    remote: RemoteFunctions,
+    callbacks: Callbacks,
+) -> str:
+    """Run jobs on Ray Tune; returns why they ended early, if they did."""
     from ray import tune
 
     from search.execution.searcher import StudySearcher
     from search.execution.watchdog import Watchdog
 
     search = study.search
-    # Not before latencies are known: they decide which compressions fit a constraint.
-    unfinished = study.take_over_unfinished()
-    sampler = _sampler(study, remote, stops=limits.stops_early)
-    study.optuna.sampler = sampler
-    deadline = math.inf if limits.hours is None else time.monotonic() + 3600 * limits.hours
-    watchdog = Watchdog(search.resources.progress_deadline_seconds, warn)
+    watchdog = Watchdog(search.resources.progress_deadline_seconds, callbacks.warn)
     searcher = StudySearcher(
         study,
-        sampler,
+        jobs,
         unfinished=unfinished,
         failure_of=watchdog.failure_of,
-        trials=limits.trials,
         retries=retries_after_death(on_cluster=search.address is not None),
-        deadline=deadline,
-        may_start=may_start,
-        on_change=on_change,
-        warn=warn,
+        may_start=callbacks.may_start,
+        on_change=callbacks.on_change,
+        warn=callbacks.warn,
     )
     with tempfile.TemporaryDirectory(prefix="tlc-tune-") as scratch:
         tuner = tune.Tuner(
@@ -83,15 +123,7 @@ def tune_trials(
             ),
         )
         tuner.fit()
-    finished = sum(record.is_finished for record in study.records())
-    if searcher.ended:
-        return f"{searcher.ended}, after {finished} trials", False
-    if finished >= limits.trials:
-        return f"{finished} trials are done", False
-    progress = f"{finished} of {limits.trials} trials; the same command resumes the search"
-    if time.monotonic() > deadline:
-        return f"time limit reached after {progress}", False
-    return f"interrupted after {progress}", True
+    return searcher.ended
 
 
 def _sampler(study: Study, remote: RemoteFunctions, *, stops: bool) -> StudySampler:

@@ -11,6 +11,7 @@ from search.plots.frontier_png import frontier_png
 from search.plots.pages import Chart, render
 from search.plots.parallel_coordinates import parallel_figure
 from search.plots.trial_points import metric_name
+from search.seeds import Repeats
 from search.storage.study import Study
 
 CLICK = "A click on a point opens its run."
@@ -32,7 +33,8 @@ def write_figures(
         server: The MLflow server, for a page that is opened as a file.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    records, space, name = study.records(), study.space, study.search.name
+    records, repeats = study.records_and_repeats()
+    space, name = study.space, study.search.name
     criteria, references = space.criteria, study.references()
     what = f"{metric_name(criteria)} against {criteria.cost.noun}"
     page = render(
@@ -40,7 +42,8 @@ def write_figures(
         "figure.html.j2",
         title=f"{name}: {what}",
         chart=Chart(
-            frontier_figure(records, criteria, links, references), f"{what} of every trial"
+            frontier_figure(records, criteria, links, references, Repeats(repeats)),
+            f"{what} of every trial",
         ),
         text="" if links is None else CLICK,
         server=server if links else None,

@@ -23,6 +23,7 @@ from search.plots.trial_points import (
     leading_points,
     metric_name,
 )
+from search.seeds import Repeats
 from search.storage.references import ReferenceRecord
 from search.storage.trials import TrialRecord
 from spaces.cost.criteria import Criteria
@@ -38,16 +39,19 @@ def frontier_figure(
     criteria: Criteria,
     links: MlflowLinks | None = None,
     references: Sequence[ReferenceRecord] = (),
+    repeats: Repeats | None = None,
 ) -> Any:
     """Score against cost: each complete trial, each model before compression, the frontier, and
     the references. Members of the frontier that a reference dominates are open circles.
+
+    Repeats with further seeds are no points; their scores are in the texts of the frontier.
 
     ``customdata`` of a point is the number of its trial, the number of its trained model, and the
     page of its run where links are given.
     """
     complete = drawable(records, criteria)
     groups = grouped_points(complete, criteria)
-    leading = leading_points(complete, criteria)
+    leading = leading_points(complete, criteria, repeats)
     members = leading.records
     models = dict.fromkeys(record.result["checkpoint"] for record in complete)
     number = {checkpoint: k for k, checkpoint in enumerate(models)}

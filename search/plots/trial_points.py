@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from search.formatting import cost_summary, depth_text
 from search.pareto import best, feasible, frontier
 from search.plots.style import DENSE, FRONTIER, INFEASIBLE, TRIAL
+from search.seeds import Repeats, SeedScores, spread_text
 from search.storage.trials import TrialRecord
 from spaces.cost.configuration import Configuration
 from spaces.cost.criteria import Criteria
@@ -67,10 +68,28 @@ def grouped_points(records: list[TrialRecord], criteria: Criteria) -> list[Group
     return [group for group in groups if group.costs]
 
 
-def leading_points(records: list[TrialRecord], criteria: Criteria) -> Group:
-    """The leaders."""
+def leading_points(
+    records: list[TrialRecord], criteria: Criteria, repeats: Repeats | None = None
+) -> Group:
+    """The leaders; their text has the scores of their repeats with further seeds."""
     name = BEST_NAME if criteria.is_at_fixed_cost else FRONTIER_NAME
-    return _trial_group(name, FRONTIER, leaders(records, criteria), criteria)
+    group = _trial_group(name, FRONTIER, leaders(records, criteria), criteria)
+    if repeats is None:
+        return group
+    return replace(
+        group,
+        hover=[
+            hover + _further_seeds(record, repeats, criteria)
+            for hover, record in zip(group.hover, group.records, strict=True)
+        ],
+    )
+
+
+def _further_seeds(record: TrialRecord, repeats: Repeats, criteria: Criteria) -> str:
+    scores = SeedScores.of(record, repeats, {}, criteria.metric)
+    if scores is None or scores.further is None:
+        return "<br>1 seed of training"
+    return f"<br>further seeds {spread_text(scores.further, criteria.metric.name)}"
 
 
 def error_bars(records: list[TrialRecord], end: str) -> list[float]:

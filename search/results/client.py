@@ -82,6 +82,7 @@ class Client:
         *,
         state: str | None = None,
         on_frontier: bool = False,
+        repeats: bool = False,
         limits: Mapping[str, float] | None = None,
         order: str = "number",
         offset: int = 0,
@@ -89,7 +90,8 @@ class Client:
     ) -> TrialPage:
         """A page of the trials of a search, as ``StudyQueries.trials``."""
         page = {"order": order, "offset": offset, "limit": limit}
-        query = {"state": state, "on_frontier": on_frontier, **_limits(limits), **page}
+        kept = {"state": state, "on_frontier": on_frontier, "repeats": repeats}
+        query = {**kept, **_limits(limits), **page}
         return self._send(TrialPage, "GET", f"{_path(name)}/trials", query=query)
 
     def trial(self, name: str, number: int) -> TrialDetails:

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
-from typing import Literal
+from typing import Any, Literal
 
 from search.pareto import best_dense, dominating_reference
 from search.plots.trial_points import value_of
 from search.results.baselines import DenseModel, Edge, Reference
 from search.results.schemas import Best, Frontier, FrontierMember
+from search.seeds import Repeats, SeedScores
 from search.storage.references import ReferenceRecord
 from search.storage.trials import TrialRecord
 from spaces.cost.configuration import Configuration
 from spaces.cost.criteria import Criteria
+from spaces.cost.metric import Metric
 from spaces.cost.units import quantity
 from spaces.grid.search_space import GROWING, SearchSpace
 
 BOUNDED = ("budget", "sparsity", *GROWING)
 """Dimensions of which more gives larger or smaller models, so that their ends bound a search."""
+
+
+def frontier_members(
+    members: Iterable[TrialRecord],
+    repeats: Repeats,
+    tests: Mapping[int, Mapping[str, Any]],
+    metric: Metric,
+) -> list[FrontierMember]:
+    """Trials of the frontier as query results, with what is known of them on test and over
+    seeds."""
+    return [
+        FrontierMember.of(
+            record, tests.get(record.number, {}), SeedScores.of(record, repeats, tests, metric)
+        )
+        for record in members
+    ]
 
 
 def compared_frontier(

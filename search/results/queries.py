@@ -20,7 +20,7 @@ from search.results.schemas import (
     TrialDetails,
     TrialPage,
 )
-from search.results.snapshot import Snapshot, SnapshotCache
+from search.results.snapshot import Snapshot, SnapshotCache, failed
 from search.storage.errors import NoSuchStudy
 from search.storage.lease import lease_of
 from search.storage.states import State
@@ -69,9 +69,10 @@ class StudyQueries:
             search=snapshot.study.search.to_public_dict(),
             data=snapshot.attributes.get(DATA, {}),
             ended="" if lease is None else lease.ended,
-            shared=TrainingReuse.of(snapshot.records),
+            shared=TrainingReuse.of((*snapshot.records, *snapshot.repeats)),
             failures=[
-                Failure(trial=r.number, state=r.state, message=r.message) for r in snapshot.failures
+                Failure(trial=r.number, state=r.state, message=r.message)
+                for r in (*snapshot.failures, *failed(snapshot.repeats))
             ],
         )
 
@@ -81,6 +82,7 @@ class StudyQueries:
         *,
         state: str | None = None,
         on_frontier: bool = False,
+        repeats: bool = False,
         limits: Mapping[str, float] | None = None,
         order: Order = "number",
         offset: int = 0,
@@ -91,6 +93,8 @@ class StudyQueries:
         Args:
             state: ``running``, ``complete``, ``failed`` for all failures, or the name of one.
             on_frontier: Whether to return only trials on the frontier.
+            repeats: Whether to return the repeats with further seeds of training in place of the
+                trials of the search.
             limits: Highest value by cost; with limits, only complete trials are returned.
             order: Sort key, ``score`` from the best; ``-`` reverses.
             offset: Matching trials to skip.
@@ -99,7 +103,7 @@ class StudyQueries:
         snapshot = self._snapshots.of(name)
         chosen = [
             record
-            for record in snapshot.records
+            for record in (snapshot.repeats if repeats else snapshot.records)
             if _has_state(record, state)
             and (not on_frontier or record.number in snapshot.member_numbers)
             and _is_within(record, limits or {})
@@ -115,7 +119,8 @@ class StudyQueries:
             NoSuchStudy: There is no such search or trial.
         """
         snapshot = self._snapshots.of(name)
-        record = next((r for r in snapshot.records if r.number == number), None)
+        every = (*snapshot.records, *snapshot.repeats)
+        record = next((r for r in every if r.number == number), None)
         if record is None:
             raise NoSuchStudy(f"search {name!r} has no trial {number}")
         trial = snapshot.trial(record)

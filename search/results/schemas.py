@@ -14,6 +14,7 @@ from pydantic import Field
 from search.formatting import has_noisy_latency, measured_latency
 from search.results.baselines import DenseModel, Edge, Reference
 from search.results.query_result import QueryResult
+from search.seeds import SeedScores
 from search.storage.states import State
 from search.storage.trials import TrialRecord
 
@@ -30,7 +31,7 @@ class Summary(QueryResult):
     complete: int
     """Trials that have a result."""
     running: int
-    """Trials that are running, or were when the search stopped."""
+    """Trials and repeats that are running, or were when the search stopped."""
     failed: int
     """Trials that ended without a result."""
     objectives: list[str]
@@ -43,6 +44,8 @@ class Summary(QueryResult):
     """Fraction of the box that the frontier dominates, 0 to 1."""
     best_score: float | None
     """The best score within the constraints."""
+    repeats: int = 0
+    """Complete repeats of its trials with further seeds of training."""
 
 
 class TrainingReuse(QueryResult):
@@ -119,6 +122,8 @@ class FrontierMember(QueryResult):
     score_high: float
     test_score: float | None
     """On test, which is read once, at the end of the search."""
+    seeds: SeedScores | None = None
+    """Scores over several seeds of training; null where there is one."""
     size_mb: float
     """Megabytes (10^6 bytes) on disk."""
     latency_ms: float
@@ -138,7 +143,9 @@ class FrontierMember(QueryResult):
     """The best model without compression in at most the same bytes; null if none fits."""
 
     @classmethod
-    def of(cls, record: TrialRecord, test: Mapping[str, Any]) -> FrontierMember:
+    def of(
+        cls, record: TrialRecord, test: Mapping[str, Any], seeds: SeedScores | None
+    ) -> FrontierMember:
         """The member of a complete trial; its result on test is empty if test was not read."""
         result, architecture = record.result, record.configuration.architecture
         return cls(
@@ -150,6 +157,7 @@ class FrontierMember(QueryResult):
             compression=str(record.configuration.compression),
             test_score=test.get("score"),
             latency_p10_ms=measured_latency(result),
+            seeds=seeds,
             latency_noisy=has_noisy_latency(result),
             **{name: result[name] for name in _MEASURED},
         )
@@ -185,6 +193,10 @@ class Trial(QueryResult):
     """Result on the test split; empty if it was not read."""
     on_frontier: bool
     """Whether no other trial dominates it."""
+    repeats: int | None = None
+    """The trial whose configuration it repeats with a further seed of training."""
+    seeds: SeedScores | None = None
+    """Scores over several seeds of training; null where there is one."""
     started: datetime | None
     """When it was created (UTC)."""
     finished: datetime | None

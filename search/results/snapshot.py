@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from objectives.store.store import Store
 from search.formatting import has_noisy_latency
 from search.pareto import Scale, best, frontier, hypervolume_of, in_finish_order, nondominated
-from search.results.comparison import compared_frontier
-from search.results.schemas import Frontier, FrontierMember, Level, Prediction, Summary, Trial
+from search.results.comparison import compared_frontier, frontier_members
+from search.results.schemas import Frontier, Level, Prediction, Summary, Trial
+from search.seeds import Repeats, SeedScores
 from search.storage.database import SEARCH, study_names
 from search.storage.errors import NoSuchStudy
 from search.storage.lease import POLL_SECONDS, LeaseMonitor
@@ -37,6 +38,8 @@ class Snapshot:
 
     study: Study
     records: list[TrialRecord]
+    repeats: list[TrialRecord]
+    """Repeats of its trials with further seeds."""
     attributes: dict[str, Any]
     monitor: LeaseMonitor
     """Observes the lease of the search."""
@@ -60,7 +63,7 @@ class Snapshot:
     @cached_property
     def failures(self) -> list[TrialRecord]:
         """Trials that ended without a result."""
-        return [r for r in self.records if r.is_finished and not r.is_complete]
+        return failed(self.records)
 
     @cached_property
     def members(self) -> list[TrialRecord]:
@@ -81,6 +84,14 @@ class Snapshot:
     def references(self) -> list[ReferenceRecord]:
         """Baselines beside the trials."""
         return references_of(self.attributes)
+
+    @cached_property
+    def _repeats(self) -> Repeats:
+        return Repeats(self.repeats)
+
+    def seeds(self, record: TrialRecord) -> SeedScores | None:
+        """Scores of a trial over several seeds of training."""
+        return SeedScores.of(record, self._repeats, self.tests, self.study.search.metric)
 
     @cached_property
     def scale(self) -> Scale:
@@ -127,13 +138,14 @@ class Snapshot:
             state=self.state,
             trials=search.trials,
             complete=sum(r.is_complete for r in self.records),
-            running=sum(not r.is_finished for r in self.records),
+            running=sum(not r.is_finished for r in (*self.records, *self.repeats)),
             failed=len(self.failures),
             objectives=list(search.objectives),
             metric=search.metric.name,
             frontier=[record.number for record in self.members],
             hypervolume=self.hypervolume,
             best_score=None if leader is None else leader.result["score"],
+            repeats=sum(r.is_complete for r in self.repeats),
         )
 
     def trial(self, record: TrialRecord) -> Trial:
@@ -147,6 +159,8 @@ class Snapshot:
             latency_noisy=has_noisy_latency(record.result),
             test=self.tests.get(record.number, {}),
             on_frontier=record.number in self.member_numbers,
+            repeats=record.repeats,
+            seeds=self.seeds(record),
             started=record.started,
             finished=record.finished,
             message=record.message,
@@ -155,7 +169,8 @@ class Snapshot:
 
     def frontier(self) -> Frontier:
         """The frontier as a query result."""
-        members = [FrontierMember.of(r, self.tests.get(r.number, {})) for r in self.members]
+        metric = self.study.search.metric
+        members = frontier_members(self.members, self._repeats, self.tests, metric)
         return compared_frontier(self.study.space, self.records, members, self.references)
 
     def level(self, limit: float) -> Level:
@@ -173,6 +188,11 @@ class Snapshot:
             score_low=result.get("score_low"),
             score_high=result.get("score_high"),
         )
+
+
+def failed(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Trials that ended without a result."""
+    return [r for r in records if r.is_finished and not r.is_complete]
 
 
 @dataclass
@@ -248,8 +268,9 @@ class SnapshotCache:
         last = entry.snapshot
         if last is not None and attributes[SEARCH] != last.attributes[SEARCH]:
             entry.study = Study.load(name, self._url)
-        records = entry.study.records()
+        records, repeats = entry.study.records_and_repeats()
         entry.read = started
-        if last is not None and (records, attributes) == (last.records, last.attributes):
+        now = (records, repeats, attributes)
+        if last is not None and now == (last.records, last.repeats, last.attributes):
             return last
-        return Snapshot(entry.study, records, attributes, entry.monitor)
+        return Snapshot(entry.study, records, repeats, attributes, entry.monitor)

@@ -18,6 +18,7 @@ from search.storage.optuna_space import (
     ordinal_distributions,
     parameters_from,
     point_from_ordinal,
+    without_repeats,
 )
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
@@ -98,7 +99,7 @@ class FeasibleSampler(StudySampler):
     def _update(self, study: OptunaStudy) -> None:
         """Collect what was tried, and the architectures in training."""
         self._in_training = set()
-        for trial in study.get_trials(deepcopy=False):
+        for trial in without_repeats(study.get_trials(deepcopy=False)):
             if trial.number not in self._configurations:
                 # A trial without all parameters is the one being asked for.
                 if not self._search_space.keys() <= trial.params.keys():

@@ -89,6 +89,9 @@ def router(queries: StudyQueries) -> APIRouter:
             ),
         ] = None,
         on_frontier: Annotated[bool, Query(description="Only the trials on the frontier.")] = False,
+        repeats: Annotated[
+            bool, Query(description="The repeats with further seeds, in place of the trials.")
+        ] = False,
         order: Annotated[
             Order, Query(description="`score`: best first; `-` reverses the order.")
         ] = "number",
@@ -99,6 +102,7 @@ def router(queries: StudyQueries) -> APIRouter:
             name,
             state=state,
             on_frontier=on_frontier,
+            repeats=repeats,
             limits=limits,
             order=order,
             offset=offset,

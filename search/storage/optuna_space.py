@@ -7,6 +7,7 @@ the study as an ``OrdinalStudy``, where such a category is the index of its valu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from copy import copy
 from functools import lru_cache
 from itertools import pairwise
@@ -21,6 +22,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial
 
+from search.storage.trials import REPEATS
 from spaces.cost.configuration import Configuration
 from spaces.grid.grid import Dimension, Point
 
@@ -67,6 +69,11 @@ def point_from_ordinal(space: SearchSpace, parameters: dict[str, Any]) -> Point:
     )
 
 
+def without_repeats(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Trials of a study that are no repeats with further seeds of training."""
+    return [trial for trial in trials if REPEATS not in trial.user_attrs]
+
+
 class OrdinalStudy:
     """A study as a sampler reads it whose categories are the indices of their values.
 
@@ -85,8 +92,8 @@ class OrdinalStudy:
         return getattr(self._study, name)
 
     def _get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
-        """What Optuna's samplers call for the trials of a study."""
-        return list(map(self._ordinal, self._study._get_trials(*args, **kwargs)))
+        """What Optuna's samplers call for the trials of a study; repeats are no proposals."""
+        return list(map(self._ordinal, without_repeats(self._study._get_trials(*args, **kwargs))))
 
     def _ordinal(self, trial: FrozenTrial) -> FrozenTrial:
         known = self._finished.get(trial.number)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import uuid
 import warnings
@@ -12,7 +11,7 @@ from typing import Any
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from search.storage.budget_facts import (
     SPEEDS,
@@ -30,6 +29,7 @@ from search.storage.trials import (
     ATTEMPT,
     CONFIGURATION,
     FAILURE,
+    REPEATS,
     RESULT,
     Reader,
     TrialRecord,
@@ -78,7 +78,7 @@ class Study:
             # If two processes create this study at once, only one of them sets the file.
             if not exchange(storage.engine, study._study_id, SEARCH, None, search.to_dict()):
                 recorded = SearchFile.model_validate(study.user_attrs[SEARCH])
-                if differing := _differences(recorded.identity(), search.identity()):
+                if differing := recorded.differences(search):
                     raise BusyStudy(
                         f"a search named {search.name!r} exists with another "
                         f"{', '.join(differing)}; give this one another name (name: in the file, "
@@ -185,9 +185,38 @@ class Study:
         return left
 
     def records(self) -> list[TrialRecord]:
-        """All trials that have a configuration, by number."""
+        """All trials that have a configuration, by number, without the repeats."""
+        return self.records_and_repeats()[0]
+
+    def repeats(self) -> list[TrialRecord]:
+        """Repeats of trials with further seeds of training, by number."""
+        return self.records_and_repeats()[1]
+
+    def records_and_repeats(self) -> tuple[list[TrialRecord], list[TrialRecord]]:
+        """Both, read at one moment."""
         with translated_errors(self._storage):
-            return self._reader.records()
+            every = self._reader.records()
+        return (
+            [record for record in every if record.repeats is None],
+            [record for record in every if record.repeats is not None],
+        )
+
+    def repeat(self, number: int, seed: int) -> TrialRecord:
+        """Create a trial that repeats another with a further seed of training.
+
+        No sampler is asked, and none sees it: it is no further configuration of the space.
+        """
+        configuration = self.record(number).configuration.with_seed(seed)
+        with translated_errors(self._storage):
+            trial = self._storage.get_trial(self._trial_id(number))
+            repeat = create_trial(
+                state=TrialState.RUNNING,
+                params=trial.params,
+                distributions=trial.distributions,
+                user_attrs={CONFIGURATION: configuration.to_dict(), REPEATS: number},
+            )
+            created = self._storage.create_new_trial(self.optuna._study_id, repeat)
+            return self.record(self._storage.get_trial(created).number)
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -307,19 +336,6 @@ def tests_of(attributes: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
         for key, value in attributes.items()
         if key.startswith(TEST)
     }
-
-
-def _differences(recorded: Any, given: Any, path: str = "") -> list[str]:
-    """Names of the fields of a search file's identity in which two differ."""
-    if isinstance(recorded, dict) and isinstance(given, dict):
-        return [
-            difference
-            for key in sorted({*recorded, *given})
-            for difference in _differences(
-                recorded.get(key), given.get(key), f"{path}.{key}" if path else key
-            )
-        ]
-    return [] if json.dumps(recorded) == json.dumps(given) else [path]
 
 
 def load_all(url: str) -> list[Study]:

@@ -28,7 +28,10 @@ ATTEMPT = "attempt"
 """Number of the current attempt at a trial; 1 where it is missing."""
 FINISH = "finish"
 """Position of a trial in the order in which those of its study finished, from 1."""
+REPEATS = "repeats"
+"""Number of the trial that a trial repeats with a further seed of training."""
 
+_READ = (CONFIGURATION, RESULT, FAILURE, ATTEMPT, FINISH, REPEATS)
 _TRIALS: Table = models.TrialModel.__table__
 _ATTRIBUTES: Table = models.TrialUserAttributeModel.__table__
 _STATES = {TrialState.COMPLETE: "complete", TrialState.FAIL: "failed"}
@@ -49,6 +52,8 @@ class TrialRecord:
         attempt: Number of its current attempt; taking it over begins the next.
         order: Position in the order in which trials finished; 0 before.
         traceback: Where an error inside tlc or a library arose; empty otherwise.
+        repeats: Number of the trial that it repeats with a further seed of training; None for the
+            trials of the search itself.
     """
 
     number: int
@@ -61,6 +66,7 @@ class TrialRecord:
     attempt: int = 1
     order: int = 0
     traceback: str = ""
+    repeats: int | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -124,7 +130,7 @@ def read_records(
         )
         .join_from(_TRIALS, _ATTRIBUTES, _TRIALS.c.trial_id == _ATTRIBUTES.c.trial_id)
         .where(_TRIALS.c.study_id == study_id)
-        .where(_ATTRIBUTES.c.key.in_((CONFIGURATION, RESULT, FAILURE, ATTEMPT, FINISH)))
+        .where(_ATTRIBUTES.c.key.in_(_READ))
         .where(or_(_TRIALS.c.number >= first, _TRIALS.c.number.in_(also)))
         .order_by(_TRIALS.c.number)
     )
@@ -155,6 +161,7 @@ def _records(rows: Iterable[Any]) -> Iterable[TrialRecord]:
             attempt=attributes.get(ATTEMPT, 1),
             order=attributes.get(FINISH, 0),
             traceback=failure.get("traceback", ""),
+            repeats=attributes.get(REPEATS),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -10,14 +11,16 @@ from search.formatting import configuration_text, depth_text, latency_summary
 from search.mlflow_links import MlflowLinks
 from search.pareto import Scale, best, frontier, hypervolume_of
 from search.results.schemas import TrainingReuse
+from search.seeds import Repeats, SeedScores, spread_text
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from search.tracking.saved_views import FRONTIER_VIEW, TRIALS_VIEW
 from spaces.cost.criteria import Criteria
 from spaces.cost.units import duration, quantity
 
-MAX_ROWS = 24
-"""Rows of the frontier's table: MLflow truncates a description after 8,000 characters."""
+MAX_ROWS, MAX_ROWS_OF_SEEDS = 24, 18
+"""Rows of the frontier's table, and of one with the columns of further seeds: MLflow truncates a
+description after 8,000 characters."""
 
 
 def experiment_description(criteria: Criteria, task: str, links: MlflowLinks) -> str:
@@ -33,13 +36,17 @@ def experiment_description(criteria: Criteria, task: str, links: MlflowLinks) ->
     )
 
 
-def search_description(study: Study, records: list[TrialRecord], links: MlflowLinks) -> str:
+def search_description(
+    study: Study, records: list[TrialRecord], links: MlflowLinks, repeats: Repeats
+) -> str:
     """What a search has found so far, and what to do next."""
     search, criteria, scale = study.search, study.search.criteria, Scale.of(study.space)
     members = frontier(records, criteria)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")), undefined=StrictUndefined
     )
+    tests = study.tests()
+    seeds = {r.number: SeedScores.of(r, repeats, tests, criteria.metric) for r in members}
     return environment.get_template("search.md.j2").render(
         search=search,
         metric=criteria.metric,
@@ -49,7 +56,9 @@ def search_description(study: Study, records: list[TrialRecord], links: MlflowLi
         complete=sum(record.is_complete for record in records),
         members=members,
         references=study.references(),
-        shown=_spread(members),
+        shown=_spread(members, MAX_ROWS_OF_SEEDS if repeats else MAX_ROWS),
+        seeds={number: scores for number, scores in seeds.items() if scores is not None},
+        spread_text=partial(spread_text, metric=criteria.metric.name),
         leaders={
             level: best(records, criteria, {criteria.cost.name: level}) for level in scale.levels()
         },
@@ -65,9 +74,9 @@ def search_description(study: Study, records: list[TrialRecord], links: MlflowLi
     )
 
 
-def _spread(members: list[TrialRecord]) -> list[TrialRecord]:
-    """At most ``MAX_ROWS`` members, evenly spaced, with both ends."""
-    if len(members) <= MAX_ROWS:
+def _spread(members: list[TrialRecord], most: int) -> list[TrialRecord]:
+    """At most ``most`` members, evenly spaced, with both ends."""
+    if len(members) <= most:
         return members
-    gap = (len(members) - 1) / (MAX_ROWS - 1)
-    return [members[round(row * gap)] for row in range(MAX_ROWS)]
+    gap = (len(members) - 1) / (most - 1)
+    return [members[round(row * gap)] for row in range(most)]

@@ -15,8 +15,8 @@ import yaml
 
 from search.mlflow_links import server_url
 from search.pareto import Scale, frontier
-from search.results.comparison import compared_frontier
-from search.results.schemas import FrontierMember
+from search.results.comparison import compared_frontier, frontier_members
+from search.seeds import Repeats
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from search.tracking.client import as_tags, is_rejection, log_in_batches, mlflow_client
@@ -101,11 +101,11 @@ class MlflowSync:
         """
         self._check_lease()
         remote = self._remote_state()
-        records = self._study.records()
+        records, repeats = self._study.records_and_repeats()
         parent = self._parent(remote, records)
         members = {record.number for record in frontier(records, self._study.search.criteria)}
         sent, rejection = 0, None
-        for record in records:
+        for record in (*records, *repeats):
             state = RunState(record.state, record.number in members, parent)
             key = str(record.number)
             if remote.run_states.get(key) == state or key in remote.deleted:
@@ -122,7 +122,7 @@ class MlflowSync:
         self._send_references(remote, parent)
         self._send_metrics(remote, parent, records)
         if with_figures or (sent and time.monotonic() - self._figures_sent > FIGURE_SECONDS):
-            self._send_figures(remote, parent, records)
+            self._send_figures(remote, parent, records, Repeats(repeats))
             self._figures_sent = time.monotonic()
         self._send_status(remote, parent, records, is_running)
         if rejection is not None:
@@ -225,13 +225,15 @@ class MlflowSync:
             log_in_batches(remote.client, parent, metrics, {}, {STEPS_SENT: str(len(steps))})
             remote.steps_sent = len(steps)
 
-    def _send_figures(self, remote: RemoteState, parent: str, records: list[TrialRecord]) -> None:
+    def _send_figures(
+        self, remote: RemoteState, parent: str, records: list[TrialRecord], repeats: Repeats
+    ) -> None:
         # Loads the libraries that draw.
         from search.plots.figures import write_figures
 
-        links, tests = remote.links, self._study.tests()
-        members = frontier(records, self._study.search.criteria)
-        rows = [FrontierMember.of(r, tests.get(r.number, {})) for r in members]
+        links, criteria = remote.links, self._study.search.criteria
+        tests, members = self._study.tests(), frontier(records, criteria)
+        rows = frontier_members(members, repeats, tests, criteria.metric)
         references = self._study.references()
         answer = compared_frontier(self._study.space, records, rows, references)
         with tempfile.TemporaryDirectory() as name:
@@ -239,7 +241,7 @@ class MlflowSync:
             write_figures(self._study, folder, links, server_url(self._where.tracking_uri))
             (folder / "frontier.json").write_text(answer.model_dump_json(indent=1))
             remote.client.log_artifacts(parent, name, "frontier")
-        description = search_description(self._study, records, links)
+        description = search_description(self._study, records, links, repeats)
         remote.client.set_tag(parent, DESCRIPTION, description)
 
     def _send_status(

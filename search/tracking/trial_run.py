@@ -28,8 +28,10 @@ OTHERS = (
 
 
 def trial_name(record: TrialRecord, budget_unit: str) -> str:
-    """The name of a trial's run, such as ``#12 depth 2, width 64, 400 steps, rtn-4``."""
-    return f"#{record.number} {configuration_text(record.configuration, budget_unit)}"
+    """The name of a trial's run, such as ``#12 depth 2, width 64, 400 steps, rtn-4``; that of a
+    repeat ends with its seed."""
+    seed = "" if record.repeats is None else f", seed {record.configuration.seed}"
+    return f"#{record.number} {configuration_text(record.configuration, budget_unit)}{seed}"
 
 
 def trial_params(record: TrialRecord, budget_unit: str) -> dict[str, Any]:
@@ -83,11 +85,18 @@ def state_tags(run_state: RunState) -> dict[str, str]:
 
 
 def result_tags(record: TrialRecord) -> dict[str, str]:
-    """The tags of a finished trial: where its model is, or why it failed."""
+    """The tags of a trial: what it repeats, and where its model is, or why it failed.
+
+    A trial and its repeats with further seeds have one value of ``tlc.group``, by which MLflow
+    groups runs.
+    """
+    group = record.number if record.repeats is None else record.repeats
+    tags = {"tlc.group": f"#{group}"}
     if not record.is_complete:
-        return {"tlc.message": record.message[:500]} if record.is_finished else {}
+        return tags | ({"tlc.message": record.message[:500]} if record.is_finished else {})
     steps = record.result["steps"]
     return {
+        **tags,
         "tlc.steps_reused": f"{steps['reused']} of {steps['total']}",
         "tlc.stages": "; ".join(map(stage_text, record.result["stages"])),
         "tlc.model": record.result["model"],

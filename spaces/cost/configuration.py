@@ -73,6 +73,10 @@ class Configuration:
         """The same training, compressed in another way."""
         return replace(self, compression=compression)
 
+    def with_seed(self, seed: int) -> Configuration:
+        """The same with another seed of training."""
+        return replace(self, seed=seed)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can write."""
         return asdict(self)

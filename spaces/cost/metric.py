@@ -54,6 +54,12 @@ class Metric:
         """Quality of a model that guesses."""
         return self.quality(self.guessing)
 
+    def clipped(self, value: float) -> float:
+        """A value within the range of the metric, such as the end of an interval."""
+        if self.is_maximised:
+            return min(max(value, 0.0), self.perfect)
+        return max(value, self.perfect)
+
     def text(self, value: float) -> str:
         """A value with its usual digits."""
         return text(self.name, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -62,6 +63,10 @@ class SearchFile(StrictModel):
     every trial is too low for its time (sampler ``frontier``)."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of training and of the sampler."""
+    seeds: Annotated[int, Field(ge=1, le=100)] = 1
+    """Seeds of training of what the search finds. At its end, after its ``trials`` or ``hours``, it
+    trains what is on its frontier, and only that, again with the seeds ``seed + 1``,
+    ``seed + 2``, …: the scores of these had no part in the selection."""
     trials: Annotated[int, Field(ge=1, le=1_000_000)]
     """Trials after which the search ends."""
     hours: PositiveNumber | None = None
@@ -130,6 +135,8 @@ class SearchFile(StrictModel):
             )
         if self.space.compression == "fit" and not limits:
             yield "space.compression: fit needs a constraint, such as constraints.max_size_mb"
+        if self.seed + self.seeds > 2**31:
+            yield f"seeds: {self.seeds} seeds from {self.seed} on exceed the largest, {2**31 - 1}"
         if self.stop == "auto" and self.sampler != "frontier":
             yield (
                 "stop: auto needs sampler: frontier, which forecasts the gain of a trial; "
@@ -207,6 +214,10 @@ class SearchFile(StrictModel):
         del identity["training"]["checkpoint_seconds"]
         return identity
 
+    def differences(self, other: SearchFile) -> list[str]:
+        """Names of the fields of the identity in which another search differs."""
+        return _differences(self.identity(), other.identity())
+
     @property
     def fingerprint(self) -> str:
         """Hash of the identity."""
@@ -218,3 +229,15 @@ def _task_name(document: dict[str, Any]) -> str:
     task = document.get("task")
     name = task.get("name") if isinstance(task, dict) else None
     return name if isinstance(name, str) else ""
+
+
+def _differences(one: Any, other: Any, path: str = "") -> list[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return [
+            difference
+            for key in sorted({*one, *other})
+            for difference in _differences(
+                one.get(key), other.get(key), f"{path}.{key}" if path else key
+            )
+        ]
+    return [] if json.dumps(one) == json.dumps(other) else [path]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,10 @@ MAX_EXAMINED = 50_000
 STORED_BYTES_PER_PARAMETER = 12 + 8
 """A checkpoint (fp32 weights and the two moments of Adam), and the pre-trained and fine-tuned
 models in fp32."""
+
+FRONTIER_GROWTH = 1.5
+"""A frontier of n trials has about this many times the square root of n members: 1 (random trials)
+to 2 (the frontier sampler) on the recorded tables and in the default search."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,13 @@ class Plan:
         training_flops: Upper limit of the training FLOPs of all trials, which share prefixes; None
             for budgets in seconds.
         training_seconds: The same limit for budgets in seconds, fine-tuning apart; None for others.
+        disk_bytes: Projected bytes of checkpoints and models, with those of the repeats.
         fine_tuning_steps: Most steps of fine-tuning of a model; None where there is fine-tuning and
             its examples are not counted yet, so that no figure contains it.
-        disk_bytes: Projected bytes of checkpoints and models.
+        repeats: Estimated repeats of the frontier with further seeds.
+        repeat_flops: Estimate of the most training FLOPs that they take; None for budgets in
+            seconds.
+        repeat_seconds: The same for budgets in seconds, fine-tuning apart; None for others.
     """
 
     configurations: int
@@ -68,14 +77,20 @@ class Plan:
     training_seconds: float | None
     disk_bytes: float
     fine_tuning_steps: int | None
+    repeats: int
+    repeat_flops: float | None
+    repeat_seconds: float | None
 
 
-def make_plan(space: SearchSpace, trials: int, *, labelled_examples: int | None = None) -> Plan:
+def make_plan(
+    space: SearchSpace, trials: int, *, seeds: int = 1, labelled_examples: int | None = None
+) -> Plan:
     """Estimate what a number of trials of a valid space would cost.
 
     Args:
         space: The space.
         trials: Trials of the search.
+        seeds: Seeds of training of the trials on the frontier.
         labelled_examples: Those to fine-tune on, where they are counted.
     """
     fine_tuning_steps = _fine_tuning_steps(space, labelled_examples)
@@ -94,6 +109,9 @@ def make_plan(space: SearchSpace, trials: int, *, labelled_examples: int | None 
     trials = min(trials, max(1, count))
     stored_bytes = STORED_BYTES_PER_PARAMETER * fmean(e.parameters for e in examples)
     limit, is_timed = _training_limit(examples, trials), space.schedule.unit is BudgetUnit.SECONDS
+    on_frontier = min(trials, math.ceil(FRONTIER_GROWTH * math.sqrt(trials)))
+    repeats = (seeds - 1) * on_frontier
+    repeat_limit = (seeds - 1) * _training_limit(examples, on_frontier)
     kinds = {"smallest": 0, "typical": len(examples) // 2, "largest": -1}
     return Plan(
         configurations=space.size,
@@ -103,8 +121,11 @@ def make_plan(space: SearchSpace, trials: int, *, labelled_examples: int | None 
         trials=trials,
         training_flops=None if is_timed else limit,
         training_seconds=limit if is_timed else None,
-        disk_bytes=trials * (stored_bytes + 1e6 * fmean(e.size_mb for e in examples)),
+        disk_bytes=(trials + repeats) * (stored_bytes + 1e6 * fmean(e.size_mb for e in examples)),
         fine_tuning_steps=fine_tuning_steps,
+        repeats=repeats,
+        repeat_flops=None if is_timed else repeat_limit,
+        repeat_seconds=repeat_limit if is_timed else None,
     )
 
 

@@ -215,7 +215,7 @@ def finished(document: dict[str, Any], tmp_path_factory: pytest.TempPathFactory)
     """A finished real search of eight trials, in a folder with modules named as tlc's packages."""
     tlc = Tlc(tmp_path_factory.mktemp("finished"))
     tlc.add_modules_of_the_same_names()
-    completed = tlc("run", tlc.write(document, trials=8))
+    completed = tlc("run", tlc.write(document, trials=8, seeds=2))
     assert completed.returncode == 0, completed.stdout + completed.stderr
     (tlc.folder / "run.txt").write_text(completed.stdout)
     return tlc

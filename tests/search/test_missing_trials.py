@@ -145,6 +145,7 @@ def test_enqueued_trials_have_no_configuration_until_they_are_asked_for(study: S
 def test_enqueued_trials_are_run_beside_those_of_the_file(study: Study) -> None:
     from ray.tune.search import Searcher
 
+    from search.execution.jobs import SampledJobs
     from search.execution.searcher import StudySearcher
 
     study.tell_result(study.ask().number, made_up_result(0.6, 0.1))
@@ -154,12 +155,10 @@ def test_enqueued_trials_are_run_beside_those_of_the_file(study: Study) -> None:
     study.optuna.sampler = sampler
     searcher = StudySearcher(
         study,
-        sampler,
+        SampledJobs(study, sampler, trials=1, deadline=math.inf),
         unfinished=[],
         failure_of=lambda _: ("error", ""),
-        trials=1,
         retries=1,
-        deadline=math.inf,
         may_start=lambda _: True,
         on_change=lambda _: None,
         warn=print,

@@ -25,7 +25,8 @@ def test_a_search_ends_with_a_frontier_and_says_what_to_type_next(finished: Tlc)
     members = frontier(records, study.search.criteria)
     assert members
     assert members[-1].result["score_low"] > 0.5
-    assert set(study.tests()) == {member.number for member in members}
+    final = [*members, *study.repeats()]
+    assert set(study.tests()) >= {record.number for record in final}
     printed = (finished.folder / "run.txt").read_text()
     for expected in (
         "8/8",
@@ -37,6 +38,28 @@ def test_a_search_ends_with_a_frontier_and_says_what_to_type_next(finished: Tlc)
         assert expected in printed
     for name in ("frontier.html", "frontier.png"):
         assert (finished.folder / "home" / "reports" / "tiny" / name).stat().st_size > 10_000
+
+
+def test_what_is_on_the_frontier_is_trained_with_a_further_seed_and_tested(
+    finished: Tlc,
+) -> None:
+    study = finished.study()
+    records, repeats = study.records_and_repeats()
+    members = frontier(records, study.search.criteria)
+    second = {each.repeats: each for each in repeats if each.configuration.seed == 1}
+    assert second.keys() == {member.number for member in members}
+    for member in members:
+        repeat = second[member.number]
+        assert repeat.configuration == member.configuration.with_seed(1)
+        assert repeat.result["size_bytes"] == pytest.approx(member.result["size_bytes"], rel=0.01)
+        # Another training, on the same data.
+        assert repeat.result["checkpoint"] != member.result["checkpoint"]
+        assert repeat.result["dense_loss"] != member.result["dense_loss"]
+        assert repeat.result["data_fingerprint"] == member.result["data_fingerprint"]
+    printed = (finished.folder / "run.txt").read_text()
+    assert f"1/{len(members)}" in printed
+    assert "seed 1" in printed
+    assert "further seeds: mean ± standard deviation" in printed
 
 
 def test_a_users_modules_named_as_tlcs_packages_are_not_imported(finished: Tlc) -> None:
@@ -63,10 +86,14 @@ def test_a_finished_search_is_not_run_again(finished: Tlc) -> None:
     assert finished.study().records() == before
 
 
-def test_an_unfinished_test_of_the_frontier_is_resumed_and_figures_fail_no_search(
+def test_confirm_trains_the_best_with_more_seeds_and_resumes_the_test_of_the_frontier(
     finished: Tlc,
 ) -> None:
-    before = finished.study().tests()
+    """And figures that cannot be written fail nothing."""
+    study = finished.study()
+    before, records = study.tests(), study.records()
+    ended = json.loads(finished.ask("show", "tiny", "--json").stdout)["ended"]
+    cheapest = frontier(records, study.search.criteria)[0]
     with sqlite3.connect(finished.folder / "home" / "study.db") as connection:
         connection.execute("delete from study_user_attributes where key like 'tlc:test:%'")
     connection.close()
@@ -74,17 +101,25 @@ def test_an_unfinished_test_of_the_frontier_is_resumed_and_figures_fail_no_searc
     reports = finished.folder / "home" / "reports"
     aside = reports.rename(reports.with_name("aside"))
     reports.touch()
+    limit = f"{cheapest.result['size_mb'] * 1.001}"
     try:
-        again = finished("run", "search.yaml")
+        confirmed = finished("confirm", "tiny", "--seeds", "3", "--max-size-mb", limit)
     finally:
         reports.unlink()
         aside.rename(reports)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "all 8 trials were already done" in again.stdout
-    assert finished.study().tests() == before != {}
-    assert "the figures were not written" in again.stdout
-    assert "plot:" not in again.stdout
-    assert "Traceback" not in again.stdout + again.stderr
+    assert confirmed.returncode == 0, confirmed.stdout + confirmed.stderr
+    study = finished.study()
+    assert study.records() == records
+    seeds = [r.configuration.seed for r in study.repeats() if r.repeats == cheapest.number]
+    assert sorted(seeds) == [1, 2]
+    assert study.tests().items() >= before.items() != {}
+    assert study.tests().keys() >= {repeat.number for repeat in study.repeats()}
+    # How the search ended has not changed.
+    shown = json.loads(finished.ask("show", "tiny", "--json").stdout)
+    assert (shown["state"], shown["ended"]) == ("finished", ended)
+    assert "trained with 2 other seeds" in confirmed.stdout or "1 to 2 other" in confirmed.stdout
+    assert "the figures were not written" in confirmed.stdout
+    assert "Traceback" not in confirmed.stdout + confirmed.stderr
 
 
 @pytest.mark.usefixtures("mlflow_made")

@@ -17,6 +17,7 @@ import yaml
 from mlflow import MlflowClient
 
 from search.mlflow_links import MlflowLinks
+from search.seeds import Repeats
 from search.storage.lease import LEASE, Lease
 from search.storage.lease_holder import local_lease
 from search.storage.study import Study
@@ -124,6 +125,29 @@ def test_references_are_metrics_of_the_search_and_sent_once(study: Study, where:
     assert [each["name"] for each in answer["references"]] == ["logistic regression, 2,000 n-grams"]
 
 
+def test_repeats_are_nested_runs_grouped_with_what_they_repeat(
+    study: Study, where: Locations
+) -> None:
+    fill(study)
+    repeat = study.repeat(1, 1)
+    study.tell_result(repeat.number, made_up_result(0.75, 0.2))
+    MlflowSync(study, where).send(with_figures=True)
+    parent, nested = runs(where, study.search.name)
+    first, again = nested["1"], nested[str(repeat.number)]
+    assert (first.data.params["seed"], again.data.params["seed"]) == ("0", "1")
+    assert first.data.tags["tlc.group"] == again.data.tags["tlc.group"] == "#1"
+    assert nested["0"].data.tags["tlc.group"] == "#0"
+    assert again.data.tags["on_frontier"] == "false"
+    assert again.info.run_name.endswith("seed 1")
+    note = parent.data.tags["mlflow.note.content"]
+    assert "| further seeds | their test |" in note
+    assert "0.750 (1 seed)" in note
+    # They are no trials of the search: four have finished.
+    assert "**4 of 20 trials** are finished" in note
+    volumes = MlflowClient(where.tracking_uri).get_metric_history(parent.info.run_id, "hypervolume")
+    assert [metric.step for metric in volumes] == [1, 2, 3, 4]
+
+
 def test_run_names_and_the_description_link_to_the_trials(study: Study, where: Locations) -> None:
     fill(study)
     MlflowSync(study, where).send(with_figures=True)
@@ -177,11 +201,14 @@ def test_the_description_of_a_long_frontier_is_whole(study: Study, where: Locati
     for number in range(20):
         study.tell_result(study.ask().number, made_up_result(0.5 + number / 50, 0.1 + number / 10))
     links = MlflowLinks("1" * 19, "p" * 32, {number: "r" * 32 for number in range(20)})
+    repeats = [replace(r, number=r.number + 100, repeats=r.number) for r in study.records()]
     for records in (study.records(), [replace(r, number=r.number % 20) for r in longer(study)]):
-        note = search_description(study, records, links)
-        # MLflow cuts off what is longer.
-        assert len(note) <= 8000
-        assert note.endswith("```")
+        for known in (Repeats(()), Repeats(repeats)):
+            note = search_description(study, records, links, known)
+            # MLflow cuts off what is longer.
+            assert len(note) <= 8000
+            assert note.endswith("```")
+            assert ("further seeds" in note) == bool(known)
 
 
 def longer(study: Study) -> list[TrialRecord]:
@@ -512,8 +539,9 @@ def test_a_real_search_is_in_mlflow_when_it_ends(finished: Tlc) -> None:
     )
     parent, nested = runs(where, "tiny")
     assert parent.info.status == "FINISHED"
-    assert sorted(map(int, nested)) == list(range(8))
-    for record in finished.study().records():
+    records, repeats = finished.study().records_and_repeats()
+    assert sorted(map(int, nested)) == list(range(8 + len(repeats)))
+    for record in (*records, *repeats):
         run = nested[str(record.number)]
         assert run.data.metrics["accuracy"] == record.result["score"]
         assert run.info.status == "FINISHED"

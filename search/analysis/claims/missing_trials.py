@@ -24,7 +24,7 @@ from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
 from spaces.cost.families import layout
 from spaces.cost.units import quantity
-from spaces.file.storage import Locations, home
+from spaces.file.storage import home
 from spaces.grid.grid import Point
 from spaces.grid.search_space import COMPRESSION_FIELDS, SearchSpace
 
@@ -94,7 +94,7 @@ def run_missing_trials(study: Study, url: str, listener: Listener) -> Study:
         StudyError: Another process holds the lease of the search.
         UserError: The search cannot be run.
     """
-    from search.execution.run import run
+    from search.execution.run import run, search_at
 
     space = study.make_space(recorded_latencies(study))
     additions = missing_trials(space, study.records())
@@ -106,11 +106,7 @@ def run_missing_trials(study: Study, url: str, listener: Listener) -> Study:
     if not waiting:
         measure_undecayed(study, listener)
         return study
-    search = study.search
-    if Locations.of(search.storage).study_url != url:
-        # The search file names another study than the one with the enqueued trials.
-        storage = search.storage.model_copy(update={"study": url})
-        search = search.model_copy(update={"storage": storage})
+    search = search_at(study, url)
     study = run(search, listener, trials=len(study.records()) + len(waiting)).study
     measure_undecayed(study, listener)
     return study

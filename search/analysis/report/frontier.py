@@ -8,6 +8,7 @@ from search.plots.frontier_figure import frontier_figure
 from search.plots.pages import Chart, Table
 from search.plots.trial_points import short_text
 from search.results.comparison import edges
+from search.seeds import spread_text
 from search.storage.trials import TrialRecord
 from spaces.cost.inference_cost import COSTS
 
@@ -23,8 +24,9 @@ def frontier_section(data: ReportData) -> Section:
         f"{metric} against {cost} of {len(data.complete)} trials; the {len(data.members)} on the "
         "frontier can be focused"
     )
-    figure = frontier_figure(data.records, data.criteria, references=data.references)
-    chart = Chart(figure, label)
+    figure = frontier_figure(
+        data.records, data.criteria, references=data.references, repeats=data.repeats
+    )
     rows = [_row(data, f"#{record.number}", record) for record in data.members]
     return Section(
         name="frontier",
@@ -32,7 +34,7 @@ def frontier_section(data: ReportData) -> Section:
         intro="The search is for the best score within its constraints."
         if is_fixed
         else f"The frontier: no trial has a better {metric} at the same {cost} or less.",
-        charts=(chart,),
+        charts=(Chart(figure, label),),
         caption=_caption(data),
         tables=(
             _table(data, "the frontier as a table", "trial", rows, is_folded=True),
@@ -103,22 +105,33 @@ def _ranked(data: ReportData) -> list[tuple[str, TrialRecord | None]]:
 def _table(
     data: ReportData, label: str, first: str, rows: list[list[str]], *, is_folded: bool = False
 ) -> Table:
-    heads = (first, data.score_name, "95 % interval", data.cost.noun, "ratio", "model")
-    return Table(label, heads, rows, numeric=(1, 3, 4), is_folded=is_folded)
+    seeds = ("further seeds", "their test") if data.repeats else ()
+    heads = (first, data.score_name, "95 % interval", *seeds, data.cost.noun, "ratio", "model")
+    numeric = (1, *(heads.index(name) for name in (data.cost.noun, "ratio")))
+    return Table(label, heads, rows, numeric=numeric, is_folded=is_folded)
 
 
 def _row(data: ReportData, name: str, record: TrialRecord | None) -> list[str]:
+    seeds = _further_seeds(data, record) if data.repeats else []
     if record is None:
-        return [name, "–", "", "", "", "nothing yet"]
+        return [name, "–", "", *seeds, "", "", "nothing yet"]
     result = record.result
     return [
         name,
         data.metric.text(result["score"]),
         data.interval(result),
+        *seeds,
         data.cost_text(record),
         f"{result['compression_ratio']:.1f}×",
         f"{short_text(record.configuration)} (#{record.number})",
     ]
+
+
+def _further_seeds(data: ReportData, record: TrialRecord | None) -> list[str]:
+    """Scores over further seeds on validation and on test, as far as they are known."""
+    scores = None if record is None else data.seeds(record)
+    spreads = (scores.further, scores.further_test) if scores else (None, None)
+    return ["" if each is None else spread_text(each, data.metric.name) for each in spreads]
 
 
 def _caption(data: ReportData) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from search.pareto import Scale, best, dominating_reference, feasible
 from search.plots.pages import Chart, Table
 from search.plots.trial_points import drawable, leaders, metric_name
+from search.seeds import Repeats, SeedScores
 from search.storage.references import ReferenceRecord
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
@@ -46,6 +47,7 @@ class ReportData:
 
     Args:
         records: All trials, by number.
+        repeats: Their repeats with further seeds of training.
         tests: Scores on the test split, by trial number.
         data: Facts of the data.
         references: Baselines of the task, the smallest first.
@@ -56,11 +58,20 @@ class ReportData:
     tests: dict[int, dict[str, Any]]
     data: dict[str, Any]
     references: Sequence[ReferenceRecord] = ()
+    repeats: Repeats = field(default_factory=lambda: Repeats(()))
 
     @classmethod
     def of(cls, study: Study) -> ReportData:
         """Read a study."""
-        return cls(study.space, study.records(), study.tests(), study.data, study.references())
+        records, repeats = study.records_and_repeats()
+        return cls(
+            study.space,
+            records,
+            study.tests(),
+            study.data,
+            study.references(),
+            Repeats(repeats),
+        )
 
     @property
     def criteria(self) -> Criteria:
@@ -113,6 +124,10 @@ class ReportData:
         limit = self.criteria.limits.get("size_mb", inf)
         score = None if self.best is None else self.best.result["score"]
         return dominating_reference(self.references, self.criteria, score, limit)
+
+    def seeds(self, record: TrialRecord) -> SeedScores | None:
+        """Scores of a trial over several seeds of training."""
+        return SeedScores.of(record, self.repeats, self.tests, self.metric)
 
     def score_text(self, record: TrialRecord) -> str:
         """The score of a trial, with the metric's name."""

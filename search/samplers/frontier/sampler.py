@@ -22,6 +22,7 @@ from search.samplers.frontier.acquisition import Proposal
 from search.samplers.frontier.designer import Designer
 from search.samplers.frontier.history import FailureCause, Trial
 from search.samplers.frontier.search_design_space import SearchDesignSpace
+from search.storage.optuna_space import without_repeats
 from search.storage.states import ERROR, HUNG, WORKER_DIED
 from search.storage.trials import FAILURE, FINISH, RESULT
 from spaces.cost.configuration import Configuration
@@ -115,7 +116,7 @@ class FrontierSampler(StudySampler):
         grid = self._space.distributions.keys()
         running: list[tuple[int, int]] = []
         finished: list[FrozenTrial] = []
-        for trial in study.get_trials(deepcopy=False):
+        for trial in without_repeats(study.get_trials(deepcopy=False)):
             # A trial without all parameters is the one being asked for.
             if trial.number in self._taken or grid - trial.params.keys():
                 continue

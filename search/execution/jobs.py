@@ -1,0 +1,109 @@
+"""What a run has to do: the trials that a sampler chooses, or repeats with further seeds.
+
+A job is what one worker evaluates in a row: trials that share a trained model, or its training.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import astuple
+from typing import Any, Protocol
+
+from search.samplers.base import StudySampler
+from search.seeds import Repeat
+from search.storage.study import Study
+from search.storage.trials import TrialRecord
+
+LARGEST_JOB = 4
+"""Trials of one job, compressions of one model: enough to reuse a model in memory, few enough to
+leave one that turns out to be poor."""
+
+
+class Jobs(Protocol):
+    """A source of jobs."""
+
+    @property
+    def are_over(self) -> bool:
+        """Whether no further job is to start."""
+        ...
+
+    def next(self) -> list[TrialRecord]:
+        """Create the trials of the next job.
+
+        Raises:
+            SpaceExhaustedError: Every feasible configuration was tried.
+            MustWaitError: Every configuration left must wait for a running trial.
+            ConvergedError: The expected gain of every configuration left is too small.
+        """
+        ...
+
+
+class SampledJobs:
+    """Trials that the study's sampler chooses: one, and further compressions of its model.
+
+    Args:
+        trials: Number of trials in all; enqueued ones are run beyond it.
+        deadline: Monotonic time after which no new trial starts.
+    """
+
+    def __init__(
+        self, study: Study, sampler: StudySampler, *, trials: int, deadline: float
+    ) -> None:
+        self._study = study
+        self._sampler = sampler
+        self._trials = trials
+        self._deadline = deadline
+        self._count = len(study.records())
+
+    @property
+    def are_over(self) -> bool:
+        """Whether there are enough trials, or time is up."""
+        is_enough = self._count >= self._trials and not self._study.has_enqueued
+        return is_enough or time.monotonic() > self._deadline
+
+    def next(self) -> list[TrialRecord]:
+        """Ask the sampler."""
+        if self._study.has_enqueued:
+            # Optuna's ask() takes them before it asks the sampler, which may have nothing left.
+            return [self._ask()]
+        self._sampler.check(self._study.optuna)
+        job = [self._ask()]
+        while (
+            len(job) < LARGEST_JOB
+            and not self.are_over
+            and self._sampler.should_compress_again(self._study.optuna, job[0].configuration)
+        ):
+            job.append(self._ask())
+        return job
+
+    def _ask(self) -> TrialRecord:
+        record = self._study.ask()
+        self._count += 1
+        return record
+
+
+class RepeatJobs:
+    """Repeats of trials; those of one architecture and seed, which share training, are one job."""
+
+    def __init__(self, study: Study, repeats: Sequence[Repeat]) -> None:
+        self._study = study
+        ordered = sorted(repeats, key=_shared_training)
+        groups = itertools.groupby(ordered, lambda each: _shared_training(each)[:2])
+        self._groups = [list(group) for _, group in groups]
+
+    @property
+    def are_over(self) -> bool:
+        """Whether every repeat was started."""
+        return not self._groups
+
+    def next(self) -> list[TrialRecord]:
+        """Start the repeats of the next architecture and seed."""
+        return [self._study.repeat(each.number, each.seed) for each in self._groups.pop(0)]
+
+
+def _shared_training(repeat: Repeat) -> tuple[int, tuple[Any, ...], float]:
+    """Sort key: what shares training stands together, the shortest first."""
+    configuration = repeat.configuration
+    return repeat.seed, astuple(configuration.architecture), configuration.budget
