@@ -61,7 +61,7 @@ def main(trials: tuple[int, ...]) -> None:
 def _line(name: str, count: int, running: int) -> str:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore")
-    space = SearchSpace(load("default", OVERRIDES))
+    space = SearchSpace(load("classification", OVERRIDES))
     searched = SearchDesignSpace(space)
     times = _times(
         space, searched, SAMPLERS[name](searched), _history(space, searched, count), running

@@ -52,7 +52,9 @@ def result(rng: random.Random, size_mb: float) -> dict[str, object]:
 
 
 def fill(home: Path, trials: int) -> None:
-    study = Study.open(load("default", [f"trials={trials}"]), f"sqlite:///{home / 'study.db'}")
+    study = Study.open(
+        load("classification", [f"trials={trials}"]), f"sqlite:///{home / 'study.db'}"
+    )
     rng = random.Random(0)
     grid = distributions(study.space)
     made = []

@@ -72,7 +72,7 @@ def write(home: Path, until: float) -> None:
     import random
 
     rng = random.Random(1)
-    study = Study.load("default", f"sqlite:///{home / 'study.db'}")
+    study = Study.load("classification", f"sqlite:///{home / 'study.db'}")
     while time.monotonic() < until:
         record = study.ask()
         size = study.space.cost(record.configuration).size_mb
@@ -106,7 +106,7 @@ def main() -> None:
 
 def run(url: str, home: Path, clients: int, seconds: float, trials: int) -> None:
     print(f"{trials:,} trials, {clients} clients, {os.cpu_count()} cores", flush=True)
-    best = [f"/searches/default/best?{limit}" for limit in LIMITS]
+    best = [f"/searches/classification/best?{limit}" for limit in LIMITS]
     measure("health", url, ["/health"], clients, seconds)
     measure("best", url, best, clients, seconds)
     writer = multiprocessing.get_context("spawn").Process(
@@ -115,7 +115,7 @@ def run(url: str, home: Path, clients: int, seconds: float, trials: int) -> None
     writer.start()
     measure("best, while trials are added", url, best, clients, seconds)
     writer.join()
-    page = "/searches/default/trials?order=size_mb&limit=100"
+    page = "/searches/classification/trials?order=size_mb&limit=100"
     measure("trials, a page of 100", url, [page], min(clients, 10), seconds / 2)
 
 

@@ -405,7 +405,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
     keep_memory()
-    search = load("default")
+    search = load("classification")
     with tempfile.TemporaryDirectory() as folder:
         data = prepare(search.data, search.task, Path(folder))
         print(f"{'':54}    tokens/s                   ratio (min-max over rounds)          loss")

@@ -5,7 +5,7 @@ factors of two around it. The recipe transfers if the best rate of each size is 
 two of every other's, and the default within 0.02 nats of each size's own best.
 
     python benchmarks/transfer.py --task masked_lm --task causal_lm
-    python benchmarks/transfer.py --task default --task images --depths 1,2,4,8
+    python benchmarks/transfer.py --task classification --task images --depths 1,2,4,8
     python benchmarks/transfer.py --task translation --parallel train.en.gz train.fr.gz
 """
 
@@ -31,8 +31,8 @@ from spaces.cost.configuration import Configuration
 from spaces.file.search_file import SearchFile
 from spaces.loading import load
 
-TASKS = ("masked_lm", "causal_lm", "default", "translation", "images")
-"""Ready-made searches: one for each task. ``default`` sweeps the rate of fine-tuning."""
+TASKS = ("masked_lm", "causal_lm", "classification", "translation", "images")
+"""Ready-made searches: one for each task. ``classification`` sweeps the rate of fine-tuning."""
 MAX_FACTOR = 2.0
 """Between the best rates of two sizes."""
 MAX_LOSS = 0.02
@@ -49,7 +49,7 @@ def search_of(
     """The ready-made search with one budget, and another rate than its own if given."""
     overrides = [f"space.budget={{unit: steps, choices: [{steps}]}}"]
     field = "learning_rate"
-    if task == "default":
+    if task == "classification":
         field = "fine_tuning.learning_rate"
         overrides.append("training.fine_tuning={epochs: 3}")
     if rate is not None:

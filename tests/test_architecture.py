@@ -23,8 +23,8 @@ ORDER = {
     "spaces": "errors cost file grid loading",
     "objectives": "failures store data models compression measurement training references tasks "
     "export objective undecayed",
-    "search": "arrays formatting mlflow_links terminal_safe storage pareto seeds samplers plots "
-    "results tracking registry execution submission analysis replay service cli",
+    "search": "arrays formatting mlflow_links terminal_safe storage pareto seeds equal_bytes "
+    "samplers plots results tracking registry execution submission analysis replay service cli",
 }
 """Each part of a package imports only parts that stand before it."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from objectives.data.prepared_data import warnings_of
+from search.cli.equal_bytes import print_equal_bytes
 from search.cli.tables import (
     DENSE_NOTE,
     dominated_lines,
@@ -60,6 +61,7 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     console.print(f"\nfrontier: {metric.name} on validation against {study.search.cost.name}\n")
     rows = frontier_members(members, Repeats(repeats), study.tests(), metric)
     print_frontier(compared_frontier(study.space, records, rows, study.references()), console)
+    print_equal_bytes(study, console)
     scale = Scale.of(study.space)
     volume = hypervolume_of(members, study.search.criteria, scale)
     console.print(

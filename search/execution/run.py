@@ -16,6 +16,7 @@ from objectives.data.held_out import check_fine_tuning
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import PreparedData
 from objectives.store.store import Store
+from search.equal_bytes import equal_bytes, missing_dense_trials
 from search.execution.cluster import check_capacity, cluster, has_capacity, interrupted_by_sigterm
 from search.execution.final_test import test_frontier, untested
 from search.execution.listener import Limits, Listener
@@ -28,7 +29,7 @@ from search.execution.worker_setup import WorkerSetup
 from search.pareto import best, frontier
 from search.plots.figures import write_figures
 from search.samplers.known_latencies import measured_latencies
-from search.seeds import Repeats, tested
+from search.seeds import FEWEST_FOR_AN_INTERVAL, Repeats, tested
 from search.storage.budget_facts import BATCHES
 from search.storage.lease import lease_of
 from search.storage.lease_holder import LeaseHolder, holding_lease, local_lease
@@ -89,9 +90,10 @@ def run(search: SearchFile, listener: Listener, *, trials: int | None = None) ->
         ended, interrupted = f"all {limits.trials} trials were already done", False
         if finished < limits.trials or study.has_enqueued:
             ended, interrupted = started.run_trials(limits)
+        if not interrupted and search.seeds >= FEWEST_FOR_AN_INTERVAL:
+            interrupted = started.run_dense_models()
         if not interrupted:
-            members = frontier(study.records(), study.search.criteria)
-            interrupted = started.run_repeats(members, search.seeds)
+            interrupted = started.run_repeats(_repeated(study, search.seeds), search.seeds)
         return started.end(ended, "stopped" if interrupted else "finished")
 
 
@@ -179,6 +181,18 @@ class _Started:
             _measure_latencies(self.study, remote, self.listener)
             return tune_trials(self.study, limits, remote, self._callbacks)
 
+    def run_dense_models(self) -> bool:
+        """Evaluate the dense models that the frontier is compared with; returns whether a signal
+        ended it."""
+        study = self.study
+        missing = missing_dense_trials(study.space, study.records())
+        for parameters in missing:
+            study.optuna.enqueue_trial(parameters, skip_if_exists=True)
+        if not missing:
+            return False
+        self.listener.info(f"dense models of the same bytes: {len(missing)} trials")
+        return self.run_trials(Limits(len(study.records()) + len(missing)))[1]
+
     def run_repeats(self, records: Sequence[TrialRecord], seeds: int) -> bool:
         """Run what some trials lack of so many seeds; returns whether a signal ended it."""
         repeats = self.study.repeats()
@@ -230,6 +244,16 @@ class _Started:
             final = tested(*self.study.records_and_repeats(), self.study.search.criteria)
             needed = [each.result[kind] for each in final for kind in ("model", "checkpoint")]
             self.store.pins.write(needed, self.study.study_id)
+
+
+def _repeated(study: Study, seeds: int) -> list[TrialRecord]:
+    """Trials that further seeds are trained for: the frontier, and what it is compared with where
+    the seeds are enough for an interval."""
+    records = study.records()
+    chosen = frontier(records, study.search.criteria)
+    if seeds >= FEWEST_FOR_AN_INTERVAL:
+        chosen += [each for row in equal_bytes(study.space, records) for each in row.trials]
+    return list({each.number: each for each in chosen}.values())
 
 
 def _with_default_sizes(search: SearchFile, folder: Path, listener: Listener) -> SearchFile:

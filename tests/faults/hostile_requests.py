@@ -66,7 +66,7 @@ def _post(
 
 
 def _whole(**fields: Any) -> dict[str, Any]:
-    return {**load("default").model_dump(mode="json", exclude_defaults=True), **fields}
+    return {**load("classification").model_dump(mode="json", exclude_defaults=True), **fields}
 
 
 def _bodies() -> Iterator[HostileRequest]:

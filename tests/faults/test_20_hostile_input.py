@@ -100,7 +100,7 @@ def tlc(tmp_path_factory: pytest.TempPathFactory) -> Tlc:
     (around / "secret.txt").write_text("secret")
     (root / "text.txt").write_text("text")
     (root / "link.txt").symlink_to(around / "secret.txt")
-    search = load("default", ["name=tiny", "trials=20"])
+    search = load("classification", ["name=tiny", "trials=20"])
     study = Study.open(search, f"sqlite:///{root / 'home' / 'study.db'}")
     for size in (0.1, 0.2):
         study.tell_result(study.ask().number, made_up_result(0.5 + size, size))

@@ -126,7 +126,7 @@ def test_plan_and_schema_train_nothing(tlc: Tlc, document: dict[str, Any]) -> No
     plan = json.loads(tlc.ask("plan", tlc.write(document), "--json").stdout)
     assert plan["configurations"] == 64
     assert [example["kind"] for example in plan["examples"]] == ["smallest", "typical", "largest"]
-    printed = tlc.ask("plan", "default").stdout
+    printed = tlc.ask("plan", "classification").stdout
     assert "largest" in printed
     assert "fine-tuning comes on top" in printed
     schema = json.loads(tlc.ask("schema").stdout)
