@@ -23,7 +23,6 @@ from search.plots.pages import render
 from search.plots.style import tick_text
 from search.plots.trial_points import short_text
 from search.results.schemas import TrainingReuse
-from search.seeds import spread_text
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.cost.inference_cost import COSTS
@@ -79,7 +78,6 @@ def report_page(data: ReportData) -> str:
         short_text=short_text,
         costs=COSTS,
         tick_text=tick_text,
-        spread_text=spread_text,
         measured_latency=measured_latency,
         latency_note=_latency_note,
         summary=_summary(data),
