@@ -179,7 +179,12 @@ class SeedScores:
         )
 
 
+def deviation_text(deviation: float) -> str:
+    """A standard deviation of two digits."""
+    return f"{deviation:#.2g}".rstrip(".")
+
+
 def spread_text(spread: Spread, metric: str) -> str:
     """A spread as people write it: ``0.709 ± 0.007 (2 seeds)``, mean and standard deviation."""
-    deviation = "" if spread.sd is None else f" ± {text(metric, spread.sd)}"
+    deviation = "" if spread.sd is None else f" ± {deviation_text(spread.sd)}"
     return f"{text(metric, spread.mean)}{deviation} ({spread.seeds} seed{'s' * (spread.seeds > 1)})"

@@ -18,7 +18,7 @@ from search.formatting import (
 )
 from search.results.baselines import Reference
 from search.results.schemas import FrontierMember, Level, Trial
-from search.seeds import Spread, spread_text
+from search.seeds import Spread, deviation_text, spread_text
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.metric import text
 from spaces.cost.units import quantity
@@ -42,7 +42,7 @@ def frontier_table(members: Sequence[FrontierMember]) -> Table:
     seeds = ["further seeds", "their test"] if any(row.seeds for row in members) else []
     table = make_table(
         "trial", "depth", "width", "budget", "compression", metric, "95 % interval", "test",
-        *seeds, "dense", "MB", *_latency_columns(corrected), "FLOPs", "ratio",
+        *seeds, "dense", "MB", *_latency_columns(corrected), *([] if seeds else ["FLOPs", "ratio"]),
         left=["compression"],
     )  # fmt: skip
     for row in members:
@@ -61,8 +61,8 @@ def frontier_table(members: Sequence[FrontierMember]) -> Table:
             f"{row.size_mb:.3f}",
             latency_text(row.latency_p10_ms, noisy=row.latency_noisy),
             *([f"{row.latency_ms:.2f}"] if corrected else []),
-            quantity(row.flops).strip(),
-            f"{row.compression_ratio:.1f}×",
+            # With both, a terminal of usual width would cut the columns.
+            *([] if seeds else [quantity(row.flops).strip(), f"{row.compression_ratio:.1f}×"]),
         )
     return table
 
@@ -111,7 +111,7 @@ def _seed_cells(row: FrontierMember) -> tuple[str, ...]:
 
 
 def _short_spread(spread: Spread, metric: str) -> str:
-    deviation = "" if spread.sd is None else f"±{text(metric, spread.sd)}"
+    deviation = "" if spread.sd is None else f"±{deviation_text(spread.sd)}"
     return f"{text(metric, spread.mean)}{deviation}"
 
 
