@@ -148,7 +148,7 @@ def document(corpus: Path) -> dict[str, Any]:
             "fine_tuning": {
                 "epochs": 2,
                 "held_out": 0.2,
-                "learning_rate": 2e-3,
+                "learning_rate": 3e-4,
                 "dropout": 0.1,
                 "label_smoothing": 0.0,
             },
