@@ -12,7 +12,7 @@ whose calls alternate with those of the compressed model. Then it
   ``spaces/grid/compression_losses.csv``, from which that order comes;
 - loads every saved model in a fresh process and compares the outputs, which must be equal.
 
-    python benchmarks/compression.py default masked_lm causal_lm images
+    python benchmarks/compression.py classification masked_lm causal_lm images
     python benchmarks/compression.py my_translation.yaml --depth 1 --width 128
 """
 
