@@ -298,5 +298,5 @@ def test_no_pickle_is_opened(tmp_path: Path) -> None:
         model_file.load(tmp_path)
     np.save(tmp_path / "unlabelled-train.npy", np.array([Payload(stolen)]), allow_pickle=True)
     with pytest.raises(DataError, match="cannot be read"):
-        PreparedData(tmp_path, "", (), {}).token_stream("train")
+        PreparedData(tmp_path, "", (), {}, {}).token_stream("train")
     assert not stolen.exists()
