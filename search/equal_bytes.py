@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from search.pareto import rank
+from search.pareto import best_reference, rank
 from search.storage.optuna_space import parameters_from
 from search.storage.references import ReferenceRecord
 from search.storage.trials import TrialRecord
@@ -55,7 +55,7 @@ def equal_bytes(
     Args:
         records: Trials of the search; validation scores decide which are compared.
     """
-    criteria, quality = space.criteria, space.criteria.metric.quality
+    criteria = space.criteria
     trained = _of_longest_budget(space, records)
     rows = []
     for largest in _dense_models(space, trained):
@@ -76,11 +76,7 @@ def equal_bytes(
                 max_bytes,
                 next(dense, None),
                 max(within, key=lambda each: rank(each, criteria), default=None),
-                max(
-                    (each for each in references if each.size_bytes <= max_bytes),
-                    key=lambda each: quality(each.result["score"]),
-                    default=None,
-                ),
+                best_reference(references, criteria.metric, max_bytes / 1e6),
             )
         )
     return rows

@@ -126,6 +126,17 @@ def nondominated(
     return list(members.values())
 
 
+def best_reference(
+    references: Iterable[ReferenceRecord], metric: Metric, max_mb: float
+) -> ReferenceRecord | None:
+    """The best reference in at most so many megabytes; of equal ones, the smallest."""
+    return max(
+        (reference for reference in references if reference.size_mb <= max_mb),
+        key=lambda r: (metric.quality(r.result["score"]), -r.size_bytes),
+        default=None,
+    )
+
+
 def dominating_reference(
     references: Iterable[ReferenceRecord], criteria: Criteria, score: float | None, max_mb: float
 ) -> ReferenceRecord | None:
@@ -136,11 +147,7 @@ def dominating_reference(
         score: Of that model on validation; None where there is none.
     """
     quality = criteria.metric.quality
-    found = max(
-        (reference for reference in references if reference.size_mb <= max_mb),
-        key=lambda r: (quality(r.result["score"]), -r.size_bytes),
-        default=None,
-    )
+    found = best_reference(references, criteria.metric, max_mb)
     if found is None or (score is not None and quality(found.result["score"]) < quality(score)):
         return None
     return found

@@ -3,37 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from search.cli.tables import make_table
-from search.equal_bytes import EqualBytes, equal_bytes
+from search.equal_bytes import EqualBytes
 from search.seeds import Repeats, SeedScores, spread_text
-from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.cost.metric import Metric
 from spaces.cost.units import quantity
+from spaces.grid.search_space import SearchSpace
 
 
-def print_equal_bytes(study: Study, console: Console) -> None:
-    """Print dense and compressed models of the same training and bytes, where both have seeds."""
-    records, repeats = study.records_and_repeats()
-    rows = [
-        row
-        for row in equal_bytes(study.space, records, study.references())
-        if all(Repeats(repeats).of(each) for each in row.trials)
-    ]
+def print_equal_bytes(
+    space: SearchSpace,
+    rows: Sequence[EqualBytes],
+    repeats: Repeats,
+    tests: Mapping[int, Mapping[str, Any]],
+    console: Console,
+) -> None:
+    """Print dense and compressed models of the same training and bytes, where both have seeds.
+
+    Args:
+        tests: Results on test, by trial number.
+    """
+    rows = [row for row in rows if all(map(repeats.of, row.trials))]
     if not rows:
         return
-    budget = study.search.space.budget
-    metric = study.search.metric
+    budget, metric = space.definition.budget, space.criteria.metric
     console.print(
         f"\ntrained for the same {quantity(max(budget.values)).strip()} {budget.unit}, within the "
         f"same bytes: {metric.name} on test, mean and 95 % interval over seeds\n"
     )
     scores = {
-        each.number: SeedScores.of(each, Repeats(repeats), study.tests(), metric)
+        each.number: SeedScores.of(each, repeats, tests, metric)
         for row in rows
         for each in row.trials
     }

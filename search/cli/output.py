@@ -22,6 +22,7 @@ from search.cli.tables import (
     trial_table,
     trials_table,
 )
+from search.equal_bytes import equal_bytes
 from search.formatting import NOISY_LATENCY, cost_summary
 from search.pareto import Scale, frontier, hypervolume_of
 from search.results.comparison import compared_frontier, frontier_members
@@ -59,9 +60,11 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
         return
     metric = study.search.metric
     console.print(f"\nfrontier: {metric.name} on validation against {study.search.cost.name}\n")
-    rows = frontier_members(members, Repeats(repeats), study.tests(), metric)
-    print_frontier(compared_frontier(study.space, records, rows, study.references()), console)
-    print_equal_bytes(study, console)
+    known, tests, references = Repeats(repeats), study.tests(), study.references()
+    rows = frontier_members(members, known, tests, metric)
+    print_frontier(compared_frontier(study.space, records, rows, references), console)
+    compared = equal_bytes(study.space, records, references)
+    print_equal_bytes(study.space, compared, known, tests, console)
     scale = Scale.of(study.space)
     volume = hypervolume_of(members, study.search.criteria, scale)
     console.print(

@@ -38,11 +38,6 @@ class Family(StrEnum):
         return self.pretrained is not self
 
     @property
-    def is_prenorm(self) -> bool:
-        """Whether each block of a layer normalises its input and not its output."""
-        return self not in (Family.ROBERTA_CLASSIFIER, Family.ROBERTA_MASKED_LM)
-
-    @property
     def has_rotary_positions(self) -> bool:
         """Whether attention rotates pairs of channels, so that a head has an even number."""
         return self in (Family.LLAMA, Family.MODERNBERT_CLASSIFIER, Family.MODERNBERT_MASKED_LM)

@@ -15,6 +15,7 @@ from search.analysis.claims.measurements import Measurements
 from search.analysis.claims.observations import Observations, gain_unit, score_of
 from search.analysis.claims.verdict import Claim, Effect, Finding
 from search.arrays import Booleans, Floats
+from search.pareto import best_reference
 
 Setting = Literal["FLOPs", "seconds", "budget"]
 
@@ -215,10 +216,9 @@ def _row(data: Measurements, contest: Contest) -> dict[str, str]:
 def _best_reference(observations: Observations, size: int) -> str:
     """The best reference within so many bytes, with its score on validation."""
     metric = observations.metric
-    fitting = [each for each in observations.references if each.size_bytes <= size]
-    if not fitting:
+    best = best_reference(observations.references, metric, size / 1e6)
+    if best is None:
         return "none so small"
-    best = max(fitting, key=lambda each: metric.quality(each.result["score"]))
     return f"{best.name} · {metric.text(best.result['score'])}"
 
 
