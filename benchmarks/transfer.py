@@ -51,7 +51,8 @@ def search_of(
     field = "learning_rate"
     if task == "classification":
         field = "fine_tuning.learning_rate"
-        overrides.append("training.fine_tuning={epochs: 3}")
+        # One pass a step, in half the time.
+        overrides.append("training.fine_tuning={epochs: 3, r_drop: 0}")
     if rate is not None:
         overrides.append(f"training.{field}={rate}")
     if parallel is not None and task == "translation":

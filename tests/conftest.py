@@ -151,6 +151,8 @@ def document(corpus: Path) -> dict[str, Any]:
                 "learning_rate": 3e-4,
                 "dropout": 0.1,
                 "label_smoothing": 0.0,
+                "token_dropout": 0.0,
+                "r_drop": 0.0,
             },
             "recovery_learning_rate": 2e-3,
         },

@@ -23,6 +23,7 @@ from objectives.data.batches import (
 from objectives.data.held_out import check_fine_tuning, hold_out
 from objectives.data.prepared_data import LabelledTexts
 from objectives.data.row_order import Rows, rows_by_length
+from objectives.data.token_dropout import drop_tokens
 from objectives.measurement.score import Predict, Score, logits_of, score_classifier
 from objectives.references.classifiers import text_references
 from objectives.references.reference import Reference
@@ -35,6 +36,9 @@ from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
 from spaces.cost.flops import pretraining_workload
 from spaces.file.training import FineTuning
+
+SECOND_VIEW = "second_input_ids"
+"""Of a batch: the token ids of the same texts, with other tokens dropped."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +87,8 @@ class Classification(Task):
                 "patience": settings.patience,
                 "held_out": settings.held_out,
                 "label_smoothing": settings.label_smoothing,
+                "token_dropout": settings.token_dropout,
+                "r_drop": settings.r_drop,
             },
         )
         stopping = EarlyStopping(epoch_steps, settings.patience, self._held_out_figures)
@@ -117,14 +123,32 @@ class Classification(Task):
         trained, _ = self._train_rows
         return Epoch(len(trained), int(self._train_examples.lengths[trained].sum()))
 
+    def batch(self, step: int) -> Batch:
+        """The training batch of a step with token dropout; with R-Drop, a second view of it."""
+        settings, batch = self.fine_tuning, self.train_batches(step)
+        names = ("input_ids", SECOND_VIEW) if settings.r_drop else ("input_ids",)
+        views = {
+            name: drop_tokens(
+                batch["input_ids"], settings.token_dropout, seed=self.seed, step=step, view=view
+            )
+            for view, name in enumerate(names)
+        }
+        return {**batch, **views}
+
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        """Cross-entropy of the labels, smoothed (Müller et al. 2019, arXiv 1906.02629)."""
-        batch = to_device(batch, model)
-        return functional.cross_entropy(
-            logits(model, batch).float(),
-            batch["labels"],
-            label_smoothing=self.fine_tuning.label_smoothing,
+        """Cross-entropy of the labels, smoothed (Müller et al. 2019, arXiv 1906.02629).
+
+        Of batches with two views it is the mean of both, and R-Drop adds their divergence.
+        """
+        settings, batch = self.fine_tuning, to_device(batch, model)
+        views = _views(batch)
+        outputs = logits(model, views).float()
+        loss = functional.cross_entropy(
+            outputs, views["labels"], label_smoothing=settings.label_smoothing
         )
+        if SECOND_VIEW not in batch:
+            return loss
+        return loss + settings.r_drop * _symmetric_divergence(*outputs.chunk(2))
 
     def score(self, model: nn.Module, split: str) -> Score:
         """Accuracy and cross-entropy on a split."""
@@ -151,6 +175,30 @@ class Classification(Task):
     def latency_input(self, batch_size: int) -> Batch:
         """Real pre-training text of full length."""
         return self.pretraining.latency_input(batch_size)
+
+
+def _views(batch: Batch) -> Batch:
+    """A batch whose rows are all first views and then, where there are any, all second views."""
+    if SECOND_VIEW not in batch:
+        return batch
+    return {
+        "input_ids": torch.cat((batch["input_ids"], batch[SECOND_VIEW])),
+        "attention_mask": batch["attention_mask"].repeat(2, 1),
+        "labels": batch["labels"].repeat(2),
+    }
+
+
+def _symmetric_divergence(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """The mean of both Kullback-Leibler divergences of predictions, logits ``(batch, classes)``.
+
+    Its gradient goes through both: R-Drop (Liang et al. 2021, arXiv 2106.14448, equation 2).
+    """
+    one, other = (functional.log_softmax(each, dim=-1) for each in (first, second))
+    divergences = [
+        functional.kl_div(a, b, reduction="batchmean", log_target=True)
+        for a, b in ((one, other), (other, one))
+    ]
+    return torch.stack(divergences).mean()
 
 
 def _score(predict: Predict, examples: LabelledTexts, rows: Rows) -> Score:

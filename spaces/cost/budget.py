@@ -87,6 +87,7 @@ class Schedule:
             matches a cosine (Hägele et al. 2024, arXiv 2405.18392, section 4).
         steps_per_second: Turns seconds into steps; other units do not need it.
         lengths: Tokens and FLOPs are those of batches of these lengths; without it, of full length.
+        task_passes: Forward and backward passes of a step of fine-tuning or of its recovery.
     """
 
     unit: BudgetUnit
@@ -94,6 +95,7 @@ class Schedule:
     decay_fraction: float
     steps_per_second: StepsPerSecond | None = None
     lengths: LengthsOf | None = None
+    task_passes: int = 1
 
     def knows_steps_of(self, architecture: Architecture) -> bool:
         """Whether the steps of an architecture's budgets are known: in seconds, once measured."""
@@ -150,7 +152,8 @@ class Schedule:
         if not workload.family.is_classifier_of_text:
             return task, task
         pretrained = pretraining_workload(workload)
-        return training_step_flops(architecture, pretrained, batch_size=self.batch_size), task
+        pretraining = training_step_flops(architecture, pretrained, batch_size=self.batch_size)
+        return pretraining, self.task_passes * task
 
     def _step_costs(self, architecture: Architecture, workload: Workload) -> tuple[float, float]:
         """A step of pre-training, and one on the task, in the unit of budgets."""

@@ -173,10 +173,12 @@ class SearchFile(StrictModel):
     @property
     def schedule(self) -> Schedule:
         """How budgets are spent."""
+        fine_tuning = self.training.fine_tuning
         return Schedule(
             unit=self.space.budget.unit,
             batch_size=self.training.batch_size,
             decay_fraction=self.training.decay_fraction,
+            task_passes=1 if fine_tuning is None else fine_tuning.passes,
         )
 
     def placement(self, architecture: Architecture) -> Placement:

@@ -31,6 +31,7 @@ from spaces.file.search_file import SearchFile
 CONFIGURATION = Configuration(Architecture.of(1, 32), 20, Compression())
 SETTINGS = {
     "epochs": 9, "patience": 2, "held_out": 0.2, "learning_rate": 4e-3, "dropout": 0.1,
+    "token_dropout": 0.1, "r_drop": 0.5,
 }  # fmt: skip
 
 
@@ -135,6 +136,8 @@ def test_an_evaluation_counts_the_steps_that_were_taken(
         ("learning_rate", 1e-3),
         ("dropout", 0.2),
         ("label_smoothing", 0.2),
+        ("token_dropout", 0.2),
+        ("r_drop", 1.0),
     ],
 )
 def test_everything_that_determines_fine_tuning_is_in_the_key(
