@@ -222,6 +222,8 @@ def print_frontier(found: Frontier, console: Console) -> None:
         console.print(references_table(found.references))
     for line in dominated_lines(members):
         console.print(line, style="bold yellow", soft_wrap=True)
+    if found.advice is not None:
+        console.print(found.advice, style="bold yellow", soft_wrap=True)
     for edge in found.edges:
         console.print(edge.text, style="yellow", soft_wrap=True)
 
@@ -279,6 +281,7 @@ def _print_comparison(best: Best, trial: Trial, console: Console) -> None:
         within = " within the limits" if best.limits else ""
         line = f"{reference_text(best.dominated_by)}: no model here is better{within}"
         console.print(line, style="bold yellow", soft_wrap=True)
+        console.print(best.advice, style="bold yellow", soft_wrap=True)
     for edge in best.edges:
         console.print(edge.text, style="yellow", soft_wrap=True)
 

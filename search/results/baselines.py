@@ -8,6 +8,7 @@ from search.results.query_result import QueryResult
 from search.storage.references import ReferenceRecord
 from search.storage.trials import TrialRecord
 from spaces.cost.compression import Compression
+from spaces.cost.workload import Workload
 
 
 class Reference(QueryResult):
@@ -72,3 +73,16 @@ class Edge(QueryResult):
     """The value at that end, which the best model, or every member of the frontier, has."""
     text: str
     """The same in a phrase, with the advice."""
+
+
+def advice(workload: Workload) -> str:
+    """What to do where no model of a search is better than a reference, in a sentence."""
+    if workload.family.is_classifier_of_text:
+        return (
+            "instead: use the reference itself, start from a pretrained checkpoint, or pre-train "
+            'longer on more unlabelled text (docs/tasks.md, "Where a reference wins")'
+        )
+    return (
+        "instead: use the reference itself, or train longer on more data "
+        '(docs/tasks.md, "Where a reference wins")'
+    )

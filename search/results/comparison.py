@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from search.pareto import best_dense, dominating_reference
 from search.plots.trial_points import value_of
-from search.results.baselines import DenseModel, Edge, Reference
+from search.results.baselines import DenseModel, Edge, Reference, advice
 from search.results.schemas import Best, Frontier, FrontierMember
 from search.seeds import Repeats, SeedScores
 from search.storage.references import ReferenceRecord
@@ -58,10 +58,13 @@ def compared_frontier(
         member.dense = _dense(records, criteria, member.size_mb)
     numbers = {member.trial for member in members}
     chosen = [record.configuration for record in records if record.number in numbers]
+    top = max((member.score for member in members), key=criteria.metric.quality, default=None)
+    is_beaten = dominating_reference(references, criteria, top, inf) is not None
     return Frontier(
         members=list(members),
         references=_answers(references, criteria),
         edges=edges(space, chosen),
+        advice=advice(space.workload) if is_beaten and members else None,
     )
 
 
@@ -83,6 +86,7 @@ def compared_best(
     reference = dominating_reference(references, criteria, score, limit)
     if reference is not None:
         best.dominated_by = Reference.of(reference, criteria.metric.name)
+        best.advice = advice(space.workload)
     best.references = _answers((r for r in references if r.size_mb <= limit), criteria)
     most = found.result["size_mb"] if limit == inf else limit
     best.dense = _dense(records, criteria, most)

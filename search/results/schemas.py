@@ -172,6 +172,8 @@ class Frontier(QueryResult):
     """Baselines of the task, the smallest first; empty until they are measured."""
     edges: list[Edge]
     """Ends of dimensions at which all members lie."""
+    advice: str | None = None
+    """What to do where a reference is at least as good as every member; null where none is."""
 
 
 class Trial(QueryResult):
@@ -250,6 +252,8 @@ class Best(QueryResult):
     bytes of the best model; null if none fits."""
     edges: list[Edge] = Field(default_factory=list)
     """Ends of dimensions at which the model lies."""
+    advice: str | None = None
+    """What to do where ``dominated_by`` is not null."""
 
 
 class Level(QueryResult):

@@ -77,6 +77,9 @@ def test_less_is_better_for_perplexity(
     )
     (member,) = StudyQueries(url).frontier("causal").members
     assert member.dominated_by == "trigrams"
+    advice = StudyQueries(url).frontier("causal").advice
+    assert advice is not None
+    assert "unlabelled" not in advice
 
 
 def test_best_names_the_reference_that_no_model_within_the_limit_beats(compare: Compare) -> None:
@@ -87,8 +90,22 @@ def test_best_names_the_reference_that_no_model_within_the_limit_beats(compare: 
     within = best(queries, size_mb=0.3).dominated_by
     assert within is not None
     assert (within.name, within.score, within.size_mb) == ("regression", 0.7, 0.2)
+    assert "pretrained checkpoint" in (best(queries, size_mb=0.3).advice or "")
     assert best(queries).dominated_by is None
+    assert best(queries).advice is None
     assert len(best(queries).references) == 1
+
+
+@pytest.mark.parametrize("size", [0.1, 5.0])
+def test_a_frontier_that_is_no_better_than_a_reference_says_what_helps(
+    size: float, compare: Compare
+) -> None:
+    study, queries = compare(trial(0.6, 0.1), trial(0.7, 0.4, depth=2))
+    study.set_references([made_up_reference("regression", 0.69, size)])
+    assert frontier(queries).advice is None
+    study, queries = compare(trial(0.6, 0.1), trial(0.7, 0.4, depth=2), name="other")
+    study.set_references([made_up_reference("regression", 0.7, size)])
+    assert "more unlabelled text" in (queries.frontier("other").advice or "")
 
 
 def test_the_best_dense_model_of_the_same_bytes_is_named(compare: Compare) -> None:
