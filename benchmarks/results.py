@@ -25,14 +25,14 @@ from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations
 from spaces.loading import load
 
-QUANTISATION = "[none, static-8, rtn-8, rtn-4, gptq-4, rtn-3, rtn-2]"
+QUANTISATION = "[none, static-8, rtn-4, gptq-4, rtn-3, rtn-2]"
 SPARSITY = "{low: 0.0, high: 0.5, step: 0.25}"
-TRIALS = 12
+TRIALS = 4
 """Trials that the sampler chooses; the claims request the others."""
 
 
 def causal_lm(text: tuple[str, str], seed: int) -> SearchFile:
-    """Twelve Llama shapes on running text."""
+    """Six Llama shapes on running text."""
     source = f"{{source: files, format: text, train: {text[0]}, validation: {text[1]}}}"
     return load(
         "causal_lm",
@@ -40,11 +40,9 @@ def causal_lm(text: tuple[str, str], seed: int) -> SearchFile:
             f"name=claims-causal-lm-{seed}",
             f"seed={seed}",
             f"data.unlabelled={source}",
-            "space.depth={choices: [1, 2, 4]}",
-            "space.width={choices: [32, 64, 128, 256]}",
-            "space.budget.low=100",
-            "space.budget.high=800",
-            *_common(),
+            "space.depth={choices: [1, 4]}",
+            "space.width={choices: [32, 64, 128]}",
+            *_common(seconds="[3, 6, 12]"),
         ],
     )
 
@@ -60,34 +58,33 @@ def translation(pairs: tuple[str, str], validation: tuple[str, str], seed: int) 
             f"data.parallel.validation=[{validation[0]}, {validation[1]}]",
             "space.depth={choices: [1, 2]}",
             "space.width={choices: [32, 64, 128]}",
-            "space.budget.low=375",
-            "space.budget.high=1500",
-            *_common(),
+            *_common(seconds="[8, 16, 32]"),
         ],
     )
 
 
-def _common() -> list[str]:
+def _common(seconds: str) -> list[str]:
+    """What the three have in common: budgets in seconds, which give common steps and FLOPs too."""
     return [
+        f"space.budget={{unit: seconds, choices: {seconds}}}",
         f"space.quantisation.choices={QUANTISATION}",
         f"space.sparsity={SPARSITY}",
         f"trials={TRIALS}",
         "hours=1",
+        "concurrency=1",
     ]
 
 
 def images(seed: int) -> SearchFile:
-    """Twelve Vision Transformers on handwritten digits."""
+    """Six Vision Transformers on handwritten digits."""
     return load(
         "images",
         [
             f"name=claims-images-{seed}",
             f"seed={seed}",
-            "space.depth={choices: [1, 2, 4]}",
-            "space.width={choices: [32, 64, 96, 128]}",
-            "space.budget.low=100",
-            "space.budget.high=800",
-            *_common(),
+            "space.depth={choices: [1, 4]}",
+            "space.width={choices: [32, 64, 128]}",
+            *_common(seconds="[2, 4, 8]"),
         ],
     )
 

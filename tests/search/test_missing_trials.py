@@ -133,6 +133,21 @@ def test_searches_of_other_seeds_are_pooled_and_others_refused(
         observe([one, same])
 
 
+def test_seconds_of_budgets_in_seconds_are_those_of_the_measured_speed(study: Study) -> None:
+    stages = [
+        {"name": "stable", "steps": 80, "seconds": 9.0},
+        {"name": "decay", "steps": 20, "seconds": 1.0},
+        {"name": "fine-tuning", "steps": 30, "seconds": 3.0},
+    ]
+    seconds = {"stable": 9.0, "cooldown": 4.0, "recovery": 2.0}
+    for speed in (None, 50.0):
+        record = study.ask()
+        result = made_up_result(0.5, 0.1, stages=stages, seconds=seconds, steps_per_second=speed)
+        assert study.tell_result(record.number, result)
+    found = observe([study]).compressed
+    assert [each.seconds for each in found] == [15.0, 100 / 50 + 3.0 + 2.0]
+
+
 def test_enqueued_trials_have_no_configuration_until_they_are_asked_for(study: Study) -> None:
     addition = missing_trials(study.space, [])[0]
     study.optuna.enqueue_trial(addition.parameters)

@@ -21,6 +21,8 @@ from spaces.grid.search_space import SearchSpace
 UNDECAYED = "tlc:undecayed"
 """Attribute of the study: by the hash of a configuration, the validation loss of its model before
 the decay, dense and compressed."""
+AT_KNOWN_SPEED = ("stable", "decay")
+"""Stages whose speed is measured before a search with budgets in seconds."""
 STANDARD_ERRORS = 2 * 1.96
 """Width of a 95 % interval, in standard errors."""
 
@@ -33,7 +35,8 @@ class Run:
         budget: Its training, in the search's unit.
         steps: Optimiser steps of its budget, fine-tuning apart.
         training_flops: FLOPs of its whole training.
-        seconds: Seconds of its whole training, whichever trials ran it.
+        seconds: Seconds of its whole training, whichever trials ran it; of a budget in seconds, at
+            the speed that was measured before the search.
         layer_parameters: Those of its layers, embeddings and head apart.
         size_bytes: On disk, fp32.
         loss: Validation cross-entropy, in nats.
@@ -242,8 +245,16 @@ def _compressed(
 
 
 def _seconds(result: dict[str, Any]) -> float:
-    """Seconds of the whole training, whichever trials ran it."""
-    return float(sum(result["seconds"][stage] for stage in ("stable", "cooldown", "recovery")))
+    """Seconds of the whole training, whichever trials ran it.
+
+    Budgets in seconds are turned into steps by a speed that was measured while no trial trained,
+    and at that speed they count: other trials and programs slow training down.
+    """
+    seconds = sum(result["seconds"][stage] for stage in ("stable", "cooldown", "recovery"))
+    if (speed := result.get("steps_per_second")) is None:
+        return float(seconds)
+    timed = [stage for stage in result["stages"] if stage["name"] in AT_KNOWN_SPEED]
+    return float(seconds + sum(stage["steps"] / speed - stage["seconds"] for stage in timed))
 
 
 def _quality_error(result: dict[str, Any], metric: Metric) -> float:
