@@ -91,12 +91,17 @@ class CompressedWeights:
 def save(folder: Path, weights: CompressedWeights, spec: ModelSpec) -> None:
     """Write a compressed model into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
+    write_weights(folder / WEIGHTS, weights)
+    config = {"format": MODEL_FORMAT, **asdict(spec)}
+    (folder / CONFIG).write_text(json.dumps(config, indent=1))
+
+
+def write_weights(file: Path, weights: CompressedWeights) -> None:
+    """Write the weights of a model, as ``spaces.cost.size.weights_bytes`` predicts them."""
     tensors: Parts = {}
     for name, weight in weights.stored.items():
         tensors |= _parts(name, weight, weights.kept.get(name))
-    save_file(tensors, str(folder / WEIGHTS))
-    config = {"format": MODEL_FORMAT, **asdict(spec)}
-    (folder / CONFIG).write_text(json.dumps(config, indent=1))
+    save_file(tensors, str(file))
 
 
 def load(folder: Path) -> nn.Module:

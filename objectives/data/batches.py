@@ -13,7 +13,7 @@ from torch import nn
 from objectives.data.encoding import END, MASK, PAD, SPECIAL_TOKENS, START, Pixels, Tokens
 from objectives.data.prepared_data import LabelledImages, LabelledTexts, SentencePairs
 from objectives.data.row_order import BucketedRows, Rows, generator, shuffled_rows
-from spaces.cost.families import masked_tokens
+from spaces.cost.workload import masked_tokens
 
 Batch = dict[str, torch.Tensor]
 

@@ -20,7 +20,7 @@ from objectives.data.encoding import END, PAD, START
 from objectives.models.parametrisation import BASE_STD, initialise
 from spaces.cost.architecture import Shape
 from spaces.cost.families import layout
-from spaces.cost.layout import Stack
+from spaces.cost.layout import Role, Stack
 from spaces.cost.workload import Family, Workload
 
 ROPE_THETA = 10_000.0
@@ -32,22 +32,30 @@ def build(shape: Shape, workload: Workload, *, dropout: float = 0.0) -> nn.Modul
 
     ``dropout`` is that of every layer and of a classifier's head.
     """
-    model_class, fields = _FAMILIES[workload.family]
-    config = model_class.config_class(**fields(shape, workload, dropout))
+    config, model_class = configuration_of(shape, workload, dropout=dropout)
     model: nn.Module = model_class(config)
     initialise(model, shape, workload)
     for stack in layout(shape, workload).stacks:
-        _resize(model, stack)
+        resize(model, stack)
     return model
 
 
-def _resize(model: nn.Module, stack: Stack) -> None:
-    """Give linear layers the shapes of the layout, where pruning made them smaller."""
+def configuration_of(shape: Shape, workload: Workload, *, dropout: float = 0.0) -> tuple[Any, Any]:
+    """transformers' configuration of a model, and its class."""
+    model_class, fields = _FAMILIES[workload.family]
+    return model_class.config_class(**fields(shape, workload, dropout)), model_class
+
+
+def resize(model: nn.Module, stack: Stack) -> None:
+    """Give the linear layers of a model the shapes of a layout, in place, where pruning made them
+    smaller; their weights are new."""
     for index in range(stack.depth):
         for weight in stack.layer(index):
-            name, _, kind = weight.name.rpartition(".")
+            if weight.role is not Role.LINEAR:
+                continue
+            name = weight.name.removesuffix(".weight")
             module = model.get_submodule(name)
-            if kind == "weight" and module.weight.shape != weight.shape:
+            if module.weight.shape != weight.shape:
                 outputs, inputs = weight.shape
                 resized = nn.Linear(inputs, outputs, bias=module.bias is not None)
                 model.set_submodule(name, resized)

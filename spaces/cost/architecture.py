@@ -108,12 +108,12 @@ class Architecture:
             layers: Fraction of each stack's layers to remove; at least one stays.
         """
         return Shape(
-            depth=_kept(self.depth, layers),
-            decoder_depth=_kept(self.decoder_depth, layers) if self.decoder_depth else 0,
+            depth=kept(self.depth, layers),
+            decoder_depth=kept(self.decoder_depth, layers) if self.decoder_depth else 0,
             width=self.width,
-            heads=_kept(self.heads, heads),
+            heads=kept(self.heads, heads),
             head_width=self.head_width,
-            feed_forward=_kept_feed_forward(self.feed_forward, feed_forward),
+            feed_forward=kept_neurons(self.feed_forward, feed_forward),
         )
 
     def __str__(self) -> str:
@@ -121,11 +121,13 @@ class Architecture:
         return f"{layers}x{self.width}"
 
 
-def _kept(count: int, sparsity: float) -> int:
+def kept(count: int, sparsity: float) -> int:
+    """Of so many heads or layers, those that pruning a fraction of them leaves: at least one."""
     return max(1, round(count * (1.0 - sparsity)))
 
 
-def _kept_feed_forward(count: int, sparsity: float) -> int:
+def kept_neurons(count: int, sparsity: float) -> int:
+    """Of so many neurons, those that pruning a fraction of them leaves: a multiple of 32."""
     if sparsity == 0.0 or count <= FEED_FORWARD_MULTIPLE:
         return count
     kept = count * (1.0 - sparsity) / FEED_FORWARD_MULTIPLE

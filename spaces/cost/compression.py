@@ -137,13 +137,19 @@ class Compression:
 
     def shape_of(self, architecture: Architecture) -> Shape:
         """The layers that pruning leaves of an architecture."""
+        return architecture.pruned(**self.removed)
+
+    @property
+    def removed(self) -> dict[str, float]:
+        """Fractions of the parts that structured pruning removes: arguments of
+        ``Architecture.pruned`` and ``Layout.pruned``."""
         kind = self.pruning
         both = kind is Pruning.STRUCTURED
-        return architecture.pruned(
-            heads=self.sparsity if both or kind is Pruning.HEADS else 0.0,
-            feed_forward=self.sparsity if both or kind is Pruning.NEURONS else 0.0,
-            layers=self.sparsity if kind is Pruning.LAYERS else 0.0,
-        )
+        return {
+            "heads": self.sparsity if both or kind is Pruning.HEADS else 0.0,
+            "feed_forward": self.sparsity if both or kind is Pruning.NEURONS else 0.0,
+            "layers": self.sparsity if kind is Pruning.LAYERS else 0.0,
+        }
 
     def effective(self, architecture: Architecture) -> Compression:
         """The same for ``architecture``, with fields that have no effect set to their defaults.

@@ -3,8 +3,9 @@
 A multiply and an add count as two. Only matrix products count, as in Kaplan et al. 2020
 (arXiv 2001.08361), table 1, and Hoffmann et al. 2022 (arXiv 2203.15556), appendix F, which includes
 the attention products that the first leaves out. The backward pass costs twice the forward pass.
-Sequences count at full length, in encoder and decoder alike, unless a length is given. Tests
-compare the formulas with ``torch.utils.flop_counter``.
+What is multiplied with what, the layout of the model says. Sequences count at full length, in
+encoder and decoder alike, unless a length is given. Tests compare the numbers with
+``torch.utils.flop_counter``.
 """
 
 from __future__ import annotations
@@ -13,16 +14,15 @@ from dataclasses import replace
 
 from spaces.cost.architecture import Architecture, Shape
 from spaces.cost.families import layout
-from spaces.cost.layout import Layout, Role
-from spaces.cost.workload import Workload
+from spaces.cost.layout import Layout, Reads, Weight
+from spaces.cost.workload import Workload, masked_tokens
 
 TRAINING_OVER_FORWARD = 3
 
 
 def forward_flops(shape: Shape, workload: Workload) -> int:
     """Forward FLOPs of a model for one sequence of full length."""
-    laid_out = layout(shape, workload)
-    return _flops(laid_out, shape, workload, laid_out.outputs)
+    return sequence_flops(layout(shape, workload), workload.sequence_length)
 
 
 def pretraining_workload(workload: Workload) -> Workload:
@@ -48,25 +48,41 @@ def training_step_flops(
         length: Tokens of a sequence, with its padding; their mean need not be a whole number. By
             default all sequences have full length.
     """
-    if length is not None:
-        short, rest = int(length), length - int(length)
-        shorter, longer = (
-            training_step_flops(
-                architecture, replace(workload, sequence_length=tokens), batch_size=batch_size
-            )
-            for tokens in (max(1, short), short + 1)
-        )
-        return round((1.0 - rest) * shorter + rest * longer)
     laid_out = layout(architecture.shape, workload)
-    forward = _flops(laid_out, architecture.shape, workload, laid_out.trained_outputs)
-    return TRAINING_OVER_FORWARD * batch_size * forward
+
+    def flops(tokens: int) -> int:
+        outputs = masked_tokens(tokens) if workload.family.is_masked_lm else None
+        forward = sequence_flops(laid_out, tokens, outputs=outputs)
+        return TRAINING_OVER_FORWARD * batch_size * forward
+
+    if length is None:
+        return flops(workload.sequence_length)
+    short, rest = int(length), length - int(length)
+    return round((1.0 - rest) * flops(max(1, short)) + rest * flops(short + 1))
 
 
-def _flops(laid_out: Layout, shape: Shape, workload: Workload, outputs: int) -> int:
-    tokens = workload.sequence_length
-    total = 2 * (laid_out.input_products + outputs * laid_out.head)
+def sequence_flops(laid_out: Layout, tokens: int, *, outputs: int | None = None) -> int:
+    """Forward FLOPs of the model of a layout, pruned or not, for one sequence.
+
+    Args:
+        laid_out: The layout.
+        tokens: Tokens of the sequence; of an encoder and of a decoder each. Of an image, its
+            patches and special tokens.
+        outputs: Positions that predict, of those behind the layers; all by default.
+    """
+    rows = {
+        Reads.NOTHING: 0,
+        Reads.TOKENS: tokens,
+        Reads.PATCHES: tokens - laid_out.special_tokens,
+        Reads.OUTPUTS: tokens if outputs is None else outputs,
+        Reads.SEQUENCE: 1,
+    }
+
+    def products(weight: Weight) -> int:
+        return rows[weight.reads] * weight.count
+
+    total = sum(map(products, laid_out.ends))
     for stack in laid_out.stacks:
-        matrices = sum(w.count for w in stack.weights if w.role is Role.LINEAR)
-        scores_and_values = 2 * tokens * shape.attention * len(stack.attentions)
-        total += 2 * tokens * stack.depth * (matrices + scores_and_values)
-    return total
+        scores_and_values = 2 * tokens**2 * stack.heads * stack.head_width * len(stack.attentions)
+        total += stack.depth * (sum(map(products, stack.weights)) + scores_and_values)
+    return 2 * total

@@ -14,7 +14,7 @@ from math import inf, prod
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Quantisation
 from spaces.cost.families import layout, parameters
-from spaces.cost.layout import Role, Weight
+from spaces.cost.layout import Layout, Role, Weight
 from spaces.cost.workload import Workload
 
 CONFIG_BYTES = 480
@@ -30,16 +30,26 @@ Stored = tuple[str, str, tuple[int, ...]]
 
 def size_bytes(architecture: Architecture, workload: Workload, compression: Compression) -> int:
     """Predicted bytes on disk of ``architecture`` after ``compression``, without the tokenizer."""
-    laid_out = layout(compression.shape_of(architecture), workload)
-    parts = [(1, _sizes(laid_out.ends, compression))]
-    for stack in laid_out.stacks:
+    pruned = layout(compression.shape_of(architecture), workload)
+    return weights_bytes(pruned, compression) + CONFIG_BYTES
+
+
+def weights_bytes(pruned: Layout, compression: Compression) -> int:
+    """Predicted bytes of the safetensors file of a compressed model.
+
+    Args:
+        pruned: Layout of what structured pruning leaves, such as
+            ``whole.pruned(**compression.removed)``.
+        compression: How its weights are masked and quantised.
+    """
+    parts = [(1, _sizes(pruned.ends, compression))]
+    for stack in pruned.stacks:
         # Only the first layer may differ from the others.
         parts.append((1, _sizes(stack.layer(0), compression)))
         parts.append((stack.depth - 1, _sizes(stack.layer(1), compression)))
     data, entries, names = (sum(n * part[k] for n, part in parts) for k in range(3))
     # Every entry has two offsets, most of them with as many digits as the last.
-    header = names + entries * (_HEADER_ENTRY + 2 * (len(str(data)) - 1))
-    return 8 + header + data + CONFIG_BYTES
+    return 8 + names + entries * (_HEADER_ENTRY + 2 * (len(str(data)) - 1)) + data
 
 
 def dense_size_bytes(architecture: Architecture, workload: Workload) -> int:

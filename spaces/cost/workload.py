@@ -9,6 +9,16 @@ POSITION_OFFSET = 2
 """RoBERTa and MBart number positions from their padding index + 1, so two rows are never read."""
 
 
+MASKED_FRACTION = 0.3
+"""Fraction of tokens that masked language modelling predicts: ModernBERT's. More than BERT's 0.15
+learns more from each sequence (Wettig et al. 2022, arXiv 2202.08005)."""
+
+
+def masked_tokens(sequence_length: int) -> int:
+    """Tokens of one sequence that are predicted, at least one."""
+    return max(1, round(MASKED_FRACTION * sequence_length))
+
+
 class Family(StrEnum):
     """Families of models, named after their class in transformers.
 
@@ -36,6 +46,11 @@ class Family(StrEnum):
     def is_classifier_of_text(self) -> bool:
         """Whether its models classify texts."""
         return self.pretrained is not self
+
+    @property
+    def is_masked_lm(self) -> bool:
+        """Whether its models predict masked tokens, and in training only these."""
+        return self in (Family.MODERNBERT_MASKED_LM, Family.ROBERTA_MASKED_LM)
 
     @property
     def has_rotary_positions(self) -> bool:
@@ -71,8 +86,8 @@ class Workload:
 
     @property
     def positions(self) -> int:
-        """Rows of the position embedding of text models that have one."""
-        return self.sequence_length + POSITION_OFFSET
+        """Rows of the position embedding of models that have one."""
+        return self.sequence_length + (POSITION_OFFSET if self.vocabulary_size else 0)
 
     @property
     def outputs(self) -> int:

@@ -24,7 +24,7 @@ from objectives.measurement.score import (
 from objectives.models.build import build
 from objectives.tasks import make_task
 from spaces.cost.architecture import Architecture
-from spaces.cost.families import masked_tokens
+from spaces.cost.workload import masked_tokens
 from spaces.file.search_file import SearchFile
 
 

@@ -23,11 +23,11 @@ from objectives.models.forward import vocabulary_logits
 from spaces.cost.architecture import Architecture
 from spaces.cost.budget import Schedule, UnknownStepsError
 from spaces.cost.compression import Compression, Pruning, Quantisation
-from spaces.cost.families import layout, masked_tokens, parameters
+from spaces.cost.families import layout, parameters
 from spaces.cost.flops import forward_flops, pretraining_workload, training_step_flops
 from spaces.cost.size import size_bytes
 from spaces.cost.units import BudgetUnit
-from spaces.cost.workload import Family
+from spaces.cost.workload import Family, masked_tokens
 from tests.conftest import WORKLOADS, architecture_for, batch_for
 
 SHAPES: list[dict[str, int]] = [
