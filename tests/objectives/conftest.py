@@ -19,48 +19,48 @@ STEPS, WORDS, SOURCE, TARGET, IMAGE = 3, 8, 12, 9, 32
 SHAPE = {"vocab_size": VOCABULARY, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
 
 
-def roberta(config: Any, **options: Any) -> Any:
+def roberta(config: Any, depth: int, **options: Any) -> Any:
     return config(
-        **SHAPE, hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
+        **SHAPE, hidden_size=WIDTH, num_hidden_layers=depth, num_attention_heads=HEADS,
         intermediate_size=3 * WIDTH, max_position_embeddings=40, type_vocab_size=1, **options,
     )  # fmt: skip
 
 
-def classifier() -> Any:
+def classifier(depth: int = DEPTH) -> Any:
     from transformers import ModernBertConfig, ModernBertForSequenceClassification
 
     return ModernBertForSequenceClassification(
         ModernBertConfig(
-            **SHAPE, hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
+            **SHAPE, hidden_size=WIDTH, num_hidden_layers=depth, num_attention_heads=HEADS,
             intermediate_size=100, max_position_embeddings=40, classifier_pooling="mean",
             num_labels=3,
         )
     )  # fmt: skip
 
 
-def masked_lm() -> Any:
+def masked_lm(depth: int = DEPTH) -> Any:
     from transformers import RobertaConfig, RobertaForMaskedLM
 
-    return RobertaForMaskedLM(roberta(RobertaConfig, tie_word_embeddings=True))
+    return RobertaForMaskedLM(roberta(RobertaConfig, depth, tie_word_embeddings=True))
 
 
-def llama() -> Any:
+def llama(depth: int = DEPTH) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     return LlamaForCausalLM(
         LlamaConfig(
-            **SHAPE, hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
+            **SHAPE, hidden_size=WIDTH, num_hidden_layers=depth, num_attention_heads=HEADS,
             intermediate_size=100, max_position_embeddings=40, tie_word_embeddings=True,
         )
     )  # fmt: skip
 
 
-def mbart() -> Any:
+def mbart(depth: int = DEPTH) -> Any:
     from transformers import MBartConfig, MBartForConditionalGeneration
 
     return MBartForConditionalGeneration(
         MBartConfig(
-            **SHAPE, d_model=WIDTH, encoder_layers=1, decoder_layers=DEPTH,
+            **SHAPE, d_model=WIDTH, encoder_layers=1, decoder_layers=depth,
             encoder_attention_heads=HEADS, decoder_attention_heads=HEADS, encoder_ffn_dim=100,
             decoder_ffn_dim=100, max_position_embeddings=40, decoder_start_token_id=2,
             forced_eos_token_id=None,
@@ -68,18 +68,18 @@ def mbart() -> Any:
     )  # fmt: skip
 
 
-def vit() -> Any:
+def vit(depth: int = DEPTH) -> Any:
     from transformers import ViTConfig, ViTForImageClassification
 
     return ViTForImageClassification(
         ViTConfig(
-            hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
+            hidden_size=WIDTH, num_hidden_layers=depth, num_attention_heads=HEADS,
             intermediate_size=100, image_size=IMAGE, patch_size=8, num_labels=3,
         )
     )  # fmt: skip
 
 
-FAMILIES: dict[str, Callable[[], Any]] = {
+FAMILIES: dict[str, Callable[..., Any]] = {
     function.__name__: function for function in (classifier, masked_lm, llama, mbart, vit)
 }
 
@@ -109,8 +109,12 @@ def family(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def small_model(family: str) -> nn.Module:
     """Shared by tests, which do not change it."""
+    return with_outliers(family, DEPTH)
+
+
+def with_outliers(family: str, depth: int) -> nn.Module:
     torch.manual_seed(0)
-    model: nn.Module = FAMILIES[family]().eval()
+    model: nn.Module = FAMILIES[family](depth).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             # Trained models have a few channels that are much larger than the others.

@@ -77,7 +77,12 @@ def test_training_of_an_earlier_search_is_found(make_search: Callable[..., Searc
     assert later.stored_training(asked) == [(True, True), (False, True), (False, False)]
 
 
-@pytest.mark.usefixtures("home")
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose store keeps the training that several tests share."""
+    return tmp_path_factory.mktemp("trained")
+
+
 @pytest.mark.parametrize(
     ("quantisation", "budget"),
     [
@@ -87,8 +92,13 @@ def test_training_of_an_earlier_search_is_found(make_search: Callable[..., Searc
     ],
 )
 def test_every_quantisation_works_on_sentences_of_any_length(
-    quantisation: Quantisation, budget: float, make_search: Callable[..., SearchFile]
+    quantisation: Quantisation,
+    budget: float,
+    make_search: Callable[..., SearchFile],
+    trained: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("TLC_HOME", str(trained))
     compression = Compression(quantisation, 32, Pruning.STRUCTURED, 0.5)
     configuration = replace(BASE, budget=budget, compression=compression)
     evaluation = Objective(make_search()).evaluate(configuration)

@@ -21,7 +21,7 @@ from spaces.file.search_file import SearchFile
 
 pytestmark = pytest.mark.usefixtures("home")
 SMALL, LARGE = Architecture.of(1, 32), Architecture.of(2, 64)
-SECONDS = {"unit": "seconds", "choices": [0.5, 1.0]}
+SECONDS = {"unit": "seconds", "choices": [0.25, 0.5]}
 
 
 def configuration(budget: float, architecture: Architecture = SMALL) -> Configuration:
@@ -51,11 +51,11 @@ def test_a_budget_in_seconds_buys_what_the_architecture_trains_in_that_time(
     make_timed: Callable[..., SearchFile], measured: list[Architecture]
 ) -> None:
     objective = Objective(make_timed())
-    short, long = (objective.evaluate(configuration(seconds)) for seconds in (0.5, 1.0))
+    short, long = (objective.evaluate(configuration(seconds)) for seconds in (0.25, 0.5))
     rate = short.steps_per_second
     assert rate is not None
     assert rate == long.steps_per_second > 10
-    assert (short.steps["total"], long.steps["total"]) == (int(0.5 * rate), int(rate))
+    assert (short.steps["total"], long.steps["total"]) == (int(0.25 * rate), int(0.5 * rate))
     assert long.steps["reused"] == round(0.8 * short.steps["total"])
     slower = objective.speed_cache.of(LARGE)
     assert slower.steps_per_second < rate

@@ -139,9 +139,9 @@ def test_two_workers_train_what_one_process_does(
     task: str, shards: bool, training: Callable[[str], TrainingRun]
 ) -> None:
     made = training(task)
-    alone = made.train(configuration(20), "alone")
+    alone = made.train(configuration(10), "alone")
     with made.two_workers(shards=shards) as workers:
-        together = made.train(configuration(20), "together", workers)
+        together = made.train(configuration(10), "together", workers)
     check_same(alone, together)
 
 
@@ -152,14 +152,14 @@ def test_two_workers_stop_fine_tuning_where_one_process_does(
     # With so low a learning rate the first epoch is as good as all others.
     settings = {
         "epochs": 12, "patience": 2, "held_out": 0.2, "dropout": 0.0,
-        "token_dropout": 0.2, "r_drop": 1.0,
+        "token_dropout": 0.2, "r_drop": 1.0, "learning_rate": 1e-7,
     }  # fmt: skip
-    made = training("classification", training__fine_tuning={**settings, "learning_rate": 1e-7})
-    alone = made.train(configuration(20), "alone")
+    made = training("classification", training__fine_tuning=settings, training__batch_size=40)
+    alone = made.train(configuration(10), "alone")
     with made.two_workers(shards=shards) as workers:
-        together = made.train(configuration(20), "together", workers)
+        together = made.train(configuration(10), "together", workers)
     assert alone.has_ended
-    assert together.progress.step == alone.progress.step == 3 * 20
+    assert together.progress.step == alone.progress.step == 3 * 8
     check_same(alone, together)
 
 
@@ -188,11 +188,11 @@ def test_workers_keep_pruned_weights_zero(
 ) -> None:
     made = training("causal-lm")
     pruned = configuration(
-        20,
+        10,
         quantisation=Quantisation.RTN_8,
         pruning=Pruning.UNSTRUCTURED,
         sparsity=0.5,
-        recovery=10.0,
+        recovery=5.0,
     )
     with made.two_workers(shards=shards) as workers:
         together = made.train(pruned, "together", workers).model.state_dict()
@@ -209,7 +209,7 @@ def test_a_loss_that_is_not_finite_on_one_worker_stops_all_in_a_named_state(
     made = training("causal-lm")
     with made.two_workers(shards=shards, broken_step=13) as workers:
         with pytest.raises(TrialFailure) as caught:
-            made.train(configuration(40), "broken", workers)
+            made.train(configuration(20), "broken", workers)
         assert caught.value.state == "not_finite"
         assert "step 13" in caught.value.message
         # The workers can train the next model.

@@ -23,6 +23,7 @@ from search.storage.study import Study
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
 from tests.search.browser import browser
+from tests.waiting import is_served, wait_for
 
 __all__ = ["browser"]
 
@@ -164,6 +165,13 @@ class Tlc:
             process.terminate()
             process.wait(timeout=20)
 
+    @contextmanager
+    def ready(self, *options: str, **extra: str) -> Iterator[str]:
+        """Start a service on a free port, and wait until it is ready; gives its URL."""
+        with self.serving(*options, **extra) as (url, _):
+            wait_for("the service", lambda: is_served(f"{url}/ready"), 60, every=0.1)
+            yield url
+
     def add_modules_of_the_same_names(self) -> None:
         """Write modules with the names of tlc's packages; importing them fails."""
         raising = "raise ImportError('a module of the user was imported')"
@@ -200,6 +208,10 @@ def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def mlflow_made(tlc: Tlc, empty_mlflow: Path) -> None:
     """Put the empty database into the home of the command line."""
+    _put_mlflow(empty_mlflow, tlc)
+
+
+def _put_mlflow(empty_mlflow: Path, tlc: Tlc) -> None:
     (tlc.folder / "home").mkdir()
     shutil.copy(empty_mlflow, tlc.folder / "home" / "mlflow.db")
 
@@ -211,11 +223,18 @@ def tlc(tmp_path: Path) -> Tlc:
 
 
 @pytest.fixture(scope="session")
-def finished(document: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Tlc:
-    """A finished real search of eight trials, in a folder with modules named as tlc's packages."""
+def finished(
+    document: dict[str, Any], empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Tlc:
+    """A finished real search of eight trials, in a folder with modules named as tlc's packages.
+
+    Its trials run one after another, because a further worker process would take more time than
+    its trials do.
+    """
     tlc = Tlc(tmp_path_factory.mktemp("finished"))
     tlc.add_modules_of_the_same_names()
-    completed = tlc("run", tlc.write(document, trials=8, seeds=2))
+    _put_mlflow(empty_mlflow, tlc)
+    completed = tlc("run", tlc.write(document, trials=8, seeds=2, concurrency=1))
     assert completed.returncode == 0, completed.stdout + completed.stderr
     (tlc.folder / "run.txt").write_text(completed.stdout)
     return tlc

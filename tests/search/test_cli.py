@@ -49,6 +49,7 @@ def test_an_impossible_search_is_refused_before_any_compute(
     assert not log.exists()
 
 
+@pytest.mark.usefixtures("mlflow_made")
 def test_resources_that_no_node_has_are_refused_and_all_are_named(
     tlc: Tlc, document: dict[str, Any]
 ) -> None:

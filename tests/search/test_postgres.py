@@ -27,17 +27,17 @@ from search.storage.study import Study
 from spaces.file.search_file import SearchFile
 from tests.search.conftest import Tlc, made_up_result
 
-PROCESSES, THREADS, TRIALS_EACH = 4, 4, 6
+PROCESSES, THREADS, TRIALS_EACH = 2, 6, 4
 WRITERS = PROCESSES * THREADS
 
 WRITER = """
+import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from search.storage.study import Study
-from tests.search.conftest import made_up_result
 
-url, process, threads, count = sys.argv[1], *map(int, sys.argv[2:])
+url, made_up, process, threads, count = *sys.argv[1:3], *map(int, sys.argv[3:])
 
 
 def write(thread):
@@ -46,7 +46,7 @@ def write(thread):
     numbers = []
     for k in range(count):
         record = study.ask()
-        result = made_up_result(0.5, 0.1 + 0.01 * writer, model=f"models/{writer}-{k}")
+        result = {**json.loads(made_up), "model": f"models/{writer}-{k}"}
         if k == count - 1:
             assert study.tell_failure(record.number, "error", f"{writer}")
         else:
@@ -134,16 +134,19 @@ def test_many_writers_lose_and_double_no_trial(
     postgres: str, make_search: Callable[..., SearchFile]
 ) -> None:
     Study.open(make_search(trials=WRITERS * TRIALS_EACH, sampler="random"), postgres)
-    root = str(Path(__file__).parents[2])
+    root, made_up = str(Path(__file__).parents[2]), json.dumps(made_up_result(0.5, 0.1))
     writers = [
         subprocess.Popen(
-            [sys.executable, "-c", WRITER, postgres, *map(str, (process, THREADS, TRIALS_EACH))],
+            [
+                sys.executable, "-c", WRITER, postgres, made_up,
+                *map(str, (process, THREADS, TRIALS_EACH)),
+            ],
             env={**os.environ, "PYTHONPATH": root},
             stdout=subprocess.PIPE,
             text=True,
         )
         for process in range(PROCESSES)
-    ]
+    ]  # fmt: skip
     told = [number for writer in writers for number in writer.communicate(timeout=200)[0].split()]
     assert [writer.returncode for writer in writers] == [0] * PROCESSES
     expected = WRITERS * TRIALS_EACH
@@ -222,10 +225,10 @@ def test_calls_are_retried_while_the_server_restarts(
     assert caplog.text.count("the study's database is unavailable") == 1
 
 
-def test_120_studies_are_listed_through_few_connections(
+def test_40_studies_are_listed_through_few_connections(
     postgres: str, make_search: Callable[..., SearchFile], tlc: Tlc
 ) -> None:
-    opened = [Study.open(make_search(name=f"of-many-{k}"), postgres) for k in range(120)]
+    opened = [Study.open(make_search(name=f"of-many-{k}"), postgres) for k in range(40)]
     most = 0
     done = threading.Event()
 

@@ -282,14 +282,20 @@ def test_storage_addresses_are_not_in_the_report(make_search: Callable[..., Sear
 WIDTHS = (390, 1280)
 
 
+@pytest.fixture(scope="module")
+def written(finished: Tlc, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a real search."""
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(report_page(ReportData.of(finished.study())), encoding="utf-8")
+    return path
+
+
 @pytest.fixture
 def opened(
-    finished: Tlc, browser: Browser, tmp_path: Path, request: pytest.FixtureRequest
+    written: Path, browser: Browser, request: pytest.FixtureRequest
 ) -> Iterator[tuple[Page, list[str]]]:
     """The page of a real search at a width and in a colour scheme, and its console messages."""
     width, scheme = request.param
-    path = tmp_path / "report.html"
-    path.write_text(report_page(ReportData.of(finished.study())), encoding="utf-8")
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
     )
@@ -297,7 +303,7 @@ def opened(
     messages: list[str] = []
     page.on("console", lambda message: messages.append(message.text))
     page.on("pageerror", lambda error: messages.append(str(error)))
-    page.goto(path.as_uri())
+    page.goto(written.as_uri())
     yield page, messages
     context.close()
 

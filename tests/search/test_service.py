@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +23,16 @@ from search.cli.main import cli
 from search.results.client import Client, ServiceError
 from search.results.prediction import PredictionError
 from search.results.queries import StudyQueries
-from search.results.schemas import Search
 from search.storage.errors import NoSuchStudy
-from search.storage.lease import lease_of
 from search.storage.study import Study
 from tests.search.conftest import Tlc
-from tests.waiting import is_served, wait_for
 
 TOKEN = "a-secret-of-32-characters-00000000"
 
 
-@contextmanager
-def serving(tlc: Tlc, *options: str, **extra: str) -> Iterator[str]:
-    """The URL of a service on the study of a finished search."""
-    with tlc.serving(*options, **extra) as (url, _):
-        wait_for("the service", lambda: is_served(f"{url}/ready"), 60, every=0.1)
-        yield url
-
-
 @pytest.fixture(scope="module")
 def service(finished: Tlc) -> Iterator[str]:
-    with serving(finished, "--data-root", str(finished.folder), TLC_TOKEN="") as url:
+    with finished.ready("--data-root", str(finished.folder), TLC_TOKEN="") as url:
         yield url
 
 
@@ -148,49 +136,6 @@ def test_the_event_stream_has_every_trial_once_and_ends(service: str) -> None:
     assert later.text.count("event: trial") == 2
 
 
-def test_a_search_is_submitted_stopped_and_resumed(
-    tlc: Tlc, document: dict[str, Any], mlflow_made: None
-) -> None:
-    sent = {**document, "name": "sent", "trials": 30}
-    corpus = str(Path(document["data"]["unlabelled"]["train"]).parent)
-
-    def wait_until(what: str, holds: Callable[[Search], bool]) -> None:
-        wait_for(what, lambda: holds(Client(url).search("sent")), 90, every=0.3)
-
-    with serving(tlc, "--data-root", corpus) as url:
-        started = Client(url).submit(sent, ["trials=40"])
-        assert started.name == "sent"
-        wait_until("running", lambda search: search.state == "running")
-        with pytest.raises(ServiceError, match="running already"):
-            Client(url).submit(sent, ["trials=40"])
-        wait_until("a trial", lambda search: search.complete >= 1)
-    # The search runs without the service until SIGTERM, which a cluster sends to end a job.
-    driver = lease_of(tlc.study("sent").attributes)
-    assert driver is not None
-    os.kill(driver.pid, signal.SIGTERM)
-    wait_for("its end", lambda: tlc.ask("status", "sent").stdout.strip() == "stopped", 90)
-    # The result is printed after the state has changed.
-    wait_for("its output", lambda: "tlc best sent" in tlc.ask("logs", "sent").stdout, 30)
-    printed = tlc.ask("logs", "sent").stdout
-    for expected in ("interrupted after", "hypervolume", "tlc best sent"):
-        assert expected in printed
-    assert "Traceback" not in printed
-    records = tlc.study("sent").records()
-    assert {record.state for record in records} <= {"complete", "running"}
-    had = sum(record.is_complete for record in records)
-    # The service has no state: a new one continues.
-    with serving(tlc) as url:
-        with pytest.raises(ServiceError, match="is not running") as refused:
-            Client(url).stop("sent")
-        assert refused.value.status == 409
-        Client(url).resume("sent")
-        wait_until("running", lambda search: search.state == "running")
-        stopped = tlc.ask("stop", "sent", "--server", url)
-        assert stopped.returncode == 0, stopped.stderr
-        wait_until("stopped", lambda search: search.state == "stopped")
-        assert Client(url).search("sent").complete >= had > 0
-
-
 REFUSED = {
     "not a search": ({"search": {"name": "x"}}, "task", "is missing"),
     "unknown key": ({"search": "default", "overrides": ["trails=3"]}, "trails", "known key"),
@@ -287,7 +232,7 @@ def test_a_large_body_is_refused_with_and_without_content_length(service: str) -
 
 
 def test_every_route_with_information_requires_the_token(finished: Tlc) -> None:
-    with serving(finished, TLC_TOKEN=TOKEN) as url:
+    with finished.ready(TLC_TOKEN=TOKEN) as url:
         for header in (
             {}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN},
             {"Authorization": f"Bearer {TOKEN}x"},
@@ -339,12 +284,23 @@ def test_pages_of_other_sites_and_unknown_host_names_are_refused(service: str) -
 
 
 def test_requests_above_the_rate_limit_are_refused(finished: Tlc) -> None:
-    with serving(finished, "--requests-per-minute", "5", TLC_TOKEN="") as url:
+    with finished.ready("--requests-per-minute", "5", TLC_TOKEN="") as url:
         answers = [requests.get(f"{url}/searches/tiny", timeout=30) for _ in range(8)]
         assert [a.status_code for a in answers[:5]] == [200] * 5
         problem_of(answers[7], 429)
         assert answers[7].headers["retry-after"] == "60"
         assert requests.get(f"{url}/health", timeout=30).ok
+
+
+def test_responses_on_one_connection_are_sent_at_once(service: str) -> None:
+    with requests.Session() as session:
+        seconds = []
+        for _ in range(10):
+            started = time.perf_counter()
+            assert session.get(f"{service}/health", timeout=30).ok
+            seconds.append(time.perf_counter() - started)
+    # TCP would delay each by 40 ms.
+    assert min(seconds) < 0.03
 
 
 def test_metrics_have_the_format_of_prometheus(service: str) -> None:
@@ -355,7 +311,7 @@ def test_metrics_have_the_format_of_prometheus(service: str) -> None:
 
 
 def test_a_service_without_its_database_is_not_ready(tlc: Tlc) -> None:
-    with serving(tlc, TLC_TOKEN="") as url:
+    with tlc.ready(TLC_TOKEN="") as url:
         assert Client(url).searches() == []
         home = tlc.folder / "home"
         home.mkdir(exist_ok=True)

@@ -112,7 +112,7 @@ def test_the_first_that_succeeds_carries_what_the_training_took(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     setup, _ = arguments
-    space = SearchSpace(make_search())
+    space = SearchSpace(make_search(space__quantisation__choices=["none", "rtn-8", "rtn-4"]))
     points = [space.configuration((0, 0, 0, q, 0, 0, 0, 0)) for q in range(3)]
     failure = TrialFailure("not_smaller", "too large")
     break_compressing(monkeypatch, points[0].compression, failure)
@@ -129,7 +129,7 @@ def test_a_failure_in_the_middle_of_a_job_fails_one_trial(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     setup, _ = arguments
-    space = SearchSpace(make_search())
+    space = SearchSpace(make_search(space__quantisation__choices=["none", "rtn-8", "rtn-4"]))
     points = [space.configuration((0, 0, 0, q, 0, 0, 0, 0)) for q in range(3)]
     tried = break_compressing(monkeypatch, points[1].compression, RuntimeError("a bad day"))
     outcomes = list(evaluate(setup, [point.to_dict() for point in points]))
