@@ -25,9 +25,9 @@ from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations
 from spaces.loading import load
 
-QUANTISATION = "[none, static-8, rtn-4, gptq-4, rtn-3, rtn-2]"
-SPARSITY = "{low: 0.0, high: 0.5, step: 0.25}"
-TRIALS = 4
+QUANTISATION = "[none, rtn-8, gptq-4, rtn-4, rtn-3, rtn-2]"
+SPARSITY = "{choices: [0.0, 0.25]}"
+TRIALS = 2
 """Trials that the sampler chooses; the claims request the others."""
 
 
@@ -42,7 +42,7 @@ def causal_lm(text: tuple[str, str], seed: int) -> SearchFile:
             f"data.unlabelled={source}",
             "space.depth={choices: [1, 4]}",
             "space.width={choices: [32, 64, 128]}",
-            *_common(seconds="[3, 6, 12]"),
+            *_common(seconds="[2, 4, 8]"),
         ],
     )
 
@@ -84,7 +84,7 @@ def images(seed: int) -> SearchFile:
             f"seed={seed}",
             "space.depth={choices: [1, 4]}",
             "space.width={choices: [32, 64, 128]}",
-            *_common(seconds="[2, 4, 8]"),
+            *_common(seconds="[1, 2, 4]"),
         ],
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
@@ -14,7 +14,8 @@ from torch import nn
 from objectives.compression.model_file import ModelSpec
 from objectives.compression.pipeline import write_compressed
 from objectives.compression.quantise.methods import METHODS, Quantise, each_matrix
-from objectives.compression.quantise.weights import QuantisedWeight
+from objectives.compression.quantise.weights import QuantisedWeight, StoredWeight
+from objectives.data.batches import Batch
 from objectives.objective import Objective
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Quantisation
@@ -29,10 +30,12 @@ def compare_ranges(
     scratch: Path,
 ) -> None:
     """Print the validation loss that rounding a dense model adds, by bits and range."""
+    all_codes, searched = each_matrix(_rounded(full_range=True)), METHODS["rtn"]
     variants = {
         "one code unused": each_matrix(_rounded(full_range=False)),
-        "all codes": each_matrix(_rounded(full_range=True)),
-        "all codes, a range for each group": METHODS["rtn"],
+        "all codes": all_codes,
+        "all codes, ranges of least error for embeddings": _by_role(all_codes, searched),
+        "all codes, ranges of least error": searched,
     }
     quantisations = (Quantisation.RTN_2, Quantisation.RTN_3, Quantisation.RTN_4)
     print("\n| added loss of rounding, nats | " + " | ".join(quantisations) + " |")
@@ -51,6 +54,18 @@ def compare_ranges(
         with _rounding_by(method):
             added = [f"{loss(quantisation) - before:+.4f}" for quantisation in quantisations]
         print(f"| {name} | " + " | ".join(added) + " |")
+
+
+def _by_role(of_linears: Quantise, of_embeddings: Quantise) -> Quantise:
+    def quantise(
+        model: nn.Module, names: list[str], batches: list[Batch], **options: int
+    ) -> Mapping[str, StoredWeight]:
+        modules = [model.get_submodule(name.removesuffix(".weight")) for name in names]
+        are_embeddings = any(isinstance(module, nn.Embedding) for module in modules)
+        method = of_embeddings if are_embeddings else of_linears
+        return method(model, names, batches, **options)
+
+    return quantise
 
 
 def _rounded(*, full_range: bool) -> Callable[..., QuantisedWeight]:
