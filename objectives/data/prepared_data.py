@@ -16,6 +16,9 @@ from objectives.data.errors import DataError
 MANIFEST = "manifest.json"
 CUT_TO_WARN_OF = 0.01
 """Fraction of texts that are cut from which on it is said."""
+FEW_TOKENS = 1_000_000
+"""Of unlabelled text to pre-train a classifier on, fewer of which gained nothing: measured with
+240,000 and 2,400,000 tokens (docs/tasks.md)."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,18 @@ class PreparedData:
     def warnings(self) -> list[str]:
         """What a person should know of it: texts that are cut."""
         return warnings_of(self.describe())
+
+    def shortage(self) -> str | None:
+        """What to say where a classifier has too little text to gain from its pre-training."""
+        tokens = self.counts.get("unlabelled train tokens", 0)
+        if self.labelled_examples is None or tokens >= FEW_TOKENS:
+            return None
+        return (
+            f"{tokens:,} tokens of unlabelled text: where it was measured, pre-training on fewer "
+            f"than {FEW_TOKENS:,} gained nothing over logistic regression; give more text, start "
+            'from a pretrained checkpoint, or use the reference (docs/tasks.md, "Where a '
+            'reference wins")'
+        )
 
     def _map(self, name: str) -> Any:
         file = self.folder / f"{name}.npy"

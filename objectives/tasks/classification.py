@@ -71,7 +71,7 @@ class Classification(Task):
         return MaskedLanguageModel(self.data, self.stages, workload, self.batch_size, self.seed)
 
     def path(self, configuration: Configuration) -> TrainingPath:
-        """Stable pre-training, its decay, and fine-tuning with early stopping."""
+        """Stable pre-training, its decay, and fine-tuning; with early stopping where it can be."""
         settings = self.fine_tuning
         epoch_steps = settings.epoch_steps(len(self._train_examples.labels), self.batch_size)
         path = self.stages.next_stage(
@@ -91,6 +91,8 @@ class Classification(Task):
                 "r_drop": settings.r_drop,
             },
         )
+        if settings.held_out == 0.0:
+            return path
         stopping = EarlyStopping(epoch_steps, settings.patience, self._held_out_figures)
         return replace(path, early_stopping=stopping)
 

@@ -129,8 +129,9 @@ def plan(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
         return
     console = make_console()
     print_plan(made, search.name, console)
-    for warning in prepared.warnings() if prepared else []:
-        console.print(warning, style="yellow")
+    for warning in (*prepared.warnings(), prepared.shortage()) if prepared else ():
+        if warning is not None:
+            console.print(warning, style="yellow")
 
 
 @click.command()

@@ -17,15 +17,17 @@ class FineTuning(StrictModel):
     """Fine-tuning of a pre-trained model on labelled examples, with early stopping.
 
     A part of the training examples is held out. The model is evaluated on it after each epoch, and
-    the weights with the highest accuracy are kept.
+    the weights with the highest accuracy are kept. Where nothing is held out, all examples are
+    trained on, and the weights after the last epoch are kept.
     """
 
     epochs: Count = 10
     """Most passes over the training examples; the learning rate falls to zero over all of them."""
     patience: Count = 5
     """Epochs without a better held-out accuracy after which training stops."""
-    held_out: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
-    """Fraction of the training examples that is held out. Validation and test stay apart."""
+    held_out: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
+    """Fraction of the training examples that is held out; 0 trains all epochs on all examples.
+    Validation and test stay apart."""
     learning_rate: PositiveNumber = 5e-4
     """Peak AdamW learning rate of a model of width 128 and depth 2, as that of the budget."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
@@ -59,10 +61,11 @@ class FineTuning(StrictModel):
     def faults(self, examples: int, batch_size: int) -> list[str]:
         """What does not suit a number of training examples."""
         field = "training.fine_tuning"
-        if self.held_out_examples(examples) < MIN_HELD_OUT:
+        if 0.0 < self.held_out and self.held_out_examples(examples) < MIN_HELD_OUT:
             return [
                 f"{field}.held_out: {self.held_out:g} of {examples:,} training examples is only "
-                f"{self.held_out_examples(examples)}; the minimum is {MIN_HELD_OUT}"
+                f"{self.held_out_examples(examples)}; the minimum is {MIN_HELD_OUT}, or 0 without "
+                "early stopping"
             ]
         if (steps := self.max_steps(examples, batch_size)) < MIN_STEPS:
             return [

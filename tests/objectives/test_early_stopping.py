@@ -152,6 +152,18 @@ def test_everything_that_determines_fine_tuning_is_in_the_key(
     assert changed.parent.key == path.parent.key
 
 
+def test_without_held_out_examples_all_are_trained_on_for_all_epochs(
+    search: Callable[..., SearchFile], tmp_path: Path
+) -> None:
+    made = search(training__fine_tuning__held_out=0, training__fine_tuning__epochs=2)
+    path = make_task(made, prepare(made.data, made.task, tmp_path / "data")).path(CONFIGURATION)
+    assert path.epoch.examples == 400
+    state, _ = trainer(tmp_path).train(path)
+    assert state.progress.step == path.length == 2 * 25
+    assert state.held_out.evaluations == []
+    assert set(state.validation) == {"score", "loss"}
+
+
 def examples_of(tokens: Any, groups: Any) -> LabelledTexts:
     zeros = np.zeros(len(tokens), dtype=np.int32)
     return LabelledTexts(tokens, zeros, zeros, np.asarray(groups))
