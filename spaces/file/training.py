@@ -34,10 +34,10 @@ class FineTuning(StrictModel):
     """Dropout of embeddings, attention, layers and the classifier."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     """Part of the target that goes to all labels alike; of the training loss alone."""
-    token_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    token_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
     """Probability with which a token of a training text is replaced by the mask token (word
     dropout, Iyyer et al. 2015)."""
-    r_drop: Annotated[float, Field(ge=0.0)] = 0.0
+    r_drop: Annotated[float, Field(ge=0.0)] = 1.0
     """Weight of the divergence between the predictions of two passes over each batch, which differ
     in what dropout drops (R-Drop, arXiv 2106.14448); 0 makes one pass, in about half the time."""
 
