@@ -61,7 +61,7 @@ class FineTuning(StrictModel):
     def faults(self, examples: int, batch_size: int) -> list[str]:
         """What does not suit a number of training examples."""
         field = "training.fine_tuning"
-        if 0.0 < self.held_out and self.held_out_examples(examples) < MIN_HELD_OUT:
+        if self.held_out > 0.0 and self.held_out_examples(examples) < MIN_HELD_OUT:
             return [
                 f"{field}.held_out: {self.held_out:g} of {examples:,} training examples is only "
                 f"{self.held_out_examples(examples)}; the minimum is {MIN_HELD_OUT}, or 0 without "

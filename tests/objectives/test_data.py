@@ -30,6 +30,7 @@ from objectives.data.prepare import find_prepared, prepare
 from objectives.data.prepared_data import (
     LabelledImages,
     LabelledTexts,
+    PreparedData,
     SentencePairs,
     find_prepared_data,
     open_prepared_data,
@@ -406,3 +407,15 @@ def test_data_that_was_prepared_is_found_without_reading_it_again(
     assert prepared.labelled_examples == 400
     missing = make_search(data__labelled__train="/nowhere.tsv")
     assert find_prepared(missing.data, missing.task, tmp_path / "data") is None
+
+
+def test_a_classifier_with_little_unlabelled_text_is_told_what_helps(tmp_path: Path) -> None:
+    def shortage(tokens: int, **counts: int) -> str | None:
+        every = {"unlabelled train tokens": tokens, **counts}
+        return PreparedData(tmp_path, "", (), every, {}).shortage()
+
+    labelled = {"labelled train examples": 400}
+    assert "999,999 tokens" in (shortage(999_999, **labelled) or "")
+    assert shortage(1_000_000, **labelled) is None
+    # A language model has no labelled texts.
+    assert shortage(1_000) is None
