@@ -125,13 +125,17 @@ def _parts(document: str) -> list[str]:
 def _joined(first: list[int], second: list[int], length: int) -> list[int]:
     """Two texts as one example of a length, with RoBERTa's two end tokens between them.
 
-    What does not fit is cut from the longer one, a token at a time, as BERT does.
+    What does not fit is cut from the longer one, and where both are longer than half, from both: the
+    truncation ``longest_first`` of ``tokenizers``.
     """
     available = length - 2
-    excess = max(0, len(first) + len(second) - available)
-    from_first = min(excess, max(0, len(first) - max(len(second), available // 2)))
-    from_second = excess - from_first
-    return [*first[: len(first) - from_first], END, END, *second[: len(second) - from_second]]
+    if len(first) + len(second) > available:
+        kept = min(len(first), len(second), available // 2)
+        if len(first) > len(second):
+            first, second = first[: available - kept], second[:kept]
+        else:
+            first, second = first[:kept], second[: available - kept]
+    return [*first, END, END, *second]
 
 
 def to_pixels(images: Iterable[Any], *, channels: int, size: int) -> Pixels:

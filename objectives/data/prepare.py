@@ -30,7 +30,7 @@ from spaces.file.sources import (
 )
 from spaces.file.tasks import Task
 
-PREPARED_DATA_VERSION = 4
+PREPARED_DATA_VERSION = 5
 """Increased when the same sources give other arrays."""
 
 

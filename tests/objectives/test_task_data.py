@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from objectives.data.encoding import END, PAD, START, load_tokenizer
+from objectives.data.encoding import END, PAD, START, encode_texts, load_tokenizer, train_tokenizer
 from objectives.data.errors import DataError
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import PreparedData
@@ -43,6 +43,20 @@ def test_aligned_sides_stay_aligned(
         last = pairs.targets[np.arange(len(pairs.targets)), pairs.target_lengths - 1]
         assert (last == END).all()
         assert ((pairs.targets == PAD).sum(1) == 16 - pairs.target_lengths).all()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [(20, 20, (6, 6)), (3, 20, (3, 9)), (20, 3, (9, 3)), (4, 5, (4, 5))],
+)
+def test_a_long_pair_is_cut_from_its_longer_text(
+    first: int, second: int, kept: tuple[int, int]
+) -> None:
+    tokenizer = train_tokenizer([], 300)
+    encoded = encode_texts(tokenizer, ["a" * first], ["b" * second], sequence_length=16)
+    found = tokenizer.decode(encoded.tokens[0].tolist(), skip_special_tokens=False)
+    expected = f"<s>{'a' * kept[0]}</s></s>{'b' * kept[1]}</s>"
+    assert found.removesuffix("<pad>" * 3) == expected
 
 
 @pytest.mark.parametrize("name", ["pairs", "translation", "image-classification", "image folder"])
