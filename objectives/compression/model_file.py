@@ -111,6 +111,23 @@ def load(folder: Path) -> nn.Module:
         ModelFileError: A file is missing, damaged, or of another model.
     """
     spec = read_spec(folder)
+    stored = read_weights(folder, spec)
+    try:
+        model = build(spec.shape, spec.workload)
+        _fill(model, stored)
+    except RuntimeError as error:
+        raise ModelFileError(f"{folder / WEIGHTS} cannot be loaded: {error}") from error
+    return model.eval()
+
+
+def read_weights(folder: Path, spec: ModelSpec) -> dict[str, StoredWeight]:
+    """Read the weights of a compressed model by ``state_dict`` key, quantised ones as codes.
+
+    Pruned weights are zeros; a matrix whose zero has no code is dense where some are pruned.
+
+    Raises:
+        ModelFileError: The file is missing, damaged, or of another model.
+    """
     try:
         tensors = load_file(str(folder / WEIGHTS))
         described = layout(spec.shape, spec.workload)
@@ -120,11 +137,12 @@ def load(folder: Path) -> nn.Module:
             raise ValueError(
                 f"{CONFIG} describes {described.parameters:,} weights; the file has {bits:,} bits"
             )
-        model = build(spec.shape, spec.workload)
-        _fill(model, [weight.name for weight in described.weights()], tensors, spec.compression)
+        return {
+            weight.name: _stored(tensors, weight.name, torch.Size(weight.shape), spec.compression)
+            for weight in described.weights()
+        }
     except (SafetensorError, OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ModelFileError(f"{folder / WEIGHTS} cannot be loaded: {error}") from error
-    return model.eval()
 
 
 def read_spec(folder: Path) -> ModelSpec:
@@ -174,33 +192,41 @@ def _parts(name: str, weight: StoredWeight, kept: torch.Tensor | None) -> Parts:
     return parts
 
 
-def _fill(model: nn.Module, names: list[str], tensors: Parts, compression: Compression) -> None:
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+def _fill(model: nn.Module, stored: dict[str, StoredWeight]) -> None:
     state: Parts = {}
     statics: dict[str, StaticInt8Weight] = {}
-    for name in names:
-        shape = shapes[name]
-        if name in tensors:
-            state[name] = tensors[name].float()
-        elif f"{name}.values" in tensors:
-            state[name] = torch.zeros(shape)
-            state[name][_mask(tensors, name, shape)] = tensors[f"{name}.values"].float()
+    for name, weight in stored.items():
+        if isinstance(weight, torch.Tensor):
+            state[name] = weight.float()
+        elif isinstance(weight, StaticInt8Weight):
+            state[name] = dequantise(weight.weight)
+            statics[name.removesuffix(".weight")] = weight
         else:
-            quantised = _quantised(tensors, name, shape, compression)
-            state[name] = dequantise(quantised)
-            if f"{name}.mask" in tensors:
-                # Where zero has no code of its own, pruned weights would not be zero.
-                state[name] *= _mask(tensors, name, shape)
-            if f"{name}.input" in tensors:
-                scale, zero_point = tensors[f"{name}.input"].tolist()
-                statics[name.removesuffix(".weight")] = StaticInt8Weight(
-                    quantised, scale, int(zero_point), tensors.get(f"{name}.smoothing")
-                )
+            state[name] = dequantise(weight)
     # A tied matrix is stored once; the module ties it again.
     _, unexpected = model.load_state_dict(state, strict=False)
     assert not unexpected
     for name, static in statics.items():
         model.set_submodule(name, StaticInt8Linear(static, state.get(f"{name}.bias")))
+
+
+def _stored(tensors: Parts, name: str, shape: torch.Size, compression: Compression) -> StoredWeight:
+    """A weight of its parts."""
+    if name in tensors:
+        return tensors[name]
+    if f"{name}.values" in tensors:
+        values = tensors[f"{name}.values"]
+        dense = torch.zeros(shape, dtype=values.dtype)
+        dense[_mask(tensors, name, shape)] = values
+        return dense
+    quantised = _quantised(tensors, name, shape, compression)
+    if quantised.zeros is not None and f"{name}.mask" in tensors:
+        # Where zero has no code of its own, pruned weights would not be zero.
+        return dequantise(quantised) * _mask(tensors, name, shape)
+    if f"{name}.input" in tensors:
+        scale, zero_point = tensors[f"{name}.input"].tolist()
+        return StaticInt8Weight(quantised, scale, int(zero_point), tensors.get(f"{name}.smoothing"))
+    return quantised
 
 
 def _quantised(

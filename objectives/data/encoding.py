@@ -125,8 +125,8 @@ def _parts(document: str) -> list[str]:
 def _joined(first: list[int], second: list[int], length: int) -> list[int]:
     """Two texts as one example of a length, with RoBERTa's two end tokens between them.
 
-    What does not fit is cut from the longer one, and where both are longer than half, from both: the
-    truncation ``longest_first`` of ``tokenizers``.
+    What does not fit is cut from the longer one, and where both are longer than half, from both:
+    the truncation ``longest_first`` of ``tokenizers``.
     """
     available = length - 2
     if len(first) + len(second) > available:

@@ -1,135 +1,95 @@
-"""The exported folder of a model, with all that predictions need: tokenizer and labels.
+"""The exported folder of a model, which runs without tlc.
 
-The folder holds ``model.safetensors`` and ``config.json`` as the store has them, ``tokenizer.json``
-where the model reads text, ``task.json``, which also has the SHA-256 of the others, and
-``load_and_run.py``, an example of its use.
+It holds a checkpoint of transformers, or ``model.onnx``, or both; what turns inputs into arrays;
+``task.json`` with what else predictions need and the SHA-256 of the files; and ``load_and_run.py``,
+which runs the model with the package ``predictor`` beside it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from string import Template
-from typing import Any
 
-from objectives.compression.model_file import CONFIG, WEIGHTS, ModelFileError
-from objectives.data.prepared_data import PreparedData
-from spaces.file.sources import Data
-from spaces.file.tasks import Task
+from objectives.compression import model_file
+from objectives.data.batches import Batch
+from objectives.export import predictor
+from objectives.export.checkpoint import Checkpoint, can_be_checkpoint, write_checkpoint
+from objectives.export.onnx import OnnxModel, check_packages, export_onnx
+from objectives.export.prediction_task import PredictionTask
+from objectives.export.predictor.loading import FORMAT, TASK, sha256
+from objectives.export.predictor.runtimes import OnnxRuntime
+from objectives.export.preprocessing import TOKENIZER, write_image_processor, write_tokenizer
 
-BUNDLE_FORMAT = 1
-TASK = "task.json"
-TOKENIZER = "tokenizer.json"
 SCRIPT = "load_and_run.py"
-
-_SCRIPT = Template('''"""$purpose: python load_and_run.py $arguments"""
+_SCRIPT = '''"""Predictions and the score of the model in this folder; ``--help`` says how."""
 
 import sys
 from pathlib import Path
 
-from objectives.export.inference import InputError, load
+from predictor.command import main
 
-if len(sys.argv) != $count:
-    sys.exit(f"usage: {__doc__}")
-try:
-    (prediction,) = load(Path(__file__).parent).predict([$given])
-except InputError as error:
-    sys.exit(f"error: {error}")
-print($printed)
-''')
-
-_PURPOSES = {
-    "classification": ("The class of a text", "TEXT"),
-    "masked-lm": ("A text with its masks filled", "'TEXT WITH <mask>'"),
-    "causal-lm": ("The continuation of a text", "PROMPT"),
-    "translation": ("The translation of a sentence", "SENTENCE"),
-    "image-classification": ("The class of an image", "FILE"),
-}
-"""The purpose and the arguments of a task's script."""
+sys.exit(main(Path(__file__).parent))
+'''
 
 
 @dataclass(frozen=True)
-class PredictionTask:
-    """The task of an exported model, as far as predictions depend on it.
+class Bundle:
+    """What a folder holds.
 
     Args:
-        labels: Name of each class, in the order of the logits; empty without classes.
-        takes_pairs: Whether an input is a pair of texts.
-        beams: Beams of the search that decodes (translation).
+        checkpoint: That of transformers; None where it cannot compute what the model does.
+        onnx: None where none was asked for.
     """
 
-    name: str
-    labels: tuple[str, ...] = ()
-    takes_pairs: bool = False
-    beams: int = 1
-
-    @classmethod
-    def of(cls, task: Task, sources: Data, data: PreparedData) -> PredictionTask:
-        """The task of the models of a search, by its task, data sources and prepared data."""
-        return cls(
-            name=task.name,
-            labels=data.label_names,
-            takes_pairs=getattr(sources.labelled, "text_pair", None) is not None,
-            beams=getattr(task, "beams", 1),
-        )
+    checkpoint: Checkpoint | None
+    onnx: OnnxModel | None
 
 
-def write_bundle(folder: Path, model: Path, task: PredictionTask, tokenizer: Path) -> None:
-    """Write a stored model, its task and its tokenizer file, if there is one, to a folder."""
-    for name in (WEIGHTS, CONFIG):
-        shutil.copyfile(model / name, folder / name)
-    if tokenizer.exists():
-        shutil.copyfile(tokenizer, folder / TOKENIZER)
-    written = {"format": BUNDLE_FORMAT, **asdict(task), "sha256": _digests(folder)}
-    (folder / TASK).write_text(json.dumps(written, indent=1, ensure_ascii=False), encoding="utf-8")
-    (folder / SCRIPT).write_text(_script(task))
+def write_bundle(
+    folder: Path,
+    stored: Path,
+    task: PredictionTask,
+    tokenizer: Path,
+    batches: list[Batch],
+    *,
+    with_onnx: bool,
+) -> Bundle:
+    """Write a stored model and everything that it needs into an empty folder.
 
-
-def read_task(folder: Path) -> PredictionTask:
-    """Read the task of an exported model, and check the files of the folder.
+    Args:
+        stored: The folder of the model in the store.
+        tokenizer: The file of the tokenizer of the prepared data; it need not exist for images.
+        batches: Inputs of the model, with which what was written is compared.
+        with_onnx: Whether to write ``model.onnx`` too; it is written where there is no checkpoint.
 
     Raises:
-        ModelFileError: A file is missing, damaged, or of another format.
+        UserError: A package is missing, or what was written computes other logits.
     """
-    try:
-        written: dict[str, Any] = json.loads((folder / TASK).read_text(encoding="utf-8"))
-        if written.pop("format") != BUNDLE_FORMAT:
-            raise ValueError(f"its format is not {BUNDLE_FORMAT}")
-        digests: dict[str, str] = dict(written.pop("sha256"))
-        task = PredictionTask(**{**written, "labels": tuple(written["labels"])})
-        if task.name not in _PURPOSES:
-            raise ValueError(f"there is no task {task.name!r}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelFileError(f"{folder / TASK} cannot be read: {error}") from error
-    found = _digests(folder)
-    for name, digest in digests.items():
-        if name not in found:
-            raise ModelFileError(f"{folder / name} is missing")
-        # One flipped byte of weights loads without an error.
-        if found[name] != digest:
-            raise ModelFileError(f"{folder / name} is damaged: it has changed since its export")
-    return task
-
-
-def _script(task: PredictionTask) -> str:
-    purpose, arguments = _PURPOSES[task.name]
-    if task.takes_pairs:
-        purpose, arguments = "The class of a pair of texts", "TEXT TEXT"
-    return _SCRIPT.substitute(
-        purpose=purpose,
-        arguments=arguments,
-        count=3 if task.takes_pairs else 2,
-        given="(sys.argv[1], sys.argv[2])" if task.takes_pairs else "sys.argv[1]",
-        printed="sys.argv[1] + prediction.text" if task.name == "causal-lm" else "prediction",
+    is_checkpoint = can_be_checkpoint(stored)
+    if with_onnx or not is_checkpoint:
+        check_packages()
+    model = model_file.load(stored)
+    if task.image_size:
+        write_image_processor(task, folder)
+    else:
+        write_tokenizer(tokenizer, task, folder)
+    checkpoint = onnx = None
+    if is_checkpoint:
+        checkpoint = write_checkpoint(stored, model, task, folder, batches)
+    if with_onnx or not is_checkpoint:
+        metadata = {name: json.dumps(value) for name, value in asdict(task).items() if value}
+        onnx = export_onnx(model, batches, folder / OnnxRuntime.file, metadata)
+    shutil.copytree(
+        predictor.__path__[0], folder / "predictor", ignore=shutil.ignore_patterns("__pycache__")
     )
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    return {
-        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        for name in (WEIGHTS, CONFIG, TOKENIZER)
+    (folder / SCRIPT).write_text(_SCRIPT)
+    digests = {
+        name: sha256(folder / name)
+        for name in (model_file.WEIGHTS, model_file.CONFIG, TOKENIZER, OnnxRuntime.file)
         if (folder / name).is_file()
     }
+    written = {"format": FORMAT, **asdict(task), "sha256": digests}
+    (folder / TASK).write_text(json.dumps(written, indent=1))
+    return Bundle(checkpoint, onnx)

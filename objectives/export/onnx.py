@@ -11,25 +11,24 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from objectives.compression.quantise.static_int8 import StaticInt8Linear
-from objectives.data.batches import Batch, forward_arguments
+from objectives.data.batches import Batch
+from objectives.export.comparison import Comparison, compare, inputs_of
 from objectives.models.forward import PositionalLogits
 from spaces.errors import UserError
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 LOGITS = "logits"
-MAX_INPUTS = 8
-"""Inputs of a batch that are traced and compared; language models give many logits for each."""
 
 _DYNAMIC_AXES: dict[str, dict[int, str]] = {
     "input_ids": {0: "batch", 1: "sequence"},
@@ -38,18 +37,6 @@ _DYNAMIC_AXES: dict[str, dict[int, str]] = {
     "pixel_values": {0: "batch"},
 }
 """Axes of any length."""
-
-TOLERANCE = 1e-4
-"""Largest allowed difference between two logits, as a fraction of the largest logit. Kernels that
-sum fp32 in another order differ by a millionth; a wrong mask or position by a tenth and more."""
-
-INT8_TOLERANCE = 0.05
-"""The same for int8. An input between two of 255 codes may round either way, which all later layers
-carry on: up to 0.013 was measured on trained models."""
-
-INT8_MEAN_TOLERANCE = 1e-3
-"""Mean difference for int8, as a fraction of the largest logit. Few inputs lie between two codes,
-but a kernel whose sums saturate changes all logits."""
 
 _ZERO = 128
 """Code of an unsigned weight of zero."""
@@ -61,37 +48,18 @@ class OnnxError(UserError):
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """An exported ONNX model and the differences between its logits and the original's.
+    """An exported ONNX model.
 
     Args:
         opset: Version of ONNX's operators.
         inputs: Names of its inputs with their shapes; an axis of any length has a name.
-        compared: Number of logits that were compared.
-        largest_difference: Largest absolute difference of a logit.
-        mean_difference: Mean absolute difference.
-        largest_logit: Largest absolute logit of the original.
-        is_int8: Whether linear layers are int8.
+        comparison: The differences between its logits and the original's.
     """
 
     size_bytes: int
     opset: int
     inputs: dict[str, list[str | int]]
-    compared: int
-    largest_difference: float
-    mean_difference: float
-    largest_logit: float
-    is_int8: bool
-
-    @property
-    def is_close(self) -> bool:
-        """Whether the differences are within the tolerances of rounding."""
-        largest, mean = (
-            (INT8_TOLERANCE, INT8_MEAN_TOLERANCE) if self.is_int8 else (TOLERANCE, TOLERANCE)
-        )
-        return (
-            self.largest_difference <= largest * self.largest_logit
-            and self.mean_difference <= mean * self.largest_logit
-        )
+    comparison: Comparison
 
 
 def check_packages() -> None:
@@ -105,22 +73,22 @@ def check_packages() -> None:
         raise OnnxError(f"--onnx needs {', '.join(missing)}: pip install {' '.join(missing)}")
 
 
-def export_onnx(model: nn.Module, batches: list[Batch], path: Path) -> OnnxModel:
+def export_onnx(
+    model: nn.Module, batches: list[Batch], path: Path, metadata: Mapping[str, str]
+) -> OnnxModel:
     """Write a model as ONNX and compare its logits in ONNX Runtime.
 
     Args:
         model: As ``model_file.load`` returns it; it stays unchanged.
         batches: Inputs of the model, two or more in each batch, to trace and to compare with.
         path: The file to write.
+        metadata: Properties of the file, which ONNX Runtime shows as its custom metadata.
 
     Raises:
         OnnxError: A package is missing, or logits differ by more than rounding.
     """
     check_packages()
-    inputs = [
-        {name: tensor[:MAX_INPUTS] for name, tensor in forward_arguments(batch).items()}
-        for batch in batches
-    ]
+    inputs = inputs_of(batches)
     names = tuple(inputs[0])
     # The exporter warns about packages that are not needed here.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -138,13 +106,13 @@ def export_onnx(model: nn.Module, batches: list[Batch], path: Path) -> OnnxModel
     for node in program.model.graph.all_nodes():
         # Stack traces with paths of this machine, larger than small models.
         node.metadata_props.clear()
+    program.model.metadata_props.update(metadata)
     program.save(str(path))
-    exported = _compare(model, inputs, path)
-    if not exported.is_close:
+    exported = _verified(model, inputs, path)
+    if not exported.comparison.is_close:
         raise OnnxError(
-            f"--onnx: the logits of ONNX Runtime differ by {exported.largest_difference:.3g} "
-            f"({exported.mean_difference:.3g} on average) from the model's, whose largest logit is "
-            f"{exported.largest_logit:.3g}; that is more than rounding"
+            f"--onnx: the logits of ONNX Runtime and of the model {exported.comparison}; that is "
+            "more than rounding"
         )
     return exported
 
@@ -192,36 +160,21 @@ def _with_qdq(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, replaced) if replaced else model
 
 
-def _compare(model: nn.Module, inputs: list[Batch], path: Path) -> OnnxModel:
+def _verified(model: nn.Module, inputs: list[Batch], path: Path) -> OnnxModel:
     import onnx
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    differences = []
-    largest_logit = 0.0
-    # One input alone, of half the length where it has one: a shape that was not traced.
-    other_shape = {
-        name: tensor[:1] if name == "pixel_values" else tensor[:1, : tensor.shape[1] // 2]
-        for name, tensor in inputs[0].items()
-    }
-    for arguments in (*inputs, other_shape):
-        with torch.inference_mode():
-            expected = PositionalLogits(model, arguments)(*arguments.values()).numpy()
-        (found,) = session.run(
-            [LOGITS], {name: tensor.numpy() for name, tensor in arguments.items()}
-        )
-        differences.append(np.abs(found - expected).ravel())
-        largest_logit = max(largest_logit, float(np.abs(expected).max()))
-    together = np.concatenate(differences)
     return OnnxModel(
         size_bytes=sum(each.stat().st_size for each in path.parent.glob(f"{path.name}*")),
         opset=onnx.load(str(path), load_external_data=False).opset_import[0].version,
         inputs={each.name: list(each.shape) for each in session.get_inputs()},
-        compared=len(together),
-        largest_difference=float(together.max()),
-        mean_difference=float(together.mean()),
-        largest_logit=largest_logit,
-        is_int8=bool(_int8_layers(model)),
+        comparison=compare(
+            model,
+            lambda arrays: session.run([LOGITS], arrays)[0],
+            inputs,
+            is_int8=bool(_int8_layers(model)),
+        ),
     )

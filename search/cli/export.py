@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     "--to", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder to create."
 )
 @click.option("--onnx", "with_onnx", is_flag=True, help="Also write model.onnx, and verify it.")
+@click.option(
+    "--examples",
+    "with_examples",
+    is_flag=True,
+    help="Also write evaluation.jsonl, the validation examples.",
+)
 @study_url
 def export(
     name: str,
@@ -42,13 +48,14 @@ def export(
     trial: int | None,
     to: Path,
     with_onnx: bool,
+    with_examples: bool,
     url: str | None,
 ) -> int:
     """Export the best model of the search NAME within limits into a folder.
 
-    The folder holds the weights as stored, the tokenizer, the labels, a model card and a script
-    that runs the model on one input. If no model meets the limits, the command writes nothing and
-    exits with code 3.
+    The folder needs no tlc. transformers loads it; with --onnx, ONNX Runtime too. It holds a model
+    card and a script that prints the output for an input, or the score on examples. If no model
+    meets the limits, the command writes nothing and exits with code 3.
     """
     if trial is not None and limits:
         raise click.UsageError("give either --trial or limits, not both")
@@ -59,7 +66,7 @@ def export(
     from search.registry.export import export as export_model
 
     with make_console().status("exporting"):
-        made = export_model(study, record, to, with_onnx=with_onnx)
+        made = export_model(study, record, to, with_onnx=with_onnx, with_examples=with_examples)
     _print_export(study, record, made, make_console())
     return 0
 
@@ -68,8 +75,11 @@ def export(
 @click.argument("name")
 @limited
 @click.option("--as", "model", required=True, metavar="MODEL_NAME", help="Name in the registry.")
+@click.option("--onnx", "with_onnx", is_flag=True, help="Register models that run in ONNX Runtime.")
 @study_url
-def register(name: str, limits: dict[str, float], model: str, url: str | None) -> int:
+def register(
+    name: str, limits: dict[str, float], model: str, with_onnx: bool, url: str | None
+) -> int:
     """Register the best model of the search NAME within limits in MLflow's Model Registry.
 
     The alias champion points to it. An alias for each fixed cost level, such as size-mb-0-12,
@@ -83,7 +93,7 @@ def register(name: str, limits: dict[str, float], model: str, url: str | None) -
     from search.registry.registry import register as register_models
 
     with make_console().status("registering"):
-        made = register_models(study, record, model)
+        made = register_models(study, record, model, with_onnx=with_onnx)
     _print_registration(study, made, make_console())
     return 0
 
@@ -136,13 +146,18 @@ def _print_export(study: Study, record: TrialRecord, made: ExportedModel, consol
     console.print(_description(study, record), style="bold")
     folder = os.path.relpath(made.folder)
     console.print(f"{folder}: {', '.join(made.files)}", soft_wrap=True)
-    if made.onnx is not None:
-        onnx = made.onnx
-        kind = "int8 (QDQ)" if onnx.is_int8 else "dense fp32"
+    checkpoint, onnx = made.bundle.checkpoint, made.bundle.onnx
+    if checkpoint is not None:
         console.print(
-            f"model.onnx: {kind}, {onnx.size_bytes:,} bytes; {onnx.compared:,} logits of ONNX "
-            f"Runtime differ by at most {onnx.largest_difference:.2g}, the largest is "
-            f"{onnx.largest_logit:.3g}",
+            f"model.safetensors: {checkpoint.weights}, {checkpoint.size_bytes:,} bytes; "
+            f"{checkpoint.comparison.compared:,} logits of transformers {checkpoint.comparison}",
+            soft_wrap=True,
+        )
+    if onnx is not None:
+        kind = "int8 (QDQ)" if onnx.comparison.is_int8 else "dense fp32"
+        console.print(
+            f"model.onnx: {kind}, {onnx.size_bytes:,} bytes; {onnx.comparison.compared:,} logits "
+            f"of ONNX Runtime {onnx.comparison}",
             soft_wrap=True,
         )
     console.print(f"next: python {os.path.join(folder, SCRIPT)}", soft_wrap=True)

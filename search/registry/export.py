@@ -1,4 +1,4 @@
-"""Exports the model of a trial as a folder: weights, tokenizer, labels, model card, script."""
+"""Exports the model of a trial as a folder that runs without tlc, with its model card."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import PreparedData, find_prepared_data
-from objectives.export import bundle
-from objectives.export.inference import load
-from objectives.export.onnx import OnnxModel, check_packages, export_onnx
+from objectives.export.bundle import Bundle, write_bundle
+from objectives.export.evaluation import write_examples
+from objectives.export.onnx import check_packages
+from objectives.export.prediction_task import PredictionTask
 from objectives.store.store import Store
 from objectives.tasks import make_task
 from search.registry.model_card import model_card
@@ -27,11 +28,11 @@ class ExportError(UserError):
 
 
 class ExportedModel(NamedTuple):
-    """A model that was exported; ``onnx`` is None if none was requested."""
+    """A model that was exported."""
 
     folder: Path
     files: tuple[str, ...]
-    onnx: OnnxModel | None
+    bundle: Bundle
 
 
 def complete_trial(study: Study, number: int) -> TrialRecord:
@@ -50,9 +51,19 @@ def complete_trial(study: Study, number: int) -> TrialRecord:
 
 
 def export(
-    study: Study, record: TrialRecord, to: Path, *, with_onnx: bool = False
+    study: Study,
+    record: TrialRecord,
+    to: Path,
+    *,
+    with_onnx: bool = False,
+    with_examples: bool = False,
 ) -> ExportedModel:
     """Export the model of a complete trial into a new or empty folder, whole or not at all.
+
+    Args:
+        with_onnx: Whether to write ``model.onnx`` beside the checkpoint of transformers.
+        with_examples: Whether to write the validation examples, on which the score can be computed
+            again.
 
     Raises:
         UserError: The folder is taken, the model or its data is gone, or ONNX cannot hold it.
@@ -67,40 +78,42 @@ def export(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         staging.mkdir()
-        onnx = write_model_folder(study, record, data, staging, with_onnx=with_onnx)
+        bundle = write_model_folder(study, record, data, staging, with_onnx=with_onnx)
+        if with_examples:
+            search = study.search
+            write_examples(staging, search.task, search.data, data, search.workload)
         os.rename(staging, target)
     except OSError as error:
         raise ExportError(f"--to: {target} cannot be written: {error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return ExportedModel(target, tuple(sorted(path.name for path in target.iterdir())), onnx)
+    return ExportedModel(target, tuple(sorted(path.name for path in target.iterdir())), bundle)
 
 
 def write_model_folder(
-    study: Study, record: TrialRecord, data: PreparedData, folder: Path, *, with_onnx: bool = False
-) -> OnnxModel | None:
+    study: Study, record: TrialRecord, data: PreparedData, folder: Path, *, with_onnx: bool
+) -> Bundle:
     """Write the model of a trial and everything that it needs into an empty folder.
 
     Raises:
         UserError: The model is gone, or ONNX cannot hold it.
     """
-    task = bundle.PredictionTask.of(study.search.task, study.search.data, data)
-    store = Locations.of(study.search.storage).store_url
+    search = study.search
+    task = PredictionTask.of(search.task, search.data, data, search.workload)
+    batches = make_task(search, data).calibration()
+    store = Locations.of(search.storage).store_url
     with Store(store).open(record.result["model"]) as model:
         if model is None:
             raise ExportError(
                 f"the model of trial {record.number} is not in the store {store}: it belongs to "
                 "another TLC_HOME, or was deleted to keep the store's quota"
             )
-        bundle.write_bundle(folder, model, task, data.tokenizer_file)
-    predictor = load(folder)
-    onnx = None
-    if with_onnx:
-        calibration = make_task(study.search, data).calibration()
-        onnx = export_onnx(predictor.model, calibration, folder / "model.onnx")
-    card = model_card(study, record, task, onnx)
+        bundle = write_bundle(
+            folder, model, task, data.tokenizer_file, batches, with_onnx=with_onnx
+        )
+    card = model_card(study, record, task, bundle)
     (folder / "README.md").write_text(card, encoding="utf-8")
-    return onnx
+    return bundle
 
 
 def prepared_data(study: Study) -> PreparedData:

@@ -10,8 +10,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from objectives.export.bundle import SCRIPT, PredictionTask
-from objectives.export.onnx import OnnxModel
+from objectives.export.bundle import SCRIPT, Bundle
+from objectives.export.examples import example_program
+from objectives.export.prediction_task import PredictionTask
 from search.formatting import SCORED_ITEMS, has_noisy_latency
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
@@ -36,20 +37,11 @@ PIPELINES = {
 }
 """The Hub's name of each task."""
 
-EXAMPLES = {
-    "classification": '["a text"]',
-    "masked-lm": '["a text with a <mask>"]',
-    "causal-lm": '["how a text begins"]',
-    "translation": '["a sentence"]',
-    "image-classification": '["an_image.png"]',
-}
 MAX_LABELS = 50
 """Classes that a card lists."""
 
 
-def model_card(
-    study: Study, record: TrialRecord, task: PredictionTask, onnx: OnnxModel | None
-) -> str:
+def model_card(study: Study, record: TrialRecord, task: PredictionTask, bundle: Bundle) -> str:
     """The text of ``README.md``: YAML for the Hub, then Markdown."""
     search, result = study.search, record.result
     test = study.tests().get(record.number, {})
@@ -70,7 +62,7 @@ def model_card(
         test=test,
         references=study.references(),
         items=SCORED_ITEMS[search.metric.name],
-        metadata=_metadata(study, record, test),
+        metadata=_metadata(study, record, test, bundle),
         summary=summary(study, record),
         sources={
             field: _source_text(source)
@@ -81,8 +73,9 @@ def model_card(
         task=task,
         max_labels=MAX_LABELS,
         script=SCRIPT,
-        example='[("a text", "another")]' if task.takes_pairs else EXAMPLES[task.name],
-        onnx=onnx,
+        example=example_program(task),
+        checkpoint=bundle.checkpoint,
+        onnx=bundle.onnx,
         row=_row,
         count="{:,}".format,
         quantity=quantity,
@@ -101,7 +94,7 @@ def summary(study: Study, record: TrialRecord) -> str:
     )
 
 
-def _metadata(study: Study, record: TrialRecord, test: dict[str, Any]) -> str:
+def _metadata(study: Study, record: TrialRecord, test: dict[str, Any], bundle: Bundle) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     search, result = study.search, record.result
@@ -110,7 +103,7 @@ def _metadata(study: Study, record: TrialRecord, test: dict[str, Any]) -> str:
     scores = {"validation": result["score"], **({"test": test["score"]} if "score" in test else {})}
     card = ModelCardData(
         model_name=f"{search.name}-{record.number}",
-        library_name="tlc-search",
+        library_name="transformers" if bundle.checkpoint else "onnx",
         pipeline_tag=pipeline,
         tags=[
             "tlc", "train-large-then-compress", search.workload.family.value,

@@ -8,22 +8,33 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import objectives
-import spaces
+from objectives.export import predictor
+from objectives.export.bundle import Bundle
 from spaces.file.sources import Data
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SCRIPT = Path(__file__).with_name("pyfunc_script.py")
-REQUIREMENTS = (
-    "mlflow", "torch", "transformers", "tokenizers", "safetensors", "numpy", "pandas", "pydantic",
-    "fsspec", "pillow",
-)  # fmt: skip
-"""What a prediction imports; all of tlc needs far more."""
 
 
-def log_and_register(exported: Path, example: pd.DataFrame, **details: Any) -> str:
+def requirements(bundle: Bundle, data: Data) -> list[str]:
+    """The packages, with their versions, that predictions need; tlc is none of them."""
+    packages = ["mlflow", "numpy", "pandas"]
+    if bundle.onnx is not None:
+        packages.append("onnxruntime")
+    else:
+        packages += ["safetensors", "torch", "transformers"]
+    if bundle.onnx is None and bundle.checkpoint is not None and bundle.checkpoint.is_quantised:
+        packages.append("compressed-tensors")
+    packages.append("pillow" if data.images is not None else "tokenizers")
+    # Without local labels such as ``+cpu``, which no index has.
+    return [f"{name}=={version(name).partition('+')[0]}" for name in sorted(packages)]
+
+
+def log_and_register(
+    exported: Path, example: pd.DataFrame, pip_requirements: list[str], **details: Any
+) -> str:
     """Log a model to the active experiment of MLflow and register it.
 
     Args:
@@ -44,10 +55,9 @@ def log_and_register(exported: Path, example: pd.DataFrame, **details: Any) -> s
             flavor=mlflow.pyfunc,
             python_model=str(SCRIPT),
             artifacts={"model": str(exported)},
-            code_paths=[package.__path__[0] for package in (spaces, objectives)],
+            code_paths=[predictor.__path__[0]],
             input_example=example,
-            # Without local labels such as ``+cpu``, which no index has.
-            pip_requirements=[f"{p}=={version(p).partition('+')[0]}" for p in REQUIREMENTS],
+            pip_requirements=pip_requirements,
             **details,
         )
     return str(logged.registered_model_version)

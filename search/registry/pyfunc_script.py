@@ -1,12 +1,11 @@
 """The pyfunc of a registered model, as a script ("models from code"): nothing is pickled.
 
-MLflow copies this file into the model and runs it beside the packages ``objectives`` and
-``spaces``, which the model brings along. It must not import ``search``.
+MLflow copies this file into the model and runs it beside the package ``predictor``, which the model
+brings along. It must import nothing else of tlc.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,19 +13,20 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
-class TlcModel(PythonModel):  # type: ignore[misc]
+class ExportedModel(PythonModel):  # type: ignore[misc]
     """An exported model that predicts from a table."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the exported folder.
 
         Raises:
-            ArtefactError: A file is missing, damaged, or of another model.
+            ModelError: A file is missing or damaged.
         """
-        from objectives.export.inference import load
+        # Only now is it in the path of modules.
+        from predictor import load  # type: ignore[import-not-found]
 
         (folder,) = context.artifacts.values()
-        self.predictor = load(Path(folder))
+        self.model = load(folder)
 
     def predict(
         self,
@@ -47,11 +47,11 @@ class TlcModel(PythonModel):  # type: ignore[misc]
         """
         columns = [model_input[name].tolist() for name in model_input.columns]
         rows = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
-        predictions = self.predictor.predict(rows)
+        predictions = self.model.predict(rows)
         table = pd.DataFrame({"answer": [prediction.text for prediction in predictions]})
         if predictions and predictions[0].probability is not None:
             table["probability"] = [prediction.probability for prediction in predictions]
         return table
 
 
-set_model(TlcModel())
+set_model(ExportedModel())

@@ -16,7 +16,7 @@ from objectives.data.prepared_data import PreparedData
 from search.pareto import Scale, best
 from search.registry.export import prepared_data, write_model_folder
 from search.registry.model_card import summary
-from search.registry.pyfunc_model import input_example, log_and_register
+from search.registry.pyfunc_model import input_example, log_and_register, requirements
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from search.tracking.client import error_summary, mlflow_client
@@ -29,6 +29,7 @@ from spaces.file.storage import Locations
 
 CHAMPION = "champion"
 MODEL_TAG = "tlc.model"
+ONNX_TAG = "tlc.onnx"
 
 
 class RegistryError(UserError):
@@ -55,11 +56,16 @@ class Registration(NamedTuple):
     """The champion's first, then by cost level."""
 
 
-def register(study: Study, champion: TrialRecord, name: str) -> Registration:
+def register(
+    study: Study, champion: TrialRecord, name: str, *, with_onnx: bool = False
+) -> Registration:
     """Register the champion of a search and the best model at each fixed cost level.
 
     Unless the search is running, it is sent to MLflow first, so that each version has the run of
     its trial. MLflow's tracking URI and experiment of this process are set to those of the search.
+
+    Args:
+        with_onnx: Whether the models run in ONNX Runtime, and need neither torch nor transformers.
 
     Raises:
         UserError: The name is not allowed, a model is gone, or MLflow is away or refuses.
@@ -76,7 +82,7 @@ def register(study: Study, champion: TrialRecord, name: str) -> Registration:
     data = prepared_data(study)
     try:
         sync_unless_running(study, where)
-        registrar = _Registrar(study, data, where.tracking_uri, name)
+        registrar = _Registrar(study, data, where.tracking_uri, name, with_onnx=with_onnx)
         chosen = {CHAMPION: champion, **best_by_level(study)}
         versions = [
             registrar.version(record, tuple(a for a, r in chosen.items() if r.number == number))
@@ -107,12 +113,15 @@ def level_alias(cost: str, level: float) -> str:
 class _Registrar:
     """Registers trials of a search under one name."""
 
-    def __init__(self, study: Study, data: PreparedData, tracking_uri: str, name: str) -> None:
+    def __init__(
+        self, study: Study, data: PreparedData, tracking_uri: str, name: str, *, with_onnx: bool
+    ) -> None:
         import mlflow
 
         self._study = study
         self._data = data
         self._name = name
+        self._with_onnx = with_onnx
         self._client = mlflow_client(tracking_uri)
         experiment = self._client.get_experiment_by_name(study.search.name)
         if experiment is None:
@@ -128,6 +137,7 @@ class _Registrar:
         tags = {
             KEY: f"{self._study.study_id}/{record.number}",
             MODEL_TAG: record.result["model"],
+            ONNX_TAG: str(self._with_onnx).lower(),
             "tlc.search": self._study.search.name,
             "tlc.trial": str(record.number),
         }
@@ -141,7 +151,7 @@ class _Registrar:
 
     def _find(self, tags: dict[str, str]) -> str | None:
         filters = [f"name = '{self._name}'"]
-        filters += [f"tags.`{key}` = '{tags[key]}'" for key in (KEY, MODEL_TAG)]
+        filters += [f"tags.`{key}` = '{tags[key]}'" for key in (KEY, MODEL_TAG, ONNX_TAG)]
         found = self._client.search_model_versions(" AND ".join(filters))
         return str(found[0].version) if found else None
 
@@ -157,10 +167,13 @@ class _Registrar:
                 description=f"The best models of the tlc search {search.name}.",
             )
         with tempfile.TemporaryDirectory() as folder:
-            write_model_folder(self._study, record, self._data, Path(folder))
+            bundle = write_model_folder(
+                self._study, record, self._data, Path(folder), with_onnx=self._with_onnx
+            )
             number = log_and_register(
                 Path(folder),
                 input_example(search.data, search.task.name),
+                requirements(bundle, search.data),
                 name=f"{search.name}-{record.number}",
                 registered_model_name=self._name,
                 # None if it was deleted by hand.

@@ -1,0 +1,128 @@
+"""The validation examples of a search, as an exported model scores them without tlc."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from objectives.data.batches import MaskedBatches
+from objectives.data.encoding import encode_texts, load_tokenizer, token_stream
+from objectives.data.errors import DataError
+from objectives.data.prepare import splits_of_running_text
+from objectives.data.prepared_data import PreparedData
+from objectives.data.sources.documents import read_documents
+from objectives.data.sources.sentence_pairs import read_sentence_pairs
+from objectives.data.sources.text import read_labelled
+from objectives.tasks.masked_lm import EVALUATION_BATCH, EVALUATION_SEED, MAX_EVALUATION
+from spaces.cost.workload import Workload
+from spaces.file.sources import Data
+from spaces.file.tasks import Task
+
+SPLIT = "validation"
+EXAMPLES = "evaluation.jsonl"
+
+Example = dict[str, Any]
+
+
+def write_examples(
+    folder: Path, task: Task, sources: Data, data: PreparedData, workload: Workload
+) -> None:
+    """Write ``evaluation.jsonl``, a JSON object a line, in the order of the validation split.
+
+    Texts are read from their sources again, because prepared data has them only as tokens.
+
+    Raises:
+        DataError: The sources are gone, or have changed since the data was prepared.
+    """
+    with (folder / EXAMPLES).open("w", encoding="utf-8") as file:
+        for example in _examples(task, sources, data, workload):
+            file.write(json.dumps(example) + "\n")
+
+
+def _examples(
+    task: Task, sources: Data, data: PreparedData, workload: Workload
+) -> Iterator[Example]:
+    cache = data.folder.parent / "datasets"
+    if sources.images is not None:
+        return _images(data)
+    if sources.labelled is not None:
+        return _labelled(sources, data, cache, workload.sequence_length)
+    if sources.parallel is not None:
+        return _translations(sources, data, cache, workload.sequence_length)
+    if task.name == "masked-lm":
+        return _masked(data, workload)
+    return _documents(task, sources, data, cache)
+
+
+def _images(data: PreparedData) -> Iterator[Example]:
+    from PIL import Image
+
+    images = data.labelled_images(SPLIT)
+    for pixels, label in zip(images.pixels, images.labels, strict=True):
+        file = io.BytesIO()
+        picture = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
+        Image.fromarray(np.ascontiguousarray(picture)).save(file, format="PNG")
+        png = base64.b64encode(file.getvalue()).decode()
+        yield {"png": png, "label": data.label_names[label]}
+
+
+def _labelled(sources: Data, data: PreparedData, cache: Path, length: int) -> Iterator[Example]:
+    assert sources.labelled is not None
+    rows = read_labelled(sources.labelled, "data.labelled", cache)[SPLIT]
+    tokenizer = load_tokenizer(data.tokenizer_file)
+    found = encode_texts(tokenizer, rows.texts, rows.pairs, sequence_length=length)
+    _check_same(found.tokens, data.labelled_texts(SPLIT).tokens)
+    for index, (text, label) in enumerate(zip(rows.texts, rows.labels, strict=True)):
+        second = {"text_pair": rows.pairs[index]} if rows.pairs else {}
+        yield {"text": text, **second, "label": label}
+
+
+def _translations(sources: Data, data: PreparedData, cache: Path, length: int) -> Iterator[Example]:
+    assert sources.parallel is not None
+    pairs = read_sentence_pairs(sources.parallel, cache)[SPLIT]
+    tokenizer = load_tokenizer(data.tokenizer_file)
+    found = encode_texts(tokenizer, pairs.sources, sequence_length=length)
+    _check_same(found.tokens, data.sentence_pairs(SPLIT).sources)
+    for text, translation in zip(pairs.sources, data.references(SPLIT), strict=True):
+        yield {"text": text, "translation": translation}
+
+
+def _documents(task: Task, sources: Data, data: PreparedData, cache: Path) -> Iterator[Example]:
+    assert sources.unlabelled is not None
+    splits = splits_of_running_text(task)
+    texts = read_documents(sources.unlabelled, "data.unlabelled", cache, splits)[SPLIT].texts
+    tokenizer = load_tokenizer(data.tokenizer_file)
+    _check_same(token_stream(tokenizer, texts), data.token_stream(SPLIT))
+    for text in texts:
+        yield {"text": text}
+
+
+def _masked(data: PreparedData, workload: Workload) -> Iterator[Example]:
+    """The windows of a score with their masks: which tokens are masked is drawn at random."""
+    length = workload.sequence_length
+    batches = MaskedBatches(
+        stream=data.token_stream(SPLIT),
+        sequence_length=length,
+        batch_size=EVALUATION_BATCH,
+        vocabulary_size=workload.vocabulary_size,
+        seed=EVALUATION_SEED,
+    )
+    count = min(batches.sequences, MAX_EVALUATION)
+    for start in range(0, count, EVALUATION_BATCH):
+        batch = batches(start // EVALUATION_BATCH)
+        ids = batch["input_ids"].tolist()
+        positions = (batch["positions"].view(len(ids), -1) % length).tolist()
+        targets = batch["targets"].view(len(ids), -1).tolist()
+        for row in range(min(EVALUATION_BATCH, count - start)):
+            yield {"input_ids": ids[row], "positions": positions[row], "targets": targets[row]}
+
+
+def _check_same(found: Any, prepared: Any) -> None:
+    if not np.array_equal(found, prepared):
+        raise DataError("data: its sources have changed since the search prepared them")

@@ -1,0 +1,47 @@
+"""Programs that predict one input with transformers alone, for model cards."""
+
+from __future__ import annotations
+
+from objectives.export.prediction_task import PredictionTask
+
+_PAIR_EXAMPLE = """from transformers import pipeline
+
+classify = pipeline("text-classification", model=".")  # this folder
+print(classify({"text": "a text", "text_pair": "another"}, truncation=True))"""
+
+_EXAMPLES = {
+    "classification": """from transformers import pipeline
+
+classify = pipeline("text-classification", model=".")  # this folder
+print(classify("a text", truncation=True))""",
+    "masked-lm": """from transformers import pipeline
+
+fill = pipeline("fill-mask", model=".")  # this folder
+print(fill("a text with a<mask>"))""",
+    "causal-lm": """from transformers import pipeline
+
+write = pipeline("text-generation", model=".")  # this folder
+print(write("how a text begins"))""",
+    "translation": """from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(".")  # this folder
+model = AutoModelForSeq2SeqLM.from_pretrained(".")
+inputs = tokenizer(["a sentence"], truncation=True, return_tensors="pt")
+print(tokenizer.batch_decode(model.generate(**inputs), skip_special_tokens=True))""",
+    "image-classification": """from PIL import Image
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+processor = AutoImageProcessor.from_pretrained(".")  # this folder
+model = AutoModelForImageClassification.from_pretrained(".")
+image = Image.open("an_image.png").convert("MODE")
+logits = model(**processor(image, return_tensors="pt")).logits
+print(model.config.id2label[int(logits.argmax())])""",
+}
+"""A program for each task, which runs in the exported folder."""
+
+
+def example_program(task: PredictionTask) -> str:
+    """The program for the models of a task."""
+    if task.takes_pairs:
+        return _PAIR_EXAMPLE
+    return _EXAMPLES[task.name].replace("MODE", "L" if task.channels == 1 else "RGB")

@@ -1,0 +1,198 @@
+"""An exported model: its predictions, and its score on examples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .arrays import batches, log_softmax, losses
+from .errors import InputError
+from .inputs import input_of, pairs_of, pixels_of, texts_of
+from .runtimes import Inputs, Runtime
+
+BATCH_SIZE, BATCH_SIZE_OF_WINDOWS = 64, 32
+"""Those of tlc's scores: floating-point sums depend on the batch."""
+MOST_WINDOWS = 512
+"""Windows of running text that a perplexity is measured on, spread over the text."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The output for one input.
+
+    Args:
+        text: Name of the class, the text with its masks filled, the translation, or the
+            continuation of the prompt.
+        probability: Of the class, or of all filled masks together; None for generated text.
+    """
+
+    text: str
+    probability: float | None = None
+
+    def __str__(self) -> str:
+        if self.probability is None:
+            return self.text
+        return f"{self.text} ({100 * self.probability:.1f} %)"
+
+
+class Model:
+    """An exported model.
+
+    Args:
+        task: The content of ``task.json``.
+        tokenizer: A ``tokenizers.Tokenizer``; None for images.
+        runtime: What runs it.
+    """
+
+    def __init__(self, task: dict[str, Any], tokenizer: Any, runtime: Runtime) -> None:
+        self.task = task
+        self._tokenizer = tokenizer
+        self._runtime = runtime
+        self._length: int = task["sequence_length"]
+        self._tokens: dict[str, int] = task["tokens"]
+
+    def predict(self, inputs: Sequence[Any]) -> list[Prediction]:
+        """Compute the predictions for inputs, in their order.
+
+        Args:
+            inputs: Texts; pairs of texts, where the model was trained on pairs; texts with
+                ``<mask>`` (masked-lm); prompts (causal-lm); or images, as a path, the bytes of an
+                image file, or a ``PIL.Image.Image``. Long texts are cut as in training.
+
+        Raises:
+            InputError: An input is of the wrong kind, or no image.
+        """
+        if not inputs:
+            return []
+        by_task: dict[str, Callable[[], list[Prediction]]] = {
+            "classification": lambda: self._classify_texts(
+                pairs_of(inputs) if self.task["takes_pairs"] else texts_of(inputs)
+            ),
+            "masked-lm": lambda: list(map(self._fill_masks, texts_of(inputs))),
+            "causal-lm": lambda: list(map(self._continue, texts_of(inputs))),
+            "translation": lambda: self._translate(texts_of(inputs)),
+            "image-classification": lambda: self._classify_images(inputs),
+        }
+        return by_task[self.task["name"]]()
+
+    def score(self, examples: Sequence[Mapping[str, Any]]) -> float:
+        """The accuracy, BLEU or perplexity on examples.
+
+        Args:
+            examples: With ``text``, and ``text_pair`` where there are pairs, and ``label``; with
+                ``image``, a path, or ``png``, the base64 of an image file, and ``label``; with
+                ``text`` and ``translation``; with ``text``, a document (causal-lm); or with
+                ``input_ids``, ``positions`` and ``targets``, the tokens at them (masked-lm).
+        """
+        if self.task["name"] == "causal-lm":
+            return self._perplexity([each["text"] for each in examples])
+        if self.task["name"] == "masked-lm":
+            return self._perplexity_of_masks(examples)
+        texts = [each.text for each in self.predict([input_of(each) for each in examples])]
+        if self.task["name"] == "translation":
+            from sacrebleu.metrics import BLEU
+
+            references = [each["translation"] for each in examples]
+            return float(BLEU().corpus_score(texts, [references]).score)
+        right = [text == each["label"] for text, each in zip(texts, examples, strict=True)]
+        return float(np.mean(right))
+
+    def _classify_texts(self, texts: Sequence[Any]) -> list[Prediction]:
+        return self._in_batches(texts, lambda inputs: self._classes(self._runtime.logits(inputs)))
+
+    def _classify_images(self, images: Sequence[Any]) -> list[Prediction]:
+        channels, size = self.task["channels"], self.task["image_size"]
+        predictions: list[Prediction] = []
+        for some in batches(images, BATCH_SIZE):
+            pixels = np.stack([pixels_of(each, channels=channels, size=size) for each in some])
+            predictions += self._classes(self._runtime.logits({"pixel_values": pixels}))
+        return predictions
+
+    def _classes(self, logits: Any) -> list[Prediction]:
+        # The class is that of the logits: rounding in the softmax could make ties of them.
+        best, probabilities = logits.argmax(-1), np.exp(log_softmax(logits))
+        return [
+            Prediction(self.task["labels"][index], float(row[index]))
+            for index, row in zip(best, probabilities, strict=True)
+        ]
+
+    def _translate(self, texts: list[str]) -> list[Prediction]:
+        def translations(inputs: Inputs) -> list[Prediction]:
+            generated = self._tokenizer.decode_batch(self._runtime.generate(inputs))
+            return list(map(Prediction, generated))
+
+        return self._in_batches(texts, translations)
+
+    def _in_batches(
+        self, texts: Sequence[Any], predict: Callable[[Inputs], list[Prediction]]
+    ) -> list[Prediction]:
+        """Predict texts in batches of similar length, as they are scored."""
+        encoded = [each.ids for each in self._tokenizer.encode_batch(texts)]
+        predictions = [Prediction("")] * len(texts)
+        order = np.argsort([len(ids) for ids in encoded], kind="stable")
+        for rows in batches(order, BATCH_SIZE):
+            shape = len(rows), len(encoded[rows[-1]])
+            ids = np.full(shape, self._tokens["pad"], dtype=np.int64)
+            mask = np.zeros(shape, dtype=np.int64)
+            for place, row in enumerate(rows):
+                ids[place, : len(encoded[row])] = encoded[row]
+                mask[place, : len(encoded[row])] = 1
+            found = predict({"input_ids": ids, "attention_mask": mask})
+            for row, prediction in zip(rows, found, strict=True):
+                predictions[row] = prediction
+        return predictions
+
+    def _continue(self, text: str) -> Prediction:
+        # A long prompt is cut to half of the window, the rest of which is generated.
+        prompt = self._tokenizer.encode(text).ids[-(self._length // 2) :] or [self._tokens["end"]]
+        ids = np.asarray([prompt], dtype=np.int64)
+        inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        (generated,) = self._runtime.generate(inputs)
+        continuation = [each for each in generated[len(prompt) :] if each != self._tokens["end"]]
+        return Prediction(self._tokenizer.decode(continuation, skip_special_tokens=False))
+
+    def _fill_masks(self, text: str) -> Prediction:
+        mask = self._tokenizer.id_to_token(self._tokens["mask"])
+        # In training a mask replaces a token with the space before it.
+        ids = np.asarray(self._tokenizer.encode(text.replace(f" {mask}", mask)).ids)
+        places = np.flatnonzero(ids == self._tokens["mask"])
+        if len(places) == 0 or len(places) < text.count(mask):
+            raise InputError(
+                f"input: {text[:60]!r} must have {mask} within the {self._length - 2} tokens that "
+                "the model reads"
+            )
+        logits = self._logits_of(ids[None])[0, places]
+        # Special tokens are no words of a text.
+        logits[:, list(self._tokens.values())] = -np.inf
+        ids[places] = logits.argmax(-1)
+        # Without the start and end tokens; other special tokens are part of the text.
+        written = self._tokenizer.decode(ids[1:-1].tolist(), skip_special_tokens=False)
+        return Prediction(written, float(np.exp(log_softmax(logits).max(-1).sum())))
+
+    def _logits_of(self, ids: Any) -> Any:
+        return self._runtime.logits({"input_ids": ids.astype(np.int64)})
+
+    def _perplexity(self, documents: Sequence[str]) -> float:
+        """Perplexity per token, in windows that are spread over the documents."""
+        encoded = self._tokenizer.encode_batch(list(documents))
+        stream = np.asarray([t for each in encoded for t in (*each.ids, self._tokens["end"])])
+        count = (len(stream) - 1) // self._length
+        chosen = np.linspace(0, count - 1, min(count, MOST_WINDOWS)).astype(np.int64)
+        found: list[float] = []
+        for rows in batches(chosen, BATCH_SIZE_OF_WINDOWS):
+            windows = stream[rows[:, None] * self._length + np.arange(self._length + 1)]
+            found += losses(self._logits_of(windows[:, :-1]), windows[:, 1:]).mean(1).tolist()
+        return math.exp(float(np.mean(found)))
+
+    def _perplexity_of_masks(self, examples: Sequence[Mapping[str, Any]]) -> float:
+        found: list[float] = []
+        for some in batches(examples, BATCH_SIZE):
+            logits = self._logits_of(np.asarray([each["input_ids"] for each in some]))
+            for of_one, each in zip(logits, some, strict=True):
+                of_masks = losses(of_one[each["positions"]], np.asarray(each["targets"]))
+                found.append(float(of_masks.mean()))
+        return math.exp(float(np.mean(found)))

@@ -1,0 +1,81 @@
+"""What turns inputs into arrays, in the files that ``AutoTokenizer`` and ``AutoImageProcessor`` of
+transformers load, with the same ids and pixels as in training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast
+
+from objectives.data.encoding import (
+    END,
+    MASK,
+    PAD,
+    SPECIAL_TOKENS,
+    START,
+    UNKNOWN,
+    load_tokenizer,
+)
+from objectives.export.prediction_task import PredictionTask
+
+TOKENIZER = "tokenizer.json"
+IMAGE_PROCESSOR = "preprocessor_config.json"
+BICUBIC = 3
+"""Pillow's number of the filter with which images are resized."""
+
+
+def write_tokenizer(trained: Path, task: PredictionTask, folder: Path) -> None:
+    """Write ``tokenizer.json``, with the special tokens and the truncation of the task, and
+    ``tokenizer_config.json``.
+
+    Args:
+        trained: The file of the tokenizer of the prepared data, which has neither.
+    """
+    tokenizer = load_tokenizer(trained)
+    reads_prompts = task.name == "causal-lm"
+    if not reads_prompts:
+        start, end = SPECIAL_TOKENS[START], SPECIAL_TOKENS[END]
+        tokenizer.post_processor = TemplateProcessing(
+            single=f"{start} $A {end}",
+            pair=f"{start} $A {end} {end} $B:0 {end}:0",
+            special_tokens=[(start, START), (end, END)],
+        )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=SPECIAL_TOKENS[START],
+        cls_token=SPECIAL_TOKENS[START],
+        eos_token=SPECIAL_TOKENS[END],
+        sep_token=SPECIAL_TOKENS[END],
+        pad_token=SPECIAL_TOKENS[PAD],
+        unk_token=SPECIAL_TOKENS[UNKNOWN],
+        mask_token=SPECIAL_TOKENS[MASK],
+        model_max_length=task.sequence_length,
+        # The end of a prompt is what is continued.
+        truncation_side="left" if reads_prompts else "right",
+        model_input_names=["input_ids", "attention_mask"],
+        clean_up_tokenization_spaces=False,
+    ).save_pretrained(folder)
+    if not reads_prompts:
+        tokenizer.enable_truncation(task.sequence_length)
+        tokenizer.save(str(folder / TOKENIZER))
+
+
+def write_image_processor(task: PredictionTask, folder: Path) -> None:
+    """Write ``preprocessor_config.json``; grey models need grey images, which it does not make."""
+    sides = {"height": task.image_size, "width": task.image_size}
+    half = [0.5] * task.channels
+    config = {
+        "image_processor_type": "ViTImageProcessor",
+        "do_convert_rgb": task.channels == 3,
+        "do_resize": True,
+        "size": sides,
+        "resample": BICUBIC,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": half,
+        "image_std": half,
+    }
+    (folder / IMAGE_PROCESSOR).write_text(json.dumps(config, indent=1))
