@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from objectives.export.bundle import PredictionTask
+from objectives.export.bundle import Bundle
+from objectives.export.prediction_task import PredictionTask
 from search.pareto import best
 from search.registry.export import ExportError, complete_trial, export
 from search.registry.model_card import model_card
@@ -24,27 +25,9 @@ from search.storage.trials import TrialRecord
 from tests.search.conftest import Tlc, made_up_reference, made_up_result
 
 FILES = {
-    "README.md", "config.json", "load_and_run.py", "model.onnx", "model.safetensors", "task.json",
-    "tokenizer.json",
+    "README.md", "config.json", "evaluation.jsonl", "load_and_run.py", "model.onnx",
+    "model.safetensors", "predictor", "task.json", "tokenizer.json", "tokenizer_config.json",
 }  # fmt: skip
-
-SCORE_AGAIN = """
-import json, sys
-from pathlib import Path
-from objectives.export.inference import load
-from objectives.objective import Objective
-from objectives.data.sources.text import read_labelled
-from search.storage.study import Study
-
-name, url, folder = sys.argv[1:]
-study = Study.load(name, url)
-score = Objective(study.search).score(Path(folder), "validation")
-source = study.search.data.labelled
-rows = read_labelled(source, "", Path("cache"))["validation"]
-answers = load(Path(folder)).predict(rows.texts)
-right = sum(answer.text == label for answer, label in zip(answers, rows.labels))
-print(json.dumps([score.value, score.loss, right / len(answers)]))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -58,49 +41,52 @@ def winner(finished: Tlc) -> TrialRecord:
 @pytest.fixture(scope="module")
 def exported(finished: Tlc) -> Path:
     """The winner, exported with ONNX by the command line."""
-    run = finished("export", "tiny", "--to", "out/winner", "--onnx")
+    run = finished("export", "tiny", "--to", "out/winner", "--onnx", "--examples")
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stderr == ""
     assert "out/winner/load_and_run.py" in run.stdout
     return finished.folder / "out" / "winner"
 
 
-def test_the_exported_model_has_the_recorded_accuracy_in_a_fresh_process(
-    finished: Tlc, winner: TrialRecord, exported: Path
-) -> None:
-    scored = subprocess.run(
-        [sys.executable, "-P", "-c", SCORE_AGAIN, "tiny", finished.study_url, str(exported)],
-        env=finished.environment(), cwd=finished.folder, capture_output=True, text=True,
-        check=False,
+def answer(exported: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the script of an exported folder, from another folder."""
+    return subprocess.run(
+        [sys.executable, "-E", str(exported / "load_and_run.py"), *arguments],
+        cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "transformers"])
+def test_the_script_computes_the_recorded_accuracy_again(
+    runtime: str, winner: TrialRecord, exported: Path, tmp_path: Path
+) -> None:
+    examples = str(exported / "evaluation.jsonl")
+    scored = answer(exported, tmp_path, "--runtime", runtime, "--score", examples)
     assert scored.returncode == 0, scored.stderr
-    value, loss, accuracy = json.loads(scored.stdout)
-    assert value == accuracy == winner.result["score"]
-    assert loss == winner.result["loss"]
+    assert scored.stdout == f"accuracy {winner.result['score']!r}\n"
+    assert scored.stderr == ""
 
 
 def test_the_script_predicts_a_label_from_another_folder(exported: Path, tmp_path: Path) -> None:
-    def answer(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, str(exported / "load_and_run.py"), *arguments],
-            cwd=tmp_path, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-
-    answered = answer("the old dog sees a cat near the horse")
+    answered = answer(exported, tmp_path, "the old dog sees a cat near the horse")
     assert answered.returncode == 0, answered.stderr
     assert answered.stdout.split()[0] in ("animal", "tool")
     assert answered.stdout.endswith(" %)\n")
     assert answered.stderr == ""
+    refused = answer(exported, tmp_path, "one text", "too many")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: input: ")
 
 
-def test_the_folder_has_the_stored_files_and_no_pickle(
-    finished: Tlc, winner: TrialRecord, exported: Path
-) -> None:
+def test_the_folder_has_no_pickle_and_the_labels(exported: Path) -> None:
     assert {path.name for path in exported.iterdir()} == FILES
-    stored = finished.folder / "home" / "store" / winner.result["model"]
-    for name in ("model.safetensors", "config.json"):
-        assert (exported / name).read_bytes() == (stored / name).read_bytes()
-    assert json.loads((exported / "task.json").read_text())["labels"] == ["animal", "tool"]
+    files = [path for path in exported.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {
+        ".json", ".jsonl", ".md", ".onnx", ".py", ".safetensors"
+    }  # fmt: skip
+    config = json.loads((exported / "config.json").read_text())
+    assert config["id2label"] == {"0": "animal", "1": "tool"}
+    assert "auto_map" not in config
 
 
 def test_the_card_has_the_fields_of_the_hub_and_the_facts(
@@ -109,7 +95,7 @@ def test_the_card_has_the_fields_of_the_hub_and_the_facts(
     from huggingface_hub import ModelCard
 
     card = ModelCard.load(exported / "README.md")
-    assert card.data.library_name == "tlc-search"
+    assert card.data.library_name == "transformers"
     assert card.data.pipeline_tag == "text-classification"
     assert card.data.metrics == ["accuracy"]
     assert card.data.get("license") is None
@@ -120,7 +106,7 @@ def test_the_card_has_the_fields_of_the_hub_and_the_facts(
     for text in (
         f"{winner.result['size_bytes']:,} bytes", "95 % interval", "fingerprint (SHA-256)",
         "the 10th percentile of", "labelled validation examples", "animal, tool", "## ONNX",
-        "objectives.export.inference", str(winner.configuration.compression),
+        "from transformers import pipeline", str(winner.configuration.compression),
     ):  # fmt: skip
         assert text in card.text
     assert os.sep + "home" not in card.text.replace("\\", "")
@@ -143,7 +129,7 @@ def at_home(finished: Tlc, monkeypatch: pytest.MonkeyPatch) -> Study:
 def test_any_trial_can_be_exported_and_into_an_empty_folder(at_home: Study, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     made = export(at_home, complete_trial(at_home, 0), tmp_path / "empty")
-    assert set(made.files) == FILES - {"model.onnx"}
+    assert set(made.files) == FILES - {"model.onnx", "evaluation.jsonl"}
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
     assert ", trial 0" in (tmp_path / "empty" / "README.md").read_text()
 
@@ -211,11 +197,13 @@ def test_names_in_a_card_cannot_change_its_form(study: Study) -> None:
     study.tell_result(number, made)
     study.set_data({"fingerprint": "f", "label_names": [], "counts": {"train": 3}})
     study.set_references([made_up_reference("regression", 0.7, 0.02)])
-    task = PredictionTask("classification", ("a | b", "<script>alert(1)</script>", "two\nlines"))
-    text = model_card(study, study.record(number), task, None)
+    task = PredictionTask(
+        "classification", "accuracy", ("a | b", "<script>alert(1)</script>", "two\nlines")
+    )
+    text = model_card(study, study.record(number), task, Bundle(None, None))
     assert "a \\| b" in text
     assert "<script>" not in text
     assert "two lines" in text
     expected = "| reference: regression | 0.700, 95 % interval 0.680 to 0.720, at 20,000 bytes |"
     assert expected in text
-    assert yaml.safe_load(text.split("---")[1])["library_name"] == "tlc-search"
+    assert yaml.safe_load(text.split("---")[1])["library_name"] == "onnx"

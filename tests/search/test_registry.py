@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -17,19 +18,27 @@ from objectives.data.sources.text import read_labelled
 from search.pareto import Scale, best
 from search.registry.registry import CHAMPION, RegistryError, best_by_level, level_alias, register
 from search.storage.study import Study
+from tests.objectives.outside import hide
 from tests.search.conftest import Tlc
 
-PREDICT = """
-import json, sys
+PREDICT = f"""
+import sys
+{inspect.getsource(hide)}
+hide({{"spaces", "objectives", "search", "ray", "optuna", "neural_compressor", *sys.argv[4:]}})
+import json
 import mlflow
 import pandas as pd
+from mlflow.models import convert_input_example_to_serving_input, validate_serving_input
 
 mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model(sys.argv[2])
-import objectives
+import predictor
 with open(sys.argv[3]) as file:
-    table = model.predict(pd.DataFrame({"text": json.load(file)}))
-print(json.dumps([objectives.__file__, table["answer"].tolist(), table["probability"].min()]))
+    texts = pd.DataFrame({{"text": json.load(file)}})
+table = model.predict(texts)
+served = validate_serving_input(sys.argv[2], convert_input_example_to_serving_input(texts[:3]))
+assert served.equals(table[:3])
+print(json.dumps([predictor.__file__, table["answer"].tolist(), table["probability"].min()]))
 """
 
 
@@ -114,8 +123,9 @@ def test_nothing_is_pickled_and_little_is_required(registered: str, client: Mlfl
     requirements = (folder / "requirements.txt").read_text()
     assert "torch==" in requirements
     assert "ray" not in requirements
+    assert "tlc" not in requirements
     assert "+cpu" not in requirements
-    assert not (folder / "code" / "search").exists()
+    assert {path.name for path in (folder / "code").iterdir()} == {"predictor"}
 
 
 def test_the_signature_names_what_a_model_reads_and_returns(
@@ -133,29 +143,54 @@ def test_the_signature_names_what_a_model_reads_and_returns(
     }
 
 
-def test_the_registered_model_has_the_recorded_accuracy_without_an_installed_tlc(
-    registered: str, client: MlflowClient, at_home: Study, tmp_path: Path
-) -> None:
-    source = at_home.search.data.labelled
+def predict_without_tlc(
+    client: MlflowClient, study: Study, uri: str, folder: Path, *hidden: str
+) -> tuple[str, float, float]:
+    """Where the code of a registered model is, its accuracy, and its least probability, in a
+    process that has no tlc."""
+    source = study.search.data.labelled
     assert source is not None
-    rows = read_labelled(source, "", tmp_path / "cache")["validation"]
-    (tmp_path / "texts.json").write_text(json.dumps(rows.texts))
+    rows = read_labelled(source, "", folder / "cache")["validation"]
+    (folder / "texts.json").write_text(json.dumps(rows.texts))
     run = subprocess.run(
         [
-            sys.executable, "-I", "-c", PREDICT, client.tracking_uri, f"models:/winners@{CHAMPION}",
-            str(tmp_path / "texts.json"),
+            sys.executable, "-I", "-c", PREDICT, client.tracking_uri, uri,
+            str(folder / "texts.json"), *hidden,
         ],
         env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
-        cwd=tmp_path, capture_output=True, text=True, check=False,
+        cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     code, answers, probability = json.loads(run.stdout.splitlines()[-1])
-    version = client.get_model_version_by_alias("winners", CHAMPION)
-    assert code.startswith(str(stored_model(client, version)))
     right = sum(a == label for a, label in zip(answers, rows.labels, strict=True))
+    return code, right / len(answers), probability
+
+
+def test_the_registered_model_has_the_recorded_accuracy_without_tlc(
+    registered: str, client: MlflowClient, at_home: Study, tmp_path: Path
+) -> None:
+    version = client.get_model_version_by_alias("winners", CHAMPION)
     record = at_home.record(int(version.tags["tlc.trial"]))
-    assert right / len(answers) == record.result["score"]
+    uri = f"models:/winners@{CHAMPION}"
+    code, accuracy, probability = predict_without_tlc(client, at_home, uri, tmp_path, "onnxruntime")
+    assert code.startswith(str(stored_model(client, version)))
+    assert accuracy == record.result["score"]
     assert 0.5 <= probability <= 1.0
+
+
+def test_models_can_be_registered_that_need_no_torch(
+    registered: str, client: MlflowClient, at_home: Study, tmp_path: Path
+) -> None:
+    cheapest = min(best_by_level(at_home).values(), key=lambda each: float(each.result["size_mb"]))
+    made = register(at_home, cheapest, "small", with_onnx=True)
+    version = client.get_model_version_by_alias("small", CHAMPION)
+    requirements = (stored_model(client, version) / "requirements.txt").read_text().split()
+    names = {line.partition("==")[0] for line in requirements}
+    assert names == {"mlflow", "numpy", "onnxruntime", "pandas", "tokenizers"}
+    hidden = ("torch", "transformers", "safetensors", "compressed_tensors")
+    uri = f"models:/{made.name}@{CHAMPION}"
+    _, accuracy, _ = predict_without_tlc(client, at_home, uri, tmp_path, *hidden)
+    assert accuracy == cheapest.result["score"]
 
 
 def test_registering_again_makes_no_second_version_and_moves_the_champion(
