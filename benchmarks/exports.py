@@ -1,11 +1,12 @@
 """Exported and registered models in fresh environments that hold no tlc.
 
 For each search file the script runs a small search on one architecture, exports every trial with
-ONNX and its validation examples, and runs ``load_and_run.py`` in two virtual environments: one holds
-onnxruntime, tokenizers and numpy, the other transformers, torch and compressed-tensors (both
-pillow and sacrebleu too). The scores must be the recorded ones, and both must print the same for
-the first examples. With ``--serve`` it registers the best model twice, with and without ``--onnx``,
-installs exactly what each model requires, and asks ``mlflow models serve`` there.
+ONNX and its validation examples, and runs ``load_and_run.py`` in two virtual environments: one
+holds onnxruntime, tokenizers and numpy, the other transformers, torch and compressed-tensors (both
+pillow and sacrebleu too). It prints the scores beside the recorded ones, and for how many of the
+first examples both print the same. With ``--serve`` it registers the best model twice, with and
+without ``--onnx``, installs exactly what each model requires, and asks ``mlflow models serve``
+there.
 
     python benchmarks/exports.py classification causal_lm images my_translation.yaml --serve
 """
@@ -55,7 +56,7 @@ SETTINGS = {
 INPUTS = 5
 """Examples whose outputs are compared."""
 TOLERANCE = 1e-5
-"""Of a perplexity; accuracies and BLEU are compared exactly, but for int8 (``--int8-tolerance``)."""
+"""Of a perplexity, as a fraction; accuracies and BLEU are compared exactly."""
 
 
 def environment(folder: Path, packages: list[str]) -> Path:
