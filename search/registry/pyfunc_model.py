@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import sys
 from contextlib import redirect_stderr
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from objectives.export import predictor
 from objectives.export.bundle import Bundle
@@ -48,8 +50,9 @@ def log_and_register(
     import mlflow.pyfunc
     from mlflow.models import Model
 
-    # This is ``mlflow.pyfunc.log_model``, which cannot name a finished run. It prints its steps.
-    with redirect_stderr(io.StringIO()):
+    # This is ``mlflow.pyfunc.log_model``, which cannot name a finished run. It prints its steps. It
+    # runs the script on the example before the model has its packages.
+    with patch.dict(sys.modules, predictor=predictor), redirect_stderr(io.StringIO()):
         logged = Model.log(
             artifact_path=None,
             flavor=mlflow.pyfunc,

@@ -7,6 +7,7 @@ the folders and the inputs.
 from __future__ import annotations
 
 import contextlib
+import importlib.machinery
 import io
 import json
 import os
@@ -17,8 +18,6 @@ from typing import Any
 
 def hide(packages: set[str]) -> None:
     """Make packages impossible to import, as if they were not installed."""
-    import importlib.machinery
-    import sys
 
     class Others(importlib.machinery.PathFinder):
         @classmethod

@@ -22,7 +22,11 @@ from tests.objectives.outside import hide
 from tests.search.conftest import Tlc
 
 PREDICT = f"""
+from __future__ import annotations
+
+import importlib.machinery
 import sys
+
 {inspect.getsource(hide)}
 hide({{"spaces", "objectives", "search", "ray", "optuna", "neural_compressor", *sys.argv[4:]}})
 import json
