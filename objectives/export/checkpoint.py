@@ -85,22 +85,20 @@ def write_checkpoint(
         CheckpointError: Logits differ by more than rounding.
     """
     spec = model_file.read_spec(stored)
+    is_int8 = spec.compression.quantisation.is_static
     has_head_width = getattr(model.config, "head_dim", None) is not None
     config = _config(model.config, spec, task)
     with torch.device("meta"):
         target = type(model)(config)
-    is_int8, bits = spec.compression.quantisation.is_static, spec.compression.quantisation.bits
+    shapes = {name: tensor.shape for name, tensor in target.state_dict().items()}
     weights = {
         name: _writable(weight, is_int8)
         for name, weight in model_file.read_weights(stored, spec).items()
     }
-    shapes = {name: tensor.shape for name, tensor in target.state_dict().items()}
     group_size = _common_group_size(weights, shapes)
-    fused = _fused(spec)
-    tensors: Parts = {}
-    for name, weight in weights.items():
-        tensors |= _parts(name, _padded(weight, shapes[name], fused.get(name, 1), group_size))
+    tensors = _tensors(weights, shapes, _fused(spec), group_size)
     if is_int8 or group_size:
+        bits = spec.compression.quantisation.bits
         config.quantization_config = _scheme(target, tensors, bits=bits, group_size=group_size)
     if target.can_generate():
         target.generation_config = _generation(task)
@@ -189,6 +187,19 @@ def _common_group_size(weights: dict[str, StoredWeight], shapes: dict[str, torch
         if isinstance(weight, QuantisedWeight):
             common = gcd(common, weight.group_size, weight.codes.shape[1], shapes[name][1])
     return common
+
+
+def _tensors(
+    weights: dict[str, StoredWeight],
+    shapes: dict[str, torch.Size],
+    fused: dict[str, int],
+    group_size: int,
+) -> Parts:
+    """The tensors of all weights, in the shapes of the configuration's model."""
+    tensors: Parts = {}
+    for name, weight in weights.items():
+        tensors |= _parts(name, _padded(weight, shapes[name], fused.get(name, 1), group_size))
+    return tensors
 
 
 def _padded(weight: StoredWeight, shape: torch.Size, fused: int, group_size: int) -> StoredWeight:
