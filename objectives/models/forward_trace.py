@@ -7,6 +7,7 @@ and no memory, whatever the size of the model.
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -105,7 +106,11 @@ def trace(model: nn.Module) -> list[Event]:
         model: On the meta device.
     """
     events: list[Event] = []
+    # Where a forward pass fails, torch logs a traceback beside the error.
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    was_disabled, log.disabled = log.disabled, True
     with ExitStack() as hooks, torch.no_grad():
+        hooks.callback(setattr, log, "disabled", was_disabled)
         for name, module in model.named_modules():
             hook = _hook(events, name, module)
             if hook is not None:

@@ -129,7 +129,9 @@ class _Reader:
         ]
         # Initial weights are drawn in this order.
         ends.sort(key=lambda w: -w.shape[0] if w.role is Role.EMBEDDING else 0)
-        patches = [self.rows[_module(weight)] for weight in ends if weight.reads is Reads.PATCHES]
+        patches = [
+            self.rows[_module(weight.name)] for weight in ends if weight.reads is Reads.PATCHES
+        ]
         is_normalised = any(is_normalisation(self.modules[name]) for name in before)
         return Layout(
             ends=tuple(ends),
@@ -141,8 +143,8 @@ class _Reader:
             else tuple(
                 weight.name
                 for weight in ends
-                if _module(weight) not in behind
-                and not is_normalisation(self.modules[_module(weight)])
+                if _module(weight.name) not in behind
+                and not is_normalisation(self.modules[_module(weight.name)])
             ),
             special_tokens=self.tokens - patches[0] if patches else 0,
         )
@@ -181,12 +183,13 @@ class _Reader:
         weights = {}
         for name in sorted(relative, key=lambda n: names.index(n) if n in names else len(names)):
             linear, _, kind = name.rpartition(".")
+            module = self.modules[_module(prefix + name)]
             shape = tuple(self.parameters[prefix + name].shape)
             if linear in axes and kind == "weight":
                 weight = Weight(name, shape, Role.LINEAR, axes[linear], Reads.TOKENS)
             elif linear in axes and kind == "bias":
                 weight = Weight(name, shape, Role.DENSE, axes[linear][:1])
-            elif isinstance(self.modules[prefix + linear], nn.Embedding):
+            elif isinstance(module, nn.Embedding):
                 # The bias of relative positions.
                 if shape[1] != layer.heads:
                     raise UnfitError(f"{prefix}{name} is an embedding of shape {shape}")
@@ -201,7 +204,7 @@ class _Reader:
 
     def _end(self, name: str, parameter: nn.Parameter, behind: set[str]) -> Weight:
         """A weight outside the layers; ``behind`` is what is executed after these."""
-        module = self.modules[name.rpartition(".")[0]]
+        module = self.modules[_module(name)]
         role = Role.DENSE
         if parameter.ndim == 2 and isinstance(module, nn.Embedding):
             role = Role.EMBEDDING
@@ -254,5 +257,6 @@ def _axes_of_linears(layer: ExecutedLayer) -> dict[str, tuple[str, str]]:
     return axes
 
 
-def _module(weight: Weight) -> str:
-    return weight.name.rpartition(".")[0]
+def _module(weight: str) -> str:
+    """Name of the module that a weight belongs to."""
+    return weight.rpartition(".")[0]

@@ -67,6 +67,7 @@ MODELS: dict[str, tuple[Any, Any]] = {
     "electra": (hf.ElectraConfig(**SIZES, embedding_size=32), CLASSIFIER),
     "vit": (hf.ViTConfig(**IMAGES), IMAGE_CLASSIFIER),
     "deit": (hf.DeiTConfig(**IMAGES), IMAGE_CLASSIFIER),
+    "beit": (hf.BeitConfig(**IMAGES), IMAGE_CLASSIFIER),
     "gpt2": (hf.GPT2Config(**GPT2), CAUSAL_LM),
     "gpt2, classifier": (hf.GPT2Config(**GPT2), CLASSIFIER),
     "llama": (hf.LlamaConfig(**SHARED_KEYS, tie_word_embeddings=False), CAUSAL_LM),
@@ -181,6 +182,11 @@ def test_a_smaller_model_has_the_layout_of_its_configuration(name: str) -> None:
     expected = layout_of(smaller, auto_class)
     assert {w.name: w for w in resized.weights()} == {w.name: w for w in expected.weights()}
     assert sequence_flops(resized, 9) == sequence_flops(expected, 9)
+
+
+def test_a_model_of_any_size_needs_no_memory() -> None:
+    layout = layout_of(hf.LlamaConfig(), CAUSAL_LM)
+    assert layout.parameters == 6_738_415_616  # of Llama 7B
 
 
 def test_heads_that_share_keys_are_removed_with_them() -> None:
