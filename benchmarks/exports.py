@@ -60,9 +60,11 @@ TOLERANCE = 1e-5
 
 
 def environment(folder: Path, packages: list[str]) -> Path:
-    """A new virtual environment with some packages; returns its Python."""
-    venv.create(folder, with_pip=True)
+    """A virtual environment with some packages; returns its Python."""
     python = folder / "bin" / "python"
+    if python.exists():
+        return python
+    venv.create(folder, with_pip=True)
     constraints = str(ROOT / "constraints.txt")
     pip = [str(python), "-m", "pip", "install", "-q", "-c", constraints, *packages]
     subprocess.run(pip, check=True, stderr=subprocess.DEVNULL)
@@ -196,23 +198,22 @@ def check_served(name: str, folder: Path, best: Path, flags: list[str]) -> None:
 @click.argument("files", nargs=-1, required=True)
 @click.option("--serve", is_flag=True, help="Also serve a registered model of the first file.")
 @click.option("--set", "settings", multiple=True, help="KEY=VALUE of the searches.")
-@click.option("--work", type=click.Path(path_type=Path), help="Folder to keep; else temporary.")
+@click.option("--work", type=click.Path(path_type=Path), help="Folder to keep or go on with.")
 def main(files: tuple[str, ...], serve: bool, settings: tuple[str, ...], work: Path | None) -> None:
     root = work or Path(tempfile.mkdtemp(prefix="exports-"))
     root.mkdir(parents=True, exist_ok=True)
     pythons = {
-        runtime: found if (found := root / runtime / "bin" / "python").exists()
-        else environment(root / runtime, packages.split())
+        runtime: environment(root / runtime, packages.split())
         for runtime, packages in PACKAGES.items()
-    }  # fmt: skip
+    }
     given = [*(f"{key}={value}" for key, value in SETTINGS.items()), *settings]
     overrides = [part for each in given for part in ("--set", each)]
     print("\n| search | model | recorded | onnxruntime | transformers | same outputs |")
     print("| --- | --- | --- | --- | --- | --- |")
     for number, file in enumerate(files):
         os.environ["TLC_HOME"] = str(root / "home")
-        search = load(str(Path(file).resolve()) if Path(file).exists() else file, given)
         path = str(Path(file).resolve()) if Path(file).exists() else file
+        search = load(path, given)
         tlc(root, "run", path, *overrides)
         study = Study.load(search.name, Locations.of(search.storage).study_url)
         exported: dict[int, Path] = {}
@@ -221,18 +222,9 @@ def main(files: tuple[str, ...], serve: bool, settings: tuple[str, ...], work: P
                 print(f"| {search.name} | {record.configuration} | {record.state} | | | |")
                 continue
             exported[record.number] = to = root / f"{search.name}-{record.number}"
-            trial = str(record.number)
-            tlc(
-                root,
-                "export",
-                search.name,
-                "--trial",
-                trial,
-                "--to",
-                str(to),
-                "--onnx",
-                "--examples",
-            )
+            if not to.exists():
+                chosen = ["--trial", str(record.number), "--to", str(to)]
+                tlc(root, "export", search.name, *chosen, "--onnx", "--examples")
             cells = " | ".join(check(record, to, pythons))
             compression = record.configuration.compression
             recorded = f"{record.result['score']:.6g}"
