@@ -6,6 +6,7 @@ import copy
 import gzip
 import os
 import random
+import shutil
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # By default Ray runs workers at nice 15, so that a busy machine gives them little time and time
 # limits of tests fail.
 os.environ.setdefault("RAY_worker_niceness", "0")
+
+MEMORY_DISK, LEAST_BYTES = Path("/dev/shm"), 4 * 10**9
+"""Where the files of the tests are, if it has so much space. No test needs what outlives a power
+cut, and on a disk the tests would wait a minute for the thousands of commits to its databases."""
+if MEMORY_DISK.is_dir() and shutil.disk_usage(MEMORY_DISK).free >= LEAST_BYTES:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY_DISK))
 
 ANIMALS = ["cat", "dog", "horse", "cow", "hen"]
 TOOLS = ["saw", "drill", "plane", "axe", "file"]

@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from search.cli.main import main
+from search.storage.database import open_database
 from search.storage.study import Study
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
@@ -85,9 +86,19 @@ def feasible_hashes(space: SearchSpace) -> set[str]:
     return {c.hash for c in map(space.configuration, space.points()) if space.is_feasible(c)}
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of studies with its tables, whose creation takes longer than many tests."""
+    path = tmp_path_factory.mktemp("studies") / "study.db"
+    open_database(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture
-def study(make_search: Callable[..., SearchFile], home: Path) -> Study:
+def study(make_search: Callable[..., SearchFile], home: Path, empty_database: Path) -> Study:
     """An empty study."""
+    home.mkdir()
+    shutil.copy(empty_database, home / "study.db")
     return Study.open(make_search(trials=20), f"sqlite:///{home / 'study.db'}")
 
 

@@ -33,9 +33,11 @@ from tests.search.conftest import Tlc, made_up_reference, made_up_result
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One MLflow database for all tests here: making its tables takes seconds."""
-    return tmp_path_factory.mktemp("mlflow")
+def database(empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one MLflow database for all tests here."""
+    folder = tmp_path_factory.mktemp("tracked")
+    shutil.copy(empty_mlflow, folder)
+    return folder
 
 
 @pytest.fixture
