@@ -80,7 +80,7 @@ def advice(workload: Workload) -> str:
     if workload.family.is_classifier_of_text:
         return (
             "instead: use the reference itself, start from a pretrained checkpoint, or pre-train "
-            'longer on more unlabelled text (docs/tasks.md, "Where a reference wins")'
+            'longer on much more unlabelled text (docs/tasks.md, "Where a reference wins")'
         )
     return (
         "instead: use the reference itself, or train longer on more data "

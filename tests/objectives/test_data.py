@@ -415,7 +415,7 @@ def test_a_classifier_with_little_unlabelled_text_is_told_what_helps(tmp_path: P
         return PreparedData(tmp_path, "", (), every, {}).shortage()
 
     labelled = {"labelled train examples": 400}
-    assert "999,999 tokens" in (shortage(999_999, **labelled) or "")
-    assert shortage(1_000_000, **labelled) is None
+    assert "2,499,999 tokens" in (shortage(2_499_999, **labelled) or "")
+    assert shortage(2_500_000, **labelled) is None
     # A language model has no labelled texts.
     assert shortage(1_000) is None

@@ -105,7 +105,7 @@ def test_a_frontier_that_is_no_better_than_a_reference_says_what_helps(
     assert frontier(queries).advice is None
     study, queries = compare(trial(0.6, 0.1), trial(0.7, 0.4, depth=2), name="other")
     study.set_references([made_up_reference("regression", 0.7, size)])
-    assert "more unlabelled text" in (queries.frontier("other").advice or "")
+    assert "much more unlabelled text" in (queries.frontier("other").advice or "")
 
 
 def test_the_best_dense_model_of_the_same_bytes_is_named(compare: Compare) -> None:
