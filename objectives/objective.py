@@ -17,7 +17,6 @@ from objectives.compression.model_file import ModelSpec
 from objectives.compression.pipeline import COMPRESSION_VERSION, compress
 from objectives.compression.prune import prune
 from objectives.data.batches import Batch
-from objectives.data.prepare import prepare
 from objectives.data.prepared_data import PreparedData
 from objectives.failures import OUT_OF_MEMORY, TrialFailure, is_out_of_memory
 from objectives.measurement.evaluation import Evaluation
@@ -27,8 +26,9 @@ from objectives.measurement.latency_cache import LatencyCache
 from objectives.measurement.score import Score
 from objectives.store.manifest import CHECKPOINTS, MODELS
 from objectives.store.store import Store
-from objectives.tasks import make_task
-from objectives.tasks.base import Task
+from objectives.tasks import make_task, prepare_for
+from objectives.tasks.teachers import Teachers
+from objectives.tasks.variants import TaskVariants
 from objectives.training.distributed import WorkerGroup
 from objectives.training.path import FINE_TUNING, TrainingPath
 from objectives.training.replica import TrainingProcess
@@ -68,8 +68,8 @@ class Objective:
         where = Locations.of(search.storage)
         self.store = Store(where.store_url, max_bytes=where.store_max_bytes)
         self.store.remove_unfinished()
-        self.data = data or prepare(search.data, search.task, where.data)
         self._search = search
+        self.data = data or prepare_for(search, where.data)
         self._workload = search.workload
         self._workers = workers
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -77,24 +77,34 @@ class Objective:
         self.speed_cache = SpeedCache(
             self.store,
             process,
-            path_of=lambda architecture: self._task.timed_path(architecture),
+            path_of=lambda architecture: self._tasks.with_vocabulary(
+                architecture.vocabulary
+            ).timed_path(architecture),
             placement_of=search.placement,
             known=dict(speeds or {}),
         )
         steps_per_second = self.speed_cache.steps_per_second
-        self._task = make_task(search, self.data, steps_per_second)
-        self._schedule = self._task.stages.schedule
-        # By seed of training.
-        self._tasks: dict[int, Task] = {search.seed: self._task}
-        self._calibrations: dict[int, list[Batch]] = {}
         self._trainer = Trainer(
             self.store, process, checkpoint_seconds=search.training.checkpoint_seconds
         )
+        self.teachers = Teachers(
+            self.store, self._trainer, lambda seed: self._tasks.with_seed(seed)
+        )
+        self._tasks = TaskVariants(
+            lambda data: make_task(search, data, steps_per_second, self.teachers),
+            self.data,
+            lambda vocabulary: prepare_for(search, where.data, vocabulary),
+        )
+        self._task = self._tasks.usual
+        self._schedule = self._task.stages.schedule
+        # Its tokens are in every vocabulary.
+        smallest = min(search.space.vocabulary.values) if search.space.vocabulary else 0
+        self._timed_task = self._tasks.with_vocabulary(smallest)
         self.latency_cache = LatencyCache(
             self._workload,
             search.measurement,
-            self._task.latency_input(search.measurement.batch_size),
-            lambda: self._calibration(search.seed),
+            self._timed_task.latency_input(search.measurement.batch_size),
+            self._timed_task.calibration,
             self.store,
         )
 
@@ -157,7 +167,9 @@ class Objective:
     def _train(self, configuration: Configuration) -> TrainedModel:
         self._task.stages.check_budget(configuration)
         started = time.perf_counter()
-        path = self._task_of(configuration.seed).path(configuration)
+        if self._search.training.distillation is not None:
+            self.teachers.prepare(configuration.seed)
+        path = self._tasks.of(configuration).path(configuration)
         state, cost = self._trainer.train(path)
         seconds = time.perf_counter() - started
         return TrainedModel(configuration, path, state.model.cpu().eval(), state, cost, seconds)
@@ -174,7 +186,7 @@ class Objective:
         def fill(folder: Path) -> Evaluation:
             started = time.perf_counter()
             spec = self._spec(configuration)
-            loaded = compress(pruned.model, spec, self._calibration(configuration.seed), folder)
+            loaded = compress(pruned.model, spec, self._tasks.calibration(configuration), folder)
             compressed = time.perf_counter()
             evaluation = self._measure(trained, pruned, configuration, loaded, folder, address)
             measured = time.perf_counter()
@@ -191,7 +203,7 @@ class Objective:
             state, cost = self._trainer.train(path)
             return trained.continued(path, state, cost, time.perf_counter() - started)
         spec = self._spec(configuration.canonical())
-        calibration = self._calibration(configuration.seed)
+        calibration = self._tasks.calibration(configuration)
         model = prune(trained.model, spec, calibration, self._task.loss)
         return replace(trained, model=model)
 
@@ -206,10 +218,11 @@ class Objective:
     ) -> Evaluation:
         """Measure a compressed model as it was loaded from its folder."""
         architecture, compression = configuration.architecture, configuration.compression
-        score = self._task.score(loaded, "validation")
+        task = self._tasks.of(configuration)
+        score = task.score(loaded, "validation")
         if not math.isfinite(score.loss):
             raise TrialFailure("not_finite", f"the validation loss was {score.loss}")
-        has_fine_tuning = self._search.task.has_fine_tuning
+        has_fine_tuning = self._search.training.fine_tuning is not None
         history, cost = trained.state.history, pruned.cost
         return Evaluation(
             metric=self._search.metric.name,
@@ -243,7 +256,7 @@ class Objective:
             model=address,
             checkpoint=pruned.path.address,
             stages=pruned.chain,
-            data_fingerprint=self.data.fingerprint,
+            data_fingerprint=task.data.fingerprint,
         )
 
     def _training_flops(self, model: TrainedModel, *, recovery: float) -> int:
@@ -259,20 +272,9 @@ class Objective:
     def _spec(self, configuration: Configuration) -> ModelSpec:
         return ModelSpec(configuration.architecture, self._workload, configuration.compression)
 
-    def _task_of(self, seed: int) -> Task:
-        """The task whose order of the data, and masks, are those of a seed of training."""
-        if seed not in self._tasks:
-            self._tasks[seed] = replace(self._task, seed=seed)
-        return self._tasks[seed]
-
-    def _calibration(self, seed: int) -> list[Batch]:
-        if seed not in self._calibrations:
-            self._calibrations[seed] = self._task_of(seed).calibration()
-        return self._calibrations[seed]
-
     def example_inputs(self) -> Batch:
         """Arguments of a forward pass on one input of full length."""
-        return self._task.latency_input(1)
+        return self._timed_task.latency_input(1)
 
     def test(self, model_address: str) -> Score:
         """Score a stored compressed model on the test split.
@@ -294,8 +296,9 @@ class Objective:
         Raises:
             ModelFileError: The folder holds no compressed model, or a damaged one.
         """
+        vocabulary = model_file.read_spec(folder).architecture.vocabulary
         with torch_threads(self._search.resources.cpus):
-            return self._task.score(model_file.load(folder), split)
+            return self._tasks.with_vocabulary(vocabulary).score(model_file.load(folder), split)
 
     def references(self, splits: list[str]) -> list[dict[str, Any]]:
         """The references of the task, each with its size and its score on some splits."""
@@ -305,7 +308,7 @@ class Objective:
     def stored_training(self, configurations: Iterable[Configuration]) -> list[tuple[bool, bool]]:
         """Whether the store has each configuration's final model, and its whole stable path."""
         addresses = self.store.addresses(CHECKPOINTS)
-        chains = [self._task_of(each.seed).path(each).chain for each in configurations]
+        chains = [self._tasks.of(each).path(each).chain for each in configurations]
         return [(each[0].address in addresses, each[-1].address in addresses) for each in chains]
 
     def follow(self) -> None:
@@ -316,10 +319,10 @@ class Objective:
     def _path(self, configuration: Configuration, key: str) -> TrainingPath:
         """The path with a key in a configuration's chain of training."""
         self._set_threads(configuration)
-        timed = self._task.timed_path(configuration.architecture)
+        timed = self._tasks.of(configuration).timed_path(configuration.architecture)
         if key == timed.key:
             return timed
-        path = self._task_of(configuration.seed).path(configuration)
+        path = self._tasks.of(configuration).path(configuration)
         if configuration.canonical().compression.recovery > 0.0:
             path = self._recovery_path(configuration, path)
         found = {stage.key: stage for stage in path.chain}
@@ -328,6 +331,6 @@ class Objective:
         return found[key]
 
     def _recovery_path(self, configuration: Configuration, trained: TrainingPath) -> TrainingPath:
-        task = self._task_of(configuration.seed)
-        calibration = self._calibration(configuration.seed)
+        task = self._tasks.of(configuration)
+        calibration = self._tasks.calibration(configuration)
         return recovery_path(task, task.stages, configuration, trained, calibration)

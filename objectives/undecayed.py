@@ -28,12 +28,12 @@ class UndecayedObjective(Objective):
         Raises:
             TrialFailure: It could not be compressed.
         """
-        task = self._task_of(configuration.seed)
+        task = self._tasks.of(configuration)
         stable = task.path(configuration).chain[-1]
         if stable.address not in self.store.addresses(CHECKPOINTS):
             return None
         model = self._trainer.train(stable)[0].model.cpu().eval()
-        calibration = self._calibration(configuration.seed)
+        calibration = self._tasks.calibration(configuration)
         with TemporaryDirectory() as folder, torch_threads(self._search.resources.cpus):
             loaded = compress(model, self._spec(configuration), calibration, Path(folder))
             dense, compressed = (task.score(each, "validation") for each in (model, loaded))

@@ -17,10 +17,11 @@ NOISY_LATENCY = "≈ measured while other programs disturbed the machine"
 def configuration_text(configuration: Configuration, budget_unit: str) -> str:
     """A configuration such as ``depth 2, width 64, 400 steps, rtn-4``."""
     architecture = configuration.architecture
+    pieces = f"{architecture.vocabulary:,} pieces, " if architecture.vocabulary else ""
     return (
         f"depth {depth_text(architecture.depth, architecture.decoder_depth)}, "
-        f"width {architecture.width}, {quantity(configuration.budget).strip()} {budget_unit}, "
-        f"{configuration.compression}"
+        f"width {architecture.width}, {pieces}{quantity(configuration.budget).strip()} "
+        f"{budget_unit}, {configuration.compression}"
     )
 
 

@@ -14,6 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from spaces.errors import UserError
+from spaces.file.model import Model
 from spaces.file.search_file import SearchFile
 from spaces.file.sources import Data
 from spaces.file.validation_errors import shown, validation_faults
@@ -144,6 +145,9 @@ def validate(document: dict[str, Any], *, origin: str = "search") -> SearchFile:
         raise SearchFileError(origin, validation_faults(error, document, json_schema())) from None
     except RecursionError:
         raise SearchFileError(origin, ["contains itself"]) from None
+    if search.model is not None and search.model.checkpoint is None:
+        # Its layers are known when the checkpoint is opened; ``with_model`` validates them then.
+        return search
     if faults := space_faults(SearchSpace(search)):
         raise SearchFileError(origin, faults)
     return search
@@ -152,6 +156,13 @@ def validate(document: dict[str, Any], *, origin: str = "search") -> SearchFile:
 def with_data(search: SearchFile, data: Data) -> SearchFile:
     """A search with other data; ``SearchFileError`` where it contradicts the rest."""
     return validate(search.model_copy(update={"data": data}).to_dict(), origin=search.name)
+
+
+def with_model(search: SearchFile, model: Model, data: Data) -> SearchFile:
+    """A search from a checkpoint that was opened, with data of the sizes that it reads;
+    ``SearchFileError`` where the space asks for more than it has."""
+    changed = search.model_copy(update={"model": model, "data": data})
+    return validate(changed.to_dict(), origin=search.name)
 
 
 def parse_values(texts: Iterable[str]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import numpy as np
 
 from objectives.data.encoding import Tokens, encode_texts, token_stream, train_tokenizer
 from objectives.data.errors import DataError
-from objectives.data.prepared_data import TextLengths
+from objectives.data.prepared_data import ORIGINAL_TOKENS, TextLengths
+from objectives.data.pretrained_tokenizer import PretrainedTokenizer
 from objectives.data.sources.documents import Documents, read_documents
 from objectives.data.sources.images import ImageRows, read_images
 from objectives.data.sources.sentence_pairs import SentencePairRows, read_sentence_pairs
@@ -65,15 +66,25 @@ def read_texts(data: Data, text_splits: tuple[str, ...], cache: Path) -> Texts:
     return Texts(running, labelled, pairs)
 
 
-def write_arrays(data: Data, text_splits: tuple[str, ...], folder: Path, cache: Path) -> Written:
-    """Read the sources of a task, train its tokenizer, and write its arrays into a folder.
+def write_arrays(
+    data: Data,
+    text_splits: tuple[str, ...],
+    folder: Path,
+    cache: Path,
+    pretrained: PretrainedTokenizer | None,
+) -> Written:
+    """Read the sources of a task, make its tokenizer, and write its arrays into a folder.
 
-    Other arguments as of ``read_texts``.
+    Other arguments as of ``read_texts`` and ``prepare``.
     """
     if data.images is not None:
         return _write_images(data, folder, cache)
     texts = read_texts(data, text_splits, cache)
-    tokenizer = train_tokenizer(texts.corpus, data.vocabulary_size)
+    if pretrained is None:
+        tokenizer = train_tokenizer(texts.corpus, data.vocabulary_size)
+    else:
+        tokenizer, original = pretrained.trimmed(texts.corpus, data.vocabulary_size)
+        np.save(folder / ORIGINAL_TOKENS, original)
     tokenizer.save(str(folder / "tokenizer.json"))
     written = Written(tuple(_label_names(texts.labelled, "data.labelled")), {}, {})
     _write_running(tokenizer, texts.running, data.sequence_length, folder, written)

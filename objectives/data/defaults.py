@@ -13,6 +13,7 @@ from objectives.data.arrays import Texts, read_texts
 from objectives.data.encoding import encode_texts, token_stream, train_tokenizer
 from objectives.data.prepare import splits_of_running_text
 from objectives.data.prepared_data import TextLengths
+from objectives.data.pretrained_tokenizer import PretrainedTokenizer
 from spaces.file.sources import Data
 from spaces.file.tasks import Task
 
@@ -28,7 +29,9 @@ SHORTEST, LONGEST, LENGTH_STEP = 16, 512, 8
 """Bounds and steps of the sequence length, in tokens."""
 
 
-def with_default_sizes(data: Data, task: Task, root: Path) -> Data:
+def with_default_sizes(
+    data: Data, task: Task, root: Path, pretrained: PretrainedTokenizer | None = None
+) -> Data:
     """The same data with the sizes that its search file leaves out.
 
     The vocabulary is the largest in which 95 % of the merged tokens occur 100 times in the training
@@ -37,6 +40,8 @@ def with_default_sizes(data: Data, task: Task, root: Path) -> Data:
 
     Args:
         root: Folder of prepared data, into which data sets are downloaded.
+        pretrained: The tokenizer of the checkpoint that models start from, whose vocabulary a
+            search file does not set.
 
     Raises:
         DataError: The data is missing or empty.
@@ -49,7 +54,12 @@ def with_default_sizes(data: Data, task: Task, root: Path) -> Data:
     if "vocabulary_size" in missing:
         vocabulary = default_vocabulary(texts.corpus)
     if "sequence_length" in missing and (texts.labelled or texts.pairs):
-        length = _default_length(texts, vocabulary)
+        tokenizer = (
+            train_tokenizer(texts.corpus, vocabulary)
+            if pretrained is None
+            else pretrained.trimmed(texts.corpus, pretrained.pieces)[0]
+        )
+        length = _default_length(texts, tokenizer)
     sizes = {"vocabulary_size": vocabulary, "sequence_length": length}
     return data.model_copy(update={name: sizes[name] for name in missing})
 
@@ -95,8 +105,7 @@ def _largest_frequent(counts: Any, merges: list[tuple[int, int]], frequent: floa
     return SMALLEST_VOCABULARY
 
 
-def _default_length(texts: Texts, vocabulary: int) -> int:
-    tokenizer = train_tokenizer(texts.corpus, vocabulary)
+def _default_length(texts: Texts, tokenizer: Any) -> int:
     columns: list[tuple[list[str], list[str]]] = []
     if texts.labelled:
         columns.append((texts.labelled["train"].texts, texts.labelled["train"].pairs))

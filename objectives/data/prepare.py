@@ -13,6 +13,7 @@ from typing import Any
 from objectives.data.arrays import write_arrays
 from objectives.data.errors import DataError
 from objectives.data.prepared_data import MANIFEST, PreparedData, open_prepared_data
+from objectives.data.pretrained_tokenizer import PretrainedTokenizer
 from objectives.data.sources import standard_library
 from objectives.store.disk_space import is_disk_full
 from objectives.store.locks import exclusive_lock
@@ -34,19 +35,25 @@ PREPARED_DATA_VERSION = 5
 """Increased when the same sources give other arrays."""
 
 
-def prepare(data: Data, task: Task, root: Path) -> PreparedData:
+def prepare(
+    data: Data, task: Task, root: Path, pretrained: PretrainedTokenizer | None = None
+) -> PreparedData:
     """Read, tokenise and cache the data of a task below a folder; a second call only opens it.
+
+    Args:
+        pretrained: The tokenizer of the checkpoint that models start from, trimmed to the
+            vocabulary of ``data``; without it, one is trained.
 
     Raises:
         DataError: The data is missing, empty, or not what the search file says.
     """
     text_splits = splits_of_running_text(task)
-    name = _folder_name(data, text_splits)
+    name = _folder_name(data, text_splits, pretrained)
     folder = root / name
     try:
         root.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(root / f"{name}.lock"):
-            prepared = open_prepared_data(folder) or _build(data, text_splits, folder)
+            prepared = open_prepared_data(folder) or _build(data, text_splits, folder, pretrained)
     except Exception as error:
         if not (isinstance(error, OSError) or is_disk_full(error)):
             raise
@@ -63,10 +70,13 @@ def prepare(data: Data, task: Task, root: Path) -> PreparedData:
     return prepared
 
 
-def find_prepared(data: Data, task: Task, root: Path) -> PreparedData | None:
+def find_prepared(
+    data: Data, task: Task, root: Path, pretrained: PretrainedTokenizer | None = None
+) -> PreparedData | None:
     """The data of a task if it was prepared below a folder before; nothing is read or written."""
     try:
-        return open_prepared_data(root / _folder_name(data, splits_of_running_text(task)))
+        name = _folder_name(data, splits_of_running_text(task), pretrained)
+        return open_prepared_data(root / name)
     except DataError:
         # A local file is missing.
         return None
@@ -78,13 +88,22 @@ def splits_of_running_text(task: Task) -> tuple[str, ...]:
     return SPLITS if task.needs == ("unlabelled",) else ("train", "validation")
 
 
-def _folder_name(data: Data, text_splits: Sequence[str]) -> str:
-    return _cache_key(data, text_splits)[:16]
+def _folder_name(
+    data: Data, text_splits: Sequence[str], pretrained: PretrainedTokenizer | None
+) -> str:
+    tokenizer = None if pretrained is None else pretrained.digest
+    return _cache_key(data, text_splits, tokenizer)[:16]
 
 
-def _cache_key(data: Data, running_text_splits: Sequence[str]) -> str:
-    """Hash of all that determines prepared data; ``DataError`` where a local file is missing."""
+def _cache_key(data: Data, running_text_splits: Sequence[str], tokenizer: str | None) -> str:
+    """Hash of all that determines prepared data; ``DataError`` where a local file is missing.
+
+    Args:
+        tokenizer: Digest of the tokenizer of a checkpoint.
+    """
     key: dict[str, Any] = {"version": PREPARED_DATA_VERSION, "splits": running_text_splits}
+    if tokenizer is not None:
+        key["tokenizer"] = tokenizer
     for name in SOURCE_FIELDS:
         source = getattr(data, name)
         if isinstance(source, StandardLibrary):
@@ -116,13 +135,18 @@ def _digest_of_files(source: Splits[Any], field: str) -> str:
     return digest.hexdigest()
 
 
-def _build(data: Data, text_splits: tuple[str, ...], folder: Path) -> PreparedData:
+def _build(
+    data: Data,
+    text_splits: tuple[str, ...],
+    folder: Path,
+    pretrained: PretrainedTokenizer | None,
+) -> PreparedData:
     """Prepare data under the lock of its folder, atomically."""
     root = folder.parent
     staging = Staging(root / "staging" / socket.gethostname())
     staging.remove_unfinished()
     with staging.new() as new:
-        written = write_arrays(data, text_splits, new, root / "datasets")
+        written = write_arrays(data, text_splits, new, root / "datasets", pretrained)
         prepared = PreparedData(folder, _digest(new), *written)
         sizes = {path.name: path.stat().st_size for path in new.iterdir()}
         manifest = {**prepared.describe(), "sizes": sizes}

@@ -14,6 +14,7 @@ from objectives.data.encoding import Pixels, Tokens
 from objectives.data.errors import DataError
 
 MANIFEST = "manifest.json"
+ORIGINAL_TOKENS = "original-tokens.npy"
 CUT_TO_WARN_OF = 0.01
 """Fraction of texts that are cut from which on it is said."""
 FEW_TOKENS = 2_500_000
@@ -134,6 +135,12 @@ class PreparedData:
     def labelled_images(self, split: str) -> LabelledImages:
         """Images of a split."""
         return LabelledImages(self._map(f"pixels-{split}"), self._map(f"image-labels-{split}"))
+
+    @property
+    def original_tokens(self) -> Tokens:
+        """The number in the checkpoint of each token of its vocabulary, or -1, ``(tokens,)``."""
+        tokens: Tokens = self._map(ORIGINAL_TOKENS.removesuffix(".npy"))
+        return tokens
 
     @property
     def labelled_examples(self) -> int | None:

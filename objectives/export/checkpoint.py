@@ -114,7 +114,7 @@ def write_checkpoint(
     return Checkpoint(
         weights=_format(spec.compression.quantisation, group_size),
         is_quantised=is_int8 or group_size > 0,
-        padded_heads=0 if has_head_width else spec.architecture.heads - spec.shape.heads,
+        padded_heads=0 if has_head_width else config.num_attention_heads - spec.shape.heads,
         size_bytes=model_file.bytes_on_disk(folder),
         comparison=comparison,
     )

@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from objectives.data.encoding import END, PAD, START
+from objectives.models.checkpoint.building import build_checkpoint
 from objectives.models.parametrisation import BASE_STD, initialise
 from spaces.cost.architecture import Shape
 from spaces.cost.families import layout
@@ -30,11 +31,14 @@ ROPE_THETA = 10_000.0
 def build(shape: Shape, workload: Workload, *, dropout: float = 0.0) -> nn.Module:
     """An untrained model with layers as an architecture has them, or as pruning leaves them.
 
-    ``dropout`` is that of every layer and of a classifier's head.
+    ``dropout`` is that of every layer and of a classifier's head; a checkpoint has its own.
     """
-    config, model_class = configuration_of(shape, workload, dropout=dropout)
-    model: nn.Module = model_class(config)
-    initialise(model, shape, workload)
+    if workload.checkpoint:
+        model = build_checkpoint(shape, workload)
+    else:
+        config, model_class = configuration_of(shape, workload, dropout=dropout)
+        model = model_class(config)
+        initialise(model, shape, workload)
     for stack in layout(shape, workload).stacks:
         resize(model, stack)
     return model

@@ -94,6 +94,12 @@ def weight_scales(shape: Shape, workload: Workload) -> Mapping[str, WeightScale]
     Args:
         shape: Layers before pruning: what pruning leaves is trained as the whole was.
     """
+    if workload.checkpoint:
+        # Pre-trained weights are trained at one rate; their scale is what pre-training gave them.
+        return {
+            weight.name: WeightScale(weight_decay=float(weight.role is Role.LINEAR))
+            for weight in layout(shape, workload).weights()
+        }
     decoder_depth = BASE_DEPTH if workload.family.has_decoder else 0
     base_shape = Architecture.of(BASE_DEPTH, BASE_WIDTH, decoder_depth=decoder_depth).shape
     own, base = layout(shape, workload), layout(base_shape, workload)

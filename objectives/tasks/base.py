@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from torch import nn
 
 from objectives.data.batches import Batch
 from objectives.data.prepared_data import PreparedData
 from objectives.references.reference import Reference
+from objectives.tasks.checkpoint_start import CheckpointStart
 from objectives.training.learning_problem import LearningProblem
 from objectives.training.path import TrainingPath
 from objectives.training.stages import Stages
@@ -24,7 +27,8 @@ class Task(LearningProblem):
     """The learning problem of a search, and the training path to its final models.
 
     ``seed`` determines the order of the training data and its masks, as that of a configuration
-    does; the data, its splits and its scores do not depend on it.
+    does; the data, its splits and its scores do not depend on it. ``start`` is the checkpoint that
+    models start from; without it, from random weights.
     """
 
     data: PreparedData
@@ -32,6 +36,7 @@ class Task(LearningProblem):
     workload: Workload
     batch_size: int
     seed: int
+    start: CheckpointStart | None = field(default=None, kw_only=True)
 
     def path(self, configuration: Configuration) -> TrainingPath:
         """The chain of training that a configuration of the same seed asks for; its end is the
@@ -41,6 +46,16 @@ class Task(LearningProblem):
     def timed_path(self, architecture: Architecture) -> TrainingPath:
         """A path on which the speed of the stable path is measured."""
         return self.stages.timed(architecture, self)
+
+    def initialise_from(self, architecture: Architecture) -> Callable[[nn.Module], None] | None:
+        """What is kept of the checkpoint, where there is one."""
+        start = self.start
+        if start is None:
+            return None
+        tokens = self.data.original_tokens if self.workload.vocabulary_size else None
+        return lambda model: start.cut_into(
+            model, architecture, self.workload, tokens, self.calibration(), self.loss
+        )
 
     @property
     @abstractmethod

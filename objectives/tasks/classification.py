@@ -13,7 +13,6 @@ from torch import nn
 from torch.nn import functional
 
 from objectives.data.batches import (
-    EVALUATION_BATCH_SIZE,
     Batch,
     BucketedBatches,
     labelled_text_batch,
@@ -22,13 +21,14 @@ from objectives.data.batches import (
 )
 from objectives.data.held_out import check_fine_tuning, hold_out
 from objectives.data.prepared_data import LabelledTexts
-from objectives.data.row_order import Rows, rows_by_length
+from objectives.data.row_order import Rows
 from objectives.data.token_dropout import drop_tokens
-from objectives.measurement.score import Predict, Score, logits_of, score_classifier
+from objectives.measurement.score import Predict, Score, logits_of
 from objectives.references.classifiers import text_references
 from objectives.references.reference import Reference
 from objectives.tasks.base import CALIBRATION_BATCHES, Task
 from objectives.tasks.masked_lm import MaskedLanguageModel
+from objectives.tasks.text_scores import score_texts
 from objectives.training.early_stopping import EarlyStopping
 from objectives.training.path import FINE_TUNING, Epoch, TrainingPath
 from spaces.cost.architecture import Architecture
@@ -158,11 +158,11 @@ class Classification(Task):
 
     def _score(self, predict: Predict, split: str) -> Score:
         examples = self.data.labelled_texts(split)
-        return _score(predict, examples, np.arange(len(examples.labels)))
+        return score_texts(predict, examples, np.arange(len(examples.labels)))
 
     def _held_out_figures(self, model: nn.Module) -> dict[str, float]:
         _, held_out = self._train_rows
-        score = _score(logits_of(model), self._train_examples, held_out)
+        score = score_texts(logits_of(model), self._train_examples, held_out)
         return {"loss": score.loss, "score": score.value}
 
     def references(self) -> Iterator[Reference]:
@@ -201,13 +201,6 @@ def _symmetric_divergence(first: torch.Tensor, second: torch.Tensor) -> torch.Te
         for a, b in ((one, other), (other, one))
     ]
     return torch.stack(divergences).mean()
-
-
-def _score(predict: Predict, examples: LabelledTexts, rows: Rows) -> Score:
-    """Accuracy and cross-entropy on some examples."""
-    order = [rows[each] for each in rows_by_length(examples.lengths[rows], EVALUATION_BATCH_SIZE)]
-    batches = (labelled_text_batch(examples, each) for each in order)
-    return score_classifier(predict, batches, examples.groups[np.concatenate(order)])
 
 
 def _transfer_encoder(pretrained: Any, classifier: Any) -> None:

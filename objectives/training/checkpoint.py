@@ -32,6 +32,8 @@ def initial_state(
     model = _build(path, device)
     if parent is not None and path.transfer_weights is not None:
         path.transfer_weights(parent.model, model)
+    if parent is None and path.initialise is not None:
+        path.initialise(model)
     return TrainingState(model, path.make_optimizer(model), TrainingProgress(), history)
 
 

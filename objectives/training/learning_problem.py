@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +13,7 @@ from objectives.data.batches import WHOLE_BATCH, Batch, BatchShard
 from objectives.measurement.score import Score
 from objectives.models.build import build
 from objectives.training.path import Epoch
-from spaces.cost.architecture import Shape
+from spaces.cost.architecture import Architecture, Shape
 from spaces.cost.workload import Workload
 
 
@@ -30,6 +31,11 @@ class LearningProblem(ABC):
     def dropout(self) -> float:
         """Dropout of training."""
         return 0.0
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the weights depend on beside ``name`` and what every problem has."""
+        return {}
 
     @property
     @abstractmethod
@@ -73,6 +79,11 @@ class LearningProblem(ABC):
         """Score and loss on validation data."""
         score = self.score(model, "validation")
         return {"score": score.value, "loss": score.loss}
+
+    def initialise_from(self, architecture: Architecture) -> Callable[[nn.Module], None] | None:
+        """What gives an untrained model of an architecture the weights that training starts from;
+        None where these are random."""
+        return None
 
     def build(self, shape: Shape) -> nn.Module:
         """An untrained model."""

@@ -67,6 +67,7 @@ class TrainingPath:
         build: Makes the untrained model of this stage.
         transfer_weights: Copies weights of the parent's model into the new one; None where the
             stage continues the parent's model and optimiser as they are.
+        initialise: Gives the model of a path without a parent other weights than random ones.
         parent: The path at whose end it starts.
         can_continue: Whether longer paths continue from its end, so that the optimiser is kept.
         milestones: Steps before its end at which shorter paths end; they are stored too, so that a
@@ -94,6 +95,7 @@ class TrainingPath:
     validate: Callable[[nn.Module], dict[str, float]] | None = None
     validated_by: dict[str, Any] = field(default_factory=dict)
     early_stopping: EarlyStopping | None = None
+    initialise: Callable[[nn.Module], None] | None = None
 
     @property
     def architecture(self) -> Architecture:

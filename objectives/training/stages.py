@@ -25,9 +25,10 @@ from objectives.training.optimizer import (
 )
 from objectives.training.path import STABLE, TrainingPath
 from spaces.cost.architecture import Architecture
-from spaces.cost.budget import MIN_STEPS, Schedule, TrainingSteps
+from spaces.cost.budget import Schedule, TrainingSteps
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration, content_hash
+from spaces.cost.units import MIN_STEPS
 from spaces.cost.workload import Workload
 from spaces.file.training import Training
 
@@ -80,6 +81,11 @@ class Stages:
             validate=problem.validate,
             validated_by=problem.scored_by,
         )
+
+    @property
+    def largest_budget(self) -> float:
+        """The largest budget of the space."""
+        return max(self._budgets)
 
     def check_budget(self, configuration: Configuration) -> None:
         """Refuse a budget in seconds that buys an architecture too few steps.
@@ -198,6 +204,7 @@ class Stages:
         key = {
             "version": KEY_VERSION,
             "problem": problem.name,
+            **problem.identity,
             "data": self._fingerprint,
             "architecture": asdict(architecture),
             "workload": asdict(problem.workload),
@@ -222,6 +229,7 @@ class Stages:
             transfer_weights=None,
             loss_at=problem.loss_at,
             optimizer_settings=self._settings(training.learning_rate, WarmupStable(warmup_steps)),
+            initialise=problem.initialise_from(architecture),
             can_continue=True,
             milestones=tuple(steps.stable for steps in ends),
         )

@@ -107,15 +107,21 @@ def plan(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
     from spaces.file.storage import Locations
     from spaces.grid.plan import make_plan
     from spaces.grid.search_space import SearchSpace
-    from spaces.loading import load, with_data
+    from spaces.loading import load, with_data, with_model
 
-    search = load(file, overrides)
+    search, tokenizer = load(file, overrides), None
     folder = Locations.of(search.storage).data
+    if search.model is not None:
+        from objectives.models.checkpoint.resolve import resolved
+
+        model, data, tokenizer = resolved(search.model, search.task, search.data)
+        search = with_model(search, model, data)
     if search.data.missing_sizes():
         from objectives.data.defaults import with_default_sizes
 
-        search = with_data(search, with_default_sizes(search.data, search.task, folder))
-    prepared = find_prepared(search.data, search.task, folder)
+        data = with_default_sizes(search.data, search.task, folder, tokenizer)
+        search = with_data(search, data)
+    prepared = find_prepared(search.data, search.task, folder, tokenizer)
     examples = None if prepared is None else prepared.labelled_examples
     lengths = (
         None

@@ -40,8 +40,10 @@ def frontier_table(members: Sequence[FrontierMember]) -> Table:
     metric = members[0].metric
     corrected = any(is_corrected(row.latency_p10_ms, row.latency_ms) for row in members)
     seeds = ["further seeds", "their test"] if any(row.seeds for row in members) else []
+    trimmed = any(row.vocabulary for row in members)
     table = make_table(
-        "trial", "depth", "width", "budget", "compression", metric, "95 % interval", "test",
+        "trial", "depth", "width", *(["pieces"] if trimmed else []), "budget", "compression",
+        metric, "95 % interval", "test",
         *seeds, "dense", "MB", *_latency_columns(corrected), *([] if seeds else ["FLOPs", "ratio"]),
         left=["compression"],
     )  # fmt: skip
@@ -51,6 +53,7 @@ def frontier_table(members: Sequence[FrontierMember]) -> Table:
             f"#{row.trial}",
             f"{row.depth}{decoder}",
             str(row.width),
+            *([f"{row.vocabulary:,}" if row.vocabulary else "all"] if trimmed else []),
             quantity(row.budget).strip(),
             row.compression,
             text(metric, row.score),

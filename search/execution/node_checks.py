@@ -104,7 +104,7 @@ def faults_here(search: str, address: str, token: str) -> list[str]:
         faults.append(str(error))
     return faults + [
         f"{field}: {path} is not there"
-        for field, path in file.data.local_paths()
+        for field, path in file.local_paths()
         if "://" not in path and not Path(path).exists()
     ]
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from objectives.data.batch_lengths import batch_lengths
 from objectives.data.defaults import with_default_sizes
 from objectives.data.held_out import check_fine_tuning
-from objectives.data.prepare import prepare
 from objectives.data.prepared_data import PreparedData
+from objectives.models.checkpoint.resolve import resolved
 from objectives.store.store import Store
+from objectives.tasks import prepare_for
 from search.equal_bytes import equal_bytes, missing_dense_trials
 from search.execution.cluster import check_capacity, cluster, has_capacity, interrupted_by_sigterm
 from search.execution.final_test import test_frontier, untested
@@ -41,7 +42,7 @@ from spaces.cost.configuration import Configuration
 from spaces.errors import UserError
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations, home
-from spaces.loading import with_data
+from spaces.loading import with_data, with_model
 
 FLUSH_SECONDS = 30.0
 
@@ -145,7 +146,7 @@ def _starting(search: SearchFile, listener: Listener) -> Iterator[_Started]:
     store = Store(where.store_url, max_bytes=where.store_max_bytes)
     store.check_writable()
     with local_lease(search.name, home() / "leases"), ExitStack() as stack:
-        search = _with_default_sizes(search, where.data, listener)
+        search = _resolved(search, where.data, listener)
         study = Study.open(search, where.study_url)
         holder = stack.enter_context(holding_lease(study))
         stack.enter_context(interrupted_by_sigterm())
@@ -256,12 +257,18 @@ def _repeated(study: Study, seeds: int) -> list[TrialRecord]:
     return list({each.number: each for each in chosen}.values())
 
 
-def _with_default_sizes(search: SearchFile, folder: Path, listener: Listener) -> SearchFile:
-    """The search with the sizes that its file leaves out, which follow the data."""
+def _resolved(search: SearchFile, folder: Path, listener: Listener) -> SearchFile:
+    """The search with its checkpoint opened, and with the sizes that its file leaves out, which
+    follow the data."""
+    tokenizer = None
+    if search.model is not None:
+        model, sizes, tokenizer = resolved(search.model, search.task, search.data)
+        search = with_model(search, model, sizes)
+        listener.info(f"checkpoint: {model.source}")
     missing = search.data.missing_sizes()
     if not missing:
         return search
-    data = with_default_sizes(search.data, search.task, folder)
+    data = with_default_sizes(search.data, search.task, folder, tokenizer)
     for name in sorted(missing):
         listener.info(f"data.{name}: {getattr(data, name):,}, which follows the data")
     return with_data(search, data)
@@ -269,7 +276,9 @@ def _with_default_sizes(search: SearchFile, folder: Path, listener: Listener) ->
 
 def _prepare(search: SearchFile, folder: Path, listener: Listener) -> PreparedData:
     started = time.monotonic()
-    data = prepare(search.data, search.task, folder)
+    data = prepare_for(search, folder)
+    for vocabulary in search.space.vocabulary.values if search.space.vocabulary else ():
+        prepare_for(search, folder, vocabulary)
     if search.training.fine_tuning is not None:
         examples = data.labelled_examples or 0
         check_fine_tuning(search.training.fine_tuning, examples, search.training.batch_size)

@@ -7,14 +7,13 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from objectives.data.prepare import prepare
 from objectives.data.prepared_data import PreparedData, find_prepared_data
 from objectives.export.bundle import Bundle, write_bundle
 from objectives.export.evaluation import write_examples
 from objectives.export.onnx import check_packages
 from objectives.export.prediction_task import PredictionTask
 from objectives.store.store import Store
-from objectives.tasks import make_task
+from objectives.tasks import make_task, prepare_for
 from search.registry.model_card import model_card
 from search.storage.errors import StudyError
 from search.storage.study import Study
@@ -72,7 +71,7 @@ def export(
         check_packages()
     target = to.absolute()
     _check_free(target)
-    data = prepared_data(study)
+    data = prepared_data(study, record)
     # A sibling folder is on the same file system, where renaming is atomic.
     staging = target.with_name(f".{target.name}-{os.getpid()}.tmp")
     try:
@@ -116,19 +115,19 @@ def write_model_folder(
     return bundle
 
 
-def prepared_data(study: Study) -> PreparedData:
-    """The prepared data of a search, prepared again if it is gone.
+def prepared_data(study: Study, record: TrialRecord) -> PreparedData:
+    """The prepared data of a trial, prepared again if it is gone.
 
     Raises:
         UserError: It is gone, and so are its sources, or they have changed.
     """
     search = study.search
     root = Locations.of(search.storage).data
-    fingerprint = study.data.get("fingerprint", "")
+    fingerprint = record.result["data_fingerprint"]
     found = find_prepared_data(root, fingerprint)
     if found is not None:
         return found
-    prepared = prepare(search.data, search.task, root)
+    prepared = prepare_for(search, root, record.configuration.architecture.vocabulary)
     if prepared.fingerprint != fingerprint:
         raise StudyError(
             f"the data of search {search.name!r} has changed since its trials, and their prepared "

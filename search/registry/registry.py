@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from objectives.data.prepared_data import PreparedData
 from search.pareto import Scale, best
 from search.registry.export import prepared_data, write_model_folder
 from search.registry.model_card import summary
@@ -79,10 +78,9 @@ def register(
     from mlflow.exceptions import MlflowException
 
     where = Locations.of(study.search.storage)
-    data = prepared_data(study)
     try:
         sync_unless_running(study, where)
-        registrar = _Registrar(study, data, where.tracking_uri, name, with_onnx=with_onnx)
+        registrar = _Registrar(study, where.tracking_uri, name, with_onnx=with_onnx)
         chosen = {CHAMPION: champion, **best_by_level(study)}
         versions = [
             registrar.version(record, tuple(a for a, r in chosen.items() if r.number == number))
@@ -113,13 +111,10 @@ def level_alias(cost: str, level: float) -> str:
 class _Registrar:
     """Registers trials of a search under one name."""
 
-    def __init__(
-        self, study: Study, data: PreparedData, tracking_uri: str, name: str, *, with_onnx: bool
-    ) -> None:
+    def __init__(self, study: Study, tracking_uri: str, name: str, *, with_onnx: bool) -> None:
         import mlflow
 
         self._study = study
-        self._data = data
         self._name = name
         self._with_onnx = with_onnx
         self._client = mlflow_client(tracking_uri)
@@ -167,8 +162,9 @@ class _Registrar:
                 description=f"The best models of the tlc search {search.name}.",
             )
         with tempfile.TemporaryDirectory() as folder:
+            data = prepared_data(self._study, record)
             bundle = write_model_folder(
-                self._study, record, self._data, Path(folder), with_onnx=self._with_onnx
+                self._study, record, data, Path(folder), with_onnx=self._with_onnx
             )
             number = log_and_register(
                 Path(folder),

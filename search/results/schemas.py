@@ -110,7 +110,9 @@ class FrontierMember(QueryResult):
     """Layers, of the encoder where there is a decoder too."""
     decoder_depth: int
     width: int
-    """Hidden size."""
+    """Hidden size; of a checkpoint, the channels of the heads of a layer that are kept."""
+    vocabulary: int = 0
+    """Pieces that are kept of a checkpoint's vocabulary; 0 where all are."""
     budget: float
     """Training, in the unit of the search."""
     compression: str
@@ -153,6 +155,7 @@ class FrontierMember(QueryResult):
             depth=architecture.depth,
             decoder_depth=architecture.decoder_depth,
             width=architecture.width,
+            vocabulary=architecture.vocabulary,
             budget=record.configuration.budget,
             compression=str(record.configuration.compression),
             test_score=test.get("score"),

@@ -9,8 +9,8 @@ from typing import Any
 from search.samplers.estimates import evenly_spread, log_linear
 from search.storage.budget_facts import RecordedSpeed
 from spaces.cost.architecture import Architecture
-from spaces.cost.budget import MIN_STEPS
 from spaces.cost.flops import pretraining_workload, training_step_flops
+from spaces.cost.units import MIN_STEPS
 from spaces.errors import UserError
 from spaces.grid.search_space import SearchSpace
 

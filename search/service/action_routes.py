@@ -133,7 +133,7 @@ def _validated(submission: Submission, settings: Settings) -> SearchFile:
     faults = [f"{field}: is set by the service; remove it" for field in is_given if is_given[field]]
     faults += [
         f"{field}: {path!r} is not below a data folder of the service (--data-root)"
-        for field, path in file.data.local_paths()
+        for field, path in file.local_paths()
         if not _is_allowed(path, settings.data_roots)
     ]
     if faults:

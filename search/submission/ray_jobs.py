@@ -232,7 +232,7 @@ def check_portable(search: SearchFile) -> None:
         )
         if given is None
     ]
-    paths = [*search.data.local_paths(), ("storage.store", storage.store or "/")]
+    paths = [*search.local_paths(), ("storage.store", storage.store or "/")]
     faults += [
         f"{field}: {path!r} starts in the current folder, which a node does not have; "
         "give a URL, or the whole path of a folder that all nodes share"

@@ -19,6 +19,7 @@ class Shape:
         width: Hidden size.
         heads: Attention heads per layer.
         feed_forward: Feed-forward neurons per layer.
+        vocabulary: Pieces that are kept of a checkpoint's vocabulary; 0 keeps all.
     """
 
     depth: int
@@ -27,6 +28,7 @@ class Shape:
     heads: int
     head_width: int
     feed_forward: int
+    vocabulary: int = 0
 
     @property
     def attention(self) -> int:
@@ -38,6 +40,10 @@ class Shape:
 class Architecture:
     """One Transformer before compression; its fields are those of its ``Shape``.
 
+    Of a checkpoint, it is what is kept before training; ``width`` then counts the channels of the
+    heads of a layer, while the hidden size stays (``spaces.cost.checkpoint``). ``head_group`` heads
+    share a key and a value, and are removed together.
+
     Raises:
         ValueError: A number is not positive, or ``heads`` does not divide ``width``.
     """
@@ -47,10 +53,12 @@ class Architecture:
     heads: int
     feed_forward: int
     decoder_depth: int = 0
+    vocabulary: int = 0
+    head_group: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("depth", "width", "heads", "feed_forward", "decoder_depth"):
-            least = 0 if name == "decoder_depth" else 1
+        for name in ("depth", "width", "heads", "feed_forward", "decoder_depth", "vocabulary"):
+            least = 0 if name in ("decoder_depth", "vocabulary") else 1
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if self.width % self.heads:
@@ -111,14 +119,16 @@ class Architecture:
             depth=kept(self.depth, layers),
             decoder_depth=kept(self.decoder_depth, layers) if self.decoder_depth else 0,
             width=self.width,
-            heads=kept(self.heads, heads),
+            heads=self.head_group * kept(self.heads // self.head_group, heads),
             head_width=self.head_width,
             feed_forward=kept_neurons(self.feed_forward, feed_forward),
+            vocabulary=self.vocabulary,
         )
 
     def __str__(self) -> str:
         layers = f"{self.depth}+{self.decoder_depth}" if self.decoder_depth else f"{self.depth}"
-        return f"{layers}x{self.width}"
+        pieces = f" {self.vocabulary} pieces" if self.vocabulary else ""
+        return f"{layers}x{self.width}{pieces}"
 
 
 def kept(count: int, sparsity: float) -> int:

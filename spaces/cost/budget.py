@@ -8,12 +8,9 @@ from math import inf
 
 from spaces.cost.architecture import Architecture
 from spaces.cost.flops import pretraining_workload, training_step_flops
-from spaces.cost.units import BudgetUnit
+from spaces.cost.units import MIN_STEPS, BudgetUnit
 from spaces.cost.workload import Workload
 from spaces.errors import UserError
-
-MIN_STEPS = 10
-"""Fewest steps of a training run; a search file that asks for fewer is refused."""
 
 StepsPerSecond = Callable[[Architecture], float | None]
 """Steps of the stable path that an architecture trains in a second; None before it is measured."""

@@ -10,6 +10,7 @@ from functools import cache, lru_cache
 from importlib import resources
 
 from spaces.cost.architecture import Architecture, Shape
+from spaces.cost.checkpoint import checkpoint_of
 from spaces.cost.layout import Layout
 from spaces.cost.workload import Family, Workload
 
@@ -17,6 +18,9 @@ from spaces.cost.workload import Family, Workload
 @lru_cache(maxsize=10_000)
 def layout(shape: Shape, workload: Workload) -> Layout:
     """The layout of a model."""
+    if workload.checkpoint:
+        vocabulary = shape.vocabulary or workload.vocabulary_size
+        return checkpoint_of(workload.checkpoint).layout_of(shape, vocabulary)
     sizes = {
         "width": shape.width,
         "vocabulary": workload.vocabulary_size,

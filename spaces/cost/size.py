@@ -8,6 +8,7 @@ safetensors file (its layout: huggingface.co/docs/safetensors) and the JSON besi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from math import inf, prod
 
@@ -31,7 +32,8 @@ Stored = tuple[str, str, tuple[int, ...]]
 def size_bytes(architecture: Architecture, workload: Workload, compression: Compression) -> int:
     """Predicted bytes on disk of ``architecture`` after ``compression``, without the tokenizer."""
     pruned = layout(compression.shape_of(architecture), workload)
-    return weights_bytes(pruned, compression) + CONFIG_BYTES
+    described = len(json.dumps(workload.checkpoint)) if workload.checkpoint else 0
+    return weights_bytes(pruned, compression) + CONFIG_BYTES + described
 
 
 def weights_bytes(pruned: Layout, compression: Compression) -> int:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+MIN_STEPS = 10
+"""Fewest steps of a training run; a search file that asks for fewer is refused."""
+
 
 class BudgetUnit(StrEnum):
     """Unit of a budget.

@@ -22,7 +22,8 @@ def masked_tokens(sequence_length: int) -> int:
 class Family(StrEnum):
     """Families of models, named after their class in transformers.
 
-    All have pre-norm layers (Xiong et al. 2020, arXiv 2002.04745) but RoBERTa's own.
+    All have pre-norm layers (Xiong et al. 2020, arXiv 2002.04745) but RoBERTa's own. ``CHECKPOINT``
+    stands for any that a checkpoint of transformers is of.
     """
 
     MODERNBERT_CLASSIFIER = "modernbert-classifier"
@@ -32,6 +33,7 @@ class Family(StrEnum):
     LLAMA = "llama"
     MBART = "mbart"
     VIT = "vit"
+    CHECKPOINT = "checkpoint"
 
     @property
     def pretrained(self) -> Family:
@@ -74,6 +76,8 @@ class Workload:
         classes: Classes of a classifier; 0 for language models.
         image_size: Height and width of images in pixels.
         patch_size: Height and width of a patch in pixels.
+        checkpoint: What the models are cut from, as ``Checkpoint.to_json`` writes it; empty where
+            they start from random weights.
     """
 
     family: Family
@@ -83,6 +87,7 @@ class Workload:
     image_size: int = 0
     patch_size: int = 0
     channels: int = 0
+    checkpoint: str = ""
 
     @property
     def positions(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -15,8 +16,10 @@ from spaces.cost.criteria import Criteria
 from spaces.cost.families import parameters
 from spaces.cost.inference_cost import COSTS, Cost, CostName
 from spaces.cost.metric import Metric, MetricName
-from spaces.cost.workload import Workload
+from spaces.cost.workload import Family, Workload
+from spaces.errors import UserError
 from spaces.file.dimensions import Count, PositiveNumber, StrictModel
+from spaces.file.model import Model
 from spaces.file.resources import Placement, Resources
 from spaces.file.sampler_names import SamplerName
 from spaces.file.sources import Data
@@ -31,6 +34,10 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 ScoreAndCost = Annotated[tuple[MetricName, CostName], Field(strict=False)]
 ScoreAlone = Annotated[tuple[MetricName], Field(strict=False)]
 Objectives = ScoreAndCost | ScoreAlone
+
+FROM_A_CHECKPOINT = {"learning_rate": 1e-4, "recovery_learning_rate": 5e-5}
+"""Fields of ``training`` where models start from a checkpoint, by default: all sizes have the same
+rates, for pre-trained weights need no parametrisation."""
 
 
 class InconsistentFields(ValueError):
@@ -48,6 +55,8 @@ class SearchFile(StrictModel):
     """Name of the search, of its study and of its MLflow experiment."""
     task: Task
     data: Data
+    model: Model | None = None
+    """A checkpoint that every model starts from; without it, from random weights."""
     space: Space
     training: Training
     objectives: Objectives
@@ -89,17 +98,19 @@ class SearchFile(StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _usual_fine_tuning(cls, document: Any) -> Any:
-        if not isinstance(document, dict) or _task_name(document) not in FINE_TUNED:
+        training = document.get("training") if isinstance(document, dict) else None
+        if not isinstance(training, dict):
             return document
-        training = document.get("training")
-        if not isinstance(training, dict) or training.get("fine_tuning") is not None:
+        if document.get("model") is not None:
+            return {**document, "training": {**FROM_A_CHECKPOINT, **training}}
+        if _task_name(document) not in FINE_TUNED or training.get("fine_tuning") is not None:
             return document
         return {**document, "training": {**training, "fine_tuning": {}}}
 
     @model_validator(mode="after")
     def _is_consistent(self) -> SearchFile:
         faults = [
-            *data_faults(self.task, self.data),
+            *data_faults(self.task, self.data, from_checkpoint=self.model is not None),
             *self.data.faults(),
             *self._task_faults(),
             *self._objective_faults(),
@@ -114,8 +125,35 @@ class SearchFile(StrictModel):
         task = self.task
         if self.training.fine_tuning is not None and not task.has_fine_tuning:
             yield f"training.fine_tuning: task {task.name} has none; its budget is all training"
+        if self.model is not None:
+            yield from self._checkpoint_faults(self.model)
+            return
+        for field, given in (
+            ("space.vocabulary: trims the vocabulary of", self.space.vocabulary),
+            ("training.distillation: its teacher is", self.training.distillation),
+        ):
+            if given is not None:
+                yield f"{field} a checkpoint; give model.from"
         if self.space.decoder_depth is not None and not task.has_decoder:
             yield f"space.decoder_depth: task {task.name} has no decoder"
+
+    def _checkpoint_faults(self, model: Model) -> Iterator[str]:
+        yield from model.faults()
+        if not self.task.starts_from_checkpoints:
+            yield f"model: task {self.task.name} starts from random weights; leave model out"
+        if self.training.fine_tuning is not None:
+            yield "training.fine_tuning: the budget of a search from a checkpoint is fine-tuning"
+        if self.metric.name == "perplexity" and self.space.vocabulary is not None:
+            yield "space.vocabulary: perplexities of different vocabularies cannot be compared"
+        if self.training.distillation is not None and not self.task.has_fine_tuning:
+            yield f"training.distillation: task {self.task.name} has none; classification has"
+        if self.task.needs == ("images",) and self.space.vocabulary is not None:
+            yield f"space.vocabulary: task {self.task.name} reads no text"
+        if self.space.heads is not None:
+            yield "space.heads: a checkpoint keeps as many heads as space.width has channels for"
+        # What tlc writes names the default.
+        if model.description is None and "encoder" in self.task.model_fields_set:
+            yield "task.encoder: the models of a search from a checkpoint are of its family"
 
     def _objective_faults(self) -> Iterator[str]:
         metric, limits = self.metric.name, self.constraints.limits
@@ -163,7 +201,17 @@ class SearchFile(StrictModel):
     @property
     def workload(self) -> Workload:
         """Inputs and outputs of every model of the search."""
-        return self.task.workload(self.data)
+        workload = self.task.workload(self.data)
+        if self.model is None:
+            return workload
+        checkpoint = self.model.checkpoint
+        if checkpoint is None:
+            raise UserError(f"model.from: {self.model.source} was not opened yet")
+        if workload.image_size:
+            # With the class token, and whatever others its family has.
+            patches = (workload.image_size // workload.patch_size) ** 2
+            workload = replace(workload, sequence_length=patches + checkpoint.layout.special_tokens)
+        return replace(workload, family=Family.CHECKPOINT, checkpoint=self.model.description or "")
 
     @property
     def metric(self) -> Metric:
@@ -201,6 +249,13 @@ class SearchFile(StrictModel):
         }
         return document
 
+    def local_paths(self) -> list[tuple[str, str]]:
+        """Every local file and folder that is named to be read, with its field.
+
+        Another machine may lack them, and a service must not open them unasked.
+        """
+        return [*self.data.local_paths(), *(self.model.local_paths() if self.model else ())]
+
     def resolved(self) -> SearchFile:
         """The same with absolute locations, for a process in another folder."""
         return self.model_copy(update={"storage": self.storage.resolved()})
@@ -211,7 +266,16 @@ class SearchFile(StrictModel):
         Duration, resources, locations and sampler may change between a stop and a resume.
         """
         fields = self.to_dict()
-        kept = ("task", "data", "space", "training", "objectives", "constraints", "measurement")
+        kept = (
+            "task",
+            "data",
+            "model",
+            "space",
+            "training",
+            "objectives",
+            "constraints",
+            "measurement",
+        )
         identity = {key: fields[key] for key in (*kept, "seed")}
         del identity["training"]["checkpoint_seconds"]
         return identity

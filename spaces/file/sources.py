@@ -246,10 +246,7 @@ class Data(StrictModel):
         return given
 
     def local_paths(self) -> list[tuple[str, str]]:
-        """Every local file and folder that is named, with its field.
-
-        Another machine may lack them, and a service must not open them unasked.
-        """
+        """Every local file and folder that is named, with its field."""
         return [
             (f"{field}.{split}", path)
             for field, source in self._splits.items()

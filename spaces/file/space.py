@@ -27,15 +27,23 @@ class Space(StrictModel):
     """The dimensions that are searched. A single value fixes a dimension."""
 
     depth: Integers
-    """Layers; of the encoder, where there is a decoder too."""
+    """Layers; of the encoder, where there is a decoder too. Of a checkpoint, as many are kept,
+    evenly spaced, the first and the last among them."""
     decoder_depth: Integers | None = None
     """Layers of the decoder (translation); without it, as many as the encoder's."""
     width: Integers
-    """Hidden size."""
+    """Hidden size. Of a checkpoint, whose hidden size stays, the channels of the heads that are
+    kept in each layer: the least important heads, and in the same proportion feed-forward neurons,
+    are removed before training."""
     heads: Integers | None = None
     """Attention heads; without it, one per 32 of width."""
     feed_forward: Integers | None = None
-    """Feed-forward width; without it, four times the width."""
+    """Feed-forward width; without it, four times the width; of a checkpoint, in the proportion of
+    its heads."""
+    vocabulary: Integers | None = None
+    """Pieces of a checkpoint's vocabulary that are kept: the special ones, single characters of the
+    training text, and then those that the text uses most. Other words fall back to smaller
+    pieces. Without it, all are kept (``model`` only)."""
     budget: Budgets
     """Training (before fine-tuning, where there is any), in ``steps``, ``tokens``, training
     ``flops`` or ``seconds``."""

@@ -23,6 +23,7 @@ class BaseTask(StrictModel):
     family: ClassVar[Family]
     has_fine_tuning: ClassVar[bool] = False
     has_decoder: ClassVar[bool] = False
+    starts_from_checkpoints: ClassVar[bool] = False
 
     def workload(self, data: Data) -> Workload:
         """What its models read and predict."""
@@ -38,6 +39,7 @@ class Classification(BaseTask):
 
     needs = ("unlabelled", "labelled")
     has_fine_tuning = True
+    starts_from_checkpoints = True
 
     name: Literal["classification"]
     classes: Classes
@@ -79,6 +81,7 @@ class CausalLanguageModel(BaseTask):
     """Predict the next token of running text; scored by its perplexity."""
 
     family = Family.LLAMA
+    starts_from_checkpoints = True
 
     name: Literal["causal-lm"]
 
@@ -104,6 +107,7 @@ class ImageClassification(BaseTask):
 
     needs = ("images",)
     family = Family.VIT
+    starts_from_checkpoints = True
 
     name: Literal["image-classification"]
     classes: Classes
@@ -144,16 +148,27 @@ FINE_TUNED = ("classification",)
 """Tasks with fine-tuning, by their names."""
 
 
-def data_faults(task: Task, data: Data) -> list[str]:
+def sources_of(task: Task, *, from_checkpoint: bool) -> tuple[str, ...]:
+    """The sources that a task reads: what a checkpoint was pre-trained on is not read again."""
+    if from_checkpoint and task.has_fine_tuning:
+        return tuple(name for name in task.needs if name != "unlabelled")
+    return task.needs
+
+
+def data_faults(task: Task, data: Data, *, from_checkpoint: bool) -> list[str]:
     """Data that a task needs and lacks, or has and does not read."""
     faults = []
+    needs = sources_of(task, from_checkpoint=from_checkpoint)
+    start = " from a checkpoint" if from_checkpoint else ""
     for field in SOURCE_FIELDS:
-        is_given, is_needed = getattr(data, field) is not None, field in task.needs
+        is_given, is_needed = getattr(data, field) is not None, field in needs
         if is_needed and not is_given:
-            faults.append(f"data.{field}: is missing; task {task.name} needs it")
+            faults.append(f"data.{field}: is missing; task {task.name}{start} needs it")
         if is_given and not is_needed:
-            needed = ", ".join(f"data.{name}" for name in task.needs)
-            faults.append(f"data.{field}: task {task.name} does not read it; it reads {needed}")
+            needed = ", ".join(f"data.{name}" for name in needs)
+            faults.append(
+                f"data.{field}: task {task.name}{start} does not read it; it reads {needed}"
+            )
     if "images" in task.needs and data.image_size % data.patch_size:
         faults.append(
             f"data.patch_size: {data.patch_size} does not divide data.image_size, {data.image_size}"

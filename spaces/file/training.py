@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from spaces.cost.budget import MIN_STEPS
+from spaces.cost.units import MIN_STEPS
 from spaces.file.dimensions import Count, PositiveNumber, StrictModel
 
 MIN_HELD_OUT = 10
@@ -75,6 +75,16 @@ class FineTuning(StrictModel):
         return []
 
 
+class Distillation(StrictModel):
+    """Learning from the predictions of a teacher beside the labels (Hinton et al. 2015, arXiv
+    1503.02531). The teacher is the whole checkpoint, trained at the largest budget of the space."""
+
+    temperature: PositiveNumber = 2.0
+    """By which logits are divided: higher ones show more of the teacher's doubts."""
+    weight: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    """Part of the loss that is the divergence from the teacher; the rest is that of the labels."""
+
+
 class Training(StrictModel):
     """Training of every model; the budget is a dimension of the space."""
 
@@ -92,6 +102,9 @@ class Training(StrictModel):
     """Fraction of the budget, at its end, in which the learning rate falls to zero."""
     fine_tuning: FineTuning | None = None
     """Fine-tuning after the budget (classification, where it is ``{}`` by default)."""
+    distillation: Distillation | None = None
+    """How smaller models learn from the whole checkpoint (``model`` only); without it, from the
+    labels alone."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
     """Decoupled weight decay of the matrices."""
     gradient_clip: PositiveNumber = 1.0

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import inf
+from typing import Any
 
 from spaces.cost.architecture import Architecture
 from spaces.cost.budget import LengthsOf, StepsPerSecond
+from spaces.cost.checkpoint import checkpoint_of
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
 from spaces.cost.families import parameters
@@ -24,7 +26,7 @@ from spaces.grid.grid import Dimension, Grid, Point
 
 COMPRESSION_FIELDS = ("quantisation", "group_size", "pruning", "sparsity", "recovery")
 """Dimensions of compression; those of training come before them."""
-GROWING = ("depth", "decoder_depth", "width", "feed_forward")
+GROWING = ("depth", "decoder_depth", "width", "feed_forward", "vocabulary")
 """Dimensions with which parameters and FLOPs grow."""
 SHAPING = (*GROWING, "heads")
 """Dimensions of the architecture."""
@@ -119,15 +121,8 @@ class SearchSpace(Grid):
     def configuration(self, point: Point) -> Configuration:
         """The configuration at a point of the grid."""
         values = self.values(point)
-        decoder_depth = values["depth"] if self.task.has_decoder else 0
         configuration = Configuration(
-            architecture=Architecture.of(
-                values["depth"],
-                values["width"],
-                heads=values.get("heads"),
-                feed_forward=values.get("feed_forward"),
-                decoder_depth=values.get("decoder_depth", decoder_depth),
-            ),
+            architecture=self.architecture(values),
             budget=float(values["budget"]),
             compression=self._mildest_first[-1]
             if self.is_fit
@@ -135,6 +130,31 @@ class SearchSpace(Grid):
             seed=self.seed,
         )
         return self._fitted(configuration) if self.is_fit else configuration
+
+    def architecture(self, values: Mapping[str, Any]) -> Architecture:
+        """The architecture of values of the dimensions.
+
+        Raises:
+            ValueError: There is none: a size is not divisible, or a checkpoint has less.
+        """
+        if self.workload.checkpoint:
+            vocabulary = values.get("vocabulary", 0)
+            return checkpoint_of(self.workload.checkpoint).architecture(
+                values["depth"],
+                values["width"],
+                feed_forward=values.get("feed_forward"),
+                # All pieces are the same model, however they are asked for.
+                vocabulary=0 if vocabulary == self.workload.vocabulary_size else vocabulary,
+            )
+        return Architecture.of(
+            values["depth"],
+            values["width"],
+            heads=values.get("heads"),
+            feed_forward=values.get("feed_forward"),
+            decoder_depth=values.get(
+                "decoder_depth", values["depth"] if self.task.has_decoder else 0
+            ),
+        )
 
     @cached_property
     def _mildest_first(self) -> list[Compression]:

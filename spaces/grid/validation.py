@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 
 from spaces.cost.architecture import Architecture
-from spaces.cost.budget import MIN_STEPS
+from spaces.cost.checkpoint import Checkpoint, checkpoint_of
 from spaces.cost.compression import SEMI_STRUCTURED_SPARSITY, Pruning
 from spaces.cost.inference_cost import COSTS
+from spaces.cost.units import MIN_STEPS
 from spaces.grid.search_space import SearchSpace
 
 
@@ -21,6 +22,8 @@ def space_faults(space: SearchSpace) -> list[str]:
 
 
 def _architecture_faults(space: SearchSpace) -> list[str]:
+    if space.workload.checkpoint:
+        return _checkpoint_faults(space, checkpoint_of(space.workload.checkpoint))
     definition = space.definition
     faults = []
     all_heads = (None,) if definition.heads is None else definition.heads.values
@@ -36,6 +39,28 @@ def _architecture_faults(space: SearchSpace) -> list[str]:
                 f"space.heads: {heads} heads of a width of {width} have {architecture.head_width} "
                 f"channels each; task {space.task.name} needs an even number of channels"
             )
+    return faults
+
+
+def _checkpoint_faults(space: SearchSpace, checkpoint: Checkpoint) -> list[str]:
+    """Values of dimensions that ask for more than a checkpoint has."""
+    definition = space.definition
+    whole = {"depth": checkpoint.depth, "width": checkpoint.attention}
+    faults = []
+    for name in ("depth", "width", "feed_forward", "vocabulary"):
+        dimension = getattr(definition, name)
+        for value in () if dimension is None else dimension.values:
+            try:
+                space.architecture({**whole, name: value})
+            except ValueError as error:
+                faults.append(f"space.{name}: {error}")
+                break
+    length = space.workload.sequence_length
+    if checkpoint.positions and length > checkpoint.positions:
+        faults.append(
+            f"data.sequence_length: {length} is more than the {checkpoint.positions} positions of "
+            "the checkpoint"
+        )
     return faults
 
 

@@ -1,4 +1,4 @@
-"""A local server of one data set with those parts of the Hugging Face Hub's API that tests need.
+"""A local server of one repository with those parts of the Hugging Face Hub's API that tests need.
 
 Hugging Face, *Hub API endpoints* (the paths) and *Download files from the Hub* (the headers).
 """
@@ -17,18 +17,24 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @contextmanager
-def local_hub(dataset: str, files: dict[str, str]) -> Iterator[str]:
-    """Serve one data set; gives the address for ``HF_ENDPOINT``.
+def local_hub(
+    dataset: str, files: dict[str, str] | dict[str, bytes], *, kind: str = "datasets"
+) -> Iterator[str]:
+    """Serve one data set or model; gives the address for ``HF_ENDPOINT``. A repository whose name
+    ends with ``-gated`` needs permission that nobody has.
 
     Args:
         dataset: Its name, as ``owner/name``.
         files: Its files by path.
+        kind: ``datasets`` or ``models``.
     """
-    held = {path: text.encode() for path, text in files.items()}
+    held = {path: t.encode() if isinstance(t, str) else t for path, t in files.items()}
 
     class Handler(_Handler):
         content = held
         name = dataset
+        api = f"/api/{kind}/{dataset}/"
+        root = f"/{dataset}/resolve/" if kind == "models" else f"/{kind}/{dataset}/resolve/"
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
@@ -39,6 +45,8 @@ def local_hub(dataset: str, files: dict[str, str]) -> Iterator[str]:
 class _Handler(BaseHTTPRequestHandler):
     content: dict[str, bytes]
     name: str
+    api: str
+    root: str
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Say nothing."""
@@ -47,9 +55,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
-        api, files = f"/api/datasets/{self.name}/", f"/datasets/{self.name}/resolve/"
+        api, files = self.api, self.root
         path = self.path.partition("?")[0]
-        if path.startswith(files):
+        if "-gated/" in path:
+            self._send(403, b"", {"X-Error-Code": "GatedRepo"})
+        elif not path.startswith((api, files)):
+            self._send(401, b"", {"X-Error-Code": "RepoNotFound"})
+        elif path.startswith(files):
             self._file(path.removeprefix(files).partition("/")[2])
         elif path.startswith(f"{api}tree/"):
             self._json([self._entry(name) for name in self.content])

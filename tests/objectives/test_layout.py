@@ -25,6 +25,7 @@ from spaces.cost.flops import sequence_flops
 from spaces.cost.layout import Layout, Role
 from spaces.cost.size import weights_bytes
 from spaces.cost.workload import Family
+from tests.conftest import WORKLOADS
 
 TEXT: dict[str, Any] = {"vocab_size": 211, "pad_token_id": 0}
 SIZES = {
@@ -203,7 +204,7 @@ def test_heads_that_share_keys_are_removed_with_them() -> None:
         layout.resized(classes=3)
 
 
-@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("family", WORKLOADS)
 def test_stored_layouts_of_families_are_those_of_transformers(family: Family) -> None:
     """If they differ: ``python -m objectives.models.family_layouts``."""
     assert family_layout(family) == read_family_layout(family)

@@ -26,13 +26,13 @@ def scales_of(family: Family, depth: int, width: int, **rest: int) -> Any:
     return weight_scales(architecture_for(family, depth, width, **rest).shape, WORKLOADS[family])
 
 
-@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("family", WORKLOADS)
 def test_every_weight_of_a_real_model_has_a_scale(family: Family) -> None:
     model = build(architecture_for(family, 3, 64).shape, WORKLOADS[family])
     assert scales_of(family, 3, 64).keys() == {name for name, _ in model.named_parameters()}
 
 
-@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("family", WORKLOADS)
 def test_a_model_of_the_base_size_has_the_settings_of_the_search_file(family: Family) -> None:
     for name, scale in scales_of(family, 2, 128).items():
         is_matrix = scale.weight_decay > 0
@@ -94,7 +94,7 @@ def test_each_stack_has_its_own_depth() -> None:
     assert scales["model.decoder.layers.0.encoder_attn.out_proj.weight"].learning_rate == 1 / 4
 
 
-@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("family", WORKLOADS)
 def test_initial_weights_have_the_standard_deviation_of_their_scale(family: Family) -> None:
     torch.manual_seed(0)
     model = build(architecture_for(family, 4, 256).shape, WORKLOADS[family])

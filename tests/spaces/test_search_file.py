@@ -273,7 +273,9 @@ def test_dimensions_by_low_high_step_and_log(make_search: Any) -> None:
 
 @pytest.mark.parametrize("name", ready_made())
 def test_ready_made_searches_are_valid(name: str) -> None:
-    assert SearchSpace(load(name)).size > load(name).trials
+    search = load(name)
+    if search.model is None:
+        assert SearchSpace(search).size > search.trials
 
 
 def test_the_fingerprint_ignores_what_may_change_between_stop_and_resume(make_search: Any) -> None:

@@ -1,0 +1,1 @@
+"""Checkpoints of transformers that models start from: finding, checking and opening them."""

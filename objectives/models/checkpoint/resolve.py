@@ -1,0 +1,51 @@
+"""Opening the checkpoint of a search file, so that arithmetic knows it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from objectives.data.pretrained_tokenizer import PretrainedTokenizer
+from objectives.models.checkpoint.describe import describe
+from objectives.models.checkpoint.errors import CheckpointError
+from objectives.models.checkpoint.image_sizes import image_sizes
+from objectives.models.checkpoint.opening import open_checkpoint
+from spaces.file.model import Model, is_folder
+from spaces.file.sources import Data
+from spaces.file.tasks import Task
+
+
+class Resolved(NamedTuple):
+    """The sections of a search file with what its checkpoint determines.
+
+    ``model`` has the checkpoint's description, ``data`` the sizes that it reads; images have no
+    tokenizer.
+    """
+
+    model: Model
+    data: Data
+    tokenizer: PretrainedTokenizer | None
+
+
+def resolved(model: Model, task: Task, data: Data) -> Resolved:
+    """Open the checkpoint of a search, and read its weights.
+
+    Raises:
+        CheckpointError: The checkpoint is missing, damaged or not suited.
+    """
+    opened = open_checkpoint(model, task.name)
+    classes = getattr(task, "classes", 0)
+    described = describe(opened, classes)
+    opened.load(classes)
+    source = str(opened.folder) if is_folder(model.source) else model.source
+    known = Model.model_validate(
+        {"from": source, "revision": model.revision, "description": described.to_json()}
+    )
+    if data.images is None:
+        sizes = {"vocabulary_size": opened.tokenizer.pieces}
+        return Resolved(known, data.model_copy(update=sizes), opened.tokenizer)
+    sizes = image_sizes(opened)
+    for name, size in sizes.items():
+        given = getattr(data, name)
+        if name in data.model_fields_set and given != size:
+            raise CheckpointError(model.source, f"it reads data.{name} {size}, not {given}")
+    return Resolved(known, data.model_copy(update=sizes), None)

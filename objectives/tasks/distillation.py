@@ -1,0 +1,87 @@
+"""Classification by a model that learns from labels and from a teacher's predictions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from objectives.data.batches import Batch, BucketedBatches, labelled_text_batch, logits, to_device
+from objectives.data.prepared_data import LabelledTexts
+from objectives.data.row_order import Rows
+from objectives.tasks.classification_from_checkpoint import ClassificationFromCheckpoint
+from objectives.tasks.teachers import Teachers
+from objectives.training.path import TrainingPath
+from spaces.cost.configuration import Configuration
+from spaces.file.training import Distillation
+
+TEACHER_LOGITS = "teacher_logits"
+
+
+@dataclass(frozen=True, eq=False)
+class DistilledClassification(ClassificationFromCheckpoint):
+    """The task of students. The whole checkpoint at any budget learns from the labels alone."""
+
+    name = "distilled-classification"
+
+    settings: Distillation
+    teachers: Teachers
+
+    @cached_property
+    def _from_labels(self) -> ClassificationFromCheckpoint:
+        return ClassificationFromCheckpoint(
+            self.data, self.stages, self.workload, self.batch_size, self.seed, start=self.start
+        )
+
+    def path(self, configuration: Configuration) -> TrainingPath:
+        """A stable path and a decay on labels and the teacher's predictions."""
+        if configuration.architecture == self.whole:
+            return self._from_labels.path(configuration)
+        return super().path(configuration)
+
+    def teacher_path(self) -> TrainingPath:
+        """The training of the whole checkpoint at the largest budget, from the labels alone."""
+        return self._from_labels.teacher_path()
+
+    def calibration(self) -> list[Batch]:
+        """Training batches, padded to full length, without a teacher."""
+        return self._from_labels.calibration()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The settings and the teacher."""
+        return {**self.settings.model_dump(), "teacher": self.teachers.key(self.seed)}
+
+    @cached_property
+    def train_batches(self) -> BucketedBatches:
+        """Batches of the training examples, with the teacher's logits of each."""
+        examples = self.data.labelled_texts("train")
+        return BucketedBatches(self._batch, examples, self.batch_size, self.seed)
+
+    def _batch(self, examples: LabelledTexts, rows: Rows, *, full_length: bool = False) -> Batch:
+        batch = labelled_text_batch(examples, rows, full_length=full_length)
+        of_teacher = torch.from_numpy(self.teachers.logits(self.seed)[rows])
+        return {**batch, TEACHER_LOGITS: of_teacher}
+
+    def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Cross-entropy of the labels, and the divergence from the teacher's predictions, both at a
+        temperature (Hinton et al. 2015, arXiv 1503.02531, section 2); of batches without a teacher,
+        that of the labels alone."""
+        if TEACHER_LOGITS not in batch:
+            return super().loss(model, batch)
+        batch = to_device(batch, model)
+        outputs = logits(model, batch).float()
+        temperature, weight = self.settings.temperature, self.settings.weight
+        divergence = functional.kl_div(
+            functional.log_softmax(outputs / temperature, dim=-1),
+            functional.log_softmax(batch[TEACHER_LOGITS] / temperature, dim=-1),
+            reduction="batchmean",
+            log_target=True,
+        )
+        of_labels = functional.cross_entropy(outputs, batch["labels"])
+        # The gradients of soft targets go with 1 / temperature^2.
+        return (1.0 - weight) * of_labels + weight * temperature**2 * divergence

@@ -1,0 +1,153 @@
+"""Tiny checkpoints of transformers, made with transformers alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+SPECIAL = ("[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]")
+DEPTH, WIDTH, HEADS, NEURONS, POSITIONS = 4, 32, 4, 64, 40
+
+
+def texts_of(corpus: Path) -> list[str]:
+    """The training texts of the fixture ``corpus``."""
+    return [line.split("\t")[0] for line in (corpus / "train.tsv").read_text().splitlines()]
+
+
+def tokenizer_for(kind: str, texts: list[str], size: int = 300) -> Any:
+    """A tokenizer of transformers, trained on texts: ``WordPiece``, ``BPE`` (of bytes) or
+    ``Unigram``."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    options: dict[str, Any] = {"special_tokens": list(SPECIAL), "show_progress": False}
+    if kind == "WordPiece":
+        made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        made.normalizer = normalizers.BertNormalizer()
+        made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        trainer = trainers.WordPieceTrainer(vocab_size=size, **options)
+    elif kind == "BPE":
+        made = Tokenizer(models.BPE())
+        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        made.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, **options)
+    else:
+        made = Tokenizer(models.Unigram())
+        made.pre_tokenizer = pre_tokenizers.Metaspace()
+        made.decoder = decoders.Metaspace()
+        trainer = trainers.UnigramTrainer(vocab_size=size, unk_token="[UNK]", **options)
+    made.train_from_iterator(texts, trainer)
+    unknown, pad, start, end, mask = SPECIAL
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token=pad, unk_token=unknown, cls_token=start, sep_token=end,
+        mask_token=mask,
+    )  # fmt: skip
+
+
+def bert(**options: Any) -> Any:
+    """A BERT without a head."""
+    from transformers import BertConfig, BertModel
+
+    return BertModel(
+        BertConfig(
+            pad_token_id=1, hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
+            intermediate_size=NEURONS, max_position_embeddings=POSITIONS, **options,
+        )
+    )  # fmt: skip
+
+
+def roberta(**options: Any) -> Any:
+    """A RoBERTa for masked language modelling."""
+    from transformers import RobertaConfig, RobertaForMaskedLM
+
+    return RobertaForMaskedLM(
+        RobertaConfig(
+            hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
+            intermediate_size=NEURONS, max_position_embeddings=POSITIONS, pad_token_id=1,
+            type_vocab_size=1, **options,
+        )
+    )  # fmt: skip
+
+
+def modernbert(**options: Any) -> Any:
+    """A ModernBERT for masked language modelling, with layers of two kinds of attention."""
+    from transformers import ModernBertConfig, ModernBertForMaskedLM
+
+    return ModernBertForMaskedLM(
+        ModernBertConfig(
+            hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
+            intermediate_size=NEURONS, max_position_embeddings=POSITIONS, local_attention=8,
+            pad_token_id=1, cls_token_id=2, sep_token_id=3, bos_token_id=2, eos_token_id=3,
+            **options,
+        )
+    )  # fmt: skip
+
+
+def llama(**options: Any) -> Any:
+    """A Llama of two key-value heads, without a head."""
+    from transformers import LlamaModel
+
+    return LlamaModel(_llama_config(**options))
+
+
+def llama_lm(**options: Any) -> Any:
+    """The same with the head of a language model."""
+    from transformers import LlamaForCausalLM
+
+    return LlamaForCausalLM(_llama_config(**options))
+
+
+def _llama_config(**options: Any) -> Any:
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
+        num_key_value_heads=2, intermediate_size=NEURONS, max_position_embeddings=POSITIONS,
+        pad_token_id=1, bos_token_id=2, eos_token_id=3, **options,
+    )  # fmt: skip
+
+
+def vit(**options: Any) -> Any:
+    """A Vision Transformer for pictures of 8 × 8, without a head."""
+    from transformers import ViTConfig, ViTModel
+
+    return ViTModel(
+        ViTConfig(
+            hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
+            intermediate_size=NEURONS, image_size=8, patch_size=2, num_channels=1, **options,
+        )
+    )  # fmt: skip
+
+
+CLASSIFIERS = {"bert": bert, "roberta": roberta, "modernbert": modernbert, "llama": llama}
+"""Kinds that classifiers start from."""
+_MODELS = {**CLASSIFIERS, "llama_lm": llama_lm}
+
+
+def save_images_checkpoint(folder: Path, mean: float = 0.5) -> Path:
+    """Write a tiny Vision Transformer with random weights, and its image processor."""
+    import torch
+
+    torch.manual_seed(0)
+    vit().save_pretrained(folder)
+    processor = {
+        "image_processor_type": "ViTImageProcessor",
+        "image_mean": [mean],
+        "image_std": [0.5],
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return folder
+
+
+def save_checkpoint(folder: Path, kind: str, texts: list[str], **options: Any) -> Path:
+    """Write a tiny checkpoint with random weights and a tokenizer."""
+    import torch
+
+    is_bert = kind == "bert"
+    tokenizer = tokenizer_for("WordPiece" if is_bert else "BPE", texts, 300 if is_bert else 420)
+    torch.manual_seed(0)
+    _MODELS[kind](vocab_size=len(tokenizer), **options).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
