@@ -81,20 +81,27 @@ def spread(values: list[float]) -> str:
     return f"{statistics.fmean(values):.3f}{deviation}"
 
 
-def draw(
-    figure: str, curves: dict[int, list[tuple[int, float]]], references: dict[str, float]
-) -> None:
+Curves = dict[int, list[tuple[int, float, float]]]
+"""By steps: tokens of text, and mean and standard deviation of the test accuracy."""
+
+
+def draw(figure: str, curves: Curves, references: dict[str, float]) -> None:
     """Draw the test accuracy against the tokens, a line for each number of steps."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
     fig, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for steps, points in curves.items():
-        axes.plot(*zip(*points, strict=True), marker="o", label=f"{steps:,} steps of pre-training")
+        tokens, means, deviations = zip(*points, strict=True)
+        label = f"{steps:,} steps of pre-training"
+        axes.errorbar(tokens, means, deviations, marker="o", capsize=3, label=label)
     for name, score in references.items():
         axes.axhline(score, color="black", linestyle="--", linewidth=1)
         axes.annotate(name, (0.01, score), xycoords=("axes fraction", "data"), va="bottom")
-    axes.set(xscale="log", xlabel="tokens of unlabelled text", ylabel="test accuracy")
-    axes.legend()
+    axes.set_xscale("log")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set(xlabel="tokens of unlabelled text", ylabel="test accuracy")
+    axes.legend(loc="center")
     fig.savefig(figure, dpi=150)
 
 
@@ -126,7 +133,7 @@ def main() -> None:
     for name, values in references.items():
         print(f"{name:50} validation {values[0]:.3f}  test {values[1]:.3f}", flush=True)
     torch.set_num_threads(1)
-    curves: dict[int, list[tuple[int, float]]] = {steps: [] for steps in budgets}
+    curves: Curves = {steps: [] for steps in budgets}
     print(f"\n{'tokens':>10} {'steps':>6} {'epochs':>6}  validation      test")
     for fraction in fractions:
         part = part_of(data, fraction)
@@ -146,7 +153,8 @@ def main() -> None:
                 f"{spread(test)}",
                 flush=True,
             )
-            curves[steps].append((tokens, statistics.fmean(test)))
+            deviation = statistics.stdev(test) if len(test) > 1 else 0.0
+            curves[steps].append((tokens, statistics.fmean(test), deviation))
     if arguments.figure:
         lines = {name: values[1] for name, values in references.items() if "regression" in name}
         draw(arguments.figure, curves, lines)
