@@ -176,9 +176,9 @@ def _matrix(
             flush=True,
         )
     assert dense is not None, "the model without compression failed"
-    compare_ranges(dense, trained.architecture, search.workload, objective, scratch)
     if write:
         write_losses(search.task.name, measured, losses)
+    compare_ranges(dense, trained.architecture, search.workload, objective, scratch)
     print_agreement(search.task.name, measured, is_maximised=metric.is_maximised)
     _check_reload(saved, inputs, scratch)
 
