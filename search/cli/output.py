@@ -137,10 +137,11 @@ def print_plan(plan: Plan, name: str, console: Console) -> None:
             "fine-tuning comes on top: its steps are known once the data is prepared (tlc run)"
         )
     elif plan.fine_tuning_steps:
+        stops = "; it stops early where a held-out part of its data shows no progress"
         console.print(
             f"{'on top comes' if plan.training_flops is None else 'that includes'} fine-tuning of "
-            f"at most {plan.fine_tuning_steps:,} steps a model; it stops early where a held-out "
-            "part of its data shows no progress"
+            f"{'at most ' if plan.stops_early else ''}{plan.fine_tuning_steps:,} steps a model"
+            f"{stops if plan.stops_early else ''}"
         )
     if plan.repeats:
         console.print(

@@ -62,6 +62,7 @@ class Plan:
         disk_bytes: Projected bytes of checkpoints and models, with those of the repeats.
         fine_tuning_steps: Most steps of fine-tuning of a model; None where there is fine-tuning and
             its examples are not counted yet, so that no figure contains it.
+        stops_early: Whether fine-tuning can stop before these steps.
         repeats: Estimated repeats of the frontier with further seeds.
         repeat_flops: Estimate of the most training FLOPs that they take; None for budgets in
             seconds.
@@ -77,6 +78,7 @@ class Plan:
     training_seconds: float | None
     disk_bytes: float
     fine_tuning_steps: int | None
+    stops_early: bool
     repeats: int
     repeat_flops: float | None
     repeat_seconds: float | None
@@ -123,6 +125,7 @@ def make_plan(
         training_seconds=limit if is_timed else None,
         disk_bytes=(trials + repeats) * (stored_bytes + 1e6 * fmean(e.size_mb for e in examples)),
         fine_tuning_steps=fine_tuning_steps,
+        stops_early=space.fine_tuning is not None and space.fine_tuning.held_out > 0.0,
         repeats=repeats,
         repeat_flops=None if is_timed else repeat_limit,
         repeat_seconds=repeat_limit if is_timed else None,

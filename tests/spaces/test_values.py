@@ -153,9 +153,12 @@ def test_a_plan_contains_fine_tuning_once_its_examples_are_counted(make_search: 
     assert unknown.fine_tuning_steps is None
     # 308 of 410 examples are trained on: 20 steps of 16, three times.
     assert counted.fine_tuning_steps == 3 * 20
+    assert counted.stops_early
     for before, after in zip(unknown.examples, counted.examples, strict=True):
         assert after.steps == before.steps + 60
         assert after.training_flops > before.training_flops
+    whole = SearchSpace(make_search(training__fine_tuning={"epochs": 3, "held_out": 0}))
+    assert not make_plan(whole, 5, labelled_examples=410).stops_early
 
 
 def test_a_plan_has_examples_where_feasible_configurations_are_rare(
