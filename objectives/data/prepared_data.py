@@ -162,8 +162,9 @@ class PreparedData:
 
     def shortage(self) -> str | None:
         """What to say where a classifier has too little text to gain from its pre-training."""
-        tokens = self.counts.get("unlabelled train tokens", 0)
-        if self.labelled_examples is None or tokens >= FEW_TOKENS:
+        tokens = self.counts.get("unlabelled train tokens")
+        # What starts from a checkpoint has no unlabelled text.
+        if self.labelled_examples is None or tokens is None or tokens >= FEW_TOKENS:
             return None
         return (
             f"{tokens:,} tokens of unlabelled text are few: pre-training on fewer than "

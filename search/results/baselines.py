@@ -77,6 +77,11 @@ class Edge(QueryResult):
 
 def advice(workload: Workload) -> str:
     """What to do where no model of a search is better than a reference, in a sentence."""
+    if workload.checkpoint:
+        return (
+            "instead: use the reference itself, or start from a larger checkpoint "
+            '(docs/tasks.md, "Where a reference wins")'
+        )
     if workload.family.is_classifier_of_text:
         return (
             "instead: use the reference itself, start from a pretrained checkpoint, or pre-train "

@@ -417,5 +417,6 @@ def test_a_classifier_with_little_unlabelled_text_is_told_what_helps(tmp_path: P
     labelled = {"labelled train examples": 400}
     assert "2,499,999 tokens" in (shortage(2_499_999, **labelled) or "")
     assert shortage(2_500_000, **labelled) is None
-    # A language model has no labelled texts.
+    # What starts from a checkpoint has no unlabelled texts, and a language model no labelled ones.
+    assert PreparedData(tmp_path, "", (), labelled, {}).shortage() is None
     assert shortage(1_000) is None

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from search.results.baselines import advice
 from search.results.queries import StudyQueries
 from search.results.schemas import Best, Frontier
 from search.storage.study import Study
+from spaces.cost.workload import Family, Workload
 from spaces.file.search_file import SearchFile
 from tests.search.conftest import Tlc, made_up_reference, made_up_result
 
@@ -169,3 +171,8 @@ def test_references_are_measured_once(finished: Tlc) -> None:
     before = finished.study().references()
     assert "references" not in finished.ask("run", "search.yaml").stdout.partition("frontier")[0]
     assert finished.study().references() == before
+
+
+def test_a_search_from_a_checkpoint_is_advised_to_take_a_larger_one() -> None:
+    workload = Workload(Family.CHECKPOINT, 300, 16, classes=2, checkpoint="{}")
+    assert "larger checkpoint" in advice(workload)
