@@ -15,9 +15,9 @@ TASKS = ("classification", "masked-lm", "causal-lm", "translation", "image-class
 NOISE = {"image-classification": 0.1, "translation": 0.05, "classification": 0.05}
 """Differences of validation losses, in nats, that few examples do not tell apart."""
 
-MOST_WRONG = 0.005
+MOST_WRONG = {"classification": 0.005}
 """Fraction of the pairs that validation data may order otherwise than training data: a classifier
-knows its few training examples by heart."""
+knows its few training examples by heart. Of every other task no pair may."""
 
 MEASURED = {
     Compression(): AddedLoss(0.0, 0.0),
@@ -103,7 +103,7 @@ def test_the_order_agrees_with_the_measured_matrix(task: str) -> None:
         if of_b.validation > noise + 1.5 * max(of_a.validation, 0.0)
     ]
     wrong = [(str(a), str(b)) for a, b in pairs if losses.added_by(a) >= losses.added_by(b)]
-    assert len(wrong) <= MOST_WRONG * len(pairs), wrong
+    assert len(wrong) <= MOST_WRONG.get(task, 0.0) * len(pairs), wrong
 
 
 def test_a_task_that_was_not_measured_is_ordered_by_all_others() -> None:
