@@ -101,7 +101,7 @@ def token_stream(tokenizer: Any, documents: Iterable[str]) -> Tokens:
     encoded: list[Tokens] = []
     parts = [
         (part, number == count)
-        for divided in map(_parts, documents)
+        for divided in map(document_parts, documents)
         for count in (len(divided),)
         for number, part in enumerate(divided, start=1)
     ]
@@ -113,8 +113,12 @@ def token_stream(tokenizer: Any, documents: Iterable[str]) -> Tokens:
     return np.concatenate(encoded)
 
 
-def _parts(document: str) -> list[str]:
-    """A document in parts, which begin with a line that begins with no space: no token crosses."""
+def document_parts(document: str) -> list[str]:
+    """A document in the parts that are encoded apart, each of which begins with a line that begins
+    with no space.
+
+    Where blank lines end a part, its last tokens are others than in the whole document.
+    """
     cuts = [0]
     for match in _LINE_STARTS.finditer(document):
         if match.start() - cuts[-1] >= PART_CHARACTERS:

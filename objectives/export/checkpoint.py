@@ -10,6 +10,7 @@ before it quantises them, which transformers cannot.
 from __future__ import annotations
 
 import copy
+import shutil
 from dataclasses import asdict, dataclass, replace
 from math import gcd
 from pathlib import Path
@@ -104,6 +105,8 @@ def write_checkpoint(
         target.generation_config = _generation(task)
     transformers.logging.disable_progress_bar()
     target.save_pretrained(folder, state_dict=tensors)
+    # safetensors writes files that only their owner can read.
+    shutil.copymode(folder / model_file.CONFIG, folder / model_file.WEIGHTS)
     runtime = Transformers(folder, asdict(task))
     comparison = compare(model, runtime.logits, inputs_of(batches), is_int8=is_int8)
     if not comparison.is_close:

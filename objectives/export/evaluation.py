@@ -12,7 +12,12 @@ from typing import Any
 import numpy as np
 
 from objectives.data.batches import MaskedBatches
-from objectives.data.encoding import encode_texts, load_tokenizer, token_stream
+from objectives.data.encoding import (
+    document_parts,
+    encode_texts,
+    load_tokenizer,
+    token_stream,
+)
 from objectives.data.errors import DataError
 from objectives.data.prepare import splits_of_running_text
 from objectives.data.prepared_data import PreparedData
@@ -100,7 +105,9 @@ def _documents(task: Task, sources: Data, data: PreparedData, cache: Path) -> It
     tokenizer = load_tokenizer(data.tokenizer_file)
     _check_same(token_stream(tokenizer, texts), data.token_stream(SPLIT))
     for text in texts:
-        yield {"text": text}
+        *others, last = document_parts(text)
+        yield from ({"text": part, "continues": True} for part in others)
+        yield {"text": last}
 
 
 def _masked(data: PreparedData, workload: Workload) -> Iterator[Example]:

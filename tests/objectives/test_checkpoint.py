@@ -101,6 +101,8 @@ def test_every_compression_has_a_checkpoint_of_the_same_logits(
     assert made.checkpoint.weights == weights
     assert made.checkpoint.comparison.largest_difference == 0.0
     assert made.checkpoint.size_bytes < excess * made.stored_bytes
+    modes = {file.stat().st_mode for file in made.folder.iterdir()}
+    assert len(modes) == 1
 
 
 @pytest.mark.usefixtures("one_thread")

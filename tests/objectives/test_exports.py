@@ -113,6 +113,12 @@ def of_task(
             document["space"] = {**document["space"], "width": 64, "depth": 1}
             if name == "pairs":
                 document["task"] = {**document["task"], "encoder": "roberta"}
+            if name == "causal-lm":
+                # A long document is encoded in parts, which begin anew after blank lines.
+                source = Path(document["data"]["unlabelled"]["train"])
+                (root / "text.txt").write_text(source.read_text().replace("\n", "\n\n\n"))
+                unlabelled = {"source": "files", "train": str(root / "text.txt")}
+                document["data"] = {**document["data"], "unlabelled": unlabelled}
             if name == "translation":
                 document["task"] = {**document["task"], "beams": 2}
             with pytest.MonkeyPatch.context() as patch:

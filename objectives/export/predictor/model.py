@@ -85,11 +85,12 @@ class Model:
         Args:
             examples: With ``text``, and ``text_pair`` where there are pairs, and ``label``; with
                 ``image``, a path, or ``png``, the base64 of an image file, and ``label``; with
-                ``text`` and ``translation``; with ``text``, a document (causal-lm); or with
-                ``input_ids``, ``positions`` and ``targets``, the tokens at them (masked-lm).
+                ``text`` and ``translation``; with ``text``, a document, or a part of one that
+                ``continues`` (causal-lm); or with ``input_ids``, ``positions`` and ``targets``,
+                the tokens at them (masked-lm).
         """
         if self.task["name"] == "causal-lm":
-            return self._perplexity([each["text"] for each in examples])
+            return self._perplexity(examples)
         if self.task["name"] == "masked-lm":
             return self._perplexity_of_masks(examples)
         texts = [each.text for each in self.predict([input_of(each) for each in examples])]
@@ -176,10 +177,13 @@ class Model:
     def _logits_of(self, ids: Any) -> Any:
         return self._runtime.logits({"input_ids": ids.astype(np.int64)})
 
-    def _perplexity(self, documents: Sequence[str]) -> float:
+    def _perplexity(self, examples: Sequence[Mapping[str, Any]]) -> float:
         """Perplexity per token, in windows that are spread over the documents."""
-        encoded = self._tokenizer.encode_batch(list(documents))
-        stream = np.asarray([t for each in encoded for t in (*each.ids, self._tokens["end"])])
+        encoded = self._tokenizer.encode_batch([each["text"] for each in examples])
+        tokens: list[int] = []
+        for ids, each in zip(encoded, examples, strict=True):
+            tokens += ids.ids if each.get("continues") else [*ids.ids, self._tokens["end"]]
+        stream = np.asarray(tokens)
         count = (len(stream) - 1) // self._length
         chosen = np.linspace(0, count - 1, min(count, MOST_WINDOWS)).astype(np.int64)
         found: list[float] = []
