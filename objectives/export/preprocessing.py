@@ -9,15 +9,7 @@ from pathlib import Path
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from objectives.data.encoding import (
-    END,
-    MASK,
-    PAD,
-    SPECIAL_TOKENS,
-    START,
-    UNKNOWN,
-    load_tokenizer,
-)
+from objectives.data.encoding import END, SPECIAL_TOKENS, START, load_tokenizer
 from objectives.export.prediction_task import PredictionTask
 
 TOKENIZER = "tokenizer.json"
@@ -34,9 +26,10 @@ def write_tokenizer(trained: Path, task: PredictionTask, folder: Path) -> None:
         trained: The file of the tokenizer of the prepared data, which has neither.
     """
     tokenizer = load_tokenizer(trained)
+    # Those of a checkpoint have the same numbers and names of their own.
+    start, pad, end, unknown, mask = map(tokenizer.id_to_token, range(len(SPECIAL_TOKENS)))
     reads_prompts = task.name == "causal-lm"
     if not reads_prompts:
-        start, end = SPECIAL_TOKENS[START], SPECIAL_TOKENS[END]
         tokenizer.post_processor = TemplateProcessing(
             single=f"{start} $A {end}",
             pair=f"{start} $A {end} {end} $B:0 {end}:0",
@@ -44,13 +37,13 @@ def write_tokenizer(trained: Path, task: PredictionTask, folder: Path) -> None:
         )
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        bos_token=SPECIAL_TOKENS[START],
-        cls_token=SPECIAL_TOKENS[START],
-        eos_token=SPECIAL_TOKENS[END],
-        sep_token=SPECIAL_TOKENS[END],
-        pad_token=SPECIAL_TOKENS[PAD],
-        unk_token=SPECIAL_TOKENS[UNKNOWN],
-        mask_token=SPECIAL_TOKENS[MASK],
+        bos_token=start,
+        cls_token=start,
+        eos_token=end,
+        sep_token=end,
+        pad_token=pad,
+        unk_token=unknown,
+        mask_token=mask,
         model_max_length=task.sequence_length,
         # The end of a prompt is what is continued.
         truncation_side="left" if reads_prompts else "right",
