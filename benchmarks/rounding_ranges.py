@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from shutil import rmtree
+from unittest.mock import patch
 
 import torch
 from neural_compressor.torch.algorithms.weight_only.utility import quant_tensor
 from torch import nn
 
+from objectives.compression import pipeline
 from objectives.compression.model_file import ModelSpec
 from objectives.compression.pipeline import write_compressed
-from objectives.compression.quantise.methods import METHODS, Quantise, each_matrix
-from objectives.compression.quantise.weights import QuantisedWeight, StoredWeight
-from objectives.data.batches import Batch
+from objectives.compression.quantise.methods import METHODS, ROUND_EMBEDDINGS, each_matrix
+from objectives.compression.quantise.rtn import round_to_nearest
+from objectives.compression.quantise.weights import QuantisedWeight
 from objectives.objective import Objective
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Quantisation
@@ -30,12 +31,14 @@ def compare_ranges(
     scratch: Path,
 ) -> None:
     """Print the validation loss that rounding a dense model adds, by bits and range."""
-    all_codes, searched = each_matrix(_rounded(full_range=True)), METHODS["rtn"]
+    unused, all_codes = (each_matrix(_rounded(full_range=full)) for full in (False, True))
+    least_error = each_matrix(round_to_nearest)
     variants = {
-        "one code unused": each_matrix(_rounded(full_range=False)),
-        "all codes": all_codes,
-        "all codes, ranges of least error for embeddings": _by_role(all_codes, searched),
-        "all codes, ranges of least error": searched,
+        "one code unused": (unused, unused),
+        "all codes": (all_codes, all_codes),
+        "all codes, ranges of least error for embeddings": (all_codes, least_error),
+        "all codes, ranges of least error": (least_error, least_error),
+        "`rtn`": (METHODS["rtn"], ROUND_EMBEDDINGS),
     }
     quantisations = (Quantisation.RTN_2, Quantisation.RTN_3, Quantisation.RTN_4)
     print("\n| added loss of rounding, nats | " + " | ".join(quantisations) + " |")
@@ -50,22 +53,13 @@ def compare_ranges(
         return objective.score(folder, "validation").loss
 
     before = loss(Quantisation.NONE)
-    for name, method in variants.items():
-        with _rounding_by(method):
+    for name, (of_linears, of_embeddings) in variants.items():
+        with (
+            patch.dict(METHODS, {"rtn": of_linears}),
+            patch.object(pipeline, "ROUND_EMBEDDINGS", of_embeddings),
+        ):
             added = [f"{loss(quantisation) - before:+.4f}" for quantisation in quantisations]
         print(f"| {name} | " + " | ".join(added) + " |")
-
-
-def _by_role(of_linears: Quantise, of_embeddings: Quantise) -> Quantise:
-    def quantise(
-        model: nn.Module, names: list[str], batches: list[Batch], **options: int
-    ) -> Mapping[str, StoredWeight]:
-        modules = [model.get_submodule(name.removesuffix(".weight")) for name in names]
-        are_embeddings = any(isinstance(module, nn.Embedding) for module in modules)
-        method = of_embeddings if are_embeddings else of_linears
-        return method(model, names, batches, **options)
-
-    return quantise
 
 
 def _rounded(*, full_range: bool) -> Callable[..., QuantisedWeight]:
@@ -80,13 +74,3 @@ def _rounded(*, full_range: bool) -> Callable[..., QuantisedWeight]:
         )
 
     return round_to_nearest
-
-
-@contextmanager
-def _rounding_by(method: Quantise) -> Iterator[None]:
-    before = METHODS["rtn"]
-    METHODS["rtn"] = method
-    try:
-        yield
-    finally:
-        METHODS["rtn"] = before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,13 @@ from torch.utils.hooks import RemovableHandle
 
 from objectives.compression.quantise.hqq import half_quadratic
 from objectives.compression.quantise.static_int8 import row_scales
-from objectives.compression.quantise.symmetric import best_scales, in_groups, nearest_codes
+from objectives.compression.quantise.symmetric import (
+    ScalesOf,
+    best_scales,
+    in_groups,
+    linear_scales,
+    nearest_codes,
+)
 from objectives.compression.quantise.weights import dequantise
 from spaces.cost.compression import Quantisation
 
@@ -20,10 +27,10 @@ Round = Callable[[torch.Tensor, int, int], torch.Tensor]
 """The nearest weights on a grid: of an fp32 matrix, the bits and the group size."""
 
 GRIDS = {
-    "rtn": "symmetric", "gptq": "symmetric", "hqq": "asymmetric", "static": "rows",
+    "rtn": "linear", "gptq": "linear", "hqq": "asymmetric", "static": "rows",
     "smooth": "rows",
 }  # fmt: skip
-"""The grid of linear layers by method; that of embeddings is symmetric."""
+"""The grid of linear layers by method; that of embeddings is the same for all."""
 
 
 def grid_of(quantisation: Quantisation) -> str | None:
@@ -56,7 +63,7 @@ def fake_quantised(
         for module in model.modules():
             if grid is not None and isinstance(module, nn.Linear | nn.Embedding):
                 # The matrix of a head that is tied to an embedding is stored as the embedding.
-                name = "symmetric" if id(module.weight) in of_embeddings else grid
+                name = "embedding" if id(module.weight) in of_embeddings else grid
                 for hook in _exchange_weight(module, _ROUND[name], quantisation.bits, group_size):
                     hooks.enter_context(hook)
         yield
@@ -86,11 +93,13 @@ def _exchange_weight(
     ]
 
 
-def _symmetric(weight: torch.Tensor, bits: int, group_size: int) -> torch.Tensor:
+def _symmetric(
+    weight: torch.Tensor, bits: int, group_size: int, scales_of: ScalesOf = best_scales
+) -> torch.Tensor:
     """Equal to ``dequantise(round_to_nearest(weight))``, without checks that make a GPU wait."""
     rows, columns = weight.shape
     groups = in_groups(weight, min(group_size, columns))
-    scales = best_scales(groups, bits)
+    scales = scales_of(groups, bits)
     return (nearest_codes(groups, scales, bits) * scales).view(rows, -1)[:, :columns]
 
 
@@ -105,4 +114,9 @@ def _rows(weight: torch.Tensor, bits: int, group_size: int) -> torch.Tensor:
     return torch.round(weight / scales).clamp(-127, 127) * scales
 
 
-_ROUND: dict[str, Round] = {"symmetric": _symmetric, "asymmetric": _asymmetric, "rows": _rows}
+_ROUND: dict[str, Round] = {
+    "embedding": _symmetric,
+    "linear": partial(_symmetric, scales_of=linear_scales),
+    "asymmetric": _asymmetric,
+    "rows": _rows,
+}

@@ -9,7 +9,7 @@ from torch import nn
 
 from objectives.compression import model_file
 from objectives.compression.model_file import CompressedWeights, ModelSpec
-from objectives.compression.quantise.methods import METHODS
+from objectives.compression.quantise.methods import METHODS, ROUND_EMBEDDINGS
 from objectives.compression.quantise.weights import StoredWeight
 from objectives.data.batches import Batch, logits
 from objectives.failures import TrialFailure, is_out_of_memory, short_traceback
@@ -20,7 +20,7 @@ from spaces.cost.families import layout
 from spaces.cost.layout import Role
 from spaces.cost.size import max_compressed_bytes
 
-COMPRESSION_VERSION = 2
+COMPRESSION_VERSION = 3
 """Raised when the same model would be compressed to other weights."""
 MIN_AGREEMENT = 0.95
 """Fraction of predictions that eight bits or more must keep."""
@@ -89,10 +89,10 @@ def _quantise(model: nn.Module, spec: ModelSpec, calibration: list[Batch]) -> Co
     is_masked = compression.unstructured_sparsity > 0.0
     kept = {name: state[name] != 0 for name in linears if is_masked}
     if quantisation is not Quantisation.NONE:
-        of_linears = quantisation.method
-        of_embeddings = of_linears if quantisation.is_half else "rtn"
-        for names, method in ((linears, of_linears), (embeddings, of_embeddings)):
-            stored |= METHODS[method](
+        of_linears = METHODS[quantisation.method]
+        of_embeddings = of_linears if quantisation.is_half else ROUND_EMBEDDINGS
+        for names, quantise in ((linears, of_linears), (embeddings, of_embeddings)):
+            stored |= quantise(
                 model,
                 names,
                 calibration,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
+from objectives.compression.quantise.methods import METHODS
 from objectives.compression.quantise.rtn import round_to_nearest
 from objectives.compression.quantise.weights import QuantisedWeight, dequantise
 from objectives.failures import TrialFailure
@@ -59,6 +61,17 @@ def test_no_other_range_of_a_group_is_clearly_better(bits: int) -> None:
     codes = (weight / scales).round().clamp(-half, half - 1)
     best = (codes * scales - weight).square().sum(-1).amin(0).sum()
     assert best <= found < 1.06 * best
+
+
+@pytest.mark.parametrize("bits", [2, 3])
+def test_linear_layers_have_the_whole_range_at_2_bits(bits: int) -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(64, 40)
+    stored = METHODS["rtn"](layer, ["weight"], [], bits=bits, group_size=32)["weight"]
+    assert isinstance(stored, QuantisedWeight)
+    whole = layer.weight.detach().view(40, 2, 32).abs().amax(-1) / (1 << (bits - 1))
+    has_it = stored.scales.abs().float().isclose(whole, rtol=1e-3)
+    assert has_it.all() if bits == 2 else not has_it.all()
 
 
 def test_zeros_move_the_codes_of_their_group() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from objectives.compression.quantise.symmetric import best_scales, nearest_codes
+from objectives.compression.quantise.symmetric import linear_scales, nearest_codes
 from objectives.compression.quantise.weights import (
     QuantisedWeight,
     dequantise,
@@ -119,7 +119,7 @@ class _Grid:
     def find_params(self, group: torch.Tensor, *, weight: bool) -> None:
         """Set the scale for the next columns, ``(rows, group_size)``."""
         kept = self._kept[:, self._column : self._column + group.shape[1]]
-        self.scale = best_scales(group * kept, self._bits)
+        self.scale = linear_scales(group * kept, self._bits)
 
     def quantize(
         self, column: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor, maxq: int

@@ -7,6 +7,7 @@ A method is a module of this package and a line in ``METHODS``; its name and bit
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 from objectives.compression.quantise import gptq, smooth_int8, static_int8
 from objectives.compression.quantise.hqq import half_quadratic
 from objectives.compression.quantise.rtn import round_to_nearest
+from objectives.compression.quantise.symmetric import linear_scales
 from objectives.compression.quantise.weights import StoredWeight
 from objectives.data.batches import Batch
 
@@ -60,11 +62,13 @@ def each_matrix(quantise: Callable[..., StoredWeight]) -> Quantise:
 METHODS: dict[str, Quantise] = {
     "bf16": each_matrix(lambda weight, **_: weight.to(torch.bfloat16)),
     "fp16": each_matrix(lambda weight, **_: weight.to(torch.float16)),
-    "rtn": each_matrix(round_to_nearest),
+    "rtn": each_matrix(partial(round_to_nearest, scales_of=linear_scales)),
     "gptq": gptq.quantise,
     "hqq": each_matrix(half_quadratic),
     "static": static_int8.quantise,
     "smooth": smooth_int8.quantise,
 }
-"""How linear layers are quantised, by ``Quantisation.method``. Embeddings are converted to the same
-half-precision type, or rounded to nearest."""
+"""How linear layers are quantised, by ``Quantisation.method``."""
+
+ROUND_EMBEDDINGS: Quantise = each_matrix(round_to_nearest)
+"""How embeddings are quantised, but for those that are converted to a half-precision type."""
