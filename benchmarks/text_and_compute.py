@@ -101,7 +101,7 @@ def draw(figure: str, curves: Curves, references: dict[str, float]) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel="tokens of unlabelled text", ylabel="test accuracy")
-    axes.legend(loc="center")
+    fig.legend(loc="outside upper center", ncols=2)
     fig.savefig(figure, dpi=150)
 
 

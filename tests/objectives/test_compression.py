@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from objectives.compression import model_file
+from objectives.compression import model_file, pipeline
 from objectives.compression.model_file import ModelFileError, ModelSpec
 from objectives.compression.pipeline import compress, write_compressed
 from objectives.compression.prune import prune
@@ -143,7 +143,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
 LOAD_AGAIN = """
 import pathlib, sys
 from safetensors.torch import load_file, save_file
-from objectives.compression import model_file
+from objectives.compression import model_file, pipeline
 root = pathlib.Path(sys.argv[1])
 outputs = {}
 for folder in root.iterdir():
@@ -306,6 +306,7 @@ def test_a_broken_quantiser_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(METHODS, "rtn", each_matrix(replacement))
+    monkeypatch.setattr(pipeline, "ROUND_EMBEDDINGS", each_matrix(replacement))
     with pytest.raises(TrialFailure) as caught:
         compress(
             model, spec(Compression(Quantisation.RTN_8)), calibration,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from objectives.compression.fake_quantisation import fake_quantised
 from objectives.compression.quantise.hqq import half_quadratic
 from objectives.compression.quantise.rtn import round_to_nearest
 from objectives.compression.quantise.static_int8 import row_scales
+from objectives.compression.quantise.symmetric import linear_scales
 from objectives.compression.quantise.weights import QuantisedWeight, dequantise
 from objectives.data.batches import Batch, logits
 from objectives.models.forward import linear_layers
@@ -28,8 +30,11 @@ def int8_rows(weight: torch.Tensor, **_: int) -> QuantisedWeight:
 
 
 METHODS: dict[str, Callable[..., QuantisedWeight]] = {
-    "rtn": round_to_nearest, "hqq": half_quadratic, "static": int8_rows,
-}  # fmt: skip
+    "embedding": round_to_nearest,
+    "rtn": partial(round_to_nearest, scales_of=linear_scales),
+    "hqq": half_quadratic,
+    "static": int8_rows,
+}
 
 
 def on_the_grid(model: nn.Module, quantisation: Quantisation) -> nn.Module:
@@ -39,7 +44,7 @@ def on_the_grid(model: nn.Module, quantisation: Quantisation) -> nn.Module:
     tied = {id(embedding.weight) for embedding in embeddings}
     for module in changed.modules():
         if isinstance(module, nn.Linear | nn.Embedding):
-            method = "rtn" if id(module.weight) in tied else quantisation.method
+            method = "embedding" if id(module.weight) in tied else quantisation.method
             stored = METHODS[method](module.weight, bits=quantisation.bits, group_size=32)
             module.weight = nn.Parameter(dequantise(stored))
     return changed

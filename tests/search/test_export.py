@@ -171,9 +171,9 @@ def test_data_that_is_gone_is_prepared_again_if_it_is_the_same(
     made = export(at_home, winner, tmp_path / "out")
     assert "tokenizer.json" in made.files
     shutil.rmtree(tmp_path / "data")
-    monkeypatch.setattr(Study, "data", {**at_home.data, "fingerprint": "other"})
+    trained_on_other = replace(winner, result={**winner.result, "data_fingerprint": "other"})
     with pytest.raises(StudyError, match="has changed since its trials"):
-        export(at_home, winner, tmp_path / "out2")
+        export(at_home, trained_on_other, tmp_path / "out2")
 
 
 def test_only_a_complete_trial_has_a_model(study: Study) -> None:
