@@ -57,8 +57,8 @@ def test_a_study_on_a_full_disk_is_waited_for(
         driver = system.start()
         system.wait_finished(2)
         ballast = fill(disk)
-        wait_for("a pause", lambda: "the study's database is unavailable" in system.output)
-        assert is_paused(system)
+        unavailable = "the study's database is unavailable"
+        wait_for("a pause", lambda: unavailable in system.output and is_paused(system))
         finished = system.finished()
         assert driver.poll() is None
         # Queries still work.
@@ -66,7 +66,7 @@ def test_a_study_on_a_full_disk_is_waited_for(
 
         free_space(system, ballast)
         system.finish(driver)
-        assert system.output.count("the study's database is unavailable") < 4
+        assert system.output.count(unavailable) < 4
         run_checker(system)
         assert finished < system.finished() == system.document["trials"]
     assert all(record["state"] == "COMPLETE" for record in system.events.committed())
