@@ -107,15 +107,14 @@ def plan(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
     from spaces.file.storage import Locations
     from spaces.grid.plan import make_plan
     from spaces.grid.search_space import SearchSpace
-    from spaces.loading import load, with_data, with_model
+    from spaces.loading import load, with_data
 
     search, tokenizer = load(file, overrides), None
     folder = Locations.of(search.storage).data
     if search.model is not None:
-        from objectives.models.checkpoint.resolve import resolved
+        from objectives.models.checkpoint.resolve import with_checkpoint
 
-        model, data, tokenizer = resolved(search.model, search.task, search.data)
-        search = with_model(search, model, data)
+        search, tokenizer = with_checkpoint(search)
     if search.data.missing_sizes():
         from objectives.data.defaults import with_default_sizes
 

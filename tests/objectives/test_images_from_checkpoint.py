@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from objectives.models.checkpoint.errors import CheckpointError
-from objectives.models.checkpoint.resolve import resolved
+from objectives.models.checkpoint.resolve import with_checkpoint
 from objectives.objective import Objective
 from objectives.tasks import make_task, prepare_for
 from spaces.cost.checkpoint import Checkpoint
@@ -17,7 +17,7 @@ from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.configuration import Configuration
 from spaces.cost.flops import forward_flops
 from spaces.file.search_file import SearchFile
-from spaces.loading import from_document, with_model
+from spaces.loading import from_document
 from tests.checkpoints import DEPTH, WIDTH, save_images_checkpoint
 
 
@@ -34,9 +34,7 @@ def search_from(folder: Path, **data: Any) -> SearchFile:
             "trials": 2,
         }
     )
-    assert search.model is not None
-    model, sizes, _ = resolved(search.model, search.task, search.data)
-    return with_model(search, model, sizes)
+    return with_checkpoint(search)[0]
 
 
 @pytest.fixture

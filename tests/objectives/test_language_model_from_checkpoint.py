@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from objectives.data.batches import logits
-from objectives.models.checkpoint.resolve import resolved
+from objectives.models.checkpoint.resolve import with_checkpoint
 from objectives.objective import Objective
 from objectives.tasks import make_task, prepare_for
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.configuration import Configuration
 from spaces.cost.flops import forward_flops
 from spaces.file.search_file import SearchFile
-from spaces.loading import SearchFileError, from_document, with_model
+from spaces.loading import SearchFileError, from_document
 from tests.checkpoints import DEPTH, WIDTH, save_checkpoint, texts_of
 
 
@@ -33,9 +33,7 @@ def search_from(folder: Path, document: dict[str, Any], **space: Any) -> SearchF
             "trials": 2,
         }
     )
-    assert search.model is not None
-    model, data, _ = resolved(search.model, search.task, search.data)
-    return with_model(search, model, data)
+    return with_checkpoint(search)[0]
 
 
 @pytest.mark.parametrize("is_tied", [True, False])

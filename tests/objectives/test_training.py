@@ -19,20 +19,15 @@ from objectives.store.store import Store
 from objectives.tasks import make_task
 from objectives.tasks.base import Task
 from objectives.training.path import TrainingCost, TrainingPath, TrainingState
-from objectives.training.replica import TrainingProcess
-from objectives.training.trainer import Trainer
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
 from spaces.file.search_file import SearchFile
 from tests.disks import fill, small_disk
+from tests.training_paths import Interruption, interrupted, trainer
 
 CPU = torch.device("cpu")
 ARCHITECTURE = Architecture.of(1, 32)
-
-
-class Interruption(Exception):
-    """Stands for a process that is killed during training."""
 
 
 @pytest.fixture
@@ -46,10 +41,6 @@ def configuration(budget: float) -> Configuration:
     return Configuration(ARCHITECTURE, budget, Compression())
 
 
-def trainer(folder: Path, *, every: float = 1e9) -> Trainer:
-    return Trainer(Store(str(folder)), TrainingProcess(CPU), checkpoint_seconds=every)
-
-
 def most_steps(path: TrainingPath) -> int:
     return sum(stage.length for stage in path.chain)
 
@@ -60,18 +51,6 @@ def weights(state: TrainingState) -> dict[str, torch.Tensor]:
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def interrupted(path: TrainingPath, *, at: int) -> TrainingPath:
-    """The path, and its parents, with a loss that raises at a step of the named stage."""
-    real = path.loss_at
-
-    def loss_at(model: nn.Module, step: int) -> torch.Tensor:
-        if step == at:
-            raise Interruption
-        return real(model, step)
-
-    return replace(path, loss_at=loss_at)
 
 
 @pytest.mark.parametrize("stage", ["stable", "fine-tuning"])

@@ -10,8 +10,10 @@ from objectives.models.checkpoint.errors import CheckpointError
 from objectives.models.checkpoint.image_sizes import image_sizes
 from objectives.models.checkpoint.opening import open_checkpoint
 from spaces.file.model import Model, is_folder
+from spaces.file.search_file import SearchFile
 from spaces.file.sources import Data
 from spaces.file.tasks import Task
+from spaces.loading import with_model
 
 
 class Resolved(NamedTuple):
@@ -49,3 +51,17 @@ def resolved(model: Model, task: Task, data: Data) -> Resolved:
         if name in data.model_fields_set and given != size:
             raise CheckpointError(model.source, f"it reads data.{name} {size}, not {given}")
     return Resolved(known, data.model_copy(update=sizes), None)
+
+
+def with_checkpoint(search: SearchFile) -> tuple[SearchFile, PretrainedTokenizer | None]:
+    """A search with what its checkpoint determines, and the checkpoint's tokenizer, where it has
+    them.
+
+    Raises:
+        UserError: The checkpoint is missing, damaged or not suited, or the space asks for more than
+            it has.
+    """
+    if search.model is None:
+        return search, None
+    model, data, tokenizer = resolved(search.model, search.task, search.data)
+    return with_model(search, model, data), tokenizer
