@@ -8,6 +8,12 @@ from typing import Any
 
 SPECIAL = ("[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]")
 DEPTH, WIDTH, HEADS, NEURONS, POSITIONS = 4, 32, 4, 64, 40
+SIZES = {
+    "hidden_size": WIDTH,
+    "num_hidden_layers": DEPTH,
+    "num_attention_heads": HEADS,
+    "intermediate_size": NEURONS,
+}
 
 
 def texts_of(corpus: Path) -> list[str]:
@@ -52,8 +58,7 @@ def bert(**options: Any) -> Any:
 
     return BertModel(
         BertConfig(
-            pad_token_id=1, hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
-            intermediate_size=NEURONS, max_position_embeddings=POSITIONS, **options,
+            pad_token_id=1, **SIZES, max_position_embeddings=POSITIONS, **options,
         )
     )  # fmt: skip
 
@@ -64,8 +69,7 @@ def roberta(**options: Any) -> Any:
 
     return RobertaForMaskedLM(
         RobertaConfig(
-            hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
-            intermediate_size=NEURONS, max_position_embeddings=POSITIONS, pad_token_id=1,
+            **SIZES, max_position_embeddings=POSITIONS, pad_token_id=1,
             type_vocab_size=1, **options,
         )
     )  # fmt: skip
@@ -77,8 +81,7 @@ def modernbert(**options: Any) -> Any:
 
     return ModernBertForMaskedLM(
         ModernBertConfig(
-            hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
-            intermediate_size=NEURONS, max_position_embeddings=POSITIONS, local_attention=8,
+            **SIZES, max_position_embeddings=POSITIONS, local_attention=8,
             pad_token_id=1, cls_token_id=2, sep_token_id=3, bos_token_id=2, eos_token_id=3,
             **options,
         )
@@ -103,8 +106,7 @@ def _llama_config(**options: Any) -> Any:
     from transformers import LlamaConfig
 
     return LlamaConfig(
-        hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
-        num_key_value_heads=2, intermediate_size=NEURONS, max_position_embeddings=POSITIONS,
+        **SIZES, num_key_value_heads=2, max_position_embeddings=POSITIONS,
         pad_token_id=1, bos_token_id=2, eos_token_id=3, **options,
     )  # fmt: skip
 
@@ -115,8 +117,7 @@ def vit(**options: Any) -> Any:
 
     return ViTModel(
         ViTConfig(
-            hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
-            intermediate_size=NEURONS, image_size=8, patch_size=2, num_channels=1, **options,
+            **SIZES, image_size=8, patch_size=2, num_channels=1, **options,
         )
     )  # fmt: skip
 
