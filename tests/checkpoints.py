@@ -117,7 +117,7 @@ def vit(**options: Any) -> Any:
 
     return ViTModel(
         ViTConfig(
-            **SIZES, image_size=8, patch_size=2, num_channels=1, **options,
+            **SIZES, image_size=8, patch_size=2, **options,
         )
     )  # fmt: skip
 
@@ -127,18 +127,20 @@ CLASSIFIERS = {"bert": bert, "roberta": roberta, "modernbert": modernbert, "llam
 _MODELS = {**CLASSIFIERS, "llama_lm": llama_lm}
 
 
-def save_images_checkpoint(folder: Path, mean: float = 0.5) -> Path:
+def save_images_checkpoint(folder: Path, channels: int = 1, **processor: Any) -> Path:
     """Write a tiny Vision Transformer with random weights, and its image processor."""
     import torch
 
     torch.manual_seed(0)
-    vit().save_pretrained(folder)
-    processor = {
+    vit(num_channels=channels).save_pretrained(folder)
+    fields = {
         "image_processor_type": "ViTImageProcessor",
-        "image_mean": [mean],
-        "image_std": [0.5],
+        "size": {"height": 8, "width": 8},
+        "image_mean": [0.5] * channels,
+        "image_std": [0.5] * channels,
+        **processor,
     }
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    (folder / "preprocessor_config.json").write_text(json.dumps(fields))
     return folder
 
 

@@ -9,9 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from objectives.data.encoding import Tokens, encode_texts, token_stream, train_tokenizer
+from objectives.data.encoding import (
+    Tokens,
+    encode_texts,
+    token_stream,
+    train_tokenizer,
+)
 from objectives.data.errors import DataError
-from objectives.data.prepared_data import ORIGINAL_TOKENS, TextLengths
+from objectives.data.pixels import normalisation
+from objectives.data.prepared_data import NORMALISATION, ORIGINAL_TOKENS, TextLengths
 from objectives.data.pretrained_tokenizer import PretrainedTokenizer
 from objectives.data.sources.documents import Documents, read_documents
 from objectives.data.sources.images import ImageRows, read_images
@@ -143,6 +149,7 @@ def _write_images(data: Data, folder: Path, cache: Path) -> Written:
     for split, each in images.items():
         labels = _class_numbers(each.labels, names)
         _save(folder, split, **{"pixels": each.pixels, "image-labels": labels})
+    np.save(folder / NORMALISATION, normalisation(data.image_processor, data.channels))
     counts = {f"{split} images": len(each.labels) for split, each in images.items()}
     return Written(tuple(names), counts, {})
 

@@ -10,7 +10,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from objectives.data.encoding import END, MASK, PAD, SPECIAL_TOKENS, START, Pixels, Tokens
+from objectives.data.encoding import (
+    END,
+    MASK,
+    PAD,
+    SPECIAL_TOKENS,
+    START,
+    Normalisation,
+    Pixels,
+    Tokens,
+)
 from objectives.data.prepared_data import LabelledImages, LabelledTexts, SentencePairs
 from objectives.data.row_order import BucketedRows, Rows, generator, shuffled_rows
 from spaces.cost.workload import masked_tokens
@@ -226,11 +235,12 @@ class LabelledImageBatches:
 def labelled_image_batch(images: LabelledImages, rows: Rows) -> Batch:
     """Some images, ``(batch, channels, height, width)``, and their ``labels`` ``(batch,)``."""
     return {
-        "pixel_values": pixel_values(images.pixels[rows]),
+        "pixel_values": pixel_values(images.pixels[rows], images.normalisation),
         "labels": torch.from_numpy(images.labels[rows].astype(np.int64)),
     }
 
 
-def pixel_values(pixels: Pixels) -> torch.Tensor:
-    """Pixels from 0 to 255 in the range that models read, -1 to 1, in the same shape."""
-    return torch.from_numpy(pixels.astype(np.float32)) / 127.5 - 1.0
+def pixel_values(pixels: Pixels, normalisation: Normalisation) -> torch.Tensor:
+    """Pixels from 0 to 255 as models read them, in the same shape."""
+    subtracted, divisor = normalisation[..., None, None]
+    return torch.from_numpy((pixels.astype(np.float32) - subtracted) / divisor)

@@ -1,4 +1,4 @@
-"""Texts and images as the arrays that models read, in training and in prediction.
+"""Texts as the arrays that models read, in training and in prediction.
 
 Tokens are of a byte-level BPE vocabulary trained on the corpus, with RoBERTa's special tokens.
 """
@@ -25,6 +25,8 @@ _LINE_STARTS = re.compile(r"(?<=\n)(?=\S)")
 
 Tokens = npt.NDArray[np.int32]
 Pixels = npt.NDArray[np.uint8]
+Normalisation = npt.NDArray[np.float32]
+"""What is subtracted from the pixels of each channel, and then divided by, ``(2, channels)``."""
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> Any:
@@ -140,20 +142,3 @@ def _joined(first: list[int], second: list[int], length: int) -> list[int]:
         else:
             first, second = first[:kept], second[: available - kept]
     return [*first, END, END, *second]
-
-
-def to_pixels(images: Iterable[Any], *, channels: int, size: int) -> Pixels:
-    """Images as arrays of one shape.
-
-    Args:
-        images: ``PIL.Image.Image``, of any size and mode; at least one.
-        channels: 1 for grey, 3 for red, green and blue.
-        size: Height and width to which they are resized.
-
-    Returns:
-        0 to 255, ``(images, channels, height, width)``.
-    """
-    mode = "L" if channels == 1 else "RGB"
-    arrays = [np.asarray(image.convert(mode).resize((size, size))) for image in images]
-    stacked = np.stack(arrays).reshape(len(arrays), size, size, channels)
-    return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))

@@ -31,7 +31,7 @@ from spaces.file.sources import (
 )
 from spaces.file.tasks import Task
 
-PREPARED_DATA_VERSION = 5
+PREPARED_DATA_VERSION = 6
 """Increased when the same sources give other arrays."""
 
 
@@ -113,7 +113,7 @@ def _cache_key(data: Data, running_text_splits: Sequence[str], tokenizer: str | 
         if isinstance(source, Files | AlignedFiles | ImageFolder):
             key[name] += _digest_of_files(source, f"data.{name}")
     if data.images is not None:
-        key["shape"] = [data.image_size, data.channels]
+        key["shape"] = [data.image_size, data.channels, data.image_processor.model_dump()]
     else:
         key["shape"] = [data.vocabulary_size, data.sequence_length]
     return content_hash(key)

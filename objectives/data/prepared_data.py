@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from objectives.data.encoding import Pixels, Tokens
+from objectives.data.encoding import Normalisation, Pixels, Tokens
 from objectives.data.errors import DataError
 
 MANIFEST = "manifest.json"
 ORIGINAL_TOKENS = "original-tokens.npy"
+NORMALISATION = "normalisation.npy"
 CUT_TO_WARN_OF = 0.01
 """Fraction of texts that are cut from which on it is said."""
 FEW_TOKENS = 2_500_000
@@ -52,11 +53,12 @@ class SentencePairs:
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images of one split: pixels from 0 to 255, ``(images, channels, height, width)``, and the
-    class of each ``(images,)``."""
+    """Images of one split: pixels from 0 to 255, ``(images, channels, height, width)``; the class
+    of each ``(images,)``; and how pixels become inputs."""
 
     pixels: Pixels
     labels: Tokens
+    normalisation: Normalisation
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ class PreparedData:
 
     def labelled_images(self, split: str) -> LabelledImages:
         """Images of a split."""
-        return LabelledImages(self._map(f"pixels-{split}"), self._map(f"image-labels-{split}"))
+        names = (f"pixels-{split}", f"image-labels-{split}", NORMALISATION.removesuffix(".npy"))
+        return LabelledImages(*map(self._map, names))
 
     @property
     def original_tokens(self) -> Tokens:

@@ -55,7 +55,7 @@ def _examples(
 ) -> Iterator[Example]:
     cache = data.folder.parent / "datasets"
     if sources.images is not None:
-        return _images(data)
+        return _images(data, sources.image_processor.resize)
     if sources.labelled is not None:
         return _labelled(sources, data, cache, workload.sequence_length)
     if sources.parallel is not None:
@@ -65,14 +65,21 @@ def _examples(
     return _documents(task, sources, data, cache)
 
 
-def _images(data: PreparedData) -> Iterator[Example]:
-    from PIL import Image
+def _images(data: PreparedData, resize: int | None) -> Iterator[Example]:
+    """The prepared images; where their processor cuts out the centre, within a black margin, so
+    that it cuts out the same again."""
+    from PIL import Image, ImageOps
 
     images = data.labelled_images(SPLIT)
     for pixels, label in zip(images.pixels, images.labels, strict=True):
         file = io.BytesIO()
-        picture = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
-        Image.fromarray(np.ascontiguousarray(picture)).save(file, format="PNG")
+        array = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
+        picture = Image.fromarray(np.ascontiguousarray(array))
+        if resize is not None:
+            before = (resize - picture.width) // 2
+            after = resize - picture.width - before
+            picture = ImageOps.expand(picture, (before, before, after, after))
+        picture.save(file, format="PNG")
         png = base64.b64encode(file.getvalue()).decode()
         yield {"png": png, "label": data.label_names[label]}
 

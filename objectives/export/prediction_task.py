@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, get_args
 
 from objectives.data.encoding import END, MASK, PAD, START
 from objectives.data.prepared_data import PreparedData
 from spaces.cost.workload import Workload
+from spaces.file.image_processor import ImageProcessor, Resample
 from spaces.file.sources import Data
 from spaces.file.tasks import Task
 
@@ -23,6 +25,7 @@ class PredictionTask:
         sequence_length: Longest input in tokens, the special ones included.
         image_size: Height and width of images in pixels; 0 without images.
         channels: 1 for grey, 3 for red, green and blue; 0 without images.
+        image_processor: The fields of an image processor of transformers; empty without images.
         tokens: The special tokens: ``start``, ``pad``, ``end`` and ``mask``.
     """
 
@@ -34,6 +37,7 @@ class PredictionTask:
     sequence_length: int = 0
     image_size: int = 0
     channels: int = 0
+    image_processor: dict[str, Any] = field(default_factory=dict)
     tokens: dict[str, int] = field(
         default_factory=lambda: {"start": START, "pad": PAD, "end": END, "mask": MASK}
     )
@@ -52,4 +56,38 @@ class PredictionTask:
             sequence_length=workload.sequence_length,
             image_size=workload.image_size,
             channels=workload.channels,
+            image_processor=image_processor_fields(
+                sources.image_processor, size=workload.image_size, channels=workload.channels
+            )
+            if workload.image_size
+            else {},
         )
+
+
+def image_processor_fields(
+    processor: ImageProcessor, *, size: int, channels: int
+) -> dict[str, Any]:
+    """An image processor as ``preprocessor_config.json`` has it."""
+    edge = processor.resize or size
+    is_cut = processor.keeps_ratio or edge != size
+    fields: dict[str, Any] = {
+        "image_processor_type": "CLIPImageProcessor" if is_cut else "ViTImageProcessor",
+        "do_convert_rgb": channels == 3,
+        "do_resize": True,
+        "size": {"height": edge, "width": edge},
+        "resample": get_args(Resample).index(processor.resample),
+        "do_rescale": True,
+        "rescale_factor": processor.rescale_factor,
+        "do_normalize": True,
+        "image_mean": _of_each(processor.mean, channels),
+        "image_std": _of_each(processor.std, channels),
+    }
+    if processor.keeps_ratio:
+        fields["size"] = {"shortest_edge": edge}
+    if is_cut:
+        fields |= {"do_center_crop": True, "crop_size": {"height": size, "width": size}}
+    return fields
+
+
+def _of_each(values: list[float], channels: int) -> list[float]:
+    return values * channels if len(values) == 1 else values

@@ -14,8 +14,6 @@ from objectives.export.prediction_task import PredictionTask
 
 TOKENIZER = "tokenizer.json"
 IMAGE_PROCESSOR = "preprocessor_config.json"
-BICUBIC = 3
-"""Pillow's number of the filter with which images are resized."""
 
 
 def write_tokenizer(trained: Path, task: PredictionTask, folder: Path) -> None:
@@ -57,18 +55,4 @@ def write_tokenizer(trained: Path, task: PredictionTask, folder: Path) -> None:
 
 def write_image_processor(task: PredictionTask, folder: Path) -> None:
     """Write ``preprocessor_config.json``; grey models need grey images, which it does not make."""
-    sides = {"height": task.image_size, "width": task.image_size}
-    half = [0.5] * task.channels
-    config = {
-        "image_processor_type": "ViTImageProcessor",
-        "do_convert_rgb": task.channels == 3,
-        "do_resize": True,
-        "size": sides,
-        "resample": BICUBIC,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": half,
-        "image_std": half,
-    }
-    (folder / IMAGE_PROCESSOR).write_text(json.dumps(config, indent=1))
+    (folder / IMAGE_PROCESSOR).write_text(json.dumps(task.image_processor, indent=1))

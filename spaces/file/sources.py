@@ -9,6 +9,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import AfterValidator, Field
 
 from spaces.file.dimensions import StrictModel
+from spaces.file.image_processor import ImageProcessor
 
 SPLITS = ("train", "validation", "test")
 SOURCE_FIELDS = ("unlabelled", "labelled", "parallel", "images")
@@ -213,6 +214,9 @@ class Data(StrictModel):
     """Height and width of a patch, in pixels; divides the image's."""
     channels: Literal[1, 3] = 3
     """Channels of an image: 1 for grey, 3 for red, green and blue."""
+    image_processor: ImageProcessor = ImageProcessor()
+    """How images become what models read. A checkpoint has its own; by default, images are resized
+    to ``image_size``, and pixels to -1 to 1."""
 
     def missing_sizes(self) -> set[str]:
         """The sizes of ``SIZES`` that were left out, and follow the data."""

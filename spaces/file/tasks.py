@@ -173,4 +173,7 @@ def data_faults(task: Task, data: Data, *, from_checkpoint: bool) -> list[str]:
         faults.append(
             f"data.patch_size: {data.patch_size} does not divide data.image_size, {data.image_size}"
         )
+    if "images" in task.needs:
+        processor = data.image_processor.faults(data.image_size, data.channels)
+        faults += [f"data.image_processor.{fault}" for fault in processor]
     return faults

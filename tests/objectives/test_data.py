@@ -348,7 +348,8 @@ def rows_read(kind: str, count: int, batch_size: int, steps: int, *, seed: int) 
         return [row for step in range(steps) for row in pairs(step)["input_ids"][:, 0].tolist()]
     if kind == "images":
         pixels = np.zeros((count, 1, 2, 2), dtype=np.uint8)
-        images = LabelledImageBatches(LabelledImages(pixels, rows), batch_size, seed)
+        scales = np.ones((2, 1), dtype=np.float32)
+        images = LabelledImageBatches(LabelledImages(pixels, rows, scales), batch_size, seed)
         return [row for step in range(steps) for row in images(step)["labels"].tolist()]
     stream = np.arange(8 * count + 1, dtype=np.int32)
     if kind == "next tokens":

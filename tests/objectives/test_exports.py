@@ -238,10 +238,12 @@ def test_transformers_gives_the_pixels_of_training(of_task: Callable[[str], Expo
     from transformers import AutoImageProcessor
 
     made = of_task("image-classification")
-    pixels = made.objective.data.labelled_images("test").pixels[:4]
+    images = made.objective.data.labelled_images("test")
+    pixels = images.pixels[:4]
     processor = AutoImageProcessor.from_pretrained(made.folder)
     found = processor([Image.fromarray(each[0]) for each in pixels], return_tensors="np")
-    assert np.allclose(found["pixel_values"], pixel_values(pixels).numpy(), atol=1e-6)
+    expected = pixel_values(pixels, images.normalisation).numpy()
+    assert np.allclose(found["pixel_values"], expected, atol=1e-6)
 
 
 def test_int8_is_written_as_such_for_both_runtimes(of_task: Callable[[str], Exported]) -> None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from transformers import AutoImageProcessor
 
+from objectives.compression import model_file
+from objectives.export.bundle import write_bundle
+from objectives.export.evaluation import write_examples
+from objectives.export.prediction_task import PredictionTask
+from objectives.export.predictor import load
 from objectives.models.checkpoint.errors import CheckpointError
 from objectives.models.checkpoint.resolve import with_checkpoint
 from objectives.objective import Objective
@@ -19,6 +28,23 @@ from spaces.cost.flops import forward_flops
 from spaces.file.search_file import SearchFile
 from spaces.loading import from_document
 from tests.checkpoints import DEPTH, WIDTH, save_images_checkpoint
+
+PROCESSORS: dict[str, dict[str, Any]] = {
+    "ImageNet": {
+        "resample": 2,
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+    },
+    "CLIP": {
+        "image_processor_type": "CLIPImageProcessor",
+        "size": {"shortest_edge": 11},
+        "crop_size": {"height": 8, "width": 8},
+        "image_mean": [0.48145466, 0.4578275, 0.40821073],
+        "image_std": [0.26862954, 0.26130258, 0.27577711],
+    },
+    "no means": {"do_normalize": False, "rescale_factor": 1 / 128},
+}
+"""Fields of image processors that do other things than by default."""
 
 
 def search_from(folder: Path, **data: Any) -> SearchFile:
@@ -83,12 +109,91 @@ def test_images_of_another_size_are_refused(folder: Path) -> None:
         search_from(folder, image_size=32)
 
 
-def test_other_pixels_are_refused(tmp_path: Path) -> None:
-    folder = save_images_checkpoint(tmp_path / "tiny", mean=0.485)
-    with pytest.raises(
-        CheckpointError, match=r"normalises by \[0\.485, 0\.5\]; allowed are a mean"
-    ):
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_an_exported_model_reads_images_as_its_checkpoint_and_as_in_training(
+    processor: str, tmp_path: Path
+) -> None:
+    folder = save_images_checkpoint(tmp_path / "tiny", 3, **PROCESSORS[processor])
+    search = search_from(folder)
+    data = prepare_for(search, tmp_path / "data")
+    objective = Objective(search, data)
+    architecture = checkpoint_of(search).architecture(1, WIDTH)
+    result = objective.evaluate(Configuration(architecture, 40.0, Compression()))
+    exported = tmp_path / "exported"
+    exported.mkdir()
+    task = PredictionTask.of(search.task, search.data, data, search.workload)
+    batches = make_task(search, data).calibration()
+    with objective.store.open(result.model) as stored:
+        assert stored is not None
+        write_bundle(exported, stored, task, data.tokenizer_file, batches, with_onnx=False)
+        model = model_file.load(stored)
+    write_examples(exported, search.task, search.data, data, search.workload)
+    examples = (exported / "evaluation.jsonl").read_text().splitlines()
+    predictor = load(exported, "transformers")
+    assert predictor.score(list(map(json.loads, examples))) == result.score
+
+    noise = np.random.default_rng(0).integers(0, 256, (21, 30, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise)
+    own, written = (
+        AutoImageProcessor.from_pretrained(each)(picture, return_tensors="pt")["pixel_values"]
+        for each in (folder, exported)
+    )
+    assert torch.allclose(own, written, atol=1e-6)
+    with torch.inference_mode():
+        expected = model(pixel_values=own).logits.softmax(-1).max()
+    (prediction,) = predictor.predict([picture])
+    assert prediction.probability == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_images_are_normalised_as_the_checkpoint_does(tmp_path: Path) -> None:
+    folder = save_images_checkpoint(tmp_path / "tiny", 3, **PROCESSORS["ImageNet"])
+    search = search_from(folder)
+    assert search.data.image_processor.mean == [0.485, 0.456, 0.406]
+    data = prepare_for(search, tmp_path / "data")
+    inputs = make_task(search, data).batch(0)["pixel_values"]
+    # Black is an exact zero before normalisation.
+    assert inputs.amin((0, 2, 3)).tolist() == pytest.approx(
+        [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225]
+    )
+    other = save_images_checkpoint(tmp_path / "other", 3)
+    assert prepare_for(search_from(other), tmp_path / "data").fingerprint != data.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("processor", "message"),
+    [
+        ({"size": {"height": 16, "width": 16}}, r"size is .*16.* without do_center_crop; allowed"),
+        ({"size": {"shortest_edge": 8}}, r"size is .*shortest_edge.* without do_center_crop"),
+        ({"size": {"height": 8, "width": 9}}, r"allowed are an equal height and width"),
+        ({"size": {"longest_edge": 8}}, r"allowed are an equal height and width"),
+        ({"do_resize": False}, r"do_resize is false; allowed is true"),
+        ({"do_center_crop": True, "crop_size": 4}, r"crop_size is .*4.*; allowed is the 8 × 8"),
+        (
+            {"size": 4, "do_center_crop": True, "crop_size": 8},
+            r"less than crop_size; allowed is the 8 × 8 that the model reads or more",
+        ),
+        (
+            {"image_std": [0.0]},
+            r"preprocessor_config\.json: std\.0: Input should be greater than 0",
+        ),
+        ({"image_mean": [0.1, 0.2, 0.3]}, r"mean must have 1 elements"),
+        ({"image_processor_type": "ConvNextImageProcessor"}, r"preprocessor_config\.json: "),
+        ({"image_processor_type": "NoImageProcessor"}, r"preprocessor_config\.json cannot be read"),
+        ({"auto_map": {"AutoImageProcessor": "own.Own"}}, r"code of its own .* is never run"),
+        ({"do_pad": True, "pad_size": {"height": 9, "width": 9}}, r"makes other inputs than"),
+    ],
+)
+def test_an_image_processor_that_cannot_be_honoured_is_refused(
+    processor: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    folder = save_images_checkpoint(tmp_path / "tiny", **processor)
+    with pytest.raises(CheckpointError, match=message):
         search_from(folder)
+
+
+def test_another_image_processor_than_the_checkpoints_is_refused(folder: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"it reads data\.image_processor"):
+        search_from(folder, image_processor={"mean": [0.1]})
 
 
 def test_without_an_image_processor_it_is_refused(folder: Path) -> None:

@@ -18,17 +18,18 @@ from objectives.compression.model_file import ModelSpec
 from objectives.compression.pipeline import write_compressed
 from objectives.compression.prune import prune
 from objectives.data.batches import forward_arguments, pixel_values
-from objectives.data.encoding import to_pixels
+from objectives.data.pixels import normalisation, to_pixels
 from objectives.export import onnx as onnx_model
 from objectives.export.bundle import write_bundle
 from objectives.export.comparison import Comparison
 from objectives.export.onnx import OnnxError, export_onnx
-from objectives.export.prediction_task import PredictionTask
+from objectives.export.prediction_task import PredictionTask, image_processor_fields
 from objectives.export.predictor import ModelError, load
 from objectives.models.build import build
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.workload import Family
+from spaces.file.image_processor import ImageProcessor
 from tests.conftest import WORKLOADS, batch_for
 
 
@@ -49,7 +50,12 @@ def test_what_transformers_cannot_compute_is_exported_as_onnx_alone(tmp_path: Pa
     folder = tmp_path / "exported"
     folder.mkdir()
     task = PredictionTask(
-        "image-classification", "accuracy", ("a", "b", "c"), image_size=8, channels=3
+        "image-classification",
+        "accuracy",
+        ("a", "b", "c"),
+        image_size=8,
+        channels=3,
+        image_processor=image_processor_fields(ImageProcessor(), size=8, channels=3),
     )
     made = write_bundle(
         folder, tmp_path / "stored", task, tmp_path / "none", batches, with_onnx=False
@@ -60,7 +66,9 @@ def test_what_transformers_cannot_compute_is_exported_as_onnx_alone(tmp_path: Pa
     assert not (folder / "model.safetensors").exists()
     image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
     (prediction,) = load(folder).predict([Image.fromarray(image)])
-    pixels = pixel_values(to_pixels([Image.fromarray(image)], channels=3, size=8))
+    pixels = pixel_values(
+        to_pixels([Image.fromarray(image)], channels=3, size=8), normalisation(ImageProcessor(), 3)
+    )
     with torch.inference_mode():
         logits = model_file.load(tmp_path / "stored")(pixel_values=pixels).logits[0]
     assert prediction.text == task.labels[int(logits.argmax())]

@@ -135,6 +135,14 @@ WRONG = [
     ),
     ("image-classification | data.images=null", "data.images", "missing", "image-classification"),
     ("image-classification | data.patch_size=3", "data.patch_size", "3", "8"),
+    (
+        "image-classification | data.image_processor={mean: [0.4, 0.5]}",
+        "data.image_processor.mean", "2", "one",
+    ),
+    (
+        "image-classification | data.image_processor={resize: 4}",
+        "data.image_processor.resize", "4", "8",
+    ),
     ("image-classification | space.decoder_depth=1", "space.decoder_depth", "image-classification"),
 ]  # fmt: skip
 

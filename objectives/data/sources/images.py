@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from objectives.data.encoding import Pixels, to_pixels
+from objectives.data.encoding import Pixels
+from objectives.data.pixels import to_pixels
 from objectives.data.sources.splits import Examples, separate
 from objectives.data.sources.tables import check_table, load_hub, load_table
 from spaces.file.sources import SPLITS, Data, Digits, HubImages, ImageFolder
@@ -54,7 +57,7 @@ def _read_split(source: ImageFolder | HubImages, split: str, data: Data, cache: 
     check_table(table, {"image": image, "label": label}, FIELD, split, origin)
     names = getattr(table.features[label], "names", None)
     labels = [str(names[value] if names else value) for value in table[label]]
-    return ImageRows(to_pixels(table[image], channels=data.channels, size=data.image_size), labels)
+    return ImageRows(_pixels(table[image], data), labels)
 
 
 def _digits(data: Data) -> ImageRows:
@@ -63,5 +66,11 @@ def _digits(data: Data) -> ImageRows:
 
     digits = load_digits()
     grey = (digits.images * (255 / 16)).astype(np.uint8)
-    pixels = to_pixels(map(Image.fromarray, grey), channels=data.channels, size=data.image_size)
+    pixels = _pixels(map(Image.fromarray, grey), data)
     return ImageRows(pixels, [str(label) for label in digits.target])
+
+
+def _pixels(images: Iterable[Any], data: Data) -> Pixels:
+    return to_pixels(
+        images, channels=data.channels, size=data.image_size, processor=data.image_processor
+    )

@@ -29,16 +29,31 @@ def pairs_of(inputs: Sequence[Any]) -> list[tuple[str, str]]:
     return list(zip(texts_of(firsts), texts_of(seconds), strict=True))
 
 
-def pixels_of(image: Any, *, channels: int, size: int) -> Any:
-    """Pixels from -1 to 1, float32 ``(channels, size, size)``, of a path, the bytes of an image
-    file, or a ``PIL.Image.Image``.
+def pixels_of(image: Any, processor: Mapping[str, Any], *, size: int, channels: int) -> Any:
+    """Inputs of a model, float32 ``(channels, size, size)``, of a path, the bytes of an image file,
+    or a ``PIL.Image.Image``.
+
+    Args:
+        processor: The fields of ``preprocessor_config.json``.
 
     Raises:
         InputError: It is no image.
     """
-    resized = _opened(image).convert("L" if channels == 1 else "RGB").resize((size, size))
-    pixels = np.asarray(resized, dtype=np.float32).reshape(size, size, channels)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1)) / np.float32(127.5) - np.float32(1.0)
+    picture = _opened(image).convert("L" if channels == 1 else "RGB")
+    resized = _resized(picture, processor["size"], processor["resample"])
+    left, top = ((side - size) // 2 for side in resized.size)
+    cut = resized.crop((left, top, left + size, top + size))
+    pixels = np.asarray(cut, dtype=np.float32).reshape(size, size, channels).transpose(2, 0, 1)
+    scales = np.asarray([processor["image_mean"], processor["image_std"]])
+    subtracted, divisor = (scales / processor["rescale_factor"]).astype(np.float32)[..., None, None]
+    return (np.ascontiguousarray(pixels) - subtracted) / divisor
+
+
+def _resized(picture: Any, size: Mapping[str, int], resample: int) -> Any:
+    edge = size.get("shortest_edge")
+    if edge is None:
+        return picture.resize((size["width"], size["height"]), resample)
+    return picture.resize([edge * side // min(picture.size) for side in picture.size], resample)
 
 
 def _opened(given: Any) -> Any:

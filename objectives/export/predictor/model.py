@@ -106,12 +106,15 @@ class Model:
         return self._in_batches(texts, lambda inputs: self._classes(self._runtime.logits(inputs)))
 
     def _classify_images(self, images: Sequence[Any]) -> list[Prediction]:
-        channels, size = self.task["channels"], self.task["image_size"]
         predictions: list[Prediction] = []
         for some in batches(images, BATCH_SIZE):
-            pixels = np.stack([pixels_of(each, channels=channels, size=size) for each in some])
+            pixels = np.stack([self._pixels_of(each) for each in some])
             predictions += self._classes(self._runtime.logits({"pixel_values": pixels}))
         return predictions
+
+    def _pixels_of(self, image: Any) -> Any:
+        size, channels = self.task["image_size"], self.task["channels"]
+        return pixels_of(image, self.task["image_processor"], size=size, channels=channels)
 
     def _classes(self, logits: Any) -> list[Prediction]:
         # The class is that of the logits: rounding in the softmax could make ties of them.

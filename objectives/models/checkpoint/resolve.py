@@ -7,7 +7,7 @@ from typing import NamedTuple
 from objectives.data.pretrained_tokenizer import PretrainedTokenizer
 from objectives.models.checkpoint.describe import describe
 from objectives.models.checkpoint.errors import CheckpointError
-from objectives.models.checkpoint.image_sizes import image_sizes
+from objectives.models.checkpoint.image_inputs import image_inputs
 from objectives.models.checkpoint.opening import open_checkpoint
 from spaces.file.model import Model, is_folder
 from spaces.file.search_file import SearchFile
@@ -45,12 +45,12 @@ def resolved(model: Model, task: Task, data: Data) -> Resolved:
     if data.images is None:
         sizes = {"vocabulary_size": opened.tokenizer.pieces}
         return Resolved(known, data.model_copy(update=sizes), opened.tokenizer)
-    sizes = image_sizes(opened)
-    for name, size in sizes.items():
+    inputs = image_inputs(opened)
+    for name, own in inputs.items():
         given = getattr(data, name)
-        if name in data.model_fields_set and given != size:
-            raise CheckpointError(model.source, f"it reads data.{name} {size}, not {given}")
-    return Resolved(known, data.model_copy(update=sizes), None)
+        if name in data.model_fields_set and given != own:
+            raise CheckpointError(model.source, f"it reads data.{name} {own}, not {given}")
+    return Resolved(known, data.model_copy(update=inputs), None)
 
 
 def with_checkpoint(search: SearchFile) -> tuple[SearchFile, PretrainedTokenizer | None]:
