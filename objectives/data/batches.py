@@ -242,5 +242,5 @@ def labelled_image_batch(images: LabelledImages, rows: Rows) -> Batch:
 
 def pixel_values(pixels: Pixels, normalisation: Normalisation) -> torch.Tensor:
     """Pixels from 0 to 255 as models read them, in the same shape."""
-    subtracted, divisor = normalisation[..., None, None]
-    return torch.from_numpy((pixels.astype(np.float32) - subtracted) / divisor)
+    divisor, subtracted = normalisation[..., None, None]
+    return torch.from_numpy(pixels.astype(np.float32) / divisor - subtracted)

@@ -26,7 +26,7 @@ _LINE_STARTS = re.compile(r"(?<=\n)(?=\S)")
 Tokens = npt.NDArray[np.int32]
 Pixels = npt.NDArray[np.uint8]
 Normalisation = npt.NDArray[np.float32]
-"""What is subtracted from the pixels of each channel, and then divided by, ``(2, channels)``."""
+"""What pixels are divided by, and what is then subtracted, for each channel ``(2, channels)``."""
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> Any:

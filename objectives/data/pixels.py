@@ -50,5 +50,5 @@ def _resized(image: Any, size: int, processor: ImageProcessor) -> Any:
 
 def normalisation(processor: ImageProcessor, channels: int) -> Normalisation:
     """What makes inputs of models from pixels of 0 to 255 (``objectives.data.batches``)."""
-    scales = [np.broadcast_to(each, channels) for each in (processor.mean, processor.std)]
-    return (np.stack(scales) / processor.rescale_factor).astype(np.float32)
+    mean, std = (np.broadcast_to(each, channels) for each in (processor.mean, processor.std))
+    return np.stack((std / processor.rescale_factor, mean / std)).astype(np.float32)

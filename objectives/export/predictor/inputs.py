@@ -44,9 +44,10 @@ def pixels_of(image: Any, processor: Mapping[str, Any], *, size: int, channels: 
     left, top = ((side - size) // 2 for side in resized.size)
     cut = resized.crop((left, top, left + size, top + size))
     pixels = np.asarray(cut, dtype=np.float32).reshape(size, size, channels).transpose(2, 0, 1)
-    scales = np.asarray([processor["image_mean"], processor["image_std"]])
-    subtracted, divisor = (scales / processor["rescale_factor"]).astype(np.float32)[..., None, None]
-    return (np.ascontiguousarray(pixels) - subtracted) / divisor
+    mean, std = (np.asarray(processor[name]) for name in ("image_mean", "image_std"))
+    scales = np.stack((std / processor["rescale_factor"], mean / std)).astype(np.float32)
+    divisor, subtracted = scales[..., None, None]
+    return np.ascontiguousarray(pixels) / divisor - subtracted
 
 
 def _resized(picture: Any, size: Mapping[str, int], resample: int) -> Any:
