@@ -121,6 +121,8 @@ def _write_labelled(
             labels=_class_numbers(rows.labels, written.label_names),
             groups=_group_numbers(rows),
         )
+        if encoded.types.any():
+            _save(folder, split, types=encoded.types)
         written.counts[f"labelled {split} examples"] = len(rows.texts)
         if rows.groups:
             written.counts[f"labelled {split} groups"] = len(set(rows.groups))

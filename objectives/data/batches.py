@@ -26,7 +26,9 @@ from spaces.cost.workload import masked_tokens
 
 Batch = dict[str, torch.Tensor]
 
-FORWARD_ARGUMENTS = ("input_ids", "attention_mask", "decoder_input_ids", "pixel_values")
+FORWARD_ARGUMENTS = (
+    "input_ids", "attention_mask", "token_type_ids", "decoder_input_ids", "pixel_values",
+)  # fmt: skip
 """What models of transformers take; all else in a batch is for the loss."""
 
 EVALUATION_BATCH_SIZE = 64
@@ -162,12 +164,17 @@ def encoder_inputs(tokens: Tokens) -> Batch:
 
 def labelled_text_batch(examples: LabelledTexts, rows: Rows, *, full_length: bool = False) -> Batch:
     """Some labelled texts, padded to the longest of them, or to the longest possible:
-    ``input_ids`` and ``attention_mask`` ``(batch, sequence)``, ``labels`` ``(batch,)``."""
+    ``input_ids``, ``attention_mask`` and, where there are, ``token_type_ids``
+    ``(batch, sequence)``, ``labels`` ``(batch,)``."""
     longest = examples.tokens.shape[1] if full_length else int(examples.lengths[rows].max())
-    return {
+    batch = {
         **encoder_inputs(examples.tokens[rows, :longest]),
         "labels": torch.from_numpy(examples.labels[rows].astype(np.int64)),
     }
+    if examples.types is not None:
+        types = examples.types[rows, :longest].astype(np.int64)
+        batch["token_type_ids"] = torch.from_numpy(types)
+    return batch
 
 
 def sentence_pair_batch(pairs: SentencePairs, rows: Rows, *, full_length: bool = False) -> Batch:

@@ -5,8 +5,9 @@ Tokens are of a byte-level BPE vocabulary trained on the corpus, with RoBERTa's 
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,69 @@ Normalisation = npt.NDArray[np.float32]
 """What pixels are divided by, and what is then subtracted, for each channel ``(2, channels)``."""
 
 
+class Piece(NamedTuple):
+    """A special token, or where a text stands: ``A``, or ``B`` for the second one of a pair."""
+
+    token: str
+    type: int
+    is_special: bool
+
+
+class Template(NamedTuple):
+    """Where special tokens stand in a text and in a pair of texts."""
+
+    single: tuple[Piece, ...]
+    pair: tuple[Piece, ...]
+
+    @classmethod
+    def of_roberta(cls, start: str, end: str) -> Template:
+        """RoBERTa's, which has two end tokens between the texts of a pair."""
+        first, last = Piece(start, 0, True), Piece(end, 0, True)
+        a, b = Piece("A", 0, False), Piece("B", 0, False)
+        return cls((first, a, last), (first, a, last, last, b, last))
+
+    @classmethod
+    def of(cls, tokenizer: Any, text: str) -> Template:
+        """That of a ``tokenizers.Tokenizer`` that neither cuts nor pads.
+
+        Args:
+            text: Any text that has tokens.
+        """
+        return cls(_pieces(tokenizer.encode(text)), _pieces(tokenizer.encode(text, text)))
+
+    def without_types(self) -> Template:
+        """The same where all tokens are of one type."""
+        return Template(*(tuple(piece._replace(type=0) for piece in pieces) for pieces in self))
+
+    def definition(self, numbers: Mapping[str, int]) -> dict[str, Any]:
+        """The post-processor in a ``tokenizer.json`` whose tokens have some numbers."""
+        names = sorted({piece.token for piece in self.pair + self.single if piece.is_special})
+        return {
+            "type": "TemplateProcessing",
+            "single": [_definition(piece) for piece in self.single],
+            "pair": [_definition(piece) for piece in self.pair],
+            "special_tokens": {
+                name: {"id": name, "ids": [numbers[name]], "tokens": [name]} for name in names
+            },
+        }
+
+
+def _pieces(encoding: Any) -> tuple[Piece, ...]:
+    found: list[Piece] = []
+    columns = zip(encoding.tokens, encoding.sequence_ids, encoding.type_ids, strict=True)
+    for token, sequence, token_type in columns:
+        is_special = sequence is None
+        piece = Piece(token if is_special else "AB"[sequence], token_type, is_special)
+        if is_special or piece not in found:
+            found.append(piece)
+    return tuple(found)
+
+
+def _definition(piece: Piece) -> dict[str, Any]:
+    kind = "SpecialToken" if piece.is_special else "Sequence"
+    return {kind: {"id": piece.token, "type_id": piece.type}}
+
+
 def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> Any:
     """Train a ``tokenizers.Tokenizer`` of at most this many tokens; a small corpus gives fewer."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -43,7 +107,10 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> Any:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
+    template = Template.of_roberta(SPECIAL_TOKENS[START], SPECIAL_TOKENS[END])
+    numbers = {token: number for number, token in enumerate(SPECIAL_TOKENS)}
+    document = {**json.loads(tokenizer.to_str()), "post_processor": template.definition(numbers)}
+    return Tokenizer.from_str(json.dumps(document))
 
 
 def load_tokenizer(file: Path) -> Any:
@@ -58,6 +125,9 @@ class EncodedTexts(NamedTuple):
 
     tokens: Tokens
     """Token ids ``(examples, sequence)``, padded at the end."""
+    types: Tokens
+    """The type of each token, which tells the texts of a pair apart, ``(examples, sequence)``; 0
+    for padding."""
     lengths: Tokens
     """Tokens of each without padding ``(examples,)``."""
     whole_lengths: Tokens
@@ -67,32 +137,41 @@ class EncodedTexts(NamedTuple):
 def encode_texts(
     tokenizer: Any, texts: Sequence[str], seconds: Sequence[str] = (), *, sequence_length: int
 ) -> EncodedTexts:
-    """Texts, or pairs of them, between start and end tokens, cut and padded at the end.
+    """Texts, or pairs of them, with the special tokens of a tokenizer, cut and padded at the end.
+
+    What does not fit is cut from the longer text of a pair, and where both are longer than half,
+    from both (``longest_first``).
 
     Args:
-        tokenizer: A ``tokenizers.Tokenizer``.
+        tokenizer: A ``tokenizers.Tokenizer`` whose post-processor adds special tokens.
         seconds: The second text of each pair; empty where there are no pairs.
         sequence_length: Most tokens of an example, the special ones included.
     """
-    examples = token_ids(tokenizer, texts)
-    whole = np.asarray([len(ids) + 2 for ids in examples], dtype=np.int32)
-    if seconds:
-        others = token_ids(tokenizer, seconds)
-        whole += np.asarray([len(ids) + 2 for ids in others], dtype=np.int32)
-        pairs = zip(examples, others, strict=True)
-        examples = [_joined(first, second, sequence_length - 2) for first, second in pairs]
-    tokens = np.full((len(examples), sequence_length), PAD, dtype=np.int32)
-    lengths = np.empty(len(examples), dtype=np.int32)
-    for row, example in enumerate(examples):
-        ids = [START, *example[: sequence_length - 2], END]
-        tokens[row, : len(ids)] = ids
-        lengths[row] = len(ids)
-    return EncodedTexts(tokens, lengths, whole)
+    firsts = _encodings(tokenizer, texts)
+    others = _encodings(tokenizer, seconds) if seconds else [None] * len(firsts)
+    special = tokenizer.num_special_tokens_to_add(bool(seconds))
+    tokens = np.full((len(firsts), sequence_length), PAD, dtype=np.int32)
+    types = np.zeros_like(tokens)
+    lengths, whole = (np.empty(len(firsts), dtype=np.int32) for _ in range(2))
+    tokenizer.enable_truncation(sequence_length)
+    for row, (first, second) in enumerate(zip(firsts, others, strict=True)):
+        example = tokenizer.post_process(first, second)
+        lengths[row] = len(example)
+        whole[row] = len(first) + (0 if second is None else len(second)) + special
+        tokens[row, : len(example)] = example.ids
+        types[row, : len(example)] = example.type_ids
+    tokenizer.no_truncation()
+    return EncodedTexts(tokens, types, lengths, whole)
+
+
+def _encodings(tokenizer: Any, texts: Sequence[str]) -> list[Any]:
+    found: list[Any] = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+    return found
 
 
 def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of texts, without special tokens around them."""
-    return [e.ids for e in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+    return [encoding.ids for encoding in _encodings(tokenizer, texts)]
 
 
 def token_stream(tokenizer: Any, documents: Iterable[str]) -> Tokens:
@@ -126,19 +205,3 @@ def document_parts(document: str) -> list[str]:
         if match.start() - cuts[-1] >= PART_CHARACTERS:
             cuts.append(match.start())
     return [document[a:b] for a, b in zip(cuts, [*cuts[1:], len(document)], strict=True)]
-
-
-def _joined(first: list[int], second: list[int], length: int) -> list[int]:
-    """Two texts as one example of a length, with RoBERTa's two end tokens between them.
-
-    What does not fit is cut from the longer one, and where both are longer than half, from both:
-    the truncation ``longest_first`` of ``tokenizers``.
-    """
-    available = length - 2
-    if len(first) + len(second) > available:
-        kept = min(len(first), len(second), available // 2)
-        if len(first) > len(second):
-            first, second = first[: available - kept], second[:kept]
-        else:
-            first, second = first[:kept], second[: available - kept]
-    return [*first, END, END, *second]

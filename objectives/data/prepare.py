@@ -31,7 +31,7 @@ from spaces.file.sources import (
 )
 from spaces.file.tasks import Task
 
-PREPARED_DATA_VERSION = 6
+PREPARED_DATA_VERSION = 7
 """Increased when the same sources give other arrays."""
 
 

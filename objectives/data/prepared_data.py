@@ -26,13 +26,15 @@ FEW_TOKENS = 2_500_000
 @dataclass(frozen=True)
 class LabelledTexts:
     """Texts of one split: token ids ``(examples, sequence)``, padded at the end; tokens of each
-    without padding ``(examples,)``; the class of each ``(examples,)``; and the group of each
-    ``(examples,)``: where the source names none, equal texts are one."""
+    without padding ``(examples,)``; the class of each ``(examples,)``; the group of each
+    ``(examples,)``: where the source names none, equal texts are one; and the type of each token
+    ``(examples, sequence)``, where models tell the texts of a pair apart by them."""
 
     tokens: Tokens
     lengths: Tokens
     labels: Tokens
     groups: Tokens
+    types: Tokens | None = None
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,13 @@ class PreparedData:
 
     def labelled_texts(self, split: str) -> LabelledTexts:
         """Labelled texts of a split."""
-        names = ("tokens", "lengths", "labels", "groups")
+        names = ("tokens", "lengths", "labels", "groups", *(("types",) * self.has_token_types))
         return LabelledTexts(*(self._map(f"{name}-{split}") for name in names))
+
+    @property
+    def has_token_types(self) -> bool:
+        """Whether its labelled texts are pairs that models tell apart by the types of tokens."""
+        return (self.folder / "types-train.npy").is_file()
 
     def sentence_pairs(self, split: str) -> SentencePairs:
         """Sentence pairs of a split."""

@@ -10,7 +10,7 @@ import json
 import re
 import string
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import chain, count
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from objectives.data.encoding import SPECIAL_TOKENS, UNKNOWN, Tokens, token_ids
+from objectives.data.encoding import SPECIAL_TOKENS, UNKNOWN, Template, Tokens, token_ids
 from objectives.data.errors import DataError
 from spaces.cost.configuration import content_hash
 
@@ -37,15 +37,17 @@ class PretrainedTokenizer:
     Args:
         definition: Its ``tokenizer.json``.
         special: The token that stands for each of ``SPECIAL_TOKENS``; None where it has none.
+        has_token_types: Whether models tell the texts of a pair apart by the types of tokens.
     """
 
     definition: str
     special: tuple[str | None, ...]
+    has_token_types: bool = False
 
     @cached_property
     def digest(self) -> str:
         """Hash of all that determines its tokens."""
-        return content_hash({"definition": self.definition, "special": self.special})
+        return content_hash(asdict(self))
 
     @cached_property
     def vocabulary(self) -> dict[str, int]:
@@ -54,6 +56,25 @@ class PretrainedTokenizer:
 
         found: dict[str, int] = Tokenizer.from_str(self.definition).get_vocab()
         return found
+
+    @cached_property
+    def template(self) -> Template:
+        """Where it puts special tokens; where it has none, as RoBERTa does.
+
+        Without types of tokens in models, all have the same.
+        """
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_str(self.definition)
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        # Any text that has tokens shows where texts stand between special tokens.
+        text = next(t for t in ("a", *self.vocabulary) if token_ids(tokenizer, [t])[0])
+        found = Template.of(tokenizer, text)
+        if not any(piece.is_special for piece in found.pair):
+            start, _, end, *_ = (name for name, _ in self.first_tokens)
+            found = Template.of_roberta(start, end)
+        return found if self.has_token_types else found.without_types()
 
     @property
     def kind(self) -> str:
@@ -109,7 +130,8 @@ class PretrainedTokenizer:
             raise DataError(f"space.vocabulary: {size:,} is more than its {self.pieces:,} pieces")
         ordered = [*first, *sorted(others, key=lambda token: others[token])]
         original = [first.get(token, self.vocabulary.get(token, -1)) for token in ordered]
-        return _renumbered(self.definition, ordered), np.asarray(original, dtype=np.int32)
+        tokenizer = _renumbered(self.definition, ordered, self.template)
+        return tokenizer, np.asarray(original, dtype=np.int32)
 
     def _counts(self, texts: Iterable[str]) -> npt.NDArray[np.int64]:
         from tokenizers import Tokenizer
@@ -130,6 +152,7 @@ class PretrainedTokenizer:
         used = [token for token, number in others.items() if counts[number]]
         seen = {*string.printable, *"".join(used), *_byte_alphabet(self.definition)}
         kept = {token for token in others if _is_single(token, seen)}
+        kept |= others.keys() & {piece.token for piece in self.template.pair if piece.is_special}
         if len(kept) > size:
             raise DataError(
                 f"space.vocabulary: {size + len(SPECIAL_TOKENS):,} is less than the "
@@ -185,7 +208,7 @@ def _with_parts(token: str, parts: dict[str, tuple[str, str]]) -> set[str]:
     return found
 
 
-def _renumbered(definition: str, ordered: Sequence[str]) -> Any:
+def _renumbered(definition: str, ordered: Sequence[str], template: Template) -> Any:
     """The tokenizer that has some tokens alone, numbered in an order; the special ones first."""
     from tokenizers import Tokenizer
 
@@ -216,6 +239,7 @@ def _renumbered(definition: str, ordered: Sequence[str]) -> Any:
         for token, number in numbers.items()
         if token in added or number < len(SPECIAL_TOKENS)
     ]
-    # Examples are put between start and end token, cut and padded where arrays are made of them.
-    document |= {"post_processor": None, "truncation": None, "padding": None}
+    # Examples are cut and padded where arrays are made of them.
+    document |= {"truncation": None, "padding": None}
+    document["post_processor"] = template.definition(numbers)
     return Tokenizer.from_str(json.dumps(document))

@@ -33,6 +33,7 @@ LOGITS = "logits"
 _DYNAMIC_AXES: dict[str, dict[int, str]] = {
     "input_ids": {0: "batch", 1: "sequence"},
     "attention_mask": {0: "batch", 1: "sequence"},
+    "token_type_ids": {0: "batch", 1: "sequence"},
     "decoder_input_ids": {0: "batch", 1: "target_sequence"},
     "pixel_values": {0: "batch"},
 }

@@ -21,6 +21,7 @@ class PredictionTask:
         metric: Name of its score.
         labels: Name of each class, in the order of the logits; empty without classes.
         takes_pairs: Whether an input is a pair of texts.
+        has_token_types: Whether types of tokens tell the texts of a pair apart.
         beams: Beams of the search that decodes; 1 is greedy.
         sequence_length: Longest input in tokens, the special ones included.
         image_size: Height and width of images in pixels; 0 without images.
@@ -33,6 +34,7 @@ class PredictionTask:
     metric: str
     labels: tuple[str, ...] = ()
     takes_pairs: bool = False
+    has_token_types: bool = False
     beams: int = 1
     sequence_length: int = 0
     image_size: int = 0
@@ -52,6 +54,7 @@ class PredictionTask:
             metric=task.metric(sources).name,
             labels=data.label_names,
             takes_pairs=getattr(sources.labelled, "text_pair", None) is not None,
+            has_token_types=data.has_token_types,
             beams=getattr(task, "beams", 1),
             sequence_length=workload.sequence_length,
             image_size=workload.image_size,

@@ -6,10 +6,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from objectives.data.encoding import END, SPECIAL_TOKENS, START, load_tokenizer
+from objectives.data.encoding import SPECIAL_TOKENS, load_tokenizer
 from objectives.export.prediction_task import PredictionTask
 
 TOKENIZER = "tokenizer.json"
@@ -17,22 +16,19 @@ IMAGE_PROCESSOR = "preprocessor_config.json"
 
 
 def write_tokenizer(trained: Path, task: PredictionTask, folder: Path) -> None:
-    """Write ``tokenizer.json``, with the special tokens and the truncation of the task, and
-    ``tokenizer_config.json``.
+    """Write ``tokenizer.json``, with the truncation of the task, and ``tokenizer_config.json``.
 
     Args:
-        trained: The file of the tokenizer of the prepared data, which has neither.
+        trained: The file of the tokenizer of the prepared data, which does not truncate.
     """
     tokenizer = load_tokenizer(trained)
     # Those of a checkpoint have the same numbers and names of their own.
     start, pad, end, unknown, mask = map(tokenizer.id_to_token, range(len(SPECIAL_TOKENS)))
     reads_prompts = task.name == "causal-lm"
-    if not reads_prompts:
-        tokenizer.post_processor = TemplateProcessing(
-            single=f"{start} $A {end}",
-            pair=f"{start} $A {end} {end} $B:0 {end}:0",
-            special_tokens=[(start, START), (end, END)],
-        )
+    if reads_prompts:
+        # Windows of running text begin without a special token.
+        tokenizer.post_processor = None
+    types = ["token_type_ids"] if task.has_token_types else []
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=start,
@@ -45,7 +41,7 @@ def write_tokenizer(trained: Path, task: PredictionTask, folder: Path) -> None:
         model_max_length=task.sequence_length,
         # The end of a prompt is what is continued.
         truncation_side="left" if reads_prompts else "right",
-        model_input_names=["input_ids", "attention_mask"],
+        model_input_names=["input_ids", *types, "attention_mask"],
         clean_up_tokenization_spaces=False,
     ).save_pretrained(folder)
     if not reads_prompts:

@@ -135,17 +135,22 @@ class Model:
         self, texts: Sequence[Any], predict: Callable[[Inputs], list[Prediction]]
     ) -> list[Prediction]:
         """Predict texts in batches of similar length, as they are scored."""
-        encoded = [each.ids for each in self._tokenizer.encode_batch(texts)]
+        encoded = self._tokenizer.encode_batch(texts)
         predictions = [Prediction("")] * len(texts)
-        order = np.argsort([len(ids) for ids in encoded], kind="stable")
+        order = np.argsort([len(each) for each in encoded], kind="stable")
         for rows in batches(order, BATCH_SIZE):
             shape = len(rows), len(encoded[rows[-1]])
             ids = np.full(shape, self._tokens["pad"], dtype=np.int64)
-            mask = np.zeros(shape, dtype=np.int64)
+            mask, types = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
             for place, row in enumerate(rows):
-                ids[place, : len(encoded[row])] = encoded[row]
-                mask[place, : len(encoded[row])] = 1
-            found = predict({"input_ids": ids, "attention_mask": mask})
+                length = len(encoded[row])
+                ids[place, :length] = encoded[row].ids
+                mask[place, :length] = 1
+                types[place, :length] = encoded[row].type_ids
+            inputs = {"input_ids": ids, "attention_mask": mask}
+            if self.task["has_token_types"]:
+                inputs["token_type_ids"] = types
+            found = predict(inputs)
             for row, prediction in zip(rows, found, strict=True):
                 predictions[row] = prediction
         return predictions

@@ -116,8 +116,13 @@ class OpenCheckpoint:
                 raise CheckpointError(
                     self.name, f"its tokenizer has no {name} token, which the task needs"
                 )
-        tokenizer = PretrainedTokenizer(definition, tuple(tokens.values()))
-        rows = self.config.get_text_config().vocab_size
+        config = self.config.get_text_config()
+        has_types = (
+            "token_type_ids" in loaded.model_input_names
+            and getattr(config, "type_vocab_size", 0) > 1
+        )
+        tokenizer = PretrainedTokenizer(definition, tuple(tokens.values()), has_types)
+        rows = config.vocab_size
         if max(tokenizer.vocabulary.values()) >= rows:
             raise CheckpointError(
                 self.name,
