@@ -13,6 +13,7 @@ from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from search.tracking.trial_run import milliseconds
 from spaces.cost.criteria import Criteria
+from spaces.file.sources import SOURCE_FIELDS
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Metric
@@ -99,11 +100,8 @@ def search_dataset(study: Study) -> DatasetInput | None:
     facts = study.data
     if not facts:
         return None
-    sources = {
-        field: source
-        for field, source in study.search.data.model_dump(mode="json").items()
-        if isinstance(source, dict)
-    }
+    given = study.search.data.model_dump(mode="json")
+    sources = {field: given[field] for field in SOURCE_FIELDS if given[field] is not None}
     dataset = Dataset(
         name=", ".join(f"{field}: {source['source']}" for field, source in sources.items()),
         digest=facts["fingerprint"][:36],  # the longest digest that MLflow accepts

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from objectives.data.batches import pixel_values
 from objectives.data.pixels import normalisation, to_pixels
 from objectives.models.checkpoint.errors import CheckpointError
-from objectives.models.checkpoint.opening import OpenCheckpoint
+from objectives.models.checkpoint.opening import OpenCheckpoint, quiet
 from spaces.file.image_processor import ImageProcessor, Resample
 
 PROCESSOR = "preprocessor_config.json"
@@ -67,9 +67,10 @@ def _loaded(opened: OpenCheckpoint) -> Any:
                 f"its {PROCESSOR} needs code of its own repository (auto_map), which is never run; "
                 "allowed are image processors that transformers itself has",
             )
-        return AutoImageProcessor.from_pretrained(
-            opened.folder, backend="pil", trust_remote_code=False, local_files_only=True
-        )
+        with quiet():
+            return AutoImageProcessor.from_pretrained(
+                opened.folder, backend="pil", trust_remote_code=False, local_files_only=True
+            )
     except FileNotFoundError as error:
         raise CheckpointError(opened.name, f"it has no image processor: no {PROCESSOR}") from error
     except CheckpointError:

@@ -73,7 +73,7 @@ class OpenCheckpoint:
                 "models that transformers itself has",
             )
         try:
-            with _quiet():
+            with quiet():
                 return AutoConfig.from_pretrained(
                     self.folder, trust_remote_code=False, local_files_only=True
                 )
@@ -92,7 +92,7 @@ class OpenCheckpoint:
         if not any(any(self.folder.glob(pattern)) for pattern in TOKENIZER_FILES):
             raise CheckpointError(self.name, "it has no tokenizer: no tokenizer.json is in it")
         try:
-            with _quiet():
+            with quiet():
                 loaded = AutoTokenizer.from_pretrained(
                     self.folder, trust_remote_code=False, local_files_only=True, use_fast=True
                 )
@@ -141,7 +141,7 @@ class OpenCheckpoint:
         check_weights(self.name, self.folder)
         options: dict[str, Any] = {"num_labels": classes} if classes else {}
         try:
-            with _quiet():
+            with quiet():
                 model, report = self.head.auto_class().from_pretrained(
                     self.folder,
                     use_safetensors=True,
@@ -246,7 +246,7 @@ def _is_of_head(name: str, model: Any, head: TaskHead) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """transformers without its progress bars and warnings."""
     from transformers.utils import logging
 
