@@ -115,6 +115,35 @@ def test_there_is_no_import_cycle_and_no_long_chain() -> None:
     assert len(chain) <= LONGEST_CHAIN
 
 
+def loaded_with(start: str) -> set[str]:
+    """Names of the modules, and of the other packages, that are loaded with a module."""
+    loaded: set[str] = set()
+    waiting = [start]
+    while waiting:
+        name = waiting.pop()
+        known = name if name in modules() else name.partition(".")[0]
+        if known not in loaded:
+            loaded.add(known)
+            parents = name.split(".")[:-1]
+            waiting += [".".join(parents[:count]) for count in range(1, len(parents) + 1)]
+            waiting += imports(deep=False).get(name, ())
+    return loaded
+
+
+@pytest.mark.parametrize(
+    ("start", "foreign"),
+    [
+        ("search.cli.main", {"torch", "transformers", "ray", "mlflow", "optuna"}),
+        ("search.execution.run", {"torch", "transformers"}),
+        ("search.service.app", {"torch", "transformers", "ray"}),
+    ],
+)
+def test_slow_packages_are_not_loaded_where_they_are_not_needed(
+    start: str, foreign: set[str]
+) -> None:
+    assert not loaded_with(start) & foreign
+
+
 def test_packages_and_files_are_small() -> None:
     folders = {path.parent for path in modules().values()}
     for folder in folders:

@@ -13,10 +13,9 @@ from pathlib import Path
 from objectives.data.batch_lengths import batch_lengths
 from objectives.data.defaults import with_default_sizes
 from objectives.data.held_out import check_fine_tuning
+from objectives.data.prepare import prepare
 from objectives.data.prepared_data import PreparedData
-from objectives.models.checkpoint.resolve import with_checkpoint
 from objectives.store.store import Store
-from objectives.tasks import prepare_for
 from search.equal_bytes import equal_bytes, missing_dense_trials
 from search.execution.cluster import check_capacity, cluster, has_capacity, interrupted_by_sigterm
 from search.execution.final_test import test_frontier, untested
@@ -260,7 +259,12 @@ def _repeated(study: Study, seeds: int) -> list[TrialRecord]:
 def _resolved(search: SearchFile, folder: Path, listener: Listener) -> SearchFile:
     """The search with its checkpoint opened, and with the sizes that its file leaves out, which
     follow the data."""
-    search, tokenizer = with_checkpoint(search)
+    tokenizer = None
+    if search.model is not None:
+        # Without a checkpoint this process needs no torch, whose import takes seconds.
+        from objectives.models.checkpoint.resolve import with_checkpoint
+
+        search, tokenizer = with_checkpoint(search)
     if search.model is not None:
         listener.info(f"checkpoint: {search.model.source}")
     missing = search.data.missing_sizes()
@@ -274,9 +278,14 @@ def _resolved(search: SearchFile, folder: Path, listener: Listener) -> SearchFil
 
 def _prepare(search: SearchFile, folder: Path, listener: Listener) -> PreparedData:
     started = time.monotonic()
-    data = prepare_for(search, folder)
-    for vocabulary in search.space.vocabulary.values if search.space.vocabulary else ():
-        prepare_for(search, folder, vocabulary)
+    if search.model is None:
+        data = prepare(search.data, search.task, folder)
+    else:
+        from objectives.tasks import prepare_for
+
+        data = prepare_for(search, folder)
+        for vocabulary in search.space.vocabulary.values if search.space.vocabulary else ():
+            prepare_for(search, folder, vocabulary)
     if search.training.fine_tuning is not None:
         examples = data.labelled_examples or 0
         check_fine_tuning(search.training.fine_tuning, examples, search.training.batch_size)
