@@ -44,7 +44,7 @@ def test_largest_inputs_and_weights_become_equal() -> None:
     inputs = torch.randn(50, 4) * torch.tensor([100.0, 1.0, 0.01, 1.0])
     batches = [{"pixel_values": part} for part in inputs.split(10)]
     changed = smoothed(model, smoothing_factors(model, batches))
-    weight = linear_layers(changed)["layer"].weight.abs().amax(0)
+    weight = changed.get_parameter("layer.linear.weight").abs().amax(0)
     largest = inputs.abs().amax(0) / smoothing_factors(model, batches)["layer"]
     assert torch.allclose(largest, weight)
 

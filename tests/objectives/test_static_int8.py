@@ -15,7 +15,7 @@ from objectives.compression.quantise.static_int8 import StaticInt8Linear
 from objectives.compression.quantise.weights import StaticInt8Weight
 from objectives.data.batches import Batch, logits
 from objectives.models.forward import linear_layers
-from tests.objectives.conftest import with_outliers
+from tests.objectives.conftest import batch_for, with_outliers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -56,6 +56,25 @@ def test_smoothing_reduces_the_error_of_channels_with_outliers(
     assert error(small_model, changed, small_batches) < 0.15
     plain_error = error(small_model, in_int8(small_model, plain), small_batches)
     assert error(small_model, changed, small_batches) < plain_error
+
+
+def test_ranges_are_those_of_the_graph_that_neural_compressor_exports(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from neural_compressor.torch.export import export
+
+    # It has all kinds of attention.
+    family = "mbart"
+    model, batches = with_outliers(family, 1), [batch_for(family) for _ in range(2)]
+    names = [f"{name}.weight" for name in linear_layers(model)]
+    found = static_int8.quantise(model, names, batches)
+    monkeypatch.setattr(static_int8, "exported", export)
+    expected = static_int8.quantise(model, names, batches)
+    assert found.keys() == expected.keys()
+    for name, static in expected.items():
+        assert found[name].input_scale == static.input_scale, name
+        assert found[name].input_zero_point == static.input_zero_point, name
+        assert torch.equal(found[name].weight.codes, static.weight.codes), name
 
 
 @pytest.mark.parametrize("has_bias", [True, False])

@@ -10,12 +10,14 @@ from dataclasses import replace
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from objectives.compression.quantise import static_int8
 from objectives.compression.quantise.weights import StaticInt8Weight
 from objectives.data.batches import Batch, forward_arguments
 from objectives.models.forward import hook_inputs, linear_layers
+
+_INNER = "linear"
+"""Name of the linear layer in a smoothed one."""
 
 
 def quantise(
@@ -23,25 +25,37 @@ def quantise(
 ) -> dict[str, StaticInt8Weight]:
     """Quantise linear layers as ``static_int8`` does, after smoothing their inputs."""
     factors = smoothing_factors(model, batches)
-    found = static_int8.quantise(smoothed(model, factors), names, batches)
+    inner = {name: f"{name.removesuffix('.weight')}.{_INNER}.weight" for name in names}
+    found = static_int8.quantise(smoothed(model, factors), list(inner.values()), batches)
     return {
-        name: replace(static, smoothing=factors[name.removesuffix(".weight")])
-        for name, static in found.items()
+        name: replace(found[inner[name]], smoothing=factors[name.removesuffix(".weight")])
+        for name in names
     }
 
 
-class SmoothedLinear(nn.Linear):
-    """The same linear function with inputs divided by fp32 ``factors``, ``(columns,)``."""
+class SmoothedLinear(nn.Module):
+    """The same linear function with inputs divided by fp32 ``factors``, ``(columns,)``.
+
+    It contains a linear layer and is none, because the quantiser of graphs finds layers by their
+    class.
+    """
 
     def __init__(self, linear: nn.Linear, factors: torch.Tensor) -> None:
-        super().__init__(linear.in_features, linear.out_features, device="meta")
-        self.weight = nn.Parameter(linear.weight.detach() * factors)
-        self.bias = linear.bias
+        super().__init__()
+        self.linear = nn.Linear(linear.in_features, linear.out_features, device="meta")
+        self.linear.weight = nn.Parameter(linear.weight.detach() * factors)
+        self.linear.bias = linear.bias
         self.register_buffer("factors", factors)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """Some models read the type of a layer's weight."""
+        return self.linear.weight
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Apply to ``(..., inputs)``; returns ``(..., outputs)``."""
-        return functional.linear(inputs / self.get_buffer("factors"), self.weight, self.bias)
+        outputs: torch.Tensor = self.linear(inputs / self.get_buffer("factors"))
+        return outputs
 
 
 def smoothing_factors(model: nn.Module, batches: list[Batch]) -> dict[str, torch.Tensor]:

@@ -101,7 +101,6 @@ def quantise(
 def _converted(model: nn.Module, batches: list[Batch]) -> Any:
     """The quantised graph of a model."""
     quiet_neural_compressor()
-    from neural_compressor.torch.export import export
     from neural_compressor.torch.quantization import (
         convert,
         get_default_static_config,
@@ -110,13 +109,23 @@ def _converted(model: nn.Module, batches: list[Batch]) -> Any:
 
     inputs = [forward_arguments(batch) for batch in batches]
     function = PositionalLogits(model, inputs[0]).eval()
-    graph = prepare(
-        export(function, example_inputs=tuple(inputs[0].values())), get_default_static_config()
-    )
+    graph = prepare(exported(function, tuple(inputs[0].values())), get_default_static_config())
     with torch.no_grad():
         for arguments in inputs:
             graph(*arguments.values())
     return convert(graph)
+
+
+def exported(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
+    """The graph of a model, as neural-compressor's ``prepare`` takes it.
+
+    Not by neural-compressor's ``export``, which runs TorchDynamo (``strict=True``): three times as
+    long for the same ranges.
+    """
+    with torch.no_grad():
+        graph: Any = torch.export.export(model, inputs, strict=False).module()
+    graph._exported, graph.dynamic_shapes = True, None
+    return graph
 
 
 def _ranges(graph: Any, model: nn.Module) -> dict[str, StaticInt8Weight]:
