@@ -197,7 +197,9 @@ def test_missing_trials_run_in_the_given_study_and_leave_its_file_unchanged(
         "budget": {"unit": "steps", "choices": [20]},
         "quantisation": {"choices": ["none", "rtn-8"]},
     }
-    search = validate({**document, "space": space, "trials": 1, "hours": 0.5, "sampler": "random"})
+    # One trial at a time: a second worker process would take most of the time of this test.
+    fields = {"trials": 1, "hours": 0.5, "sampler": "random", "concurrency": 1}
+    search = validate({**document, "space": space, **fields})
     elsewhere = f"sqlite:///{tlc.folder / 'elsewhere.db'}"
     lacking = len(missing_trials(Study.open(search, elsewhere).space, []))
     assert lacking == 2
