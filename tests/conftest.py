@@ -68,9 +68,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | Non
 
 
 LONG = (
-    "test_submission", "test_missing_trials", "test_workers", "test_compression", "test_tracking",
-    "test_postgres", "test_onnx", "test_objective", "test_figures", "test_tasks", "test_training",
-    "test_frontier_sampler", "test_static_int8", "test_arithmetic", "test_claims_calibration",
+    "test_submission", "test_workers", "test_exports", "test_missing_trials", "test_compression",
+    "test_tasks", "test_postgres", "test_claims_calibration", "test_training", "test_arithmetic",
+    "test_frontier_sampler", "test_optuna_samplers",
 )  # fmt: skip
 """Files that take more than ten seconds, from the longest down."""
 

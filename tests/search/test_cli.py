@@ -33,6 +33,7 @@ REFUSED = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("mlflow_made")
 @pytest.mark.parametrize("name", REFUSED)
 def test_an_impossible_search_is_refused_before_any_compute(
     name: str, tlc: Tlc, document: dict[str, Any]
