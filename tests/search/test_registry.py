@@ -49,7 +49,7 @@ print(json.dumps([predictor.__file__, table["answer"].tolist(), table["probabili
 @pytest.fixture(scope="module")
 def registered(finished: Tlc) -> str:
     """What the command printed that registered the winners of a real search."""
-    run = finished("register", "tiny", "--as", "winners")
+    run = finished.ask("register", "tiny", "--as", "winners")
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stderr == ""
     return run.stdout
