@@ -15,6 +15,18 @@ SIZES = {
     "intermediate_size": NEURONS,
 }
 
+DECODER_DEPTH = 3
+TRANSLATOR = {
+    "d_model": WIDTH,
+    "encoder_layers": DEPTH,
+    "decoder_layers": DEPTH,
+    "encoder_attention_heads": HEADS,
+    "decoder_attention_heads": HEADS,
+    "encoder_ffn_dim": NEURONS,
+    "decoder_ffn_dim": NEURONS,
+    "max_position_embeddings": POSITIONS,
+}
+
 
 def texts_of(corpus: Path) -> list[str]:
     """The training texts of the fixture ``corpus``."""
@@ -122,6 +134,31 @@ def vit(**options: Any) -> Any:
     )  # fmt: skip
 
 
+def bart(vocab_size: int, **options: Any) -> Any:
+    """A BART, whose layers normalise behind their blocks."""
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    return BartForConditionalGeneration(
+        BartConfig(
+            vocab_size=vocab_size, **TRANSLATOR, pad_token_id=1, bos_token_id=2, eos_token_id=3,
+            decoder_start_token_id=3, forced_eos_token_id=None, **options,
+        )
+    )  # fmt: skip
+
+
+def mbart(vocab_size: int, **options: Any) -> Any:
+    """An MBart, whose layers normalise before their blocks, with fewer of them in the decoder."""
+    from transformers import MBartConfig, MBartForConditionalGeneration
+
+    sizes = {**TRANSLATOR, "decoder_layers": DECODER_DEPTH, **options}
+    return MBartForConditionalGeneration(
+        MBartConfig(
+            vocab_size=vocab_size, **sizes, decoder_start_token_id=2, forced_eos_token_id=None,
+            scale_embedding=True,
+        )
+    )  # fmt: skip
+
+
 CLASSIFIERS = {"bert": bert, "roberta": roberta, "modernbert": modernbert, "llama": llama}
 """Kinds that classifiers start from."""
 _MODELS = {**CLASSIFIERS, "llama_lm": llama_lm}
@@ -152,5 +189,38 @@ def save_checkpoint(folder: Path, kind: str, texts: list[str], **options: Any) -
     tokenizer = tokenizer_for("WordPiece" if is_bert else "BPE", texts, 300 if is_bert else 420)
     torch.manual_seed(0)
     _MODELS[kind](vocab_size=len(tokenizer), **options).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+TRANSLATORS = {"bart": bart, "mbart": mbart}
+"""Kinds that translators start from."""
+
+
+def languages_tokenizer(texts: list[str], **languages: str) -> Any:
+    """The tokenizer of mBART-50, in which the token of a language stands before each text."""
+    from transformers import MBart50Tokenizer
+
+    trained = json.loads(tokenizer_for("Unigram", texts, 120).backend_tokenizer.to_str())
+    pieces = [each for each in trained["model"]["vocab"] if each[0] not in SPECIAL]
+    unused = [[f"▁{number}", -20.0] for number in range(300)]
+    # The first three are replaced by its special tokens.
+    return MBart50Tokenizer(vocab=[["", 0.0]] * 3 + pieces + unused, **languages)
+
+
+def save_translator(folder: Path, kind: str, texts: list[str], **options: Any) -> Path:
+    """Write a tiny encoder-decoder with random weights and a tokenizer; that of an MBart knows
+    languages, and translates from English into French."""
+    import torch
+
+    if kind == "mbart":
+        tokenizer = languages_tokenizer(texts, src_lang="en_XX", tgt_lang="fr_XX")
+    else:
+        tokenizer = tokenizer_for("BPE", texts, 420)
+    torch.manual_seed(0)
+    model = TRANSLATORS[kind](len(tokenizer), init_std=0.3, **options)
+    first = tokenizer.convert_tokens_to_ids("fr_XX") if kind == "mbart" else 2
+    model.generation_config.forced_bos_token_id = first
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

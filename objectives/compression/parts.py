@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from objectives.data.batches import Batch
+from objectives.data.encoding import PAD
 from objectives.models.build import build
 from objectives.models.forward import hook_inputs
 from spaces.cost.architecture import Shape
@@ -71,9 +72,17 @@ def importances(
                 total += (
                     _effect_on_loss(activation, len(total))
                     if effect is Effect.ON_LOSS
-                    else _norm_of_outputs(activation, len(total), batch.get("attention_mask"))
+                    else _norm_of_outputs(activation, len(total), _mask(stack, batch))
                 )
     return found
+
+
+def _mask(stack: Stack, batch: Batch) -> torch.Tensor | None:
+    """Which tokens of a stack are no padding, ``(batch, sequence)``; None where all count."""
+    if len(stack.attentions) > 1:
+        # A decoder, which reads translations.
+        return batch["targets"] != PAD
+    return batch.get("attention_mask")
 
 
 def _norm_of_outputs(

@@ -106,7 +106,8 @@ def _check_outputs(
     loaded: nn.Module, unquantised: nn.Module, spec: ModelSpec, calibration: list[Batch]
 ) -> None:
     """Refuse a compressed model whose logits cannot be right."""
-    compression, expected = spec.compression, spec.workload.outputs
+    compression = spec.compression
+    expected = spec.workload.classes or spec.shape.vocabulary or spec.workload.outputs
     outputs = _outputs(loaded, calibration)
     if outputs.shape[1] != expected:
         raise TrialFailure("malformed", f"{outputs.shape[1]} logits a prediction, not {expected}")

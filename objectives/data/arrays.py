@@ -10,14 +10,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from objectives.data.encoding import (
+    END,
+    Template,
     Tokens,
     encode_texts,
     token_stream,
     train_tokenizer,
+    with_template,
 )
 from objectives.data.errors import DataError
 from objectives.data.pixels import normalisation
-from objectives.data.prepared_data import NORMALISATION, ORIGINAL_TOKENS, TextLengths
+from objectives.data.prepared_data import (
+    NORMALISATION,
+    ORIGINAL_TOKENS,
+    TARGET_START,
+    TextLengths,
+)
 from objectives.data.pretrained_tokenizer import PretrainedTokenizer
 from objectives.data.sources.documents import Documents, read_documents
 from objectives.data.sources.images import ImageRows, read_images
@@ -95,7 +103,8 @@ def write_arrays(
     written = Written(tuple(_label_names(texts.labelled, "data.labelled")), {}, {})
     _write_running(tokenizer, texts.running, data.sequence_length, folder, written)
     _write_labelled(tokenizer, texts.labelled, data.sequence_length, folder, written)
-    _write_pairs(tokenizer, texts.pairs, data.sequence_length, folder, written)
+    start = None if pretrained is None else pretrained.target_start
+    _write_pairs(tokenizer, start, texts.pairs, data.sequence_length, folder, written)
     return written
 
 
@@ -131,11 +140,23 @@ def _write_labelled(
 
 
 def _write_pairs(
-    tokenizer: Any, splits: dict[str, SentencePairRows], length: int, folder: Path, written: Written
+    tokenizer: Any,
+    start: Sequence[str] | None,
+    splits: dict[str, SentencePairRows],
+    length: int,
+    folder: Path,
+    written: Written,
 ) -> None:
+    """Write sentences to read, and their translations; before these stand the tokens of ``start``,
+    or without it, those that stand before the others."""
+    writer = tokenizer
+    if start and splits:
+        writer = with_template(tokenizer, Template.of_targets(start, tokenizer.id_to_token(END)))
+        np.save(folder / TARGET_START, np.asarray([tokenizer.token_to_id(each) for each in start]))
     for split, sides in splits.items():
-        for side, texts in (("source", sides.sources), ("target", sides.targets)):
-            encoded = encode_texts(tokenizer, texts, sequence_length=length)
+        both = (("source", tokenizer, sides.sources), ("target", writer, sides.targets))
+        for side, encoder, texts in both:
+            encoded = encode_texts(encoder, texts, sequence_length=length)
             arrays = {f"{side}-tokens": encoded.tokens, f"{side}-lengths": encoded.lengths}
             _save(folder, split, **arrays)
             if split == "train":

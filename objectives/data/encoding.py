@@ -60,6 +60,13 @@ class Template(NamedTuple):
         """
         return cls(_pieces(tokenizer.encode(text)), _pieces(tokenizer.encode(text, text)))
 
+    @classmethod
+    def of_targets(cls, start: Sequence[str], end: str) -> Template:
+        """That of translations: some tokens before them, and the end token behind."""
+        before, last = tuple(Piece(token, 0, True) for token in start), Piece(end, 0, True)
+        a, b = Piece("A", 0, False), Piece("B", 0, False)
+        return cls((*before, a, last), (*before, a, last, b, last))
+
     def without_types(self) -> Template:
         """The same where all tokens are of one type."""
         return Template(*(tuple(piece._replace(type=0) for piece in pieces) for pieces in self))
@@ -108,8 +115,15 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> Any:
     )
     tokenizer.train_from_iterator(texts, trainer)
     template = Template.of_roberta(SPECIAL_TOKENS[START], SPECIAL_TOKENS[END])
-    numbers = {token: number for number, token in enumerate(SPECIAL_TOKENS)}
-    document = {**json.loads(tokenizer.to_str()), "post_processor": template.definition(numbers)}
+    return with_template(tokenizer, template)
+
+
+def with_template(tokenizer: Any, template: Template) -> Any:
+    """The same ``tokenizers.Tokenizer`` with special tokens at other places."""
+    from tokenizers import Tokenizer
+
+    document = json.loads(tokenizer.to_str())
+    document["post_processor"] = template.definition(tokenizer.get_vocab())
     return Tokenizer.from_str(json.dumps(document))
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from objectives.data.encoding import Normalisation, Pixels, Tokens
+from objectives.data.encoding import START, Normalisation, Pixels, Tokens
 from objectives.data.errors import DataError
 
 MANIFEST = "manifest.json"
 ORIGINAL_TOKENS = "original-tokens.npy"
+TARGET_START = "target-start.npy"
 NORMALISATION = "normalisation.npy"
 CUT_TO_WARN_OF = 0.01
 """Fraction of texts that are cut from which on it is said."""
@@ -135,6 +136,14 @@ class PreparedData:
         """Sentence pairs of a split."""
         names = ("source-tokens", "source-lengths", "target-tokens", "target-lengths")
         return SentencePairs(*(self._map(f"{name}-{split}") for name in names))
+
+    @property
+    def target_start(self) -> tuple[int, ...]:
+        """The tokens before each translation: the one that the decoder starts from, and what a
+        checkpoint writes before the first word."""
+        if not (self.folder / TARGET_START).is_file():
+            return (START,)
+        return tuple(map(int, self._map(TARGET_START.removesuffix(".npy"))))
 
     def references(self, split: str) -> list[str]:
         """Translations of a split as people wrote them, in the order of its pairs."""

@@ -38,11 +38,14 @@ class PretrainedTokenizer:
         definition: Its ``tokenizer.json``.
         special: The token that stands for each of ``SPECIAL_TOKENS``; None where it has none.
         has_token_types: Whether models tell the texts of a pair apart by the types of tokens.
+        target_start: The tokens that stand before a translation: the one that the decoder starts
+            from, and that of a language, where the first word follows it; empty without a decoder.
     """
 
     definition: str
     special: tuple[str | None, ...]
     has_token_types: bool = False
+    target_start: tuple[str, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -153,6 +156,7 @@ class PretrainedTokenizer:
         seen = {*string.printable, *"".join(used), *_byte_alphabet(self.definition)}
         kept = {token for token in others if _is_single(token, seen)}
         kept |= others.keys() & {piece.token for piece in self.template.pair if piece.is_special}
+        kept |= others.keys() & {*self.target_start}
         if len(kept) > size:
             raise DataError(
                 f"space.vocabulary: {size + len(SPECIAL_TOKENS):,} is less than the "

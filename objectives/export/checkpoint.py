@@ -151,7 +151,10 @@ def _config(config: Any, spec: ModelSpec, task: PredictionTask) -> Any:
 def _generation(task: PredictionTask) -> Any:
     """How texts are decoded for a score."""
     tokens = task.tokens
-    start = {"decoder_start_token_id": tokens["start"]} if task.name == "translation" else {}
+    starts: dict[str, int] = {}
+    if task.name == "translation":
+        names = ("decoder_start_token_id", "forced_bos_token_id")
+        starts = dict(zip(names, task.target_start, strict=False))
     return transformers.GenerationConfig(
         bos_token_id=tokens["start"],
         eos_token_id=tokens["end"],
@@ -160,7 +163,7 @@ def _generation(task: PredictionTask) -> Any:
         num_beams=task.beams,
         do_sample=False,
         use_cache=True,
-        **start,
+        **starts,
     )
 
 

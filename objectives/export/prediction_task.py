@@ -23,6 +23,8 @@ class PredictionTask:
         takes_pairs: Whether an input is a pair of texts.
         has_token_types: Whether types of tokens tell the texts of a pair apart.
         beams: Beams of the search that decodes; 1 is greedy.
+        target_start: The token that the decoder of a translation starts from, and the one that it
+            must write first, if any.
         sequence_length: Longest input in tokens, the special ones included.
         image_size: Height and width of images in pixels; 0 without images.
         channels: 1 for grey, 3 for red, green and blue; 0 without images.
@@ -36,6 +38,7 @@ class PredictionTask:
     takes_pairs: bool = False
     has_token_types: bool = False
     beams: int = 1
+    target_start: tuple[int, ...] = (START,)
     sequence_length: int = 0
     image_size: int = 0
     channels: int = 0
@@ -56,6 +59,7 @@ class PredictionTask:
             takes_pairs=getattr(sources.labelled, "text_pair", None) is not None,
             has_token_types=data.has_token_types,
             beams=getattr(task, "beams", 1),
+            target_start=data.target_start,
             sequence_length=workload.sequence_length,
             image_size=workload.image_size,
             channels=workload.channels,

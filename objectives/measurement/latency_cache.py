@@ -158,7 +158,7 @@ class LatencyCache:
     @cached_property
     def _reference(self) -> nn.Module:
         torch.manual_seed(0)
-        decoder_depth = REFERENCE_DEPTH if self.workload.family.has_decoder else 0
+        decoder_depth = REFERENCE_DEPTH if self.workload.has_decoder else 0
         reference = Architecture.of(REFERENCE_DEPTH, REFERENCE_WIDTH, decoder_depth=decoder_depth)
         return build(reference.shape, self.workload).eval()
 

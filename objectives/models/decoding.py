@@ -7,17 +7,24 @@ from typing import Any
 import torch
 
 from objectives.data.batches import Batch
-from objectives.data.encoding import END, PAD, START
+from objectives.data.encoding import END, PAD
 
 
 def translate(
-    model: Any, batch: Batch, tokenizer: Any, *, beams: int, sequence_length: int
+    model: Any,
+    batch: Batch,
+    tokenizer: Any,
+    *,
+    start: tuple[int, ...],
+    beams: int,
+    sequence_length: int,
 ) -> list[str]:
     """Translations of the sentences of a batch.
 
     Args:
         model: An encoder with a decoder.
         batch: ``input_ids`` and ``attention_mask``, ``(batch, sequence)``.
+        start: The token that the decoder starts from, and the one that it must write first, if any.
         beams: Beams of the search; 1 is greedy.
         sequence_length: Longest translation in tokens, the start token included.
     """
@@ -27,7 +34,8 @@ def translate(
         num_beams=beams,
         do_sample=False,
         max_new_tokens=sequence_length - 1,
-        decoder_start_token_id=START,
+        decoder_start_token_id=start[0],
+        forced_bos_token_id=start[1] if start[1:] else None,
         eos_token_id=END,
         pad_token_id=PAD,
         use_cache=True,

@@ -35,6 +35,7 @@ _TASKS: dict[str, Any] = {
 _FROM_CHECKPOINTS: dict[str, Any] = {
     "classification": ClassificationFromCheckpoint,
     "causal-lm": CausalLanguageModel,
+    "translation": Translation,
     "image-classification": ImageClassification,
 }
 
@@ -74,14 +75,14 @@ def make_task(
         data.fingerprint,
     )
     made, options = _TASKS[search.task.name], dict[str, Any]()
+    if search.task.name == "translation":
+        options = {"beams": search.task.beams}
     if search.model is not None:
         made = _FROM_CHECKPOINTS[search.task.name]
-        options = {"start": CheckpointStart(search.model, search.task.name)}
+        options["start"] = CheckpointStart(search.model, search.task.name)
         if search.training.distillation is not None:
             made = DistilledClassification
             options |= {"settings": search.training.distillation, "teachers": teachers}
-    elif search.task.name == "translation":
-        options = {"beams": search.task.beams}
     elif search.task.name == "classification":
         options = {"fine_tuning": search.training.fine_tuning}
     task: Task = made(

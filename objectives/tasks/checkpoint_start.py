@@ -70,8 +70,8 @@ class CheckpointStart:
     ) -> None:
         """Give a model the weights that are kept of the checkpoint, in place.
 
-        Layers are evenly spaced. Then each of them loses the heads and neurons whose outputs are
-        smallest on the batches.
+        Layers are evenly spaced, in an encoder and in a decoder. Then each of them loses the heads
+        and neurons whose outputs are smallest on the batches.
 
         Args:
             model: A model of ``architecture``.
@@ -81,16 +81,20 @@ class CheckpointStart:
         """
         whole = checkpoint_of(workload.checkpoint)
         shallow = whole.architecture(
-            architecture.depth, whole.attention, vocabulary=architecture.vocabulary
+            architecture.depth,
+            whole.attention,
+            decoder_depth=architecture.decoder_depth,
+            vocabulary=architecture.vocabulary,
         ).shape
         kept = self._with_all_heads(shallow, workload, tokens)
         if shallow != architecture.shape:
+            stacks = layout(shallow, workload).stacks
             scores = [
-                importances(kept, stack, list(batches), loss, Effect.ON_OUTPUT)
-                for stack in layout(shallow, workload).stacks
+                importances(kept, stack, list(batches), loss, Effect.ON_OUTPUT) for stack in stacks
             ]
             shapes = (shallow, architecture.shape)
-            kept = keep_parts(kept, shapes, workload, [range(shallow.depth)], scores)
+            layers = [range(stack.depth) for stack in stacks]
+            kept = keep_parts(kept, shapes, workload, layers, scores)
         model.load_state_dict(kept.state_dict())
 
     def _with_all_heads(self, shape: Shape, workload: Workload, tokens: Tokens | None) -> nn.Module:
@@ -103,8 +107,10 @@ class CheckpointStart:
             if tokens is not None and VOCABULARY in weight.axes[:1]:
                 tensor = _rows(tensor, tokens)
             state[weight.name] = tensor
-        for stack in whole.layout.stacks:
-            for index, layer in enumerate(evenly_spaced(shape.depth, stack.depth)):
+        for stack, depth in zip(
+            whole.layout.stacks, (shape.depth, shape.decoder_depth), strict=False
+        ):
+            for index, layer in enumerate(evenly_spaced(depth, stack.depth)):
                 for weight in stack.weights:
                     name = f"{stack.prefix}.{layer}.{weight.name}"
                     if name in trained:  # A first layer may lack a norm.

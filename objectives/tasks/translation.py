@@ -88,6 +88,7 @@ class Translation(Task):
                     model,
                     batch,
                     tokenizer,
+                    start=self.data.target_start,
                     beams=self.beams,
                     sequence_length=self.workload.sequence_length,
                 )

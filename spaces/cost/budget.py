@@ -157,7 +157,7 @@ class Schedule:
         if self.unit is BudgetUnit.STEPS:
             return 1, 1
         if self.unit is BudgetUnit.TOKENS:
-            lengths, sides = self._lengths(), 1 + workload.family.has_decoder
+            lengths, sides = self._lengths(), 1 + workload.has_decoder
             full = self.batch_size * workload.sequence_length * sides
             task = full if lengths is None else self.batch_size * lengths.tokens
             return (full if workload.family.is_classifier_of_text else task), task

@@ -23,7 +23,8 @@ class Checkpoint:
         digest: SHA-256 of its files.
         auto_class: The Auto class of transformers that builds it.
         config: The configuration of transformers, as JSON.
-        layout: Every weight of the whole model, which has one stack of layers.
+        layout: Every weight of the whole model. It has one stack of layers, or those of an encoder
+            and of a decoder, with equal heads and neurons.
         positions: Longest input in tokens; 0 where there is no limit.
     """
 
@@ -35,13 +36,18 @@ class Checkpoint:
 
     @property
     def stack(self) -> Stack:
-        """Its layers."""
+        """Its layers; of an encoder and a decoder, those of the encoder."""
         return self.layout.stacks[0]
 
     @property
     def depth(self) -> int:
         """Its layers' number."""
         return self.stack.depth
+
+    @property
+    def decoder_depth(self) -> int:
+        """Layers of its decoder beside an encoder; 0 without one."""
+        return sum(stack.depth for stack in self.layout.stacks[1:])
 
     @property
     def width(self) -> int:
@@ -59,12 +65,20 @@ class Checkpoint:
         return self.layout.sizes[VOCABULARY]
 
     def architecture(
-        self, depth: int, width: int, *, feed_forward: int | None = None, vocabulary: int = 0
+        self,
+        depth: int,
+        width: int,
+        *,
+        decoder_depth: int | None = None,
+        feed_forward: int | None = None,
+        vocabulary: int = 0,
     ) -> Architecture:
         """What is kept of it.
 
         Args:
             depth: Layers.
+            decoder_depth: Layers of the decoder, where there is one; by default as many as
+                ``depth``, or all where it has fewer.
             width: Channels of the heads of a layer, a multiple of those that share a key and value.
             feed_forward: Neurons of a layer; by default in the proportion of the heads.
             vocabulary: Pieces; 0 keeps all.
@@ -80,8 +94,11 @@ class Checkpoint:
                 f"allowed are multiples of {unit} up to it"
             )
         neurons = stack.neurons * width // self.attention if feed_forward is None else feed_forward
+        if decoder_depth is None or not self.decoder_depth:
+            decoder_depth = min(depth, self.decoder_depth)
         for noun, count, most in (
             ("layers", depth, self.depth),
+            ("layers of the decoder", decoder_depth, self.decoder_depth),
             ("feed-forward neurons", neurons, stack.neurons),
             ("pieces", vocabulary, self.vocabulary),
         ):
@@ -92,6 +109,7 @@ class Checkpoint:
             width,
             width // stack.head_width,
             neurons,
+            decoder_depth=decoder_depth,
             vocabulary=vocabulary,
             head_group=stack.group,
         )
@@ -104,7 +122,10 @@ class Checkpoint:
         """
         sizes = {VOCABULARY: vocabulary} if self.vocabulary else {}
         return self.layout.resized(
-            depths=(shape.depth,), heads=shape.heads, neurons=shape.feed_forward, **sizes
+            depths=(shape.depth, shape.decoder_depth),
+            heads=shape.heads,
+            neurons=shape.feed_forward,
+            **sizes,
         )
 
     def to_json(self) -> str:

@@ -125,6 +125,8 @@ class SearchFile(StrictModel):
         task = self.task
         if self.training.fine_tuning is not None and not task.has_fine_tuning:
             yield f"training.fine_tuning: task {task.name} has none; its budget is all training"
+        if self.space.decoder_depth is not None and not task.has_decoder:
+            yield f"space.decoder_depth: task {task.name} has no decoder"
         if self.model is not None:
             yield from self._checkpoint_faults(self.model)
             return
@@ -134,8 +136,6 @@ class SearchFile(StrictModel):
         ):
             if given is not None:
                 yield f"{field} a checkpoint; give model.from"
-        if self.space.decoder_depth is not None and not task.has_decoder:
-            yield f"space.decoder_depth: task {task.name} has no decoder"
 
     def _checkpoint_faults(self, model: Model) -> Iterator[str]:
         yield from model.faults()

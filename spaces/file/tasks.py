@@ -92,6 +92,7 @@ class Translation(BaseTask):
     needs = ("parallel",)
     family = Family.MBART
     has_decoder = True
+    starts_from_checkpoints = True
 
     name: Literal["translation"]
     beams: Annotated[int, Field(ge=1, le=64)] = 1

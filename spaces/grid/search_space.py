@@ -142,6 +142,7 @@ class SearchSpace(Grid):
             return checkpoint_of(self.workload.checkpoint).architecture(
                 values["depth"],
                 values["width"],
+                decoder_depth=values.get("decoder_depth"),
                 feed_forward=values.get("feed_forward"),
                 # All pieces are the same model, however they are asked for.
                 vocabulary=0 if vocabulary == self.workload.vocabulary_size else vocabulary,

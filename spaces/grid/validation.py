@@ -47,7 +47,7 @@ def _checkpoint_faults(space: SearchSpace, checkpoint: Checkpoint) -> list[str]:
     definition = space.definition
     whole = {"depth": checkpoint.depth, "width": checkpoint.attention}
     faults = []
-    for name in ("depth", "width", "feed_forward", "vocabulary"):
+    for name in ("depth", "decoder_depth", "width", "feed_forward", "vocabulary"):
         dimension = getattr(definition, name)
         for value in () if dimension is None else dimension.values:
             try:

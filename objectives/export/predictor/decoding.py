@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,21 +14,28 @@ Candidate = tuple[float, list[int]]
 
 
 def decode(
-    next_logits: Callable[[Any], Any], prompt: list[int], *, beams: int, length: int, end: int
+    next_logits: Callable[[Any], Any],
+    prompt: list[int],
+    *,
+    forced: Sequence[int] = (),
+    beams: int,
+    length: int,
+    end: int,
 ) -> list[int]:
     """Beam search, or greedy search with one beam, as ``generate`` of transformers does it.
 
     Args:
         next_logits: Logits ``(beams, vocabulary)`` of the token after int64 ``(beams, tokens)``.
+        forced: Tokens that every text begins with; they count to its length.
         length: Most tokens, the prompt included.
         end: The token that ends a text.
 
     Returns:
         The tokens with the prompt before them.
     """
-    running: list[Candidate] = [(0.0, prompt)]
+    running: list[Candidate] = [(0.0, [*prompt, *forced])]
     finished: list[Candidate] = []
-    for count in range(1, length - len(prompt) + 1):
+    for count in range(1 + len(forced), length - len(prompt) + 1):
         candidates = _continuations(next_logits, running, 2 * beams)
         ended = [tokens[-1] == end or len(tokens) == length for _, tokens in candidates]
         # Candidates beyond the beams are there to go on where the others end.

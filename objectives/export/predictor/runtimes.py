@@ -66,9 +66,9 @@ class OnnxRuntime:
         return [self._generate(each) for each in rows]
 
     def _generate(self, row: Inputs) -> list[int]:
-        tokens = self._task["tokens"]
         is_translation = "decoder_input_ids" in self._names
-        prompt = [tokens["start"]] if is_translation else row["input_ids"][0].tolist()
+        start, *forced = self._task["target_start"]
+        prompt = [start] if is_translation else row["input_ids"][0].tolist()
         if is_translation:
             length = int(row["attention_mask"].sum())
             row = {name: array[:, :length] for name, array in row.items()}
@@ -82,9 +82,10 @@ class OnnxRuntime:
         return decode(
             next_logits,
             prompt,
+            forced=forced if is_translation else [],
             beams=self._task["beams"],
             length=self._task["sequence_length"],
-            end=tokens["end"],
+            end=self._task["tokens"]["end"],
         )
 
 

@@ -12,7 +12,7 @@ from spaces.cost.architecture import Shape
 from spaces.cost.checkpoint import checkpoint_of
 from spaces.cost.workload import Workload
 
-NEURONS = ("intermediate_size", "hidden_dim")
+NEURONS = ("intermediate_size", "hidden_dim", "encoder_ffn_dim", "decoder_ffn_dim")
 """Names that configurations of transformers have for the neurons of a feed-forward block."""
 
 
@@ -35,7 +35,7 @@ def build_checkpoint(shape: Shape, workload: Workload) -> nn.Module:
     import transformers
 
     checkpoint = checkpoint_of(workload.checkpoint)
-    config = config_of(checkpoint.config, shape.depth)
+    config = config_of(checkpoint.config, shape.depth, shape.decoder_depth)
     if workload.vocabulary_size:
         config.vocab_size = shape.vocabulary or workload.vocabulary_size
     for name in NEURONS:
@@ -46,6 +46,10 @@ def build_checkpoint(shape: Shape, workload: Workload) -> nn.Module:
     for name, number in (("pad", PAD), ("bos", START), ("cls", START), ("eos", END), ("sep", END)):
         if hasattr(config, f"{name}_token_id"):
             setattr(config, f"{name}_token_id", number)
+    # Decoding names the tokens that it begins with, whose numbers depend on the pieces kept.
+    for name in ("decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id"):
+        if hasattr(config, name):
+            setattr(config, name, None)
     auto_class = getattr(transformers, checkpoint.auto_class)
     model: nn.Module = auto_class.from_config(
         config, trust_remote_code=False, attn_implementation="sdpa"
@@ -53,15 +57,19 @@ def build_checkpoint(shape: Shape, workload: Workload) -> nn.Module:
     return model
 
 
-def config_of(description: str, depth: int) -> Any:
+def config_of(description: str, depth: int, decoder_depth: int = 0) -> Any:
     """The configuration of a checkpoint of which evenly spaced layers are kept.
 
     Args:
         description: The configuration as JSON.
+        decoder_depth: Layers of the decoder beside an encoder; 0 without one.
     """
     from transformers import AutoConfig
 
     fields = json.loads(description)
     if isinstance(kinds := fields.get("layer_types"), list):
         fields["layer_types"] = [kinds[layer] for layer in evenly_spaced(depth, len(kinds))]
-    return AutoConfig.for_model(**{**fields, "num_hidden_layers": depth})
+    depths = {"num_hidden_layers": depth}
+    if decoder_depth:
+        depths = {"encoder_layers": depth, "decoder_layers": decoder_depth}
+    return AutoConfig.for_model(**{**fields, **depths})

@@ -23,12 +23,14 @@ from objectives.models.checkpoint.location import (
     find_folder,
     has_weights,
 )
+from objectives.models.checkpoint.target_start import GENERATION, target_start
 from objectives.models.checkpoint.task_heads import HEADS, TaskHead
 from spaces.file.model import Model, is_folder, is_package
 
 HASHED = (
     "*.safetensors", "*.safetensors.index.json", CONFIG, "tokenizer*", "vocab.*", "merges.txt",
     "*.model", "special_tokens_map.json", "added_tokens.json", "preprocessor_config.json",
+    GENERATION,
 )  # fmt: skip
 """Files that determine a model and its tokens."""
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
@@ -121,7 +123,10 @@ class OpenCheckpoint:
             "token_type_ids" in loaded.model_input_names
             and getattr(config, "type_vocab_size", 0) > 1
         )
-        tokenizer = PretrainedTokenizer(definition, tuple(tokens.values()), has_types)
+        start: tuple[str, ...] = ()
+        if self.head.has_decoder:
+            start = target_start(self.name, self.folder, self.config, loaded)
+        tokenizer = PretrainedTokenizer(definition, tuple(tokens.values()), has_types, start)
         rows = config.vocab_size
         if max(tokenizer.vocabulary.values()) >= rows:
             raise CheckpointError(
@@ -174,6 +179,14 @@ class OpenCheckpoint:
             for name, parameter in model.named_parameters():
                 if name not in lacking and not torch.isfinite(parameter).all():
                     raise CheckpointError(self.name, f"its weight {name} holds no finite numbers")
+        parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+        for name, constant in model.state_dict().items():
+            if name not in parameters and constant.is_floating_point() and constant.any():
+                raise CheckpointError(
+                    self.name,
+                    f"its {name} is not zero, as that of Marian; it is no weight, and models that "
+                    "are cut from it would lose it",
+                )
         loaded: nn.Module = model.eval()
         return loaded
 

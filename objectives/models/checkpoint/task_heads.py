@@ -19,6 +19,7 @@ class TaskHead:
         endings: How the names of classes end whose checkpoints the task can start from.
         is_new: Whether the head may be trained from random weights.
         needed_tokens: The special tokens that its data is made with.
+        has_decoder: Whether its models have a decoder beside the encoder.
     """
 
     task: str
@@ -27,6 +28,7 @@ class TaskHead:
     endings: tuple[str, ...]
     is_new: bool
     needed_tokens: tuple[str, ...]
+    has_decoder: bool = False
 
     def auto_class(self) -> Any:
         """The Auto class."""
@@ -86,6 +88,15 @@ HEADS = {
         ("ForCausalLM", "LMHeadModel"),
         is_new=False,
         needed_tokens=("end",),
+    ),
+    "translation": TaskHead(
+        "translation",
+        "AutoModelForSeq2SeqLM",
+        "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
+        ("Model", "ForConditionalGeneration"),
+        is_new=False,
+        needed_tokens=("pad", "end"),
+        has_decoder=True,
     ),
 }
 """By the name of the task."""
