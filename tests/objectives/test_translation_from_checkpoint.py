@@ -326,6 +326,7 @@ def exported(
     return folder, found.score
 
 
+@pytest.mark.parametrize("kind", ["mbart"], indirect=True)
 @pytest.mark.parametrize("runtime", ["transformers", "onnxruntime"])
 def test_an_exported_model_translates_without_tlc(
     runtime: str, exported: tuple[Path, float], tmp_path: Path
