@@ -28,6 +28,7 @@ from objectives.models.build import build
 from objectives.store.store import Store
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration, content_hash
+from spaces.cost.families import has_decoder
 from spaces.cost.workload import Workload
 from spaces.file.space import Measurement
 
@@ -158,7 +159,7 @@ class LatencyCache:
     @cached_property
     def _reference(self) -> nn.Module:
         torch.manual_seed(0)
-        decoder_depth = REFERENCE_DEPTH if self.workload.has_decoder else 0
+        decoder_depth = REFERENCE_DEPTH if has_decoder(self.workload) else 0
         reference = Architecture.of(REFERENCE_DEPTH, REFERENCE_WIDTH, decoder_depth=decoder_depth)
         return build(reference.shape, self.workload).eval()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import inf
 
 from spaces.cost.architecture import Architecture
+from spaces.cost.families import has_decoder
 from spaces.cost.flops import pretraining_workload, training_step_flops
 from spaces.cost.units import MIN_STEPS, BudgetUnit
 from spaces.cost.workload import Workload
@@ -157,7 +158,7 @@ class Schedule:
         if self.unit is BudgetUnit.STEPS:
             return 1, 1
         if self.unit is BudgetUnit.TOKENS:
-            lengths, sides = self._lengths(), 1 + workload.has_decoder
+            lengths, sides = self._lengths(), 1 + has_decoder(workload)
             full = self.batch_size * workload.sequence_length * sides
             task = full if lengths is None else self.batch_size * lengths.tokens
             return (full if workload.family.is_classifier_of_text else task), task

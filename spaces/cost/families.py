@@ -46,6 +46,13 @@ def family_layout(family: Family) -> Layout:
     return Layout.from_json(file.read_bytes())
 
 
+def has_decoder(workload: Workload) -> bool:
+    """Whether models have a decoder beside the encoder."""
+    if workload.checkpoint:
+        return checkpoint_of(workload.checkpoint).decoder_depth > 0
+    return workload.family.has_decoder
+
+
 def parameters(architecture: Architecture, workload: Workload) -> int:
     """Parameters of an architecture before compression."""
     return layout(architecture.shape, workload).parameters

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from spaces.cost.checkpoint import checkpoint_of
-
 POSITION_OFFSET = 2
 """RoBERTa and MBart number positions from their padding index + 1, so two rows are never read."""
 
@@ -95,13 +93,6 @@ class Workload:
     def positions(self) -> int:
         """Rows of the position embedding of models that have one."""
         return self.sequence_length + (POSITION_OFFSET if self.vocabulary_size else 0)
-
-    @property
-    def has_decoder(self) -> bool:
-        """Whether its models have a decoder beside the encoder."""
-        if self.checkpoint:
-            return checkpoint_of(self.checkpoint).decoder_depth > 0
-        return self.family.has_decoder
 
     @property
     def outputs(self) -> int:
