@@ -144,7 +144,7 @@ def _read(path: Path) -> Iterator[tuple[Key, Replay]]:
     for line in path.read_text().splitlines():
         entry = json.loads(line)
         lists = (np.array(entry[name]) for name in ("rows", "seconds", "hypervolume"))
-        yield tuple(entry["key"]), Replay(*lists, busy=entry["busy"])
+        yield tuple(entry["key"]), Replay(*lists, busy_seconds=entry["busy"])
 
 
 def _summaries(table: Table, shared: dict[Key, Replay]) -> dict[Conditions, Summary]:
@@ -163,10 +163,9 @@ def _summaries(table: Table, shared: dict[Key, Replay]) -> dict[Conditions, Summ
 
 def _draw(drawn: list[tuple[Table, dict[Conditions, Summary]]], picture: Path) -> None:
     """A panel for each table: the frontier sampler, the oracle, fast peers, TPE from scratch."""
-    rows = -(-len(drawn) // 2)
-    figure = Figure(figsize=(11, 4.4 * rows), layout="constrained")
+    figure = Figure(figsize=(5.2 * len(drawn), 4.4), layout="constrained")
     for place, (table, summaries) in enumerate(drawn, 1):
-        axes = figure.add_subplot(rows, 2, place)
+        axes = figure.add_subplot(1, len(drawn), place)
         wanted = [*((name, 1, True) for name in DRAWN), ("tpe", 1, False)]
         draw_on(axes, table, [summaries[key] for key in wanted if key in summaries])
     figure.savefig(picture, dpi=130)
