@@ -27,7 +27,7 @@ TRAIN, COMPRESS, CHOSEN = "#00798c", "#edae49", "#d1495b"
 
 @click.command()
 @click.argument("table", default=TABLE, type=click.Path(path_type=Path))
-@click.option("--trials", default=29, show_default=True, help="Finished trials before the choice.")
+@click.option("--trials", default=30, show_default=True, help="Finished trials before the choice.")
 @click.option("--out", default="docs/search_choice.png", show_default=True)
 def main(table: Path, trials: int, out: str) -> None:
     """Replay TABLE for some trials and draw the choice that follows."""

@@ -225,7 +225,7 @@ def _facts(trial: Trial) -> list[tuple[str, str]]:
     facts = [
         ("trial", f"#{trial.trial}"),
         ("state", trial.state),
-        ("configuration", f"{trial.text} {trial.budget_unit}"),
+        ("configuration", f"{trial.text} (budget in {trial.budget_unit})"),
     ]
     if not trial.result:
         return [*facts, ("message", trial.message)]
