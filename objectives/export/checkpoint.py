@@ -4,7 +4,8 @@ Depth and feed-forward width stand in its configuration. Where that has no field
 heads of the same width, removed heads are there with weights of zero. Codes are written as
 compressed-tensors packs them, with fp32 scales: with fp16 ones it multiplies in fp16. HQQ has zeros
 between its codes, for which there is no format: its weights are dense. SmoothQuant divides inputs
-before it quantises them, which transformers cannot.
+before it quantises them, which transformers cannot, and nor can it generate with static int8 in an
+encoder-decoder.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from objectives.export.comparison import Comparison, compare, inputs_of
 from objectives.export.prediction_task import PredictionTask
 from objectives.export.predictor.runtimes import Transformers
 from spaces.cost.compression import Quantisation
-from spaces.cost.families import layout
+from spaces.cost.families import has_decoder, layout
 from spaces.errors import UserError
 
 Parts = dict[str, torch.Tensor]
@@ -68,7 +69,12 @@ class Checkpoint:
 
 def can_be_checkpoint(stored: Path) -> bool:
     """Whether transformers can compute what the stored model in a folder computes."""
-    return model_file.read_spec(stored).compression.quantisation.method != "smooth"
+    spec = model_file.read_spec(stored)
+    quantisation = spec.compression.quantisation
+    # ``generate`` calls the encoder alone, whose int8 codes compressed-tensors has not unpacked.
+    return not (quantisation.is_static and has_decoder(spec.workload)) and (
+        quantisation.method != "smooth"
+    )
 
 
 def write_checkpoint(
