@@ -26,6 +26,7 @@ from objectives.data.sources.sentence_pairs import read_sentence_pairs
 from objectives.data.sources.text import read_labelled
 from objectives.export import predictor
 from objectives.export.bundle import write_bundle
+from objectives.export.checkpoint import can_be_checkpoint
 from objectives.export.evaluation import write_examples
 from objectives.export.examples import example_program
 from objectives.export.prediction_task import PredictionTask
@@ -260,6 +261,18 @@ def test_int8_is_written_as_such_for_both_runtimes(of_task: Callable[[str], Expo
     nodes = Counter(node.op_type for node in onnx.load(str(path)).graph.node)
     # Each layer has its weight; layers that read the same input share its codes.
     assert nodes["DequantizeLinear"] > nodes["QuantizeLinear"] > 0
+
+
+def test_transformers_gets_no_translator_in_static_int8(of_task: Callable[[str], Exported]) -> None:
+    made = of_task("translation")
+    space = SearchSpace(made.search)
+    configuration = space.configuration((0,) * len(space.dimensions))
+    compression = Compression(Quantisation.STATIC_8)
+    result = made.objective.evaluate(configuration.with_compression(compression))
+    for name, can_be in ((result.model, False), (made.result.model, True)):
+        with made.objective.store.open(name) as model:
+            assert model is not None
+            assert can_be_checkpoint(model) is can_be
 
 
 def test_an_onnx_file_has_no_paths_of_this_machine(of_task: Callable[[str], Exported]) -> None:
