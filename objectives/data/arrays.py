@@ -151,7 +151,7 @@ def _write_pairs(
     or without it, those that stand before the others."""
     writer = tokenizer
     if start and splits:
-        writer = with_template(tokenizer, Template.of_targets(start, tokenizer.id_to_token(END)))
+        writer = with_template(tokenizer, Template.of_roberta(start, tokenizer.id_to_token(END)))
         np.save(folder / TARGET_START, np.asarray([tokenizer.token_to_id(each) for each in start]))
     for split, sides in splits.items():
         both = (("source", tokenizer, sides.sources), ("target", writer, sides.targets))

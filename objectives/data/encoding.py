@@ -45,11 +45,12 @@ class Template(NamedTuple):
     pair: tuple[Piece, ...]
 
     @classmethod
-    def of_roberta(cls, start: str, end: str) -> Template:
-        """RoBERTa's, which has two end tokens between the texts of a pair."""
-        first, last = Piece(start, 0, True), Piece(end, 0, True)
+    def of_roberta(cls, start: Sequence[str], end: str) -> Template:
+        """RoBERTa's, which has two end tokens between the texts of a pair, after some start
+        tokens."""
+        first, last = tuple(Piece(token, 0, True) for token in start), Piece(end, 0, True)
         a, b = Piece("A", 0, False), Piece("B", 0, False)
-        return cls((first, a, last), (first, a, last, last, b, last))
+        return cls((*first, a, last), (*first, a, last, last, b, last))
 
     @classmethod
     def of(cls, tokenizer: Any, text: str) -> Template:
@@ -59,13 +60,6 @@ class Template(NamedTuple):
             text: Any text that has tokens.
         """
         return cls(_pieces(tokenizer.encode(text)), _pieces(tokenizer.encode(text, text)))
-
-    @classmethod
-    def of_targets(cls, start: Sequence[str], end: str) -> Template:
-        """That of translations: some tokens before them, and the end token behind."""
-        before, last = tuple(Piece(token, 0, True) for token in start), Piece(end, 0, True)
-        a, b = Piece("A", 0, False), Piece("B", 0, False)
-        return cls((*before, a, last), (*before, a, last, b, last))
 
     def without_types(self) -> Template:
         """The same where all tokens are of one type."""
@@ -114,7 +108,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> Any:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    template = Template.of_roberta(SPECIAL_TOKENS[START], SPECIAL_TOKENS[END])
+    template = Template.of_roberta([SPECIAL_TOKENS[START]], SPECIAL_TOKENS[END])
     return with_template(tokenizer, template)
 
 

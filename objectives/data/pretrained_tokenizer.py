@@ -76,7 +76,7 @@ class PretrainedTokenizer:
         found = Template.of(tokenizer, text)
         if not any(piece.is_special for piece in found.pair):
             start, _, end, *_ = (name for name, _ in self.first_tokens)
-            found = Template.of_roberta(start, end)
+            found = Template.of_roberta([start], end)
         return found if self.has_token_types else found.without_types()
 
     @property
