@@ -143,7 +143,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
 LOAD_AGAIN = """
 import pathlib, sys
 from safetensors.torch import load_file, save_file
-from objectives.compression import model_file, pipeline
+from objectives.compression import model_file
 root = pathlib.Path(sys.argv[1])
 outputs = {}
 for folder in root.iterdir():

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +16,27 @@ from objectives.models.build import build
 from objectives.models.checkpoint.building import evenly_spaced
 from objectives.models.checkpoint.resolve import with_checkpoint
 from objectives.objective import Objective
-from objectives.tasks import make_task, prepare_for
-from objectives.tasks.base import Task
+from objectives.tasks import prepare_for
 from spaces.cost.architecture import Architecture
-from spaces.cost.checkpoint import Checkpoint
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.configuration import Configuration
 from spaces.cost.families import parameters
 from spaces.cost.flops import forward_flops
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
-from spaces.loading import from_document, load
+from spaces.loading import load
+from tests.checkpoint_searches import (
+    KILLED_AT,
+    bypass,
+    checkpoint_of,
+    configuration_of,
+    same,
+    search_of,
+    start_of,
+    task_of,
+    train_until_killed,
+    with_old_numbers,
+)
 from tests.checkpoints import CLASSIFIERS, DEPTH, NEURONS, WIDTH, save_checkpoint, texts_of
 from tests.training_paths import Interruption, interrupted, trainer
 
@@ -51,24 +57,13 @@ def search_from(
     source: str, document: dict[str, Any], store: Path, vocabulary: int = 150
 ) -> SearchFile:
     data = {"labelled": document["data"]["labelled"], "sequence_length": 16}
-    search = from_document(
-        {
-            "name": "pretrained",
-            "task": document["task"],
-            "data": data,
-            "model": {"from": source},
-            "space": {
-                "depth": {"low": 1, "high": DEPTH},
-                "width": WIDTH,
-                "vocabulary": vocabulary,
-                "budget": {"choices": [20.0, 40.0]},
-            },
-            "training": {"batch_size": 8, "learning_rate": 1e-3},
-            "storage": {"store": str(store)},
-            "trials": 2,
-        }
-    )
-    return with_checkpoint(search)[0]
+    space = {
+        "depth": {"low": 1, "high": DEPTH},
+        "width": WIDTH,
+        "vocabulary": vocabulary,
+        "budget": {"choices": [20.0, 40.0]},
+    }
+    return search_of(source, store, document["task"], data, space)
 
 
 @pytest.fixture(scope="module")
@@ -85,30 +80,10 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")
 
 
-def checkpoint_of(search: SearchFile) -> Checkpoint:
-    assert search.model is not None
-    assert search.model.checkpoint is not None
-    return search.model.checkpoint
-
-
 def architecture_of(
     search: SearchFile, depth: int = DEPTH, width: int = WIDTH, vocabulary: int = 0
 ) -> Architecture:
     return checkpoint_of(search).architecture(depth, width, vocabulary=vocabulary)
-
-
-def task_of(search: SearchFile, data_root: Path, vocabulary: int = 0) -> Task:
-    return make_task(search, prepare_for(search, data_root, vocabulary))
-
-
-def start_of(task: Task, architecture: Architecture) -> nn.Module:
-    """The model that training starts from."""
-    torch.manual_seed(0)
-    model = task.build(architecture.shape)
-    initialise = task.initialise_from(architecture)
-    assert initialise is not None
-    initialise(model)
-    return model.eval()
 
 
 def loaded(search: SearchFile, data_root: Path) -> nn.Module:
@@ -124,12 +99,6 @@ def hidden_states(model: Any, batch: Batch) -> torch.Tensor:
     with torch.inference_mode():
         states: torch.Tensor = model.base_model(**inputs).last_hidden_state
     return states * batch["attention_mask"][..., None]
-
-
-def with_old_numbers(batch: Batch, task: Task) -> Batch:
-    """A batch with the token numbers of the checkpoint."""
-    original = torch.from_numpy(task.data.original_tokens.astype("int64"))
-    return {**batch, "input_ids": original[batch["input_ids"]]}
 
 
 @pytest.mark.parametrize(
@@ -166,15 +135,7 @@ def test_a_layer_that_is_left_out_is_bypassed(search: SearchFile, data_root: Pat
     batch = task.batch(0)
     start = start_of(task, architecture_of(search, depth=2))
     whole: Any = loaded(search, data_root)
-    stack = whole.get_submodule(checkpoint_of(search).layout.stacks[0].prefix)
-    for name in ("1", "2"):
-        layer = stack[int(name)]
-        layer.register_forward_hook(
-            lambda _, arguments, named, output: (
-                (arguments[0], *output[1:]) if isinstance(output, tuple) else arguments[0]
-            ),
-            with_kwargs=True,
-        )
+    bypass(whole, checkpoint_of(search).layout.stacks[0], range(1, 3))
     expected = hidden_states(whole, with_old_numbers(batch, task))
     assert torch.allclose(hidden_states(start, batch), expected, atol=1e-5)
 
@@ -246,11 +207,6 @@ def test_a_model_is_trained_compressed_and_measured(
         assert logits(model, batch).shape == (1, 2)
 
 
-def same(a: nn.Module, b: nn.Module) -> bool:
-    one, other = a.state_dict(), b.state_dict()
-    return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
-
-
 @pytest.mark.parametrize("kind", TRAINED, indirect=True)
 def test_a_resumed_training_gives_the_same_weights_bit_for_bit(
     kind: str, search: SearchFile, data_root: Path, tmp_path: Path
@@ -313,19 +269,14 @@ def test_a_killed_process_loses_no_finished_step(
 ) -> None:
     folder = save_checkpoint(tmp_path / "tiny", "bert", texts_of(corpus))
     search = search_from(str(folder), document, tmp_path / "store")
-    script = tmp_path / "train.py"
-    script.write_text(TRAIN_UNTIL_KILLED)
-    arguments = [search.model_dump_json(), str(data_root), str(tmp_path / "cut")]
-    killed = subprocess.run([sys.executable, str(script), *arguments], check=False)
-    assert killed.returncode == -signal.SIGKILL
+    sizes = {"depth": 2, "width": 16}
+    train_until_killed(search, sizes, data_root, tmp_path / "cut")
 
-    path = task_of(search, data_root).path(
-        Configuration(architecture_of(search, 2, 16), 20.0, Compression())
-    )
+    path = task_of(search, data_root).path(configuration_of(search, sizes, 20.0))
     resumed, cost = trainer(tmp_path / "cut").train(path)
     whole, _ = trainer(tmp_path / "whole").train(path)
     assert same(whole.model, resumed.model)
-    assert cost.steps_reused == 7
+    assert cost.steps_reused == KILLED_AT
 
 
 def test_the_ready_made_search_suits_its_checkpoint() -> None:
@@ -349,25 +300,3 @@ def test_a_real_checkpoint_learns_in_a_few_steps(
     assert found.score > 0.9
     assert found.size_bytes == pytest.approx(found.predicted_size_bytes, rel=0.01)
     assert found.size_bytes < 1_500_000
-
-
-TRAIN_UNTIL_KILLED = f"""
-import os, signal, sys
-from dataclasses import replace
-from pathlib import Path
-sys.path.insert(0, {os.getcwd()!r})
-from tests.objectives.test_from_checkpoint import *
-
-search = SearchFile.model_validate_json(sys.argv[1])
-path = task_of(search, Path(sys.argv[2])).path(
-    Configuration(architecture_of(search, 2, 16), 20.0, Compression())
-).chain[-1]
-real = path.loss_at
-
-def loss_at(model, step):
-    if step == 7:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(model, step)
-
-trainer(Path(sys.argv[3]), every=1e-9).train(replace(path, loss_at=loss_at))
-"""

@@ -12,21 +12,15 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor
 
-from objectives.compression import model_file
-from objectives.export.bundle import write_bundle
-from objectives.export.evaluation import write_examples
-from objectives.export.prediction_task import PredictionTask
 from objectives.export.predictor import load
 from objectives.models.checkpoint.errors import CheckpointError
-from objectives.models.checkpoint.resolve import with_checkpoint
 from objectives.objective import Objective
 from objectives.tasks import make_task, prepare_for
-from spaces.cost.checkpoint import Checkpoint
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.configuration import Configuration
 from spaces.cost.flops import forward_flops
 from spaces.file.search_file import SearchFile
-from spaces.loading import from_document
+from tests.checkpoint_searches import checkpoint_of, export, search_of, start_of
 from tests.checkpoints import DEPTH, WIDTH, save_images_checkpoint
 
 PROCESSORS: dict[str, dict[str, Any]] = {
@@ -48,30 +42,19 @@ PROCESSORS: dict[str, dict[str, Any]] = {
 
 
 def search_from(folder: Path, **data: Any) -> SearchFile:
-    search = from_document(
-        {
-            "name": "pretrained-images",
-            "task": {"name": "image-classification", "classes": 10},
-            "data": {"images": {"source": "digits"}, **data},
-            "model": {"from": str(folder)},
-            "space": {"depth": DEPTH, "width": WIDTH, "budget": {"choices": [40.0]}},
-            "training": {"batch_size": 16, "learning_rate": 2e-3},
-            "storage": {"store": str(folder / "store")},
-            "trials": 2,
-        }
+    return search_of(
+        folder,
+        folder / "store",
+        {"name": "image-classification", "classes": 10},
+        {"images": {"source": "digits"}, **data},
+        {"depth": DEPTH, "width": WIDTH, "budget": {"choices": [40.0]}},
+        {"batch_size": 16, "learning_rate": 2e-3},
     )
-    return with_checkpoint(search)[0]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return save_images_checkpoint(tmp_path / "tiny")
-
-
-def checkpoint_of(search: SearchFile) -> Checkpoint:
-    assert search.model is not None
-    assert search.model.checkpoint is not None
-    return search.model.checkpoint
 
 
 def test_a_classifier_is_cut_down_trained_and_measured(folder: Path, tmp_path: Path) -> None:
@@ -92,11 +75,8 @@ def test_the_whole_checkpoint_gives_the_outputs_of_the_checkpoint(
     search = search_from(folder)
     task = make_task(search, prepare_for(search, tmp_path / "data"))
     architecture = checkpoint_of(search).architecture(DEPTH, WIDTH)
-    start: Any = task.build(architecture.shape).eval()
-    initialise = task.initialise_from(architecture)
-    assert initialise is not None
+    start = start_of(task, architecture)
     assert task.start is not None
-    initialise(start)
     whole: Any = task.start.opened.load(10)
     pixels = task.batch(0)["pixel_values"]
     with torch.inference_mode():
@@ -121,13 +101,7 @@ def test_an_exported_model_reads_images_as_its_checkpoint_and_as_in_training(
     result = objective.evaluate(Configuration(architecture, 40.0, Compression()))
     exported = tmp_path / "exported"
     exported.mkdir()
-    task = PredictionTask.of(search.task, search.data, data, search.workload)
-    batches = make_task(search, data).calibration()
-    with objective.store.open(result.model) as stored:
-        assert stored is not None
-        write_bundle(exported, stored, task, data.tokenizer_file, batches, with_onnx=False)
-        model = model_file.load(stored)
-    write_examples(exported, search.task, search.data, data, search.workload)
+    _, model = export(search, data, objective, result, exported, with_onnx=False)
     examples = (exported / "evaluation.jsonl").read_text().splitlines()
     predictor = load(exported, "transformers")
     assert predictor.score(list(map(json.loads, examples))) == result.score

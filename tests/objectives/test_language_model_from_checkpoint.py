@@ -9,31 +9,32 @@ import pytest
 import torch
 
 from objectives.data.batches import logits
-from objectives.models.checkpoint.resolve import with_checkpoint
 from objectives.objective import Objective
-from objectives.tasks import make_task, prepare_for
+from objectives.tasks import prepare_for
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.configuration import Configuration
 from spaces.cost.flops import forward_flops
 from spaces.file.search_file import SearchFile
-from spaces.loading import SearchFileError, from_document
+from spaces.loading import SearchFileError
+from tests.checkpoint_searches import (
+    checkpoint_of,
+    original,
+    search_of,
+    start_of,
+    task_of,
+    with_old_numbers,
+)
 from tests.checkpoints import DEPTH, WIDTH, save_checkpoint, texts_of
 
 
 def search_from(folder: Path, document: dict[str, Any], **space: Any) -> SearchFile:
-    search = from_document(
-        {
-            "name": "pretrained-lm",
-            "task": {"name": "causal-lm"},
-            "data": {"unlabelled": document["data"]["unlabelled"], "sequence_length": 16},
-            "model": {"from": str(folder)},
-            "space": {"depth": DEPTH, "width": WIDTH, "budget": {"choices": [20.0]}, **space},
-            "training": {"batch_size": 8, "learning_rate": 1e-3},
-            "storage": {"store": str(folder / "store")},
-            "trials": 2,
-        }
+    return search_of(
+        folder,
+        folder / "store",
+        {"name": "causal-lm"},
+        {"unlabelled": document["data"]["unlabelled"], "sequence_length": 16},
+        {"depth": DEPTH, "width": WIDTH, "budget": {"choices": [20.0]}, **space},
     )
-    return with_checkpoint(search)[0]
 
 
 @pytest.mark.parametrize("is_tied", [True, False])
@@ -45,11 +46,8 @@ def test_a_language_model_is_cut_down_trained_and_measured(
     )
     search = search_from(folder, document)
     objective = Objective(search, prepare_for(search, tmp_path / "data"))
-    assert search.model is not None
-    checkpoint = search.model.checkpoint
-    assert checkpoint is not None
     compression = Compression(Quantisation.RTN_8, 32, Pruning.STRUCTURED, 0.5)
-    configuration = Configuration(checkpoint.architecture(2, 16), 20.0, compression)
+    configuration = Configuration(checkpoint_of(search).architecture(2, 16), 20.0, compression)
     found = objective.evaluate(configuration)
     assert found.size_bytes == pytest.approx(found.predicted_size_bytes, rel=0.01)
     shape = compression.shape_of(configuration.architecture)
@@ -63,22 +61,16 @@ def test_the_whole_checkpoint_gives_the_outputs_of_the_checkpoint(
 ) -> None:
     folder = save_checkpoint(tmp_path / "tiny", "llama_lm", texts_of(corpus))
     search = search_from(folder, document)
-    assert search.model is not None
-    checkpoint = search.model.checkpoint
-    assert checkpoint is not None
-    task = make_task(search, prepare_for(search, tmp_path / "data"))
+    task = task_of(search, tmp_path / "data")
     assert task.start is not None
-    architecture = checkpoint.architecture(DEPTH, WIDTH)
-    start = task.build(architecture.shape).eval()
-    initialise = task.initialise_from(architecture)
-    assert initialise is not None
-    initialise(start)
+    start = start_of(task, checkpoint_of(search).architecture(DEPTH, WIDTH))
     batch = task.batch(0)
-    original = torch.from_numpy(task.data.original_tokens.astype("int64"))
     with torch.inference_mode():
-        whole = task.start.opened.load()(input_ids=original[batch["input_ids"]]).logits
+        whole = task.start.opened.load()(
+            input_ids=with_old_numbers(batch, task)["input_ids"]
+        ).logits
         found = logits(start, batch)
-    assert torch.allclose(found, whole[..., original], atol=1e-5)
+    assert torch.allclose(found, whole[..., original(task)], atol=1e-5)
 
 
 def test_another_vocabulary_is_refused(

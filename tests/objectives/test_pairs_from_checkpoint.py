@@ -12,21 +12,16 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertTokenizer, RobertaTokenizer
 
-from objectives.compression import model_file
 from objectives.data.encoding import END
 from objectives.data.prepared_data import PreparedData
 from objectives.data.sources.text import TextRows, read_labelled
-from objectives.export.bundle import write_bundle
-from objectives.export.evaluation import write_examples
-from objectives.export.prediction_task import PredictionTask
 from objectives.export.predictor import load
-from objectives.models.checkpoint.resolve import with_checkpoint
 from objectives.objective import Objective
 from objectives.tasks import make_task, prepare_for
 from spaces.cost.compression import Compression, Quantisation
 from spaces.cost.configuration import Configuration
 from spaces.file.search_file import SearchFile
-from spaces.loading import from_document
+from tests.checkpoint_searches import checkpoint_of, export, search_of
 from tests.checkpoints import DEPTH, WIDTH, save_checkpoint, tokenizer_for
 
 LENGTH = 16
@@ -67,19 +62,13 @@ def pairs_from(
     texts = [text for line in source.read_text().splitlines() for text in line.split("\t")[:2]]
     save_checkpoint(folder, kind, texts)
     TOKENIZERS[tokenizer or kind](texts).save_pretrained(folder)
-    opened = from_document(
-        {
-            "name": "pairs",
-            "task": document["task"],
-            "data": {"labelled": document["data"]["labelled"], "sequence_length": LENGTH},
-            "model": {"from": str(folder)},
-            "space": {"depth": DEPTH, "width": WIDTH, "budget": {"choices": [40.0]}},
-            "training": {"batch_size": 8, "learning_rate": 1e-3},
-            "storage": {"store": str(folder / "store")},
-            "trials": 2,
-        }
+    search = search_of(
+        folder,
+        folder / "store",
+        document["task"],
+        {"labelled": document["data"]["labelled"], "sequence_length": LENGTH},
+        {"depth": DEPTH, "width": WIDTH, "budget": {"choices": [40.0]}},
     )
-    search = with_checkpoint(opened)[0]
     data = prepare_for(search, folder.parent / "data", vocabulary)
     assert search.data.labelled is not None
     rows = read_labelled(search.data.labelled, "", folder.parent / "cache")
@@ -133,18 +122,10 @@ def test_models_are_trained_with_the_types_of_tokens(pairs: Pairs) -> None:
 def test_an_exported_model_reads_pairs_as_in_training(pairs: Pairs, tmp_path: Path) -> None:
     search, data = pairs.search, pairs.data
     objective = Objective(search, data)
-    assert search.model is not None
-    assert search.model.checkpoint is not None
-    architecture = search.model.checkpoint.architecture(2, WIDTH)
+    architecture = checkpoint_of(search).architecture(2, WIDTH)
     compression = Compression(Quantisation.RTN_8)
     result = objective.evaluate(Configuration(architecture, 40.0, compression))
-    task = PredictionTask.of(search.task, search.data, data, search.workload)
-    batches = make_task(search, data).calibration()
-    with objective.store.open(result.model) as stored:
-        assert stored is not None
-        write_bundle(tmp_path, stored, task, data.tokenizer_file, batches, with_onnx=True)
-        model = model_file.load(stored)
-    write_examples(tmp_path, search.task, search.data, data, search.workload)
+    _, model = export(search, data, objective, result, tmp_path, with_onnx=True)
     examples = list(map(json.loads, (tmp_path / "evaluation.jsonl").read_text().splitlines()))
     # Batches are of other lengths than those of a score, which are sorted.
     inputs = [(each["text"], each["text_pair"]) for each in examples[:5]]

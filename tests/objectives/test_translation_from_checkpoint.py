@@ -6,7 +6,6 @@ import gzip
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,29 +16,38 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.data.batches import Batch, logits
+from objectives.data.batches import logits
 from objectives.data.encoding import PAD, load_tokenizer
-from objectives.export.bundle import write_bundle
-from objectives.export.evaluation import write_examples
 from objectives.export.examples import example_program
-from objectives.export.prediction_task import PredictionTask
 from objectives.export.predictor.loading import load
 from objectives.measurement.flops import count_forward_flops
 from objectives.models.build import build
 from objectives.models.checkpoint.errors import CheckpointError
-from objectives.models.checkpoint.resolve import with_checkpoint
 from objectives.models.decoding import translate
 from objectives.objective import Objective
-from objectives.tasks import make_task, prepare_for
+from objectives.tasks import prepare_for
 from objectives.tasks.base import Task
 from spaces.cost.architecture import Architecture
-from spaces.cost.checkpoint import Checkpoint
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.configuration import Configuration
 from spaces.cost.families import parameters
 from spaces.cost.flops import forward_flops
 from spaces.file.search_file import SearchFile
-from spaces.loading import SearchFileError, from_document
+from spaces.loading import SearchFileError
+from tests.checkpoint_searches import (
+    KILLED_AT,
+    bypass,
+    checkpoint_of,
+    configuration_of,
+    export,
+    original,
+    same,
+    search_of,
+    start_of,
+    task_of,
+    train_until_killed,
+    with_old_numbers,
+)
 from tests.checkpoints import (
     DECODER_DEPTH,
     DEPTH,
@@ -73,25 +81,15 @@ def sentences(translations: Path) -> list[str]:
 def search_from(
     folder: Path, document: dict[str, Any], store: Path, vocabulary: int, **space: Any
 ) -> SearchFile:
-    search = from_document(
-        {
-            "name": "translators",
-            "task": {"name": "translation", "beams": BEAMS},
-            "data": {"parallel": document["data"]["parallel"], "sequence_length": LENGTH},
-            "model": {"from": str(folder)},
-            "space": {
-                "depth": {"low": 1, "high": DEPTH},
-                "width": WIDTH,
-                "vocabulary": vocabulary,
-                "budget": {"choices": [20.0, 40.0]},
-                **space,
-            },
-            "training": {"batch_size": 8, "learning_rate": 1e-3},
-            "storage": {"store": str(store)},
-            "trials": 2,
-        }
-    )
-    return with_checkpoint(search)[0]
+    task = {"name": "translation", "beams": BEAMS}
+    data = {"parallel": document["data"]["parallel"], "sequence_length": LENGTH}
+    sizes = {
+        "depth": {"low": 1, "high": DEPTH},
+        "width": WIDTH,
+        "vocabulary": vocabulary,
+        "budget": {"choices": [20.0, 40.0]},
+    }
+    return search_of(folder, store, task, data, {**sizes, **space})
 
 
 @pytest.fixture(scope="module")
@@ -111,12 +109,6 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")
 
 
-def checkpoint_of(search: SearchFile) -> Checkpoint:
-    assert search.model is not None
-    assert search.model.checkpoint is not None
-    return search.model.checkpoint
-
-
 def folder_of(search: SearchFile) -> Path:
     assert search.model is not None
     return Path(search.model.source)
@@ -129,35 +121,10 @@ def tokenizer_of(search: SearchFile) -> Any:
     return AutoTokenizer.from_pretrained(folder_of(search))
 
 
-def task_of(search: SearchFile, data_root: Path, vocabulary: int = 0) -> Task:
-    return make_task(search, prepare_for(search, data_root, vocabulary))
-
-
-def start_of(task: Task, architecture: Architecture) -> nn.Module:
-    """The model that training starts from."""
-    torch.manual_seed(0)
-    model = task.build(architecture.shape)
-    initialise = task.initialise_from(architecture)
-    assert initialise is not None
-    initialise(model)
-    return model.eval()
-
-
 def loaded(task: Task) -> Any:
     """The whole checkpoint as transformers loads it."""
     assert task.start is not None
     return task.start.opened.load()
-
-
-def original(task: Task) -> torch.Tensor:
-    """The number in the checkpoint of each token."""
-    return torch.from_numpy(task.data.original_tokens.astype("int64"))
-
-
-def with_old_numbers(batch: Batch, task: Task) -> Batch:
-    old = original(task)
-    sides = ("input_ids", "decoder_input_ids")
-    return {**batch, **{side: old[batch[side]] for side in sides}}
 
 
 def same_logits(start: nn.Module, whole: nn.Module, task: Task) -> bool:
@@ -235,14 +202,7 @@ def test_layers_are_left_out_of_the_encoder_and_of_the_decoder(
     whole = loaded(task)
     left_out = (range(1, DEPTH - 1), range(1, checkpoint.decoder_depth))
     for stack, indices in zip(checkpoint.layout.stacks, left_out, strict=True):
-        for index in indices:
-            layer = whole.get_submodule(f"{stack.prefix}.{index}")
-            layer.register_forward_hook(
-                lambda _, arguments, named, output: (
-                    (arguments[0], *output[1:]) if isinstance(output, tuple) else arguments[0]
-                ),
-                with_kwargs=True,
-            )
+        bypass(whole, stack, indices)
     assert same_logits(start, whole, task)
 
 
@@ -315,12 +275,7 @@ def exported(
     assert found.size_bytes == pytest.approx(found.predicted_size_bytes, rel=0.01)
     assert objective.test(found.model).examples == 32
     trimmed = prepare_for(search, data_root, vocabulary)
-    task = PredictionTask.of(search.task, search.data, trimmed, search.workload)
-    with objective.store.open(found.model) as stored:
-        assert stored is not None
-        batches = task_of(search, data_root, vocabulary).calibration()
-        write_bundle(folder, stored, task, trimmed.tokenizer_file, batches, with_onnx=True)
-    write_examples(folder, search.task, search.data, trimmed, search.workload)
+    task, _ = export(search, trimmed, objective, found, folder, with_onnx=True)
     program = example_program(task).replace("a sentence", "the red cat sees")
     (folder / "program.py").write_text(program)
     return folder, found.score
@@ -350,14 +305,11 @@ def test_an_exported_model_translates_without_tlc(
         assert answer["printed"].strip() == str([expected[0].text])
 
 
-def same(a: nn.Module, b: nn.Module) -> bool:
-    one, other = a.state_dict(), b.state_dict()
-    return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
+SMALL = {"depth": 2, "width": 16, "decoder_depth": 1}
 
 
 def small(search: SearchFile, budget: float = 20.0, **sizes: int) -> Configuration:
-    fields = {"depth": 2, "width": 16, "decoder_depth": 1, **sizes}
-    return Configuration(checkpoint_of(search).architecture(**fields), budget, Compression())
+    return configuration_of(search, {**SMALL, **sizes}, budget)
 
 
 def test_a_resumed_training_gives_the_same_weights_bit_for_bit(
@@ -389,17 +341,13 @@ def test_budgets_share_their_training_and_other_depths_do_not(
 def test_a_killed_process_loses_no_finished_step(
     search: SearchFile, data_root: Path, tmp_path: Path
 ) -> None:
-    script = tmp_path / "train.py"
-    script.write_text(TRAIN_UNTIL_KILLED)
-    arguments = [search.model_dump_json(by_alias=True), str(data_root), str(tmp_path / "cut")]
-    killed = subprocess.run([sys.executable, str(script), *arguments], check=False)
-    assert killed.returncode == -signal.SIGKILL
+    train_until_killed(search, SMALL, data_root, tmp_path / "cut")
 
     path = task_of(search, data_root).path(small(search))
     resumed, cost = trainer(tmp_path / "cut").train(path)
     whole, _ = trainer(tmp_path / "whole").train(path)
     assert same(whole.model, resumed.model)
-    assert cost.steps_reused == 7
+    assert cost.steps_reused == KILLED_AT
 
 
 def edit(file: Path, **fields: Any) -> None:
@@ -476,23 +424,3 @@ def test_an_unsuited_checkpoint_is_refused(
     damage(folder)
     with pytest.raises(CheckpointError, match=sentence):
         search_from(folder, task_documents["translation"], tmp_path / "store", 300)
-
-
-TRAIN_UNTIL_KILLED = f"""
-import os, signal, sys
-from dataclasses import replace
-from pathlib import Path
-sys.path.insert(0, {os.getcwd()!r})
-from tests.objectives.test_translation_from_checkpoint import *
-
-search = SearchFile.model_validate_json(sys.argv[1])
-path = task_of(search, Path(sys.argv[2])).path(small(search)).chain[-1]
-real = path.loss_at
-
-def loss_at(model, step):
-    if step == 7:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(model, step)
-
-trainer(Path(sys.argv[3]), every=1e-9).train(replace(path, loss_at=loss_at))
-"""
