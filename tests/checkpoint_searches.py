@@ -45,14 +45,15 @@ def search_of(
     data: dict[str, Any],
     space: dict[str, Any],
     training: dict[str, Any] = TRAINING,
+    **model: str,
 ) -> SearchFile:
-    """A search with what its checkpoint determines."""
+    """A search with what its checkpoint determines; ``model`` holds further fields of it."""
     search = from_document(
         {
             "name": "pretrained",
             "task": task,
             "data": data,
-            "model": {"from": str(source)},
+            "model": {"from": str(source), **model},
             "space": space,
             "training": training,
             "storage": {"store": str(store)},

@@ -11,7 +11,7 @@ from torch import nn
 from objectives.data.batches import Batch
 from objectives.data.encoding import PAD
 from objectives.models.build import build
-from objectives.models.forward import hook_inputs
+from objectives.models.forward import hook_inputs, hook_states
 from spaces.cost.architecture import Shape
 from spaces.cost.families import layout
 from spaces.cost.layout import Block, Stack
@@ -77,6 +77,36 @@ def importances(
     return found
 
 
+def block_influences(
+    model: nn.Module, stack: Stack, batches: list[Batch], loss: Loss
+) -> torch.Tensor:
+    """How much each layer of a stack changes hidden states, ``(layers,)``: 1 minus the mean cosine
+    similarity of those that enter and leave it, over the tokens of calibration examples.
+
+    Block influence, Men et al. 2024 (ShortGPT, arXiv 2403.03853), section 2.2.
+
+    Args:
+        loss: Its forward pass; the value does not count.
+    """
+    similarities = torch.zeros(stack.depth, dtype=torch.float64)
+    tokens = 0
+    found: dict[str, torch.Tensor] = {}
+    layers = {f"{stack.prefix}.{index}": index for index in range(stack.depth)}
+
+    def compare(name: str, entering: torch.Tensor, leaving: torch.Tensor) -> None:
+        found[name] = torch.cosine_similarity(entering, leaving, dim=-1).double()
+
+    for batch in batches:
+        modules = {name: model.get_submodule(name) for name in layers}
+        with torch.no_grad(), hook_states(modules, compare):
+            loss(model, batch)
+        for name, index in layers.items():
+            counted = _counted(found[name], _mask(stack, batch))
+            similarities[index] += (found[name] * counted).sum()
+        tokens += int(counted.sum())
+    return 1.0 - similarities / tokens
+
+
 def _mask(stack: Stack, batch: Batch) -> torch.Tensor | None:
     """Which tokens of a stack are no padding, ``(batch, sequence)``; None where all count."""
     if len(stack.attentions) > 1:
@@ -91,10 +121,15 @@ def _norm_of_outputs(
     """Importances ``(count,)`` of parts: the norm of the channels of each at every token but those
     of padding."""
     norms = activation.view(*activation.shape[:2], count, -1).norm(dim=-1)
-    if mask is not None and mask.shape == norms.shape[:2]:
-        norms = norms * mask[..., None]
-    total: torch.Tensor = norms.sum((0, 1))
+    total: torch.Tensor = (norms * _counted(norms[..., 0], mask)[..., None]).sum((0, 1))
     return total
+
+
+def _counted(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """1 for each of some values ``(batch, sequence)`` that counts, and 0 for those of padding."""
+    if mask is None or mask.shape != values.shape:
+        return torch.ones_like(values)
+    return mask.to(values.dtype)
 
 
 def _effect_on_loss(activation: torch.Tensor, count: int) -> torch.Tensor:
@@ -164,10 +199,10 @@ def _kept_channels(
 
     for block in stack.attentions:
         by_group = importance[block.output].view(-1, stack.group).sum(1)
-        kept = _most_important(by_group, smaller.key_value_heads)
+        kept = most_important(by_group, smaller.key_value_heads)
         keep(block, kept, stack.group * stack.head_width, len(by_group))
     of_neurons = importance[stack.feed_forward.output]
-    keep(stack.feed_forward, _most_important(of_neurons, smaller.neurons), 1, len(of_neurons))
+    keep(stack.feed_forward, most_important(of_neurons, smaller.neurons), 1, len(of_neurons))
     return rows, columns
 
 
@@ -175,5 +210,6 @@ def _channels(parts: torch.Tensor, size: int) -> torch.Tensor:
     return (parts[:, None] * size + torch.arange(size)).flatten()
 
 
-def _most_important(importance: torch.Tensor, count: int) -> torch.Tensor:
+def most_important(importance: torch.Tensor, count: int) -> torch.Tensor:
+    """Indices of the parts ``(parts,)`` with the highest importance, ascending."""
     return torch.topk(importance, count).indices.sort().values

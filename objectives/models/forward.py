@@ -38,6 +38,26 @@ def hook_inputs(
         yield
 
 
+@contextmanager
+def hook_states(
+    layers: Mapping[str, nn.Module], hook: Callable[[str, torch.Tensor, torch.Tensor], None]
+) -> Iterator[None]:
+    """Inside the block, call ``hook(name, entering, leaving)`` with the hidden states before and
+    after each call of a Transformer layer."""
+
+    def after(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], None]:
+        def call(_: nn.Module, arguments: tuple[Any, ...], named: Any, output: Any) -> None:
+            entering = arguments[0] if arguments else named["hidden_states"]
+            hook(name, entering, output[0] if isinstance(output, tuple) else output)
+
+        return call
+
+    with ExitStack() as hooks:
+        for name, layer in layers.items():
+            hooks.enter_context(layer.register_forward_hook(after(name), with_kwargs=True))
+        yield
+
+
 class PositionalLogits(nn.Module):
     """A model that takes the arguments ``names`` by position, as ``torch.export`` needs it."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
@@ -46,6 +47,11 @@ class Task(LearningProblem):
     def timed_path(self, architecture: Architecture) -> TrainingPath:
         """A path on which the speed of the stable path is measured."""
         return self.stages.timed(architecture, self)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """How the layers of a checkpoint are chosen."""
+        return {} if self.start is None else self.start.identity
 
     def initialise_from(self, architecture: Architecture) -> Callable[[nn.Module], None] | None:
         """What is kept of the checkpoint, where there is one."""

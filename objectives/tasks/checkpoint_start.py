@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import nn
 
-from objectives.compression.parts import Effect, Loss, importances, keep_parts
+from objectives.compression.parts import (
+    Effect,
+    Loss,
+    block_influences,
+    importances,
+    keep_parts,
+    most_important,
+)
 from objectives.data.batches import Batch
 from objectives.data.encoding import Tokens
 from objectives.data.pretrained_tokenizer import PretrainedTokenizer
@@ -59,6 +67,14 @@ class CheckpointStart:
         """Its tokenizer."""
         return self.opened.tokenizer
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the weights depend on beside the checkpoint and what is kept of it.
+
+        Evenly spaced layers follow from their number.
+        """
+        return {} if self.model.layers == "evenly-spaced" else {"layers": self.model.layers}
+
     def cut_into(
         self,
         model: nn.Module,
@@ -70,8 +86,8 @@ class CheckpointStart:
     ) -> None:
         """Give a model the weights that are kept of the checkpoint, in place.
 
-        Layers are evenly spaced, in an encoder and in a decoder. Then each of them loses the heads
-        and neurons whose outputs are smallest on the batches.
+        An encoder and a decoder keep layers of their own (``model.layers``). Then each layer loses
+        the heads and neurons whose outputs are smallest on the batches.
 
         Args:
             model: A model of ``architecture``.
@@ -86,19 +102,51 @@ class CheckpointStart:
             decoder_depth=architecture.decoder_depth,
             vocabulary=architecture.vocabulary,
         ).shape
-        kept = self._with_all_heads(shallow, workload, tokens)
+        layers = self._kept_layers(shallow, workload, tokens, batches, loss)
+        kept = self._with_all_heads(shallow, workload, tokens, layers)
         if shallow != architecture.shape:
             stacks = layout(shallow, workload).stacks
             scores = [
                 importances(kept, stack, list(batches), loss, Effect.ON_OUTPUT) for stack in stacks
             ]
             shapes = (shallow, architecture.shape)
-            layers = [range(stack.depth) for stack in stacks]
-            kept = keep_parts(kept, shapes, workload, layers, scores)
+            kept = keep_parts(
+                kept, shapes, workload, [range(stack.depth) for stack in stacks], scores
+            )
         model.load_state_dict(kept.state_dict())
 
-    def _with_all_heads(self, shape: Shape, workload: Workload, tokens: Tokens | None) -> nn.Module:
-        """The model that keeps layers and pieces."""
+    def _kept_layers(
+        self,
+        shape: Shape,
+        workload: Workload,
+        tokens: Tokens | None,
+        batches: Sequence[Batch],
+        loss: Loss,
+    ) -> list[list[int]]:
+        """Layers that a model of some depths keeps of each stack."""
+        stacks = checkpoint_of(workload.checkpoint).layout.stacks
+        depths = (shape.depth, shape.decoder_depth)[: len(stacks)]
+        spaced = [
+            evenly_spaced(depth, stack.depth) for stack, depth in zip(stacks, depths, strict=True)
+        ]
+        every = [list(range(stack.depth)) for stack in stacks]
+        if self.model.layers == "evenly-spaced" or spaced == every:
+            return spaced
+        whole = dict(zip(("depth", "decoder_depth"), map(len, every), strict=False))
+        deep = self._with_all_heads(replace(shape, **whole), workload, tokens, every)
+        return [
+            most_important(block_influences(deep, stack, list(batches), loss), depth).tolist()
+            for stack, depth in zip(stacks, depths, strict=True)
+        ]
+
+    def _with_all_heads(
+        self,
+        shape: Shape,
+        workload: Workload,
+        tokens: Tokens | None,
+        layers: Sequence[Sequence[int]],
+    ) -> nn.Module:
+        """The model that keeps some layers of each stack, and pieces."""
         whole = checkpoint_of(workload.checkpoint)
         trained = self.opened.load(workload.classes).state_dict()
         state = {}
@@ -107,10 +155,8 @@ class CheckpointStart:
             if tokens is not None and VOCABULARY in weight.axes[:1]:
                 tensor = _rows(tensor, tokens)
             state[weight.name] = tensor
-        for stack, depth in zip(
-            whole.layout.stacks, (shape.depth, shape.decoder_depth), strict=False
-        ):
-            for index, layer in enumerate(evenly_spaced(depth, stack.depth)):
+        for stack, indices in zip(whole.layout.stacks, layers, strict=True):
+            for index, layer in enumerate(indices):
                 for weight in stack.weights:
                     name = f"{stack.prefix}.{layer}.{weight.name}"
                     if name in trained:  # A first layer may lack a norm.

@@ -54,7 +54,8 @@ class DistilledClassification(ClassificationFromCheckpoint):
     @property
     def identity(self) -> dict[str, Any]:
         """The settings and the teacher."""
-        return {**self.settings.model_dump(), "teacher": self.teachers.key(self.seed)}
+        teacher = self.teachers.key(self.seed)
+        return {**super().identity, **self.settings.model_dump(), "teacher": teacher}
 
     @cached_property
     def train_batches(self) -> BucketedBatches:

@@ -64,6 +64,14 @@ class Checkpoint:
         """Rows of the token embedding; 0 without one."""
         return self.layout.sizes[VOCABULARY]
 
+    @property
+    def has_equal_layers(self) -> bool:
+        """Whether any of its layers can stand in the place of any other."""
+        kinds = json.loads(self.config).get("layer_types") or []
+        return len(set(kinds)) <= 1 and not any(
+            stack.first_lacks or stack.first_only for stack in self.layout.stacks
+        )
+
     def architecture(
         self,
         depth: int,

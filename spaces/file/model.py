@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -62,6 +62,10 @@ class Model(StrictModel):
     revision: str | None = None
     """Commit, tag or branch of a repository of the Hub; name a commit for a search that can be
     reproduced."""
+    layers: Literal["evenly-spaced", "least-harmful"] = "evenly-spaced"
+    """Which layers ``space.depth`` keeps: ``evenly-spaced`` ones, the first and the last among
+    them, or the ones that change the hidden states of training batches most, so that the
+    ``least-harmful`` ones are removed."""
     description: Annotated[str, AfterValidator(_description)] | None = None
     """What arithmetic needs to know of it. tlc writes it when a search starts; leave it out."""
 

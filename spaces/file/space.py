@@ -27,8 +27,8 @@ class Space(StrictModel):
     """The dimensions that are searched. A single value fixes a dimension."""
 
     depth: Integers
-    """Layers; of the encoder, where there is a decoder too. Of a checkpoint, as many are kept,
-    evenly spaced, the first and the last among them."""
+    """Layers; of the encoder, where there is a decoder too. Of a checkpoint, as many are kept
+    (``model.layers``)."""
     decoder_depth: Integers | None = None
     """Layers of the decoder (translation); without it, as many as the encoder's, or all that a
     checkpoint has where these are fewer."""

@@ -37,11 +37,15 @@ def resolved(model: Model, task: Task, data: Data) -> Resolved:
     opened = open_checkpoint(model, task.name)
     classes = getattr(task, "classes", 0)
     described = describe(opened, classes)
+    if model.layers == "least-harmful" and not described.has_equal_layers:
+        raise CheckpointError(
+            model.source,
+            "its layers are of several kinds, which cannot take each other's places; allowed is "
+            "model.layers: evenly-spaced",
+        )
     opened.load(classes)
     source = str(opened.folder) if is_folder(model.source) else model.source
-    known = Model.model_validate(
-        {"from": source, "revision": model.revision, "description": described.to_json()}
-    )
+    known = model.model_copy(update={"source": source, "description": described.to_json()})
     if data.images is None:
         sizes = {"vocabulary_size": opened.tokenizer.pieces}
         return Resolved(known, data.model_copy(update=sizes), opened.tokenizer)
