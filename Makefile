@@ -6,12 +6,16 @@ STAMP := $(VENV)/.installed
 search: $(STAMP)
 	$(VENV)/bin/tlc run default $(ARGS)
 
+# mypy runs beside the tests, and its output follows theirs. Three processes keep two cores busy: the
+# tests often wait for processes that they start.
 test: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
-		--ignore tests/faults $(ARGS)
+	$(VENV)/bin/mypy > $(VENV)/mypy.txt & types=$$!; \
+	$(VENV)/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder \
+		--ignore tests/faults $(ARGS); tests=$$?; \
+	wait $$types; types=$$?; cat $(VENV)/mypy.txt; \
+	exit $$((tests || types))
 
 faults: $(STAMP)
 	$(VENV)/bin/python benchmarks/faults.py --seeds 1 --processes 2 $(ARGS)

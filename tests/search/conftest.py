@@ -22,6 +22,7 @@ from search.cli.main import main
 from search.storage.database import open_database
 from search.storage.study import Study
 from spaces.file.search_file import SearchFile
+from spaces.file.storage import Locations
 from spaces.grid.search_space import SearchSpace
 from tests.search.browser import browser
 from tests.waiting import is_served, wait_for
@@ -214,6 +215,22 @@ def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
+
+
+def mlflow_runs(where: Locations, name: str) -> tuple[Any, dict[str, Any]]:
+    """The parent run of a search in MLflow, and the nested runs by trial number."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(where.tracking_uri)
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id])
+    nested = [run for run in found if "mlflow.parentRunId" in run.data.tags]
+    (parent,) = [run for run in found if run not in nested]
+    numbers = [run.data.tags["tlc.key"].rpartition("/")[2] for run in nested]
+    assert len(set(numbers)) == len(numbers)
+    assert {run.data.tags["mlflow.parentRunId"] for run in nested} == {parent.info.run_id}
+    return parent, dict(zip(numbers, nested, strict=True))
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from typing import Any
@@ -50,27 +49,6 @@ def test_an_impossible_search_is_refused_before_any_compute(
     assert not log.exists()
 
 
-@pytest.mark.usefixtures("mlflow_made")
-def test_resources_that_no_node_has_are_refused_and_all_are_named(
-    tlc: Tlc, document: dict[str, Any]
-) -> None:
-    log = tlc.folder / "steps.log"
-    larger = {"from_parameters": 1, "cpus": os.cpu_count(), "workers": 2}
-    resources = {"cpus": 1000, "larger_models": [larger]}
-    # Ray starts once in a process, so this is one of its own.
-    run = tlc(
-        "run",
-        tlc.write(document),
-        f"--set=resources={json.dumps(resources)}",
-        TLC_STEP_LOG=str(log),
-    )
-    assert run.returncode == 2, run.stdout + run.stderr
-    assert "resources.cpus: a trial asks for 1000" in run.stderr
-    assert "resources.larger_models.0.workers: a model asks for 2" in run.stderr
-    assert "Traceback" not in run.stdout + run.stderr
-    assert not log.exists()
-
-
 def test_a_different_search_with_the_same_name_is_refused(finished: Tlc) -> None:
     run = finished.ask("run", "search.yaml", "--set", "seed=9")
     assert run.returncode == 2
@@ -95,6 +73,15 @@ def test_a_wrong_command_prints_how_to_fix_it(
     assert run.returncode == 2
     assert message in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_logs_of_a_search_that_was_not_submitted_say_so(finished: Tlc) -> None:
+    run = finished.ask("logs", "tiny")
+    assert run.returncode == 2
+    assert "was not submitted on this machine" in run.stderr
+    stopped = finished.ask("stop", "tiny")
+    assert stopped.returncode == 2
+    assert "is not running; it is finished" in stopped.stderr
 
 
 def test_best_meets_the_limit_or_prints_the_nearest_model(finished: Tlc) -> None:

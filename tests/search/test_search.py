@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ import pytest
 
 from objectives.compression import model_file
 from search.pareto import frontier
+from search.replay.replay import replay
+from search.replay.row_samplers import FrontierRowSampler
+from search.replay.table import COLUMNS, ERROR, Table
 from search.storage.study import Study
 from spaces.file.search_file import SearchFile
-from tests.search.conftest import Tlc
+from spaces.file.storage import Locations
+from tests.search.conftest import Tlc, mlflow_runs
 
 
 def test_a_search_ends_with_a_frontier_and_says_what_to_type_next(finished: Tlc) -> None:
@@ -84,6 +89,32 @@ def test_a_finished_search_is_not_run_again(finished: Tlc) -> None:
     assert again.returncode == 0
     assert "all 8 trials were already done" in again.stdout
     assert finished.study().records() == before
+
+
+def test_a_real_search_is_in_mlflow_when_it_ends(finished: Tlc) -> None:
+    where = Locations.of(finished.study().search.storage)
+    uri = f"sqlite:///{finished.folder / 'home' / 'mlflow.db'}"
+    parent, nested = mlflow_runs(replace(where, tracking_uri=uri), "tiny")
+    assert parent.info.status == "FINISHED"
+    records, repeats = finished.study().records_and_repeats()
+    assert sorted(map(int, nested)) == list(range(8 + len(repeats)))
+    for record in (*records, *repeats):
+        run = nested[str(record.number)]
+        assert run.data.metrics["accuracy"] == record.result["score"]
+        assert run.info.status == "FINISHED"
+
+
+def test_a_finished_search_is_a_table(finished: Tlc, tmp_path: Path) -> None:
+    printed = finished.ask("table", "tiny")
+    assert printed.returncode == 0, printed.stderr
+    path = tmp_path / "tiny.csv"
+    path.write_text(printed.stdout)
+    table = Table.read(path)
+    assert tuple(printed.stdout.splitlines()[0].split(",")) == (*COLUMNS, ERROR)
+    assert 1 < len(table) <= 8
+    assert (table.columns["train_seconds_cooldown"] > 0).all()
+    made = replay(table, FrontierRowSampler(table, 0), workers=1, sharing=True)
+    assert made.hypervolume[-1] == pytest.approx(1.0)
 
 
 def test_confirm_trains_the_best_with_more_seeds_and_resumes_the_test_of_the_frontier(

@@ -29,7 +29,7 @@ from spaces.errors import UserError
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations
 from spaces.loading import validate
-from tests.search.conftest import Tlc, made_up_reference, made_up_result
+from tests.search.conftest import made_up_reference, made_up_result, mlflow_runs
 
 
 @pytest.fixture(scope="module")
@@ -60,25 +60,11 @@ def fill(study: Study) -> None:
     study.ask()
 
 
-def runs(where: Locations, name: str) -> tuple[Any, dict[str, Any]]:
-    """The parent run and the nested runs by trial number."""
-    client = MlflowClient(where.tracking_uri)
-    experiment = client.get_experiment_by_name(name)
-    assert experiment is not None
-    found = client.search_runs([experiment.experiment_id])
-    nested = [run for run in found if "mlflow.parentRunId" in run.data.tags]
-    (parent,) = [run for run in found if run not in nested]
-    numbers = [run.data.tags["tlc.key"].rpartition("/")[2] for run in nested]
-    assert len(set(numbers)) == len(numbers)
-    assert {run.data.tags["mlflow.parentRunId"] for run in nested} == {parent.info.run_id}
-    return parent, dict(zip(numbers, nested, strict=True))
-
-
 def test_every_trial_is_a_nested_run_with_its_numbers(study: Study, where: Locations) -> None:
     fill(study)
     MlflowSync(study, where).send(with_figures=True)
     client = MlflowClient(where.tracking_uri)
-    parent, nested = runs(where, study.search.name)
+    parent, nested = mlflow_runs(where, study.search.name)
     assert [nested[str(n)].info.status for n in range(5)] == [
         "FINISHED", "FINISHED", "FINISHED", "FAILED", "RUNNING",
     ]  # fmt: skip
@@ -113,7 +99,7 @@ def test_references_are_metrics_of_the_search_and_sent_once(study: Study, where:
     study.set_references([made_up_reference("logistic regression, 2,000 n-grams", 0.7, 0.02)])
     for _ in range(2):
         MlflowSync(study, where).send(with_figures=True)
-    parent, _ = runs(where, study.search.name)
+    parent, _ = mlflow_runs(where, study.search.name)
     prefix = "reference/logistic regression 2000 ngrams"
     assert parent.data.metrics[f"{prefix}/validation accuracy"] == 0.7
     assert parent.data.metrics[f"{prefix}/test accuracy"] == 0.69
@@ -134,7 +120,7 @@ def test_repeats_are_nested_runs_grouped_with_what_they_repeat(
     repeat = study.repeat(1, 1)
     study.tell_result(repeat.number, made_up_result(0.75, 0.2))
     MlflowSync(study, where).send(with_figures=True)
-    parent, nested = runs(where, study.search.name)
+    parent, nested = mlflow_runs(where, study.search.name)
     first, again = nested["1"], nested[str(repeat.number)]
     assert (first.data.params["seed"], again.data.params["seed"]) == ("0", "1")
     assert first.data.tags["tlc.group"] == again.data.tags["tlc.group"] == "#1"
@@ -153,7 +139,7 @@ def test_repeats_are_nested_runs_grouped_with_what_they_repeat(
 def test_run_names_and_the_description_link_to_the_trials(study: Study, where: Locations) -> None:
     fill(study)
     MlflowSync(study, where).send(with_figures=True)
-    parent, nested = runs(where, study.search.name)
+    parent, nested = mlflow_runs(where, study.search.name)
     name = nested["0"].info.run_name
     assert name.startswith("#0 depth ")
     assert "width" in name
@@ -171,7 +157,7 @@ def test_progress_is_charted_over_trials_and_over_compute(study: Study, where: L
     study.tell_result(4, made_up_result(0.9, 0.05))
     MlflowSync(study, where).send(with_figures=False)
     client = MlflowClient(where.tracking_uri)
-    parent = runs(where, study.search.name)[0]
+    parent = mlflow_runs(where, study.search.name)[0]
     for name in parent.data.metrics:
         if not name.startswith("by_compute_seconds/"):
             by_trials, by_compute = (
@@ -191,7 +177,7 @@ def test_the_data_is_a_dataset_of_the_run(study: Study, where: Locations) -> Non
     fill(study)
     for _ in range(2):
         MlflowSync(study, where).send(with_figures=False)
-    parent, _ = runs(where, study.search.name)
+    parent, _ = mlflow_runs(where, study.search.name)
     (used,) = parent.inputs.dataset_inputs
     assert used.dataset.digest == "f" * 36
     assert used.dataset.name == "unlabelled: files, labelled: files"
@@ -231,7 +217,7 @@ def test_addresses_of_stores_are_not_logged(
     fill(study)
     MlflowSync(study, where).send(with_figures=False)
     client = MlflowClient(where.tracking_uri)
-    shown = client.download_artifacts(runs(where, "secret")[0].info.run_id, "search.yaml")
+    shown = client.download_artifacts(mlflow_runs(where, "secret")[0].info.run_id, "search.yaml")
     document = yaml.safe_load(Path(shown).read_text())
     assert "storage" not in document
     assert validate(document).identity() == search.identity()
@@ -263,7 +249,7 @@ def test_scores_are_logged_under_the_name_of_their_metric(
         made = made_up_result(score, size, metric="perplexity")
         study.tell_result(study.ask().number, made)
     MlflowSync(study, where).send(with_figures=False)
-    parent, nested = runs(where, search.name)
+    parent, nested = mlflow_runs(where, search.name)
     metrics = nested["1"].data.metrics
     assert metrics["perplexity"] == metrics["dense_perplexity"] == 20.0
     assert {"perplexity_low", "perplexity_high"} <= metrics.keys()
@@ -277,11 +263,11 @@ def test_scores_are_logged_under_the_name_of_their_metric(
 def test_a_resumed_search_continues_in_the_same_runs(study: Study, where: Locations) -> None:
     fill(study)
     MlflowSync(study, where).send(with_figures=False)
-    before = runs(where, study.search.name)
+    before = mlflow_runs(where, study.search.name)
     study.tell_result(4, made_up_result(0.9, 0.05))
     study.tell_result(study.ask().number, made_up_result(0.5, 0.3))
     MlflowSync(study, where).send(with_figures=False)
-    parent, nested = runs(where, study.search.name)
+    parent, nested = mlflow_runs(where, study.search.name)
     assert parent.info.run_id == before[0].info.run_id
     assert len(nested) == 6
     assert nested["4"].info.run_id == before[1]["4"].info.run_id
@@ -344,7 +330,7 @@ class Flaky:
 
 def check_complete(study: Study, where: Locations) -> None:
     client = MlflowClient(where.tracking_uri)
-    parent, nested = runs(where, study.search.name)
+    parent, nested = mlflow_runs(where, study.search.name)
     assert len(parent.inputs.dataset_inputs) == 1
     assert set(nested) == {"0", "1", "2", "3", "4"}
     assert [nested[str(n)].info.status for n in range(5)] == [
@@ -366,16 +352,16 @@ def test_a_deleted_run_is_not_created_again(study: Study, where: Locations) -> N
     fill(study)
     sync_study(study, where)
     client = MlflowClient(where.tracking_uri)
-    client.delete_run(runs(where, study.search.name)[1]["3"].info.run_id)
+    client.delete_run(mlflow_runs(where, study.search.name)[1]["3"].info.run_id)
     sync_study(study, where)
-    assert set(runs(where, study.search.name)[1]) == {"0", "1", "2", "4"}
+    assert set(mlflow_runs(where, study.search.name)[1]) == {"0", "1", "2", "4"}
 
 
 def test_a_long_curve_is_sent_whole(study: Study, where: Locations) -> None:
     curve = [[float(step), 1.0 / step] for step in range(1, 2001)]
     study.tell_result(study.ask().number, made_up_result(0.6, 0.1), curve)
     sync_study(study, where)
-    run = runs(where, study.search.name)[1]["0"]
+    run = mlflow_runs(where, study.search.name)[1]["0"]
     history = MlflowClient(where.tracking_uri).get_metric_history(run.info.run_id, "train_loss")
     assert len(history) == 2000
 
@@ -388,8 +374,8 @@ def test_two_servers_used_in_turn_each_get_every_trial_once(
     other = replace(where, tracking_uri=f"sqlite:///{tmp_path / 'other.db'}")
     for place in (where, other, where, other):
         sync_study(study, place)
-    assert len(runs(where, study.search.name)[1]) == 5
-    assert len(runs(other, study.search.name)[1]) == 5
+    assert len(mlflow_runs(where, study.search.name)[1]) == 5
+    assert len(mlflow_runs(other, study.search.name)[1]) == 5
 
 
 def test_two_studies_with_one_name_have_two_parent_runs(
@@ -416,7 +402,7 @@ def test_a_stopped_search_is_killed_and_finished_after_it_resumes(
         tracker = Tracker(study, where)
         tracker.start()
         assert tracker.close(60.0)
-        assert runs(where, study.search.name)[0].info.status == expected
+        assert mlflow_runs(where, study.search.name)[0].info.status == expected
         study.tell_result(4, made_up_result(0.5, 0.5))
 
 
@@ -430,7 +416,7 @@ def test_a_search_that_runs_here_is_not_sent_by_another_process(
     client = MlflowClient(where.tracking_uri)
     assert client.get_experiment_by_name(study.search.name) is None
     sync_all("", where)
-    assert len(runs(where, study.search.name)[1]) == 5
+    assert len(mlflow_runs(where, study.search.name)[1]) == 5
     sync_all("", replace(where, tracking_uri="http://127.0.0.1:9"))
 
 
@@ -452,7 +438,7 @@ def test_a_process_that_lost_its_lease_sends_nothing_more(
     frozen = Tracker(study, where, has_lost_lease)
     frozen.start()
     assert frozen.close(60.0), "it has nothing to send"
-    parent, nested = runs(where, study.search.name)
+    parent, nested = mlflow_runs(where, study.search.name)
     assert len(nested) == 5
     assert parent.info.status == "RUNNING", "only the lease holder sets the final status"
 
@@ -466,7 +452,7 @@ def test_a_search_that_runs_elsewhere_is_not_sent(study: Study, where: Locations
     assert client.get_experiment_by_name(study.search.name) is None
     assert study.exchange(LEASE, asdict(elsewhere), asdict(replace(elsewhere, state="stopped")))
     sync_unless_running(study, where)
-    assert len(runs(where, study.search.name)[1]) == 5
+    assert len(mlflow_runs(where, study.search.name)[1]) == 5
 
 
 def test_a_lost_reply_does_not_make_a_second_run(
@@ -489,7 +475,7 @@ def test_a_lost_reply_does_not_make_a_second_run(
             mirror.send(with_figures=False)
         mirror.reset()
     mirror.send(with_figures=False)
-    parent, nested = runs(where, study.search.name)
+    parent, nested = mlflow_runs(where, study.search.name)
     assert len(nested) == 5
     assert all(run.data.params["depth"] for run in nested.values())
     assert parent.data.params["objectives"] == "accuracy size_mb"
@@ -503,7 +489,7 @@ def test_a_lost_database_is_rebuilt_from_the_study(
     shutil.copy(empty_mlflow, tmp_path / "new.db")
     elsewhere = replace(where, tracking_uri=f"sqlite:///{tmp_path / 'new.db'}")
     assert MlflowSync(study, elsewhere).send(with_figures=False) == 5
-    assert len(runs(elsewhere, study.search.name)[1]) == 5
+    assert len(mlflow_runs(elsewhere, study.search.name)[1]) == 5
 
 
 def test_complete_runs_are_not_sent_again(study: Study, where: Locations) -> None:
@@ -530,23 +516,7 @@ def test_an_unreachable_mlflow_blocks_and_loses_nothing(
     back = Tracker(study, where)
     back.start()
     assert back.close(60.0)
-    assert len(runs(where, study.search.name)[1]) == 5
-
-
-def test_a_real_search_is_in_mlflow_when_it_ends(finished: Tlc) -> None:
-    home = finished.folder / "home"
-    where = replace(
-        Locations.of(finished.study().search.storage),
-        tracking_uri=f"sqlite:///{home / 'mlflow.db'}",
-    )
-    parent, nested = runs(where, "tiny")
-    assert parent.info.status == "FINISHED"
-    records, repeats = finished.study().records_and_repeats()
-    assert sorted(map(int, nested)) == list(range(8 + len(repeats)))
-    for record in (*records, *repeats):
-        run = nested[str(record.number)]
-        assert run.data.metrics["accuracy"] == record.result["score"]
-        assert run.info.status == "FINISHED"
+    assert len(mlflow_runs(where, study.search.name)[1]) == 5
 
 
 def test_another_version_of_mlflow_is_refused_at_the_start(

@@ -15,7 +15,7 @@ import pytest
 
 from search.replay.replay import FixedOrder, replay
 from search.replay.row_samplers import ROW_SAMPLERS, FrontierRowSampler, replays
-from search.replay.table import COLUMNS, ERROR, Table, TableError
+from search.replay.table import Table, TableError
 from spaces.file.sampler_names import SAMPLERS
 from tests.search.conftest import Tlc
 
@@ -263,16 +263,3 @@ def test_an_output_path_that_is_no_folder_is_refused(tlc: Tlc, write: Write) -> 
         assert refused.returncode == 2
         assert "--out" in refused.stderr
         assert "Traceback" not in refused.stderr
-
-
-def test_a_finished_search_is_a_table(finished: Tlc, tmp_path: Path) -> None:
-    printed = finished.ask("table", "tiny")
-    assert printed.returncode == 0, printed.stderr
-    path = tmp_path / "tiny.csv"
-    path.write_text(printed.stdout)
-    table = Table.read(path)
-    assert tuple(printed.stdout.splitlines()[0].split(",")) == (*COLUMNS, ERROR)
-    assert 1 < len(table) <= 8
-    assert (table.columns["train_seconds_cooldown"] > 0).all()
-    made = replay(table, FrontierRowSampler(table, 0), workers=1, sharing=True)
-    assert made.hypervolume[-1] == pytest.approx(1.0)
