@@ -70,7 +70,7 @@ class Objective:
         self.store.remove_unfinished()
         self._search = search
         self.data = data or prepare_for(search, where.data)
-        self._workload = search.workload
+        self.workload = search.workload
         self._workers = workers
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         process = workers or TrainingProcess(device)
@@ -101,7 +101,7 @@ class Objective:
         smallest = min(search.space.vocabulary.values) if search.space.vocabulary else 0
         self._timed_task = self._tasks.with_vocabulary(smallest)
         self.latency_cache = LatencyCache(
-            self._workload,
+            self.workload,
             search.measurement,
             self._timed_task.latency_input(search.measurement.batch_size),
             self._timed_task.calibration,
@@ -235,10 +235,10 @@ class Objective:
             dense_loss=trained.state.validation["loss"],
             pretraining_loss=history[-1]["validation"]["loss"] if has_fine_tuning else None,
             size_bytes=model_file.bytes_on_disk(folder),
-            predicted_size_bytes=size_bytes(architecture, self._workload, compression),
-            dense_size_bytes=dense_size_bytes(architecture, self._workload),
+            predicted_size_bytes=size_bytes(architecture, self.workload, compression),
+            dense_size_bytes=dense_size_bytes(architecture, self.workload),
             flops=count_forward_flops(loaded, self.example_inputs()),
-            parameters=parameters(architecture, self._workload),
+            parameters=parameters(architecture, self.workload),
             latency=self.latency_cache.of_model(configuration, loaded),
             training_flops=self._training_flops(
                 pruned, recovery=configuration.canonical().compression.recovery
@@ -264,13 +264,13 @@ class Objective:
         return self._schedule.training_flops(
             model.configuration.budget,
             model.configuration.architecture,
-            self._workload,
+            self.workload,
             fine_tuning_steps=model.steps_of(FINE_TUNING),
             recovery=recovery,
         )
 
     def _spec(self, configuration: Configuration) -> ModelSpec:
-        return ModelSpec(configuration.architecture, self._workload, configuration.compression)
+        return ModelSpec(configuration.architecture, self.workload, configuration.compression)
 
     def example_inputs(self) -> Batch:
         """Arguments of a forward pass on one input of full length."""

@@ -140,6 +140,6 @@ def _dense_points(
             axes.append([0])
         else:
             axes.append(range(len(values)))
-    points = [] if space.is_fit else itertools.product(*axes)
+    points = [] if space.is_fit else filter(space.has, itertools.product(*axes))
     each = ((parameters_from(space, point), space.configuration(point)) for point in points)
     return [pair for pair in each if pair[1].architecture in architectures]

@@ -19,10 +19,16 @@ def configuration_text(configuration: Configuration, budget_unit: str) -> str:
     architecture = configuration.architecture
     pieces = f"{architecture.vocabulary:,} pieces, " if architecture.vocabulary else ""
     return (
+        f"{checkpoint_text(architecture.checkpoint)}"
         f"depth {depth_text(architecture.depth, architecture.decoder_depth)}, "
         f"width {architecture.width}, {pieces}{quantity(configuration.budget).strip()} "
         f"{budget_unit}, {configuration.compression}"
     )
+
+
+def checkpoint_text(checkpoint: str) -> str:
+    """The last part of the name of one of several checkpoints, before its sizes."""
+    return f"{checkpoint.rpartition('/')[2]}, " if checkpoint else ""
 
 
 def depth_text(depth: int, decoder_depth: int) -> str:

@@ -145,7 +145,7 @@ def validate(document: dict[str, Any], *, origin: str = "search") -> SearchFile:
         raise SearchFileError(origin, validation_faults(error, document, json_schema())) from None
     except RecursionError:
         raise SearchFileError(origin, ["contains itself"]) from None
-    if search.model is not None and search.model.checkpoint is None:
+    if search.model is not None and not search.model.is_opened:
         # Its layers are known when the checkpoint is opened; ``with_model`` validates them then.
         return search
     if faults := space_faults(SearchSpace(search)):
@@ -159,8 +159,8 @@ def with_data(search: SearchFile, data: Data) -> SearchFile:
 
 
 def with_model(search: SearchFile, model: Model, data: Data) -> SearchFile:
-    """A search from a checkpoint that was opened, with data of the sizes that it reads;
-    ``SearchFileError`` where the space asks for more than it has."""
+    """A search from checkpoints that were opened, with data of the sizes that they read;
+    ``SearchFileError`` where the space asks for more than they have."""
     changed = search.model_copy(update={"model": model, "data": data})
     return validate(changed.to_dict(), origin=search.name)
 

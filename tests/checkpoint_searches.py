@@ -14,7 +14,7 @@ from objectives.export.bundle import write_bundle
 from objectives.export.evaluation import write_examples
 from objectives.export.prediction_task import PredictionTask
 from objectives.measurement.evaluation import Evaluation
-from objectives.models.checkpoint.resolve import with_checkpoint
+from objectives.models.checkpoint.resolve import with_checkpoints
 from objectives.objective import Objective
 from objectives.tasks import make_task, prepare_for
 from objectives.tasks.base import Task
@@ -68,7 +68,7 @@ def search_from(
             "trials": 2,
         }
     )
-    return with_checkpoint(search)[0]
+    return with_checkpoints(search, store)[0]
 
 
 def checkpoint_of(search: SearchFile) -> Checkpoint:

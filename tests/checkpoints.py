@@ -78,9 +78,7 @@ def bert(**options: Any) -> Any:
     from transformers import BertConfig, BertModel
 
     return BertModel(
-        BertConfig(
-            pad_token_id=1, **SIZES, max_position_embeddings=POSITIONS, **options,
-        )
+        BertConfig(pad_token_id=1, max_position_embeddings=POSITIONS, **{**SIZES, **options})
     )  # fmt: skip
 
 
@@ -90,8 +88,8 @@ def roberta(**options: Any) -> Any:
 
     return RobertaForMaskedLM(
         RobertaConfig(
-            **SIZES, max_position_embeddings=POSITIONS, pad_token_id=1,
-            type_vocab_size=1, **options,
+            max_position_embeddings=POSITIONS, pad_token_id=1, type_vocab_size=1,
+            **{**SIZES, **options},
         )
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ LONGEST_CHAIN = 16
 ORDER = {
     "spaces": "errors cost file grid loading",
     "objectives": "failures store data models compression measurement training references tasks "
-    "export objective undecayed",
+    "export objective several_checkpoints undecayed",
     "search": "arrays formatting mlflow_links terminal_safe storage pareto seeds equal_bytes "
     "samplers plots results tracking registry execution submission analysis replay service cli",
 }

@@ -56,7 +56,7 @@ class CheckpointStart:
         known = self.model.checkpoint
         if known is not None and opened.digest != known.digest:
             raise CheckpointError(
-                self.model.source,
+                self.model.name,
                 "its files have changed since the search started; restore them, or start a search "
                 "of another name",
             )

@@ -39,6 +39,7 @@ from search.results.schemas import (
 )
 from search.results.snapshot import failed
 from search.seeds import Repeats
+from search.storage.budget_facts import CHECKPOINTS
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.metric import text
 from spaces.cost.units import duration, quantity
@@ -124,6 +125,8 @@ def print_plan(plan: Plan, name: str, console: Console) -> None:
         f"search {name}: {plan.configurations:,} configurations, {plan.feasible:,} may meet "
         f"the constraints{exact}"
     )
+    if plan.impossible:
+        console.print(f"{plan.impossible:,} more ask for more than their checkpoint has")
     console.print(plan_table(plan))
     training = _amount(plan.training_flops, plan.training_seconds)
     console.print(
@@ -189,8 +192,9 @@ def print_search(search: Search, frontier: Frontier, console: Console) -> None:
         print_frontier(frontier, console)
         console.print()
     _print_reuse(search.shared, console)
-    for warning in warnings_of(search.data):
-        console.print(warning, style="yellow")
+    for facts in search.data.get(CHECKPOINTS, {"": search.data}).values():
+        for warning in warnings_of(facts):
+            console.print(warning, style="yellow")
     for failure in search.failures:
         last_line = "".join(failure.message.strip().splitlines()[-1:])
         console.print(f"#{failure.trial} {failure.state}: {last_line}", style="red", markup=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -109,34 +110,37 @@ def plan(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
     from spaces.grid.search_space import SearchSpace
     from spaces.loading import load, with_data
 
-    search, tokenizer = load(file, overrides), None
+    search, tokenizers = load(file, overrides), dict[str, Any]({"": None})
     folder = Locations.of(search.storage).data
     if search.model is not None:
-        from objectives.models.checkpoint.resolve import with_checkpoint
+        from objectives.models.checkpoint.resolve import with_checkpoints
 
-        search, tokenizer = with_checkpoint(search)
-    if search.data.missing_sizes():
+        search, tokenizers = with_checkpoints(search, folder)
+    elif search.data.missing_sizes():
         from objectives.data.defaults import with_default_sizes
 
-        data = with_default_sizes(search.data, search.task, folder, tokenizer)
-        search = with_data(search, data)
-    prepared = find_prepared(search.data, search.task, folder, tokenizer)
-    examples = None if prepared is None else prepared.labelled_examples
-    lengths = (
-        None
-        if prepared is None
-        else batch_lengths(prepared, search.task.name, search.training.batch_size)
-    )
-    space = SearchSpace(search, lengths=lambda: lengths)
+        search = with_data(search, with_default_sizes(search.data, search.task, folder))
+    prepared = {
+        name: found
+        for name, each in tokenizers.items()
+        if (found := find_prepared(search.alone(name).data, search.task, folder, each)) is not None
+    }
+    examples = next((each.labelled_examples for each in prepared.values()), None)
+    lengths = {
+        name: batch_lengths(each, search.task.name, search.training.batch_size)
+        for name, each in prepared.items()
+    }
+    space = SearchSpace(search, lengths=lengths.get)
     made = make_plan(space, search.trials, seeds=search.seeds, labelled_examples=examples)
     if as_json:
         click.echo(json.dumps(asdict(made), indent=2))
         return
     console = make_console()
     print_plan(made, search.name, console)
-    for warning in (*prepared.warnings(), prepared.shortage()) if prepared else ():
-        if warning is not None:
-            console.print(warning, style="yellow")
+    for each in prepared.values():
+        for warning in (*each.warnings(), each.shortage()):
+            if warning is not None:
+                console.print(warning, style="yellow")
 
 
 @click.command()

@@ -41,16 +41,19 @@ def frontier_table(members: Sequence[FrontierMember]) -> Table:
     corrected = any(is_corrected(row.latency_p10_ms, row.latency_ms) for row in members)
     seeds = ["further seeds", "their test"] if any(row.seeds for row in members) else []
     trimmed = any(row.vocabulary for row in members)
+    several = any(row.checkpoint for row in members)
     table = make_table(
-        "trial", "depth", "width", *(["pieces"] if trimmed else []), "budget", "compression",
+        "trial", *(["checkpoint"] if several else []), "depth", "width",
+        *(["pieces"] if trimmed else []), "budget", "compression",
         metric, "95 % interval", "test",
         *seeds, "dense", "MB", *_latency_columns(corrected), *([] if seeds else ["FLOPs", "ratio"]),
-        left=["compression"],
+        left=["checkpoint", "compression"],
     )  # fmt: skip
     for row in members:
         decoder = f"+{row.decoder_depth}" if row.decoder_depth else ""
         table.add_row(
             f"#{row.trial}",
+            *([row.checkpoint.rpartition("/")[2]] if several else []),
             f"{row.depth}{decoder}",
             str(row.width),
             *([f"{row.vocabulary:,}" if row.vocabulary else "all"] if trimmed else []),

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from objectives.objective import Objective
+from objectives.several_checkpoints import Objectives
 from search.execution.worker_setup import WorkerSetup
 from spaces.file.search_file import SearchFile
 
@@ -20,7 +20,7 @@ _followers: list[Any] = []
 """Handles of this process's actors, which live as long as it."""
 
 
-def make_objective(setup: WorkerSetup) -> Objective:
+def make_objective(setup: WorkerSetup) -> Objectives:
     """The objective of a trial's process, which leads a worker for each bundle of its placement.
 
     Raises:
@@ -34,7 +34,7 @@ def make_objective(setup: WorkerSetup) -> Objective:
     return _leading(setup, group)
 
 
-def _leading(setup: WorkerSetup, group: Any) -> Objective:
+def _leading(setup: WorkerSetup, group: Any) -> Objectives:
     import ray
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
@@ -74,7 +74,7 @@ class _Follower:
         _joined(setup, store, rank=rank, count=count).follow()
 
 
-def _joined(setup: WorkerSetup, store: Any, *, rank: int, count: int) -> Objective:
+def _joined(setup: WorkerSetup, store: Any, *, rank: int, count: int) -> Objectives:
     """The objective of one of several workers."""
     import ray
     import torch
@@ -99,12 +99,12 @@ def _joined(setup: WorkerSetup, store: Any, *, rank: int, count: int) -> Objecti
     return _objective(setup, workers)
 
 
-def _objective(setup: WorkerSetup, workers: Any = None) -> Objective:
+def _objective(setup: WorkerSetup, workers: Any = None) -> Objectives:
     from objectives.data.prepared_data import open_prepared_data
 
-    return Objective(
+    return Objectives(
         SearchFile.model_validate_json(setup.search),
-        open_prepared_data(Path(setup.data)),
+        [open_prepared_data(Path(folder)) for folder in setup.data],
         workers,
         dict(setup.speeds),
     )

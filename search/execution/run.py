@@ -6,8 +6,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 from objectives.data.batch_lengths import batch_lengths
@@ -30,7 +31,7 @@ from search.pareto import best, frontier
 from search.plots.figures import write_figures
 from search.samplers.known_latencies import measured_latencies
 from search.seeds import FEWEST_FOR_AN_INTERVAL, Repeats, tested
-from search.storage.budget_facts import BATCHES
+from search.storage.budget_facts import described_data
 from search.storage.lease import lease_of
 from search.storage.lease_holder import LeaseHolder, holding_lease, local_lease
 from search.storage.states import State
@@ -149,13 +150,17 @@ def _starting(search: SearchFile, listener: Listener) -> Iterator[_Started]:
         study = Study.open(search, where.study_url)
         holder = stack.enter_context(holding_lease(study))
         stack.enter_context(interrupted_by_sigterm())
-        data = _prepare(search, where.data, listener)
-        lengths = batch_lengths(data, search.task.name, search.training.batch_size)
-        study.set_data(data.describe() | ({BATCHES: asdict(lengths)} if lengths else {}))
+        data = {
+            name: _prepare(search.alone(name), where.data, listener)
+            for name in search.checkpoints or ("",)
+        }
+        task, batch_size = search.task.name, search.training.batch_size
+        lengths = {name: batch_lengths(each, task, batch_size) for name, each in data.items()}
+        study.set_data(described_data(data, lengths))
         tracker = Tracker(study, where, lambda: holder.has_lost_lease)
         tracker.start()
         stack.callback(tracker.close, FLUSH_SECONDS)
-        yield _Started(study, data, store, holder, tracker, listener, stack)
+        yield _Started(study, tuple(data.values()), store, holder, tracker, listener, stack)
 
 
 @dataclass(eq=False)
@@ -167,7 +172,7 @@ class _Started:
     """
 
     study: Study
-    data: PreparedData
+    data: tuple[PreparedData, ...]
     store: Store
     holder: LeaseHolder
     tracker: Tracker
@@ -224,7 +229,8 @@ class _Started:
     def _remote(self) -> RemoteFunctions:
         _connect(self.study, self.stack, self.listener)
         search = self.study.search
-        setup = WorkerSetup(search.resolved().model_dump_json(), str(self.data.folder))
+        folders = tuple(str(data.folder) for data in self.data)
+        setup = WorkerSetup(search.resolved().model_dump_json(), folders)
         setup = with_speeds(setup, self.study, self.listener)
         remote = RemoteFunctions(setup, search.resources)
         measure_references(self.study, remote, self.listener)
@@ -257,23 +263,23 @@ def _repeated(study: Study, seeds: int) -> list[TrialRecord]:
 
 
 def _resolved(search: SearchFile, folder: Path, listener: Listener) -> SearchFile:
-    """The search with its checkpoint opened, and with the sizes that its file leaves out, which
+    """The search with its checkpoints opened, and with the sizes that its file leaves out, which
     follow the data."""
-    tokenizer = None
+    missing = search.data.missing_sizes()
     if search.model is not None:
         # Without a checkpoint this process needs no torch, whose import takes seconds.
-        from objectives.models.checkpoint.resolve import with_checkpoint
+        from objectives.models.checkpoint.resolve import with_checkpoints
 
-        search, tokenizer = with_checkpoint(search)
-    if search.model is not None:
-        listener.info(f"checkpoint: {search.model.source}")
-    missing = search.data.missing_sizes()
-    if not missing:
-        return search
-    data = with_default_sizes(search.data, search.task, folder, tokenizer)
-    for name in sorted(missing):
-        listener.info(f"data.{name}: {getattr(data, name):,}, which follows the data")
-    return with_data(search, data)
+        search, _ = with_checkpoints(search, folder)
+        for name in search.model.names if search.model else ():
+            listener.info(f"checkpoint: {name}")
+        missing.discard("vocabulary_size")
+    elif missing:
+        search = with_data(search, with_default_sizes(search.data, search.task, folder))
+    for checkpoint, name in product(search.checkpoints or ("",), sorted(missing)):
+        size = getattr(search.alone(checkpoint).data, name)
+        listener.info(f"data.{name}: {size:,}, which follows the data")
+    return search
 
 
 def _prepare(search: SearchFile, folder: Path, listener: Listener) -> PreparedData:

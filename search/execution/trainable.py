@@ -17,7 +17,7 @@ from spaces.file.resources import Placement
 
 if TYPE_CHECKING:
     from objectives.measurement.evaluation import Evaluation
-    from objectives.objective import Objective
+    from objectives.several_checkpoints import Objectives
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ class RemoteFunctions:
 
 
 @lru_cache(maxsize=1)
-def _objective(setup: WorkerSetup) -> Objective:
+def _objective(setup: WorkerSetup) -> Objectives:
     """The objective of a search, kept while the process lives: trials share its data and model."""
     from search.execution.distributed import make_objective
 
@@ -102,7 +102,7 @@ def _attempt(setup: WorkerSetup, configurations: list[Configuration]) -> Iterato
     try:
         objective = _objective(setup)
         for _, outcome in objective.evaluate_each(list(configurations)):
-            yield {**_report(outcome), "damaged": objective.store.pop_damaged()}
+            yield {**_report(outcome), "damaged": objective.pop_damaged()}
     except WorkerGroupLost:
         # This process ends with its workers; another one resumes the job.
         raise
@@ -115,13 +115,12 @@ def _attempt(setup: WorkerSetup, configurations: list[Configuration]) -> Iterato
 def latencies(setup: WorkerSetup, configurations: list[dict[str, Any]]) -> list[float]:
     """Milliseconds of configurations, measured on untrained models or cached."""
     points = map(Configuration.from_dict, configurations)
-    cache = _objective(setup).latency_cache
-    return [cache.of_untrained(point).corrected_ms for point in points]
+    return [_objective(setup).untrained_latency_ms(point) for point in points]
 
 
 def stored(setup: WorkerSetup, configurations: list[dict[str, Any]]) -> list[tuple[bool, bool]]:
     """Whether the store has the final model and the stable path of configurations."""
-    points = map(Configuration.from_dict, configurations)
+    points = list(map(Configuration.from_dict, configurations))
     return _objective(setup).stored_training(points)
 
 
@@ -161,7 +160,7 @@ def references(setup: WorkerSetup, splits: list[str]) -> list[dict[str, Any]]:
         return [{"state": ERROR, "message": short_traceback(error)}]
 
 
-def _test_score(objective: Objective, model: str) -> dict[str, Any]:
+def _test_score(objective: Objectives, model: str) -> dict[str, Any]:
     try:
         score = objective.test(model)
     except TrialFailure as failure:

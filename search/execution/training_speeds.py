@@ -114,5 +114,5 @@ class _Meter:
 
     def measure(self, architecture: Architecture) -> dict[str, Any]:
         """A ``TrainingSpeed`` as plain values."""
-        speed = self._objective.speed_cache.of(architecture)
+        speed = self._objective.speed_of(architecture)
         return {**asdict(speed), "is_noisy": speed.is_noisy}

@@ -13,10 +13,10 @@ class WorkerSetup:
 
     Args:
         search: The search file as JSON, with absolute locations.
-        data: Folder of the prepared data.
+        data: Folders of the prepared data: of each of several checkpoints, or one.
         speeds: Steps per second of each architecture, where budgets are in seconds.
     """
 
     search: str
-    data: str
+    data: tuple[str, ...]
     speeds: tuple[tuple[Architecture, float], ...] = ()

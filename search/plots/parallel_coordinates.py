@@ -75,9 +75,12 @@ def _ordinal(label: str, values: list[Any]) -> dict[str, Any]:
     }
 
 
-def _rank(value: Any) -> float:
-    """Words from the mildest to the heaviest, as their kind lists them."""
-    return float([*Quantisation, *Pruning].index(value) if isinstance(value, str) else value)
+def _rank(value: Any) -> tuple[float, str]:
+    """Words from the mildest to the heaviest, as their kind lists them; checkpoints by name."""
+    if not isinstance(value, str):
+        return float(value), ""
+    words = [*Quantisation, *Pruning]
+    return (float(words.index(value)), "") if value in words else (0.0, value)
 
 
 def _log(label: str, values: list[float]) -> dict[str, Any]:

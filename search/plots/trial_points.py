@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from search.formatting import cost_summary, depth_text
+from search.formatting import checkpoint_text, cost_summary, depth_text
 from search.pareto import best, feasible, frontier
 from search.plots.style import DENSE, FRONTIER, INFEASIBLE, TRIAL
 from search.seeds import Repeats, SeedScores, spread_text
@@ -155,7 +155,7 @@ def trial_text(record: TrialRecord, criteria: Criteria) -> str:
     interval = f"{metric.text(result['score_low'])}–{metric.text(result['score_high'])}"
     architecture = record.configuration.architecture
     return (
-        f"<b>#{record.number}</b> "
+        f"<b>#{record.number}</b> {checkpoint_text(architecture.checkpoint)}"
         f"depth {depth_text(architecture.depth, architecture.decoder_depth)}, "
         f"width {architecture.width}, budget {amount(record.configuration.budget)}, "
         f"{record.configuration.compression}<br>"

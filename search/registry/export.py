@@ -79,7 +79,7 @@ def export(
         staging.mkdir()
         bundle = write_model_folder(study, record, data, staging, with_onnx=with_onnx)
         if with_examples:
-            search = study.search
+            search = study.search.alone(record.configuration.checkpoint)
             write_examples(staging, search.task, search.data, data, search.workload)
         os.rename(staging, target)
     except OSError as error:
@@ -97,7 +97,7 @@ def write_model_folder(
     Raises:
         UserError: The model is gone, or ONNX cannot hold it.
     """
-    search = study.search
+    search = study.search.alone(record.configuration.checkpoint)
     task = PredictionTask.of(search.task, search.data, data, search.workload)
     batches = make_task(search, data).calibration()
     store = Locations.of(search.storage).store_url
@@ -121,7 +121,7 @@ def prepared_data(study: Study, record: TrialRecord) -> PreparedData:
     Raises:
         UserError: It is gone, and so are its sources, or they have changed.
     """
-    search = study.search
+    search = study.search.alone(record.configuration.checkpoint)
     root = Locations.of(search.storage).data
     fingerprint = record.result["data_fingerprint"]
     found = find_prepared_data(root, fingerprint)

@@ -14,6 +14,7 @@ from objectives.export.bundle import SCRIPT, Bundle
 from objectives.export.examples import example_program
 from objectives.export.prediction_task import PredictionTask
 from search.formatting import SCORED_ITEMS, has_noisy_latency
+from search.storage.budget_facts import data_of
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.cost.units import quantity
@@ -43,7 +44,7 @@ MAX_LABELS = 50
 
 def model_card(study: Study, record: TrialRecord, task: PredictionTask, bundle: Bundle) -> str:
     """The text of ``README.md``: YAML for the Hub, then Markdown."""
-    search, result = study.search, record.result
+    search, result = study.search.alone(record.configuration.checkpoint), record.result
     test = study.tests().get(record.number, {})
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
@@ -69,7 +70,7 @@ def model_card(study: Study, record: TrialRecord, task: PredictionTask, bundle: 
             for field in SOURCE_FIELDS
             if (source := getattr(search.data, field)) is not None
         },
-        data=study.data,
+        data=data_of(study.data, record.configuration.checkpoint),
         task=task,
         max_labels=MAX_LABELS,
         script=SCRIPT,
@@ -97,7 +98,7 @@ def summary(study: Study, record: TrialRecord) -> str:
 def _metadata(study: Study, record: TrialRecord, test: dict[str, Any], bundle: Bundle) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    search, result = study.search, record.result
+    search, result = study.search.alone(record.configuration.checkpoint), record.result
     compression = record.configuration.compression
     pipeline = PIPELINES[search.task.name]
     scores = {"validation": result["score"], **({"test": test["score"]} if "score" in test else {})}

@@ -153,7 +153,7 @@ class _Registrar:
     def _register(self, record: TrialRecord, tags: dict[str, str]) -> str:
         from mlflow.exceptions import MlflowException
 
-        search = self._study.search
+        search = self._study.search.alone(record.configuration.checkpoint)
         with suppress(MlflowException):
             # It exists after the first time; any other error, the next call reports.
             self._client.create_registered_model(

@@ -15,7 +15,7 @@ from spaces.grid.search_space import SearchSpace
 def identity_columns(configuration: Configuration, space: SearchSpace) -> dict[str, str]:
     """The columns that identify a configuration, as text."""
     architecture = configuration.architecture
-    steps = space.schedule.steps(configuration.budget, architecture, space.workload)
+    steps = space.steps(configuration.budget, architecture)
     return {
         "depth": str(architecture.depth),
         "width": str(architecture.width),

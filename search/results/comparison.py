@@ -64,7 +64,7 @@ def compared_frontier(
         members=list(members),
         references=_answers(references, criteria),
         edges=edges(space, chosen),
-        advice=advice(space.workload) if is_beaten and members else None,
+        advice=advice(space.workload_of(chosen[0].checkpoint)) if is_beaten and members else None,
     )
 
 
@@ -86,7 +86,7 @@ def compared_best(
     reference = dominating_reference(references, criteria, score, limit)
     if reference is not None:
         best.dominated_by = Reference.of(reference, criteria.metric.name)
-        best.advice = advice(space.workload)
+        best.advice = advice(space.workload_of(found.configuration.checkpoint))
     best.references = _answers((r for r in references if r.size_mb <= limit), criteria)
     most = found.result["size_mb"] if limit == inf else limit
     best.dense = _dense(records, criteria, most)

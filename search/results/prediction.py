@@ -69,7 +69,10 @@ class Predictor:
             PredictionError: A dimension is missing or unknown, or has no such value.
         """
         study, space = self._study, self._space
-        configuration = space.configuration(point_of(space, values))
+        try:
+            configuration = space.configuration(point_of(space, values))
+        except ValueError as error:
+            raise PredictionError(f"checkpoint: {error}") from error
         run, compression = self._searched.candidate_of(configuration)
         low, expected, high = self._designer.predict(run, compression)
         metric = study.search.metric

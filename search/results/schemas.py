@@ -106,6 +106,8 @@ class FrontierMember(QueryResult):
     """A trial that no other dominates in score and cost."""
 
     trial: int
+    checkpoint: str = ""
+    """The one that it starts from, of several; empty otherwise."""
     depth: int
     """Layers, of the encoder where there is a decoder too."""
     decoder_depth: int
@@ -152,6 +154,7 @@ class FrontierMember(QueryResult):
         result, architecture = record.result, record.configuration.architecture
         return cls(
             trial=record.number,
+            checkpoint=architecture.checkpoint,
             depth=architecture.depth,
             decoder_depth=architecture.decoder_depth,
             width=architecture.width,

@@ -11,7 +11,6 @@ from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
 from spaces.cost.flops import forward_flops
-from spaces.cost.workload import Workload
 from spaces.errors import UserError
 from spaces.grid.search_space import LatencyOf, SearchSpace
 
@@ -66,7 +65,7 @@ def known_latencies(
             f"constraints.max_latency_ms: nothing can meet {limit:g}; the fastest model of this "
             f"space takes {fastest:.3g} ms on this machine"
         )
-    estimate = _estimate(measured, space.workload) if len(measured) < len(examples) else None
+    estimate = _estimate(measured, space) if len(measured) < len(examples) else None
 
     def latency_of(configuration: Configuration) -> float:
         shape = _shape(configuration)
@@ -80,13 +79,14 @@ def _shape(configuration: Configuration) -> ModelShape:
 
 
 def _estimate(
-    measured: dict[ModelShape, float], workload: Workload
+    measured: dict[ModelShape, float], space: SearchSpace
 ) -> Callable[[ModelShape], float]:
     """Least squares over the measured shapes: log latency by log FLOPs, log depth and method."""
 
     def features(shape: ModelShape) -> list[float]:
         architecture, compression = shape
         layers = compression.shape_of(architecture)
+        workload = space.workload_of(architecture.checkpoint)
         depth = layers.depth + layers.decoder_depth
         is_static = float(compression.quantisation.is_static)
         return [1.0, math.log(forward_flops(layers, workload)), math.log(depth), is_static]

@@ -48,10 +48,12 @@ def known_speeds(
         names = ", ".join(map(str, noisy))
         warn(f"other programs disturbed the measurement of {names}")
     if len(found) < len(architectures):
-        batch_size, workload = space.schedule.batch_size, pretraining_workload(space.workload)
 
         def features(architecture: Architecture) -> list[float]:
-            flops = training_step_flops(architecture, workload, batch_size=batch_size)
+            workload = pretraining_workload(space.workload_of(architecture.checkpoint))
+            flops = training_step_flops(
+                architecture, workload, batch_size=space.schedule.batch_size
+            )
             depth = architecture.depth + architecture.decoder_depth
             return [1.0, math.log(flops), math.log(depth)]
 
@@ -68,8 +70,8 @@ def check_budgets(space: SearchSpace, inform: Callable[[str], None]) -> None:
     Raises:
         UserError: All of them.
     """
-    budgets, schedule = space.definition.budget.values, space.schedule
-    every = [schedule.steps(b, a, space.workload) for a in space.architectures() for b in budgets]
+    budgets = space.definition.budget.values
+    every = [space.steps(b, a) for a in space.architectures() for b in budgets]
     few = [steps for steps in every if not steps.is_enough]
     if len(few) == len(every):
         raise UserError(

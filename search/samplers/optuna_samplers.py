@@ -91,6 +91,8 @@ class FeasibleSampler(StudySampler):
         ordinal = self._ordinal_study(study)
         for _ in range(self._draws):
             point = self._propose(ordinal, trial)
+            if not self._space.has(point):
+                continue
             configuration = self._space.configuration(point)
             if self._is_new(configuration) and not self._must_wait(configuration):
                 return parameters_from(self._space, point)

@@ -29,7 +29,7 @@ def search_params(study: Study) -> dict[str, Any]:
         "task": search.task.name,
         "objectives": " ".join(search.objectives),
         "seed": search.seed,
-        "configurations": study.space.size,
+        "configurations": study.space.configurations,
         "budget_unit": search.space.budget.unit,
     }
     if study.data:

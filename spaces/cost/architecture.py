@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 DEFAULT_HEAD_WIDTH = 32
 DEFAULT_FEED_FORWARD_RATIO = 4
@@ -63,6 +64,21 @@ class Architecture:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if self.width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide a width of {self.width}")
+
+    @property
+    def checkpoint(self) -> str:
+        """Which of the several checkpoints of a search it is cut from; empty otherwise."""
+        return ""
+
+    def of_checkpoint(self, name: str) -> Architecture:
+        """The same, cut from one of several checkpoints; an empty name stands for none."""
+        own = {each.name: getattr(self, each.name) for each in fields(Architecture)}
+        return CheckpointArchitecture(**own, checkpoint=name) if name else Architecture(**own)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Architecture:
+        """Inverse of ``dataclasses.asdict``."""
+        return (CheckpointArchitecture if "checkpoint" in values else Architecture)(**values)
 
     @property
     def head_width(self) -> int:
@@ -129,6 +145,20 @@ class Architecture:
         layers = f"{self.depth}+{self.decoder_depth}" if self.decoder_depth else f"{self.depth}"
         pieces = f" {self.vocabulary} pieces" if self.vocabulary else ""
         return f"{layers}x{self.width}{pieces}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CheckpointArchitecture(Architecture):
+    """What is kept of one of the several checkpoints of a search.
+
+    Args:
+        checkpoint: Its name in the search file.
+    """
+
+    checkpoint: str = field(kw_only=True)
+
+    def __str__(self) -> str:
+        return f"{self.checkpoint.rpartition('/')[2]} {Architecture.__str__(self)}"
 
 
 def kept(count: int, sparsity: float) -> int:

@@ -122,6 +122,15 @@ class Checkpoint:
             head_group=stack.group,
         )
 
+    def fault(self, dimension: str, value: int) -> str:
+        """Why it has no such value of a dimension of the space; empty where it has."""
+        sizes: dict[str, int] = {"depth": self.depth, "width": self.attention, dimension: value}
+        try:
+            self.architecture(**sizes)
+        except ValueError as error:
+            return str(error)
+        return ""
+
     def layout_of(self, shape: Shape, vocabulary: int) -> Layout:
         """The layout of a model that keeps some layers, heads, neurons and pieces.
 

@@ -56,6 +56,15 @@ class Configuration:
     compression: Compression
     seed: int = 0
 
+    @property
+    def checkpoint(self) -> str:
+        """Which of the several checkpoints of a search it starts from; empty otherwise."""
+        return self.architecture.checkpoint
+
+    def of_checkpoint(self, name: str) -> Configuration:
+        """The same from one of several checkpoints; an empty name stands for none."""
+        return replace(self, architecture=self.architecture.of_checkpoint(name))
+
     def canonical(self) -> Configuration:
         """The same with fields that have no effect on its model set to their defaults."""
         return self.with_compression(self.compression.effective(self.architecture))
@@ -88,7 +97,7 @@ class Configuration:
         compression["quantisation"] = Quantisation(compression["quantisation"])
         compression["pruning"] = Pruning(compression["pruning"])
         return cls(
-            architecture=Architecture(**values["architecture"]),
+            architecture=Architecture.from_dict(values["architecture"]),
             budget=float(values["budget"]),
             compression=Compression(**compression),
             seed=int(values["seed"]),

@@ -114,7 +114,8 @@ class Numbers(StrictModel, Generic[N]):
         return tuple(round(low + k * step, 10) for k in indices)
 
 
-def _one_value(value: Any) -> Any:
+def one_value(value: Any) -> Any:
+    """A value that stands alone, as the choices of a dimension."""
     return value if isinstance(value, dict | BaseModel) else {"choices": [value]}
 
 
@@ -129,26 +130,24 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 Integers = Annotated[
     Numbers[PositiveInteger],
-    BeforeValidator(_one_value, json_schema_input_type=PositiveInteger | Numbers[PositiveInteger]),
+    BeforeValidator(one_value, json_schema_input_type=PositiveInteger | Numbers[PositiveInteger]),
 ]
 Fractions = Annotated[
     Numbers[Fraction],
-    BeforeValidator(_one_value, json_schema_input_type=Fraction | Numbers[Fraction]),
+    BeforeValidator(one_value, json_schema_input_type=Fraction | Numbers[Fraction]),
 ]
 Recovery = Annotated[float, Field(ge=0.0, le=MAX_TRAINING)]
 Recoveries = Annotated[
     Numbers[Recovery],
-    BeforeValidator(_one_value, json_schema_input_type=Recovery | Numbers[Recovery]),
+    BeforeValidator(one_value, json_schema_input_type=Recovery | Numbers[Recovery]),
 ]
 Quantisations = Annotated[
     Choices[QuantisationName],
-    BeforeValidator(
-        _one_value, json_schema_input_type=QuantisationName | Choices[QuantisationName]
-    ),
+    BeforeValidator(one_value, json_schema_input_type=QuantisationName | Choices[QuantisationName]),
 ]
 Prunings = Annotated[
     Choices[PruningName],
-    BeforeValidator(_one_value, json_schema_input_type=PruningName | Choices[PruningName]),
+    BeforeValidator(one_value, json_schema_input_type=PruningName | Choices[PruningName]),
 ]
 
 PositiveNumber = Annotated[float, Field(gt=0.0)]

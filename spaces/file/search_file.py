@@ -56,7 +56,8 @@ class SearchFile(StrictModel):
     task: Task
     data: Data
     model: Model | None = None
-    """A checkpoint that every model starts from; without it, from random weights."""
+    """A checkpoint that every model starts from, or several, among which the search chooses;
+    without it, from random weights."""
     space: Space
     training: Training
     objectives: Objectives
@@ -152,8 +153,10 @@ class SearchFile(StrictModel):
         if self.space.heads is not None:
             yield "space.heads: a checkpoint keeps as many heads as space.width has channels for"
         # What tlc writes names the default.
-        if model.description is None and "encoder" in self.task.model_fields_set:
+        if not model.is_opened and "encoder" in self.task.model_fields_set:
             yield "task.encoder: the models of a search from a checkpoint are of its family"
+        if self.checkpoints and any(p.workers > 1 for p in self.resources.placements().values()):
+            yield "resources.workers: models of several checkpoints are each trained by one worker"
 
     def _objective_faults(self) -> Iterator[str]:
         metric, limits = self.metric.name, self.constraints.limits
@@ -199,14 +202,35 @@ class SearchFile(StrictModel):
         return Criteria(self.metric, self.cost, self.constraints.limits, self.is_at_fixed_cost)
 
     @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """The checkpoints that the search chooses among; empty where there is no choice."""
+        names = () if self.model is None else self.model.names
+        return names if len(names) > 1 else ()
+
+    def alone(self, checkpoint: str) -> SearchFile:
+        """The same search from one of its several checkpoints: with its data, and the values of
+        dimensions that it has. Without several, the search itself."""
+        if not checkpoint:
+            return self
+        assert self.model is not None
+        model = self.model.alone(checkpoint)
+        if self.model.opened is None:
+            return self.model_copy(update={"model": model})
+        data = self.model.opened[checkpoint].data
+        assert model.checkpoint is not None
+        pieces = 0 if data.images is not None else data.vocabulary_size
+        space = self.space.kept_of(model.checkpoint, pieces)
+        return self.model_copy(update={"model": model, "data": data, "space": space})
+
+    @property
     def workload(self) -> Workload:
-        """Inputs and outputs of every model of the search."""
+        """Inputs and outputs of every model of the search, which has no several checkpoints."""
         workload = self.task.workload(self.data)
         if self.model is None:
             return workload
         checkpoint = self.model.checkpoint
         if checkpoint is None:
-            raise UserError(f"model.from: {self.model.source} was not opened yet")
+            raise UserError(f"model.from: {', '.join(self.model.names)} was not opened yet")
         if workload.image_size:
             # With the class token, and whatever others its family has.
             patches = (workload.image_size // workload.patch_size) ** 2
@@ -231,7 +255,8 @@ class SearchFile(StrictModel):
 
     def placement(self, architecture: Architecture) -> Placement:
         """Resources of a model of an architecture."""
-        return self.resources.placement(parameters(architecture, self.workload))
+        own = self.alone(architecture.checkpoint)
+        return self.resources.placement(parameters(architecture, own.workload))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can write; ``SearchFile.model_validate`` reads them.

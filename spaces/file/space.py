@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from spaces.cost.checkpoint import Checkpoint
 from spaces.cost.compression import Pruning, Quantisation
 from spaces.cost.inference_cost import COSTS
 from spaces.file.dimensions import (
@@ -21,6 +22,9 @@ from spaces.file.dimensions import (
     Recoveries,
     StrictModel,
 )
+
+CUT_DOWN = ("depth", "decoder_depth", "width", "feed_forward", "vocabulary")
+"""Dimensions of which a checkpoint has no more than its own."""
 
 
 class Space(StrictModel):
@@ -61,6 +65,27 @@ class Space(StrictModel):
     """Fraction that pruning removes."""
     recovery: Recoveries = Numbers[float](choices=[0.0])
     """Training after pruning and with quantised weights, in the unit of ``budget``."""
+
+    def kept_of(self, checkpoint: Checkpoint, pieces: int) -> Space:
+        """The values that a checkpoint has; a dimension may have none left.
+
+        Args:
+            pieces: Those of its tokenizer; 0 without one.
+        """
+        update = {}
+        for name in CUT_DOWN:
+            dimension = getattr(self, name)
+            if dimension is not None:
+                values = [
+                    value
+                    for value in dimension.values
+                    if (name == "vocabulary" and value == pieces)
+                    or not checkpoint.fault(name, value)
+                ]
+                if name == "vocabulary":
+                    values = [value for value in values if value <= pieces]
+                update[name] = Numbers[int].model_construct(choices=values)
+        return self.model_copy(update=update)
 
 
 class Constraints(StrictModel):

@@ -54,6 +54,8 @@ class Plan:
 
     Args:
         configurations: Points of the space, of which ``examined`` were evaluated.
+        impossible: Combinations of its values that ask for more than their checkpoint has, where
+            there are several; they are no configurations.
         feasible: Points that may meet the constraints; an estimate where not all were examined.
         trials: Trials of the search, at most the feasible points.
         training_flops: Upper limit of the training FLOPs of all trials, which share prefixes; None
@@ -70,6 +72,7 @@ class Plan:
     """
 
     configurations: int
+    impossible: int
     feasible: int
     examined: int
     examples: tuple[Example, ...]
@@ -103,7 +106,7 @@ def make_plan(
         else (space.random_point(rng) for _ in range(MAX_EXAMINED))
     )
     feasible = [c for c in map(space.configuration, examined) if space.is_feasible(c)]
-    count = round(len(feasible) / len(examined) * space.size)
+    count = round(len(feasible) / len(examined) * space.configurations)
     # A valid space has a feasible configuration, which the sample may have missed.
     feasible = feasible or [next(filter(space.is_feasible, space.compressed_architectures()))]
     examples = [_example(space, each, fine_tuning_steps or 0) for each in feasible]
@@ -116,7 +119,8 @@ def make_plan(
     repeat_limit = (seeds - 1) * _training_limit(examples, on_frontier)
     kinds = {"smallest": 0, "typical": len(examples) // 2, "largest": -1}
     return Plan(
-        configurations=space.size,
+        configurations=space.configurations,
+        impossible=space.size - space.configurations,
         feasible=max(1, count),
         examined=len(examined),
         examples=tuple(replace(examples[index], kind=kind) for kind, index in kinds.items()),
@@ -153,23 +157,19 @@ def _fine_tuning_steps(space: SearchSpace, examples: int | None) -> int | None:
 
 
 def _example(space: SearchSpace, configuration: Configuration, fine_tuning_steps: int) -> Example:
-    architecture, workload = configuration.architecture, space.workload
+    architecture = configuration.architecture
     budget, recovery = configuration.budget, configuration.compression.recovery
     cost, schedule = space.cost(configuration), space.schedule
     flops, steps = None, None
     if schedule.knows_steps_of(architecture):
-        steps = schedule.steps(budget, architecture, workload, recovery=recovery).total
-        flops = schedule.training_flops(
-            budget,
-            architecture,
-            workload,
-            fine_tuning_steps=fine_tuning_steps,
-            recovery=recovery,
+        steps = space.steps(budget, architecture, recovery=recovery).total
+        flops = space.training_flops(
+            budget, architecture, fine_tuning_steps=fine_tuning_steps, recovery=recovery
         )
     return Example(
         kind="",
         configuration=configuration,
-        parameters=parameters(architecture, workload),
+        parameters=parameters(architecture, space.workload_of(architecture.checkpoint)),
         size_mb=cost.size_mb,
         forward_flops=cost.flops,
         training_flops=flops,

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from dataclasses import replace
+from functools import cached_property
 from math import inf
 from typing import Any
 
 from spaces.cost.architecture import Architecture
-from spaces.cost.budget import LengthsOf, StepsPerSecond
+from spaces.cost.budget import BatchLengths, StepsPerSecond, TrainingSteps
 from spaces.cost.checkpoint import checkpoint_of
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
 from spaces.cost.families import parameters
-from spaces.cost.flops import forward_flops
-from spaces.cost.size import max_compressed_bytes, size_bytes
 from spaces.cost.units import BudgetUnit
 from spaces.cost.workload import Workload
 from spaces.file.search_file import SearchFile
 from spaces.file.space import Space
+from spaces.grid.analytic_cost import AnalyticCost, analytic_cost
 from spaces.grid.compression_losses import losses_of
 from spaces.grid.grid import Dimension, Grid, Point
 
@@ -31,37 +31,13 @@ GROWING = ("depth", "decoder_depth", "width", "feed_forward", "vocabulary")
 SHAPING = (*GROWING, "heads")
 """Dimensions of the architecture."""
 
+CHECKPOINT = "checkpoint"
+"""The dimension of several checkpoints."""
+
+LengthsByCheckpoint = Callable[[str], BatchLengths | None]
+"""Lengths of the batches of a checkpoint's data, by its name; an empty one stands for the only."""
 LatencyOf = Callable[[Configuration], float]
 """Milliseconds of a configuration, measured before training on a model of its shape."""
-
-
-@dataclass(frozen=True, slots=True)
-class AnalyticCost:
-    """What inference costs, as far as arithmetic knows it before training.
-
-    Args:
-        size_mb: Predicted megabytes (10^6 bytes) on disk after compression.
-        flops: Forward FLOPs for one sequence of full length.
-        is_smaller: Whether compression makes the model smaller, where there is any: what does not
-            is refused after training.
-    """
-
-    size_mb: float
-    flops: int
-    is_smaller: bool = True
-
-
-@lru_cache(maxsize=200_000)
-def analytic_cost(
-    architecture: Architecture, compression: Compression, workload: Workload
-) -> AnalyticCost:
-    """Inference cost of ``architecture`` after ``compression``, by arithmetic."""
-    size = size_bytes(architecture, workload, compression)
-    return AnalyticCost(
-        size_mb=size / 1e6,
-        flops=forward_flops(compression.shape_of(architecture), workload),
-        is_smaller=size < max_compressed_bytes(architecture, workload, compression),
-    )
 
 
 def compressions(space: Space, task: str) -> list[Compression]:
@@ -80,10 +56,14 @@ def compressions(space: Space, task: str) -> list[Compression]:
 class SearchSpace(Grid):
     """The grid of a search, and what holds for all of its configurations.
 
+    With several checkpoints, the points of the grid are those of each checkpoint's own space
+    (``parts``). Others ask for more than their checkpoint has, and stand for no configuration.
+
     Args:
         latency_of: Latencies, where they are measured.
         steps_per_second: Speeds of training, where budgets are in seconds.
         lengths: Lengths of training batches, where they are padded.
+        checkpoint: Which of several checkpoints ``search`` has alone.
     """
 
     def __init__(
@@ -91,20 +71,32 @@ class SearchSpace(Grid):
         search: SearchFile,
         latency_of: LatencyOf | None = None,
         steps_per_second: StepsPerSecond | None = None,
-        lengths: LengthsOf | None = None,
+        lengths: LengthsByCheckpoint | None = None,
+        checkpoint: str = "",
     ) -> None:
         self.search = search  # for reports, which print the whole file
         self.definition = search.space
         self.task = search.task
         self.seed = search.seed
-        self.workload = search.workload
-        self.schedule = replace(search.schedule, steps_per_second=steps_per_second, lengths=lengths)
+        self.checkpoint = checkpoint
+        self.parts = {
+            name: SearchSpace(search.alone(name), None, steps_per_second, lengths, name)
+            for name in search.checkpoints
+        }
+        self._workload = None if self.parts else search.workload
+        self.schedule = replace(
+            search.schedule,
+            steps_per_second=steps_per_second,
+            lengths=None if lengths is None else lambda: lengths(checkpoint),
+        )
         self.fine_tuning = search.training.fine_tuning
         self.criteria = search.criteria
         self.latency_of = latency_of
         named = {name: getattr(search.space, name) for name in type(search.space).model_fields}
+        checkpoints = (Dimension(CHECKPOINT, search.checkpoints),) if self.parts else ()
         super().__init__(
-            tuple(
+            checkpoints
+            + tuple(
                 Dimension(name, field.values)
                 for name, field in named.items()
                 if name != "compression"
@@ -118,8 +110,43 @@ class SearchSpace(Grid):
         """Whether each architecture gets the mildest compression that meets the constraints."""
         return self.definition.compression == "fit"
 
+    def part(self, checkpoint: str) -> SearchSpace:
+        """The space of one of several checkpoints; of an only one, the space itself."""
+        return self.parts.get(checkpoint, self)
+
+    def has(self, point: Point) -> bool:
+        """Whether a point of the grid stands for a configuration."""
+        if not self.parts:
+            return True
+        values = self.values(point)
+        own = self.parts[values[CHECKPOINT]].dimensions
+        return all(values[dimension.name] in dimension.values for dimension in own)
+
+    def points(self) -> Iterator[Point]:
+        """Every point that stands for a configuration, the last dimension changing fastest."""
+        return filter(self.has, super().points())
+
+    def random_point(self, rng: random.Random) -> Point:
+        """One of these, drawn uniformly."""
+        while not self.has(point := super().random_point(rng)):
+            pass
+        return point
+
+    def shuffled(self, rng: random.Random) -> Iterator[Point]:
+        """Each of these once, in a pseudo-random order that takes no memory."""
+        return filter(self.has, super().shuffled(rng))
+
+    @property
+    def configurations(self) -> int:
+        """Number of points that stand for a configuration."""
+        return sum(part.size for part in self.parts.values()) if self.parts else self.size
+
     def configuration(self, point: Point) -> Configuration:
-        """The configuration at a point of the grid."""
+        """The configuration at a point of the grid.
+
+        Raises:
+            ValueError: The point asks for more than its checkpoint has.
+        """
         values = self.values(point)
         configuration = Configuration(
             architecture=self.architecture(values),
@@ -137,16 +164,20 @@ class SearchSpace(Grid):
         Raises:
             ValueError: There is none: a size is not divisible, or a checkpoint has less.
         """
-        if self.workload.checkpoint:
+        if self.parts:
+            return self.parts[values[CHECKPOINT]].architecture(values)
+        workload = self.workload_of(self.checkpoint)
+        if workload.checkpoint:
             vocabulary = values.get("vocabulary", 0)
-            return checkpoint_of(self.workload.checkpoint).architecture(
+            kept = checkpoint_of(workload.checkpoint).architecture(
                 values["depth"],
                 values["width"],
                 decoder_depth=values.get("decoder_depth"),
                 feed_forward=values.get("feed_forward"),
                 # All pieces are the same model, however they are asked for.
-                vocabulary=0 if vocabulary == self.workload.vocabulary_size else vocabulary,
+                vocabulary=0 if vocabulary == workload.vocabulary_size else vocabulary,
             )
+            return kept.of_checkpoint(self.checkpoint)
         return Architecture.of(
             values["depth"],
             values["width"],
@@ -168,7 +199,45 @@ class SearchSpace(Grid):
 
     def cost(self, configuration: Configuration) -> AnalyticCost:
         """The inference cost of a configuration, by arithmetic."""
-        return analytic_cost(configuration.architecture, configuration.compression, self.workload)
+        workload = self.workload_of(configuration.checkpoint)
+        return analytic_cost(configuration.architecture, configuration.compression, workload)
+
+    def workload_of(self, checkpoint: str) -> Workload:
+        """Inputs and outputs of models from one of several checkpoints, or of all (empty)."""
+        workload = self.part(checkpoint)._workload
+        assert workload is not None, "each of several checkpoints has its own"
+        return workload
+
+    def steps(
+        self, budget: float, architecture: Architecture, *, recovery: float = 0.0
+    ) -> TrainingSteps:
+        """Steps that a budget and a recovery buy an architecture, as ``Schedule.steps``."""
+        part, workload = (
+            self.part(architecture.checkpoint),
+            self.workload_of(architecture.checkpoint),
+        )
+        return part.schedule.steps(budget, architecture, workload, recovery=recovery)
+
+    def training_flops(
+        self,
+        budget: float,
+        architecture: Architecture,
+        *,
+        fine_tuning_steps: int = 0,
+        recovery: float = 0.0,
+    ) -> int:
+        """Training FLOPs of an architecture, as ``Schedule.training_flops``."""
+        part, workload = (
+            self.part(architecture.checkpoint),
+            self.workload_of(architecture.checkpoint),
+        )
+        return part.schedule.training_flops(
+            budget,
+            architecture,
+            workload,
+            fine_tuning_steps=fine_tuning_steps,
+            recovery=recovery,
+        )
 
     def is_feasible(self, configuration: Configuration) -> bool:
         """Whether a configuration meets the constraints and its budget buys enough steps, as far as
@@ -200,17 +269,22 @@ class SearchSpace(Grid):
         if schedule.unit is not BudgetUnit.SECONDS or not schedule.knows_steps_of(architecture):
             return True
         recovery = configuration.compression.recovery
-        steps = schedule.steps(configuration.budget, architecture, self.workload, recovery=recovery)
+        steps = self.steps(configuration.budget, architecture, recovery=recovery)
         return steps.is_enough and (recovery == 0.0 or steps.recovery >= 1)
 
     def architectures(self) -> list[Architecture]:
         """Every architecture once."""
+        if self.parts:
+            return [each for part in self.parts.values() for each in part.architectures()]
         axes = [range(len(d.values)) if d.name in SHAPING else (0,) for d in self.dimensions]
         points = map(self.configuration, itertools.product(*axes))
         return list(dict.fromkeys(configuration.architecture for configuration in points))
 
     def compressed_architectures(self) -> Iterator[Configuration]:
         """Every pair of an architecture and a compression, at the first budget."""
+        if self.parts:
+            parts = self.parts.values()
+            return itertools.chain.from_iterable(part.compressed_architectures() for part in parts)
         axes = [(0,) if d.name == "budget" else range(len(d.values)) for d in self.dimensions]
         configurations = map(self.configuration, itertools.product(*axes))
         if not self.is_fit:
@@ -224,6 +298,12 @@ class SearchSpace(Grid):
         Cost is monotone in most dimensions, of which only the ends are evaluated; the cost of what
         is fitted to a limit is monotone in none.
         """
+        if self.parts:
+            least, greatest = zip(*(p.extreme_costs() for p in self.parts.values()), strict=True)
+            return (
+                AnalyticCost(min(c.size_mb for c in least), min(c.flops for c in least)),
+                AnalyticCost(max(c.size_mb for c in greatest), max(c.flops for c in greatest)),
+            )
         monotone = {"budget"} if self.is_fit else {"budget", "heads", "sparsity", *GROWING}
         axes = [
             sorted({d.values.index(min(d.values)), d.values.index(max(d.values))})
@@ -239,6 +319,9 @@ class SearchSpace(Grid):
     @property
     def largest_architecture(self) -> Architecture:
         """An architecture with most parameters and FLOPs; heads change neither."""
+        if self.parts:
+            largest = max(self.parts.values(), key=lambda part: part.largest_parameters)
+            return largest.largest_architecture
         point = tuple(
             d.values.index(max(d.values)) if d.name in GROWING else 0 for d in self.dimensions
         )
@@ -247,4 +330,5 @@ class SearchSpace(Grid):
     @property
     def largest_parameters(self) -> int:
         """Parameters of the largest model, before compression."""
-        return parameters(self.largest_architecture, self.workload)
+        largest = self.largest_architecture
+        return parameters(largest, self.workload_of(largest.checkpoint))

@@ -9,11 +9,14 @@ from spaces.cost.checkpoint import Checkpoint, checkpoint_of
 from spaces.cost.compression import SEMI_STRUCTURED_SPARSITY, Pruning
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.units import MIN_STEPS
+from spaces.file.space import CUT_DOWN
 from spaces.grid.search_space import SearchSpace
 
 
 def space_faults(space: SearchSpace) -> list[str]:
     """Faults of a space: each names a field, its value, and what is allowed."""
+    if space.parts:
+        return _faults_of_parts(space)
     return (
         [*_architecture_faults(space), *_group_faults(space)]
         or _pruning_faults(space)
@@ -21,9 +24,46 @@ def space_faults(space: SearchSpace) -> list[str]:
     )
 
 
+def _faults_of_parts(space: SearchSpace) -> list[str]:
+    """Values that no checkpoint has, checkpoints that have no value of a dimension, and the faults
+    of the space of each."""
+    wholes = {
+        name: checkpoint_of(part.workload_of(name).checkpoint) for name, part in space.parts.items()
+    }
+    faults = []
+    for dimension in space.dimensions:
+        if dimension.name not in CUT_DOWN:
+            continue
+        kept = {
+            name: next(d.values for d in part.dimensions if d.name == dimension.name)
+            for name, part in space.parts.items()
+        }
+        for value in dimension.values:
+            if not any(value in own for own in kept.values()):
+                reasons = "; ".join(
+                    f"{name}: {whole.fault(dimension.name, value)}"
+                    for name, whole in wholes.items()
+                )
+                faults.append(f"space.{dimension.name}: no checkpoint can have {value}: {reasons}")
+                break
+        faults += [
+            f"model.from: {name} can have no value of space.{dimension.name}; leave it out"
+            for name, own in kept.items()
+            if not own
+        ]
+    if faults:
+        return faults
+    return [
+        f"model.from: {name}: {fault}"
+        for name, part in space.parts.items()
+        for fault in space_faults(part)
+    ]
+
+
 def _architecture_faults(space: SearchSpace) -> list[str]:
-    if space.workload.checkpoint:
-        return _checkpoint_faults(space, checkpoint_of(space.workload.checkpoint))
+    workload = space.workload_of(space.checkpoint)
+    if workload.checkpoint:
+        return _checkpoint_faults(space, checkpoint_of(workload.checkpoint))
     definition = space.definition
     faults = []
     all_heads = (None,) if definition.heads is None else definition.heads.values
@@ -33,7 +73,7 @@ def _architecture_faults(space: SearchSpace) -> list[str]:
         except ValueError as error:
             faults.append(f"space.{'width' if heads is None else 'heads'}: {error}")
             continue
-        if space.workload.family.has_rotary_positions and architecture.head_width % 2:
+        if workload.family.has_rotary_positions and architecture.head_width % 2:
             # Rotary embeddings rotate pairs of channels: most odd numbers raise, one becomes two.
             faults.append(
                 f"space.heads: {heads} heads of a width of {width} have {architecture.head_width} "
@@ -47,7 +87,7 @@ def _checkpoint_faults(space: SearchSpace, checkpoint: Checkpoint) -> list[str]:
     definition = space.definition
     whole = {"depth": checkpoint.depth, "width": checkpoint.attention}
     faults = []
-    for name in ("depth", "decoder_depth", "width", "feed_forward", "vocabulary"):
+    for name in CUT_DOWN:
         dimension = getattr(definition, name)
         for value in () if dimension is None else dimension.values:
             try:
@@ -55,7 +95,7 @@ def _checkpoint_faults(space: SearchSpace, checkpoint: Checkpoint) -> list[str]:
             except ValueError as error:
                 faults.append(f"space.{name}: {error}")
                 break
-    length = space.workload.sequence_length
+    length = space.workload_of(space.checkpoint).sequence_length
     if checkpoint.positions and length > checkpoint.positions:
         faults.append(
             f"data.sequence_length: {length} is more than the {checkpoint.positions} positions of "
@@ -93,7 +133,7 @@ def _budget_faults(space: SearchSpace) -> list[str]:
         return []
     budget = min(space.definition.budget.values)
     recovery = min((r for r in space.definition.recovery.values if r > 0.0), default=0.0)
-    steps = schedule.steps(budget, largest, space.workload, recovery=recovery)
+    steps = space.steps(budget, largest, recovery=recovery)
     required = [("space.budget", budget, steps.pretraining, MIN_STEPS)]
     if recovery > 0.0:
         required.append(("space.recovery", recovery, steps.recovery, 1))

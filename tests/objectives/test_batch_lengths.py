@@ -73,7 +73,7 @@ def test_search_and_workers_train_the_same_steps(
     study.set_data({**data.describe(), BATCHES: asdict(lengths)})
     architecture = Architecture.of(1, 32, decoder_depth=1)
     configuration = Configuration(architecture, 20_000.0, Compression())
-    steps = study.space.schedule.steps(20_000.0, architecture, study.space.workload)
+    steps = study.space.steps(20_000.0, architecture)
     assert steps == make_task(search, data).stages.steps(configuration)
     assert steps.pretraining == int(20_000 / (16 * lengths.tokens))
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from objectives.models.checkpoint.errors import CheckpointError
-from objectives.models.checkpoint.resolve import resolved, with_checkpoint
+from objectives.models.checkpoint.resolve import resolved, with_checkpoints
 from spaces.errors import UserError
 from spaces.file.model import Model
 from spaces.file.search_file import SearchFile
@@ -204,7 +204,7 @@ def search(document: dict[str, Any], whole: Path) -> dict[str, Any]:
 
 def validated(document: dict[str, Any]) -> SearchFile:
     search = from_document(document)
-    return with_checkpoint(search)[0]
+    return with_checkpoints(search, Path(search.storage.store or ""))[0]
 
 
 def test_the_rates_of_training_suit_pretrained_weights(search: dict[str, Any]) -> None:

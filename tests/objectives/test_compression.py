@@ -34,7 +34,7 @@ from spaces.cost.families import layout
 from spaces.cost.layout import Role
 from spaces.cost.size import size_bytes
 from spaces.cost.workload import Family
-from spaces.grid.search_space import analytic_cost
+from spaces.grid.analytic_cost import analytic_cost
 from tests.conftest import WORKLOADS, architecture_for, batch_for
 
 ARCHITECTURE = architecture_for(Family.MODERNBERT_CLASSIFIER, 2, 64)

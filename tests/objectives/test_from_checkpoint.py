@@ -20,7 +20,7 @@ from objectives.measurement.flops import count_forward_flops
 from objectives.models.build import build
 from objectives.models.checkpoint.building import evenly_spaced
 from objectives.models.checkpoint.errors import CheckpointError
-from objectives.models.checkpoint.resolve import with_checkpoint
+from objectives.models.checkpoint.resolve import with_checkpoints
 from objectives.objective import Objective
 from objectives.tasks import prepare_for
 from objectives.tasks.base import Task
@@ -343,13 +343,13 @@ def test_language_models_of_other_vocabularies_are_refused(
 ) -> None:
     assert search.model is not None
     with pytest.raises(SearchFileError, match="perplexities of different vocabularies cannot be"):
-        search_from(search.model.source, tmp_path, task_documents["causal-lm"], vocabulary=280)
+        search_from(search.model.name, tmp_path, task_documents["causal-lm"], vocabulary=280)
 
 
-def test_the_ready_made_search_suits_its_checkpoint() -> None:
+def test_the_ready_made_search_suits_its_checkpoint(tmp_path: Path) -> None:
     pytest.importorskip(PACKAGE, reason="pip install tlc-search[pretrained]")
     search = load("pretrained")
-    space = SearchSpace(with_checkpoint(search)[0])
+    space = SearchSpace(with_checkpoints(search, tmp_path)[0])
     assert space.size > search.trials
     smallest, largest = space.extreme_costs()
     assert smallest.size_mb < 2

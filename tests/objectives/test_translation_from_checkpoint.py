@@ -71,7 +71,7 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def folder_of(search: SearchFile) -> Path:
     assert search.model is not None
-    return Path(search.model.source)
+    return Path(search.model.name)
 
 
 def tokenizer_of(search: SearchFile) -> Any:

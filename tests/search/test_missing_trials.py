@@ -36,8 +36,8 @@ def _measure(study: Study, seed: int = 0) -> None:
         record = study.ask()
         one = record.configuration
         assert one == addition.configuration
-        flops = space.schedule.training_flops(one.budget, one.architecture, space.workload)
-        dense_bytes = dense_size_bytes(one.architecture, space.workload)
+        flops = space.training_flops(one.budget, one.architecture)
+        dense_bytes = dense_size_bytes(one.architecture, space.workload_of(""))
         bits = one.compression.quantisation.bits
         loss = 2.0 * (dense_bytes * one.budget) ** -0.05 * math.exp(rng.normal(0, 0.01))
         dense = 1.0 - loss / 2.5

@@ -27,7 +27,7 @@ def arguments(make_search: Callable[..., SearchFile], home: Path) -> tuple[Worke
     data = prepare(search.data, search.task, home / "data")
     space = SearchSpace(search)
     point = space.configuration((0,) * len(space.dimensions))
-    return WorkerSetup(search.model_dump_json(), str(data.folder)), [point.to_dict()]
+    return WorkerSetup(search.model_dump_json(), (str(data.folder),)), [point.to_dict()]
 
 
 def break_measuring(

@@ -199,7 +199,7 @@ def open_checkpoint(model: Model, task: str) -> OpenCheckpoint:
     Raises:
         CheckpointError: It is missing, damaged or not suited.
     """
-    name = model.source
+    name = model.name
     opened = OpenCheckpoint(name, find_folder(name, model.revision), HEADS[task])
     config = opened.config
     opened.head.check(name, config, _read_config(name, opened.folder).get("architectures"))

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from search.analysis.claims.curves import thinned
 from search.analysis.claims.depth_or_width import EQUAL
+from search.analysis.claims.observations import refuse_several_checkpoints
 from search.analysis.claims.undecayed import measure_undecayed
 from search.execution.listener import Listener
 from search.samplers.known_latencies import recorded_latencies
@@ -69,10 +70,9 @@ def missing_trials(space: SearchSpace, records: Iterable[TrialRecord]) -> list[M
         if configuration.hash in tried or not space.is_feasible(configuration):
             continue
         tried.add(configuration.hash)
-        flops = space.schedule.training_flops(
+        flops = space.training_flops(
             configuration.budget,
             configuration.architecture,
-            space.workload,
             recovery=configuration.compression.recovery,
         )
         additions.append(MissingTrial(parameters_from(space, point), configuration, flops))
@@ -96,6 +96,7 @@ def run_missing_trials(study: Study, url: str, listener: Listener) -> Study:
     """
     from search.execution.run import run, search_at
 
+    refuse_several_checkpoints(study)
     space = study.make_space(recorded_latencies(study))
     additions = missing_trials(space, study.records())
     _report(study.search.name, additions, listener)
@@ -178,7 +179,8 @@ def _equal_pair(space: SearchSpace, axes: Mapping[str, Sequence[int]]) -> list[I
     sized = []
     for indices in _products({name: thinned(axis, 8) for name, axis in axes.items()}):
         architecture = space.configuration(_point(space, indices)).architecture
-        size = layout(architecture.shape, space.workload).layer_parameters
+        workload = space.workload_of(architecture.checkpoint)
+        size = layout(architecture.shape, workload).layer_parameters
         sized.append((size, architecture, indices))
     sized.sort(key=itemgetter(0))
     pairs = [

@@ -117,8 +117,11 @@ def observe(studies: Sequence[Study]) -> Observations:
     """The measurements of searches of the same space.
 
     Raises:
-        UserError: They differ in more than the seed, or share a seed of training.
+        UserError: They differ in more than the seed, share a seed of training, or choose among
+            several checkpoints.
     """
+    for study in studies:
+        refuse_several_checkpoints(study)
     _refuse_others(studies)
     metric = studies[0].search.metric
     groups = [(list(_by_run(study.records())), study.space) for study in studies]
@@ -156,6 +159,19 @@ def gain_unit(metric: Metric) -> tuple[float, str]:
     if metric.name == "bleu":
         return metric.perfect - metric.guessing, "BLEU"
     return 100.0 * (metric.perfect - metric.guessing), "points of accuracy"
+
+
+def refuse_several_checkpoints(study: Study) -> None:
+    """Refuse a search whose models differ in more than their size.
+
+    Raises:
+        UserError: It chooses among several checkpoints.
+    """
+    if study.search.checkpoints:
+        raise UserError(
+            f"search {study.search.name!r} chooses among several checkpoints: the claims compare "
+            "sizes of one model; search each checkpoint alone"
+        )
 
 
 def _refuse_others(studies: Sequence[Study]) -> None:
@@ -206,8 +222,8 @@ def _run(group: list[TrialRecord], space: SearchSpace) -> Run:
     dense = result["dense_score"]
     # The study has no interval of the dense score: that of the nearest score has the same width.
     nearest = min(group, key=lambda each: abs(each.result["score"] - dense))
-    steps = space.schedule.steps(budget, architecture, space.workload)
-    laid_out = layout(architecture.shape, space.workload)
+    steps = space.steps(budget, architecture)
+    laid_out = layout(architecture.shape, space.workload_of(architecture.checkpoint))
     return Run(
         architecture=architecture,
         budget=budget,

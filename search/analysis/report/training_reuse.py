@@ -54,10 +54,9 @@ def _paths(data: ReportData) -> dict[Architecture, Budgets]:
     for record in data.complete:
         budgets = found.setdefault(record.configuration.architecture, {})
         budgets.setdefault(record.configuration.budget, []).append(record)
-    schedule, workload = data.space.schedule, data.space.workload
     return {
         architecture: [
-            (budget, schedule.steps(budget, architecture, workload), records)
+            (budget, data.space.steps(budget, architecture), records)
             for budget, records in sorted(budgets.items())
         ]
         for architecture, budgets in found.items()

@@ -55,7 +55,7 @@ class Designer:
 
     def __init__(self, space: DesignSpace, seed: int, prior: Prior | None = None) -> None:
         self._space = space
-        self._prior = prior or prior_for(space.compressions)
+        self._prior = prior or prior_for(space.runs, space.compressions)
         self._seed = seed
         self._trials: list[Trial] = []
         self._history = History(space)

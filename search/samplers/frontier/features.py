@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from search.arrays import Floats
@@ -16,14 +18,21 @@ USUAL_RECOVERY = 100.0
 
 
 def training_features(
-    *, depth: Floats, width: Floats, steps: Floats, heads: Floats, feed_forward: Floats
+    *,
+    depth: Floats,
+    width: Floats,
+    steps: Floats,
+    heads: Floats,
+    feed_forward: Floats,
+    checkpoints: Sequence[Floats] = (),
 ) -> Floats:
     """Doublings of depth, width, budget, head width and feed-forward ratio, ``(n, 5)``, each from
-    the middle of its range."""
+    the middle of its range; and a column for each of several checkpoints, 1 where a configuration
+    starts from it and 0 elsewhere."""
     ratios = (depth, width, steps, width / heads, feed_forward / width)
     logarithms = np.log2(np.stack(ratios, 1))
     middle: Floats = (logarithms.min(0) + logarithms.max(0)) / 2
-    return logarithms - middle
+    return np.column_stack([logarithms - middle, *checkpoints])
 
 
 def compression_features(

@@ -15,6 +15,10 @@ from search.samplers.frontier.features import ALWAYS
 from search.samplers.gp.kernel import CompressionTrend, Prior
 
 WIDTH = 1
+CHECKPOINT_SLOPE = (0.0, 0.5)
+"""Of the column of a checkpoint: how much better or worse than the others it is."""
+CHECKPOINT_SCALE = 1.5
+"""Of two checkpoints two columns differ, each by 1."""
 QUANTISATION, STATIC, STRUCTURED, UNSTRUCTURED, LAYERS, RECOVERY = range(6)
 
 
@@ -47,10 +51,16 @@ PRIOR = Prior(
 )
 
 
-def prior_for(compressions: Floats) -> Prior:
-    """The prior of a design space with such compression features."""
+def prior_for(runs: Floats, compressions: Floats) -> Prior:
+    """The prior of a design space with such features of training and of compression."""
+    checkpoints = runs.shape[1] - len(PRIOR.training_scales)
+    prior = replace(
+        PRIOR,
+        slopes=(*PRIOR.slopes, *[CHECKPOINT_SLOPE] * checkpoints),
+        training_scales=(*PRIOR.training_scales, *[CHECKPOINT_SCALE] * checkpoints),
+    )
     if compressions.shape[1] == ALWAYS:
-        return PRIOR
+        return prior
     # Removing layers hurts more than their fraction of the weights; recovery restores some.
     trends = (
         _trend(LAYERS, 1.0, -0.2, 0.3),
@@ -58,7 +68,7 @@ def prior_for(compressions: Floats) -> Prior:
         _trend(RECOVERY, 1.0, 0.05, 0.1),
     )
     return replace(
-        PRIOR,
+        prior,
         compression_trends=(*PRIOR.compression_trends, *trends),
         compression_scales=(*PRIOR.compression_scales, 0.6, 1.5),
     )

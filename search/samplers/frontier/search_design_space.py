@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -41,7 +41,13 @@ class SearchDesignSpace:
         sizes = [len(dimension.values) for dimension in space.dimensions]
         training = sum(d.name not in COMPRESSION_FIELDS for d in space.dimensions)
         self._run_sizes, self._compression_sizes = sizes[:training], sizes[training:]
-        self._runs = [self._configuration(run, 0) for run in range(prod(self._run_sizes))]
+        rows: Sequence[int] = range(prod(self._run_sizes))
+        if space.parts:
+            # Compressions are the last dimensions, and every checkpoint has all of them.
+            rows = [row for row in rows if space.has(self._grid_point(row, 0))]
+        self._rows = np.array(rows)
+        """The place of each run among all combinations of its dimensions, ascending."""
+        self._runs = [self._configuration(run, 0) for run in range(len(self._rows))]
         self._run_of = {(c.architecture, c.budget): run for run, c in enumerate(self._runs)}
         self._compressions = [
             self._configuration(0, index).compression
@@ -64,7 +70,8 @@ class SearchDesignSpace:
         """The run and the compression of some parameters of Optuna."""
         point = point_from(self._space, parameters)
         training = len(self._run_sizes)
-        run = int(np.ravel_multi_index(point[:training], self._run_sizes))
+        row = int(np.ravel_multi_index(point[:training], self._run_sizes))
+        run = int(np.searchsorted(self._rows, row))
         if not self._compression_sizes:
             return run, 0
         compression = int(np.ravel_multi_index(point[training:], self._compression_sizes))
@@ -82,8 +89,11 @@ class SearchDesignSpace:
         return parameters_from(self._space, self._point(run, compression))
 
     def _point(self, run: int, compression: int) -> tuple[int, ...]:
+        return self._grid_point(self._rows[run], compression)
+
+    def _grid_point(self, row: int, compression: int) -> tuple[int, ...]:
         indices = (
-            *np.unravel_index(run, self._run_sizes),
+            *np.unravel_index(row, self._run_sizes),
             *np.unravel_index(compression, self._compression_sizes),
         )
         return tuple(map(int, indices))
@@ -116,12 +126,16 @@ class SearchDesignSpace:
         depth = _column(a.depth + a.decoder_depth for a in architectures)
         steps = _column(
             # Seconds may buy no step: features are logarithms.
-            max(1, schedule.steps(c.budget, c.architecture, space.workload).pretraining)
+            max(1, space.steps(c.budget, c.architecture).pretraining)
             for c in runs
         )
-        workload, batch_size = pretraining_workload(space.workload), schedule.batch_size
         flops = {
-            a: training_step_flops(a, workload, batch_size=batch_size) for a in set(architectures)
+            a: training_step_flops(
+                a,
+                pretraining_workload(space.workload_of(a.checkpoint)),
+                batch_size=schedule.batch_size,
+            )
+            for a in set(architectures)
         }
         scale = Scale.of(space)
         limits = math.log10(scale.lowest), math.log10(scale.highest)
@@ -135,6 +149,9 @@ class SearchDesignSpace:
                 steps=steps,
                 heads=_column(a.heads for a in architectures),
                 feed_forward=_column(a.feed_forward for a in architectures),
+                checkpoints=[
+                    _column(a.checkpoint == n for a in architectures) for n in space.parts
+                ],
             ),
             architecture=self._architecture,
             steps=steps,
@@ -160,10 +177,7 @@ class SearchDesignSpace:
         longest = max(each.recovery for each in self._compressions)
         if longest == 0.0:
             return np.zeros(len(self._runs))
-        steps = (
-            space.schedule.steps(0.0, c.architecture, space.workload, recovery=longest).recovery
-            for c in self._runs
-        )
+        steps = (space.steps(0.0, c.architecture, recovery=longest).recovery for c in self._runs)
         return _column(steps) / longest
 
     def _effective(self) -> list[Compression]:

@@ -43,12 +43,12 @@ def study(make_search: Callable[..., SearchFile], home: Path) -> Study:
 def test_speeds_are_recorded_once_and_turn_seconds_into_steps(study: Study, home: Path) -> None:
     one = Architecture.of(1, 32)
     with pytest.raises(UserError, match="1x32 trains in a second are not measured yet"):
-        study.space.schedule.steps(2.0, one, study.space.workload)
+        study.space.steps(2.0, one)
     study.record_speeds(known_speeds(study.space, measure, pytest.fail))
     twice = [{**measure(one), "steps_per_second": 99.0}]
     study.record_speeds(known_speeds(study.space, lambda _: dict(twice[0]), pytest.fail))
     for each in (study, Study.load("tiny", f"sqlite:///{home / 'study.db'}")):
-        assert each.space.schedule.steps(2.0, one, each.space.workload).pretraining == 32
+        assert each.space.steps(2.0, one).pretraining == 32
         assert {a: each.speeds(a) for a in each.space.architectures()} == {
             a: rate(a) for a in each.space.architectures()
         }
