@@ -18,8 +18,8 @@ from spaces.cost.compression import Compression, Quantisation
 from spaces.cost.configuration import Configuration
 from spaces.file.search_file import SearchFile
 from spaces.loading import SearchFileError, from_document
+from tests.checkpoint_searches import checkpoint_of, search_from
 from tests.checkpoints import save_checkpoint, texts_of
-from tests.objectives.test_from_checkpoint import architecture_of, search_from
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def alone(
 ) -> SearchFile:
     """A search that learns from labels alone."""
     folder = save_checkpoint(tmp_path_factory.mktemp("tiny"), "bert", texts_of(corpus))
-    return search_from(str(folder), document, tmp_path_factory.mktemp("store"))
+    return search_from(folder, tmp_path_factory.mktemp("store"), document, vocabulary=150)
 
 
 def distilled(search: SearchFile, **settings: float) -> SearchFile:
@@ -44,12 +44,14 @@ def search(alone: SearchFile) -> SearchFile:
 
 @pytest.fixture(scope="module")
 def student(search: SearchFile) -> Configuration:
-    return Configuration(architecture_of(search, 1, 32, 150), 20.0, Compression())
+    return Configuration(
+        checkpoint_of(search).architecture(1, 32, vocabulary=150), 20.0, Compression()
+    )
 
 
 @pytest.fixture(scope="module")
 def teacher(search: SearchFile) -> Configuration:
-    return Configuration(architecture_of(search), 40.0, Compression())
+    return Configuration(checkpoint_of(search).architecture(4, 32), 40.0, Compression())
 
 
 @pytest.fixture(scope="module")
