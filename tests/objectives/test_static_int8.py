@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import gc
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
+from torch.fx import GraphModule
 
 from objectives.compression.quantise import smooth_int8, static_int8
 from objectives.compression.quantise.rtn import round_to_nearest
@@ -33,6 +35,21 @@ def error(model: nn.Module, changed: nn.Module, batches: list[Batch]) -> float:
         before = torch.cat([logits(model, batch).flatten() for batch in batches])
         after = torch.cat([logits(changed, batch).flatten() for batch in batches])
     return float((after - before).norm() / before.norm())
+
+
+def graphs() -> int:
+    """Graphs in memory that hold weights of a model."""
+    gc.collect()
+    found = (each for each in gc.get_objects() if isinstance(each, GraphModule))
+    return sum(any(True for _ in each.parameters()) for each in found)
+
+
+def test_the_graph_of_a_model_does_not_stay_in_memory(
+    family: str, small_batches: list[Batch]
+) -> None:
+    small_model, before = with_outliers(family, 1), graphs()
+    static_int8.quantise(small_model, [], small_batches)
+    assert graphs() == before
 
 
 def test_smoothing_reduces_the_error_of_channels_with_outliers(

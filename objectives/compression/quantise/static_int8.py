@@ -91,7 +91,10 @@ def quantise(
     Raises:
         TrialFailure: A linear layer has no range in the converted graph (``compression_error``).
     """
-    found = _ranges(_converted(model, batches), model)
+    try:
+        found = _ranges(_converted(model, batches), model)
+    finally:
+        _forget_graphs()
     missing = linear_layers(model).keys() - found.keys()
     if missing:
         raise TrialFailure("compression_error", f"no range was found for {min(missing)}")
@@ -114,6 +117,16 @@ def _converted(model: nn.Module, batches: list[Batch]) -> Any:
         for arguments in inputs:
             graph(*arguments.values())
     return convert(graph)
+
+
+def _forget_graphs() -> None:
+    """Free the graphs of a conversion, which hold copies of the model: torch and torchao keep the
+    last hundred as keys of their caches."""
+    from torch.ao.quantization.fx.utils import assert_and_get_unique_device
+    from torchao.utils import _assert_and_get_unique_device
+
+    assert_and_get_unique_device.cache_clear()
+    _assert_and_get_unique_device.cache_clear()
 
 
 def exported(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
