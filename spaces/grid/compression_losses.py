@@ -49,13 +49,13 @@ class CompressionLosses:
         quantisation: By method and bits, at the logarithm of the group size; of a single group size
             where a method has no groups.
         pruning: By kind, at the sparsity.
-        recovered: Fraction of the loss that remains after recovery training: of quantisation and of
-            pruning.
+        recovered: Fraction of the loss that remains after recovery training, by the kind of pruning
+            and, of quantisation, by None.
     """
 
     quantisation: Mapping[Quantisation, Points]
     pruning: Mapping[Pruning, Points]
-    recovered: tuple[float, float]
+    recovered: Mapping[Pruning | None, float]
 
     def added_by(self, compression: Compression) -> float:
         """The loss that a compression adds, in nats: the sum of its quantisation's and pruning's.
@@ -70,8 +70,8 @@ class CompressionLosses:
         if compression.sparsity:
             of_pruning = _at(compression.sparsity, ((0.0, 0.0), *self.pruning[compression.pruning]))
         if compression.recovery:
-            of_quantisation *= self.recovered[0]
-            of_pruning *= self.recovered[1]
+            of_quantisation *= self.recovered[None]
+            of_pruning *= self.recovered[compression.pruning]
         return max(0.0, of_quantisation) + of_pruning
 
     def mildest_first(self, compressions: Iterable[Compression]) -> list[Compression]:
@@ -167,18 +167,26 @@ def _growing(losses: Mapping[float, float]) -> Points:
     return tuple(points)
 
 
-def _recovered(measured: Mapping[Compression, AddedLoss]) -> tuple[float, float]:
-    """Medians of the fractions that are left, of quantisation and of pruning."""
-    left: tuple[list[float], list[float]] = ([], [])
+def _recovered(measured: Mapping[Compression, AddedLoss]) -> dict[Pruning | None, float]:
+    """Medians of the fractions that are left, by the kind of pruning, and of quantisation by None.
+
+    Heads or neurons alone, which are not measured, count as both together; any other kind as all.
+    """
+    left: dict[Pruning | None, list[float]] = {}
     for compression, added in measured.items():
         without = measured.get(replace(compression, recovery=0.0))
         is_quantised = compression.quantisation is not Quantisation.NONE
         is_one_kind = is_quantised != (compression.sparsity > 0.0)
         if compression.recovery and is_one_kind and without and without.validation > 0.0:
-            fraction = added.validation / without.validation
-            left[not is_quantised].append(min(1.0, max(0.0, fraction)))
-    of_quantisation, of_pruning = (median(each) if each else 1.0 for each in left)
-    return of_quantisation, of_pruning
+            fraction = min(1.0, max(0.0, added.validation / without.validation))
+            left.setdefault(None if is_quantised else compression.pruning, []).append(fraction)
+    every_pruning = [each for kind in left if kind is not None for each in left[kind]]
+    found: dict[Pruning | None, float] = {None: 1.0}
+    found |= dict.fromkeys(Pruning, median(every_pruning or [1.0]))
+    found |= {kind: median(fractions) for kind, fractions in left.items()}
+    if Pruning.STRUCTURED in left:
+        found[Pruning.HEADS] = found[Pruning.NEURONS] = found[Pruning.STRUCTURED]
+    return found
 
 
 def _at(position: float, points: Points) -> float:
