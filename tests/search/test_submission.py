@@ -25,7 +25,7 @@ def test_a_search_is_submitted_stopped_and_resumed(
     corpus = str(Path(document["data"]["unlabelled"]["train"]).parent)
 
     def wait_until(what: str, holds: Callable[[Search], bool]) -> None:
-        wait_for(what, lambda: holds(Client(url).search("sent")), 90, every=0.3)
+        wait_for(what, lambda: holds(Client(url).search("sent")), 150, every=0.3)
 
     with tlc.ready("--data-root", corpus) as url:
         started = Client(url).submit(sent, ["trials=40"])
@@ -39,7 +39,7 @@ def test_a_search_is_submitted_stopped_and_resumed(
     assert driver is not None
     os.kill(driver.pid, signal.SIGTERM)
     wait_for(
-        "its end", lambda: tlc.ask("status", "sent").stdout.strip() == "stopped", 90, every=0.5
+        "its end", lambda: tlc.ask("status", "sent").stdout.strip() == "stopped", 150, every=0.5
     )
     # The result is printed after the state has changed.
     wait_for("its output", lambda: "tlc best sent" in tlc.ask("logs", "sent").stdout, 30, every=0.5)
