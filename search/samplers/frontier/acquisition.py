@@ -2,8 +2,7 @@
 
 The cost of a candidate is known and its quality is sampled, so the frontier is a step function of
 the logarithm of cost, and a candidate's improvement is the area between its own step and that
-function. The function is stored on a grid of costs, and integrals over it are differences of
-cumulative sums.
+function.
 
 Emmerich, Deutz & Klinkenberg 2011, *Hypervolume-based expected improvement* (the criterion);
 Daulton, Balandat & Bakshy 2020, arXiv 2006.05078 (its Monte Carlo form for several points).
@@ -17,23 +16,29 @@ import numpy as np
 
 from search.arrays import Booleans, Floats, Integers
 
-STEPS = 128
+MARGIN = 1 / 64
+"""Of the range of log costs, by which the reference point exceeds the limit. At the limit itself a
+model, such as a search looks for, would add no area, and would never be proposed."""
 TOLERANCE = 1e-9
 """Of logarithms of cost."""
 
 
 @dataclass(frozen=True)
 class Staircase:
-    """The best quality at each cost, on a grid.
+    """The best quality at each cost.
 
     Args:
-        edges: Logarithms of cost, ascending, ``(steps + 1,)``; the last is the reference point's.
-        level: Quality that the frontier reaches in each step, ``(steps,)``, not descending, and
-            at least the reference point's.
+        costs: Logarithms of the costs at which the frontier rises, ascending from the least cost
+            that is possible, ``(steps,)``.
+        level: Quality from each of them on, ascending from the reference point's, ``(steps,)``.
+        limit: Logarithm of the highest cost of a model.
+        end: Logarithm of the reference point's cost.
     """
 
-    edges: Floats
+    costs: Floats
     level: Floats
+    limit: float
+    end: float
 
     @classmethod
     def of(
@@ -47,69 +52,82 @@ class Staircase:
         """
         low, high = limits
         # A search at one fixed cost has one step, and the area is the quality.
-        edges = np.linspace(low, high, STEPS + 1) if high > low else np.array([low, low + 1.0])
-        stairs = cls(edges, np.full(len(edges) - 1, reference))
-        first = stairs.first_step(log_cost)
-        inside = first < len(stairs.level)
-        np.maximum.at(stairs.level, first[inside], quality[inside])
-        return cls(edges, np.maximum.accumulate(stairs.level))
+        end = high + MARGIN * (high - low) if high > low else low + 1.0
+        inside = log_cost <= high + TOLERANCE
+        costs, quality = np.maximum(log_cost[inside], low), quality[inside]
+        order = np.argsort(costs, kind="stable")
+        level = np.maximum.accumulate(np.append(reference, quality[order]))
+        rises = np.append(True, np.diff(level) > 0.0)
+        return cls(np.append(low, costs[order])[rises], level[rises], high, end)
 
-    @property
-    def widths(self) -> Floats:
-        """Length of each step."""
-        return np.diff(self.edges)
+    def is_within(self, log_cost: Floats) -> Booleans:
+        """Whether costs are known and at most the limit."""
+        within: Booleans = log_cost <= self.limit + TOLERANCE
+        return within
 
-    def first_step(self, log_cost: Floats) -> Integers:
-        """The first step that a point of some cost reaches; ``steps`` where its cost is too high.
-
-        A point within the last step, up to the limit itself, counts for the whole step: otherwise
-        the models right below a limit, which a search looks for, would never be proposed.
-        """
-        steps = len(self.level)
-        found = np.minimum(np.searchsorted(self.edges, log_cost - TOLERANCE), steps - 1)
-        return np.where(log_cost <= self.edges[-1] + TOLERANCE, found, steps)
+    def level_at(self, log_cost: Floats) -> Floats:
+        """Quality of the frontier at some costs."""
+        # Costs below the least possible are those that differ from it by rounding.
+        step = np.searchsorted(self.costs, log_cost, side="right") - 1
+        return self.level[np.maximum(step, 0)]
 
     def area_above(self, reference: float) -> float:
         """Hypervolume against a reference point of some quality."""
-        return float(self.widths @ np.maximum(self.level - reference, 0.0))
+        widths = np.diff(self.costs, append=self.end)
+        return float(widths @ np.maximum(self.level - reference, 0.0))
 
-    def improvement(self, quality: Floats, first: Integers) -> Floats:
-        """Area that each point adds on its own; ``first`` is ``first_step`` of its cost."""
-        width = np.concatenate([[0.0], np.cumsum(self.widths)])
-        under = np.concatenate([[0.0], np.cumsum(self.widths * self.level)])
-        end = np.searchsorted(self.level, quality.ravel()).reshape(quality.shape)
-        end = np.maximum(end, first)
-        added: Floats = quality * (width[end] - width[first]) - (under[end] - under[first])
-        return np.maximum(added, 0.0)
+    def improvement(self, quality: Floats, log_cost: Floats) -> Floats:
+        """Area that each point adds on its own.
 
-    def joint_improvement(self, quality: Floats, first: Integers) -> tuple[Floats, Floats]:
+        Args:
+            quality: Their qualities, ``(..., n)``.
+            log_cost: Logarithms of their costs, ``(n,)``; NaN for none, which adds nothing.
+        """
+        edges = np.append(self.costs, self.end)
+        under = np.append(0.0, np.cumsum(np.diff(edges) * self.level))
+        start = self._inside(log_cost)
+        # From the cost on at which the frontier is as good, the point adds nothing.
+        until = np.maximum(edges[np.searchsorted(self.level, quality)], start)
+        covered = np.interp(until, edges, under) - np.interp(start, edges, under)
+        added: Floats = np.maximum(quality * (until - start) - covered, 0.0)
+        return added
+
+    def joint_improvement(self, quality: Floats, log_cost: Floats) -> tuple[Floats, Floats]:
         """Area that the points of each block add together.
 
         Args:
             quality: Qualities, ``(samples, blocks, width)``; minus infinity for absent points.
-            first: ``first_step`` of their costs, ``(blocks, width)``.
+            log_cost: Logarithms of their costs, ``(blocks, width)``; NaN for absent points.
 
         Returns:
             The mean area, and the mean number of the points that join the frontier, ``(blocks,)``.
         """
-        steps = len(self.level)
-        order = np.argsort(first, axis=1, kind="stable")
-        first = np.take_along_axis(first, order, 1)
+        cost = self._inside(log_cost)
+        order = np.argsort(cost, axis=1, kind="stable")
+        cost = np.take_along_axis(cost, order, 1)
         ordered = np.take_along_axis(quality, order[None], 2)
         best = np.maximum.accumulate(ordered, 2)
+        # A block's own steps and those of the frontier; between two of them both are level.
+        own = np.broadcast_to(self.costs, (len(cost), len(self.costs)))
+        starts = np.sort(np.concatenate([own, cost], 1), 1)
+        widths = np.diff(starts, append=np.full((len(cost), 1), self.end))
         # The number of a block's points that reach each step; the last of them has the best.
-        reaching = (first[:, :, None] <= np.arange(steps)).sum(1)
+        reaching = (cost[:, None, :] <= starts[:, :, None]).sum(2)
         nothing = np.full((*best.shape[:2], 1), -np.inf)
         reached = np.take_along_axis(
             np.concatenate([nothing, best], 2),
             np.broadcast_to(reaching, (len(best), *reaching.shape)),
             2,
         )
-        area = (np.maximum(reached - self.level, 0.0) * self.widths).sum(2)
-        level = np.append(self.level, np.inf)[first]
+        area = (np.maximum(reached - self.level_at(starts), 0.0) * widths).sum(2)
         before = np.concatenate([nothing, best[:, :, :-1]], 2)
-        members = (ordered > before) & (ordered > level)
+        members = (ordered > before) & (ordered > self.level_at(cost))
         return area.mean(0), members.sum(2).mean(0)
+
+    def _inside(self, log_cost: Floats) -> Floats:
+        """Costs between the least possible and the reference point's, where no area is left."""
+        known = np.nan_to_num(log_cost, nan=np.inf)
+        return np.clip(known, self.costs[0], self.end)
 
 
 @dataclass(frozen=True)

@@ -149,16 +149,16 @@ class Designer:
         runs, compressions = self._candidates.runs, self._candidates.compressions
         training = np.where(trained, 0.0, self._cost_model.training_seconds())[runs]
         evaluating = self._cost_model.evaluation_seconds(runs, compressions)
-        first = stairs.first_step(np.nan_to_num(self._candidates.log_costs, nan=np.inf))
-        free = free & (first < len(stairs.level))
-        gain = stairs.improvement(quality, np.minimum(first, len(stairs.level))).mean(0)
+        log_costs = self._candidates.log_costs
+        free = free & stairs.is_within(log_costs)
+        gain = stairs.improvement(quality, log_costs).mean(0)
         gain = np.where(free, gain, -np.inf)
         seconds = training[:, None] + evaluating
         untrained = np.flatnonzero((training > 0.0) & free.any(1))
         if len(untrained):
             # Training a run pays for all its compressions: they are credited to the best of them.
             possible = np.where(free[untrained], quality[:, untrained], -np.inf)
-            together, members = stairs.joint_improvement(possible, first[untrained])
+            together, members = stairs.joint_improvement(possible, log_costs[untrained])
             leader = gain[untrained].argmax(1)
             gain[untrained] = -np.inf
             gain[untrained, leader] = together
