@@ -6,7 +6,8 @@ configurations is a thousand runs and a thousand compressions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +44,10 @@ class DesignSpace:
             ``(runs,)``; infinite where it cannot be trained.
         recovery_steps: Steps that some runs train after pruning under every compression,
             ``(len(runs), compressions)``; None if no compression has a recovery.
+        run_sizes: Values of each dimension of the runs, whose indices are in row-major order; one
+            dimension where they are not given.
+        compression_sizes: The same of the compressions.
+        methods: How many of the last features of compressions tell methods apart.
     """
 
     runs: Floats
@@ -58,6 +63,9 @@ class DesignSpace:
     has_stable_path: Booleans | None = None
     step_seconds: Floats | None = None
     recovery_steps: Callable[[Integers], Floats] | None = None
+    run_sizes: tuple[int, ...] = ()
+    compression_sizes: tuple[int, ...] = ()
+    methods: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,10 +93,11 @@ def choose_candidates(
 ) -> Candidates:
     """The candidates that are compared: all of a small space, a part of a large one.
 
-    Half of the part are the best so far and their neighbours, the others are random.
+    Half of the part are the best so far and their neighbours in each dimension, the others are
+    random.
 
     Args:
-        best: The runs and compressions of complete trials, from the best on.
+        best: The runs and compressions of complete trials, from the frontier on.
         tried: Which candidates were tried, ``(runs, compressions)``.
     """
     runs, compressions = np.arange(len(space.runs)), np.arange(len(space.compressions))
@@ -96,11 +105,14 @@ def choose_candidates(
     if is_small and len(compressions) <= LARGEST_WHOLE_WIDTH:
         return Candidates(runs, compressions, space.log_costs(runs), is_whole=True)
     # The smallest model meets limits that a random part may not.
-    near = [int(space.step_flops.argmin()), *_with_neighbours(run for run, _ in best)]
+    near = [
+        int(space.step_flops.argmin()),
+        *with_neighbours((run for run, _ in best), space.run_sizes),
+    ]
     runs = _part(rng, np.ones(len(runs), dtype=bool), near, LARGEST_COUNT // LARGEST_WIDTH)
     costs = space.log_costs(runs)
     free = np.isfinite(costs) & ~tried[runs]
-    near = _with_neighbours(compression for _, compression in best)
+    near = list(with_neighbours((each for _, each in best), space.compression_sizes))
     eligible: Booleans = np.any(free, axis=0)
     compressions = _part(rng, eligible, near, LARGEST_WIDTH)
     kept = free[:, compressions].any(1)
@@ -109,8 +121,20 @@ def choose_candidates(
     return Candidates(runs, compressions, costs[:, compressions], is_whole=False)
 
 
-def _with_neighbours(best: Iterable[int]) -> list[int]:
-    return [near for index in best for near in (index, index - 1, index + 1)]
+def with_neighbours(indices: Iterable[int], sizes: tuple[int, ...]) -> Iterator[int]:
+    """Indices, each with those that differ from it by one value of one dimension.
+
+    Args:
+        sizes: Values of each dimension, whose indices are in row-major order; one dimension
+            without an end where they are not given.
+    """
+    for index in indices:
+        yield index
+        stride = 1
+        for size in reversed(sizes or (sys.maxsize,)):
+            value = index // stride % size
+            yield from (index + k * stride for k in (-1, 1) if 0 <= value + k < size)
+            stride *= size
 
 
 def _part(rng: np.random.Generator, eligible: Booleans, near: list[int], size: int) -> Integers:

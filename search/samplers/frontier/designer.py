@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import product
 
+import moocore
 import numpy as np
 from scipy.special import ndtri
 
@@ -55,7 +56,7 @@ class Designer:
 
     def __init__(self, space: DesignSpace, seed: int, prior: Prior | None = None) -> None:
         self._space = space
-        self._prior = prior or prior_for(space.runs, space.compressions)
+        self._prior = prior or prior_for(space)
         self._seed = seed
         self._trials: list[Trial] = []
         self._history = History(space)
@@ -137,7 +138,7 @@ class Designer:
         quality = transform.quality(posterior.samples(self._normals))
         expected = zip(transform.quality(values).tolist(), self._pending, strict=True)
         pending = [(each, self._log_cost(candidate)) for each, candidate in expected]
-        stairs = self._staircase([*self._reached, *pending])
+        stairs = self._staircase([*self._incumbents(), *pending])
         trained = self._cost_model.is_trained.copy()
         if in_memory is not None:
             trained[in_memory] = True
@@ -166,6 +167,25 @@ class Designer:
             seconds[untrained, leader] = training[untrained] + tries * evaluating[untrained, leader]
         return Proposals(runs, compressions, gain, seconds, quality, trained[runs])
 
+    def _incumbents(self) -> list[tuple[float, float]]:
+        """Expected quality, given all trials, and logarithm of cost of those that may be on the
+        frontier.
+
+        The best of many noisy scores is better than its model: as it is, it would hide gains.
+        """
+        if not self._reached:
+            return []
+        quality, log_cost = np.array(self._reached).T
+        level = self._staircase(self._reached).level_at(np.nan_to_num(log_cost, nan=np.inf))
+        complete = [trial for trial in self._trials if trial.quality is not None]
+        values = self._transform.values(quality)
+        deviation = np.sqrt(self._transform.noise(values, errors(complete))) * self._transform.range
+        near = np.flatnonzero(quality >= level - TWO_SIDED_95 * deviation)
+        mean, _ = self._process.predict(self._features([complete[index] for index in near]))
+        return list(
+            zip(self._transform.quality(mean).tolist(), log_cost[near].tolist(), strict=True)
+        )
+
     def _refresh(self) -> None:
         due = _fit_size(len(self._trials))
         if due != self._fitted_at:
@@ -186,7 +206,9 @@ class Designer:
         complete = [trial for trial in trials if trial.quality is not None]
         reached = qualities(complete)
         self._transform = OutcomeTransform.fit(reached, errors(complete), self._space.baseline)
-        observed = self._history.until(count)
+        order = _from_the_frontier_on(self._reached[: len(complete)])
+        best = [complete[index].candidate for index in order]
+        observed = self._history.until(count, best)
         values = self._transform.values(qualities(observed))
         hyperparameters = sample_hyperparameters(
             self._features(observed),
@@ -199,7 +221,6 @@ class Designer:
         tried = np.zeros_like(self._tried)
         tried[[t.run for t in trials], [t.compression for t in trials]] = True
         rng = np.random.default_rng([self._seed, count, attempt])
-        best = [complete[index].candidate for index in np.argsort(-reached, kind="stable")]
         self._candidates = choose_candidates(self._space, best, tried, rng)
         runs, columns = self._candidates.runs, self._candidates.compressions
         features = self._history.features(product(runs.tolist(), columns.tolist()))
@@ -241,6 +262,17 @@ class Designer:
         for run, compression in running:
             free[np.ix_(runs == run, compressions == compression)] = False
         return free
+
+
+def _from_the_frontier_on(reached: list[tuple[float, float]]) -> list[int]:
+    """Indices of complete trials by their quality and logarithm of cost: the frontier, then the
+    frontier of the others, and so on; in each the best first."""
+    if not reached:
+        return []
+    quality, log_cost = np.array(reached).T
+    rank = moocore.pareto_rank(np.stack([-quality, np.nan_to_num(log_cost, nan=np.inf)], 1))
+    order: list[int] = np.lexsort((-quality, rank)).tolist()
+    return order
 
 
 def _fit_size(count: int) -> int:

@@ -24,12 +24,18 @@ def training_features(
     steps: Floats,
     heads: Floats,
     feed_forward: Floats,
+    vocabulary: Floats | None = None,
     checkpoints: Sequence[Floats] = (),
 ) -> Floats:
     """Doublings of depth, width, budget, head width and feed-forward ratio, ``(n, 5)``, each from
-    the middle of its range; and a column for each of several checkpoints, 1 where a configuration
-    starts from it and 0 elsewhere."""
-    ratios = (depth, width, steps, width / heads, feed_forward / width)
+    the middle of its range.
+
+    Where vocabularies vary there is a column more for them; and one for each of several
+    checkpoints, 1 where a configuration starts from it and 0 elsewhere.
+    """
+    ratios = [depth, width, steps, width / heads, feed_forward / width]
+    if vocabulary is not None and np.ptp(vocabulary) > 0.0:
+        ratios.append(vocabulary)
     logarithms = np.log2(np.stack(ratios, 1))
     middle: Floats = (logarithms.min(0) + logarithms.max(0)) / 2
     return np.column_stack([logarithms - middle, *checkpoints])
@@ -51,13 +57,35 @@ def compression_features(
     Where ``layers`` or ``recovery`` vary there are two columns more: the fraction of layers that
     is removed, and the logarithm of the steps of recovery.
 
-    The rounding error halves with each bit: 1 at two bits, 1/4 at four, 1/64 at eight. It is
-    relative to the largest weight of a group, which for normal weights grows with the group's size
-    g as ``sqrt(2 ln g)``.
     """
-    error = np.where(bits >= DENSE_BITS, 0.0, 2.0 ** (2.0 - np.maximum(bits, 1.0)))
-    error = error * np.sqrt(np.log(group_size) / np.log(USUAL_GROUP))
-    columns = [error, is_static, structured, unstructured]
+    columns = [rounding_error(bits, group_size), is_static, structured, unstructured]
     if layers is not None and recovery is not None and (layers.any() or recovery.any()):
         columns += [layers, np.log2(1.0 + recovery / USUAL_RECOVERY)]
     return np.stack(columns, 1)
+
+
+def rounding_error(bits: Floats, group_size: Floats) -> Floats:
+    """The error of rounding weights, ``(n,)``: 1 at two bits; it halves with each bit.
+
+    It is relative to the largest weight of a group, which for normal weights grows with the group's
+    size g as ``sqrt(2 ln g)``.
+    """
+    error = np.where(bits >= DENSE_BITS, 0.0, 2.0 ** (2.0 - np.maximum(bits, 1.0)))
+    relative: Floats = error * np.sqrt(np.log(group_size) / np.log(USUAL_GROUP))
+    return relative
+
+
+def method_features(amounts: Sequence[tuple[Floats, Sequence[str]]]) -> Floats:
+    """What tells methods apart that have a feature in common, ``(n, methods)``.
+
+    Args:
+        amounts: Features, ``(n,)`` each, with the method that each compression has of it. Where
+            several methods have a feature, each of them gets a column with its own amounts.
+    """
+    columns = []
+    for amount, names in amounts:
+        methods = np.array(names)
+        present = np.unique(methods[amount > 0.0])
+        if len(present) > 1:
+            columns += [np.where(methods == method, amount, 0.0) for method in present]
+    return np.stack(columns, 1) if columns else np.zeros((len(amounts[0][0]), 0))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,8 @@ from spaces.cost.metric import Metric
 TWO_SIDED_95 = 1.96
 """Standard deviations on each side of the mean of a normal distribution."""
 LARGEST_HISTORY = 512
-"""Observations that the Gaussian process starts from; of more, the best and the latest."""
+"""Observations that the Gaussian process starts from; of more, half are near the frontier, and half
+fill the space."""
 
 
 @dataclass(frozen=True)
@@ -140,16 +141,51 @@ class History:
         """Observations of the trials after the first ``trials``."""
         return list(chain.from_iterable(self._by_trial[trials:]))
 
-    def until(self, trials: int) -> list[Trial]:
-        """Observations of the first ``trials``; of many, the best and the latest."""
+    def until(self, trials: int, best: Iterable[tuple[int, int]]) -> list[Trial]:
+        """Observations of the first ``trials``; of many, some that cover all of them.
+
+        Args:
+            best: Candidates of complete trials, from the frontier on.
+        """
         observed = list(chain.from_iterable(self._by_trial[:trials]))
         if len(observed) <= LARGEST_HISTORY:
             return observed
-        half = LARGEST_HISTORY // 2
-        best = sorted(observed[:-half], key=lambda trial: -(trial.quality or 0.0))
-        return [*best[:half], *observed[-half:]]
+        index_of = {trial.candidate: index for index, trial in enumerate(observed)}
+        near = (index_of[candidate] for candidate in best if candidate in index_of)
+        first = list(islice(near, LARGEST_HISTORY // 2)) or [0]
+        features = self.features(trial.candidate for trial in observed)
+        points = np.hstack([features.training, features.compression])
+        kept = farthest_points(points, first, LARGEST_HISTORY)
+        return [observed[index] for index in sorted(kept)]
 
     def features(self, candidates: Iterable[tuple[int, int]]) -> Features:
         """Features of some candidates or observations, by run and compression."""
         runs, columns = np.array(list(candidates), dtype=np.int64).reshape(-1, 2).T
         return Features(self._design_space.runs[runs], self._compressions[columns], runs)
+
+
+def farthest_points(points: Floats, first: list[int], count: int) -> list[int]:
+    """Indices of points that fill the space that all of them fill.
+
+    Each index after the first ones is that of the point which is farthest from all before it
+    (Gonzalez 1985, *Clustering to minimize the maximum intercluster distance*). Every feature
+    counts in units of its standard deviation.
+
+    Args:
+        points: ``(n, features)``.
+        first: Indices to begin with, at least one.
+        count: Indices to return, up to n.
+    """
+    scaled = points / np.maximum(points.std(0), 1e-9)
+    chosen = list(first)
+    nearest = np.full(len(points), np.inf)
+    for index in first:
+        nearest = np.minimum(nearest, ((scaled - scaled[index]) ** 2).sum(1))
+    # Two observations of one point (by several seeds) are both worth keeping, but come last.
+    nearest[first] = -1.0
+    while len(chosen) < count:
+        farthest = int(nearest.argmax())
+        chosen.append(farthest)
+        nearest = np.minimum(nearest, ((scaled - scaled[farthest]) ** 2).sum(1))
+        nearest[farthest] = -1.0
+    return chosen

@@ -10,15 +10,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from search.arrays import Floats
+from search.samplers.frontier.design_space import DesignSpace
 from search.samplers.frontier.features import ALWAYS
 from search.samplers.gp.kernel import CompressionTrend, Prior
 
 WIDTH = 1
+VOCABULARY_SLOPE, VOCABULARY_SCALE = (0.05, 0.1), 3.0
+"""Of doublings of the pieces that are kept of a vocabulary."""
 CHECKPOINT_SLOPE = (0.0, 0.5)
 """Of the column of a checkpoint: how much better or worse than the others it is."""
 CHECKPOINT_SCALE = 1.5
 """Of two checkpoints two columns differ, each by 1."""
+METHOD, METHOD_SCALE = 0.2, 0.7
+"""Standard deviation of the effect of a method at an amount of 1, as two bits have."""
 QUANTISATION, STATIC, STRUCTURED, UNSTRUCTURED, LAYERS, RECOVERY = range(6)
 
 
@@ -51,24 +55,39 @@ PRIOR = Prior(
 )
 
 
-def prior_for(runs: Floats, compressions: Floats) -> Prior:
-    """The prior of a design space with such features of training and of compression."""
-    checkpoints = runs.shape[1] - len(PRIOR.training_scales)
-    prior = replace(
-        PRIOR,
-        slopes=(*PRIOR.slopes, *[CHECKPOINT_SLOPE] * checkpoints),
-        training_scales=(*PRIOR.training_scales, *[CHECKPOINT_SCALE] * checkpoints),
+def prior_for(space: DesignSpace) -> Prior:
+    """The prior of a design space, with those of its features that not every space has."""
+    prior, checkpoints = PRIOR, space.checkpoints
+    if space.runs.shape[1] - checkpoints > len(PRIOR.training_scales):
+        prior = _with_training(prior, [VOCABULARY_SLOPE], [VOCABULARY_SCALE])
+    prior = _with_training(
+        prior, [CHECKPOINT_SLOPE] * checkpoints, [CHECKPOINT_SCALE] * checkpoints
     )
-    if compressions.shape[1] == ALWAYS:
-        return prior
-    # Removing layers hurts more than their fraction of the weights; recovery restores some.
-    trends = (
-        _trend(LAYERS, 1.0, -0.2, 0.3),
-        _trend(LAYERS, 3.0, -1.0, 0.9),
-        _trend(RECOVERY, 1.0, 0.05, 0.1),
-    )
+    common = space.compressions.shape[1] - space.methods
+    if common > ALWAYS:
+        # Removing layers hurts more than their fraction of the weights; recovery restores some.
+        trends = [
+            _trend(LAYERS, 1.0, -0.2, 0.3),
+            _trend(LAYERS, 3.0, -1.0, 0.9),
+            _trend(RECOVERY, 1.0, 0.05, 0.1),
+        ]
+        prior = _with_compression(prior, trends, [0.6, 1.5])
+    # A method deviates from what its kind has in common, and no method is better beforehand.
+    own = [_trend(common + method, 1.0, 0.0, METHOD) for method in range(space.methods)]
+    return _with_compression(prior, own, [METHOD_SCALE] * space.methods)
+
+
+def _with_training(prior: Prior, slopes: list[tuple[float, float]], scales: list[float]) -> Prior:
     return replace(
         prior,
-        compression_trends=(*PRIOR.compression_trends, *trends),
-        compression_scales=(*PRIOR.compression_scales, 0.6, 1.5),
+        slopes=(*prior.slopes, *slopes),
+        training_scales=(*prior.training_scales, *scales),
+    )
+
+
+def _with_compression(prior: Prior, trends: list[CompressionTrend], scales: list[float]) -> Prior:
+    return replace(
+        prior,
+        compression_trends=(*prior.compression_trends, *trends),
+        compression_scales=(*prior.compression_scales, *scales),
     )

@@ -12,7 +12,13 @@ import numpy as np
 from search.arrays import Floats, Integers
 from search.pareto import Scale
 from search.samplers.frontier.design_space import DesignSpace
-from search.samplers.frontier.features import ALWAYS, compression_features, training_features
+from search.samplers.frontier.features import (
+    ALWAYS,
+    compression_features,
+    method_features,
+    rounding_error,
+    training_features,
+)
 from search.storage.optuna_space import distributions, parameters_from, point_from
 from spaces.cost.compression import Compression, Pruning
 from spaces.cost.configuration import Configuration
@@ -142,6 +148,8 @@ class SearchDesignSpace:
         in_store = np.array([(False, False)] * len(runs) if stored is None else stored(runs))
         effective, steps_per_unit = self._effective(), self._recovery_steps_per_unit()
         recoveries = [each.recovery for each in effective]
+        compressions = self._compression_features(effective, float(np.median(steps_per_unit)))
+        methods = self._method_features(effective)
         return DesignSpace(
             runs=training_features(
                 depth=depth,
@@ -157,7 +165,8 @@ class SearchDesignSpace:
             steps=steps,
             depth=depth,
             step_flops=_column(flops[a] for a in architectures),
-            compressions=self._compression_features(effective, float(np.median(steps_per_unit))),
+            compressions=np.hstack([compressions, methods]),
+            methods=methods.shape[1],
             log_costs=self._log_costs,
             limits=(0.0, 0.0) if space.criteria.is_at_fixed_cost else limits,
             baseline=scale.metric.guessing_quality,
@@ -169,6 +178,8 @@ class SearchDesignSpace:
             recovery_steps=(lambda chosen: np.outer(steps_per_unit[chosen], recoveries))
             if any(recoveries)
             else None,
+            run_sizes=tuple(self._run_sizes),
+            compression_sizes=tuple(self._compression_sizes),
         )
 
     def _recovery_steps_per_unit(self) -> Floats:
@@ -199,6 +210,24 @@ class SearchDesignSpace:
             unstructured=_column(c.unstructured_sparsity for c in every),
             layers=_column(c.sparsity * (c.pruning is Pruning.LAYERS) for c in every),
             recovery=_column(c.recovery * steps_per_unit for c in every),
+        )
+
+    def _method_features(self, every: list[Compression]) -> Floats:
+        if self._space.is_fit:
+            return np.zeros((1, 0))
+        error = rounding_error(
+            _column(c.quantisation.bits for c in every), _column(c.group_size for c in every)
+        )
+        is_static = _column(c.quantisation.is_static for c in every)
+        quantisers = [c.quantisation.method for c in every]
+        pruners = [c.pruning.value for c in every]
+        return method_features(
+            [
+                (error * (1.0 - is_static), quantisers),
+                (is_static, quantisers),
+                (_column(_removed_fraction(c) for c in every), pruners),
+                (_column(c.unstructured_sparsity for c in every), pruners),
+            ]
         )
 
     def _log_costs(self, runs: Integers) -> Floats:
