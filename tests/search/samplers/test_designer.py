@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from search.samplers.frontier.design_space import DesignSpace
+from search.samplers.frontier.design_space import DesignSpace, with_neighbours
 from search.samplers.frontier.designer import Designer
 from search.samplers.frontier.history import FailureCause, StageSeconds, Trial
 from spaces.cost.metric import Metric, accuracy, perplexity
@@ -125,3 +125,33 @@ def test_the_error_of_a_quality_is_that_of_the_interval_of_its_score(
     result = {"score": score, "score_low": low, "score_high": high}
     trial = Trial.of_result(0, 0, metric.quality(score), result, metric)
     assert trial.error == pytest.approx(error)
+
+
+def test_early_failures_count_after_hundreds_of_later_trials() -> None:
+    designer = Designer(large_design_space(np.ones((10, 600), dtype=bool)), seed=0)
+    designer.update([Trial(9, column, None) for column in range(100)])
+    others = [Trial(column % 9, column, 0.5) for column in range(600)]
+    designer.update(others)
+    assert designer.predict(9, 300)[1] < 0.45
+    assert designer.predict(0, 1)[1] == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_lucky_score_does_not_hide_the_gain_of_other_candidates() -> None:
+    candidates = [(run, column) for run in range(9) for column in (0, 1, 2)]
+    scores = dict.fromkeys(candidates, 0.5) | {(4, 0): 0.6}
+
+    def gain(error: float) -> float:
+        designer = Designer(large_design_space(np.ones((10, 3), dtype=bool)), seed=0)
+        designer.update([Trial(*each, score, error=error) for each, score in scores.items()])
+        return float(designer.proposals([]).gain[9].max())
+
+    assert gain(error=0.05) > 2.0 * gain(error=0.001)
+
+
+def test_neighbours_differ_in_one_dimension() -> None:
+    sizes = (3, 2, 4)
+    index = int(np.ravel_multi_index((1, 1, 0), sizes))
+    near = [np.unravel_index(each, sizes) for each in with_neighbours([index], sizes)]
+    assert [tuple(map(int, each)) for each in near] == [
+        (1, 1, 0), (1, 1, 1), (1, 0, 0), (0, 1, 0), (2, 1, 0),
+    ]  # fmt: skip

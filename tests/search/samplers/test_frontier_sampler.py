@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,13 @@ from optuna.testing.pytest_samplers import (
 )
 from optuna.trial import TrialState
 
+from search.results.prediction import Predictor
 from search.samplers.base import ConvergedError, MustWaitError, SpaceExhaustedError
 from search.samplers.frontier.sampler import FrontierSampler
 from search.samplers.frontier.search_design_space import SearchDesignSpace
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
+from spaces.cost.compression import Compression
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
 from tests.search.conftest import feasible_hashes, made_up_result
@@ -74,13 +76,18 @@ def open_study(search: SearchFile, home: Path, seed: int = 0) -> tuple[Study, Fr
     return study, sampler
 
 
-def finish(study: Study, record: TrialRecord) -> None:
-    """As if larger and longer trained models were better, and compression cost a little."""
+def finish(study: Study, record: TrialRecord, lost: Mapping[str, float] | None = None) -> None:
+    """As if larger and longer trained models were better, and compression cost a little.
+
+    Args:
+        lost: Fraction of the quality that methods of quantisation lose.
+    """
     configuration = record.configuration
     architecture, compression = configuration.architecture, configuration.compression
     size = study.space.cost(configuration).size_mb
     dense = 0.5 + 0.1 * architecture.depth + architecture.width / 500 + configuration.budget / 1000
     kept = (1.0 - 0.5 * compression.sparsity) * (0.9 if compression.quantisation.bits < 8 else 1.0)
+    kept *= 1.0 - (lost or {}).get(compression.quantisation.method, 0.0)
     steps = configuration.budget * architecture.depth
     seconds = {
         "stable": steps, "cooldown": steps / 4, "recovery": 0.0, "compress": 0.1, "measure": 0.1,
@@ -344,3 +351,40 @@ def test_configurations_above_the_latency_limit_are_never_proposed(
         record = study.ask()
         finish(study, record)
         assert study.space.latency_of(record.configuration) <= 1.0
+
+
+def test_methods_of_equal_bits_are_told_apart(
+    make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    search = make_search(
+        trials=30,
+        space__depth={"choices": [1, 2, 3, 4]},
+        space__width={"choices": [32, 64, 128]},
+        space__quantisation={"choices": ["none", "rtn-4", "gptq-4", "hqq-4", "rtn-3", "hqq-3"]},
+        space__sparsity={"choices": [0.0, 0.25, 0.5]},
+    )
+    study, _ = open_study(search, home)
+    for _ in range(search.trials):
+        finish(study, study.ask(), lost={"rtn": 0.1, "gptq": 0.05, "hqq": 0.15})
+    predictor = Predictor(study, study.records())
+    runs = [
+        c
+        for c in map(study.space.configuration, study.space.points())
+        if c.compression == Compression()
+    ]
+    gptq, hqq = (
+        [
+            predictor.predict(
+                {
+                    "depth": run.architecture.depth,
+                    "width": run.architecture.width,
+                    "budget": run.budget,
+                    "quantisation": f"{method}-4",
+                    "sparsity": 0.0,
+                }
+            ).score
+            for run in runs
+        ]
+        for method in ("gptq", "hqq")
+    )
+    assert (np.array(gptq) > np.array(hqq)).mean() > 0.95
