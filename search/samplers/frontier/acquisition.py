@@ -16,7 +16,7 @@ import numpy as np
 
 from search.arrays import Booleans, Floats, Integers
 
-MARGIN = 1 / 64
+MARGIN = 1 / 128
 """Of the range of log costs, by which the reference point exceeds the limit. At the limit itself a
 model, such as a search looks for, would add no area, and would never be proposed."""
 TOLERANCE = 1e-9

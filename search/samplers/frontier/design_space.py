@@ -6,7 +6,6 @@ configurations is a thousand runs and a thousand compressions.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -44,10 +43,10 @@ class DesignSpace:
             ``(runs,)``; infinite where it cannot be trained.
         recovery_steps: Steps that some runs train after pruning under every compression,
             ``(len(runs), compressions)``; None if no compression has a recovery.
-        run_sizes: Values of each dimension of the runs, whose indices are in row-major order; one
-            dimension where they are not given.
-        compression_sizes: The same of the compressions.
+        checkpoints: How many of the last features of runs tell checkpoints apart.
         methods: How many of the last features of compressions tell methods apart.
+        run_neighbours: Runs that differ from one by one value of one dimension.
+        compression_neighbours: The same of compressions.
     """
 
     runs: Floats
@@ -63,9 +62,10 @@ class DesignSpace:
     has_stable_path: Booleans | None = None
     step_seconds: Floats | None = None
     recovery_steps: Callable[[Integers], Floats] | None = None
-    run_sizes: tuple[int, ...] = ()
-    compression_sizes: tuple[int, ...] = ()
+    checkpoints: int = 0
     methods: int = 0
+    run_neighbours: Callable[[int], Iterable[int]] = lambda run: (run - 1, run + 1)
+    compression_neighbours: Callable[[int], Iterable[int]] = lambda index: (index - 1, index + 1)
 
 
 @dataclass(frozen=True)
@@ -105,14 +105,15 @@ def choose_candidates(
     if is_small and len(compressions) <= LARGEST_WHOLE_WIDTH:
         return Candidates(runs, compressions, space.log_costs(runs), is_whole=True)
     # The smallest model meets limits that a random part may not.
-    near = [
-        int(space.step_flops.argmin()),
-        *with_neighbours((run for run, _ in best), space.run_sizes),
-    ]
+    near = [int(space.step_flops.argmin())]
+    for run, _ in best:
+        near += [run, *space.run_neighbours(run)]
     runs = _part(rng, np.ones(len(runs), dtype=bool), near, LARGEST_COUNT // LARGEST_WIDTH)
     costs = space.log_costs(runs)
     free = np.isfinite(costs) & ~tried[runs]
-    near = list(with_neighbours((each for _, each in best), space.compression_sizes))
+    near = []
+    for _, compression in best:
+        near += [compression, *space.compression_neighbours(compression)]
     eligible: Booleans = np.any(free, axis=0)
     compressions = _part(rng, eligible, near, LARGEST_WIDTH)
     kept = free[:, compressions].any(1)
@@ -121,20 +122,18 @@ def choose_candidates(
     return Candidates(runs, compressions, costs[:, compressions], is_whole=False)
 
 
-def with_neighbours(indices: Iterable[int], sizes: tuple[int, ...]) -> Iterator[int]:
-    """Indices, each with those that differ from it by one value of one dimension.
+def grid_neighbours(index: int, sizes: Sequence[int]) -> Iterator[int]:
+    """Points of a grid that differ from one by one value of one dimension.
 
     Args:
-        sizes: Values of each dimension, whose indices are in row-major order; one dimension
-            without an end where they are not given.
+        index: In row-major order.
+        sizes: Values of each dimension.
     """
-    for index in indices:
-        yield index
-        stride = 1
-        for size in reversed(sizes or (sys.maxsize,)):
-            value = index // stride % size
-            yield from (index + k * stride for k in (-1, 1) if 0 <= value + k < size)
-            stride *= size
+    stride = 1
+    for size in reversed(sizes):
+        value = index // stride % size
+        yield from (index + k * stride for k in (-1, 1) if 0 <= value + k < size)
+        stride *= size
 
 
 def _part(rng: np.random.Generator, eligible: Booleans, near: list[int], size: int) -> Integers:

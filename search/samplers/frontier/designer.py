@@ -42,7 +42,7 @@ LONGEST_WAIT = 128
 """Trials after which the Gaussian processes are fitted again at the latest."""
 PARTS = 8
 """Subsets of a large design space to search before reporting that no candidate is left."""
-TRIES = 1.5
+TRIES = 2.5
 """Compressions that are evaluated for each one that joins the frontier."""
 
 

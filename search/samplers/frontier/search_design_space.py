@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from search.arrays import Floats, Integers
 from search.pareto import Scale
-from search.samplers.frontier.design_space import DesignSpace
+from search.samplers.frontier.design_space import DesignSpace, grid_neighbours
 from search.samplers.frontier.features import (
     ALWAYS,
     compression_features,
@@ -157,6 +157,10 @@ class SearchDesignSpace:
                 steps=steps,
                 heads=_column(a.heads for a in architectures),
                 feed_forward=_column(a.feed_forward for a in architectures),
+                vocabulary=_column(
+                    a.vocabulary or space.workload_of(a.checkpoint).vocabulary_size
+                    for a in architectures
+                ),
                 checkpoints=[
                     _column(a.checkpoint == n for a in architectures) for n in space.parts
                 ],
@@ -166,6 +170,7 @@ class SearchDesignSpace:
             depth=depth,
             step_flops=_column(flops[a] for a in architectures),
             compressions=np.hstack([compressions, methods]),
+            checkpoints=len(space.parts),
             methods=methods.shape[1],
             log_costs=self._log_costs,
             limits=(0.0, 0.0) if space.criteria.is_at_fixed_cost else limits,
@@ -178,9 +183,16 @@ class SearchDesignSpace:
             recovery_steps=(lambda chosen: np.outer(steps_per_unit[chosen], recoveries))
             if any(recoveries)
             else None,
-            run_sizes=tuple(self._run_sizes),
-            compression_sizes=tuple(self._compression_sizes),
+            run_neighbours=self._run_neighbours,
+            compression_neighbours=lambda index: grid_neighbours(index, self._compression_sizes),
         )
+
+    def _run_neighbours(self, run: int) -> Iterator[int]:
+        for row in grid_neighbours(int(self._rows[run]), self._run_sizes):
+            near = int(np.searchsorted(self._rows, row))
+            # Not every checkpoint has every value.
+            if near < len(self._rows) and self._rows[near] == row:
+                yield near
 
     def _recovery_steps_per_unit(self) -> Floats:
         """Steps of a unit of recovery (in the unit of the budget) of each run, ``(runs,)``."""

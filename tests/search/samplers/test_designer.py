@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from search.samplers.frontier.design_space import DesignSpace, with_neighbours
+from search.samplers.frontier.design_space import DesignSpace, grid_neighbours
 from search.samplers.frontier.designer import Designer
+from search.samplers.frontier.features import training_features
 from search.samplers.frontier.history import FailureCause, StageSeconds, Trial
 from spaces.cost.metric import Metric, accuracy, perplexity
 from tests.search.samplers.spaces import LIMITS, design_space, grid
@@ -151,7 +152,33 @@ def test_a_lucky_score_does_not_hide_the_gain_of_other_candidates() -> None:
 def test_neighbours_differ_in_one_dimension() -> None:
     sizes = (3, 2, 4)
     index = int(np.ravel_multi_index((1, 1, 0), sizes))
-    near = [np.unravel_index(each, sizes) for each in with_neighbours([index], sizes)]
+    near = [np.unravel_index(each, sizes) for each in grid_neighbours(index, sizes)]
     assert [tuple(map(int, each)) for each in near] == [
-        (1, 1, 0), (1, 1, 1), (1, 0, 0), (0, 1, 0), (2, 1, 0),
+        (1, 1, 1), (1, 0, 0), (0, 1, 0), (2, 1, 0),
     ]  # fmt: skip
+
+
+def test_a_larger_vocabulary_is_expected_to_go_on_as_it_began() -> None:
+    pieces = np.array([4_000.0, 8_000.0, 16_000.0] * 3)
+    width = np.repeat([64.0, 128.0, 256.0], 3)
+    features = training_features(
+        depth=np.ones(9), width=width, steps=np.full(9, 100.0), heads=width / 32,
+        feed_forward=4 * width, vocabulary=pieces,
+    )  # fmt: skip
+    designer = Designer(
+        replace(
+            design_space(),
+            runs=features,
+            architecture=np.arange(9),
+            steps=np.full(9, 100.0),
+            depth=np.ones(9),
+            step_flops=width,
+            compressions=np.zeros((1, 4)),
+        ),
+        seed=0,
+    )
+    designer.update(
+        [Trial(run, 0, 0.5 + 0.1 * (run % 3), error=0.01) for run in (0, 1, 3, 4, 6, 7)]
+    )
+    for run in (2, 5, 8):
+        assert designer.predict(run, 0)[1] > designer.predict(run - 1, 0)[1] + 0.02
