@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -20,6 +21,11 @@ from spaces.file.sources import Data
 from spaces.file.validation_errors import shown, validation_faults
 from spaces.grid.search_space import SearchSpace
 from spaces.grid.validation import space_faults
+
+SearchLike = str | os.PathLike[str] | Mapping[str, Any] | SearchFile
+"""A search as people have it: the path of a file, the name of a ready-made one, or values."""
+Overrides = Mapping[str, Any] | Iterable[str]
+"""Values by the path of their field, such as ``space.depth.high``; or texts for ``load``."""
 
 MAX_FILE_BYTES = 100_000
 """A search file has a thousand; YAML takes a second to parse this many."""
@@ -99,12 +105,13 @@ def _read(file: str) -> str:
         raise SearchFileError(file, [f"cannot be read: {error}"]) from error
 
 
-def load(file: str, overrides: Iterable[str] = ()) -> SearchFile:
+def load(file: str, overrides: Overrides = ()) -> SearchFile:
     """Read, override and validate a search file.
 
     Args:
         file: Path of a YAML file, or the name of a ready-made one.
-        overrides: Texts like ``space.depth.high=8``; the value is read as YAML.
+        overrides: Texts like ``space.depth.high=8``, whose value is read as YAML; or values by
+            such paths.
 
     Raises:
         SearchFileError: With every fault that was found, and the path of its field.
@@ -120,16 +127,35 @@ def load(file: str, overrides: Iterable[str] = ()) -> SearchFile:
     return from_document(document, overrides, origin=file)
 
 
+def read_search(
+    search: SearchLike, overrides: Overrides = (), *, address: str | None = None
+) -> SearchFile:
+    """Read, override and validate a search in any form.
+
+    Args:
+        address: Of a running Ray cluster; by default the one that it names.
+
+    Raises:
+        SearchFileError: With every fault that was found, and the path of its field.
+    """
+    changes = dict(_changes(overrides)) | ({} if address is None else {"address": address})
+    if isinstance(search, SearchFile):
+        return from_document(search.to_dict(), changes)
+    if isinstance(search, Mapping):
+        return from_document(dict(search), changes)
+    return load(os.fspath(search), changes)
+
+
 def from_document(
-    document: dict[str, Any], overrides: Iterable[str] = (), *, origin: str = "search"
+    document: dict[str, Any], overrides: Overrides = (), *, origin: str = "search"
 ) -> SearchFile:
     """Override and validate the values of a search file, as ``load`` does."""
     try:
         changed = copy.deepcopy(document)
     except RecursionError:
         raise SearchFileError(origin, ["is nested too deeply"]) from None
-    for override in overrides:
-        _override(changed, override)
+    for path, value in _changes(overrides):
+        _override(changed, path, value)
     return validate(changed, origin=origin)
 
 
@@ -187,12 +213,22 @@ def _parsed(path: str, text: str, *, origin: str) -> Any:
         raise SearchFileError(origin, [f"{path}: {shown(text)} is not a YAML value"]) from None
 
 
-def _override(document: dict[str, Any], override: str) -> None:
-    path, equals, text = override.partition("=")
+def _changes(overrides: Overrides) -> Iterator[tuple[str, Any]]:
+    """The path of each field that is overridden, and its value."""
+    if isinstance(overrides, Mapping):
+        yield from overrides.items()
+        return
+    for override in [overrides] if isinstance(overrides, str) else overrides:
+        path, equals, text = override.partition("=")
+        if not equals or not path.strip():
+            raise SearchFileError("--set", [f"{shown(override)} must look like space.depth.high=8"])
+        yield path, _parsed(path, text, origin="--set")
+
+
+def _override(document: dict[str, Any], path: str, value: Any) -> None:
     keys = path.strip().split(".")
-    if not equals or not all(keys):
-        raise SearchFileError("--set", [f"{shown(override)} must look like space.depth.high=8"])
-    value = _parsed(path, text, origin="--set")
+    if not all(keys):
+        raise SearchFileError("--set", [f"{shown(path)} must look like space.depth.high"])
     for depth, key in enumerate(keys[:-1]):
         if not isinstance(document.setdefault(key, {}), dict):
             parent = ".".join(keys[: depth + 1])

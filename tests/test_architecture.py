@@ -22,9 +22,10 @@ LONGEST_CHAIN = 16
 ORDER = {
     "spaces": "errors cost file grid loading",
     "objectives": "failures store data models compression measurement training references tasks "
-    "export objective several_checkpoints undecayed",
-    "search": "arrays formatting mlflow_links terminal_safe storage pareto seeds equal_bytes "
-    "samplers plots results tracking registry execution submission analysis replay service cli",
+    "export completion objective several_checkpoints undecayed",
+    "search": "arrays formatting mlflow_links process_state terminal_safe storage pareto seeds "
+    "equal_bytes "
+    "samplers plots results tracking registry execution submission analysis replay service api cli",
 }
 """Each part of a package imports only parts that stand before it."""
 
@@ -46,7 +47,8 @@ def name_of(path: Path) -> str:
 
 @cache
 def modules() -> dict[str, Path]:
-    return {name_of(path): path for top in PACKAGES for path in (ROOT / top).rglob("*.py")}
+    packages = {name_of(path): path for top in PACKAGES for path in (ROOT / top).rglob("*.py")}
+    return {**packages, "tlc": ROOT / "tlc.py"}
 
 
 def imported(tree: ast.AST, *, deep: bool) -> Iterator[str]:
@@ -136,12 +138,20 @@ def loaded_with(start: str) -> set[str]:
         ("search.cli.main", {"torch", "transformers", "ray", "mlflow", "optuna"}),
         ("search.execution.run", {"torch", "transformers"}),
         ("search.service.app", {"torch", "transformers", "ray"}),
+        ("search.api.running", {"torch", "transformers", "ray", "mlflow"}),
     ],
 )
 def test_slow_packages_are_not_loaded_where_they_are_not_needed(
     start: str, foreign: set[str]
 ) -> None:
     assert not loaded_with(start) & foreign
+
+
+def test_import_tlc_loads_nothing_else() -> None:
+    assert {name.partition(".")[0] for name in loaded_with("tlc")} <= {
+        "tlc",
+        *sys.stdlib_module_names,
+    }
 
 
 def test_packages_and_files_are_small() -> None:

@@ -1,7 +1,10 @@
-"""The output of a running search: a line for each finished trial, and a live status."""
+"""A search that runs in a terminal: its output, and the signals that end it."""
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +20,23 @@ from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from search.terminal_safe import printable
 from spaces.cost.units import duration
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGINT and SIGTERM, with which a cluster ends a job, stop a search: finished trials are
+    kept."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell that puts a process in the background lets it ignore SIGINT.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Progress(Listener):
@@ -68,6 +88,10 @@ class Progress(Listener):
             console=self._console, get_renderable=self._status, refresh_per_second=2, transient=True
         ):
             yield
+
+    def must_stop(self) -> None:
+        """End whatever the main thread does, as Ctrl-C."""
+        os.kill(os.getpid(), signal.SIGINT)
 
     def changed(self, record: TrialRecord) -> None:
         """Print a line for a trial that ended."""

@@ -156,11 +156,12 @@ def claims(names: tuple[str, ...], complete: bool, url: str | None, as_json: boo
     studies = [open_study(name, url) for name in dict.fromkeys(names)]
     if complete:
         from search.analysis.claims.missing_trials import run_missing_trials
-        from search.cli.progress import Progress
+        from search.cli.progress import Progress, interruptible
 
         progress = Progress(make_console(stderr=as_json))
         study_at = study_url_or_default(url)
-        studies = [run_missing_trials(study, study_at, progress) for study in studies]
+        with interruptible():
+            studies = [run_missing_trials(study, study_at, progress) for study in studies]
     made = write_claims(studies)
     if as_json:
         click.echo(json.dumps(made.to_dict(), indent=2))

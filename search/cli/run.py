@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import click
 
@@ -37,16 +36,17 @@ def run(file: str, overrides: tuple[str, ...], address: str | None) -> int:
       tlc run search.yaml --set trials=50 --set constraints.max_size_mb=2
     """
     from search.cli.output import print_outcome
-    from spaces.loading import load
+    from spaces.loading import read_search
 
-    search = load(file, [*overrides, *([f"address={address}"] if address else [])])
+    search = read_search(file, overrides, address=address)
     terminal = make_console()
     terminal.print(f"search {search.name}: {search.trials} trials, sampler {search.sampler}")
 
-    from search.cli.progress import Progress
+    from search.cli.progress import Progress, interruptible
     from search.execution.run import run as run_search
 
-    outcome = run_search(search, Progress(terminal))
+    with interruptible():
+        outcome = run_search(search, Progress(terminal))
     print_outcome(outcome, terminal)
     if outcome.interrupted:
         return INTERRUPTED
@@ -81,7 +81,7 @@ def confirm(name: str, seeds: int, limits: dict[str, float], url: str | None) ->
       tlc confirm default --seeds 5              five seeds each: only what is missing runs
     """
     from search.cli.output import print_confirmed
-    from search.cli.progress import Progress
+    from search.cli.progress import Progress, interruptible
     from search.execution.run import confirm as confirm_search
 
     study, terminal = open_study(name, url), make_console()
@@ -89,7 +89,8 @@ def confirm(name: str, seeds: int, limits: dict[str, float], url: str | None) ->
         click.echo(f"search {name!r} has no complete trial within the limits", err=True)
         return NOTHING_FOUND
     at = study_url_or_default(url)
-    outcome = confirm_search(study, at, Progress(terminal), seeds=seeds, limits=limits)
+    with interruptible():
+        outcome = confirm_search(study, at, Progress(terminal), seeds=seeds, limits=limits)
     print_confirmed(outcome, terminal)
     return INTERRUPTED if outcome.interrupted else 0
 
@@ -102,45 +103,19 @@ def plan(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Show sizes, FLOPs and training steps of the search in FILE, without training."""
     from dataclasses import asdict
 
-    from objectives.data.batch_lengths import batch_lengths
-    from objectives.data.prepare import find_prepared
+    from search.api.planning import plan_search
     from search.cli.output import print_plan
-    from spaces.file.storage import Locations
-    from spaces.grid.plan import make_plan
-    from spaces.grid.search_space import SearchSpace
-    from spaces.loading import load, with_data
+    from spaces.loading import load
 
-    search, tokenizers = load(file, overrides), dict[str, Any]({"": None})
-    folder = Locations.of(search.storage).data
-    if search.model is not None:
-        from objectives.models.checkpoint.resolve import with_checkpoints
-
-        search, tokenizers = with_checkpoints(search, folder)
-    elif search.data.missing_sizes():
-        from objectives.data.defaults import with_default_sizes
-
-        search = with_data(search, with_default_sizes(search.data, search.task, folder))
-    prepared = {
-        name: found
-        for name, each in tokenizers.items()
-        if (found := find_prepared(search.alone(name).data, search.task, folder, each)) is not None
-    }
-    examples = next((each.labelled_examples for each in prepared.values()), None)
-    lengths = {
-        name: batch_lengths(each, search.task.name, search.training.batch_size)
-        for name, each in prepared.items()
-    }
-    space = SearchSpace(search, lengths=lengths.get)
-    made = make_plan(space, search.trials, seeds=search.seeds, labelled_examples=examples)
+    search = load(file, overrides)
+    planned = plan_search(search)
     if as_json:
-        click.echo(json.dumps(asdict(made), indent=2))
+        click.echo(json.dumps(asdict(planned.plan), indent=2))
         return
     console = make_console()
-    print_plan(made, search.name, console)
-    for each in prepared.values():
-        for warning in (*each.warnings(), each.shortage()):
-            if warning is not None:
-                console.print(warning, style="yellow")
+    print_plan(planned.plan, search.name, console)
+    for warning in planned.warnings:
+        console.print(warning, style="yellow")
 
 
 @click.command()

@@ -1,22 +1,20 @@
-"""Ray, local or remote: started privately here, joined where an address is given."""
+"""Ray: used where this process is connected to it, joined at an address, or started here."""
 
 from __future__ import annotations
 
 import logging
 import os
 import secrets
-import signal
 import socket
-import sys
 import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import lru_cache
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from search.process_state import set_level, set_variables, signals_kept
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
 from spaces.errors import UserError
@@ -40,6 +38,9 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
+_one_search = threading.Lock()
+"""Held while a search is connected: the end of one would end the connection of another."""
+
 
 class ClusterError(UserError):
     """A cluster that cannot be reached, or lacks what a trial needs."""
@@ -49,40 +50,62 @@ class ClusterError(UserError):
 def cluster(address: str | None) -> Iterator[None]:
     """Connect to a Ray cluster; without an address, start one on this machine and stop it after.
 
-    A local Ray asks for a token that only the children of this process know: without one, anybody
-    who reaches a port may run code.
+    A Ray that this process is connected to is used and left as it is. One that is started here
+    asks for a token that only the children of this process know: without one, anybody who reaches a
+    port may run code.
 
     Raises:
-        ClusterError: It cannot be reached.
+        ClusterError: It cannot be reached, this process is connected to another one, or another
+            thread runs a search.
     """
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
-    if address is None:
-        _require_token()
-    else:
-        _check_reachable(address)
+    if not _one_search.acquire(blocking=False):
+        raise ClusterError("this process runs another search; wait for it, or use tlc submit")
+    try:
+        with _connected(address):
+            yield
+    finally:
+        _one_search.release()
+
+
+@contextmanager
+def _connected(address: str | None) -> Iterator[None]:
+    set_variables(_QUIET)
     import ray
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    set_level(logging.ERROR, "ray")
     # To Tune, a job whose worker died is an error; here it is started again and reported.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    local = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-    try:
-        with _sigterm_kept():
-            ray.init(
-                address=address or "local",
-                job_config=_job_config(),
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **({} if address else local),
-            )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        place = address or "this machine"
-        raise ClusterError(f"address: no Ray cluster at {place}: {error}") from error
-    try:
+    set_level(logging.CRITICAL, "ray.tune")
+    if ray.is_initialized():
+        _check_is_connected_to(address)
         yield
-    finally:
-        ray.shutdown()
+        return
+    local = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    with ExitStack() as stack:
+        if address is None:
+            stack.enter_context(_private_token())
+        else:
+            _check_reachable(address)
+        try:
+            with signals_kept():
+                ray.init(
+                    address=address or "local",
+                    job_config=_job_config(),
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    **({} if address else local),
+                )
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            place = address or "this machine"
+            raise ClusterError(f"address: no Ray cluster at {place}: {error}") from error
+        stack.callback(ray.shutdown)
+        yield
+
+
+def spans_machines() -> bool:
+    """Whether the connected cluster has several nodes, which must share what a search needs."""
+    import ray
+
+    return len([node for node in ray.nodes() if node["Alive"]]) > 1
 
 
 def _job_config() -> Any:
@@ -171,24 +194,18 @@ def _missing_capacity(
         )
 
 
-@contextmanager
-def interrupted_by_sigterm() -> Iterator[None]:
-    """Handle SIGTERM, with which a cluster ends a job, as Ctrl-C: finished trials are kept."""
-    with _sigterm_kept():
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
-        yield
+def _check_is_connected_to(address: str | None) -> None:
+    """Refuse an address that is not the one that this process is connected to."""
+    if address in (None, "auto"):
+        return
+    import ray
 
-
-@contextmanager
-def _sigterm_kept() -> Iterator[None]:
-    """Restore the handler of SIGTERM, which Ray replaces by one that prints a C++ stack trace."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
+    connected = ray.get_runtime_context().gcs_address
+    if address != connected:
+        raise ClusterError(
+            f"address: this process is connected to another Ray cluster, at {connected}; leave "
+            "address out to use that one, or call ray.shutdown() before"
+        )
 
 
 def _check_reachable(address: str) -> None:
@@ -202,23 +219,38 @@ def _check_reachable(address: str) -> None:
         raise ClusterError(f"address: no Ray cluster at {address}: {error}") from error
 
 
-@lru_cache(maxsize=1)
-def _require_token() -> tempfile.TemporaryDirectory[str] | None:
-    """Set up token authentication for private clusters, for as long as this process lives.
+@contextmanager
+def _private_token() -> Iterator[None]:
+    """Token authentication for a private cluster, unless this process has settings of its own.
 
-    Their ports are open on every interface, whatever address is asked for.
-
-    Raises:
-        ClusterError: Ray was imported before and has read its settings, without a token.
+    Its ports are open on every interface, whatever address is asked for. Ray's own default is one
+    token for all clusters of a user, in a file that other users may be able to read.
     """
     if os.environ.get("RAY_AUTH_MODE"):
-        return None
-    if "ray" in sys.modules:
-        raise ClusterError("Ray was imported before tlc could secure it: set RAY_AUTH_MODE=token")
-    folder = tempfile.TemporaryDirectory(prefix="tlc-ray-")
-    token = Path(folder.name) / "token"
-    token.touch(0o600, exist_ok=False)
-    token.write_text(secrets.token_hex(32))
-    os.environ["RAY_AUTH_MODE"] = "token"
-    os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
-    return folder
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="tlc-ray-") as folder:
+        token = Path(folder) / "token"
+        token.touch(0o600, exist_ok=False)
+        token.write_text(secrets.token_hex(32))
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
+        try:
+            _read_authentication_settings()
+            yield
+        finally:
+            for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
+                os.environ.pop(name, None)
+            _read_authentication_settings()
+
+
+def _read_authentication_settings() -> None:
+    """Let Ray read the environment again: it does once, when it is imported.
+
+    As Ray's own tests do, in this order: a thread of a cluster that has just ended would read the
+    token again while the settings ask for one.
+    """
+    from ray import _raylet
+
+    _raylet.Config.initialize("")  # type: ignore[attr-defined]
+    _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]

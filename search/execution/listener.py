@@ -44,5 +44,12 @@ class Listener:
         """Entered while so many repeats with further seeds run."""
         yield
 
+    def must_stop(self) -> None:
+        """The search was asked to stop, by ``tlc stop``; called from another thread.
+
+        Trials end at once in any case. What is computed before and after them is not interrupted,
+        unless this does it.
+        """
+
     def changed(self, record: TrialRecord) -> None:
         """A trial started or ended."""

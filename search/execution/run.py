@@ -8,17 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 
+from objectives.completion import completed
 from objectives.data.batch_lengths import batch_lengths
-from objectives.data.defaults import with_default_sizes
 from objectives.data.held_out import check_fine_tuning
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import PreparedData
 from objectives.store.store import Store
 from search.equal_bytes import equal_bytes, missing_dense_trials
-from search.execution.cluster import check_capacity, cluster, has_capacity, interrupted_by_sigterm
+from search.execution.cluster import check_capacity, cluster, has_capacity, spans_machines
 from search.execution.final_test import test_frontier, untested
 from search.execution.listener import Limits, Listener
 from search.execution.node_checks import check_nodes
@@ -42,7 +41,6 @@ from spaces.cost.configuration import Configuration
 from spaces.errors import UserError
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations, home
-from spaces.loading import with_data
 
 FLUSH_SECONDS = 30.0
 
@@ -54,7 +52,8 @@ class Outcome:
     Args:
         study: The record.
         ended: Why no more trials were started.
-        interrupted: Whether a signal stopped it before its end.
+        interrupted: Whether it was stopped before its end.
+        was_asked: Whether it was asked to stop, by ``tlc stop``; else Ctrl-C interrupted it.
         everything_tracked: Whether MLflow has everything.
         figures: The folder of its figures; None where they could not be written.
     """
@@ -62,6 +61,7 @@ class Outcome:
     study: Study
     ended: str
     interrupted: bool
+    was_asked: bool
     everything_tracked: bool
     figures: Path | None
 
@@ -73,12 +73,16 @@ def run(search: SearchFile, listener: Listener, *, trials: int | None = None) ->
     are taken over (``Study.take_over_unfinished``), and training continues from its checkpoints
     (``objectives.training.trainer``).
 
+    Ctrl-C (SIGINT) ends running trials, and the run returns; in a thread that is not the main one,
+    only the request to stop does.
+
     Args:
         trials: Number of trials to run it to, however long that takes; by default the file's.
 
     Raises:
         UserError: The data, the store, the study or the cluster cannot be used; nothing was
             trained.
+        KeyboardInterrupt: Ctrl-C came while no trial ran; the search is recorded as stopped.
     """
     limits = (
         Limits(search.trials, search.hours, stops_early=search.stop == "auto")
@@ -91,6 +95,7 @@ def run(search: SearchFile, listener: Listener, *, trials: int | None = None) ->
         ended, interrupted = f"all {limits.trials} trials were already done", False
         if finished < limits.trials or study.has_enqueued:
             ended, interrupted = started.run_trials(limits)
+        interrupted = interrupted or started.holder.must_stop
         if not interrupted and search.seeds >= FEWEST_FOR_AN_INTERVAL:
             interrupted = started.run_dense_models()
         if not interrupted:
@@ -146,10 +151,9 @@ def _starting(search: SearchFile, listener: Listener) -> Iterator[_Started]:
     store = Store(where.store_url, max_bytes=where.store_max_bytes)
     store.check_writable()
     with local_lease(search.name, home() / "leases"), ExitStack() as stack:
-        search = _resolved(search, where.data, listener)
+        search, _ = completed(search, where.data, listener.info)
         study = Study.open(search, where.study_url)
-        holder = stack.enter_context(holding_lease(study))
-        stack.enter_context(interrupted_by_sigterm())
+        holder = stack.enter_context(holding_lease(study, listener.must_stop))
         data = {
             name: _prepare(search.alone(name), where.data, listener)
             for name in search.checkpoints or ("",)
@@ -180,15 +184,16 @@ class _Started:
     stack: ExitStack
 
     def run_trials(self, limits: Limits) -> tuple[str, bool]:
-        """Run the trials of the search; returns why they ended, and whether by a signal."""
+        """Run the trials of the search; returns why they ended, and whether they were
+        stopped."""
         remote = self._remote
         with self.listener.following(self.study, limits):
             _measure_latencies(self.study, remote, self.listener)
             return tune_trials(self.study, limits, remote, self._callbacks)
 
     def run_dense_models(self) -> bool:
-        """Evaluate the dense models that the frontier is compared with; returns whether a signal
-        ended it."""
+        """Evaluate the dense models that the frontier is compared with; returns whether it was
+        stopped."""
         study = self.study
         missing = missing_dense_trials(study.space, study.records())
         for parameters in missing:
@@ -199,7 +204,7 @@ class _Started:
         return self.run_trials(Limits(len(study.records()) + len(missing)))[1]
 
     def run_repeats(self, records: Sequence[TrialRecord], seeds: int) -> bool:
-        """Run what some trials lack of so many seeds; returns whether a signal ended it."""
+        """Run what some trials lack of so many seeds; returns whether it was stopped."""
         repeats = self.study.repeats()
         missing = Repeats(repeats).missing(records, seeds)
         count = len(missing) + sum(not each.is_finished for each in repeats)
@@ -223,7 +228,7 @@ class _Started:
         self.tracker.notify()
         tracked = self.tracker.close(FLUSH_SECONDS)
         self.holder.end(state, ended)
-        return Outcome(study, ended, state == "stopped", tracked, figures)
+        return Outcome(study, ended, state == "stopped", self.holder.must_stop, tracked, figures)
 
     @cached_property
     def _remote(self) -> RemoteFunctions:
@@ -238,10 +243,17 @@ class _Started:
 
     @property
     def _callbacks(self) -> Callbacks:
-        return Callbacks(self._may_start, self._on_change, self.listener.warn)
+        return Callbacks(
+            may_start=self._may_start,
+            must_stop=lambda: self.holder.must_stop,
+            on_change=self._on_change,
+            warn=self.listener.warn,
+        )
 
     def _may_start(self, running: Sequence[Configuration]) -> bool:
-        return not self.holder.has_lost_lease and _may_run_another(self.study.search, running)
+        if self.holder.must_stop or self.holder.has_lost_lease:
+            return False
+        return _may_run_another(self.study.search, running)
 
     def _on_change(self, record: TrialRecord) -> None:
         self.listener.changed(record)
@@ -260,26 +272,6 @@ def _repeated(study: Study, seeds: int) -> list[TrialRecord]:
     if seeds >= FEWEST_FOR_AN_INTERVAL:
         chosen += [each for row in equal_bytes(study.space, records) for each in row.trials]
     return list({each.number: each for each in chosen}.values())
-
-
-def _resolved(search: SearchFile, folder: Path, listener: Listener) -> SearchFile:
-    """The search with its checkpoints opened, and with the sizes that its file leaves out, which
-    follow the data."""
-    missing = search.data.missing_sizes()
-    if search.model is not None:
-        # Without a checkpoint this process needs no torch, whose import takes seconds.
-        from objectives.models.checkpoint.resolve import with_checkpoints
-
-        search, _ = with_checkpoints(search, folder)
-        for name in search.model.names if search.model else ():
-            listener.info(f"checkpoint: {name}")
-        missing.discard("vocabulary_size")
-    elif missing:
-        search = with_data(search, with_default_sizes(search.data, search.task, folder))
-    for checkpoint, name in product(search.checkpoints or ("",), sorted(missing)):
-        size = getattr(search.alone(checkpoint).data, name)
-        listener.info(f"data.{name}: {size:,}, which follows the data")
-    return search
 
 
 def _prepare(search: SearchFile, folder: Path, listener: Listener) -> PreparedData:
@@ -310,7 +302,7 @@ def _connect(study: Study, stack: ExitStack, listener: Listener) -> None:
     listener.info(f"{at} …")
     stack.enter_context(cluster(search.address))
     check_capacity(search.resources.placements(study.space.largest_parameters))
-    if search.address:
+    if search.address or spans_machines():
         check_nodes(search)
 
 

@@ -12,12 +12,13 @@ from functools import partial
 from typing import Any
 
 from objectives.store import heartbeat
-from search.execution.cluster import demand
+from search.execution.cluster import demand, spans_machines
 from search.execution.jobs import Jobs, RepeatJobs, SampledJobs
 from search.execution.listener import Limits
 from search.execution.trainable import RemoteFunctions, evaluate, stored
 from search.execution.trial_retries import retries_after_death
 from search.execution.worker_setup import WorkerSetup
+from search.process_state import signals_kept
 from search.samplers.base import StudySampler
 from search.samplers.frontier.sampler import FrontierSampler
 from search.samplers.frontier.search_design_space import SearchDesignSpace
@@ -34,11 +35,13 @@ class Callbacks:
 
     Args:
         may_start: Whether one more job may start beside those of some configurations.
+        must_stop: Whether running trials must end too.
         on_change: Called when a trial starts or ends.
         warn: Called with a line when a worker dies, waits, or finds a damaged checkpoint.
     """
 
     may_start: Callable[[list[Configuration]], bool]
+    must_stop: Callable[[], bool]
     on_change: Callable[[TrialRecord], None]
     warn: Callable[[str], None]
 
@@ -46,10 +49,10 @@ class Callbacks:
 def tune_trials(
     study: Study, limits: Limits, remote: RemoteFunctions, callbacks: Callbacks
 ) -> tuple[str, bool]:
-    """Run trials until a limit is reached or a signal arrives.
+    """Run trials until a limit is reached, or until the search is interrupted or must stop.
 
     Returns:
-        Why it ended, and whether a signal ended it.
+        Why it ended, and whether it was stopped before a limit was reached.
     """
     # Not before latencies are known: they decide which compressions fit a constraint.
     unfinished = [each for each in study.take_over_unfinished() if each.repeats is None]
@@ -75,7 +78,7 @@ def tune_repeats(
     """Run repeats of trials with further seeds, those first that an earlier run left unfinished.
 
     Returns:
-        Whether a signal ended it before all were finished.
+        Whether it was stopped before all were finished.
     """
     unfinished = [each for each in study.take_over_unfinished() if each.repeats is not None]
     jobs = RepeatJobs(study, missing)
@@ -90,11 +93,14 @@ def _tune(
     remote: RemoteFunctions,
     callbacks: Callbacks,
 ) -> str:
-    """Run jobs on Ray Tune; returns why they ended early, if they did."""
+    """Run jobs on Ray Tune; returns why they ended early, if they did.
+
+    In the main thread, Tune handles SIGINT while trials run: it ends them and returns.
+    """
     from ray import tune
 
     from search.execution.searcher import StudySearcher
-    from search.execution.watchdog import Watchdog
+    from search.execution.watchdog import StopRequest, Watchdog
 
     search = study.search
     watchdog = Watchdog(search.resources.progress_deadline_seconds, callbacks.warn)
@@ -103,12 +109,12 @@ def _tune(
         jobs,
         unfinished=unfinished,
         failure_of=watchdog.failure_of,
-        retries=retries_after_death(on_cluster=search.address is not None),
+        retries=retries_after_death(on_cluster=bool(search.address) or spans_machines()),
         may_start=callbacks.may_start,
         on_change=callbacks.on_change,
         warn=callbacks.warn,
     )
-    with tempfile.TemporaryDirectory(prefix="tlc-tune-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="tlc-tune-") as scratch, signals_kept():
         tuner = tune.Tuner(
             tune.with_resources(_trainable(remote.setup), partial(demand, search.placement)),
             tune_config=tune.TuneConfig(
@@ -119,7 +125,11 @@ def _tune(
             ),
             # What Tune writes about the experiment is not used: the study is the record.
             run_config=tune.RunConfig(
-                storage_path=scratch, name=search.name, verbose=0, callbacks=[watchdog]
+                storage_path=scratch,
+                name=search.name,
+                verbose=0,
+                callbacks=[watchdog],
+                stop=StopRequest(callbacks.must_stop),
             ),
         )
         tuner.fit()

@@ -68,6 +68,29 @@ class _Heartbeat:
     is_paused: bool = False
 
 
+class StopRequest(tune.Stopper):  # type: ignore[misc]
+    """Ends all jobs of Ray Tune once the search must stop.
+
+    Args:
+        must_stop: Whether it must; asked in Tune's loop.
+    """
+
+    def __init__(self, must_stop: Callable[[], bool]) -> None:
+        self._must_stop = must_stop
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No job ends by itself."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether all end."""
+        return self._must_stop()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its configuration for a restore that is never made.
+        return {}
+
+
 class Watchdog(tune.Callback):  # type: ignore[misc]
     """Kills the workers of jobs that make no progress; Ray Tune calls it in its loop.
 

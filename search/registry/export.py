@@ -29,6 +29,8 @@ class ExportError(UserError):
 class ExportedModel(NamedTuple):
     """A model that was exported."""
 
+    trial: int
+    """The trial whose model it is."""
     folder: Path
     files: tuple[str, ...]
     bundle: Bundle
@@ -86,7 +88,8 @@ def export(
         raise ExportError(f"--to: {target} cannot be written: {error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return ExportedModel(target, tuple(sorted(path.name for path in target.iterdir())), bundle)
+    files = tuple(sorted(path.name for path in target.iterdir()))
+    return ExportedModel(record.number, target, files, bundle)
 
 
 def write_model_folder(

@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from search.formatting import has_noisy_latency, measured_latency
+from search.formatting import cost_summary, has_noisy_latency, measured_latency
 from search.results.baselines import DenseModel, Edge, Reference
 from search.results.query_result import QueryResult
 from search.seeds import SeedScores
 from search.storage.states import State
 from search.storage.trials import TrialRecord
+from spaces.cost.metric import text
 
 
 class Summary(QueryResult):
@@ -260,6 +261,17 @@ class Best(QueryResult):
     """Ends of dimensions at which the model lies."""
     advice: str | None = None
     """What to do where ``dominated_by`` is not null."""
+
+    def __repr__(self) -> str:
+        trial = self.trial
+        if trial is None:
+            return "<no complete trial>"
+        result, metric = trial.result, trial.result["metric"]
+        low, score, high = (
+            text(metric, result[name]) for name in ("score_low", "score", "score_high")
+        )
+        costs = cost_summary(result, self.cost)
+        return f"<#{trial.trial} {trial.text}: {metric} {score} ({low}–{high}), {costs}>"
 
 
 class Level(QueryResult):

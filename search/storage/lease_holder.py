@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -70,10 +69,16 @@ def refuse_if_held_elsewhere(study: Study) -> None:
 
 
 class LeaseHolder:
-    """Renews the lease of a search from a thread, which also obeys the request to stop."""
+    """Renews the lease of a search from a thread, which also notices the request to stop.
 
-    def __init__(self, study: Study) -> None:
+    Args:
+        on_stop: Called in this thread, once, when the search must stop.
+    """
+
+    def __init__(self, study: Study, on_stop: Callable[[], None]) -> None:
         self._study = study
+        self._on_stop = on_stop
+        self._stop = threading.Event()
         self._lease = Lease()
         self._final: tuple[State, str] = ("failed", "")
         self._renewed = time.monotonic()
@@ -99,6 +104,11 @@ class LeaseHolder:
             return False
         return not self._holds(self._study.attributes)
 
+    @property
+    def must_stop(self) -> bool:
+        """Whether somebody asked the search to stop, or another process runs it now."""
+        return self._stop.is_set()
+
     def release(self) -> None:
         """Write how the run ended, unless another process holds the lease."""
         self._released.set()
@@ -111,24 +121,27 @@ class LeaseHolder:
 
     def _work(self) -> None:
         since_renewal = 0.0
-        was_stopped = False
         while not self._released.wait(CHECK_SECONDS):
             since_renewal += CHECK_SECONDS
             try:
                 attributes = self._study.attributes
                 if not self._holds(attributes):
                     log.warning("another process runs this search now; this one stops")
-                    os.kill(os.getpid(), signal.SIGINT)
+                    self._request_stop()
                     return
-                if not was_stopped and attributes.get(STOP) == self._lease.run:
-                    was_stopped = True
-                    os.kill(os.getpid(), signal.SIGINT)
+                if attributes.get(STOP) == self._lease.run:
+                    self._request_stop()
                 if since_renewal >= HEARTBEAT_SECONDS:
                     self._renew()
                     since_renewal = 0.0
             except Exception:
                 # Whatever the database raises while it is unavailable: the main thread reports it.
                 continue
+
+    def _request_stop(self) -> None:
+        if not self._stop.is_set():
+            self._stop.set()
+            self._on_stop()
 
     def _renew(self, state: State = "running", ended: str = "") -> None:
         """Replace the own entry, never that of another run."""
@@ -142,16 +155,20 @@ class LeaseHolder:
 
 
 @contextmanager
-def holding_lease(study: Study) -> Iterator[LeaseHolder]:
+def holding_lease(
+    study: Study, on_stop: Callable[[], None] = lambda: None
+) -> Iterator[LeaseHolder]:
     """Hold the lease of a search; calls of this thread to the database are retried without end.
+
+    Args:
+        on_stop: Called from another thread, once, when the search must stop.
 
     Raises:
         BusyStudy: Another process runs the search.
     """
     before = study.attributes.get(LEASE)
     refuse_if_held_elsewhere(study)
-    holder = LeaseHolder(study)
-    _restore_sigint()
+    holder = LeaseHolder(study, on_stop)
     if not holder.take(before):
         # The process that started this one may have written its pid into the announced lease.
         current = study.attributes.get(LEASE)
@@ -170,10 +187,3 @@ def holding_lease(study: Study) -> Iterator[LeaseHolder]:
         raise
     with retrying():
         holder.release()
-
-
-def _restore_sigint() -> None:
-    """A process that a shell put in the background ignores SIGINT, which requests to stop need."""
-    is_main = threading.current_thread() is threading.main_thread()
-    if is_main and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import uuid
 import warnings
@@ -13,6 +14,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
+from search.process_state import set_level
 from search.storage.budget_facts import (
     SPEEDS,
     RecordedLengths,
@@ -37,9 +39,6 @@ from search.storage.trials import (
 )
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import LatencyOf, SearchSpace
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 DATA = "tlc:data"
 CURVE = "curve"
@@ -66,6 +65,7 @@ class Study:
         Raises:
             BusyStudy: A study of this name exists for another search file.
         """
+        _quiet_optuna()
         # Of the score, and of the cost unless it is fixed.
         directions = [StudyDirection.MINIMIZE] * (1 if search.is_at_fixed_cost else 2)
         if search.metric.is_maximised:
@@ -96,6 +96,7 @@ class Study:
         Raises:
             NoSuchStudy: There is none of this name.
         """
+        _quiet_optuna()
         known = study_names(url)
         if name not in known:
             listed = f"searches: {', '.join(known)}" if known else "no searches exist yet"
@@ -327,6 +328,12 @@ class Study:
 
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self.optuna._study_id, number)
+
+
+def _quiet_optuna() -> None:
+    """Log its warnings only, and no warning that something that is used here may change."""
+    set_level(logging.WARNING, "optuna")
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
 def tests_of(attributes: Mapping[str, Any]) -> dict[int, dict[str, Any]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from search.process_state import set_level, set_variables
 from spaces.errors import require_version
 
 if TYPE_CHECKING:
@@ -19,6 +19,18 @@ METRICS_PER_CALL = 900
 
 MLFLOW_VERSION = "3.17"
 """Saved views and addresses of pages are written as this version reads them."""
+
+
+_QUIET = {
+    # The defaults, 120 s and 7 retries, would block the thread for a quarter of an hour, and a
+    # retried create whose first reply was lost makes a second run.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    # With a server, it prints two lines for each run that ends, and a progress bar for each upload.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
 
 
 def check_mlflow_version() -> None:
@@ -33,20 +45,12 @@ def mlflow_client(tracking_uri: str) -> MlflowClient:
         UserError: Another version of MLflow is installed.
     """
     check_mlflow_version()
-    # The defaults, 120 s and 7 retries, would block the thread for a quarter of an hour, and a
-    # retried create whose first reply was lost makes a second run.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    # With a server, it prints two lines for each run that ends, and a progress bar for each upload.
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    set_variables(_QUIET)
     from mlflow import MlflowClient
 
     # Importing mlflow sets its level, so this comes after.
-    for name in ("alembic", "mlflow"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    set_level(logging.WARNING, "alembic", "mlflow")
+    set_level(logging.ERROR, "urllib3.connectionpool")
     return MlflowClient(tracking_uri)
 
 

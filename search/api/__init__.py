@@ -1,0 +1,1 @@
+"""The commands as functions, for ``import tlc`` and for the command line."""

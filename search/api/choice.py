@@ -1,0 +1,60 @@
+"""The best model within limits, or an error that says what is nearest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from search.formatting import cost_summary
+from search.results.queries import StudyQueries
+from search.results.schemas import Best, Trial
+from spaces.cost.inference_cost import COSTS
+from spaces.cost.metric import text
+from spaces.errors import UserError
+
+
+class NoModelWithinLimits(UserError):
+    """No model of a search meets the limits.
+
+    Args:
+        name: Name of the search.
+        nearest: The model that exceeds them least; its trial is None where none is complete.
+    """
+
+    def __init__(self, name: str, nearest: Best) -> None:
+        self.nearest = nearest
+        super().__init__(_message(name, nearest))
+
+
+def best_within(queries: StudyQueries, name: str, limits: Mapping[str, float]) -> Best:
+    """The best model of a search within limits by cost (``size_mb``, …).
+
+    Raises:
+        NoModelWithinLimits: None meets them.
+    """
+    found = queries.best(name, limits)
+    if not found.is_within:
+        raise NoModelWithinLimits(name, found)
+    return found
+
+
+def trial_within(queries: StudyQueries, name: str, limits: Mapping[str, float]) -> Trial:
+    """The trial of this model; raises as ``best_within``."""
+    found = best_within(queries, name, limits).trial
+    assert found is not None
+    return found
+
+
+def _message(name: str, nearest: Best) -> str:
+    trial = nearest.trial
+    if trial is None:
+        return f"search {name!r} has no complete trial yet"
+    result = trial.result
+    missed = ", ".join(
+        f"{cost} {COSTS[cost].text(result[cost])} ({factor:.2f} times the limit)"
+        for cost, factor in nearest.misses.items()
+    )
+    score = f"{result['metric']} {text(result['metric'], result['score'])}"
+    return (
+        f"no model of search {name!r} meets the limits; the nearest exceeds: {missed}: "
+        f"#{trial.trial} {trial.text}: {score}, {cost_summary(result, nearest.cost)}"
+    )

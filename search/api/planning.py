@@ -1,0 +1,57 @@
+"""What a search would cost, without training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from objectives.completion import completed
+from objectives.data.batch_lengths import batch_lengths
+from objectives.data.prepare import find_prepared
+from spaces.file.search_file import SearchFile
+from spaces.file.storage import Locations
+from spaces.grid.plan import Plan, make_plan
+from spaces.grid.search_space import SearchSpace
+
+
+@dataclass(frozen=True)
+class PlannedSearch:
+    """The plan of a search.
+
+    Args:
+        warnings: What a person should know of its data, where it was prepared before.
+    """
+
+    plan: Plan
+    warnings: list[str]
+
+
+def plan_search(search: SearchFile) -> PlannedSearch:
+    """Plan a search.
+
+    Raises:
+        UserError: Its checkpoint or its data cannot be read.
+    """
+    folder = Locations.of(search.storage).data
+    search, tokenizers = completed(search, folder)
+    prepared = {
+        name: found
+        for name, each in tokenizers.items()
+        if (found := find_prepared(search.alone(name).data, search.task, folder, each)) is not None
+    }
+    lengths = {
+        name: batch_lengths(each, search.task.name, search.training.batch_size)
+        for name, each in prepared.items()
+    }
+    plan = make_plan(
+        SearchSpace(search, lengths=lengths.get),
+        search.trials,
+        seeds=search.seeds,
+        labelled_examples=next((each.labelled_examples for each in prepared.values()), None),
+    )
+    warnings = [
+        warning
+        for each in prepared.values()
+        for warning in (*each.warnings(), each.shortage())
+        if warning is not None
+    ]
+    return PlannedSearch(plan, warnings)

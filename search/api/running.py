@@ -1,0 +1,104 @@
+"""Running and opening a search."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from search.api.progress import Logged, showing
+from search.api.results import Results
+from search.process_state import restored
+from search.storage.study import Study
+from spaces.file.storage import Locations, Storage
+from spaces.grid.plan import Plan
+from spaces.loading import Overrides, SearchLike, read_search
+
+
+@restored()
+def run(
+    search: SearchLike,
+    *,
+    set: Overrides = (),
+    address: str | None = None,
+    progress: bool | None = None,
+) -> Results:
+    """Run a search, or resume the one of its name.
+
+    Finished trials are kept, and training continues from the last checkpoint. A Ray that this
+    process is connected to is used and left running; without one, Ray is started on this machine
+    and stopped at the end.
+
+    Args:
+        search: A path, the name of a ready-made search, a mapping or a search file.
+        set: Fields to override, such as ``{"space.depth.high": 8}`` or ``["trials=50"]``.
+        address: ``HOST:PORT``, or ``auto``, of a Ray cluster that this machine is a node of.
+        progress: Whether to show a bar; by default in a terminal and in a notebook.
+
+    Returns:
+        The results. Their ``state`` is ``stopped`` after ``tlc stop`` ended the search.
+
+    Raises:
+        UserError: The search file, the data, the store, the study or the cluster cannot be used.
+        KeyboardInterrupt: Ctrl-C, or the interruption of a notebook's cell. Finished trials are
+            recorded: ``open`` has their results, and the same call resumes.
+    """
+    from search.execution.run import run as run_search
+
+    loaded = read_search(search, set, address=address)
+    with showing(progress) as listener:
+        outcome = run_search(loaded, listener)
+    if outcome.interrupted and not outcome.was_asked:
+        raise KeyboardInterrupt(outcome.ended)
+    return Results(loaded.name, Locations.of(loaded.storage).study_url)
+
+
+@restored()
+def open_results(name: str, *, study: str | None = None) -> Results:
+    """Open the results of a search that was run before, or that runs now.
+
+    Args:
+        name: Name of the search.
+        study: SQLAlchemy URL of the study; by default ``TLC_STUDY``, or ``study.db`` in
+            ``TLC_HOME`` (or ``.tlc``).
+
+    Raises:
+        NoSuchStudy: There is no search of this name.
+    """
+    return Results(name, study_url(study))
+
+
+@restored()
+def plan(search: SearchLike, *, set: Overrides = ()) -> Plan:
+    """Compute sizes, FLOPs and training steps of a search, without training.
+
+    Args:
+        search: A path, the name of a ready-made search, a mapping or a search file.
+        set: Fields to override, as of ``run``.
+
+    Raises:
+        UserError: The search file cannot be used.
+    """
+    from search.api.planning import plan_search
+
+    planned = plan_search(read_search(search, set))
+    for warning in planned.warnings:
+        Logged().warn(warning)
+    return planned.plan
+
+
+@restored()
+def confirm(
+    study: Study, url: str, *, seeds: int, limits: Mapping[str, float], progress: bool | None
+) -> None:
+    """Train the finalists of a search again with further seeds, as ``Results.confirm``."""
+    from search.execution.run import confirm as confirm_search
+
+    with showing(progress) as listener:
+        outcome = confirm_search(study, url, listener, seeds=seeds, limits=limits)
+    if outcome.interrupted and not outcome.was_asked:
+        raise KeyboardInterrupt(f"interrupted; confirm of search {study.search.name!r} continues")
+
+
+def study_url(url: str | None) -> str:
+    """The given URL of the study, that of the environment, or that of the local study."""
+    return url or os.environ.get("TLC_STUDY") or Locations.of(Storage()).study_url

@@ -1,0 +1,71 @@
+"""tlc from Python: run a search, and use its results.
+
+>>> import tlc
+>>> results = tlc.run("search.yaml")  # doctest: +SKIP
+>>> results.best(max_size_mb=2)  # doctest: +SKIP
+
+docs/python.md has an example of each function. Nothing is imported before it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from search.api.choice import NoModelWithinLimits
+    from search.api.results import Results
+    from search.api.running import open_results as open
+    from search.api.running import plan, run
+    from search.results.prediction import PredictionError
+    from search.samplers.frontier.sampler import FrontierSampler
+    from search.storage.errors import BusyStudy, NoSuchStudy, StudyError
+    from spaces.errors import UserError
+    from spaces.file.search_file import SearchFile
+    from spaces.loading import SearchFileError
+
+__all__ = [
+    "BusyStudy",
+    "FrontierSampler",
+    "NoModelWithinLimits",
+    "NoSuchStudy",
+    "PredictionError",
+    "Results",
+    "SearchFile",
+    "SearchFileError",
+    "StudyError",
+    "UserError",
+    "open",
+    "plan",
+    "run",
+]
+
+_HOMES = {
+    "BusyStudy": "search.storage.errors",
+    "FrontierSampler": "search.samplers.frontier.sampler",
+    "NoModelWithinLimits": "search.api.choice",
+    "NoSuchStudy": "search.storage.errors",
+    "PredictionError": "search.results.prediction",
+    "Results": "search.api.results",
+    "SearchFile": "spaces.file.search_file",
+    "SearchFileError": "spaces.loading",
+    "StudyError": "search.storage.errors",
+    "UserError": "spaces.errors",
+    "open": "search.api.running",
+    "plan": "search.api.running",
+    "run": "search.api.running",
+}
+"""The module of each name."""
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(home), "open_results" if name == "open" else name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__
