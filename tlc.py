@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from search.api.choice import NoModelWithinLimits
     from search.api.results import Results
     from search.api.running import open_results as open
-    from search.api.running import plan, run
+    from search.api.running import plan, run, searches
     from search.results.prediction import PredictionError
     from search.samplers.frontier.sampler import FrontierSampler
     from search.storage.errors import BusyStudy, NoSuchStudy, StudyError
@@ -38,6 +38,7 @@ __all__ = [
     "open",
     "plan",
     "run",
+    "searches",
 ]
 
 _HOMES = {
@@ -54,6 +55,7 @@ _HOMES = {
     "open": "search.api.running",
     "plan": "search.api.running",
     "run": "search.api.running",
+    "searches": "search.api.running",
 }
 """The module of each name."""
 
@@ -62,7 +64,17 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(home), "open_results" if name == "open" else name)
+    try:
+        module = import_module(home)
+    except ModuleNotFoundError as error:
+        package = home.partition(".")[0]
+        if error.name is None or error.name.partition(".")[0] != package:
+            raise
+        # Such as a script search.py, whose folder Python searches first.
+        raise ImportError(
+            f"another module named {package!r} hides the package of tlc: rename it"
+        ) from error
+    found = getattr(module, "open_results" if name == "open" else name)
     globals()[name] = found
     return found
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -91,9 +92,7 @@ def export_onnx(
     check_packages()
     inputs = inputs_of(batches)
     names = tuple(inputs[0])
-    # The exporter warns about packages that are not needed here.
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(action="ignore"):
+    with _without_warnings():
         program = torch.onnx.export(
             PositionalLogits(_with_qdq(model), names).eval(),
             tuple(inputs[0].values()),
@@ -148,6 +147,19 @@ class _QdqLinear(nn.Module):
             dtype=torch.float32, shape=self.codes.shape,
         )  # fmt: skip
         return nn.functional.linear(rounded, weight, self.bias)
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Hide what the exporter says about packages that are not needed here."""
+    log = logging.getLogger("torch.onnx")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        log.setLevel(before)
 
 
 def _int8_layers(model: nn.Module) -> list[StaticInt8Linear]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from search.results.schemas import Frontier, Level, Trial
+from search.results.schemas import Frontier, Level, Summary, Trial
 from spaces.grid.search_space import COMPRESSION_FIELDS, SearchSpace
 
 MEASURES = (
@@ -44,6 +44,17 @@ def frontier_frame(trials: pd.DataFrame, frontier: Frontier) -> pd.DataFrame:
     found["further_seeds_mean"] = [None if each is None else each.mean for each in further]
     found["dominated_by"] = [member.dominated_by for member in frontier.members]
     return found
+
+
+def searches_frame(searches: Iterable[Summary]) -> pd.DataFrame:
+    """A row for each search, by its name."""
+    columns = [
+        "state", "trials", "complete", "running", "failed", "repeats", "metric", "best_score",
+        "hypervolume",
+    ]  # fmt: skip
+    rows = {each.name: {name: getattr(each, name) for name in columns} for each in searches}
+    found = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    return found.rename_axis("search")
 
 
 def levels_frame(levels: Iterable[Level], metric: str) -> pd.DataFrame:

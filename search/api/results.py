@@ -13,6 +13,7 @@ from search.api.summary import summary_html, summary_text
 from search.process_state import restored
 from search.results.queries import LONGEST_PAGE, StudyQueries
 from search.results.schemas import Best, Prediction, Trial, TrialDetails
+from search.storage.lease import request_stop
 from search.storage.states import State
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
@@ -249,6 +250,15 @@ class Results:
         trial_within(self._queries, self.name, limits)
         confirm(self._study, self.url, seeds=seeds, limits=limits, progress=progress)
         return self
+
+    def stop(self) -> None:
+        """Ask the search, which runs in another thread or process, to stop; finished trials are
+        kept.
+
+        Raises:
+            BusyStudy: It is not running.
+        """
+        request_stop(self._study)
 
     def __repr__(self) -> str:
         return summary_text(self._queries.search(self.name))

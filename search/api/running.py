@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
+from search.api.frames import searches_frame
 from search.api.progress import Logged, showing
 from search.api.results import Results
 from search.process_state import restored
+from search.results.queries import StudyQueries
 from search.storage.study import Study
 from spaces.file.storage import Locations, Storage
 from spaces.grid.plan import Plan
 from spaces.loading import Overrides, SearchLike, read_search
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @restored()
@@ -65,6 +71,15 @@ def open_results(name: str, *, study: str | None = None) -> Results:
         NoSuchStudy: There is no search of this name.
     """
     return Results(name, study_url(study))
+
+
+def searches(*, study: str | None = None) -> pd.DataFrame:
+    """All searches of a study's database, a row for each.
+
+    Args:
+        study: SQLAlchemy URL, as of ``open``.
+    """
+    return searches_frame(StudyQueries(study_url(study)).searches())
 
 
 @restored()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,7 +62,7 @@ def register(
     """Register the champion of a search and the best model at each fixed cost level.
 
     Unless the search is running, it is sent to MLflow first, so that each version has the run of
-    its trial. MLflow's tracking URI and experiment of this process are set to those of the search.
+    its trial.
 
     Args:
         with_onnx: Whether the models run in ONNX Runtime, and need neither torch nor transformers.
@@ -80,15 +81,31 @@ def register(
     where = Locations.of(study.search.storage)
     try:
         sync_unless_running(study, where)
-        registrar = _Registrar(study, where.tracking_uri, name, with_onnx=with_onnx)
         chosen = {CHAMPION: champion, **best_by_level(study)}
-        versions = [
-            registrar.version(record, tuple(a for a, r in chosen.items() if r.number == number))
-            for number, record in {r.number: r for r in chosen.values()}.items()
-        ]
+        with _active_mlflow(where.tracking_uri):
+            registrar = _Registrar(study, where.tracking_uri, name, with_onnx=with_onnx)
+            versions = [
+                registrar.version(record, tuple(a for a, r in chosen.items() if r.number == number))
+                for number, record in {r.number: r for r in chosen.values()}.items()
+            ]
     except (MlflowException, requests.RequestException, OSError) as error:
         raise RegistryError(f"MLflow at {where.tracking_uri}: {error_summary(error)}") from error
     return Registration(name, where.tracking_uri, tuple(versions))
+
+
+@contextmanager
+def _active_mlflow(tracking_uri: str) -> Iterator[None]:
+    """Make a tracking server the active one of this process, on which models are logged; after it,
+    that one and the active experiment are as before."""
+    from mlflow.tracking import fluent
+    from mlflow.tracking._tracking_service.utils import _use_tracking_uri
+
+    before = fluent._active_experiment_id
+    try:
+        with _use_tracking_uri(tracking_uri):
+            yield
+    finally:
+        fluent._active_experiment_id = before
 
 
 def best_by_level(study: Study) -> dict[str, TrialRecord]:
@@ -124,7 +141,6 @@ class _Registrar:
                 f"search {study.search.name!r} is running and not in MLflow yet; try again soon"
             )
         self._experiment_id = experiment.experiment_id
-        mlflow.set_tracking_uri(tracking_uri)
         mlflow.set_experiment(experiment_id=self._experiment_id)
 
     def version(self, record: TrialRecord, aliases: tuple[str, ...]) -> RegisteredVersion:

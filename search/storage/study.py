@@ -96,7 +96,6 @@ class Study:
         Raises:
             NoSuchStudy: There is none of this name.
         """
-        _quiet_optuna()
         known = study_names(url)
         if name not in known:
             listed = f"searches: {', '.join(known)}" if known else "no searches exist yet"

@@ -192,6 +192,19 @@ def test_importing_the_module_imports_no_other_package() -> None:
     assert tops <= {"tlc", *sys.stdlib_module_names}
 
 
+def test_a_module_of_the_user_that_hides_a_package_of_tlc_is_named(tmp_path: Path) -> None:
+    (tmp_path / "search.py").write_text("import tlc\ntlc.run('default')\n")
+    ran = subprocess.run(
+        [sys.executable, "search.py"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "another module named 'search' hides the package of tlc: rename it" in ran.stderr
+
+
 def test_the_notebook_runs_and_leaves_its_ray_running(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,7 +240,6 @@ import ray
 
 ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=10**8)
 import tlc
-from search.storage.lease import request_stop
 from search.storage.study import Study
 
 search, url = SEARCH, "URL"
@@ -265,7 +277,7 @@ try:
     tlc.run({**search, "name": "another"})
 except tlc.UserError as error:
     print("refused:", error)
-request_stop(Study.load("digits", url))
+tlc.open("digits").stop()
 thread.join()
 print(found[0].state, len(found[0].trials()))
 deadline = time.monotonic() + 20
