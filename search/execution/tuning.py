@@ -130,6 +130,8 @@ def _tune(
                 verbose=0,
                 callbacks=[watchdog],
                 stop=StopRequest(callbacks.must_stop),
+                # It shows nothing. The one that Tune chooses in a notebook clears the cell.
+                progress_reporter=tune.CLIReporter(),
             ),
         )
         tuner.fit()
