@@ -16,8 +16,10 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-FOREIGN = ("RAY_", "TUNE_", "MLFLOW_", "_MLFLOW_", "KMP_", "PYTHONBREAKPOINT")
-"""Beginnings of the variables that tlc sets, and that Ray, MLflow and scikit-learn set."""
+FOREIGN = (
+    "RAY_", "TUNE_", "MLFLOW_", "_MLFLOW_", "KMP_", "TORCHINDUCTOR_", "PYTHONBREAKPOINT",
+)  # fmt: skip
+"""Beginnings of the variables that tlc sets, and that Ray, MLflow, scikit-learn and torch set."""
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """Signals whose handlers Ray replaces: when it starts, and while its trials run."""
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from objectives.completion import completed
 from objectives.data.batch_lengths import batch_lengths
 from objectives.data.prepare import find_prepared
-from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations
 from spaces.grid.plan import Plan, make_plan
 from spaces.grid.search_space import SearchSpace
+from spaces.loading import Overrides, SearchLike, read_search
 
 
 @dataclass(frozen=True)
@@ -18,19 +18,26 @@ class PlannedSearch:
     """The plan of a search.
 
     Args:
+        name: Name of the search.
         warnings: What a person should know of its data, where it was prepared before.
     """
 
+    name: str
     plan: Plan
     warnings: list[str]
 
 
-def plan_search(search: SearchFile) -> PlannedSearch:
+def plan_search(given: SearchLike, overrides: Overrides = ()) -> PlannedSearch:
     """Plan a search.
 
+    Args:
+        given: A path, the name of a ready-made search, a mapping or a search file.
+        overrides: Fields to override, as of ``read_search``.
+
     Raises:
-        UserError: Its checkpoint or its data cannot be read.
+        UserError: The search file, its checkpoints or its data cannot be read.
     """
+    search = read_search(given, overrides)
     folder = Locations.of(search.storage).data
     search, tokenizers = completed(search, folder)
     prepared = {
@@ -54,4 +61,4 @@ def plan_search(search: SearchFile) -> PlannedSearch:
         for warning in (*each.warnings(), each.shortage())
         if warning is not None
     ]
-    return PlannedSearch(plan, warnings)
+    return PlannedSearch(search.name, plan, warnings)

@@ -95,7 +95,7 @@ def plan(search: SearchLike, *, set: Overrides = ()) -> Plan:
     """
     from search.api.planning import plan_search
 
-    planned = plan_search(read_search(search, set))
+    planned = plan_search(search, set)
     for warning in planned.warnings:
         Logged().warn(warning)
     return planned.plan

@@ -105,15 +105,13 @@ def plan(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
 
     from search.api.planning import plan_search
     from search.cli.output import print_plan
-    from spaces.loading import load
 
-    search = load(file, overrides)
-    planned = plan_search(search)
+    planned = plan_search(file, overrides)
     if as_json:
         click.echo(json.dumps(asdict(planned.plan), indent=2))
         return
     console = make_console()
-    print_plan(planned.plan, search.name, console)
+    print_plan(planned.plan, planned.name, console)
     for warning in planned.warnings:
         console.print(warning, style="yellow")
 
