@@ -68,7 +68,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | Non
 
 
 LONG = (
-    "test_workers", "test_exports", "test_submission", "test_compression", "test_missing_trials",
+    "test_workers", "test_exports", "test_submission", "test_compression",
     "test_python", "test_tracking", "test_from_checkpoint", "test_tasks", "test_postgres",
     "test_figures", "test_claims_calibration", "test_replay", "test_training", "test_arithmetic",
     "test_frontier_sampler", "test_optuna_samplers", "test_translation_from_checkpoint",

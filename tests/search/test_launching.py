@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import threading
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from search.submission.ray_jobs import check_portable, pinned_requirements
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Storage, without_password
 from spaces.loading import load
-from tests.search.conftest import Tlc, made_up_result
+from tests.search.conftest import made_up_result
 from tests.waiting import wait_for
 
 PLACES = {
@@ -247,27 +246,6 @@ def test_what_is_best_within_any_limits_is_among_the_undominated(study: Study, h
         assert found.is_within == bool(within)
         if within and found.trial is not None:
             assert found.trial.result["score"] == max(r.result["score"] for r in within)
-
-
-@pytest.mark.usefixtures("mlflow_made")
-def test_resources_that_no_node_has_are_refused_and_all_are_named(
-    tlc: Tlc, document: dict[str, Any]
-) -> None:
-    log = tlc.folder / "steps.log"
-    larger = {"from_parameters": 1, "cpus": os.cpu_count(), "workers": 2}
-    resources = {"cpus": 1000, "larger_models": [larger]}
-    # Ray starts once in a process, so this is one of its own.
-    run = tlc(
-        "run",
-        tlc.write(document),
-        f"--set=resources={json.dumps(resources)}",
-        TLC_STEP_LOG=str(log),
-    )
-    assert run.returncode == 2, run.stdout + run.stderr
-    assert "resources.cpus: a trial asks for 1000" in run.stderr
-    assert "resources.larger_models.0.workers: a model asks for 2" in run.stderr
-    assert "Traceback" not in run.stdout + run.stderr
-    assert not log.exists()
 
 
 def test_links_in_place_of_a_searches_files_are_not_followed(

@@ -17,14 +17,12 @@ from search.analysis.claims.missing_trials import missing_trials
 from search.analysis.claims.observations import observe
 from search.cli.main import cli
 from search.samplers.optuna_samplers import FeasibleSampler
-from search.storage.database import study_names
 from search.storage.study import Study
 from search.storage.trials import CONFIGURATION
 from spaces.cost.size import dense_size_bytes
 from spaces.errors import UserError
 from spaces.file.search_file import SearchFile
-from spaces.loading import validate
-from tests.search.conftest import Tlc, made_up_result
+from tests.search.conftest import made_up_result
 
 
 def _measure(study: Study, seed: int = 0) -> None:
@@ -185,27 +183,3 @@ def test_enqueued_trials_are_run_beside_those_of_the_file(study: Study) -> None:
     (number,) = job["numbers"]
     searcher.on_trial_complete("one", {"number": number, "outcome": json.dumps(outcome)})
     assert searcher.suggest("two") == Searcher.FINISHED
-
-
-@pytest.mark.usefixtures("mlflow_made")
-def test_missing_trials_run_in_the_given_study_and_leave_its_file_unchanged(
-    tlc: Tlc, document: dict[str, Any]
-) -> None:
-    space = {
-        "depth": 1,
-        "width": 32,
-        "budget": {"unit": "steps", "choices": [20]},
-        "quantisation": {"choices": ["none", "rtn-8"]},
-    }
-    # One trial at a time: a second worker process would take most of the time of this test.
-    fields = {"trials": 1, "hours": 0.5, "sampler": "random", "concurrency": 1}
-    search = validate({**document, "space": space, **fields})
-    elsewhere = f"sqlite:///{tlc.folder / 'elsewhere.db'}"
-    lacking = len(missing_trials(Study.open(search, elsewhere).space, []))
-    assert lacking == 2
-    run = tlc("claims", "tiny", "--complete", "--study", elsewhere)
-    assert run.returncode == 0, run.stdout + run.stderr
-    study = Study.load("tiny", elsewhere)
-    assert [record.state for record in study.records()] == ["complete"] * lacking
-    assert (study.search.trials, study.search.hours) == (1, 0.5)
-    assert "tiny" not in study_names(tlc.study_url)

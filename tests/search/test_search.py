@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,17 @@ from typing import Any
 import pytest
 
 from objectives.compression import model_file
+from search.analysis.claims.missing_trials import missing_trials
 from search.pareto import frontier
+from search.process_state import signals_kept
 from search.replay.replay import replay
 from search.replay.row_samplers import FrontierRowSampler
 from search.replay.table import COLUMNS, ERROR, Table
+from search.storage.database import study_names
 from search.storage.study import Study
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations
+from spaces.loading import validate
 from tests.search.conftest import Tlc, mlflow_runs
 
 
@@ -117,6 +122,29 @@ def test_a_finished_search_is_a_table(finished: Tlc, tmp_path: Path) -> None:
     assert made.hypervolume[-1] == pytest.approx(1.0)
 
 
+CPUS = 2
+
+
+@pytest.fixture(scope="module")
+def connected() -> Iterator[None]:
+    """A Ray that this process is connected to: the searches below start none of their own."""
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch, signals_kept():
+        # Without one, Ray would write a token to the home of the user.
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        ray.init(
+            "local",
+            num_cpus=CPUS,
+            object_store_memory=10**8,
+            include_dashboard=False,
+            log_to_driver=False,
+        )
+        yield
+        ray.shutdown()
+
+
+@pytest.mark.usefixtures("connected")
 def test_confirm_trains_the_best_with_more_seeds_and_resumes_the_test_of_the_frontier(
     finished: Tlc,
 ) -> None:
@@ -134,7 +162,7 @@ def test_confirm_trains_the_best_with_more_seeds_and_resumes_the_test_of_the_fro
     reports.touch()
     limit = f"{cheapest.result['size_mb'] * 1.001}"
     try:
-        confirmed = finished("confirm", "tiny", "--seeds", "3", "--max-size-mb", limit)
+        confirmed = finished.ask("confirm", "tiny", "--seeds", "3", "--max-size-mb", limit)
     finally:
         reports.unlink()
         aside.rename(reports)
@@ -165,6 +193,46 @@ def test_a_search_whose_trials_all_failed_has_no_frontier_and_ends_with_an_error
     assert run.returncode == 1, run.stderr
     assert "all 2 trials were already done" in run.stdout
     assert tlc.ask("frontier", "tiny").returncode == 3
+
+
+@pytest.mark.usefixtures("mlflow_made", "connected")
+def test_resources_that_no_node_has_are_refused_and_all_are_named(
+    tlc: Tlc, document: dict[str, Any]
+) -> None:
+    log = tlc.folder / "steps.log"
+    larger = {"from_parameters": 1, "cpus": CPUS, "workers": 2}
+    resources = json.dumps({"cpus": 1000, "larger_models": [larger]})
+    file = tlc.write(document)
+    run = tlc.ask("run", file, f"--set=resources={resources}", TLC_STEP_LOG=str(log))
+    assert run.returncode == 2, run.stdout + run.stderr
+    assert "resources.cpus: a trial asks for 1000" in run.stderr
+    assert "resources.larger_models.0.workers: a model asks for 2" in run.stderr
+    assert "Traceback" not in run.stdout + run.stderr
+    assert not log.exists()
+
+
+@pytest.mark.usefixtures("mlflow_made", "connected")
+def test_missing_trials_run_in_the_given_study_and_leave_its_file_unchanged(
+    tlc: Tlc, document: dict[str, Any]
+) -> None:
+    space = {
+        "depth": 1,
+        "width": 32,
+        "budget": {"unit": "steps", "choices": [20]},
+        "quantisation": {"choices": ["none", "rtn-8"]},
+    }
+    # A second worker process would take most of the time of this test.
+    fields = {"trials": 1, "hours": 0.5, "sampler": "random", "concurrency": 1}
+    search = validate({**document, "space": space, **fields})
+    elsewhere = f"sqlite:///{tlc.folder / 'elsewhere.db'}"
+    lacking = len(missing_trials(Study.open(search, elsewhere).space, []))
+    assert lacking == 2
+    run = tlc.ask("claims", "tiny", "--complete", "--study", elsewhere)
+    assert run.returncode == 0, run.stdout + run.stderr
+    study = Study.load("tiny", elsewhere)
+    assert [record.state for record in study.records()] == ["complete"] * lacking
+    assert (study.search.trials, study.search.hours) == (1, 0.5)
+    assert "tiny" not in study_names(tlc.study_url)
 
 
 @pytest.fixture
