@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,6 +13,7 @@ import pytest
 
 from objectives.compression import model_file
 from search.analysis.claims.missing_trials import missing_trials
+from search.execution.cluster import _private_token
 from search.pareto import frontier
 from search.process_state import signals_kept
 from search.replay.replay import replay
@@ -130,9 +130,8 @@ def connected() -> Iterator[None]:
     """A Ray that this process is connected to: the searches below start none of their own."""
     import ray
 
-    with pytest.MonkeyPatch.context() as patch, signals_kept():
-        # Without one, Ray would write a token to the home of the user.
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    # As for a Ray that tlc starts: Ray's own token would be a file in the home of the user.
+    with _private_token(), signals_kept():
         ray.init(
             "local",
             num_cpus=CPUS,
