@@ -91,7 +91,9 @@ class Objective:
             self.store, self._trainer, lambda seed: self._tasks.with_seed(seed)
         )
         self._tasks = TaskVariants(
-            lambda data: make_task(search, data, steps_per_second, self.teachers),
+            lambda data, training: make_task(
+                search.with_training(training), data, steps_per_second, self.teachers
+            ),
             self.data,
             lambda vocabulary: prepare_for(search, where.data, vocabulary),
         )
@@ -165,7 +167,7 @@ class Objective:
             )
 
     def _train(self, configuration: Configuration) -> TrainedModel:
-        self._task.stages.check_budget(configuration)
+        self._tasks.of(configuration).stages.check_budget(configuration)
         started = time.perf_counter()
         if self._search.training.distillation is not None:
             self.teachers.prepare(configuration.seed)
@@ -204,7 +206,7 @@ class Objective:
             return trained.continued(path, state, cost, time.perf_counter() - started)
         spec = self._spec(configuration.canonical())
         calibration = self._tasks.calibration(configuration)
-        model = prune(trained.model, spec, calibration, self._task.loss)
+        model = prune(trained.model, spec, calibration, self._tasks.of(configuration).loss)
         return replace(trained, model=model)
 
     def _measure(

@@ -17,7 +17,7 @@ from search.storage.references import ReferenceRecord
 from search.storage.trials import TrialRecord
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Quantisation
-from spaces.cost.configuration import Configuration
+from spaces.cost.configuration import Configuration, Settings
 from spaces.grid.search_space import COMPRESSION_FIELDS, SearchSpace
 
 MOST_SIZES = 3
@@ -65,11 +65,11 @@ def equal_bytes(
             for each in trained
             if not _is_dense(each.configuration) and each.result["size_bytes"] <= max_bytes
         ]
-        architecture = largest.configuration.architecture
+        training = _training(largest.configuration)
         dense = (
             each
             for each in trained
-            if _is_dense(each.configuration) and each.configuration.architecture == architecture
+            if _is_dense(each.configuration) and _training(each.configuration) == training
         )
         rows.append(
             EqualBytes(
@@ -91,7 +91,7 @@ def missing_dense_trials(
     """
     tried = {record.configuration.hash for record in records}
     wanted = {
-        each.configuration.architecture
+        _training(each.configuration)
         for each in _dense_models(space, _of_longest_budget(space, records))
     }
     return [
@@ -124,10 +124,15 @@ def _dense_models(space: SearchSpace, trained: Sequence[TrialRecord]) -> list[Tr
     return [best[0], best[len(best) // 2], best[-1]]
 
 
+def _training(configuration: Configuration) -> tuple[Architecture, Settings]:
+    """What tells trainings to one budget apart."""
+    return configuration.architecture, configuration.training
+
+
 def _dense_points(
-    space: SearchSpace, architectures: set[Architecture]
+    space: SearchSpace, trained: set[tuple[Architecture, Settings]]
 ) -> list[tuple[dict[str, Any], Configuration]]:
-    """Points without compression, at the longest budget, of some architectures; none where the
+    """Points without compression, at the longest budget, of some training; none where the
     space has no model without compression."""
     axes: list[Sequence[int]] = []
     for dimension in space.dimensions:
@@ -142,4 +147,4 @@ def _dense_points(
             axes.append(range(len(values)))
     points = [] if space.is_fit else filter(space.has, itertools.product(*axes))
     each = ((parameters_from(space, point), space.configuration(point)) for point in points)
-    return [pair for pair in each if pair[1].architecture in architectures]
+    return [pair for pair in each if _training(pair[1]) in trained]

@@ -22,8 +22,13 @@ def configuration_text(configuration: Configuration, budget_unit: str) -> str:
         f"{checkpoint_text(architecture.checkpoint)}"
         f"depth {depth_text(architecture.depth, architecture.decoder_depth)}, "
         f"width {architecture.width}, {pieces}{quantity(configuration.budget).strip()} "
-        f"{budget_unit}, {configuration.compression}"
+        f"{budget_unit}, {settings_text(configuration)}{configuration.compression}"
     )
+
+
+def settings_text(configuration: Configuration, end: str = ", ") -> str:
+    """The settings of training that are searched, each before ``end``."""
+    return "".join(f"{name} {value:g}{end}" for name, value in configuration.training)
 
 
 def checkpoint_text(checkpoint: str) -> str:

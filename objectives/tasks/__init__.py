@@ -73,6 +73,7 @@ def make_task(
         search.workload,
         search.space.budget.values,
         data.fingerprint,
+        search.space.training_values.get("decay_fraction", ()),
     )
     made, options = _TASKS[search.task.name], dict[str, Any]()
     if search.task.name == "translation":

@@ -1,35 +1,36 @@
-"""The task of a search for each seed of training and each vocabulary."""
+"""The task of a search for each seed of training, vocabulary and setting of training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from objectives.data.batches import Batch
 from objectives.data.prepared_data import PreparedData
 from objectives.tasks.base import Task
-from spaces.cost.configuration import Configuration
+from spaces.cost.configuration import Configuration, Settings
 
 
 class TaskVariants:
-    """Tasks that differ in the order of the training data and in the vocabulary alone.
+    """Tasks that differ in the order of the training data, in the vocabulary and in fields of
+    ``training`` alone.
 
     Args:
-        make: The task on some data.
+        make: The task on some data, with some values of fields of ``training``.
         data: The data whose vocabulary is whole.
         data_of: The data with a smaller vocabulary.
     """
 
     def __init__(
         self,
-        make: Callable[[PreparedData], Task],
+        make: Callable[[PreparedData, Mapping[str, float]], Task],
         data: PreparedData,
         data_of: Callable[[int], PreparedData],
     ) -> None:
-        self.usual = make(data)
+        self.usual = make(data, {})
         self._make = make
         self._data_of = data_of
-        self._tasks: dict[tuple[int, int], Task] = {(self.usual.seed, 0): self.usual}
+        self._tasks: dict[tuple[int, int, Settings], Task] = {(self.usual.seed, 0, ()): self.usual}
         self._calibrations: dict[tuple[int, int], list[Batch]] = {}
 
     def with_vocabulary(self, vocabulary: int) -> Task:
@@ -42,7 +43,8 @@ class TaskVariants:
 
     def of(self, configuration: Configuration) -> Task:
         """The task that a configuration is trained and scored on."""
-        return self._task(configuration.seed, configuration.architecture.vocabulary)
+        vocabulary = configuration.architecture.vocabulary
+        return self._task(configuration.seed, vocabulary, configuration.training)
 
     def calibration(self, configuration: Configuration) -> list[Batch]:
         """Its batches for pruning, calibration and checks of compression."""
@@ -51,11 +53,14 @@ class TaskVariants:
             self._calibrations[key] = self._task(*key).calibration()
         return self._calibrations[key]
 
-    def _task(self, seed: int, vocabulary: int) -> Task:
-        key = seed, vocabulary
+    def _task(self, seed: int, vocabulary: int, training: Settings = ()) -> Task:
+        key = seed, vocabulary, training
         if key not in self._tasks:
-            own = self.usual.seed, vocabulary
+            own = self.usual.seed, vocabulary, training
             if own not in self._tasks:
-                self._tasks[own] = self._make(self._data_of(vocabulary))
+                data = self._data_of(vocabulary) if vocabulary else self.usual.data
+                made = self._make(data, dict(training))
+                # All start from one checkpoint, which is opened once.
+                self._tasks[own] = replace(made, start=self.usual.start)
             self._tasks[key] = replace(self._tasks[own], seed=seed)
         return self._tasks[key]

@@ -44,6 +44,7 @@ class Stages:
     Args:
         budgets: The budgets of the space.
         fingerprint: SHA-256 of the data.
+        decay_fractions: Those of the space, which leave one stable path; by default the schedule's.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class Stages:
         workload: Workload,
         budgets: Sequence[float],
         fingerprint: str,
+        decay_fractions: Sequence[float] = (),
     ) -> None:
         self._training = training
         self.schedule = schedule
         self._workload = workload
         self._budgets = budgets
         self._fingerprint = fingerprint
+        self._decay_fractions = decay_fractions or (schedule.decay_fraction,)
 
     def stable_and_decay(
         self, configuration: Configuration, problem: LearningProblem
@@ -231,7 +234,16 @@ class Stages:
             optimizer_settings=self._settings(training.learning_rate, WarmupStable(warmup_steps)),
             initialise=problem.initialise_from(architecture),
             can_continue=True,
-            milestones=tuple(steps.stable for steps in ends),
+            milestones=self._milestones(architecture),
+        )
+
+    def _milestones(self, architecture: Architecture) -> tuple[int, ...]:
+        """Steps at which some budget leaves the stable path of an architecture."""
+        schedules = [replace(self.schedule, decay_fraction=each) for each in self._decay_fractions]
+        return tuple(
+            schedule.steps(budget, architecture, self._workload).stable
+            for budget in self._budgets
+            for schedule in schedules
         )
 
     def _settings(self, peak: float, schedule: LearningRateSchedule) -> OptimizerSettings:

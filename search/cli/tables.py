@@ -42,9 +42,10 @@ def frontier_table(members: Sequence[FrontierMember]) -> Table:
     seeds = ["further seeds", "their test"] if any(row.seeds for row in members) else []
     trimmed = any(row.vocabulary for row in members)
     several = any(row.checkpoint for row in members)
+    settings = list(members[0].training)
     table = make_table(
         "trial", *(["checkpoint"] if several else []), "depth", "width",
-        *(["pieces"] if trimmed else []), "budget", "compression",
+        *(["pieces"] if trimmed else []), "budget", *map(_setting_head, settings), "compression",
         metric, "95 % interval", "test",
         *seeds, "dense", "MB", *_latency_columns(corrected), *([] if seeds else ["FLOPs", "ratio"]),
         left=["checkpoint", "compression"],
@@ -58,6 +59,7 @@ def frontier_table(members: Sequence[FrontierMember]) -> Table:
             str(row.width),
             *([f"{row.vocabulary:,}" if row.vocabulary else "all"] if trimmed else []),
             quantity(row.budget).strip(),
+            *(f"{row.training[name]:g}" for name in settings),
             row.compression,
             text(metric, row.score),
             f"{text(metric, row.score_low)}–{text(metric, row.score_high)}",
@@ -71,6 +73,10 @@ def frontier_table(members: Sequence[FrontierMember]) -> Table:
             *([] if seeds else [quantity(row.flops).strip(), f"{row.compression_ratio:.1f}×"]),
         )
     return table
+
+
+def _setting_head(name: str) -> str:
+    return name.replace("_", " ").replace(".", " ")
 
 
 def references_table(references: Sequence[Reference]) -> Table:

@@ -15,6 +15,7 @@ from search.samplers.base import StudySampler
 from search.seeds import Repeat
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
+from spaces.cost.configuration import Settings
 
 LARGEST_JOB = 4
 """Trials of one job, compressions of one model: enough to reuse a model in memory, few enough to
@@ -85,7 +86,7 @@ class SampledJobs:
 
 
 class RepeatJobs:
-    """Repeats of trials; those of one architecture and seed, which share training, are one job."""
+    """Repeats of trials; those of one stable path and seed, which share training, are one job."""
 
     def __init__(self, study: Study, repeats: Sequence[Repeat]) -> None:
         self._study = study
@@ -99,11 +100,13 @@ class RepeatJobs:
         return not self._groups
 
     def next(self) -> list[TrialRecord]:
-        """Start the repeats of the next architecture and seed."""
+        """Start the repeats of the next stable path and seed."""
         return [self._study.repeat(each.number, each.seed) for each in self._groups.pop(0)]
 
 
-def _shared_training(repeat: Repeat) -> tuple[int, tuple[Any, ...], float]:
+def _shared_training(repeat: Repeat) -> tuple[int, tuple[Any, ...], float, Settings]:
     """Sort key: what shares training stands together, the shortest first."""
     configuration = repeat.configuration
-    return repeat.seed, astuple(configuration.architecture), configuration.budget
+    architecture, settings = configuration.stable_path
+    path = (astuple(architecture), settings)
+    return repeat.seed, path, configuration.budget, configuration.training

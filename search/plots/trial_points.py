@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from search.formatting import checkpoint_text, cost_summary, depth_text
+from search.formatting import checkpoint_text, cost_summary, depth_text, settings_text
 from search.pareto import best, feasible, frontier
 from search.plots.style import DENSE, FRONTIER, INFEASIBLE, TRIAL
 from search.seeds import Repeats, SeedScores, spread_text
@@ -124,7 +124,8 @@ def _before_compression(records: list[TrialRecord], criteria: Criteria) -> Group
         costs=[r.result["dense_size_bytes"] / 1e6 for r in models],
         scores=[r.result["dense_score"] for r in models],
         hover=[
-            f"{r.configuration.architecture} budget {amount(r.configuration.budget)}, dense fp32"
+            f"{r.configuration.architecture} budget {amount(r.configuration.budget)}, "
+            f"{settings_text(r.configuration)}dense fp32"
             f"<br>{metric_name(criteria)} {metric.text(r.result['dense_score'])}<br>"
             f"{r.result['dense_size_bytes'] / 1e6:.3f} MB"
             for r in models
@@ -158,7 +159,7 @@ def trial_text(record: TrialRecord, criteria: Criteria) -> str:
         f"<b>#{record.number}</b> {checkpoint_text(architecture.checkpoint)}"
         f"depth {depth_text(architecture.depth, architecture.decoder_depth)}, "
         f"width {architecture.width}, budget {amount(record.configuration.budget)}, "
-        f"{record.configuration.compression}<br>"
+        f"{settings_text(record.configuration)}{record.configuration.compression}<br>"
         f"{metric_name(criteria)} {metric.text(result['score'])} ({interval})<br>"
         f"{cost_summary(result, criteria.cost.name)}  {result['compression_ratio']:.1f}×"
     )
@@ -172,7 +173,8 @@ def metric_name(criteria: Criteria) -> str:
 def short_text(configuration: Configuration) -> str:
     """A configuration in a line: ``2x64 budget 3,000 rtn-4``."""
     budget = amount(configuration.budget)
-    return f"{configuration.architecture} budget {budget} {configuration.compression}"
+    settings = settings_text(configuration, " ")
+    return f"{configuration.architecture} budget {budget} {settings}{configuration.compression}"
 
 
 def amount(value: float) -> str:
@@ -186,4 +188,5 @@ def value_of(configuration: Configuration, name: str) -> Any:
         return configuration.budget
     if name in COMPRESSION_FIELDS:
         return getattr(configuration.compression, name)
-    return getattr(configuration.architecture, name)
+    settings = dict(configuration.training)
+    return settings[name] if name in settings else getattr(configuration.architecture, name)

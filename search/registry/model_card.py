@@ -13,7 +13,7 @@ from markupsafe import Markup
 from objectives.export.bundle import SCRIPT, Bundle
 from objectives.export.examples import example_program
 from objectives.export.prediction_task import PredictionTask
-from search.formatting import SCORED_ITEMS, has_noisy_latency
+from search.formatting import SCORED_ITEMS, has_noisy_latency, settings_text
 from search.storage.budget_facts import data_of
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
@@ -58,6 +58,7 @@ def model_card(study: Study, record: TrialRecord, task: PredictionTask, bundle: 
         record=record,
         result=result,
         shape=record.configuration.architecture,
+        settings=settings_text(record.configuration),
         latency=result["latency"],
         is_noisy=has_noisy_latency(result),
         test=test,

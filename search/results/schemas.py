@@ -118,6 +118,8 @@ class FrontierMember(QueryResult):
     """Pieces that are kept of a checkpoint's vocabulary; 0 where all are."""
     budget: float
     """Training, in the unit of the search."""
+    training: dict[str, float] = {}
+    """Values of the fields of ``training`` that are searched, by name."""
     compression: str
     """Quantisation, pruning and recovery."""
     metric: str
@@ -161,6 +163,7 @@ class FrontierMember(QueryResult):
             width=architecture.width,
             vocabulary=architecture.vocabulary,
             budget=record.configuration.budget,
+            training=dict(record.configuration.training),
             compression=str(record.configuration.compression),
             test_score=test.get("score"),
             latency_p10_ms=measured_latency(result),
@@ -193,7 +196,7 @@ class Trial(QueryResult):
     text: str
     """Its configuration as text."""
     configuration: dict[str, Any]
-    """Architecture, budget, compression and seed."""
+    """Architecture, budget, compression, seed, and what of ``training`` is searched."""
     result: dict[str, Any]
     """Score, costs and how they were measured; empty unless complete."""
     latency_noisy: bool = False

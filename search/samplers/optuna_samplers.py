@@ -21,7 +21,7 @@ from search.storage.optuna_space import (
     without_repeats,
 )
 from spaces.cost.architecture import Architecture
-from spaces.cost.configuration import Configuration
+from spaces.cost.configuration import Configuration, Settings
 from spaces.file.sampler_names import SamplerName
 from spaces.grid.grid import Point
 from spaces.grid.search_space import SearchSpace
@@ -51,7 +51,7 @@ class FeasibleSampler(StudySampler):
     """An Optuna sampler that proposes only configurations that can be of use.
 
     It rejects configurations that exceed a limit by arithmetic, those that were tried, and those
-    whose architecture a running trial trains: with that trial's checkpoints they are cheaper
+    whose stable path a running trial trains: with that trial's checkpoints they are cheaper
     later. After some rejected proposals, a configuration is drawn uniformly.
 
     Args:
@@ -69,7 +69,7 @@ class FeasibleSampler(StudySampler):
         self._in_grid_order = name == "grid"
         self._configurations: dict[int, Configuration] = {}
         self._tried: set[str] = set()
-        self._in_training: set[Architecture] = set()
+        self._in_training: set[tuple[Architecture, Settings]] = set()
         self._ordinal: OrdinalStudy | None = None
 
     def check(self, study: OptunaStudy) -> None:
@@ -99,7 +99,7 @@ class FeasibleSampler(StudySampler):
         return parameters_from(self._space, self._next_point())
 
     def _update(self, study: OptunaStudy) -> None:
-        """Collect what was tried, and the architectures in training."""
+        """Collect what was tried, and the stable paths in training."""
         self._in_training = set()
         for trial in without_repeats(study.get_trials(deepcopy=False)):
             if trial.number not in self._configurations:
@@ -110,7 +110,7 @@ class FeasibleSampler(StudySampler):
                 self._configurations[trial.number] = configuration
                 self._tried.add(configuration.hash)
             if not trial.state.is_finished():
-                self._in_training.add(self._configurations[trial.number].architecture)
+                self._in_training.add(self._configurations[trial.number].stable_path)
 
     def _next_point(self) -> Point:
         """A point that can be proposed: the next of the grid, or a random one."""
@@ -124,7 +124,7 @@ class FeasibleSampler(StudySampler):
         raise MustWaitError if is_left else SpaceExhaustedError
 
     def _must_wait(self, configuration: Configuration) -> bool:
-        return configuration.architecture in self._in_training
+        return configuration.stable_path in self._in_training
 
     def _is_new(self, configuration: Configuration) -> bool:
         return configuration.hash not in self._tried and self._space.is_feasible(configuration)

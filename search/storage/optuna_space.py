@@ -26,6 +26,8 @@ from search.storage.trials import REPEATS
 from spaces.cost.configuration import Configuration
 from spaces.grid.grid import Dimension, Point
 
+LEAST_STEP = 1e-6
+
 if TYPE_CHECKING:
     from spaces.grid.search_space import SearchSpace
 
@@ -119,7 +121,10 @@ def _is_even(dimension: Dimension) -> bool:
     if len(values) < 2 or not all(isinstance(value, int | float) for value in values):
         return False
     step = _step(dimension)
-    return step > 0 and all(abs(b - a - step) < 1e-9 * max(abs(b), 1) for a, b in pairwise(values))
+    # Optuna rounds steps.
+    return step >= LEAST_STEP and all(
+        abs(b - a - step) < 1e-9 * max(abs(b), 1) for a, b in pairwise(values)
+    )
 
 
 def _index(dimension: Dimension, value: Any) -> int:

@@ -42,6 +42,7 @@ def trial_params(record: TrialRecord, budget_unit: str) -> dict[str, Any]:
         **asdict(configuration.architecture),
         "budget": int(budget) if budget.is_integer() else budget,
         "budget_unit": budget_unit,
+        **dict(configuration.training),
         **asdict(configuration.compression),
         "bits": configuration.compression.quantisation.bits,
         "seed": configuration.seed,

@@ -11,6 +11,12 @@ from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Pruning, Quantisation
 
 
+Settings = tuple[tuple[str, float], ...]
+"""Values of fields of ``training``, each with its name, such as ``fine_tuning.dropout``."""
+AFTER_STABLE_PATH = ("decay_fraction", "fine_tuning.")
+"""What fields of ``training`` start with that act only after the stable path."""
+
+
 def content_hash(value: Any) -> str:
     """SHA-256, in hex, of a value's canonical JSON.
 
@@ -49,17 +55,26 @@ class Configuration:
     Args:
         budget: Training, in the unit of the search's schedule.
         seed: Seed of initial weights, data order and masking.
+        training: Values of the fields of ``training`` that are searched, by name in alphabetical
+            order; all others are those of the search.
     """
 
     architecture: Architecture
     budget: float
     compression: Compression
     seed: int = 0
+    training: Settings = ()
 
     @property
     def checkpoint(self) -> str:
         """Which of the several checkpoints of a search it starts from; empty otherwise."""
         return self.architecture.checkpoint
+
+    @property
+    def stable_path(self) -> tuple[Architecture, Settings]:
+        """What configurations of one seed have in common that train on one stable path."""
+        on_path = (each for each in self.training if not each[0].startswith(AFTER_STABLE_PATH))
+        return self.architecture, tuple(on_path)
 
     def of_checkpoint(self, name: str) -> Configuration:
         """The same from one of several checkpoints; an empty name stands for none."""
@@ -72,7 +87,7 @@ class Configuration:
     @property
     def hash(self) -> str:
         """Identifies this configuration; equal for configurations that give the same model."""
-        return content_hash(self.canonical())
+        return content_hash(self.canonical().to_dict())
 
     def shares_training(self, other: Configuration) -> bool:
         """Whether both are compressions of one trained model."""
@@ -87,8 +102,10 @@ class Configuration:
         return replace(self, seed=seed)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can write."""
-        return asdict(self)
+        """Plain values that JSON can write; without ``training`` where nothing of it is searched."""
+        values = asdict(self)
+        training = dict(values.pop("training"))
+        return values | ({"training": training} if training else {})
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Configuration:
@@ -101,7 +118,9 @@ class Configuration:
             budget=float(values["budget"]),
             compression=Compression(**compression),
             seed=int(values["seed"]),
+            training=tuple(sorted(values.get("training", {}).items())),
         )
 
     def __str__(self) -> str:
-        return f"{self.architecture} budget {self.budget:.3g} {self.compression}"
+        settings = "".join(f"{name} {value:g} " for name, value in self.training)
+        return f"{self.architecture} budget {self.budget:.3g} {settings}{self.compression}"

@@ -7,7 +7,7 @@ study (a categorical dimension cannot be widened later, optuna#2199).
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -18,6 +18,8 @@ T = TypeVar("T")
 N = TypeVar("N", int, float)
 
 MAX_GRID = 10_000
+MAX_COUNT = 100
+"""Values of a dimension of real numbers."""
 MAX_TRAINING = 1e30
 """Largest budget in any unit: the steps and FLOPs that it buys can still be computed."""
 
@@ -112,6 +114,60 @@ class Numbers(StrictModel, Generic[N]):
         step: N = self.step if self.step is not None else type(low)(1)
         # 0.1 + 2 * 0.1 must equal 0.3, because values are hashed.
         return tuple(round(low + k * step, 10) for k in indices)
+
+
+class RealNumbers(StrictModel, Generic[T]):
+    """A dimension of real numbers: ``choices``, or ``count`` values from ``low`` to ``high``."""
+
+    choices: list[T] | None = Field(default=None, min_length=1, max_length=MAX_COUNT)
+    """The values; excludes the other fields."""
+    low: T | None = None
+    """Smallest value."""
+    high: T | None = None
+    """Largest value."""
+    count: Annotated[int, Field(ge=2, le=MAX_COUNT)] | None = None
+    """Number of values, with ``low`` and ``high``."""
+    log: bool = False
+    """Space them evenly by their logarithms, to four digits; without it, by themselves."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> RealNumbers[T]:
+        ends = (self.low, self.high, self.count)
+        if self.choices is not None:
+            if ends != (None, None, None) or self.log:
+                raise ValueError("give either choices, or low, high and count (with log)")
+        elif None in ends:
+            raise ValueError("give choices, or low, high and count")
+        elif not self._low < self._high:
+            raise ValueError(f"empty: high ({self.high}) is not above low ({self.low})")
+        elif self.log and self._low <= 0.0:
+            raise ValueError(f"log needs a low above 0, not {self.low}")
+        if len(set(self.values)) != len(self.values):
+            raise ValueError("the values repeat one another")
+        return self
+
+    @property
+    def _low(self) -> float:
+        return cast(float, self.low)
+
+    @property
+    def _high(self) -> float:
+        return cast(float, self.high)
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The grid, ascending where it was given by ``low`` and ``high``."""
+        if self.choices is not None:
+            return tuple(cast(list[float], self.choices))
+        assert self.count is not None
+        inner = (k / (self.count - 1) for k in range(1, self.count - 1))
+        if self.log:
+            low, high = math.log(self._low), math.log(self._high)
+            between = [float(f"{math.exp(low + part * (high - low)):.4g}") for part in inner]
+        else:
+            # 0.1 + 2 * 0.1 must equal 0.3, because values are hashed.
+            between = [round(self._low + part * (self._high - self._low), 10) for part in inner]
+        return self._low, *between, self._high
 
 
 def one_value(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -116,6 +116,7 @@ class SearchFile(StrictModel):
             *self._task_faults(),
             *self._objective_faults(),
             *self.training.faults(),
+            *(self.space.training.faults(self.training) if self.space.training else ()),
             *self.resources.faults(self.training.batch_size),
         ]
         if faults:
@@ -221,6 +222,12 @@ class SearchFile(StrictModel):
         pieces = 0 if data.images is not None else data.vocabulary_size
         space = self.space.kept_of(model.checkpoint, pieces)
         return self.model_copy(update={"model": model, "data": data, "space": space})
+
+    def with_training(self, values: Mapping[str, float]) -> SearchFile:
+        """The same search with other values of some fields of ``training``, by name."""
+        if not values:
+            return self
+        return self.model_copy(update={"training": self.training.with_values(values)})
 
     @property
     def workload(self) -> Workload:

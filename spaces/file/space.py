@@ -22,6 +22,7 @@ from spaces.file.dimensions import (
     Recoveries,
     StrictModel,
 )
+from spaces.file.training_space import TrainingSpace
 
 CUT_DOWN = ("depth", "decoder_depth", "width", "feed_forward", "vocabulary")
 """Dimensions of which a checkpoint has no more than its own."""
@@ -52,6 +53,8 @@ class Space(StrictModel):
     budget: Budgets
     """Training (before fine-tuning, where there is any), in ``steps``, ``tokens``, training
     ``flops`` or ``seconds``."""
+    training: TrainingSpace | None = None
+    """Fields of ``training`` that are dimensions too, such as ``learning_rate``."""
     compression: Literal["search", "fit"] = "search"
     """``search`` makes the five fields below dimensions of their own; ``fit`` takes, for each
     architecture, the mildest of their combinations that meets the constraints."""
@@ -65,6 +68,11 @@ class Space(StrictModel):
     """Fraction that pruning removes."""
     recovery: Recoveries = Numbers[float](choices=[0.0])
     """Training after pruning and with quantised weights, in the unit of ``budget``."""
+
+    @property
+    def training_values(self) -> dict[str, tuple[float, ...]]:
+        """The values of each field of ``training`` that is searched, by its name."""
+        return {} if self.training is None else self.training.values()
 
     def kept_of(self, checkpoint: Checkpoint, pieces: int) -> Space:
         """The values that a checkpoint has; a dimension may have none left.

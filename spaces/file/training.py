@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -115,6 +116,17 @@ class Training(StrictModel):
     def warmup_steps(self, fewest_steps: int) -> int:
         """Steps of the warm-up, where the smallest budget buys ``fewest_steps``; at least one."""
         return max(1, int(self.warmup_fraction * fewest_steps))
+
+    def with_values(self, values: Mapping[str, float]) -> Training:
+        """The same with other values of some fields, by name, such as ``fine_tuning.dropout``."""
+        changed = self
+        for name, value in values.items():
+            section, _, field = name.rpartition(".")
+            update: dict[str, Any] = {field: value}
+            if section:
+                update = {section: getattr(changed, section).model_copy(update=update)}
+            changed = changed.model_copy(update=update)
+        return changed
 
     def faults(self) -> list[str]:
         """Fields that contradict each other: what is given, and what is allowed."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
 from spaces.cost.families import parameters
 from spaces.cost.units import BudgetUnit
@@ -139,10 +140,11 @@ def make_plan(
 def _training_limit(examples: Sequence[Example], trials: int) -> float:
     """Training of a number of trials at most, in FLOPs or in the seconds of their budgets.
 
-    No search needs more than to train every architecture to every budget once.
+    No search needs more than to train every architecture to every budget once, with each of its
+    settings of training.
     """
     amounts = [e.training_flops or e.configuration.budget for e in examples]
-    runs = [(e.configuration.architecture, e.configuration.budget) for e in examples]
+    runs = [e.configuration.with_compression(Compression()) for e in examples]
     trained = dict(zip(runs, amounts, strict=True))
     return min(trials * fmean(amounts), float(sum(trained.values())))
 

@@ -84,26 +84,34 @@ class SearchSpace(Grid):
             for name in search.checkpoints
         }
         self._workload = None if self.parts else search.workload
+        self.training_values = search.space.training_values
+        fractions = self.training_values.get("decay_fraction", ())
         self.schedule = replace(
             search.schedule,
+            # Budgets must buy a step of each decay.
+            decay_fraction=min(fractions, default=search.schedule.decay_fraction),
             steps_per_second=steps_per_second,
             lengths=None if lengths is None else lambda: lengths(checkpoint),
         )
         self.fine_tuning = search.training.fine_tuning
         self.criteria = search.criteria
         self.latency_of = latency_of
-        named = {name: getattr(search.space, name) for name in type(search.space).model_fields}
-        checkpoints = (Dimension(CHECKPOINT, search.checkpoints),) if self.parts else ()
-        super().__init__(
-            checkpoints
-            + tuple(
-                Dimension(name, field.values)
-                for name, field in named.items()
-                if name != "compression"
+        super().__init__(tuple(self._dimensions()))
+
+    def _dimensions(self) -> Iterator[Dimension]:
+        """Those of training first, then those of compression."""
+        if self.parts:
+            yield Dimension(CHECKPOINT, self.search.checkpoints)
+        for name in type(self.definition).model_fields:
+            field = getattr(self.definition, name)
+            if name == "training":
+                yield from itertools.starmap(Dimension, self.training_values.items())
+            elif (
+                name != "compression"
                 and field is not None
                 and not (self.is_fit and name in COMPRESSION_FIELDS)
-            )
-        )
+            ):
+                yield Dimension(name, field.values)
 
     @property
     def is_fit(self) -> bool:
@@ -155,6 +163,7 @@ class SearchSpace(Grid):
             if self.is_fit
             else Compression(**{name: values[name] for name in COMPRESSION_FIELDS}),
             seed=self.seed,
+            training=tuple(sorted((name, values[name]) for name in self.training_values)),
         )
         return self._fitted(configuration) if self.is_fit else configuration
 
@@ -208,15 +217,27 @@ class SearchSpace(Grid):
         assert workload is not None, "each of several checkpoints has its own"
         return workload
 
+    def _spent_by(self, architecture: Architecture) -> tuple[SearchSpace, Workload]:
+        return self.part(architecture.checkpoint), self.workload_of(architecture.checkpoint)
+
     def steps(
         self, budget: float, architecture: Architecture, *, recovery: float = 0.0
     ) -> TrainingSteps:
         """Steps that a budget and a recovery buy an architecture, as ``Schedule.steps``."""
-        part, workload = (
-            self.part(architecture.checkpoint),
-            self.workload_of(architecture.checkpoint),
-        )
+        part, workload = self._spent_by(architecture)
         return part.schedule.steps(budget, architecture, workload, recovery=recovery)
+
+    def steps_of(self, configuration: Configuration) -> TrainingSteps:
+        """Steps of a configuration, recovery included, at its own fraction of decay."""
+        architecture = configuration.architecture
+        part, workload = self._spent_by(architecture)
+        fraction = dict(configuration.training).get("decay_fraction", part.schedule.decay_fraction)
+        return replace(part.schedule, decay_fraction=fraction).steps(
+            configuration.budget,
+            architecture,
+            workload,
+            recovery=configuration.compression.recovery,
+        )
 
     def training_flops(
         self,
@@ -227,10 +248,7 @@ class SearchSpace(Grid):
         recovery: float = 0.0,
     ) -> int:
         """Training FLOPs of an architecture, as ``Schedule.training_flops``."""
-        part, workload = (
-            self.part(architecture.checkpoint),
-            self.workload_of(architecture.checkpoint),
-        )
+        part, workload = self._spent_by(architecture)
         return part.schedule.training_flops(
             budget,
             architecture,
@@ -268,8 +286,7 @@ class SearchSpace(Grid):
         schedule, architecture = self.schedule, configuration.architecture
         if schedule.unit is not BudgetUnit.SECONDS or not schedule.knows_steps_of(architecture):
             return True
-        recovery = configuration.compression.recovery
-        steps = self.steps(configuration.budget, architecture, recovery=recovery)
+        recovery, steps = configuration.compression.recovery, self.steps_of(configuration)
         return steps.is_enough and (recovery == 0.0 or steps.recovery >= 1)
 
     def architectures(self) -> list[Architecture]:
@@ -281,11 +298,13 @@ class SearchSpace(Grid):
         return list(dict.fromkeys(configuration.architecture for configuration in points))
 
     def compressed_architectures(self) -> Iterator[Configuration]:
-        """Every pair of an architecture and a compression, at the first budget."""
+        """Every pair of an architecture and a compression, at the first budget and settings of
+        training."""
         if self.parts:
             parts = self.parts.values()
             return itertools.chain.from_iterable(part.compressed_architectures() for part in parts)
-        axes = [(0,) if d.name == "budget" else range(len(d.values)) for d in self.dimensions]
+        fixed = {"budget", *self.training_values}
+        axes = [(0,) if d.name in fixed else range(len(d.values)) for d in self.dimensions]
         configurations = map(self.configuration, itertools.product(*axes))
         if not self.is_fit:
             return configurations
@@ -306,7 +325,9 @@ class SearchSpace(Grid):
             )
         monotone = {"budget"} if self.is_fit else {"budget", "heads", "sparsity", *GROWING}
         axes = [
-            sorted({d.values.index(min(d.values)), d.values.index(max(d.values))})
+            (0,)
+            if d.name in self.training_values
+            else sorted({d.values.index(min(d.values)), d.values.index(max(d.values))})
             if d.name in monotone
             else range(len(d.values))
             for d in self.dimensions

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from search.analysis.claims.curves import thinned
 from search.analysis.claims.depth_or_width import EQUAL
-from search.analysis.claims.observations import refuse_several_checkpoints
+from search.analysis.claims.observations import refuse_unequal_models
 from search.analysis.claims.undecayed import measure_undecayed
 from search.execution.listener import Listener
 from search.samplers.known_latencies import recorded_latencies
@@ -96,7 +96,7 @@ def run_missing_trials(study: Study, url: str, listener: Listener) -> Study:
     """
     from search.execution.run import run, search_at
 
-    refuse_several_checkpoints(study)
+    refuse_unequal_models(study)
     space = study.make_space(recorded_latencies(study))
     additions = missing_trials(space, study.records())
     _report(study.search.name, additions, listener)

@@ -118,10 +118,10 @@ def observe(studies: Sequence[Study]) -> Observations:
 
     Raises:
         UserError: They differ in more than the seed, share a seed of training, or choose among
-            several checkpoints.
+            several checkpoints or settings of training.
     """
     for study in studies:
-        refuse_several_checkpoints(study)
+        refuse_unequal_models(study)
     _refuse_others(studies)
     metric = studies[0].search.metric
     groups = [(list(_by_run(study.records())), study.space) for study in studies]
@@ -161,16 +161,21 @@ def gain_unit(metric: Metric) -> tuple[float, str]:
     return 100.0 * (metric.perfect - metric.guessing), "points of accuracy"
 
 
-def refuse_several_checkpoints(study: Study) -> None:
+def refuse_unequal_models(study: Study) -> None:
     """Refuse a search whose models differ in more than their size.
 
     Raises:
-        UserError: It chooses among several checkpoints.
+        UserError: It chooses among several checkpoints or settings of training.
     """
     if study.search.checkpoints:
         raise UserError(
             f"search {study.search.name!r} chooses among several checkpoints: the claims compare "
             "sizes of one model; search each checkpoint alone"
+        )
+    if any(len(values) > 1 for values in study.search.space.training_values.values()):
+        raise UserError(
+            f"search {study.search.name!r} has several settings of training (space.training): the "
+            "claims compare sizes of models that are trained alike; give each setting one value"
         )
 
 

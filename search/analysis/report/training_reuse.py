@@ -12,6 +12,8 @@ from search.results.schemas import TrainingReuse
 from search.storage.trials import TrialRecord
 from spaces.cost.architecture import Architecture
 from spaces.cost.budget import TrainingSteps
+from spaces.cost.compression import Compression
+from spaces.cost.configuration import Configuration, Settings
 from spaces.cost.units import duration
 
 MOST_ROWS = 24
@@ -20,8 +22,9 @@ LINEAR = 10.0
 DECAY = 0.32
 """How far below the path of an architecture its trained models are drawn, in rows."""
 
+StablePath = tuple[Architecture, Settings]
 Budgets = list[tuple[float, TrainingSteps, list[TrialRecord]]]
-"""Budgets of an architecture, ascending, each with its steps and the trials that compressed it."""
+"""Budgets of a stable path, ascending, each with its steps and the trials that compressed it."""
 
 
 def training_section(data: ReportData) -> Section:
@@ -49,42 +52,48 @@ def training_section(data: ReportData) -> Section:
     )
 
 
-def _paths(data: ReportData) -> dict[Architecture, Budgets]:
-    found: dict[Architecture, dict[float, list[TrialRecord]]] = {}
+def _paths(data: ReportData) -> dict[StablePath, Budgets]:
+    found: dict[StablePath, dict[Configuration, list[TrialRecord]]] = {}
     for record in data.complete:
-        budgets = found.setdefault(record.configuration.architecture, {})
-        budgets.setdefault(record.configuration.budget, []).append(record)
+        trained = record.configuration.with_compression(Compression())
+        models = found.setdefault(trained.stable_path, {})
+        models.setdefault(trained, []).append(record)
     return {
-        architecture: [
-            (budget, data.space.steps(budget, architecture), records)
-            for budget, records in sorted(budgets.items())
+        path: [
+            (trained.budget, data.space.steps_of(trained), records)
+            for trained, records in sorted(models.items(), key=lambda each: each[0].budget)
         ]
-        for architecture, budgets in found.items()
+        for path, models in found.items()
     }
+
+
+def _text(path: StablePath) -> str:
+    architecture, settings = path
+    return " ".join([str(architecture), *(f"{name} {value:g}" for name, value in settings)])
 
 
 def _records(budgets: Budgets) -> list[TrialRecord]:
     return [record for _, _, records in budgets for record in records]
 
 
-def _figure(data: ReportData, paths: list[tuple[Architecture, Budgets]]) -> Any:
+def _figure(data: ReportData, paths: list[tuple[StablePath, Budgets]]) -> Any:
     members = {record.number for record in data.members}
     ends = [float(steps.pretraining) for _, budgets in paths for _, steps, _ in budgets]
     is_linear = max(ends) <= LINEAR * min(ends)
     origin = 0.0 if is_linear else min(ends) / 2.0
     lines: list[tuple[float | None, float | None]] = []
     dots = []
-    for row, (architecture, budgets) in enumerate(paths):
+    for row, (path, budgets) in enumerate(paths):
         lines += [(origin, row), (max(s.stable for _, s, _ in budgets), row), (None, None)]
         for budget, steps, records in budgets:
             lines += [(steps.stable, row), (steps.pretraining, row + DECAY), (None, None)]
-            dots.append((steps.pretraining, row + DECAY, architecture, budget, records))
+            dots.append((steps.pretraining, row + DECAY, _text(path), budget, records))
     figure = empty_figure(
         height=80 + 36 * len(paths),
         x={"title": "steps", **({"rangemode": "tozero"} if is_linear else log_axis(ends))},
         y={
             "tickvals": list(range(len(paths))),
-            "ticktext": [str(architecture) for architecture, _ in paths],
+            "ticktext": [_text(path) for path, _ in paths],
             "range": [len(paths) - 0.3, -0.5],
             "zeroline": False,
             "showgrid": False,
@@ -107,23 +116,23 @@ def _figure(data: ReportData, paths: list[tuple[Architecture, Budgets]]) -> Any:
             ],
         },
         hovertext=[
-            f"{architecture} budget {amount(budget)}<br>{len(records)} compressed models: "
+            f"{path} budget {amount(budget)}<br>{len(records)} compressed models: "
             + ", ".join(f"#{record.number}" for record in records[:12])
-            for _, _, architecture, budget, records in dots
+            for _, _, path, budget, records in dots
         ],
         hoverinfo="text",
     )
     return figure
 
 
-def _table(paths: list[tuple[Architecture, Budgets]]) -> Table:
+def _table(paths: list[tuple[StablePath, Budgets]]) -> Table:
     rows = []
-    for architecture, budgets in paths:
+    for path, budgets in paths:
         records = _records(budgets)
         totals = TrainingReuse.of(records)
         trained = totals.steps_total - totals.steps_reused
-        names = ", ".join(amount(budget) for budget, _, _ in budgets)
+        names = ", ".join(dict.fromkeys(amount(budget) for budget, _, _ in budgets))
         counts = (f"{count:,}" for count in (len(records), trained, totals.steps_reused))
-        rows.append((str(architecture), names, *counts))
+        rows.append((_text(path), names, *counts))
     heads = ("architecture", "budgets", "trials", "steps trained", "steps reused")
     return Table("training by architecture", heads, rows, numeric=(2, 3, 4), is_folded=True)

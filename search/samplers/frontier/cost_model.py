@@ -120,12 +120,12 @@ class _Progress:
         """Steps of each run that are on a stored stable path, ``(runs,)``."""
 
     def add_stable_path(self, run: int, *, has_shorter: bool = False) -> None:
-        """Add the stable path of a run, where longer runs of its architecture continue.
+        """Add the stable path of a run, where longer runs on it continue.
 
         Shorter ones, too, if it has checkpoints at their budgets.
         """
-        architecture, steps = self._space.architecture, self._space.steps
-        helped = (architecture == architecture[run]) & (has_shorter | (steps >= steps[run]))
+        paths, steps = self._space.paths, self._space.steps
+        helped = (paths == paths[run]) & (has_shorter | (steps >= steps[run]))
         self.start[helped] = np.maximum(self.start[helped], np.minimum(steps[helped], steps[run]))
 
     def add_trained(self, run: int) -> None:

@@ -27,7 +27,7 @@ class DesignSpace:
 
     Args:
         runs: Features of each training run, ``(runs, p)``, in doublings.
-        architecture: Index of its architecture, ``(runs,)``; runs of one share a stable path.
+        architecture: Index of its architecture, ``(runs,)``; runs of one are as fast.
         steps: Its budget, in steps, ``(runs,)``.
         depth: Its layers, ``(runs,)``.
         step_flops: FLOPs of one of its steps, up to a factor, ``(runs,)``.
@@ -43,6 +43,10 @@ class DesignSpace:
             ``(runs,)``; infinite where it cannot be trained.
         recovery_steps: Steps that some runs train after pruning under every compression,
             ``(len(runs), compressions)``; None if no compression has a recovery.
+        stable_path: Index of its stable path, which runs share, ``(runs,)``; by default each
+            architecture has one.
+        settings: Whether each feature of runs that is a setting of training is in doublings; they
+            are the last before those of checkpoints.
         checkpoints: How many of the last features of runs tell checkpoints apart.
         methods: How many of the last features of compressions tell methods apart.
         run_neighbours: Runs that differ from one by one value of one dimension.
@@ -62,10 +66,17 @@ class DesignSpace:
     has_stable_path: Booleans | None = None
     step_seconds: Floats | None = None
     recovery_steps: Callable[[Integers], Floats] | None = None
+    stable_path: Integers | None = None
+    settings: tuple[bool, ...] = ()
     checkpoints: int = 0
     methods: int = 0
     run_neighbours: Callable[[int], Iterable[int]] = lambda run: (run - 1, run + 1)
     compression_neighbours: Callable[[int], Iterable[int]] = lambda index: (index - 1, index + 1)
+
+    @property
+    def paths(self) -> Integers:
+        """Index of the stable path of each run, ``(runs,)``."""
+        return self.architecture if self.stable_path is None else self.stable_path
 
 
 @dataclass(frozen=True)

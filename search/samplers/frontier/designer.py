@@ -254,10 +254,10 @@ class Designer:
         """Which candidates can be tried now, ``(r, c)``."""
         runs, compressions = self._candidates.runs, self._candidates.compressions
         free = ~self._tried[np.ix_(runs, compressions)]
-        architecture = self._space.architecture
+        paths = self._space.paths
         training = [run for run, _ in running if not self._cost_model.is_trained[run]]
-        # Another run of the same architecture would wait for the prefix that they share.
-        must_wait = np.isin(architecture[runs], architecture[training])
+        # Another run on the same stable path would wait for the prefix that they share.
+        must_wait = np.isin(paths[runs], paths[training])
         free[(must_wait | self._cannot_train[runs]) & ~trained[runs]] = False
         for run, compression in running:
             free[np.ix_(runs == run, compressions == compression)] = False

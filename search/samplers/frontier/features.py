@@ -13,6 +13,8 @@ DENSE_BITS = 16
 USUAL_GROUP = 32
 ALWAYS = 4
 """Compression features that every space has; the others only where they vary."""
+FAR_APART = 8.0
+"""Ratio of the largest value to the smallest of a setting whose effect goes with its logarithm."""
 USUAL_RECOVERY = 100.0
 """Steps of recovery that count as one doubling; each further doubling adds the same."""
 
@@ -25,20 +27,39 @@ def training_features(
     heads: Floats,
     feed_forward: Floats,
     vocabulary: Floats | None = None,
+    settings: Sequence[Floats] = (),
     checkpoints: Sequence[Floats] = (),
 ) -> Floats:
     """Doublings of depth, width, budget, head width and feed-forward ratio, ``(n, 5)``, each from
     the middle of its range.
 
-    Where vocabularies vary there is a column more for them; and one for each of several
-    checkpoints, 1 where a configuration starts from it and 0 elsewhere.
+    Where vocabularies vary there is a column more for them; then one for each setting of training
+    (``setting_feature``); and one for each of several checkpoints, 1 where a configuration starts
+    from it and 0 elsewhere.
     """
     ratios = [depth, width, steps, width / heads, feed_forward / width]
     if vocabulary is not None and np.ptp(vocabulary) > 0.0:
         ratios.append(vocabulary)
     logarithms = np.log2(np.stack(ratios, 1))
     middle: Floats = (logarithms.min(0) + logarithms.max(0)) / 2
-    return np.column_stack([logarithms - middle, *checkpoints])
+    return np.column_stack([logarithms - middle, *settings, *checkpoints])
+
+
+def is_in_doublings(setting: Floats) -> bool:
+    """Whether the effect of a setting of training goes with its logarithm: its values are positive
+    and far apart, as those of a learning rate."""
+    return bool(setting.min() > 0.0 and setting.max() >= FAR_APART * setting.min())
+
+
+def setting_feature(setting: Floats) -> Floats:
+    """A setting of training, ``(n,)``: its doublings from the middle of its range, or from -1 to 1
+    over the range."""
+    if is_in_doublings(setting):
+        setting = np.log2(setting)
+        doublings: Floats = setting - (setting.min() + setting.max()) / 2
+        return doublings
+    units: Floats = 2.0 * (setting - setting.min()) / np.ptp(setting) - 1.0
+    return units
 
 
 def compression_features(

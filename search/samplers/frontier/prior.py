@@ -17,6 +17,9 @@ from search.samplers.gp.kernel import CompressionTrend, Prior
 WIDTH = 1
 VOCABULARY_SLOPE, VOCABULARY_SCALE = (0.05, 0.1), 3.0
 """Of doublings of the pieces that are kept of a vocabulary."""
+SETTING_SLOPE = (0.0, 0.3)
+DOUBLINGS_SCALE, RANGE_SCALE = 2.0, 0.8
+"""Of a setting of training in doublings, and from -1 to 1. Its best value may lie inside."""
 CHECKPOINT_SLOPE = (0.0, 0.5)
 """Of the column of a checkpoint: how much better or worse than the others it is."""
 CHECKPOINT_SCALE = 1.5
@@ -57,9 +60,11 @@ PRIOR = Prior(
 
 def prior_for(space: DesignSpace) -> Prior:
     """The prior of a design space, with those of its features that not every space has."""
-    prior, checkpoints = PRIOR, space.checkpoints
-    if space.runs.shape[1] - checkpoints > len(PRIOR.training_scales):
+    prior, checkpoints, settings = PRIOR, space.checkpoints, space.settings
+    if space.runs.shape[1] - checkpoints - len(settings) > len(PRIOR.training_scales):
         prior = _with_training(prior, [VOCABULARY_SLOPE], [VOCABULARY_SCALE])
+    scales = [DOUBLINGS_SCALE if in_doublings else RANGE_SCALE for in_doublings in settings]
+    prior = _with_training(prior, [SETTING_SLOPE] * len(settings), scales)
     prior = _with_training(
         prior, [CHECKPOINT_SLOPE] * checkpoints, [CHECKPOINT_SCALE] * checkpoints
     )

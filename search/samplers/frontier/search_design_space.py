@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -15,13 +15,16 @@ from search.samplers.frontier.design_space import DesignSpace, grid_neighbours
 from search.samplers.frontier.features import (
     ALWAYS,
     compression_features,
+    is_in_doublings,
     method_features,
     rounding_error,
+    setting_feature,
     training_features,
 )
 from search.storage.optuna_space import distributions, parameters_from, point_from
+from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Pruning
-from spaces.cost.configuration import Configuration
+from spaces.cost.configuration import Configuration, Settings
 from spaces.cost.flops import pretraining_workload, training_step_flops
 from spaces.cost.units import BudgetUnit
 from spaces.grid.search_space import COMPRESSION_FIELDS, SearchSpace
@@ -54,13 +57,12 @@ class SearchDesignSpace:
         self._rows = np.array(rows)
         """The place of each run among all combinations of its dimensions, ascending."""
         self._runs = [self._configuration(run, 0) for run in range(len(self._rows))]
-        self._run_of = {(c.architecture, c.budget): run for run, c in enumerate(self._runs)}
+        self._run_of = {_training(each): run for run, each in enumerate(self._runs)}
         self._compressions = [
             self._configuration(0, index).compression
             for index in range(prod(self._compression_sizes))
         ]
-        numbers = {a: k for k, a in enumerate(dict.fromkeys(c.architecture for c in self._runs))}
-        self._architecture = np.array([numbers[c.architecture] for c in self._runs])
+        self._architecture = _numbered(c.architecture for c in self._runs)
         self._example = np.unique(self._architecture, return_index=True)[1]
         """The first run of each architecture."""
         self._has_enough_steps = np.array([space.has_enough_steps(run) for run in self._runs])
@@ -70,7 +72,7 @@ class SearchDesignSpace:
 
     def run_of(self, configuration: Configuration) -> int:
         """The index of a configuration's training run."""
-        return self._run_of[configuration.architecture, configuration.budget]
+        return self._run_of[_training(configuration)]
 
     def candidate_from(self, parameters: dict[str, Any]) -> tuple[int, int]:
         """The run and the compression of some parameters of Optuna."""
@@ -148,6 +150,7 @@ class SearchDesignSpace:
         in_store = np.array([(False, False)] * len(runs) if stored is None else stored(runs))
         effective, steps_per_unit = self._effective(), self._recovery_steps_per_unit()
         recoveries = [each.recovery for each in effective]
+        settings = self._settings()
         compressions = self._compression_features(effective, float(np.median(steps_per_unit)))
         methods = self._method_features(effective)
         return DesignSpace(
@@ -161,6 +164,7 @@ class SearchDesignSpace:
                     a.vocabulary or space.workload_of(a.checkpoint).vocabulary_size
                     for a in architectures
                 ),
+                settings=list(map(setting_feature, settings)),
                 checkpoints=[
                     _column(a.checkpoint == n for a in architectures) for n in space.parts
                 ],
@@ -170,6 +174,8 @@ class SearchDesignSpace:
             depth=depth,
             step_flops=_column(flops[a] for a in architectures),
             compressions=np.hstack([compressions, methods]),
+            stable_path=_numbered(c.stable_path for c in runs),
+            settings=tuple(map(is_in_doublings, settings)),
             checkpoints=len(space.parts),
             methods=methods.shape[1],
             log_costs=self._log_costs,
@@ -186,6 +192,11 @@ class SearchDesignSpace:
             run_neighbours=self._run_neighbours,
             compression_neighbours=lambda index: grid_neighbours(index, self._compression_sizes),
         )
+
+    def _settings(self) -> list[Floats]:
+        """The settings of training that vary, ``(runs,)`` each."""
+        columns = zip(*([value for _, value in run.training] for run in self._runs), strict=True)
+        return [column for column in map(_column, columns) if np.ptp(column) > 0.0]
 
     def _run_neighbours(self, run: int) -> Iterator[int]:
         for row in grid_neighbours(int(self._rows[run]), self._run_sizes):
@@ -267,6 +278,17 @@ class SearchDesignSpace:
             assert space.latency_of is not None, "latencies are measured before the search"
             return space.latency_of(configuration)
         return float(getattr(space.cost(configuration), space.criteria.cost.name))
+
+
+def _training(configuration: Configuration) -> tuple[Architecture, float, Settings]:
+    """What tells training runs of a search apart."""
+    return configuration.architecture, configuration.budget, configuration.training
+
+
+def _numbered(values: Iterable[Hashable]) -> Integers:
+    """A number for each value, in the order in which they come; equal ones have the same."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values])
 
 
 def _removed_fraction(compression: Compression) -> float:
