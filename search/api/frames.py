@@ -83,6 +83,7 @@ def _row(trial: Trial, dimensions: Sequence[str], metric: str) -> dict[str, Any]
     """The values of a trial; those that are not known are missing."""
     configuration = trial.configuration
     parts = {**configuration, **configuration["architecture"], **configuration["compression"]}
+    parts |= configuration.get("training", {})
     row: dict[str, Any] = {
         "trial": trial.trial,
         "state": trial.state,

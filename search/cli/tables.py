@@ -76,7 +76,7 @@ def frontier_table(members: Sequence[FrontierMember]) -> Table:
 
 
 def _setting_head(name: str) -> str:
-    return name.replace("_", " ").replace(".", " ")
+    return name.replace("_", " ")
 
 
 def references_table(references: Sequence[Reference]) -> Table:

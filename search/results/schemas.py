@@ -118,7 +118,7 @@ class FrontierMember(QueryResult):
     """Pieces that are kept of a checkpoint's vocabulary; 0 where all are."""
     budget: float
     """Training, in the unit of the search."""
-    training: dict[str, float] = {}
+    training: dict[str, float] = Field(default={})
     """Values of the fields of ``training`` that are searched, by name."""
     compression: str
     """Quantisation, pruning and recovery."""

@@ -10,7 +10,6 @@ from typing import Any
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Pruning, Quantisation
 
-
 Settings = tuple[tuple[str, float], ...]
 """Values of fields of ``training``, each with its name, such as ``fine_tuning.dropout``."""
 AFTER_STABLE_PATH = ("decay_fraction", "fine_tuning.")
@@ -102,7 +101,7 @@ class Configuration:
         return replace(self, seed=seed)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can write; without ``training`` where nothing of it is searched."""
+        """Plain values that JSON can write; without ``training`` where none of it is searched."""
         values = asdict(self)
         training = dict(values.pop("training"))
         return values | ({"training": training} if training else {})

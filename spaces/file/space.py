@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -68,6 +68,17 @@ class Space(StrictModel):
     """Fraction that pruning removes."""
     recovery: Recoveries = Numbers[float](choices=[0.0])
     """Training after pruning and with quantised weights, in the unit of ``budget``."""
+
+    def values(self) -> dict[str, tuple[Any, ...]]:
+        """The values of each dimension by its name; those of compression are the last."""
+        found: dict[str, tuple[Any, ...]] = {}
+        for name in type(self).model_fields:
+            field = getattr(self, name)
+            if name == "training":
+                found |= self.training_values
+            elif name != "compression" and field is not None:
+                found[name] = field.values
+        return found
 
     @property
     def training_values(self) -> dict[str, tuple[float, ...]]:

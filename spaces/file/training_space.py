@@ -77,7 +77,7 @@ class _Section(StrictModel):
 class FineTuningSpace(_Section):
     """Fields of ``training.fine_tuning``, each with the values that are searched."""
 
-    refused = {
+    refused: ClassVar[dict[str, str]] = {
         "epochs": _COUNTED,
         "held_out": _COUNTED,
         "r_drop": "changes the cost of a step, which budgets count",
@@ -107,7 +107,7 @@ class DistillationSpace(_Section):
 class TrainingSpace(_Section):
     """Fields of ``training``, each with the values that are searched in place of the one there."""
 
-    refused = {
+    refused: ClassVar[dict[str, str]] = {
         "batch_size": "changes what a step of the budget is",
         "recovery_learning_rate": "trains what is trained already and shares its model",
         "checkpoint_seconds": "changes no result",

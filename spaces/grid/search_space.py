@@ -96,22 +96,15 @@ class SearchSpace(Grid):
         self.fine_tuning = search.training.fine_tuning
         self.criteria = search.criteria
         self.latency_of = latency_of
-        super().__init__(tuple(self._dimensions()))
-
-    def _dimensions(self) -> Iterator[Dimension]:
-        """Those of training first, then those of compression."""
-        if self.parts:
-            yield Dimension(CHECKPOINT, self.search.checkpoints)
-        for name in type(self.definition).model_fields:
-            field = getattr(self.definition, name)
-            if name == "training":
-                yield from itertools.starmap(Dimension, self.training_values.items())
-            elif (
-                name != "compression"
-                and field is not None
-                and not (self.is_fit and name in COMPRESSION_FIELDS)
-            ):
-                yield Dimension(name, field.values)
+        checkpoints = (Dimension(CHECKPOINT, search.checkpoints),) if self.parts else ()
+        super().__init__(
+            checkpoints
+            + tuple(
+                Dimension(name, values)
+                for name, values in search.space.values().items()
+                if not (self.is_fit and name in COMPRESSION_FIELDS)
+            )
+        )
 
     @property
     def is_fit(self) -> bool:

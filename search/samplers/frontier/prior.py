@@ -17,9 +17,9 @@ from search.samplers.gp.kernel import CompressionTrend, Prior
 WIDTH = 1
 VOCABULARY_SLOPE, VOCABULARY_SCALE = (0.05, 0.1), 3.0
 """Of doublings of the pieces that are kept of a vocabulary."""
-SETTING_SLOPE = (0.0, 0.3)
-DOUBLINGS_SCALE, RANGE_SCALE = 2.0, 0.8
-"""Of a setting of training in doublings, and from -1 to 1. Its best value may lie inside."""
+IN_DOUBLINGS, IN_RANGE = ((0.0, 0.15), (-0.03, 0.06), 2.0), ((0.0, 0.3), (-0.05, 0.2), 0.8)
+"""Slope, curvature and length scale of a setting of training in doublings, and from -1 to 1: its
+best value is expected inside, and may be at an end."""
 CHECKPOINT_SLOPE = (0.0, 0.5)
 """Of the column of a checkpoint: how much better or worse than the others it is."""
 CHECKPOINT_SCALE = 1.5
@@ -63,8 +63,11 @@ def prior_for(space: DesignSpace) -> Prior:
     prior, checkpoints, settings = PRIOR, space.checkpoints, space.settings
     if space.runs.shape[1] - checkpoints - len(settings) > len(PRIOR.training_scales):
         prior = _with_training(prior, [VOCABULARY_SLOPE], [VOCABULARY_SCALE])
-    scales = [DOUBLINGS_SCALE if in_doublings else RANGE_SCALE for in_doublings in settings]
-    prior = _with_training(prior, [SETTING_SLOPE] * len(settings), scales)
+    first = len(prior.slopes)
+    for feature, in_doublings in enumerate(settings, first):
+        slope, curvature, scale = IN_DOUBLINGS if in_doublings else IN_RANGE
+        prior = _with_training(prior, [slope], [scale])
+        prior = replace(prior, curvatures=(*prior.curvatures, (feature, *curvature)))
     prior = _with_training(
         prior, [CHECKPOINT_SLOPE] * checkpoints, [CHECKPOINT_SCALE] * checkpoints
     )

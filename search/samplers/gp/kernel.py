@@ -67,6 +67,8 @@ class Prior:
         level: Mean and standard deviation of the value at the origin.
         slopes: Mean and standard deviation of the trend along each ``training`` feature.
         compression_trends: Trends of the ``compression`` features.
+        curvatures: Index of a ``training`` feature, and mean and standard deviation of the trend
+            along its square.
         training_scales: Length scale of each ``training`` feature, ``(p,)``.
         compression_scales: Length scale of each ``compression`` feature, ``(q,)``.
         deviations: Standard deviations of training from its trend, of compression from its own,
@@ -83,6 +85,7 @@ class Prior:
     deviations: tuple[float, float, float] = (0.35, 0.25, 0.15)
     similarity_scale: float = 3.0
     noise: float = 0.5
+    curvatures: tuple[tuple[int, float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,9 @@ class Kernel:
         prior = self._prior
         columns = [np.ones(len(features)), *features.training.T[: len(prior.slopes)]]
         coefficients = [prior.level, *prior.slopes]
+        for feature, mean, deviation in prior.curvatures:
+            columns.append(features.training[:, feature] ** 2)
+            coefficients.append((mean, deviation))
         for trend in prior.compression_trends:
             amount = features.compression[:, trend.feature] ** trend.power
             columns += [amount, amount * features.training[:, trend.interacts_with]]
