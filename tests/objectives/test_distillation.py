@@ -111,6 +111,24 @@ def test_the_settings_are_in_the_key_of_students_and_not_of_the_teacher(
     assert len({task.path(teacher).key for task in tasks}) == 1
 
 
+def test_students_of_all_settings_have_one_teacher(
+    search: SearchFile, objective: Objective, student: Configuration
+) -> None:
+    values = search.to_dict()
+    settings = {"distillation.temperature": (2.0, 3.0), "learning_rate": (1e-3, 2e-3)}
+    values["space"]["training"] = {
+        "learning_rate": {"choices": [1e-3, 2e-3]},
+        "distillation": {"temperature": {"choices": [2.0, 3.0]}},
+    }
+    searched = from_document(values)
+    assert searched.space.training_values == dict(reversed(settings.items()))
+    made = Objective(searched, objective.data)
+    last = tuple((name, values[-1]) for name, values in settings.items())
+    found = made.evaluate(replace(student, training=last))
+    assert found.steps["trained"] == 20
+    assert len(made.store.addresses(TEACHERS)) == 1
+
+
 def test_without_a_checkpoint_there_is_no_teacher(document: dict[str, Any]) -> None:
     training = {**document["training"], "distillation": {}}
     with pytest.raises(SearchFileError, match=r"training\.distillation: its teacher is a"):
