@@ -207,6 +207,9 @@ Prunings = Annotated[
 ]
 
 PositiveNumber = Annotated[float, Field(gt=0.0)]
+NonNegativeNumber = Annotated[float, Field(ge=0.0)]
+ProperFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+Weight = Annotated[float, Field(gt=0.0, le=1.0)]
 Amount = Annotated[float, Field(gt=0.0, le=MAX_TRAINING)]
 
 

@@ -8,7 +8,15 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from spaces.cost.units import MIN_STEPS
-from spaces.file.dimensions import Count, PositiveNumber, StrictModel
+from spaces.file.dimensions import (
+    Count,
+    Fraction,
+    NonNegativeNumber,
+    PositiveNumber,
+    ProperFraction,
+    StrictModel,
+    Weight,
+)
 
 MIN_HELD_OUT = 10
 """Fewest held-out examples by which fine-tuning is stopped."""
@@ -31,14 +39,14 @@ class FineTuning(StrictModel):
     Validation and test stay apart."""
     learning_rate: PositiveNumber = 5e-4
     """Peak AdamW learning rate of a model of width 128 and depth 2, as that of the budget."""
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
+    dropout: Fraction = 0.3
     """Dropout of embeddings, attention, layers and the classifier."""
-    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    label_smoothing: Fraction = 0.1
     """Part of the target that goes to all labels alike; of the training loss alone."""
-    token_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
+    token_dropout: Fraction = 0.3
     """Probability with which a token of a training text is replaced by the mask token (word
     dropout, Iyyer et al. 2015)."""
-    r_drop: Annotated[float, Field(ge=0.0)] = 1.0
+    r_drop: NonNegativeNumber = 1.0
     """Weight of the divergence between the predictions of two passes over each batch, which differ
     in what dropout drops (R-Drop, arXiv 2106.14448); 0 makes one pass, in about half the time."""
 
@@ -82,7 +90,7 @@ class Distillation(StrictModel):
 
     temperature: PositiveNumber = 2.0
     """By which logits are divided: higher ones show more of the teacher's doubts."""
-    weight: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    weight: Weight = 0.5
     """Part of the loss that is the divergence from the teacher; the rest is that of the labels."""
 
 
@@ -96,17 +104,17 @@ class Training(StrictModel):
     factors of CompleteP (arXiv 2505.01618), so that one value suits all."""
     recovery_learning_rate: PositiveNumber = 1e-3
     """The same for recovery after pruning."""
-    warmup_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    warmup_fraction: ProperFraction = 0.1
     """Fraction of the *smallest* budget of the space in which the learning rate rises from zero.
     Not of each budget: all budgets share one path, on which the warm-up has one length."""
-    decay_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    decay_fraction: ProperFraction = 0.2
     """Fraction of the budget, at its end, in which the learning rate falls to zero."""
     fine_tuning: FineTuning | None = None
     """Fine-tuning after the budget (classification, where it is ``{}`` by default)."""
     distillation: Distillation | None = None
     """How smaller models learn from the whole checkpoint (``model`` only); without it, from the
     labels alone."""
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    weight_decay: NonNegativeNumber = 0.01
     """Decoupled weight decay of the matrices."""
     gradient_clip: PositiveNumber = 1.0
     """Largest norm of the gradient."""

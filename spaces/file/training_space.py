@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, model_validator
 
 from spaces.file.dimensions import (
     Fraction,
     Integers,
+    NonNegativeNumber,
     PositiveNumber,
+    ProperFraction,
     RealNumbers,
     StrictModel,
+    Weight,
     one_value,
 )
 from spaces.file.training import Training
-
-Part = Annotated[float, Field(gt=0.0, lt=1.0)]
-Weight = Annotated[float, Field(gt=0.0, le=1.0)]
-Decay = Annotated[float, Field(ge=0.0)]
 
 PositiveNumbers = Annotated[
     RealNumbers[PositiveNumber],
@@ -30,16 +29,18 @@ Dropouts = Annotated[
     BeforeValidator(one_value, json_schema_input_type=Fraction | RealNumbers[Fraction]),
 ]
 Parts = Annotated[
-    RealNumbers[Part],
-    BeforeValidator(one_value, json_schema_input_type=Part | RealNumbers[Part]),
+    RealNumbers[ProperFraction],
+    BeforeValidator(one_value, json_schema_input_type=ProperFraction | RealNumbers[ProperFraction]),
 ]
 Weights = Annotated[
     RealNumbers[Weight],
     BeforeValidator(one_value, json_schema_input_type=Weight | RealNumbers[Weight]),
 ]
 Decays = Annotated[
-    RealNumbers[Decay],
-    BeforeValidator(one_value, json_schema_input_type=Decay | RealNumbers[Decay]),
+    RealNumbers[NonNegativeNumber],
+    BeforeValidator(
+        one_value, json_schema_input_type=NonNegativeNumber | RealNumbers[NonNegativeNumber]
+    ),
 ]
 
 _COUNTED = "changes the steps of fine-tuning, which plans count"
