@@ -91,18 +91,16 @@ class Space(StrictModel):
         Args:
             pieces: Those of its tokenizer; 0 without one.
         """
+
+        def has(name: str, value: int) -> bool:
+            if name == "vocabulary" and value >= pieces:
+                return value == pieces
+            return not checkpoint.fault(name, value)
+
         update = {}
         for name in CUT_DOWN:
-            dimension = getattr(self, name)
-            if dimension is not None:
-                values = [
-                    value
-                    for value in dimension.values
-                    if (name == "vocabulary" and value == pieces)
-                    or not checkpoint.fault(name, value)
-                ]
-                if name == "vocabulary":
-                    values = [value for value in values if value <= pieces]
+            if (dimension := getattr(self, name)) is not None:
+                values = [value for value in dimension.values if has(name, value)]
                 update[name] = Numbers[int].model_construct(choices=values)
         return self.model_copy(update=update)
 

@@ -151,8 +151,9 @@ class SearchDesignSpace:
         effective, steps_per_unit = self._effective(), self._recovery_steps_per_unit()
         recoveries = [each.recovery for each in effective]
         settings = self._settings()
-        compressions = self._compression_features(effective, float(np.median(steps_per_unit)))
-        methods = self._method_features(effective)
+        compressions, methods = self._compression_features(
+            effective, float(np.median(steps_per_unit))
+        )
         return DesignSpace(
             runs=training_features(
                 depth=depth,
@@ -221,37 +222,38 @@ class SearchDesignSpace:
             largest.with_compression(each).canonical().compression for each in self._compressions
         ]
 
-    def _compression_features(self, every: list[Compression], steps_per_unit: float) -> Floats:
+    def _compression_features(
+        self, every: list[Compression], steps_per_unit: float
+    ) -> tuple[Floats, Floats]:
+        """Features of compressions, and those that tell methods apart."""
         if self._space.is_fit:
             # Fitted compressions differ between architectures, which have features of their own.
-            return np.zeros((1, ALWAYS))
-        return compression_features(
+            return np.zeros((1, ALWAYS)), np.zeros((1, 0))
+        group_size = _column(c.group_size for c in every)
+        is_static = _column(c.quantisation.is_static for c in every)
+        structured = _column(_removed_fraction(c) for c in every)
+        unstructured = _column(c.unstructured_sparsity for c in every)
+        common = compression_features(
             bits=_column(_effective_bits(c) for c in every),
-            group_size=_column(c.group_size for c in every),
-            is_static=_column(c.quantisation.is_static for c in every),
-            structured=_column(_removed_fraction(c) for c in every),
-            unstructured=_column(c.unstructured_sparsity for c in every),
+            group_size=group_size,
+            is_static=is_static,
+            structured=structured,
+            unstructured=unstructured,
             layers=_column(c.sparsity * (c.pruning is Pruning.LAYERS) for c in every),
             recovery=_column(c.recovery * steps_per_unit for c in every),
         )
-
-    def _method_features(self, every: list[Compression]) -> Floats:
-        if self._space.is_fit:
-            return np.zeros((1, 0))
-        error = rounding_error(
-            _column(c.quantisation.bits for c in every), _column(c.group_size for c in every)
-        )
-        is_static = _column(c.quantisation.is_static for c in every)
+        error = rounding_error(_column(c.quantisation.bits for c in every), group_size)
         quantisers = [c.quantisation.method for c in every]
         pruners = [c.pruning.value for c in every]
-        return method_features(
+        methods = method_features(
             [
                 (error * (1.0 - is_static), quantisers),
                 (is_static, quantisers),
-                (_column(_removed_fraction(c) for c in every), pruners),
-                (_column(c.unstructured_sparsity for c in every), pruners),
+                (structured, pruners),
+                (unstructured, pruners),
             ]
         )
+        return common, methods
 
     def _log_costs(self, runs: Integers) -> Floats:
         costs = np.stack([self._log_costs_row(int(self._architecture[run])) for run in runs])
