@@ -15,12 +15,14 @@ from pathlib import Path
 
 import click
 
+from objectives.completion import completed
 from objectives.measurement.evaluation import Evaluation
 from objectives.objective import Objective
 from search.replay.table import COLUMNS, ERROR
 from search.replay.table_export import identity, identity_columns, row
 from spaces.cost.configuration import Configuration
 from spaces.errors import UserError
+from spaces.file.storage import Locations
 from spaces.grid.search_space import SearchSpace
 from spaces.loading import load
 
@@ -33,6 +35,7 @@ def main(search: str, table: Path, overrides: tuple[str, ...]) -> None:
     """Record the space of SEARCH in TABLE, in one process on one core."""
     try:
         file = load(search, overrides)
+        file, _ = completed(file, Locations.of(file.storage).data, click.echo)
     except UserError as error:
         raise click.UsageError(str(error)) from error
     space = SearchSpace(file)
