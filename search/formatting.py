@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
 from spaces.cost.units import quantity
 
@@ -21,9 +22,15 @@ def configuration_text(configuration: Configuration, budget_unit: str) -> str:
     return (
         f"{checkpoint_text(architecture.checkpoint)}"
         f"depth {depth_text(architecture.depth, architecture.decoder_depth)}, "
-        f"width {architecture.width}, {pieces}{quantity(configuration.budget).strip()} "
-        f"{budget_unit}, {settings_text(configuration)}{configuration.compression}"
+        f"width {architecture.width}, {proportions_text(architecture)}{pieces}"
+        f"{quantity(configuration.budget).strip()} {budget_unit}, "
+        f"{settings_text(configuration)}{configuration.compression}"
     )
+
+
+def proportions_text(architecture: Architecture) -> str:
+    """What of an architecture is not as usual, each before a comma."""
+    return "".join(f"{each}, " for each in architecture.proportions)
 
 
 def settings_text(configuration: Configuration, end: str = ", ") -> str:

@@ -39,6 +39,11 @@ class Task(LearningProblem):
     seed: int
     start: CheckpointStart | None = field(default=None, kw_only=True)
 
+    @property
+    def dropout(self) -> float:
+        """That of the search."""
+        return self.stages.dropout
+
     def path(self, configuration: Configuration) -> TrainingPath:
         """The chain of training that a configuration of the same seed asks for; its end is the
         final model."""

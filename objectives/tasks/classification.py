@@ -61,7 +61,7 @@ class Classification(Task):
 
     @property
     def dropout(self) -> float:
-        """Of fine-tuning; pre-training sees each text about once and needs none."""
+        """That of fine-tuning; pre-training has that of the search."""
         return self.fine_tuning.dropout
 
     @cached_property

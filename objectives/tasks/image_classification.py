@@ -29,7 +29,6 @@ class ImageClassification(Task):
     """The image classification task."""
 
     name = "image-classification"
-    dropout = 0.1
 
     @cached_property
     def train_batches(self) -> LabelledImageBatches:

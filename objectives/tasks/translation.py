@@ -43,7 +43,6 @@ class Translation(Task):
     """
 
     name = "translation"
-    dropout = 0.1
 
     beams: int
 

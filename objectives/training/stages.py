@@ -194,6 +194,11 @@ class Stages:
         )
 
     @property
+    def dropout(self) -> float:
+        """Dropout while the budget is spent."""
+        return self._training.dropout
+
+    @property
     def recovery_learning_rate(self) -> float:
         """Peak of the learning rate of recovery."""
         return self._training.recovery_learning_rate

@@ -7,7 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from search.plots.trial_points import value_of
 from search.results.schemas import Frontier, Level, Summary, Trial
+from spaces.cost.configuration import Configuration
 from spaces.grid.search_space import COMPRESSION_FIELDS, SearchSpace
 
 MEASURES = (
@@ -81,14 +83,12 @@ def _measure_names(metric: str) -> list[str]:
 
 def _row(trial: Trial, dimensions: Sequence[str], metric: str) -> dict[str, Any]:
     """The values of a trial; those that are not known are missing."""
-    configuration = trial.configuration
-    parts = {**configuration, **configuration["architecture"], **configuration["compression"]}
-    parts |= configuration.get("training", {})
+    configuration = Configuration.from_dict(trial.configuration)
     row: dict[str, Any] = {
         "trial": trial.trial,
         "state": trial.state,
-        **{name: _plain(parts[name]) for name in dimensions},
-        "seed": configuration["seed"],
+        **{name: _plain(value_of(configuration, name)) for name in dimensions},
+        "seed": configuration.seed,
         "started": trial.started,
         "finished": trial.finished,
         "on_frontier": trial.on_frontier,

@@ -43,20 +43,22 @@ def frontier_table(members: Sequence[FrontierMember]) -> Table:
     trimmed = any(row.vocabulary for row in members)
     several = any(row.checkpoint for row in members)
     settings = list(members[0].training)
+    proportions = _proportions(members)
     table = make_table(
         "trial", *(["checkpoint"] if several else []), "depth", "width",
-        *(["pieces"] if trimmed else []), "budget", *map(_setting_head, settings), "compression",
-        metric, "95 % interval", "test",
+        *proportions, *(["pieces"] if trimmed else []), "budget", *map(_setting_head, settings),
+        "compression", metric, "95 % interval", "test",
         *seeds, "dense", "MB", *_latency_columns(corrected), *([] if seeds else ["FLOPs", "ratio"]),
         left=["checkpoint", "compression"],
     )  # fmt: skip
-    for row in members:
+    for place, row in enumerate(members):
         decoder = f"+{row.decoder_depth}" if row.decoder_depth else ""
         table.add_row(
             f"#{row.trial}",
             *([row.checkpoint.rpartition("/")[2]] if several else []),
             f"{row.depth}{decoder}",
             str(row.width),
+            *(column[place] for column in proportions.values()),
             *([f"{row.vocabulary:,}" if row.vocabulary else "all"] if trimmed else []),
             quantity(row.budget).strip(),
             *(f"{row.training[name]:g}" for name in settings),
@@ -73,6 +75,16 @@ def frontier_table(members: Sequence[FrontierMember]) -> Table:
             *([] if seeds else [quantity(row.flops).strip(), f"{row.compression_ratio:.1f}×"]),
         )
     return table
+
+
+def _proportions(members: Sequence[FrontierMember]) -> dict[str, list[str]]:
+    """Columns of sizes that do not follow from the width alone, by their heads."""
+    columns = {}
+    if len({row.head_width for row in members}) > 1:
+        columns["head width"] = [str(row.head_width) for row in members]
+    if len({row.feed_forward / row.width for row in members}) > 1:
+        columns["feed-forward"] = [str(row.feed_forward) for row in members]
+    return columns
 
 
 def _setting_head(name: str) -> str:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from search.formatting import checkpoint_text, cost_summary, depth_text, settings_text
+from search.formatting import (
+    checkpoint_text,
+    cost_summary,
+    depth_text,
+    proportions_text,
+    settings_text,
+)
 from search.pareto import best, feasible, frontier
 from search.plots.style import DENSE, FRONTIER, INFEASIBLE, TRIAL
 from search.seeds import Repeats, SeedScores, spread_text
@@ -158,7 +164,8 @@ def trial_text(record: TrialRecord, criteria: Criteria) -> str:
     return (
         f"<b>#{record.number}</b> {checkpoint_text(architecture.checkpoint)}"
         f"depth {depth_text(architecture.depth, architecture.decoder_depth)}, "
-        f"width {architecture.width}, budget {amount(record.configuration.budget)}, "
+        f"width {architecture.width}, {proportions_text(architecture)}"
+        f"budget {amount(record.configuration.budget)}, "
         f"{settings_text(record.configuration)}{record.configuration.compression}<br>"
         f"{metric_name(criteria)} {metric.text(result['score'])} ({interval})<br>"
         f"{cost_summary(result, criteria.cost.name)}  {result['compression_ratio']:.1f}×"

@@ -114,6 +114,10 @@ class FrontierMember(QueryResult):
     decoder_depth: int
     width: int
     """Hidden size; of a checkpoint, the channels of the heads of a layer that are kept."""
+    head_width: int = 0
+    """Channels of an attention head."""
+    feed_forward: int = 0
+    """Feed-forward neurons of a layer."""
     vocabulary: int = 0
     """Pieces that are kept of a checkpoint's vocabulary; 0 where all are."""
     budget: float
@@ -157,11 +161,8 @@ class FrontierMember(QueryResult):
         result, architecture = record.result, record.configuration.architecture
         return cls(
             trial=record.number,
-            checkpoint=architecture.checkpoint,
-            depth=architecture.depth,
-            decoder_depth=architecture.decoder_depth,
-            width=architecture.width,
-            vocabulary=architecture.vocabulary,
+            # Those that are named as in the architecture.
+            **{n: getattr(architecture, n) for n in cls.model_fields if hasattr(architecture, n)},
             budget=record.configuration.budget,
             training=dict(record.configuration.training),
             compression=str(record.configuration.compression),

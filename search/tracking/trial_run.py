@@ -40,6 +40,7 @@ def trial_params(record: TrialRecord, budget_unit: str) -> dict[str, Any]:
     budget = configuration.budget
     return {
         **asdict(configuration.architecture),
+        "head_width": configuration.architecture.head_width,
         "budget": int(budget) if budget.is_integer() else budget,
         "budget_unit": budget_unit,
         **dict(configuration.training),

@@ -92,10 +92,15 @@ class Architecture:
         width: int,
         *,
         heads: int | None = None,
+        head_width: int | None = None,
         feed_forward: int | None = None,
         decoder_depth: int = 0,
     ) -> Architecture:
         """Make an architecture with the usual proportions.
+
+        Args:
+            heads: Attention heads of a layer.
+            head_width: Channels of a head, in place of ``heads``.
 
         By default there is one head per 32 of width, and the feed-forward block is four times the
         width, as in Vaswani et al. 2017 (arXiv 1706.03762), section 3.3.
@@ -103,11 +108,15 @@ class Architecture:
         Raises:
             ValueError: The width is not divisible.
         """
+        if head_width is not None:
+            if width % head_width:
+                raise ValueError(f"heads of {head_width} channels do not divide a width of {width}")
+            heads = width // head_width
         if heads is None:
             if width % DEFAULT_HEAD_WIDTH:
                 raise ValueError(
                     f"a width of {width} has no default number of heads: "
-                    f"use a multiple of {DEFAULT_HEAD_WIDTH}, or set the heads"
+                    f"use a multiple of {DEFAULT_HEAD_WIDTH}, or set heads or head_width"
                 )
             heads = width // DEFAULT_HEAD_WIDTH
         if feed_forward is None:
@@ -144,7 +153,17 @@ class Architecture:
     def __str__(self) -> str:
         layers = f"{self.depth}+{self.decoder_depth}" if self.decoder_depth else f"{self.depth}"
         pieces = f" {self.vocabulary} pieces" if self.vocabulary else ""
-        return f"{layers}x{self.width}{pieces}"
+        return " ".join([f"{layers}x{self.width}{pieces}", *self.proportions])
+
+    @property
+    def proportions(self) -> list[str]:
+        """What is not as usual, such as ``head_width 16``."""
+        found = []
+        if self.head_width != DEFAULT_HEAD_WIDTH:
+            found.append(f"head_width {self.head_width}")
+        if self.feed_forward != DEFAULT_FEED_FORWARD_RATIO * self.width:
+            found.append(f"feed_forward {self.feed_forward}")
+        return found
 
 
 @dataclass(frozen=True, slots=True, order=True)

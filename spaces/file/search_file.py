@@ -25,7 +25,7 @@ from spaces.file.sampler_names import SamplerName
 from spaces.file.sources import Data
 from spaces.file.space import Constraints, Measurement, Space
 from spaces.file.storage import Storage, without_password
-from spaces.file.tasks import FINE_TUNED, METRICS, Task, data_faults
+from spaces.file.tasks import FINE_TUNED, METRICS, USUAL_DROPOUT, Task, data_faults
 from spaces.file.training import Training
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
@@ -108,6 +108,15 @@ class SearchFile(StrictModel):
             return document
         return {**document, "training": {**training, "fine_tuning": {}}}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_dropout(cls, document: Any) -> Any:
+        training = document.get("training") if isinstance(document, dict) else None
+        if not isinstance(training, dict) or document.get("model") is not None:
+            return document
+        usual = USUAL_DROPOUT.get(_task_name(document), 0.0)
+        return {**document, "training": {"dropout": usual, **training}}
+
     @model_validator(mode="after")
     def _is_consistent(self) -> SearchFile:
         faults = [
@@ -141,18 +150,16 @@ class SearchFile(StrictModel):
 
     def _checkpoint_faults(self, model: Model) -> Iterator[str]:
         yield from model.faults()
+        yield from self.space.faults_from_checkpoint()
+        yield from self.training.faults_from_checkpoint()
         if not self.task.starts_from_checkpoints:
             yield f"model: task {self.task.name} starts from random weights; leave model out"
-        if self.training.fine_tuning is not None:
-            yield "training.fine_tuning: the budget of a search from a checkpoint is fine-tuning"
         if self.metric.name == "perplexity" and self.space.vocabulary is not None:
             yield "space.vocabulary: perplexities of different vocabularies cannot be compared"
         if self.training.distillation is not None and not self.task.has_fine_tuning:
             yield f"training.distillation: task {self.task.name} has none; classification has"
         if self.task.needs == ("images",) and self.space.vocabulary is not None:
             yield f"space.vocabulary: task {self.task.name} reads no text"
-        if self.space.heads is not None:
-            yield "space.heads: a checkpoint keeps as many heads as space.width has channels for"
         # What tlc writes names the default.
         if not model.is_opened and "encoder" in self.task.model_fields_set:
             yield "task.encoder: the models of a search from a checkpoint are of its family"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from spaces.cost.checkpoint import Checkpoint
 from spaces.cost.compression import Pruning, Quantisation
@@ -43,6 +44,9 @@ class Space(StrictModel):
     are removed before training."""
     heads: Integers | None = None
     """Attention heads; without it, one per 32 of width."""
+    head_width: Integers | None = None
+    """Channels of an attention head, in place of ``heads``: a width has as many heads as it has
+    times so many channels."""
     feed_forward: Integers | None = None
     """Feed-forward width; without it, four times the width; of a checkpoint, in the proportion of
     its heads."""
@@ -69,6 +73,12 @@ class Space(StrictModel):
     recovery: Recoveries = Numbers[float](choices=[0.0])
     """Training after pruning and with quantised weights, in the unit of ``budget``."""
 
+    @model_validator(mode="after")
+    def _gives_no_size_twice(self) -> Space:
+        if self.heads is not None and self.head_width is not None:
+            raise ValueError("give either heads or head_width")
+        return self
+
     def values(self) -> dict[str, tuple[Any, ...]]:
         """The values of each dimension by its name; those of compression are the last."""
         found: dict[str, tuple[Any, ...]] = {}
@@ -84,6 +94,15 @@ class Space(StrictModel):
     def training_values(self) -> dict[str, tuple[float, ...]]:
         """The values of each field of ``training`` that is searched, by its name."""
         return {} if self.training is None else self.training.values()
+
+    def faults_from_checkpoint(self) -> Iterator[str]:
+        """Dimensions that models of a checkpoint have not."""
+        if self.heads is not None:
+            yield "space.heads: a checkpoint keeps as many heads as space.width has channels for"
+        if self.head_width is not None:
+            yield "space.head_width: the heads of a checkpoint keep their channels; leave it out"
+        if "dropout" in self.training_values:
+            yield "space.training.dropout: a checkpoint keeps its own dropout; leave it out"
 
     def kept_of(self, checkpoint: Checkpoint, pieces: int) -> Space:
         """The values that a checkpoint has; a dimension may have none left.

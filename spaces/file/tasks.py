@@ -145,6 +145,9 @@ METRICS: dict[str, MetricName] = {
 }
 """The metric of each task, before the task is validated."""
 
+USUAL_DROPOUT = {"translation": 0.1, "image-classification": 0.1}
+"""``training.dropout`` of tasks by default, where it is not 0."""
+
 FINE_TUNED = ("classification",)
 """Tasks with fine-tuning, by their names."""
 

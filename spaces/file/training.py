@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -109,6 +109,10 @@ class Training(StrictModel):
     Not of each budget: all budgets share one path, on which the warm-up has one length."""
     decay_fraction: ProperFraction = 0.2
     """Fraction of the budget, at its end, in which the learning rate falls to zero."""
+    dropout: Fraction = 0.0
+    """Dropout of embeddings, attention and layers while the budget is spent; by default 0.1 for
+    translation and images, whose budgets are many passes over their data, and 0 for language
+    models. A checkpoint keeps its own."""
     fine_tuning: FineTuning | None = None
     """Fine-tuning after the budget (classification, where it is ``{}`` by default)."""
     distillation: Distillation | None = None
@@ -135,6 +139,16 @@ class Training(StrictModel):
                 update = {section: getattr(changed, section).model_copy(update=update)}
             changed = changed.model_copy(update=update)
         return changed
+
+    def faults_from_checkpoint(self) -> Iterator[str]:
+        """Fields that have no effect where models start from a checkpoint."""
+        if self.fine_tuning is not None:
+            yield "training.fine_tuning: the budget of a search from a checkpoint is fine-tuning"
+        if self.dropout:
+            yield (
+                f"training.dropout: {self.dropout:g}, but a checkpoint keeps its own dropout; "
+                "leave it out"
+            )
 
     def faults(self) -> list[str]:
         """Fields that contradict each other: what is given, and what is allowed."""

@@ -122,6 +122,8 @@ class TrainingSpace(_Section):
     """Fractions of the budget in which the learning rate falls; they share one stable path."""
     weight_decay: Decays | None = None
     """Decoupled weight decays of the matrices."""
+    dropout: Dropouts | None = None
+    """Dropouts of embeddings, attention and layers while the budget is spent."""
     gradient_clip: PositiveNumbers | None = None
     """Largest norms of the gradient."""
     fine_tuning: FineTuningSpace | None = None

@@ -28,7 +28,7 @@ COMPRESSION_FIELDS = ("quantisation", "group_size", "pruning", "sparsity", "reco
 """Dimensions of compression; those of training come before them."""
 GROWING = ("depth", "decoder_depth", "width", "feed_forward", "vocabulary")
 """Dimensions with which parameters and FLOPs grow."""
-SHAPING = (*GROWING, "heads")
+SHAPING = (*GROWING, "heads", "head_width")
 """Dimensions of the architecture."""
 
 CHECKPOINT = "checkpoint"
@@ -184,6 +184,7 @@ class SearchSpace(Grid):
             values["depth"],
             values["width"],
             heads=values.get("heads"),
+            head_width=values.get("head_width"),
             feed_forward=values.get("feed_forward"),
             decoder_depth=values.get(
                 "decoder_depth", values["depth"] if self.task.has_decoder else 0

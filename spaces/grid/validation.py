@@ -66,18 +66,22 @@ def _architecture_faults(space: SearchSpace) -> list[str]:
         return _checkpoint_faults(space, checkpoint_of(workload.checkpoint))
     definition = space.definition
     faults = []
-    all_heads = (None,) if definition.heads is None else definition.heads.values
+    name = "heads" if definition.head_width is None else "head_width"
+    dimension = getattr(definition, name)
+    field = "width" if dimension is None else name
+    all_heads = (None,) if dimension is None else dimension.values
     for width, heads in itertools.product(definition.width.values, all_heads):
         try:
-            architecture = Architecture.of(1, width, heads=heads)
+            architecture = Architecture.of(1, width, **{name: heads})
         except ValueError as error:
-            faults.append(f"space.{'width' if heads is None else 'heads'}: {error}")
+            faults.append(f"space.{field}: {error}")
             continue
         if workload.family.has_rotary_positions and architecture.head_width % 2:
             # Rotary embeddings rotate pairs of channels: most odd numbers raise, one becomes two.
             faults.append(
-                f"space.heads: {heads} heads of a width of {width} have {architecture.head_width} "
-                f"channels each; task {space.task.name} needs an even number of channels"
+                f"space.{field}: the {architecture.heads} heads of a width of {width} have "
+                f"{architecture.head_width} channels each; task {space.task.name} needs an even "
+                "number of channels"
             )
     return faults
 

@@ -14,6 +14,7 @@ from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Quantisation
 from spaces.cost.configuration import Configuration
 from spaces.file.search_file import SearchFile
+from spaces.grid.search_space import SearchSpace
 
 SEARCHED: dict[str, Any] = {
     "decay_fraction": {"choices": [0.2, 0.4]},
@@ -74,3 +75,29 @@ def test_a_setting_trains_what_a_search_with_that_value_trains(
     assert (again.model, again.checkpoint) == (found.model, found.checkpoint)
     assert again.steps["trained"] == 0
     assert stages(again) == stages(found)
+
+
+@pytest.mark.usefixtures("home")
+def test_a_searched_dropout_and_head_width_are_those_of_the_model(
+    make_task_search: Callable[..., SearchFile],
+) -> None:
+    search = make_task_search(
+        "image-classification",
+        space__depth=1,
+        space__width=32,
+        space__head_width={"choices": [8, 16]},
+        space__training={"dropout": {"choices": [0.0, 0.2]}},
+    )
+    space, tasks = SearchSpace(search), Objective(search)._tasks
+    paths: dict[tuple[int, float], set[str]] = {}
+    for point in space.points():
+        configuration = space.configuration(point)
+        path = tasks.of(configuration).path(configuration)
+        config = path.build().config
+        found = config.hidden_size // config.num_attention_heads, config.hidden_dropout_prob
+        assert path.parent is not None
+        paths.setdefault(found, set()).add(path.parent.key)
+    assert paths.keys() == {(8, 0.0), (8, 0.2), (16, 0.0), (16, 0.2)}
+    keys = [key for found in paths.values() for key in found]
+    # One stable path each, for all budgets and compressions.
+    assert len(keys) == len({*keys}) == 4

@@ -44,6 +44,8 @@ WRONG = [
     ("space.budget={choices: [3]}", "space.budget", "3 steps", "10"),
     ("space.width=40", "space.width", "40", "32", "heads"),
     ("space.heads=3", "space.heads", "3", "32", "64"),
+    ("space.head_width=24", "space.head_width", "24", "32", "64"),
+    ("space.head_width=16; space.heads=2", "space", "heads", "head_width"),
     ("space.group_size=64", "space.group_size", "64", "32"),
     ("space.group_size=1", "space.group_size", "2"),
     ("space.decoder_depth=2", "space.decoder_depth", "classification"),
@@ -118,6 +120,10 @@ WRONG = [
     (
         "causal-lm | space.width=96; space.heads=32",
         "space.heads", "32", "96", "3 channels", "even",
+    ),
+    (
+        "causal-lm | space.width=96; space.head_width={choices: [8, 3]}",
+        "space.head_width", "32", "96", "3 channels", "even",
     ),
     (
         "causal-lm | space.quantisation=none; space.pruning=unstructured; space.sparsity=0.01",

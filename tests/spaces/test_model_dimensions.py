@@ -1,0 +1,42 @@
+"""Dimensions of the model beside depth and width: what they stand for, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from spaces.file.search_file import SearchFile
+from spaces.grid.search_space import SearchSpace
+
+
+def test_a_width_has_as_many_heads_as_it_has_times_their_channels(
+    make_search: Callable[..., SearchFile],
+) -> None:
+    space = SearchSpace(make_search(space__head_width={"choices": [8, 16, 32]}))
+    found = {space.configuration(point).architecture for point in space.points()}
+    assert {(a.width, a.heads, a.head_width) for a in found} == {
+        (32, 4, 8), (32, 2, 16), (32, 1, 32), (64, 8, 8), (64, 4, 16), (64, 2, 32),
+    }  # fmt: skip
+    assert {*space.architectures()} == found
+    usual = SearchSpace(make_search()).architectures()
+    assert {a for a in found if a.head_width == 32} == {*usual}
+
+
+def test_texts_name_what_is_not_as_usual(make_search: Callable[..., SearchFile]) -> None:
+    space = SearchSpace(make_search(space__depth=1, space__head_width={"choices": [16, 32]}))
+    texts = [str(architecture) for architecture in space.architectures()]
+    assert texts == ["1x32 head_width 16", "1x32", "1x64 head_width 16", "1x64"]
+
+
+def test_tasks_without_fine_tuning_have_a_dropout_that_can_be_searched(
+    make_task_search: Callable[..., SearchFile],
+) -> None:
+    usual = {"causal-lm": 0.0, "translation": 0.1, "image-classification": 0.1}
+    for task, dropout in usual.items():
+        assert make_task_search(task).training.dropout == dropout
+    search = make_task_search(
+        "image-classification", space__training={"dropout": {"choices": [0.0, 0.2]}}
+    )
+    space = SearchSpace(search)
+    assert {space.configuration(point).training for point in space.points()} == {
+        (("dropout", 0.0),), (("dropout", 0.2),),
+    }  # fmt: skip
