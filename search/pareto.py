@@ -17,7 +17,7 @@ import numpy as np
 from search.storage.references import ReferenceRecord
 from search.storage.trials import TrialRecord
 from spaces.cost.criteria import Criteria
-from spaces.cost.inference_cost import COSTS, Cost
+from spaces.cost.inference_cost import Cost
 from spaces.cost.metric import Metric
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def rank(record: TrialRecord, criteria: Criteria) -> tuple[float, ...]:
 
     The quality comes first, then the search's inference cost, the other costs and the number.
     """
-    costs = (criteria.cost.name, *COSTS)
+    costs = (criteria.cost.name, *criteria.costs)
     return quality(record, criteria), *(-record.result[cost] for cost in costs), -record.number
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from search.samplers.base import StudySampler
 from search.seeds import Repeat
+from search.storage.base_study import BaseStudy
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.cost.configuration import Settings
@@ -30,7 +31,7 @@ class Jobs(Protocol):
         """Whether no further job is to start."""
         ...
 
-    def next(self) -> list[TrialRecord]:
+    def next(self) -> list[TrialRecord[Any]]:
         """Create the trials of the next job.
 
         Raises:
@@ -50,7 +51,7 @@ class SampledJobs:
     """
 
     def __init__(
-        self, study: Study, sampler: StudySampler, *, trials: int, deadline: float
+        self, study: BaseStudy[Any], sampler: StudySampler, *, trials: int, deadline: float
     ) -> None:
         self._study = study
         self._sampler = sampler
@@ -64,7 +65,7 @@ class SampledJobs:
         is_enough = self._count >= self._trials and not self._study.has_enqueued
         return is_enough or time.monotonic() > self._deadline
 
-    def next(self) -> list[TrialRecord]:
+    def next(self) -> list[TrialRecord[Any]]:
         """Ask the sampler."""
         if self._study.has_enqueued:
             # Optuna's ask() takes them before it asks the sampler, which may have nothing left.
@@ -79,7 +80,7 @@ class SampledJobs:
             job.append(self._ask())
         return job
 
-    def _ask(self) -> TrialRecord:
+    def _ask(self) -> TrialRecord[Any]:
         record = self._study.ask()
         self._count += 1
         return record
@@ -99,7 +100,7 @@ class RepeatJobs:
         """Whether every repeat was started."""
         return not self._groups
 
-    def next(self) -> list[TrialRecord]:
+    def next(self) -> list[TrialRecord[Any]]:
         """Start the repeats of the next stable path and seed."""
         return [self._study.repeat(each.number, each.seed) for each in self._groups.pop(0)]
 

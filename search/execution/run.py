@@ -36,6 +36,7 @@ from search.storage.lease_holder import LeaseHolder, holding_lease, local_lease
 from search.storage.states import State
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
+from search.tracking.sync import MlflowSync
 from search.tracking.tracker import Tracker
 from spaces.cost.configuration import Configuration
 from spaces.errors import UserError
@@ -161,7 +162,7 @@ def _starting(search: SearchFile, listener: Listener) -> Iterator[_Started]:
         task, batch_size = search.task.name, search.training.batch_size
         lengths = {name: batch_lengths(each, task, batch_size) for name, each in data.items()}
         study.set_data(described_data(data, lengths))
-        tracker = Tracker(study, where, lambda: holder.has_lost_lease)
+        tracker = Tracker(MlflowSync(study, where, lambda: holder.has_lost_lease))
         tracker.start()
         stack.callback(tracker.close, FLUSH_SECONDS)
         yield _Started(study, tuple(data.values()), store, holder, tracker, listener, stack)

@@ -17,9 +17,8 @@ from ray.tune.search import Searcher
 
 from search.execution.jobs import Jobs
 from search.samplers.base import ConvergedError, MustWaitError, SpaceExhaustedError
-from search.storage.study import Study
+from search.storage.base_study import BaseStudy
 from search.storage.trials import TrialRecord
-from spaces.cost.configuration import Configuration
 
 
 @dataclass(eq=False, repr=False)
@@ -37,14 +36,14 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         ended: Why there were no more jobs before they were over; empty otherwise.
     """
 
-    study: Study
+    study: BaseStudy[Any]
     jobs: Jobs
     _: KW_ONLY
-    unfinished: list[TrialRecord]
+    unfinished: list[TrialRecord[Any]]
     failure_of: Callable[[str], tuple[str, str]]
     retries: int
-    may_start: Callable[[list[Configuration]], bool]
-    on_change: Callable[[TrialRecord], None]
+    may_start: Callable[[list[Any]], bool]
+    on_change: Callable[[TrialRecord[Any]], None]
     warn: Callable[[str], None]
     ended: str = field(default="", init=False)
 
@@ -52,8 +51,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         super().__init__()
         self._waiting = [[record] for record in self.unfinished]
         self._deaths: Counter[int] = Counter()
-        self._running: dict[str, dict[int, TrialRecord]] = {}
-        self._occupying: dict[str, Configuration] = {}
+        self._running: dict[str, dict[int, TrialRecord[Any]]] = {}
+        self._occupying: dict[str, Any] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next job, None to wait, or ``FINISHED``."""
@@ -115,7 +114,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if left:
             self._waiting.append(left)
 
-    def _tell(self, record: TrialRecord, outcome: dict[str, Any]) -> None:
+    def _tell(self, record: TrialRecord[Any], outcome: dict[str, Any]) -> None:
         for address in outcome.get("damaged", ()):
             self.warn(
                 f"#{record.number}: {address} was damaged in the store; it was removed, and the "

@@ -24,9 +24,9 @@ from search.samplers.frontier.sampler import FrontierSampler
 from search.samplers.frontier.search_design_space import SearchDesignSpace
 from search.samplers.optuna_samplers import FeasibleSampler
 from search.seeds import Repeat
+from search.storage.base_study import BaseStudy
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
-from spaces.cost.configuration import Configuration
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,27 @@ class Callbacks:
         warn: Called with a line when a worker dies, waits, or finds a damaged checkpoint.
     """
 
-    may_start: Callable[[list[Configuration]], bool]
+    may_start: Callable[[list[Any]], bool]
     must_stop: Callable[[], bool]
-    on_change: Callable[[TrialRecord], None]
+    on_change: Callable[[TrialRecord[Any]], None]
     warn: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What runs a job in Ray's workers.
+
+    Args:
+        function: Called with the configuration of a job, as the searcher suggests it.
+        resources: What a job occupies: Ray's ``PlacementGroupFactory`` of its configuration.
+        deadline_seconds: Longest time without a heartbeat.
+        retries: Times that a trial is continued after the death of its worker.
+    """
+
+    function: Callable[[dict[str, Any]], None]
+    resources: Callable[[dict[str, Any]], Any]
+    deadline_seconds: float
+    retries: int
 
 
 def tune_trials(
@@ -60,13 +77,26 @@ def tune_trials(
     study.optuna.sampler = sampler
     deadline = math.inf if limits.hours is None else time.monotonic() + 3600 * limits.hours
     jobs = SampledJobs(study, sampler, trials=limits.trials, deadline=deadline)
-    ended = _tune(study, jobs, unfinished, remote, callbacks)
+    ended = run_jobs(study, jobs, unfinished, _worker(study, remote), callbacks)
+    return how_it_ended(study, ended, limits.trials, deadline)
+
+
+def how_it_ended(
+    study: BaseStudy[Any], ended: str, trials: int, deadline: float
+) -> tuple[str, bool]:
+    """Why a run of trials ended, and whether it was stopped before a limit was reached.
+
+    Args:
+        ended: What ``run_jobs`` returned.
+        trials: Finished trials after which no new one starts.
+        deadline: Monotonic time after which no new one starts.
+    """
     finished = sum(record.is_finished for record in study.records())
     if ended:
         return f"{ended}, after {finished} trials", False
-    if finished >= limits.trials:
+    if finished >= trials:
         return f"{finished} trials are done", False
-    progress = f"{finished} of {limits.trials} trials; the same command resumes the search"
+    progress = f"{finished} of {trials} trials; the same command resumes the search"
     if time.monotonic() > deadline:
         return f"time limit reached after {progress}", False
     return f"interrupted after {progress}", True
@@ -82,15 +112,15 @@ def tune_repeats(
     """
     unfinished = [each for each in study.take_over_unfinished() if each.repeats is not None]
     jobs = RepeatJobs(study, missing)
-    _tune(study, jobs, unfinished, remote, callbacks)
+    run_jobs(study, jobs, unfinished, _worker(study, remote), callbacks)
     return not (jobs.are_over and all(each.is_finished for each in study.repeats()))
 
 
-def _tune(
-    study: Study,
+def run_jobs(
+    study: BaseStudy[Any],
     jobs: Jobs,
-    unfinished: list[TrialRecord],
-    remote: RemoteFunctions,
+    unfinished: list[TrialRecord[Any]],
+    worker: Worker,
     callbacks: Callbacks,
 ) -> str:
     """Run jobs on Ray Tune; returns why they ended early, if they did.
@@ -102,21 +132,20 @@ def _tune(
     from search.execution.searcher import StudySearcher
     from search.execution.watchdog import StopRequest, Watchdog
 
-    search = study.search
-    watchdog = Watchdog(search.resources.progress_deadline_seconds, callbacks.warn)
+    watchdog = Watchdog(worker.deadline_seconds, callbacks.warn)
     searcher = StudySearcher(
         study,
         jobs,
         unfinished=unfinished,
         failure_of=watchdog.failure_of,
-        retries=retries_after_death(on_cluster=bool(search.address) or spans_machines()),
+        retries=worker.retries,
         may_start=callbacks.may_start,
         on_change=callbacks.on_change,
         warn=callbacks.warn,
     )
     with tempfile.TemporaryDirectory(prefix="tlc-tune-") as scratch, signals_kept():
         tuner = tune.Tuner(
-            tune.with_resources(_trainable(remote.setup), partial(demand, search.placement)),
+            tune.with_resources(worker.function, worker.resources),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 # The searcher ends the run: a job whose worker dies comes again as another.
@@ -126,7 +155,7 @@ def _tune(
             # What Tune writes about the experiment is not used: the study is the record.
             run_config=tune.RunConfig(
                 storage_path=scratch,
-                name=search.name,
+                name=study.name,
                 verbose=0,
                 callbacks=[watchdog],
                 stop=StopRequest(callbacks.must_stop),
@@ -147,6 +176,16 @@ def _sampler(study: Study, remote: RemoteFunctions, *, stops: bool) -> StudySamp
     # A resumed search must not draw the same numbers again.
     seed = search.seed + len(study.records())
     return FeasibleSampler(study.space, search.sampler, seed=seed, trials=search.trials)
+
+
+def _worker(study: Study, remote: RemoteFunctions) -> Worker:
+    search = study.search
+    return Worker(
+        function=_trainable(remote.setup),
+        resources=partial(demand, search.placement),
+        deadline_seconds=search.resources.progress_deadline_seconds,
+        retries=retries_after_death(on_cluster=bool(search.address) or spans_machines()),
+    )
 
 
 def _trainable(setup: WorkerSetup) -> Callable[[dict[str, Any]], None]:

@@ -29,12 +29,13 @@ BUSY_SECONDS = 60
 SEARCH = "tlc:search"
 """Attribute of a study with its search file; studies of other programs lack it."""
 
+FUNCTION = "tlc:function"
+"""Attribute of a study whose objective is a function of the user, with its search."""
+
 _STUDIES: Table = models.StudyModel.__table__
 _ATTRIBUTES: Table = models.StudyUserAttributeModel.__table__
-_NAMES = (
-    select(_STUDIES.c.study_name)
-    .join_from(_STUDIES, _ATTRIBUTES, _STUDIES.c.study_id == _ATTRIBUTES.c.study_id)
-    .where(_ATTRIBUTES.c.key == SEARCH)
+_NAMES = select(_STUDIES.c.study_name).join_from(
+    _STUDIES, _ATTRIBUTES, _STUDIES.c.study_id == _ATTRIBUTES.c.study_id
 )
 
 _connecting = Lock()
@@ -104,14 +105,18 @@ def shared_database(url: str) -> Database:
         return _connect(url, None if path is None else path.stat().st_ino)
 
 
-def study_names(url: str) -> list[str]:
-    """Names of the searches in a storage."""
+def study_names(url: str, kind: str = SEARCH) -> list[str]:
+    """Names of the searches in a storage.
+
+    Args:
+        kind: The attribute that holds them, ``SEARCH`` or ``FUNCTION``.
+    """
     path = sqlite_path(url)
     if path is not None and not path.exists():
         return []
     database = shared_database(url)
     with translated_errors(database), database.engine.connect() as connection:
-        return sorted(connection.execute(_NAMES).scalars())
+        return sorted(connection.execute(_NAMES.where(_ATTRIBUTES.c.key == kind)).scalars())
 
 
 @contextmanager

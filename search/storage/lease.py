@@ -21,7 +21,7 @@ from search.storage.states import State
 from spaces.file.storage import home
 
 if TYPE_CHECKING:
-    from search.storage.study import Study
+    from search.storage.base_study import BaseStudy
 
 LEASE = "tlc:lease"
 STOP = "tlc:stop"
@@ -139,7 +139,7 @@ def lease_of(attributes: Mapping[str, Any]) -> Lease | None:
     return None if values is None else Lease(**values)
 
 
-def confirmed_state(study: Study) -> State:
+def confirmed_state(study: BaseStudy[Any]) -> State:
     """Whether a search runs, and how its last run ended; observes its lease where needed."""
     monitor = LeaseMonitor()
     while (state := monitor.state(study.attributes)) is None:
@@ -147,7 +147,7 @@ def confirmed_state(study: Study) -> State:
     return state
 
 
-def announce(study: Study, before: Any | None) -> str:
+def announce(study: BaseStudy[Any], before: Any | None) -> str:
     """Take the lease for a process that is about to be started.
 
     Args:
@@ -165,7 +165,7 @@ def announce(study: Study, before: Any | None) -> str:
     return lease.run
 
 
-def hand_over(study: Study, run: str, pid: int) -> None:
+def hand_over(study: BaseStudy[Any], run: str, pid: int) -> None:
     """Write the pid of the started process into an announced lease.
 
     The process that announced it may end before the started one has sent its first heartbeat.
@@ -176,7 +176,7 @@ def hand_over(study: Study, run: str, pid: int) -> None:
         study.exchange(LEASE, before, {**before, "pid": pid})
 
 
-def request_stop(study: Study) -> None:
+def request_stop(study: BaseStudy[Any]) -> None:
     """Ask the lease holder to stop, as Ctrl-C does; it does so within a second or two.
 
     Raises:
@@ -185,13 +185,13 @@ def request_stop(study: Study) -> None:
     state = confirmed_state(study)
     lease = lease_of(study.attributes)
     if lease is None or state != "running":
-        raise BusyStudy(f"search {study.search.name!r} is not running; it is {state}")
+        raise BusyStudy(f"search {study.name!r} is not running; it is {state}")
     study.optuna.set_user_attr(STOP, lease.run)
 
 
-def just_started(study: Study) -> BusyStudy:
+def just_started(study: BaseStudy[Any]) -> BusyStudy:
     """The error where another process has taken the lease in the meantime."""
-    return BusyStudy(f"search {study.search.name!r} is running already: it was started just now")
+    return BusyStudy(f"search {study.name!r} is running already: it was started just now")
 
 
 def _now() -> datetime:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives.store.locks import LockBusy, try_exclusive_lock
+from search.storage.base_study import BaseStudy
 from search.storage.database_retry import retrying
 from search.storage.errors import BusyStudy, StudyUnavailable
 from search.storage.lease import (
@@ -27,7 +28,6 @@ from search.storage.lease import (
     lease_of,
 )
 from search.storage.states import State
-from search.storage.study import Study
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def local_lease(name: str, folder: Path) -> Iterator[None]:
         raise BusyStudy(f"search {name!r} is running already, in another process") from error
 
 
-def refuse_if_held_elsewhere(study: Study) -> None:
+def refuse_if_held_elsewhere(study: BaseStudy[Any]) -> None:
     """Raise where a process of another machine or home runs the search.
 
     Call it inside ``local_lease``, which excludes processes of this machine and home.
@@ -63,8 +63,8 @@ def refuse_if_held_elsewhere(study: Study) -> None:
         return
     if confirmed_state(study) == "running":
         raise BusyStudy(
-            f"search {study.search.name!r} is running already, on {lease.host} (last heartbeat: "
-            f"{lease.last_heartbeat}); tlc stop {study.search.name} stops it"
+            f"search {study.name!r} is running already, on {lease.host} (last heartbeat: "
+            f"{lease.last_heartbeat}); tlc stop {study.name} stops it"
         )
 
 
@@ -75,7 +75,7 @@ class LeaseHolder:
         on_stop: Called in this thread, once, when the search must stop.
     """
 
-    def __init__(self, study: Study, on_stop: Callable[[], None]) -> None:
+    def __init__(self, study: BaseStudy[Any], on_stop: Callable[[], None]) -> None:
         self._study = study
         self._on_stop = on_stop
         self._stop = threading.Event()
@@ -156,7 +156,7 @@ class LeaseHolder:
 
 @contextmanager
 def holding_lease(
-    study: Study, on_stop: Callable[[], None] = lambda: None
+    study: BaseStudy[Any], on_stop: Callable[[], None] = lambda: None
 ) -> Iterator[LeaseHolder]:
     """Hold the lease of a search; calls of this thread to the database are retried without end.
 

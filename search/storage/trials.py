@@ -7,16 +7,17 @@ and attribute; queries need a few attributes. A test compares the two.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from threading import Lock
-from typing import Any
+from typing import Any, Generic
 
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import Engine, Table, or_, select
+from typing_extensions import TypeVar
 
 from search.storage.database_retry import retryable
 from spaces.cost.configuration import Configuration
@@ -31,6 +32,9 @@ FINISH = "finish"
 REPEATS = "repeats"
 """Number of the trial that a trial repeats with a further seed of training."""
 
+C = TypeVar("C", default=Configuration)
+"""What a trial evaluates."""
+
 _READ = (CONFIGURATION, RESULT, FAILURE, ATTEMPT, FINISH, REPEATS)
 _TRIALS: Table = models.TrialModel.__table__
 _ATTRIBUTES: Table = models.TrialUserAttributeModel.__table__
@@ -38,7 +42,7 @@ _STATES = {TrialState.COMPLETE: "complete", TrialState.FAIL: "failed"}
 
 
 @dataclass(frozen=True)
-class TrialRecord:
+class TrialRecord(Generic[C]):
     """One trial of a study.
 
     Args:
@@ -58,7 +62,7 @@ class TrialRecord:
 
     number: int
     state: str
-    configuration: Configuration
+    configuration: C
     result: dict[str, Any]
     message: str
     started: datetime | None
@@ -79,17 +83,21 @@ class TrialRecord:
         return self.state != "running"
 
 
-class Reader:
-    """Reads the trials of a study, and each finished one only once: it cannot change."""
+class Reader(Generic[C]):
+    """Reads the trials of a study, and each finished one only once: it cannot change.
 
-    def __init__(self, engine: Engine, study_id: int) -> None:
-        self._read = partial(read_records, engine, study_id)
-        self._finished: dict[int, TrialRecord] = {}
+    Args:
+        parse: Makes a configuration of its recorded values.
+    """
+
+    def __init__(self, engine: Engine, study_id: int, parse: Callable[[dict[str, Any]], C]) -> None:
+        self._read = partial(read_records, engine, study_id, parse)
+        self._finished: dict[int, TrialRecord[C]] = {}
         self._open: set[int] = set()
         self._next = 0
         self._lock = Lock()
 
-    def records(self) -> list[TrialRecord]:
+    def records(self) -> list[TrialRecord[C]]:
         """All trials that have a configuration, by number."""
         with self._lock:
             read = self._read(first=self._next, also=sorted(self._open))
@@ -107,14 +115,16 @@ class Reader:
 def read_records(
     engine: Engine,
     study_id: int,
+    parse: Callable[[dict[str, Any]], C],
     *,
     number: int | None = None,
     first: int = 0,
     also: Sequence[int] = (),
-) -> list[TrialRecord]:
+) -> list[TrialRecord[C]]:
     """Trials of a study that have a configuration, by number.
 
     Args:
+        parse: Makes a configuration of its recorded values.
         number: The only trial to read.
         first: The first trial to read.
         also: Earlier trials to read.
@@ -137,10 +147,10 @@ def read_records(
     if number is not None:
         query = query.where(_TRIALS.c.number == number)
     with engine.connect() as connection:
-        return list(_records(connection.execute(query)))
+        return list(_records(connection.execute(query), parse))
 
 
-def _records(rows: Iterable[Any]) -> Iterable[TrialRecord]:
+def _records(rows: Iterable[Any], parse: Callable[[dict[str, Any]], C]) -> Iterable[TrialRecord[C]]:
     trials: dict[int, tuple[TrialState, datetime | None, datetime | None, dict[str, Any]]] = {}
     for number, state, started, finished, key, value in rows:
         entry = trials.setdefault(number, (state, started, finished, {}))
@@ -153,7 +163,7 @@ def _records(rows: Iterable[Any]) -> Iterable[TrialRecord]:
         yield TrialRecord(
             number=number,
             state=failure.get("state", name) if name == "failed" else name,
-            configuration=Configuration.from_dict(attributes[CONFIGURATION]),
+            configuration=parse(attributes[CONFIGURATION]),
             result=attributes.get(RESULT, {}) if name == "complete" else {},
             message=failure.get("message", ""),
             started=_in_utc(started),

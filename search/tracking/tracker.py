@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol
 
 from search.storage.errors import StudyError
 from search.storage.lease_holder import local_lease, refuse_if_held_elsewhere
@@ -27,21 +27,29 @@ CLOSING_PAUSE = 0.5
 """Seconds between two tries while the search waits for the last sending."""
 
 
+class Sync(Protocol):
+    """What sends the difference between a study and MLflow."""
+
+    def send(self, *, with_figures: bool, is_running: bool | None = None) -> int:
+        """Send everything that MLflow lacks; as ``MlflowSync.send``."""
+
+    def reset(self) -> None:
+        """Read MLflow again before the next sending, as after an error."""
+
+
 class Tracker:
     """Sends a study to MLflow from a thread while its search runs.
 
     Args:
-        has_lost_lease: Whether another process has taken over the search.
+        sync: What sends it.
 
     Raises:
         UserError: Another version of MLflow is installed.
     """
 
-    def __init__(
-        self, study: Study, where: Locations, has_lost_lease: Callable[[], bool] = lambda: False
-    ) -> None:
+    def __init__(self, sync: Sync) -> None:
         check_mlflow_version()
-        self._sync = MlflowSync(study, where, has_lost_lease)
+        self._sync = sync
         self._changed = threading.Event()
         self._closing = threading.Event()
         self._given_up = threading.Event()

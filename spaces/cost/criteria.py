@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spaces.cost.inference_cost import Cost
+from spaces.cost.inference_cost import COSTS, Cost
 from spaces.cost.metric import Metric
 
 
@@ -19,12 +19,14 @@ class Criteria:
         limits: Highest allowed value of each limited cost, by its name.
         is_at_fixed_cost: Whether the search is for the best score within the limits, and not for a
             frontier.
+        costs: Names of all costs that a result has.
     """
 
     metric: Metric
     cost: Cost
     limits: Mapping[str, float]
     is_at_fixed_cost: bool = False
+    costs: tuple[str, ...] = tuple(COSTS)
 
     @property
     def limit(self) -> float | None:

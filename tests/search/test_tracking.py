@@ -399,7 +399,7 @@ def test_a_stopped_search_is_killed_and_finished_after_it_resumes(
 ) -> None:
     fill(study)
     for expected in ("KILLED", "FINISHED"):
-        tracker = Tracker(study, where)
+        tracker = Tracker(MlflowSync(study, where))
         tracker.start()
         assert tracker.close(60.0)
         assert mlflow_runs(where, study.search.name)[0].info.status == expected
@@ -435,7 +435,7 @@ def test_a_process_that_lost_its_lease_sends_nothing_more(
             sync_study(study, where)
         return left < 0
 
-    frozen = Tracker(study, where, has_lost_lease)
+    frozen = Tracker(MlflowSync(study, where, has_lost_lease))
     frozen.start()
     assert frozen.close(60.0), "it has nothing to send"
     parent, nested = mlflow_runs(where, study.search.name)
@@ -504,7 +504,7 @@ def test_an_unreachable_mlflow_blocks_and_loses_nothing(
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    tracker = Tracker(study, replace(where, tracking_uri="http://127.0.0.1:9"))
+    tracker = Tracker(MlflowSync(study, replace(where, tracking_uri="http://127.0.0.1:9")))
     tracker.start()
     fill(study)
     started = time.perf_counter()
@@ -513,7 +513,7 @@ def test_an_unreachable_mlflow_blocks_and_loses_nothing(
     assert time.perf_counter() - started < 0.1
     assert not tracker.close(2.0)
 
-    back = Tracker(study, where)
+    back = Tracker(MlflowSync(study, where))
     back.start()
     assert back.close(60.0)
     assert len(mlflow_runs(where, study.search.name)[1]) == 5
@@ -524,4 +524,4 @@ def test_another_version_of_mlflow_is_refused_at_the_start(
 ) -> None:
     monkeypatch.setattr("spaces.errors.version", {"optuna": "5.0.0", "mlflow": "3.170.0"}.get)
     with pytest.raises(UserError, match=r"mlflow 3\.17.*3\.170\.0"):
-        Tracker(study, where)
+        Tracker(MlflowSync(study, where))

@@ -7,6 +7,8 @@ them from FLOPs and depth.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from search.arrays import Booleans, Floats, Integers
@@ -17,6 +19,23 @@ PRIOR_SECONDS_A_STEP = 0.02
 PRIOR_SECONDS_TO_EVALUATE = 0.3
 PRIOR_COOLDOWN_FRACTION = 0.25
 """Of the stable path, before any run has a measured cooldown."""
+
+
+class Seconds(Protocol):
+    """What the designer asks of a cost model."""
+
+    @property
+    def is_trained(self) -> Booleans:
+        """Runs that have a trained model, ``(runs,)``."""
+
+    def update(self, trial: Trial) -> float:
+        """Learn from a complete trial; returns seconds of the work that was new with it."""
+
+    def training_seconds(self) -> Floats:
+        """Seconds until each run has its trained model, ``(runs,)``."""
+
+    def evaluation_seconds(self, runs: Integers, compressions: Integers) -> Floats:
+        """Further seconds of compressions of some runs, each with each."""
 
 
 class CostModel:

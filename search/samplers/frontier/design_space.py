@@ -119,7 +119,8 @@ def choose_candidates(
     near = [int(space.step_flops.argmin())]
     for run, _ in best:
         near += [run, *space.run_neighbours(run)]
-    runs = _part(rng, np.ones(len(runs), dtype=bool), near, LARGEST_COUNT // LARGEST_WIDTH)
+    width = min(len(compressions), LARGEST_WIDTH)
+    runs = _part(rng, np.ones(len(runs), dtype=bool), near, LARGEST_COUNT // width)
     costs = space.log_costs(runs)
     free = np.isfinite(costs) & ~tried[runs]
     near = []

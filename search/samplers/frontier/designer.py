@@ -16,7 +16,7 @@ from scipy.special import ndtri
 
 from search.arrays import Booleans, Floats, one_blas_thread
 from search.samplers.frontier.acquisition import Proposals, Staircase
-from search.samplers.frontier.cost_model import CostModel
+from search.samplers.frontier.cost_model import CostModel, Seconds
 from search.samplers.frontier.design_space import Candidates, DesignSpace, choose_candidates
 from search.samplers.frontier.history import (
     TWO_SIDED_95,
@@ -52,9 +52,16 @@ class Designer:
     Args:
         seed: Seed of the samples, of the hyperparameters, and of the parts of large spaces.
         prior: Prior of the Gaussian process; by default that of the space's compressions.
+        cost_model: Seconds of candidates; by default those of training and compression.
     """
 
-    def __init__(self, space: DesignSpace, seed: int, prior: Prior | None = None) -> None:
+    def __init__(
+        self,
+        space: DesignSpace,
+        seed: int,
+        prior: Prior | None = None,
+        cost_model: Seconds | None = None,
+    ) -> None:
         self._space = space
         self._prior = prior or prior_for(space)
         self._seed = seed
@@ -63,7 +70,7 @@ class Designer:
         self._tried = np.zeros((len(space.runs), len(space.compressions)), dtype=bool)
         self._cannot_train = np.zeros(len(space.runs), dtype=bool)
         """Runs that failed because of the machine."""
-        self._cost_model = CostModel(space)
+        self._cost_model: Seconds = cost_model or CostModel(space)
         self._spent = 0.0
         self._reached: list[tuple[float, float]] = []
         """Quality and logarithm of cost of each complete trial."""

@@ -1,0 +1,246 @@
+"""The record of a search on Optuna's storage, whatever its trials are.
+
+``Study`` is that of a search file; ``search.functions.study`` that of a function of the user.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import uuid
+import warnings
+from abc import ABC, abstractmethod
+from typing import Any, Generic, Protocol, TypeVar
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
+
+from search.process_state import set_level
+from search.storage.database import Database, translated_errors
+from search.storage.errors import NoSuchStudy
+from search.storage.transactions import exchange, finish
+from search.storage.trials import (
+    ATTEMPT,
+    CONFIGURATION,
+    FAILURE,
+    RESULT,
+    Reader,
+    TrialRecord,
+    read_records,
+)
+from spaces.cost.criteria import Criteria
+
+CURVE = "curve"
+STUDY_ID = "tlc:study_id"
+
+
+class Recordable(Protocol):
+    """What a study records of the point that a trial evaluates."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can write."""
+
+
+C = TypeVar("C", bound=Recordable)
+
+
+class BaseStudy(ABC, Generic[C]):
+    """The record of one search: every finished trial exactly once.
+
+    Args:
+        study: Optuna's study.
+        storage: The database that it is in.
+    """
+
+    def __init__(self, study: optuna.Study, storage: Database) -> None:
+        self.optuna = study
+        self._storage = storage
+        self._reader = Reader(storage.engine, study._study_id, self.read_configuration)
+
+    @property
+    def name(self) -> str:
+        """Name of the search."""
+        return self.optuna.study_name
+
+    @property
+    @abstractmethod
+    def criteria(self) -> Criteria:
+        """The criteria by which trials are compared."""
+
+    @abstractmethod
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """What a trial may be asked for, by the name of the dimension."""
+
+    @abstractmethod
+    def configuration_from(self, parameters: dict[str, Any]) -> C:
+        """The configuration of a trial's parameters."""
+
+    @abstractmethod
+    def read_configuration(self, values: dict[str, Any]) -> C:
+        """A recorded configuration: the inverse of its ``to_dict``."""
+
+    def ask(self) -> TrialRecord[C]:
+        """Create the next trial, as the study's sampler chooses it."""
+        trial = self.optuna.ask(self.distributions())
+        configuration = self.configuration_from(trial.params)
+        trial.set_user_attr(CONFIGURATION, configuration.to_dict())
+        return self.record(trial.number)
+
+    @property
+    def has_enqueued(self) -> bool:
+        """Whether enqueued trials wait, which ``ask`` returns before it asks the sampler."""
+        return bool(self.optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+
+    def tell_result(
+        self,
+        number: int,
+        result: dict[str, Any],
+        curve: list[list[float]] | None = None,
+        *,
+        attempt: int = 1,
+    ) -> bool:
+        """Record the result of a trial, in one transaction.
+
+        Args:
+            number: The trial's number.
+            result: The evaluation's values, by name.
+            curve: ``[step, training loss]`` over its training.
+            attempt: Number of the attempt that reports.
+
+        Returns:
+            False when the trial has finished or a later attempt has begun: a second and a late
+            report change nothing.
+        """
+        measured = (result["score"], result[self.criteria.cost.name])
+        values = [float(value) for value in measured[: len(self.optuna.directions)]]
+        # Optuna accepts infinity, which would dominate every trial.
+        if not all(map(math.isfinite, measured)):
+            message = f"the result was {list(measured)}"
+            return self.tell_failure(number, "not_finite", message, attempt=attempt)
+        attributes = {RESULT: result, CURVE: curve or []}
+        return self._finish(number, attempt, attributes, values, self.criteria.violations(result))
+
+    def tell_failure(
+        self, number: int, state: str, message: str, traceback: str = "", *, attempt: int = 1
+    ) -> bool:
+        """Record that a trial failed, in a named state; returns what ``tell_result`` does."""
+        failure = {"state": state, "message": message[:2000], "traceback": traceback}
+        return self._finish(number, attempt, {FAILURE: failure})
+
+    def take_over_unfinished(self) -> list[TrialRecord[C]]:
+        """Take over the trials that an earlier run left running; they keep their numbers.
+
+        Each begins its next attempt, so that late reports of the earlier run are refused. Trials
+        whose parameters were not all written are closed as failed.
+        """
+        left = []
+        with translated_errors(self._storage):
+            trials = self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        for trial in trials:
+            attempt = trial.user_attrs.get(ATTEMPT, 1)
+            is_new = CONFIGURATION not in trial.user_attrs
+            if is_new and not self.distributions().keys() <= trial.params.keys():
+                self._finish(trial.number, attempt, {})
+                continue
+            try:
+                if is_new:
+                    configuration = self.configuration_from(trial.params).to_dict()
+                    self._storage.set_trial_user_attr(trial._trial_id, CONFIGURATION, configuration)
+                self._storage.set_trial_user_attr(trial._trial_id, ATTEMPT, attempt + 1)
+            except UpdateFinishedTrialError:
+                # The earlier run has just reported it.
+                continue
+            left.append(self.record(trial.number))
+        return left
+
+    def records(self) -> list[TrialRecord[C]]:
+        """All trials that have a configuration, by number, without the repeats."""
+        return self.records_and_repeats()[0]
+
+    def repeats(self) -> list[TrialRecord[C]]:
+        """Repeats of trials with further seeds of training, by number."""
+        return self.records_and_repeats()[1]
+
+    def records_and_repeats(self) -> tuple[list[TrialRecord[C]], list[TrialRecord[C]]]:
+        """Both, read at one moment."""
+        with translated_errors(self._storage):
+            every = self._reader.records()
+        return (
+            [record for record in every if record.repeats is None],
+            [record for record in every if record.repeats is not None],
+        )
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """User attributes of the study, read now."""
+        with translated_errors(self._storage):
+            return self.optuna.user_attrs
+
+    def exchange(self, key: str, old: Any | None, new: Any) -> bool:
+        """Change an attribute if it still has its old value, None where there was none; returns
+        whether it had."""
+        with translated_errors(self._storage):
+            return exchange(self._storage.engine, self.optuna._study_id, key, old, new)
+
+    def record(self, number: int) -> TrialRecord[C]:
+        """One trial.
+
+        Raises:
+            NoSuchStudy: There is no trial of this number.
+        """
+        found = read_records(
+            self._storage.engine, self.optuna._study_id, self.read_configuration, number=number
+        )
+        if not found:
+            raise NoSuchStudy(f"search {self.name!r} has no trial {number}")
+        return found[0]
+
+    def curve(self, number: int) -> list[list[float]]:
+        """``[step, training loss]`` over the training of a trial."""
+        with translated_errors(self._storage):
+            trial = self._storage.get_trial(self._trial_id(number))
+        points: list[list[float]] = trial.user_attrs.get(CURVE, [])
+        return points
+
+    @property
+    def study_id(self) -> str:
+        """A random id: two studies on one server may share a name."""
+        known: str | None = self.optuna.user_attrs.get(STUDY_ID)
+        if known is None:
+            known = uuid.uuid4().hex[:12]
+            self.optuna.set_user_attr(STUDY_ID, known)
+        return known
+
+    def _finish(
+        self,
+        number: int,
+        attempt: int,
+        attributes: dict[str, Any],
+        values: list[float] | None = None,
+        constraints: dict[str, float] | None = None,
+    ) -> bool:
+        with translated_errors(self._storage):
+            trial = self._storage.get_trial(self._trial_id(number))
+            if trial.state.is_finished():
+                return False
+            state = TrialState.FAIL if values is None else TrialState.COMPLETE
+            self.optuna.sampler.after_trial(self.optuna, trial, state, values)
+            return finish(
+                self._storage.engine,
+                trial._trial_id,
+                attempt=attempt,
+                values=values,
+                attributes=attributes,
+                constraints=constraints or {},
+            )
+
+    def _trial_id(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self.optuna._study_id, number)
+
+
+def quiet_optuna() -> None:
+    """Log its warnings only, and no warning that something that is used here may change."""
+    set_level(logging.WARNING, "optuna")
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
