@@ -58,9 +58,13 @@ class ModelSpec:
         """The layers after pruning."""
         return self.compression.shape_of(self.architecture)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can write."""
+        return asdict(self) | {"architecture": self.architecture.to_dict()}
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelSpec:
-        """The inverse of ``dataclasses.asdict``.
+        """The inverse of ``to_dict``.
 
         Raises:
             KeyError, TypeError, ValueError: A field is missing, unknown or not valid.
@@ -92,7 +96,7 @@ def save(folder: Path, weights: CompressedWeights, spec: ModelSpec) -> None:
     """Write a compressed model into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     write_weights(folder / WEIGHTS, weights)
-    config = {"format": MODEL_FORMAT, **asdict(spec)}
+    config = {"format": MODEL_FORMAT, **spec.to_dict()}
     (folder / CONFIG).write_text(json.dumps(config, indent=1))
 
 

@@ -28,7 +28,7 @@ from objectives.models.build import build
 from objectives.store.store import Store
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration, content_hash
-from spaces.cost.families import has_decoder
+from spaces.cost.families import has_decoder, training_key
 from spaces.cost.workload import Workload
 from spaces.file.space import Measurement
 
@@ -152,7 +152,7 @@ class LatencyCache:
             "torch": torch.__version__,
         }
         if configuration is not None:
-            key["architecture"] = asdict(configuration.architecture)
+            key["architecture"] = training_key(configuration.architecture, self.workload)
             key["compression"] = asdict(configuration.compression.at_runtime)
         return f"{COSTS}/{content_hash(key)}"
 

@@ -47,7 +47,13 @@ def build(shape: Shape, workload: Workload, *, dropout: float = 0.0) -> nn.Modul
 def configuration_of(shape: Shape, workload: Workload, *, dropout: float = 0.0) -> tuple[Any, Any]:
     """transformers' configuration of a model, and its class."""
     model_class, fields = _FAMILIES[workload.family]
-    return model_class.config_class(**fields(shape, workload, dropout)), model_class
+    activation = {_ACTIVATIONS.get(workload.family, "hidden_act"): shape.activation}
+    return (
+        model_class.config_class(
+            **fields(shape, workload, dropout), **(activation if shape.activation else {})
+        ),
+        model_class,
+    )
 
 
 def resize(model: nn.Module, stack: Stack) -> None:
@@ -176,3 +182,10 @@ _FAMILIES: dict[Family, tuple[Any, Callable[[Shape, Workload, float], dict[str, 
     Family.VIT: (ViTForImageClassification, _vit),
 }
 """The model of each family, and the fields of its configuration."""
+
+_ACTIVATIONS = {
+    Family.MODERNBERT_CLASSIFIER: "hidden_activation",
+    Family.MODERNBERT_MASKED_LM: "hidden_activation",
+    Family.MBART: "activation_function",
+}
+"""The field of the activation, where it is not ``hidden_act``."""

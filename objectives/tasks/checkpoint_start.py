@@ -132,8 +132,9 @@ class CheckpointStart:
         every = [list(range(stack.depth)) for stack in stacks]
         if self.model.layers == "evenly-spaced" or spaced == every:
             return spaced
-        whole = dict(zip(("depth", "decoder_depth"), map(len, every), strict=False))
-        deep = self._with_all_heads(replace(shape, **whole), workload, tokens, every)
+        depth, decoder_depth = (*map(len, every), 0)[:2]
+        whole = replace(shape, depth=depth, decoder_depth=decoder_depth)
+        deep = self._with_all_heads(whole, workload, tokens, every)
         return [
             most_important(block_influences(deep, stack, list(batches), loss), depth).tolist()
             for stack, depth in zip(stacks, depths, strict=True)

@@ -28,6 +28,7 @@ from spaces.cost.architecture import Architecture
 from spaces.cost.budget import Schedule, TrainingSteps
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration, content_hash
+from spaces.cost.families import training_key
 from spaces.cost.units import MIN_STEPS
 from spaces.cost.workload import Workload
 from spaces.file.training import Training
@@ -113,7 +114,7 @@ class Stages:
         key = {
             "timed": problem.name,
             "data": self._fingerprint,
-            "architecture": asdict(architecture),
+            "architecture": training_key(architecture, problem.workload),
             "workload": asdict(problem.workload),
             "dropout": problem.dropout,
             "batch_size": training.batch_size,
@@ -214,7 +215,7 @@ class Stages:
             "problem": problem.name,
             **problem.identity,
             "data": self._fingerprint,
-            "architecture": asdict(architecture),
+            "architecture": training_key(architecture, problem.workload),
             "workload": asdict(problem.workload),
             "dropout": problem.dropout,
             "batch_size": training.batch_size,

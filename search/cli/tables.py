@@ -84,6 +84,8 @@ def _proportions(members: Sequence[FrontierMember]) -> dict[str, list[str]]:
         columns["head width"] = [str(row.head_width) for row in members]
     if len({row.feed_forward / row.width for row in members}) > 1:
         columns["feed-forward"] = [str(row.feed_forward) for row in members]
+    if any(row.activation for row in members):
+        columns["activation"] = [row.activation for row in members]
     return columns
 
 

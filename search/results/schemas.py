@@ -118,6 +118,8 @@ class FrontierMember(QueryResult):
     """Channels of an attention head."""
     feed_forward: int = 0
     """Feed-forward neurons of a layer."""
+    activation: str = ""
+    """Where it is searched."""
     vocabulary: int = 0
     """Pieces that are kept of a checkpoint's vocabulary; 0 where all are."""
     budget: float

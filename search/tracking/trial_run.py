@@ -39,8 +39,9 @@ def trial_params(record: TrialRecord, budget_unit: str) -> dict[str, Any]:
     configuration = record.configuration
     budget = configuration.budget
     return {
-        **asdict(configuration.architecture),
+        **configuration.architecture.to_dict(),
         "head_width": configuration.architecture.head_width,
+        "feed_forward_ratio": configuration.architecture.feed_forward_ratio,
         "budget": int(budget) if budget.is_integer() else budget,
         "budget_unit": budget_unit,
         **dict(configuration.training),

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
 from typing import Any
 
 DEFAULT_HEAD_WIDTH = 32
 DEFAULT_FEED_FORWARD_RATIO = 4
 FEED_FORWARD_MULTIPLE = 32
+
+
+class Activation(StrEnum):
+    """Activations of the feed-forward block, named as in transformers."""
+
+    GELU = "gelu"
+    GELU_TANH = "gelu_pytorch_tanh"
+    RELU = "relu"
+    RELU_SQUARED = "relu2"
+    SILU = "silu"
+    MISH = "mish"
+    HARD_SWISH = "hardswish"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +34,8 @@ class Shape:
         heads: Attention heads per layer.
         feed_forward: Feed-forward neurons per layer.
         vocabulary: Pieces that are kept of a checkpoint's vocabulary; 0 keeps all.
+        activation: Of the feed-forward block, of its gate where it has one, as transformers names
+            it; empty for that of the family.
     """
 
     depth: int
@@ -30,6 +45,7 @@ class Shape:
     head_width: int
     feed_forward: int
     vocabulary: int = 0
+    activation: str = ""
 
     @property
     def attention(self) -> int:
@@ -56,6 +72,7 @@ class Architecture:
     decoder_depth: int = 0
     vocabulary: int = 0
     head_group: int = 1
+    activation: str = ""
 
     def __post_init__(self) -> None:
         for name in ("depth", "width", "heads", "feed_forward", "decoder_depth", "vocabulary"):
@@ -75,15 +92,27 @@ class Architecture:
         own = {each.name: getattr(self, each.name) for each in fields(Architecture)}
         return CheckpointArchitecture(**own, checkpoint=name) if name else Architecture(**own)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can write; without ``activation`` where it is the family's."""
+        values = asdict(self)
+        if not self.activation:
+            del values["activation"]
+        return values
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Architecture:
-        """Inverse of ``dataclasses.asdict``."""
+        """Inverse of ``to_dict``."""
         return (CheckpointArchitecture if "checkpoint" in values else Architecture)(**values)
 
     @property
     def head_width(self) -> int:
         """Width of one attention head."""
         return self.width // self.heads
+
+    @property
+    def feed_forward_ratio(self) -> float:
+        """Feed-forward width as a multiple of the width."""
+        return self.feed_forward / self.width
 
     @classmethod
     def of(
@@ -94,19 +123,23 @@ class Architecture:
         heads: int | None = None,
         head_width: int | None = None,
         feed_forward: int | None = None,
+        feed_forward_ratio: float | None = None,
         decoder_depth: int = 0,
+        activation: str = "",
     ) -> Architecture:
         """Make an architecture with the usual proportions.
 
         Args:
             heads: Attention heads of a layer.
             head_width: Channels of a head, in place of ``heads``.
+            feed_forward_ratio: Feed-forward width as a multiple of ``width``, in place of
+                ``feed_forward``.
 
         By default there is one head per 32 of width, and the feed-forward block is four times the
         width, as in Vaswani et al. 2017 (arXiv 1706.03762), section 3.3.
 
         Raises:
-            ValueError: The width is not divisible.
+            ValueError: The width is not divisible, or the multiple is no whole number.
         """
         if head_width is not None:
             if width % head_width:
@@ -120,8 +153,14 @@ class Architecture:
                 )
             heads = width // DEFAULT_HEAD_WIDTH
         if feed_forward is None:
-            feed_forward = DEFAULT_FEED_FORWARD_RATIO * width
-        return cls(depth, width, heads, feed_forward, decoder_depth)
+            ratio = DEFAULT_FEED_FORWARD_RATIO if feed_forward_ratio is None else feed_forward_ratio
+            feed_forward = round(ratio * width)
+            if feed_forward / width != ratio:
+                raise ValueError(
+                    f"{ratio:g} times a width of {width} is {ratio * width:.12g} neurons; "
+                    "it must be a whole number of them"
+                )
+        return cls(depth, width, heads, feed_forward, decoder_depth, activation=activation)
 
     @property
     def shape(self) -> Shape:
@@ -148,6 +187,7 @@ class Architecture:
             head_width=self.head_width,
             feed_forward=kept_neurons(self.feed_forward, feed_forward),
             vocabulary=self.vocabulary,
+            activation=self.activation,
         )
 
     def __str__(self) -> str:
@@ -163,6 +203,8 @@ class Architecture:
             found.append(f"head_width {self.head_width}")
         if self.feed_forward != DEFAULT_FEED_FORWARD_RATIO * self.width:
             found.append(f"feed_forward {self.feed_forward}")
+        if self.activation:
+            found.append(f"activation {self.activation}")
         return found
 
 

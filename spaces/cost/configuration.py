@@ -102,7 +102,7 @@ class Configuration:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can write; without ``training`` where none of it is searched."""
-        values = asdict(self)
+        values = asdict(self) | {"architecture": self.architecture.to_dict()}
         training = dict(values.pop("training"))
         return values | ({"training": training} if training else {})
 

@@ -6,8 +6,10 @@ from it. ``objectives.models.family_layouts`` reads them from transformers' modu
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache, lru_cache
 from importlib import resources
+from typing import Any
 
 from spaces.cost.architecture import Architecture, Shape
 from spaces.cost.checkpoint import checkpoint_of
@@ -51,6 +53,14 @@ def has_decoder(workload: Workload) -> bool:
     if workload.checkpoint:
         return checkpoint_of(workload.checkpoint).decoder_depth > 0
     return workload.family.has_decoder
+
+
+def training_key(architecture: Architecture, workload: Workload) -> dict[str, Any]:
+    """What a training depends on of an architecture: equal for the same model, whether its family's
+    activation is named or not."""
+    if architecture.activation == workload.family.activation:
+        architecture = replace(architecture, activation="")
+    return architecture.to_dict()
 
 
 def parameters(architecture: Architecture, workload: Workload) -> int:

@@ -60,6 +60,11 @@ class Family(StrEnum):
         return self in (Family.LLAMA, Family.MODERNBERT_CLASSIFIER, Family.MODERNBERT_MASKED_LM)
 
     @property
+    def activation(self) -> str:
+        """Activation of its feed-forward blocks, as its configuration in transformers has it."""
+        return "silu" if self is Family.LLAMA else "gelu"
+
+    @property
     def has_decoder(self) -> bool:
         """Whether its models have a decoder beside the encoder."""
         return self is Family.MBART

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Generic, TypeVar, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from spaces.cost.architecture import Activation
 from spaces.cost.compression import Pruning, Quantisation
 from spaces.cost.units import BudgetUnit
 
@@ -177,6 +178,7 @@ def one_value(value: Any) -> Any:
 
 # pydantic's strict mode accepts no string for an enumeration.
 QuantisationName = Annotated[Quantisation, Field(strict=False)]
+ActivationName = Annotated[Activation, Field(strict=False)]
 PruningName = Annotated[Pruning, Field(strict=False)]
 UnitName = Annotated[BudgetUnit, Field(strict=False)]
 
@@ -197,6 +199,11 @@ Recoveries = Annotated[
     Numbers[Recovery],
     BeforeValidator(one_value, json_schema_input_type=Recovery | Numbers[Recovery]),
 ]
+Ratio = Annotated[float, Field(gt=0.0, le=1_000.0)]
+Ratios = Annotated[
+    Numbers[Ratio],
+    BeforeValidator(one_value, json_schema_input_type=Ratio | Numbers[Ratio]),
+]
 Quantisations = Annotated[
     Choices[QuantisationName],
     BeforeValidator(one_value, json_schema_input_type=QuantisationName | Choices[QuantisationName]),
@@ -204,6 +211,11 @@ Quantisations = Annotated[
 Prunings = Annotated[
     Choices[PruningName],
     BeforeValidator(one_value, json_schema_input_type=PruningName | Choices[PruningName]),
+]
+
+Activations = Annotated[
+    Choices[ActivationName],
+    BeforeValidator(one_value, json_schema_input_type=ActivationName | Choices[ActivationName]),
 ]
 
 PositiveNumber = Annotated[float, Field(gt=0.0)]

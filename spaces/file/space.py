@@ -11,6 +11,7 @@ from spaces.cost.checkpoint import Checkpoint
 from spaces.cost.compression import Pruning, Quantisation
 from spaces.cost.inference_cost import COSTS
 from spaces.file.dimensions import (
+    Activations,
     Budgets,
     Choices,
     Count,
@@ -20,6 +21,7 @@ from spaces.file.dimensions import (
     PositiveNumber,
     Prunings,
     Quantisations,
+    Ratios,
     Recoveries,
     StrictModel,
 )
@@ -27,6 +29,13 @@ from spaces.file.training_space import TrainingSpace
 
 CUT_DOWN = ("depth", "decoder_depth", "width", "feed_forward", "vocabulary")
 """Dimensions of which a checkpoint has no more than its own."""
+
+FIXED_BY_CHECKPOINT = {
+    "head_width": "the heads of a checkpoint keep their channels",
+    "feed_forward_ratio": "a checkpoint keeps a number of its neurons, space.feed_forward",
+    "activation": "a checkpoint keeps its own",
+}
+"""Dimensions of models that start from random weights alone, and why."""
 
 
 class Space(StrictModel):
@@ -50,6 +59,12 @@ class Space(StrictModel):
     feed_forward: Integers | None = None
     """Feed-forward width; without it, four times the width; of a checkpoint, in the proportion of
     its heads."""
+    feed_forward_ratio: Ratios | None = None
+    """Feed-forward width as a multiple of the width, in place of ``feed_forward``; each product is
+    a whole number."""
+    activation: Activations | None = None
+    """Activations of the feed-forward block, of its gate where it has one (ModernBERT, Llama);
+    without it, the family's own."""
     vocabulary: Integers | None = None
     """Pieces of a checkpoint's vocabulary that are kept: the special ones, single characters of the
     training text, and then those that the text uses most. Other words fall back to smaller
@@ -75,8 +90,9 @@ class Space(StrictModel):
 
     @model_validator(mode="after")
     def _gives_no_size_twice(self) -> Space:
-        if self.heads is not None and self.head_width is not None:
-            raise ValueError("give either heads or head_width")
+        for one, other in (("heads", "head_width"), ("feed_forward", "feed_forward_ratio")):
+            if getattr(self, one) is not None and getattr(self, other) is not None:
+                raise ValueError(f"give either {one} or {other}")
         return self
 
     def values(self) -> dict[str, tuple[Any, ...]]:
@@ -99,8 +115,9 @@ class Space(StrictModel):
         """Dimensions that models of a checkpoint have not."""
         if self.heads is not None:
             yield "space.heads: a checkpoint keeps as many heads as space.width has channels for"
-        if self.head_width is not None:
-            yield "space.head_width: the heads of a checkpoint keep their channels; leave it out"
+        for name, reason in FIXED_BY_CHECKPOINT.items():
+            if getattr(self, name) is not None:
+                yield f"space.{name}: {reason}; leave it out"
         if "dropout" in self.training_values:
             yield "space.training.dropout: a checkpoint keeps its own dropout; leave it out"
 

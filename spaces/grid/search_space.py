@@ -26,10 +26,11 @@ from spaces.grid.grid import Dimension, Grid, Point
 
 COMPRESSION_FIELDS = ("quantisation", "group_size", "pruning", "sparsity", "recovery")
 """Dimensions of compression; those of training come before them."""
-GROWING = ("depth", "decoder_depth", "width", "feed_forward", "vocabulary")
+FEED_FORWARD = ("feed_forward", "feed_forward_ratio")
+GROWING = ("depth", "decoder_depth", "width", *FEED_FORWARD, "vocabulary")
 """Dimensions with which parameters and FLOPs grow."""
-SHAPING = (*GROWING, "heads", "head_width")
-"""Dimensions of the architecture."""
+LAYER = ("heads", "head_width", "activation")
+"""Those of a layer that parameters and FLOPs do not depend on."""
 
 CHECKPOINT = "checkpoint"
 """The dimension of several checkpoints."""
@@ -183,12 +184,10 @@ class SearchSpace(Grid):
         return Architecture.of(
             values["depth"],
             values["width"],
-            heads=values.get("heads"),
-            head_width=values.get("head_width"),
-            feed_forward=values.get("feed_forward"),
             decoder_depth=values.get(
                 "decoder_depth", values["depth"] if self.task.has_decoder else 0
             ),
+            **{name: values[name] for name in (*LAYER, *FEED_FORWARD) if name in values},
         )
 
     @cached_property
@@ -287,7 +286,9 @@ class SearchSpace(Grid):
         """Every architecture once."""
         if self.parts:
             return [each for part in self.parts.values() for each in part.architectures()]
-        axes = [range(len(d.values)) if d.name in SHAPING else (0,) for d in self.dimensions]
+        axes = [
+            range(len(d.values)) if d.name in (*GROWING, *LAYER) else (0,) for d in self.dimensions
+        ]
         points = map(self.configuration, itertools.product(*axes))
         return list(dict.fromkeys(configuration.architecture for configuration in points))
 
@@ -320,7 +321,7 @@ class SearchSpace(Grid):
         monotone = {"budget"} if self.is_fit else {"budget", "heads", "sparsity", *GROWING}
         axes = [
             (0,)
-            if d.name in self.training_values
+            if d.name in ("activation", *self.training_values)
             else sorted({d.values.index(min(d.values)), d.values.index(max(d.values))})
             if d.name in monotone
             else range(len(d.values))

@@ -83,6 +83,12 @@ def _architecture_faults(space: SearchSpace) -> list[str]:
                 f"{architecture.head_width} channels each; task {space.task.name} needs an even "
                 "number of channels"
             )
+    ratios = definition.feed_forward_ratio
+    for width, ratio in itertools.product(definition.width.values, ratios.values if ratios else ()):
+        try:
+            Architecture.of(1, width, heads=1, feed_forward_ratio=ratio)
+        except ValueError as error:
+            faults.append(f"space.feed_forward_ratio: {error}")
     return faults
 
 

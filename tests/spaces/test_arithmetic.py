@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
+from transformers.activations import ACT2FN
 
 from objectives.compression import model_file
 from objectives.compression.model_file import ModelSpec
@@ -20,7 +21,7 @@ from objectives.data.batches import forward_arguments, logits
 from objectives.measurement.flops import count_forward_flops
 from objectives.models.build import build
 from objectives.models.forward import vocabulary_logits
-from spaces.cost.architecture import Architecture
+from spaces.cost.architecture import Activation, Architecture
 from spaces.cost.budget import Schedule, UnknownStepsError
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.families import layout, parameters
@@ -96,6 +97,16 @@ def test_forward_flops_are_those_that_are_executed(
         assert forward_flops(shape, workload) <= dense
         count = sum(parameter.numel() for parameter in model.parameters())
         assert layout(shape, workload).parameters == count, compression
+
+
+@pytest.mark.parametrize("family", WORKLOADS)
+def test_an_activation_is_that_of_every_feed_forward_block(family: Family) -> None:
+    workload, shape = WORKLOADS[family], architecture_for(family, 1, 32).shape
+    for activation in ("", *Activation):
+        model = build(replace(shape, activation=activation), workload)
+        layers = [(n, m) for n, m in model.named_modules() if not n.startswith("head")]
+        found = {type(m) for name, m in layers if "act" in name.rpartition(".")[2]}
+        assert found == {type(ACT2FN[activation or family.activation])}
 
 
 @pytest.mark.parametrize("family", WORKLOADS)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from spaces.cost.compression import Compression
+from spaces.cost.configuration import Configuration
+from spaces.cost.families import layout, training_key
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
 
@@ -19,6 +22,38 @@ def test_a_width_has_as_many_heads_as_it_has_times_their_channels(
     assert {*space.architectures()} == found
     usual = SearchSpace(make_search()).architectures()
     assert {a for a in found if a.head_width == 32} == {*usual}
+
+
+def test_a_ratio_gives_each_width_its_neurons(make_search: Callable[..., SearchFile]) -> None:
+    ratios = {"choices": [1.0, 2.5, 4.0]}
+    space = SearchSpace(make_search(space__depth=1, space__feed_forward_ratio=ratios))
+    found = {space.configuration(point).architecture for point in space.points()}
+    assert {(a.width, a.feed_forward) for a in found} == {
+        (32, 32), (32, 80), (32, 128), (64, 64), (64, 160), (64, 256),
+    }  # fmt: skip
+    assert {a.feed_forward_ratio for a in found} == {1.0, 2.5, 4.0}
+    assert {*space.architectures()} == found
+    assert str(space.largest_architecture) == "1x64"
+    sizes = [space.cost(space.configuration(point)).size_mb for point in space.points()]
+    least, greatest = space.extreme_costs()
+    assert (least.size_mb, greatest.size_mb) == (min(sizes), max(sizes))
+
+
+def test_activations_are_different_models_of_equal_cost(
+    make_search: Callable[..., SearchFile],
+) -> None:
+    search = make_search(space__depth=1, space__activation={"choices": ["gelu", "relu"]})
+    space = SearchSpace(search)
+    usual, rectified = (a for a in space.architectures() if a.width == 32)
+    workload = space.workload_of("")
+    assert layout(usual.shape, workload) == layout(rectified.shape, workload)
+    configuration = Configuration(rectified, 20.0, Compression())
+    assert configuration.hash != Configuration(usual, 20.0, Compression()).hash
+    assert Configuration.from_dict(configuration.to_dict()) == configuration
+    # GELU is the family's own.
+    without = SearchSpace(make_search(space__depth=1)).architectures()[0]
+    keys = [training_key(each, workload) for each in (without, usual, rectified)]
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_texts_name_what_is_not_as_usual(make_search: Callable[..., SearchFile]) -> None:

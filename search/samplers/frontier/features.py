@@ -28,21 +28,25 @@ def training_features(
     feed_forward: Floats,
     vocabulary: Floats | None = None,
     settings: Sequence[Floats] = (),
-    checkpoints: Sequence[Floats] = (),
+    categories: Sequence[Floats] = (),
 ) -> Floats:
     """Doublings of depth, width, budget, head width and feed-forward ratio, ``(n, 5)``, each from
     the middle of its range.
 
     Where vocabularies vary there is a column more for them; then one for each setting of training
-    (``setting_feature``); and one for each of several checkpoints, 1 where a configuration starts
-    from it and 0 elsewhere.
+    (``setting_feature``); and one for each value of a category (``category_features``).
     """
     ratios = [depth, width, steps, width / heads, feed_forward / width]
     if vocabulary is not None and np.ptp(vocabulary) > 0.0:
         ratios.append(vocabulary)
     logarithms = np.log2(np.stack(ratios, 1))
     middle: Floats = (logarithms.min(0) + logarithms.max(0)) / 2
-    return np.column_stack([logarithms - middle, *settings, *checkpoints])
+    return np.column_stack([logarithms - middle, *settings, *categories])
+
+
+def category_features(values: Sequence[str], categories: Sequence[str]) -> list[Floats]:
+    """A column for each category, ``(n,)``: 1 where the value is of it and 0 elsewhere."""
+    return [np.array([float(value == each) for value in values]) for each in categories]
 
 
 def is_in_doublings(setting: Floats) -> bool:

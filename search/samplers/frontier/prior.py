@@ -20,10 +20,12 @@ VOCABULARY_SLOPE, VOCABULARY_SCALE = (0.05, 0.1), 3.0
 IN_DOUBLINGS, IN_RANGE = ((0.0, 0.15), (-0.03, 0.06), 2.0), ((0.0, 0.3), (-0.05, 0.2), 0.8)
 """Slope, curvature and length scale of a setting of training in doublings, and from -1 to 1: its
 best value is expected inside, and may be at an end."""
+ACTIVATION_SLOPE = (0.0, 0.1)
+"""Of the column of an activation: no activation is better beforehand."""
 CHECKPOINT_SLOPE = (0.0, 0.5)
 """Of the column of a checkpoint: how much better or worse than the others it is."""
-CHECKPOINT_SCALE = 1.5
-"""Of two checkpoints two columns differ, each by 1."""
+CATEGORY_SCALE = 1.5
+"""Of two checkpoints or activations two columns differ, each by 1."""
 METHOD, METHOD_SCALE = 0.2, 0.7
 """Standard deviation of the effect of a method at an amount of 1, as two bits have."""
 QUANTISATION, STATIC, STRUCTURED, UNSTRUCTURED, LAYERS, RECOVERY = range(6)
@@ -60,17 +62,20 @@ PRIOR = Prior(
 
 def prior_for(space: DesignSpace) -> Prior:
     """The prior of a design space, with those of its features that not every space has."""
-    prior, checkpoints, settings = PRIOR, space.checkpoints, space.settings
-    if space.runs.shape[1] - checkpoints - len(settings) > len(PRIOR.training_scales):
+    prior, settings = PRIOR, space.settings
+    others = len(settings) + space.activations + space.checkpoints
+    if space.runs.shape[1] - others > len(PRIOR.training_scales):
         prior = _with_training(prior, [VOCABULARY_SLOPE], [VOCABULARY_SCALE])
     first = len(prior.slopes)
     for feature, in_doublings in enumerate(settings, first):
         slope, curvature, scale = IN_DOUBLINGS if in_doublings else IN_RANGE
         prior = _with_training(prior, [slope], [scale])
         prior = replace(prior, curvatures=(*prior.curvatures, (feature, *curvature)))
-    prior = _with_training(
-        prior, [CHECKPOINT_SLOPE] * checkpoints, [CHECKPOINT_SCALE] * checkpoints
-    )
+    for slope, count in (
+        (ACTIVATION_SLOPE, space.activations),
+        (CHECKPOINT_SLOPE, space.checkpoints),
+    ):
+        prior = _with_training(prior, [slope] * count, [CATEGORY_SCALE] * count)
     common = space.compressions.shape[1] - space.methods
     if common > ALWAYS:
         # Removing layers hurts more than their fraction of the weights; recovery restores some.

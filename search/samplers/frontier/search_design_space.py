@@ -14,6 +14,7 @@ from search.pareto import Scale
 from search.samplers.frontier.design_space import DesignSpace, grid_neighbours
 from search.samplers.frontier.features import (
     ALWAYS,
+    category_features,
     compression_features,
     is_in_doublings,
     method_features,
@@ -150,7 +151,7 @@ class SearchDesignSpace:
         in_store = np.array([(False, False)] * len(runs) if stored is None else stored(runs))
         effective, steps_per_unit = self._effective(), self._recovery_steps_per_unit()
         recoveries = [each.recovery for each in effective]
-        settings = self._settings()
+        settings, activations = self._settings(), self._activations()
         compressions, methods = self._compression_features(
             effective, float(np.median(steps_per_unit))
         )
@@ -166,8 +167,9 @@ class SearchDesignSpace:
                     for a in architectures
                 ),
                 settings=list(map(setting_feature, settings)),
-                checkpoints=[
-                    _column(a.checkpoint == n for a in architectures) for n in space.parts
+                categories=[
+                    *category_features([a.activation for a in architectures], activations),
+                    *category_features([a.checkpoint for a in architectures], list(space.parts)),
                 ],
             ),
             architecture=self._architecture,
@@ -177,6 +179,7 @@ class SearchDesignSpace:
             compressions=np.hstack([compressions, methods]),
             stable_path=_numbered(c.stable_path for c in runs),
             settings=tuple(map(is_in_doublings, settings)),
+            activations=len(activations),
             checkpoints=len(space.parts),
             methods=methods.shape[1],
             log_costs=self._log_costs,
@@ -198,6 +201,11 @@ class SearchDesignSpace:
         """The settings of training that vary, ``(runs,)`` each."""
         columns = zip(*([value for _, value in run.training] for run in self._runs), strict=True)
         return [column for column in map(_column, columns) if np.ptp(column) > 0.0]
+
+    def _activations(self) -> list[str]:
+        """The activations that vary."""
+        found = sorted({run.architecture.activation for run in self._runs})
+        return found if len(found) > 1 else []
 
     def _run_neighbours(self, run: int) -> Iterator[int]:
         for row in grid_neighbours(int(self._rows[run]), self._run_sizes):
