@@ -9,7 +9,14 @@ from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
 from spaces.cost.units import quantity
 
-SCORED_ITEMS = {"accuracy": "examples", "perplexity": "tokens", "bleu": "sentences"}
+SCORED_ITEMS: dict[str, str] = {
+    "accuracy": "examples",
+    "macro-f1": "examples",
+    "matthews": "examples",
+    "perplexity": "tokens",
+    "bits-per-byte": "tokens",
+    "bleu": "sentences",
+}
 """What each metric averages over."""
 
 NOISY_LATENCY = "≈ measured while other programs disturbed the machine"

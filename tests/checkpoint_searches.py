@@ -120,7 +120,7 @@ def export(
 ) -> tuple[PredictionTask, Any]:
     """Export the model of a trial and its examples to an empty folder; returns its task, and the
     model as tlc loads it."""  # fmt: skip
-    task = PredictionTask.of(search.task, search.data, data, search.workload)
+    task = PredictionTask.of(search.task, search.data, data, search.workload, search.metric.name)
     batches = make_task(search, data).calibration()
     with objective.store.open(result.model) as stored:
         assert stored is not None

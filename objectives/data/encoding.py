@@ -128,6 +128,11 @@ def load_tokenizer(file: Path) -> Any:
     return Tokenizer.from_file(str(file))
 
 
+def text_bytes(tokenizer: Any, sequences: list[list[int]]) -> list[int]:
+    """Bytes in UTF-8 of the text of each sequence of tokens; special tokens are no text."""
+    return [len(text.encode()) for text in tokenizer.decode_batch(sequences)]
+
+
 class EncodedTexts(NamedTuple):
     """Texts as a model reads them."""
 

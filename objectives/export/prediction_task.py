@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from objectives.data.encoding import END, MASK, PAD, START
 from objectives.data.prepared_data import PreparedData
+from spaces.cost.metric import MetricName
 from spaces.cost.workload import Workload
 from spaces.file.image_processor import ImageProcessor, Resample
 from spaces.file.sources import Data
@@ -49,12 +50,12 @@ class PredictionTask:
 
     @classmethod
     def of(
-        cls, task: Task, sources: Data, data: PreparedData, workload: Workload
+        cls, task: Task, sources: Data, data: PreparedData, workload: Workload, metric: MetricName
     ) -> PredictionTask:
         """The task of the models of a search."""
         return cls(
             name=task.name,
-            metric=task.metric(sources).name,
+            metric=metric,
             labels=data.label_names,
             takes_pairs=getattr(sources.labelled, "text_pair", None) is not None,
             has_token_types=data.has_token_types,

@@ -29,7 +29,7 @@ class Evaluation:
     """The result of one configuration.
 
     Args:
-        metric: Name of the score: ``accuracy``, ``perplexity`` or ``bleu``.
+        metric: Name of the score, such as ``accuracy``.
         score: Of the compressed model on validation, in the metric's unit; ``score_low`` and
             ``score_high`` are the ends of its 95 % interval.
         examples: Validation examples, or predicted tokens.

@@ -75,9 +75,10 @@ def make_task(
         data.fingerprint,
         search.space.training_values.get("decay_fraction", ()),
     )
-    made, options = _TASKS[search.task.name], dict[str, Any]()
+    made = _TASKS[search.task.name]
+    options: dict[str, Any] = {"metric": search.metric.name}
     if search.task.name == "translation":
-        options = {"beams": search.task.beams}
+        options["beams"] = search.task.beams
     if search.model is not None:
         made = _FROM_CHECKPOINTS[search.task.name]
         options["start"] = CheckpointStart(search.model, search.task.name)
@@ -85,7 +86,7 @@ def make_task(
             made = DistilledClassification
             options |= {"settings": search.training.distillation, "teachers": teachers}
     elif search.task.name == "classification":
-        options = {"fine_tuning": search.training.fine_tuning}
+        options["fine_tuning"] = search.training.fine_tuning
     task: Task = made(
         data,
         stages,

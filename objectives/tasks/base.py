@@ -18,6 +18,7 @@ from objectives.training.path import TrainingPath
 from objectives.training.stages import Stages
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
+from spaces.cost.metric import MetricName
 from spaces.cost.workload import Workload
 
 CALIBRATION_BATCHES = 4
@@ -28,7 +29,8 @@ class Task(LearningProblem):
     """The learning problem of a search, and the training path to its final models.
 
     ``seed`` determines the order of the training data and its masks, as that of a configuration
-    does; the data, its splits and its scores do not depend on it. ``start`` is the checkpoint that
+    does; the data, its splits and its scores do not depend on it. ``metric`` is what models are
+    scored by. ``start`` is the checkpoint that
     models start from; without it, from random weights.
     """
 
@@ -37,6 +39,7 @@ class Task(LearningProblem):
     workload: Workload
     batch_size: int
     seed: int
+    metric: MetricName = field(kw_only=True)
     start: CheckpointStart | None = field(default=None, kw_only=True)
 
     @property
@@ -55,8 +58,9 @@ class Task(LearningProblem):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """How the layers of a checkpoint are chosen."""
-        return {} if self.start is None else self.start.identity
+        """The metric, in which the figures of checkpoints are and by which training may end early;
+        and how the layers of a checkpoint are chosen."""
+        return {"metric": self.metric, **(self.start.identity if self.start else {})}
 
     def initialise_from(self, architecture: Architecture) -> Callable[[nn.Module], None] | None:
         """What is kept of the checkpoint, where there is one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,14 @@ from torch import nn
 from torch.nn import functional
 
 from objectives.data.batches import Batch, CausalBatches, logits, to_device
-from objectives.measurement.score import Predict, Score, perplexity_score, window_groups
+from objectives.data.encoding import load_tokenizer, text_bytes
+from objectives.measurement.score import (
+    Predict,
+    Score,
+    bits_per_byte_score,
+    perplexity_score,
+    window_groups,
+)
 from objectives.references.ngrams import next_token_references
 from objectives.references.reference import Reference
 from objectives.store import heartbeat
@@ -24,7 +32,7 @@ MAX_EVALUATION = 512
 
 
 class CausalLanguageModel(Task):
-    """The causal language modelling task."""
+    """The causal language modelling task; scored by ``perplexity`` or ``bits-per-byte``."""
 
     name = "causal-lm"
 
@@ -46,7 +54,7 @@ class CausalLanguageModel(Task):
         return functional.cross_entropy(outputs.flatten(0, 1), batch["targets"].flatten())
 
     def score(self, model: nn.Module, split: str) -> Score:
-        """Perplexity per token of a split, in separate windows."""
+        """Perplexity or bits per byte of a split, in separate windows."""
         model.eval()
 
         def losses(batch: Batch) -> torch.Tensor:
@@ -62,14 +70,24 @@ class CausalLanguageModel(Task):
         count = min(batches.sequences, MAX_EVALUATION)
         rows = np.linspace(0, batches.sequences - 1, count).astype(np.int64)
         losses: list[float] = []
+        sizes: list[int] = []
         with torch.inference_mode():
             for start in range(0, count, EVALUATION_BATCH):
                 heartbeat.beat("scoring")
-                each = predict(batches.windows(rows[start : start + EVALUATION_BATCH]))
-                losses.extend(each.mean(1).tolist())
+                windows = batches.windows(rows[start : start + EVALUATION_BATCH])
+                losses.extend(predict(windows).mean(1).tolist())
+                if self.metric == "bits-per-byte":
+                    sizes += text_bytes(self._tokenizer, windows["targets"].tolist())
         length = self.workload.sequence_length
         groups = window_groups(batches.stream, rows * length)
+        if self.metric == "bits-per-byte":
+            sums = [loss * length for loss in losses]
+            return bits_per_byte_score(sums, sizes, groups, count * length)
         return perplexity_score(losses, groups, count * length)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return load_tokenizer(self.data.tokenizer_file)
 
     def references(self) -> Iterator[Reference]:
         """N-gram models; like trials, they read nothing before a window."""

@@ -68,7 +68,9 @@ class Classification(Task):
     def pretraining(self) -> MaskedLanguageModel:
         """The task that pre-training solves."""
         workload = pretraining_workload(self.workload)
-        return MaskedLanguageModel(self.data, self.stages, workload, self.batch_size, self.seed)
+        return MaskedLanguageModel(
+            self.data, self.stages, workload, self.batch_size, self.seed, metric="perplexity"
+        )
 
     def path(self, configuration: Configuration) -> TrainingPath:
         """Stable pre-training, its decay, and fine-tuning; with early stopping where it can be."""
@@ -153,16 +155,16 @@ class Classification(Task):
         return loss + settings.r_drop * _symmetric_divergence(*outputs.chunk(2))
 
     def score(self, model: nn.Module, split: str) -> Score:
-        """Accuracy and cross-entropy on a split."""
+        """Score and cross-entropy on a split."""
         return self._score(logits_of(model), split)
 
     def _score(self, predict: Predict, split: str) -> Score:
         examples = self.data.labelled_texts(split)
-        return score_texts(predict, examples, np.arange(len(examples.labels)))
+        return score_texts(predict, examples, np.arange(len(examples.labels)), self.metric)
 
     def _held_out_figures(self, model: nn.Module) -> dict[str, float]:
         _, held_out = self._train_rows
-        score = score_texts(logits_of(model), self._train_examples, held_out)
+        score = score_texts(logits_of(model), self._train_examples, held_out, self.metric)
         return {"loss": score.loss, "score": score.value}
 
     def references(self) -> Iterator[Reference]:

@@ -90,12 +90,12 @@ class ClassificationFromCheckpoint(Task):
         return functional.cross_entropy(logits(model, batch).float(), batch["labels"])
 
     def score(self, model: nn.Module, split: str) -> Score:
-        """Accuracy and cross-entropy on a split."""
+        """Score and cross-entropy on a split."""
         return self._score(logits_of(model), split)
 
     def _score(self, predict: Predict, split: str) -> Score:
         examples = self.data.labelled_texts(split)
-        return score_texts(predict, examples, np.arange(len(examples.labels)))
+        return score_texts(predict, examples, np.arange(len(examples.labels)), self.metric)
 
     def references(self) -> Iterator[Reference]:
         """The majority class, and logistic regression on token counts."""

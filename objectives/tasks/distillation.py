@@ -34,7 +34,13 @@ class DistilledClassification(ClassificationFromCheckpoint):
     @cached_property
     def _from_labels(self) -> ClassificationFromCheckpoint:
         return ClassificationFromCheckpoint(
-            self.data, self.stages, self.workload, self.batch_size, self.seed, start=self.start
+            self.data,
+            self.stages,
+            self.workload,
+            self.batch_size,
+            self.seed,
+            metric=self.metric,
+            start=self.start,
         )
 
     def path(self, configuration: Configuration) -> TrainingPath:

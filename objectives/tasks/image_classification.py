@@ -18,7 +18,8 @@ from objectives.data.batches import (
     logits,
     to_device,
 )
-from objectives.measurement.score import Predict, Score, logits_of, score_classifier
+from objectives.measurement.class_scores import score_classifier
+from objectives.measurement.score import Predict, Score, logits_of
 from objectives.references.classifiers import image_references
 from objectives.references.reference import Reference
 from objectives.tasks.base import Task
@@ -47,7 +48,7 @@ class ImageClassification(Task):
         return functional.cross_entropy(logits(model, batch).float(), batch["labels"])
 
     def score(self, model: nn.Module, split: str) -> Score:
-        """Accuracy and cross-entropy on a split."""
+        """Score and cross-entropy on a split."""
         return self._score(logits_of(model), split)
 
     def _score(self, predict: Predict, split: str) -> Score:
@@ -58,6 +59,7 @@ class ImageClassification(Task):
             predict,
             (labelled_image_batch(images, rows[s : s + EVALUATION_BATCH_SIZE]) for s in starts),
             groups=rows,
+            metric=self.metric,
         )
 
     def references(self) -> Iterator[Reference]:

@@ -101,7 +101,7 @@ def write_model_folder(
         UserError: The model is gone, or ONNX cannot hold it.
     """
     search = study.search.alone(record.configuration.checkpoint)
-    task = PredictionTask.of(search.task, search.data, data, search.workload)
+    task = PredictionTask.of(search.task, search.data, data, search.workload, search.metric.name)
     batches = make_task(search, data).calibration()
     store = Locations.of(search.storage).store_url
     with Store(store).open(record.result["model"]) as model:

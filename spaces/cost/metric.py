@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-MetricName = Literal["accuracy", "perplexity", "bleu"]
+MetricName = Literal["accuracy", "macro-f1", "matthews", "perplexity", "bits-per-byte", "bleu"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,8 @@ class Metric:
     """A score of models, in its usual unit.
 
     Args:
-        name: ``accuracy`` (a fraction), ``perplexity`` (per token) or ``bleu`` (0 to 100).
+        name: ``accuracy`` (a fraction), ``macro-f1`` (0 to 1), ``matthews`` (-1 to 1),
+            ``perplexity`` (per token), ``bits-per-byte`` or ``bleu`` (0 to 100).
         guessing: Value of a model that guesses.
         perfect: Value of a model that is always right.
     """
@@ -32,17 +33,21 @@ class Metric:
         """How good a value is: 1 for a perfect model, near 0 for a guess, and below 0 for worse.
 
         Accuracy is its own quality, so that a guess has the quality ``guessing_quality`` and not 0.
-        For perplexity it is the fraction of the bits of a uniform guess that the model saves: 1
-        minus the ratio of their cross-entropies.
+        For perplexity and bits per byte it is the fraction of the bits of a uniform guess that the
+        model saves: 1 minus the ratio of their cross-entropies.
         """
         if self.name == "perplexity":
             return 1.0 - math.log(value) / math.log(self.guessing)
+        if self.name == "bits-per-byte":
+            return 1.0 - value / self.guessing
         return value / self.perfect
 
     def value_at(self, quality: float) -> float:
         """The value of a quality: the inverse of ``quality``."""
         if self.name == "perplexity":
             return math.exp((1.0 - quality) * math.log(self.guessing))
+        if self.name == "bits-per-byte":
+            return (1.0 - quality) * self.guessing
         return quality * self.perfect
 
     def normalised(self, value: float) -> float:
@@ -57,7 +62,7 @@ class Metric:
     def clipped(self, value: float) -> float:
         """A value within the range of the metric, such as the end of an interval."""
         if self.is_maximised:
-            return min(max(value, 0.0), self.perfect)
+            return min(max(value, -1.0 if self.name == "matthews" else 0.0), self.perfect)
         return max(value, self.perfect)
 
     def text(self, value: float) -> str:
@@ -67,8 +72,8 @@ class Metric:
 
 def text(metric: str, value: float) -> str:
     """A value of the metric of that name, with its usual digits."""
-    formats = {"accuracy": ".3f", "perplexity": ".4g", "bleu": ".1f"}
-    return format(value, formats[metric])
+    formats = {"perplexity": ".4g", "bleu": ".1f"}
+    return format(value, formats.get(metric, ".3f"))
 
 
 def accuracy(classes: int) -> Metric:
@@ -76,9 +81,29 @@ def accuracy(classes: int) -> Metric:
     return Metric("accuracy", guessing=1.0 / classes, perfect=1.0)
 
 
+def macro_f1(classes: int) -> Metric:
+    """Mean over the classes of the harmonic mean of precision and recall, 0 to 1."""
+    return Metric("macro-f1", guessing=1.0 / classes, perfect=1.0)
+
+
+def matthews() -> Metric:
+    """Matthews' correlation coefficient, of several classes too (Gorodkin 2004), -1 to 1."""
+    return Metric("matthews", guessing=0.0, perfect=1.0)
+
+
+def of_classes(classes: int) -> tuple[Metric, ...]:
+    """The metrics of classifiers, the usual one first."""
+    return accuracy(classes), macro_f1(classes), matthews()
+
+
 def perplexity(vocabulary_size: int) -> Metric:
     """Perplexity per token: the exponential of the mean cross-entropy in nats."""
     return Metric("perplexity", guessing=float(vocabulary_size), perfect=1.0)
+
+
+def bits_per_byte() -> Metric:
+    """Cross-entropy in bits for each byte of text, which compares models of all vocabularies."""
+    return Metric("bits-per-byte", guessing=8.0, perfect=0.0)
 
 
 def bleu() -> Metric:

@@ -154,8 +154,8 @@ class SearchFile(StrictModel):
         yield from self.training.faults_from_checkpoint()
         if not self.task.starts_from_checkpoints:
             yield f"model: task {self.task.name} starts from random weights; leave model out"
-        if self.metric.name == "perplexity" and self.space.vocabulary is not None:
-            yield "space.vocabulary: perplexities of different vocabularies cannot be compared"
+        if self.task.needs == ("unlabelled",) and self.space.vocabulary is not None:
+            yield f"space.vocabulary: task {self.task.name} keeps the whole vocabulary"
         if self.training.distillation is not None and not self.task.has_fine_tuning:
             yield f"training.distillation: task {self.task.name} has none; classification has"
         if self.task.needs == ("images",) and self.space.vocabulary is not None:
@@ -167,10 +167,11 @@ class SearchFile(StrictModel):
             yield "resources.workers: models of several checkpoints are each trained by one worker"
 
     def _objective_faults(self) -> Iterator[str]:
-        metric, limits = self.metric.name, self.constraints.limits
-        if self.objectives[0] != metric:
+        metric, limits = self.objectives[0], self.constraints.limits
+        names = [each.name for each in self.task.metrics(self.data)]
+        if metric not in names:
             yield (
-                f"objectives: task {self.task.name} is scored by {metric}, not {self.objectives[0]}"
+                f"objectives: task {self.task.name} is scored by {' or '.join(names)}, not {metric}"
             )
         if self.is_at_fixed_cost and not limits:
             yield (
@@ -254,7 +255,9 @@ class SearchFile(StrictModel):
     @property
     def metric(self) -> Metric:
         """The score of models."""
-        return self.task.metric(self.data)
+        name, known = self.objectives[0], self.task.metrics(self.data)
+        # A name that the task lacks is a fault of the file, which its validation lists.
+        return next((each for each in known if each.name == name), known[0])
 
     @property
     def schedule(self) -> Schedule:

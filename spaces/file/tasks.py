@@ -29,9 +29,9 @@ class BaseTask(StrictModel):
         """What its models read and predict."""
         return Workload(self.family, data.vocabulary_size, data.sequence_length)
 
-    def metric(self, data: Data) -> Metric:
-        """The score of its models."""
-        return metric.perplexity(data.vocabulary_size)
+    def metrics(self, data: Data) -> tuple[Metric, ...]:
+        """The scores that its models can have; the first is the usual one."""
+        return (metric.perplexity(data.vocabulary_size),)
 
 
 class Classification(BaseTask):
@@ -56,9 +56,9 @@ class Classification(BaseTask):
         }[self.encoder]
         return Workload(family, data.vocabulary_size, data.sequence_length, self.classes)
 
-    def metric(self, data: Data) -> Metric:
-        """The score of its models."""
-        return metric.accuracy(self.classes)
+    def metrics(self, data: Data) -> tuple[Metric, ...]:
+        """The scores that its models can have; the first is the usual one."""
+        return metric.of_classes(self.classes)
 
 
 class MaskedLanguageModel(BaseTask):
@@ -78,12 +78,16 @@ class MaskedLanguageModel(BaseTask):
 
 
 class CausalLanguageModel(BaseTask):
-    """Predict the next token of running text; scored by its perplexity."""
+    """Predict the next token of running text; scored by its perplexity, or by its bits per byte."""
 
     family = Family.LLAMA
     starts_from_checkpoints = True
 
     name: Literal["causal-lm"]
+
+    def metrics(self, data: Data) -> tuple[Metric, ...]:
+        """The scores that its models can have; the first is the usual one."""
+        return metric.perplexity(data.vocabulary_size), metric.bits_per_byte()
 
 
 class Translation(BaseTask):
@@ -98,9 +102,9 @@ class Translation(BaseTask):
     beams: Annotated[int, Field(ge=1, le=64)] = 1
     """Beams of the search that decodes; 1 is greedy."""
 
-    def metric(self, data: Data) -> Metric:
-        """The score of its models."""
-        return metric.bleu()
+    def metrics(self, data: Data) -> tuple[Metric, ...]:
+        """The scores that its models can have; the first is the usual one."""
+        return (metric.bleu(),)
 
 
 class ImageClassification(BaseTask):
@@ -126,9 +130,9 @@ class ImageClassification(BaseTask):
             channels=data.channels,
         )
 
-    def metric(self, data: Data) -> Metric:
-        """The score of its models."""
-        return metric.accuracy(self.classes)
+    def metrics(self, data: Data) -> tuple[Metric, ...]:
+        """The scores that its models can have; the first is the usual one."""
+        return metric.of_classes(self.classes)
 
 
 Task = Annotated[
@@ -143,7 +147,7 @@ METRICS: dict[str, MetricName] = {
     "translation": "bleu",
     "image-classification": "accuracy",
 }
-"""The metric of each task, before the task is validated."""
+"""The usual metric of each task, before the task is validated."""
 
 USUAL_DROPOUT = {"translation": 0.1, "image-classification": 0.1}
 """``training.dropout`` of tasks by default, where it is not 0."""

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import bootstrap
+from sklearn.metrics import f1_score, matthews_corrcoef
 from torch import nn
 
 from objectives.data.encoding import END
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import SentencePairs
+from objectives.measurement.class_scores import accuracy_score, score_classifier
 from objectives.measurement.score import (
     Score,
-    accuracy_score,
+    bits_per_byte_score,
     perplexity_score,
     window_groups,
 )
@@ -88,7 +92,7 @@ def test_perfect_translations_have_a_bleu_of_100(
 
 
 def independent_accuracy(correct: int, examples: int) -> Score:
-    return accuracy_score([row < correct for row in range(examples)], np.arange(examples), loss=1.0)
+    return accuracy_score(np.arange(examples) < correct, np.arange(examples), loss=1.0)
 
 
 def test_the_interval_of_an_accuracy_is_wilsons() -> None:
@@ -133,8 +137,6 @@ def test_the_interval_of_an_accuracy_is_that_of_independent_groups(count: int) -
 
 
 def test_the_interval_of_many_groups_is_that_of_a_bootstrap_of_groups() -> None:
-    from scipy.stats import bootstrap
-
     correct, groups = sampled_groups(np.random.default_rng(3), 300)
     score = accuracy_score(correct, groups, loss=1.0)
     sums, counts = np.bincount(groups, correct), np.bincount(groups)
@@ -145,9 +147,65 @@ def test_the_interval_of_many_groups_is_that_of_a_bootstrap_of_groups() -> None:
 
 
 def test_groups_that_are_all_right_count_as_one_example_each() -> None:
-    score = accuracy_score([True] * 60, np.repeat(np.arange(6), 10), loss=0.1)
+    score = accuracy_score(np.ones(60, dtype=bool), np.repeat(np.arange(6), 10), loss=0.1)
     assert score.high == 1.0
     assert score.low < independent_accuracy(6, 6).low < independent_accuracy(60, 60).low
+
+
+def classified(metric: Any, predicted: Any, labels: Any, groups: Any) -> Score:
+    """The score of a classifier of three classes that predicts what is given."""
+    batch = {"labels": torch.as_tensor(labels)}
+    logits = torch.nn.functional.one_hot(torch.as_tensor(predicted), 3).float()
+    return score_classifier(lambda _: logits, [batch], groups, metric)
+
+
+METRICS_OF_CLASSES = {"macro-f1": partial(f1_score, average="macro"), "matthews": matthews_corrcoef}
+
+
+@pytest.mark.parametrize("metric", METRICS_OF_CLASSES)
+def test_scores_of_classes_are_those_of_scikit_learn(metric: str) -> None:
+    rng = np.random.default_rng(0)
+    for count in (5, 40, 200):
+        labels, predicted = rng.integers(0, 3, count), rng.integers(0, 2, count)
+        score = classified(metric, predicted, labels, np.arange(count))
+        assert score.value == pytest.approx(METRICS_OF_CLASSES[metric](labels, predicted))
+        assert score.examples == count
+    alike = np.zeros(9, dtype=np.int64)
+    assert classified(metric, alike, alike + 1, np.arange(9)).value == 0.0
+
+
+@pytest.mark.parametrize("metric", METRICS_OF_CLASSES)
+def test_the_interval_of_a_score_of_classes_holds_the_truth_as_often_as_it_says(
+    metric: str,
+) -> None:
+    def drawn(count: int) -> tuple[Any, Any, Any]:
+        """Labels and predictions of groups of up to 9 examples, of which some are harder."""
+        groups = np.repeat(np.arange(count), rng.integers(1, 10, count))
+        labels = rng.choice(3, len(groups), p=[0.6, 0.3, 0.1])
+        is_right = rng.random(len(groups)) < rng.beta(3.0, 1.0, count)[groups]
+        return np.where(is_right, labels, rng.integers(0, 3, len(groups))), labels, groups
+
+    rng = np.random.default_rng(1)
+    truth = classified(metric, *drawn(20_000)).value
+    scores = [classified(metric, *drawn(60)) for _ in range(200)]
+    inside = sum(score.low <= truth <= score.high for score in scores)
+    assert 0.9 < inside / 200 <= 0.99
+
+
+def test_bits_per_byte_are_those_of_the_whole_text() -> None:
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(5, 40, 300)
+    losses = (sizes * rng.gamma(9.0, 0.1, 300)).tolist()
+    score = bits_per_byte_score(losses, sizes.tolist(), np.arange(300), tokens=1200)
+    assert score.value == pytest.approx(sum(losses) / math.log(2.0) / sizes.sum())
+    assert score.loss == pytest.approx(sum(losses) / 1200)
+    drawn = bootstrap(
+        (np.asarray(losses), sizes),
+        lambda a, b, axis: a.sum(axis) / b.sum(axis) / math.log(2.0),
+        paired=True,
+        rng=0,
+    ).confidence_interval
+    assert (score.low, score.high) == pytest.approx((drawn.low, drawn.high), abs=0.02)
 
 
 def test_windows_of_a_document_are_one_group() -> None:

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from spaces.cost import metric
 from spaces.cost.metric import Metric
 
-METRICS = [metric.accuracy(10), metric.perplexity(4096), metric.bleu()]
+METRICS = [
+    metric.accuracy(10),
+    metric.perplexity(4096),
+    metric.bleu(),
+    metric.macro_f1(10),
+    metric.matthews(),
+    metric.bits_per_byte(),
+]
 
 
 @pytest.mark.parametrize("scored_by", METRICS, ids=lambda one: one.name)
@@ -33,7 +40,7 @@ def test_value_at_inverts_quality_and_better_values_have_higher_quality(
 
 
 def test_quality_in_the_unit_of_each_metric() -> None:
-    accuracy, perplexity, bleu = METRICS
+    accuracy, perplexity, bleu, *_ = METRICS
     assert accuracy.guessing_quality == 0.1
     assert accuracy.quality(0.75) == 0.75
     assert perplexity.guessing_quality == 0.0
@@ -41,11 +48,11 @@ def test_quality_in_the_unit_of_each_metric() -> None:
     assert perplexity.quality(math.sqrt(4096)) == pytest.approx(0.5)
     assert perplexity.quality(2 * 4096) < 0.0
     assert bleu.quality(25.0) == 0.25
-    assert [m.is_maximised for m in METRICS] == [True, False, True]
+    assert [m.is_maximised for m in METRICS] == [True, False, True, True, True, False]
 
 
 def test_values_have_the_usual_digits_of_their_metric() -> None:
-    accuracy, perplexity, bleu = METRICS
+    accuracy, perplexity, bleu, *_ = METRICS
     assert accuracy.text(0.87654) == "0.877"
     assert perplexity.text(123.456) == "123.5"
     assert bleu.text(27.349) == "27.3"

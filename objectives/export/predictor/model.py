@@ -80,7 +80,7 @@ class Model:
         return by_task[self.task["name"]]()
 
     def score(self, examples: Sequence[Mapping[str, Any]]) -> float:
-        """The accuracy, BLEU or perplexity on examples.
+        """The score on examples, by the metric of the search.
 
         Args:
             examples: With ``text``, and ``text_pair`` where there are pairs, and ``label``; with
@@ -90,7 +90,7 @@ class Model:
                 the tokens at them (masked-lm).
         """
         if self.task["name"] == "causal-lm":
-            return self._perplexity(examples)
+            return self._score_of_text(examples)
         if self.task["name"] == "masked-lm":
             return self._perplexity_of_masks(examples)
         texts = [each.text for each in self.predict([input_of(each) for each in examples])]
@@ -99,8 +99,16 @@ class Model:
 
             references = [each["translation"] for each in examples]
             return float(BLEU().corpus_score(texts, [references]).score)
-        right = [text == each["label"] for text, each in zip(texts, examples, strict=True)]
-        return float(np.mean(right))
+        labels = [each["label"] for each in examples]
+        if self.task["metric"] == "macro-f1":
+            from sklearn.metrics import f1_score
+
+            return float(f1_score(labels, texts, average="macro"))
+        if self.task["metric"] == "matthews":
+            from sklearn.metrics import matthews_corrcoef
+
+            return float(matthews_corrcoef(labels, texts))
+        return float(np.mean([text == label for text, label in zip(texts, labels, strict=True)]))
 
     def _classify_texts(self, texts: Sequence[Any]) -> list[Prediction]:
         return self._in_batches(texts, lambda inputs: self._classes(self._runtime.logits(inputs)))
@@ -185,8 +193,8 @@ class Model:
     def _logits_of(self, ids: Any) -> Any:
         return self._runtime.logits({"input_ids": ids.astype(np.int64)})
 
-    def _perplexity(self, examples: Sequence[Mapping[str, Any]]) -> float:
-        """Perplexity per token, in windows that are spread over the documents."""
+    def _score_of_text(self, examples: Sequence[Mapping[str, Any]]) -> float:
+        """Perplexity or bits per byte, in windows that are spread over the documents."""
         encoded = self._tokenizer.encode_batch([each["text"] for each in examples])
         tokens: list[int] = []
         for ids, each in zip(encoded, examples, strict=True):
@@ -194,10 +202,17 @@ class Model:
         stream = np.asarray(tokens)
         count = (len(stream) - 1) // self._length
         chosen = np.linspace(0, count - 1, min(count, MOST_WINDOWS)).astype(np.int64)
+        is_by_byte = self.task["metric"] == "bits-per-byte"
         found: list[float] = []
+        sizes: list[int] = []
         for rows in batches(chosen, BATCH_SIZE_OF_WINDOWS):
             windows = stream[rows[:, None] * self._length + np.arange(self._length + 1)]
             found += losses(self._logits_of(windows[:, :-1]), windows[:, 1:]).mean(1).tolist()
+            if is_by_byte:
+                texts = self._tokenizer.decode_batch(windows[:, 1:].tolist())
+                sizes += [len(text.encode()) for text in texts]
+        if is_by_byte:
+            return sum(found) * self._length / math.log(2.0) / sum(sizes)
         return math.exp(float(np.mean(found)))
 
     def _perplexity_of_masks(self, examples: Sequence[Mapping[str, Any]]) -> float:

@@ -103,6 +103,6 @@ def _check_comparable(search: SearchFile, found: list[Resolved]) -> None:
     if search.metric.name == "perplexity" and len(tokenizers) > 1:
         raise CheckpointError(
             ", ".join(names.values()),
-            "perplexities of different vocabularies cannot be compared; allowed are checkpoints "
-            "with equal tokenizers",
+            "perplexities of different vocabularies cannot be compared; choose checkpoints with "
+            "equal tokenizers, or objectives: [bits-per-byte, size_mb]",
         )

@@ -158,7 +158,9 @@ def gain_unit(metric: Metric) -> tuple[float, str]:
         return math.log(metric.guessing), "nats (log perplexity)"
     if metric.name == "bleu":
         return metric.perfect - metric.guessing, "BLEU"
-    return 100.0 * (metric.perfect - metric.guessing), "points of accuracy"
+    if metric.name == "bits-per-byte":
+        return metric.guessing, "bits per byte"
+    return 100.0 * (metric.perfect - metric.guessing), f"points of {metric.name}"
 
 
 def refuse_unequal_models(study: Study) -> None:
