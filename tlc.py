@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from objectives.tasks.base import Task
     from search.api.choice import NoModelWithinLimits
     from search.api.results import Results
     from search.api.running import open_results as open
@@ -20,13 +21,17 @@ if TYPE_CHECKING:
     from search.results.prediction import PredictionError
     from search.samplers.frontier.sampler import FrontierSampler
     from search.storage.errors import BusyStudy, NoSuchStudy, StudyError
+    from spaces.cost.architecture import Architecture
+    from spaces.cost.metric import Metric
     from spaces.errors import UserError
     from spaces.file.search_file import SearchFile
     from spaces.loading import SearchFileError
 
 __all__ = [
+    "Architecture",
     "BusyStudy",
     "FrontierSampler",
+    "Metric",
     "NoModelWithinLimits",
     "NoSuchStudy",
     "PredictionError",
@@ -34,6 +39,7 @@ __all__ = [
     "SearchFile",
     "SearchFileError",
     "StudyError",
+    "Task",
     "UserError",
     "open",
     "plan",
@@ -42,8 +48,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Architecture": "spaces.cost.architecture",
     "BusyStudy": "search.storage.errors",
     "FrontierSampler": "search.samplers.frontier.sampler",
+    "Metric": "spaces.cost.metric",
     "NoModelWithinLimits": "search.api.choice",
     "NoSuchStudy": "search.storage.errors",
     "PredictionError": "search.results.prediction",
@@ -51,6 +59,7 @@ _HOMES = {
     "SearchFile": "spaces.file.search_file",
     "SearchFileError": "spaces.loading",
     "StudyError": "search.storage.errors",
+    "Task": "objectives.tasks.base",
     "UserError": "spaces.errors",
     "open": "search.api.running",
     "plan": "search.api.running",

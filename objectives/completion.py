@@ -8,8 +8,10 @@ from pathlib import Path
 
 from objectives.data.defaults import with_default_sizes
 from objectives.data.pretrained_tokenizer import PretrainedTokenizer
+from spaces.file.own_task import OwnTask
 from spaces.file.search_file import SearchFile
-from spaces.loading import with_data
+from spaces.grid.search_space import SearchSpace
+from spaces.loading import with_data, with_task
 
 
 def completed(
@@ -26,9 +28,11 @@ def completed(
         choice of checkpoints, under the empty name.
 
     Raises:
-        UserError: A checkpoint or the data cannot be read, or the space asks for more than there
-            is.
+        UserError: A checkpoint, the data or the user's own task cannot be used, or the space asks
+            for more than there is.
     """
+    if isinstance(search.task, OwnTask):
+        return _with_own_task(search, search.task, folder, report), {"": None}
     missing = search.data.missing_sizes()
     tokenizers: Mapping[str, PretrainedTokenizer | None] = {"": None}
     if search.model is not None:
@@ -45,3 +49,18 @@ def completed(
         size = getattr(search.alone(checkpoint).data, name)
         report(f"data.{name}: {size:,}, which follows the data")
     return search, tokenizers
+
+
+def _with_own_task(
+    search: SearchFile, task: OwnTask, folder: Path, report: Callable[[str], None]
+) -> SearchFile:
+    """The search with all that arithmetic needs to know of the user's own task."""
+    from objectives.tasks.own.opening import check_models, open_task
+
+    opened = open_task(task, folder)
+    search = with_task(search, opened)
+    space = SearchSpace(search)
+    first = space.configuration(next(space.points())).architecture
+    check_models(search.workload, {first, space.largest_architecture})
+    report(f"task: {task.name} (code {opened.code}), scored by {search.metric.name}")
+    return search

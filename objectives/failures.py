@@ -8,6 +8,7 @@ import traceback
 
 OUT_OF_MEMORY = "oom"
 LAST_CALLS = 6
+LONGEST_MESSAGE = 500
 LONGEST_TRACEBACK = 6000
 """Characters of a traceback that the record keeps."""
 _OUT_OF_MEMORY_MESSAGES = (
@@ -43,6 +44,20 @@ def short_traceback(error: BaseException) -> str:
     """The last calls of an error and of each of its causes; where it is long, its end."""
     text = "".join(traceback.format_exception(error, limit=-LAST_CALLS)).strip()
     return text if len(text) <= LONGEST_TRACEBACK else f"[…]{text[-LONGEST_TRACEBACK:]}"
+
+
+def error_with_place(error: BaseException) -> str:
+    """An error of a user's code in a line: its class, message and place."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_MESSAGE]
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return text
+    last = next((f for f in reversed(frames) if not _is_of_library(f.filename)), frames[-1])
+    return f"{text} ({last.filename}, line {last.lineno}, in {last.name})"
+
+
+def _is_of_library(file: str) -> bool:
+    return "site-packages" in file or file.startswith(("<", sys.base_prefix))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -258,7 +258,7 @@ class Objective:
             model=address,
             checkpoint=pruned.path.address,
             stages=pruned.chain,
-            data_fingerprint=task.data.fingerprint,
+            data_fingerprint=task.prepared.fingerprint,
         )
 
     def _training_flops(self, model: TrainedModel, *, recovery: float) -> int:

@@ -9,17 +9,14 @@ from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
 from spaces.cost.units import quantity
 
-SCORED_ITEMS: dict[str, str] = {
-    "accuracy": "examples",
-    "macro-f1": "examples",
-    "matthews": "examples",
-    "perplexity": "tokens",
-    "bits-per-byte": "tokens",
-    "bleu": "sentences",
-}
-"""What each metric averages over."""
+_SCORED_ITEMS = {"perplexity": "tokens", "bits-per-byte": "tokens", "bleu": "sentences"}
 
 NOISY_LATENCY = "≈ measured while other programs disturbed the machine"
+
+
+def scored_items(metric: str) -> str:
+    """What a metric is measured on, such as ``examples``."""
+    return _SCORED_ITEMS.get(metric, "examples")
 
 
 def configuration_text(configuration: Configuration, budget_unit: str) -> str:

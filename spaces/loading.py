@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from spaces.errors import UserError
 from spaces.file.model import Model
+from spaces.file.own_task import OpenedTask
 from spaces.file.search_file import SearchFile
 from spaces.file.sources import Data
 from spaces.file.validation_errors import shown, validation_faults
@@ -171,8 +172,9 @@ def validate(document: dict[str, Any], *, origin: str = "search") -> SearchFile:
         raise SearchFileError(origin, validation_faults(error, document, json_schema())) from None
     except RecursionError:
         raise SearchFileError(origin, ["contains itself"]) from None
-    if search.model is not None and not search.model.is_opened:
-        # Its layers are known when the checkpoint is opened; ``with_model`` validates them then.
+    if not search.task.is_opened or not (search.model is None or search.model.is_opened):
+        # Its layers are known when the checkpoint or the user's task is opened; ``with_model`` and
+        # ``with_task`` validate them then.
         return search
     if faults := space_faults(SearchSpace(search)):
         raise SearchFileError(origin, faults)
@@ -182,6 +184,14 @@ def validate(document: dict[str, Any], *, origin: str = "search") -> SearchFile:
 def with_data(search: SearchFile, data: Data) -> SearchFile:
     """A search with other data; ``SearchFileError`` where it contradicts the rest."""
     return validate(search.model_copy(update={"data": data}).to_dict(), origin=search.name)
+
+
+def with_task(search: SearchFile, opened: OpenedTask) -> SearchFile:
+    """A search with what was found in its own task; ``SearchFileError`` where the rest does not
+    suit it."""
+    document = search.to_dict()
+    document["task"]["opened"] = opened.model_dump(mode="json")
+    return validate(document, origin=search.name)
 
 
 def with_model(search: SearchFile, model: Model, data: Data) -> SearchFile:

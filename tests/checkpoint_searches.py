@@ -93,7 +93,7 @@ def start_of(task: Task, architecture: Architecture) -> Any:
 
 def original(task: Task) -> torch.Tensor:
     """The number in the checkpoint of each token."""
-    return torch.from_numpy(task.data.original_tokens.astype("int64"))
+    return torch.from_numpy(task.prepared.original_tokens.astype("int64"))
 
 
 def with_old_numbers(batch: Batch, task: Task) -> Batch:

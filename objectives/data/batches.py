@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -51,6 +51,11 @@ def to_device(batch: Batch, model: nn.Module) -> Batch:
     """A batch on the device of a model."""
     device = next(model.parameters()).device
     return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
+def on_device(batches: Iterable[Batch], model: nn.Module) -> Iterator[Batch]:
+    """Batches on the device of a model, one after another."""
+    return (to_device(batch, model) for batch in batches)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from objectives.data.encoding import encode_texts, token_stream, train_tokenizer
 from objectives.data.prepare import splits_of_running_text
 from objectives.data.prepared_data import TextLengths
 from objectives.data.pretrained_tokenizer import PretrainedTokenizer
+from spaces.file.base_task import BaseTask
 from spaces.file.sources import Data
-from spaces.file.tasks import Task
 
 SMALLEST_VOCABULARY, LARGEST_VOCABULARY = 512, 16_384
 VOCABULARY_STEP = 128
@@ -30,7 +30,7 @@ SHORTEST, LONGEST, LENGTH_STEP = 16, 512, 8
 
 
 def with_default_sizes(
-    data: Data, task: Task, root: Path, pretrained: PretrainedTokenizer | None = None
+    data: Data, task: BaseTask, root: Path, pretrained: PretrainedTokenizer | None = None
 ) -> Data:
     """The same data with the sizes that its search file leaves out.
 

@@ -6,19 +6,24 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from objectives.data.arrays import write_arrays
+from objectives.data.arrays import Written, write_arrays
 from objectives.data.errors import DataError
-from objectives.data.prepared_data import MANIFEST, PreparedData, open_prepared_data
+from objectives.data.prepared_data import (
+    MANIFEST,
+    PreparedData,
+    open_prepared_data,
+)
 from objectives.data.pretrained_tokenizer import PretrainedTokenizer
 from objectives.data.sources import standard_library
 from objectives.store.disk_space import is_disk_full
 from objectives.store.locks import exclusive_lock
 from objectives.store.staging import Staging, flush
 from spaces.cost.configuration import content_hash
+from spaces.file.base_task import BaseTask
 from spaces.file.sources import (
     SOURCE_FIELDS,
     SPLITS,
@@ -29,14 +34,13 @@ from spaces.file.sources import (
     Splits,
     StandardLibrary,
 )
-from spaces.file.tasks import Task
 
 PREPARED_DATA_VERSION = 7
 """Increased when the same sources give other arrays."""
 
 
 def prepare(
-    data: Data, task: Task, root: Path, pretrained: PretrainedTokenizer | None = None
+    data: Data, task: BaseTask, root: Path, pretrained: PretrainedTokenizer | None = None
 ) -> PreparedData:
     """Read, tokenise and cache the data of a task below a folder; a second call only opens it.
 
@@ -49,18 +53,11 @@ def prepare(
     """
     text_splits = splits_of_running_text(task)
     name = _folder_name(data, text_splits, pretrained)
-    folder = root / name
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with exclusive_lock(root / f"{name}.lock"):
-            prepared = open_prepared_data(folder) or _build(data, text_splits, folder, pretrained)
-    except Exception as error:
-        if not (isinstance(error, OSError) or is_disk_full(error)):
-            raise
-        raise DataError(
-            f"data: cannot be prepared in {root}: {error}; free disk space or fix its permissions, "
-            "or name another folder with TLC_HOME"
-        ) from error
+    prepared = prepare_once(
+        root,
+        name,
+        lambda new: write_arrays(data, text_splits, new, root / "datasets", pretrained),
+    )
     classes = getattr(task, "classes", len(prepared.label_names))
     if len(prepared.label_names) != classes:
         names = ", ".join(prepared.label_names[:12])
@@ -70,8 +67,45 @@ def prepare(
     return prepared
 
 
+def prepare_once(root: Path, name: str, write: Callable[[Path], Written]) -> PreparedData:
+    """Write prepared data into a folder below another one, or open it where that was done before.
+
+    Args:
+        root: Folder of prepared data.
+        name: Name of the folder, which stands for all that determines the data.
+        write: Writes the arrays into a new folder.
+
+    Raises:
+        DataError: The folder cannot be written.
+    """
+    folder = root / name
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with exclusive_lock(root / f"{name}.lock"):
+            return open_prepared_data(folder) or _build(folder, write)
+    except Exception as error:
+        if not (isinstance(error, OSError) or is_disk_full(error)):
+            raise
+        raise DataError(
+            f"data: cannot be prepared in {root}: {error}; free disk space or fix its permissions, "
+            "or name another folder with TLC_HOME"
+        ) from error
+
+
+def own_data_key(task: str, code: str, fields: Mapping[str, Any]) -> str:
+    """Name of the folder of a task's data, by all that determines it.
+
+    Args:
+        task: The task, as a search file names it.
+        code: Hash or version of its code.
+        fields: Its fields.
+    """
+    key = {"version": PREPARED_DATA_VERSION, "task": task, "code": code, "fields": fields}
+    return content_hash(key)[:16]
+
+
 def find_prepared(
-    data: Data, task: Task, root: Path, pretrained: PretrainedTokenizer | None = None
+    data: Data, task: BaseTask, root: Path, pretrained: PretrainedTokenizer | None = None
 ) -> PreparedData | None:
     """The data of a task if it was prepared below a folder before; nothing is read or written."""
     try:
@@ -82,7 +116,7 @@ def find_prepared(
         return None
 
 
-def splits_of_running_text(task: Task) -> tuple[str, ...]:
+def splits_of_running_text(task: BaseTask) -> tuple[str, ...]:
     """Splits of its running text that a task reads; text that only pre-training reads has no test
     split."""
     return SPLITS if task.needs == ("unlabelled",) else ("train", "validation")
@@ -135,18 +169,13 @@ def _digest_of_files(source: Splits[Any], field: str) -> str:
     return digest.hexdigest()
 
 
-def _build(
-    data: Data,
-    text_splits: tuple[str, ...],
-    folder: Path,
-    pretrained: PretrainedTokenizer | None,
-) -> PreparedData:
+def _build(folder: Path, write: Callable[[Path], Written]) -> PreparedData:
     """Prepare data under the lock of its folder, atomically."""
     root = folder.parent
     staging = Staging(root / "staging" / socket.gethostname())
     staging.remove_unfinished()
     with staging.new() as new:
-        written = write_arrays(data, text_splits, new, root / "datasets", pretrained)
+        written = write(new)
         prepared = PreparedData(folder, _digest(new), *written)
         sizes = {path.name: path.stat().st_size for path in new.iterdir()}
         manifest = {**prepared.describe(), "sizes": sizes}

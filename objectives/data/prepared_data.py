@@ -17,6 +17,8 @@ MANIFEST = "manifest.json"
 ORIGINAL_TOKENS = "original-tokens.npy"
 TARGET_START = "target-start.npy"
 NORMALISATION = "normalisation.npy"
+COLUMN = "column-"
+"""Before the split and the name of an array of a user's own task."""
 CUT_TO_WARN_OF = 0.01
 """Fraction of texts that are cut from which on it is said."""
 FEW_TOKENS = 2_500_000
@@ -154,6 +156,12 @@ class PreparedData:
         """Images of a split."""
         names = (f"pixels-{split}", f"image-labels-{split}", NORMALISATION.removesuffix(".npy"))
         return LabelledImages(*map(self._map, names))
+
+    def columns(self, split: str) -> dict[str, Any]:
+        """The arrays of a split of a user's own task by name, ``(rows, ...)``."""
+        prefix = f"{COLUMN}{split}-"
+        names = sorted(path.stem for path in self.folder.glob(f"{prefix}*.npy"))
+        return {name.removeprefix(prefix): self._map(name) for name in names}
 
     @property
     def original_tokens(self) -> Tokens:

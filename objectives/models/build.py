@@ -18,7 +18,8 @@ from transformers import (
 
 from objectives.data.encoding import END, PAD, START
 from objectives.models.checkpoint.building import build_checkpoint
-from objectives.models.parametrisation import BASE_STD, initialise
+from objectives.models.own import build_own
+from objectives.models.parametrisation import BASE_STD, initialise, is_parametrised
 from spaces.cost.architecture import Shape
 from spaces.cost.families import layout
 from spaces.cost.layout import Role, Stack
@@ -31,13 +32,17 @@ ROPE_THETA = 10_000.0
 def build(shape: Shape, workload: Workload, *, dropout: float = 0.0) -> nn.Module:
     """An untrained model with layers as an architecture has them, or as pruning leaves them.
 
-    ``dropout`` is that of every layer and of a classifier's head; a checkpoint has its own.
+    ``dropout`` is that of every layer and of a classifier's head; a checkpoint and the model of a
+    user's own task have their own.
     """
     if workload.checkpoint:
         model = build_checkpoint(shape, workload)
+    elif workload.own:
+        model = build_own(shape, workload)
     else:
         config, model_class = configuration_of(shape, workload, dropout=dropout)
         model = model_class(config)
+    if is_parametrised(workload):
         initialise(model, shape, workload)
     for stack in layout(shape, workload).stacks:
         resize(model, stack)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -58,6 +59,14 @@ def hook_states(
         yield
 
 
+def without_cache(model: nn.Module) -> dict[str, bool]:
+    """The argument with which a forward pass keeps no keys and values; empty for a model that has
+    no such argument."""
+    parameters = inspect.signature(model.forward).parameters
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    return {"use_cache": False} if takes_any or "use_cache" in parameters else {}
+
+
 class PositionalLogits(nn.Module):
     """A model that takes the arguments ``names`` by position, as ``torch.export`` needs it."""
 
@@ -65,9 +74,10 @@ class PositionalLogits(nn.Module):
         super().__init__()
         self.model = model
         self._names = tuple(names)
+        self._without_cache = without_cache(model)
 
     def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
         """Logits of inputs: ``(batch, classes)``, or ``(batch, sequence, vocabulary)``."""
         arguments = dict(zip(self._names, tensors, strict=True))
-        logits: torch.Tensor = self.model(**arguments, use_cache=False).logits
+        logits: torch.Tensor = self.model(**arguments, **self._without_cache).logits
         return logits

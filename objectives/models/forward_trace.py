@@ -20,6 +20,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 from transformers.pytorch_utils import Conv1D
 
+from objectives.models.forward import without_cache
+
 TOKENS = 7
 """Tokens of the traced sequence."""
 
@@ -119,7 +121,7 @@ def trace(model: nn.Module) -> list[Event]:
         hooks.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         hooks.enter_context(torch.device("meta"))
         hooks.enter_context(_Attentions(events))
-        model(**_inputs(model), **({} if _reads_images(model) else {"use_cache": False}))
+        model(**_inputs(model), **({} if _reads_images(model) else without_cache(model)))
     return events
 
 

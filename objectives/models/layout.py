@@ -11,6 +11,7 @@ it: a checkpoint in which they are not zero needs them beside.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
@@ -65,8 +66,22 @@ def layout_of(config: Any, auto_class: Any, *, sizes: dict[str, int] | None = No
         UnknownArchitectureError: The model is not laid out as a Transformer.
     """
     name = type(config).__name__.removesuffix("Config")
+    return traced_layout(name, lambda: on_meta_device(config, auto_class), sizes=sizes)
+
+
+def traced_layout(
+    name: str, build: Callable[[], nn.Module], *, sizes: dict[str, int] | None = None
+) -> Layout:
+    """The layout of a model that ``build`` makes on the meta device, as of ``layout_of``.
+
+    Args:
+        name: Of the model, for messages.
+
+    Raises:
+        UnknownArchitectureError: The model is not laid out as a Transformer.
+    """
     try:
-        model = on_meta_device(config, auto_class)
+        model = build()
         events = trace(model)
     except (ValueError, TypeError, NotImplementedError, RuntimeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]

@@ -40,8 +40,9 @@ import torch
 from torch import nn
 
 from spaces.cost.architecture import Architecture, Shape
-from spaces.cost.families import layout
+from spaces.cost.families import has_decoder, layout
 from spaces.cost.layout import Role, Weight
+from spaces.cost.own_model import own_model_of
 from spaces.cost.workload import Workload
 
 BASE_WIDTH, BASE_DEPTH = 128, 2
@@ -87,6 +88,13 @@ class WeightScale:
         )
 
 
+def is_parametrised(workload: Workload) -> bool:
+    """Whether initial weights and learning rates follow from the sizes of a model."""
+    if workload.own:
+        return own_model_of(workload.own).is_parametrised
+    return not workload.checkpoint
+
+
 @lru_cache(maxsize=1_000)
 def weight_scales(shape: Shape, workload: Workload) -> Mapping[str, WeightScale]:
     """The scale of every weight of a model, by its name.
@@ -94,13 +102,13 @@ def weight_scales(shape: Shape, workload: Workload) -> Mapping[str, WeightScale]
     Args:
         shape: Layers before pruning: what pruning leaves is trained as the whole was.
     """
-    if workload.checkpoint:
+    if not is_parametrised(workload):
         # Pre-trained weights are trained at one rate; their scale is what pre-training gave them.
         return {
             weight.name: WeightScale(weight_decay=float(weight.role is Role.LINEAR))
             for weight in layout(shape, workload).weights()
         }
-    decoder_depth = BASE_DEPTH if workload.family.has_decoder else 0
+    decoder_depth = BASE_DEPTH if has_decoder(workload) else 0
     base_shape = Architecture.of(BASE_DEPTH, BASE_WIDTH, decoder_depth=decoder_depth).shape
     own, base = layout(shape, workload), layout(base_shape, workload)
     width = shape.width / BASE_WIDTH

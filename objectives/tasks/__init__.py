@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from objectives.data.batch_lengths import batch_lengths
-from objectives.data.prepare import prepare
+from objectives.data.errors import DataError
 from objectives.data.prepared_data import PreparedData
 from objectives.tasks.base import Task
-from objectives.tasks.causal_lm import CausalLanguageModel
 from objectives.tasks.checkpoint_start import CheckpointStart
-from objectives.tasks.classification import Classification
-from objectives.tasks.classification_from_checkpoint import ClassificationFromCheckpoint
-from objectives.tasks.distillation import DistilledClassification
-from objectives.tasks.image_classification import ImageClassification
-from objectives.tasks.masked_lm import MaskedLanguageModel
+from objectives.tasks.context import TaskContext
+from objectives.tasks.own.importing import own_task
 from objectives.tasks.teachers import Teachers
-from objectives.tasks.translation import Translation
 from objectives.training.stages import Stages
 from spaces.cost.budget import StepsPerSecond
+from spaces.file.base_task import BaseTask
+from spaces.file.own_task import OwnTask
 from spaces.file.search_file import SearchFile
 
-_TASKS: dict[str, Any] = {
-    "classification": Classification,
-    "masked-lm": MaskedLanguageModel,
-    "causal-lm": CausalLanguageModel,
-    "translation": Translation,
-    "image-classification": ImageClassification,
+BUILT_IN = {
+    "classification": "objectives.tasks.classification:Classification",
+    "masked-lm": "objectives.tasks.masked_lm:MaskedLanguageModel",
+    "causal-lm": "objectives.tasks.causal_lm:CausalLanguageModel",
+    "translation": "objectives.tasks.translation:Translation",
+    "image-classification": "objectives.tasks.image_classification:ImageClassification",
 }
+"""The classes of tlc's own tasks by their names."""
 
 
-_FROM_CHECKPOINTS: dict[str, Any] = {
-    "classification": ClassificationFromCheckpoint,
-    "causal-lm": CausalLanguageModel,
-    "translation": Translation,
-    "image-classification": ImageClassification,
-}
+def task_of(task: BaseTask) -> Task:
+    """The task that a search file names, with its fields.
+
+    Raises:
+        UserError: A user's own task cannot be imported, or has changed.
+    """
+    if isinstance(task, OwnTask):
+        return own_task(task)
+    fields = task.model_dump()
+    module, _, name = BUILT_IN[fields["name"]].partition(":")
+    task_class: type[Task] = getattr(import_module(module), name)
+    return task_class.model_validate(fields)
 
 
 def prepare_for(search: SearchFile, root: Path, vocabulary: int = 0) -> PreparedData:
@@ -47,15 +51,21 @@ def prepare_for(search: SearchFile, root: Path, vocabulary: int = 0) -> Prepared
         vocabulary: Pieces that are kept of a checkpoint's vocabulary; 0 keeps all.
 
     Raises:
-        UserError: The data is missing, or the checkpoint cannot be opened.
+        UserError: The data is missing, the checkpoint cannot be opened, or a task of one's own gave
+            other rows before.
     """
-    if search.model is None:
-        return prepare(search.data, search.task, root)
-    data = search.data
+    task, sources, tokenizer = task_of(search.task), search.data, None
     if vocabulary:
-        data = data.model_copy(update={"vocabulary_size": vocabulary})
-    start = CheckpointStart(search.model, search.task.name)
-    return prepare(data, search.task, root, start.tokenizer if data.images is None else None)
+        sources = sources.model_copy(update={"vocabulary_size": vocabulary})
+    if search.model is not None and sources.images is None:
+        tokenizer = CheckpointStart(search.model, search.task.name).tokenizer
+    prepared = task.prepare(search.task.name, _code(search), sources, root, tokenizer)
+    if isinstance(search.task, OwnTask) and prepared.fingerprint != search.task.found.data:
+        raise DataError(
+            f"task.name: data() of {search.task.name} gave other rows than when the search "
+            "started; it must return the same ones in each call and on each machine"
+        )
+    return prepared
 
 
 def make_task(
@@ -75,24 +85,25 @@ def make_task(
         data.fingerprint,
         search.space.training_values.get("decay_fraction", ()),
     )
-    made = _TASKS[search.task.name]
-    options: dict[str, Any] = {"metric": search.metric.name}
-    if search.task.name == "translation":
-        options["beams"] = search.task.beams
-    if search.model is not None:
-        made = _FROM_CHECKPOINTS[search.task.name]
-        options["start"] = CheckpointStart(search.model, search.task.name)
-        if search.training.distillation is not None:
-            made = DistilledClassification
-            options |= {"settings": search.training.distillation, "teachers": teachers}
-    elif search.task.name == "classification":
-        options["fine_tuning"] = search.training.fine_tuning
-    task: Task = made(
-        data,
-        stages,
-        search.workload,
-        search.training.batch_size,
-        search.seed,
-        **options,
+    start = None if search.model is None else CheckpointStart(search.model, search.task.name)
+    context = TaskContext(
+        name=search.task.name,
+        data=data,
+        stages=stages,
+        workload=search.workload,
+        training=search.training,
+        metric=search.metric.name,
+        seed=search.seed,
+        start=start,
+        teachers=teachers,
+        code=_code(search),
     )
+    named = task_of(search.task)
+    task = named.recast(named.variant(context), context)
+    task.check()
     return task
+
+
+def _code(search: SearchFile) -> str:
+    """What stands for the code of a task of one's own; empty for tlc's."""
+    return search.task.found.code if isinstance(search.task, OwnTask) else ""

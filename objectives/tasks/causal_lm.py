@@ -23,18 +23,17 @@ from objectives.measurement.score import (
 from objectives.references.ngrams import next_token_references
 from objectives.references.reference import Reference
 from objectives.store import heartbeat
-from objectives.tasks.base import Task
+from objectives.tasks.base import FromSources
 from objectives.training.path import Epoch
+from spaces.file import tasks
 
 EVALUATION_BATCH = 32
 MAX_EVALUATION = 512
 """Sequences that a score is measured on, spread over the split."""
 
 
-class CausalLanguageModel(Task):
+class CausalLanguageModel(FromSources, tasks.CausalLanguageModel):
     """The causal language modelling task; scored by ``perplexity`` or ``bits-per-byte``."""
-
-    name = "causal-lm"
 
     @cached_property
     def train_batches(self) -> CausalBatches:
@@ -76,22 +75,22 @@ class CausalLanguageModel(Task):
                 heartbeat.beat("scoring")
                 windows = batches.windows(rows[start : start + EVALUATION_BATCH])
                 losses.extend(predict(windows).mean(1).tolist())
-                if self.metric == "bits-per-byte":
+                if self.metric_name == "bits-per-byte":
                     sizes += text_bytes(self._tokenizer, windows["targets"].tolist())
         length = self.workload.sequence_length
         groups = window_groups(batches.stream, rows * length)
-        if self.metric == "bits-per-byte":
+        if self.metric_name == "bits-per-byte":
             sums = [loss * length for loss in losses]
             return bits_per_byte_score(sums, sizes, groups, count * length)
         return perplexity_score(losses, groups, count * length)
 
     @cached_property
     def _tokenizer(self) -> Any:
-        return load_tokenizer(self.data.tokenizer_file)
+        return load_tokenizer(self.prepared.tokenizer_file)
 
     def references(self) -> Iterator[Reference]:
         """N-gram models; like trials, they read nothing before a window."""
-        stream, vocabulary = self.data.token_stream("train"), self.workload.vocabulary_size
+        stream, vocabulary = self.prepared.token_stream("train"), self.workload.vocabulary_size
         return next_token_references(stream, vocabulary, self._score)
 
     def latency_input(self, batch_size: int) -> Batch:
@@ -102,7 +101,7 @@ class CausalLanguageModel(Task):
 
     def _batches(self, split: str) -> CausalBatches:
         return CausalBatches(
-            stream=self.data.token_stream(split),
+            stream=self.prepared.token_stream(split),
             sequence_length=self.workload.sequence_length,
             batch_size=self.batch_size,
             seed=self.seed,

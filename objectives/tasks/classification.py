@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,7 +26,10 @@ from objectives.data.token_dropout import drop_tokens
 from objectives.measurement.score import Predict, Score, logits_of
 from objectives.references.classifiers import text_references
 from objectives.references.reference import Reference
-from objectives.tasks.base import CALIBRATION_BATCHES, Task
+from objectives.tasks.base import CALIBRATION_BATCHES, FromSources, Task
+from objectives.tasks.classification_from_checkpoint import ClassificationFromCheckpoint
+from objectives.tasks.context import TaskContext
+from objectives.tasks.distillation import DistilledClassification
 from objectives.tasks.masked_lm import MaskedLanguageModel
 from objectives.tasks.text_scores import score_texts
 from objectives.training.early_stopping import EarlyStopping
@@ -35,29 +38,39 @@ from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
 from spaces.cost.flops import pretraining_workload
+from spaces.file import tasks
 from spaces.file.training import FineTuning
 
+MASKED_LM: Literal["masked-lm"] = "masked-lm"
 SECOND_VIEW = "second_input_ids"
 """Of a batch: the token ids of the same texts, with other tokens dropped."""
 
 
-@dataclass(frozen=True, eq=False)
-class Classification(Task):
-    """The classification task, of texts or of pairs of texts.
+class Classification(FromSources, tasks.Classification):
+    """The classification task, of texts or of pairs of texts."""
 
-    Args:
-        fine_tuning: How the pre-trained model is trained further.
+    @classmethod
+    def variant(cls, context: TaskContext) -> type[Task]:
+        """From a checkpoint, the budget is fine-tuning; with distillation, it has a teacher."""
+        if context.start is None:
+            return cls
+        is_distilled = context.training.distillation is not None
+        return DistilledClassification if is_distilled else ClassificationFromCheckpoint
 
-    Raises:
-        DataError: There are too few training examples for ``fine_tuning``.
-    """
+    def check(self) -> None:
+        """Refuse too few examples for the fine-tuning.
 
-    name = "classification"
-
-    fine_tuning: FineTuning
-
-    def __post_init__(self) -> None:
+        Raises:
+            DataError: There are too few.
+        """
         check_fine_tuning(self.fine_tuning, len(self._train_examples.labels), self.batch_size)
+
+    @property
+    def fine_tuning(self) -> FineTuning:
+        """How the pre-trained model is trained further."""
+        settings = self.context.training.fine_tuning
+        assert settings is not None
+        return settings
 
     @property
     def dropout(self) -> float:
@@ -68,9 +81,8 @@ class Classification(Task):
     def pretraining(self) -> MaskedLanguageModel:
         """The task that pre-training solves."""
         workload = pretraining_workload(self.workload)
-        return MaskedLanguageModel(
-            self.data, self.stages, workload, self.batch_size, self.seed, metric="perplexity"
-        )
+        context = replace(self.context, name=MASKED_LM, workload=workload, metric="perplexity")
+        return MaskedLanguageModel(name=MASKED_LM, encoder=self.encoder).bound(context)
 
     def path(self, configuration: Configuration) -> TrainingPath:
         """Stable pre-training, its decay, and fine-tuning; with early stopping where it can be."""
@@ -100,7 +112,7 @@ class Classification(Task):
 
     @cached_property
     def _train_examples(self) -> LabelledTexts:
-        return self.data.labelled_texts("train")
+        return self.prepared.labelled_texts("train")
 
     @cached_property
     def _train_rows(self) -> tuple[Rows, Rows]:
@@ -159,17 +171,17 @@ class Classification(Task):
         return self._score(logits_of(model), split)
 
     def _score(self, predict: Predict, split: str) -> Score:
-        examples = self.data.labelled_texts(split)
-        return score_texts(predict, examples, np.arange(len(examples.labels)), self.metric)
+        examples = self.prepared.labelled_texts(split)
+        return score_texts(predict, examples, np.arange(len(examples.labels)), self.metric_name)
 
     def _held_out_figures(self, model: nn.Module) -> dict[str, float]:
         _, held_out = self._train_rows
-        score = score_texts(logits_of(model), self._train_examples, held_out, self.metric)
+        score = score_texts(logits_of(model), self._train_examples, held_out, self.metric_name)
         return {"loss": score.loss, "score": score.value}
 
     def references(self) -> Iterator[Reference]:
         """The majority class, and logistic regression on token counts."""
-        texts, workload = self.data.labelled_texts("train"), self.workload
+        texts, workload = self.prepared.labelled_texts("train"), self.workload
         return text_references(texts, workload.vocabulary_size, workload.classes, self._score)
 
     def calibration(self) -> list[Batch]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -27,21 +26,24 @@ from objectives.measurement.score import Predict, Score, logits_of
 from objectives.references.classifiers import text_references
 from objectives.references.reference import Reference
 from objectives.store import heartbeat
-from objectives.tasks.base import CALIBRATION_BATCHES, Task
+from objectives.tasks.base import CALIBRATION_BATCHES, FromSources
 from objectives.tasks.text_scores import score_texts
 from objectives.training.path import Epoch, TrainingPath
 from spaces.cost.architecture import Architecture
 from spaces.cost.checkpoint import checkpoint_of
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
+from spaces.file import tasks
 
 
-@dataclass(frozen=True, eq=False)
-class ClassificationFromCheckpoint(Task):
+class ClassificationFromCheckpoint(FromSources, tasks.Classification):
     """The classification task for models that start from a checkpoint: all of the budget trains
     them on the labelled texts, on a stable path that budgets share."""
 
-    name = "classification-from-checkpoint"
+    @property
+    def kind(self) -> str:
+        """Part of the key of its paths."""
+        return "classification-from-checkpoint"
 
     @property
     def whole(self) -> Architecture:
@@ -69,7 +71,7 @@ class ClassificationFromCheckpoint(Task):
 
     @cached_property
     def _train_examples(self) -> LabelledTexts:
-        return self.data.labelled_texts("train")
+        return self.prepared.labelled_texts("train")
 
     @cached_property
     def train_batches(self) -> BucketedBatches:
@@ -94,8 +96,8 @@ class ClassificationFromCheckpoint(Task):
         return self._score(logits_of(model), split)
 
     def _score(self, predict: Predict, split: str) -> Score:
-        examples = self.data.labelled_texts(split)
-        return score_texts(predict, examples, np.arange(len(examples.labels)), self.metric)
+        examples = self.prepared.labelled_texts(split)
+        return score_texts(predict, examples, np.arange(len(examples.labels)), self.metric_name)
 
     def references(self) -> Iterator[Reference]:
         """The majority class, and logistic regression on token counts."""
@@ -110,7 +112,7 @@ class ClassificationFromCheckpoint(Task):
 
     def latency_input(self, batch_size: int) -> Batch:
         """Real text of full length: labelled texts, one after another."""
-        texts = self.data.labelled_texts("validation")
+        texts = self.prepared.labelled_texts("validation")
         pairs = zip(texts.tokens, texts.lengths, strict=True)
         body = np.concatenate([tokens[1 : length - 1] for tokens, length in pairs])
         tokens = np.resize(body, (batch_size, self.workload.sequence_length)).astype(np.int64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -22,26 +21,31 @@ from spaces.file.training import Distillation
 TEACHER_LOGITS = "teacher_logits"
 
 
-@dataclass(frozen=True, eq=False)
 class DistilledClassification(ClassificationFromCheckpoint):
     """The task of students. The whole checkpoint at any budget learns from the labels alone."""
 
-    name = "distilled-classification"
+    @property
+    def kind(self) -> str:
+        """Part of the key of its paths."""
+        return "distilled-classification"
 
-    settings: Distillation
-    teachers: Teachers
+    @property
+    def settings(self) -> Distillation:
+        """How students learn from the teacher."""
+        settings = self.context.training.distillation
+        assert settings is not None
+        return settings
+
+    @property
+    def teachers(self) -> Teachers:
+        """The teacher of each seed."""
+        teachers = self.context.teachers
+        assert teachers is not None, "the teachers are those of an objective"
+        return teachers
 
     @cached_property
     def _from_labels(self) -> ClassificationFromCheckpoint:
-        return ClassificationFromCheckpoint(
-            self.data,
-            self.stages,
-            self.workload,
-            self.batch_size,
-            self.seed,
-            metric=self.metric,
-            start=self.start,
-        )
+        return self.recast(ClassificationFromCheckpoint)
 
     def path(self, configuration: Configuration) -> TrainingPath:
         """A stable path and a decay on labels and the teacher's predictions."""
@@ -66,7 +70,7 @@ class DistilledClassification(ClassificationFromCheckpoint):
     @cached_property
     def train_batches(self) -> BucketedBatches:
         """Batches of the training examples, with the teacher's logits of each."""
-        examples = self.data.labelled_texts("train")
+        examples = self.prepared.labelled_texts("train")
         return BucketedBatches(self._batch, examples, self.batch_size, self.seed)
 
     def _batch(self, examples: LabelledTexts, rows: Rows, *, full_length: bool = False) -> Batch:

@@ -22,24 +22,25 @@ from objectives.measurement.class_scores import score_classifier
 from objectives.measurement.score import Predict, Score, logits_of
 from objectives.references.classifiers import image_references
 from objectives.references.reference import Reference
-from objectives.tasks.base import Task
+from objectives.tasks.base import FromSources
 from objectives.training.path import Epoch
+from spaces.file import tasks
 
 
-class ImageClassification(Task):
+class ImageClassification(FromSources, tasks.ImageClassification):
     """The image classification task."""
-
-    name = "image-classification"
 
     @cached_property
     def train_batches(self) -> LabelledImageBatches:
         """Batches of the training split."""
-        return LabelledImageBatches(self.data.labelled_images("train"), self.batch_size, self.seed)
+        return LabelledImageBatches(
+            self.prepared.labelled_images("train"), self.batch_size, self.seed
+        )
 
     @cached_property
     def epoch(self) -> Epoch:
         """The images of the training split, with their patches."""
-        images = len(self.data.labelled_images("train").labels)
+        images = len(self.prepared.labelled_images("train").labels)
         return Epoch(images, images * self.workload.sequence_length)
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
@@ -52,23 +53,23 @@ class ImageClassification(Task):
         return self._score(logits_of(model), split)
 
     def _score(self, predict: Predict, split: str) -> Score:
-        images = self.data.labelled_images(split)
+        images = self.prepared.labelled_images(split)
         rows = np.arange(len(images.labels))
         starts = range(0, len(rows), EVALUATION_BATCH_SIZE)
         return score_classifier(
             predict,
             (labelled_image_batch(images, rows[s : s + EVALUATION_BATCH_SIZE]) for s in starts),
             groups=rows,
-            metric=self.metric,
+            metric=self.metric_name,
         )
 
     def references(self) -> Iterator[Reference]:
         """The majority class, and logistic regression on pixels."""
-        images = self.data.labelled_images("train")
+        images = self.prepared.labelled_images("train")
         return image_references(images, self.workload.classes, self._score)
 
     def latency_input(self, batch_size: int) -> Batch:
         """Real images."""
-        images = self.data.labelled_images("validation")
+        images = self.prepared.labelled_images("validation")
         rows = np.arange(batch_size) % len(images.labels)
         return {"pixel_values": labelled_image_batch(images, rows)["pixel_values"]}

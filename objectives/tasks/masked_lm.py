@@ -17,8 +17,9 @@ from objectives.models.forward import vocabulary_logits
 from objectives.references.masked_bigrams import masked_references
 from objectives.references.reference import Reference
 from objectives.store import heartbeat
-from objectives.tasks.base import Task
+from objectives.tasks.base import FromSources
 from objectives.training.path import Epoch
+from spaces.file import tasks
 
 EVALUATION_BATCH = 64
 MAX_EVALUATION = 1024
@@ -28,10 +29,8 @@ EVALUATION_SEED = 0
 on the same tokens, so that their spread is that of training alone."""
 
 
-class MaskedLanguageModel(Task):
+class MaskedLanguageModel(FromSources, tasks.MaskedLanguageModel):
     """The masked language modelling task; also the pre-training of classifiers."""
-
-    name = "masked-lm"
 
     @cached_property
     def train_batches(self) -> MaskedBatches:
@@ -82,7 +81,7 @@ class MaskedLanguageModel(Task):
 
     def references(self) -> Iterator[Reference]:
         """N-gram models, on the same masked tokens as trials."""
-        stream, vocabulary = self.data.token_stream("train"), self.workload.vocabulary_size
+        stream, vocabulary = self.prepared.token_stream("train"), self.workload.vocabulary_size
         return masked_references(stream, vocabulary, self._score)
 
     def latency_input(self, batch_size: int) -> Batch:
@@ -93,7 +92,7 @@ class MaskedLanguageModel(Task):
 
     def _batches(self, split: str, batch_size: int, seed: int) -> MaskedBatches:
         return MaskedBatches(
-            stream=self.data.token_stream(split),
+            stream=self.prepared.token_stream(split),
             sequence_length=self.workload.sequence_length,
             batch_size=batch_size,
             vocabulary_size=self.workload.vocabulary_size,

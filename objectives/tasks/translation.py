@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -27,35 +26,27 @@ from objectives.measurement.score import Score, bleu_score
 from objectives.models.decoding import translate
 from objectives.references.reference import Reference
 from objectives.store import heartbeat
-from objectives.tasks.base import CALIBRATION_BATCHES, Task
+from objectives.tasks.base import CALIBRATION_BATCHES, FromSources
 from objectives.training.path import Epoch
+from spaces.file import tasks
 
 LABEL_SMOOTHING = 0.1
 """Of the training loss alone (Vaswani et al. 2017, section 5.4)."""
 
 
-@dataclass(frozen=True, eq=False)
-class Translation(Task):
-    """The translation task.
-
-    Args:
-        beams: Beams of the search that decodes for the score; 1 is greedy.
-    """
-
-    name = "translation"
-
-    beams: int
+class Translation(FromSources, tasks.Translation):
+    """The translation task."""
 
     @cached_property
     def train_batches(self) -> BucketedBatches:
         """Batches of the training split."""
-        pairs = self.data.sentence_pairs("train")
+        pairs = self.prepared.sentence_pairs("train")
         return BucketedBatches(sentence_pair_batch, pairs, self.batch_size, self.seed)
 
     @cached_property
     def epoch(self) -> Epoch:
         """The sentence pairs of the training split, with the tokens of both sides."""
-        lengths = self.data.sentence_pairs("train").lengths
+        lengths = self.prepared.sentence_pairs("train").lengths
         return Epoch(len(lengths), int(lengths.sum()))
 
     def terms(self, batch: Batch) -> int:
@@ -70,9 +61,9 @@ class Translation(Task):
 
     def score(self, model: nn.Module, split: str) -> Score:
         """BLEU of the decoded translations of a split, with a bootstrap interval (Koehn 2004)."""
-        pairs = self.data.sentence_pairs(split)
-        references = self.data.references(split)
-        tokenizer = load_tokenizer(self.data.tokenizer_file)
+        pairs = self.prepared.sentence_pairs(split)
+        references = self.prepared.references(split)
+        tokenizer = load_tokenizer(self.prepared.tokenizer_file)
         texts = [""] * len(references)
         loss, tokens = 0.0, 0
         model.eval()
@@ -87,7 +78,7 @@ class Translation(Task):
                     model,
                     batch,
                     tokenizer,
-                    start=self.data.target_start,
+                    start=self.prepared.target_start,
                     beams=self.beams,
                     sequence_length=self.workload.sequence_length,
                 )
@@ -101,10 +92,10 @@ class Translation(Task):
         yield Reference("copying the source", how, 0, self._score_of_source)
 
     def _score_of_source(self, split: str) -> Score:
-        tokenizer = load_tokenizer(self.data.tokenizer_file)
-        sources = self.data.sentence_pairs(split).sources
+        tokenizer = load_tokenizer(self.prepared.tokenizer_file)
+        sources = self.prepared.sentence_pairs(split).sources
         texts = [tokenizer.decode(row, skip_special_tokens=True) for row in sources.tolist()]
-        return bleu_score(texts, self.data.references(split), loss=math.nan)
+        return bleu_score(texts, self.prepared.references(split), loss=math.nan)
 
     @property
     def scored_by(self) -> dict[str, Any]:
@@ -118,7 +109,7 @@ class Translation(Task):
     def latency_input(self, batch_size: int) -> Batch:
         """Tokens of full length on both sides: one pass of the encoder and the decoder."""
         length = self.workload.sequence_length
-        stream = self.data.sentence_pairs("validation")
+        stream = self.prepared.sentence_pairs("validation")
         words = np.concatenate([stream.sources[stream.sources > END], np.arange(END + 1, length)])
         tokens = torch.from_numpy(np.resize(words, (batch_size, length)).astype(np.int64))
         return {"input_ids": tokens, "decoder_input_ids": tokens}

@@ -58,9 +58,10 @@ class TaskVariants:
         if key not in self._tasks:
             own = self.usual.seed, vocabulary, training
             if own not in self._tasks:
-                data = self._data_of(vocabulary) if vocabulary else self.usual.data
+                data = self._data_of(vocabulary) if vocabulary else self.usual.prepared
                 made = self._make(data, dict(training))
                 # All start from one checkpoint, which is opened once.
-                self._tasks[own] = replace(made, start=self.usual.start)
-            self._tasks[key] = replace(self._tasks[own], seed=seed)
+                self._tasks[own] = made.bound(replace(made.context, start=self.usual.start))
+            task = self._tasks[own]
+            self._tasks[key] = task.bound(replace(task.context, seed=seed))
         return self._tasks[key]

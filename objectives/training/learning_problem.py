@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
 
-from objectives.data.batches import WHOLE_BATCH, Batch, BatchShard
+from objectives.data.batches import WHOLE_BATCH, Batch, BatchShard, to_device
 from objectives.measurement.score import Score
 from objectives.models.build import build
 from objectives.training.path import Epoch
@@ -18,14 +18,17 @@ from spaces.cost.workload import Workload
 
 
 class LearningProblem(ABC):
-    """What a stage trains a model on.
+    """What a stage trains a model on."""
 
-    Attributes:
-        name: Part of the key of its paths: it stands for all that ``loss`` does beside the data.
-    """
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """Part of the key of its paths: it stands for all that ``loss`` does beside the data."""
 
-    name: ClassVar[str]
-    workload: Workload
+    @property
+    @abstractmethod
+    def workload(self) -> Workload:
+        """What its models read and predict."""
 
     @property
     def dropout(self) -> float:
@@ -34,7 +37,7 @@ class LearningProblem(ABC):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the weights depend on beside ``name`` and what every problem has."""
+        """What the weights depend on beside ``kind`` and what every problem has."""
         return {}
 
     @property
@@ -69,13 +72,13 @@ class LearningProblem(ABC):
         The mean over all shards is the loss of the batch, also where they have unequal numbers of
         terms.
         """
-        batch = self.batch(step)
+        batch = to_device(self.batch(step), model)
         if shard == WHOLE_BATCH:
             return self.loss(model, batch)
         own = shard.of(batch)
         return self.loss(model, own) * (shard.count * self.terms(own) / self.terms(batch))
 
-    def validate(self, model: nn.Module) -> dict[str, float]:
+    def validation_figures(self, model: nn.Module) -> dict[str, float]:
         """Score and loss on validation data."""
         score = self.score(model, "validation")
         return {"score": score.value, "loss": score.loss}

@@ -82,7 +82,7 @@ class Stages:
             parent=stable,
             can_continue=False,
             milestones=(),
-            validate=problem.validate,
+            validate=problem.validation_figures,
             validated_by=problem.scored_by,
         )
 
@@ -112,7 +112,7 @@ class Stages:
         """
         training = self._training
         key = {
-            "timed": problem.name,
+            "timed": problem.kind,
             "data": self._fingerprint,
             "architecture": training_key(architecture, problem.workload),
             "workload": asdict(problem.workload),
@@ -160,7 +160,7 @@ class Stages:
         """
         key = {
             name: steps,
-            "problem": problem.name,
+            "problem": problem.kind,
             "learning_rate": learning_rate,
             "outputs": problem.workload.outputs,
             "dropout": problem.dropout,
@@ -181,7 +181,7 @@ class Stages:
             loss_at=problem.loss_at,
             optimizer_settings=self._settings(learning_rate, WarmupDecay(steps)),
             parent=parent,
-            validate=problem.validate,
+            validate=problem.validation_figures,
             validated_by=problem.scored_by,
         )
 
@@ -212,7 +212,7 @@ class Stages:
         warmup_steps = training.warmup_steps(min(enough, default=MIN_STEPS))
         key = {
             "version": KEY_VERSION,
-            "problem": problem.name,
+            "problem": problem.kind,
             **problem.identity,
             "data": self._fingerprint,
             "architecture": training_key(architecture, problem.workload),

@@ -9,11 +9,11 @@ from rich.table import Table
 
 from search.formatting import (
     NOISY_LATENCY,
-    SCORED_ITEMS,
     has_noisy_latency,
     is_corrected,
     latency_text,
     measured_latency,
+    scored_items,
     stage_text,
 )
 from search.results.baselines import Reference
@@ -255,7 +255,7 @@ def _facts(trial: Trial) -> list[tuple[str, str]]:
     r, test = trial.result, trial.test
     latency = r["latency"]
     interval = f"{r['score_low']:.4f} to {r['score_high']:.4f}"
-    name, items = r["metric"], SCORED_ITEMS[r["metric"]]
+    name, items = r["metric"], scored_items(r["metric"])
     facts += [
         (name, f"{r['score']:.4f} on {r['examples']:,} validation {items} ({interval})"),
         ("before compression", f"{r['dense_score']:.4f}"),

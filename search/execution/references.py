@@ -34,7 +34,8 @@ def measure_references(study: Study, remote: RemoteFunctions, listener: Listener
         listener.warn(f"there are no references; the same command tries again: {last}")
         return
     study.set_references(measured)
-    listener.info(f"{_summary(study)} ({time.monotonic() - started:.1f} s)")
+    if measured:
+        listener.info(f"{_summary(study)} ({time.monotonic() - started:.1f} s)")
 
 
 def _summary(study: Study) -> str:

@@ -277,7 +277,8 @@ def _repeated(study: Study, seeds: int) -> list[TrialRecord]:
 
 def _prepare(search: SearchFile, folder: Path, listener: Listener) -> PreparedData:
     started = time.monotonic()
-    if search.model is None:
+    if search.model is None and search.task.needs:
+        # This process then needs no torch.
         data = prepare(search.data, search.task, folder)
     else:
         from objectives.tasks import prepare_for

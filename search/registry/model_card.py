@@ -13,7 +13,7 @@ from markupsafe import Markup
 from objectives.export.bundle import SCRIPT, Bundle
 from objectives.export.examples import example_program
 from objectives.export.prediction_task import PredictionTask
-from search.formatting import SCORED_ITEMS, has_noisy_latency, settings_text
+from search.formatting import has_noisy_latency, scored_items, settings_text
 from search.storage.budget_facts import data_of
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
@@ -63,7 +63,7 @@ def model_card(study: Study, record: TrialRecord, task: PredictionTask, bundle: 
         is_noisy=has_noisy_latency(result),
         test=test,
         references=study.references(),
-        items=SCORED_ITEMS[search.metric.name],
+        items=scored_items(search.metric.name),
         metadata=_metadata(study, record, test, bundle),
         summary=summary(study, record),
         sources={

@@ -37,6 +37,19 @@ def content_hash(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def differing_keys(one: Any, other: Any, path: str = "") -> list[str]:
+    """Paths of the keys in which plain values differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return [
+            difference
+            for key in sorted({*one, *other})
+            for difference in differing_keys(
+                one.get(key), other.get(key), f"{path}.{key}" if path else key
+            )
+        ]
+    return [] if json.dumps(one) == json.dumps(other) else [path]
+
+
 def _whole_floats_as_integers(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _whole_floats_as_integers(item) for key, item in value.items()}

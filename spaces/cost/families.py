@@ -13,7 +13,8 @@ from typing import Any
 
 from spaces.cost.architecture import Architecture, Shape
 from spaces.cost.checkpoint import checkpoint_of
-from spaces.cost.layout import Layout
+from spaces.cost.layout import WIDTH, Layout
+from spaces.cost.own_model import own_model_of
 from spaces.cost.workload import Family, Workload
 
 
@@ -24,14 +25,17 @@ def layout(shape: Shape, workload: Workload) -> Layout:
         vocabulary = shape.vocabulary or workload.vocabulary_size
         return checkpoint_of(workload.checkpoint).layout_of(shape, vocabulary)
     sizes = {
-        "width": shape.width,
+        WIDTH: shape.width,
         "vocabulary": workload.vocabulary_size,
         "classes": workload.classes,
         "positions": workload.positions,
         "patch": workload.patch_size,
         "channels": workload.channels,
     }
-    template = family_layout(workload.family)
+    template = own_model_of(workload.own).layout if workload.own else family_layout(workload.family)
+    if workload.own:
+        # All other sizes are those of its fields.
+        sizes = {WIDTH: shape.width}
     return template.resized(
         depths=(shape.depth, shape.decoder_depth),
         heads=shape.heads,
@@ -52,13 +56,15 @@ def has_decoder(workload: Workload) -> bool:
     """Whether models have a decoder beside the encoder."""
     if workload.checkpoint:
         return checkpoint_of(workload.checkpoint).decoder_depth > 0
+    if workload.own:
+        return own_model_of(workload.own).has_decoder
     return workload.family.has_decoder
 
 
 def training_key(architecture: Architecture, workload: Workload) -> dict[str, Any]:
     """What a training depends on of an architecture: equal for the same model, whether its family's
     activation is named or not."""
-    if architecture.activation == workload.family.activation:
+    if not workload.own and architecture.activation == workload.family.activation:
         architecture = replace(architecture, activation="")
     return architecture.to_dict()
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated
 
-MetricName = Literal["accuracy", "macro-f1", "matthews", "perplexity", "bits-per-byte", "bleu"]
+from pydantic import Field
+
+NAME = r"^[a-z][a-z0-9_-]{0,31}$"
+MetricName = Annotated[str, Field(pattern=NAME)]
+FROM_ZERO = ("accuracy", "macro-f1", "matthews", "bleu")
+"""Metrics whose quality is the fraction of perfection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,14 +21,26 @@ class Metric:
 
     Args:
         name: ``accuracy`` (a fraction), ``macro-f1`` (0 to 1), ``matthews`` (-1 to 1),
-            ``perplexity`` (per token), ``bits-per-byte`` or ``bleu`` (0 to 100).
+            ``perplexity`` (per token), ``bits-per-byte``, ``bleu`` (0 to 100), or that of a task of
+            one's own.
         guessing: Value of a model that guesses.
         perfect: Value of a model that is always right.
+
+    Raises:
+        ValueError: The name cannot be one of a metric, or the values are equal or infinite.
     """
 
-    name: MetricName
+    name: str
     guessing: float
     perfect: float
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(NAME, self.name):
+            raise ValueError(f"a metric cannot be named {self.name!r}; allowed is {NAME}")
+        if not math.isfinite(self.guessing) or not math.isfinite(self.perfect):
+            raise ValueError(f"{self.name}: the values of a guess and of perfection must be finite")
+        if self.guessing == self.perfect:
+            raise ValueError(f"{self.name}: a guess must be worse than perfection, {self.perfect}")
 
     @property
     def is_maximised(self) -> bool:
@@ -34,21 +52,23 @@ class Metric:
 
         Accuracy is its own quality, so that a guess has the quality ``guessing_quality`` and not 0.
         For perplexity and bits per byte it is the fraction of the bits of a uniform guess that the
-        model saves: 1 minus the ratio of their cross-entropies.
+        model saves: 1 minus the ratio of their cross-entropies. For a metric of a task of one's own
+        it is 0 for a guess.
         """
         if self.name == "perplexity":
             return 1.0 - math.log(value) / math.log(self.guessing)
-        if self.name == "bits-per-byte":
-            return 1.0 - value / self.guessing
-        return value / self.perfect
+        return (value - self._zero) / (self.perfect - self._zero)
 
     def value_at(self, quality: float) -> float:
         """The value of a quality: the inverse of ``quality``."""
         if self.name == "perplexity":
             return math.exp((1.0 - quality) * math.log(self.guessing))
-        if self.name == "bits-per-byte":
-            return (1.0 - quality) * self.guessing
-        return quality * self.perfect
+        return self._zero + quality * (self.perfect - self._zero)
+
+    @property
+    def _zero(self) -> float:
+        """The value of the quality 0, but for perplexity."""
+        return 0.0 if self.name in FROM_ZERO else self.guessing
 
     def normalised(self, value: float) -> float:
         """Quality scaled so that a guess has 0 and a perfect model 1."""
@@ -61,9 +81,10 @@ class Metric:
 
     def clipped(self, value: float) -> float:
         """A value within the range of the metric, such as the end of an interval."""
-        if self.is_maximised:
-            return min(max(value, -1.0 if self.name == "matthews" else 0.0), self.perfect)
-        return max(value, self.perfect)
+        if not self.is_maximised:
+            return max(value, self.perfect)
+        least = {"matthews": -1.0}.get(self.name, 0.0) if self.name in FROM_ZERO else value
+        return min(max(value, least), self.perfect)
 
     def text(self, value: float) -> str:
         """A value with its usual digits."""

@@ -32,7 +32,8 @@ Stored = tuple[str, str, tuple[int, ...]]
 def size_bytes(architecture: Architecture, workload: Workload, compression: Compression) -> int:
     """Predicted bytes on disk of ``architecture`` after ``compression``, without the tokenizer."""
     pruned = layout(compression.shape_of(architecture), workload)
-    described = len(json.dumps(workload.checkpoint)) if workload.checkpoint else 0
+    # The description of a checkpoint or of a user's own models is a part of the JSON.
+    described = len(json.dumps(workload.checkpoint)) + len(json.dumps(workload.own)) - 4
     return weights_bytes(pruned, compression) + CONFIG_BYTES + described
 
 

@@ -23,7 +23,7 @@ class Family(StrEnum):
     """Families of models, named after their class in transformers.
 
     All have pre-norm layers (Xiong et al. 2020, arXiv 2002.04745) but RoBERTa's own. ``CHECKPOINT``
-    stands for any that a checkpoint of transformers is of.
+    stands for any that a checkpoint of transformers is of, ``OWN`` for that of a user's own task.
     """
 
     MODERNBERT_CLASSIFIER = "modernbert-classifier"
@@ -34,6 +34,7 @@ class Family(StrEnum):
     MBART = "mbart"
     VIT = "vit"
     CHECKPOINT = "checkpoint"
+    OWN = "own"
 
     @property
     def pretrained(self) -> Family:
@@ -83,6 +84,8 @@ class Workload:
         patch_size: Height and width of a patch in pixels.
         checkpoint: What the models are cut from, as ``Checkpoint.to_json`` writes it; empty where
             they start from random weights.
+        own: How the models of a user's own task are made, as ``OwnModel.to_json`` writes it; empty
+            for those of tlc.
     """
 
     family: Family
@@ -93,6 +96,7 @@ class Workload:
     patch_size: int = 0
     channels: int = 0
     checkpoint: str = ""
+    own: str = ""
 
     @property
     def positions(self) -> int:

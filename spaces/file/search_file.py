@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -11,7 +10,7 @@ from pydantic import Field, model_validator
 
 from spaces.cost.architecture import Architecture
 from spaces.cost.budget import Schedule
-from spaces.cost.configuration import content_hash
+from spaces.cost.configuration import content_hash, differing_keys
 from spaces.cost.criteria import Criteria
 from spaces.cost.families import parameters
 from spaces.cost.inference_cost import COSTS, Cost, CostName
@@ -25,7 +24,15 @@ from spaces.file.sampler_names import SamplerName
 from spaces.file.sources import Data
 from spaces.file.space import Constraints, Measurement, Space
 from spaces.file.storage import Storage, without_password
-from spaces.file.tasks import FINE_TUNED, METRICS, USUAL_DROPOUT, Task, data_faults
+from spaces.file.tasks import (
+    FINE_TUNED,
+    SCORE,
+    USUAL_DROPOUT,
+    Task,
+    data_faults,
+    named_metric,
+    named_task,
+)
 from spaces.file.training import Training
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
@@ -54,15 +61,15 @@ class SearchFile(StrictModel):
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     """Name of the search, of its study and of its MLflow experiment."""
     task: Task
-    data: Data
+    data: Data = Data()
     model: Model | None = None
     """A checkpoint that every model starts from, or several, among which the search chooses;
     without it, from random weights."""
     space: Space
     training: Training
     objectives: Objectives
-    """The metric of the task, and the inference cost that is weighed against it (by default
-    ``size_mb``); or the metric alone, within the constraints."""
+    """The metric of the task, or ``score`` for whatever it is, and the inference cost that is
+    weighed against it (by default ``size_mb``); or the metric alone, within the constraints."""
     constraints: Constraints = Constraints()
     measurement: Measurement = Measurement()
     sampler: SamplerName = "frontier"
@@ -91,24 +98,33 @@ class SearchFile(StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _usual_objectives(cls, document: Any) -> Any:
-        if not isinstance(document, dict) or "objectives" in document:
+        if not isinstance(document, dict):
             return document
-        metric = METRICS.get(_task_name(document))
-        return {**document, "objectives": [metric or "accuracy", "size_mb"]}
+        objectives = document.get("objectives", (SCORE, "size_mb"))
+        if isinstance(objectives, list | tuple) and tuple(objectives[:1]) == (SCORE,):
+            objectives = [named_metric(document) or SCORE, *objectives[1:]]
+        return {**document, "objectives": objectives}
 
     @model_validator(mode="before")
     @classmethod
-    def _usual_training(cls, document: Any) -> Any:
+    def _usual_fine_tuning(cls, document: Any) -> Any:
         training = document.get("training") if isinstance(document, dict) else None
         if not isinstance(training, dict):
             return document
         if document.get("model") is not None:
             return {**document, "training": {**FROM_A_CHECKPOINT, **training}}
-        name = _task_name(document)
-        training = {"dropout": USUAL_DROPOUT.get(name, 0.0), **training}
-        if name in FINE_TUNED and training.get("fine_tuning") is None:
-            training["fine_tuning"] = {}
-        return {**document, "training": training}
+        if named_task(document) not in FINE_TUNED or training.get("fine_tuning") is not None:
+            return document
+        return {**document, "training": {**training, "fine_tuning": {}}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_dropout(cls, document: Any) -> Any:
+        training = document.get("training") if isinstance(document, dict) else None
+        if not isinstance(training, dict) or document.get("model") is not None:
+            return document
+        usual = USUAL_DROPOUT.get(named_task(document), 0.0)
+        return {**document, "training": {"dropout": usual, **training}}
 
     @model_validator(mode="after")
     def _is_consistent(self) -> SearchFile:
@@ -129,7 +145,9 @@ class SearchFile(StrictModel):
         task = self.task
         if self.training.fine_tuning is not None and not task.has_fine_tuning:
             yield f"training.fine_tuning: task {task.name} has none; its budget is all training"
-        if self.space.decoder_depth is not None and not task.has_decoder:
+        if not task.needs and (self.training.dropout or "dropout" in self.space.training_values):
+            yield f"training.dropout: the models of {task.name} have their own; make it its field"
+        if self.space.decoder_depth is not None and task.is_opened and not task.has_decoder:
             yield f"space.decoder_depth: task {task.name} has no decoder"
         if self.model is not None:
             yield from self._checkpoint_faults(self.model)
@@ -147,6 +165,7 @@ class SearchFile(StrictModel):
         yield from self.training.faults_from_checkpoint()
         if not self.task.starts_from_checkpoints:
             yield f"model: task {self.task.name} starts from random weights; leave model out"
+            return
         if self.task.needs == ("unlabelled",) and self.space.vocabulary is not None:
             yield f"space.vocabulary: task {self.task.name} keeps the whole vocabulary"
         if self.training.distillation is not None and not self.task.has_fine_tuning:
@@ -162,7 +181,7 @@ class SearchFile(StrictModel):
     def _objective_faults(self) -> Iterator[str]:
         metric, limits = self.objectives[0], self.constraints.limits
         names = [each.name for each in self.task.metrics(self.data)]
-        if metric not in names:
+        if names and metric not in names:
             yield (
                 f"objectives: task {self.task.name} is scored by {' or '.join(names)}, not {metric}"
             )
@@ -233,7 +252,7 @@ class SearchFile(StrictModel):
     @property
     def workload(self) -> Workload:
         """Inputs and outputs of every model of the search, which has no several checkpoints."""
-        workload = self.task.workload(self.data)
+        workload = self.task.workload_of(self.data)
         if self.model is None:
             return workload
         checkpoint = self.model.checkpoint
@@ -249,6 +268,8 @@ class SearchFile(StrictModel):
     def metric(self) -> Metric:
         """The score of models."""
         name, known = self.objectives[0], self.task.metrics(self.data)
+        if not known:
+            raise UserError(f"task.name: {self.task.name} was not opened yet")
         # A name that the task lacks is a fault of the file, which its validation lists.
         return next((each for each in known if each.name == name), known[0])
 
@@ -317,28 +338,9 @@ class SearchFile(StrictModel):
 
     def differences(self, other: SearchFile) -> list[str]:
         """Names of the fields of the identity in which another search differs."""
-        return _differences(self.identity(), other.identity())
+        return differing_keys(self.identity(), other.identity())
 
     @property
     def fingerprint(self) -> str:
         """Hash of the identity."""
         return content_hash(self.identity())
-
-
-def _task_name(document: dict[str, Any]) -> str:
-    """The task that a document names, before it is validated."""
-    task = document.get("task")
-    name = task.get("name") if isinstance(task, dict) else None
-    return name if isinstance(name, str) else ""
-
-
-def _differences(one: Any, other: Any, path: str = "") -> list[str]:
-    if isinstance(one, dict) and isinstance(other, dict):
-        return [
-            difference
-            for key in sorted({*one, *other})
-            for difference in _differences(
-                one.get(key), other.get(key), f"{path}.{key}" if path else key
-            )
-        ]
-    return [] if json.dumps(one) == json.dumps(other) else [path]

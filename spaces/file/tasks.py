@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from spaces.cost import metric
 from spaces.cost.metric import Metric, MetricName
 from spaces.cost.workload import Family, Workload
-from spaces.file.dimensions import StrictModel
+from spaces.file.base_task import BaseTask
+from spaces.file.own_task import OwnTask, is_own
 from spaces.file.sources import SOURCE_FIELDS, Data
 
 EncoderName = Literal["modernbert", "roberta"]
 Classes = Annotated[int, Field(ge=2, le=10_000)]
-
-
-class BaseTask(StrictModel):
-    """What tasks have in common; by default they are those of a language model."""
-
-    needs: ClassVar[tuple[str, ...]] = ("unlabelled",)
-    family: ClassVar[Family]
-    has_fine_tuning: ClassVar[bool] = False
-    has_decoder: ClassVar[bool] = False
-    starts_from_checkpoints: ClassVar[bool] = False
-
-    def workload(self, data: Data) -> Workload:
-        """What its models read and predict."""
-        return Workload(self.family, data.vocabulary_size, data.sequence_length)
-
-    def metrics(self, data: Data) -> tuple[Metric, ...]:
-        """The scores that its models can have; the first is the usual one."""
-        return (metric.perplexity(data.vocabulary_size),)
 
 
 class Classification(BaseTask):
@@ -48,7 +31,7 @@ class Classification(BaseTask):
     """``modernbert``, or ``roberta`` with learned positions and post-norm layers, which needs
     longer pre-training and trains badly where it is deep."""
 
-    def workload(self, data: Data) -> Workload:
+    def workload_of(self, data: Data) -> Workload:
         """What its models read and predict."""
         family = {
             "modernbert": Family.MODERNBERT_CLASSIFIER,
@@ -68,7 +51,7 @@ class MaskedLanguageModel(BaseTask):
     encoder: EncoderName = "modernbert"
     """As that of classification."""
 
-    def workload(self, data: Data) -> Workload:
+    def workload_of(self, data: Data) -> Workload:
         """What its models read and predict."""
         family = {
             "modernbert": Family.MODERNBERT_MASKED_LM,
@@ -95,12 +78,16 @@ class Translation(BaseTask):
 
     needs = ("parallel",)
     family = Family.MBART
-    has_decoder = True
     starts_from_checkpoints = True
 
     name: Literal["translation"]
     beams: Annotated[int, Field(ge=1, le=64)] = 1
     """Beams of the search that decodes; 1 is greedy."""
+
+    @property
+    def has_decoder(self) -> bool:
+        """Whether its models have a decoder beside the encoder."""
+        return True
 
     def metrics(self, data: Data) -> tuple[Metric, ...]:
         """The scores that its models can have; the first is the usual one."""
@@ -118,7 +105,7 @@ class ImageClassification(BaseTask):
     classes: Classes
     """Number of labels in the data."""
 
-    def workload(self, data: Data) -> Workload:
+    def workload_of(self, data: Data) -> Workload:
         """What its models read and predict."""
         return Workload(
             self.family,
@@ -135,9 +122,20 @@ class ImageClassification(BaseTask):
         return metric.of_classes(self.classes)
 
 
-Task = Annotated[
+BuiltInTask = Annotated[
     Classification | MaskedLanguageModel | CausalLanguageModel | Translation | ImageClassification,
     Field(discriminator="name"),
+]
+
+
+def _kind(task: Any) -> str:
+    """Whether a task, validated or not, is one of tlc's or of one's own."""
+    name = task.get("name") if isinstance(task, dict) else getattr(task, "name", None)
+    return "own" if isinstance(name, str) and is_own(name, METRICS) else "tlc"
+
+
+Task = Annotated[
+    Annotated[BuiltInTask, Tag("tlc")] | Annotated[OwnTask, Tag("own")], Discriminator(_kind)
 ]
 
 METRICS: dict[str, MetricName] = {
@@ -147,13 +145,33 @@ METRICS: dict[str, MetricName] = {
     "translation": "bleu",
     "image-classification": "accuracy",
 }
-"""The usual metric of each task, before the task is validated."""
+"""The usual metric of each of tlc's tasks, before the task is validated."""
+
+SCORE = "score"
+"""In ``objectives``: the metric of the task, whatever it is."""
 
 USUAL_DROPOUT = {"translation": 0.1, "image-classification": 0.1}
 """``training.dropout`` of tasks by default, where it is not 0."""
 
 FINE_TUNED = ("classification",)
 """Tasks with fine-tuning, by their names."""
+
+
+def named_task(document: dict[str, Any]) -> str:
+    """The task that a document names, before it is validated."""
+    task = document.get("task")
+    name = task.get("name") if isinstance(task, dict) else None
+    return name if isinstance(name, str) else ""
+
+
+def named_metric(document: dict[str, Any]) -> str | None:
+    """The metric of the task that a document names, before it is validated; None where the task is
+    of one's own and was not opened."""
+    task = document.get("task")
+    opened = task.get("opened") if isinstance(task, dict) else None
+    metric = opened.get("metric") if isinstance(opened, dict) else None
+    found = METRICS.get(named_task(document), metric)
+    return found if isinstance(found, str) else None
 
 
 def sources_of(task: Task, *, from_checkpoint: bool) -> tuple[str, ...]:
@@ -172,7 +190,9 @@ def data_faults(task: Task, data: Data, *, from_checkpoint: bool) -> list[str]:
         is_given, is_needed = getattr(data, field) is not None, field in needs
         if is_needed and not is_given:
             faults.append(f"data.{field}: is missing; task {task.name}{start} needs it")
-        if is_given and not is_needed:
+        if is_given and not needs:
+            faults.append(f"data.{field}: task {task.name} has its own data; leave it out")
+        elif is_given and not is_needed:
             needed = ", ".join(f"data.{name}" for name in needs)
             faults.append(
                 f"data.{field}: task {task.name}{start} does not read it; it reads {needed}"

@@ -45,6 +45,9 @@ def _lines(item: ErrorDetails, document: Any, schema: dict[str, Any]) -> list[st
 
 def _line(item: ErrorDetails, document: Any, schema: dict[str, Any]) -> str:
     path = _path(item["loc"], document)
+    if item["type"].startswith("union_tag") and path[-1] in ("tlc", "own"):
+        # The tag of a union around this one is no key.
+        path.pop()
     field, given = ".".join(path), item.get("input")
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "missing":
@@ -57,7 +60,8 @@ def _line(item: ErrorDetails, document: Any, schema: dict[str, Any]) -> str:
     if item["type"] == "union_tag_not_found":
         tag = str(item["ctx"]["discriminator"]).strip("'")
         properties = [node.get("properties", {}) for node in _nodes(path, schema)]
-        tags = ", ".join(str(each[tag]["const"]) for each in properties if tag in each)
+        named = [each[tag] for each in properties if "const" in each.get(tag, {})]
+        tags = ", ".join(str(each["const"]) for each in named)
         return f"{field}.{tag}: is missing; allowed: {tags}"
     if isinstance(given, dict | list) or item["type"] == "value_error":
         return f"{field}: {message}"

@@ -85,8 +85,8 @@ def translated(model: Any, batch: dict[str, torch.Tensor], task: Task) -> list[s
     return translate(
         model,
         batch,
-        load_tokenizer(task.data.tokenizer_file),
-        start=task.data.target_start,
+        load_tokenizer(task.prepared.tokenizer_file),
+        start=task.prepared.target_start,
         beams=BEAMS,
         sequence_length=LENGTH,
     )
@@ -96,7 +96,7 @@ def test_translations_are_encoded_as_the_tokenizer_of_the_checkpoint_does(
     search: SearchFile, data_root: Path
 ) -> None:
     task, tokenizer = task_of(search, data_root), tokenizer_of(search)
-    pairs, texts = task.data.sentence_pairs("test"), task.data.references("test")
+    pairs, texts = task.prepared.sentence_pairs("test"), task.prepared.references("test")
     old = original(task).numpy()
     cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
     for row, length, text in zip(pairs.targets, pairs.target_lengths, texts, strict=True):

@@ -14,7 +14,7 @@ from search.storage.trials import TrialRecord
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
 from spaces.cost.families import layout
-from spaces.cost.metric import Metric
+from spaces.cost.metric import FROM_ZERO, Metric
 from spaces.errors import UserError
 from spaces.grid.search_space import SearchSpace
 
@@ -160,7 +160,9 @@ def gain_unit(metric: Metric) -> tuple[float, str]:
         return metric.perfect - metric.guessing, "BLEU"
     if metric.name == "bits-per-byte":
         return metric.guessing, "bits per byte"
-    return 100.0 * (metric.perfect - metric.guessing), f"points of {metric.name}"
+    if metric.name in FROM_ZERO:
+        return 100.0 * (metric.perfect - metric.guessing), f"points of {metric.name}"
+    return abs(metric.perfect - metric.guessing), metric.name
 
 
 def refuse_unequal_models(study: Study) -> None:
