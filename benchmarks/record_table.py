@@ -12,14 +12,14 @@ import csv
 import time
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import click
 
 from objectives.completion import completed
 from objectives.measurement.evaluation import Evaluation
 from objectives.objective import Objective
-from search.replay.table import COLUMNS, ERROR
-from search.replay.table_export import identity, identity_columns, row
+from search.replay.table_export import columns_of, identity, identity_columns, row
 from spaces.cost.configuration import Configuration
 from spaces.errors import UserError
 from spaces.file.storage import Locations
@@ -41,14 +41,14 @@ def main(search: str, table: Path, overrides: tuple[str, ...]) -> None:
     space = SearchSpace(file)
     wanted = sorted(map(space.configuration, space.points()), key=_training)
     if not table.exists():
-        table.write_text(",".join((*COLUMNS, ERROR)) + "\n")
+        table.write_text(",".join(columns_of(space)) + "\n")
     with table.open() as recorded:
-        known = {identity(line) for line in csv.DictReader(recorded)}
+        known = {identity(line, space) for line in csv.DictReader(recorded)}
     objective = Objective(file)
     started, done = time.monotonic(), 0
-    missing = [c for c in wanted if identity(identity_columns(c, space)) not in known]
+    missing = [c for c in wanted if identity(identity_columns(c, space), space) not in known]
     with table.open("a", newline="") as out:
-        writer = csv.DictWriter(out, (*COLUMNS, ERROR))
+        writer = csv.DictWriter(out, columns_of(space))
         for _, group in groupby(missing, key=_training):
             for configuration, outcome in objective.evaluate_each(group):
                 done += 1
@@ -61,9 +61,10 @@ def main(search: str, table: Path, overrides: tuple[str, ...]) -> None:
             click.echo(f"{done:5}/{len(missing)}  {configuration}  about {left / 60:.0f} min left")
 
 
-def _training(configuration: Configuration) -> tuple[int, int, float]:
+def _training(configuration: Configuration) -> tuple[Any, ...]:
     architecture = configuration.architecture
-    return architecture.depth, architecture.width, configuration.budget
+    sizes = architecture.depth, architecture.width, architecture.heads, architecture.feed_forward
+    return *sizes, configuration.training, configuration.budget
 
 
 if __name__ == "__main__":

@@ -127,6 +127,8 @@ def print_plan(plan: Plan, name: str, console: Console) -> None:
     )
     if plan.impossible:
         console.print(f"{plan.impossible:,} more ask for more than their checkpoint has")
+    if plan.excluded:
+        console.print(f"{plan.excluded:,} of them break constraints.expressions{exact}")
     console.print(plan_table(plan))
     training = _amount(plan.training_flops, plan.training_seconds)
     console.print(

@@ -113,8 +113,8 @@ class _Simulation:
     def __init__(self, table: Table, sharing: bool) -> None:
         self._table = table
         self._sharing = sharing
-        self._stable = np.zeros(table.architecture.max() + 1)
-        """Seconds of the longest stable path of each architecture."""
+        self._stable = np.zeros(table.stable_path.max() + 1)
+        """Seconds of the longest part of each stable path that is trained."""
         self._stable_end = np.zeros_like(self._stable)
         """When its training ends."""
         self._trained = np.full(table.run.max() + 1, np.inf)
@@ -126,15 +126,15 @@ class _Simulation:
         c = self._table.columns
         stable, cooldown = c["train_seconds_stable"][row], c["train_seconds_cooldown"][row]
         evaluate = c["compress_eval_seconds"][row]
-        architecture, run = self._table.architecture[row], self._table.run[row]
+        path, run = self._table.stable_path[row], self._table.run[row]
         if not self._sharing:
             self.busy_seconds += stable + cooldown + evaluate
             return float(now + stable + cooldown + evaluate)
         if np.isinf(self._trained[run]):
-            missing = max(stable - self._stable[architecture], 0.0)
-            end = max(now, self._stable_end[architecture]) + missing
-            self._stable[architecture] = max(stable, self._stable[architecture])
-            self._stable_end[architecture] = end
+            missing = max(stable - self._stable[path], 0.0)
+            end = max(now, self._stable_end[path]) + missing
+            self._stable[path] = max(stable, self._stable[path])
+            self._stable_end[path] = end
             self._trained[run] = end + cooldown
             self.busy_seconds += missing + cooldown
         self.busy_seconds += evaluate

@@ -150,22 +150,22 @@ class OracleRowSampler(RandomRowSampler):
     def __init__(self, table: Table, seed: int = 0) -> None:
         super().__init__(table, seed)
         self._rows: list[int] = []
-        self._stable = np.zeros(table.architecture.max() + 1)
+        self._stable = np.zeros(table.stable_path.max() + 1)
         self._trained = np.zeros(table.run.max() + 1, dtype=bool)
 
     def _choose(self) -> int:
         left = np.flatnonzero(self._untried)
         row = int(left[np.argmax(self._gains(left) / self._seconds(left))])
         self._rows.append(row)
-        architecture = self._table.architecture[row]
+        path = self._table.stable_path[row]
         stable = self._table.columns["train_seconds_stable"][row]
-        self._stable[architecture] = max(stable, self._stable[architecture])
+        self._stable[path] = max(stable, self._stable[path])
         self._trained[self._table.run[row]] = True
         return row
 
     def _seconds(self, rows: Integers) -> Floats:
         c, table = self._table.columns, self._table
-        stored = self._stable[table.architecture[rows]]
+        stored = self._stable[table.stable_path[rows]]
         missing = np.maximum(c["train_seconds_stable"][rows] - stored, 0.0)
         training = missing + c["train_seconds_cooldown"][rows]
         training[self._trained[table.run[rows]]] = 0.0

@@ -6,6 +6,7 @@ import csv
 import gzip
 import math
 import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,14 +15,29 @@ import numpy as np
 
 from search.arrays import Floats, Integers
 from search.samplers.frontier.design_space import DesignSpace
-from search.samplers.frontier.features import USUAL_GROUP, compression_features, training_features
+from search.samplers.frontier.features import (
+    USUAL_GROUP,
+    compression_features,
+    is_in_doublings,
+    setting_feature,
+    training_features,
+)
+from spaces.cost.configuration import AFTER_STABLE_PATH
 from spaces.errors import UserError
 
 ARCHITECTURE = ("depth", "width", "seed")
-RUN = (*ARCHITECTURE, "budget_steps")
 COMPRESSION = ("bits", "sparsity")
-IDENTITY = (*RUN, *COMPRESSION)
-"""Columns that identify a configuration."""
+IDENTITY = (*ARCHITECTURE, "budget_steps", *COMPRESSION)
+"""Columns that identify a configuration of every table."""
+SHAPES = (
+    "decoder_depth",
+    "feed_forward",
+    "feed_forward_ratio",
+    "head_width",
+    "heads",
+    "vocabulary",
+)
+"""Further columns of architectures, which a table may have."""
 COLUMNS = (
     *IDENTITY,
     "accuracy",
@@ -51,7 +67,9 @@ class Table:
         levels: Values of each dimension that varies, ascending.
         points: Index into ``levels`` of each row, ``(rows, dimensions)``.
         columns: The numbers of the file by column, ``(rows,)`` each.
+        settings: Names of the columns of settings of training that vary.
         architecture: Index of the architecture (and seed) of each row.
+        stable_path: Index of its stable path.
         run: Index of its training run.
         compression: Index of its compression.
     """
@@ -60,36 +78,50 @@ class Table:
     levels: dict[str, tuple[float, ...]]
     points: Integers
     columns: dict[str, Floats]
+    settings: tuple[str, ...]
     architecture: Integers
+    stable_path: Integers
     run: Integers
     compression: Integers
 
     @classmethod
     def read(cls, path: Path) -> Table:
-        """Read a CSV file, plain or gzipped: ``COLUMNS``, and ``ERROR`` where it is there.
+        """Read a CSV file, plain or gzipped: ``COLUMNS``, ``ERROR`` where it is there, and a column
+        of numbers for each further dimension of training.
 
         Raises:
             TableError: The file is missing, lacks a column, has no rows, repeats a configuration,
                 or holds something that is not a finite number.
         """
         columns = _read_columns(path)
-        identity = np.stack([columns[name] for name in IDENTITY], 1)
+        names = (*IDENTITY, *_further(columns))
+        identity = np.stack([columns[name] for name in names], 1)
         if len(np.unique(identity, axis=0)) < len(identity):
-            raise TableError(f"{path}: two rows have the same {', '.join(IDENTITY)}")
+            raise TableError(f"{path}: two rows have the same {', '.join(names)}")
         return cls.of(path.name.removesuffix(".gz").removesuffix(".csv"), columns)
 
     @classmethod
     def of(cls, name: str, columns: dict[str, Floats]) -> Table:
-        """A table of all ``COLUMNS``, ``(rows,)`` each; no two rows have one configuration."""
-        values = {name: np.unique(columns[name]) for name in IDENTITY}
-        varied = [name for name in IDENTITY if len(values[name]) > 1] or ["depth"]
+        """A table of at least all ``COLUMNS``, ``(rows,)`` each; no two rows have one
+        configuration."""
+        further = _further(columns)
+        shapes = [*ARCHITECTURE, *(name for name in further if name in SHAPES)]
+        settings = tuple(
+            name for name in further if name not in SHAPES and np.ptp(columns[name]) > 0.0
+        )
+        path = [*shapes, *(name for name in settings if not name.startswith(AFTER_STABLE_PATH))]
+        run = [*shapes, *settings, "budget_steps"]
+        values = {name: np.unique(columns[name]) for name in (*run, *COMPRESSION)}
+        varied = [name for name in values if len(values[name]) > 1] or ["depth"]
         return cls(
             name=name,
             levels={name: tuple(map(float, values[name])) for name in varied},
             points=np.stack([np.searchsorted(values[name], columns[name]) for name in varied], 1),
             columns=columns,
-            architecture=_groups(columns, ARCHITECTURE),
-            run=_groups(columns, RUN),
+            settings=settings,
+            architecture=_groups(columns, shapes),
+            stable_path=_groups(columns, path),
+            run=_groups(columns, run),
             compression=_groups(columns, COMPRESSION),
         )
 
@@ -135,15 +167,24 @@ def design_space_of(table: Table) -> DesignSpace:
     encoder = 12.0 * c["depth"][first] * c["width"][first] ** 2
     # Features that a table has no column for are equal in all its rows.
     nothing = np.zeros(len(example))
+    width = c["width"][first]
+    heads = c["heads"][first] if "heads" in c else width / c.get("head_width", c["width"])[first]
+    ratio = c["feed_forward_ratio"][first] if "feed_forward_ratio" in c else 1.0
+    feed_forward = c["feed_forward"][first] if "feed_forward" in c else ratio * width
+    settings = [c[name][first] for name in table.settings]
     return DesignSpace(
         runs=training_features(
             depth=c["depth"][first],
-            width=c["width"][first],
+            width=width,
             steps=c["budget_steps"][first],
-            heads=c["width"][first],
-            feed_forward=c["width"][first],
+            heads=heads,
+            feed_forward=feed_forward,
+            vocabulary=c["vocabulary"][first] if "vocabulary" in c else None,
+            settings=list(map(setting_feature, settings)),
         ),
         architecture=table.architecture[first],
+        stable_path=table.stable_path[first],
+        settings=tuple(map(is_in_doublings, settings)),
         steps=c["budget_steps"][first],
         depth=c["depth"][first],
         step_flops=np.maximum(encoder, 0.15 * c["params"][first] + 0.85 * encoder),
@@ -174,9 +215,13 @@ def _read_columns(path: Path) -> dict[str, Floats]:
         )
     return {
         name: np.array([_number(path, k, name, line) for k, line in enumerate(lines, 2)])
-        for name in (*COLUMNS, ERROR)
-        if name in lines[0]
+        for name in lines[0]
     }
+
+
+def _further(columns: Iterable[str]) -> list[str]:
+    """The columns of further dimensions of training."""
+    return [name for name in columns if name not in (*COLUMNS, ERROR)]
 
 
 def _number(path: Path, number: int, name: str, line: dict[str, str]) -> float:
@@ -196,7 +241,7 @@ def _number(path: Path, number: int, name: str, line: dict[str, str]) -> float:
     return value
 
 
-def _groups(columns: dict[str, Floats], names: tuple[str, ...]) -> Integers:
+def _groups(columns: dict[str, Floats], names: Sequence[str]) -> Integers:
     """Index of each row's combination of values in some columns, from 0."""
     stacked = np.stack([columns[name] for name in names], 1)
     return np.unique(stacked, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)

@@ -5,11 +5,31 @@ from __future__ import annotations
 import csv
 from typing import Any, TextIO
 
+from search.plots.trial_points import value_of
 from search.replay.table import COLUMNS, ERROR, IDENTITY
 from search.samplers.frontier.history import score_error
 from search.storage.study import Study
 from spaces.cost.configuration import Configuration
-from spaces.grid.search_space import SearchSpace
+from spaces.grid.search_space import COMPRESSION_FIELDS, SearchSpace
+
+STANDARD = ("depth", "width", "budget")
+"""Dimensions of training with a column of their own in every table."""
+
+
+def further_dimensions(space: SearchSpace) -> tuple[str, ...]:
+    """Names of the further dimensions of training with several numbers: each has a column."""
+    return tuple(
+        dimension.name
+        for dimension in space.dimensions
+        if dimension.name not in (*STANDARD, *COMPRESSION_FIELDS)
+        and len(dimension.values) > 1
+        and not isinstance(dimension.values[0], str)
+    )
+
+
+def columns_of(space: SearchSpace) -> tuple[str, ...]:
+    """The columns of a table of a space, in their order."""
+    return (*IDENTITY, *further_dimensions(space), *COLUMNS[len(IDENTITY) :], ERROR)
 
 
 def identity_columns(configuration: Configuration, space: SearchSpace) -> dict[str, str]:
@@ -17,6 +37,7 @@ def identity_columns(configuration: Configuration, space: SearchSpace) -> dict[s
     architecture = configuration.architecture
     steps = space.steps(configuration.budget, architecture)
     return {
+        **{name: f"{value_of(configuration, name):g}" for name in further_dimensions(space)},
         "depth": str(architecture.depth),
         "width": str(architecture.width),
         "seed": str(configuration.seed),
@@ -47,25 +68,25 @@ def row(configuration: Configuration, space: SearchSpace, result: dict[str, Any]
     }
 
 
-def identity(line: dict[str, str]) -> tuple[str, ...]:
+def identity(line: dict[str, str], space: SearchSpace) -> tuple[str, ...]:
     """The values that identify the configuration of a line."""
-    return tuple(line[name] for name in IDENTITY)
+    return tuple(line[name] for name in (*IDENTITY, *further_dimensions(space)))
 
 
 def write_table(study: Study, out: TextIO) -> int:
     """Write a row for each complete trial; returns the number of rows.
 
-    Of trials with the same depth, width, budget, bits and sparsity, which differ in other
-    dimensions, only the best is written.
+    Of trials that differ only in their method of quantisation or kind of pruning, or in another
+    dimension whose values are names, only the best is written.
     """
     best: dict[tuple[str, ...], dict[str, str]] = {}
     for record in study.records():
         if record.is_complete:
             line = row(record.configuration, study.space, record.result)
-            key = identity(line)
+            key = identity(line, study.space)
             if key not in best or float(line["accuracy"]) > float(best[key]["accuracy"]):
                 best[key] = line
-    writer = csv.DictWriter(out, (*COLUMNS, ERROR))
+    writer = csv.DictWriter(out, columns_of(study.space))
     writer.writeheader()
     writer.writerows(best.values())
     return len(best)

@@ -107,24 +107,17 @@ class SearchFile(StrictModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _usual_fine_tuning(cls, document: Any) -> Any:
+    def _usual_training(cls, document: Any) -> Any:
         training = document.get("training") if isinstance(document, dict) else None
         if not isinstance(training, dict):
             return document
         if document.get("model") is not None:
             return {**document, "training": {**FROM_A_CHECKPOINT, **training}}
-        if named_task(document) not in FINE_TUNED or training.get("fine_tuning") is not None:
-            return document
-        return {**document, "training": {**training, "fine_tuning": {}}}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _usual_dropout(cls, document: Any) -> Any:
-        training = document.get("training") if isinstance(document, dict) else None
-        if not isinstance(training, dict) or document.get("model") is not None:
-            return document
-        usual = USUAL_DROPOUT.get(named_task(document), 0.0)
-        return {**document, "training": {"dropout": usual, **training}}
+        name = named_task(document)
+        training = {"dropout": USUAL_DROPOUT.get(name, 0.0), **training}
+        if name in FINE_TUNED and training.get("fine_tuning") is None:
+            training["fine_tuning"] = {}
+        return {**document, "training": training}
 
     @model_validator(mode="after")
     def _is_consistent(self) -> SearchFile:

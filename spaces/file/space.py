@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from spaces.cost.checkpoint import Checkpoint
 from spaces.cost.compression import Pruning, Quantisation
@@ -25,6 +25,7 @@ from spaces.file.dimensions import (
     Recoveries,
     StrictModel,
 )
+from spaces.file.expression import Expression
 from spaces.file.training_space import TrainingSpace
 
 CUT_DOWN = ("depth", "decoder_depth", "width", "feed_forward", "vocabulary")
@@ -141,6 +142,15 @@ class Space(StrictModel):
         return self.model_copy(update=update)
 
 
+def _condition(text: str) -> str:
+    Expression(text)
+    return text
+
+
+ConstraintText = Annotated[str, AfterValidator(_condition)]
+MOST_EXPRESSIONS = 50
+
+
 class Constraints(StrictModel):
     """Limits of a model's costs; configurations that would exceed one are not trained."""
 
@@ -151,12 +161,20 @@ class Constraints(StrictModel):
     conditions of ``measurement``."""
     max_flops: PositiveNumber | None = None
     """Most forward FLOPs for one sequence."""
+    expressions: list[ConstraintText] = Field(default=[], max_length=MOST_EXPRESSIONS)
+    """Conditions that a configuration has to meet before it is trained, such as ``feed_forward >=
+    2 * width``, over dimensions and ``size_mb``, ``flops`` and ``parameters``."""
 
     @property
     def limits(self) -> dict[str, float]:
         """The limits that are set, by the cost that they limit."""
         named = {name: getattr(self, cost.constraint) for name, cost in COSTS.items()}
         return {name: limit for name, limit in named.items() if limit is not None}
+
+    @property
+    def conditions(self) -> tuple[Expression, ...]:
+        """The expressions."""
+        return tuple(map(Expression, self.expressions))
 
 
 class Measurement(StrictModel):

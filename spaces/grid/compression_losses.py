@@ -16,11 +16,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
-from itertools import chain, pairwise
+from itertools import chain, pairwise, product
 from math import log2
 from statistics import fmean, median
 
 from spaces.cost.compression import Compression, Pruning, Quantisation
+from spaces.file.space import Space
 
 FILE = "compression_losses.csv"
 COLUMNS = (
@@ -81,6 +82,19 @@ class CompressionLosses:
             compressions,
             key=lambda c: (self.added_by(c), -c.quantisation.bits, c.sparsity, -c.recovery),
         )
+
+
+def compressions(space: Space, task: str) -> list[Compression]:
+    """Every combination of a space's compressions, by the loss that they add to models of a task:
+    the mildest first."""
+    every = product(
+        space.quantisation.values,
+        space.group_size.values,
+        space.pruning.values,
+        space.sparsity.values,
+        space.recovery.values,
+    )
+    return losses_of(task).mildest_first({Compression(*each): None for each in every})
 
 
 @cache

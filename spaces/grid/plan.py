@@ -57,6 +57,7 @@ class Plan:
         configurations: Points of the space, of which ``examined`` were evaluated.
         impossible: Combinations of its values that ask for more than their checkpoint has, where
             there are several; they are no configurations.
+        excluded: Points that break an expression of the constraints; an estimate likewise.
         feasible: Points that may meet the constraints; an estimate where not all were examined.
         trials: Trials of the search, at most the feasible points.
         training_flops: Upper limit of the training FLOPs of all trials, which share prefixes; None
@@ -74,6 +75,7 @@ class Plan:
 
     configurations: int
     impossible: int
+    excluded: int
     feasible: int
     examined: int
     examples: tuple[Example, ...]
@@ -106,8 +108,10 @@ def make_plan(
         if space.size <= MAX_EXAMINED
         else (space.random_point(rng) for _ in range(MAX_EXAMINED))
     )
-    feasible = [c for c in map(space.configuration, examined) if space.is_feasible(c)]
-    count = round(len(feasible) / len(examined) * space.configurations)
+    meeting = [c for c in map(space.configuration, examined) if space.expressions.are_met(c)]
+    feasible = [each for each in meeting if space.is_feasible(each)]
+    scale = space.configurations / len(examined)
+    count = round(scale * len(feasible))
     # A valid space has a feasible configuration, which the sample may have missed.
     feasible = feasible or [next(filter(space.is_feasible, space.compressed_architectures()))]
     examples = [_example(space, each, fine_tuning_steps or 0) for each in feasible]
@@ -122,6 +126,7 @@ def make_plan(
     return Plan(
         configurations=space.configurations,
         impossible=space.size - space.configurations,
+        excluded=round(scale * (len(examined) - len(meeting))),
         feasible=max(1, count),
         examined=len(examined),
         examples=tuple(replace(examples[index], kind=kind) for kind, index in kinds.items()),

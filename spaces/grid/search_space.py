@@ -19,9 +19,9 @@ from spaces.cost.families import parameters
 from spaces.cost.units import BudgetUnit
 from spaces.cost.workload import Workload
 from spaces.file.search_file import SearchFile
-from spaces.file.space import Space
 from spaces.grid.analytic_cost import AnalyticCost, analytic_cost
-from spaces.grid.compression_losses import losses_of
+from spaces.grid.compression_losses import compressions
+from spaces.grid.expressions import ExpressionConstraints
 from spaces.grid.grid import Dimension, Grid, Point
 
 COMPRESSION_FIELDS = ("quantisation", "group_size", "pruning", "sparsity", "recovery")
@@ -39,19 +39,6 @@ LengthsByCheckpoint = Callable[[str], BatchLengths | None]
 """Lengths of the batches of a checkpoint's data, by its name; an empty one stands for the only."""
 LatencyOf = Callable[[Configuration], float]
 """Milliseconds of a configuration, measured before training on a model of its shape."""
-
-
-def compressions(space: Space, task: str) -> list[Compression]:
-    """Every combination of a space's compressions, by the loss that they add to models of a task:
-    the mildest first."""
-    every = itertools.product(
-        space.quantisation.values,
-        space.group_size.values,
-        space.pruning.values,
-        space.sparsity.values,
-        space.recovery.values,
-    )
-    return losses_of(task).mildest_first({Compression(*each): None for each in every})
 
 
 class SearchSpace(Grid):
@@ -96,6 +83,7 @@ class SearchSpace(Grid):
         )
         self.fine_tuning = search.training.fine_tuning
         self.criteria = search.criteria
+        self.expressions = ExpressionConstraints(search.constraints.conditions, self._known_cost)
         self.latency_of = latency_of
         checkpoints = (Dimension(CHECKPOINT, search.checkpoints),) if self.parts else ()
         super().__init__(
@@ -257,6 +245,16 @@ class SearchSpace(Grid):
 
     def meets_constraints(self, configuration: Configuration) -> bool:
         """Whether a configuration meets the constraints, as far as is known before training."""
+        return self.expressions.are_met(configuration) and self.meets_limits(configuration)
+
+    def _known_cost(self, configuration: Configuration, name: str) -> float:
+        if name == "parameters":
+            workload = self.workload_of(configuration.checkpoint)
+            return parameters(configuration.architecture, workload)
+        return float(getattr(self.cost(configuration), name))
+
+    def meets_limits(self, configuration: Configuration) -> bool:
+        """Whether a configuration meets the limits of costs, as far as they are known."""
         limits = self.criteria.limits
         if (
             self.latency_of is not None
@@ -294,11 +292,11 @@ class SearchSpace(Grid):
 
     def compressed_architectures(self) -> Iterator[Configuration]:
         """Every pair of an architecture and a compression, at the first budget and settings of
-        training."""
+        training, or at each of those that constraints name."""
         if self.parts:
             parts = self.parts.values()
             return itertools.chain.from_iterable(part.compressed_architectures() for part in parts)
-        fixed = {"budget", *self.training_values}
+        fixed = {"budget", *self.training_values} - self.expressions.names
         axes = [(0,) if d.name in fixed else range(len(d.values)) for d in self.dimensions]
         configurations = map(self.configuration, itertools.product(*axes))
         if not self.is_fit:

@@ -7,10 +7,13 @@ import itertools
 from spaces.cost.architecture import Architecture
 from spaces.cost.checkpoint import Checkpoint, checkpoint_of
 from spaces.cost.compression import SEMI_STRUCTURED_SPARSITY, Pruning
+from spaces.cost.families import has_decoder
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.units import MIN_STEPS
+from spaces.file.expression import TEXTS
 from spaces.file.space import CUT_DOWN
-from spaces.grid.search_space import SearchSpace
+from spaces.grid.expressions import KNOWN_COSTS, NUMBERS
+from spaces.grid.search_space import CHECKPOINT, SearchSpace
 
 
 def space_faults(space: SearchSpace) -> list[str]:
@@ -18,7 +21,7 @@ def space_faults(space: SearchSpace) -> list[str]:
     if space.parts:
         return _faults_of_parts(space)
     return (
-        [*_architecture_faults(space), *_group_faults(space)]
+        [*_architecture_faults(space), *_group_faults(space), *_name_faults(space)]
         or _pruning_faults(space)
         or [*_budget_faults(space), *_constraint_faults(space)]
     )
@@ -162,6 +165,39 @@ def _budget_faults(space: SearchSpace) -> list[str]:
     return faults
 
 
+def _field(index: int) -> str:
+    return f"constraints.expressions.{index}"
+
+
+def _name_faults(space: SearchSpace) -> list[str]:
+    """Names in the expressions of constraints that this space has not, and texts that are none of
+    their values."""
+    texts = {
+        name: [str(value) for value in values]
+        for name, values in space.definition.values().items()
+        if name in TEXTS
+    }
+    if space.checkpoint:
+        texts[CHECKPOINT] = list(space.search.checkpoints) or [space.checkpoint]
+    allowed = {*NUMBERS, *KNOWN_COSTS, *texts, *space.training_values}
+    if has_decoder(space.workload_of(space.checkpoint)):
+        allowed.add("decoder_depth")
+    if space.definition.vocabulary is not None:
+        allowed.add("vocabulary")
+    faults = []
+    for index, each in enumerate(space.expressions.expressions):
+        faults += [
+            f"{_field(index)}: {name} is not known; allowed: {', '.join(sorted(allowed))}"
+            for name in sorted(each.names - allowed)
+        ]
+        faults += [
+            f"{_field(index)}: {name} is never {text!r}; it is one of {', '.join(texts[name])}"
+            for name, text in sorted(each.compared)
+            if name in texts and text not in texts[name]
+        ]
+    return faults
+
+
 def _constraint_faults(space: SearchSpace) -> list[str]:
     least, _ = space.extreme_costs()
     smallest = {"size_mb": least.size_mb, "flops": least.flops}
@@ -173,8 +209,16 @@ def _constraint_faults(space: SearchSpace) -> list[str]:
     ]
     if faults or any(map(space.is_feasible, space.compressed_architectures())):
         return faults
+    constraints = space.expressions
+    for index, each in enumerate(constraints.expressions):
+        known = (constraints.is_met(each, c) for c in space.compressed_architectures())
+        if not any(known):
+            faults.append(f"{_field(index)}: {each.text!r} holds for no model of this space")
+    if faults:
+        return faults
     if any(space.cost(each).is_smaller for each in space.compressed_architectures()):
-        return ["constraints: no model of this space meets all of them together"]
+        texts = "".join(f"; {each.text}" for each in constraints.expressions)
+        return [f"constraints: no model of this space meets all of them together{texts}"]
     return [
         "space.sparsity: no compression of this space makes a model smaller than its dense "
         "weights; give larger values, or 0"

@@ -9,9 +9,9 @@ import pytest
 
 from spaces.cost.compression import Pruning, Quantisation
 from spaces.file.search_file import SearchFile
-from spaces.grid.compression_losses import losses_of
+from spaces.grid.compression_losses import compressions, losses_of
 from spaces.grid.plan import make_plan
-from spaces.grid.search_space import SearchSpace, compressions
+from spaces.grid.search_space import SearchSpace
 
 RICH: dict[str, Any] = {
     "space__compression": "fit",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from search.arrays import Floats, Integers
+from search.arrays import Booleans, Floats, Integers
 from search.pareto import Scale
 from search.samplers.frontier.design_space import DesignSpace, grid_neighbours
 from search.samplers.frontier.features import (
@@ -68,6 +68,7 @@ class SearchDesignSpace:
         """The first run of each architecture."""
         self._has_enough_steps = np.array([space.has_enough_steps(run) for run in self._runs])
         self._log_costs_of: dict[int, Floats] = {}
+        self._meeting: dict[int, Booleans] = {}
         self._first_equal: dict[int, Integers] = {}
         self.design_space = self._design_space(stored)
 
@@ -266,7 +267,19 @@ class SearchDesignSpace:
     def _log_costs(self, runs: Integers) -> Floats:
         costs = np.stack([self._log_costs_row(int(self._architecture[run])) for run in runs])
         costs[~self._has_enough_steps[runs]] = np.nan
+        if self._space.expressions.names:
+            costs[~np.stack([self._meets_expressions(int(run)) for run in runs])] = np.nan
         return costs
+
+    def _meets_expressions(self, run: int) -> Booleans:
+        """Whether each compression of a run meets the expressions of the constraints."""
+        expressions = self._space.expressions
+        of_training = expressions.names & {"budget", *self._space.training_values}
+        key = run if of_training else int(self._architecture[run])
+        if key not in self._meeting:
+            every = (self._configuration(run, index) for index in range(len(self._compressions)))
+            self._meeting[key] = np.array(list(map(expressions.are_met, every)))
+        return self._meeting[key]
 
     def _log_costs_row(self, architecture: int) -> Floats:
         """Costs of an architecture under every compression; computed when first needed."""
@@ -280,7 +293,7 @@ class SearchDesignSpace:
     def _cost(self, configuration: Configuration) -> float:
         """Inference cost; NaN where it is known to exceed a limit."""
         space = self._space
-        if not space.meets_constraints(configuration):
+        if not space.meets_limits(configuration):
             return math.nan
         if space.criteria.is_at_fixed_cost:
             return 1.0

@@ -166,6 +166,31 @@ def test_a_trial_waits_for_training_of_another(table: Table) -> None:
     assert both.busy_seconds == pytest.approx(training + 0.2)
 
 
+def with_recipes() -> list[dict[str, float]]:
+    """The same law with learning rates, of which one is the best, and two decay fractions."""
+    return [
+        row
+        | {"learning_rate": rate, "decay_fraction": decay}
+        | {"accuracy": row["accuracy"] - 0.05 * np.log10(rate / 1e-3) ** 2}
+        for rate in (1e-4, 1e-3, 1e-2)
+        for decay in (0.1, 0.2)
+        for row in lines()
+        if row["budget_steps"] == 50
+    ]
+
+
+def test_further_columns_are_dimensions_of_training(write: Write) -> None:
+    table = Table.read(write(with_recipes()))
+    assert table.settings == ("learning_rate", "decay_fraction")
+    assert table.levels["learning_rate"] == (1e-4, 1e-3, 1e-2)
+    # One stable path for each learning rate, which both decay fractions share.
+    runs, paths = len(np.unique(table.run)), len(np.unique(table.stable_path))
+    assert runs == 2 * paths == 2 * 3 * len(np.unique(table.architecture))
+    made = replay(table, FrontierRowSampler(table, 0), workers=1, sharing=True, until=0.9)
+    rates = table.columns["learning_rate"][made.rows]
+    assert (rates == 1e-3).sum() > len(rates) / 3
+
+
 def test_every_sampler_of_a_search_can_be_replayed() -> None:
     assert set(ROW_SAMPLERS) == {*SAMPLERS, "oracle"}
 

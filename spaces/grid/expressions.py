@@ -1,0 +1,62 @@
+"""What the expressions of a search's constraints say of its configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from spaces.cost.configuration import Configuration
+from spaces.file.expression import Expression
+
+ARCHITECTURE = (
+    "depth", "decoder_depth", "width", "heads", "head_width", "feed_forward", "feed_forward_ratio",
+    "vocabulary", "activation", "checkpoint",
+)  # fmt: skip
+COMPRESSION = ("quantisation", "group_size", "pruning", "sparsity", "recovery")
+KNOWN_COSTS = ("size_mb", "flops", "parameters")
+"""What is known of every model before training."""
+NUMBERS = (
+    "depth", "width", "heads", "head_width", "feed_forward", "feed_forward_ratio", "budget",
+    "bits", "group_size", "sparsity", "recovery",
+)  # fmt: skip
+"""Names that every space has, of numbers that are no costs."""
+
+
+@dataclass(frozen=True)
+class ExpressionConstraints:
+    """Expressions that a configuration has to meet.
+
+    Args:
+        cost_of: Value of one of ``KNOWN_COSTS``.
+    """
+
+    expressions: tuple[Expression, ...]
+    cost_of: Callable[[Configuration, str], float]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names in them."""
+        return frozenset().union(*(each.names for each in self.expressions))
+
+    def are_met(self, configuration: Configuration) -> bool:
+        """Whether a configuration meets all of them."""
+        return all(self.is_met(each, configuration) for each in self.expressions)
+
+    def is_met(self, expression: Expression, configuration: Configuration) -> bool:
+        """Whether a configuration meets one of them."""
+        values = {name: self._value(configuration, name) for name in expression.names}
+        return expression.holds(values)
+
+    def _value(self, configuration: Configuration, name: str) -> Any:
+        if name in ARCHITECTURE:
+            return getattr(configuration.architecture, name)
+        if name in COMPRESSION:
+            return getattr(configuration.compression, name)
+        if name in KNOWN_COSTS:
+            return self.cost_of(configuration, name)
+        if name == "bits":
+            return configuration.compression.quantisation.bits
+        if name == "budget":
+            return configuration.budget
+        return dict(configuration.training)[name]
