@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from objectives.tasks.base import Task
     from search.api.choice import NoModelWithinLimits
+    from search.api.function_results import FunctionResults
     from search.api.results import Results
     from search.api.running import open_results as open
     from search.api.running import plan, run, searches
+    from search.functions.trial import Trial
     from search.results.prediction import PredictionError
     from search.samplers.frontier.sampler import FrontierSampler
     from search.storage.errors import BusyStudy, NoSuchStudy, StudyError
@@ -25,12 +27,16 @@ if TYPE_CHECKING:
     from spaces.cost.metric import Metric
     from spaces.errors import UserError
     from spaces.file.search_file import SearchFile
+    from spaces.functions.search import FunctionSearch, FunctionSearchError
     from spaces.loading import SearchFileError
 
 __all__ = [
     "Architecture",
     "BusyStudy",
     "FrontierSampler",
+    "FunctionResults",
+    "FunctionSearch",
+    "FunctionSearchError",
     "Metric",
     "NoModelWithinLimits",
     "NoSuchStudy",
@@ -40,6 +46,7 @@ __all__ = [
     "SearchFileError",
     "StudyError",
     "Task",
+    "Trial",
     "UserError",
     "open",
     "plan",
@@ -51,6 +58,9 @@ _HOMES = {
     "Architecture": "spaces.cost.architecture",
     "BusyStudy": "search.storage.errors",
     "FrontierSampler": "search.samplers.frontier.sampler",
+    "FunctionResults": "search.api.function_results",
+    "FunctionSearch": "spaces.functions.search",
+    "FunctionSearchError": "spaces.functions.search",
     "Metric": "spaces.cost.metric",
     "NoModelWithinLimits": "search.api.choice",
     "NoSuchStudy": "search.storage.errors",
@@ -60,6 +70,7 @@ _HOMES = {
     "SearchFileError": "spaces.loading",
     "StudyError": "search.storage.errors",
     "Task": "objectives.tasks.base",
+    "Trial": "search.functions.trial",
     "UserError": "spaces.errors",
     "open": "search.api.running",
     "plan": "search.api.running",

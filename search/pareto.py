@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import moocore
 import numpy as np
@@ -22,6 +22,8 @@ from spaces.cost.metric import Metric
 
 if TYPE_CHECKING:
     from spaces.grid.search_space import SearchSpace
+
+C = TypeVar("C")
 
 COST_LEVELS = 5
 LATENCY_DECADES = 2
@@ -74,12 +76,12 @@ class Scale:
         return self.metric.normalised(score), saved
 
 
-def quality(record: TrialRecord, criteria: Criteria) -> float:
+def quality(record: TrialRecord[Any], criteria: Criteria) -> float:
     """Quality of a complete trial's score: more is better for every metric."""
     return criteria.metric.quality(record.result["score"])
 
 
-def rank(record: TrialRecord, criteria: Criteria) -> tuple[float, ...]:
+def rank(record: TrialRecord[Any], criteria: Criteria) -> tuple[float, ...]:
     """Sort key of complete trials, ascending from worse to better; no two are equal.
 
     The quality comes first, then the search's inference cost, the other costs and the number.
@@ -88,7 +90,7 @@ def rank(record: TrialRecord, criteria: Criteria) -> tuple[float, ...]:
     return quality(record, criteria), *(-record.result[cost] for cost in costs), -record.number
 
 
-def feasible(records: Iterable[TrialRecord], criteria: Criteria) -> list[TrialRecord]:
+def feasible(records: Iterable[TrialRecord[C]], criteria: Criteria) -> list[TrialRecord[C]]:
     """Complete trials that meet every constraint, with finite values."""
     return [
         record
@@ -100,15 +102,15 @@ def feasible(records: Iterable[TrialRecord], criteria: Criteria) -> list[TrialRe
     ]
 
 
-def frontier(records: Iterable[TrialRecord], criteria: Criteria) -> list[TrialRecord]:
+def frontier(records: Iterable[TrialRecord[C]], criteria: Criteria) -> list[TrialRecord[C]]:
     """Feasible trials that no other dominates in score and cost, the cheapest first."""
     members = nondominated(records, criteria, [criteria.cost.name])
     return sorted(members, key=lambda record: float(record.result[criteria.cost.name]))
 
 
 def nondominated(
-    records: Iterable[TrialRecord], criteria: Criteria, costs: Sequence[str]
-) -> list[TrialRecord]:
+    records: Iterable[TrialRecord[C]], criteria: Criteria, costs: Sequence[str]
+) -> list[TrialRecord[C]]:
     """Feasible trials that no other dominates in the score and some costs.
 
     Of trials with equal values, the one with the highest ``rank`` is kept.
@@ -118,7 +120,7 @@ def nondominated(
         return []
     points = [(-quality(r, criteria), *(r.result[cost] for cost in costs)) for r in candidates]
     kept = moocore.is_nondominated(np.asarray(points), keep_weakly=True)
-    members: dict[tuple[float, ...], TrialRecord] = {}
+    members: dict[tuple[float, ...], TrialRecord[C]] = {}
     for record, point, keep in zip(candidates, points, kept, strict=True):
         if keep:
             equals = (members.get(point, record), record)
@@ -198,7 +200,7 @@ def hypervolume_of(records: Iterable[TrialRecord], criteria: Criteria, scale: Sc
     return hypervolume(points, scale)
 
 
-def in_finish_order(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+def in_finish_order(records: Iterable[TrialRecord[C]]) -> list[TrialRecord[C]]:
     """Finished trials in the order in which they finished."""
     finished = (record for record in records if record.is_finished)
     return sorted(finished, key=lambda record: (record.order, record.number))
@@ -222,8 +224,8 @@ def hypervolume_history(
 
 
 def best(
-    records: Iterable[TrialRecord], criteria: Criteria, limits: Mapping[str, float]
-) -> TrialRecord | None:
+    records: Iterable[TrialRecord[C]], criteria: Criteria, limits: Mapping[str, float]
+) -> TrialRecord[C] | None:
     """The feasible trial of the highest rank within limits by cost (``size_mb``, …)."""
     within = [
         record
@@ -234,8 +236,8 @@ def best(
 
 
 def nearest(
-    records: Iterable[TrialRecord], criteria: Criteria, limits: Mapping[str, float]
-) -> TrialRecord | None:
+    records: Iterable[TrialRecord[C]], criteria: Criteria, limits: Mapping[str, float]
+) -> TrialRecord[C] | None:
     """The complete trial that exceeds its worst limit by the smallest factor."""
     return max(
         (record for record in records if record.is_complete),

@@ -20,12 +20,13 @@ USERS_OF_THE_WHOLE_SEARCH_FILE = 15
 LONGEST_CHAIN = 16
 
 ORDER = {
-    "spaces": "errors cost file grid loading",
+    "spaces": "errors cost file grid functions loading",
     "objectives": "failures store data models compression measurement training references tasks "
     "export completion objective several_checkpoints undecayed",
     "search": "arrays formatting mlflow_links process_state terminal_safe storage pareto seeds "
     "equal_bytes "
-    "samplers plots results tracking registry execution submission analysis replay service api cli",
+    "samplers plots results tracking registry execution functions submission analysis replay "
+    "service api cli",
 }
 """Each part of a package imports only parts that stand before it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from search.formatting import cost_summary
 from search.results.queries import StudyQueries
@@ -11,18 +12,21 @@ from spaces.cost.inference_cost import COSTS
 from spaces.cost.metric import text
 from spaces.errors import UserError
 
+if TYPE_CHECKING:
+    from search.results.functions import FunctionBest
+
 
 class NoModelWithinLimits(UserError):
     """No model of a search meets the limits.
 
     Args:
-        name: Name of the search.
+        message: With what the nearest one exceeds.
         nearest: The model that exceeds them least; its trial is None where none is complete.
     """
 
-    def __init__(self, name: str, nearest: Best) -> None:
+    def __init__(self, message: str, nearest: Best | FunctionBest) -> None:
         self.nearest = nearest
-        super().__init__(_message(name, nearest))
+        super().__init__(message)
 
 
 def best_within(queries: StudyQueries, name: str, limits: Mapping[str, float]) -> Best:
@@ -33,7 +37,7 @@ def best_within(queries: StudyQueries, name: str, limits: Mapping[str, float]) -
     """
     found = queries.best(name, limits)
     if not found.is_within:
-        raise NoModelWithinLimits(name, found)
+        raise NoModelWithinLimits(_message(name, found), found)
     return found
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from search.execution.listener import Limits, Listener
 from search.pareto import best
+from search.storage.base_study import BaseStudy
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from search.terminal_safe import printable
@@ -34,6 +35,11 @@ class Logged(Listener):
         """Log a warning."""
         log.warning(line)
 
+    @contextmanager
+    def following(self, study: BaseStudy[Any], limits: Limits) -> Iterator[None]:
+        """Entered while trials run."""
+        yield
+
 
 class Display(Protocol):
     """Where a line is shown in place of the last one."""
@@ -54,7 +60,7 @@ class Bar(Logged):
 
     def __init__(self, display: Display) -> None:
         self._display = display
-        self._records: dict[int, TrialRecord] = {}
+        self._records: dict[int, TrialRecord[Any]] = {}
 
     def info(self, line: str) -> None:
         """Show a step of the run until the next one."""
@@ -62,7 +68,7 @@ class Bar(Logged):
         self._display.show(line)
 
     @contextmanager
-    def following(self, study: Study, limits: Limits) -> Iterator[None]:
+    def following(self, study: BaseStudy[Any], limits: Limits) -> Iterator[None]:
         """Show the bar while trials run."""
         with self._showing(study, "trials", limits.trials, study.records()):
             yield
@@ -75,10 +81,10 @@ class Bar(Logged):
 
     @contextmanager
     def _showing(
-        self, study: Study, noun: str, total: int, records: list[TrialRecord]
+        self, study: BaseStudy[Any], noun: str, total: int, records: list[TrialRecord[Any]]
     ) -> Iterator[None]:
-        self._name, self._noun, self._total = study.search.name, noun, total
-        self._criteria = study.search.criteria
+        self._name, self._noun, self._total = study.name, noun, total
+        self._criteria = study.criteria
         self._done = self._before = sum(record.is_finished for record in records)
         self._records |= {record.number: record for record in records}
         self._started = time.monotonic()
@@ -88,7 +94,7 @@ class Bar(Logged):
         finally:
             self._display.close()
 
-    def changed(self, record: TrialRecord) -> None:
+    def changed(self, record: TrialRecord[Any]) -> None:
         """Count a trial that ended."""
         if not record.is_finished:
             return
@@ -163,7 +169,7 @@ class NotebookCell:
 
 
 @contextmanager
-def showing(progress: bool | None) -> Iterator[Listener]:
+def showing(progress: bool | None) -> Iterator[Logged]:
     """What a run from Python reports to.
 
     Args:

@@ -4,30 +4,62 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 from search.api.frames import searches_frame
+from search.api.function_results import FunctionResults
 from search.api.progress import Logged, showing
 from search.api.results import Results
 from search.process_state import restored
 from search.results.queries import StudyQueries
+from search.storage.function_study import has_function
 from search.storage.study import Study
+from spaces.errors import UserError
 from spaces.file.storage import Locations, Storage
+from spaces.functions.points import CostFunction, StagesFunction
+from spaces.functions.search import FunctionSearch, read_function_search
 from spaces.grid.plan import Plan
 from spaces.loading import Overrides, SearchLike, read_search
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from search.functions.worker import Objective
 
-@restored()
+
+@overload
 def run(
     search: SearchLike,
     *,
     set: Overrides = (),
     address: str | None = None,
     progress: bool | None = None,
-) -> Results:
+) -> Results: ...
+
+
+@overload
+def run(
+    search: Mapping[str, Any] | FunctionSearch,
+    *,
+    objective: Objective,
+    cost: CostFunction | None = None,
+    stages: StagesFunction | None = None,
+    address: str | None = None,
+    progress: bool | None = None,
+) -> FunctionResults: ...
+
+
+@restored()
+def run(
+    search: SearchLike | FunctionSearch,
+    *,
+    objective: Objective | None = None,
+    cost: CostFunction | None = None,
+    stages: StagesFunction | None = None,
+    set: Overrides = (),
+    address: str | None = None,
+    progress: bool | None = None,
+) -> Results | FunctionResults:
     """Run a search, or resume the one of its name.
 
     Finished trials are kept, and training continues from the last checkpoint. A Ray that this
@@ -35,7 +67,15 @@ def run(
     and stopped at the end.
 
     Args:
-        search: A path, the name of a ready-made search, a mapping or a search file.
+        search: A path, the name of a ready-made search, a mapping or a search file; with an
+            objective, a mapping with ``name``, ``space``, ``objectives`` and ``trials``.
+        objective: A function of a trial that trains and returns metrics by name; by default tlc
+            trains, as the search file says. It resumes by the name of the search, and whether its
+            code is the same is for its author to know.
+        cost: Costs that are known before a trial, by name, from a dictionary of its values; it is
+            called some thousand times.
+        stages: Keys of the ``trial.stage`` calls of a trial, from a dictionary of its values, so
+            that the sampler knows which trials share work.
         set: Fields to override, such as ``{"space.depth.high": 8}`` or ``["trials=50"]``.
         address: ``HOST:PORT``, or ``auto``, of a Ray cluster that this machine is a node of.
         progress: Whether to show a bar; by default in a terminal and in a notebook.
@@ -48,6 +88,15 @@ def run(
         KeyboardInterrupt: Ctrl-C, or the interruption of a notebook's cell. Finished trials are
             recorded: ``open`` has their results, and the same call resumes.
     """
+    if objective is not None:
+        if not isinstance(search, Mapping | FunctionSearch) or set:
+            raise UserError(
+                "objective: its search is a mapping with name, space, objectives and trials; a "
+                "search file has a task, and set changes its fields"
+            )
+        return _run_function(search, objective, cost, stages, address, progress)
+    if isinstance(search, FunctionSearch) or cost is not None or stages is not None:
+        raise UserError("objective: is missing; cost and stages belong to one")
     from search.execution.run import run as run_search
 
     loaded = read_search(search, set, address=address)
@@ -58,8 +107,28 @@ def run(
     return Results(loaded.name, Locations.of(loaded.storage).study_url)
 
 
+def _run_function(
+    given: Mapping[str, Any] | FunctionSearch,
+    objective: Objective,
+    cost: CostFunction | None,
+    stages: StagesFunction | None,
+    address: str | None,
+    progress: bool | None,
+) -> FunctionResults:
+    from search.functions.run import run_function
+
+    if not callable(objective):
+        raise UserError(f"objective: {objective!r:.100} cannot be called; a function is allowed")
+    search = read_function_search(given, address=address)
+    with showing(progress) as listener:
+        outcome = run_function(search, objective, listener, cost=cost, stages=stages)
+    if outcome.interrupted and not outcome.was_asked:
+        raise KeyboardInterrupt(outcome.ended)
+    return FunctionResults(search.name, Locations.of(search.storage).study_url)
+
+
 @restored()
-def open_results(name: str, *, study: str | None = None) -> Results:
+def open_results(name: str, *, study: str | None = None) -> Results | FunctionResults:
     """Open the results of a search that was run before, or that runs now.
 
     Args:
@@ -70,7 +139,8 @@ def open_results(name: str, *, study: str | None = None) -> Results:
     Raises:
         NoSuchStudy: There is no search of this name.
     """
-    return Results(name, study_url(study))
+    url = study_url(study)
+    return FunctionResults(name, url) if has_function(name, url) else Results(name, url)
 
 
 def searches(*, study: str | None = None) -> pd.DataFrame:

@@ -126,7 +126,6 @@ def _chosen(
     study: Study, limits: dict[str, float], trial: int | None, url: str | None
 ) -> TrialRecord | None:
     """The trial with a number, or the best within limits; prints the nearest if there is none."""
-    from search.api.choice import NoModelWithinLimits, trial_within
     from search.cli.output import print_best
 
     if trial is not None:
@@ -134,11 +133,11 @@ def _chosen(
 
         return complete_trial(study, trial)
     name = study.search.name
-    try:
-        return study.record(trial_within(open_queries(url), name, limits).trial)
-    except NoModelWithinLimits as error:
-        print_best(name, error.nearest, make_console())
+    found = open_queries(url).best(name, limits)
+    if not found.is_within or found.trial is None:
+        print_best(name, found, make_console())
         return None
+    return study.record(found.trial.trial)
 
 
 def _print_export(study: Study, record: TrialRecord, made: ExportedModel, console: Console) -> None:

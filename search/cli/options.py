@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from search.results.client import Client
+    from search.results.functions import FunctionQueries
     from search.results.queries import StudyQueries
     from search.storage.study import Study
 
@@ -104,6 +105,15 @@ class Source:
     def queries(self) -> StudyQueries | Client:
         """Queries to the service, or to the study."""
         return open_client(self.server) if self.server is not None else open_queries(self.url)
+
+    def function(self, name: str) -> FunctionQueries | None:
+        """Queries over a search with a function; None where there is none of this name, and over
+        a service, which has none."""
+        from search.cli.functions import function_queries
+
+        if self.server is not None:
+            return None
+        return function_queries(name, study_url_or_default(self.url))
 
     def show(
         self, result: BaseModel | Sequence[BaseModel], print_text: Callable[[Console], None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,9 @@ from search.cli.options import (
     study_url_or_default,
 )
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 STATES = "running, complete, failed, or the state of a failure"
 ORDERS = ("number", "-number", "score", "-score", "size_mb", "latency_ms", "flops")
 
@@ -27,10 +30,19 @@ ORDERS = ("number", "-number", "score", "-score", "size_mb", "latency_ms", "flop
 @queried
 def list_searches(source: Source) -> None:
     """List all searches and their progress."""
+    from search.cli.functions import function_summaries, print_function_summaries
     from search.cli.output import print_summaries
 
     rows = source.queries.searches()
-    source.show(rows, lambda console: print_summaries(rows, console))
+    functions = [] if source.server else function_summaries(study_url_or_default(source.url))
+
+    def print_text(console: Console) -> None:
+        if rows or not functions:
+            print_summaries(rows, console)
+        if functions:
+            print_function_summaries(functions, console)
+
+    source.show([*rows, *functions], print_text)
 
 
 @click.command()
@@ -39,8 +51,18 @@ def list_searches(source: Source) -> None:
 @queried
 def show(name: str, trial: int | None, source: Source) -> None:
     """Show the search NAME, or one TRIAL with the conditions of each number."""
+    from search.cli.functions import print_function_search, print_function_trial
     from search.cli.output import print_search
     from search.cli.tables import trial_table
+
+    if (function := source.function(name)) is not None:
+        if trial is not None:
+            found = function.trial(trial)
+            source.show(found, lambda console: print_function_trial(found, console))
+        else:
+            summary, members = function.summary(), function.frontier()
+            source.show(summary, lambda console: print_function_search(summary, members, console))
+        return
 
     if trial is not None:
         details = source.queries.trial(name, trial)
@@ -70,8 +92,24 @@ def show(name: str, trial: int | None, source: Source) -> None:
 @queried
 def trials(name: str, source: Source, **query: Any) -> None:
     """List the trials of the search NAME, in pages."""
+    from search.cli.functions import print_function_trials
     from search.cli.output import print_trials
 
+    if (function := source.function(name)) is not None:
+        if query["repeats"] or query["limits"] or query["order"] != "number":
+            raise click.UsageError(
+                f"the trials of {name}, whose objective is a function, have no repeats, limits or "
+                "order; tlc best takes limits"
+            )
+        chosen = [
+            trial
+            for trial in function.trials()
+            if query["state"] in (None, trial.state)
+            and (trial.on_frontier or not query["on_frontier"])
+        ]
+        shown = chosen[query["offset"] :][: query["limit"]]
+        source.show(shown, lambda console: print_function_trials(shown, console))
+        return
     page = source.queries.trials(name, **query)
     source.show(page, lambda console: print_trials(page, console))
 
@@ -81,8 +119,13 @@ def trials(name: str, source: Source, **query: Any) -> None:
 @queried
 def frontier(name: str, source: Source) -> int:
     """Show the frontier of the search NAME: trials that no other trial beats on score and cost."""
+    from search.cli.functions import print_function_trials
     from search.cli.output import print_frontier
 
+    if (function := source.function(name)) is not None:
+        members = function.frontier()
+        source.show(members, lambda console: print_function_trials(members, console))
+        return 0 if members else NOTHING_FOUND
     found = source.queries.frontier(name)
     if found.members or source.as_json:
         source.show(found, lambda console: print_frontier(found, console))
@@ -102,8 +145,13 @@ def best(name: str, limits: dict[str, float], source: Source) -> int:
     training had no part in that (tlc confirm). If no model meets the limits, the command shows the
     nearest one and by how much it exceeds them, and exits with code 3.
     """
+    from search.cli.functions import print_function_best
     from search.cli.output import print_best
 
+    if (function := source.function(name)) is not None:
+        nearest = function.best(limits)
+        source.show(nearest, lambda console: print_function_best(name, nearest, console))
+        return 0 if nearest.is_within else NOTHING_FOUND
     found = source.queries.best(name, limits)
     source.show(found, lambda console: print_best(name, found, console))
     return 0 if found.is_within else NOTHING_FOUND
@@ -132,9 +180,14 @@ def what_if(name: str, values: tuple[str, ...], source: Source) -> None:
     \b
       tlc what-if default depth=2 width=128 budget=800 quantisation=rtn-4 sparsity=0
     """
+    from search.cli.functions import print_function_prediction
     from search.cli.output import print_prediction
     from spaces.loading import parse_values
 
+    if (function := source.function(name)) is not None:
+        expected = function.predict(parse_values(values))
+        source.show(expected, lambda console: print_function_prediction(expected, console))
+        return
     prediction = source.queries.what_if(name, parse_values(values))
     source.show(prediction, lambda console: print_prediction(name, prediction, console))
 

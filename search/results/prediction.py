@@ -18,8 +18,7 @@ from search.samplers.known_latencies import recorded_latencies
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.errors import UserError
-from spaces.grid.grid import Point
-from spaces.grid.search_space import SearchSpace
+from spaces.grid.grid import Grid, Point
 
 
 class PredictionError(UserError):
@@ -95,7 +94,7 @@ class Predictor:
         )
 
 
-def point_of(space: SearchSpace, values: Mapping[str, Any]) -> Point:
+def point_of(space: Grid, values: Mapping[str, Any]) -> Point:
     """The grid point of some values.
 
     Raises:
@@ -131,7 +130,9 @@ def point_of(space: SearchSpace, values: Mapping[str, Any]) -> Point:
 
 
 def _is_same(given: Any, value: Any) -> bool:
-    if isinstance(given, bool) or isinstance(given, str) != isinstance(value, str):
+    if isinstance(given, bool) or isinstance(value, bool):
+        return given is value
+    if isinstance(given, str) != isinstance(value, str):
         return False
     if isinstance(given, int | float) and isinstance(value, int | float):
         return bool(np.isclose(given, value, rtol=1e-9, atol=0.0))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from collections.abc import Hashable, Iterator
+from typing import Any, Protocol
 
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
@@ -13,18 +14,15 @@ from optuna.trial import FrozenTrial
 from search.samplers.base import MustWaitError, SpaceExhaustedError, StudySampler
 from search.storage.optuna_space import (
     OrdinalStudy,
-    configuration_from,
     distributions,
     ordinal_distributions,
     parameters_from,
+    point_from,
     point_from_ordinal,
     without_repeats,
 )
-from spaces.cost.architecture import Architecture
-from spaces.cost.configuration import Configuration, Settings
 from spaces.file.sampler_names import SamplerName
-from spaces.grid.grid import Point
-from spaces.grid.search_space import SearchSpace
+from spaces.grid.grid import Dimension, Point
 
 DRAWS: dict[SamplerName, int] = {"tpe": 16, "gp": 2, "nsgaii": 16}
 """Proposals of an Optuna sampler that are tried before one is drawn at random. One of a Gaussian
@@ -47,6 +45,31 @@ def optuna_sampler(name: SamplerName, *, seed: int, population: int) -> BaseSamp
     return RandomSampler(seed=seed)
 
 
+class SampledSpace(Protocol):
+    """What a sampler asks of a space: ``SearchSpace``, or ``FunctionSpace``.
+
+    A configuration has a ``hash``, and a ``stable_path`` that those have in common which share
+    training.
+    """
+
+    dimensions: tuple[Dimension, ...]
+
+    def has(self, point: Point) -> bool:
+        """Whether there is a configuration at a point."""
+
+    def configuration(self, point: Point) -> Any:
+        """The configuration of a point."""
+
+    def is_feasible(self, configuration: Any) -> bool:
+        """Whether a configuration may meet the constraints."""
+
+    def points(self) -> Iterator[Point]:
+        """Every point, the last dimension changing fastest."""
+
+    def shuffled(self, rng: random.Random) -> Iterator[Point]:
+        """Points in a pseudo-random order."""
+
+
 class FeasibleSampler(StudySampler):
     """An Optuna sampler that proposes only configurations that can be of use.
 
@@ -59,7 +82,7 @@ class FeasibleSampler(StudySampler):
         trials: Trials of the search, which the population of ``nsgaii`` depends on.
     """
 
-    def __init__(self, space: SearchSpace, name: SamplerName, *, seed: int, trials: int) -> None:
+    def __init__(self, space: SampledSpace, name: SamplerName, *, seed: int, trials: int) -> None:
         population = max(8, min(50, trials // 6))
         super().__init__(optuna_sampler(name, seed=seed, population=population))
         self._space = space
@@ -67,9 +90,9 @@ class FeasibleSampler(StudySampler):
         self._rng = random.Random(seed)
         self._draws = DRAWS.get(name, 0)
         self._in_grid_order = name == "grid"
-        self._configurations: dict[int, Configuration] = {}
+        self._configurations: dict[int, Any] = {}
         self._tried: set[str] = set()
-        self._in_training: set[tuple[Architecture, Settings]] = set()
+        self._in_training: set[Hashable] = set()
         self._ordinal: OrdinalStudy | None = None
 
     def check(self, study: OptunaStudy) -> None:
@@ -106,7 +129,7 @@ class FeasibleSampler(StudySampler):
                 # A trial without all parameters is the one being asked for.
                 if not self._search_space.keys() <= trial.params.keys():
                     continue
-                configuration = configuration_from(self._space, trial.params)
+                configuration = self._space.configuration(point_from(self._space, trial.params))
                 self._configurations[trial.number] = configuration
                 self._tried.add(configuration.hash)
             if not trial.state.is_finished():
@@ -123,10 +146,10 @@ class FeasibleSampler(StudySampler):
                 is_left = True
         raise MustWaitError if is_left else SpaceExhaustedError
 
-    def _must_wait(self, configuration: Configuration) -> bool:
+    def _must_wait(self, configuration: Any) -> bool:
         return configuration.stable_path in self._in_training
 
-    def _is_new(self, configuration: Configuration) -> bool:
+    def _is_new(self, configuration: Any) -> bool:
         return configuration.hash not in self._tried and self._space.is_feasible(configuration)
 
     def _propose(self, study: Any, trial: FrozenTrial) -> Point:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import copy
+from decimal import Decimal
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from optuna import Study
 from optuna.distributions import (
@@ -32,7 +33,13 @@ if TYPE_CHECKING:
     from spaces.grid.search_space import SearchSpace
 
 
-def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
+class HasDimensions(Protocol):
+    """The part of a space that is stored."""
+
+    dimensions: tuple[Dimension, ...]
+
+
+def distributions(space: HasDimensions) -> dict[str, BaseDistribution]:
     """What the study stores, by the name of the dimension."""
     return {
         d.name: _even(d) if _is_even(d) else CategoricalDistribution(d.values)
@@ -40,7 +47,7 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     }
 
 
-def ordinal_distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
+def ordinal_distributions(space: HasDimensions) -> dict[str, BaseDistribution]:
     """The same with categories as indices of their values."""
     return {
         d.name: _even(d) if _is_even(d) else IntDistribution(0, len(d.values) - 1)
@@ -53,17 +60,17 @@ def configuration_from(space: SearchSpace, parameters: dict[str, Any]) -> Config
     return space.configuration(point_from(space, parameters))
 
 
-def point_from(space: SearchSpace, parameters: dict[str, Any]) -> Point:
+def point_from(space: HasDimensions, parameters: dict[str, Any]) -> Point:
     """The grid point of a trial's parameters."""
     return tuple(_index(d, parameters[d.name]) for d in space.dimensions)
 
 
-def parameters_from(space: SearchSpace, point: Point) -> dict[str, Any]:
+def parameters_from(space: HasDimensions, point: Point) -> dict[str, Any]:
     """A trial's parameters at a grid point."""
     return {d.name: d.values[index] for d, index in zip(space.dimensions, point, strict=True)}
 
 
-def point_from_ordinal(space: SearchSpace, parameters: dict[str, Any]) -> Point:
+def point_from_ordinal(space: HasDimensions, parameters: dict[str, Any]) -> Point:
     """The grid point of parameters that were drawn from ``ordinal_distributions``."""
     return tuple(
         _index(d, parameters[d.name]) if _is_even(d) else int(parameters[d.name])
@@ -84,7 +91,7 @@ class OrdinalStudy:
         space: Its search space.
     """
 
-    def __init__(self, study: Study, space: SearchSpace) -> None:
+    def __init__(self, study: Study, space: HasDimensions) -> None:
         self._study = study
         self._categories = {d.name: d for d in space.dimensions if not _is_even(d)}
         self._distributions = ordinal_distributions(space)
@@ -118,13 +125,23 @@ class OrdinalStudy:
 @lru_cache
 def _is_even(dimension: Dimension) -> bool:
     values = dimension.values
-    if len(values) < 2 or not all(isinstance(value, int | float) for value in values):
+    if len(values) < 2 or not all(_is_number(value) for value in values):
         return False
     step = _step(dimension)
-    # Optuna rounds steps.
-    return step >= LEAST_STEP and all(
-        abs(b - a - step) < 1e-9 * max(abs(b), 1) for a, b in pairwise(values)
+    # Optuna rounds steps, and leaves out a last value that they do not reach exactly.
+    return (
+        step >= LEAST_STEP
+        and all(abs(b - a - step) < 1e-9 * max(abs(b), 1) for a, b in pairwise(values))
+        and (_decimal(values[-1]) - _decimal(values[0])) % _decimal(round(step, 10)) == 0
     )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _decimal(value: Any) -> Decimal:
+    return Decimal(str(value))
 
 
 def _index(dimension: Dimension, value: Any) -> int:

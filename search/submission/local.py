@@ -15,6 +15,7 @@ import yaml
 
 from search.storage.database import study_names
 from search.storage.errors import BusyStudy
+from search.storage.function_study import load_any
 from search.storage.lease import (
     LEASE,
     RUN,
@@ -112,11 +113,11 @@ class LocalProcesses:
 
     def stop(self, name: str) -> None:
         """Request the stop through the study."""
-        request_stop(Study.load(name, self._study_url))
+        request_stop(load_any(name, self._study_url))
 
     def status(self, name: str) -> str:
         """The state in the study."""
-        return confirmed_state(Study.load(name, self._study_url))
+        return confirmed_state(load_any(name, self._study_url))
 
     def logs(self, name: str, *, follow: bool) -> Iterator[str]:
         """The log file."""

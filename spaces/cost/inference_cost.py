@@ -22,7 +22,7 @@ class Cost:
         less: Comparative for a model that has less of it.
     """
 
-    name: CostName
+    name: str
     noun: str
     unit: str
     axis: str

@@ -21,8 +21,8 @@ class Metric:
 
     Args:
         name: ``accuracy`` (a fraction), ``macro-f1`` (0 to 1), ``matthews`` (-1 to 1),
-            ``perplexity`` (per token), ``bits-per-byte``, ``bleu`` (0 to 100), or that of a task of
-            one's own.
+            ``perplexity`` (per token), ``bits-per-byte``, ``bleu`` (0 to 100), or that of a
+            task, or of a function, of one's own.
         guessing: Value of a model that guesses.
         perfect: Value of a model that is always right.
 
@@ -95,6 +95,33 @@ def text(metric: str, value: float) -> str:
     """A value of the metric of that name, with its usual digits."""
     formats = {"perplexity": ".4g", "bleu": ".1f"}
     return format(value, formats.get(metric, ".3f"))
+
+
+class Measure(Metric):
+    """A score that a function of the user returns: its best and its worst value are not known."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        """Any name is allowed."""
+
+    @classmethod
+    def of(cls, name: str, *, is_maximised: bool) -> Measure:
+        """The measure of a name, of which more or less is better."""
+        sign = 1.0 if is_maximised else -1.0
+        return cls(name, guessing=-sign * math.inf, perfect=sign * math.inf)
+
+    def quality(self, value: float) -> float:
+        """The value itself, or its negative where less is better."""
+        return value if self.is_maximised else -value
+
+    def value_at(self, quality: float) -> float:
+        """The value of a quality: the inverse of ``quality``."""
+        return self.quality(quality)
+
+    def clipped(self, value: float) -> float:
+        """The value: every one is possible."""
+        return value
 
 
 def accuracy(classes: int) -> Metric:

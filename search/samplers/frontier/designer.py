@@ -194,7 +194,7 @@ class Designer:
         )
 
     def _refresh(self) -> None:
-        due = _fit_size(len(self._trials))
+        due = fit_size(len(self._trials))
         if due != self._fitted_at:
             self._fitted_at = due
             self._fit(due)
@@ -282,7 +282,7 @@ def _from_the_frontier_on(reached: list[tuple[float, float]]) -> list[int]:
     return order
 
 
-def _fit_size(count: int) -> int:
+def fit_size(count: int) -> int:
     """The number of trials of the last fit that is due after ``count`` trials."""
     size = 0
     following = FIRST_FIT

@@ -8,6 +8,7 @@ to nothing and two bits much, pruning hurts more the more is pruned, and larger 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from search.samplers.frontier.design_space import DesignSpace
@@ -66,11 +67,7 @@ def prior_for(space: DesignSpace) -> Prior:
     others = len(settings) + space.activations + space.checkpoints
     if space.runs.shape[1] - others > len(PRIOR.training_scales):
         prior = _with_training(prior, [VOCABULARY_SLOPE], [VOCABULARY_SCALE])
-    first = len(prior.slopes)
-    for feature, in_doublings in enumerate(settings, first):
-        slope, curvature, scale = IN_DOUBLINGS if in_doublings else IN_RANGE
-        prior = _with_training(prior, [slope], [scale])
-        prior = replace(prior, curvatures=(*prior.curvatures, (feature, *curvature)))
+    prior = _with_settings(prior, settings)
     for slope, count in (
         (ACTIVATION_SLOPE, space.activations),
         (CHECKPOINT_SLOPE, space.checkpoints),
@@ -88,6 +85,28 @@ def prior_for(space: DesignSpace) -> Prior:
     # A method deviates from what its kind has in common, and no method is better beforehand.
     own = [_trend(common + method, 1.0, 0.0, METHOD) for method in range(space.methods)]
     return _with_compression(prior, own, [METHOD_SCALE] * space.methods)
+
+
+def prior_of_settings(settings: Sequence[bool], categories: int) -> Prior:
+    """The prior of a space that has settings and categories alone, and no compressions.
+
+    Args:
+        settings: As ``DesignSpace.settings``.
+        categories: How many features after them tell categories apart.
+    """
+    nothing = replace(
+        PRIOR, slopes=(), training_scales=(), compression_trends=(), compression_scales=(1.0,)
+    )
+    prior = _with_settings(nothing, settings)
+    return _with_training(prior, [CHECKPOINT_SLOPE] * categories, [CATEGORY_SCALE] * categories)
+
+
+def _with_settings(prior: Prior, settings: Sequence[bool]) -> Prior:
+    for feature, in_doublings in enumerate(settings, len(prior.slopes)):
+        slope, curvature, scale = IN_DOUBLINGS if in_doublings else IN_RANGE
+        prior = _with_training(prior, [slope], [scale])
+        prior = replace(prior, curvatures=(*prior.curvatures, (feature, *curvature)))
+    return prior
 
 
 def _with_training(prior: Prior, slopes: list[tuple[float, float]], scales: list[float]) -> Prior:

@@ -1,0 +1,1 @@
+"""Searches whose objective is a function of the user."""

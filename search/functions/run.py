@@ -1,0 +1,215 @@
+"""A run of a search with a function: the trials, distributed by Ray Tune."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from objectives.store.store import Store
+from search.execution.cluster import bundle, check_capacity, cluster, has_capacity, spans_machines
+from search.execution.jobs import SampledJobs
+from search.execution.listener import Limits
+from search.execution.trial_retries import retries_after_death
+from search.execution.tuning import Callbacks, Worker, how_it_ended, run_jobs
+from search.functions.worker import FunctionSetup, Objective, trainable
+from search.samplers.base import StudySampler
+from search.samplers.functions.sampler import FunctionSampler
+from search.samplers.optuna_samplers import FeasibleSampler
+from search.storage.base_study import BaseStudy
+from search.storage.function_study import FunctionStudy
+from search.storage.lease_holder import LeaseHolder, holding_lease, local_lease
+from search.storage.states import State
+from search.storage.trials import TrialRecord
+from search.tracking.function_sync import FunctionSync
+from search.tracking.tracker import Tracker
+from spaces.errors import UserError
+from spaces.file.storage import Locations, home
+from spaces.functions.points import CostFunction, FunctionSpace, StagesFunction
+from spaces.functions.search import FunctionSearch
+
+FLUSH_SECONDS = 30.0
+
+
+class FunctionListener(Protocol):
+    """What a run reports to."""
+
+    def info(self, line: str) -> None:
+        """A step of the run."""
+
+    def warn(self, line: str) -> None:
+        """Something that a person should know, and that does not end the run."""
+
+    def following(self, study: BaseStudy[Any], limits: Limits) -> AbstractContextManager[None]:
+        """Entered while trials run."""
+
+    def must_stop(self) -> None:
+        """The search was asked to stop."""
+
+    def changed(self, record: TrialRecord[Any]) -> None:
+        """A trial started or ended."""
+
+
+@dataclass(frozen=True)
+class FunctionOutcome:
+    """How a run ended.
+
+    Args:
+        ended: Why no more trials were started.
+        interrupted: Whether it was stopped before its end.
+        was_asked: Whether it was asked to stop, by ``tlc stop``; else Ctrl-C interrupted it.
+    """
+
+    ended: str
+    interrupted: bool
+    was_asked: bool
+
+
+def run_function(
+    search: FunctionSearch,
+    objective: Objective,
+    listener: FunctionListener,
+    *,
+    cost: CostFunction | None = None,
+    stages: StagesFunction | None = None,
+) -> FunctionOutcome:
+    """Run a search with a function until it has its trials, or its hours are over.
+
+    A second call resumes: finished trials are in the study, and unfinished ones are called again,
+    with the same number and the same folder.
+
+    Args:
+        objective: The function.
+        cost: Costs that are known before a trial.
+        stages: Stages that a trial needs.
+
+    Raises:
+        UserError: The store, the study, the cluster or one of the functions cannot be used.
+    """
+    space = FunctionSpace(search, cost, stages)
+    space.check()
+    where = Locations.of(search.storage)
+    store = Store(where.store_url)
+    store.check_writable()
+    store.remove_unfinished()
+    with local_lease(search.name, home() / "leases"):
+        study = FunctionStudy.open(space, where.study_url)
+        with holding_lease(study, listener.must_stop) as holder:
+            tracker = Tracker(FunctionSync(study, where, lambda: holder.has_lost_lease))
+            tracker.start()
+            try:
+                ended, interrupted = _run_trials(study, objective, where, holder, tracker, listener)
+                state: State = "stopped" if interrupted or holder.must_stop else "finished"
+                tracker.notify()
+            finally:
+                tracker.close(FLUSH_SECONDS)
+            holder.end(state, ended)
+            return FunctionOutcome(ended, state == "stopped", holder.must_stop)
+
+
+def _run_trials(
+    study: FunctionStudy,
+    objective: Objective,
+    where: Locations,
+    holder: LeaseHolder,
+    tracker: Tracker,
+    listener: FunctionListener,
+) -> tuple[str, bool]:
+    search = study.search
+    finished = sum(record.is_finished for record in study.records())
+    if finished >= search.trials and not study.has_enqueued:
+        return f"all {search.trials} trials were already done", False
+    at = f"connecting to Ray at {search.address}" if search.address else "starting Ray"
+    listener.info(f"{at} …")
+    limits = Limits(search.trials, search.hours)
+    with cluster(search.address), listener.following(study, limits):
+        check_capacity({"resources": search.resources.placement})
+        _check_can_be_sent(objective)
+
+        def on_change(record: TrialRecord[Any]) -> None:
+            listener.changed(record)
+            tracker.notify()
+
+        callbacks = Callbacks(
+            may_start=lambda running: _may_start(search, holder, len(running)),
+            must_stop=lambda: holder.must_stop,
+            on_change=on_change,
+            warn=listener.warn,
+        )
+        unfinished = study.take_over_unfinished()
+        sampler = _sampler(study)
+        study.optuna.sampler = sampler
+        deadline = math.inf if limits.hours is None else time.monotonic() + 3600 * limits.hours
+        jobs = SampledJobs(study, sampler, trials=limits.trials, deadline=deadline)
+        worker = _worker(study, objective, where)
+        ended = run_jobs(study, jobs, unfinished, worker, callbacks)
+        return how_it_ended(study, ended, limits.trials, deadline)
+
+
+def _worker(study: FunctionStudy, objective: Objective, where: Locations) -> Worker:
+    search = study.search
+    setup = FunctionSetup(
+        required=search.required,
+        costs=search.costs,
+        # A study that was deleted and made again has new trials of the same numbers.
+        folder=str(home() / "trials" / f"{search.name}-{study.study_id}"),
+        store=where.store_url,
+        store_max_bytes=where.store_max_bytes,
+        scope=(search.name, search.version),
+    )
+    wanted = bundle(search.resources.placement)
+
+    def resources(config: dict[str, Any]) -> Any:
+        from ray.tune import PlacementGroupFactory
+
+        return PlacementGroupFactory([wanted])
+
+    return Worker(
+        function=trainable(setup, objective),
+        resources=resources,
+        deadline_seconds=search.resources.progress_deadline_seconds,
+        retries=retries_after_death(on_cluster=bool(search.address) or spans_machines()),
+    )
+
+
+def _sampler(study: FunctionStudy) -> StudySampler:
+    search, records = study.search, study.records()
+    if search.sampler == "frontier":
+        tried = [record.configuration.params for record in records]
+        return FunctionSampler(study.space, tried, seed=search.seed)
+    # A resumed search must not draw the same numbers again.
+    seed = search.seed + len(records)
+    return FeasibleSampler(study.space, search.sampler, seed=seed, trials=search.trials)
+
+
+def _may_start(search: FunctionSearch, holder: LeaseHolder, running: int) -> bool:
+    """Whether one more trial may run beside others: as the search says, else as the cluster is."""
+    if holder.must_stop or holder.has_lost_lease:
+        return False
+    if search.concurrency is not None:
+        if running >= search.concurrency:
+            return False
+        if search.address is not None:
+            return True
+    placement = search.resources.placement
+    return not running or has_capacity(placement, beside=[placement] * running)
+
+
+def _check_can_be_sent(objective: Objective) -> None:
+    """Refuse a function that Ray cannot send to its workers.
+
+    Raises:
+        UserError: With what Ray says.
+    """
+    import ray
+
+    try:
+        ray.put(objective)
+    except Exception as error:
+        # What an object raises while it is serialised is of any class.
+        raise UserError(
+            f"objective: Ray cannot send it to its workers: {error}; a function can be sent that "
+            "uses no open files, locks or connections of this process"
+        ) from error

@@ -1,0 +1,1 @@
+"""The ``frontier`` sampler on spaces of any dimensions."""

@@ -1,0 +1,125 @@
+"""The study of a search whose objective is a function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.study import StudyDirection
+
+from search.storage.base_study import BaseStudy, quiet_optuna
+from search.storage.database import (
+    FUNCTION,
+    SEARCH,
+    Database,
+    open_database,
+    study_names,
+    translated_errors,
+)
+from search.storage.errors import BusyStudy, NoSuchStudy
+from search.storage.optuna_space import distributions, point_from
+from search.storage.study import Study
+from search.storage.transactions import exchange
+from spaces.cost.criteria import Criteria
+from spaces.functions.points import FunctionSpace, Values
+from spaces.functions.search import FunctionSearch
+
+
+class FunctionStudy(BaseStudy[Values]):
+    """The record of one search with a function.
+
+    The function itself is not recorded, and neither are those of costs and stages: each run brings
+    its own.
+    """
+
+    def __init__(self, study: optuna.Study, storage: Database) -> None:
+        super().__init__(study, storage)
+        self.search = FunctionSearch.model_validate(study.user_attrs[FUNCTION])
+        self.space = FunctionSpace(self.search)
+
+    @classmethod
+    def open(cls, space: FunctionSpace, url: str) -> FunctionStudy:
+        """Open the study of a search, or create it.
+
+        Args:
+            space: Its points, with what is known of them.
+
+        Raises:
+            BusyStudy: A study of this name exists for another search.
+        """
+        quiet_optuna()
+        search = space.search
+        directions = [
+            StudyDirection.MAXIMIZE if direction == "maximize" else StudyDirection.MINIMIZE
+            for direction in search.objectives.values()
+        ]
+        storage = open_database(url)
+        with translated_errors(storage):
+            study = optuna.create_study(
+                storage=storage, study_name=search.name, directions=directions, load_if_exists=True
+            )
+            if SEARCH in study.user_attrs:
+                raise BusyStudy(
+                    f"a search named {search.name!r} exists with a task of tlc; give this one "
+                    "another name"
+                )
+            # If two processes create this study at once, only one of them sets the search.
+            if not exchange(storage.engine, study._study_id, FUNCTION, None, search.to_dict()):
+                recorded = FunctionSearch.model_validate(study.user_attrs[FUNCTION])
+                if differing := recorded.differences(search):
+                    raise BusyStudy(
+                        f"a search named {search.name!r} exists with another "
+                        f"{', '.join(differing)}; give this one another name"
+                    )
+                study.set_user_attr(FUNCTION, search.to_dict())
+            study.set_metric_names(list(search.objectives))
+            opened = cls(study, storage)
+        opened.space = space
+        return opened
+
+    @classmethod
+    def load(cls, name: str, url: str) -> FunctionStudy:
+        """Open the study of a search that was started before.
+
+        Raises:
+            NoSuchStudy: There is none of this name.
+        """
+        storage = open_database(url)
+        if name not in study_names(url, FUNCTION):
+            raise NoSuchStudy(f"no search named {name!r} has a function as its objective")
+        with translated_errors(storage):
+            return cls(optuna.load_study(study_name=name, storage=storage), storage)
+
+    @property
+    def criteria(self) -> Criteria:
+        """The criteria by which trials are compared."""
+        return self.search.criteria
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """What a trial may be asked for, by the name of the dimension."""
+        return distributions(self.space)
+
+    def configuration_from(self, parameters: dict[str, Any]) -> Values:
+        """The values of a trial's parameters."""
+        return self.space.configuration(point_from(self.space, parameters))
+
+    def read_configuration(self, values: dict[str, Any]) -> Values:
+        """Recorded values."""
+        return Values.from_dict(values)
+
+
+def load_any(name: str, url: str) -> Study | FunctionStudy:
+    """Open the study of a search of either kind.
+
+    Raises:
+        NoSuchStudy: There is none of this name.
+    """
+    if has_function(name, url):
+        return FunctionStudy.load(name, url)
+    return Study.load(name, url)
+
+
+def has_function(name: str, url: str) -> bool:
+    """Whether a search exists whose objective is a function."""
+    return name in study_names(url, FUNCTION)

@@ -1,0 +1,1 @@
+"""A search whose objective is a function: what a person gives, and its points."""
