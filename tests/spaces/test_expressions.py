@@ -56,7 +56,7 @@ conditions = st.recursive(
         lambda p: f"({' '.join(p)})"
     ),
     max_leaves=4,
-)
+).filter(lambda text: len(text) <= LONGEST)
 
 
 @given(conditions)
