@@ -11,7 +11,7 @@ from spaces.file.expression import Expression
 
 ARCHITECTURE = (
     "depth", "decoder_depth", "width", "heads", "head_width", "feed_forward", "feed_forward_ratio",
-    "vocabulary", "activation", "checkpoint",
+    "activation", "checkpoint",
 )  # fmt: skip
 COMPRESSION = ("quantisation", "group_size", "pruning", "sparsity", "recovery")
 KNOWN_COSTS = ("size_mb", "flops", "parameters")
@@ -28,11 +28,11 @@ class ExpressionConstraints:
     """Expressions that a configuration has to meet.
 
     Args:
-        cost_of: Value of one of ``KNOWN_COSTS``.
+        known_of: Value of one of ``KNOWN_COSTS``, or the pieces of the vocabulary.
     """
 
     expressions: tuple[Expression, ...]
-    cost_of: Callable[[Configuration, str], float]
+    known_of: Callable[[Configuration, str], float]
 
     @property
     def names(self) -> frozenset[str]:
@@ -53,8 +53,8 @@ class ExpressionConstraints:
             return getattr(configuration.architecture, name)
         if name in COMPRESSION:
             return getattr(configuration.compression, name)
-        if name in KNOWN_COSTS:
-            return self.cost_of(configuration, name)
+        if name in (*KNOWN_COSTS, "vocabulary"):
+            return self.known_of(configuration, name)
         if name == "bits":
             return configuration.compression.quantisation.bits
         if name == "budget":

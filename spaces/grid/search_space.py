@@ -83,7 +83,7 @@ class SearchSpace(Grid):
         )
         self.fine_tuning = search.training.fine_tuning
         self.criteria = search.criteria
-        self.expressions = ExpressionConstraints(search.constraints.conditions, self._known_cost)
+        self.expressions = ExpressionConstraints(search.constraints.conditions, self._known)
         self.latency_of = latency_of
         checkpoints = (Dimension(CHECKPOINT, search.checkpoints),) if self.parts else ()
         super().__init__(
@@ -247,10 +247,12 @@ class SearchSpace(Grid):
         """Whether a configuration meets the constraints, as far as is known before training."""
         return self.expressions.are_met(configuration) and self.meets_limits(configuration)
 
-    def _known_cost(self, configuration: Configuration, name: str) -> float:
+    def _known(self, configuration: Configuration, name: str) -> float:
+        workload = self.workload_of(configuration.checkpoint)
         if name == "parameters":
-            workload = self.workload_of(configuration.checkpoint)
             return parameters(configuration.architecture, workload)
+        if name == "vocabulary":
+            return configuration.architecture.vocabulary or workload.vocabulary_size
         return float(getattr(self.cost(configuration), name))
 
     def meets_limits(self, configuration: Configuration) -> bool:

@@ -177,9 +177,9 @@ def _name_faults(space: SearchSpace) -> list[str]:
         for name, values in space.definition.values().items()
         if name in TEXTS
     }
-    if space.checkpoint:
-        texts[CHECKPOINT] = list(space.search.checkpoints) or [space.checkpoint]
     allowed = {*NUMBERS, *KNOWN_COSTS, *texts, *space.training_values}
+    if space.checkpoint:
+        allowed.add(CHECKPOINT)
     if has_decoder(space.workload_of(space.checkpoint)):
         allowed.add("decoder_depth")
     if space.definition.vocabulary is not None:

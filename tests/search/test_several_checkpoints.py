@@ -25,8 +25,10 @@ from search.storage.study import Study
 from spaces.cost.configuration import Configuration
 from spaces.errors import UserError
 from spaces.file.search_file import SearchFile
+from spaces.file.space import Constraints
 from spaces.grid.plan import make_plan
 from spaces.grid.search_space import SearchSpace
+from spaces.grid.validation import space_faults
 from spaces.loading import from_document
 from tests.checkpoints import DEPTH, WIDTH, save_checkpoint, save_images_checkpoint, texts_of
 
@@ -131,6 +133,20 @@ def test_only_what_a_checkpoint_has_is_a_configuration_of_it(search: SearchFile)
     }
     with pytest.raises(ValueError, match="400 pieces are asked for; the checkpoint has 300"):
         space.configuration(next(p for p in np.ndindex(*_sizes(space)) if not space.has(p)))
+
+
+def test_expressions_can_differ_between_checkpoints(search: SearchFile) -> None:
+    deep, shallow = search.checkpoints
+    texts = [f"checkpoint != '{deep}' or depth > 2", "checkpoint == 'none' or vocabulary < 400"]
+    constraints = Constraints(expressions=texts)
+    space = SearchSpace(search.model_copy(update={"constraints": constraints}))
+    assert space_faults(space) == []
+    feasible = filter(space.is_feasible, map(space.configuration, space.points()))
+    found = {(c.checkpoint, c.architecture.depth, c.architecture.vocabulary) for c in feasible}
+    assert found == {
+        *((deep, depth, 290) for depth in (3, 4)),
+        *((shallow, depth, 290) for depth in (1, 2)),
+    }
 
 
 def _sizes(space: SearchSpace) -> list[int]:
