@@ -15,8 +15,6 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-from spaces.cost.architecture import Architecture
-from spaces.cost.workload import Family, Workload
 from spaces.file.search_file import SearchFile
 from spaces.loading import validate
 
@@ -35,17 +33,6 @@ if MEMORY_DISK.is_dir() and shutil.disk_usage(MEMORY_DISK).free >= LEAST_BYTES:
 ANIMALS = ["cat", "dog", "horse", "cow", "hen"]
 TOOLS = ["saw", "drill", "plane", "axe", "file"]
 FILLERS = ["the", "a", "old", "small", "sees", "has", "takes", "near", "with", "and"]
-
-WORKLOADS = {
-    Family.MODERNBERT_CLASSIFIER: Workload(Family.MODERNBERT_CLASSIFIER, 300, 16, classes=3),
-    Family.MODERNBERT_MASKED_LM: Workload(Family.MODERNBERT_MASKED_LM, 300, 16),
-    Family.ROBERTA_CLASSIFIER: Workload(Family.ROBERTA_CLASSIFIER, 300, 16, classes=3),
-    Family.ROBERTA_MASKED_LM: Workload(Family.ROBERTA_MASKED_LM, 300, 16),
-    Family.LLAMA: Workload(Family.LLAMA, 300, 16),
-    Family.MBART: Workload(Family.MBART, 300, 16),
-    Family.VIT: Workload(Family.VIT, 0, 17, classes=3, image_size=8, patch_size=2, channels=3),
-}
-"""The workload of tiny models of each family."""
 
 
 @lru_cache
@@ -86,34 +73,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG)
 
     items.sort(key=place)
-
-
-def architecture_for(family: Family, depth: int, width: int, **rest: int) -> Architecture:
-    """An architecture of a family; the decoder, if any, is as deep as the encoder by default."""
-    if family.has_decoder:
-        rest.setdefault("decoder_depth", depth)
-    return Architecture.of(depth, width, **rest)
-
-
-def batch_for(workload: Workload, *, count: int, seed: int = 0) -> dict[str, Any]:
-    """Random inputs of full length without padding, and the ``targets`` of each answer."""
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    shape = (count, workload.sequence_length)
-    tokens = torch.randint(5, workload.vocabulary_size or 300, shape, generator=generator)
-    if workload.family is Family.VIT:
-        pixels = (count, workload.channels, workload.image_size, workload.image_size)
-        images = torch.randn(pixels, generator=generator)
-        return {"pixel_values": images, "targets": tokens[:, 0] % workload.classes}
-    if workload.family is Family.LLAMA:
-        return {"input_ids": tokens, "targets": tokens.roll(-1, 1)}
-    inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
-    if workload.family.is_classifier_of_text:
-        return {**inputs, "targets": tokens[:, 3] % workload.classes}
-    if workload.family.has_decoder:
-        return {**inputs, "decoder_input_ids": tokens.roll(1, 1), "targets": tokens}
-    return {**inputs, "targets": tokens}
 
 
 def _sentence(rng: random.Random, nouns: list[str]) -> str:

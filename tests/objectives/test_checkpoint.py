@@ -19,9 +19,9 @@ from objectives.export.prediction_task import PredictionTask
 from objectives.export.predictor.decoding import decode
 from objectives.export.predictor.runtimes import Transformers
 from objectives.models.build import build
+from objectives.testing.tiny_models import WORKLOADS, architecture_for, batch_for
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.workload import Family
-from tests.conftest import WORKLOADS, architecture_for, batch_for
 
 TASKS = {
     Family.MODERNBERT_CLASSIFIER: "classification",

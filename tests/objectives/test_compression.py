@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from objectives.compression import model_file, pipeline
 from objectives.compression.model_file import ModelFileError, ModelSpec
-from objectives.compression.pipeline import compress, write_compressed
+from objectives.compression.pipeline import compress
 from objectives.compression.prune import prune
 from objectives.compression.quantise.methods import METHODS, each_matrix
 from objectives.compression.quantise.rtn import round_to_nearest
@@ -28,14 +28,13 @@ from objectives.data.batches import Batch, forward_arguments, logits
 from objectives.failures import TrialFailure
 from objectives.measurement.flops import count_forward_flops
 from objectives.models.build import build
-from spaces.cost.architecture import Architecture
+from objectives.testing.pytest_compressors import CompressorTestCase, compress_tiny
+from objectives.testing.tiny_models import WORKLOADS, architecture_for, batch_for, loss
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.families import layout
 from spaces.cost.layout import Role
-from spaces.cost.size import size_bytes
 from spaces.cost.workload import Family
 from spaces.grid.analytic_cost import analytic_cost
-from tests.conftest import WORKLOADS, architecture_for, batch_for
 
 ARCHITECTURE = architecture_for(Family.MODERNBERT_CLASSIFIER, 2, 64)
 WORKLOAD = WORKLOADS[Family.MODERNBERT_CLASSIFIER]
@@ -58,10 +57,6 @@ MATRIX = [
     Compression(Q.SMOOTH_8, 32, P.SEMI_STRUCTURED, 0.5),
     Compression(Q.RTN_3, 32, P.NEURONS, 0.9, recovery=20.0),
 ]
-
-
-def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
-    return functional.cross_entropy(logits(model, batch).flatten(0, -2), batch["targets"].flatten())
 
 
 def spec(compression: Compression) -> ModelSpec:
@@ -103,75 +98,38 @@ def unchanged(model: nn.Module) -> Iterator[None]:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def architecture_in_matrix(family: Family, compression: Compression) -> Architecture:
-    """Two layers, but one where the graph of static int8 is made, whose time grows with them."""
-    return architecture_for(family, 1 if compression.quantisation.is_static else 2, 64)
-
-
-Stored = dict[Family, list[tuple[Path, torch.Tensor, torch.Tensor]]]
-
-
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
-    """For each family and each compression of the matrix: its folder, the logits of the model that
-    was loaded here, and of the one that a fresh process loaded."""
-    root = tmp_path_factory.mktemp("matrix")
-    here: dict[str, torch.Tensor] = {}
-    for family in WORKLOADS:
-        workload = WORKLOADS[family]
-        torch.manual_seed(0)
-        dense = {
-            depth: build(architecture_for(family, depth, 64).shape, workload).eval()
-            for depth in (1, 2)
-        }
-        batches = [batch_for(workload, count=4)]
-        inputs = forward_arguments(batches[0])
-        save_file({k: v.contiguous() for k, v in inputs.items()}, root / f"{family}.safetensors")
-        for index, compression in enumerate(MATRIX):
-            architecture = architecture_in_matrix(family, compression)
-            model_spec = ModelSpec(architecture, workload, compression)
-            smaller = prune(dense[architecture.depth], model_spec, batches, loss)
-            folder = root / f"{family} {index}"
-            write_compressed(smaller, model_spec, batches, folder)
-            here[folder.name] = logits(model_file.load(folder), inputs).detach()
-    subprocess.run([sys.executable, "-c", LOAD_AGAIN, str(root)], check=True)
-    again = load_file(root / "outputs.safetensors")
-    names = {family: [f"{family} {index}" for index in range(len(MATRIX))] for family in WORKLOADS}
-    return {f: [(root / n, here[n], again[n]) for n in names[f]] for f in WORKLOADS}
+class TestBuiltIn(CompressorTestCase):
+    @pytest.fixture(scope="class", params=MATRIX, ids=str)
+    def compression(self, request: pytest.FixtureRequest) -> Compression:
+        assert isinstance(request.param, Compression)
+        return request.param
 
 
 LOAD_AGAIN = """
-import pathlib, sys
+import pathlib, sys, torch
 from safetensors.torch import load_file, save_file
 from objectives.compression import model_file
 root = pathlib.Path(sys.argv[1])
-outputs = {}
-for folder in root.iterdir():
-    if folder.is_dir():
-        inputs = load_file(root / f"{folder.name.split()[0]}.safetensors")
-        outputs[folder.name] = model_file.load(folder)(**inputs).logits.detach().contiguous()
+inputs = load_file(root / "inputs.safetensors")
+folders = [folder for folder in root.iterdir() if folder.is_dir()]
+outputs = {f.name: model_file.load(f)(**inputs).logits.detach().contiguous() for f in folders}
 assert "neural_compressor" not in sys.modules
 save_file(outputs, root / "outputs.safetensors")
 """
 
 
-@pytest.mark.parametrize("family", WORKLOADS)
-def test_every_cell_of_the_matrix_gives_the_same_outputs_in_a_fresh_process(
-    family: Family, stored: Stored
-) -> None:
-    for compression, (_, here, again) in zip(MATRIX, stored[family], strict=True):
-        assert torch.equal(again, here), compression
-        assert here.shape[-1] == WORKLOADS[family].outputs
-
-
-@pytest.mark.parametrize("family", WORKLOADS)
-def test_every_cell_of_the_matrix_is_as_large_as_arithmetic_says(
-    family: Family, stored: Stored
-) -> None:
-    for compression, (folder, _, _) in zip(MATRIX, stored[family], strict=True):
-        architecture = architecture_in_matrix(family, compression)
-        predicted = size_bytes(architecture, WORKLOADS[family], compression)
-        assert predicted == pytest.approx(model_file.bytes_on_disk(folder), rel=0.01), compression
+def test_a_fresh_process_loads_the_same_models(tmp_path: Path) -> None:
+    here: dict[str, torch.Tensor] = {}
+    packed = [each for each in MATRIX if each.quantisation.has_codes]
+    for index, compression in enumerate(packed):
+        compressed = compress_tiny(compression, Family.MODERNBERT_CLASSIFIER, tmp_path / f"{index}")
+        inputs = forward_arguments(compressed.batches[0])
+        here[f"{index}"] = logits(compressed.loaded(), inputs).detach()
+    save_file({k: v.contiguous() for k, v in inputs.items()}, tmp_path / "inputs.safetensors")
+    subprocess.run([sys.executable, "-c", LOAD_AGAIN, str(tmp_path)], check=True)
+    again = load_file(tmp_path / "outputs.safetensors")
+    for index, compression in enumerate(packed):
+        assert torch.equal(again[f"{index}"], here[f"{index}"]), compression
 
 
 def test_mild_compression_keeps_the_logits(

@@ -19,13 +19,13 @@ from objectives.models.build import resize
 from objectives.models.family_layouts import read_family_layout
 from objectives.models.forward_trace import with_linear_layers
 from objectives.models.layout import UnknownArchitectureError, layout_of
+from objectives.testing.tiny_models import WORKLOADS
 from spaces.cost.compression import Compression, Quantisation
 from spaces.cost.families import family_layout
 from spaces.cost.flops import sequence_flops
 from spaces.cost.layout import Layout, Role
 from spaces.cost.size import weights_bytes
 from spaces.cost.workload import Family
-from tests.conftest import WORKLOADS
 
 TEXT: dict[str, Any] = {"vocab_size": 211, "pad_token_id": 0}
 SIZES = {

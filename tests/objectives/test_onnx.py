@@ -26,11 +26,11 @@ from objectives.export.onnx import OnnxError, export_onnx
 from objectives.export.prediction_task import PredictionTask, image_processor_fields
 from objectives.export.predictor import ModelError, load
 from objectives.models.build import build
+from objectives.testing.tiny_models import WORKLOADS, batch_for
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.workload import Family
 from spaces.file.image_processor import ImageProcessor
-from tests.conftest import WORKLOADS, batch_for
 
 
 def loss(model: nn.Module, batch: dict[str, Any]) -> torch.Tensor:

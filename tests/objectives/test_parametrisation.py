@@ -12,10 +12,10 @@ from torch.nn import functional
 from objectives.data.batches import logits
 from objectives.models.build import build
 from objectives.models.parametrisation import BASE_STD, STREAM, WeightScale, weight_scales
+from objectives.testing.tiny_models import WORKLOADS, architecture_for, batch_for
 from objectives.training.optimizer import OptimizerSettings, WarmupStable, make_optimizer
 from spaces.cost.families import layout
 from spaces.cost.workload import Family
-from tests.conftest import WORKLOADS, architecture_for, batch_for
 
 SETTINGS = OptimizerSettings(
     peak=2e-3, schedule=WarmupStable(1), weight_decay=0.1, gradient_clip=1.0

@@ -11,6 +11,7 @@ import pytest
 from objectives.store.manifest import CHECKPOINTS, MODELS, Entry
 from objectives.store.retention import removal_order
 from objectives.store.store import Store, StoreError
+from objectives.testing.pytest_stores import StoreTestCase
 
 
 def put(store: Store, address: str, size: int = 10, *, is_final: bool = False) -> None:
@@ -29,26 +30,16 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return Store(str(tmp_path / "store") if request.param == "local" else f"memory://{tmp_path}")
 
 
-def test_a_committed_entry_can_be_opened(store: Store) -> None:
-    store.check_writable()
-    put(store, f"{CHECKPOINTS}/a/00000010")
-    put(store, f"{CHECKPOINTS}/a/00000005")
-    assert store.checkpoint_steps("a") == [5, 10]
-    with store.open(f"{CHECKPOINTS}/a/00000010") as folder:
-        assert folder is not None
-        assert (folder / "data.bin").read_bytes() == b"x" * 10
-    with store.open(f"{CHECKPOINTS}/b/00000010") as folder:
-        assert folder is None
+class TestLocalStore(StoreTestCase):
+    @pytest.fixture
+    def url(self, tmp_path: Path) -> str:
+        return str(tmp_path / "store")
 
 
-def test_a_damaged_entry_is_removed_and_not_opened(tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
-    for damage in (b"y" * 10, b"x" * 9, b""):
-        put(store, "models/m")
-        (tmp_path / "models/m/data.bin").write_bytes(damage)
-        with store.open("models/m") as folder:
-            assert folder is None
-        assert not exists(store, "models/m")
+class TestMemoryStore(StoreTestCase):
+    @pytest.fixture
+    def url(self, tmp_path: Path) -> str:
+        return f"memory://{tmp_path}"
 
 
 def test_swapped_entries_are_not_opened(store: Store, tmp_path: Path) -> None:
@@ -106,14 +97,6 @@ def test_other_folders_are_not_taken_for_checkpoints(tmp_path: Path) -> None:
         "the quota removes strays, and the entry replaces a file"
     )
     assert not exists(store, f"{CHECKPOINTS}/a/backup")
-
-
-def test_an_intact_entry_stays_when_it_is_written_again(store: Store) -> None:
-    put(store, "models/m", 10)
-    put(store, "models/m", 20)
-    with store.open("models/m") as folder:
-        assert folder is not None
-        assert (folder / "data.bin").stat().st_size == 10
 
 
 def test_a_damaged_entry_is_replaced_by_a_new_one(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from objectives.data.batches import forward_arguments, logits
 from objectives.measurement.flops import count_forward_flops
 from objectives.models.build import build
 from objectives.models.forward import vocabulary_logits
+from objectives.testing.tiny_models import WORKLOADS, architecture_for, batch_for
 from spaces.cost.architecture import Activation, Architecture
 from spaces.cost.budget import Schedule, UnknownStepsError
 from spaces.cost.compression import Compression, Pruning, Quantisation
@@ -29,7 +30,6 @@ from spaces.cost.flops import forward_flops, pretraining_workload, training_step
 from spaces.cost.size import size_bytes
 from spaces.cost.units import BudgetUnit
 from spaces.cost.workload import Family, masked_tokens
-from tests.conftest import WORKLOADS, architecture_for, batch_for
 
 SHAPES: list[dict[str, int]] = [
     {"depth": 1, "width": 32},
