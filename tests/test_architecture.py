@@ -20,7 +20,7 @@ USERS_OF_THE_WHOLE_SEARCH_FILE = 15
 LONGEST_CHAIN = 16
 
 ORDER = {
-    "spaces": "errors cost file grid functions loading",
+    "spaces": "errors expression cost file grid functions loading",
     "objectives": "failures store data models compression measurement training references tasks "
     "export completion objective several_checkpoints undecayed testing",
     "search": "arrays formatting mlflow_links process_state terminal_safe storage pareto seeds "

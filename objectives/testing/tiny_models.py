@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,7 +26,7 @@ WORKLOADS = {
 """What they read and predict, by family."""
 
 
-def architecture_for(family: Family, depth: int, width: int, **rest: int) -> Architecture:
+def architecture_for(family: Family, depth: int, width: int, **rest: Any) -> Architecture:
     """An architecture of a family; the decoder, if any, is as deep as the encoder by default."""
     if family.has_decoder:
         rest.setdefault("decoder_depth", depth)

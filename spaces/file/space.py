@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from spaces.cost.checkpoint import Checkpoint
 from spaces.cost.compression import Pruning, Quantisation
 from spaces.cost.inference_cost import COSTS
+from spaces.expression import Expression
 from spaces.file.dimensions import (
     Activations,
     Budgets,
@@ -25,7 +26,6 @@ from spaces.file.dimensions import (
     Recoveries,
     StrictModel,
 )
-from spaces.file.expression import Expression
 from spaces.file.training_space import TrainingSpace
 
 CUT_DOWN = ("depth", "decoder_depth", "width", "feed_forward", "vocabulary")

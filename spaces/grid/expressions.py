@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spaces.cost.configuration import Configuration
-from spaces.file.expression import Expression
+from spaces.expression import Expression
 
 ARCHITECTURE = (
     "depth", "decoder_depth", "width", "heads", "head_width", "feed_forward", "feed_forward_ratio",

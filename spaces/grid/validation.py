@@ -10,7 +10,7 @@ from spaces.cost.compression import SEMI_STRUCTURED_SPARSITY, Pruning
 from spaces.cost.families import has_decoder
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.units import MIN_STEPS
-from spaces.file.expression import TEXTS
+from spaces.expression import TEXTS
 from spaces.file.space import CUT_DOWN
 from spaces.grid.expressions import KNOWN_COSTS, NUMBERS
 from spaces.grid.search_space import CHECKPOINT, SearchSpace

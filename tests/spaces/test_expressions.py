@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spaces.file.expression import LONGEST, Expression
+from spaces.expression import LONGEST, Expression
 from spaces.file.search_file import SearchFile
 from spaces.grid.plan import make_plan
 from spaces.grid.search_space import SearchSpace
