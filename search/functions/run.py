@@ -139,7 +139,7 @@ def _run_trials(
             warn=listener.warn,
         )
         unfinished = study.take_over_unfinished()
-        sampler = _sampler(study)
+        sampler = make_sampler(study)
         study.optuna.sampler = sampler
         deadline = math.inf if limits.hours is None else time.monotonic() + 3600 * limits.hours
         jobs = SampledJobs(study, sampler, trials=limits.trials, deadline=deadline)
@@ -174,7 +174,8 @@ def _worker(study: FunctionStudy, objective: Objective, where: Locations) -> Wor
     )
 
 
-def _sampler(study: FunctionStudy) -> StudySampler:
+def make_sampler(study: FunctionStudy) -> StudySampler:
+    """The sampler that the search names."""
     search, records = study.search, study.records()
     if search.sampler == "frontier":
         tried = [record.configuration.params for record in records]

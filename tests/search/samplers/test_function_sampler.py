@@ -1,0 +1,201 @@
+"""Samplers on the space of a function: dimensions of any kind, known and unknown costs, stages."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.execution.jobs import SampledJobs
+from search.functions.run import make_sampler
+from search.results.functions import members_of
+from search.samplers.base import SpaceExhaustedError
+from search.storage.function_study import FunctionStudy
+from spaces.functions.points import CostFunction, FunctionSpace, StagesFunction
+from spaces.functions.search import read_function_search
+
+Values = Mapping[str, Any]
+MIXED = {
+    "learning_rate": {"low": 1e-5, "high": 1e-1, "log": True, "count": 9},
+    "dropout": {"low": 0.0, "high": 1.0},
+    "depth": {"low": 1, "high": 4},
+    "optimizer": {"choices": ["adamw", "lion", "sgd"]},
+    "tied": {"choices": [True, False]},
+}
+SAMPLERS = ("frontier", "tpe", "gp", "nsgaii", "random", "grid")
+
+
+def accuracy(values: Values) -> float:
+    """At most 0.9, with lion at depth 4, 1e-3 and a dropout of 0.2."""
+    rate, drop = math.log10(values["learning_rate"]) + 3.0, values["dropout"] - 0.2
+    best = 0.7 + 0.05 * values["depth"] - 0.1 * (values["optimizer"] != "lion")
+    return best - 0.04 * rate**2 - 0.3 * drop**2
+
+
+def size(values: Values) -> dict[str, float]:
+    return {"size_mb": values["depth"] * (0.6 if values["tied"] else 1.0)}
+
+
+class Driven:
+    """A study whose trials are evaluated here, one after another."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        cost: CostFunction | None = None,
+        stages: StagesFunction | None = None,
+        **search: Any,
+    ) -> None:
+        document = {
+            "name": "driven",
+            "space": MIXED,
+            "objectives": {"accuracy": "maximize"},
+            "trials": 10**6,
+            **search,
+        }
+        space = FunctionSpace(read_function_search(document), cost, stages)
+        self.study = FunctionStudy.open(space, url)
+        self.resume()
+
+    def resume(self) -> None:
+        """Make the sampler again, as the next run does."""
+        self.sampler = make_sampler(self.study)
+        self.study.optuna.sampler = self.sampler
+        self._jobs = SampledJobs(self.study, self.sampler, trials=10**6, deadline=math.inf)
+
+    def ask(self) -> dict[str, Any]:
+        """The values of the next trial."""
+        (self.record,) = self._jobs.next()
+        return self.record.configuration.params
+
+    def tell(self, stages: Mapping[str, float | None] | None = None, **metrics: float) -> None:
+        """The result of the trial that was asked for."""
+        seconds = 1.0 + sum(filter(None, (stages or {}).values()))
+        score = metrics[next(iter(self.study.search.objectives))]
+        result = {"score": score, "seconds": seconds, "stages": stages or {}, "metrics": metrics}
+        self.study.tell_result(self.record.number, {**metrics, **result})
+
+    def run(self, trials: int, evaluate: Callable[[Values], dict[str, float]]) -> list[Any]:
+        """Evaluate so many trials; returns their values."""
+        asked = []
+        for _ in range(trials):
+            values = self.ask()
+            self.tell(**evaluate(values))
+            asked.append(values)
+        return asked
+
+
+@pytest.fixture
+def url(tmp_path: Path, empty_database: Path) -> str:
+    shutil.copy(empty_database, tmp_path / "study.db")
+    return f"sqlite:///{tmp_path / 'study.db'}"
+
+
+def test_frontier_finds_the_best_values_of_a_mixed_space(url: str) -> None:
+    driven = Driven(url)
+    asked = driven.run(24, lambda values: {"accuracy": accuracy(values)})
+    assert max(map(accuracy, asked)) > 0.88
+    assert len({str(values) for values in asked}) == 24
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_frontier_covers_the_costs_whether_they_are_known_before_or_not(
+    url: str, is_known: bool
+) -> None:
+    driven = Driven(
+        url,
+        objectives={"accuracy": "maximize", "size_mb": "minimize"},
+        constraints={"max_size_mb": 2.0},
+        cost=size if is_known else None,
+    )
+    asked = driven.run(24, lambda values: {"accuracy": accuracy(values), **size(values)})
+    too_large = sum(size(values)["size_mb"] > 2.0 for values in asked)
+    assert too_large == 0 if is_known else too_large <= 6
+    members = members_of(driven.study.records(), driven.study.criteria)
+    assert members[0].result["size_mb"] == 0.6
+    assert members[-1].result["score"] > 0.8
+    assert len(members) >= 3
+
+
+def test_choices_do_not_depend_on_the_scale_of_the_score(url: str) -> None:
+    plain, scaled = Driven(url, name="plain"), Driven(url, name="scaled")
+    one = plain.run(9, lambda values: {"accuracy": accuracy(values)})
+    two = scaled.run(9, lambda values: {"accuracy": 5e4 * accuracy(values) - 7e4})
+    assert one == two
+
+
+def test_less_of_a_loss_is_better(url: str) -> None:
+    driven = Driven(url, objectives={"loss": "minimize"})
+    asked = driven.run(20, lambda values: {"loss": 10.0 - 9.0 * accuracy(values)})
+    assert max(map(accuracy, asked)) > 0.86
+
+
+def test_values_near_those_that_failed_are_avoided(url: str) -> None:
+    driven = Driven(url)
+    failed = 0
+    for _ in range(16):
+        values = driven.ask()
+        if values["learning_rate"] >= 1e-2:
+            failed += 1
+            driven.study.tell_failure(driven.record.number, "error", "the loss exploded")
+        else:
+            driven.tell(accuracy=accuracy(values))
+    # A third of all values.
+    assert failed <= 3
+
+
+@pytest.mark.parametrize(("stage_seconds", "made"), [(300.0, 1), (0.01, 2)])
+def test_trials_that_share_an_expensive_stage_come_first(
+    url: str, stage_seconds: float, made: int
+) -> None:
+    driven = Driven(url, stages=lambda values: [("pretrained", values["depth"])])
+    stored: set[str] = set()
+    for _ in range(5):
+        values = driven.ask()
+        key = json.dumps(["pretrained", values["depth"]])
+        driven.tell({key: None if key in stored else stage_seconds}, accuracy=accuracy(values))
+        stored.add(key)
+    assert len(stored) == made
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_tries_each_point_once_and_none_beyond_a_known_limit(
+    url: str, sampler: str
+) -> None:
+    space = {
+        "dropout": {"low": 0.0, "high": 1.0, "count": 4},
+        "depth": {"low": 1, "high": 3},
+        "tied": {"choices": [True, False]},
+    }
+    driven = Driven(url, space=space, sampler=sampler, constraints={"max_size_mb": 2.0}, cost=size)
+    asked = driven.run(20, lambda values: {"accuracy": 1.0 - values["dropout"], **size(values)})
+    assert len({str(values) for values in asked}) == 20
+    assert {values["dropout"] for values in asked} == {0.0, 0.3333333333, 0.6666666667, 1.0}
+    with pytest.raises(SpaceExhaustedError):
+        driven.ask()
+
+
+@pytest.mark.parametrize("sampler", ["frontier", "tpe", "random"])
+def test_a_space_may_be_too_large_to_be_looked_at_as_a_whole(url: str, sampler: str) -> None:
+    space = {f"x{index}": {"low": 0.0, "high": 1.0} for index in range(8)}
+    driven = Driven(url, space=space, sampler=sampler)
+    asked = driven.run(6, lambda values: {"accuracy": -sum(x * x for x in values.values())})
+    driven.resume()
+    asked += driven.run(2, lambda values: {"accuracy": -sum(x * x for x in values.values())})
+    assert len({str(values) for values in asked}) == 8
+
+
+def test_a_sampler_that_is_made_again_chooses_the_same(url: str) -> None:
+    driven = Driven(url)
+    driven.run(7, lambda values: {"accuracy": accuracy(values)})
+    again = Driven(url, name="again")
+    again.run(5, lambda values: {"accuracy": accuracy(values)})
+    again.resume()
+    again.run(2, lambda values: {"accuracy": accuracy(values)})
+    assert driven.ask() == again.ask()
