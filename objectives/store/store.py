@@ -182,13 +182,15 @@ class Store:
         An entry whose files do not match their hashes, or whose manifest is not its own, is removed
         and can be trained again: a flipped byte loads without an error from every format.
         """
-        entry = self._entry(address)
+        manifest = self._manifest(address)
+        entry = None if manifest is None else parse_manifest(manifest, address)
         if entry is not None:
             with self._local_copy(entry) as folder:
                 if entry.matches(folder):
                     yield folder
                     return
-        if self._fs.exists(f"{self._root}/{address}/{MANIFEST}"):
+        # One that another worker writes in this moment is not damaged.
+        if manifest is not None and self._fs.exists(f"{self._root}/{address}/{MANIFEST}"):
             _LOG.warning("%s is damaged, and is removed", self.location(address))
             self._damaged.append(address)
             with suppress(OSError):  # A reader may not be allowed to write.
@@ -244,11 +246,15 @@ class Store:
         return path if self._is_local else str(self._fs.unstrip_protocol(path))
 
     def _entry(self, address: str) -> Entry | None:
+        manifest = self._manifest(address)
+        return None if manifest is None else parse_manifest(manifest, address)
+
+    def _manifest(self, address: str) -> bytes | None:
         try:
-            manifest = self._fs.cat_file(f"{self._root}/{address}/{MANIFEST}")
+            content: bytes = self._fs.cat_file(f"{self._root}/{address}/{MANIFEST}")
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
-        return parse_manifest(manifest, address)
+        return content
 
     def _enforce_quota(self, written: Entry) -> None:
         # Reading every manifest at every checkpoint would cost more than a training step: between

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from search.plots.trial_points import value_of
+from search.results.functions import FunctionSummary
 from search.results.schemas import Frontier, Level, Summary, Trial
 from spaces.cost.configuration import Configuration
 from spaces.grid.search_space import COMPRESSION_FIELDS, SearchSpace
@@ -48,13 +49,14 @@ def frontier_frame(trials: pd.DataFrame, frontier: Frontier) -> pd.DataFrame:
     return found
 
 
-def searches_frame(searches: Iterable[Summary]) -> pd.DataFrame:
-    """A row for each search, by its name."""
+def searches_frame(searches: Iterable[Summary | FunctionSummary]) -> pd.DataFrame:
+    """A row for each search, by its name; some values are missing where a function is its
+    objective."""
     columns = [
         "state", "trials", "complete", "running", "failed", "repeats", "metric", "best_score",
         "hypervolume",
     ]  # fmt: skip
-    rows = {each.name: {name: getattr(each, name) for name in columns} for each in searches}
+    rows = {each.name: {name: getattr(each, name, None) for name in columns} for each in searches}
     found = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     return found.rename_axis("search")
 

@@ -11,6 +11,7 @@ from search.api.function_results import FunctionResults
 from search.api.progress import Logged, showing
 from search.api.results import Results
 from search.process_state import restored
+from search.results.functions import function_summaries
 from search.results.queries import StudyQueries
 from search.storage.function_study import has_function
 from search.storage.study import Study
@@ -149,7 +150,8 @@ def searches(*, study: str | None = None) -> pd.DataFrame:
     Args:
         study: SQLAlchemy URL, as of ``open``.
     """
-    return searches_frame(StudyQueries(study_url(study)).searches())
+    url = study_url(study)
+    return searches_frame([*StudyQueries(url).searches(), *function_summaries(url)])
 
 
 @restored()

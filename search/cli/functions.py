@@ -31,14 +31,6 @@ def function_queries(name: str, url: str) -> FunctionQueries | None:
     return FunctionQueries(FunctionStudy.load(name, url))
 
 
-def function_summaries(url: str) -> list[FunctionSummary]:
-    """All searches with a function, by name."""
-    from search.storage.database import FUNCTION, study_names
-
-    found = (function_queries(name, url) for name in study_names(url, FUNCTION))
-    return [queries.summary() for queries in found if queries is not None]
-
-
 def print_function_summaries(rows: Sequence[FunctionSummary], console: Console) -> None:
     """Print a table of searches."""
     table = make_table(

@@ -30,8 +30,9 @@ ORDERS = ("number", "-number", "score", "-score", "size_mb", "latency_ms", "flop
 @queried
 def list_searches(source: Source) -> None:
     """List all searches and their progress."""
-    from search.cli.functions import function_summaries, print_function_summaries
+    from search.cli.functions import print_function_summaries
     from search.cli.output import print_summaries
+    from search.results.functions import function_summaries
 
     rows = source.queries.searches()
     functions = [] if source.server else function_summaries(study_url_or_default(source.url))

@@ -12,7 +12,7 @@ from pydantic import Field
 from search.pareto import best, frontier, in_finish_order, nearest
 from search.results.query_result import QueryResult
 from search.storage.errors import NoSuchStudy
-from search.storage.function_study import FunctionStudy
+from search.storage.function_study import FunctionStudy, load_functions
 from search.storage.lease import confirmed_state, lease_of
 from search.storage.states import State
 from search.storage.trials import TrialRecord
@@ -40,6 +40,11 @@ class FunctionSummary(QueryResult):
     """Numbers of the trials that no other beats, the cheapest first."""
     ended: str = ""
     """Why its last run ended; empty while it runs."""
+
+    @property
+    def metric(self) -> str:
+        """Name of the score."""
+        return next(iter(self.objectives))
 
 
 class FunctionTrial(QueryResult):
@@ -113,6 +118,11 @@ class FunctionPrediction(QueryResult):
     """Complete trials that the prediction is made of."""
     trial: int | None
     """The trial that evaluated it; null if none did."""
+
+
+def function_summaries(url: str) -> list[FunctionSummary]:
+    """Every search of a storage whose objective is a function, by name."""
+    return [FunctionQueries(study).summary() for study in load_functions(url)]
 
 
 class FunctionQueries:

@@ -120,6 +120,11 @@ def load_any(name: str, url: str) -> Study | FunctionStudy:
     return Study.load(name, url)
 
 
+def load_functions(url: str) -> list[FunctionStudy]:
+    """Every search of a storage whose objective is a function, by name."""
+    return [FunctionStudy.load(name, url) for name in study_names(url, FUNCTION)]
+
+
 def has_function(name: str, url: str) -> bool:
     """Whether a search exists whose objective is a function."""
     return name in study_names(url, FUNCTION)

@@ -41,7 +41,10 @@ class FunctionSync:
     """
 
     def __init__(
-        self, study: FunctionStudy, where: Locations, has_lost_lease: Callable[[], bool]
+        self,
+        study: FunctionStudy,
+        where: Locations,
+        has_lost_lease: Callable[[], bool] = lambda: False,
     ) -> None:
         self._study = study
         self._where = where
@@ -185,8 +188,10 @@ class FunctionSync:
             status = "RUNNING"
         elif sum(each.is_finished for each in records) >= self._study.search.trials:
             status = "FINISHED"
-        else:
+        elif is_running is False:
             status = "KILLED"
+        else:
+            return
         if remote.status == status:
             return
         if is_running:

@@ -12,9 +12,11 @@ from contextlib import suppress
 from typing import Protocol
 
 from search.storage.errors import StudyError
+from search.storage.function_study import FunctionStudy, load_functions
 from search.storage.lease_holder import local_lease, refuse_if_held_elsewhere
 from search.storage.study import Study, load_all
 from search.tracking.client import check_mlflow_version, error_summary
+from search.tracking.function_sync import FunctionSync
 from search.tracking.remote_state import DeletedInMlflow
 from search.tracking.sync import LeaseLost, MlflowSync
 from spaces.file.storage import Locations, home
@@ -111,22 +113,27 @@ class Tracker:
         return True
 
 
-def sync_study(study: Study, where: Locations) -> int:
+def sync_study(study: Study | FunctionStudy, where: Locations) -> int:
     """Send everything that MLflow lacks of a search; returns the number of trials sent.
 
     Raises:
         Exception: Any error of MLflow or its transport.
     """
-    return MlflowSync(study, where).send(with_figures=True)
+    sync: Sync
+    if isinstance(study, FunctionStudy):
+        sync = FunctionSync(study, where)
+    else:
+        sync = MlflowSync(study, where)
+    return sync.send(with_figures=True)
 
 
-def sync_unless_running(study: Study, where: Locations) -> None:
+def sync_unless_running(study: Study | FunctionStudy, where: Locations) -> None:
     """Send everything that MLflow lacks of a search, unless the search runs and sends it.
 
     Raises:
         Exception: Any error of MLflow or its transport.
     """
-    with suppress(StudyError), local_lease(study.search.name, home() / "leases"):
+    with suppress(StudyError), local_lease(study.name, home() / "leases"):
         refuse_if_held_elsewhere(study)
         sync_study(study, where)
 
@@ -136,11 +143,12 @@ def sync_all(url: str, where: Locations) -> None:
 
     Errors are logged and not raised: the MLflow UI is useful without a search that fails.
     """
-    for study in load_all(url):
+    studies: list[Study | FunctionStudy] = [*load_all(url), *load_functions(url)]
+    for study in studies:
         try:
             sync_unless_running(study, where)
         except DeletedInMlflow:
             continue
         except Exception as error:
             # Any error of MLflow or its transport.
-            log.warning("search %s is not in MLflow: %s", study.search.name, error_summary(error))
+            log.warning("search %s is not in MLflow: %s", study.name, error_summary(error))

@@ -119,6 +119,10 @@ class Measure(Metric):
         """The value of a quality: the inverse of ``quality``."""
         return self.quality(quality)
 
+    def text(self, value: float) -> str:
+        """A value with four digits."""
+        return f"{value:.4g}"
+
     def clipped(self, value: float) -> float:
         """The value: every one is possible."""
         return value

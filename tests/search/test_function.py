@@ -20,6 +20,8 @@ import pytest
 import tlc
 from search.execution.cluster import _private_token
 from search.process_state import signals_kept
+from search.tracking.tracker import sync_all
+from spaces.file.storage import Locations, Storage
 from tests.search.conftest import Tlc, mlflow_runs
 from tests.waiting import wait_for
 
@@ -165,6 +167,7 @@ def test_the_command_line_answers(finished: Finished) -> None:
     assert best == results.best(max_size_mb=1).model_dump(mode="json")
     complete = len(results.trials().query("state == 'complete'"))
     assert f"{complete}/12" in ask("list").stdout
+    assert tlc.searches().loc["mine", ["complete", "metric"]].to_list() == [complete, "accuracy"]
     assert "maximize accuracy, minimize size_mb" in ask("show", "mine").stdout
     assert "optimizer lion" in ask("frontier", "mine").stdout
     assert "learning_rate" in ask("trials", "mine", "--state", "complete").stdout
@@ -183,9 +186,9 @@ def test_the_command_line_answers(finished: Finished) -> None:
 
 
 def test_trials_are_runs_of_mlflow(finished: Finished) -> None:
-    from spaces.file.storage import Locations, Storage
-
-    parent, nested = mlflow_runs(Locations.of(Storage()), "mine")
+    where = Locations.of(Storage())
+    sync_all(where.study_url, where)
+    parent, nested = mlflow_runs(where, "mine")
     trials = finished.results.trials()
     assert parent.info.status == "FINISHED"
     assert parent.data.metrics["best_accuracy"] == trials["accuracy"].max()
