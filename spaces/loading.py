@@ -172,13 +172,18 @@ def validate(document: dict[str, Any], *, origin: str = "search") -> SearchFile:
         raise SearchFileError(origin, validation_faults(error, document, json_schema())) from None
     except RecursionError:
         raise SearchFileError(origin, ["contains itself"]) from None
-    if not search.task.is_opened or not (search.model is None or search.model.is_opened):
+    if not is_opened(search):
         # Its layers are known when the checkpoint or the user's task is opened; ``with_model`` and
         # ``with_task`` validate them then.
         return search
     if faults := space_faults(SearchSpace(search)):
         raise SearchFileError(origin, faults)
     return search
+
+
+def is_opened(search: SearchFile) -> bool:
+    """Whether all that arithmetic needs is known of its task and its checkpoints."""
+    return search.task.is_opened and (search.model is None or search.model.is_opened)
 
 
 def with_data(search: SearchFile, data: Data) -> SearchFile:

@@ -87,6 +87,7 @@ class Reader(PreTrainedModel):
         self.layers = nn.ModuleList([Layer(config) for _ in range(config.depth)])
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, config.symbols)
+        self.post_init()
 
     def get_input_embeddings(self):
         return self.symbols

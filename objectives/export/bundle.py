@@ -11,6 +11,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from objectives.compression import model_file
 from objectives.data.batches import Batch
@@ -21,6 +22,13 @@ from objectives.export.prediction_task import PredictionTask
 from objectives.export.predictor.loading import FORMAT, TASK, sha256
 from objectives.export.predictor.runtimes import OnnxRuntime
 from objectives.export.preprocessing import TOKENIZER, write_image_processor, write_tokenizer
+from objectives.failures import error_with_place
+from spaces.errors import UserError
+
+
+class BundleError(UserError):
+    """The model of a user's own task cannot be exported."""
+
 
 SCRIPT = "load_and_run.py"
 _SCRIPT = '''"""Predictions and the score of the model in this folder; ``--help`` says how."""
@@ -71,6 +79,8 @@ def write_bundle(
     if with_onnx or not is_checkpoint:
         check_packages()
     model = model_file.load(stored)
+    if model_file.read_spec(stored).workload.own:
+        return _own_bundle(folder, stored, model, task, batches, with_onnx=with_onnx)
     if task.image_size:
         write_image_processor(task, folder)
     else:
@@ -92,4 +102,31 @@ def write_bundle(
     }
     written = {"format": FORMAT, **asdict(task), "sha256": digests}
     (folder / TASK).write_text(json.dumps(written, indent=1))
+    return Bundle(checkpoint, onnx)
+
+
+def _own_bundle(
+    folder: Path,
+    stored: Path,
+    model: Any,
+    task: PredictionTask,
+    batches: list[Batch],
+    *,
+    with_onnx: bool,
+) -> Bundle:
+    """Write the model of a user's own task: what turns inputs into arrays is the user's."""
+    checkpoint = onnx = None
+    try:
+        if can_be_checkpoint(stored):
+            checkpoint = write_checkpoint(stored, model, task, folder, batches)
+        if with_onnx or checkpoint is None:
+            onnx = export_onnx(model, batches, folder / OnnxRuntime.file, {"task": task.name})
+    except UserError:
+        raise
+    except Exception as error:
+        # The class of a user may raise anything when it is written, loaded or traced.
+        raise BundleError(
+            f"--to: {type(model).__name__}, the model of {task.name}, cannot be exported: "
+            f"{error_with_place(error)}"
+        ) from error
     return Bundle(checkpoint, onnx)

@@ -58,6 +58,7 @@ class Checkpoint:
         padded_heads: Attention heads of each layer whose weights are zero.
         size_bytes: Of ``model.safetensors`` and ``config.json``.
         comparison: The differences between its logits and the original's.
+        model_class: The class of the model, ``module:Class``.
     """
 
     weights: str
@@ -65,6 +66,7 @@ class Checkpoint:
     padded_heads: int
     size_bytes: int
     comparison: Comparison
+    model_class: str
 
 
 def can_be_checkpoint(stored: Path) -> bool:
@@ -107,13 +109,14 @@ def write_checkpoint(
     if is_int8 or group_size:
         bits = spec.compression.quantisation.bits
         config.quantization_config = _scheme(target, tensors, bits=bits, group_size=group_size)
-    if target.can_generate():
+    is_own = bool(spec.workload.own)
+    if target.can_generate() and not is_own:
         target.generation_config = _generation(task)
     transformers.logging.disable_progress_bar()
     target.save_pretrained(folder, state_dict=tensors)
     # safetensors writes files that only their owner can read.
     shutil.copymode(folder / model_file.CONFIG, folder / model_file.WEIGHTS)
-    runtime = Transformers(folder, asdict(task))
+    runtime = Transformers(folder, asdict(task), type(model) if is_own else None)
     comparison = compare(model, runtime.logits, inputs_of(batches), is_int8=is_int8)
     if not comparison.is_close:
         raise CheckpointError(
@@ -123,10 +126,19 @@ def write_checkpoint(
     return Checkpoint(
         weights=_format(spec.compression.quantisation, group_size),
         is_quantised=is_int8 or group_size > 0,
-        padded_heads=0 if has_head_width else config.num_attention_heads - spec.shape.heads,
+        padded_heads=0
+        if has_head_width
+        else getattr(config, "num_attention_heads", spec.architecture.heads) - spec.shape.heads,
         size_bytes=model_file.bytes_on_disk(folder),
         comparison=comparison,
+        model_class=_class_path(type(model)),
     )
+
+
+def _class_path(model_class: type) -> str:
+    module = model_class.__module__
+    is_public = module.startswith("transformers.") and hasattr(transformers, model_class.__name__)
+    return f"{'transformers' if is_public else module}:{model_class.__name__}"
 
 
 def _format(quantisation: Quantisation, group_size: int) -> str:

@@ -40,8 +40,17 @@ print(model.config.id2label[int(logits.argmax())])""",
 """A program for each task, which runs in the exported folder."""
 
 
-def example_program(task: PredictionTask) -> str:
-    """The program for the models of a task."""
+def example_program(task: PredictionTask, model_class: str) -> str:
+    """The program for the models of a task.
+
+    Args:
+        model_class: Their class, ``module:Class``; of a user's own task it is all that is known.
+    """
+    if task.name not in _EXAMPLES:
+        module, _, name = model_class.partition(":")
+        return f"""from {module} import {name}
+
+model = {name}.from_pretrained(".")  # this folder"""
     if task.takes_pairs:
         return _PAIR_EXAMPLE
     return _EXAMPLES[task.name].replace("MODE", "L" if task.channels == 1 else "RGB")

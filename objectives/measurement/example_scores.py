@@ -2,14 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
 
+from objectives.data.batches import Batch
 from objectives.measurement.class_scores import accuracy_score
 from objectives.measurement.intervals import Floats, Groups, error_of_mean
 from objectives.measurement.score import BOOTSTRAP_SAMPLES, Score, perplexity_score
+from objectives.store import heartbeat
+
+Measure = Callable[[nn.Module, Batch], torch.Tensor]
+IGNORED = -100
+"""A label that is not predicted, as in transformers."""
+
+
+def label_loss(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of labels.
+
+    Args:
+        outputs: Logits ``(rows, classes)``, or ``(rows, tokens, classes)``.
+        labels: One for each row, or for each token.
+    """
+    flat = outputs.float().flatten(0, -2)
+    return functional.cross_entropy(flat, labels.flatten(), ignore_index=IGNORED)
+
+
+def label_scores(outputs: torch.Tensor, labels: torch.Tensor, metric: str) -> torch.Tensor:
+    """Fraction of the labels of each row that is predicted, ``(rows,)``; of the metric
+    ``perplexity``, their mean cross-entropy in nats. Arguments as of ``label_loss``."""
+    outputs = outputs.float()
+    if outputs.ndim == 2:
+        outputs, labels = outputs[:, None], labels[:, None]
+    is_scored = labels != IGNORED
+    if metric == "perplexity":
+        each = functional.cross_entropy(
+            outputs.transpose(1, 2), labels, reduction="none", ignore_index=IGNORED
+        )
+    else:
+        each = (outputs.argmax(-1) == labels).float()
+    return (each * is_scored).sum(1) / is_scored.sum(1).clamp(min=1)
+
+
+def measured(
+    model: nn.Module, batches: Iterable[Batch], scores: Measure, loss: Measure
+) -> tuple[Floats, float]:
+    """What two functions of a model and a batch give for batches: the numbers of each row
+    ``(rows, ...)``, and the mean loss of a row."""
+    each: list[Floats] = []
+    total, rows = 0.0, 0
+    with torch.inference_mode():
+        for batch in batches:
+            heartbeat.beat("scoring")
+            each.append(scores(model, batch).double().cpu().numpy())
+            total += float(loss(model, batch)) * len(each[-1])
+            rows += len(each[-1])
+    return np.concatenate(each), total / rows
 
 
 def score_of_examples(

@@ -48,7 +48,7 @@ def read_family_layout(family: Family) -> Layout:
 def main() -> None:
     """Write the layout of every family."""
     folder = Path(layouts.__path__[0])
-    for family in {*Family} - {Family.CHECKPOINT}:
+    for family in {*Family} - {Family.CHECKPOINT, Family.OWN}:
         text = Layout.to_json(read_family_layout(family))
         # A line for each weight.
         lines = re.sub(r'(\{"(?:name|prefix|inputs)")', r"\n\1", text)

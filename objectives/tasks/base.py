@@ -18,7 +18,6 @@ import numpy.typing as npt
 import torch
 from pydantic import PrivateAttr
 from torch import nn
-from torch.nn import functional
 
 from objectives.data.batches import (
     EVALUATION_BATCH_SIZE,
@@ -34,15 +33,20 @@ from objectives.data.columns import (
     groups_of,
     write_splits,
 )
-from objectives.data.prepare import own_data_key, prepare, prepare_once
+from objectives.data.prepare import own_data_key, prepare_once
 from objectives.data.prepared_data import PreparedData
 from objectives.data.pretrained_tokenizer import PretrainedTokenizer
 from objectives.measurement.class_scores import score_classifier
-from objectives.measurement.example_scores import score_of_examples
+from objectives.measurement.example_scores import (
+    IGNORED,
+    label_loss,
+    label_scores,
+    measured,
+    score_of_examples,
+)
 from objectives.measurement.score import Predict, Score, logits_of
 from objectives.references.classifiers import majority_class
 from objectives.references.reference import Reference
-from objectives.store import heartbeat
 from objectives.tasks.checkpoint_start import CheckpointStart
 from objectives.tasks.context import TaskContext
 from objectives.tasks.own.errors import of_method
@@ -53,14 +57,11 @@ from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
 from spaces.cost.metric import Metric
 from spaces.cost.workload import Workload
-from spaces.file.base_task import BaseTask
 from spaces.file.dimensions import StrictModel
 from spaces.file.sources import Data
 
 CALIBRATION_BATCHES = 4
 CLASS_METRICS = ("accuracy", "macro-f1", "matthews")
-IGNORED = -100
-"""A label that is not predicted, as in transformers."""
 
 T = TypeVar("T", bound="Task")
 
@@ -108,10 +109,14 @@ class Task(LearningProblem, StrictModel):
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Loss of a model on a batch; by default the cross-entropy of ``labels``."""
-        outputs = logits(model, batch).float()
-        return functional.cross_entropy(
-            outputs.flatten(0, -2), batch["labels"].flatten(), ignore_index=IGNORED
-        )
+        return label_loss(logits(model, batch), batch["labels"])
+
+    def terms(self, batch: Batch) -> int:
+        """Number of terms of a batch that ``loss`` is the mean of: by default its labels, of a loss
+        of one's own its rows."""
+        if type(self).loss is Task.loss:
+            return int((batch["labels"] != IGNORED).sum())
+        return super().terms(batch)
 
     def scores(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """What a model achieves on each row of a batch, ``(rows,)``; the score of a split is their
@@ -120,17 +125,7 @@ class Task(LearningProblem, StrictModel):
         By default the fraction of the labels of a row that is predicted; of the metric
         ``perplexity``, their mean cross-entropy in nats.
         """
-        outputs, labels = logits(model, batch).float(), batch["labels"]
-        if outputs.ndim == 2:
-            outputs, labels = outputs[:, None], labels[:, None]
-        is_scored = labels != IGNORED
-        if self.metric_name == "perplexity":
-            each = functional.cross_entropy(
-                outputs.transpose(1, 2), labels, reduction="none", ignore_index=IGNORED
-            )
-        else:
-            each = (outputs.argmax(-1) == labels).float()
-        return (each * is_scored).sum(1) / is_scored.sum(1).clamp(min=1)
+        return label_scores(logits(model, batch), batch["labels"], self.metric_name)
 
     def value(self, scores: npt.NDArray[np.float64]) -> float:
         """The score of a split from what ``scores`` gave for its rows, ``(rows, ...)``.
@@ -289,24 +284,11 @@ class Task(LearningProblem, StrictModel):
         """Score of a model on a split, with its 95 % interval of independent groups."""
         if self._is_classifier:
             return self._classifier_score(logits_of(model), split)
-        model.eval()
         columns = self.prepared.columns(split)
-        scores, losses, rows = [], 0.0, 0
-        with torch.inference_mode():
-            for batch in on_device(column_batches(columns, EVALUATION_BATCH_SIZE), model):
-                heartbeat.beat("scoring")
-                count = len(next(iter(batch.values())))
-                scores.append(self.scores(model, batch).double().cpu().numpy())
-                losses += float(self.loss(model, batch)) * count
-                rows += count
+        batches = on_device(column_batches(columns, EVALUATION_BATCH_SIZE), model)
+        scores, loss = measured(model.eval(), batches, self.scores, self.loss)
         statistic = None if type(self).value is Task.value else self.value
-        return score_of_examples(
-            self.metric_name,
-            np.concatenate(scores),
-            groups_of(columns),
-            losses / rows,
-            statistic,
-        )
+        return score_of_examples(self.metric_name, scores, groups_of(columns), loss, statistic)
 
     def calibration(self) -> list[Batch]:
         """Training batches of one shape, for pruning, calibration and checks of compression."""
@@ -337,13 +319,3 @@ class Task(LearningProblem, StrictModel):
         columns = self.prepared.columns("validation")
         rows = np.arange(batch_size) % self.prepared.counts["validation rows"]
         return forward_arguments(column_batch(columns, rows))
-
-
-class FromSources(Task, BaseTask):
-    """A task whose data is what the section ``data`` of a search file names."""
-
-    def prepare(
-        self, name: str, code: str, sources: Data, root: Path, tokenizer: PretrainedTokenizer | None
-    ) -> PreparedData:
-        """Read, tokenise and cache the sources, as ``objectives.data.prepare``."""
-        return prepare(sources, self, root, tokenizer)

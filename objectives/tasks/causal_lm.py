@@ -23,7 +23,7 @@ from objectives.measurement.score import (
 from objectives.references.ngrams import next_token_references
 from objectives.references.reference import Reference
 from objectives.store import heartbeat
-from objectives.tasks.base import FromSources
+from objectives.tasks.from_sources import FromSources
 from objectives.training.path import Epoch
 from spaces.file import tasks
 

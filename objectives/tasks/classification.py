@@ -26,10 +26,11 @@ from objectives.data.token_dropout import drop_tokens
 from objectives.measurement.score import Predict, Score, logits_of
 from objectives.references.classifiers import text_references
 from objectives.references.reference import Reference
-from objectives.tasks.base import CALIBRATION_BATCHES, FromSources, Task
+from objectives.tasks.base import CALIBRATION_BATCHES, Task
 from objectives.tasks.classification_from_checkpoint import ClassificationFromCheckpoint
 from objectives.tasks.context import TaskContext
 from objectives.tasks.distillation import DistilledClassification
+from objectives.tasks.from_sources import FromSources
 from objectives.tasks.masked_lm import MaskedLanguageModel
 from objectives.tasks.text_scores import score_texts
 from objectives.training.early_stopping import EarlyStopping

@@ -26,7 +26,8 @@ from objectives.measurement.score import Predict, Score, logits_of
 from objectives.references.classifiers import text_references
 from objectives.references.reference import Reference
 from objectives.store import heartbeat
-from objectives.tasks.base import CALIBRATION_BATCHES, FromSources
+from objectives.tasks.base import CALIBRATION_BATCHES
+from objectives.tasks.from_sources import FromSources
 from objectives.tasks.text_scores import score_texts
 from objectives.training.path import Epoch, TrainingPath
 from spaces.cost.architecture import Architecture

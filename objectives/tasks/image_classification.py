@@ -22,7 +22,7 @@ from objectives.measurement.class_scores import score_classifier
 from objectives.measurement.score import Predict, Score, logits_of
 from objectives.references.classifiers import image_references
 from objectives.references.reference import Reference
-from objectives.tasks.base import FromSources
+from objectives.tasks.from_sources import FromSources
 from objectives.training.path import Epoch
 from spaces.file import tasks
 

@@ -17,7 +17,7 @@ from objectives.models.forward import vocabulary_logits
 from objectives.references.masked_bigrams import masked_references
 from objectives.references.reference import Reference
 from objectives.store import heartbeat
-from objectives.tasks.base import FromSources
+from objectives.tasks.from_sources import FromSources
 from objectives.training.path import Epoch
 from spaces.file import tasks
 

@@ -26,7 +26,8 @@ from objectives.measurement.score import Score, bleu_score
 from objectives.models.decoding import translate
 from objectives.references.reference import Reference
 from objectives.store import heartbeat
-from objectives.tasks.base import CALIBRATION_BATCHES, FromSources
+from objectives.tasks.base import CALIBRATION_BATCHES
+from objectives.tasks.from_sources import FromSources
 from objectives.training.path import Epoch
 from spaces.file import tasks
 

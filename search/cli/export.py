@@ -160,7 +160,10 @@ def _print_export(study: Study, record: TrialRecord, made: ExportedModel, consol
             f"of ONNX Runtime {onnx.comparison}",
             soft_wrap=True,
         )
-    console.print(f"next: python {os.path.join(folder, SCRIPT)}", soft_wrap=True)
+    if SCRIPT in made.files:
+        console.print(f"next: python {os.path.join(folder, SCRIPT)}", soft_wrap=True)
+    else:
+        console.print(f"next: {os.path.join(folder, 'README.md')} says how to load it")
 
 
 def _print_registration(study: Study, made: Registration, console: Console) -> None:

@@ -1,8 +1,12 @@
-"""Commands that run a search, confirm what it found, plan it, and print the schema of its file."""
+"""Commands that run a search, confirm what it found, plan it, print the schema of its file, and
+write a first task."""
 
 from __future__ import annotations
 
 import json
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
 
 import click
 
@@ -19,6 +23,10 @@ from search.cli.options import (
     study_url,
     study_url_or_default,
 )
+from spaces.errors import UserError
+
+TEMPLATES = {".py": "task.py.txt", ".yaml": "task.yaml.txt"}
+"""Of a task of one's own and of its search, by the suffix of what is written."""
 
 
 @click.command()
@@ -117,8 +125,50 @@ def plan(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
 
 
 @click.command()
-def schema() -> None:
+@click.option("--task", metavar="MODULE:CLASS", help="With the fields of a task of your own.")
+def schema(task: str | None) -> None:
     """Print the JSON schema of search files, for editors."""
-    from spaces.loading import json_schema
+    if task is None:
+        from spaces.loading import json_schema
 
-    click.echo(json.dumps(json_schema(), indent=2))
+        found = json_schema()
+    else:
+        from objectives.tasks.own.schema import schema_with_task
+
+        found = schema_with_task(task)
+    click.echo(json.dumps(found, indent=2))
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def init(file: Path) -> None:
+    """Write a task of your own into FILE, such as task.py, and a search file beside it.
+
+    Both run as they are; docs/own-task.md says what a task can have.
+
+    \b
+      tlc init task.py
+      tlc run task.yaml
+    """
+    name = file.stem
+    if file.suffix != ".py" or not name.isidentifier():
+        raise UserError(f"FILE: {file} is no Python module; allowed are names such as task.py")
+    written = {suffix: file.with_suffix(suffix) for suffix in TEMPLATES}
+    for path in written.values():
+        if path.exists() or path.is_symlink():
+            raise UserError(f"FILE: {path} exists already; name another file, or remove it")
+    if find_spec(name) is not None:
+        raise UserError(
+            f"FILE: a module named {name} is installed, and would be imported instead; name "
+            "another file"
+        )
+    for suffix, template in TEMPLATES.items():
+        text = (resources.files("search.cli") / "templates" / template).read_text(encoding="utf-8")
+        try:
+            written[suffix].write_text(text.replace("NAME", name), encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"FILE: {written[suffix]} cannot be written: {error}") from error
+    task, search = written.values()
+    click.echo(f"{task}: a task; {search}: a search of it")
+    there = "" if task.parent == Path() else f"cd {task.parent}; "
+    click.echo(f"next: {there}tlc run {search.name}")

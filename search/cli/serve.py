@@ -67,6 +67,13 @@ def ui(port: int, url: str | None) -> None:
     help="Folder that may hold the data of submitted searches. Repeatable.",
 )
 @click.option(
+    "--task",
+    "tasks",
+    multiple=True,
+    metavar="MODULE:CLASS",
+    help="Task of a user that submitted searches may name: its code runs here. Repeatable.",
+)
+@click.option(
     "--address",
     metavar="URL",
     help="Dashboard of the Ray cluster that runs the searches; default: this machine.",
@@ -85,6 +92,7 @@ def serve(
     port: int,
     token_file: Path | None,
     data_roots: tuple[Path, ...],
+    tasks: tuple[str, ...],
     address: str | None,
     requests_per_minute: int,
     url: str | None,
@@ -113,6 +121,7 @@ def serve(
         launcher=launcher_at(address, study),
         token=token,
         data_roots=data_roots,
+        tasks=tasks,
         requests_per_minute=requests_per_minute,
     )
     listen(settings, host, port)

@@ -101,7 +101,9 @@ def _joined(setup: WorkerSetup, store: Any, *, rank: int, count: int) -> Objecti
 
 def _objective(setup: WorkerSetup, workers: Any = None) -> Objectives:
     from objectives.data.prepared_data import open_prepared_data
+    from objectives.tasks.own.shipping import install
 
+    install(setup.code)
     return Objectives(
         SearchFile.model_validate_json(setup.search),
         [open_prepared_data(Path(folder)) for folder in setup.data],

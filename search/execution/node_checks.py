@@ -7,13 +7,18 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from objectives.completion import completed
 from objectives.store.store import Store
 from search.execution.cluster import ClusterError, check_capacity, cluster
+from search.execution.worker_setup import code_for_workers
 from search.storage.database import study_names
 from search.storage.errors import StudyError
 from search.storage.study import Study
+from spaces.errors import UserError
+from spaces.file.own_task import OwnTask
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations, without_password
+from spaces.loading import is_opened
 
 REACH_SECONDS = 120.0
 """Seconds in which a node must answer, including the start of its first worker."""
@@ -27,6 +32,8 @@ def check_cluster(search: SearchFile) -> int:
     """
     where = Locations.of(search.storage)
     Store(where.store_url).check_writable()
+    if not is_opened(search):
+        search, _ = completed(search, where.data)
     study = Study.open(search, where.study_url)
     with cluster(search.address):
         check_capacity(search.resources.placements(study.space.largest_parameters))
@@ -44,7 +51,7 @@ def check_nodes(search: SearchFile) -> int:
 
     store = Store(Locations.of(search.storage).store_url)
     token = secrets.token_hex(16)
-    address = f"probe/{token}"
+    address, code = f"probe/{token}", code_for_workers(search.task)
     store.write(address, lambda folder: (folder / "token").write_text(token), is_final=True)
     try:
         asked = {}
@@ -52,7 +59,7 @@ def check_nodes(search: SearchFile) -> int:
             strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             task = ray.remote(num_cpus=0, scheduling_strategy=strategy)(faults_here)
             asked[node["NodeManagerAddress"], node["NodeID"]] = task.remote(
-                search.resolved().model_dump_json(), address, token
+                search.resolved().model_dump_json(), address, token, code
             )
         faults = [
             f"{fault}, on node {host} ({identity[:8]})"
@@ -78,13 +85,14 @@ def _got(answer: Any) -> list[str]:
     return faults
 
 
-def faults_here(search: str, address: str, token: str) -> list[str]:
+def faults_here(search: str, address: str, token: str, code: bytes) -> list[str]:
     """Messages about what this node does not reach.
 
     Args:
         search: The search file as JSON.
         address: Of an entry in the store.
         token: What the entry's file ``token`` holds.
+        code: The source of a user's own task.
     """
     file = SearchFile.model_validate_json(search)
     where = Locations.of(file.storage)
@@ -102,11 +110,26 @@ def faults_here(search: str, address: str, token: str) -> list[str]:
             )
     except StudyError as error:
         faults.append(str(error))
+    if isinstance(file.task, OwnTask):
+        faults += _faults_of_task(file.task, code)
     return faults + [
         f"{field}: {path} is not there"
         for field, path in file.local_paths()
         if "://" not in path and not Path(path).exists()
     ]
+
+
+def _faults_of_task(task: OwnTask, code: bytes) -> list[str]:
+    """Why a user's own task cannot be imported here, or is another one."""
+    from objectives.tasks.own.importing import own_task
+    from objectives.tasks.own.shipping import install
+
+    try:
+        install(code)
+        own_task(task)
+    except UserError as error:
+        return str(error).splitlines()
+    return []
 
 
 def _read(url: str, address: str) -> str:

@@ -25,7 +25,7 @@ from search.execution.references import measure_references
 from search.execution.trainable import RemoteFunctions, latencies
 from search.execution.training_speeds import with_speeds
 from search.execution.tuning import Callbacks, tune_repeats, tune_trials
-from search.execution.worker_setup import WorkerSetup
+from search.execution.worker_setup import WorkerSetup, code_for_workers
 from search.pareto import best, frontier
 from search.plots.figures import write_figures
 from search.samplers.known_latencies import measured_latencies
@@ -236,7 +236,8 @@ class _Started:
         _connect(self.study, self.stack, self.listener)
         search = self.study.search
         folders = tuple(str(data.folder) for data in self.data)
-        setup = WorkerSetup(search.resolved().model_dump_json(), folders)
+        code = code_for_workers(search.task)
+        setup = WorkerSetup(search.resolved().model_dump_json(), folders, code=code)
         setup = with_speeds(setup, self.study, self.listener)
         remote = RemoteFunctions(setup, search.resources)
         measure_references(self.study, remote, self.listener)

@@ -19,6 +19,7 @@ from search.storage.errors import StudyError
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.errors import UserError
+from spaces.file.own_task import OwnTask
 from spaces.file.storage import Locations
 
 
@@ -71,6 +72,11 @@ def export(
     """
     if with_onnx:
         check_packages()
+    if with_examples and isinstance(study.search.task, OwnTask):
+        raise ExportError(
+            f"--examples: the examples of {study.search.task.name} are what its data() returns; "
+            "leave it out"
+        )
     target = to.absolute()
     _check_free(target)
     data = prepared_data(study, record)

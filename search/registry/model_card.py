@@ -18,6 +18,7 @@ from search.storage.budget_facts import data_of
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.cost.units import quantity
+from spaces.file.own_task import OwnTask
 from spaces.file.sources import (
     SOURCE_FIELDS,
     AlignedFiles,
@@ -74,8 +75,9 @@ def model_card(study: Study, record: TrialRecord, task: PredictionTask, bundle: 
         data=data_of(study.data, record.configuration.checkpoint),
         task=task,
         max_labels=MAX_LABELS,
+        is_own=isinstance(search.task, OwnTask),
         script=SCRIPT,
-        example=example_program(task),
+        example=example_program(task, bundle.checkpoint.model_class if bundle.checkpoint else ""),
         checkpoint=bundle.checkpoint,
         onnx=bundle.onnx,
         row=_row,
@@ -101,7 +103,8 @@ def _metadata(study: Study, record: TrialRecord, test: dict[str, Any], bundle: B
 
     search, result = study.search.alone(record.configuration.checkpoint), record.result
     compression = record.configuration.compression
-    pipeline = PIPELINES[search.task.name]
+    # That of a user's own task is not known.
+    pipeline = PIPELINES.get(search.task.name)
     scores = {"validation": result["score"], **({"test": test["score"]} if "score" in test else {})}
     card = ModelCardData(
         model_name=f"{search.name}-{record.number}",
@@ -116,9 +119,9 @@ def _metadata(study: Study, record: TrialRecord, test: dict[str, Any], bundle: B
         metrics=[search.metric.name],
         eval_results=[
             EvalResult(
-                task_type=pipeline,
-                dataset_type=_dataset_id(search.data),
-                dataset_name=_dataset_id(search.data),
+                task_type=pipeline or "other",
+                dataset_type=_dataset_id(search.task.name, search.data),
+                dataset_name=_dataset_id(search.task.name, search.data),
                 dataset_split=split,
                 metric_type=search.metric.name,
                 metric_name=f"{split} {search.metric.name}",
@@ -148,9 +151,11 @@ def _source_text(source: Any) -> str:
     raise AssertionError(source)
 
 
-def _dataset_id(data: Data) -> str:
+def _dataset_id(name: str, data: Data) -> str:
     """The name of the data that models are scored on."""
     source: Any = data.labelled or data.parallel or data.images or data.unlabelled
+    if source is None:
+        return name
     return source.dataset if isinstance(source, HubDataset) else str(source.source)
 
 

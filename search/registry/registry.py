@@ -24,6 +24,7 @@ from search.tracking.remote_state import KEY, find_run
 from search.tracking.tracker import sync_unless_running
 from search.tracking.trial_run import trial_params
 from spaces.errors import UserError
+from spaces.file.own_task import OwnTask
 from spaces.file.search_file import NAME_PATTERN
 from spaces.file.storage import Locations
 
@@ -74,6 +75,11 @@ def register(
         raise RegistryError(
             f"--as: {name!r} is not allowed; a name has letters, digits, _ and -, at most 64, and "
             "starts with a letter or digit"
+        )
+    if isinstance(study.search.task, OwnTask):
+        raise RegistryError(
+            f"the models of {study.search.task.name} need code of yours for their inputs, and a "
+            "registered model must not; tlc export writes their weights"
         )
     import requests
     from mlflow.exceptions import MlflowException

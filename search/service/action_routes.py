@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from search.service.problem_details import responses
 from search.service.read_routes import Name
 from search.service.settings import Settings
 from search.storage.study import Study
+from spaces.file.own_task import OwnTask
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Storage
 from spaces.loading import SearchFileError, from_document, load, ready_made
@@ -101,6 +102,8 @@ def router(queries: StudyQueries, settings: Settings) -> APIRouter:
     )
     def resume(name: Name) -> Started:
         search = Study.load(name, settings.study_url).search
+        if faults := list(_faults_of_task(search, settings)):
+            raise SearchFileError(name, faults)
         return Started(name=name, job=settings.launcher.start(search))
 
     @routes.post(
@@ -118,8 +121,8 @@ def _validated(submission: Submission, settings: Settings) -> SearchFile:
     """Validate a submitted search, and give it the storage of the service.
 
     Raises:
-        SearchFileError: It is invalid, sets a field that the service sets, or names data outside
-            the allowed folders.
+        SearchFileError: It is invalid, sets a field that the service sets, names data outside the
+            allowed folders, or a task that is not allowed.
     """
     search, overrides = submission.search, submission.overrides
     if not isinstance(search, str):
@@ -136,9 +139,18 @@ def _validated(submission: Submission, settings: Settings) -> SearchFile:
         for field, path in file.local_paths()
         if not _is_allowed(path, settings.data_roots)
     ]
+    faults += list(_faults_of_task(file, settings))
     if faults:
         raise SearchFileError("search", faults)
     return file.model_copy(update={"storage": settings.storage})
+
+
+def _faults_of_task(search: SearchFile, settings: Settings) -> Iterator[str]:
+    """A task of a user runs its code, which only the operator of the service can allow."""
+    task = search.task
+    if isinstance(task, OwnTask) and task.name not in settings.tasks:
+        allowed = ", ".join(settings.tasks) or "tlc's own tasks alone"
+        yield f"task.name: {task.name} is not allowed by the service (--task); it allows {allowed}"
 
 
 def _is_allowed(path: str, roots: Sequence[Path]) -> bool:

@@ -27,6 +27,7 @@ class Settings:
         launcher: Starts and stops searches.
         token: Bearer token; None for a service that only this machine reaches.
         data_roots: Folders that may hold the data of submitted searches.
+        tasks: Tasks of users, by the names that search files give them, whose code may run.
         requests_per_minute: Limit for one client address.
     """
 
@@ -34,6 +35,7 @@ class Settings:
     launcher: Launcher
     token: str | None = field(default=None, repr=False)
     data_roots: tuple[Path, ...] = ()
+    tasks: tuple[str, ...] = ()
     requests_per_minute: int = 6000
 
     @property

@@ -31,6 +31,7 @@ from search.storage.study import Study
 from spaces.errors import UserError
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations, home
+from spaces.loading import is_opened
 
 POLL_SECONDS = 0.5
 EXIT_SECONDS = 5.0
@@ -90,7 +91,13 @@ class LocalProcesses:
         if search.storage.study is None:
             storage = search.storage.model_copy(update={"study": self._study_url})
             search = search.model_copy(update={"storage": storage})
-        url = Locations.of(search.storage).study_url
+        where = Locations.of(search.storage)
+        url = where.study_url
+        if not is_opened(search):
+            # The interface of launchers needs none of it.
+            from objectives.completion import completed
+
+            search, _ = completed(search, where.data)
         # Errors are raised here, not written to a log, and before the study records the file.
         is_known = search.name in study_names(url)
         before = _entry_to_replace(Study.load(search.name, url)) if is_known else None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import logging
 import shutil
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, distribution
@@ -21,6 +23,7 @@ from packaging.requirements import Requirement
 import objectives
 import search as search_package
 import spaces
+from search.execution.worker_setup import code_for_workers
 from search.storage.errors import BusyStudy, NoSuchStudy
 from search.submission.local import POLL_SECONDS, LaunchError
 from spaces.file.search_file import SearchFile
@@ -180,6 +183,12 @@ class RayJobs:
             source = Path(str(package.__file__)).parent
             ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
             shutil.copytree(source, folder / source.name, ignore=ignored)
+        # The module of a user's own task imports it.
+        shutil.copy(Path(spaces.__path__[0]).parent / "tlc.py", folder)
+        code = code_for_workers(search.task)
+        if code:
+            with zipfile.ZipFile(io.BytesIO(code)) as archive:
+                archive.extractall(folder)
         document = search.model_copy(update={"address": None}).to_dict()
         (folder / FILE).write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
         environment: dict[str, Any] = {

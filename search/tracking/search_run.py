@@ -13,6 +13,7 @@ from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from search.tracking.trial_run import milliseconds
 from spaces.cost.criteria import Criteria
+from spaces.file.own_task import OwnTask
 from spaces.file.sources import SOURCE_FIELDS
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ def search_params(study: Study) -> dict[str, Any]:
         "configurations": study.space.configurations,
         "budget_unit": search.space.budget.unit,
     }
+    if isinstance(search.task, OwnTask):
+        own = {f"task.{name}": value for name, value in search.task.all_fields.items()}
+        params |= {**own, "task_code": search.task.found.code}
     if study.data:
         params["data_fingerprint"] = study.data["fingerprint"][:16]
     return params

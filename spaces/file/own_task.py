@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Container
 from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, field_validator
 
 from spaces.cost.metric import Metric, MetricName
 from spaces.cost.own_model import own_model_of
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "tlc.tasks"
 """Group of entry points under which an installed package registers tasks by plain names."""
-DOTTED_PATH = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+DOTTED_PATH = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 
 
 @cache
@@ -52,11 +53,6 @@ def class_path(name: str) -> str:
     return path
 
 
-def _class_name(name: str) -> str:
-    class_path(name)
-    return name
-
-
 def _own_model(text: str) -> str:
     try:
         own_model_of(text)
@@ -68,6 +64,8 @@ def _own_model(text: str) -> str:
 class OpenedTask(StrictModel):
     """What tlc found in the class of a task when its search started."""
 
+    path: Annotated[str, Field(pattern=f"^{DOTTED_PATH}$")]
+    """``module:Class``, also where it was named by an entry point, which a worker may lack."""
     code: str
     """Its ``version``, or a hash of its source."""
     data: str
@@ -91,16 +89,38 @@ class OwnTask(BaseTask):
     needs = ()
     family = Family.OWN
 
-    name: Annotated[str, AfterValidator(_class_name)]
+    name: str
     """``module:Class``, or the name under which an installed package registers it as an entry point
     of the group ``tlc.tasks``."""
     opened: OpenedTask | None = None
     """What tlc found in the class. tlc writes it when a search starts; leave it out."""
 
+    @field_validator("name")
+    @classmethod
+    def _names_a_class(cls, name: str) -> str:
+        if ":" in name:
+            class_path(name)
+        return name
+
+    @property
+    def path(self) -> str:
+        """``module:Class``.
+
+        Raises:
+            ValueError: No installed package registers its name.
+        """
+        return class_path(self.name) if self.opened is None else self.opened.path
+
     @property
     def fields(self) -> dict[str, Any]:
         """The fields of the class that the search file gives, not yet validated."""
         return dict(self.model_extra or {})
+
+    @property
+    def all_fields(self) -> dict[str, Any]:
+        """Every field of the class, with the values that the file leaves out."""
+        fields: dict[str, Any] = json.loads(own_model_of(self.found.model).fields)
+        return fields
 
     @property
     def is_opened(self) -> bool:

@@ -130,8 +130,12 @@ BuiltInTask = Annotated[
 
 def _kind(task: Any) -> str:
     """Whether a task, validated or not, is one of tlc's or of one's own."""
-    name = task.get("name") if isinstance(task, dict) else getattr(task, "name", None)
-    return "own" if isinstance(name, str) and is_own(name, METRICS) else "tlc"
+    if not isinstance(task, dict):
+        return "own" if isinstance(task, OwnTask) else "tlc"
+    name = task.get("name")
+    # What another machine opened may be registered there alone.
+    is_user = isinstance(name, str) and (is_own(name, METRICS) or task.get("opened") is not None)
+    return "own" if is_user else "tlc"
 
 
 Task = Annotated[

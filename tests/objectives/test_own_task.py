@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import io
 import itertools
-from collections.abc import Callable
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +24,16 @@ from objectives.models.build import build
 from objectives.models.own import OwnModelError
 from objectives.objective import Objective
 from objectives.tasks import make_task, prepare_for
+from objectives.tasks.own.code import code_of
+from objectives.tasks.own.schema import schema_with_task
+from objectives.tasks.own.shipping import archive_of
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.configuration import Configuration
 from spaces.cost.families import parameters
 from spaces.cost.size import size_bytes
 from spaces.errors import UserError
+from spaces.file.own_task import registered
 from spaces.file.search_file import SearchFile
 from spaces.loading import validate
 from tests.own_package import own_document, write_package
@@ -199,7 +208,11 @@ def test_labels_of_tokens_are_scored_by_row(open_own: OpenOwn, tmp_path: Path) -
         ([('"input_ids": tokens', '"symbols": tokens')], {}, "none is an input of a model"),
         ([("return Reader(", "return str(")], {}, "allowed is a PreTrainedModel"),
         ([("neurons=architecture.feed_forward", "neurons=64")], {}, "of feed_forward 64 where"),
-        ([("config.symbols)\n\n", "3 * config.depth)\n\n")], {}, "weights that do not follow"),
+        (
+            [("config.symbols)\n        self.post", "3 * config.depth)\n        self.post")],
+            {},
+            "weights that do not follow",
+        ),
         ([("logits=self.head", "hidden_states=self.head")], {}, "must return logits"),
         ([("functional.scaled_dot_product_attention(query, key, value)", "value")], {}, "no layer"),
         (
@@ -279,3 +292,88 @@ def test_its_model_is_an_ordinary_module(open_own: OpenOwn) -> None:
     model = build(Architecture.of(1, 32).shape, search.workload)
     assert isinstance(model, nn.Module)
     assert type(model).__module__.endswith(".reader")
+
+
+@pytest.fixture
+def registered_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name under which a package registers its task as an entry point."""
+    package = f"own{next(_numbers)}"
+    write_package(tmp_path, package)
+    facts = tmp_path / f"{package}-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text(
+        f"[tlc.tasks]\nfirst-symbol = {package}.tasks:FirstSymbol\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    registered.cache_clear()
+    yield "first-symbol"
+    monkeypatch.undo()
+    registered.cache_clear()
+
+
+def test_an_entry_point_names_it(registered_package: str, tmp_path: Path) -> None:
+    document = {**own_document("entry"), "task": {"name": registered_package, "symbols": 4}}
+    search, _ = completed(validate(document), tmp_path / "data")
+    assert search.metric.guessing == 0.25
+    # A worker may have the code without the entry point.
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("spaces.file.own_task.registered", dict)
+        again = validate(search.to_dict())
+        assert make_task(again, prepare_for(again, tmp_path / "data")).kind == registered_package
+
+
+def test_the_schema_has_its_fields(open_own: OpenOwn) -> None:
+    search = open_own()
+    schema = schema_with_task(search.task.name)
+    task = schema["properties"]["task"]
+    assert task["properties"]["symbols"] == {"default": 3, "title": "Symbols", "type": "integer"}
+    assert task["properties"]["name"]["const"] == search.task.name
+    assert task["required"] == ["name"]
+    assert not task["additionalProperties"]
+
+
+def test_its_package_reaches_a_process_that_lacks_it(open_own: OpenOwn, tmp_path: Path) -> None:
+    search = open_own(name="sent_away")
+    archive = archive_of(search.task)  # type: ignore[arg-type]
+    names = zipfile.ZipFile(io.BytesIO(archive)).namelist()
+    assert names == [f"sent_away/{name}.py" for name in ("__init__", "reader", "tasks")]
+    assert archive == archive_of(search.task)  # type: ignore[arg-type]
+    (tmp_path / "archive").write_bytes(archive)
+    (tmp_path / "search.json").write_text(json.dumps(search.to_dict()))
+    script = (
+        "import json, sys\nfrom pathlib import Path\n"
+        "from objectives.tasks.own.importing import own_task\n"
+        "from objectives.tasks.own.shipping import install\n"
+        "from spaces.loading import validate\n"
+        "install(Path('archive').read_bytes())\n"
+        "print(own_task(validate(json.loads(Path('search.json').read_text())).task).symbols)\n"
+        "print(sys.modules['sent_away.reader'].__file__)\n"
+    )
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("archive", "search.json"):
+        (tmp_path / name).rename(elsewhere / name)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script], cwd=elsewhere, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    symbols, file = done.stdout.split()
+    assert symbols == "3"
+    assert "tlc-tasks-" in file
+
+
+def test_modules_beside_it_are_a_part_of_its_code(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "alone_task.py").write_text("import json\nimport beside_it\n")
+    (tmp_path / "beside_it.py").write_text("def late():\n    import third_one\n")
+    (tmp_path / "third_one.py").touch()
+    (tmp_path / "unrelated.py").touch()
+    code = code_of(importlib.import_module("alone_task"))
+    assert code is not None
+    assert code.names == ("alone_task", "beside_it", "third_one")
+    before = code.digest
+    (tmp_path / "third_one.py").write_text("x = 1\n")
+    again = code_of(importlib.import_module("alone_task"))
+    assert again is not None
+    assert again.digest != before

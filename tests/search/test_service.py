@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,19 @@ import optuna
 import pytest
 import requests
 from click.testing import CliRunner
+from fastapi.testclient import TestClient
 
 from search.cli.main import cli
 from search.results.client import Client, ServiceError
 from search.results.prediction import PredictionError
 from search.results.queries import StudyQueries
+from search.service.app import create_app
+from search.service.settings import Settings
 from search.storage.errors import NoSuchStudy
 from search.storage.study import Study
+from spaces.file.search_file import SearchFile
+from spaces.file.storage import Storage
+from tests.own_package import own_document
 from tests.search.conftest import Tlc
 
 TOKEN = "a-secret-of-32-characters-00000000"
@@ -176,6 +183,10 @@ REFUSED = {
         {"search": "images", "overrides": ["data.images={source: hub, dataset: imagefolder}"]},
         "data.images.dataset", "reads files of this machine",
     ),
+    "a task of one's own, whose code would run": (
+        {"search": own_document("anything")},
+        "task.name", "anything.tasks:FirstSymbol is not allowed by the service (--task)",
+    ),
 }  # fmt: skip
 
 
@@ -192,6 +203,38 @@ def test_forbidden_fields_of_a_submission_are_refused_by_name(
     found = [error for error in errors if error["field"] == field]
     assert found, errors
     assert detail in found[0]["detail"]
+
+
+@dataclass
+class Started:
+    """A launcher that remembers what it should start."""
+
+    searches: list[SearchFile] = field(default_factory=list)
+
+    def start(self, search: SearchFile) -> str:
+        self.searches.append(search)
+        return "process 1"
+
+    def stop(self, name: str) -> None:
+        raise NotImplementedError
+
+    def status(self, name: str) -> str:
+        raise NotImplementedError
+
+    def logs(self, name: str, *, follow: bool) -> Iterator[str]:
+        raise NotImplementedError
+
+
+def test_a_task_of_ones_own_is_started_where_the_operator_lists_it(finished: Tlc) -> None:
+    started = Started()
+    storage = Storage(study=finished.study_url)
+    settings = Settings(storage, started, tasks=("mine.tasks:FirstSymbol",))
+    client = TestClient(create_app(settings), client=("127.0.0.1", 1), base_url="http://127.0.0.1")
+    answer = client.post("/searches", json={"search": own_document("mine")})
+    assert answer.status_code == 202, answer.text
+    assert [each.task.name for each in started.searches] == ["mine.tasks:FirstSymbol"]
+    assert client.post("/searches", json={"search": own_document("other")}).status_code == 422
+    assert len(started.searches) == 1
 
 
 @pytest.mark.parametrize(

@@ -95,11 +95,11 @@ class Transformers:
     file = "model.safetensors"
     packages = ("transformers", "torch")
 
-    def __init__(self, folder: Path, task: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, task: dict[str, Any], model_class: Any = None) -> None:
         import transformers
 
         transformers.logging.disable_progress_bar()
-        auto_class = getattr(transformers, AUTO_CLASSES[task["name"]])
+        auto_class = model_class or getattr(transformers, AUTO_CLASSES[task["name"]])
         with _without_progress_bars():
             self._model = auto_class.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, trust_remote_code=False

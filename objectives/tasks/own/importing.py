@@ -6,7 +6,7 @@ import inspect
 import os
 import sys
 from dataclasses import dataclass
-from importlib import import_module
+from importlib import import_module, invalidate_caches
 from types import ModuleType
 from typing import Any
 
@@ -17,9 +17,11 @@ from objectives.models.own import register
 from objectives.tasks.base import Task
 from objectives.tasks.own.code import TaskCode, code_of
 from objectives.tasks.own.errors import NAME, OwnTaskError
-from spaces.file.own_task import OwnTask, class_path
+from spaces.file.own_task import OwnTask
 from spaces.file.validation_errors import validation_faults
 
+_seen: dict[str, str] = {}
+"""Digest of the code of each module when it was imported."""
 OWN_KEYS = ("name", "opened")
 """Keys of the section ``task`` that are no fields of the class."""
 
@@ -45,13 +47,13 @@ class ImportedTask:
 
 
 def import_task(name: str) -> ImportedTask:
-    """Import the class of a task from Python's path, or from the current folder.
+    """Import the class of a task, ``module:Class``, from Python's path or the current folder.
 
     Raises:
         OwnTaskError: It cannot be imported, or is no task.
     """
-    module_name, _, class_name = class_path(name).partition(":")
-    module = _imported(module_name, name)
+    module_name, _, class_name = name.partition(":")
+    module = _up_to_date(module_name, name)
     found = getattr(module, class_name, None)
     if not (inspect.isclass(found) and issubclass(found, Task)):
         what = "has no such class" if found is None else "names no subclass of tlc.Task"
@@ -75,7 +77,7 @@ def own_task(task: OwnTask) -> Task:
         OwnTaskError: It cannot be imported, its fields are not valid, or its code is not the one
             that the search started with.
     """
-    imported = import_task(task.name)
+    imported = import_task(task.path)
     made = with_fields(imported.task_class, task.fields)
     if task.opened is not None:
         if imported.identity != task.opened.code:
@@ -99,6 +101,22 @@ def with_fields(task_class: type[Task], fields: dict[str, Any]) -> Task:
     except ValidationError as error:
         faults = validation_faults(error, fields, task_class.model_json_schema())
         raise OwnTaskError("\n".join(f"task.{fault}" for fault in faults)) from error
+
+
+def _up_to_date(module_name: str, name: str) -> ModuleType:
+    """The module, imported again where its source has changed since tlc imported it: a notebook
+    lives on while its author edits a file."""
+    module = _imported(module_name, name)
+    code = code_of(module)
+    if code is None or code.is_installed:
+        return module
+    if _seen.setdefault(module_name, code.digest) != code.digest:
+        for each in [each for each in sys.modules if each.partition(".")[0] in code.names]:
+            del sys.modules[each]
+        invalidate_caches()
+        module = _imported(module_name, name)
+        _seen[module_name] = code.digest
+    return module
 
 
 def _imported(module: str, name: str) -> ModuleType:

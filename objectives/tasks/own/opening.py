@@ -42,7 +42,7 @@ def open_task(task: OwnTask, root: Path) -> OpenedTask:
     Raises:
         UserError: Something is wrong with it; the message says what.
     """
-    imported = import_task(task.name)
+    imported = import_task(task.path)
     made = with_fields(imported.task_class, task.fields)
     prepared = made.prepare(task.name, imported.identity, Data(), root, None)
     with of_method("model"):
@@ -69,6 +69,7 @@ def open_task(task: OwnTask, root: Path) -> OpenedTask:
     scored_by = _metric(made, outputs)
     vocabulary = laid_out.sizes[VOCABULARY]
     return OpenedTask(
+        path=task.path,
         code=imported.identity,
         data=prepared.fingerprint,
         metric=scored_by.name,

@@ -1,0 +1,71 @@
+"""The skeleton of ``tlc init`` and the example of the documentation run as they are."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from objectives.completion import completed
+from objectives.objective import Objective
+from spaces.grid.search_space import SearchSpace
+from spaces.loading import load
+from tests.search.conftest import Tlc
+
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "own-task.md"
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tlc: Tlc, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in the folder of the command line, as users do."""
+    monkeypatch.chdir(tlc.folder)
+    monkeypatch.setenv("TLC_HOME", str(tlc.folder / "home"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+
+def accuracy_of(tlc: Tlc, file: str) -> float:
+    """Plan the search in a file, and evaluate the largest of its models."""
+    planned = tlc.ask("plan", file)
+    assert planned.returncode == 0, planned.stderr
+    assert "configurations" in planned.stdout
+    search, _ = completed(load(file), tlc.folder / "home" / "data")
+    space = SearchSpace(search)
+    last = tuple(len(dimension.values) - 1 for dimension in space.dimensions)
+    return Objective(search).evaluate(space.configuration(last)).score
+
+
+def test_the_skeleton_runs_as_it_is(tlc: Tlc) -> None:
+    made = tlc.ask("init", "my_task.py")
+    assert made.returncode == 0, made.stderr
+    assert "tlc run my_task.yaml" in made.stdout
+    assert len((tlc.folder / "my_task.py").read_text().splitlines()) <= 60
+    assert accuracy_of(tlc, "my_task.yaml") > 0.5
+
+
+def test_the_example_of_the_documentation_runs(tlc: Tlc) -> None:
+    module, search = re.findall(r"```(?:python|yaml)\n# (\S+)\n", DOCUMENTATION.read_text())
+    for name, text in re.findall(
+        r"```(?:python|yaml)\n# (\S+)\n(.*?)```", DOCUMENTATION.read_text(), re.S
+    ):
+        (tlc.folder / name).write_text(text)
+    assert (module, search) == ("parity.py", "search.yaml")
+    assert accuracy_of(tlc, search) >= 0.4
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("my-task.py", "FILE: my-task.py is no Python module; allowed are names such as task.py"),
+        ("json.py", "FILE: a module named json is installed"),
+        ("there.py", "FILE: there.py exists already"),
+        ("nowhere/task.py", "FILE: nowhere/task.py cannot be written"),
+    ],
+)
+def test_init_overwrites_and_hides_nothing(file: str, message: str, tlc: Tlc) -> None:
+    (tlc.folder / "there.py").write_text("mine")
+    made = tlc.ask("init", file)
+    assert made.returncode == 2
+    assert message in made.stderr
+    assert (tlc.folder / "there.py").read_text() == "mine"
