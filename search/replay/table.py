@@ -51,6 +51,9 @@ COLUMNS = (
 )
 ERROR = "accuracy_error"
 """Standard error of the accuracy, which older tables lack."""
+PRETRAINED = "pretrained"
+"""1 where models are cut from a checkpoint; tables of others lack it."""
+OPTIONAL = (ERROR, PRETRAINED)
 POSITIVE = ("depth", "width", "budget_steps", "bits", "size_bytes", "params")
 
 
@@ -86,8 +89,8 @@ class Table:
 
     @classmethod
     def read(cls, path: Path) -> Table:
-        """Read a CSV file, plain or gzipped: ``COLUMNS``, ``ERROR`` where it is there, and a column
-        of numbers for each further dimension of training.
+        """Read a CSV file, plain or gzipped: ``COLUMNS``, those of ``OPTIONAL`` that it has, and a
+        column of numbers for each further dimension of training.
 
         Raises:
             TableError: The file is missing, lacks a column, has no rows, repeats a configuration,
@@ -185,6 +188,7 @@ def design_space_of(table: Table) -> DesignSpace:
         architecture=table.architecture[first],
         stable_path=table.stable_path[first],
         settings=tuple(map(is_in_doublings, settings)),
+        is_pretrained=bool(c[PRETRAINED].all()) if PRETRAINED in c else False,
         steps=c["budget_steps"][first],
         depth=c["depth"][first],
         step_flops=np.maximum(encoder, 0.15 * c["params"][first] + 0.85 * encoder),
@@ -221,7 +225,7 @@ def _read_columns(path: Path) -> dict[str, Floats]:
 
 def _further(columns: Iterable[str]) -> list[str]:
     """The columns of further dimensions of training."""
-    return [name for name in columns if name not in (*COLUMNS, ERROR)]
+    return [name for name in columns if name not in (*COLUMNS, *OPTIONAL)]
 
 
 def _number(path: Path, number: int, name: str, line: dict[str, str]) -> float:

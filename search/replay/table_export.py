@@ -6,7 +6,7 @@ import csv
 from typing import Any, TextIO
 
 from search.plots.trial_points import value_of
-from search.replay.table import COLUMNS, ERROR, IDENTITY
+from search.replay.table import COLUMNS, ERROR, IDENTITY, PRETRAINED
 from search.samplers.frontier.history import score_error
 from search.storage.study import Study
 from spaces.cost.configuration import Configuration
@@ -29,7 +29,8 @@ def further_dimensions(space: SearchSpace) -> tuple[str, ...]:
 
 def columns_of(space: SearchSpace) -> tuple[str, ...]:
     """The columns of a table of a space, in their order."""
-    return (*IDENTITY, *further_dimensions(space), *COLUMNS[len(IDENTITY) :], ERROR)
+    others = (ERROR, PRETRAINED) if space.is_pretrained else (ERROR,)
+    return (*IDENTITY, *further_dimensions(space), *COLUMNS[len(IDENTITY) :], *others)
 
 
 def identity_columns(configuration: Configuration, space: SearchSpace) -> dict[str, str]:
@@ -65,6 +66,7 @@ def row(configuration: Configuration, space: SearchSpace, result: dict[str, Any]
         "train_seconds_stable": f"{seconds['stable']:.3f}",
         "train_seconds_cooldown": f"{seconds['cooldown']:.3f}",
         "compress_eval_seconds": f"{seconds['compress'] + seconds['measure']:.4f}",
+        **({PRETRAINED: "1"} if space.is_pretrained else {}),
     }
 
 

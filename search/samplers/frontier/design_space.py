@@ -51,6 +51,7 @@ class DesignSpace:
             those of checkpoints.
         checkpoints: How many of the last features of runs tell checkpoints apart.
         methods: How many of the last features of compressions tell methods apart.
+        is_pretrained: Whether models are cut from a checkpoint.
         run_neighbours: Runs that differ from one by one value of one dimension.
         compression_neighbours: The same of compressions.
     """
@@ -73,6 +74,7 @@ class DesignSpace:
     activations: int = 0
     checkpoints: int = 0
     methods: int = 0
+    is_pretrained: bool = False
     run_neighbours: Callable[[int], Iterable[int]] = lambda run: (run - 1, run + 1)
     compression_neighbours: Callable[[int], Iterable[int]] = lambda index: (index - 1, index + 1)
 

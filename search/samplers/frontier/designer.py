@@ -142,7 +142,7 @@ class Designer:
         self._set_pending(running)
         transform = self._transform
         posterior, values = self._process.with_pending(transform.noise)
-        quality = transform.quality(posterior.samples(self._normals))
+        quality = self._at_most_dense(transform.quality(posterior.samples(self._normals)))
         expected = zip(transform.quality(values).tolist(), self._pending, strict=True)
         pending = [(each, self._log_cost(candidate)) for each, candidate in expected]
         stairs = self._staircase([*self._incumbents(), *pending])
@@ -150,6 +150,16 @@ class Designer:
         if in_memory is not None:
             trained[in_memory] = True
         return self._evaluated(quality, stairs, self._free(running, trained), trained)
+
+    def _at_most_dense(self, quality: Floats) -> Floats:
+        """Samples of the quality, none of which exceeds that of the same model before compression.
+
+        Of a model that has learnt nothing, compressions would seem to be worth a trial each.
+        """
+        dense = np.flatnonzero(~self._space.compressions[self._candidates.compressions].any(1))
+        if len(dense) == 0:
+            return quality
+        return np.minimum(quality, quality[:, :, dense[:1]])
 
     def _evaluated(
         self, quality: Floats, stairs: Staircase, free: Booleans, trained: Booleans

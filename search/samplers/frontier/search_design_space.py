@@ -183,6 +183,7 @@ class SearchDesignSpace:
             activations=len(activations),
             checkpoints=len(space.parts),
             methods=methods.shape[1],
+            is_pretrained=space.is_pretrained,
             log_costs=self._log_costs,
             limits=(0.0, 0.0) if space.criteria.is_at_fixed_cost else limits,
             baseline=scale.metric.guessing_quality,
