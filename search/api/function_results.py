@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pandas as pd
 
 from search.api.choice import NoModelWithinLimits
+from search.process_state import restored
 from search.results.functions import (
     FunctionBest,
     FunctionPrediction,
@@ -137,12 +140,22 @@ class FunctionResults:
             "function's matter"
         )
 
-    def report(self, *_: Any, **__: Any) -> NoReturn:
-        """Refused: the report is about training and compression."""
-        raise UserError(
-            "report: it is about training and compression, which tlc does not see in a function; "
-            "MLflow has the trials, and optuna.visualization takes results.study"
-        )
+    @restored()
+    def report(self, to: str | os.PathLike[str] | None = None) -> Path:
+        """Write the report, one HTML page that needs no network, and log it to MLflow.
+
+        Args:
+            to: Folder of ``report.html``; by default the reports of the search.
+
+        Returns:
+            The page.
+
+        Raises:
+            UserError: The folder cannot be written.
+        """
+        from search.analysis.function_report import write_function_report
+
+        return write_function_report(self._study, None if to is None else Path(to)).path
 
     def __repr__(self) -> str:
         return _line(self._queries.summary())

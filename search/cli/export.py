@@ -15,6 +15,7 @@ from search.cli.options import (
     open_queries,
     open_study,
     study_url,
+    study_url_or_default,
 )
 from search.formatting import cost_summary
 
@@ -114,9 +115,15 @@ def report(name: str, folder: Path | None, url: str | None) -> None:
     It shows the best model, the frontier, the effect of each dimension, how trials shared training,
     and the use of compute. The page is also logged to the run of the search in MLflow.
     """
+    from search.analysis.function_report import write_function_report
     from search.analysis.report.report import write_report
+    from search.storage.function_study import FunctionStudy, has_function
 
-    made = write_report(open_study(name, url), folder)
+    at = study_url_or_default(url)
+    if has_function(name, at):
+        made = write_function_report(FunctionStudy.load(name, at), folder)
+    else:
+        made = write_report(open_study(name, url), folder)
     click.echo(f"report: {made.path}")
     if not made.is_tracked:
         click.echo("not logged to MLflow: it is unreachable, or lacks the search (tlc ui sends it)")

@@ -17,6 +17,7 @@ from search.storage.lease import confirmed_state, lease_of
 from search.storage.states import State
 from search.storage.trials import TrialRecord
 from spaces.cost.criteria import Criteria
+from spaces.errors import UserError
 from spaces.functions.points import Values, value_text
 
 Record = TrialRecord[Values]
@@ -182,7 +183,7 @@ class FunctionQueries:
         """The best trial within limits by metric, or the nearest.
 
         Raises:
-            NoSuchStudy: A limit is of a metric that complete trials lack.
+            UserError: A limit is of a metric that complete trials lack.
         """
         records, criteria = self._study.records(), self._criteria
         records = [_with_metrics(each) for each in records]
@@ -190,7 +191,7 @@ class FunctionQueries:
             lacking = [e for e in records if e.is_complete and not e.result.get(name, 0.0) > 0.0]
             if lacking:
                 known = ", ".join(lacking[0].result["metrics"])
-                raise NoSuchStudy(
+                raise UserError(
                     f"max_{name}: trial {lacking[0].number} has no {name} above 0; it has {known}"
                 )
         within = best(records, criteria, limits)

@@ -99,8 +99,8 @@ class Study(BaseStudy[Configuration]):
             if name in study_names(url, FUNCTION):
                 raise StudyError(
                     f"search {name!r} has a function as its objective: tlc knows its metrics and "
-                    "no models of it, so there is nothing to export, to claim or to report; "
-                    f"tlc.open({name!r}) and tlc show, trials, frontier and best have its results"
+                    "no models of it, so there is nothing to export or to claim; "
+                    f"tlc.open({name!r}) has its results, and tlc show, best and report"
                 )
             listed = f"searches: {', '.join(known)}" if known else "no searches exist yet"
             raise NoSuchStudy(f"no search named {name!r}; {listed}")

@@ -179,10 +179,24 @@ def test_the_command_line_answers(finished: Finished) -> None:
     )
     values = [f"{name}={json.dumps(v)}" for name, v in results.best().trial.params.items()]
     assert "tried in trial #" in ask("what-if", "mine", *values).stdout
-    for verb in (["export", "mine", "--to", "there"], ["report", "mine"], ["claims", "mine"]):
+    for verb in (["export", "mine", "--to", "there"], ["claims", "mine"]):
         refused = ask(*verb)
         assert refused.returncode == 2
         assert "has a function as its objective" in refused.stderr
+
+
+def test_the_report_has_every_dimension_and_the_failures(finished: Finished) -> None:
+    printed = finished.command.ask("report", "mine")
+    path = finished.command.folder / "home" / "reports" / "mine" / "report.html"
+    assert printed.stdout == f"report: {path}\n"
+    page = path.read_text()
+    for dimension in SEARCH["space"]:
+        assert f"<b>{dimension}</b>" in page
+    best = finished.results.best().trial
+    assert f"The best trial is #{best.trial}, {best.text}" in page
+    assert "maximize accuracy, minimize size_mb" in page
+    assert "ArithmeticError: the loss exploded" in page
+    assert finished.results.report(finished.command.folder / "there").read_text() == page
 
 
 def test_trials_are_runs_of_mlflow(finished: Finished) -> None:
@@ -218,7 +232,7 @@ def test_the_same_call_resumes_and_another_search_of_the_name_is_refused(
             tlc.run({**SEARCH, **change}, objective=train)
     opened = tlc.open("mine")
     assert opened.trials().equals(again.trials())
-    for verb in ("export", "report", "claims", "levels", "confirm", "register"):
+    for verb in ("export", "claims", "levels", "confirm", "register"):
         with pytest.raises(tlc.UserError, match="function"):
             getattr(opened, verb)()
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
-from search.analysis.mlflow_artefacts import log_artefacts
+from search.analysis.mlflow_artefacts import Report, write_page
 from search.analysis.report.compute import compute_section, seconds_spent
 from search.analysis.report.dimensions import dimensions_section
 from search.analysis.report.frontier import frontier_section, levels_section
@@ -27,20 +25,8 @@ from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.units import duration
-from spaces.errors import UserError
-from spaces.file.storage import Locations
 
 T = TypeVar("T")
-
-FILE = "report.html"
-
-
-@dataclass(frozen=True)
-class Report:
-    """The page of a report, and whether MLflow has it."""
-
-    path: Path
-    is_tracked: bool
 
 
 def write_report(study: Study, folder: Path | None = None) -> Report:
@@ -53,17 +39,7 @@ def write_report(study: Study, folder: Path | None = None) -> Report:
     Raises:
         UserError: The folder cannot be written.
     """
-    where = Locations.of(study.search.storage)
-    path = (folder or where.reports / study.search.name) / FILE
-    page = report_page(ReportData.of(study))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{FILE}.new")
-        temporary.write_text(page, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"{path.parent} cannot be written: {error.strerror}") from error
-    return Report(path, log_artefacts(study, where, [path], "report"))
+    return write_page(study, study.search.storage, report_page(ReportData.of(study)), folder)
 
 
 def report_page(data: ReportData) -> str:
