@@ -62,7 +62,10 @@ class Family(StrEnum):
 
     @property
     def activation(self) -> str:
-        """Activation of its feed-forward blocks, as its configuration in transformers has it."""
+        """Activation of its feed-forward blocks, as its configuration in transformers has it; empty
+        where it is that of a checkpoint or of a user's own model."""
+        if self in (Family.CHECKPOINT, Family.OWN):
+            return ""
         return "silu" if self is Family.LLAMA else "gelu"
 
     @property

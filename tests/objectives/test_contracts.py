@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,10 @@ from objectives.failures import TrialFailure
 from objectives.store.store import Store
 from objectives.testing.pytest_compressors import CompressorTestCase, compress_tiny
 from objectives.testing.pytest_stores import StoreTestCase
+from objectives.testing.pytest_tasks import TaskTestCase, TriedTask
 from spaces.cost.compression import Compression, Quantisation
 from spaces.cost.workload import Family
+from tests.own_package import own_document, write_package
 
 ROUND = METHODS["rtn"]
 USED = CompressorTestCase.test_the_compressed_model_can_be_used
@@ -100,6 +105,68 @@ class WritesInPlace(Store):
     def write(self, address: str, fill: Any, *, is_final: bool) -> Any:
         super().write(address, lambda folder: (folder / "data.bin").touch(), is_final=is_final)
         return fill(Path(self.location(address)))
+
+
+_numbers = itertools.count()
+
+
+@contextmanager
+def own_task(folder: Path, *changes: tuple[str, str], **space: Any) -> Iterator[TriedTask]:
+    """The task of a user's package with changes, and with some dimensions."""
+    package = f"tried{next(_numbers)}"
+    write_package(folder, package, *changes)
+    document = own_document(package)
+    document["space"] |= {"depth": 1, "width": 32} | space
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield TriedTask(document, folder)
+
+
+class TestOwnTask(TaskTestCase):
+    """As a test of the user's own, but for the package that it writes."""
+
+    @pytest.fixture(scope="class")
+    def tried(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TriedTask]:
+        with own_task(tmp_path_factory.mktemp("own"), width={"choices": [32, 64]}) as tried:
+            yield tried
+
+
+RANDOM_LOSS = (
+    "    def model(",
+    "    def loss(self, model, batch):\n"
+    "        return super().loss(model, batch) * (1 + 0.1 * np.random.random())\n\n    def model(",
+)
+COUNTED_PASSES = (
+    "        states = self.symbols(input_ids)",
+    "        self.passes = getattr(self, 'passes', 0) + 1\n"
+    "        states = (1 + self.passes / 100) * self.symbols(input_ids)",
+)
+OTHER_WIDTH = (
+    "=architecture.feed_forward", "=architecture.feed_forward + (architecture.width == 128)",
+)  # fmt: skip
+MORE_FLOPS = (
+    "self.head(self.norm(states)[:, 0])",
+    "self.head(self.norm(states)[:, 0]) + 0 * (states[:, 0] @ self.head.weight.T)",
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "word"),
+    [
+        (RANDOM_LOSS, "test_the_loss_of_a_step_is_deterministic", "it is not deterministic"),
+        (COUNTED_PASSES, "test_training_resumes_exactly", "it does not resume exactly"),
+        (OTHER_WIDTH, "test_sizes_are_those_of_the_arithmetic", "1x128: its sizes are not known"),
+        (MORE_FLOPS, "test_sizes_are_those_of_the_arithmetic", "FLOPs, and by arithmetic"),
+    ],
+)
+def test_a_broken_task_is_named(
+    change: tuple[str, str], check: str, word: str, tmp_path: Path
+) -> None:
+    with own_task(tmp_path, change, width={"choices": [32, 128, 160]}) as tried:
+        test = getattr(TaskTestCase(), check)
+        needed = {"tmp_path": tmp_path} if "tmp_path" in signature(test).parameters else {}
+        with pytest.raises(AssertionError, match=word):
+            test(tried, **needed)
 
 
 def test_a_broken_store_is_named(tmp_path: Path) -> None:

@@ -18,12 +18,12 @@ from objectives.objective import Objective
 from objectives.store.manifest import CHECKPOINTS
 from objectives.store.store import Store
 from objectives.tasks import make_task
+from objectives.testing.training_paths import Interruption, interrupted, trainer
 from objectives.training.path import TrainingPath
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
 from spaces.file.search_file import SearchFile
-from tests.training_paths import Interruption, interrupted, trainer
 
 CONFIGURATION = Configuration(Architecture.of(1, 32), 20, Compression())
 SETTINGS = {

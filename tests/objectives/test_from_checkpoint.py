@@ -24,6 +24,7 @@ from objectives.models.checkpoint.resolve import with_checkpoints
 from objectives.objective import Objective
 from objectives.tasks import prepare_for
 from objectives.tasks.base import Task
+from objectives.testing.training_paths import Interruption, interrupted, trainer
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.configuration import Configuration
 from spaces.cost.families import parameters
@@ -50,7 +51,6 @@ from tests.checkpoints import (
     save_kind,
     texts_of,
 )
-from tests.training_paths import Interruption, interrupted, trainer
 
 SMALL_VOCABULARY = {
     "bert": 150,
@@ -282,7 +282,7 @@ sys.path.insert(0, {os.getcwd()!r})
 from spaces.file.search_file import SearchFile
 from tests.checkpoint_searches import task_of
 from tests.objectives.test_from_checkpoint import model_of
-from tests.training_paths import trainer
+from objectives.testing.training_paths import trainer
 
 search = SearchFile.model_validate_json(sys.argv[1])
 path = task_of(search, Path(sys.argv[2])).path(model_of(search)).chain[-1]

@@ -12,13 +12,23 @@ import pytest
 
 from objectives.data.errors import DataError
 from objectives.objective import Objective
+from objectives.testing.pytest_tasks import TaskTestCase
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.configuration import Configuration
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
+from spaces.loading import SearchLike
 
 TASKS = ["pairs", "masked-lm", "causal-lm", "translation", "image-classification"]
 COMPRESSED = Compression(Quantisation.STATIC_8, 32, Pruning.STRUCTURED, 0.5)
+
+
+class TestBuiltIn(TaskTestCase):
+    @pytest.fixture(scope="class", params=["classification", *TASKS[1:]])
+    def search(
+        self, request: pytest.FixtureRequest, task_documents: dict[str, dict[str, Any]]
+    ) -> SearchLike:
+        return task_documents[request.param]
 
 
 def first(search: SearchFile) -> Configuration:

@@ -18,13 +18,13 @@ from objectives.store.manifest import CHECKPOINTS
 from objectives.store.store import Store
 from objectives.tasks import make_task
 from objectives.tasks.base import Task
+from objectives.testing.training_paths import Interruption, interrupted, trainer
 from objectives.training.path import TrainingCost, TrainingPath, TrainingState
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
 from spaces.file.search_file import SearchFile
 from tests.disks import fill, small_disk
-from tests.training_paths import Interruption, interrupted, trainer
 
 CPU = torch.device("cpu")
 ARCHITECTURE = Architecture.of(1, 32)
@@ -51,26 +51,6 @@ def weights(state: TrainingState) -> dict[str, torch.Tensor]:
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-@pytest.mark.parametrize("stage", ["stable", "fine-tuning"])
-def test_a_resumed_run_gives_the_same_weights_bit_for_bit(
-    stage: str, task: Task, tmp_path: Path
-) -> None:
-    path = task.path(configuration(40))
-    if stage == "stable":
-        assert path.parent is not None
-        assert path.parent.parent is not None
-        path = path.parent.parent
-    whole, _ = trainer(tmp_path / "whole").train(path)
-
-    # With a checkpoint after every step, the run is killed at step 17 and started again.
-    with pytest.raises(Interruption):
-        trainer(tmp_path / "cut", every=1e-9).train(interrupted(path, at=17))
-    resumed, cost = trainer(tmp_path / "cut").train(path)
-
-    assert same(weights(whole), weights(resumed))
-    assert cost.steps_trained == path.length - 17
 
 
 def test_a_second_budget_continues_from_the_first(task: Task, tmp_path: Path) -> None:

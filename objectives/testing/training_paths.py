@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from objectives.data.batches import WHOLE_BATCH, BatchShard
 from objectives.store.store import Store
 from objectives.training.path import TrainingPath
 from objectives.training.replica import TrainingProcess
@@ -24,13 +25,20 @@ def trainer(folder: Path, *, every: float = 1e9) -> Trainer:
     return Trainer(Store(str(folder)), process, checkpoint_seconds=every)
 
 
-def interrupted(path: TrainingPath, *, at: int) -> TrainingPath:
-    """The path with a loss that raises at a step of its last stage."""
+def interrupted(path: TrainingPath, *, at: int, stage: str = "") -> TrainingPath:
+    """The path with a loss that raises ``Interruption`` at a step.
+
+    Args:
+        stage: Name of the stage that the step is of; by default the last one.
+    """
+    if stage not in ("", path.name):
+        assert path.parent is not None, f"no stage {stage}"
+        return replace(path, parent=interrupted(path.parent, at=at, stage=stage))
     real = path.loss_at
 
-    def loss_at(model: nn.Module, step: int) -> torch.Tensor:
+    def loss_at(model: nn.Module, step: int, shard: BatchShard = WHOLE_BATCH) -> torch.Tensor:
         if step == at:
             raise Interruption
-        return real(model, step)
+        return real(model, step, shard)
 
     return replace(path, loss_at=loss_at)
