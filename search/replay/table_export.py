@@ -29,7 +29,7 @@ def further_dimensions(space: SearchSpace) -> tuple[str, ...]:
 
 def columns_of(space: SearchSpace) -> tuple[str, ...]:
     """The columns of a table of a space, in their order."""
-    others = (ERROR, PRETRAINED) if space.is_pretrained else (ERROR,)
+    others = (ERROR, PRETRAINED) if space.search.model is not None else (ERROR,)
     return (*IDENTITY, *further_dimensions(space), *COLUMNS[len(IDENTITY) :], *others)
 
 
@@ -66,7 +66,7 @@ def row(configuration: Configuration, space: SearchSpace, result: dict[str, Any]
         "train_seconds_stable": f"{seconds['stable']:.3f}",
         "train_seconds_cooldown": f"{seconds['cooldown']:.3f}",
         "compress_eval_seconds": f"{seconds['compress'] + seconds['measure']:.4f}",
-        **({PRETRAINED: "1"} if space.is_pretrained else {}),
+        **({PRETRAINED: "1"} if space.search.model is not None else {}),
     }
 
 

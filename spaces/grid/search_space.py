@@ -96,11 +96,6 @@ class SearchSpace(Grid):
         )
 
     @property
-    def is_pretrained(self) -> bool:
-        """Whether its models are cut from checkpoints."""
-        return self.search.model is not None
-
-    @property
     def is_fit(self) -> bool:
         """Whether each architecture gets the mildest compression that meets the constraints."""
         return self.definition.compression == "fit"

@@ -183,7 +183,7 @@ class SearchDesignSpace:
             activations=len(activations),
             checkpoints=len(space.parts),
             methods=methods.shape[1],
-            is_pretrained=space.is_pretrained,
+            is_pretrained=bool(space.workload_of(runs[0].checkpoint).checkpoint),
             log_costs=self._log_costs,
             limits=(0.0, 0.0) if space.criteria.is_at_fixed_cost else limits,
             baseline=scale.metric.guessing_quality,
