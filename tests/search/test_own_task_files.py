@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from objectives.completion import completed
 from objectives.objective import Objective
+from objectives.testing.pytest_tasks import TaskTestCase, TriedTask
 from spaces.grid.search_space import SearchSpace
 from spaces.loading import load
 from tests.search.conftest import Tlc
@@ -45,13 +47,17 @@ def test_the_skeleton_runs_as_it_is(tlc: Tlc) -> None:
 
 
 def test_the_example_of_the_documentation_runs(tlc: Tlc) -> None:
-    module, search = re.findall(r"```(?:python|yaml)\n# (\S+)\n", DOCUMENTATION.read_text())
-    for name, text in re.findall(
-        r"```(?:python|yaml)\n# (\S+)\n(.*?)```", DOCUMENTATION.read_text(), re.S
-    ):
+    pattern = r"```(?:python|yaml)\n# (\S+)\n(.*?)```"
+    files = dict(re.findall(pattern, DOCUMENTATION.read_text(), re.S))
+    assert list(files) == ["majority.py", "search.yaml", "test_majority.py"]
+    for name, text in files.items():
         (tlc.folder / name).write_text(text)
-    assert (module, search) == ("parity.py", "search.yaml")
-    assert accuracy_of(tlc, search) >= 0.4
+    assert accuracy_of(tlc, "search.yaml") >= 0.4
+    case = runpy.run_path("test_majority.py")["TestMajority"]
+    assert issubclass(case, TaskTestCase)
+    tried = TriedTask("search.yaml", tlc.folder)
+    case().test_the_loss_of_a_step_is_deterministic(tried)
+    case().test_sizes_are_those_of_the_arithmetic(tried, tlc.folder)
 
 
 @pytest.mark.parametrize(
