@@ -57,7 +57,8 @@ def _with_own_task(
     """The search with all that arithmetic needs to know of the user's own task."""
     from objectives.tasks.own.opening import check_models, open_task
 
-    opened = open_task(task, folder)
+    is_pruned = any(search.space.sparsity.values)
+    opened = open_task(task, folder, search.space.pruning.values if is_pruned else ())
     search = with_task(search, opened)
     space = SearchSpace(search)
     first = space.configuration(next(space.points())).architecture

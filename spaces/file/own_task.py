@@ -21,6 +21,7 @@ from spaces.file.dimensions import Count, StrictModel
 if TYPE_CHECKING:
     from spaces.file.sources import Data
 
+OPENED = "task.opened"
 ENTRY_POINTS = "tlc.tasks"
 """Group of entry points under which an installed package registers tasks by plain names."""
 DOTTED_PATH = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
@@ -59,6 +60,15 @@ def _own_model(text: str) -> str:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError("is not what tlc writes; leave it out") from error
     return text
+
+
+def named_differences(keys: list[str]) -> list[str]:
+    """Keys in which two searches differ, with what a person changed in the place of what tlc wrote
+    of it: the code or the data of a task."""
+    found = [key.removeprefix(f"{OPENED}.") for key in keys if key.startswith(f"{OPENED}.")]
+    given = [key for key in keys if not key.startswith(f"{OPENED}.")]
+    changed = [f"{name} of the task" for name in ("code", "data") if name in found]
+    return given + (changed or [f"{OPENED}.{name}" for name in found if not given])
 
 
 class OpenedTask(StrictModel):

@@ -19,6 +19,7 @@ from spaces.cost.workload import Family, Workload
 from spaces.errors import UserError
 from spaces.file.dimensions import Count, PositiveNumber, StrictModel
 from spaces.file.model import Model
+from spaces.file.own_task import named_differences
 from spaces.file.resources import Placement, Resources
 from spaces.file.sampler_names import SamplerName
 from spaces.file.sources import Data
@@ -331,7 +332,7 @@ class SearchFile(StrictModel):
 
     def differences(self, other: SearchFile) -> list[str]:
         """Names of the fields of the identity in which another search differs."""
-        return differing_keys(self.identity(), other.identity())
+        return named_differences(differing_keys(self.identity(), other.identity()))
 
     @property
     def fingerprint(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import itertools
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +13,11 @@ import pytest
 import torch
 from torch import nn
 
+from objectives.completion import completed
 from objectives.measurement.latency import torch_threads
+from spaces.file.search_file import SearchFile
+from spaces.loading import validate
+from tests.own_package import own_document, write_package
 
 VOCABULARY, WIDTH, DEPTH, HEADS = 120, 48, 2, 2
 STEPS, WORDS, SOURCE, TARGET, IMAGE = 3, 8, 12, 9, 32
@@ -142,3 +148,23 @@ def batch_for(family: str) -> dict[str, torch.Tensor]:
     if family == "mbart":
         batch["decoder_input_ids"] = torch.randint(5, VOCABULARY, (WORDS, TARGET))
     return batch
+
+
+OpenOwn = Callable[..., SearchFile]
+"""Writes a package with changes of its text, and opens a search of its task with some fields."""
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def open_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenOwn:
+    """Write a package with changes, and open a search of its task with some fields."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def opened(*changes: tuple[str, str], name: str = "", **task: Any) -> SearchFile:
+        package = name or f"own{next(_numbers)}"
+        write_package(tmp_path, package, *changes)
+        importlib.invalidate_caches()
+        search, _ = completed(validate(own_document(package, **task)), tmp_path / "data")
+        return search
+
+    return opened

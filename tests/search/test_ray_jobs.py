@@ -19,6 +19,8 @@ from search.submission import ray_jobs
 from search.submission.local import LaunchError
 from search.submission.ray_jobs import RayJobs
 from spaces.file.search_file import SearchFile
+from spaces.loading import validate
+from tests.own_package import own_document, write_package
 
 LOCATIONS = {
     "storage__study": "postgresql+psycopg://db/tlc",
@@ -133,6 +135,22 @@ def test_a_search_is_checked_and_submitted_with_its_code(
     assert SearchFile.model_validate(run.document) == search.model_copy(update={"address": None})
     assert "pip" not in run.runtime_env
     assert jobs.status("tiny") == "running"
+
+
+def test_the_package_of_a_users_own_task_is_submitted_too(
+    jobs: RayJobs, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_package(tmp_path, "own_submitted")
+    (tmp_path / "unrelated.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    document = own_document("own_submitted")
+    storage = {name.removeprefix("storage__"): url for name, url in LOCATIONS.items()}
+    jobs.start(validate({**document, "storage": storage}))
+    sent = cluster.jobs[-1]
+    package = {f"own_submitted/{name}.py" for name in ("__init__", "reader", "tasks")}
+    assert package | {"tlc.py"} <= sent.files
+    assert "unrelated.py" not in sent.files
+    assert sent.document["task"]["name"] == "own_submitted.tasks:FirstSymbol"
 
 
 def test_nodes_without_the_requirements_install_them(cluster: Cluster, search: SearchFile) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 from objectives.data.batches import FORWARD_ARGUMENTS, Batch, forward_arguments
 from objectives.data.columns import Columns, column_batch
 from objectives.data.prepared_data import PreparedData
+from objectives.failures import error_with_place
 from objectives.models.build import build
 from objectives.models.own import PROBES, read_own_layout, register
 from objectives.tasks.base import Task
@@ -22,6 +23,7 @@ from objectives.tasks.own.errors import NAME, OwnTaskError, of_method
 from objectives.tasks.own.importing import import_task, with_fields
 from spaces.cost import metric
 from spaces.cost.architecture import Architecture
+from spaces.cost.compression import Compression, Pruning
 from spaces.cost.layout import VOCABULARY, Layout
 from spaces.cost.metric import Metric
 from spaces.cost.own_model import OwnModel
@@ -33,11 +35,12 @@ ROWS = 4
 """Of the batch on which loss and scores are tried."""
 
 
-def open_task(task: OwnTask, root: Path) -> OpenedTask:
+def open_task(task: OwnTask, root: Path, prunings: Iterable[Pruning] = ()) -> OpenedTask:
     """Import a task, prepare its data, read the layout of its models, and try a small one.
 
     Args:
         root: Folder of prepared data.
+        prunings: What its models are pruned by.
 
     Raises:
         UserError: Something is wrong with it; the message says what.
@@ -60,10 +63,12 @@ def open_task(task: OwnTask, root: Path) -> OpenedTask:
     architecture = Architecture.of(depth, width, feed_forward=neurons, decoder_depth=depth)
     with torch.random.fork_rng():
         torch.manual_seed(0)
+        workload = Workload(Family.OWN, 0, 1, own=description)
         with of_method("model"):
-            model = build(architecture.shape, Workload(Family.OWN, 0, 1, own=description))
+            model = build(architecture.shape, workload)
         batch = column_batch(prepared.columns("train"), np.arange(ROWS) % _rows(prepared, "train"))
         outputs = _outputs(model, batch)
+        _try_pruned(architecture, workload, batch, prunings)
         _try_loss(made, model, batch)
         _try_scores(made, model, prepared)
     scored_by = _metric(made, outputs)
@@ -134,6 +139,23 @@ def _outputs(model: nn.Module, batch: Batch) -> int:
             "return logits (rows, outputs) or (rows, tokens, outputs), as those of transformers do"
         )
     return found.shape[-1]
+
+
+def _try_pruned(
+    architecture: Architecture, workload: Workload, batch: Batch, prunings: Iterable[Pruning]
+) -> None:
+    """Run small models that lack the parts which pruning removes."""
+    for pruning in prunings:
+        shape = Compression(pruning=pruning, sparsity=0.5).shape_of(architecture)
+        try:
+            with torch.no_grad():
+                build(shape, workload)(**forward_arguments(batch))
+        except Exception as error:
+            # The code of a user may raise anything.
+            raise OwnTaskError(
+                f"space.pruning: {pruning}: the model of this task does not run without these "
+                f"parts: {error_with_place(error)}"
+            ) from error
 
 
 def _try_loss(task: Task, model: nn.Module, batch: Batch) -> None:
