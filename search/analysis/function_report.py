@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -11,7 +12,7 @@ from search.analysis.mlflow_artefacts import Report, write_page
 from search.analysis.report.report_data import Section
 from search.pareto import best, feasible, in_finish_order
 from search.plots.pages import Chart, Table, render
-from search.plots.style import FRONTIER, INFEASIBLE, TRIAL, empty_figure, log_axis
+from search.plots.style import FRONTIER, INFEASIBLE, TRIAL, empty_figure, log_axis, tick_text
 from search.results.functions import members_of
 from search.samplers.frontier.features import FAR_APART
 from search.storage.function_study import FunctionStudy
@@ -219,7 +220,12 @@ def _axis(dimension: Dimension, values: list[Any]) -> dict[str, Any]:
                 "categoryarray": list(map(value_text, dimension.values))}  # fmt: skip
     low, high = min(dimension.values), max(dimension.values)
     is_wide = low > 0 and high >= FAR_APART * low
-    return log_axis(values) if is_wide else {}
+    if not is_wide:
+        return {}
+    axis = log_axis(values)
+    # Small charts have no place for more.
+    ticks = [tick for tick in axis["tickvals"] if math.log10(tick).is_integer()] or axis["tickvals"]
+    return {**axis, "tickvals": ticks, "ticktext": list(map(tick_text, ticks))}
 
 
 def _is_number(dimension: Dimension) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from search.execution.jobs import SampledJobs
 from search.execution.listener import Limits
 from search.execution.trial_retries import retries_after_death
 from search.execution.tuning import Callbacks, Worker, how_it_ended, run_jobs
-from search.functions.worker import FunctionSetup, Objective, trainable
+from search.functions.worker import FunctionSetup, Objective, serialised, trainable
 from search.samplers.base import StudySampler
 from search.samplers.functions.sampler import FunctionSampler
 from search.samplers.optuna_samplers import FeasibleSampler
@@ -25,7 +27,6 @@ from search.storage.states import State
 from search.storage.trials import TrialRecord
 from search.tracking.function_sync import FunctionSync
 from search.tracking.tracker import Tracker
-from spaces.errors import UserError
 from spaces.file.storage import Locations, home
 from spaces.functions.points import CostFunction, FunctionSpace, StagesFunction
 from spaces.functions.search import FunctionSearch
@@ -90,6 +91,7 @@ def run_function(
     """
     space = FunctionSpace(search, cost, stages)
     space.check()
+    sent = serialised(objective)
     where = Locations.of(search.storage)
     store = Store(where.store_url)
     store.check_writable()
@@ -100,7 +102,7 @@ def run_function(
             tracker = Tracker(FunctionSync(study, where, lambda: holder.has_lost_lease))
             tracker.start()
             try:
-                ended, interrupted = _run_trials(study, objective, where, holder, tracker, listener)
+                ended, interrupted = _run_trials(study, sent, where, holder, tracker, listener)
                 state: State = "stopped" if interrupted or holder.must_stop else "finished"
                 tracker.notify()
             finally:
@@ -111,7 +113,7 @@ def run_function(
 
 def _run_trials(
     study: FunctionStudy,
-    objective: Objective,
+    sent: bytes,
     where: Locations,
     holder: LeaseHolder,
     tracker: Tracker,
@@ -126,7 +128,6 @@ def _run_trials(
     limits = Limits(search.trials, search.hours)
     with cluster(search.address), listener.following(study, limits):
         check_capacity({"resources": search.resources.placement})
-        _check_can_be_sent(objective)
 
         def on_change(record: TrialRecord[Any]) -> None:
             listener.changed(record)
@@ -143,12 +144,12 @@ def _run_trials(
         study.optuna.sampler = sampler
         deadline = math.inf if limits.hours is None else time.monotonic() + 3600 * limits.hours
         jobs = SampledJobs(study, sampler, trials=limits.trials, deadline=deadline)
-        worker = _worker(study, objective, where)
+        worker = _worker(study, sent, where)
         ended = run_jobs(study, jobs, unfinished, worker, callbacks)
         return how_it_ended(study, ended, limits.trials, deadline)
 
 
-def _worker(study: FunctionStudy, objective: Objective, where: Locations) -> Worker:
+def _worker(study: FunctionStudy, sent: bytes, where: Locations) -> Worker:
     search = study.search
     setup = FunctionSetup(
         required=search.required,
@@ -158,6 +159,7 @@ def _worker(study: FunctionStudy, objective: Objective, where: Locations) -> Wor
         store=where.store_url,
         store_max_bytes=where.store_max_bytes,
         scope=(search.name, search.version),
+        paths=tuple(os.path.abspath(path) for path in sys.path),
     )
     wanted = bundle(search.resources.placement)
 
@@ -167,7 +169,7 @@ def _worker(study: FunctionStudy, objective: Objective, where: Locations) -> Wor
         return PlacementGroupFactory([wanted])
 
     return Worker(
-        function=trainable(setup, objective),
+        function=trainable(setup, sent),
         resources=resources,
         deadline_seconds=search.resources.progress_deadline_seconds,
         retries=retries_after_death(on_cluster=bool(search.address) or spans_machines()),
@@ -196,21 +198,3 @@ def _may_start(search: FunctionSearch, holder: LeaseHolder, running: int) -> boo
             return True
     placement = search.resources.placement
     return not running or has_capacity(placement, beside=[placement] * running)
-
-
-def _check_can_be_sent(objective: Objective) -> None:
-    """Refuse a function that Ray cannot send to its workers.
-
-    Raises:
-        UserError: With what Ray says.
-    """
-    import ray
-
-    try:
-        ray.put(objective)
-    except Exception as error:
-        # What an object raises while it is serialised is of any class.
-        raise UserError(
-            f"objective: Ray cannot send it to its workers: {error}; a function can be sent that "
-            "uses no open files, locks or connections of this process"
-        ) from error

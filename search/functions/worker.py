@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from objectives.store.heartbeat import beat, listening
 from objectives.store.store import Store
 from search.functions.trial import Trial
 from search.storage.states import ERROR
+from spaces.errors import UserError
 from spaces.functions.points import Values, number_fault
 
 Objective = Callable[[Trial], Mapping[str, float]]
@@ -40,6 +43,7 @@ class FunctionSetup:
         store: URL of the store.
         store_max_bytes: Its quota.
         scope: What keys of stages belong to.
+        paths: Where the process of the user finds modules.
     """
 
     required: tuple[str, ...]
@@ -48,10 +52,15 @@ class FunctionSetup:
     store: str
     store_max_bytes: float
     scope: tuple[str, str]
+    paths: tuple[str, ...]
 
 
-def trainable(setup: FunctionSetup, objective: Objective) -> Callable[[dict[str, Any]], None]:
-    """The function that Ray Tune runs: one trial, with heartbeats while its process runs."""
+def trainable(setup: FunctionSetup, objective: bytes) -> Callable[[dict[str, Any]], None]:
+    """The function that Ray Tune runs: one trial, with heartbeats while its process runs.
+
+    Args:
+        objective: The function of the user, as ``serialised`` returns it.
+    """
 
     def job(config: dict[str, Any]) -> None:
         from ray import tune
@@ -60,11 +69,43 @@ def trainable(setup: FunctionSetup, objective: Objective) -> Callable[[dict[str,
 
         number, values = config["numbers"][0], config["configurations"][0]
         with listening(HeartbeatSender(tune.get_context().get_trial_id())), beating():
-            outcome = evaluate(setup, objective, number, values)
+            outcome = evaluate(
+                setup, lambda trial: _loaded(setup, objective)(trial), number, values
+            )
         # As text, because Tune flattens nested results before a searcher sees them.
         tune.report({"number": number, "outcome": json.dumps(outcome, allow_nan=False)})
 
     return job
+
+
+def serialised(objective: Objective) -> bytes:
+    """A function as Ray sends it to its workers; tlc stores none of it.
+
+    Raises:
+        UserError: It cannot be sent.
+    """
+    from ray import cloudpickle
+
+    try:
+        sent: bytes = cloudpickle.dumps(objective)
+    except Exception as error:
+        # What an object raises while it is serialised is of any class.
+        raise UserError(
+            f"objective: Ray cannot send it to its workers: {error}; a function can be sent that "
+            "uses no open files, locks or connections of this process"
+        ) from error
+    return sent
+
+
+@lru_cache(maxsize=1)
+def _loaded(setup: FunctionSetup, objective: bytes) -> Objective:
+    """The function in a worker, which loads it once: what it keeps, later trials find."""
+    from ray import cloudpickle
+
+    # At the end, where they hide none of the modules of tlc.
+    sys.path.extend(path for path in setup.paths if path not in sys.path)
+    loaded: Objective = cloudpickle.loads(objective)
+    return loaded
 
 
 @contextmanager

@@ -286,6 +286,29 @@ def test_a_trial_that_fails_says_why_and_the_search_goes_on(command: Tlc) -> Non
     assert "raise RuntimeError" in shown.stdout
 
 
+def test_modules_of_the_user_are_found_by_the_workers(
+    command: Tlc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the process found them only after Ray had started; a missing one is named."""
+    folder = command.folder / "modules"
+    folder.mkdir()
+    (folder / "my_training.py").write_text("def train(trial):\n    return {'loss': trial.x}\n")
+    monkeypatch.syspath_prepend(folder)
+    import my_training  # type: ignore[import-not-found]
+
+    search = {
+        "name": "modules",
+        "space": {"x": {"choices": [1.5, 2.5]}},
+        "objectives": {"loss": "minimize"},
+        "trials": 1,
+    }
+    assert tlc.run(search, objective=my_training.train).best().trial.metrics["loss"] in (1.5, 2.5)
+    my_training.train.__module__ = my_training.__name__ = "nowhere"
+    monkeypatch.setitem(sys.modules, "nowhere", my_training)
+    trials = tlc.run({**search, "trials": 2}, objective=my_training.train).trials()
+    assert trials.loc[1, "message"] == "ModuleNotFoundError: No module named 'nowhere'"
+
+
 SCRIPT = """
 import time
 import tlc
