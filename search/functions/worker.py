@@ -62,6 +62,10 @@ def trainable(setup: FunctionSetup, objective: bytes) -> Callable[[dict[str, Any
         objective: The function of the user, as ``serialised`` returns it.
     """
 
+    def call(trial: Trial) -> Mapping[str, float]:
+        # Inside the trial, which fails where the function cannot be loaded.
+        return _loaded(setup, objective)(trial)
+
     def job(config: dict[str, Any]) -> None:
         from ray import tune
 
@@ -69,9 +73,7 @@ def trainable(setup: FunctionSetup, objective: bytes) -> Callable[[dict[str, Any
 
         number, values = config["numbers"][0], config["configurations"][0]
         with listening(HeartbeatSender(tune.get_context().get_trial_id())), beating():
-            outcome = evaluate(
-                setup, lambda trial: _loaded(setup, objective)(trial), number, values
-            )
+            outcome = evaluate(setup, call, number, values)
         # As text, because Tune flattens nested results before a searcher sees them.
         tune.report({"number": number, "outcome": json.dumps(outcome, allow_nan=False)})
 

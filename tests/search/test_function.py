@@ -220,9 +220,8 @@ def test_trials_are_runs_of_mlflow(finished: Finished) -> None:
 def test_the_same_call_resumes_and_another_search_of_the_name_is_refused(
     finished: Finished,
 ) -> None:
-    again = tlc.run({**SEARCH, "trials": 13}, objective=train, cost=size_of, stages=stages_of)
-    assert len(again.trials()) == 13
-    assert again.trials().loc[:11].equals(finished.results.trials().loc[:11])
+    again = tlc.run(SEARCH, objective=train, cost=size_of, stages=stages_of)
+    assert again.trials().equals(finished.results.trials())
     for change, field in (
         ({"constraints": {}}, "constraints"),
         ({"version": "2"}, "version"),
@@ -289,7 +288,7 @@ def test_a_trial_that_fails_says_why_and_the_search_goes_on(command: Tlc) -> Non
 def test_modules_of_the_user_are_found_by_the_workers(
     command: Tlc, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the process found them only after Ray had started; a missing one is named."""
+    """Also where the process found them only after Ray had started."""
     folder = command.folder / "modules"
     folder.mkdir()
     (folder / "my_training.py").write_text("def train(trial):\n    return {'loss': trial.x}\n")
@@ -303,10 +302,6 @@ def test_modules_of_the_user_are_found_by_the_workers(
         "trials": 1,
     }
     assert tlc.run(search, objective=my_training.train).best().trial.metrics["loss"] in (1.5, 2.5)
-    my_training.train.__module__ = my_training.__name__ = "nowhere"
-    monkeypatch.setitem(sys.modules, "nowhere", my_training)
-    trials = tlc.run({**search, "trials": 2}, objective=my_training.train).trials()
-    assert trials.loc[1, "message"] == "ModuleNotFoundError: No module named 'nowhere'"
 
 
 SCRIPT = """

@@ -99,9 +99,9 @@ def url(tmp_path: Path, empty_database: Path) -> str:
 
 def test_frontier_finds_the_best_values_of_a_mixed_space(url: str) -> None:
     driven = Driven(url)
-    asked = driven.run(24, lambda values: {"accuracy": accuracy(values)})
+    asked = driven.run(20, lambda values: {"accuracy": accuracy(values)})
     assert max(map(accuracy, asked)) > 0.88
-    assert len({str(values) for values in asked}) == 24
+    assert len({str(values) for values in asked}) == 20
 
 
 @pytest.mark.parametrize("is_known", [True, False])
@@ -114,12 +114,12 @@ def test_frontier_covers_the_costs_whether_they_are_known_before_or_not(
         constraints={"max_size_mb": 2.0},
         cost=size if is_known else None,
     )
-    asked = driven.run(24, lambda values: {"accuracy": accuracy(values), **size(values)})
+    asked = driven.run(16, lambda values: {"accuracy": accuracy(values), **size(values)})
     too_large = sum(size(values)["size_mb"] > 2.0 for values in asked)
     assert too_large == 0 if is_known else too_large <= 6
     members = members_of(driven.study.records(), driven.study.criteria)
     assert members[0].result["size_mb"] == 0.6
-    assert members[-1].result["score"] > 0.8
+    assert members[-1].result["score"] > 0.78
     assert len(members) >= 3
 
 
@@ -170,12 +170,12 @@ def test_every_sampler_tries_each_point_once_and_none_beyond_a_known_limit(
 ) -> None:
     space = {
         "dropout": {"low": 0.0, "high": 1.0, "count": 4},
-        "depth": {"low": 1, "high": 3},
+        "depth": {"low": 1, "high": 2},
         "tied": {"choices": [True, False]},
     }
-    driven = Driven(url, space=space, sampler=sampler, constraints={"max_size_mb": 2.0}, cost=size)
-    asked = driven.run(20, lambda values: {"accuracy": 1.0 - values["dropout"], **size(values)})
-    assert len({str(values) for values in asked}) == 20
+    driven = Driven(url, space=space, sampler=sampler, constraints={"max_size_mb": 1.5}, cost=size)
+    asked = driven.run(12, lambda values: {"accuracy": 1.0 - values["dropout"], **size(values)})
+    assert len({str(values) for values in asked}) == 12
     assert {values["dropout"] for values in asked} == {0.0, 0.3333333333, 0.6666666667, 1.0}
     with pytest.raises(SpaceExhaustedError):
         driven.ask()
