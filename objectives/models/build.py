@@ -52,13 +52,12 @@ def build(shape: Shape, workload: Workload, *, dropout: float = 0.0) -> nn.Modul
 def configuration_of(shape: Shape, workload: Workload, *, dropout: float = 0.0) -> tuple[Any, Any]:
     """transformers' configuration of a model, and its class."""
     model_class, fields = _FAMILIES[workload.family]
-    activation = {_ACTIVATIONS.get(workload.family, "hidden_act"): shape.activation}
-    return (
-        model_class.config_class(
-            **fields(shape, workload, dropout), **(activation if shape.activation else {})
-        ),
-        model_class,
-    )
+    values = fields(shape, workload, dropout)
+    if shape.activation:
+        values[_ACTIVATIONS.get(workload.family, "hidden_act")] = shape.activation
+    if not shape.tied_embeddings:
+        values["tie_word_embeddings"] = False
+    return model_class.config_class(**values), model_class
 
 
 def resize(model: nn.Module, stack: Stack) -> None:

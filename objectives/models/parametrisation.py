@@ -109,7 +109,12 @@ def weight_scales(shape: Shape, workload: Workload) -> Mapping[str, WeightScale]
             for weight in layout(shape, workload).weights()
         }
     decoder_depth = BASE_DEPTH if has_decoder(workload) else 0
-    base_shape = Architecture.of(BASE_DEPTH, BASE_WIDTH, decoder_depth=decoder_depth).shape
+    base_shape = Architecture.of(
+        BASE_DEPTH,
+        BASE_WIDTH,
+        decoder_depth=decoder_depth,
+        tied_embeddings=shape.tied_embeddings,
+    ).shape
     own, base = layout(shape, workload), layout(base_shape, workload)
     width = shape.width / BASE_WIDTH
     scales: dict[str, WeightScale] = {}

@@ -86,6 +86,8 @@ def _proportions(members: Sequence[FrontierMember]) -> dict[str, list[str]]:
         columns["feed-forward"] = [str(row.feed_forward) for row in members]
     if any(row.activation for row in members):
         columns["activation"] = [row.activation for row in members]
+    if not all(row.tied_embeddings for row in members):
+        columns["tied"] = ["yes" if row.tied_embeddings else "no" for row in members]
     return columns
 
 

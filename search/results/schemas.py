@@ -119,7 +119,7 @@ class FrontierMember(QueryResult):
     feed_forward: int = 0
     """Feed-forward neurons of a layer."""
     activation: str = ""
-    """Where it is searched."""
+    tied_embeddings: bool = True
     vocabulary: int = 0
     """Pieces that are kept of a checkpoint's vocabulary; 0 where all are."""
     budget: float

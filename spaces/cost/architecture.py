@@ -36,6 +36,7 @@ class Shape:
         vocabulary: Pieces that are kept of a checkpoint's vocabulary; 0 keeps all.
         activation: Of the feed-forward block, of its gate where it has one, as transformers names
             it; empty for that of the family.
+        tied_embeddings: Whether the token embedding gives the logits too, where both are there.
     """
 
     depth: int
@@ -46,6 +47,7 @@ class Shape:
     feed_forward: int
     vocabulary: int = 0
     activation: str = ""
+    tied_embeddings: bool = True
 
     @property
     def attention(self) -> int:
@@ -73,6 +75,7 @@ class Architecture:
     vocabulary: int = 0
     head_group: int = 1
     activation: str = ""
+    tied_embeddings: bool = True
 
     def __post_init__(self) -> None:
         for name in ("depth", "width", "heads", "feed_forward", "decoder_depth", "vocabulary"):
@@ -93,11 +96,10 @@ class Architecture:
         return CheckpointArchitecture(**own, checkpoint=name) if name else Architecture(**own)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can write; without ``activation`` where it is the family's."""
-        values = asdict(self)
-        if not self.activation:
-            del values["activation"]
-        return values
+        """Plain values that JSON can write; without ``activation`` and ``tied_embeddings`` where
+        they are as usual."""
+        usual = {"activation": "", "tied_embeddings": True}
+        return {k: value for k, value in asdict(self).items() if usual.get(k) != value}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Architecture:
@@ -126,6 +128,7 @@ class Architecture:
         feed_forward_ratio: float | None = None,
         decoder_depth: int = 0,
         activation: str = "",
+        tied_embeddings: bool = True,
     ) -> Architecture:
         """Make an architecture with the usual proportions.
 
@@ -160,7 +163,15 @@ class Architecture:
                     f"{ratio:g} times a width of {width} is {ratio * width:.12g} neurons; "
                     "it must be a whole number of them"
                 )
-        return cls(depth, width, heads, feed_forward, decoder_depth, activation=activation)
+        return cls(
+            depth,
+            width,
+            heads,
+            feed_forward,
+            decoder_depth,
+            activation=activation,
+            tied_embeddings=tied_embeddings,
+        )
 
     @property
     def shape(self) -> Shape:
@@ -188,6 +199,7 @@ class Architecture:
             feed_forward=kept_neurons(self.feed_forward, feed_forward),
             vocabulary=self.vocabulary,
             activation=self.activation,
+            tied_embeddings=self.tied_embeddings,
         )
 
     def __str__(self) -> str:
@@ -205,6 +217,8 @@ class Architecture:
             found.append(f"feed_forward {self.feed_forward}")
         if self.activation:
             found.append(f"activation {self.activation}")
+        if not self.tied_embeddings:
+            found.append("untied embeddings")
         return found
 
 

@@ -13,9 +13,13 @@ from typing import Any
 
 from spaces.cost.architecture import Architecture, Shape
 from spaces.cost.checkpoint import checkpoint_of
-from spaces.cost.layout import WIDTH, Layout
+from spaces.cost.layout import WIDTH, Layout, Reads, Role
 from spaces.cost.own_model import own_model_of
 from spaces.cost.workload import Family, Workload
+
+UNTIED_HEADS = {Family.LLAMA: "lm_head", Family.MODERNBERT_MASKED_LM: "decoder"}
+"""The layer that gives the logits where it is not tied to the token embedding. MBart would have
+three embeddings, and RoBERTa a second bias."""
 
 
 @lru_cache(maxsize=10_000)
@@ -32,10 +36,12 @@ def layout(shape: Shape, workload: Workload) -> Layout:
         "patch": workload.patch_size,
         "channels": workload.channels,
     }
-    template = own_model_of(workload.own).layout if workload.own else family_layout(workload.family)
     if workload.own:
+        template = own_model_of(workload.own).layout
         # All other sizes are those of its fields.
         sizes = {WIDTH: shape.width}
+    else:
+        template = family_layout(workload.family, is_tied=shape.tied_embeddings)
     return template.resized(
         depths=(shape.depth, shape.decoder_depth),
         heads=shape.heads,
@@ -46,10 +52,22 @@ def layout(shape: Shape, workload: Workload) -> Layout:
 
 
 @cache
-def family_layout(family: Family) -> Layout:
-    """The stored layout of a family, of one small model."""
+def family_layout(family: Family, *, is_tied: bool = True) -> Layout:
+    """The stored layout of a family, of one small model.
+
+    Args:
+        is_tied: Whether the token embedding gives the logits, where the family has a choice.
+    """
     file = resources.files("spaces.cost.layouts") / f"{family}.json"
-    return Layout.from_json(file.read_bytes())
+    stored = Layout.from_json(file.read_bytes())
+    if is_tied or family not in UNTIED_HEADS:
+        return stored
+    head = UNTIED_HEADS[family]
+    shared = next(weight for weight in stored.ends if weight.role is Role.EMBEDDING)
+    own = replace(shared, name=f"{head}.weight", role=Role.LINEAR)
+    embedding = replace(shared, reads=Reads.NOTHING)
+    ends = (*(embedding if each is shared else each for each in stored.ends), own)
+    return replace(stored, ends=ends, logits_from=head)
 
 
 def has_decoder(workload: Workload) -> bool:

@@ -213,6 +213,10 @@ Prunings = Annotated[
     BeforeValidator(one_value, json_schema_input_type=PruningName | Choices[PruningName]),
 ]
 
+Switches = Annotated[
+    Choices[bool],
+    BeforeValidator(one_value, json_schema_input_type=bool | Choices[bool]),
+]
 Activations = Annotated[
     Choices[ActivationName],
     BeforeValidator(one_value, json_schema_input_type=ActivationName | Choices[ActivationName]),

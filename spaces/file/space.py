@@ -25,6 +25,7 @@ from spaces.file.dimensions import (
     Ratios,
     Recoveries,
     StrictModel,
+    Switches,
 )
 from spaces.file.training_space import TrainingSpace
 
@@ -35,6 +36,7 @@ FIXED_BY_CHECKPOINT = {
     "head_width": "the heads of a checkpoint keep their channels",
     "feed_forward_ratio": "a checkpoint keeps a number of its neurons, space.feed_forward",
     "activation": "a checkpoint keeps its own",
+    "tied_embeddings": "a checkpoint keeps its own head",
 }
 """Dimensions of models that start from random weights alone, and why."""
 
@@ -66,6 +68,8 @@ class Space(StrictModel):
     activation: Activations | None = None
     """Activations of the feed-forward block, of its gate where it has one (ModernBERT, Llama);
     without it, the family's own."""
+    tied_embeddings: Switches | None = None
+    """Whether the token embedding gives the logits too (language models); without it, it does."""
     vocabulary: Integers | None = None
     """Pieces of a checkpoint's vocabulary that are kept: the special ones, single characters of the
     training text, and then those that the text uses most. Other words fall back to smaller

@@ -11,7 +11,7 @@ from spaces.expression import Expression
 
 ARCHITECTURE = (
     "depth", "decoder_depth", "width", "heads", "head_width", "feed_forward", "feed_forward_ratio",
-    "activation", "checkpoint",
+    "activation", "tied_embeddings", "checkpoint",
 )  # fmt: skip
 COMPRESSION = ("quantisation", "group_size", "pruning", "sparsity", "recovery")
 KNOWN_COSTS = ("size_mb", "flops", "parameters")

@@ -29,8 +29,8 @@ COMPRESSION_FIELDS = ("quantisation", "group_size", "pruning", "sparsity", "reco
 FEED_FORWARD = ("feed_forward", "feed_forward_ratio")
 GROWING = ("depth", "decoder_depth", "width", *FEED_FORWARD, "vocabulary")
 """Dimensions with which parameters and FLOPs grow."""
-LAYER = ("heads", "head_width", "activation")
-"""Those of a layer that parameters and FLOPs do not depend on."""
+KINDS = ("heads", "head_width", "activation", "tied_embeddings")
+"""The other dimensions of architectures."""
 
 CHECKPOINT = "checkpoint"
 """The dimension of several checkpoints."""
@@ -175,7 +175,7 @@ class SearchSpace(Grid):
             decoder_depth=values.get(
                 "decoder_depth", values["depth"] if self.task.has_decoder else 0
             ),
-            **{name: values[name] for name in (*LAYER, *FEED_FORWARD) if name in values},
+            **{name: values[name] for name in (*KINDS, *FEED_FORWARD) if name in values},
         )
 
     @cached_property
@@ -287,7 +287,7 @@ class SearchSpace(Grid):
         if self.parts:
             return [each for part in self.parts.values() for each in part.architectures()]
         axes = [
-            range(len(d.values)) if d.name in (*GROWING, *LAYER) else (0,) for d in self.dimensions
+            range(len(d.values)) if d.name in (*GROWING, *KINDS) else (0,) for d in self.dimensions
         ]
         points = map(self.configuration, itertools.product(*axes))
         return list(dict.fromkeys(configuration.architecture for configuration in points))

@@ -7,7 +7,7 @@ import itertools
 from spaces.cost.architecture import Architecture
 from spaces.cost.checkpoint import Checkpoint, checkpoint_of
 from spaces.cost.compression import SEMI_STRUCTURED_SPARSITY, Pruning
-from spaces.cost.families import has_decoder
+from spaces.cost.families import UNTIED_HEADS, has_decoder
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.units import MIN_STEPS
 from spaces.expression import TEXTS
@@ -86,6 +86,12 @@ def _architecture_faults(space: SearchSpace) -> list[str]:
                 f"{architecture.head_width} channels each; task {space.task.name} needs an even "
                 "number of channels"
             )
+    if definition.tied_embeddings is not None and workload.family not in UNTIED_HEADS:
+        families = ", ".join(UNTIED_HEADS)
+        faults.append(
+            f"space.tied_embeddings: models of the family {workload.family} have no choice, which "
+            f"those of {families} have; leave it out"
+        )
     ratios = definition.feed_forward_ratio
     for width, ratio in itertools.product(definition.width.values, ratios.values if ratios else ()):
         try:
@@ -182,8 +188,9 @@ def _name_faults(space: SearchSpace) -> list[str]:
         allowed.add(CHECKPOINT)
     if has_decoder(space.workload_of(space.checkpoint)):
         allowed.add("decoder_depth")
-    if space.definition.vocabulary is not None:
-        allowed.add("vocabulary")
+    for name in ("vocabulary", "tied_embeddings"):
+        if getattr(space.definition, name) is not None:
+            allowed.add(name)
     faults = []
     for index, each in enumerate(space.expressions.expressions):
         faults += [

@@ -225,6 +225,7 @@ def test_the_rates_of_training_suit_pretrained_weights(search: dict[str, Any]) -
         ("space.head_width", 8, "space.head_width: the heads of a checkpoint keep their channels"),
         ("space.feed_forward_ratio", 2.0, "space.feed_forward_ratio: a checkpoint keeps a number"),
         ("space.activation", "relu", "space.activation: a checkpoint keeps its own; leave it out"),
+        ("space.tied_embeddings", False, "space.tied_embeddings: a checkpoint keeps its own head"),
         ("training.dropout", 0.2, "training.dropout: 0.2, but a checkpoint keeps its own dropout"),
         ("space.training", {"dropout": 0.1}, "space.training.dropout: a checkpoint keeps its own"),
         ("data.sequence_length", 64, "data.sequence_length: 64 is more than the 40 positions"),

@@ -56,7 +56,7 @@ def study(make_search: Callable[..., SearchFile], home: Path) -> Study:
 def test_the_sampler_tells_activations_apart_and_finds_the_better_one(study: Study) -> None:
     searched = SearchDesignSpace(study.space)
     space = searched.design_space
-    assert space.activations == 3
+    assert space.kinds == 3
     columns = {tuple(row) for row in space.runs[:, -3:]}
     assert columns == {(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)}
     prior: Prior = prior_for(space)
@@ -70,7 +70,35 @@ def test_the_sampler_tells_activations_apart_and_finds_the_better_one(study: Stu
 
 def test_one_activation_is_no_feature(make_search: Callable[..., SearchFile]) -> None:
     space = SearchSpace(make_search(**{**SPACE, "space__activation": "relu"}))
-    assert SearchDesignSpace(space).design_space.activations == 0
+    assert SearchDesignSpace(space).design_space.kinds == 0
+
+
+def test_tied_embeddings_are_a_feature_and_an_answer(
+    make_task_search: Callable[..., SearchFile], home: Path
+) -> None:
+    search = make_task_search(
+        "causal-lm", space__depth=1, space__tied_embeddings={"choices": [True, False]}
+    )
+    study = Study.open(search, f"sqlite:///{home / 'study.db'}")
+    space = SearchDesignSpace(study.space).design_space
+    assert space.kinds == 1
+    assert {*space.runs[:, -1]} == {0.0, 1.0}
+    first = {d.name: d.values[0] for d in study.space.dimensions}
+    for tied in (True, False):
+        study.optuna.enqueue_trial(first | {"tied_embeddings": tied})
+        finish(study, study.ask())
+    records = study.records()
+    assert [record.configuration.architecture.tied_embeddings for record in records] == [
+        True,
+        False,
+    ]
+    table = frontier_table([FrontierMember.of(record, {}, None) for record in records])
+    cells = {str(column.header): list(column.cells) for column in table.columns}
+    assert cells["tied"] == ["yes", "no"]
+    frame = Results(study.search.name, f"sqlite:///{home / 'study.db'}").trials()
+    assert list(frame["tied_embeddings"]) == [True, False]
+    at = {"width": 32, "budget": 20, "quantisation": "none", "sparsity": 0.0}
+    assert Predictor(study, records).predict({**at, "tied_embeddings": False}).trial == 1
 
 
 def test_answers_have_the_dimensions_of_the_model(study: Study, home: Path) -> None:

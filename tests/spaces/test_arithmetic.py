@@ -25,7 +25,7 @@ from objectives.testing.tiny_models import WORKLOADS, architecture_for, batch_fo
 from spaces.cost.architecture import Activation, Architecture
 from spaces.cost.budget import Schedule, UnknownStepsError
 from spaces.cost.compression import Compression, Pruning, Quantisation
-from spaces.cost.families import layout, parameters
+from spaces.cost.families import UNTIED_HEADS, layout, parameters
 from spaces.cost.flops import forward_flops, pretraining_workload, training_step_flops
 from spaces.cost.size import size_bytes
 from spaces.cost.units import BudgetUnit
@@ -38,7 +38,12 @@ SHAPES: list[dict[str, int]] = [
 ]
 UNEVEN = {"depth": 1, "width": 64, "decoder_depth": 3}
 """For families with a decoder."""
-CASES = [(family, shape) for family in WORKLOADS for shape in SHAPES] + [(Family.MBART, UNEVEN)]
+UNTIED = {"depth": 2, "width": 64, "tied_embeddings": False}
+CASES = [
+    *((family, shape) for family in WORKLOADS for shape in SHAPES),
+    (Family.MBART, UNEVEN),
+    *((family, UNTIED) for family in UNTIED_HEADS),
+]
 
 STRUCTURED = [
     Compression(pruning=pruning, sparsity=sparsity)

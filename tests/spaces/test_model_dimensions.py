@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
-from spaces.cost.families import layout, training_key
+from spaces.cost.families import layout, parameters, training_key
+from spaces.cost.flops import forward_flops
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
 
@@ -54,6 +56,24 @@ def test_activations_are_different_models_of_equal_cost(
     without = SearchSpace(make_search(space__depth=1)).architectures()[0]
     keys = [training_key(each, workload) for each in (without, usual, rectified)]
     assert keys[0] == keys[1] != keys[2]
+
+
+def test_untied_embeddings_are_a_matrix_more(
+    make_task_search: Callable[..., SearchFile],
+) -> None:
+    for task in ("causal-lm", "masked-lm"):
+        search = make_task_search(
+            task, space__depth=1, space__width=32, space__tied_embeddings={"choices": [True, False]}
+        )
+        space = SearchSpace(search)
+        tied, untied = space.architectures()
+        workload = space.workload_of("")
+        matrix = search.data.vocabulary_size * 32
+        assert parameters(untied, workload) == parameters(tied, workload) + matrix
+        assert forward_flops(untied.shape, workload) == forward_flops(tied.shape, workload)
+        assert training_key(tied, workload) == Architecture.of(1, 32).to_dict()
+        assert training_key(untied, workload) != training_key(tied, workload)
+        assert str(untied) == "1x32 untied embeddings"
 
 
 def test_texts_name_what_is_not_as_usual(make_search: Callable[..., SearchFile]) -> None:

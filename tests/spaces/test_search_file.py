@@ -48,6 +48,7 @@ WRONG = [
     ("space.head_width=16; space.heads=2", "space", "heads", "head_width"),
     ("space.feed_forward_ratio=2.3", "space.feed_forward_ratio", "2.3", "32", "whole number"),
     ("space.feed_forward_ratio=2.0; space.feed_forward=64", "space", "feed_forward_ratio"),
+    ("space.tied_embeddings=false", "space.tied_embeddings", "modernbert-classifier", "llama"),
     ("space.activation=gleu", "space.activation", "'gleu'", "'gelu'", "'silu'"),
     ("space.group_size=64", "space.group_size", "64", "32"),
     ("space.group_size=1", "space.group_size", "2"),

@@ -46,9 +46,9 @@ class DesignSpace:
         stable_path: Index of its stable path, which runs share, ``(runs,)``; by default each
             architecture has one.
         settings: Whether each feature of runs that is a setting of training is in doublings; they
-            are the last before those of activations.
-        activations: How many features of runs tell activations apart; they are the last before
-            those of checkpoints.
+            are the last before those of kinds.
+        kinds: How many features of runs tell kinds of models apart, such as activations; they are
+            the last before those of checkpoints.
         checkpoints: How many of the last features of runs tell checkpoints apart.
         methods: How many of the last features of compressions tell methods apart.
         is_pretrained: Whether models are cut from a checkpoint.
@@ -71,7 +71,7 @@ class DesignSpace:
     recovery_steps: Callable[[Integers], Floats] | None = None
     stable_path: Integers | None = None
     settings: tuple[bool, ...] = ()
-    activations: int = 0
+    kinds: int = 0
     checkpoints: int = 0
     methods: int = 0
     is_pretrained: bool = False

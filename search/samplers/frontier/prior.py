@@ -25,8 +25,8 @@ VOCABULARY_SLOPE, VOCABULARY_SCALE = (0.05, 0.1), 3.0
 IN_DOUBLINGS, IN_RANGE = ((0.0, 0.15), (-0.03, 0.06), 2.0), ((0.0, 0.3), (-0.05, 0.2), 0.8)
 """Slope, curvature and length scale of a setting of training in doublings, and from -1 to 1: its
 best value is expected inside, and may be at an end."""
-ACTIVATION_SLOPE = (0.0, 0.1)
-"""Of the column of an activation: no activation is better beforehand."""
+KIND_SLOPE = (0.0, 0.1)
+"""Of the column of an activation, or of tied embeddings: none is better beforehand."""
 CHECKPOINT_SLOPE = (0.0, 0.5)
 """Of the column of a checkpoint: how much better or worse than the others it is."""
 CATEGORY_SCALE = 1.5
@@ -70,12 +70,12 @@ def prior_for(space: DesignSpace) -> Prior:
     prior, settings = PRIOR, space.settings
     if space.is_pretrained:
         prior = replace(prior, slopes=(*PRETRAINED_SLOPES, *prior.slopes[len(PRETRAINED_SLOPES) :]))
-    others = len(settings) + space.activations + space.checkpoints
+    others = len(settings) + space.kinds + space.checkpoints
     if space.runs.shape[1] - others > len(PRIOR.training_scales):
         prior = _with_training(prior, [VOCABULARY_SLOPE], [VOCABULARY_SCALE])
     prior = _with_settings(prior, settings)
     for slope, count in (
-        (ACTIVATION_SLOPE, space.activations),
+        (KIND_SLOPE, space.kinds),
         (CHECKPOINT_SLOPE, space.checkpoints),
     ):
         prior = _with_training(prior, [slope] * count, [CATEGORY_SCALE] * count)

@@ -152,7 +152,7 @@ class SearchDesignSpace:
         in_store = np.array([(False, False)] * len(runs) if stored is None else stored(runs))
         effective, steps_per_unit = self._effective(), self._recovery_steps_per_unit()
         recoveries = [each.recovery for each in effective]
-        settings, activations = self._settings(), self._activations()
+        settings, kinds = self._settings(), self._kinds()
         compressions, methods = self._compression_features(
             effective, float(np.median(steps_per_unit))
         )
@@ -169,7 +169,7 @@ class SearchDesignSpace:
                 ),
                 settings=list(map(setting_feature, settings)),
                 categories=[
-                    *category_features([a.activation for a in architectures], activations),
+                    *kinds,
                     *category_features([a.checkpoint for a in architectures], list(space.parts)),
                 ],
             ),
@@ -180,7 +180,7 @@ class SearchDesignSpace:
             compressions=np.hstack([compressions, methods]),
             stable_path=_numbered(c.stable_path for c in runs),
             settings=tuple(map(is_in_doublings, settings)),
-            activations=len(activations),
+            kinds=len(kinds),
             checkpoints=len(space.parts),
             methods=methods.shape[1],
             is_pretrained=bool(space.workload_of(runs[0].checkpoint).checkpoint),
@@ -204,10 +204,13 @@ class SearchDesignSpace:
         columns = zip(*([value for _, value in run.training] for run in self._runs), strict=True)
         return [column for column in map(_column, columns) if np.ptp(column) > 0.0]
 
-    def _activations(self) -> list[str]:
-        """The activations that vary."""
-        found = sorted({run.architecture.activation for run in self._runs})
-        return found if len(found) > 1 else []
+    def _kinds(self) -> list[Floats]:
+        """What tells activations apart, and tied embeddings, where they vary; ``(runs,)`` each."""
+        architectures = [run.architecture for run in self._runs]
+        activations = [each.activation for each in architectures]
+        several = sorted({*activations}) if len({*activations}) > 1 else []
+        tied = _column(each.tied_embeddings for each in architectures)
+        return [*category_features(activations, several), *([tied] if np.ptp(tied) > 0.0 else [])]
 
     def _run_neighbours(self, run: int) -> Iterator[int]:
         for row in grid_neighbours(int(self._rows[run]), self._run_sizes):
