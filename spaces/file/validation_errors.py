@@ -63,6 +63,12 @@ def _line(item: ErrorDetails, document: Any, schema: dict[str, Any]) -> str:
         named = [each[tag] for each in properties if "const" in each.get(tag, {})]
         tags = ", ".join(str(each["const"]) for each in named)
         return f"{field}.{tag}: is missing; allowed: {tags}"
+    if item["type"] == "union_tag_invalid":
+        tag, tags = str(item["ctx"]["discriminator"]), str(item["ctx"]["expected_tags"])
+        name = tag.strip("'")
+        close = _suggestion(str(item["ctx"]["tag"]), tags.replace("'", "").split(", "))
+        own = "; a task of your own is module:Class" if field == "task" else ""
+        return f"{field}.{name}: is {item['ctx']['tag']!r}{close}{own}"
     if isinstance(given, dict | list) or item["type"] == "value_error":
         return f"{field}: {message}"
     return f"{field}: {message[:1].lower()}{message[1:]}, but is {shown(given)}"

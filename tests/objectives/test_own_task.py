@@ -265,7 +265,7 @@ def test_the_error_of_the_user_is_the_cause(open_own: OpenOwn, tmp_path: Path) -
         ({"data": {"images": {"source": "digits"}}}, "data.images: task own.tasks:FirstSymbol has"),
         ({"model": {"from": "./here"}}, "starts from random weights; leave model out"),
         ({"objectives": ["accuracy", "size_kb"]}, "objectives"),
-        ({"task": {"name": "own.tasks"}}, "does not match any of the expected tags"),
+        ({"task": {"name": "own.tasks"}}, "a task of your own is module:Class"),
         ({"task": {"name": "own tasks:First"}}, "task.name: 'own tasks:First' names no class"),
         ({"training": {"dropout": 0.1}}, "training.dropout: the models of own.tasks:FirstSymbol"),
     ],
