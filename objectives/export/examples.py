@@ -40,7 +40,7 @@ print(model.config.id2label[int(logits.argmax())])""",
 """A program for each task, which runs in the exported folder."""
 
 
-def example_program(task: PredictionTask, model_class: str) -> str:
+def example_program(task: PredictionTask, model_class: str = "") -> str:
     """The program for the models of a task.
 
     Args:
