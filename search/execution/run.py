@@ -36,6 +36,7 @@ from search.storage.lease_holder import LeaseHolder, holding_lease, local_lease
 from search.storage.states import State
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
+from search.storage.widening import unused_widenings
 from search.tracking.sync import MlflowSync
 from search.tracking.tracker import Tracker
 from spaces.cost.configuration import Configuration
@@ -155,6 +156,8 @@ def _starting(search: SearchFile, listener: Listener) -> Iterator[_Started]:
         search, _ = completed(search, where.data, listener.info)
         study = Study.open(search, where.study_url)
         holder = stack.enter_context(holding_lease(study, listener.must_stop))
+        for change in unused_widenings(study):
+            listener.info(f"space widened: {change}; the hypervolume refers to the new space")
         data = {
             name: _prepare(search.alone(name), where.data, listener)
             for name in search.checkpoints or ("",)

@@ -29,12 +29,15 @@ def with_speeds(setup: WorkerSetup, study: Study, listener: Listener) -> WorkerS
     space, search = study.space, study.search
     if space.schedule.unit is not BudgetUnit.SECONDS:
         return setup
-    if not study.speeds.all():
+    recorded = study.speeds.all()
+    if any(architecture not in recorded for architecture in space.architectures()):
         started = time.monotonic()
         listener.info("measuring the speed of training of untrained models …")
         meters = _Meters(setup, search.placement)
         try:
-            study.record_speeds(known_speeds(space, meters.measure, listener.warn))
+            study.record_speeds(
+                known_speeds(space, meters.measure, listener.warn, recorded.values())
+            )
         finally:
             meters.close()
         listener.info(f"speeds known ({time.monotonic() - started:.1f} s)")

@@ -25,6 +25,7 @@ from search.storage.function_study import FunctionStudy
 from search.storage.lease_holder import LeaseHolder, holding_lease, local_lease
 from search.storage.states import State
 from search.storage.trials import TrialRecord
+from search.storage.widening import unused_widenings
 from search.tracking.function_sync import FunctionSync
 from search.tracking.tracker import Tracker
 from spaces.file.storage import Locations, home
@@ -99,6 +100,8 @@ def run_function(
     with local_lease(search.name, home() / "leases"):
         study = FunctionStudy.open(space, where.study_url)
         with holding_lease(study, listener.must_stop) as holder:
+            for change in unused_widenings(study):
+                listener.info(f"space widened: {change}")
             tracker = Tracker(FunctionSync(study, where, lambda: holder.has_lost_lease))
             tracker.start()
             try:

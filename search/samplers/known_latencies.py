@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from search.samplers.estimates import evenly_spread, log_linear
 from search.storage.study import Study
+from search.storage.widening import LATENCIES
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
@@ -14,7 +15,6 @@ from spaces.cost.flops import forward_flops
 from spaces.errors import UserError
 from spaces.grid.search_space import LatencyOf, SearchSpace
 
-LATENCIES = "tlc:latencies"
 MOST_MEASURED = 400
 """Shapes that are measured at most, evenly spread; the latencies of others are estimated."""
 

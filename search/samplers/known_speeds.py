@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from search.samplers.estimates import evenly_spread, log_linear
@@ -22,21 +22,26 @@ Measure = Callable[[Architecture], dict[str, Any]]
 
 
 def known_speeds(
-    space: SearchSpace, measure: Measure, warn: Callable[[str], None]
+    space: SearchSpace,
+    measure: Measure,
+    warn: Callable[[str], None],
+    recorded: Iterable[RecordedSpeed] = (),
 ) -> list[RecordedSpeed]:
-    """The speed of every architecture of a space.
+    """The speed of every architecture of a space whose speed is not recorded.
 
     Args:
         measure: Measures one of them.
         warn: Called with a line where one could not be trained, or was disturbed.
+        recorded: Those that are known.
 
     Raises:
         UserError: None of them can be trained.
     """
-    architectures = space.architectures()
+    known = {each.architecture: each for each in recorded}
+    architectures = [a for a in space.architectures() if a not in known]
     found = {a: _recorded(a, measure(a)) for a in evenly_spread(architectures, MOST_MEASURED)}
     failures = [each for each in found.values() if each.steps_per_second == 0.0]
-    if len(failures) == len(found):
+    if len(failures) == len(found) and not any(e.steps_per_second for e in known.values()):
         raise UserError(f"no architecture can be trained here: {failures[0].measured['failure']}")
     for each in failures:
         warn(f"{each.architecture} cannot be trained here: {each.measured['failure']}")
@@ -57,7 +62,8 @@ def known_speeds(
             depth = architecture.depth + architecture.decoder_depth
             return [1.0, math.log(flops), math.log(depth)]
 
-        rates = {a: e.steps_per_second for a, e in found.items() if e.steps_per_second > 0.0}
+        measured = {a: e for a, e in (known | found).items() if e.measured}
+        rates = {a: e.steps_per_second for a, e in measured.items() if e.steps_per_second > 0.0}
         estimate = log_linear(rates, features)
         others = (a for a in architectures if a not in found)
         found |= {a: RecordedSpeed(a, estimate(a), {}) for a in others}

@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from search.process_state import set_level
 from search.storage.database import Database, translated_errors
 from search.storage.errors import NoSuchStudy
-from search.storage.transactions import exchange, finish
+from search.storage.transactions import ParameterChange, change_parameters, exchange, finish
 from search.storage.trials import (
     ATTEMPT,
     CONFIGURATION,
@@ -183,6 +183,11 @@ class BaseStudy(ABC, Generic[C]):
         whether it had."""
         with translated_errors(self._storage):
             return exchange(self._storage.engine, self.optuna._study_id, key, old, new)
+
+    def change_parameters(self, change: ParameterChange) -> bool:
+        """Change what trials store of their dimensions, as ``change_parameters`` does."""
+        with translated_errors(self._storage):
+            return change_parameters(self._storage.engine, self.optuna._study_id, change)
 
     def record(self, number: int) -> TrialRecord[C]:
         """One trial.

@@ -1,7 +1,7 @@
 """What a study records that turns budgets into steps: speeds of training, and lengths of batches.
 
 The first run of a search records them, and they never change: a resumed search trains the same
-steps, also on another machine.
+steps, also on another machine. Where its space was made wider, speeds that it lacks are added.
 """
 
 from __future__ import annotations
@@ -53,6 +53,10 @@ class RecordedSpeeds:
     def __call__(self, architecture: Architecture) -> float | None:
         """Steps of its stable path that an architecture trains in a second; None if unknown."""
         found = self.all().get(architecture)
+        if found is None and self._known:
+            # Those that a wider space lacks are recorded later.
+            self._known = {}
+            found = self.all().get(architecture)
         return None if found is None else found.steps_per_second
 
     def all(self) -> Mapping[Architecture, RecordedSpeed]:

@@ -21,9 +21,11 @@ from search.storage.errors import BusyStudy, NoSuchStudy
 from search.storage.optuna_space import distributions, point_from
 from search.storage.study import Study
 from search.storage.transactions import exchange
+from search.storage.widening import tried, widen
 from spaces.cost.criteria import Criteria
 from spaces.functions.points import FunctionSpace, Values
 from spaces.functions.search import FunctionSearch
+from spaces.grid.widening import changed_names, left_out
 
 
 class FunctionStudy(BaseStudy[Values]):
@@ -40,7 +42,7 @@ class FunctionStudy(BaseStudy[Values]):
 
     @classmethod
     def open(cls, space: FunctionSpace, url: str) -> FunctionStudy:
-        """Open the study of a search, or create it.
+        """Open the study of a search, or create it; with a wider space, its trials stay.
 
         Args:
             space: Its points, with what is known of them.
@@ -66,17 +68,39 @@ class FunctionStudy(BaseStudy[Values]):
                 )
             # If two processes create this study at once, only one of them sets the search.
             if not exchange(storage.engine, study._study_id, FUNCTION, None, search.to_dict()):
-                recorded = FunctionSearch.model_validate(study.user_attrs[FUNCTION])
-                if differing := recorded.differences(search):
-                    raise BusyStudy(
-                        f"a search named {search.name!r} exists with another "
-                        f"{', '.join(differing)}; give this one another name"
-                    )
-                study.set_user_attr(FUNCTION, search.to_dict())
+                cls(study, storage)._change_to(search)
             study.set_metric_names(list(search.objectives))
             opened = cls(study, storage)
         opened.space = space
         return opened
+
+    def _change_to(self, search: FunctionSearch) -> None:
+        """Record a search that is resumed, whose space may be wider.
+
+        Raises:
+            BusyStudy: It is another search.
+        """
+        recorded = self.attributes[FUNCTION]
+        earlier = FunctionSearch.model_validate(recorded)
+        differing = earlier.differences(search)
+        before, after = FunctionSpace(earlier), FunctionSpace(search)
+        if not differing:
+            self.optuna.set_user_attr(FUNCTION, search.to_dict())
+            return
+        exists = f"a search named {search.name!r} exists with another"
+        if differing != ["space"]:
+            raise BusyStudy(f"{exists} {', '.join(differing)}; give this one another name")
+        gone, added = changed_names(before, after)
+        faults = [
+            *left_out(before, after, tried(self, before)),
+            *(f"space.{name}: is left out, and its trials have it; keep it" for name in gone),
+            *(f"space.{name}: is new, and its trials have none; leave it out" for name in added),
+        ]
+        if faults:
+            first = f"{exists} space; give this one another name, or correct:"
+            raise BusyStudy("\n".join([first, *faults]))
+        replaced = (FUNCTION, recorded, search.to_dict())
+        widen(self, before, after, lambda values: None, replaced=replaced)
 
     @classmethod
     def load(cls, name: str, url: str) -> FunctionStudy:

@@ -7,7 +7,7 @@ the study as an ``OrdinalStudy``, where such a category is the index of its valu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import copy
 from decimal import Decimal
 from functools import lru_cache
@@ -41,10 +41,19 @@ class HasDimensions(Protocol):
 
 def distributions(space: HasDimensions) -> dict[str, BaseDistribution]:
     """What the study stores, by the name of the dimension."""
-    return {
-        d.name: _even(d) if _is_even(d) else CategoricalDistribution(d.values)
-        for d in space.dimensions
-    }
+    return {d.name: _stored_as(d) for d in space.dimensions}
+
+
+def restored_in(before: Dimension, after: Dimension) -> Callable[[float], float]:
+    """From the number that the study stores for a value of a dimension to the one that stands for
+    it in another dimension, which has the value too."""
+    old, new = _stored_as(before), _stored_as(after)
+
+    def stored(number: float) -> float:
+        value = before.values[_index(before, old.to_external_repr(number))]
+        return new.to_internal_repr(value)
+
+    return stored
 
 
 def ordinal_distributions(space: HasDimensions) -> dict[str, BaseDistribution]:
@@ -120,6 +129,10 @@ class OrdinalStudy:
         if trial.state.is_finished():
             self._finished[trial.number] = ordinal
         return ordinal
+
+
+def _stored_as(dimension: Dimension) -> BaseDistribution:
+    return _even(dimension) if _is_even(dimension) else CategoricalDistribution(dimension.values)
 
 
 @lru_cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import optuna
@@ -31,10 +32,12 @@ from search.storage.optuna_space import configuration_from, distributions
 from search.storage.references import REFERENCES, ReferenceRecord, references_of
 from search.storage.transactions import exchange
 from search.storage.trials import CONFIGURATION, REPEATS, TrialRecord
+from search.storage.widening import tried, widen
 from spaces.cost.configuration import Configuration
 from spaces.cost.criteria import Criteria
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import LatencyOf, SearchSpace
+from spaces.grid.widening import point_of, widening_faults
 
 DATA = "tlc:data"
 TEST = "tlc:test:"
@@ -53,6 +56,9 @@ class Study(BaseStudy[Configuration]):
     @classmethod
     def open(cls, search: SearchFile, url: str) -> Study:
         """Open the study of a search, or create it.
+
+        Where its space is wider than that of the study, the study gets the wider one, in which its
+        trials stay (``search.storage.widening``).
 
         Raises:
             BusyStudy: A study of this name exists for another search file.
@@ -74,17 +80,37 @@ class Study(BaseStudy[Configuration]):
                 )
             # If two processes create this study at once, only one of them sets the file.
             if not exchange(storage.engine, study._study_id, SEARCH, None, search.to_dict()):
-                recorded = SearchFile.model_validate(study.user_attrs[SEARCH])
-                if differing := recorded.differences(search):
-                    raise BusyStudy(
-                        f"a search named {search.name!r} exists with another "
-                        f"{', '.join(differing)}; give this one another name (name: in the file, "
-                        "or --set name=...)"
-                    )
-                study.set_user_attr(SEARCH, search.to_dict())
+                cls(study, storage)._change_to(search)
             measured: list[str] = [search.metric.name, search.cost.name]
             study.set_metric_names(measured[: len(study.directions)])
             return cls(study, storage)
+
+    def _change_to(self, search: SearchFile) -> None:
+        """Record the file of a search that is resumed, whose space may be wider.
+
+        Raises:
+            BusyStudy: It is another search.
+        """
+        recorded = self.attributes[SEARCH]
+        earlier = SearchFile.model_validate(recorded)
+        differing = earlier.differences(search)
+        another_name = "give this one another name (name: in the file, or --set name=...)"
+        if not all(name.startswith("space.") for name in differing):
+            raise BusyStudy(
+                f"a search named {search.name!r} exists with another {', '.join(differing)}; "
+                f"{another_name}"
+            )
+        if not differing:
+            self.optuna.set_user_attr(SEARCH, search.to_dict())
+            return
+        before, after = SearchSpace(earlier), SearchSpace(search)
+        if faults := widening_faults(before, after, tried(self, before)):
+            exists = f"a search named {search.name!r} exists with another space"
+            raise BusyStudy("\n".join([f"{exists}; {another_name}, or correct:", *faults]))
+        widen(
+            self, before, after, partial(point_of, after),
+            replaced=(SEARCH, recorded, search.to_dict()),
+        )  # fmt: skip
 
     @classmethod
     def load(cls, name: str, url: str) -> Study:
@@ -161,8 +187,13 @@ class Study(BaseStudy[Configuration]):
         self.optuna.set_user_attr(DATA, facts)
 
     def record_speeds(self, speeds: Iterable[RecordedSpeed]) -> None:
-        """Record the speeds of training, unless they are recorded: they never change."""
-        self.exchange(SPEEDS, None, to_attribute(speeds))
+        """Record the speeds of training, of architectures whose speed is not recorded: it never
+        changes."""
+        known = self.speeds.all()
+        lacking = [each for each in speeds if each.architecture not in known]
+        before = self.attributes.get(SPEEDS)
+        if lacking:
+            self.exchange(SPEEDS, before, [*(before or ()), *to_attribute(lacking)])
 
     @property
     def data(self) -> dict[str, Any]:

@@ -8,19 +8,32 @@ is compared with the value that was read before it is set.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Engine, Table, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from search.storage.database_retry import retryable
 from search.storage.trials import ATTEMPT, FINISH
 
 _TRIALS: Table = models.TrialModel.__table__
+_PARAMETERS: Table = models.TrialParamModel.__table__
 _VALUES: Table = models.TrialValueModel.__table__
 _USER: Table = models.TrialUserAttributeModel.__table__
 _SYSTEM: Table = models.TrialSystemAttributeModel.__table__
@@ -88,23 +101,137 @@ def exchange(engine: Engine, study_id: int, key: str, old: Any | None, new: Any)
     Returns:
         False when another process has changed it since it was read.
     """
-    written = json.dumps(new)
     try:
         with engine.begin() as connection:
             if old is None:
-                row = {"study_id": study_id, "key": key, "value_json": written}
+                row = {"study_id": study_id, "key": key, "value_json": json.dumps(new)}
                 connection.execute(insert(_STUDY), [row])
                 return True
-            changed = connection.execute(
-                update(_STUDY)
-                .where(_STUDY.c.study_id == study_id, _STUDY.c.key == key)
-                .where(_STUDY.c.value_json == json.dumps(old))
-                .values(value_json=written)
-            )
-            return changed.rowcount == 1
+            return _replace(connection, study_id, key, old, new)
     except IntegrityError:
         # Another process has inserted the attribute.
         return False
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """How the trials of a study store a dimension from now on.
+
+    Args:
+        distribution: Optuna's distribution, as JSON.
+        stored: The number that stands for a value, from the one that stood for it before.
+        added: By the number of a trial, the number that stands for its value, where the trials had
+            no such dimension.
+    """
+
+    distribution: str
+    stored: Callable[[float], float] = float
+    added: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ParameterChange:
+    """A change of what a study's trials store of their dimensions.
+
+    Args:
+        replaced: The attribute of the study that defines them, with its old and its new value.
+        attributes: Further attributes of the study; None deletes one.
+        parameters: The dimensions that change, by name.
+        left_out: Dimensions that trials no longer have.
+    """
+
+    replaced: tuple[str, Any, Any]
+    attributes: Mapping[str, Any]
+    parameters: Mapping[str, Parameter]
+    left_out: Sequence[str]
+
+
+@retryable
+def change_parameters(engine: Engine, study_id: int, change: ParameterChange) -> bool:
+    """Change what the trials of a study store of their dimensions, all in one transaction.
+
+    Returns:
+        False when another process has replaced the attribute since it was read: nothing changes.
+    """
+    trials = select(_TRIALS.c.trial_id).where(_TRIALS.c.study_id == study_id)
+    own = _PARAMETERS.c.trial_id.in_(trials)
+    with engine.begin() as connection:
+        # The write comes first: SQLite locks with it.
+        if not _replace(connection, study_id, *change.replaced):
+            return False
+        _store_again(connection, own, change.parameters)
+        connection.execute(
+            delete(_PARAMETERS).where(own, _PARAMETERS.c.param_name.in_(change.left_out))
+        )
+        _add(connection, study_id, change.parameters)
+        kept = {key: value for key, value in change.attributes.items() if value is not None}
+        connection.execute(
+            delete(_STUDY).where(
+                _STUDY.c.study_id == study_id, _STUDY.c.key.in_(list(change.attributes))
+            )
+        )
+        rows = [
+            {"study_id": study_id, "key": key, "value_json": json.dumps(value)}
+            for key, value in kept.items()
+        ]
+        if rows:
+            connection.execute(insert(_STUDY), rows)
+    return True
+
+
+def _store_again(
+    connection: Connection, own: ColumnElement[bool], parameters: Mapping[str, Parameter]
+) -> None:
+    """Rewrite the parameters that trials have."""
+    found = connection.execute(
+        select(_PARAMETERS.c.param_id, _PARAMETERS.c.param_name, _PARAMETERS.c.param_value).where(
+            own, _PARAMETERS.c.param_name.in_(list(parameters))
+        )
+    )
+    rows = [
+        {
+            "row": row,
+            "number": parameters[name].stored(number),
+            "json": parameters[name].distribution,
+        }
+        for row, name, number in found
+    ]
+    if rows:
+        connection.execute(
+            update(_PARAMETERS)
+            .where(_PARAMETERS.c.param_id == bindparam("row"))
+            .values(param_value=bindparam("number"), distribution_json=bindparam("json")),
+            rows,
+        )
+
+
+def _add(connection: Connection, study_id: int, parameters: Mapping[str, Parameter]) -> None:
+    """Write the parameters that trials lack."""
+    numbers = select(_TRIALS.c.number, _TRIALS.c.trial_id).where(_TRIALS.c.study_id == study_id)
+    trial_of = dict(connection.execute(numbers).tuples().all())
+    rows = [
+        {
+            "trial_id": trial_of[number],
+            "param_name": name,
+            "param_value": value,
+            "distribution_json": parameter.distribution,
+        }
+        for name, parameter in parameters.items()
+        for number, value in parameter.added.items()
+    ]
+    if rows:
+        connection.execute(insert(_PARAMETERS), rows)
+
+
+def _replace(connection: Connection, study_id: int, key: str, old: Any, new: Any) -> bool:
+    """Compare and set an attribute of a study; returns whether it had its old value."""
+    changed = connection.execute(
+        update(_STUDY)
+        .where(_STUDY.c.study_id == study_id, _STUDY.c.key == key)
+        .where(_STUDY.c.value_json == json.dumps(old))
+        .values(value_json=json.dumps(new))
+    )
+    return changed.rowcount == 1
 
 
 def _count_finished(connection: Connection, trial_id: int) -> int:

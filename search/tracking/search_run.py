@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from search.pareto import Scale, feasible, hypervolume_history, in_finish_order
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
+from search.storage.widening import widenings
 from search.tracking.trial_run import milliseconds
 from spaces.cost.criteria import Criteria
 from spaces.file.own_task import OwnTask
@@ -30,7 +31,6 @@ def search_params(study: Study) -> dict[str, Any]:
         "task": search.task.name,
         "objectives": " ".join(search.objectives),
         "seed": search.seed,
-        "configurations": study.space.configurations,
         "budget_unit": search.space.budget.unit,
     }
     if isinstance(search.task, OwnTask):
@@ -39,6 +39,17 @@ def search_params(study: Study) -> dict[str, Any]:
     if study.data:
         params["data_fingerprint"] = study.data["fingerprint"][:16]
     return params
+
+
+def search_tags(study: Study) -> dict[str, str]:
+    """What a resumed search can change: in MLflow only tags can change."""
+    tags = {
+        "tlc.trials": str(study.search.trials),
+        "tlc.sampler": study.search.sampler,
+        "tlc.configurations": str(study.space.configurations),
+    }
+    changes = [f"{each.text} (from trial {each.trials})" for each in widenings(study.attributes)]
+    return tags | ({"tlc.space_widened": "; ".join(changes)} if changes else {})
 
 
 def search_metrics(

@@ -38,6 +38,7 @@ from search.tracking.search_run import (
     search_dataset,
     search_metrics,
     search_params,
+    search_tags,
 )
 from search.tracking.trial_run import (
     milliseconds,
@@ -165,9 +166,8 @@ class MlflowSync:
             return remote.runs[PARENT]
         start_ms = milliseconds(min((r.started for r in records if r.started), default=None))
         run = self._run(remote, PARENT, f"search {search.name}: frontier and figures", start_ms)
-        # A resumed search can change these, and in MLflow only tags can change.
-        tags = {"tlc.trials": str(search.trials), "tlc.sampler": search.sampler}
-        log_in_batches(remote.client, run, [], search_params(self._study), tags)
+        params, tags = search_params(self._study), search_tags(self._study)
+        log_in_batches(remote.client, run, [], params, tags)
         public = {key: value for key, value in search.to_dict().items() if key not in HIDDEN}
         text = yaml.safe_dump(public, sort_keys=False, allow_unicode=True)
         remote.client.log_text(run, text, "search.yaml")

@@ -45,10 +45,15 @@ class ExpressionConstraints:
 
     def is_met(self, expression: Expression, configuration: Configuration) -> bool:
         """Whether a configuration meets one of them."""
-        values = {name: self._value(configuration, name) for name in expression.names}
+        values = {name: self.value_of(configuration, name) for name in expression.names}
         return expression.holds(values)
 
-    def _value(self, configuration: Configuration, name: str) -> Any:
+    def value_of(self, configuration: Configuration, name: str) -> Any:
+        """Value of a name in a configuration.
+
+        Raises:
+            KeyError: A setting of training that the configuration lacks.
+        """
         if name in ARCHITECTURE:
             return getattr(configuration.architecture, name)
         if name in COMPRESSION:

@@ -53,6 +53,9 @@ def test_a_different_search_with_the_same_name_is_refused(finished: Tlc) -> None
     run = finished.ask("run", "search.yaml", "--set", "seed=9")
     assert run.returncode == 2
     assert "a search named 'tiny' exists with another seed" in run.stderr
+    narrower = finished.ask("run", "search.yaml", "--set", "space.width=64")
+    assert narrower.returncode == 2
+    assert "space.width: leaves out 32" in narrower.stderr
 
 
 @pytest.mark.parametrize(
