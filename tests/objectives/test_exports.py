@@ -53,6 +53,13 @@ METRICS = {
     "image-classification": "matthews",
 }
 """Where models have another score than the usual one of their task."""
+DIMENSIONS: dict[str, dict[str, Any]] = {
+    "masked-lm": {"head_width": 16, "feed_forward_ratio": 3.0},
+    "causal-lm": {"activation": "relu2", "tied_embeddings": False},
+    "translation": {"activation": "relu"},
+    "image-classification": {"activation": "hardswish", "head_width": 16},
+}
+"""Where models have other layers than the usual ones of their task."""
 TASKS = list(COMPRESSIONS)
 WITH_ONNX = ["classification", "causal-lm", "translation", "image-classification"]
 """Tasks of which ONNX is written too, which takes seconds."""
@@ -119,7 +126,8 @@ def of_task(
     def make(name: str) -> Exported:
         if name not in made:
             document = dict(task_documents[name])
-            document["space"] = {**document["space"], "width": 64, "depth": 1}
+            sizes = {"width": 64, "depth": 1, **DIMENSIONS.get(name, {})}
+            document["space"] = {**document["space"], **sizes}
             if name in METRICS:
                 document["objectives"] = [METRICS[name], "size_mb"]
             if name == "pairs":

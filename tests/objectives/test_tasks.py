@@ -23,12 +23,20 @@ TASKS = ["pairs", "masked-lm", "causal-lm", "translation", "image-classification
 COMPRESSED = Compression(Quantisation.STATIC_8, 32, Pruning.STRUCTURED, 0.5)
 
 
+OTHER_LAYERS = {
+    "head_width": 16, "feed_forward_ratio": 2.5, "activation": "relu2", "tied_embeddings": False,
+}  # fmt: skip
+
+
 class TestBuiltIn(TaskTestCase):
-    @pytest.fixture(scope="class", params=["classification", *TASKS[1:]])
+    @pytest.fixture(scope="class", params=["classification", *TASKS[1:], "other layers"])
     def search(
         self, request: pytest.FixtureRequest, task_documents: dict[str, dict[str, Any]]
     ) -> SearchLike:
-        return task_documents[request.param]
+        if request.param != "other layers":
+            return task_documents[request.param]
+        document = task_documents["causal-lm"]
+        return {**document, "space": {**document["space"], **OTHER_LAYERS}}
 
 
 def first(search: SearchFile) -> Configuration:
