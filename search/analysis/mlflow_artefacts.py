@@ -41,7 +41,7 @@ def write_page(
         UserError: The folder cannot be written.
     """
     where = Locations.of(storage)
-    path = (folder or where.reports / study.name) / FILE
+    path = (folder or where.reports / study.search.name) / FILE
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{FILE}.new")
@@ -64,7 +64,7 @@ def log_artefacts(
 
         sync_unless_running(study, where)
         client = MlflowClient(where.tracking_uri)
-        experiment = client.get_experiment_by_name(study.name)
+        experiment = client.get_experiment_by_name(study.search.name)
         if experiment is None:
             return False
         run = find_run(client, experiment.experiment_id, f"{study.study_id}/{PARENT}")
@@ -75,5 +75,5 @@ def log_artefacts(
         return True
     except Exception as error:
         # Anything that MLflow or its transport raises: the files are written all the same.
-        log.warning("the report of %s is not in MLflow: %s", study.name, error)
+        log.warning("the report of %s is not in MLflow: %s", study.search.name, error)
         return False

@@ -133,7 +133,7 @@ def sync_unless_running(study: Study | FunctionStudy, where: Locations) -> None:
     Raises:
         Exception: Any error of MLflow or its transport.
     """
-    with suppress(StudyError), local_lease(study.name, home() / "leases"):
+    with suppress(StudyError), local_lease(study.search.name, home() / "leases"):
         refuse_if_held_elsewhere(study)
         sync_study(study, where)
 
@@ -151,4 +151,4 @@ def sync_all(url: str, where: Locations) -> None:
             continue
         except Exception as error:
             # Any error of MLflow or its transport.
-            log.warning("search %s is not in MLflow: %s", study.name, error_summary(error))
+            log.warning("search %s is not in MLflow: %s", study.search.name, error_summary(error))

@@ -412,12 +412,12 @@ def test_a_search_that_runs_here_is_not_sent_by_another_process(
     fill(study)
     monkeypatch.setattr("search.tracking.tracker.load_all", lambda url: [study])
     with local_lease(study.search.name, home / "leases"):
-        sync_all("", where)
+        sync_all(where.study_url, where)
     client = MlflowClient(where.tracking_uri)
     assert client.get_experiment_by_name(study.search.name) is None
-    sync_all("", where)
+    sync_all(where.study_url, where)
     assert len(mlflow_runs(where, study.search.name)[1]) == 5
-    sync_all("", replace(where, tracking_uri="http://127.0.0.1:9"))
+    sync_all(where.study_url, replace(where, tracking_uri="http://127.0.0.1:9"))
 
 
 @pytest.mark.parametrize("looks", [0, 1, 3])
