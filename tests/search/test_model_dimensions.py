@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from search.analysis.claims.observations import observe
 from search.analysis.report.dimensions import dimensions_section
 from search.analysis.report.report_data import ReportData
 from search.api.results import Results
@@ -22,6 +23,7 @@ from search.samplers.gp.kernel import Prior
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from search.tracking.trial_run import trial_name, trial_params
+from spaces.errors import UserError
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
 from tests.search.conftest import made_up_result
@@ -66,6 +68,11 @@ def test_the_sampler_tells_activations_apart_and_finds_the_better_one(study: Stu
         finish(study, study.ask())
     chosen = [record.configuration.architecture.activation for record in study.records()]
     assert chosen[9:].count("relu2") >= 6
+
+
+def test_claims_compare_models_of_one_kind(study: Study) -> None:
+    with pytest.raises(UserError, match=r"several values of space\.activation"):
+        observe([study])
 
 
 def test_one_activation_is_no_feature(make_search: Callable[..., SearchFile]) -> None:

@@ -169,8 +169,15 @@ def refuse_unequal_models(study: Study) -> None:
     """Refuse a search whose models differ in more than their size.
 
     Raises:
-        UserError: It chooses among several checkpoints or settings of training.
+        UserError: It chooses among several checkpoints, settings of training or kinds of layers.
     """
+    for name in ("activation", "tied_embeddings"):
+        choices = getattr(study.search.space, name)
+        if choices is not None and len(choices.values) > 1:
+            raise UserError(
+                f"search {study.search.name!r} has several values of space.{name}: the claims "
+                "compare sizes of one kind of model; give it one value"
+            )
     if study.search.checkpoints:
         raise UserError(
             f"search {study.search.name!r} chooses among several checkpoints: the claims compare "
