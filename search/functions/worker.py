@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -184,8 +185,8 @@ def _checked(setup: FunctionSetup, returned: Any, known: Mapping[str, float]) ->
     for name, value in metrics.items():
         fault = number_fault(value, above_zero=name in setup.costs)
         if fault is not None:
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            state = NOT_FINITE if is_number and not math.isfinite(value) else INVALID_RESULT
+            is_finite = not isinstance(value, Real) or math.isfinite(value)
+            state = INVALID_RESULT if is_finite else NOT_FINITE
             return {"state": state, "message": f"{name}: {fault}", "traceback": ""}
     numbers = {str(name): float(value) for name, value in metrics.items()}
     score = setup.required[0]

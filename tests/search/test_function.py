@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tlc
@@ -244,7 +245,7 @@ def returns(trial: Any) -> Any:
     if trial.what == "raises":
         raise RuntimeError("no such luck")
     return {
-        "nan": {"loss": math.nan, "params": 1},
+        "nan": {"loss": np.float32("nan"), "params": np.int64(1)},
         "nothing": None,
         "missing": {"los": 1.0, "params": 1},
         "text": {"loss": "low", "params": 1},

@@ -236,8 +236,8 @@ class FunctionDesign:
         measured = list(self._measured.get(name, {}).values())
         if not costs and not measured:
             return 0.0, 0.0
-        highest = self._criteria.limit or max(*costs, *measured)
-        lowest = min(*costs, *measured)
+        highest = self._criteria.limit or max([*costs, *measured])
+        lowest = min([*costs, *measured])
         return float(np.log10(min(lowest, highest))), float(np.log10(highest))
 
     def _log_cost(self, point: int) -> float:

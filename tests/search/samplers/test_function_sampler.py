@@ -199,3 +199,18 @@ def test_a_sampler_that_is_made_again_chooses_the_same(url: str) -> None:
     again.resume()
     again.run(2, lambda values: {"accuracy": accuracy(values)})
     assert driven.ask() == again.ask()
+
+
+@pytest.mark.parametrize("cost", [None, size])
+def test_a_space_may_have_one_point(url: str, cost: CostFunction | None) -> None:
+    driven = Driven(
+        url,
+        space={"depth": {"choices": [2]}, "tied": {"choices": [True]}},
+        objectives={"accuracy": "maximize", "size_mb": "minimize"},
+        cost=cost,
+    )
+    assert driven.run(1, lambda values: {"accuracy": 0.5, **size(values)}) == [
+        {"depth": 2, "tied": True}
+    ]
+    with pytest.raises(SpaceExhaustedError):
+        driven.ask()
