@@ -6,6 +6,7 @@ import re
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from objectives.objective import Objective
 from objectives.testing.pytest_tasks import TaskTestCase, TriedTask
 from spaces.grid.search_space import SearchSpace
 from spaces.loading import load
+from tests.own_package import own_document, write_package
 from tests.search.conftest import Tlc
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "own-task.md"
@@ -75,3 +77,25 @@ def test_init_overwrites_and_hides_nothing(file: str, message: str, tlc: Tlc) ->
     assert made.returncode == 2
     assert message in made.stderr
     assert (tlc.folder / "there.py").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ({"name": "nowhere.tasks:MyTask"}, "task.name: nowhere.tasks:MyTask: there is no module"),
+        ({"name": "own_refused.tasks:FirstSymbol", "symbols": 0}, "task.name: data() raised Value"),
+        ({"name": "own_refused.tasks:FirstSymbol", "length": 8.5}, "task.length: input should be"),
+        ({"name": "search.seeds:Repeats"}, "search is no module of yours"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "submit", "plan"])
+def test_what_cannot_work_is_refused_before_anything_starts(
+    command: str, task: dict[str, Any], message: str, tlc: Tlc
+) -> None:
+    write_package(tlc.folder, "own_refused")
+    file = tlc.write(own_document("refused"), task=task)
+    refused = tlc.ask(command, file)
+    assert refused.returncode == 2
+    assert message in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (tlc.folder / "home" / "study.db").exists()
