@@ -28,6 +28,7 @@ Batch = dict[str, torch.Tensor]
 
 FORWARD_ARGUMENTS = (
     "input_ids", "attention_mask", "token_type_ids", "decoder_input_ids", "pixel_values",
+    "input_features", "input_values",
 )  # fmt: skip
 """What models of transformers take; all else in a batch is for the loss."""
 

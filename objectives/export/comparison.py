@@ -14,6 +14,9 @@ from objectives.data.batches import Batch, forward_arguments, logits
 MAX_INPUTS = 8
 """Inputs of a batch that are compared; language models give many logits for each."""
 
+OF_ONE_LENGTH = ("pixel_values", "input_features", "input_values")
+"""Inputs that are compared as they are."""
+
 TOLERANCE = 1e-4
 """Largest allowed difference between two logits, as a fraction of the largest logit. Kernels that
 sum fp32 in another order differ by a millionth; a wrong mask or position by a tenth and more."""
@@ -71,7 +74,7 @@ def inputs_of(batches: list[Batch]) -> list[Batch]:
         for batch in batches
     ]
     other_shape = {
-        name: tensor[:1] if name == "pixel_values" else tensor[:1, : tensor.shape[1] // 2]
+        name: tensor[:1] if name in OF_ONE_LENGTH else tensor[:1, : tensor.shape[1] // 2]
         for name, tensor in inputs[0].items()
     }
     return [*inputs, other_shape]

@@ -37,6 +37,8 @@ _DYNAMIC_AXES: dict[str, dict[int, str]] = {
     "token_type_ids": {0: "batch", 1: "sequence"},
     "decoder_input_ids": {0: "batch", 1: "target_sequence"},
     "pixel_values": {0: "batch"},
+    "input_features": {0: "batch"},
+    "input_values": {0: "batch"},
 }
 """Axes of any length."""
 

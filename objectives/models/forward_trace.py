@@ -101,11 +101,13 @@ def is_normalisation(module: nn.Module) -> bool:
     return "norm" in type(module).__name__.lower() and not any(module.children())
 
 
-def trace(model: nn.Module) -> list[Event]:
+def trace(model: nn.Module, inputs: Mapping[str, torch.Tensor] | None = None) -> list[Event]:
     """The products, attentions and normalisations of one sequence, in their order.
 
     Args:
         model: On the meta device.
+        inputs: Arguments of a forward pass for one sequence, on the meta device; by default tokens
+            or an image.
     """
     events: list[Event] = []
     # Where a forward pass fails, torch logs a traceback beside the error.
@@ -121,7 +123,8 @@ def trace(model: nn.Module) -> list[Event]:
         hooks.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         hooks.enter_context(torch.device("meta"))
         hooks.enter_context(_Attentions(events))
-        model(**_inputs(model), **({} if _reads_images(model) else without_cache(model)))
+        cache = {} if _reads_images(model) else without_cache(model)
+        model(**(inputs or _inputs(model)), **cache)
     return events
 
 

@@ -11,10 +11,11 @@ it: a checkpoint in which they are not zero needs them beside.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import groupby
 from typing import Any
 
+import torch
 from torch import nn
 
 from objectives.models.forward_trace import (
@@ -70,19 +71,24 @@ def layout_of(config: Any, auto_class: Any, *, sizes: dict[str, int] | None = No
 
 
 def traced_layout(
-    name: str, build: Callable[[], nn.Module], *, sizes: dict[str, int] | None = None
+    name: str,
+    build: Callable[[], nn.Module],
+    *,
+    sizes: dict[str, int] | None = None,
+    inputs: Mapping[str, torch.Tensor] | None = None,
 ) -> Layout:
     """The layout of a model that ``build`` makes on the meta device, as of ``layout_of``.
 
     Args:
         name: Of the model, for messages.
+        inputs: As of ``trace``.
 
     Raises:
         UnknownArchitectureError: The model is not laid out as a Transformer.
     """
     try:
         model = build()
-        events = trace(model)
+        events = trace(model, inputs)
     except (ValueError, TypeError, NotImplementedError, RuntimeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UnknownArchitectureError(name, f"transformers cannot run it: {reason}") from error

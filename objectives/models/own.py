@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import nn
@@ -64,7 +64,9 @@ def build_own(shape: Shape, workload: Workload) -> nn.Module:
     return model
 
 
-def read_own_layout(name: str, factory: Factory) -> Layout:
+def read_own_layout(
+    name: str, factory: Factory, inputs: Mapping[str, torch.Tensor] | None = None
+) -> Layout:
     """The layout of the models of a task, from small ones on the meta device.
 
     That of each probe has to follow from that of another one: this tells a size that equals the
@@ -72,6 +74,7 @@ def read_own_layout(name: str, factory: Factory) -> Layout:
 
     Args:
         name: Of the task, for messages.
+        inputs: Those of one sequence on the meta device, where they are no tokens and no image.
 
     Raises:
         OwnModelError, UnknownArchitectureError: They are no Transformers, or their weights do not
@@ -81,7 +84,7 @@ def read_own_layout(name: str, factory: Factory) -> Layout:
         Architecture.of(depth, width, feed_forward=neurons, decoder_depth=depth)
         for depth, width, neurons in PROBES
     ]
-    layouts = [_read(name, factory, probe) for probe in probes]
+    layouts = [_read(name, factory, probe, inputs) for probe in probes]
     differing = ""
     for template in layouts:
         differences = (
@@ -97,10 +100,15 @@ def read_own_layout(name: str, factory: Factory) -> Layout:
     )
 
 
-def _read(name: str, factory: Factory, architecture: Architecture) -> Layout:
+def _read(
+    name: str,
+    factory: Factory,
+    architecture: Architecture,
+    inputs: Mapping[str, torch.Tensor] | None,
+) -> Layout:
     with torch.device("meta"):
         model = with_linear_layers(_transformer(factory(architecture)).eval())
-    found = traced_layout(f"{name}: its model", lambda: model)
+    found = traced_layout(f"{name}: its model", lambda: model, inputs=inputs)
     stack = found.stacks[0]
     asked = {
         "depth": (architecture.depth, stack.depth),

@@ -48,8 +48,9 @@ def open_task(task: OwnTask, root: Path, prunings: Iterable[Pruning] = ()) -> Op
     imported = import_task(task.path)
     made = with_fields(imported.task_class, task.fields)
     prepared = made.prepare(task.name, imported.identity, Data(), root, None)
+    batch = column_batch(prepared.columns("train"), np.arange(ROWS) % _rows(prepared, "train"))
     with of_method("model"):
-        laid_out = read_own_layout(task.name, made.model)
+        laid_out = read_own_layout(task.name, made.model, _traced(batch))
     _check_tokens(prepared, laid_out.sizes[VOCABULARY])
     description = OwnModel(
         task=task.name,
@@ -66,7 +67,6 @@ def open_task(task: OwnTask, root: Path, prunings: Iterable[Pruning] = ()) -> Op
         workload = Workload(Family.OWN, 0, 1, own=description)
         with of_method("model"):
             model = build(architecture.shape, workload)
-        batch = column_batch(prepared.columns("train"), np.arange(ROWS) % _rows(prepared, "train"))
         outputs = _outputs(model, batch)
         _try_pruned(architecture, workload, batch, prunings)
         _try_loss(made, model, batch)
@@ -214,12 +214,23 @@ def _metric(task: Task, outputs: int) -> Metric:
     return known[task.metric]
 
 
-def _sequence_length(model: Any, batch: Batch, laid_out: Layout) -> int:
-    """Tokens of an input; of an image, its patches and special tokens."""
-    if "input_ids" in batch:
-        return batch["input_ids"].shape[1]
-    height, width = batch["pixel_values"].shape[-2:]
-    patch = getattr(model.config, "patch_size", None)
-    if not isinstance(patch, int):
-        raise OwnTaskError(f"{NAME}: model() of images needs a patch_size in its configuration")
-    return (height // patch) * (width // patch) + laid_out.special_tokens
+def _traced(batch: Batch) -> Batch | None:
+    """What a forward pass is traced with, where it is neither tokens nor an image."""
+    inputs = forward_arguments(batch)
+    if {"input_ids", "pixel_values"} & inputs.keys() or not inputs:
+        return None
+    return {name: tensor[:1].to("meta") for name, tensor in inputs.items()}
+
+
+def _sequence_length(model: nn.Module, batch: Batch, laid_out: Layout) -> int:
+    """Tokens that the layers of a model have of each input."""
+    stack = laid_out.stacks[0]
+    output: Any = model.get_submodule(f"{stack.prefix}.0.{stack.feed_forward.output}")
+    found: list[int] = []
+
+    def count(_: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+        found.append(arguments[0].numel() // (output.weight.shape[1] * ROWS))
+
+    with output.register_forward_pre_hook(count), torch.no_grad():
+        model(**forward_arguments(batch))
+    return found[0]
