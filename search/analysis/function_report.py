@@ -169,9 +169,8 @@ def _dimensions(
             continue
         values = [record.configuration.params[dimension.name] for record in complete]
         figure = empty_figure(height=SMALL, x=_axis(dimension, values), y=_up_is_better(criteria))
-        is_number = _is_number(dimension)
         figure.add_scatter(
-            x=values if is_number else list(map(value_text, values)),
+            x=values if dimension.is_numeric else list(map(value_text, values)),
             y=[record.result["score"] for record in complete],
             text=[f"#{record.number} {record.configuration}" for record in complete],
             mode="markers",
@@ -215,7 +214,7 @@ def _table(label: str, records: Sequence[Record]) -> Table:
 
 
 def _axis(dimension: Dimension, values: list[Any]) -> dict[str, Any]:
-    if not _is_number(dimension):
+    if not dimension.is_numeric:
         return {"type": "category", "categoryorder": "array",
                 "categoryarray": list(map(value_text, dimension.values))}  # fmt: skip
     low, high = min(dimension.values), max(dimension.values)
@@ -226,12 +225,6 @@ def _axis(dimension: Dimension, values: list[Any]) -> dict[str, Any]:
     # Small charts have no place for more.
     ticks = [tick for tick in axis["tickvals"] if math.log10(tick).is_integer()] or axis["tickvals"]
     return {**axis, "tickvals": ticks, "ticktext": list(map(tick_text, ticks))}
-
-
-def _is_number(dimension: Dimension) -> bool:
-    return all(
-        isinstance(value, int | float) and not isinstance(value, bool) for value in dimension.values
-    )
 
 
 def _up_is_better(criteria: Criteria) -> dict[str, Any]:

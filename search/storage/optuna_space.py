@@ -138,7 +138,7 @@ def _stored_as(dimension: Dimension) -> BaseDistribution:
 @lru_cache
 def _is_even(dimension: Dimension) -> bool:
     values = dimension.values
-    if len(values) < 2 or not all(_is_number(value) for value in values):
+    if len(values) < 2 or not dimension.is_numeric:
         return False
     step = _step(dimension)
     # Optuna rounds steps, and leaves out a last value that they do not reach exactly.
@@ -147,10 +147,6 @@ def _is_even(dimension: Dimension) -> bool:
         and all(abs(b - a - step) < 1e-9 * max(abs(b), 1) for a, b in pairwise(values))
         and (_decimal(values[-1]) - _decimal(values[0])) % _decimal(round(step, 10)) == 0
     )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _decimal(value: Any) -> Decimal:

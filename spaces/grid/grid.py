@@ -20,6 +20,11 @@ class Dimension:
     name: str
     values: tuple[Any, ...]
 
+    @property
+    def is_numeric(self) -> bool:
+        """Whether its values are numbers, which True and False are not."""
+        return all(isinstance(v, int | float) and not isinstance(v, bool) for v in self.values)
+
 
 class Grid:
     """The product of some dimensions."""

@@ -63,7 +63,7 @@ class Points:
         self._rows = self._chosen([self._row(each) for each in tried], seed)
         """The place of each point among all of the space, ascending."""
         indices = np.unravel_index(self._rows, self._sizes)
-        numbers = [k for k, d in enumerate(space.dimensions) if _is_numeric(d)]
+        numbers = [k for k, d in enumerate(space.dimensions) if d.is_numeric and len(d.values) > 1]
         self.settings = tuple(is_in_doublings(_column(space.dimensions[k])) for k in numbers)
         columns = [setting_feature(_column(space.dimensions[k]))[indices[k]] for k in numbers]
         for k, dimension in enumerate(space.dimensions):
@@ -262,13 +262,6 @@ class FunctionDesign:
         if criteria.is_at_fixed_cost:
             return 0.0
         return float(np.log10(costs[criteria.cost.name])) if criteria.cost.name in costs else 0.0
-
-
-def _is_numeric(dimension: Dimension) -> bool:
-    """Whether a dimension has several values and all are numbers."""
-    return len(dimension.values) > 1 and all(
-        isinstance(value, int | float) and not isinstance(value, bool) for value in dimension.values
-    )
 
 
 def _column(dimension: Dimension) -> Floats:

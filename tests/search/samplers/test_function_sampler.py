@@ -114,13 +114,14 @@ def test_frontier_covers_the_costs_whether_they_are_known_before_or_not(
         constraints={"max_size_mb": 2.0},
         cost=size if is_known else None,
     )
-    asked = driven.run(16, lambda values: {"accuracy": accuracy(values), **size(values)})
+    trials = 16 if is_known else 22
+    asked = driven.run(trials, lambda values: {"accuracy": accuracy(values), **size(values)})
     too_large = sum(size(values)["size_mb"] > 2.0 for values in asked)
     assert too_large == 0 if is_known else too_large <= 6
     members = members_of(driven.study.records(), driven.study.criteria)
-    assert members[0].result["size_mb"] == 0.6
-    assert members[-1].result["score"] > 0.78
-    assert len(members) >= 3
+    assert [member.result["size_mb"] for member in members] == pytest.approx([0.6, 1.2, 1.8])
+    scores = [member.result["score"] for member in members]
+    assert scores == pytest.approx([0.75, 0.8, 0.85], abs=0.015)
 
 
 def test_choices_do_not_depend_on_the_scale_of_the_score(url: str) -> None:
