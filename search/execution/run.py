@@ -22,13 +22,13 @@ from search.execution.final_test import test_frontier, untested
 from search.execution.listener import Limits, Listener
 from search.execution.node_checks import check_nodes
 from search.execution.references import measure_references
-from search.execution.trainable import RemoteFunctions, latencies
-from search.execution.training_speeds import with_speeds
+from search.execution.trainable import RemoteFunctions
+from search.execution.training_speeds import measure_latencies, with_speeds
 from search.execution.tuning import Callbacks, tune_repeats, tune_trials
 from search.execution.worker_setup import WorkerSetup, code_for_workers
 from search.pareto import best, frontier
 from search.plots.figures import write_figures
-from search.samplers.known_latencies import measured_latencies
+from search.samplers.frontier.earlier import warm_start_report
 from search.seeds import FEWEST_FOR_AN_INTERVAL, Repeats, tested
 from search.storage.budget_facts import described_data
 from search.storage.lease import lease_of
@@ -165,6 +165,8 @@ def _starting(search: SearchFile, listener: Listener) -> Iterator[_Started]:
         task, batch_size = search.task.name, search.training.batch_size
         lengths = {name: batch_lengths(each, task, batch_size) for name, each in data.items()}
         study.set_data(described_data(data, lengths))
+        for line in warm_start_report(study):
+            listener.info(line)
         tracker = Tracker(MlflowSync(study, where, lambda: holder.has_lost_lease))
         tracker.start()
         stack.callback(tracker.close, FLUSH_SECONDS)
@@ -192,7 +194,7 @@ class _Started:
         stopped."""
         remote = self._remote
         with self.listener.following(self.study, limits):
-            _measure_latencies(self.study, remote, self.listener)
+            measure_latencies(self.study, remote, self.listener)
             return tune_trials(self.study, limits, remote, self._callbacks)
 
     def run_dense_models(self) -> bool:
@@ -325,17 +327,6 @@ def _may_run_another(search: SearchFile, running: Sequence[Configuration]) -> bo
             return True
     placements = [search.placement(configuration.architecture) for configuration in running]
     return not running or has_capacity(search.resources, beside=placements)
-
-
-def _measure_latencies(study: Study, remote: RemoteFunctions, listener: Listener) -> None:
-    """Where the search limits or weighs latency, measure it before anything is trained."""
-    search = study.search
-    if search.cost.name != "latency_ms" and search.constraints.max_latency_ms is None:
-        return
-    started = time.monotonic()
-    listener.info("measuring latencies of untrained models …")
-    study.space.latency_of = measured_latencies(study, remote.over_configurations(latencies))
-    listener.info(f"latencies known ({time.monotonic() - started:.1f} s)")
 
 
 def _write_figures(study: Study, folder: Path, listener: Listener) -> Path | None:

@@ -1,4 +1,5 @@
-"""The speeds of training, measured before the first trial where budgets are in seconds."""
+"""What is measured before the first trial: speeds of training, where budgets are in seconds, and
+latencies, where they are limited or weighed."""
 
 from __future__ import annotations
 
@@ -9,7 +10,9 @@ from typing import Any
 
 from search.execution.cluster import bundle
 from search.execution.listener import Listener
+from search.execution.trainable import RemoteFunctions, latencies
 from search.execution.worker_setup import WorkerSetup
+from search.samplers.known_latencies import measured_latencies
 from search.samplers.known_speeds import check_budgets, known_speeds
 from search.storage.study import Study
 from spaces.cost.architecture import Architecture
@@ -44,6 +47,17 @@ def with_speeds(setup: WorkerSetup, study: Study, listener: Listener) -> WorkerS
     check_budgets(space, listener.info)
     speeds = [(each.architecture, each.steps_per_second) for each in study.speeds.all().values()]
     return replace(setup, speeds=tuple(speeds))
+
+
+def measure_latencies(study: Study, remote: RemoteFunctions, listener: Listener) -> None:
+    """Where the search limits or weighs latency, measure it before anything is trained."""
+    search = study.search
+    if search.cost.name != "latency_ms" and search.constraints.max_latency_ms is None:
+        return
+    started = time.monotonic()
+    listener.info("measuring latencies of untrained models …")
+    study.space.latency_of = measured_latencies(study, remote.over_configurations(latencies))
+    listener.info(f"latencies known ({time.monotonic() - started:.1f} s)")
 
 
 class _Meters:

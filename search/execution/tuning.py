@@ -20,6 +20,7 @@ from search.execution.trial_retries import retries_after_death
 from search.execution.worker_setup import WorkerSetup
 from search.process_state import signals_kept
 from search.samplers.base import StudySampler
+from search.samplers.frontier.earlier import earlier_trials
 from search.samplers.frontier.sampler import FrontierSampler
 from search.samplers.frontier.search_design_space import SearchDesignSpace
 from search.samplers.optuna_samplers import FeasibleSampler
@@ -171,7 +172,8 @@ def _sampler(study: Study, remote: RemoteFunctions, *, stops: bool) -> StudySamp
     """The sampler that the search file names."""
     search = study.search
     if search.sampler == "frontier":
-        design_space = SearchDesignSpace(study.space, remote.over_configurations(stored))
+        is_stored, earlier = remote.over_configurations(stored), earlier_trials(study)
+        design_space = SearchDesignSpace(study.space, is_stored, earlier)
         return FrontierSampler(design_space, seed=search.seed, stops=stops)
     # A resumed search must not draw the same numbers again.
     seed = search.seed + len(study.records())

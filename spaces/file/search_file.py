@@ -38,6 +38,7 @@ from spaces.file.training import Training
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 # pydantic's strict mode accepts no list for a tuple.
 ScoreAndCost = Annotated[tuple[MetricName, CostName], Field(strict=False)]
 ScoreAlone = Annotated[tuple[MetricName], Field(strict=False)]
@@ -59,7 +60,7 @@ class InconsistentFields(ValueError):
 class SearchFile(StrictModel):
     """A whole search."""
 
-    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    name: Name
     """Name of the search, of its study and of its MLflow experiment."""
     task: Task
     data: Data = Data()
@@ -79,6 +80,9 @@ class SearchFile(StrictModel):
     stop: Literal["auto", "trials"] = "trials"
     """``auto`` ends the search before its trials or hours are over, when the expected gain of
     every trial is too low for its time (sampler ``frontier``)."""
+    from_searches: list[Name] = Field(default=[], max_length=20)
+    """Earlier searches of the same task, data and metric, perhaps with another space: the sampler
+    ``frontier`` learns from their trials, which are none of this search."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of training and of the sampler."""
     seeds: Annotated[int, Field(ge=1, le=100)] = 1
@@ -191,6 +195,8 @@ class SearchFile(StrictModel):
             )
         if self.space.compression == "fit" and not limits:
             yield "space.compression: fit needs a constraint, such as constraints.max_size_mb"
+        if self.name in self.from_searches:
+            yield f"from_searches: {self.name!r} is this search itself; allowed: other searches"
         if self.seed + self.seeds > 2**31:
             yield f"seeds: {self.seeds} seeds from {self.seed} on exceed the largest, {2**31 - 1}"
         if self.stop == "auto" and self.sampler != "frontier":

@@ -105,6 +105,13 @@ class DistillationSpace(_Section):
     """Parts of the loss that are the divergence from the teacher."""
 
 
+SECTIONS: dict[str, type[_Section]] = {
+    "fine_tuning": FineTuningSpace,
+    "distillation": DistillationSpace,
+}
+"""Fields of ``TrainingSpace`` that have fields of their own."""
+
+
 class TrainingSpace(_Section):
     """Fields of ``training``, each with the values that are searched in place of the one there."""
 
@@ -151,3 +158,19 @@ class TrainingSpace(_Section):
             for fault in training.with_values(values).faults():
                 if fault not in known:
                     yield f"space.training: with {text}: {fault}"
+
+
+def searchable_values(training: Training) -> dict[str, float]:
+    """The values of the fields of ``training`` that can be searched, by name, such as
+    ``fine_tuning.dropout``."""
+    return dict(_values(TrainingSpace, training, ""))
+
+
+def _values(section: type[_Section], given: Any, prefix: str) -> Iterator[tuple[str, float]]:
+    for name in section.model_fields:
+        value = getattr(given, name)
+        if name in SECTIONS:
+            if value is not None:
+                yield from _values(SECTIONS[name], value, f"{name}.")
+        else:
+            yield f"{prefix}{name}", float(value)

@@ -81,17 +81,26 @@ class CostModel:
         was_trained = self._own.is_trained[run]
         for progress in (self._stored, self._own):
             progress.add_trained(run)
+        self.learn(trial)
         took = trial.seconds
         if took is None:
             return 0.0
-        architecture, a_step = int(self._space.architecture[run]), took.stable / steps
+        training = 0.0 if was_trained else missing * took.stable / steps + took.cooldown
+        return float(training + took.evaluate + took.recovery)
+
+    def learn(self, trial: Trial) -> None:
+        """Learn from the seconds of a trial alone, which may be one of another search."""
+        took = trial.seconds
+        if took is None:
+            return
+        architecture = int(self._space.architecture[trial.run])
+        steps = self._space.steps[trial.run]
+        a_step = took.stable / steps
         if a_step > 0.0:
             self._step.add(architecture, np.log(a_step))
             self._cooldowns.append((steps, took.cooldown / a_step))
         if took.evaluate > 0.0:
             self._evaluate.add(architecture, np.log(took.evaluate))
-        training = 0.0 if was_trained else missing * a_step + took.cooldown
-        return float(training + took.evaluate + took.recovery)
 
     def training_seconds(self) -> Floats:
         """Seconds until each run has its trained model, ``(runs,)``; zero where it has one."""

@@ -52,6 +52,8 @@ class DesignSpace:
         checkpoints: How many of the last features of runs tell checkpoints apart.
         methods: How many of the last features of compressions tell methods apart.
         is_pretrained: Whether models are cut from a checkpoint.
+        earlier: How many of the last runs, and of the last compressions, are those of earlier
+            searches alone: they have features, and no candidate is of them.
         run_neighbours: Runs that differ from one by one value of one dimension.
         compression_neighbours: The same of compressions.
     """
@@ -75,6 +77,7 @@ class DesignSpace:
     checkpoints: int = 0
     methods: int = 0
     is_pretrained: bool = False
+    earlier: tuple[int, int] = (0, 0)
     run_neighbours: Callable[[int], Iterable[int]] = lambda run: (run - 1, run + 1)
     compression_neighbours: Callable[[int], Iterable[int]] = lambda index: (index - 1, index + 1)
 
@@ -82,6 +85,15 @@ class DesignSpace:
     def paths(self) -> Integers:
         """Index of the stable path of each run, ``(runs,)``."""
         return self.architecture if self.stable_path is None else self.stable_path
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Runs and compressions of candidates; they are the first."""
+        return len(self.runs) - self.earlier[0], len(self.compressions) - self.earlier[1]
+
+    def has(self, run: int, compression: int) -> bool:
+        """Whether they are those of a candidate."""
+        return run < self.sizes[0] and compression < self.sizes[1]
 
 
 @dataclass(frozen=True)
@@ -116,16 +128,17 @@ def choose_candidates(
         best: The runs and compressions of complete trials, from the frontier on.
         tried: Which candidates were tried, ``(runs, compressions)``.
     """
-    runs, compressions = np.arange(len(space.runs)), np.arange(len(space.compressions))
+    runs, compressions = map(np.arange, space.sizes)
     is_small = len(runs) * len(compressions) <= LARGEST_COUNT
     if is_small and len(compressions) <= LARGEST_WHOLE_WIDTH:
-        return Candidates(runs, compressions, space.log_costs(runs), is_whole=True)
+        costs = space.log_costs(runs)[:, compressions]
+        return Candidates(runs, compressions, costs, is_whole=True)
     # The smallest model meets limits that a random part may not.
-    near = [int(space.step_flops.argmin())]
+    near = [int(space.step_flops[runs].argmin())]
     for run, _ in best:
         near += [run, *space.run_neighbours(run)]
     width = min(len(compressions), LARGEST_WIDTH)
-    runs = _part(rng, np.ones(len(runs), dtype=bool), near, LARGEST_COUNT // width)
+    runs = _part(rng, np.ones_like(runs, dtype=bool), near, LARGEST_COUNT // width)
     costs = space.log_costs(runs)
     free = np.isfinite(costs) & ~tried[runs]
     near = []

@@ -67,6 +67,8 @@ class Designer:
         self._seed = seed
         self._trials: list[Trial] = []
         self._history = History(space)
+        self._earlier: list[Trial] = []
+        """Complete trials of earlier searches."""
         self._tried = np.zeros((len(space.runs), len(space.compressions)), dtype=bool)
         self._cannot_train = np.zeros(len(space.runs), dtype=bool)
         """Runs that failed because of the machine."""
@@ -81,6 +83,16 @@ class Designer:
         self._candidates: Candidates
         self._transform: OutcomeTransform
         self._process: GaussianProcessMixture
+
+    def learn(self, trials: Iterable[Trial]) -> None:
+        """Learn from trials of earlier searches, before the first of this one.
+
+        They are observations alone: neither tried, nor on the frontier, nor work of this search.
+        """
+        for trial in trials:
+            self._history.add_earlier(trial)
+            if trial.quality is not None:
+                self._earlier.append(trial)
 
     def update(self, trials: Iterable[Trial]) -> None:
         """Learn from finished trials."""
@@ -221,10 +233,15 @@ class Designer:
         # Of those trials alone, so that a designer that is made again from the study agrees.
         trials = self._trials[:count]
         complete = [trial for trial in trials if trial.quality is not None]
-        reached = qualities(complete)
-        self._transform = OutcomeTransform.fit(reached, errors(complete), self._space.baseline)
-        order = _from_the_frontier_on(self._reached[: len(complete)])
-        best = [complete[index].candidate for index in order]
+        known = [*self._earlier, *complete]
+        self._transform = OutcomeTransform.fit(
+            qualities(known), errors(known), self._space.baseline
+        )
+        before = [
+            (trial.quality or 0.0, self._log_cost(trial.candidate)) for trial in self._earlier
+        ]
+        order = _from_the_frontier_on([*before, *self._reached[: len(complete)]])
+        best = [known[index].candidate for index in order]
         observed = self._history.until(count, best)
         values = self._transform.values(qualities(observed))
         hyperparameters = sample_hyperparameters(
@@ -238,7 +255,8 @@ class Designer:
         tried = np.zeros_like(self._tried)
         tried[[t.run for t in trials], [t.compression for t in trials]] = True
         rng = np.random.default_rng([self._seed, count, attempt])
-        self._candidates = choose_candidates(self._space, best, tried, rng)
+        near = [candidate for candidate in best if self._space.has(*candidate)]
+        self._candidates = choose_candidates(self._space, near, tried, rng)
         runs, columns = self._candidates.runs, self._candidates.compressions
         features = self._history.features(product(runs.tolist(), columns.tolist()))
         self._process = GaussianProcessMixture(features, len(columns), self._prior, hyperparameters)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from search.arrays import Floats
+from spaces.cost.architecture import Architecture
 
 DENSE_BITS = 16
 """At this many bits and more, nothing is lost."""
@@ -47,6 +48,22 @@ def training_features(
 def category_features(values: Sequence[str], categories: Sequence[str]) -> list[Floats]:
     """A column for each category, ``(n,)``: 1 where the value is of it and 0 elsewhere."""
     return [np.array([float(value == each) for value in values]) for each in categories]
+
+
+def kind_features(architectures: Sequence[Architecture]) -> list[Floats]:
+    """What tells activations apart, and tied embeddings, where they vary; ``(n,)`` each."""
+    activations = [each.activation for each in architectures]
+    several = sorted({*activations}) if len({*activations}) > 1 else []
+    tied = np.array([float(each.tied_embeddings) for each in architectures])
+    return [*category_features(activations, several), *([tied] if np.ptp(tied) > 0.0 else [])]
+
+
+def varying(settings: Sequence[Mapping[str, float]]) -> list[Floats]:
+    """The settings of training that all runs have and that vary, in the order of their names;
+    ``(n,)`` each."""
+    common = set(settings[0]).intersection(*settings[1:])
+    columns = (np.array([float(each[name]) for each in settings]) for name in sorted(common))
+    return [column for column in columns if np.ptp(column) > 0.0]
 
 
 def is_in_doublings(setting: Floats) -> bool:

@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from objectives.failures import OUT_OF_MEMORY
 from search.arrays import Floats
 from search.samplers.frontier.design_space import DesignSpace
 from search.samplers.gp.kernel import Features
+from search.storage.states import ERROR, HUNG, WORKER_DIED
 from spaces.cost.metric import Metric
 
 TWO_SIDED_95 = 1.96
@@ -49,6 +51,13 @@ class FailureCause(Enum):
     MODEL = "the model is bad, and similar models may be too"
     COMPRESSION = "this compression of it is useless; the model may be good"
     MACHINE = "it could not be trained on this machine; its quality is unknown"
+
+
+CAUSES = {
+    **dict.fromkeys(("diverged", "not_finite", "constant"), FailureCause.MODEL),
+    **dict.fromkeys((ERROR, OUT_OF_MEMORY, HUNG, WORKER_DIED), FailureCause.MACHINE),
+}
+"""By the state of a failed trial; in any other state its compression failed."""
 
 
 @dataclass(frozen=True)
@@ -118,16 +127,24 @@ class History:
         self._dense = len(design_space.compressions)
         no_compression = np.zeros_like(design_space.compressions[:1])
         self._compressions = np.vstack([design_space.compressions, no_compression])
+        self._earlier: list[Trial] = []
+        """Observations before the first trial."""
         self._by_trial: list[list[Trial]] = []
         self._dense_known: set[int] = set()
         """Runs whose model before compression was observed."""
 
     def add(self, trial: Trial) -> None:
         """Append a finished trial."""
+        self._by_trial.append(self._observations(trial))
+
+    def add_earlier(self, trial: Trial) -> None:
+        """Add a trial of an earlier search, before the first of this one."""
+        self._earlier += self._observations(trial)
+
+    def _observations(self, trial: Trial) -> list[Trial]:
         if trial.quality is None and trial.cause is not FailureCause.MODEL:
             # It says nothing about the quality of other candidates.
-            self._by_trial.append([])
-            return
+            return []
         is_dense = not self._compressions[trial.compression].any()
         is_new = trial.run not in self._dense_known
         observed = [trial] if is_new or not is_dense else []
@@ -135,19 +152,20 @@ class History:
             observed.append(replace(trial, compression=self._dense, quality=trial.dense))
         if (is_dense and trial.quality is not None) or len(observed) > 1:
             self._dense_known.add(trial.run)
-        self._by_trial.append(observed)
+        return observed
 
     def since(self, trials: int) -> list[Trial]:
         """Observations of the trials after the first ``trials``."""
         return list(chain.from_iterable(self._by_trial[trials:]))
 
     def until(self, trials: int, best: Iterable[tuple[int, int]]) -> list[Trial]:
-        """Observations of the first ``trials``; of many, some that cover all of them.
+        """Observations of earlier searches and of the first ``trials``; of many, some that cover
+        all of them.
 
         Args:
             best: Candidates of complete trials, from the frontier on.
         """
-        observed = list(chain.from_iterable(self._by_trial[:trials]))
+        observed = list(chain(self._earlier, *self._by_trial[:trials]))
         if len(observed) <= LARGEST_HISTORY:
             return observed
         index_of = {trial.candidate: index for index, trial in enumerate(observed)}

@@ -16,23 +16,17 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import GPSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from objectives.failures import OUT_OF_MEMORY
 from search.samplers.base import ConvergedError, MustWaitError, SpaceExhaustedError, StudySampler
 from search.samplers.frontier.acquisition import Proposal
+from search.samplers.frontier.cost_model import CostModel
 from search.samplers.frontier.designer import Designer
-from search.samplers.frontier.history import FailureCause, Trial
+from search.samplers.frontier.history import CAUSES, FailureCause, Trial
 from search.samplers.frontier.search_design_space import SearchDesignSpace
 from search.storage.optuna_space import without_repeats
-from search.storage.states import ERROR, HUNG, WORKER_DIED
 from search.storage.trials import FAILURE, FINISH, RESULT
 from spaces.cost.configuration import Configuration
 from spaces.cost.metric import Metric
 
-_CAUSES = {
-    **dict.fromkeys(("diverged", "not_finite", "constant"), FailureCause.MODEL),
-    **dict.fromkeys((ERROR, OUT_OF_MEMORY, HUNG, WORKER_DIED), FailureCause.MACHINE),
-}
-"""By the state of a failed trial; in any other state its compression failed."""
 LEAST_FRACTION = 0.01
 """``stop: auto`` ends a search when the best candidate's expected gain per second is below this
 fraction of the hypervolume per second that the search has gained on average."""
@@ -60,7 +54,11 @@ class FrontierSampler(StudySampler):
         self._taken: set[int] = set()
         self._next: Proposal | None = None
         if space is not None:
-            self._designer = Designer(space.design_space, 0 if seed is None else seed)
+            cost_model = CostModel(space.design_space)
+            for trial in space.earlier:
+                cost_model.learn(trial)
+            self._designer = Designer(space.design_space, seed or 0, cost_model=cost_model)
+            self._designer.learn(space.earlier)
 
     def check(self, study: optuna.Study) -> None:
         """Choose the next candidate."""
@@ -143,7 +141,7 @@ def _finish_order(trial: FrozenTrial) -> tuple[int, datetime, int]:
 def _finished(trial: FrozenTrial, metric: Metric, run: int, compression: int) -> Trial:
     if trial.state != TrialState.COMPLETE:
         state = trial.user_attrs.get(FAILURE, {}).get("state")
-        return Trial(run, compression, None, cause=_CAUSES.get(state, FailureCause.COMPRESSION))
+        return Trial(run, compression, None, cause=CAUSES.get(state, FailureCause.COMPRESSION))
     if not math.isfinite(trial.values[0]):
         return Trial(run, compression, None)
     quality = metric.quality(trial.values[0])

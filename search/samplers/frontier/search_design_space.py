@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -11,27 +11,26 @@ import numpy as np
 
 from search.arrays import Booleans, Floats, Integers
 from search.pareto import Scale
+from search.samplers.frontier.compression_columns import compression_columns
 from search.samplers.frontier.design_space import DesignSpace, grid_neighbours
+from search.samplers.frontier.earlier import EarlierTrial, placed
 from search.samplers.frontier.features import (
     ALWAYS,
     category_features,
-    compression_features,
     is_in_doublings,
-    method_features,
-    rounding_error,
+    kind_features,
     setting_feature,
     training_features,
+    varying,
 )
 from search.storage.optuna_space import distributions, parameters_from, point_from
 from spaces.cost.architecture import Architecture
-from spaces.cost.compression import Compression, Pruning
+from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration, Settings
 from spaces.cost.flops import pretraining_workload, training_step_flops
 from spaces.cost.units import BudgetUnit
+from spaces.file.training_space import searchable_values
 from spaces.grid.search_space import COMPRESSION_FIELDS, SearchSpace
-
-CAREFUL_BITS = 0.3
-"""Bits that a quantiser is assumed to save which chooses codes by their effect."""
 
 StoredBy = Callable[[list[Configuration]], list[tuple[bool, bool]]]
 """Whether the store has the final model and the stable path of some training runs."""
@@ -42,9 +41,16 @@ class SearchDesignSpace:
 
     Args:
         stored: What earlier searches left in the store; nothing by default.
+        earlier: Trials of earlier searches, whose runs and compressions have features too, and are
+            no candidates where the space lacks them.
     """
 
-    def __init__(self, space: SearchSpace, stored: StoredBy | None = None) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        stored: StoredBy | None = None,
+        earlier: Sequence[EarlierTrial] = (),
+    ) -> None:
         self._space = space
         self.metric = space.criteria.metric
         self.distributions = distributions(space)
@@ -70,7 +76,48 @@ class SearchDesignSpace:
         self._log_costs_of: dict[int, Floats] = {}
         self._meeting: dict[int, Booleans] = {}
         self._first_equal: dict[int, Integers] = {}
+        self._fixed = searchable_values(space.search.training)
+        if space.is_fit:
+            # What each architecture is fitted with is no feature.
+            earlier = list(filter(self._is_fitted_alike, earlier))
+        sizes_of_both = len(self._runs), len(self._compressions)
+        self._placed = placed(earlier, sizes_of_both, self._earlier_run, self._earlier_compression)
+        self.earlier = self._placed.trials
+        """The trials of earlier searches."""
         self.design_space = self._design_space(stored)
+
+    def _earlier_run(self, earlier: EarlierTrial) -> int | None:
+        """The run of the space that an earlier trial trained."""
+        configuration = earlier.configuration
+        run = self._run_of.get(_training(configuration))
+        if run is None or configuration.seed != self._space.seed:
+            return None
+        settings = self._fixed | dict(configuration.training)
+        common = settings.keys() & earlier.settings.keys()
+        is_same = all(settings[name] == earlier.settings[name] for name in common)
+        return run if is_same and self._steps(run) == earlier.steps else None
+
+    def _earlier_compression(self, earlier: EarlierTrial, run: int | None) -> int | None:
+        """The compression of the space that an earlier trial had."""
+        if self._space.is_fit:
+            return 0
+        compression = earlier.configuration.compression
+        is_other_unit = earlier.unit is not self._space.schedule.unit
+        if compression not in self._compressions or (compression.recovery and is_other_unit):
+            return None
+        index = self._compressions.index(compression)
+        return index if run is None else self._canonical(run, index)
+
+    def _is_fitted_alike(self, earlier: EarlierTrial) -> bool:
+        run = self._earlier_run(earlier)
+        compression = earlier.configuration.compression
+        return run is not None and self._runs[run].compression == compression
+
+    def _steps(self, run: int) -> int:
+        """Steps of a run's budget. Seconds may buy none, and features are logarithms."""
+        configuration = self._runs[run]
+        steps = self._space.steps(configuration.budget, configuration.architecture)
+        return max(1, steps.pretraining)
 
     def run_of(self, configuration: Configuration) -> int:
         """The index of a configuration's training run."""
@@ -131,14 +178,12 @@ class SearchDesignSpace:
         return self._first_equal[architecture]
 
     def _design_space(self, stored: StoredBy | None) -> DesignSpace:
-        space, schedule, runs = self._space, self._space.schedule, self._runs
+        space, schedule, others = self._space, self._space.schedule, self._placed
+        runs = [*self._runs, *(each.configuration for each in others.runs)]
         architectures = [c.architecture for c in runs]
         depth = _column(a.depth + a.decoder_depth for a in architectures)
-        steps = _column(
-            # Seconds may buy no step: features are logarithms.
-            max(1, space.steps(c.budget, c.architecture).pretraining)
-            for c in runs
-        )
+        own_steps = map(self._steps, range(len(self._runs)))
+        steps = _column([*own_steps, *(each.steps for each in others.runs)])
         flops = {
             a: training_step_flops(
                 a,
@@ -149,12 +194,18 @@ class SearchDesignSpace:
         }
         scale = Scale.of(space)
         limits = math.log10(scale.lowest), math.log10(scale.highest)
-        in_store = np.array([(False, False)] * len(runs) if stored is None else stored(runs))
+        own_store = [(False, False)] * len(self._runs) if stored is None else stored(self._runs)
+        in_store = np.array([*own_store, *[(False, False)] * len(others.runs)])
         effective, steps_per_unit = self._effective(), self._recovery_steps_per_unit()
-        recoveries = [each.recovery for each in effective]
-        settings, kinds = self._settings(), self._kinds()
-        compressions, methods = self._compression_features(
-            effective, float(np.median(steps_per_unit))
+        recoveries = [each.recovery for each in effective[: len(self._compressions)]]
+        settings, kinds = varying(self._settings()), kind_features(architectures)
+        recovery_steps = [each * float(np.median(steps_per_unit)) for each in recoveries]
+        recovery_steps += [each for _, each in others.compressions]
+        # Fitted compressions differ between architectures, which have features of their own.
+        compressions, methods = (
+            (np.zeros((1, ALWAYS)), np.zeros((1, 0)))
+            if space.is_fit
+            else compression_columns(effective, recovery_steps)
         )
         return DesignSpace(
             runs=training_features(
@@ -173,7 +224,7 @@ class SearchDesignSpace:
                     *category_features([a.checkpoint for a in architectures], list(space.parts)),
                 ],
             ),
-            architecture=self._architecture,
+            architecture=_numbered(architectures),
             steps=steps,
             depth=depth,
             step_flops=_column(flops[a] for a in architectures),
@@ -189,28 +240,28 @@ class SearchDesignSpace:
             baseline=scale.metric.guessing_quality,
             is_trained=in_store[:, 0],
             has_stable_path=in_store[:, 1],
-            step_seconds=_column(schedule.seconds_per_step(a) for a in architectures)
+            step_seconds=_column(
+                schedule.seconds_per_step(a) if schedule.knows_steps_of(a) else math.nan
+                for a in architectures
+            )
             if schedule.unit is BudgetUnit.SECONDS
             else None,
-            recovery_steps=(lambda chosen: np.outer(steps_per_unit[chosen], recoveries))
+            recovery_steps=(
+                lambda chosen: np.outer(
+                    steps_per_unit[chosen], [*recoveries, *[0.0] * len(others.compressions)]
+                )
+            )
             if any(recoveries)
             else None,
+            earlier=(len(others.runs), len(others.compressions)),
             run_neighbours=self._run_neighbours,
             compression_neighbours=lambda index: grid_neighbours(index, self._compression_sizes),
         )
 
-    def _settings(self) -> list[Floats]:
-        """The settings of training that vary, ``(runs,)`` each."""
-        columns = zip(*([value for _, value in run.training] for run in self._runs), strict=True)
-        return [column for column in map(_column, columns) if np.ptp(column) > 0.0]
-
-    def _kinds(self) -> list[Floats]:
-        """What tells activations apart, and tied embeddings, where they vary; ``(runs,)`` each."""
-        architectures = [run.architecture for run in self._runs]
-        activations = [each.activation for each in architectures]
-        several = sorted({*activations}) if len({*activations}) > 1 else []
-        tied = _column(each.tied_embeddings for each in architectures)
-        return [*category_features(activations, several), *([tied] if np.ptp(tied) > 0.0 else [])]
+    def _settings(self) -> list[Mapping[str, float]]:
+        """Values of the settings of training of each run."""
+        own = (self._fixed | dict(run.training) for run in self._runs)
+        return [*own, *(each.settings for each in self._placed.runs)]
 
     def _run_neighbours(self, run: int) -> Iterator[int]:
         for row in grid_neighbours(int(self._rows[run]), self._run_sizes):
@@ -220,7 +271,8 @@ class SearchDesignSpace:
                 yield near
 
     def _recovery_steps_per_unit(self) -> Floats:
-        """Steps of a unit of recovery (in the unit of the budget) of each run, ``(runs,)``."""
+        """Steps of a unit of recovery (in the unit of the budget) of each run of the space,
+        ``(runs,)``."""
         space = self._space
         longest = max(each.recovery for each in self._compressions)
         if longest == 0.0:
@@ -231,44 +283,17 @@ class SearchDesignSpace:
     def _effective(self) -> list[Compression]:
         """The compressions without settings that have no effect on the largest architecture."""
         largest = max(self._runs, key=lambda run: (run.architecture.depth, run.architecture.heads))
-        return [
-            largest.with_compression(each).canonical().compression for each in self._compressions
-        ]
-
-    def _compression_features(
-        self, every: list[Compression], steps_per_unit: float
-    ) -> tuple[Floats, Floats]:
-        """Features of compressions, and those that tell methods apart."""
-        if self._space.is_fit:
-            # Fitted compressions differ between architectures, which have features of their own.
-            return np.zeros((1, ALWAYS)), np.zeros((1, 0))
-        group_size = _column(c.group_size for c in every)
-        is_static = _column(c.quantisation.is_static for c in every)
-        structured = _column(_removed_fraction(c) for c in every)
-        unstructured = _column(c.unstructured_sparsity for c in every)
-        common = compression_features(
-            bits=_column(_effective_bits(c) for c in every),
-            group_size=group_size,
-            is_static=is_static,
-            structured=structured,
-            unstructured=unstructured,
-            layers=_column(c.sparsity * (c.pruning is Pruning.LAYERS) for c in every),
-            recovery=_column(c.recovery * steps_per_unit for c in every),
-        )
-        error = rounding_error(_column(c.quantisation.bits for c in every), group_size)
-        quantisers = [c.quantisation.method for c in every]
-        pruners = [c.pruning.value for c in every]
-        methods = method_features(
-            [
-                (error * (1.0 - is_static), quantisers),
-                (is_static, quantisers),
-                (structured, pruners),
-                (unstructured, pruners),
-            ]
-        )
-        return common, methods
+        every = [*self._compressions, *(each for each, _ in self._placed.compressions)]
+        return [largest.with_compression(each).canonical().compression for each in every]
 
     def _log_costs(self, runs: Integers) -> Floats:
+        own, columns = runs < len(self._runs), len(self._compressions)
+        costs = np.full((len(runs), columns + len(self._placed.compressions)), np.nan)
+        if own.any():
+            costs[own, :columns] = self._own_log_costs(runs[own])
+        return costs
+
+    def _own_log_costs(self, runs: Integers) -> Floats:
         costs = np.stack([self._log_costs_row(int(self._architecture[run])) for run in runs])
         costs[~self._has_enough_steps[runs]] = np.nan
         if self._space.expressions.names:
@@ -316,19 +341,6 @@ def _numbered(values: Iterable[Hashable]) -> Integers:
     """A number for each value, in the order in which they come; equal ones have the same."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(value, len(numbers)) for value in values])
-
-
-def _removed_fraction(compression: Compression) -> float:
-    """Fraction of each layer's weights that structured pruning removes: attention has four of
-    twelve parts, the feed-forward block eight."""
-    parts = {Pruning.STRUCTURED: 1.0, Pruning.HEADS: 1 / 3, Pruning.NEURONS: 2 / 3}
-    return parts.get(compression.pruning, 0.0) * compression.sparsity
-
-
-def _effective_bits(compression: Compression) -> float:
-    """Bits at which round-to-nearest would lose as little."""
-    quantisation = compression.quantisation
-    return quantisation.bits + CAREFUL_BITS * quantisation.optimises_codes
 
 
 def _column(values: Any) -> Floats:
