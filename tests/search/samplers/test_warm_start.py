@@ -255,6 +255,6 @@ def test_a_search_that_learns_from_another_needs_fewer_trials(
     ]
     cold = search(large, 40, until=LEVEL * whole)
     warm = search(large, 40, earlier, until=LEVEL * whole)
-    # About 5 and 17.
+    # 5 and 17.
     assert len(warm) < 0.5 * len(cold)
     assert len(cold) < 40
