@@ -55,7 +55,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | Non
 
 
 LONG = (
-    "test_workers", "test_exports", "test_submission", "test_compression", "test_python",
+    "test_workers", "test_exports", "test_own_task_search", "test_submission", "test_compression",
+    "test_python",
     "test_function", "test_tracking", "test_from_checkpoint", "test_tasks", "test_postgres",
     "test_figures", "test_claims_calibration", "test_replay", "test_training", "test_arithmetic",
     "test_frontier_sampler", "test_function_sampler", "test_optuna_samplers",

@@ -108,7 +108,7 @@ def _read(
 ) -> Layout:
     with torch.device("meta"):
         model = with_linear_layers(_transformer(factory(architecture)).eval())
-    found = traced_layout(f"{name}: its model", lambda: model, inputs=inputs)
+    found = traced_layout(f"task.name: the model of {name}", lambda: model, inputs=inputs)
     stack = found.stacks[0]
     asked = {
         "depth": (architecture.depth, stack.depth),

@@ -47,6 +47,19 @@ def test_fields_and_code_are_in_the_key_of_training(open_own: OpenOwn, tmp_path:
     assert len(keys) == 3
 
 
+def test_fields_have_the_types_of_json(open_own: OpenOwn, tmp_path: Path) -> None:
+    typed = (
+        "    length: int = 8\n",
+        "    length: int = 8\n    folder: Path\n    sizes: tuple[int, ...] = ()\n",
+    )
+    imported = ("import tlc\n", "import tlc\nfrom pathlib import Path\n")
+    search = open_own(typed, imported, folder=str(tmp_path), sizes=[1, 2])
+    task = make_task(search, prepare_for(search, tmp_path / "data"))
+    assert getattr(task, "folder") == tmp_path  # noqa: B009
+    assert task.model_dump()["sizes"] == (1, 2)
+    assert search.task.all_fields["sizes"] == [1, 2]  # type: ignore[union-attr]
+
+
 def test_a_version_stands_for_the_code(open_own: OpenOwn) -> None:
     versioned = ("length: int = 8", 'length: int = 8\n    version = "7"')
     search = open_own(versioned)

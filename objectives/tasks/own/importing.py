@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from objectives.failures import error_with_place
 from objectives.models.own import register
@@ -97,7 +98,8 @@ def with_fields(task_class: type[Task], fields: dict[str, Any]) -> Task:
         OwnTaskError: They are not valid.
     """
     try:
-        return task_class.model_validate(fields)
+        # As JSON, in which a path is a string, and a tuple a list.
+        return task_class.model_validate_json(to_json(fields))
     except ValidationError as error:
         faults = validation_faults(error, fields, task_class.model_json_schema())
         raise OwnTaskError("\n".join(f"task.{fault}" for fault in faults)) from error
