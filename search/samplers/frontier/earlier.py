@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from search.pareto import in_finish_order, quality
 from search.samplers.frontier.history import CAUSES, FailureCause, Trial
@@ -18,6 +19,7 @@ from search.storage.trials import TrialRecord
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration, differing_keys
 from spaces.cost.units import BudgetUnit
+from spaces.file.sources import SOURCE_FIELDS
 from spaces.file.storage import Locations
 from spaces.file.training_space import searchable_values
 
@@ -133,12 +135,12 @@ def _opened(study: Study, name: str) -> Study:
     except StudyError as error:
         raise StudyError(f"from_searches: {error}") from error
     one, other = (each.search.model_dump(mode="json") for each in (earlier, study))
+    for each in (one, other):
+        # The fingerprint is that of the sources, and not that of their tokens.
+        each["data"] = {k: v for k, v in each["data"].items() if k not in SOURCE_FIELDS}
+    sections = (differing_keys(one[n], other[n], n) for n in ("task", "model", "data"))
     differing = [
-        *(
-            key
-            for field in ("task", "model")
-            for key in differing_keys(one[field], other[field], field)
-        ),
+        *chain.from_iterable(sections),
         *(["metric"] if earlier.search.metric.name != search.metric.name else []),
         *(["data"] if earlier.data.get("fingerprint") != study.data.get("fingerprint") else []),
     ]

@@ -162,6 +162,7 @@ def test_searches_of_another_kind_are_refused_by_name(
     Study.open(make_search(name="new"), url)
     opened(make_task_search("causal-lm").model_copy(update={"name": "texts"}), url)
     opened(make_search(name="f1", objectives=["macro-f1", "size_mb"]), url)
+    opened(make_search(name="longer", data__sequence_length=24), url)
     Study.open(make_search(name="elsewhere"), url).set_data({"fingerprint": "b"})
     function = {"name": "mine", "space": {"x": {"choices": [1]}}, "objectives": {"a": "minimize"}}
     FunctionStudy.open(FunctionSpace(FunctionSearch.model_validate({**function, "trials": 1})), url)
@@ -173,6 +174,7 @@ def test_searches_of_another_kind_are_refused_by_name(
             r"'texts' has another task\..*, metric, so that .*; allowed: searches of the sam",
         ),
         ("f1", "'f1' has another metric, so that"),
+        ("longer", r"'longer' has another data\.sequence_length, so that"),
         ("elsewhere", "'elsewhere' has another data, so that"),
         ("mine", "'mine' has a function as its objective"),
     ):
