@@ -58,14 +58,14 @@ def accuracy_of(values: Mapping[str, Any]) -> float:
 
 
 def train(trial: Any) -> dict[str, float]:
-    """Uses a stage, and fails at the highest learning rate."""
+    """Uses a stage, and fails in the fourth trial."""
     made = trial.stage(
         ("pretrained", trial.depth),
         lambda folder: (folder / "weights.txt").write_text(str(trial.depth)),
     )
     assert int((made / "weights.txt").read_text()) == trial["depth"] == trial.params["depth"]
     (trial.folder / "log.txt").write_text(f"{trial.seed} {dict(trial)}")
-    if trial.learning_rate >= 1e-1:
+    if trial.number == 3:
         raise ArithmeticError("the loss exploded")
     return {"accuracy": accuracy_of(trial), "f1": 0.5}
 
