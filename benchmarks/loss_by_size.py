@@ -47,11 +47,13 @@ Size = tuple[float, ...]
 
 
 def _dense_losses(table: Table) -> dict[Size, float]:
+    """Of each size the lowest loss, where the table has several settings of training."""
     c = table.columns
-    dense = np.flatnonzero((c["bits"] == DENSE_BITS) & (c["sparsity"] == 0.0))
-    return {
-        tuple(float(c[name][row]) for name in DIMENSIONS): float(c["loss"][row]) for row in dense
-    }
+    losses: dict[Size, float] = {}
+    for row in np.flatnonzero((c["bits"] == DENSE_BITS) & (c["sparsity"] == 0.0)):
+        size = tuple(float(c[name][row]) for name in DIMENSIONS)
+        losses[size] = min(float(c["loss"][row]), losses.get(size, np.inf))
+    return losses
 
 
 def changes_along(losses: dict[Size, float], dimension: int) -> Floats:
