@@ -35,7 +35,7 @@ UNTIL, PARALLEL_UNTIL = 0.981, 0.951
 PARALLEL = (4, 16)
 PARALLEL_SEEDS = 10
 """Largest number of seeds with several workers: a replay with 16 takes ten times as long."""
-LEVEL, PARALLEL_LEVEL, EARLY_LEVEL = 0.98, 0.95, 0.90
+LEVEL, PARALLEL_LEVEL, EARLY_LEVELS = 0.98, 0.95, (0.90, 0.95)
 SLOW = {"gp", "botorch-qlognehvi", "smac-parego"}
 """Samplers that take about a second for a proposal; an option sets the number of their seeds."""
 SLOW_TRIALS = 300
@@ -179,7 +179,7 @@ def _print(table: Table, summaries: dict[Conditions, Summary]) -> None:
         "sampler",
         "training",
         "seeds",
-        "to 90 %",
+        *(f"to {level:.0%}" for level in EARLY_LEVELS),
         "seconds to 98 %",
         "quartiles",
         "times frontier",
@@ -192,12 +192,14 @@ def _print(table: Table, summaries: dict[Conditions, Summary]) -> None:
             ratio = _text(middle[key] / own, ".2f")
             training = "shared" if summary.sharing else "from scratch"
             seeds = str(len(summary.replays))
-            early = _text(summary.seconds_to(EARLY_LEVEL)[1])
-            lines.add_row(summary.sampler, training, seeds, early, median, f"{low}–{high}", ratio)
+            early = [_text(summary.seconds_to(level)[1]) for level in EARLY_LEVELS]
+            cells = summary.sampler, training, seeds, *early, median, f"{low}–{high}", ratio
+            lines.add_row(*cells)
     console = Console(width=110)
     console.print(f"\n{table.name}: {len(table):,} configurations", style="bold")
     console.print(lines)
     _print_targets(middle, console)
+    _print_times_oracle(summaries, console)
     _print_parallel(table, summaries, console)
 
 
@@ -213,6 +215,17 @@ def _print_targets(middle: dict[Conditions, float], console: Console) -> None:
         f"of the best peer with sharing, {best}: {own / peers[best]:.2f} (wanted: 0.33)   "
         f"of the oracle: {own / shared['oracle']:.2f} (wanted: 2.5)"
     )
+
+
+def _print_times_oracle(summaries: dict[Conditions, Summary], console: Console) -> None:
+    oracle, own = (summaries.get((name, 1, True)) for name in ("oracle", "frontier"))
+    if oracle is None or own is None:
+        return
+    ratios = ", ".join(
+        f"{own.seconds_to(level)[1] / oracle.seconds_to(level)[1]:.2f} to {level:.0%}"
+        for level in (*EARLY_LEVELS, LEVEL)
+    )
+    console.print(f"median seconds of frontier over those of the oracle: {ratios}")
 
 
 def _print_parallel(table: Table, summaries: dict[Conditions, Summary], console: Console) -> None:
