@@ -16,10 +16,12 @@ from search.samplers.frontier.features import ALWAYS
 from search.samplers.gp.kernel import CompressionTrend, Prior
 
 WIDTH = 1
-PRETRAINED_SLOPES = ((0.3, 0.25), (0.25, 0.3), (0.25, 0.25))
+PRETRAINED_SLOPES = ((0.3, 0.15), (0.1, 0.1), (0.25, 0.15))
 """Of doublings of depth, width and budget of what is cut from a checkpoint: the fewer layers are
 kept, the less of what it has learnt is left, and the first steps teach it to do without the others
 (in ``benchmarks/tables/checkpoint.csv.gz`` one layer is no better than guessing for 215 steps)."""
+PRETRAINED_DEVIATIONS = (0.2, 0.25, 0.05)
+"""As ``Prior.deviations``: weights that are given make training smooth, and seeds alike."""
 VOCABULARY_SLOPE, VOCABULARY_SCALE = (0.05, 0.1), 3.0
 """Of doublings of the pieces that are kept of a vocabulary."""
 IN_DOUBLINGS, IN_RANGE = ((0.0, 0.15), (-0.03, 0.06), 2.0), ((0.0, 0.3), (-0.05, 0.2), 0.8)
@@ -69,7 +71,8 @@ def prior_for(space: DesignSpace) -> Prior:
     """The prior of a design space, with those of its features that not every space has."""
     prior, settings = PRIOR, space.settings
     if space.is_pretrained:
-        prior = replace(prior, slopes=(*PRETRAINED_SLOPES, *prior.slopes[len(PRETRAINED_SLOPES) :]))
+        slopes = (*PRETRAINED_SLOPES, *prior.slopes[len(PRETRAINED_SLOPES) :])
+        prior = replace(prior, slopes=slopes, deviations=PRETRAINED_DEVIATIONS)
     others = len(settings) + space.kinds + space.checkpoints
     if space.runs.shape[1] - others > len(PRIOR.training_scales):
         prior = _with_training(prior, [VOCABULARY_SLOPE], [VOCABULARY_SCALE])
