@@ -1,6 +1,6 @@
 """The record of a search on Optuna's storage, whatever its trials are.
 
-``Study`` is that of a search file; ``search.functions.study`` that of a function of the user.
+``Study`` is that of a search file, ``FunctionStudy`` that of a function of the user.
 """
 
 from __future__ import annotations

@@ -5,24 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import yaml
-
 from search.pareto import best, feasible, in_finish_order
 from search.results.functions import members_of
 from search.storage.function_study import FunctionStudy
 from search.storage.trials import TrialRecord
-from search.tracking.client import as_tags, log_in_batches, mlflow_client
+from search.tracking.client import as_tags, log_in_batches
 from search.tracking.remote_state import (
-    KEY,
     PARENT,
-    PARENT_TAG,
     STEPS_SENT,
     DeletedInMlflow,
     RemoteState,
     RunState,
-    read_remote_state,
 )
-from search.tracking.sync import DESCRIPTION, LeaseLost
+from search.tracking.run_sync import DESCRIPTION, RunSync, log_search, set_status
 from search.tracking.trial_run import milliseconds, state_tags
 from spaces.file.storage import Locations
 from spaces.functions.points import Values
@@ -33,7 +28,7 @@ if TYPE_CHECKING:
 Record = TrialRecord[Values]
 
 
-class FunctionSync:
+class FunctionSync(RunSync):
     """Sends the difference between a study and MLflow, as ``MlflowSync`` does.
 
     Args:
@@ -46,15 +41,8 @@ class FunctionSync:
         where: Locations,
         has_lost_lease: Callable[[], bool] = lambda: False,
     ) -> None:
+        super().__init__(study.search.name, study.study_id, where, has_lost_lease)
         self._study = study
-        self._where = where
-        self._has_lost_lease = has_lost_lease
-        self._study_id = study.study_id
-        self.reset()
-
-    def reset(self) -> None:
-        """Read MLflow again before the next sending, as after an error."""
-        self._known: RemoteState | None = None
 
     def send(self, *, with_figures: bool, is_running: bool | None = None) -> int:
         """Send everything that MLflow lacks; returns how many trials were sent.
@@ -67,6 +55,7 @@ class FunctionSync:
             LeaseLost: Another process has taken over.
             Exception: Any error of MLflow or its transport; call ``reset`` before the next try.
         """
+        self._check_lease()
         remote = self._remote_state()
         records = self._study.records()
         parent = self._parent(remote, records)
@@ -82,28 +71,6 @@ class FunctionSync:
         self._send_progress(remote, parent, records)
         self._send_status(remote, parent, records, is_running)
         return sent
-
-    def _remote_state(self) -> RemoteState:
-        if self._has_lost_lease():
-            raise LeaseLost
-        if self._known is None:
-            client = mlflow_client(self._where.tracking_uri)
-            self._known = read_remote_state(client, self._study.name, self._study_id, self._where)
-        return self._known
-
-    def _run(self, remote: RemoteState, key: str, name: str, start_ms: int | None) -> str:
-        """The run of a key, created if MLflow has none."""
-        if key not in remote.runs:
-            if self._has_lost_lease():
-                raise LeaseLost
-            tags = {KEY: f"{self._study_id}/{key}", "mlflow.source.name": "tlc"}
-            if key != PARENT:
-                tags[PARENT_TAG] = remote.runs[PARENT]
-            run = remote.client.create_run(
-                remote.experiment, start_time=start_ms, run_name=name, tags=tags
-            )
-            remote.runs[key] = run.info.run_id
-        return remote.runs[key]
 
     def _parent(self, remote: RemoteState, records: list[Record]) -> str:
         """The run of the search, created and filled if MLflow has none."""
@@ -124,13 +91,7 @@ class FunctionSync:
             f'`tlc.open("{search.name}")` has the results in Python.'
         )
         log_in_batches(remote.client, run, [], params, tags)
-        document = {
-            key: value
-            for key, value in search.to_dict().items()
-            if key not in ("storage", "address")
-        }
-        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-        remote.client.log_text(run, text, "search.yaml")
+        log_search(remote, run, search.to_dict())
         remote.run_states[PARENT] = RunState("described", on_frontier=False, parent="")
         return run
 
@@ -140,7 +101,7 @@ class FunctionSync:
         key, client = str(record.number), remote.client
         before = remote.run_states.get(key)
         name = f"#{record.number} {record.configuration}"[:250]
-        run = self._run(remote, key, name, milliseconds(record.started))
+        run = self._run(remote, key, name, milliseconds(record.started), state.parent)
         if before is not None and before.state == record.state:
             client.log_batch(run, tags=as_tags(state_tags(state)))
             return
@@ -192,11 +153,4 @@ class FunctionSync:
             status = "KILLED"
         else:
             return
-        if remote.status == status:
-            return
-        if is_running:
-            remote.client.update_run(parent, status=status)
-        else:
-            last_end = max((each.finished for each in records if each.finished), default=None)
-            remote.client.set_terminated(parent, status, milliseconds(last_end))
-        remote.status = status
+        set_status(remote, parent, status, records)

@@ -11,27 +11,23 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import yaml
-
 from search.mlflow_links import server_url
 from search.pareto import Scale, frontier
 from search.results.comparison import compared_frontier, frontier_members
 from search.seeds import Repeats
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
-from search.tracking.client import as_tags, is_rejection, log_in_batches, mlflow_client
+from search.tracking.client import as_tags, is_rejection, log_in_batches
 from search.tracking.descriptions import experiment_description, search_description
 from search.tracking.remote_state import (
-    KEY,
     PARENT,
-    PARENT_TAG,
     REFERENCES_SENT,
     STEPS_SENT,
     DeletedInMlflow,
     RemoteState,
     RunState,
-    read_remote_state,
 )
+from search.tracking.run_sync import DESCRIPTION, RunSync, log_search, set_status
 from search.tracking.saved_views import saved_views
 from search.tracking.search_run import (
     reference_metrics,
@@ -50,20 +46,11 @@ from search.tracking.trial_run import (
 )
 from spaces.file.storage import Locations
 
-DESCRIPTION = "mlflow.note.content"
 FIGURE_SECONDS = 15.0
-HIDDEN = ("storage", "address")
-"""Fields of the search file that are not logged: their URLs can hold passwords."""
 
 
-class LeaseLost(Exception):
-    """Another process runs the search now, and sends it to MLflow."""
-
-
-class MlflowSync:
+class MlflowSync(RunSync):
     """Sends the difference between a study and MLflow.
-
-    MLflow has no unique keys: two processes that send at once would create runs twice.
 
     Args:
         has_lost_lease: Whether another process has taken over; asked before anything is created.
@@ -72,17 +59,10 @@ class MlflowSync:
     def __init__(
         self, study: Study, where: Locations, has_lost_lease: Callable[[], bool] = lambda: False
     ) -> None:
-        self._has_lost_lease = has_lost_lease
+        super().__init__(study.search.name, study.study_id, where, has_lost_lease)
         self._study = study
-        self._where = where
         self._scale = Scale.of(study.space)
-        self._study_id = study.study_id
         self._figures_sent = 0.0
-        self.reset()
-
-    def reset(self) -> None:
-        """Read MLflow again before the next sending, as after an error."""
-        self._known: RemoteState | None = None
 
     def send(self, *, with_figures: bool, is_running: bool | None = None) -> int:
         """Send everything that MLflow lacks.
@@ -130,33 +110,6 @@ class MlflowSync:
             raise rejection
         return sent
 
-    def _check_lease(self) -> None:
-        """Stop if another process sends: this one may wake up from a suspension at any point."""
-        if self._has_lost_lease():
-            raise LeaseLost
-
-    def _remote_state(self) -> RemoteState:
-        if self._known is None:
-            client = mlflow_client(self._where.tracking_uri)
-            name = self._study.search.name
-            self._known = read_remote_state(client, name, self._study_id, self._where)
-        return self._known
-
-    def _run(
-        self, remote: RemoteState, key: str, name: str, start_ms: int | None, parent: str = ""
-    ) -> str:
-        """The run of a key, created if MLflow has none."""
-        if key not in remote.runs:
-            self._check_lease()
-            tags = {KEY: f"{self._study_id}/{key}", "mlflow.source.name": "tlc"}
-            if parent:
-                tags[PARENT_TAG] = parent
-            run = remote.client.create_run(
-                remote.experiment, start_time=start_ms, run_name=name, tags=tags
-            )
-            remote.runs[key] = run.info.run_id
-        return remote.runs[key]
-
     def _parent(self, remote: RemoteState, records: list[TrialRecord]) -> str:
         """The run of the search, created and filled if MLflow has none."""
         search = self._study.search
@@ -168,9 +121,7 @@ class MlflowSync:
         run = self._run(remote, PARENT, f"search {search.name}: frontier and figures", start_ms)
         params, tags = search_params(self._study), search_tags(self._study)
         log_in_batches(remote.client, run, [], params, tags)
-        public = {key: value for key, value in search.to_dict().items() if key not in HIDDEN}
-        text = yaml.safe_dump(public, sort_keys=False, allow_unicode=True)
-        remote.client.log_text(run, text, "search.yaml")
+        log_search(remote, run, search.to_dict())
         if dataset := search_dataset(self._study):
             remote.client.log_inputs(run, [dataset])
         self._describe_experiment(remote, start_ms or 0)
@@ -257,12 +208,4 @@ class MlflowSync:
             status = "KILLED"
         else:
             return
-        if status == remote.status:
-            return
-        if is_running:
-            remote.client.update_run(parent, status=status)
-        else:
-            # The end of its last trial, also if this is sent an hour later.
-            last_end = max((r.finished for r in records if r.finished), default=None)
-            remote.client.set_terminated(parent, status, milliseconds(last_end))
-        remote.status = status
+        set_status(remote, parent, status, records)

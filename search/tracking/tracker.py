@@ -18,7 +18,8 @@ from search.storage.study import Study, load_all
 from search.tracking.client import check_mlflow_version, error_summary
 from search.tracking.function_sync import FunctionSync
 from search.tracking.remote_state import DeletedInMlflow
-from search.tracking.sync import LeaseLost, MlflowSync
+from search.tracking.run_sync import LeaseLost
+from search.tracking.sync import MlflowSync
 from spaces.file.storage import Locations, home
 
 log = logging.getLogger(__name__)
