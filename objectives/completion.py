@@ -58,7 +58,12 @@ def _with_own_task(
     from objectives.tasks.own.opening import check_models, open_task
 
     is_pruned = any(search.space.sparsity.values)
-    opened = open_task(task, folder, search.space.pruning.values if is_pruned else ())
+    opened = open_task(
+        task,
+        folder,
+        search.space.pruning.values if is_pruned else (),
+        is_distilled=search.training.recovery_distillation is not None,
+    )
     search = with_task(search, opened)
     space = SearchSpace(search)
     first = space.configuration(next(space.points())).architecture

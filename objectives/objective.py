@@ -31,9 +31,9 @@ from objectives.tasks.teachers import Teachers
 from objectives.tasks.variants import TaskVariants
 from objectives.training.distributed import WorkerGroup
 from objectives.training.path import FINE_TUNING, TrainingPath
+from objectives.training.recovery import recovery_path
 from objectives.training.replica import TrainingProcess
 from objectives.training.speed import SpeedCache
-from objectives.training.stages import recovery_path
 from objectives.training.trainer import TrainedModel, Trainer
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration, content_hash

@@ -49,8 +49,11 @@ class CausalLanguageModel(FromSources, tasks.CausalLanguageModel):
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Cross-entropy of the next tokens."""
         batch = to_device(batch, model)
-        outputs = logits(model, batch).float()
-        return functional.cross_entropy(outputs.flatten(0, 1), batch["targets"].flatten())
+        return functional.cross_entropy(self.predictions(model, batch), self.targets(batch))
+
+    def targets(self, batch: Batch) -> torch.Tensor:
+        """The next tokens, ``(predictions,)``."""
+        return batch["targets"].flatten()
 
     def score(self, model: nn.Module, split: str) -> Score:
         """Perplexity or bits per byte of a split, in separate windows."""

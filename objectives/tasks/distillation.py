@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from objectives.data.batches import Batch, BucketedBatches, labelled_text_batch, logits, to_device
 from objectives.data.prepared_data import LabelledTexts
 from objectives.data.row_order import Rows
 from objectives.tasks.classification_from_checkpoint import ClassificationFromCheckpoint
 from objectives.tasks.teachers import Teachers
+from objectives.training.distillation import distilled_loss
 from objectives.training.path import TrainingPath
 from spaces.cost.configuration import Configuration
 from spaces.file.training import Distillation
@@ -79,20 +79,15 @@ class DistilledClassification(ClassificationFromCheckpoint):
         return {**batch, TEACHER_LOGITS: of_teacher}
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        """Cross-entropy of the labels, and the divergence from the teacher's predictions, both at a
-        temperature (Hinton et al. 2015, arXiv 1503.02531, section 2); of batches without a teacher,
-        that of the labels alone."""
+        """``distilled_loss``; of batches without a teacher, the cross-entropy of the labels."""
         if TEACHER_LOGITS not in batch:
             return super().loss(model, batch)
         batch = to_device(batch, model)
         outputs = logits(model, batch).float()
-        temperature, weight = self.settings.temperature, self.settings.weight
-        divergence = functional.kl_div(
-            functional.log_softmax(outputs / temperature, dim=-1),
-            functional.log_softmax(batch[TEACHER_LOGITS] / temperature, dim=-1),
-            reduction="batchmean",
-            log_target=True,
+        return distilled_loss(
+            outputs,
+            batch[TEACHER_LOGITS],
+            batch["labels"],
+            temperature=self.settings.temperature,
+            weight=self.settings.weight,
         )
-        of_labels = functional.cross_entropy(outputs, batch["labels"])
-        # The gradients of soft targets go with 1 / temperature^2.
-        return (1.0 - weight) * of_labels + weight * temperature**2 * divergence

@@ -46,7 +46,15 @@ class MaskedLanguageModel(FromSources, tasks.MaskedLanguageModel):
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Cross-entropy of the masked tokens."""
         batch = to_device(batch, model)
-        return functional.cross_entropy(_masked_logits(model, batch).float(), batch["targets"])
+        return functional.cross_entropy(self.predictions(model, batch), self.targets(batch))
+
+    def predictions(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Logits at the masked positions, ``(positions, vocabulary)``."""
+        return _masked_logits(model, batch).float()
+
+    def targets(self, batch: Batch) -> torch.Tensor:
+        """The original tokens there, ``(positions,)``."""
+        return batch["targets"]
 
     def score(self, model: nn.Module, split: str) -> Score:
         """Perplexity of the masked tokens of a split, the same tokens for every seed."""

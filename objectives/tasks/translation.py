@@ -22,6 +22,7 @@ from objectives.data.batches import (
 )
 from objectives.data.encoding import END, PAD, load_tokenizer
 from objectives.data.row_order import rows_by_length
+from objectives.measurement.example_scores import IGNORED
 from objectives.measurement.score import Score, bleu_score
 from objectives.models.decoding import translate
 from objectives.references.reference import Reference
@@ -59,6 +60,11 @@ class Translation(FromSources, tasks.Translation):
         return _cross_entropy(
             model, to_device(batch, model), reduction="mean", smoothing=LABEL_SMOOTHING
         )
+
+    def targets(self, batch: Batch) -> torch.Tensor:
+        """The next tokens of the translation, ``(predictions,)``; ``IGNORED`` after its end."""
+        targets = batch["targets"].flatten()
+        return torch.where(targets == PAD, IGNORED, targets)
 
     def score(self, model: nn.Module, split: str) -> Score:
         """BLEU of the decoded translations of a split, with a bootstrap interval (Koehn 2004)."""

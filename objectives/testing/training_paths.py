@@ -10,7 +10,7 @@ from torch import nn
 
 from objectives.data.batches import WHOLE_BATCH, BatchShard
 from objectives.store.store import Store
-from objectives.training.path import TrainingPath
+from objectives.training.path import StepLoss, TrainingPath
 from objectives.training.replica import TrainingProcess
 from objectives.training.trainer import Trainer
 
@@ -34,11 +34,18 @@ def interrupted(path: TrainingPath, *, at: int, stage: str = "") -> TrainingPath
     if stage not in ("", path.name):
         assert path.parent is not None, f"no stage {stage}"
         return replace(path, parent=interrupted(path.parent, at=at, stage=stage))
-    real = path.loss_at
 
-    def loss_at(model: nn.Module, step: int, shard: BatchShard = WHOLE_BATCH) -> torch.Tensor:
-        if step == at:
-            raise Interruption
-        return real(model, step, shard)
+    def stopping(real: StepLoss) -> StepLoss:
+        def loss_at(model: nn.Module, step: int, shard: BatchShard = WHOLE_BATCH) -> torch.Tensor:
+            if step == at:
+                raise Interruption
+            return real(model, step, shard)
 
-    return replace(path, loss_at=loss_at)
+        return loss_at
+
+    taught = path.taught_loss
+    return replace(
+        path,
+        loss_at=stopping(path.loss_at),
+        taught_loss=None if taught is None else lambda teacher: stopping(taught(teacher)),
+    )

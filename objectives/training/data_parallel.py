@@ -28,12 +28,16 @@ TO_RANK_0 = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 class _ShardLoss(nn.Module):
-    """The loss of a shard of the batch as a forward pass, which DDP and FSDP hook into."""
+    """The loss of a shard of the batch as a forward pass, which DDP and FSDP hook into.
 
-    def __init__(self, model: nn.Module, path: TrainingPath) -> None:
+    A teacher is a part of it, so that they distribute its weights too.
+    """
+
+    def __init__(self, model: nn.Module, path: TrainingPath, teacher: nn.Module | None) -> None:
         super().__init__()
         self.model = model
-        self._loss_at = path.loss_at
+        self.teacher = teacher
+        self._loss_at = path.step_loss(teacher)
         self._shard = BatchShard(dist.get_rank(), dist.get_world_size())
 
     def forward(self, step: int) -> torch.Tensor:
@@ -43,6 +47,7 @@ class _ShardLoss(nn.Module):
 def ddp_replica(
     path: TrainingPath,
     state: TrainingState | None,
+    teacher: nn.Module | None,
     *,
     has_moments: bool,
     device: torch.device,
@@ -53,6 +58,7 @@ def ddp_replica(
     Args:
         path: The path.
         state: Where it starts, on rank 0; its model and optimiser become the replica.
+        teacher: What it learns from; of the other ranks, with any weights.
         has_moments: Whether the optimiser of rank 0 has done a step.
         device: Where this process computes.
     """
@@ -62,7 +68,9 @@ def ddp_replica(
     else:
         model, optimizer = state.model, state.optimizer
     # DDP sends the weights of rank 0 to the others.
-    loss = DistributedDataParallel(_ShardLoss(model, path), broadcast_buffers=False)
+    loss = DistributedDataParallel(
+        _ShardLoss(model, path, teacher).to(device), broadcast_buffers=False
+    )
     if has_moments:
         moments = get_optimizer_state_dict(model, optimizer) if state else {}
         set_optimizer_state_dict(model, optimizer, moments, options=FROM_RANK_0)
@@ -72,6 +80,7 @@ def ddp_replica(
 def fsdp_replica(
     path: TrainingPath,
     state: TrainingState | None,
+    teacher: nn.Module | None,
     *,
     has_moments: bool,
     device: torch.device,
@@ -86,12 +95,15 @@ def fsdp_replica(
     """
     model = path.build()
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
-    loss = _ShardLoss(model, path)
-    for layer in repeated_layers(model):
+    taught_by = {} if teacher is None or state is None else teacher.state_dict()
+    loss = _ShardLoss(model, path, teacher)
+    for layer in repeated_layers(loss):
         fully_shard(layer, mesh=mesh)
     fully_shard(loss, mesh=mesh)
     optimizer = path.make_optimizer(model)
     set_model_state_dict(model, state.model.state_dict() if state else {}, options=FROM_RANK_0)
+    if teacher is not None:
+        set_model_state_dict(teacher, taught_by, options=FROM_RANK_0)
     if has_moments:
         moments = get_optimizer_state_dict(state.model, state.optimizer) if state else {}
         set_optimizer_state_dict(model, optimizer, moments, options=FROM_RANK_0)

@@ -26,7 +26,7 @@ from objectives.failures import TrialFailure
 from objectives.training.data_parallel import ddp_replica, fsdp_replica
 from objectives.training.loop import train_follower
 from objectives.training.path import TrainingPath, TrainingState
-from objectives.training.replica import Replica, TrainingProcess
+from objectives.training.replica import Replica, TrainingProcess, frozen
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
 
@@ -83,7 +83,9 @@ class WorkerGroup(TrainingProcess):
         return torch.device("cpu") if self._uses_fsdp(architecture) else self._device
 
     @contextmanager
-    def replica(self, path: TrainingPath, state: TrainingState) -> Iterator[Replica]:
+    def replica(
+        self, path: TrainingPath, state: TrainingState, teacher: torch.nn.Module | None = None
+    ) -> Iterator[Replica]:
         """The replica of rank 0, for the time in which all workers train a path.
 
         Raises:
@@ -94,7 +96,7 @@ class WorkerGroup(TrainingProcess):
         try:
             has_moments = bool(state.optimizer.state)
             self._share(PathRequest(path.configuration, path.key, has_moments))
-            replica = self._make_replica(path, state, has_moments)
+            replica = self._make_replica(path, state, teacher, has_moments)
 
             def loss_at(model: torch.nn.Module, step: int) -> torch.Tensor:
                 self._send(Command.STEP, step)
@@ -127,16 +129,22 @@ class WorkerGroup(TrainingProcess):
         """
         while (request := self._share(None)) is not None:
             path = path_of(request.configuration, request.key)
-            replica = self._make_replica(path, None, request.has_moments)
+            # DDP and FSDP send it the weights of rank 0.
+            teacher = None if path.teacher is None else frozen(path.teacher.build())
+            replica = self._make_replica(path, None, teacher, request.has_moments)
             # Each rank drops other activations of its shard of the batch.
             replica = replace(replica, seed=hash((path.seed, self.rank)))
             train_follower(replica, self._steps(replica), steps_at_once=path.steps_at_once)
 
     def _make_replica(
-        self, path: TrainingPath, state: TrainingState | None, has_moments: bool
+        self,
+        path: TrainingPath,
+        state: TrainingState | None,
+        teacher: torch.nn.Module | None,
+        has_moments: bool,
     ) -> Replica:
         make = fsdp_replica if self._uses_fsdp(path.architecture) else ddp_replica
-        return make(path, state, has_moments=has_moments, device=self._device)
+        return make(path, state, teacher, has_moments=has_moments, device=self._device)
 
     def _steps(self, replica: Replica) -> Iterator[int]:
         """The steps that rank 0 commands."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from objectives.data.batches import WHOLE_BATCH, Batch, BatchShard, to_device
+from objectives.data.batches import WHOLE_BATCH, Batch, BatchShard, logits, to_device
 from objectives.measurement.score import Score
 from objectives.models.build import build
 from objectives.training.path import Epoch
@@ -52,6 +52,14 @@ class LearningProblem(ABC):
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Loss of a model on a training batch."""
+
+    def predictions(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Logits of all that a model predicts of a training batch, ``(predictions, classes)``."""
+        return logits(model, batch).float().flatten(0, -2)
+
+    def targets(self, batch: Batch) -> torch.Tensor:
+        """The class of each prediction, ``(predictions,)``; ``IGNORED`` where none is asked for."""
+        return batch["labels"].flatten()
 
     def terms(self, batch: Batch) -> int:
         """Number of terms of a batch that ``loss`` is the mean of: its rows, if not overridden."""

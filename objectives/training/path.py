@@ -27,6 +27,8 @@ STABLE = "stable"
 """Name of the stage that the budgets of an architecture share."""
 FINE_TUNING = "fine-tuning"
 """Name of the stage that teaches a pre-trained model its task."""
+RECOVERY = "recovery"
+"""Name of the stage after pruning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class TrainingPath:
         validated_by: What those figures depend on beside the weights and the data, such as beams.
             Searches that share the weights may differ in it.
         early_stopping: When it ends before its length, and with which weights.
+        taught_loss: Makes ``loss_at`` from the model at the parent's end, where that teaches.
     """
 
     name: str
@@ -96,6 +99,7 @@ class TrainingPath:
     validated_by: dict[str, Any] = field(default_factory=dict)
     early_stopping: EarlyStopping | None = None
     initialise: Callable[[nn.Module], None] | None = None
+    taught_loss: Callable[[nn.Module], StepLoss] | None = None
 
     @property
     def architecture(self) -> Architecture:
@@ -106,6 +110,23 @@ class TrainingPath:
     def seed(self) -> int:
         """Seed of initial weights and dropout."""
         return self.configuration.seed
+
+    @property
+    def teacher(self) -> TrainingPath | None:
+        """The path at whose end is the model that teaches this one, where one does."""
+        return self.parent if self.taught_loss is not None else None
+
+    def step_loss(self, teacher: nn.Module | None) -> StepLoss:
+        """The loss that it is trained with.
+
+        Args:
+            teacher: The model at the parent's end; needed where ``taught_loss`` is given.
+        """
+        if self.taught_loss is None:
+            return self.loss_at
+        if teacher is None:
+            raise ValueError(f"{self.name} is trained with the model at its parent's end")
+        return self.taught_loss(teacher)
 
     def make_optimizer(self, model: nn.Module) -> torch.optim.AdamW:
         """A new optimiser of a model of this path."""

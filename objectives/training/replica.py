@@ -35,6 +35,11 @@ class Replica:
     collect: Callable[[], None] = lambda: None
 
 
+def frozen(teacher: nn.Module) -> nn.Module:
+    """A teacher, which predicts without dropout and is not trained."""
+    return teacher.eval().requires_grad_(False)
+
+
 class TrainingProcess:
     """This process, which trains alone unless it is one of a ``WorkerGroup``."""
 
@@ -50,13 +55,17 @@ class TrainingProcess:
         """Where the ``TrainingState`` of a model is kept."""
         return self._device
 
-    def replica(self, path: TrainingPath, state: TrainingState) -> AbstractContextManager[Replica]:
+    def replica(
+        self, path: TrainingPath, state: TrainingState, teacher: nn.Module | None = None
+    ) -> AbstractContextManager[Replica]:
         """What this process trains, for the time in which all processes train a path.
 
         Args:
             path: The path.
             state: From where; ``Replica.collect`` updates its model and optimiser.
+            teacher: The model at the end of the path's parent, where it teaches.
         """
+        loss_at = path.step_loss(teacher)
         return nullcontext(
-            Replica(state.model, state.optimizer, path.loss_at, path.optimizer_settings, path.seed)
+            Replica(state.model, state.optimizer, loss_at, path.optimizer_settings, path.seed)
         )

@@ -6,13 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-import torch
 from torch import nn
 
-from objectives.compression.fake_quantisation import fake_quantised, grid_of
-from objectives.compression.model_file import ModelSpec
-from objectives.compression.prune import prune
-from objectives.data.batches import WHOLE_BATCH, Batch, BatchShard
+from objectives.data.batches import WHOLE_BATCH
 from objectives.failures import TrialFailure
 from objectives.training.learning_problem import LearningProblem
 from objectives.training.optimizer import (
@@ -31,9 +27,7 @@ from spaces.cost.configuration import Configuration, content_hash
 from spaces.cost.families import training_key
 from spaces.cost.units import MIN_STEPS
 from spaces.cost.workload import Workload
-from spaces.file.training import Training
-
-RECOVERY = "recovery"
+from spaces.file.training import RecoveryDistillation, Training
 
 KEY_VERSION = 5
 """Raised when the same inputs would train other weights."""
@@ -204,6 +198,11 @@ class Stages:
         """Peak of the learning rate of recovery."""
         return self._training.recovery_learning_rate
 
+    @property
+    def recovery_distillation(self) -> RecoveryDistillation | None:
+        """How recovery learns from the model before compression, where it does."""
+        return self._training.recovery_distillation
+
     def _stable(self, configuration: Configuration, problem: LearningProblem) -> TrainingPath:
         training, architecture = self._training, configuration.architecture
         ends = [self.steps(replace(configuration, budget=each)) for each in self._budgets]
@@ -260,56 +259,3 @@ class Stages:
             gradient_clip=self._training.gradient_clip,
             precision=fastest_precision(),
         )
-
-
-def recovery_path(
-    problem: LearningProblem,
-    stages: Stages,
-    configuration: Configuration,
-    parent: TrainingPath,
-    calibration: list[Batch],
-) -> TrainingPath:
-    """The stage that trains a pruned model.
-
-    Quantisation-aware where weights are rounded: each forward pass rounds them to the grid that the
-    method stores, and gradients pass through the rounding (Bengio et al. 2013, arXiv 1308.3432).
-    Weights that unstructured pruning zeroed stay zero.
-
-    Args:
-        problem: What the model was trained on.
-        stages: Makes stages.
-        configuration: Its compression determines what is pruned and how long the recovery takes.
-        parent: The end of training before compression.
-        calibration: Batches for pruning.
-    """
-    compression = configuration.canonical().compression
-    quantisation = compression.quantisation
-    grid = grid_of(quantisation)
-
-    def loss_at(model: nn.Module, step: int, shard: BatchShard = WHOLE_BATCH) -> torch.Tensor:
-        with fake_quantised(model, quantisation, group_size=compression.group_size):
-            return problem.loss_at(model, step, shard)
-
-    def transfer_pruned(trained: nn.Module, model: nn.Module) -> None:
-        spec = ModelSpec(configuration.architecture, problem.workload, compression)
-        pruned = prune(trained.cpu(), spec, calibration, problem.loss)
-        model.load_state_dict(pruned.state_dict())
-
-    path = stages.next_stage(
-        parent,
-        configuration,
-        problem,
-        name=RECOVERY,
-        steps=stages.steps(configuration).recovery,
-        learning_rate=stages.recovery_learning_rate,
-        transfer_weights=transfer_pruned,
-        identity={
-            "grid": grid,
-            "bits": None if grid is None else quantisation.bits,
-            "group_size": compression.group_size,
-            "pruning": compression.pruning,
-            "sparsity": compression.sparsity,
-        },
-    )
-    settings = replace(path.optimizer_settings, keeps_zeros=True)
-    return replace(path, loss_at=loss_at, optimizer_settings=settings)

@@ -16,14 +16,14 @@ from objectives.training.checkpoint import initial_state, load_state, save_state
 from objectives.training.early_stopping import EarlyStopping
 from objectives.training.loop import TrainingFailure, train
 from objectives.training.path import (
+    RECOVERY,
     STABLE,
     TrainingCost,
     TrainingPath,
     TrainingProgress,
     TrainingState,
 )
-from objectives.training.replica import TrainingProcess
-from objectives.training.stages import RECOVERY
+from objectives.training.replica import TrainingProcess, frozen
 from spaces.cost.configuration import Configuration
 
 COOLDOWN = "cooldown"
@@ -139,7 +139,8 @@ class Trainer:
 
     def _train(self, path: TrainingPath, state: TrainingState, cost: TrainingCost) -> None:
         steps_before, seconds_before = state.progress.step, state.progress.seconds
-        with self._process.replica(path, state) as replica:
+        teacher = self._teacher(path, cost)
+        with self._process.replica(path, state, teacher) as replica:
 
             def checkpoint(progress: TrainingProgress) -> None:
                 replica.collect()
@@ -173,6 +174,10 @@ class Trainer:
             self._finish(path, state)
         cost.steps_trained += state.progress.step - steps_before
         cost.seconds_trained += state.progress.seconds - seconds_before
+
+    def _teacher(self, path: TrainingPath, cost: TrainingCost) -> nn.Module | None:
+        """The model that teaches on a path, where one does; trained again if it was removed."""
+        return None if path.teacher is None else frozen(self._end_of(path.teacher, cost).model)
 
     def _finish(self, path: TrainingPath, state: TrainingState) -> None:
         """Validate and store the end of a path."""

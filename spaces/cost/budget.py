@@ -8,7 +8,11 @@ from math import inf
 
 from spaces.cost.architecture import Architecture
 from spaces.cost.families import has_decoder
-from spaces.cost.flops import pretraining_workload, training_step_flops
+from spaces.cost.flops import (
+    TRAINING_OVER_FORWARD,
+    pretraining_workload,
+    training_step_flops,
+)
 from spaces.cost.units import MIN_STEPS, BudgetUnit
 from spaces.cost.workload import Workload
 from spaces.errors import UserError
@@ -86,6 +90,8 @@ class Schedule:
         steps_per_second: Turns seconds into steps; other units do not need it.
         lengths: Tokens and FLOPs are those of batches of these lengths; without it, of full length.
         task_passes: Forward and backward passes of a step of fine-tuning or of its recovery.
+        has_taught_recovery: Whether recovery learns from the model before compression. Its steps
+            then have one pass over a batch, with a forward pass of that model.
     """
 
     unit: BudgetUnit
@@ -94,6 +100,7 @@ class Schedule:
     steps_per_second: StepsPerSecond | None = None
     lengths: LengthsOf | None = None
     task_passes: int = 1
+    has_taught_recovery: bool = False
 
     def knows_steps_of(self, architecture: Architecture) -> bool:
         """Whether the steps of an architecture's budgets are known: in seconds, once measured."""
@@ -112,13 +119,13 @@ class Schedule:
         Raises:
             UnknownStepsError: The unit is seconds, and the architecture is not measured yet.
         """
-        pretraining_step, task_step = self._step_costs(architecture, workload)
+        pretraining_step, recovery_step = self._step_costs(architecture, workload)
         pretraining = int(budget / pretraining_step)
         decay = round(self.decay_fraction * pretraining)
         return TrainingSteps(
             stable=pretraining - decay,
             decay=decay,
-            recovery=int(recovery / task_step),
+            recovery=int(recovery / recovery_step),
         )
 
     def training_flops(
@@ -133,13 +140,21 @@ class Schedule:
         """Training FLOPs of ``architecture`` at ``budget``, with those of the steps of fine-tuning,
         and of recovery as if nothing had been pruned."""
         steps = self.steps(budget, architecture, workload, recovery=recovery)
-        pretraining_step, task_step = self._step_flops(architecture, workload)
+        pretraining_step, task_step, recovery_step = self._step_flops(architecture, workload)
         return (
-            steps.pretraining * pretraining_step + (fine_tuning_steps + steps.recovery) * task_step
+            steps.pretraining * pretraining_step
+            + fine_tuning_steps * task_step
+            + steps.recovery * recovery_step
         )
 
-    def _step_flops(self, architecture: Architecture, workload: Workload) -> tuple[int, int]:
-        """FLOPs of a step of pre-training, and of one on the task."""
+    @property
+    def teacher_factor(self) -> float:
+        """FLOPs of a step of recovery with those of its teacher, where it has one, as a multiple of
+        those of its own passes."""
+        return 1.0 + self.has_taught_recovery / TRAINING_OVER_FORWARD
+
+    def _step_flops(self, architecture: Architecture, workload: Workload) -> tuple[int, int, int]:
+        """FLOPs of a step of pre-training, of one on the task, and of one of recovery."""
         lengths = self._lengths()
         task = training_step_flops(
             architecture,
@@ -147,14 +162,15 @@ class Schedule:
             batch_size=self.batch_size,
             length=None if lengths is None else lengths.padded,
         )
-        if not workload.family.is_classifier_of_text:
-            return task, task
-        pretrained = pretraining_workload(workload)
-        pretraining = training_step_flops(architecture, pretrained, batch_size=self.batch_size)
-        return pretraining, self.task_passes * task
+        passes, pretraining = 1, task
+        if workload.family.is_classifier_of_text:
+            passes, pretrained = self.task_passes, pretraining_workload(workload)
+            pretraining = training_step_flops(architecture, pretrained, batch_size=self.batch_size)
+        taught = round(self.teacher_factor * task)
+        return pretraining, passes * task, taught if self.has_taught_recovery else passes * task
 
     def _step_costs(self, architecture: Architecture, workload: Workload) -> tuple[float, float]:
-        """A step of pre-training, and one on the task, in the unit of budgets."""
+        """A step of pre-training, and one of recovery, in the unit of budgets."""
         if self.unit is BudgetUnit.STEPS:
             return 1, 1
         if self.unit is BudgetUnit.TOKENS:
@@ -162,12 +178,12 @@ class Schedule:
             full = self.batch_size * workload.sequence_length * sides
             task = full if lengths is None else self.batch_size * lengths.tokens
             return (full if workload.family.is_classifier_of_text else task), task
-        pretraining_flops, task_flops = self._step_flops(architecture, workload)
+        pretraining_flops, _, recovery_flops = self._step_flops(architecture, workload)
         if self.unit is BudgetUnit.FLOPS:
-            return pretraining_flops, task_flops
+            return pretraining_flops, recovery_flops
         # Pre-training is what is measured; the same FLOPs are taken to last as long on the task.
         seconds = self.seconds_per_step(architecture)
-        return seconds, seconds * task_flops / pretraining_flops
+        return seconds, seconds * recovery_flops / pretraining_flops
 
     def seconds_per_step(self, architecture: Architecture) -> float:
         """Measured seconds of a step of the stable path; infinite where it cannot be trained.

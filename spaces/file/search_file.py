@@ -282,6 +282,7 @@ class SearchFile(StrictModel):
             batch_size=self.training.batch_size,
             decay_fraction=self.training.decay_fraction,
             task_passes=1 if fine_tuning is None else fine_tuning.passes,
+            has_taught_recovery=self.training.recovery_distillation is not None,
         )
 
     def placement(self, architecture: Architecture) -> Placement:

@@ -94,6 +94,18 @@ class Distillation(StrictModel):
     """Part of the loss that is the divergence from the teacher; the rest is that of the labels."""
 
 
+class RecoveryDistillation(StrictModel):
+    """Recovery from the predictions of the model before compression (Hinton et al. 2015, arXiv
+    1503.02531), by default from nothing else, as Minitron does (Muralidharan et al. 2024, arXiv
+    2407.14679)."""
+
+    temperature: PositiveNumber = 1.0
+    """By which logits are divided."""
+    weight: Weight = 1.0
+    """Part of the loss that is the divergence from the model before compression; the rest is the
+    cross-entropy of the labels."""
+
+
 class Training(StrictModel):
     """Training of every model; the budget is a dimension of the space."""
 
@@ -104,6 +116,8 @@ class Training(StrictModel):
     factors of CompleteP (arXiv 2505.01618), so that one value suits all."""
     recovery_learning_rate: PositiveNumber = 1e-3
     """The same for recovery after pruning."""
+    recovery_distillation: RecoveryDistillation | None = None
+    """How recovery learns from the model before compression; without it, from the data alone."""
     warmup_fraction: ProperFraction = 0.1
     """Fraction of the *smallest* budget of the space in which the learning rate rises from zero.
     Not of each budget: all budgets share one path, on which the warm-up has one length."""

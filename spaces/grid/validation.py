@@ -23,7 +23,7 @@ def space_faults(space: SearchSpace) -> list[str]:
     return (
         [*_architecture_faults(space), *_group_faults(space), *_name_faults(space)]
         or _pruning_faults(space)
-        or [*_budget_faults(space), *_constraint_faults(space)]
+        or [*_distillation_faults(space), *_budget_faults(space), *_constraint_faults(space)]
     )
 
 
@@ -143,6 +143,17 @@ def _pruning_faults(space: SearchSpace) -> list[str]:
         "allowed: 0, 0.5"
         for sparsity in wrong[:1]
     ]
+
+
+def _distillation_faults(space: SearchSpace) -> list[str]:
+    if not space.schedule.has_taught_recovery:
+        return []
+    field, faults = "training.recovery_distillation", []
+    if not any(space.definition.recovery.values):
+        faults.append(f"{field}: no model of this space has a recovery; give space.recovery")
+    if space.workload_of(space.checkpoint).outputs == 1:
+        faults.append(f"{field}: the models of {space.task.name} predict no classes; leave it out")
+    return faults
 
 
 def _budget_faults(space: SearchSpace) -> list[str]:

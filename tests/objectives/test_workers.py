@@ -27,8 +27,8 @@ from objectives.training import stages
 from objectives.training.distributed import WorkerGroup
 from objectives.training.learning_problem import LearningProblem
 from objectives.training.path import TrainingState
+from objectives.training.recovery import recovery_path
 from objectives.training.replica import TrainingProcess
-from objectives.training.stages import recovery_path
 from objectives.training.trainer import Trainer
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Pruning, Quantisation
@@ -200,6 +200,20 @@ def test_workers_keep_pruned_weights_zero(
     zeros = sum(int((weight == 0).sum()) for weight in alone.values())
     assert zeros > 10_000
     assert sum(int((weight == 0).sum()) for weight in together.values()) == zeros
+
+
+@pytest.mark.parametrize("shards", [False, True], ids=["ddp", "fsdp"])
+def test_two_workers_recover_from_one_teacher(
+    shards: bool, training: Callable[..., TrainingRun]
+) -> None:
+    made = training(
+        "masked-lm", space__recovery={"choices": [0, 6]}, training__recovery_distillation={}
+    )
+    pruned = configuration(10, quantisation=Quantisation.RTN_3, sparsity=0.5, recovery=6.0)
+    alone = made.train(pruned, "alone")
+    with made.two_workers(shards=shards) as workers:
+        together = made.train(pruned, "together", workers)
+    check_same(alone, together)
 
 
 @pytest.mark.parametrize("shards", [False, True], ids=["ddp", "fsdp"])

@@ -216,6 +216,19 @@ def test_a_budget_in_seconds_is_spent_at_the_measured_speed() -> None:
         schedule.steps(10.0, Architecture.of(5, 32), CLASSIFIER)
 
 
+def test_a_step_of_a_taught_recovery_has_the_forward_pass_of_its_teacher() -> None:
+    usual = Schedule(BudgetUnit.FLOPS, batch_size=8, decay_fraction=0.2, task_passes=2)
+    taught = replace(usual, has_taught_recovery=True)
+    step = training_step_flops(SMALL, CLASSIFIER, batch_size=8)
+    # R-Drop's second pass is that of labels, from which a taught recovery does not learn.
+    for schedule, passes in ((usual, 2.0), (taught, 4 / 3)):
+        recovery = schedule.steps(1e11, SMALL, CLASSIFIER, recovery=1e10).recovery
+        assert recovery == int(1e10 / (passes * step))
+        flops = schedule.training_flops(1e11, SMALL, CLASSIFIER, recovery=1e10)
+        without = schedule.training_flops(1e11, SMALL, CLASSIFIER)
+        assert flops - without == pytest.approx(1e10, rel=0.02)
+
+
 def test_a_flops_budget_gives_a_larger_model_fewer_steps() -> None:
     schedule = Schedule(BudgetUnit.FLOPS, batch_size=8, decay_fraction=0.2)
     small, large = (

@@ -35,12 +35,15 @@ ROWS = 4
 """Of the batch on which loss and scores are tried."""
 
 
-def open_task(task: OwnTask, root: Path, prunings: Iterable[Pruning] = ()) -> OpenedTask:
+def open_task(
+    task: OwnTask, root: Path, prunings: Iterable[Pruning] = (), *, is_distilled: bool = False
+) -> OpenedTask:
     """Import a task, prepare its data, read the layout of its models, and try a small one.
 
     Args:
         root: Folder of prepared data.
         prunings: What its models are pruned by.
+        is_distilled: Whether recovery learns from the model before compression.
 
     Raises:
         UserError: Something is wrong with it; the message says what.
@@ -70,6 +73,8 @@ def open_task(task: OwnTask, root: Path, prunings: Iterable[Pruning] = ()) -> Op
         outputs = _outputs(model, batch)
         _try_pruned(architecture, workload, batch, prunings)
         _try_loss(made, model, batch)
+        if is_distilled:
+            _try_predictions(made, model, batch)
         _try_scores(made, model, prepared)
     scored_by = _metric(made, outputs)
     vocabulary = laid_out.sizes[VOCABULARY]
@@ -169,6 +174,32 @@ def _try_loss(task: Task, model: nn.Module, batch: Batch) -> None:
     if not torch.isfinite(loss).all():
         raise OwnTaskError(
             f"{NAME}: loss() of an untrained model is {float(loss)}; it must be finite"
+        )
+
+
+def _try_predictions(task: Task, model: nn.Module, batch: Batch) -> None:
+    """Try what recovery learns from the predictions of another model."""
+    field = "training.recovery_distillation"
+    if type(task).targets is Task.targets and "labels" not in batch:
+        raise OwnTaskError(
+            f"{field}: data() gave no array labels, so that the task needs targets(batch): the "
+            "class of each prediction"
+        )
+    with of_method("predictions"), torch.no_grad():
+        found: Any = task.predictions(model, batch)
+    with of_method("targets"):
+        targets: Any = task.targets(batch)
+    # Of one number there is no distribution, and a label with a fraction is no class.
+    if (
+        found.ndim != 2
+        or found.shape[1] < 2
+        or targets.shape != found.shape[:1]
+        or targets.is_floating_point()
+    ):
+        raise OwnTaskError(
+            f"{field}: predictions() returned {_short(found)} and targets() {_short(targets)} of "
+            f"{targets.dtype}; needed are logits (predictions, classes) of two classes or more, "
+            "and the class of each prediction"
         )
 
 

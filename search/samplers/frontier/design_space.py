@@ -41,7 +41,8 @@ class DesignSpace:
         has_stable_path: Runs whose stable path is in the store, ``(runs,)``.
         step_seconds: Seconds of one of its steps, where they were measured before the search,
             ``(runs,)``; infinite where it cannot be trained.
-        recovery_steps: Steps that some runs train after pruning under every compression,
+        recovery_steps: Steps that some runs train after pruning under every compression, each
+            with the forward pass of its teacher as a part of a step,
             ``(len(runs), compressions)``; None if no compression has a recovery.
         stable_path: Index of its stable path, which runs share, ``(runs,)``; by default each
             architecture has one.

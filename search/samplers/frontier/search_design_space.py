@@ -197,6 +197,7 @@ class SearchDesignSpace:
         own_store = [(False, False)] * len(self._runs) if stored is None else stored(self._runs)
         in_store = np.array([*own_store, *[(False, False)] * len(others.runs)])
         effective, steps_per_unit = self._effective(), self._recovery_steps_per_unit()
+        paid_per_unit = schedule.teacher_factor * steps_per_unit
         recoveries = [each.recovery for each in effective[: len(self._compressions)]]
         settings, kinds = varying(self._settings()), kind_features(architectures)
         recovery_steps = [each * float(np.median(steps_per_unit)) for each in recoveries]
@@ -248,7 +249,7 @@ class SearchDesignSpace:
             else None,
             recovery_steps=(
                 lambda chosen: np.outer(
-                    steps_per_unit[chosen], [*recoveries, *[0.0] * len(others.compressions)]
+                    paid_per_unit[chosen], [*recoveries, *[0.0] * len(others.compressions)]
                 )
             )
             if any(recoveries)
