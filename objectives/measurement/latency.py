@@ -1,6 +1,10 @@
 """Latency of a model, timed in turn with a reference model while no other trial runs a step here.
 
-Models are judged by the 10th percentile, corrected for a slowed machine (``corrected_ms``). Medians
+They alternate in short blocks of calls: the machine is as fast for both, and after the first call
+of a block its weights are in the processor's cache. In turn with single calls of a large model, the
+reference took 1.4 times as long as alone, which looked like a slowed machine.
+
+Models are judged by the 10th percentile, corrected for a slowed machine (``slowdown.py``). Medians
 of one model on one machine differed by 45 % between runs, and by a factor of ten beside other
 programs, which interrupt half of the calls; the 10th percentile is that of uninterrupted calls.
 Busy neighbouring cores slow it too, by up to 45 % for calls of a millisecond, but they slow the
@@ -16,7 +20,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -26,6 +30,13 @@ from torch import nn
 
 from objectives.data.batches import Batch
 from objectives.failures import TrialFailure
+from objectives.measurement.slowdown import (
+    MAX_SLOWDOWN,
+    UNKNOWN_REFERENCE,
+    MeasuredTimes,
+    ReferenceTimes,
+)
+from objectives.store import heartbeat
 from objectives.store.locks import MeasurementLock
 
 WARM_UP = 5
@@ -38,8 +49,11 @@ MAX_DRIFT = 1.1
 """Largest change of the model/reference ratio between the halves of the calls that is no noise."""
 MAX_INTERRUPTED = 1.5
 """Median of the reference divided by its p10, above which other programs use the cores."""
-MAX_SLOWDOWN = 1.25
-"""p10 of the reference divided by its lowest p10, above which the machine is slowed down."""
+BLOCK_CALLS = 8
+"""Calls of one model in a row, at most."""
+BLOCK_MS = 20.0
+"""Longest block, in milliseconds, where it has several calls: the longer it is, the more the
+machine's speed may change from one model to the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +61,30 @@ class Latency:
     """Time of one forward pass.
 
     Args:
-        p10_ms: Low percentile, in milliseconds, as measured.
+        min_ms: The fastest call, in milliseconds.
+        p10_ms: Low percentile, as measured.
         spread: (p90 - p10) / p50.
-        reference_p10_ms: Low percentile of the reference model, measured in turn with this one.
-        best_reference_p10_ms: The lowest ``reference_p10_ms`` so far under these conditions.
+        reference_p10_ms: Low percentile of the reference model, measured in turn with this one;
+            ``reference_min_ms`` is its fastest call.
+        best_reference_p10_ms: The lowest ``reference_p10_ms`` so far under these conditions, and
+            ``best_reference_min_ms`` the lowest ``reference_min_ms``.
+        conditions: Names what the reference's times depend on.
         noisy: Whether other programs disturbed the measurement: it is then an estimate.
         repeats: Timed calls, after ``warm_up`` other ones.
         processor: Machine and instruction set.
     """
 
+    min_ms: float
     p10_ms: float
     p50_ms: float
     p95_ms: float
     spread: float
+    reference_min_ms: float
     reference_p10_ms: float
     reference_p50_ms: float
+    best_reference_min_ms: float
     best_reference_p10_ms: float
+    conditions: str
     noisy: bool
     batch_size: int
     sequence_length: int
@@ -73,15 +95,25 @@ class Latency:
     processor: str
 
     @property
+    def times(self) -> MeasuredTimes:
+        """What its correction needs."""
+        return MeasuredTimes.of(asdict(self))
+
+    @property
+    def best_reference(self) -> ReferenceTimes:
+        """The best times of the reference so far."""
+        return ReferenceTimes(self.best_reference_p10_ms, self.best_reference_min_ms)
+
+    @property
     def slowdown(self) -> float:
         """Factor by which the reference was slower than at its best."""
-        return max(1.0, self.reference_p10_ms / self.best_reference_p10_ms)
+        return self.times.slowdown(self.best_reference)
 
     @property
     def corrected_ms(self) -> float:
         """The low percentile that the machine would have at its best: constraints and the frontier
         use it, so that a slowed machine does not change the order of models."""
-        return self.p10_ms / self.slowdown
+        return self.times.corrected_ms(self.best_reference)
 
 
 @contextmanager
@@ -103,18 +135,20 @@ def measure_latency(
     sequence_length: int,
     threads: int,
     repeats: int,
-    best_reference_ms: float = math.inf,
+    best_reference: ReferenceTimes = UNKNOWN_REFERENCE,
+    conditions: str = "",
 ) -> Latency:
-    """Time a model, each call next to one of the reference; repeated while the machine is noisy.
+    """Time a model in turn with the reference; repeated while the machine is noisy.
 
-    Training and other measurements on this machine wait for it.
+    Training and other measurements on this machine wait for it. Each block of calls is a heartbeat.
 
     Args:
         reference: A model whose latency is comparable from trial to trial.
         inputs: Arguments of both, without padding; the first has the shape ``(batch, ...)``.
         sequence_length: Tokens of each sequence, for the record.
-        repeats: Timed calls of each, in a round.
-        best_reference_ms: Lowest low percentile of the reference so far.
+        repeats: Least timed calls of each, in a round.
+        best_reference: The best times of the reference so far under these conditions.
+        conditions: Names them.
 
     Raises:
         TrialFailure: A time is not a positive number (``bad_latency``).
@@ -122,16 +156,16 @@ def measure_latency(
     own: list[float] = []
     others: list[float] = []
     with MeasurementLock().measurement(), torch_threads(threads), torch.inference_mode():
-        for _ in range(WARM_UP):
-            model(**inputs)
-            reference(**inputs)
+        others_block, own_block = (_block(each, inputs) for each in (reference, model))
+        blocks = math.ceil(repeats / min(others_block, own_block))
         started = time.monotonic()
         while True:
-            for _ in range(repeats):
-                others.append(_time(reference, inputs))
-                own.append(_time(model, inputs))
-            noisy = is_noisy(own, others, best_reference_ms)
-            is_last = len(own) >= MAX_ROUNDS * repeats
+            for _ in range(blocks):
+                heartbeat.beat("measuring latency")
+                others += [_time(reference, inputs) for _ in range(others_block)]
+                own += [_time(model, inputs) for _ in range(own_block)]
+            noisy = is_noisy(own, others, best_reference.p10_ms)
+            is_last = len(own) >= MAX_ROUNDS * blocks * own_block
             if not noisy or is_last or time.monotonic() - started > MAX_SECONDS:
                 break
     first = next(iter(inputs.values()))
@@ -139,14 +173,19 @@ def measure_latency(
     if not (math.isfinite(p50) and p10 > 0.0):
         raise TrialFailure("bad_latency", f"the latency was {p10} to {p95} ms")
     reference_p10, reference_p50 = np.percentile(others, (LOW, 50)).tolist()
+    best = best_reference.with_faster(ReferenceTimes(reference_p10, min(others)))
     return Latency(
+        min_ms=min(own),
         p10_ms=p10,
         p50_ms=p50,
         p95_ms=p95,
         spread=(p90 - p10) / p50,
+        reference_min_ms=min(others),
         reference_p10_ms=reference_p10,
         reference_p50_ms=reference_p50,
-        best_reference_p10_ms=min(best_reference_ms, reference_p10),
+        best_reference_min_ms=best.min_ms,
+        best_reference_p10_ms=best.p10_ms,
+        conditions=conditions,
         noisy=noisy,
         batch_size=len(first),
         sequence_length=sequence_length,
@@ -161,11 +200,11 @@ def measure_latency(
 def is_noisy(model: Sequence[float], reference: Sequence[float], best_reference_ms: float) -> bool:
     """Whether other programs disturbed a measurement, by the times of both models in order."""
     low, median = np.percentile(reference, (LOW, 50)).tolist()
-    middle = len(model) // 2
-    before, after = (
-        np.percentile(model[half], LOW) / np.percentile(reference[half], LOW)
-        for half in (slice(middle), slice(middle, None))
+    model_halves, reference_halves = (
+        [np.percentile(half, LOW) for half in (times[: len(times) // 2], times[len(times) // 2 :])]
+        for times in (model, reference)
     )
+    before, after = np.divide(model_halves, reference_halves).tolist()
     drift = max(before, after) / min(before, after)
     return bool(
         drift > MAX_DRIFT
@@ -191,6 +230,15 @@ def _cpu() -> str:
     except OSError:
         name = None
     return f"{name[1].strip() if name else ''} {platform.machine()}".strip()
+
+
+def _block(model: nn.Module, inputs: Batch) -> int:
+    """Warm a model up; returns how many calls of it make a block."""
+    fastest = math.inf
+    for _ in range(WARM_UP):
+        heartbeat.beat("measuring latency")
+        fastest = min(fastest, _time(model, inputs))
+    return max(1, min(BLOCK_CALLS, int(BLOCK_MS / fastest)))
 
 
 def _time(model: nn.Module, inputs: Batch) -> float:

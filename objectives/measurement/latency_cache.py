@@ -9,7 +9,6 @@ measured much faster, is repeated.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -23,7 +22,8 @@ from objectives.compression import model_file
 from objectives.compression.model_file import ModelSpec
 from objectives.compression.pipeline import write_compressed
 from objectives.data.batches import Batch
-from objectives.measurement.latency import MAX_SLOWDOWN, Latency, measure_latency, processor
+from objectives.measurement.latency import Latency, measure_latency, processor
+from objectives.measurement.slowdown import MAX_SLOWDOWN, ReferenceTimes
 from objectives.models.build import build
 from objectives.store.store import Store
 from spaces.cost.architecture import Architecture
@@ -35,12 +35,12 @@ from spaces.file.space import Measurement
 COSTS = "costs"
 LATENCY = "latency.json"
 BEST_REFERENCE = "best_reference.json"
-LATENCY_FORMAT = 4
+LATENCY_FORMAT = 5
 """Raised when the same conditions would be measured in another way."""
+SHORT_HASH = 16
+"""Digits that tell conditions of one study apart."""
 REFERENCE_DEPTH, REFERENCE_WIDTH = 2, 128
 """Layers of each stack, and width, of the reference model."""
-MIN_IMPROVEMENT = 0.99
-"""Fraction of the reference's best latency below which a new one replaces it."""
 
 
 @dataclass
@@ -96,7 +96,7 @@ class LatencyCache:
         return self._measure(configuration, compressed, _shapes(compressed))
 
     def _measure(self, configuration: Configuration, model: nn.Module, shapes: str) -> Latency:
-        best = self._best_reference_ms()
+        best = self._best_reference()
         latency = measure_latency(
             model,
             self._reference,
@@ -104,10 +104,11 @@ class LatencyCache:
             sequence_length=self.workload.sequence_length,
             threads=self.conditions.threads,
             repeats=self.conditions.repeats,
-            best_reference_ms=best,
+            best_reference=best,
+            conditions=content_hash(self._key())[:SHORT_HASH],
         )
-        if latency.best_reference_p10_ms < MIN_IMPROVEMENT * best:
-            self._write(self._address(), BEST_REFERENCE, {"p10_ms": latency.best_reference_p10_ms})
+        if latency.best_reference != best:
+            self._write(self._address(), BEST_REFERENCE, latency.best_reference._asdict())
         if not latency.noisy:
             entry = {**asdict(latency), "shapes": shapes}
             self._write(self._address(configuration), LATENCY, entry)
@@ -120,15 +121,16 @@ class LatencyCache:
             return None
         shapes = entry.pop("shapes")
         latency = Latency(**entry)
-        best = min(latency.best_reference_p10_ms, self._best_reference_ms())
-        latency = replace(latency, best_reference_p10_ms=best)
+        best = latency.best_reference.with_faster(self._best_reference())
+        latency = replace(
+            latency, best_reference_p10_ms=best.p10_ms, best_reference_min_ms=best.min_ms
+        )
         # A machine that was evenly slow during the whole measurement shows only afterwards.
         return None if latency.slowdown > MAX_SLOWDOWN else (latency, shapes)
 
-    def _best_reference_ms(self) -> float:
-        """Lowest latency of the reference under these conditions; infinite before the first."""
-        entry = self._read(self._address(), BEST_REFERENCE)
-        return math.inf if entry is None else float(entry["p10_ms"])
+    def _best_reference(self) -> ReferenceTimes:
+        """Best times of the reference under these conditions; infinite before the first."""
+        return ReferenceTimes(**self._read(self._address(), BEST_REFERENCE) or {})
 
     def _read(self, address: str, name: str) -> dict[str, Any] | None:
         with self.store.open(address) as folder:
@@ -144,17 +146,21 @@ class LatencyCache:
 
     def _address(self, configuration: Configuration | None = None) -> str:
         """Address of a configuration's latency, or without one of the reference's best."""
-        key = {
+        key = self._key()
+        if configuration is not None:
+            key["architecture"] = training_key(configuration.architecture, self.workload)
+            key["compression"] = asdict(configuration.compression.at_runtime)
+        return f"{COSTS}/{content_hash(key)}"
+
+    def _key(self) -> dict[str, Any]:
+        """What the reference's latency depends on."""
+        return {
             "format": LATENCY_FORMAT,
             "workload": asdict(self.workload),
             "conditions": self.conditions.model_dump(mode="json"),
             "processor": processor(next(iter(self.inputs.values())).device),
             "torch": torch.__version__,
         }
-        if configuration is not None:
-            key["architecture"] = training_key(configuration.architecture, self.workload)
-            key["compression"] = asdict(configuration.compression.at_runtime)
-        return f"{COSTS}/{content_hash(key)}"
 
     @cached_property
     def _reference(self) -> nn.Module:

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from objectives.measurement.latency import MAX_SLOWDOWN, Latency
+from objectives.measurement.latency import Latency
+from objectives.measurement.slowdown import MAX_SLOWDOWN, ReferenceTimes
 from objectives.objective import Objective
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
@@ -89,9 +90,12 @@ def test_models_keep_their_order_or_are_flagged(
     # The load did disturb the measurements.
     assert sum(each.p95_ms for each in disturbed) > 2 * sum(each.p10_ms for each in disturbed)
     # A host that was slow throughout is detected once it is faster; the cache then measures again.
-    usual = min(each.best_reference_p10_ms for each in (*idle, *disturbed))
+    usual = ReferenceTimes(*map(min, *(each.best_reference for each in (*idle, *disturbed))))
     before, after = (
-        [replace(each, best_reference_p10_ms=usual) for each in found]
+        [
+            replace(each, best_reference_p10_ms=usual.p10_ms, best_reference_min_ms=usual.min_ms)
+            for each in found
+        ]
         for found in (idle, disturbed)
     )
     # Models with clearly different latencies keep their order, flagged or not.

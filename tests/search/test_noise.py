@@ -23,8 +23,9 @@ from tests.search.conftest import made_up_result
 
 def latency(*, noisy: bool) -> dict[str, object]:
     latency = Latency(
-        p10_ms=1.5, p50_ms=4.0, p95_ms=9.0, spread=2.0, reference_p10_ms=1.2,
-        reference_p50_ms=2.0, best_reference_p10_ms=1.0, noisy=noisy, batch_size=1,
+        min_ms=1.2, p10_ms=1.5, p50_ms=4.0, p95_ms=9.0, spread=2.0, reference_min_ms=1.0,
+        reference_p10_ms=1.2, reference_p50_ms=2.0, best_reference_min_ms=1.0,
+        best_reference_p10_ms=1.0, conditions="here", noisy=noisy, batch_size=1,
         sequence_length=16, threads=1, repeats=40, warm_up=5, device="cpu", processor="x86",
     )  # fmt: skip
     return {**asdict(latency), "slowdown": latency.slowdown}

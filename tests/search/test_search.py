@@ -244,4 +244,4 @@ def test_sharing_is_recorded_on_each_trial(study: Study) -> None:
     assert all(r["steps"]["trained"] + r["steps"]["reused"] == r["steps"]["total"] for r in results)
     # Eight trials over four architectures cannot all be new.
     assert sum(r["steps"]["reused"] for r in results) > 0
-    assert all(r["latency"]["repeats"] % 10 == 0 for r in results)
+    assert all(r["latency"]["repeats"] >= 10 for r in results)
