@@ -27,7 +27,7 @@ from objectives.measurement.score import Score
 from objectives.store.manifest import CHECKPOINTS, MODELS
 from objectives.store.store import Store
 from objectives.tasks import make_task, prepare_for
-from objectives.tasks.teachers import Teachers
+from objectives.tasks.labelled.teachers import Teachers
 from objectives.tasks.variants import TaskVariants
 from objectives.training.distributed import WorkerGroup
 from objectives.training.path import FINE_TUNING, TrainingPath

@@ -9,7 +9,10 @@ from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
 from spaces.cost.units import quantity
 
-_SCORED_ITEMS = {"perplexity": "tokens", "bits-per-byte": "tokens", "bleu": "sentences"}
+_SCORED_ITEMS = {
+    "perplexity": "tokens", "bits-per-byte": "tokens", "bleu": "sentences", "chrf": "sentences",
+    "rouge-1": "documents", "rouge-2": "documents", "rouge-l": "documents",
+}  # fmt: skip
 
 NOISY_LATENCY = "≈ measured while other programs disturbed the machine"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gzip
+import json
 import os
 import random
 import shutil
@@ -241,6 +242,8 @@ def task_documents(
         "test": [str(translations / f"test.{side}") for side in ("source", "target")],
     }
     folder = {"source": "image_folder", "train": str(pictures)}
+    summaries = tmp_path_factory.mktemp("summaries") / "documents.jsonl"
+    summaries.write_text(_summarised_documents())
     return {
         "classification": document,
         "pairs": {
@@ -273,7 +276,23 @@ def task_documents(
             **common,
             "name": "translation",
             "task": {"name": "translation"},
-            "data": {**reading, "parallel": parallel},
+            "data": {**reading, "target_length": 20, "parallel": parallel},
+        },
+        "summarisation": {
+            **common,
+            "name": "summaries",
+            "task": {"name": "summarisation"},
+            "data": {
+                "vocabulary_size": 400,
+                "sequence_length": 32,
+                "target_length": 12,
+                "parallel": {
+                    "source": "files",
+                    "train": str(summaries),
+                    "text": "document",
+                    "target": "summary",
+                },
+            },
         },
         "image-classification": {
             **common,
@@ -293,6 +312,19 @@ def task_documents(
             "data": {"images": folder, "image_size": 8, "patch_size": 4},
         },
     }
+
+
+def _summarised_documents() -> str:
+    """Documents of several sentences as rows of JSON; the summary is the nouns of each, and a word
+    with a letter that English has not."""
+    rng = random.Random(2)
+    rows = []
+    for index in range(300):
+        sentences = [_sentence(rng, rng.choice([ANIMALS, TOOLS])) for _ in range(3)]
+        nouns = {word for each in sentences for word in each.split() if word in ANIMALS + TOOLS}
+        summary = " ".join(["étables", *sorted(nouns)])
+        rows.append({"document": f"{'. '.join(sentences)} {index}", "summary": summary})
+    return "".join(f"{json.dumps(row)}\n" for row in rows)
 
 
 def _labelled_pairs() -> str:

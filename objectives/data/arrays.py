@@ -104,7 +104,8 @@ def write_arrays(
     _write_running(tokenizer, texts.running, data.sequence_length, folder, written)
     _write_labelled(tokenizer, texts.labelled, data.sequence_length, folder, written)
     start = None if pretrained is None else pretrained.target_start
-    _write_pairs(tokenizer, start, texts.pairs, data.sequence_length, folder, written)
+    lengths = {"source": data.sequence_length, "target": data.longest_target}
+    _write_pairs(tokenizer, start, texts.pairs, lengths, folder, written)
     return written
 
 
@@ -143,12 +144,12 @@ def _write_pairs(
     tokenizer: Any,
     start: Sequence[str] | None,
     splits: dict[str, SentencePairRows],
-    length: int,
+    lengths: Mapping[str, int],
     folder: Path,
     written: Written,
 ) -> None:
-    """Write sentences to read, and their translations; before these stand the tokens of ``start``,
-    or without it, those that stand before the others."""
+    """Write texts to read and to write, each side with its greatest length; before those to write
+    stand the tokens of ``start``, or without it, those that stand before the others."""
     writer = tokenizer
     if start and splits:
         writer = with_template(tokenizer, Template.of_roberta(start, tokenizer.id_to_token(END)))
@@ -156,14 +157,14 @@ def _write_pairs(
     for split, sides in splits.items():
         both = (("source", tokenizer, sides.sources), ("target", writer, sides.targets))
         for side, encoder, texts in both:
-            encoded = encode_texts(encoder, texts, sequence_length=length)
+            encoded = encode_texts(encoder, texts, sequence_length=lengths[side])
             arrays = {f"{side}-tokens": encoded.tokens, f"{side}-lengths": encoded.lengths}
             _save(folder, split, **arrays)
             if split == "train":
-                lengths = TextLengths.of(encoded.whole_lengths, length)
-                written.lengths[f"{side} sentences"] = lengths
+                found = TextLengths.of(encoded.whole_lengths, lengths[side])
+                written.lengths[f"{side} texts"] = found
         (folder / f"references-{split}.json").write_text(json.dumps(sides.targets))
-        written.counts[f"{split} sentence pairs"] = len(sides.sources)
+        written.counts[f"{split} pairs"] = len(sides.sources)
 
 
 def _write_images(data: Data, folder: Path, cache: Path) -> Written:

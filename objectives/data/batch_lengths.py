@@ -21,9 +21,9 @@ def batch_lengths(data: PreparedData, task: str, batch_size: int) -> BatchLength
     if task == "classification":
         texts = data.labelled_texts("train")
         return _of([texts.lengths], texts.lengths, batch_size)
-    if task == "translation":
+    if task in ("translation", "summarisation"):
         pairs = data.sentence_pairs("train")
-        # The first token of a translation is read, the last one is written.
+        # The first token of a target is read, the last one is written.
         return _of([pairs.source_lengths, pairs.target_lengths - 1], pairs.lengths, batch_size)
     return None
 
@@ -32,7 +32,6 @@ def _of(sides: list[Tokens], lengths: Tokens, batch_size: int) -> BatchLengths:
     rows = BucketedRows(lengths, batch_size, seed=0)
     batches = [rows(step) for step in range(max(1, min(MOST_BATCHES, len(lengths) // batch_size)))]
     longest = [[int(side[batch].max()) for side in sides] for batch in batches]
-    return BatchLengths(
-        tokens=float(sum(np.mean(side) for side in sides)),
-        padded=float(np.mean(longest)),
-    )
+    padded, *padded_target = np.mean(longest, axis=0).tolist()
+    tokens = float(sum(np.mean(side) for side in sides))
+    return BatchLengths(tokens, padded, *padded_target)

@@ -184,15 +184,17 @@ def labelled_text_batch(examples: LabelledTexts, rows: Rows, *, full_length: boo
 
 
 def sentence_pair_batch(pairs: SentencePairs, rows: Rows, *, full_length: bool = False) -> Batch:
-    """Some sentence pairs, padded to the longest of them, or to the longest possible.
+    """Some pairs of texts, padded to the longest of them, or to the longest possible.
 
     Returns:
         ``input_ids`` and ``attention_mask`` ``(batch, source)``; ``decoder_input_ids`` and
         ``targets``, the tokens that follow each, ``(batch, target)``.
     """
-    longest = pairs.sources.shape[1]
-    source_length = longest if full_length else int(pairs.source_lengths[rows].max())
-    target_length = longest if full_length else int(pairs.target_lengths[rows].max())
+    if full_length:
+        source_length, target_length = pairs.sources.shape[1], pairs.targets.shape[1]
+    else:
+        source_length = int(pairs.source_lengths[rows].max())
+        target_length = int(pairs.target_lengths[rows].max())
     targets = torch.from_numpy(pairs.targets[rows, :target_length].astype(np.int64))
     return {
         **encoder_inputs(pairs.sources[rows, :source_length]),

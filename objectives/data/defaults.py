@@ -35,8 +35,8 @@ def with_default_sizes(
     """The same data with the sizes that its search file leaves out.
 
     The vocabulary is the largest in which 95 % of the merged tokens occur 100 times in the training
-    text. The sequence length is that of 99 % of the training texts. Running text alone keeps the
-    default: its documents are longer than any sequence.
+    text. The sequence length is that of 99 % of the training texts, and so is the length of those
+    to write. Running text alone keeps the default: its documents are longer than any sequence.
 
     Args:
         root: Folder of prepared data, into which data sets are downloaded.
@@ -50,18 +50,19 @@ def with_default_sizes(
     if not missing:
         return data
     texts = read_texts(data, splits_of_running_text(task), root / "datasets")
-    vocabulary, length = data.vocabulary_size, data.sequence_length
+    sizes: dict[str, int] = {}
     if "vocabulary_size" in missing:
-        vocabulary = default_vocabulary(texts.corpus)
-    if "sequence_length" in missing and (texts.labelled or texts.pairs):
+        sizes["vocabulary_size"] = default_vocabulary(texts.corpus)
+    lengths = {name: each for name, each in _columns(texts).items() if name in missing and each}
+    if lengths:
+        vocabulary = sizes.get("vocabulary_size", data.vocabulary_size)
         tokenizer = (
             train_tokenizer(texts.corpus, vocabulary)
             if pretrained is None
             else pretrained.trimmed(texts.corpus, pretrained.pieces)[0]
         )
-        length = _default_length(texts, tokenizer)
-    sizes = {"vocabulary_size": vocabulary, "sequence_length": length}
-    return data.model_copy(update={name: sizes[name] for name in missing})
+        sizes |= {name: _default_length(each, tokenizer) for name, each in lengths.items()}
+    return data.model_copy(update={n: sizes.get(n, getattr(data, n)) for n in missing})
 
 
 def default_vocabulary(corpus: Sequence[str]) -> int:
@@ -105,12 +106,23 @@ def _largest_frequent(counts: Any, merges: list[tuple[int, int]], frequent: floa
     return SMALLEST_VOCABULARY
 
 
-def _default_length(texts: Texts, tokenizer: Any) -> int:
-    columns: list[tuple[list[str], list[str]]] = []
+Column = tuple[list[str], list[str]]
+"""Texts, and the second texts of pairs that are read together."""
+
+
+def _columns(texts: Texts) -> dict[str, list[Column]]:
+    """The training texts that each length has to hold, by the field of ``Data``."""
+    read: list[Column] = []
+    written: list[Column] = []
     if texts.labelled:
-        columns.append((texts.labelled["train"].texts, texts.labelled["train"].pairs))
+        read.append((texts.labelled["train"].texts, texts.labelled["train"].pairs))
     if texts.pairs:
-        columns += [(texts.pairs["train"].sources, []), (texts.pairs["train"].targets, [])]
+        read.append((texts.pairs["train"].sources, []))
+        written.append((texts.pairs["train"].targets, []))
+    return {"sequence_length": read, "target_length": written}
+
+
+def _default_length(columns: Sequence[Column], tokenizer: Any) -> int:
     longest = max(
         TextLengths.of(
             encode_texts(tokenizer, *each, sequence_length=SHORTEST).whole_lengths, SHORTEST

@@ -29,13 +29,13 @@ from spaces.file.sources import (
     SPLITS,
     AlignedFiles,
     Data,
-    Files,
     ImageFolder,
     Splits,
     StandardLibrary,
+    Tables,
 )
 
-PREPARED_DATA_VERSION = 7
+PREPARED_DATA_VERSION = 8
 """Increased when the same sources give other arrays."""
 
 
@@ -144,12 +144,14 @@ def _cache_key(data: Data, running_text_splits: Sequence[str], tokenizer: str | 
             key[name] = standard_library.IDENTITY
         elif source is not None:
             key[name] = source.model_dump_json()
-        if isinstance(source, Files | AlignedFiles | ImageFolder):
+        if isinstance(source, Tables | AlignedFiles | ImageFolder):
             key[name] += _digest_of_files(source, f"data.{name}")
     if data.images is not None:
         key["shape"] = [data.image_size, data.channels, data.image_processor.model_dump()]
     else:
         key["shape"] = [data.vocabulary_size, data.sequence_length]
+    if data.parallel is not None:
+        key["shape"].append(data.longest_target)
     return content_hash(key)
 
 

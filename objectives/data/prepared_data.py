@@ -19,6 +19,8 @@ TARGET_START = "target-start.npy"
 NORMALISATION = "normalisation.npy"
 COLUMN = "column-"
 """Before the split and the name of an array of a user's own task."""
+TARGETS = "target texts"
+"""What texts to write are called in ``PreparedData.lengths``."""
 CUT_TO_WARN_OF = 0.01
 """Fraction of texts that are cut from which on it is said."""
 FEW_TOKENS = 2_500_000
@@ -42,8 +44,8 @@ class LabelledTexts:
 
 @dataclass(frozen=True)
 class SentencePairs:
-    """Sentence pairs of one split: token ids to read and to write ``(pairs, sequence)``, padded at
-    the end, and tokens of each without padding ``(pairs,)``."""
+    """Pairs of texts of one split: token ids to read ``(pairs, source)`` and to write
+    ``(pairs, target)``, padded at the end, and tokens of each without padding ``(pairs,)``."""
 
     sources: Tokens
     source_lengths: Tokens
@@ -97,7 +99,8 @@ class TextLengths:
             return None
         return (
             f"{self.cut:.0%} of the {texts} are longer than {self.limit} tokens and are cut; 99 % "
-            f"have at most {self.percentile_99}: data.sequence_length"
+            f"have at most {self.percentile_99}: "
+            f"data.{'target_length' if texts == TARGETS else 'sequence_length'}"
         )
 
 

@@ -170,14 +170,14 @@ def _generation(task: PredictionTask) -> Any:
     """How texts are decoded for a score."""
     tokens = task.tokens
     starts: dict[str, int] = {}
-    if task.name == "translation":
+    if task.target_length:
         names = ("decoder_start_token_id", "forced_bos_token_id")
         starts = dict(zip(names, task.target_start, strict=False))
     return transformers.GenerationConfig(
         bos_token_id=tokens["start"],
         eos_token_id=tokens["end"],
         pad_token_id=tokens["pad"],
-        max_length=task.sequence_length,
+        max_length=task.target_length or task.sequence_length,
         num_beams=task.beams,
         do_sample=False,
         use_cache=True,

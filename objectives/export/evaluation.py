@@ -59,7 +59,7 @@ def _examples(
     if sources.labelled is not None:
         return _labelled(sources, data, cache, workload.sequence_length)
     if sources.parallel is not None:
-        return _translations(sources, data, cache, workload.sequence_length)
+        return _pairs(sources, data, cache, workload.sequence_length)
     if task.name == "masked-lm":
         return _masked(data, workload)
     return _documents(task, sources, data, cache)
@@ -95,14 +95,14 @@ def _labelled(sources: Data, data: PreparedData, cache: Path, length: int) -> It
         yield {"text": text, **second, "label": label}
 
 
-def _translations(sources: Data, data: PreparedData, cache: Path, length: int) -> Iterator[Example]:
+def _pairs(sources: Data, data: PreparedData, cache: Path, length: int) -> Iterator[Example]:
     assert sources.parallel is not None
     pairs = read_sentence_pairs(sources.parallel, cache)[SPLIT]
     tokenizer = load_tokenizer(data.tokenizer_file)
     found = encode_texts(tokenizer, pairs.sources, sequence_length=length)
     _check_same(found.tokens, data.sentence_pairs(SPLIT).sources)
-    for text, translation in zip(pairs.sources, data.references(SPLIT), strict=True):
-        yield {"text": text, "translation": translation}
+    for text, target in zip(pairs.sources, data.references(SPLIT), strict=True):
+        yield {"text": text, "target": target}
 
 
 def _documents(task: Task, sources: Data, data: PreparedData, cache: Path) -> Iterator[Example]:

@@ -9,6 +9,13 @@ _PAIR_EXAMPLE = """from transformers import pipeline
 classify = pipeline("text-classification", model=".")  # this folder
 print(classify({"text": "a text", "text_pair": "another"}, truncation=True))"""
 
+_WRITES = """from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(".")  # this folder
+model = AutoModelForSeq2SeqLM.from_pretrained(".")
+inputs = tokenizer(["TEXT"], truncation=True, return_tensors="pt")
+print(tokenizer.batch_decode(model.generate(**inputs), skip_special_tokens=True))"""
+
 _EXAMPLES = {
     "classification": """from transformers import pipeline
 
@@ -22,12 +29,8 @@ print(fill("a text with a<mask>"))""",
 
 write = pipeline("text-generation", model=".")  # this folder
 print(write("how a text begins"))""",
-    "translation": """from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained(".")  # this folder
-model = AutoModelForSeq2SeqLM.from_pretrained(".")
-inputs = tokenizer(["a sentence"], truncation=True, return_tensors="pt")
-print(tokenizer.batch_decode(model.generate(**inputs), skip_special_tokens=True))""",
+    "translation": _WRITES.replace("TEXT", "a sentence"),
+    "summarisation": _WRITES.replace("TEXT", "a document"),
     "image-classification": """from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 

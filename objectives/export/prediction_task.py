@@ -24,9 +24,10 @@ class PredictionTask:
         takes_pairs: Whether an input is a pair of texts.
         has_token_types: Whether types of tokens tell the texts of a pair apart.
         beams: Beams of the search that decodes; 1 is greedy.
-        target_start: The token that the decoder of a translation starts from, and the one that it
-            must write first, if any.
+        target_start: The token that a decoder starts from, and the one that it must write first,
+            if any.
         sequence_length: Longest input in tokens, the special ones included.
+        target_length: Longest text that a decoder writes, in tokens; 0 without one.
         image_size: Height and width of images in pixels; 0 without images.
         channels: 1 for grey, 3 for red, green and blue; 0 without images.
         image_processor: The fields of an image processor of transformers; empty without images.
@@ -41,6 +42,7 @@ class PredictionTask:
     beams: int = 1
     target_start: tuple[int, ...] = (START,)
     sequence_length: int = 0
+    target_length: int = 0
     image_size: int = 0
     channels: int = 0
     image_processor: dict[str, Any] = field(default_factory=dict)
@@ -62,6 +64,7 @@ class PredictionTask:
             beams=getattr(task, "beams", 1),
             target_start=data.target_start,
             sequence_length=workload.sequence_length,
+            target_length=workload.target_length,
             image_size=workload.image_size,
             channels=workload.channels,
             image_processor=image_processor_fields(

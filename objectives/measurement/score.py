@@ -103,17 +103,6 @@ def window_groups(stream: Tokens, starts: Rows) -> Groups:
     return rank * runs // len(starts)
 
 
-def bleu_score(texts: Sequence[str], references: Sequence[str], loss: float) -> Score:
-    """sacreBLEU's default BLEU (Post 2018, arXiv 1804.08771) with its bootstrap interval."""
-    from sacrebleu.metrics import BLEU
-
-    result = BLEU().corpus_score(texts, [references], n_bootstrap=BOOTSTRAP_SAMPLES)
-    half = float(result._ci)
-    value = min(100.0, float(result.score))
-    low, high = max(0.0, value - half), min(100.0, value + half)
-    return Score(value, low, high, len(references), loss)
-
-
 def _exp(value: float) -> float:
     """Exponential that stays finite for the losses of a broken model."""
     return math.exp(min(value, 700.0))

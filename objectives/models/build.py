@@ -153,7 +153,7 @@ def _mbart(shape: Shape, workload: Workload, dropout: float) -> dict[str, Any]:
         "decoder_attention_heads": heads,
         "encoder_ffn_dim": shape.feed_forward,
         "decoder_ffn_dim": shape.feed_forward,
-        "max_position_embeddings": workload.sequence_length,
+        "max_position_embeddings": workload.longest,
         "dropout": dropout,
         "attention_dropout": dropout,
         "activation_dropout": 0.0,

@@ -1,4 +1,4 @@
-"""Decoding: translations, and continuations of a prompt, generated token by token."""
+"""Decoding: texts after a source text, and continuations of a prompt, token by token."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from objectives.data.batches import Batch
 from objectives.data.encoding import END, PAD
 
 
-def translate(
+def write_texts(
     model: Any,
     batch: Batch,
     tokenizer: Any,
     *,
     start: tuple[int, ...],
     beams: int,
-    sequence_length: int,
+    length: int,
 ) -> list[str]:
-    """Translations of the sentences of a batch.
+    """The texts that a model writes for those of a batch, such as their translations.
 
     Args:
         model: An encoder with a decoder.
         batch: ``input_ids`` and ``attention_mask``, ``(batch, sequence)``.
         start: The token that the decoder starts from, and the one that it must write first, if any.
         beams: Beams of the search; 1 is greedy.
-        sequence_length: Longest translation in tokens, the start token included.
+        length: Longest text to write in tokens, the start token included.
     """
     generated = model.generate(
         input_ids=batch["input_ids"],
         attention_mask=batch["attention_mask"],
         num_beams=beams,
         do_sample=False,
-        max_new_tokens=sequence_length - 1,
+        max_new_tokens=length - 1,
         decoder_start_token_id=start[0],
         forced_bos_token_id=start[1] if start[1:] else None,
         eos_token_id=END,

@@ -12,8 +12,8 @@ from objectives.data.prepared_data import PreparedData
 from objectives.tasks.base import Task
 from objectives.tasks.checkpoint_start import CheckpointStart
 from objectives.tasks.context import TaskContext
+from objectives.tasks.labelled.teachers import Teachers
 from objectives.tasks.own.importing import own_task
-from objectives.tasks.teachers import Teachers
 from objectives.training.stages import Stages
 from spaces.cost.budget import StepsPerSecond
 from spaces.file.base_task import BaseTask
@@ -21,10 +21,11 @@ from spaces.file.own_task import OwnTask
 from spaces.file.search_file import SearchFile
 
 BUILT_IN = {
-    "classification": "objectives.tasks.classification:Classification",
+    "classification": "objectives.tasks.labelled.classification:Classification",
     "masked-lm": "objectives.tasks.masked_lm:MaskedLanguageModel",
     "causal-lm": "objectives.tasks.causal_lm:CausalLanguageModel",
     "translation": "objectives.tasks.translation:Translation",
+    "summarisation": "objectives.tasks.summarisation:Summarisation",
     "image-classification": "objectives.tasks.image_classification:ImageClassification",
 }
 """The classes of tlc's own tasks by their names."""

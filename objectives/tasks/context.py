@@ -12,7 +12,7 @@ from spaces.cost.workload import Workload
 from spaces.file.training import Training
 
 if TYPE_CHECKING:
-    from objectives.tasks.teachers import Teachers
+    from objectives.tasks.labelled.teachers import Teachers
 
 
 @dataclass(frozen=True, eq=False)

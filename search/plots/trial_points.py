@@ -18,6 +18,7 @@ from search.seeds import Repeats, SeedScores, spread_text
 from search.storage.trials import TrialRecord
 from spaces.cost.configuration import Configuration
 from spaces.cost.criteria import Criteria
+from spaces.cost.metric import OF_WRITTEN_TEXTS
 from spaces.cost.units import quantity
 from spaces.grid.search_space import COMPRESSION_FIELDS
 
@@ -174,7 +175,7 @@ def trial_text(record: TrialRecord, criteria: Criteria) -> str:
 
 def metric_name(criteria: Criteria) -> str:
     """The metric as people write it."""
-    return {"bleu": "BLEU"}.get(criteria.metric.name, criteria.metric.name)
+    return OF_WRITTEN_TEXTS.get(criteria.metric.name, criteria.metric.name)
 
 
 def short_text(configuration: Configuration) -> str:

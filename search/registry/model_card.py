@@ -24,10 +24,10 @@ from spaces.file.sources import (
     AlignedFiles,
     Data,
     Digits,
-    Files,
     HubDataset,
     ImageFolder,
     StandardLibrary,
+    Tables,
 )
 
 PIPELINES = {
@@ -35,6 +35,7 @@ PIPELINES = {
     "masked-lm": "fill-mask",
     "causal-lm": "text-generation",
     "translation": "translation",
+    "summarisation": "summarization",
     "image-classification": "image-classification",
 }
 """The Hub's name of each task."""
@@ -144,7 +145,7 @@ def _source_text(source: Any) -> str:
             revision = f" at {source.revision}" if source.revision else ""
             config = f" ({source.config})" if source.config else ""
             return f"{source.dataset}{config} of the Hugging Face Hub{revision}"
-        case Files() | ImageFolder():
+        case Tables() | ImageFolder():
             return f"local files ({PurePosixPath(source.train).name})"
         case AlignedFiles():
             return f"local files ({', '.join(PurePosixPath(path).name for path in source.train)})"

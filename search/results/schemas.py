@@ -38,7 +38,7 @@ class Summary(QueryResult):
     objectives: list[str]
     """The metric, and the inference cost that it is weighed against."""
     metric: str
-    """``accuracy``, ``perplexity`` or ``bleu``."""
+    """``accuracy``, ``perplexity``, ``bleu``, …."""
     frontier: list[int]
     """Numbers of the trials on the frontier, the cheapest first."""
     hypervolume: float

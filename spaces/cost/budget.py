@@ -27,11 +27,14 @@ class BatchLengths:
 
     Args:
         tokens: Tokens of an example without padding; of both sides of a pair together.
-        padded: Tokens of an example with padding, which are computed; the mean of both sides.
+        padded: Tokens of an example with padding, which are computed; of a pair, those that are
+            read.
+        padded_target: Those that are written, of a pair.
     """
 
     tokens: float
     padded: float
+    padded_target: float | None = None
 
 
 LengthsOf = Callable[[], BatchLengths | None]
@@ -161,6 +164,7 @@ class Schedule:
             workload,
             batch_size=self.batch_size,
             length=None if lengths is None else lengths.padded,
+            target=None if lengths is None else lengths.padded_target,
         )
         passes, pretraining = 1, task
         if workload.family.is_classifier_of_text:
@@ -174,8 +178,9 @@ class Schedule:
         if self.unit is BudgetUnit.STEPS:
             return 1, 1
         if self.unit is BudgetUnit.TOKENS:
-            lengths, sides = self._lengths(), 1 + has_decoder(workload)
-            full = self.batch_size * workload.sequence_length * sides
+            lengths, length = self._lengths(), workload.sequence_length
+            written = (workload.target_length or length) if has_decoder(workload) else 0
+            full = self.batch_size * (length + written)
             task = full if lengths is None else self.batch_size * lengths.tokens
             return (full if workload.family.is_classifier_of_text else task), task
         pretraining_flops, _, recovery_flops = self._step_flops(architecture, workload)

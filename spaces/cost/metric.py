@@ -11,7 +11,12 @@ from pydantic import Field
 
 NAME = r"^[a-z][a-z0-9_-]{0,31}$"
 MetricName = Annotated[str, Field(pattern=NAME)]
-FROM_ZERO = ("accuracy", "macro-f1", "matthews", "bleu")
+OF_WRITTEN_TEXTS = {
+    "bleu": "BLEU", "chrf": "chrF", "rouge-1": "ROUGE-1", "rouge-2": "ROUGE-2",
+    "rouge-l": "ROUGE-L",
+}  # fmt: skip
+"""Metrics from 0 to 100 of texts that models write, and how people write their names."""
+FROM_ZERO = ("accuracy", "macro-f1", "matthews", *OF_WRITTEN_TEXTS)
 """Metrics whose quality is the fraction of perfection."""
 
 
@@ -21,8 +26,8 @@ class Metric:
 
     Args:
         name: ``accuracy`` (a fraction), ``macro-f1`` (0 to 1), ``matthews`` (-1 to 1),
-            ``perplexity`` (per token), ``bits-per-byte``, ``bleu`` (0 to 100), or that of a
-            task, or of a function, of one's own.
+            ``perplexity`` (per token), ``bits-per-byte``, ``bleu``, ``chrf``, ``rouge-1``,
+            ``rouge-2``, ``rouge-l`` (0 to 100), or that of a task, or of a function, of one's own.
         guessing: Value of a model that guesses.
         perfect: Value of a model that is always right.
 
@@ -93,8 +98,9 @@ class Metric:
 
 def text(metric: str, value: float) -> str:
     """A value of the metric of that name, with its usual digits."""
-    formats = {"perplexity": ".4g", "bleu": ".1f"}
-    return format(value, formats.get(metric, ".3f"))
+    if metric == "perplexity":
+        return f"{value:.4g}"
+    return format(value, ".1f" if metric in OF_WRITTEN_TEXTS else ".3f")
 
 
 class Measure(Metric):
@@ -161,3 +167,14 @@ def bits_per_byte() -> Metric:
 def bleu() -> Metric:
     """BLEU (Papineni et al. 2002), 0 to 100."""
     return Metric("bleu", guessing=0.0, perfect=100.0)
+
+
+def chrf() -> Metric:
+    """chrF2, the F-score of character n-grams (Popović 2015), 0 to 100."""
+    return Metric("chrf", guessing=0.0, perfect=100.0)
+
+
+def rouge(kind: str) -> Metric:
+    """The F-measure of ROUGE (Lin 2004), 0 to 100: of unigrams (``1``), of bigrams (``2``), or of
+    the longest common subsequence (``l``)."""
+    return Metric(f"rouge-{kind}", guessing=0.0, perfect=100.0)

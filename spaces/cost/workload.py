@@ -89,6 +89,8 @@ class Workload:
             they start from random weights.
         own: How the models of a user's own task are made, as ``OwnModel.to_json`` writes it; empty
             for those of tlc.
+        target_length: Longest text that a decoder writes, in tokens; 0 where it is as long as the
+            input, or where there is no decoder.
     """
 
     family: Family
@@ -100,11 +102,17 @@ class Workload:
     channels: int = 0
     checkpoint: str = ""
     own: str = ""
+    target_length: int = 0
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence, of an encoder or of a decoder."""
+        return max(self.sequence_length, self.target_length)
 
     @property
     def positions(self) -> int:
         """Rows of the position embedding of models that have one."""
-        return self.sequence_length + (POSITION_OFFSET if self.vocabulary_size else 0)
+        return self.longest + (POSITION_OFFSET if self.vocabulary_size else 0)
 
     @property
     def outputs(self) -> int:

@@ -15,7 +15,7 @@ SPLITS = ("train", "validation", "test")
 SOURCE_FIELDS = ("unlabelled", "labelled", "parallel", "images")
 """Fields of ``Data`` that are sources; a task needs some of them."""
 
-SIZES = ("vocabulary_size", "sequence_length")
+SIZES = ("vocabulary_size", "sequence_length", "target_length")
 """Fields of ``Data`` that follow the data where they are left out."""
 
 REPOSITORY = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$"
@@ -108,14 +108,18 @@ class StandardLibrary(StrictModel):
     source: Literal["standard_library"]
 
 
-class Files(TextColumns, Splits[str]):
-    """Local files that Hugging Face ``datasets`` reads."""
+class Tables(Splits[str]):
+    """Local files of rows that Hugging Face ``datasets`` reads."""
 
     source: Literal["files"]
     format: Literal["csv", "tsv", "jsonl", "text", "parquet"] | None = None
     """Format of the files; by default that of the extension of ``train``."""
     columns: list[str] | None = None
     """Column names, for CSV and TSV files that have no header line."""
+
+
+class Files(TextColumns, Tables):
+    """Local files of texts that Hugging Face ``datasets`` reads."""
 
 
 class HubDataset(Splits[str]):
@@ -150,21 +154,32 @@ TextSource = Annotated[StandardLibrary | Files | HubText, Field(discriminator="s
 
 
 class AlignedFiles(Splits[Aligned]):
-    """Two text files for each split, plain or gzipped, whose lines translate each other."""
+    """Two text files for each split, plain or gzipped, which match line by line: a text to read in
+    the first, the text to write in the second."""
 
     source: Literal["aligned_files"]
 
 
-class HubTranslation(HubDataset):
-    """A translation data set of the Hugging Face Hub, such as ``Helsinki-NLP/opus_books``."""
+class PairTables(Tables):
+    """Local files whose rows are pairs of texts, such as documents and their summaries."""
+
+    text: str = "text"
+    """Column of the text to read; a dot leads into a column of records."""
+    target: str = "target"
+    """Column of the text to write."""
+
+
+class HubPairs(HubDataset):
+    """A data set of pairs of texts of the Hugging Face Hub, such as ``Helsinki-NLP/opus_books``."""
 
     text: str = "translation.en"
-    """Column of the source language; a dot leads into a column of records."""
+    """Column of the text to read, such as ``article`` of ``abisee/cnn_dailymail``; a dot leads into
+    a column of records."""
     target: str = "translation.fr"
-    """Column of the target language."""
+    """Column of the text to write, such as ``highlights``."""
 
 
-TranslationSource = Annotated[AlignedFiles | HubTranslation, Field(discriminator="source")]
+PairSource = Annotated[AlignedFiles | PairTables | HubPairs, Field(discriminator="source")]
 
 
 class Digits(StrictModel):
@@ -198,8 +213,9 @@ class Data(StrictModel):
     """Running text for pre-training or language modelling."""
     labelled: TextSource | None = None
     """Labelled texts for fine-tuning, validation and test."""
-    parallel: TranslationSource | None = None
-    """Sentences and their translations."""
+    parallel: PairSource | None = None
+    """Pairs of a text to read and a text to write: sentences and their translations, documents and
+    their summaries."""
     images: ImageSource | None = None
     """Labelled images."""
     vocabulary_size: Annotated[int, Field(ge=300, le=1_000_000)] = 4096
@@ -208,6 +224,10 @@ class Data(StrictModel):
     sequence_length: Annotated[int, Field(ge=8, le=4096)] = 64
     """Longest input in tokens; longer ones are cut. If it is left out, a search takes the length of
     99 % of the training texts, up to 512; of running text alone, 64."""
+    target_length: Annotated[int, Field(ge=8, le=4096)] | None = None
+    """Longest text to write in tokens (``data.parallel`` only); longer ones are cut, in training
+    alone. If it is left out, a search takes the length of 99 % of the training targets, up to
+    512."""
     image_size: Annotated[int, Field(ge=2, le=1024)] = 32
     """Height and width, in pixels, to which images are resized."""
     patch_size: Annotated[int, Field(ge=1, le=256)] = 4
@@ -220,7 +240,15 @@ class Data(StrictModel):
 
     def missing_sizes(self) -> set[str]:
         """The sizes of ``SIZES`` that were left out, and follow the data."""
-        return set() if self.images is not None else set(SIZES) - self.model_fields_set
+        if self.images is not None:
+            return set()
+        missing = set(SIZES) - self.model_fields_set
+        return missing if self.parallel is not None else missing - {"target_length"}
+
+    @property
+    def longest_target(self) -> int:
+        """Longest text to write in tokens: where it is not known yet, as that to read."""
+        return self.target_length or self.sequence_length
 
     @property
     def _splits(self) -> dict[str, Splits[Any]]:

@@ -48,8 +48,8 @@ class Space(StrictModel):
     """Layers; of the encoder, where there is a decoder too. Of a checkpoint, as many are kept
     (``model.layers``)."""
     decoder_depth: Integers | None = None
-    """Layers of the decoder (translation); without it, as many as the encoder's, or all that a
-    checkpoint has where these are fewer."""
+    """Layers of the decoder (translation, summarisation); without it, as many as the encoder's, or
+    all that a checkpoint has where these are fewer."""
     width: Integers
     """Hidden size. Of a checkpoint, whose hidden size stays, the channels of the heads that are
     kept in each layer: the least important heads, and in the same proportion feed-forward neurons,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
@@ -73,14 +74,13 @@ class CausalLanguageModel(BaseTask):
         return metric.perplexity(data.vocabulary_size), metric.bits_per_byte()
 
 
-class Translation(BaseTask):
-    """Translate sentences; scored by BLEU (sacreBLEU's)."""
+class TextGeneration(BaseTask):
+    """Read a text and write another one: what translation and summarisation have in common."""
 
     needs = ("parallel",)
     family = Family.MBART
     starts_from_checkpoints = True
 
-    name: Literal["translation"]
     beams: Annotated[int, Field(ge=1, le=64)] = 1
     """Beams of the search that decodes; 1 is greedy."""
 
@@ -89,9 +89,29 @@ class Translation(BaseTask):
         """Whether its models have a decoder beside the encoder."""
         return True
 
+    def workload_of(self, data: Data) -> Workload:
+        """What its models read and predict."""
+        return replace(super().workload_of(data), target_length=data.longest_target)
+
+
+class Translation(TextGeneration):
+    """Translate sentences; scored by BLEU or chrF (sacreBLEU's)."""
+
+    name: Literal["translation"]
+
     def metrics(self, data: Data) -> tuple[Metric, ...]:
         """The scores that its models can have; the first is the usual one."""
-        return (metric.bleu(),)
+        return metric.bleu(), metric.chrf()
+
+
+class Summarisation(TextGeneration):
+    """Write a summary of a document; scored by ROUGE-1, ROUGE-2 or ROUGE-L."""
+
+    name: Literal["summarisation"]
+
+    def metrics(self, data: Data) -> tuple[Metric, ...]:
+        """The scores that its models can have; the first is the usual one."""
+        return metric.rouge("l"), metric.rouge("1"), metric.rouge("2")
 
 
 class ImageClassification(BaseTask):
@@ -123,7 +143,12 @@ class ImageClassification(BaseTask):
 
 
 BuiltInTask = Annotated[
-    Classification | MaskedLanguageModel | CausalLanguageModel | Translation | ImageClassification,
+    Classification
+    | MaskedLanguageModel
+    | CausalLanguageModel
+    | Translation
+    | Summarisation
+    | ImageClassification,
     Field(discriminator="name"),
 ]
 
@@ -147,6 +172,7 @@ METRICS: dict[str, MetricName] = {
     "masked-lm": "perplexity",
     "causal-lm": "perplexity",
     "translation": "bleu",
+    "summarisation": "rouge-l",
     "image-classification": "accuracy",
 }
 """The usual metric of each of tlc's tasks, before the task is validated."""
@@ -154,7 +180,7 @@ METRICS: dict[str, MetricName] = {
 SCORE = "score"
 """In ``objectives``: the metric of the task, whatever it is."""
 
-USUAL_DROPOUT = {"translation": 0.1, "image-classification": 0.1}
+USUAL_DROPOUT = dict.fromkeys(("translation", "summarisation", "image-classification"), 0.1)
 """``training.dropout`` of tasks by default, where it is not 0."""
 
 FINE_TUNED = ("classification",)
@@ -201,6 +227,8 @@ def data_faults(task: Task, data: Data, *, from_checkpoint: bool) -> list[str]:
             faults.append(
                 f"data.{field}: task {task.name}{start} does not read it; it reads {needed}"
             )
+    if data.target_length is not None and "parallel" not in needs:
+        faults.append(f"data.target_length: task {task.name} has no texts to write; leave it out")
     if "images" in task.needs and data.image_size % data.patch_size:
         faults.append(
             f"data.patch_size: {data.patch_size} does not divide data.image_size, {data.image_size}"

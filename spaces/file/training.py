@@ -125,8 +125,8 @@ class Training(StrictModel):
     """Fraction of the budget, at its end, in which the learning rate falls to zero."""
     dropout: Fraction = 0.0
     """Dropout of embeddings, attention and layers while the budget is spent; by default 0.1 for
-    translation and images, whose budgets are many passes over their data, and 0 for language
-    models. A checkpoint keeps its own."""
+    translation, summarisation and images, whose budgets are many passes over their data, and 0 for
+    language models. A checkpoint keeps its own."""
     fine_tuning: FineTuning | None = None
     """Fine-tuning after the budget (classification, where it is ``{}`` by default)."""
     distillation: Distillation | None = None

@@ -114,12 +114,14 @@ def _checkpoint_faults(space: SearchSpace, checkpoint: Checkpoint) -> list[str]:
             except ValueError as error:
                 faults.append(f"space.{name}: {error}")
                 break
-    length = space.workload_of(space.checkpoint).sequence_length
-    if checkpoint.positions and length > checkpoint.positions:
-        faults.append(
-            f"data.sequence_length: {length} is more than the {checkpoint.positions} positions of "
-            "the checkpoint"
-        )
+    workload = space.workload_of(space.checkpoint)
+    for field in ("sequence_length", "target_length"):
+        length = getattr(workload, field)
+        if checkpoint.positions and length > checkpoint.positions:
+            faults.append(
+                f"data.{field}: {length} is more than the {checkpoint.positions} positions of the "
+                "checkpoint"
+            )
     return faults
 
 

@@ -24,8 +24,8 @@ from spaces.loading import validate, with_data
 
 def without_sizes(document: dict[str, Any], **given: int) -> SearchFile:
     changed = copy.deepcopy(document)
-    for name in ("vocabulary_size", "sequence_length"):
-        del changed["data"][name]
+    for name in ("vocabulary_size", "sequence_length", "target_length"):
+        changed["data"].pop(name, None)
     changed["data"].update(given)
     return validate(changed)
 
@@ -57,6 +57,25 @@ def test_the_length_is_that_of_nearly_all_training_texts(
     assert 0.0 <= lengths.cut <= 0.01
     assert followed.data.sequence_length - 8 < lengths.percentile_99
     assert followed.data.sequence_length % 8 == 0
+
+
+def test_what_is_read_and_what_is_written_have_lengths_of_their_own(
+    task_documents: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    search = without_sizes(task_documents["summarisation"])
+    assert search.data.missing_sizes() == {"vocabulary_size", "sequence_length", "target_length"}
+    followed = with_data(search, with_default_sizes(search.data, search.task, tmp_path))
+    data = prepare(followed.data, followed.task, tmp_path)
+    for texts, length in (
+        ("source texts", followed.data.sequence_length),
+        ("target texts", followed.data.longest_target),
+    ):
+        assert data.lengths[texts].cut <= 0.01
+        assert length - 8 < data.lengths[texts].percentile_99
+    assert followed.workload.target_length < followed.workload.sequence_length
+    pairs = data.sentence_pairs("train")
+    assert pairs.sources.shape[1] == followed.workload.sequence_length
+    assert pairs.targets.shape[1] == followed.workload.target_length
 
 
 def test_a_size_that_is_given_is_kept(document: dict[str, Any], tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import torch
 from objectives.data.batches import logits
 from objectives.objective import Objective
 from objectives.tasks import make_task, prepare_for
-from objectives.tasks.distillation import TEACHER_LOGITS
-from objectives.tasks.teachers import TEACHERS
+from objectives.tasks.labelled.distillation import TEACHER_LOGITS
+from objectives.tasks.labelled.teachers import TEACHERS
 from spaces.cost.compression import Compression, Quantisation
 from spaces.cost.configuration import Configuration
 from spaces.file.search_file import SearchFile

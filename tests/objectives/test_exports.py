@@ -45,11 +45,13 @@ COMPRESSIONS = {
     "masked-lm": Compression(Quantisation.HQQ_4),
     "causal-lm": Compression(Quantisation.RTN_3, 64, Pruning.STRUCTURED, 0.5),
     "translation": Compression(Quantisation.BF16),
+    "summarisation": Compression(Quantisation.RTN_8),
     "image-classification": Compression(Quantisation.STATIC_8, 32, Pruning.NEURONS, 0.5),
 }
 METRICS = {
     "pairs": "macro-f1",
     "causal-lm": "bits-per-byte",
+    "translation": "chrf",
     "image-classification": "matthews",
 }
 """Where models have another score than the usual one of their task."""
@@ -63,6 +65,8 @@ DIMENSIONS: dict[str, dict[str, Any]] = {
 TASKS = list(COMPRESSIONS)
 WITH_ONNX = ["classification", "causal-lm", "translation", "image-classification"]
 """Tasks of which ONNX is written too, which takes seconds."""
+GENERATED = ("causal-lm", "translation", "summarisation")
+"""Tasks whose models write texts, which have no probability."""
 TLC = ("spaces", "objectives", "search", "ray", "optuna", "mlflow", "neural_compressor")
 HIDDEN = {"transformers": TLC, "onnxruntime": (*TLC, "torch", "transformers", "safetensors")}
 """Packages that a process with a runtime must not need."""
@@ -206,7 +210,7 @@ def test_both_runtimes_predict_the_same(
     assert len(by_transformers) == len(of_task(name).inputs)
     for (text, probability), (other_text, other) in zip(by_transformers, by_onnx, strict=True):
         assert text == other_text
-        assert (probability is None) == (name in ("causal-lm", "translation"))
+        assert (probability is None) == (name in GENERATED)
         assert other == (None if probability is None else pytest.approx(probability, abs=1e-4))
 
 
@@ -229,7 +233,7 @@ def test_the_predictor_imports_nothing_of_tlc() -> None:
                 assert (node.module or "").partition(".")[0] not in TLC
 
 
-@pytest.mark.parametrize("name", ["classification", "pairs", "translation"])
+@pytest.mark.parametrize("name", ["classification", "pairs", "translation", "summarisation"])
 def test_transformers_gives_the_ids_of_training(
     name: str, of_task: Callable[[str], Exported]
 ) -> None:

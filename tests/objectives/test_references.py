@@ -89,6 +89,19 @@ def test_a_translation_is_compared_with_its_source(measure: Measure) -> None:
     assert 0.0 <= scores([copied])[0] < 10.0
 
 
+def test_a_summary_is_compared_with_the_beginning_of_its_document(
+    make_task_search: Callable[..., SearchFile], home: Path
+) -> None:
+    objective = Objective(make_task_search("summarisation"))
+    (lead,) = objective.references(SPLITS)
+    assert lead["size_bytes"] == 0
+    targets = np.asarray(objective.data.sentence_pairs("train").targets)
+    tokens = round(float((targets > MASK).sum(1).mean()))
+    assert lead["description"].startswith(f"the first {tokens} tokens of the document")
+    # A fifth of the nouns are in the beginning, and no other word of a summary.
+    assert 10.0 < scores([lead])[0] < 50.0
+
+
 @pytest.mark.parametrize(("name", "orders"), [("causal-lm", 3), ("masked-lm", 2)])
 def test_a_language_model_is_compared_with_ngrams(name: str, orders: int, measure: Measure) -> None:
     references = measure(name)

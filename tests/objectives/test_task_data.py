@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from objectives.data.prepare import prepare
 from objectives.data.prepared_data import PreparedData
 from objectives.data.sources import sentence_pairs
 from spaces.file.search_file import SearchFile
+from spaces.file.sources import SPLITS
 from tests.conftest import TOY_LANGUAGE
 
 MakeTaskSearch = Callable[..., SearchFile]
@@ -42,7 +44,7 @@ def test_aligned_sides_stay_aligned(
         assert (pairs.targets[:, 0] == START).all()
         last = pairs.targets[np.arange(len(pairs.targets)), pairs.target_lengths - 1]
         assert (last == END).all()
-        assert ((pairs.targets == PAD).sum(1) == 16 - pairs.target_lengths).all()
+        assert ((pairs.targets == PAD).sum(1) == 20 - pairs.target_lengths).all()
 
 
 @pytest.mark.parametrize(
@@ -86,8 +88,8 @@ def test_an_example_of_several_splits_is_kept_in_the_last(
     }
     search = make_task_search("translation", data__parallel={"source": "aligned_files", **parallel})
     counts = prepare(search.data, search.task, tmp_path / "data").counts
-    assert counts["test sentence pairs"] == 20
-    assert counts["train sentence pairs"] + counts["validation sentence pairs"] == 30
+    assert counts["test pairs"] == 20
+    assert counts["train pairs"] + counts["validation pairs"] == 30
 
     for label in ("bright", "dark"):
         (tmp_path / "test" / label).mkdir(parents=True)
@@ -130,6 +132,28 @@ def test_a_missing_side_of_a_pair_is_read_as_an_empty_one() -> None:
     assert sentence_pairs._cells(table, "translation.fr") == ["", "un chat", "", "", "une vache"]
 
 
+def test_pairs_are_read_from_tables(make_task_search: MakeTaskSearch, tmp_path: Path) -> None:
+    rows = [(f"document {index} of many", f"summary {index}") for index in range(40)]
+    nested = [{"pair": {"long": long, "short": short}} for long, short in rows]
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in nested))
+    lines = ["long,short", *(",".join(row) for row in rows)]
+    (tmp_path / "rows.csv").write_text("\n".join(lines))
+    found = []
+    for name, prefix in (("rows.jsonl", "pair."), ("rows.csv", "")):
+        columns = {"text": f"{prefix}long", "target": f"{prefix}short"}
+        source = {"source": "files", "train": str(tmp_path / name), **columns}
+        search = make_task_search("summarisation", data__parallel=source)
+        found.append(prepare(search.data, search.task, tmp_path / "data"))
+    by_split = [[data.references(split) for split in SPLITS] for data in found]
+    assert by_split[0] == by_split[1]
+    assert sorted(sum(by_split[0], [])) == sorted(short for _, short in rows)
+    search = make_task_search("summarisation", data__parallel={**source, "target": "other"})
+    assert (
+        f"data.parallel.target: no column 'other' in {tmp_path / 'rows.csv'}; it has: long, short"
+        in refused(search, tmp_path / "data")
+    )
+
+
 def refused(search: SearchFile, folder: Path) -> str:
     with pytest.raises(DataError) as caught:
         prepare(search.data, search.task, folder)
@@ -146,7 +170,7 @@ def test_sides_of_different_length_are_refused(
         "translation", data__parallel={"source": "aligned_files", "train": sides}
     )
     assert (
-        "data.parallel.train: 2 sentences to read and 1 to write; the files must match line by line"
+        "data.parallel.train: 2 texts to read and 1 to write; the files must match line by line"
         in refused(search, tmp_path / "data")
     )
 
@@ -162,7 +186,7 @@ WRONG: dict[str, tuple[str, str, Any, str]] = {
     ),
     "no sentences": (
         "translation", "data__parallel__train", ["blank", "blank"],
-        "data.parallel.train: ['blank', 'blank'] holds no sentences",
+        "data.parallel.train: ['blank', 'blank'] holds no pairs of texts",
     ),
     "no folder": (
         "image folder", "data__images__validation", "missing",

@@ -19,7 +19,9 @@ from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
 from spaces.loading import SearchLike
 
-TASKS = ["pairs", "masked-lm", "causal-lm", "translation", "image-classification"]
+TASKS = [
+    "pairs", "masked-lm", "causal-lm", "translation", "summarisation", "image-classification",
+]  # fmt: skip
 COMPRESSED = Compression(Quantisation.STATIC_8, 32, Pruning.STRUCTURED, 0.5)
 
 

@@ -14,7 +14,7 @@ import torch
 from objectives.data.encoding import PAD, load_tokenizer
 from objectives.export.predictor import load
 from objectives.models.checkpoint.errors import CheckpointError
-from objectives.models.decoding import translate
+from objectives.models.decoding import write_texts
 from objectives.objective import Objective
 from objectives.tasks import prepare_for
 from objectives.tasks.base import Task
@@ -82,13 +82,13 @@ def tokenizer_of(search: SearchFile) -> Any:
 
 
 def translated(model: Any, batch: dict[str, torch.Tensor], task: Task) -> list[str]:
-    return translate(
+    return write_texts(
         model,
         batch,
         load_tokenizer(task.prepared.tokenizer_file),
         start=task.prepared.target_start,
         beams=BEAMS,
-        sequence_length=LENGTH,
+        length=LENGTH,
     )
 
 

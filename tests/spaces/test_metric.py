@@ -18,6 +18,8 @@ METRICS = [
     metric.macro_f1(10),
     metric.matthews(),
     metric.bits_per_byte(),
+    metric.chrf(),
+    metric.rouge("l"),
 ]
 
 
@@ -48,11 +50,12 @@ def test_quality_in_the_unit_of_each_metric() -> None:
     assert perplexity.quality(math.sqrt(4096)) == pytest.approx(0.5)
     assert perplexity.quality(2 * 4096) < 0.0
     assert bleu.quality(25.0) == 0.25
-    assert [m.is_maximised for m in METRICS] == [True, False, True, True, True, False]
+    lower = [m.name for m in METRICS if not m.is_maximised]
+    assert lower == ["perplexity", "bits-per-byte"]
 
 
 def test_values_have_the_usual_digits_of_their_metric() -> None:
     accuracy, perplexity, bleu, *_ = METRICS
     assert accuracy.text(0.87654) == "0.877"
     assert perplexity.text(123.456) == "123.5"
-    assert bleu.text(27.349) == "27.3"
+    assert bleu.text(27.349) == metric.rouge("2").text(27.349) == "27.3"

@@ -135,6 +135,8 @@ WRONG = [
     ),
     ("translation | data.parallel=null", "data.parallel", "missing", "translation"),
     ("translation | space.decoder_depth=0", "space.decoder_depth", "1", "0"),
+    ("masked-lm | data.target_length=20", "data.target_length", "masked-lm", "leave it out"),
+    ("summarisation | objectives=[bleu, size_mb]", "objectives", "rouge-l or rouge-1", "bleu"),
     (
         "translation | data.parallel={source: aligned_files, train: [only.en]}",
         "data.parallel.train", "at least 2",
@@ -179,6 +181,7 @@ def test_a_fault_names_the_field_the_value_and_what_is_allowed(
         ("masked-lm", "perplexity"),
         ("causal-lm", "perplexity"),
         ("translation", "bleu"),
+        ("summarisation", "rouge-l"),
         ("image-classification", "accuracy"),
     ],
 )

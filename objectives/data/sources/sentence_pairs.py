@@ -1,4 +1,4 @@
-"""Sentences and their translations, of aligned files or of the Hugging Face Hub."""
+"""Pairs of a text to read and a text to write, of aligned files, of tables, or of the Hub."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from typing import Any
 
 from objectives.data.errors import DataError
 from objectives.data.sources.splits import Examples, separate
-from objectives.data.sources.tables import check_table, load_hub
-from spaces.file.sources import SPLITS, AlignedFiles, TranslationSource
+from objectives.data.sources.tables import check_table, load_split
+from spaces.file.sources import SPLITS, AlignedFiles, PairSource
 
 FIELD = "data.parallel"
 
 
 @dataclass(frozen=True)
 class SentencePairRows(Examples):
-    """Sentence pairs of one split: sentences to read, and their translations."""
+    """Pairs of one split: texts to read, such as sentences or documents, and texts to write, such
+    as translations or summaries."""
 
     sources: list[str]
     targets: list[str]
 
 
-def read_sentence_pairs(source: TranslationSource, cache: Path) -> dict[str, SentencePairRows]:
-    """Read all splits of a source of translations, without common sentences to read (``separate``).
+def read_sentence_pairs(source: PairSource, cache: Path) -> dict[str, SentencePairRows]:
+    """Read all splits of a source of pairs, without common texts to read (``separate``).
 
     Raises:
         DataError: The data is missing, empty, or its sides do not match.
@@ -33,25 +34,25 @@ def read_sentence_pairs(source: TranslationSource, cache: Path) -> dict[str, Sen
     return separate({s: _read_split(source, s, cache) for s in named}, SPLITS, FIELD)
 
 
-def _read_split(source: TranslationSource, split: str, cache: Path) -> SentencePairRows:
+def _read_split(source: PairSource, split: str, cache: Path) -> SentencePairRows:
     origin = getattr(source, split)
     if isinstance(source, AlignedFiles):
         sources, targets = (_lines(path, split) for path in origin)
     else:
-        table = load_hub(source, split, FIELD, cache)
+        table = load_split(source, split, FIELD, cache)
         columns = {"text": source.text, "target": source.target}
         names = {key: column.partition(".")[0] for key, column in columns.items()}
         check_table(table, names, FIELD, split, origin)
         sources, targets = (_cells(table, column) for column in columns.values())
     if len(sources) != len(targets):
         raise DataError(
-            f"{FIELD}.{split}: {len(sources):,} sentences to read and {len(targets):,} to write; "
+            f"{FIELD}.{split}: {len(sources):,} texts to read and {len(targets):,} to write; "
             "the files must match line by line"
         )
     full = [row for row, sides in enumerate(zip(sources, targets, strict=True)) if all(sides)]
     pairs = SentencePairRows(sources, targets).select(full)
     if pairs.is_empty:
-        raise DataError(f"{FIELD}.{split}: {origin} holds no sentences")
+        raise DataError(f"{FIELD}.{split}: {origin} holds no pairs of texts")
     return pairs
 
 

@@ -2,13 +2,54 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from objectives.data.errors import DataError
-from spaces.file.sources import HubDataset
+from spaces.file.sources import HubDataset, Tables
+
+_FORMATS = {
+    ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json": "jsonl", ".txt": "text",
+    ".parquet": "parquet",
+}  # fmt: skip
+
+
+def load_split(source: Tables | HubDataset, split: str, field: str, cache: Path) -> Any:
+    """A split of local files or of a data set of the Hub, as a table.
+
+    Args:
+        field: Path of the source in the search file, for messages.
+        cache: Folder for what ``datasets`` downloads or converts.
+    """
+    if isinstance(source, HubDataset):
+        return load_hub(source, split, field, cache)
+    name = format_of(source, field)
+    file, field = getattr(source, split), f"{field}.{split}"
+    if Path(file).stat().st_size == 0:
+        raise DataError(f"{field}: {file} holds no rows")
+    if name in ("csv", "tsv"):
+        # Tab-separated text is written without quoting: a lone " is a character like any other.
+        dialect = {"sep": "\t", "quoting": csv.QUOTE_NONE} if name == "tsv" else {}
+        return load_csv(file, field, names=source.columns, **dialect)
+    builder = {"jsonl": "json"}.get(name, name)
+    return load_table(builder, file, field, cache, data_files={"train": file}, split="train")
+
+
+def format_of(source: Tables, field: str) -> str:
+    """The format of local files: ``csv``, ``tsv``, ``jsonl``, ``text`` or ``parquet``."""
+    if source.format is not None:
+        return source.format
+    suffixes = [suffix for suffix in Path(source.train).suffixes if suffix != ".gz"]
+    if not suffixes or suffixes[-1] not in _FORMATS:
+        allowed = ", ".join(sorted(set(_FORMATS.values())))
+        raise DataError(
+            f"{field}.format: the ending of {source.train} names no known format; "
+            f"give one of {allowed}"
+        )
+    return _FORMATS[suffixes[-1]]
 
 
 def load_hub(source: HubDataset, split: str, field: str, cache: Path) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +10,9 @@ from typing import Any
 from objectives.data.errors import DataError
 from objectives.data.sources import standard_library
 from objectives.data.sources.splits import Examples, separate
-from objectives.data.sources.tables import check_table, load_csv, load_hub, load_table
+from objectives.data.sources.tables import check_table, load_split
 from spaces.file.sources import SPLITS, Files, HubText, StandardLibrary, TextSource
 
-_FORMATS = {
-    ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json": "jsonl", ".txt": "text",
-    ".parquet": "parquet",
-}  # fmt: skip
 _COLUMNS = ("text", "label", "text_pair", "group")
 
 
@@ -97,7 +92,7 @@ def read_columns(
     Args:
         columns: Name of each column, by the field of the source that gives it.
     """
-    table = _table(source, split, field, cache)
+    table = load_split(source, split, field, cache)
     check_table(table, columns, field, split, str(getattr(source, split)))
     return {key: list(table[column]) for key, column in columns.items()}
 
@@ -114,32 +109,3 @@ def _check_no_gaps(values: list[Any], key: str, field: str, origin: str) -> None
 def is_missing(cell: Any) -> bool:
     """Whether a cell is null, or NaN, which pandas uses for null."""
     return cell is None or bool(cell != cell)
-
-
-def _table(source: Files | HubText, split: str, field: str, cache: Path) -> Any:
-    if isinstance(source, HubText):
-        return load_hub(source, split, field, cache)
-    name = format_of(source, field)
-    file, field = getattr(source, split), f"{field}.{split}"
-    if Path(file).stat().st_size == 0:
-        raise DataError(f"{field}: {file} holds no rows")
-    if name in ("csv", "tsv"):
-        # Tab-separated text is written without quoting: a lone " is a character like any other.
-        dialect = {"sep": "\t", "quoting": csv.QUOTE_NONE} if name == "tsv" else {}
-        return load_csv(file, field, names=source.columns, **dialect)
-    builder = {"jsonl": "json"}.get(name, name)
-    return load_table(builder, file, field, cache, data_files={"train": file}, split="train")
-
-
-def format_of(source: Files, field: str) -> str:
-    """The format of local files: ``csv``, ``tsv``, ``jsonl``, ``text`` or ``parquet``."""
-    if source.format is not None:
-        return source.format
-    suffixes = [suffix for suffix in Path(source.train).suffixes if suffix != ".gz"]
-    if not suffixes or suffixes[-1] not in _FORMATS:
-        allowed = ", ".join(sorted(set(_FORMATS.values())))
-        raise DataError(
-            f"{field}.format: the ending of {source.train} names no known format; "
-            f"give one of {allowed}"
-        )
-    return _FORMATS[suffixes[-1]]

@@ -12,6 +12,7 @@ import numpy as np
 from .arrays import batches, log_softmax, losses
 from .errors import InputError
 from .inputs import input_of, pairs_of, pixels_of, texts_of
+from .overlap import overlap
 from .runtimes import Inputs, Runtime
 
 BATCH_SIZE, BATCH_SIZE_OF_WINDOWS = 64, 32
@@ -25,8 +26,8 @@ class Prediction:
     """The output for one input.
 
     Args:
-        text: Name of the class, the text with its masks filled, the translation, or the
-            continuation of the prompt.
+        text: Name of the class, the text with its masks filled, the translation, the summary, or
+            the continuation of the prompt.
         probability: Of the class, or of all filled masks together; None for generated text.
     """
 
@@ -74,7 +75,8 @@ class Model:
             ),
             "masked-lm": lambda: list(map(self._fill_masks, texts_of(inputs))),
             "causal-lm": lambda: list(map(self._continue, texts_of(inputs))),
-            "translation": lambda: self._translate(texts_of(inputs)),
+            "translation": lambda: self._write(texts_of(inputs)),
+            "summarisation": lambda: self._write(texts_of(inputs)),
             "image-classification": lambda: self._classify_images(inputs),
         }
         return by_task[self.task["name"]]()
@@ -85,20 +87,18 @@ class Model:
         Args:
             examples: With ``text``, and ``text_pair`` where there are pairs, and ``label``; with
                 ``image``, a path, or ``png``, the base64 of an image file, and ``label``; with
-                ``text`` and ``translation``; with ``text``, a document, or a part of one that
-                ``continues`` (causal-lm); or with ``input_ids``, ``positions`` and ``targets``,
-                the tokens at them (masked-lm).
+                ``text`` and ``target`` (translation, summarisation); with ``text``, a document, or
+                a part of one that ``continues`` (causal-lm); or with ``input_ids``, ``positions``
+                and ``targets``, the tokens at them (masked-lm).
         """
         if self.task["name"] == "causal-lm":
             return self._score_of_text(examples)
         if self.task["name"] == "masked-lm":
             return self._perplexity_of_masks(examples)
         texts = [each.text for each in self.predict([input_of(each) for each in examples])]
-        if self.task["name"] == "translation":
-            from sacrebleu.metrics import BLEU
-
-            references = [each["translation"] for each in examples]
-            return float(BLEU().corpus_score(texts, [references]).score)
+        if self.task["target_length"]:
+            references = [each["target"] for each in examples]
+            return overlap(texts, references, self.task["metric"])
         labels = [each["label"] for each in examples]
         if self.task["metric"] == "macro-f1":
             from sklearn.metrics import f1_score
@@ -132,12 +132,12 @@ class Model:
             for index, row in zip(best, probabilities, strict=True)
         ]
 
-    def _translate(self, texts: list[str]) -> list[Prediction]:
-        def translations(inputs: Inputs) -> list[Prediction]:
+    def _write(self, texts: list[str]) -> list[Prediction]:
+        def written(inputs: Inputs) -> list[Prediction]:
             generated = self._tokenizer.decode_batch(self._runtime.generate(inputs))
             return list(map(Prediction, generated))
 
-        return self._in_batches(texts, translations)
+        return self._in_batches(texts, written)
 
     def _in_batches(
         self, texts: Sequence[Any], predict: Callable[[Inputs], list[Prediction]]

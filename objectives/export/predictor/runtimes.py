@@ -21,6 +21,7 @@ AUTO_CLASSES = {
     "masked-lm": "AutoModelForMaskedLM",
     "causal-lm": "AutoModelForCausalLM",
     "translation": "AutoModelForSeq2SeqLM",
+    "summarisation": "AutoModelForSeq2SeqLM",
     "image-classification": "AutoModelForImageClassification",
 }
 """The class of transformers for each task."""
@@ -66,15 +67,15 @@ class OnnxRuntime:
         return [self._generate(each) for each in rows]
 
     def _generate(self, row: Inputs) -> list[int]:
-        is_translation = "decoder_input_ids" in self._names
+        has_decoder = "decoder_input_ids" in self._names
         start, *forced = self._task["target_start"]
-        prompt = [start] if is_translation else row["input_ids"][0].tolist()
-        if is_translation:
+        prompt = [start] if has_decoder else row["input_ids"][0].tolist()
+        if has_decoder:
             length = int(row["attention_mask"].sum())
             row = {name: array[:, :length] for name, array in row.items()}
 
         def next_logits(beams: Any) -> Any:
-            if not is_translation:
+            if not has_decoder:
                 return self.logits({"input_ids": beams})[:, -1]
             repeated = {name: np.repeat(array, len(beams), 0) for name, array in row.items()}
             return self.logits({**repeated, "decoder_input_ids": beams})[:, -1]
@@ -82,9 +83,9 @@ class OnnxRuntime:
         return decode(
             next_logits,
             prompt,
-            forced=forced if is_translation else [],
+            forced=forced if has_decoder else [],
             beams=self._task["beams"],
-            length=self._task["sequence_length"],
+            length=self._task["target_length"] or self._task["sequence_length"],
             end=self._task["tokens"]["end"],
         )
 

@@ -64,6 +64,19 @@ class TaskHead:
                 )
 
 
+def _of_texts(task: str) -> TaskHead:
+    """That of a task whose models read a text and write another one."""
+    return TaskHead(
+        task,
+        "AutoModelForSeq2SeqLM",
+        "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
+        ("Model", "ForConditionalGeneration"),
+        is_new=False,
+        needed_tokens=("pad", "end"),
+        has_decoder=True,
+    )
+
+
 HEADS = {
     "classification": TaskHead(
         "classification",
@@ -89,14 +102,7 @@ HEADS = {
         is_new=False,
         needed_tokens=("end",),
     ),
-    "translation": TaskHead(
-        "translation",
-        "AutoModelForSeq2SeqLM",
-        "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
-        ("Model", "ForConditionalGeneration"),
-        is_new=False,
-        needed_tokens=("pad", "end"),
-        has_decoder=True,
-    ),
+    "translation": _of_texts("translation"),
+    "summarisation": _of_texts("summarisation"),
 }
 """By the name of the task."""

@@ -14,7 +14,7 @@ from search.storage.trials import TrialRecord
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
 from spaces.cost.families import layout
-from spaces.cost.metric import FROM_ZERO, Metric
+from spaces.cost.metric import FROM_ZERO, OF_WRITTEN_TEXTS, Metric
 from spaces.errors import UserError
 from spaces.grid.search_space import SearchSpace
 
@@ -156,8 +156,8 @@ def gain_unit(metric: Metric) -> tuple[float, str]:
     """
     if metric.name == "perplexity":
         return math.log(metric.guessing), "nats (log perplexity)"
-    if metric.name == "bleu":
-        return metric.perfect - metric.guessing, "BLEU"
+    if metric.name in OF_WRITTEN_TEXTS:
+        return metric.perfect - metric.guessing, OF_WRITTEN_TEXTS[metric.name]
     if metric.name == "bits-per-byte":
         return metric.guessing, "bits per byte"
     if metric.name in FROM_ZERO:

@@ -11,8 +11,8 @@ from torch import nn
 from objectives.data.batches import Batch, BucketedBatches, labelled_text_batch, logits, to_device
 from objectives.data.prepared_data import LabelledTexts
 from objectives.data.row_order import Rows
-from objectives.tasks.classification_from_checkpoint import ClassificationFromCheckpoint
-from objectives.tasks.teachers import Teachers
+from objectives.tasks.labelled.classification_from_checkpoint import ClassificationFromCheckpoint
+from objectives.tasks.labelled.teachers import Teachers
 from objectives.training.distillation import distilled_loss
 from objectives.training.path import TrainingPath
 from spaces.cost.configuration import Configuration

@@ -27,12 +27,12 @@ from objectives.measurement.score import Predict, Score, logits_of
 from objectives.references.classifiers import text_references
 from objectives.references.reference import Reference
 from objectives.tasks.base import CALIBRATION_BATCHES, Task
-from objectives.tasks.classification_from_checkpoint import ClassificationFromCheckpoint
 from objectives.tasks.context import TaskContext
-from objectives.tasks.distillation import DistilledClassification
 from objectives.tasks.from_sources import FromSources
+from objectives.tasks.labelled.classification_from_checkpoint import ClassificationFromCheckpoint
+from objectives.tasks.labelled.distillation import DistilledClassification
+from objectives.tasks.labelled.text_scores import score_texts
 from objectives.tasks.masked_lm import MaskedLanguageModel
-from objectives.tasks.text_scores import score_texts
 from objectives.training.early_stopping import EarlyStopping
 from objectives.training.path import FINE_TUNING, Epoch, TrainingPath
 from spaces.cost.architecture import Architecture

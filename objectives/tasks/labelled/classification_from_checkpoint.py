@@ -28,7 +28,7 @@ from objectives.references.reference import Reference
 from objectives.store import heartbeat
 from objectives.tasks.base import CALIBRATION_BATCHES
 from objectives.tasks.from_sources import FromSources
-from objectives.tasks.text_scores import score_texts
+from objectives.tasks.labelled.text_scores import score_texts
 from objectives.training.path import Epoch, TrainingPath
 from spaces.cost.architecture import Architecture
 from spaces.cost.checkpoint import checkpoint_of

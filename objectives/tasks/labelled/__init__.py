@@ -1,0 +1,1 @@
+"""Tasks on labelled texts: fine-tuning, its scores, and distillation."""

@@ -1,0 +1,145 @@
+"""Texts that an encoder and a decoder write (Vaswani et al. 2017): translations, summaries."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from objectives.data.batches import (
+    EVALUATION_BATCH_SIZE,
+    Batch,
+    BucketedBatches,
+    logits,
+    sentence_pair_batch,
+    to_device,
+)
+from objectives.data.encoding import END, MASK, PAD, Tokens, load_tokenizer
+from objectives.data.row_order import rows_by_length
+from objectives.measurement.example_scores import IGNORED
+from objectives.measurement.overlap_scores import overlap_score
+from objectives.measurement.score import Score
+from objectives.models.decoding import write_texts
+from objectives.store import heartbeat
+from objectives.tasks.base import CALIBRATION_BATCHES
+from objectives.tasks.from_sources import FromSources
+from objectives.training.path import Epoch
+from spaces.file import tasks
+
+LABEL_SMOOTHING = 0.1
+"""Of the training loss alone (Vaswani et al. 2017, section 5.4)."""
+
+
+class TextGeneration(FromSources, tasks.TextGeneration):
+    """A task whose models read a text and write another one."""
+
+    @cached_property
+    def train_batches(self) -> BucketedBatches:
+        """Batches of the training split."""
+        pairs = self.prepared.sentence_pairs("train")
+        return BucketedBatches(sentence_pair_batch, pairs, self.batch_size, self.seed)
+
+    @cached_property
+    def epoch(self) -> Epoch:
+        """The pairs of the training split, with the tokens of both sides."""
+        lengths = self.prepared.sentence_pairs("train").lengths
+        return Epoch(len(lengths), int(lengths.sum()))
+
+    def terms(self, batch: Batch) -> int:
+        """Tokens of the texts to write."""
+        return int((batch["targets"] != PAD).sum())
+
+    def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Cross-entropy of the next tokens of the text to write, with label smoothing."""
+        return _cross_entropy(
+            model, to_device(batch, model), reduction="mean", smoothing=LABEL_SMOOTHING
+        )
+
+    def targets(self, batch: Batch) -> torch.Tensor:
+        """The next tokens of the text to write, ``(predictions,)``; ``IGNORED`` after its end."""
+        targets = batch["targets"].flatten()
+        return torch.where(targets == PAD, IGNORED, targets)
+
+    def score(self, model: nn.Module, split: str) -> Score:
+        """Score of the decoded texts of a split, with its 95 % interval."""
+        pairs = self.prepared.sentence_pairs(split)
+        references = self.prepared.references(split)
+        tokenizer = load_tokenizer(self.prepared.tokenizer_file)
+        texts = [""] * len(references)
+        loss, tokens = 0.0, 0
+        model.eval()
+        with torch.inference_mode():
+            for rows in rows_by_length(pairs.source_lengths, EVALUATION_BATCH_SIZE):
+                heartbeat.beat("scoring")
+                batch = to_device(sentence_pair_batch(pairs, rows), model)
+                summed = _cross_entropy(model, batch, reduction="sum")
+                loss += summed.item()
+                tokens += self.terms(batch)
+                decoded = write_texts(
+                    model,
+                    batch,
+                    tokenizer,
+                    start=self.prepared.target_start,
+                    beams=self.beams,
+                    length=self.workload.target_length,
+                )
+                for row, text in zip(rows, decoded, strict=True):
+                    texts[row] = text
+        return overlap_score(texts, references, self.metric_name, loss / tokens)
+
+    def score_of_sources(self, split: str, tokens: int | None = None) -> Score:
+        """Score of the texts to read, in place of what a model writes.
+
+        Args:
+            tokens: So many at the beginning of each; by default all that models read.
+        """
+        tokenizer = load_tokenizer(self.prepared.tokenizer_file)
+        sources = self.prepared.sentence_pairs(split).sources
+        # Special tokens stand before each text, and are no part of it.
+        kept = [[token for token in row if token > MASK][:tokens] for row in sources.tolist()]
+        texts = tokenizer.decode_batch(kept)
+        return overlap_score(
+            texts, self.prepared.references(split), self.metric_name, loss=math.nan
+        )
+
+    @property
+    def scored_by(self) -> dict[str, Any]:
+        """The beams."""
+        return {"beams": self.beams}
+
+    def calibration(self) -> list[Batch]:
+        """Training batches, padded to full length."""
+        return [self.train_batches.full_length(step) for step in range(CALIBRATION_BATCHES)]
+
+    def latency_input(self, batch_size: int) -> Batch:
+        """Tokens of full length on both sides: one pass of the encoder and the decoder."""
+        pairs, workload = self.prepared.sentence_pairs("validation"), self.workload
+        return {
+            "input_ids": _words(pairs.sources, (batch_size, workload.sequence_length)),
+            "decoder_input_ids": _words(pairs.targets, (batch_size, workload.target_length)),
+        }
+
+
+def _words(tokens: Tokens, shape: tuple[int, int]) -> torch.Tensor:
+    """The words of some texts, one after another, ``(batch, sequence)``."""
+    # There may be fewer than a sequence has.
+    words = np.concatenate([tokens[tokens > END], np.arange(END + 1, shape[1])])
+    return torch.from_numpy(np.resize(words, shape).astype(np.int64))
+
+
+def _cross_entropy(
+    model: nn.Module, batch: Batch, *, reduction: str, smoothing: float = 0.0
+) -> torch.Tensor:
+    outputs = logits(model, batch).float()
+    return functional.cross_entropy(
+        outputs.flatten(0, 1),
+        batch["targets"].flatten(),
+        ignore_index=PAD,
+        reduction=reduction,
+        label_smoothing=smoothing,
+    )
