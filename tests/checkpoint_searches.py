@@ -51,6 +51,8 @@ def search_from(
     task = document["task"]
     kind = SOURCES[task["name"]]
     length = {} if kind == "images" else {"sequence_length": 16}
+    if kind == "parallel":
+        length["target_length"] = 16
     search = from_document(
         {
             "name": "pretrained",
