@@ -146,7 +146,8 @@ def test_pairs_are_read_from_tables(make_task_search: MakeTaskSearch, tmp_path: 
         found.append(prepare(search.data, search.task, tmp_path / "data"))
     by_split = [[data.references(split) for split in SPLITS] for data in found]
     assert by_split[0] == by_split[1]
-    assert sorted(text for texts in by_split[0] for text in texts) == sorted(short for _, short in rows)
+    found_summaries = sorted(text for texts in by_split[0] for text in texts)
+    assert found_summaries == sorted(short for _, short in rows)
     search = make_task_search("summarisation", data__parallel={**source, "target": "other"})
     assert (
         f"data.parallel.target: no column 'other' in {tmp_path / 'rows.csv'}; it has: long, short"
