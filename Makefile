@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 search: $(STAMP)
 	$(VENV)/bin/tlc run default $(ARGS)
 
+# Processes share the compiled sources: many start while the tests run.
+test: export PYTHONDONTWRITEBYTECODE =
 # mypy runs beside the tests, and its output follows theirs. Three processes keep two cores busy: the
 # tests often wait for processes that they start.
 test: $(STAMP)

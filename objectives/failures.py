@@ -40,6 +40,10 @@ class TrialFailure(Exception):
         return f"{self.state}: {self.message}"
 
 
+class WorkerGroupLost(Exception):
+    """Workers cannot train together any more: one has died, or is stuck within a step."""
+
+
 def short_traceback(error: BaseException) -> str:
     """The last calls of an error and of each of its causes; where it is long, its end."""
     text = "".join(traceback.format_exception(error, limit=-LAST_CALLS)).strip()

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import torch
 import torch.distributed as dist
 
-from objectives.failures import TrialFailure
+from objectives.failures import TrialFailure, WorkerGroupLost
 from objectives.training.data_parallel import ddp_replica, fsdp_replica
 from objectives.training.loop import train_follower
 from objectives.training.path import TrainingPath, TrainingState
@@ -33,10 +33,6 @@ from spaces.cost.configuration import Configuration
 COMMAND_TIMEOUT = timedelta(days=30)
 """Rank 0 may wait for hours until another trial has trained what both need. If it dies, its
 connections close, which ends the wait at once."""
-
-
-class WorkerGroupLost(Exception):
-    """The workers cannot train together any more: one has died, or is stuck within a step."""
 
 
 class Command(IntEnum):

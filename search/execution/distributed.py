@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from objectives.failures import WorkerGroupLost
 from objectives.several_checkpoints import Objectives
 from search.execution.worker_setup import WorkerSetup
 from spaces.file.search_file import SearchFile
@@ -40,7 +41,6 @@ def _leading(setup: WorkerSetup, group: Any) -> Objectives:
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     from objectives.store import heartbeat
-    from objectives.training.distributed import WorkerGroupLost
 
     heartbeat.beat("starting workers")
     host, count = ray.util.get_node_ip_address(), group.bundle_count

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from objectives.failures import TrialFailure, short_traceback
+from objectives.failures import TrialFailure, WorkerGroupLost, short_traceback
 from search.execution.cluster import bundle
 from search.execution.trial_retries import RETRIED_STATES
 from search.execution.worker_setup import WorkerSetup
+from search.process_state import collection_paused
 from search.storage.states import ERROR
 from spaces.cost.configuration import Configuration
 from spaces.file.resources import Placement
@@ -66,7 +67,8 @@ class RemoteFunctions:
 @lru_cache(maxsize=1)
 def _objective(setup: WorkerSetup) -> Objectives:
     """The objective of a search, kept while the process lives: trials share its data and model."""
-    from search.execution.distributed import make_objective
+    with collection_paused():
+        from search.execution.distributed import make_objective
 
     return make_objective(setup)
 
@@ -97,8 +99,6 @@ def evaluate(setup: WorkerSetup, configurations: list[dict[str, Any]]) -> Iterat
 
 def _attempt(setup: WorkerSetup, configurations: list[Configuration]) -> Iterator[dict[str, Any]]:
     """Reports on configurations in their order, up to an unexpected error."""
-    from objectives.training.distributed import WorkerGroupLost
-
     try:
         objective = _objective(setup)
         for _, outcome in objective.evaluate_each(list(configurations)):
