@@ -90,7 +90,7 @@ def write_bundle(
         checkpoint = write_checkpoint(stored, model, task, folder, batches)
     if with_onnx or not is_checkpoint:
         metadata = {name: json.dumps(value) for name, value in asdict(task).items() if value}
-        onnx = export_onnx(model, batches, folder / OnnxRuntime.file, metadata)
+        onnx = export_onnx(stored, model, batches, folder / OnnxRuntime.file, metadata)
     shutil.copytree(
         predictor.__path__[0], folder / "predictor", ignore=shutil.ignore_patterns("__pycache__")
     )
@@ -120,7 +120,9 @@ def _own_bundle(
         if can_be_checkpoint(stored):
             checkpoint = write_checkpoint(stored, model, task, folder, batches)
         if with_onnx or checkpoint is None:
-            onnx = export_onnx(model, batches, folder / OnnxRuntime.file, {"task": task.name})
+            onnx = export_onnx(
+                stored, model, batches, folder / OnnxRuntime.file, {"task": task.name}
+            )
     except UserError:
         raise
     except Exception as error:

@@ -161,10 +161,9 @@ def _print_export(study: Study, record: TrialRecord, made: ExportedModel, consol
             soft_wrap=True,
         )
     if onnx is not None:
-        kind = "int8 (QDQ)" if onnx.comparison.is_int8 else "dense fp32"
         console.print(
-            f"model.onnx: {kind}, {onnx.size_bytes:,} bytes; {onnx.comparison.compared:,} logits "
-            f"of ONNX Runtime {onnx.comparison}",
+            f"model.onnx: {onnx.weights}; {onnx.size_bytes:,} bytes; "
+            f"{onnx.comparison.compared:,} logits of ONNX Runtime {onnx.comparison}",
             soft_wrap=True,
         )
     if SCRIPT in made.files:

@@ -84,15 +84,19 @@ class Noisy(nn.Module):
         super().__init__()
         self.head = nn.Linear(8, 3)
 
-    def forward(self, pixel_values: torch.Tensor, *, use_cache: bool = False) -> Any:
-        return SimpleNamespace(logits=self.head(pixel_values + torch.rand_like(pixel_values)))
+    def forward(self, pixel_values: torch.Tensor) -> Any:
+        states = pixel_values.mean((1, 2))
+        return SimpleNamespace(logits=self.head(states + torch.rand_like(states)))
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_logits_that_differ_are_refused(tmp_path: Path) -> None:
+    workload = WORKLOADS[Family.VIT]
+    spec = ModelSpec(Architecture.of(1, 64), workload, Compression())
+    batches = [batch_for(workload, count=8)]
+    write_compressed(build(spec.shape, workload).eval(), spec, batches, tmp_path)
     with pytest.raises(OnnxError, match="that is more than rounding"):
-        export_onnx(
-            Noisy().eval(), [{"pixel_values": torch.rand(8, 8)}], tmp_path / "model.onnx", {}
-        )
+        export_onnx(tmp_path, Noisy().eval(), batches, tmp_path / "model.onnx", {})
 
 
 def test_int8_may_round_a_few_inputs_the_other_way_but_not_all() -> None:
@@ -107,4 +111,4 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setattr(onnx_model, "PACKAGES", ("onnx", "no_such_package"))
     message = "--onnx needs no_such_package: pip install no_such_package"
     with pytest.raises(OnnxError, match=message):
-        export_onnx(nn.Linear(1, 1), [], tmp_path / "model.onnx", {})
+        export_onnx(tmp_path, nn.Linear(1, 1), [], tmp_path / "model.onnx", {})

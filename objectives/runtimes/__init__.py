@@ -1,0 +1,1 @@
+"""Runtimes: a compressed model as the file that a runtime executes."""

@@ -1,0 +1,81 @@
+"""Quantised matrices in blocks, as the operators of ONNX Runtime read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from objectives.compression.quantise.weights import QuantisedWeight
+
+WIDTHS = (2, 4, 8)
+"""Bits in which a code can be stored."""
+BLOCKS = (16, 32, 64, 128, 256)
+"""Blocks that the kernels of ONNX Runtime take."""
+
+
+@dataclass(frozen=True)
+class BlockCodes:
+    """A matrix as unsigned codes in blocks of columns; zeros fill the last block.
+
+    ``weight = (code - 2**(bits-1) - zero) * scale``.
+
+    Args:
+        data: uint8, ``(rows, blocks, block * bits / 8)``, the first code in the lowest bits.
+        scales: fp16, ``(rows, blocks)``.
+        zeros: fp16, ``(rows, blocks)``; None where they are 0.
+        bits: 2, 4 or 8.
+        block: Columns that share a scale.
+        columns: Columns of the matrix.
+    """
+
+    data: torch.Tensor
+    scales: torch.Tensor
+    zeros: torch.Tensor | None
+    bits: int
+    block: int
+    columns: int
+
+    @property
+    def half(self) -> int:
+        """The unsigned code of a weight of zero where there are no zeros."""
+        return 1 << (self.bits - 1)
+
+    @property
+    def has_kernels(self) -> bool:
+        """Whether the operators of ONNX Runtime take blocks of this size."""
+        return self.block in BLOCKS
+
+
+def in_blocks(weight: QuantisedWeight) -> BlockCodes:
+    """The same matrix in blocks: its own codes, scales and zeros, without another rounding.
+
+    Codes of 3 and of 6 bits are stored in 4 and in 8.
+    """
+    rows, columns = weight.codes.shape
+    bits = next(width for width in WIDTHS if width >= weight.bits)
+    block = _block(weight.group_size, columns, bits)
+    if block * bits % 8:
+        bits = 8
+    blocks = -(-columns // block)
+    codes = functional.pad(weight.codes.int(), (0, blocks * block - columns)) + (1 << (bits - 1))
+    parts = codes.view(rows, blocks, -1, 8 // bits) << (torch.arange(8 // bits) * bits)
+    group = torch.arange(blocks) * block // weight.group_size
+    return BlockCodes(
+        data=parts.sum(-1).to(torch.uint8),
+        scales=weight.scales[:, group].contiguous(),
+        zeros=None if weight.zeros is None else weight.zeros[:, group].contiguous(),
+        bits=bits,
+        block=block,
+        columns=columns,
+    )
+
+
+def _block(group_size: int, columns: int, bits: int) -> int:
+    """The block for groups of this size, of which a kernel's divides the group."""
+    if group_size >= columns:
+        # One group: any block will do, and the scale is repeated.
+        return min(BLOCKS, key=lambda block: -(-columns // block) * (block * bits // 8 + 2))
+    dividing = [block for block in BLOCKS if group_size % block == 0]
+    return dividing[-1] if dividing else group_size

@@ -1,0 +1,62 @@
+"""ONNX Runtime: a model is one file of its graph and its codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnxruntime
+
+from objectives.compression import model_file
+from objectives.data.batches import Batch
+from objectives.runtimes import onnx_file
+from objectives.runtimes.base import Forward
+from objectives.runtimes.onnx_graph import graph_of_shape
+from objectives.runtimes.onnx_operators import EXACT
+from spaces.cost.architecture import Shape
+from spaces.cost.workload import Workload
+
+Graphs = dict[tuple[Shape, str], bytes]
+
+
+class OnnxRuntime:
+    """As ``Runtime``; the graph of a shape is made once.
+
+    Args:
+        accuracy: As of ``objectives.runtimes.onnx_operators.CodeOperators``.
+        graphs: Graphs without weights, by shape and workload, to use and to add to.
+    """
+
+    file = "model.onnx"
+
+    def __init__(self, accuracy: int = EXACT, graphs: Graphs | None = None) -> None:
+        self._accuracy = accuracy
+        self.graphs: Graphs = {} if graphs is None else graphs
+
+    def prepare(self, stored: Path, inputs: Batch, folder: Path) -> None:
+        """As ``Runtime``."""
+        spec = model_file.read_spec(stored)
+        weights = model_file.read_weights(stored, spec)
+        graph = self.graph(spec.shape, spec.workload, inputs)
+        model = onnx_file.with_weights(graph, weights, accuracy=self._accuracy)
+        onnx_file.write(model, folder / self.file, {})
+
+    def graph(self, shape: Shape, workload: Workload, inputs: Batch) -> bytes:
+        """The graph of a shape without weights."""
+        key = shape, repr(workload)
+        if key not in self.graphs:
+            self.graphs[key] = graph_of_shape(shape, workload, inputs)
+        return self.graphs[key]
+
+    def open(self, folder: Path, *, threads: int) -> Forward:
+        """As ``Runtime``."""
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(
+            str(folder / self.file), options, providers=["CPUExecutionProvider"]
+        )
+        return lambda inputs: session.run(None, inputs)[0]
+
+    def bytes_on_disk(self, folder: Path) -> int:
+        """As ``Runtime``."""
+        return sum(each.stat().st_size for each in folder.glob(f"{self.file}*"))
