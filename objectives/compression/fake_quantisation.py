@@ -34,11 +34,12 @@ GRIDS = {
 
 
 def grid_of(quantisation: Quantisation) -> str | None:
-    """Name of the grid that linear layers are rounded to; None where weights are not rounded.
+    """Name of the grid that linear layers are rounded to; None where weights are not rounded, as
+    of mixed bits, which the trained model determines.
 
     Methods with one grid and equal bits train alike.
     """
-    return GRIDS[quantisation.method] if quantisation.has_codes else None
+    return GRIDS.get(quantisation.method)
 
 
 @contextmanager
@@ -56,7 +57,7 @@ def fake_quantised(
     4) to the ordinary parameters. These are replaced only during a layer's call, so optimisers and
     checkpoints see them unchanged, and tied weights stay tied.
     """
-    grid = grid_of(quantisation)
+    grid, bits = grid_of(quantisation), int(quantisation.bits)
     embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     of_embeddings = {id(embedding.weight) for embedding in embeddings}
     with ExitStack() as hooks:
@@ -64,7 +65,7 @@ def fake_quantised(
             if grid is not None and isinstance(module, nn.Linear | nn.Embedding):
                 # The matrix of a head that is tied to an embedding is stored as the embedding.
                 name = "embedding" if id(module.weight) in of_embeddings else grid
-                for hook in _exchange_weight(module, _ROUND[name], quantisation.bits, group_size):
+                for hook in _exchange_weight(module, _ROUND[name], bits, group_size):
                     hooks.enter_context(hook)
         yield
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from objectives.compression.packing import pack, pack_mask, unpack, unpack_mask
+from objectives.compression.packing import bits_of, pack, pack_mask, unpack, unpack_mask
 from objectives.compression.quantise.static_int8 import StaticInt8Linear
 from objectives.compression.quantise.weights import (
     QuantisedWeight,
@@ -236,15 +236,14 @@ def _stored(tensors: Parts, name: str, shape: torch.Size, compression: Compressi
 def _quantised(
     tensors: Parts, name: str, shape: torch.Size, compression: Compression
 ) -> QuantisedWeight:
-    bits = compression.quantisation.bits
     scales = tensors[f"{name}.scales"]
     packed = tensors[f"{name}.codes"].numpy()
-    if f"{name}.mask" in tensors:
-        kept = _mask(tensors, name, shape).numpy()
-        codes = np.zeros(shape, dtype=np.int8)
-        codes[kept] = unpack(packed, int(kept.sum()), bits)
-    else:
-        codes = unpack(packed, prod(shape), bits).reshape(shape)
+    masked = f"{name}.mask" in tensors
+    kept = _mask(tensors, name, shape).numpy() if masked else np.ones(shape, dtype=np.bool_)
+    count, quantisation = int(kept.sum()), compression.quantisation
+    bits = bits_of(packed, count) if quantisation.is_mixed else int(quantisation.bits)
+    codes = np.zeros(shape, dtype=np.int8)
+    codes[kept] = unpack(packed, count, bits)
     is_per_row = scales.shape[1] == 1
     group_size = shape[1] if is_per_row else min(compression.group_size, shape[1])
     return QuantisedWeight(

@@ -9,6 +9,20 @@ Codes = npt.NDArray[np.int8]
 Bytes = npt.NDArray[np.uint8]
 
 
+MIN_CODES = 8
+"""Codes from which their bits follow from the bytes that they take."""
+
+
+def packed_bytes(count: int, bits: int) -> int:
+    """Bytes of packed codes."""
+    return -(-count * bits // 8)
+
+
+def bits_of(packed: Bytes, count: int) -> int:
+    """Bits of each of ``count`` packed codes: at least ``MIN_CODES`` of them, or of 8 bits each."""
+    return 8 * len(packed) // count if count else 8
+
+
 def pack(codes: Codes, bits: int) -> Bytes:
     """Pack signed codes.
 

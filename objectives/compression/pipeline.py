@@ -9,6 +9,7 @@ from torch import nn
 
 from objectives.compression import model_file
 from objectives.compression.model_file import CompressedWeights, ModelSpec
+from objectives.compression.quantise import mixed
 from objectives.compression.quantise.methods import METHODS, ROUND_EMBEDDINGS
 from objectives.compression.quantise.weights import StoredWeight
 from objectives.data.batches import Batch, logits
@@ -88,7 +89,16 @@ def _quantise(model: nn.Module, spec: ModelSpec, calibration: list[Batch]) -> Co
     stored: dict[str, StoredWeight] = {w.name: state[w.name].detach() for w in weights}
     is_masked = compression.unstructured_sparsity > 0.0
     kept = {name: state[name] != 0 for name in linears if is_masked}
-    if quantisation is not Quantisation.NONE:
+    if quantisation.is_mixed:
+        stored |= mixed.quantise(
+            model,
+            linears,
+            embeddings,
+            calibration,
+            bits=quantisation.bits,
+            group_size=compression.group_size,
+        )
+    elif quantisation is not Quantisation.NONE:
         of_linears = METHODS[quantisation.method]
         of_embeddings = of_linears if quantisation.is_half else ROUND_EMBEDDINGS
         for names, quantise in ((linears, of_linears), (embeddings, of_embeddings)):
@@ -96,7 +106,7 @@ def _quantise(model: nn.Module, spec: ModelSpec, calibration: list[Batch]) -> Co
                 model,
                 names,
                 calibration,
-                bits=quantisation.bits,
+                bits=int(quantisation.bits),
                 group_size=compression.group_size,
             )
     return CompressedWeights(stored, kept)

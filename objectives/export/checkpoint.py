@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from math import gcd
 from pathlib import Path
@@ -105,9 +106,9 @@ def write_checkpoint(
         for name, weight in model_file.read_weights(stored, spec).items()
     }
     group_size = _common_group_size(weights, shapes)
-    tensors = _tensors(weights, shapes, _fused(spec), group_size)
+    bits = max((each.bits for each in _codes(weights)), default=0)
+    tensors = _tensors(weights, shapes, _fused(spec), group_size, bits)
     if is_int8 or group_size:
-        bits = spec.compression.quantisation.bits
         config.quantization_config = _scheme(target, tensors, bits=bits, group_size=group_size)
     is_own = bool(spec.workload.own)
     if target.can_generate() and not is_own:
@@ -124,7 +125,7 @@ def write_checkpoint(
             "rounding"
         )
     return Checkpoint(
-        weights=_format(spec.compression.quantisation, group_size),
+        weights=_format(spec.compression.quantisation, bits, group_size),
         is_quantised=is_int8 or group_size > 0,
         padded_heads=0
         if has_head_width
@@ -141,14 +142,14 @@ def _class_path(model_class: type) -> str:
     return f"{'transformers' if is_public else module}:{model_class.__name__}"
 
 
-def _format(quantisation: Quantisation, group_size: int) -> str:
+def _format(quantisation: Quantisation, bits: int, group_size: int) -> str:
     if quantisation.is_half:
         return quantisation.value
     if quantisation.is_static:
         return "int8"
     if quantisation.method == "hqq" or not quantisation.has_codes:
         return "fp32"
-    return f"{quantisation.bits}-bit codes in groups of {group_size}"
+    return f"{bits}-bit codes in groups of {group_size}"
 
 
 def _config(config: Any, spec: ModelSpec, task: PredictionTask) -> Any:
@@ -204,6 +205,15 @@ def _writable(weight: StoredWeight, is_int8: bool) -> StoredWeight:
     return weight
 
 
+def _codes(weights: dict[str, StoredWeight]) -> Iterator[QuantisedWeight]:
+    """The matrices that are written as codes."""
+    for weight in weights.values():
+        if isinstance(weight, StaticInt8Weight):
+            yield weight.weight
+        elif isinstance(weight, QuantisedWeight):
+            yield weight
+
+
 def _common_group_size(weights: dict[str, StoredWeight], shapes: dict[str, torch.Size]) -> int:
     """The largest group size that divides all packed matrices and their groups; 0 without any."""
     common = 0
@@ -218,11 +228,16 @@ def _tensors(
     shapes: dict[str, torch.Size],
     fused: dict[str, int],
     group_size: int,
+    bits: int,
 ) -> Parts:
-    """The tensors of all weights, in the shapes of the configuration's model."""
+    """The tensors of all weights, in the shapes of the configuration's model.
+
+    transformers unpacks all matrices with the same bits: those with fewer of their own take these.
+    """
     tensors: Parts = {}
     for name, weight in weights.items():
-        tensors |= _parts(name, _padded(weight, shapes[name], fused.get(name, 1), group_size))
+        padded = _padded(weight, shapes[name], fused.get(name, 1), group_size)
+        tensors |= _parts(name, padded, bits)
     return tensors
 
 
@@ -264,7 +279,7 @@ def _extended(
     return wide.reshape(shape)
 
 
-def _parts(name: str, weight: StoredWeight) -> Parts:
+def _parts(name: str, weight: StoredWeight, bits: int) -> Parts:
     """The tensors of a weight under the names of compressed-tensors."""
     if isinstance(weight, torch.Tensor):
         return {name: weight.contiguous()}
@@ -278,7 +293,7 @@ def _parts(name: str, weight: StoredWeight) -> Parts:
             f"{module}.input_zero_point": torch.tensor([zero_point], dtype=torch.int8),
         }
     return {
-        f"{name}_packed": pack_to_int32(weight.codes, weight.bits),
+        f"{name}_packed": pack_to_int32(weight.codes, bits),
         f"{name}_scale": weight.scales.contiguous(),
         f"{name}_shape": torch.tensor(weight.codes.shape),
     }

@@ -14,11 +14,16 @@ from objectives.runtimes.onnx_file import with_weights
 from spaces.cost.compression import Compression, Quantisation
 from spaces.cost.layout import Layout, Role, Weight
 
+MOST_BITS = 8
+"""Of a matrix with mixed bits."""
+
 _HALF = {Quantisation.BF16: torch.bfloat16, Quantisation.FP16: torch.float16}
 
 
 def onnx_bytes(graph: bytes, pruned: Layout, compression: Compression) -> int:
     """Bytes of the file of a compressed model without metadata, whatever its weights are.
+
+    Of mixed bits, which the trained model determines, it is the most: every matrix has eight.
 
     Args:
         graph: As of ``graph_without_weights``, of the pruned shape.
@@ -47,6 +52,5 @@ def _zeros_for(weight: Weight, compression: Compression) -> StoredWeight:
         return StaticInt8Weight(by_row, 1.0, 0, smoothing)
     group_size = min(compression.group_size, columns)
     scales = torch.zeros(rows, -(-columns // group_size), dtype=torch.float16)
-    return QuantisedWeight(
-        codes, scales, quantisation.bits, group_size, scales if has_zeros else None
-    )
+    bits = MOST_BITS if quantisation.is_mixed else int(quantisation.bits)
+    return QuantisedWeight(codes, scales, bits, group_size, scales if has_zeros else None)

@@ -139,7 +139,10 @@ class CompressorTestCase:
         spec = compressed.spec
         written = model_file.bytes_on_disk(compressed.folder)
         predicted = size_bytes(spec.architecture, spec.workload, spec.compression)
-        assert abs(written - predicted) <= SIZE_TOLERANCE * written, (
+        # Of mixed bits the most is predicted that the codes may take.
+        fewest = 0.0 if spec.compression.quantisation.is_mixed else predicted
+        is_known = fewest - SIZE_TOLERANCE * written <= written <= predicted * (1 + SIZE_TOLERANCE)
+        assert is_known, (
             f"{compressed.name}: {written:,} bytes on disk, {predicted:,} are predicted"
         )
 

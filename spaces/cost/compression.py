@@ -15,8 +15,9 @@ class Quantisation(StrEnum):
     activations and computes in int8; ``smooth-8`` moves outliers of activations into the weights
     before (SmoothQuant). ``rtn-N`` is weight-only round-to-nearest at N bits. ``gptq-N`` lets the
     weights of a linear layer compensate for each other's errors; ``hqq-N`` gives each group a zero
-    beside its scale, which with groups of 32 is half a bit more a weight. Weight-only codes are
-    smaller in storage and unpacked when loaded.
+    beside its scale, which with groups of 32 is half a bit more a weight. ``mixed-N`` gives each
+    matrix 2 to 8 bits by its effect on the predictions, N in the mean, with the codes of GPTQ.
+    Weight-only codes are smaller in storage and unpacked when loaded.
     """
 
     NONE = "none"
@@ -26,24 +27,30 @@ class Quantisation(StrEnum):
     SMOOTH_8 = "smooth-8"
     RTN_8 = "rtn-8"
     RTN_6 = "rtn-6"
+    MIXED_5 = "mixed-5"
     RTN_4 = "rtn-4"
     GPTQ_4 = "gptq-4"
     HQQ_4 = "hqq-4"
+    MIXED_4 = "mixed-4"
+    MIXED_3_5 = "mixed-3.5"
     RTN_3 = "rtn-3"
     GPTQ_3 = "gptq-3"
     HQQ_3 = "hqq-3"
+    MIXED_3 = "mixed-3"
+    MIXED_2_5 = "mixed-2.5"
     RTN_2 = "rtn-2"
     GPTQ_2 = "gptq-2"
     HQQ_2 = "hqq-2"
 
     @property
-    def bits(self) -> int:
-        """Bits of one stored weight."""
+    def bits(self) -> float:
+        """Bits of one stored weight; with ``mixed``, their mean, which need not be whole."""
         if self is Quantisation.NONE:
             return 32
         if self.is_half:
             return 16
-        return int(self.value.rpartition("-")[2])
+        bits = float(self.value.rpartition("-")[2])
+        return int(bits) if bits.is_integer() else bits
 
     @property
     def method(self) -> str:
@@ -63,7 +70,12 @@ class Quantisation(StrEnum):
     @property
     def optimises_codes(self) -> bool:
         """Whether the method chooses codes that lose less than rounding to nearest."""
-        return self.method in ("gptq", "hqq")
+        return self.method in ("gptq", "hqq", "mixed")
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether matrices have bits of their own, which are known when the model is trained."""
+        return self.method == "mixed"
 
     @property
     def has_codes(self) -> bool:
@@ -155,7 +167,8 @@ class Compression:
         """The same for ``architecture``, with fields that have no effect set to their defaults.
 
         A fraction of few heads or layers may round to none. The kind has no effect without pruning,
-        the group size none without codes, and recovery none without either. GPTQ
+        the group size none without codes, and recovery none without either; that for mixed bits, in
+        whose training no weights are rounded, none without pruning. GPTQ
         rounds to nearest after recovery: training was with rounded weights, and to compensate for
         their errors would restore the outputs of the weights before rounding.
         """
@@ -165,7 +178,7 @@ class Compression:
             effective = replace(effective, quantisation=nearest)
         if not self.unstructured_sparsity and self.shape_of(architecture) == architecture.shape:
             effective = replace(effective, sparsity=0.0, pruning=Pruning.STRUCTURED)
-            if not self.quantisation.has_codes:
+            if not self.quantisation.has_codes or self.quantisation.is_mixed:
                 effective = replace(effective, recovery=0.0)
         if not self.quantisation.has_codes:
             effective = replace(effective, group_size=Compression().group_size)

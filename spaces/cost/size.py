@@ -3,7 +3,8 @@
 A model stores ``bits`` per quantised weight, a scale per group (fp16) or per row (fp32, static
 int8), a zero per group (fp16, HQQ), a factor per input (fp32, SmoothQuant), a mask bit per weight
 where single weights were pruned, half-precision floats, fp32 for the rest, the header of the
-safetensors file (its layout: huggingface.co/docs/safetensors) and the JSON beside it.
+safetensors file (its layout: huggingface.co/docs/safetensors) and the JSON beside it. Of mixed bits
+the mean is predicted, which the codes do not exceed: they may take somewhat less.
 """
 
 from __future__ import annotations
@@ -111,5 +112,5 @@ def _stored(weight: Weight, compression: Compression) -> Iterator[Stored]:
         yield f"{weight.name}.zeros", "F16", (rows, groups)
 
 
-def _ceil(dividend: int, divisor: int) -> int:
-    return -(-dividend // divisor)
+def _ceil(dividend: float, divisor: int) -> int:
+    return int(-(-dividend // divisor))

@@ -43,7 +43,7 @@ COMPRESSIONS = {
     # RoBERTa's configuration has no field for the heads that are removed.
     "pairs": Compression(Quantisation.RTN_8, 32, Pruning.STRUCTURED, 0.5),
     "masked-lm": Compression(Quantisation.HQQ_4),
-    "causal-lm": Compression(Quantisation.RTN_3, 64, Pruning.STRUCTURED, 0.5),
+    "causal-lm": Compression(Quantisation.MIXED_3, 64, Pruning.STRUCTURED, 0.5),
     "translation": Compression(Quantisation.BF16),
     "summarisation": Compression(Quantisation.RTN_8),
     "image-classification": Compression(Quantisation.STATIC_8, 32, Pruning.NEURONS, 0.5),

@@ -28,7 +28,8 @@ FAMILY = Family.ROBERTA_MASKED_LM
 """Its token embedding gives the logits; its linear layers have biases."""
 
 COMPRESSIONS = [
-    *map(Compression, Q),
+    *(Compression(quantisation) for quantisation in Q if not quantisation.is_mixed),
+    Compression(Q.MIXED_3),
     # Groups that fill no block of a kernel, that are larger than a row, and that none divides.
     *(Compression(q, group) for q in (Q.RTN_4, Q.HQQ_4, Q.RTN_8) for group in (48, 128, 24)),
     Compression(Q.HQQ_2, 12),
@@ -123,6 +124,16 @@ def test_the_bytes_are_known_before_training(compression: Compression, tmp_path:
     )
     predicted = onnx_bytes(graph, layout(spec.shape, spec.workload), compression)
     assert predicted == written
+
+
+def test_of_mixed_bits_the_most_bytes_are_known(tmp_path: Path) -> None:
+    compression = Compression(Q.MIXED_3)
+    spec = spec_of(compression, FAMILY)
+    prepared(compression, tmp_path)
+    inputs = forward_arguments(batch_for(spec.workload, count=4))
+    graph = ONNX.graph(spec.shape, spec.workload, inputs)
+    most = onnx_bytes(graph, layout(spec.shape, spec.workload), compression)
+    assert ONNX.bytes_on_disk(tmp_path) < most
 
 
 def test_codes_of_eight_bits_run_where_inputs_are_rounded_too(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
@@ -30,14 +31,22 @@ DAMPING = 0.01
 
 
 def quantise(
-    model: nn.Module, names: list[str], batches: list[Batch], *, bits: int, group_size: int
+    model: nn.Module,
+    names: list[str],
+    batches: list[Batch],
+    *,
+    bits: int | Mapping[str, int],
+    group_size: int,
 ) -> dict[str, QuantisedWeight]:
     """Quantise linear layers so that their outputs on calibration batches change least.
 
     Zero is code 0, and weights of zero stay zero: other weights compensate for their part of the
     error, as in SparseGPT (Frantar & Alistarh 2023, arXiv 2301.00774, section 3.2). Each block of
-    the model is solved on the outputs of the quantised blocks before it. The codes of a head that
-    is tied to an embedding fit the head; the embedding keeps its own.
+    the model is solved on the outputs of the quantised blocks before it. A head that is tied to an
+    embedding is not solved; it has the embedding's codes.
+
+    Args:
+        bits: Of every weight, or of each by its name.
 
     Raises:
         TrialFailure: A weight is not finite (``not_finite``).
@@ -48,10 +57,12 @@ def quantise(
     quantised: dict[str, QuantisedWeight] = {}
     with torch.no_grad():
         for block in _blocks(working, batches[0]):
-            solvers = _solvers(working, {name: layers[name] for name in block}, batches)
+            solved = {name: layers[name] for name in block if f"{name}.weight" in names}
+            solvers = _solvers(working, solved, batches)
             for name, solver in solvers.items():
                 heartbeat.beat("compressing")
-                quantised[name] = _solve(solver, layers[name].weight, bits, group_size)
+                own = bits if isinstance(bits, int) else bits[f"{name}.weight"]
+                quantised[name] = _solve(solver, layers[name].weight, own, group_size)
                 # A new parameter, not new values: an embedding may share the old one.
                 layers[name].weight = nn.Parameter(dequantise(quantised[name]))
     return {name: quantised[name.removesuffix(".weight")] for name in names}

@@ -126,7 +126,7 @@ def _is_pure(compression: Compression, others: Iterable[Compression]) -> bool:
     return bits == max(each.quantisation.bits for each in others if each.sparsity)
 
 
-def _heaviness(compression: Compression) -> tuple[float, str, int, str]:
+def _heaviness(compression: Compression) -> tuple[float, str, float, str]:
     kind, bits = str(compression.pruning), compression.quantisation.bits
     return compression.sparsity, kind, -bits, str(compression)
 
