@@ -21,7 +21,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from search.pareto import Scale, frontier, hypervolume_of
+from search.hypervolume import Scale, hypervolume_of
+from search.pareto import frontier
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 

@@ -259,6 +259,10 @@ class Objective:
             checkpoint=pruned.path.address,
             stages=pruned.chain,
             data_fingerprint=task.prepared.fingerprint,
+            further_scores={
+                each.name: self._tasks.further_score(configuration, each.name, loaded)
+                for each in self._search.criteria.further_metrics
+            },
         )
 
     def _training_flops(self, model: TrainedModel, *, recovery: float) -> int:

@@ -55,10 +55,10 @@ def depth_text(depth: int, decoder_depth: int) -> str:
     return f"{depth}+{decoder_depth}" if decoder_depth else f"{depth}"
 
 
-def cost_summary(result: Mapping[str, Any], cost: str) -> str:
-    """Size and latency of a result, and FLOPs if they are the search's inference cost."""
+def cost_summary(result: Mapping[str, Any], *costs: str) -> str:
+    """Size and latency of a result, and FLOPs if they are among the search's inference costs."""
     parts = [f"{result['size_mb']:.3f} MB", f"{latency_summary(result)} ms"]
-    if cost == "flops":
+    if "flops" in costs:
         parts.append(f"{quantity(result['flops'])}FLOPs")
     return "  ".join(parts)
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 TEXTS = ("quantisation", "pruning", "activation", "checkpoint")
-"""Names that stand for a text; all others stand for a number."""
+"""Names of a search file that stand for a text; all others stand for a number."""
 ALLOWED = (
     "names, numbers, texts in quotes, + - * / // % **, comparisons, and, or, not and parentheses"
 )
@@ -68,15 +68,17 @@ class Expression:
 
     Args:
         text: It, as a person writes it.
+        texts: Names that stand for a text.
 
     Raises:
         ValueError: It is too long, holds something else than is allowed, or is no condition.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, texts: Collection[str] = TEXTS) -> None:
         if len(text) > LONGEST:
             raise ValueError(f"has {len(text):,} characters; the maximum is {LONGEST}")
         self.text = text
+        self._texts = texts
         self._names: set[str] = set()
         self._compared: set[tuple[str, str]] = set()
         try:
@@ -150,7 +152,7 @@ class Expression:
 
     def _name(self, name: str) -> _Part:
         self._names.add(name)
-        if name in TEXTS:
+        if name in self._texts:
             return _Part(Kind.TEXT, lambda values: str(values[name]))
         return _Part(Kind.NUMBER, lambda values: float(values[name]))
 

@@ -53,6 +53,8 @@ class Evaluation:
         checkpoint: Address of the trained model in the store.
         stages: Facts of each stage: its ``steps``, ``epochs``, ``tokens`` without padding and
             ``seconds``, its training ``curve``, and the ``held_out`` evaluations after its epochs.
+        further_scores: ``value``, ``low`` and ``high`` of each further metric that is an objective,
+            by its name.
     """
 
     metric: str
@@ -79,6 +81,7 @@ class Evaluation:
     checkpoint: str
     stages: list[dict[str, Any]]
     data_fingerprint: str
+    further_scores: dict[str, dict[str, float]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=package_versions)
 
     @property
@@ -88,8 +91,14 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can write."""
+        further = {
+            name if end == "value" else f"{name}_{end}": value
+            for name, ends in self.further_scores.items()
+            for end, value in ends.items()
+        }
         return {
             **asdict(self),
+            **further,
             "latency": {**asdict(self.latency), "slowdown": self.latency.slowdown},
             "size_mb": self.size_bytes / 1e6,
             "latency_ms": self.latency.corrected_ms,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from torch import nn
+
 from objectives.data.batches import Batch
 from objectives.data.prepared_data import PreparedData
 from objectives.tasks.base import Task
@@ -31,6 +33,7 @@ class TaskVariants:
         self._make = make
         self._data_of = data_of
         self._tasks: dict[tuple[int, int, Settings], Task] = {(self.usual.seed, 0, ()): self.usual}
+        self._scored: dict[tuple[int, int, str], Task] = {}
         self._calibrations: dict[tuple[int, int], list[Batch]] = {}
 
     def with_vocabulary(self, vocabulary: int) -> Task:
@@ -45,6 +48,20 @@ class TaskVariants:
         """The task that a configuration is trained and scored on."""
         vocabulary = configuration.architecture.vocabulary
         return self._task(configuration.seed, vocabulary, configuration.training)
+
+    def further_score(
+        self, configuration: Configuration, metric: str, model: nn.Module
+    ) -> dict[str, float]:
+        """``value``, ``low`` and ``high`` of another metric of a model on validation."""
+        score = self._scored_by(configuration, metric).score(model, "validation")
+        return {"value": score.value, "low": score.low, "high": score.high}
+
+    def _scored_by(self, configuration: Configuration, metric: str) -> Task:
+        key = configuration.seed, configuration.architecture.vocabulary, metric
+        if key not in self._scored:
+            task = self._task(*key[:2])
+            self._scored[key] = task.bound(replace(task.context, metric=metric))
+        return self._scored[key]
 
     def calibration(self, configuration: Configuration) -> list[Batch]:
         """Its batches for pruning, calibration and checks of compression."""

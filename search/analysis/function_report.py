@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from search.analysis.mlflow_artefacts import Report, write_page
 from search.analysis.report.report_data import Section
-from search.pareto import best, feasible, in_finish_order
+from search.pareto import best, feasible, leaders
+from search.plots.function_figures import SMALL, frontier_charts, progress_chart, up_is_better
 from search.plots.pages import Chart, Table, render
-from search.plots.style import FRONTIER, INFEASIBLE, TRIAL, empty_figure, log_axis, tick_text
-from search.results.functions import members_of
+from search.plots.style import FRONTIER, empty_figure, log_axis, tick_text
 from search.samplers.frontier.features import FAR_APART
 from search.storage.function_study import FunctionStudy
 from search.storage.trials import TrialRecord
@@ -24,7 +23,6 @@ from spaces.grid.grid import Dimension
 
 Record = TrialRecord[Values]
 
-HEIGHT, SMALL = 420, 240
 MOST_ROWS = 50
 
 
@@ -89,75 +87,28 @@ def _facts(study: FunctionStudy, records: Sequence[Record]) -> Iterator[tuple[st
 
 
 def _leaders(records: list[Record], criteria: Criteria) -> Section:
-    members = members_of(records, criteria)
-    if criteria.is_at_fixed_cost:
+    members = leaders(records, criteria)
+    if criteria.has_one_objective:
         order = sorted(
             feasible(records, criteria),
             key=lambda each: -criteria.metric.quality(each.result["score"]),
         )
         tables = [_table("the best trials", order[:MOST_ROWS])]
         return Section("best", "The best trials", tables=tables)
-    within = {record.number for record in feasible(records, criteria)}
-    others = [r for r in records if r.is_complete and r not in members]
-    costs = [r.result[criteria.cost.name] for r in records if r.is_complete]
-    figure = empty_figure(
-        height=HEIGHT,
-        x={"title": criteria.cost.name, **log_axis(costs)},
-        y={"title": criteria.metric.name, **_up_is_better(criteria)},
-        has_legend=True,
-    )
-    for name, colour, shown in (
-        ("other trials", TRIAL, [r for r in others if r.number in within]),
-        ("beyond a limit", INFEASIBLE, [r for r in others if r.number not in within]),
-        ("frontier", FRONTIER, members),
-    ):
-        if shown:
-            figure.add_scatter(
-                x=[r.result[criteria.cost.name] for r in shown],
-                y=[r.result["score"] for r in shown],
-                text=[f"#{r.number} {r.configuration}" for r in shown],
-                mode="lines+markers" if shown is members else "markers",
-                line={"shape": "hv"},
-                marker={"color": colour},
-                name=name,
-                hovertemplate="%{text}<br>%{x:.4g}, %{y:.4g}<extra></extra>",
-            )
-    label = f"{criteria.metric.name} against {criteria.cost.name}"
-    chart = Chart(figure, f"{label}: all complete trials and the frontier")
     return Section(
         "frontier",
         "The frontier",
-        intro="Trials that no other beats on both.",
-        charts=[chart],
+        intro="Trials that no other beats on all objectives.",
+        charts=frontier_charts(records, criteria),
         tables=[_table("the frontier", members[:MOST_ROWS])],
     )
 
 
 def _progress(records: list[Record], criteria: Criteria) -> Section:
-    metric = criteria.metric
-    finished = in_finish_order(records)
-    within = {record.number for record in feasible(records, criteria)}
-    qualities = [
-        metric.quality(r.result["score"]) if r.number in within else float("-inf") for r in finished
-    ]
-    points = [
-        (number, metric.value_at(quality))
-        for number, quality in enumerate(accumulate(qualities, max), start=1)
-        if quality > float("-inf")
-    ]
-    figure = empty_figure(
-        height=SMALL,
-        x={"title": "finished trials"},
-        y={"title": metric.name, **_up_is_better(criteria)},
+    name = criteria.metric.name
+    return Section(
+        "progress", f"The best {name} so far", charts=[progress_chart(records, criteria)]
     )
-    figure.add_scatter(
-        x=[number for number, _ in points],
-        y=[score for _, score in points],
-        mode="lines",
-        line={"shape": "hv", "color": FRONTIER},
-    )
-    chart = Chart(figure, f"the best {metric.name} so far, over finished trials")
-    return Section("progress", f"The best {metric.name} so far", charts=[chart])
 
 
 def _dimensions(
@@ -168,7 +119,9 @@ def _dimensions(
         if len(dimension.values) < 2:
             continue
         values = [record.configuration.params[dimension.name] for record in complete]
-        figure = empty_figure(height=SMALL, x=_axis(dimension, values), y=_up_is_better(criteria))
+        figure = empty_figure(
+            height=SMALL, x=_axis(dimension, values), y=up_is_better(criteria.metric)
+        )
         figure.add_scatter(
             x=values if dimension.is_numeric else list(map(value_text, values)),
             y=[record.result["score"] for record in complete],
@@ -225,10 +178,6 @@ def _axis(dimension: Dimension, values: list[Any]) -> dict[str, Any]:
     # Small charts have no place for more.
     ticks = [tick for tick in axis["tickvals"] if math.log10(tick).is_integer()] or axis["tickvals"]
     return {**axis, "tickvals": ticks, "ticktext": list(map(tick_text, ticks))}
-
-
-def _up_is_better(criteria: Criteria) -> dict[str, Any]:
-    return {} if criteria.metric.is_maximised else {"autorange": "reversed"}
 
 
 def _text(value: float | None) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from search.plots.trial_points import value_of
 from search.results.functions import FunctionSummary
 from search.results.schemas import Frontier, Level, Summary, Trial
 from spaces.cost.configuration import Configuration
@@ -25,14 +24,17 @@ def dimension_names(space: SearchSpace) -> list[str]:
     return [*names, *(COMPRESSION_FIELDS if space.is_fit else ())]
 
 
-def trials_frame(trials: Iterable[Trial], dimensions: Sequence[str], metric: str) -> pd.DataFrame:
+def trials_frame(
+    trials: Iterable[Trial], dimensions: Sequence[str], metric: str, further: Sequence[str] = ()
+) -> pd.DataFrame:
     """A row for each trial, by its number.
 
     Args:
         dimensions: Names of the columns that hold the configuration.
         metric: Name of the score.
+        further: Names of further scores.
     """
-    columns = ["trial", "state", *dimensions, "seed", *_measure_names(metric)]
+    columns = ["trial", "state", *dimensions, "seed", *_measure_names(metric, further)]
     rows = [_row(trial, dimensions, metric) for trial in trials]
     return pd.DataFrame(rows, columns=columns).set_index("trial")
 
@@ -77,10 +79,10 @@ def levels_frame(levels: Iterable[Level], metric: str) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"trial": "Int64"})
 
 
-def _measure_names(metric: str) -> list[str]:
+def _measure_names(metric: str, further: Sequence[str]) -> list[str]:
     scores = [metric, f"{metric}_low", f"{metric}_high", f"test_{metric}", f"dense_{metric}"]
     times = ["steps", "steps_reused", "seconds", "started", "finished"]
-    return [*scores, *MEASURES, *times, "on_frontier", "repeats", "message"]
+    return [*scores, *further, *MEASURES, *times, "on_frontier", "repeats", "message"]
 
 
 def _row(trial: Trial, dimensions: Sequence[str], metric: str) -> dict[str, Any]:
@@ -89,7 +91,7 @@ def _row(trial: Trial, dimensions: Sequence[str], metric: str) -> dict[str, Any]
     row: dict[str, Any] = {
         "trial": trial.trial,
         "state": trial.state,
-        **{name: _plain(value_of(configuration, name)) for name in dimensions},
+        **{name: _plain(configuration.value_of(name)) for name in dimensions},
         "seed": configuration.seed,
         "started": trial.started,
         "finished": trial.finished,
@@ -107,6 +109,7 @@ def _row(trial: Trial, dimensions: Sequence[str], metric: str) -> dict[str, Any]
         f"{metric}_high": result["score_high"],
         f"test_{metric}": trial.test.get("score"),
         f"dense_{metric}": result["dense_score"],
+        **{name: ends["value"] for name, ends in result.get("further_scores", {}).items()},
         **{name: result[name] for name in MEASURES},
         "steps": steps["total"],
         "steps_reused": steps["reused"],

@@ -58,8 +58,8 @@ class Results:
     def trials(self, *, repeats: bool = False) -> pd.DataFrame:
         """All trials, a row for each, by number.
 
-        A dimension has the column of its name, the score that of the metric, with the ends of its
-        95 % interval in ``accuracy_low`` and ``accuracy_high``.
+        A dimension has the column of its name, a score that of the metric, the first one with the
+        ends of its 95 % interval in ``accuracy_low`` and ``accuracy_high``.
 
         Args:
             repeats: Whether to return the repeats with further seeds of training in their place;
@@ -73,7 +73,8 @@ class Results:
             found += page.trials
             if not page.trials or len(found) >= page.total:
                 break
-        return trials_frame(found, dimension_names(self._study.space), self._metric)
+        further = [metric.name for metric in self._study.criteria.further_metrics]
+        return trials_frame(found, dimension_names(self._study.space), self._metric, further)
 
     def trial(self, number: int) -> TrialDetails:
         """One trial, with its training curve and the conditions of its measurements.

@@ -24,7 +24,8 @@ from search.cli.tables import (
 )
 from search.equal_bytes import equal_bytes
 from search.formatting import NOISY_LATENCY, cost_summary
-from search.pareto import Scale, frontier, hypervolume_of
+from search.hypervolume import Scale, hypervolume_of
+from search.pareto import frontier
 from search.results.comparison import compared_frontier, frontier_members
 from search.results.schemas import (
     Best,
@@ -59,8 +60,8 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     if not members:
         console.print("no complete trial meets the constraints")
         return
-    metric = study.search.metric
-    console.print(f"\nfrontier: {metric.name} on validation against {study.search.cost.name}\n")
+    metric, costs = study.search.metric, " and ".join(c.name for c in study.search.criteria.axes)
+    console.print(f"\nfrontier: {metric.name} on validation against {costs}\n")
     known, tests, references = Repeats(repeats), study.tests(), study.references()
     rows = frontier_members(members, known, tests, metric)
     print_frontier(compared_frontier(study.space, records, rows, references), console)
@@ -68,10 +69,16 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     print_equal_bytes(study.space, compared, known, tests, console)
     scale = Scale.of(study.space)
     volume = hypervolume_of(members, study.search.criteria, scale)
+    scores = " and ".join(
+        f"from guessing, {each.text(each.guessing)}, to {each.text(each.perfect)}"
+        for each in (scale.metric, *scale.further_metrics)
+    )
+    ranges = " and ".join(
+        f"from {each.cost.text(each.lowest)} to {each.cost.text(each.highest)}"
+        for each in scale.cost_ranges
+    )
     console.print(
-        f"\nhypervolume {volume:.3f} (fraction of the box from guessing, "
-        f"{metric.text(metric.guessing)}, to {metric.text(metric.perfect)} and from "
-        f"{scale.cost.text(scale.lowest)} to {scale.cost.text(scale.highest)}, logarithmic)"
+        f"\nhypervolume {volume:.3f} (fraction of the box {scores} and {ranges}, logarithmic)"
     )
     _print_reuse(TrainingReuse.of([*records, *repeats]), console)
     name = study.search.name

@@ -15,7 +15,8 @@ from rich.text import Text
 
 from search.execution.listener import Limits, Listener
 from search.formatting import cost_summary
-from search.pareto import Scale, best, hypervolume_of
+from search.hypervolume import Scale, hypervolume_of
+from search.pareto import best
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from search.terminal_safe import printable
@@ -111,7 +112,7 @@ class Progress(Listener):
             return line.append(printable(f"{record.state}: {last_line}"), "red")
         result, metric = record.result, self._criteria.metric
         line.append(f"{metric.name} {metric.text(result['score'])}  ")
-        line.append(f"{cost_summary(result, self._criteria.cost.name)}  ")
+        line.append(f"{cost_summary(result, *(cost.name for cost in self._criteria.axes))}  ")
         reused = result["steps"]["reused"] / max(1, result["steps"]["total"])
         line.append(f"reused {reused:4.0%}  ", "dim")
         if record.repeats is not None:

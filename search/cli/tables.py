@@ -42,12 +42,12 @@ def frontier_table(members: Sequence[FrontierMember]) -> Table:
     seeds = ["further seeds", "their test"] if any(row.seeds for row in members) else []
     trimmed = any(row.vocabulary for row in members)
     several = any(row.checkpoint for row in members)
-    settings = list(members[0].training)
+    settings, further = list(members[0].training), list(members[0].further_scores)
     proportions = _proportions(members)
     table = make_table(
         "trial", *(["checkpoint"] if several else []), "depth", "width",
         *proportions, *(["pieces"] if trimmed else []), "budget", *map(_setting_head, settings),
-        "compression", metric, "95 % interval", "test",
+        "compression", metric, "95 % interval", *further, "test",
         *seeds, "dense", "MB", *_latency_columns(corrected), *([] if seeds else ["FLOPs", "ratio"]),
         left=["checkpoint", "compression"],
     )  # fmt: skip
@@ -65,6 +65,7 @@ def frontier_table(members: Sequence[FrontierMember]) -> Table:
             row.compression,
             text(metric, row.score),
             f"{text(metric, row.score_low)}–{text(metric, row.score_high)}",
+            *(text(name, row.further_scores[name]) for name in further),
             "" if row.test_score is None else text(metric, row.test_score),
             *(_seed_cells(row) if seeds else ()),
             "none" if row.dense is None else text(metric, row.dense.score),
@@ -181,7 +182,8 @@ def trials_table(trials: Sequence[Trial]) -> Table:
         if trial.result
     )
     table = make_table(
-        "trial", "state", "configuration", "score", "MB", *_latency_columns(corrected), "frontier",
+        "trial", "state", "configuration", "score", "MB", *_latency_columns(corrected), "FLOPs",
+        "frontier",
         left=["state", "configuration"],
     )  # fmt: skip
     for trial in trials:
@@ -189,11 +191,15 @@ def trials_table(trials: Sequence[Trial]) -> Table:
         seed = "" if trial.repeats is None else f" seed {trial.configuration['seed']}"
         row = [f"#{trial.trial}", trial.state, f"{trial.text}{seed}"]
         if result:
+            further = result.get("further_scores", {})
+            scores = {result["metric"]: result["score"]}
+            scores |= {name: each["value"] for name, each in further.items()}
             row += [
-                f"{result['metric']} {text(result['metric'], result['score'])}",
+                ", ".join(f"{name} {text(name, score)}" for name, score in scores.items()),
                 f"{result['size_mb']:.3f}",
                 latency_text(measured_latency(result), noisy=has_noisy_latency(result)),
                 *([f"{result['latency_ms']:.2f}"] if corrected else []),
+                quantity(result["flops"]).strip(),
                 "yes" if trial.on_frontier else "",
             ]
         table.add_row(*row)
@@ -260,6 +266,10 @@ def _facts(trial: Trial) -> list[tuple[str, str]]:
     name, items = r["metric"], scored_items(r["metric"])
     facts += [
         (name, f"{r['score']:.4f} on {r['examples']:,} validation {items} ({interval})"),
+        *(
+            (further, f"{each['value']:.4f} ({each['low']:.4f} to {each['high']:.4f})")
+            for further, each in r.get("further_scores", {}).items()
+        ),
         ("before compression", f"{r['dense_score']:.4f}"),
         ("loss", f"{r['loss']:.4f} nats"),
     ]

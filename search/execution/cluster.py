@@ -138,6 +138,28 @@ def demand(placement_of: Callable[[Architecture], Placement], config: dict[str, 
     return PlacementGroupFactory([bundle(placement)] * placement.workers)
 
 
+def may_run_another(
+    concurrency: int | None, address: str | None, wanted: Placement, running: Sequence[Placement]
+) -> bool:
+    """Whether one more trial may run beside others: as the search says, else as the cluster is now.
+
+    With a concurrency that exceeds the cluster's capacity, trials wait in Ray, which tells an
+    autoscaler to grow.
+
+    Args:
+        concurrency: Trials at a time, where the search gives a number.
+        address: Of a running cluster; None where Ray was started on this machine.
+        wanted: What the next trial occupies.
+        running: What each running trial occupies.
+    """
+    if concurrency is not None:
+        if len(running) >= concurrency:
+            return False
+        if address is not None:
+            return True
+    return not running or has_capacity(wanted, beside=running)
+
+
 def has_capacity(placement: Placement, *, beside: Sequence[Placement]) -> bool:
     """Whether the cluster, as it is now, has capacity for one more trial beside others.
 

@@ -25,6 +25,21 @@ class Limits:
     stops_early: bool = False
 
 
+@dataclass(frozen=True)
+class Ending:
+    """How a run of a search ended.
+
+    Args:
+        ended: Why no more trials were started.
+        interrupted: Whether it was stopped before its end.
+        was_asked: Whether it was asked to stop, by ``tlc stop``; else Ctrl-C interrupted it.
+    """
+
+    ended: str
+    interrupted: bool
+    was_asked: bool
+
+
 class Listener:
     """Ignores everything; what shows a run, such as a terminal, overrides it."""
 

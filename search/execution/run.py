@@ -17,9 +17,9 @@ from objectives.data.prepare import prepare
 from objectives.data.prepared_data import PreparedData
 from objectives.store.store import Store
 from search.equal_bytes import equal_bytes, missing_dense_trials
-from search.execution.cluster import check_capacity, cluster, has_capacity, spans_machines
+from search.execution.cluster import check_capacity, cluster, may_run_another, spans_machines
 from search.execution.final_test import test_frontier, untested
-from search.execution.listener import Limits, Listener
+from search.execution.listener import Ending, Limits, Listener
 from search.execution.node_checks import check_nodes
 from search.execution.references import measure_references
 from search.execution.trainable import RemoteFunctions
@@ -48,22 +48,16 @@ FLUSH_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a run of a search ended.
+class Outcome(Ending):
+    """How a run of a search file ended.
 
     Args:
         study: The record.
-        ended: Why no more trials were started.
-        interrupted: Whether it was stopped before its end.
-        was_asked: Whether it was asked to stop, by ``tlc stop``; else Ctrl-C interrupted it.
         everything_tracked: Whether MLflow has everything.
         figures: The folder of its figures; None where they could not be written.
     """
 
     study: Study
-    ended: str
-    interrupted: bool
-    was_asked: bool
     everything_tracked: bool
     figures: Path | None
 
@@ -234,7 +228,8 @@ class _Started:
         self.tracker.notify()
         tracked = self.tracker.close(FLUSH_SECONDS)
         self.holder.end(state, ended)
-        return Outcome(study, ended, state == "stopped", self.holder.must_stop, tracked, figures)
+        stopped, was_asked = state == "stopped", self.holder.must_stop
+        return Outcome(ended, stopped, was_asked, study, tracked, figures)
 
     @cached_property
     def _remote(self) -> RemoteFunctions:
@@ -260,7 +255,9 @@ class _Started:
     def _may_start(self, running: Sequence[Configuration]) -> bool:
         if self.holder.must_stop or self.holder.has_lost_lease:
             return False
-        return _may_run_another(self.study.search, running)
+        search = self.study.search
+        placements = [search.placement(each.architecture) for each in running]
+        return may_run_another(search.concurrency, search.address, search.resources, placements)
 
     def _on_change(self, record: TrialRecord) -> None:
         self.listener.changed(record)
@@ -312,21 +309,6 @@ def _connect(study: Study, stack: ExitStack, listener: Listener) -> None:
     check_capacity(search.resources.placements(study.space.largest_parameters))
     if search.address or spans_machines():
         check_nodes(search)
-
-
-def _may_run_another(search: SearchFile, running: Sequence[Configuration]) -> bool:
-    """Whether one more trial may run beside others: as the file says, else as the cluster is now.
-
-    With a concurrency that exceeds the cluster's capacity, trials wait in Ray, which tells an
-    autoscaler to grow.
-    """
-    if search.concurrency is not None:
-        if len(running) >= search.concurrency:
-            return False
-        if search.address is not None:
-            return True
-    placements = [search.placement(configuration.architecture) for configuration in running]
-    return not running or has_capacity(search.resources, beside=placements)
 
 
 def _write_figures(study: Study, folder: Path, listener: Listener) -> Path | None:

@@ -7,17 +7,23 @@ import os
 import sys
 import time
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from objectives.store.store import Store
-from search.execution.cluster import bundle, check_capacity, cluster, has_capacity, spans_machines
+from search.execution.cluster import (
+    bundle,
+    check_capacity,
+    cluster,
+    may_run_another,
+    spans_machines,
+)
 from search.execution.jobs import SampledJobs
-from search.execution.listener import Limits
+from search.execution.listener import Ending, Limits
 from search.execution.trial_retries import retries_after_death
 from search.execution.tuning import Callbacks, Worker, how_it_ended, run_jobs
 from search.functions.worker import FunctionSetup, Objective, serialised, trainable
 from search.samplers.base import StudySampler
+from search.samplers.functions.earlier import earlier_trials, warm_start_report
 from search.samplers.functions.sampler import FunctionSampler
 from search.samplers.optuna_samplers import FeasibleSampler
 from search.storage.base_study import BaseStudy
@@ -54,21 +60,6 @@ class FunctionListener(Protocol):
         """A trial started or ended."""
 
 
-@dataclass(frozen=True)
-class FunctionOutcome:
-    """How a run ended.
-
-    Args:
-        ended: Why no more trials were started.
-        interrupted: Whether it was stopped before its end.
-        was_asked: Whether it was asked to stop, by ``tlc stop``; else Ctrl-C interrupted it.
-    """
-
-    ended: str
-    interrupted: bool
-    was_asked: bool
-
-
 def run_function(
     search: FunctionSearch,
     objective: Objective,
@@ -76,7 +67,7 @@ def run_function(
     *,
     cost: CostFunction | None = None,
     stages: StagesFunction | None = None,
-) -> FunctionOutcome:
+) -> Ending:
     """Run a search with a function until it has its trials, or its hours are over.
 
     A second call resumes: finished trials are in the study, and unfinished ones are called again,
@@ -102,6 +93,8 @@ def run_function(
         with holding_lease(study, listener.must_stop) as holder:
             for change in unused_widenings(study):
                 listener.info(f"space widened: {change}")
+            for line in warm_start_report(study):
+                listener.info(line)
             tracker = Tracker(FunctionSync(study, where, lambda: holder.has_lost_lease))
             tracker.start()
             try:
@@ -111,7 +104,7 @@ def run_function(
             finally:
                 tracker.close(FLUSH_SECONDS)
             holder.end(state, ended)
-            return FunctionOutcome(ended, state == "stopped", holder.must_stop)
+            return Ending(ended, state == "stopped", holder.must_stop)
 
 
 def _run_trials(
@@ -128,7 +121,7 @@ def _run_trials(
         return f"all {search.trials} trials were already done", False
     at = f"connecting to Ray at {search.address}" if search.address else "starting Ray"
     listener.info(f"{at} …")
-    limits = Limits(search.trials, search.hours)
+    limits = Limits(search.trials, search.hours, stops_early=search.stop == "auto")
     with cluster(search.address), listener.following(study, limits):
         check_capacity({"resources": search.resources.placement})
 
@@ -136,8 +129,15 @@ def _run_trials(
             listener.changed(record)
             tracker.notify()
 
+        def may_start(running: list[Any]) -> bool:
+            if holder.must_stop or holder.has_lost_lease:
+                return False
+            placement = search.resources.placement
+            beside = [placement] * len(running)
+            return may_run_another(search.concurrency, search.address, placement, beside)
+
         callbacks = Callbacks(
-            may_start=lambda running: _may_start(search, holder, len(running)),
+            may_start=may_start,
             must_stop=lambda: holder.must_stop,
             on_change=on_change,
             warn=listener.warn,
@@ -184,20 +184,13 @@ def make_sampler(study: FunctionStudy) -> StudySampler:
     search, records = study.search, study.records()
     if search.sampler == "frontier":
         tried = [record.configuration.params for record in records]
-        return FunctionSampler(study.space, tried, seed=search.seed)
+        return FunctionSampler(
+            study.space,
+            tried,
+            seed=search.seed,
+            earlier=earlier_trials(study),
+            stops=search.stop == "auto",
+        )
     # A resumed search must not draw the same numbers again.
     seed = search.seed + len(records)
     return FeasibleSampler(study.space, search.sampler, seed=seed, trials=search.trials)
-
-
-def _may_start(search: FunctionSearch, holder: LeaseHolder, running: int) -> bool:
-    """Whether one more trial may run beside others: as the search says, else as the cluster is."""
-    if holder.must_stop or holder.has_lost_lease:
-        return False
-    if search.concurrency is not None:
-        if running >= search.concurrency:
-            return False
-        if search.address is not None:
-            return True
-    placement = search.resources.placement
-    return not running or has_capacity(placement, beside=[placement] * running)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from search.hypervolume import Scale
 from search.mlflow_links import MlflowLinks
-from search.pareto import Scale
-from search.plots.frontier_figure import frontier_figure
+from search.plots.frontier_figure import frontier_charts
 from search.plots.frontier_png import frontier_png
 from search.plots.pages import Chart, render
 from search.plots.parallel_coordinates import parallel_figure
@@ -36,15 +36,13 @@ def write_figures(
     records, repeats = study.records_and_repeats()
     space, name = study.space, study.search.name
     criteria, references = space.criteria, study.references()
-    what = f"{metric_name(criteria)} against {criteria.cost.noun}"
+    what = f"{metric_name(criteria)} against {' and '.join(c.noun for c in criteria.axes)}"
+    known = Repeats(repeats)
     page = render(
         "search.plots",
         "figure.html.j2",
         title=f"{name}: {what}",
-        chart=Chart(
-            frontier_figure(records, criteria, links, references, Repeats(repeats)),
-            f"{what} of every trial",
-        ),
+        charts=frontier_charts(records, criteria, links, references, known),
         text="" if links is None else CLICK,
         server=server if links else None,
     )
@@ -54,7 +52,7 @@ def write_figures(
         "search.plots",
         "figure.html.j2",
         title=f"{name}: every trial",
-        chart=Chart(parallel_figure(records, space), label, min_width=640),
+        charts=[Chart(parallel_figure(records, space), label, min_width=640)],
         text=DRAG,
         server=None,
         uses_webgl=True,

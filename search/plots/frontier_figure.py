@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from search.mlflow_links import MlflowLinks
-from search.pareto import dominated
+from search.pareto import dominated, leaders
+from search.plots.pages import Chart
 from search.plots.reference_points import (
     REFERENCES_NAME,
     ReferencePoints,
@@ -32,6 +33,27 @@ HEIGHT = 480
 MOST_LABELS = 6
 LABEL_HEIGHT, LABEL_WIDTH = 0.06, 0.25
 """Fractions of the axes that a label takes."""
+
+
+def frontier_charts(
+    records: list[TrialRecord],
+    criteria: Criteria,
+    links: MlflowLinks | None = None,
+    references: Sequence[ReferenceRecord] = (),
+    repeats: Repeats | None = None,
+) -> list[Chart]:
+    """The score against each cost; the arguments are those of ``frontier_figure``."""
+    charts = []
+    for cost in criteria.axes:
+        against = criteria.against(cost)
+        what = f"{metric_name(criteria)} against {cost.noun}"
+        label = (
+            f"{what} of {len(drawable(records, against))} trials; the "
+            f"{len(leaders(records, criteria))} on the frontier can be focused"
+        )
+        figure = frontier_figure(records, against, links, references, repeats)
+        charts.append(Chart(figure, label, title=what if criteria.further_costs else ""))
+    return charts
 
 
 def frontier_figure(

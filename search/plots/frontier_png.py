@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from search.pareto import Scale, dominated, hypervolume_history
+from search.hypervolume import Scale, hypervolume_history
+from search.pareto import dominated
 from search.plots.reference_points import (
     DOMINATED_NAME,
     REFERENCES_NAME,

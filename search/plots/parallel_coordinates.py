@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from search.plots.style import log_ticks, tick_text
-from search.plots.trial_points import drawable, metric_name, value_of
+from search.plots.trial_points import drawable, metric_name
 from search.storage.trials import TrialRecord
 from spaces.cost.compression import Pruning, Quantisation
 from spaces.cost.criteria import Criteria
@@ -30,9 +30,10 @@ def parallel_figure(records: list[TrialRecord], space: SearchSpace) -> Any:
     criteria = space.criteria
     complete = drawable(records, criteria)
     dimensions = dict.fromkeys([*(d.name for d in space.dimensions), *COMPRESSION_FIELDS])
-    values = {d: [value_of(r.configuration, d) for r in complete] for d in dimensions}
+    values = {d: [r.configuration.value_of(d) for r in complete] for d in dimensions}
     axes = [_ordinal(_label(d, space), v) for d, v in values.items() if len(set(v)) > 1]
-    axes.append(_log(criteria.cost.axis, [r.result[criteria.cost.name] for r in complete]))
+    for cost in criteria.axes:
+        axes.append(_log(cost.axis, [r.result[cost.name] for r in complete]))
     axes.append(_score(criteria, [r.result["score"] for r in complete]))
     line = {
         "color": axes[-1]["values"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from search.formatting import (
     checkpoint_text,
@@ -12,7 +11,7 @@ from search.formatting import (
     proportions_text,
     settings_text,
 )
-from search.pareto import best, feasible, frontier
+from search.pareto import feasible, frontier, leaders
 from search.plots.style import DENSE, FRONTIER, INFEASIBLE, TRIAL
 from search.seeds import Repeats, SeedScores, spread_text
 from search.storage.trials import TrialRecord
@@ -20,7 +19,6 @@ from spaces.cost.configuration import Configuration
 from spaces.cost.criteria import Criteria
 from spaces.cost.metric import OF_WRITTEN_TEXTS
 from spaces.cost.units import quantity
-from spaces.grid.search_space import COMPRESSION_FIELDS
 
 FRONTIER_NAME, BEST_NAME = "frontier, with 95 % intervals", "the best, with its 95 % interval"
 LARGE = 1e6
@@ -50,14 +48,6 @@ class Group:
 def drawable(records: list[TrialRecord], criteria: Criteria) -> list[TrialRecord]:
     """Complete trials that have a place on a logarithmic cost axis."""
     return [r for r in records if r.is_complete and r.result[criteria.cost.name] > 0]
-
-
-def leaders(records: list[TrialRecord], criteria: Criteria) -> list[TrialRecord]:
-    """The frontier, the cheapest first; the best trial alone where the cost is fixed."""
-    if not criteria.is_at_fixed_cost:
-        return frontier(records, criteria)
-    found = best(records, criteria, {})
-    return [] if found is None else [found]
 
 
 def grouped_points(records: list[TrialRecord], criteria: Criteria) -> list[Group]:
@@ -143,12 +133,12 @@ def _before_compression(records: list[TrialRecord], criteria: Criteria) -> Group
 def frontier_steps(
     records: list[TrialRecord], criteria: Criteria
 ) -> tuple[list[float], list[float]]:
-    """Corners of the frontier's steps.
+    """Corners of the frontier's steps, of the first score and the first cost alone.
 
     The last step ends at the limit, or at the most expensive trial: a larger cost still buys at
     least the best score.
     """
-    members = frontier(records, criteria)
+    members = frontier(records, criteria.first_pair)
     if not members or criteria.is_at_fixed_cost:
         return [], []
     costs = [r.result[criteria.cost.name] for r in members]
@@ -162,6 +152,7 @@ def trial_text(record: TrialRecord, criteria: Criteria) -> str:
     result, metric = record.result, criteria.metric
     interval = f"{metric.text(result['score_low'])}–{metric.text(result['score_high'])}"
     architecture = record.configuration.architecture
+    costs = cost_summary(result, *(cost.name for cost in criteria.axes))
     return (
         f"<b>#{record.number}</b> {checkpoint_text(architecture.checkpoint)}"
         f"depth {depth_text(architecture.depth, architecture.decoder_depth)}, "
@@ -169,7 +160,7 @@ def trial_text(record: TrialRecord, criteria: Criteria) -> str:
         f"budget {amount(record.configuration.budget)}, "
         f"{settings_text(record.configuration)}{record.configuration.compression}<br>"
         f"{metric_name(criteria)} {metric.text(result['score'])} ({interval})<br>"
-        f"{cost_summary(result, criteria.cost.name)}  {result['compression_ratio']:.1f}×"
+        f"{costs}  {result['compression_ratio']:.1f}×"
     )
 
 
@@ -188,13 +179,3 @@ def short_text(configuration: Configuration) -> str:
 def amount(value: float) -> str:
     """A count in digits, or with its SI prefix where it is very large: ``3,000``, ``1.2 P``."""
     return f"{value:,g}" if value < LARGE else quantity(value).strip().replace(" ", "\u00a0")
-
-
-def value_of(configuration: Configuration, name: str) -> Any:
-    """Value of a dimension in a configuration."""
-    if name == "budget":
-        return configuration.budget
-    if name in COMPRESSION_FIELDS:
-        return getattr(configuration.compression, name)
-    settings = dict(configuration.training)
-    return settings[name] if name in settings else getattr(configuration.architecture, name)

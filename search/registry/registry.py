@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from search.pareto import Scale, best
+from search.hypervolume import Scale
+from search.pareto import best
 from search.registry.export import prepared_data, write_model_folder
 from search.registry.model_card import summary
 from search.registry.pyfunc_model import input_example, log_and_register, requirements

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from typing import Any, TextIO
 
-from search.plots.trial_points import value_of
 from search.replay.table import COLUMNS, ERROR, IDENTITY, PRETRAINED
 from search.samplers.frontier.history import score_error
 from search.storage.study import Study
@@ -38,7 +37,7 @@ def identity_columns(configuration: Configuration, space: SearchSpace) -> dict[s
     architecture = configuration.architecture
     steps = space.steps(configuration.budget, architecture)
     return {
-        **{name: f"{value_of(configuration, name):g}" for name in further_dimensions(space)},
+        **{name: f"{configuration.value_of(name):g}" for name in further_dimensions(space)},
         "depth": str(architecture.depth),
         "width": str(architecture.width),
         "seed": str(configuration.seed),

@@ -7,7 +7,6 @@ from math import inf
 from typing import Any, Literal
 
 from search.pareto import best_dense, dominating_reference
-from search.plots.trial_points import value_of
 from search.results.baselines import DenseModel, Edge, Reference, advice
 from search.results.schemas import Best, Frontier, FrontierMember
 from search.seeds import Repeats, SeedScores
@@ -103,7 +102,7 @@ def edges(space: SearchSpace, models: Sequence[Configuration]) -> list[Edge]:
     for dimension in space.dimensions:
         if dimension.name not in BOUNDED or len(dimension.values) < 2:
             continue
-        values = {value_of(model, dimension.name) for model in models}
+        values = {model.value_of(dimension.name) for model in models}
         low, high = min(dimension.values), max(dimension.values)
         unit = space.definition.budget.unit
         if values == {high}:

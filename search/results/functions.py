@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from pydantic import Field
 
-from search.pareto import best, frontier, in_finish_order, nearest
+from search.pareto import best, in_finish_order, leaders, nearest
 from search.results.query_result import QueryResult
 from search.storage.errors import NoSuchStudy
 from search.storage.function_study import FunctionStudy, load_functions
 from search.storage.lease import confirmed_state, lease_of
 from search.storage.states import State
 from search.storage.trials import TrialRecord
-from spaces.cost.criteria import Criteria
 from spaces.errors import UserError
 from spaces.functions.points import Values, value_text
 
@@ -153,14 +152,14 @@ class FunctionQueries:
             failed=finished - complete,
             objectives=dict(search.objectives),
             best_score=None if leader is None else leader.result["score"],
-            frontier=[each.number for each in members_of(records, self._criteria)],
+            frontier=[each.number for each in leaders(records, self._criteria)],
             ended="" if lease is None else lease.ended,
         )
 
     def trials(self) -> list[FunctionTrial]:
         """All trials, by number."""
         records = self._study.records()
-        members = {each.number for each in members_of(records, self._criteria)}
+        members = {each.number for each in leaders(records, self._criteria)}
         return [_trial(each, each.number in members) for each in records]
 
     def trial(self, number: int) -> FunctionTrial:
@@ -177,7 +176,7 @@ class FunctionQueries:
     def frontier(self) -> list[FunctionTrial]:
         """The trials that no other beats, the cheapest first; with one objective, the best."""
         records = self._study.records()
-        return [_trial(each, on_frontier=True) for each in members_of(records, self._criteria)]
+        return [_trial(each, on_frontier=True) for each in leaders(records, self._criteria)]
 
     def best(self, limits: Mapping[str, float]) -> FunctionBest:
         """The best trial within limits by metric, or the nearest.
@@ -200,7 +199,7 @@ class FunctionQueries:
         found = within or nearest(records, criteria, every)
         if found is None:
             return FunctionBest(limits=dict(limits), is_within=False, misses={}, trial=None)
-        members = members_of(records, criteria)
+        members = leaders(records, criteria)
         return FunctionBest(
             limits=dict(limits),
             is_within=within is not None,
@@ -224,7 +223,8 @@ class FunctionQueries:
         """
         # Few queries need them, and they load the Gaussian process.
         from search.results.prediction import PredictionError, point_of
-        from search.samplers.functions.design import Finished, FunctionDesign, Points
+        from search.samplers.functions.design import Finished, FunctionDesign
+        from search.samplers.functions.points import Points
 
         study, space = self._study, self._study.space
         records = study.records()
@@ -253,14 +253,6 @@ class FunctionQueries:
             trials=len(complete),
             trial=same[0] if same else None,
         )
-
-
-def members_of(records: Sequence[Record], criteria: Criteria) -> list[Record]:
-    """Trials that no other beats, the cheapest first; with one objective, the best alone."""
-    if criteria.is_at_fixed_cost:
-        leader = best(records, criteria, {})
-        return [] if leader is None else [leader]
-    return frontier(records, criteria)
 
 
 def _trial(record: Record, on_frontier: bool) -> FunctionTrial:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from search.pareto import in_finish_order, quality
+from search.pareto import in_finish_order
 from search.results.schemas import Prediction
 from search.samplers.frontier.designer import Designer
 from search.samplers.frontier.history import Trial
@@ -46,14 +46,19 @@ class Predictor:
         design_space = self._searched.design_space
         columns = len(design_space.compressions)
         # Inference costs only matter to acquisition, not to predictions.
-        free = replace(design_space, log_costs=lambda runs: np.zeros((len(runs), columns)))
+        free = replace(
+            design_space,
+            log_costs=lambda runs: np.zeros((len(runs), columns)),
+            further_costs=None,
+            further_limits=(),
+            further_baselines=(),
+        )
         self._designer = Designer(free, study.search.seed)
         self._designer.update(
             Trial.of_result(
                 *self._searched.candidate_of(record.configuration),
-                quality(record, study.search.criteria),
                 record.result,
-                study.search.metric,
+                [study.search.metric],
             )
             for record in in_finish_order(self._records)
         )

@@ -36,7 +36,7 @@ class Summary(QueryResult):
     failed: int
     """Trials that ended without a result."""
     objectives: list[str]
-    """The metric, and the inference cost that it is weighed against."""
+    """The metrics, and the inference costs that they are weighed against."""
     metric: str
     """``accuracy``, ``perplexity``, ``bleu``, …."""
     frontier: list[int]
@@ -96,10 +96,8 @@ class Search(Summary):
     """Trials that ended without a result."""
 
 
-_MEASURED = (
-    "metric", "score", "score_low", "score_high", "size_mb", "latency_ms", "flops",
-    "compression_ratio",
-)  # fmt: skip
+_SCORE = ("metric", "score", "score_low", "score_high")
+_MEASURED = (*_SCORE, "size_mb", "latency_ms", "flops", "compression_ratio")
 """Fields that a frontier member copies from the result of its trial."""
 
 
@@ -133,6 +131,8 @@ class FrontierMember(QueryResult):
     """On validation, with its 95 % interval."""
     score_low: float
     score_high: float
+    further_scores: dict[str, float] = Field(default={})
+    """Of further metrics that are objectives, by name."""
     test_score: float | None
     """On test, which is read once, at the end of the search."""
     seeds: SeedScores | None = None
@@ -140,8 +140,7 @@ class FrontierMember(QueryResult):
     size_mb: float
     """Megabytes (10^6 bytes) on disk."""
     latency_ms: float
-    """Latency in milliseconds, corrected for a slowed machine: what constraints and the frontier
-    use."""
+    """Milliseconds, corrected for a slowed machine: what constraints and the frontier use."""
     latency_p10_ms: float
     """The measured 10th percentile."""
     latency_noisy: bool = False
@@ -168,6 +167,7 @@ class FrontierMember(QueryResult):
             budget=record.configuration.budget,
             training=dict(record.configuration.training),
             compression=str(record.configuration.compression),
+            further_scores={n: e["value"] for n, e in result.get("further_scores", {}).items()},
             test_score=test.get("score"),
             latency_p10_ms=measured_latency(result),
             seeds=seeds,

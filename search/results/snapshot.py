@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from objectives.store.store import Store
 from search.formatting import has_noisy_latency
-from search.pareto import Scale, best, frontier, hypervolume_of, in_finish_order, nondominated
+from search.hypervolume import Scale, hypervolume_of
+from search.pareto import best, frontier, in_finish_order, nondominated
 from search.results.comparison import compared_frontier, frontier_members
 from search.results.schemas import Frontier, Level, Prediction, Summary, Trial
 from search.seeds import Repeats, SeedScores

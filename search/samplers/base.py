@@ -29,6 +29,21 @@ class ConvergedError(Exception):
     """The expected gain of every configuration left is too small."""
 
 
+LEAST_FRACTION = 0.01
+"""``stop: auto`` ends a search when the best candidate's expected gain per second is below this
+fraction of the hypervolume per second that the search has gained on average."""
+
+
+def refuse_if_converged(rate: float, average: float) -> None:
+    """Raise ``ConvergedError`` if a gain per second is small, compared with that of a search on
+    average."""
+    if rate < LEAST_FRACTION * average:
+        raise ConvergedError(
+            f"the best trial left is expected to gain less than {LEAST_FRACTION:.0%} of the "
+            "hypervolume per second that the search has gained on average"
+        )
+
+
 class StudySampler(BaseSampler):
     """A sampler of a search's study.
 

@@ -10,16 +10,17 @@ import math
 import uuid
 import warnings
 from abc import ABC, abstractmethod
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from search.process_state import set_level
-from search.storage.database import Database, translated_errors
-from search.storage.errors import NoSuchStudy
+from search.storage.database import Database, open_database, translated_errors
+from search.storage.errors import BusyStudy, NoSuchStudy
 from search.storage.transactions import ParameterChange, change_parameters, exchange, finish
 from search.storage.trials import (
     ATTEMPT,
@@ -43,6 +44,21 @@ class Recordable(Protocol):
         """Plain values that JSON can write."""
 
 
+class Searched(Protocol):
+    """What a study asks of a search that is run."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def criteria(self) -> Criteria:
+        """The criteria by which its trials are compared."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can write."""
+
+
 C = TypeVar("C", bound=Recordable)
 
 
@@ -54,10 +70,55 @@ class BaseStudy(ABC, Generic[C]):
         storage: The database that it is in.
     """
 
+    KEY: ClassVar[str]
+    """Attribute of the study that holds the search."""
+    OTHER_KIND: ClassVar[tuple[str, str]]
+    """The same of searches of the other kind, and the name of that kind."""
+
     def __init__(self, study: optuna.Study, storage: Database) -> None:
         self.optuna = study
         self._storage = storage
         self._reader = Reader(storage.engine, study._study_id, self.read_configuration)
+
+    @classmethod
+    def _open(cls, search: Searched, url: str) -> Self:
+        """Open the study of a search, or create it.
+
+        Raises:
+            BusyStudy: A study of this name exists for another search.
+        """
+        quiet_optuna()
+        criteria, storage = search.criteria, open_database(url)
+        ways = [
+            StudyDirection.MAXIMIZE if metric.is_maximised else StudyDirection.MINIMIZE
+            for metric in criteria.metrics
+        ]
+        costs = len(criteria.objectives) - len(ways)
+        with translated_errors(storage):
+            study = optuna.create_study(
+                storage=storage,
+                study_name=search.name,
+                directions=[*ways, *[StudyDirection.MINIMIZE] * costs],
+                load_if_exists=True,
+            )
+            key, kind = cls.OTHER_KIND
+            if key in study.user_attrs:
+                raise BusyStudy(
+                    f"a search named {search.name!r} exists with {kind}; give this one another name"
+                )
+            # If two processes create this study at once, only one of them sets the search.
+            if not exchange(storage.engine, study._study_id, cls.KEY, None, search.to_dict()):
+                cls(study, storage)._change_to(search)
+            study.set_metric_names(list(criteria.objectives))
+            return cls(study, storage)
+
+    @abstractmethod
+    def _change_to(self, search: Any) -> None:
+        """Record a search that is resumed, whose space may be wider.
+
+        Raises:
+            BusyStudy: It is another search.
+        """
 
     @property
     def name(self) -> str:
@@ -113,14 +174,15 @@ class BaseStudy(ABC, Generic[C]):
             False when the trial has finished or a later attempt has begun: a second and a late
             report change nothing.
         """
-        measured = (result["score"], result[self.criteria.cost.name])
-        values = [float(value) for value in measured[: len(self.optuna.directions)]]
+        criteria = self.criteria
+        measured = (*criteria.scores(result), *criteria.costs_of(result))
+        values = [float(value) for value in measured[: len(criteria.objectives)]]
         # Optuna accepts infinity, which would dominate every trial.
         if not all(map(math.isfinite, measured)):
             message = f"the result was {list(measured)}"
             return self.tell_failure(number, "not_finite", message, attempt=attempt)
         attributes = {RESULT: result, CURVE: curve or []}
-        return self._finish(number, attempt, attributes, values, self.criteria.violations(result))
+        return self._finish(number, attempt, attributes, values, criteria.violations(result))
 
     def tell_failure(
         self, number: int, state: str, message: str, traceback: str = "", *, attempt: int = 1

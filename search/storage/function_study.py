@@ -6,9 +6,8 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.study import StudyDirection
 
-from search.storage.base_study import BaseStudy, quiet_optuna
+from search.storage.base_study import BaseStudy
 from search.storage.database import (
     FUNCTION,
     SEARCH,
@@ -20,7 +19,6 @@ from search.storage.database import (
 from search.storage.errors import BusyStudy, NoSuchStudy
 from search.storage.optuna_space import distributions, point_from
 from search.storage.study import Study
-from search.storage.transactions import exchange
 from search.storage.widening import tried, widen
 from spaces.cost.criteria import Criteria
 from spaces.functions.points import FunctionSpace, Values
@@ -34,6 +32,9 @@ class FunctionStudy(BaseStudy[Values]):
     The function itself is not recorded, and neither are those of costs and stages: each run brings
     its own.
     """
+
+    KEY = FUNCTION
+    OTHER_KIND = (SEARCH, "a task of tlc")
 
     def __init__(self, study: optuna.Study, storage: Database) -> None:
         super().__init__(study, storage)
@@ -50,27 +51,7 @@ class FunctionStudy(BaseStudy[Values]):
         Raises:
             BusyStudy: A study of this name exists for another search.
         """
-        quiet_optuna()
-        search = space.search
-        directions = [
-            StudyDirection.MAXIMIZE if direction == "maximize" else StudyDirection.MINIMIZE
-            for direction in search.objectives.values()
-        ]
-        storage = open_database(url)
-        with translated_errors(storage):
-            study = optuna.create_study(
-                storage=storage, study_name=search.name, directions=directions, load_if_exists=True
-            )
-            if SEARCH in study.user_attrs:
-                raise BusyStudy(
-                    f"a search named {search.name!r} exists with a task of tlc; give this one "
-                    "another name"
-                )
-            # If two processes create this study at once, only one of them sets the search.
-            if not exchange(storage.engine, study._study_id, FUNCTION, None, search.to_dict()):
-                cls(study, storage)._change_to(search)
-            study.set_metric_names(list(search.objectives))
-            opened = cls(study, storage)
+        opened = cls._open(space.search, url)
         opened.space = space
         return opened
 

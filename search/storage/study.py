@@ -8,10 +8,9 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
-from search.storage.base_study import BaseStudy, quiet_optuna
+from search.storage.base_study import BaseStudy
 from search.storage.budget_facts import (
     SPEEDS,
     RecordedLengths,
@@ -30,7 +29,6 @@ from search.storage.database import (
 from search.storage.errors import BusyStudy, NoSuchStudy, StudyError
 from search.storage.optuna_space import configuration_from, distributions
 from search.storage.references import REFERENCES, ReferenceRecord, references_of
-from search.storage.transactions import exchange
 from search.storage.trials import CONFIGURATION, REPEATS, TrialRecord
 from search.storage.widening import tried, widen
 from spaces.cost.configuration import Configuration
@@ -45,6 +43,9 @@ TEST = "tlc:test:"
 
 class Study(BaseStudy[Configuration]):
     """The record of one search, on Optuna's storage."""
+
+    KEY = SEARCH
+    OTHER_KIND = (FUNCTION, "a function as its objective")
 
     def __init__(self, study: optuna.Study, storage: Database) -> None:
         super().__init__(study, storage)
@@ -63,27 +64,7 @@ class Study(BaseStudy[Configuration]):
         Raises:
             BusyStudy: A study of this name exists for another search file.
         """
-        quiet_optuna()
-        # Of the score, and of the cost unless it is fixed.
-        directions = [StudyDirection.MINIMIZE] * (1 if search.is_at_fixed_cost else 2)
-        if search.metric.is_maximised:
-            directions[0] = StudyDirection.MAXIMIZE
-        storage = open_database(url)
-        with translated_errors(storage):
-            study = optuna.create_study(
-                storage=storage, study_name=search.name, directions=directions, load_if_exists=True
-            )
-            if FUNCTION in study.user_attrs:
-                raise BusyStudy(
-                    f"a search named {search.name!r} exists with a function as its objective; give "
-                    "this one another name (name: in the file, or --set name=...)"
-                )
-            # If two processes create this study at once, only one of them sets the file.
-            if not exchange(storage.engine, study._study_id, SEARCH, None, search.to_dict()):
-                cls(study, storage)._change_to(search)
-            measured: list[str] = [search.metric.name, search.cost.name]
-            study.set_metric_names(measured[: len(study.directions)])
-            return cls(study, storage)
+        return cls._open(search, url)
 
     def _change_to(self, search: SearchFile) -> None:
         """Record the file of a search that is resumed, whose space may be wider.

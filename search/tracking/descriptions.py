@@ -8,8 +8,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from search.formatting import configuration_text, depth_text, latency_summary
+from search.hypervolume import Scale, hypervolume_of
 from search.mlflow_links import MlflowLinks
-from search.pareto import Scale, best, frontier, hypervolume_of
+from search.pareto import best, frontier
 from search.results.schemas import TrainingReuse
 from search.seeds import Repeats, SeedScores, spread_text
 from search.storage.study import Study
@@ -30,7 +31,7 @@ def experiment_description(criteria: Criteria, task: str, links: MlflowLinks) ->
         f"[frontier]({links.view(FRONTIER_VIEW)}) · [all trials]({links.view(TRIALS_VIEW)}) · "
         f"[charts]({links.view(TRIALS_VIEW, charts=True)})\n\n"
         f"tlc searches for the models with the best {criteria.metric.name} at each "
-        f"{criteria.cost.description}. The task is {task}; `search.yaml` of the search's run has "
+        f"{_costs(criteria)}. The task is {task}; `search.yaml` of the search's run has "
         "the dimensions. Each trial trains, compresses and measures one model, and is a run nested "
         "in the search's run. *Views*, above the table, has the same lists."
     )
@@ -51,6 +52,9 @@ def search_description(
         search=search,
         metric=criteria.metric,
         cost=criteria.cost,
+        costs=_costs(criteria),
+        further=criteria.further_metrics,
+        further_texts=lambda result: [m.text(result[m.name]) for m in criteria.further_metrics],
         unit=search.space.budget.unit,
         finished=sum(record.is_finished for record in records),
         complete=sum(record.is_complete for record in records),
@@ -72,6 +76,10 @@ def search_description(
         duration=duration,
         quantity=quantity,
     )
+
+
+def _costs(criteria: Criteria) -> str:
+    return " and ".join(cost.description for cost in criteria.axes)
 
 
 def _spread(members: list[TrialRecord], most: int) -> list[TrialRecord]:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.pareto import best, feasible, in_finish_order
-from search.results.functions import members_of
+from search.mlflow_links import server_url
+from search.pareto import feasible, in_finish_order, leaders
 from search.storage.function_study import FunctionStudy
 from search.storage.trials import TrialRecord
 from search.tracking.client import as_tags, log_in_batches
-from search.tracking.remote_state import (
-    PARENT,
-    STEPS_SENT,
-    DeletedInMlflow,
-    RemoteState,
-    RunState,
-)
-from search.tracking.run_sync import DESCRIPTION, RunSync, log_search, set_status
+from search.tracking.remote_state import PARENT, DeletedInMlflow, RemoteState, RunState
+from search.tracking.run_sync import DESCRIPTION, FIGURE_SECONDS, RunSync, log_search
 from search.tracking.trial_run import milliseconds, state_tags
+from spaces.cost.criteria import Criteria
 from spaces.file.storage import Locations
 from spaces.functions.points import Values
 
@@ -43,42 +41,32 @@ class FunctionSync(RunSync):
     ) -> None:
         super().__init__(study.search.name, study.study_id, where, has_lost_lease)
         self._study = study
+        self._figures_sent = 0.0
 
     def send(self, *, with_figures: bool, is_running: bool | None = None) -> int:
-        """Send everything that MLflow lacks; returns how many trials were sent.
-
-        Args:
-            with_figures: Whether this is the last sending; there are no figures.
-            is_running: Whether the search is running: it decides the status of the parent run.
-
-        Raises:
-            LeaseLost: Another process has taken over.
-            Exception: Any error of MLflow or its transport; call ``reset`` before the next try.
-        """
+        """Send everything that MLflow lacks; as ``MlflowSync.send``."""
         self._check_lease()
         remote = self._remote_state()
-        records = self._study.records()
-        parent = self._parent(remote, records)
-        members = {each.number for each in members_of(records, self._study.criteria)}
-        sent = 0
-        for record in records:
-            state = RunState(record.state, record.number in members, parent)
-            key = str(record.number)
-            if remote.run_states.get(key) != state and key not in remote.deleted:
-                self._send_trial(remote, record, state)
-                remote.run_states[key] = state
-                sent += 1
-        self._send_progress(remote, parent, records)
-        self._send_status(remote, parent, records, is_running)
+        records, criteria = self._study.records(), self._study.criteria
+        self._parent(remote, records)
+        members = {each.number for each in leaders(records, criteria)}
+        sent, rejection = self._send_trials(remote, records, members)
+        self._send_steps(remote, _metrics_over_trials(records, criteria))
+        if with_figures or (sent and time.monotonic() - self._figures_sent > FIGURE_SECONDS):
+            self._send_figures(remote)
+            self._figures_sent = time.monotonic()
+        self._send_status(remote, records, self._study.search.trials, is_running)
+        if rejection is not None:
+            raise rejection
         return sent
 
-    def _parent(self, remote: RemoteState, records: list[Record]) -> str:
-        """The run of the search, created and filled if MLflow has none."""
+    def _parent(self, remote: RemoteState, records: list[Record]) -> None:
+        """Create and fill the run of the search if MLflow has none."""
         search = self._study.search
         if PARENT in remote.deleted:
             raise DeletedInMlflow(f"the run of search {search.name!r} was deleted in MLflow")
         if PARENT in remote.run_states:
-            return remote.runs[PARENT]
+            return
         start_ms = milliseconds(min((r.started for r in records if r.started), default=None))
         run = self._run(remote, PARENT, f"search {search.name}", start_ms)
         objectives = ", ".join(f"{way} {name}" for name, way in search.objectives.items())
@@ -87,13 +75,13 @@ class FunctionSync(RunSync):
         tags = {"tlc.trials": str(search.trials), "tlc.sampler": search.sampler}
         tags[DESCRIPTION] = (
             f"A search with a function of yours as its objective: {objectives}. Each trial is a "
-            f"run nested in this one; `on_frontier` marks those that no other beats. "
+            f"run nested in this one; `on_frontier` marks those that no other beats, and the "
+            f"artefact `frontier/frontier.html` shows them. "
             f'`tlc.open("{search.name}")` has the results in Python.'
         )
         log_in_batches(remote.client, run, [], params, tags)
         log_search(remote, run, search.to_dict())
         remote.run_states[PARENT] = RunState("described", on_frontier=False, parent="")
-        return run
 
     def _send_trial(self, remote: RemoteState, record: Record, state: RunState) -> None:
         from mlflow.entities import Metric
@@ -120,37 +108,32 @@ class FunctionSync(RunSync):
             status = "FINISHED" if record.is_complete else "FAILED"
             client.set_terminated(run, status, milliseconds(record.finished))
 
-    def _send_progress(self, remote: RemoteState, parent: str, records: list[Record]) -> None:
-        """The best score, and how many trials are on the frontier, after each finished trial."""
-        finished = in_finish_order(records)
-        new = range(remote.steps_sent + 1, len(finished) + 1)
-        metrics = [metric for count in new for metric in self._progress(finished[:count])]
-        if len(new):
-            tags = {STEPS_SENT: str(len(finished))}
-            log_in_batches(remote.client, parent, metrics, {}, tags)
-            remote.steps_sent = len(finished)
+    def _send_figures(self, remote: RemoteState) -> None:
+        # Loads the libraries that draw.
+        from search.plots.function_figures import write_function_figures
 
-    def _progress(self, finished: list[Record]) -> list[Metric]:
-        from mlflow.entities import Metric
+        server = server_url(self._where.tracking_uri)
+        with tempfile.TemporaryDirectory() as name:
+            write_function_figures(self._study, Path(name), remote.links, server)
+            remote.client.log_artifacts(remote.runs[PARENT], name, "frontier")
 
-        criteria = self._study.criteria
-        timestamp = milliseconds(finished[-1].finished) or 0
-        leader = best(finished, criteria, {})
-        values = {"complete": float(sum(each.is_complete for each in finished))}
-        if leader is not None:
-            values[f"best_{criteria.metric.name}"] = leader.result["score"]
-            values["feasible"] = float(len(feasible(finished, criteria)))
-        return [Metric(name, value, timestamp, len(finished)) for name, value in values.items()]
 
-    def _send_status(
-        self, remote: RemoteState, parent: str, records: list[Record], is_running: bool | None
-    ) -> None:
-        if is_running:
-            status = "RUNNING"
-        elif sum(each.is_finished for each in records) >= self._study.search.trials:
-            status = "FINISHED"
-        elif is_running is False:
-            status = "KILLED"
-        else:
-            return
-        set_status(remote, parent, status, records)
+def _metrics_over_trials(records: Iterable[Record], criteria: Criteria) -> list[list[Metric]]:
+    """The best score, and how many trials are complete and feasible, after each finished trial."""
+    from mlflow.entities import Metric
+
+    finished = in_finish_order(records)
+    within = {record.number for record in feasible(finished, criteria)}
+    better = max if criteria.metric.is_maximised else min
+    name = f"best_{criteria.metric.name}"
+    values = {"complete": 0.0}
+    steps = []
+    for step, record in enumerate(finished, start=1):
+        timestamp = milliseconds(record.finished) or 0
+        values["complete"] += record.is_complete
+        if record.number in within:
+            score = record.result["score"]
+            values[name] = better(values.get(name, score), score)
+            values["feasible"] = values.get("feasible", 0.0) + 1.0
+        steps.append([Metric(key, value, timestamp, step) for key, value in values.items()])
+    return steps

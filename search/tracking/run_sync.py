@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence, Set
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from search.storage.trials import TrialRecord
-from search.tracking.client import mlflow_client
-from search.tracking.remote_state import KEY, PARENT_TAG, RemoteState, read_remote_state
+from search.tracking.client import is_rejection, log_in_batches, mlflow_client
+from search.tracking.remote_state import (
+    KEY,
+    PARENT,
+    PARENT_TAG,
+    STEPS_SENT,
+    RemoteState,
+    RunState,
+    read_remote_state,
+)
 from search.tracking.trial_run import milliseconds
 from spaces.file.storage import Locations
 
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
+
+FIGURE_SECONDS = 15.0
 DESCRIPTION = "mlflow.note.content"
 HIDDEN = ("storage", "address")
 """Fields of a search that are not logged: their URLs can hold passwords."""
@@ -22,7 +35,7 @@ class LeaseLost(Exception):
     """Another process runs the search now, and sends it to MLflow."""
 
 
-class RunSync:
+class RunSync(ABC):
     """The runs of a study in MLflow.
 
     MLflow has no unique keys: two processes that send at once would create runs twice.
@@ -57,6 +70,74 @@ class RunSync:
             self._known = read_remote_state(client, self._name, self._study_id, self._where)
         return self._known
 
+    def _send_trials(
+        self, remote: RemoteState, records: Iterable[TrialRecord[Any]], members: Set[int]
+    ) -> tuple[int, Exception | None]:
+        """Send the trials that MLflow lacks, or has in another state.
+
+        Args:
+            members: Numbers of those on the frontier.
+
+        Returns:
+            How many were sent, and the error where MLflow rejected one: the others are sent all the
+            same.
+        """
+        sent, rejection = 0, None
+        for record in records:
+            state = RunState(record.state, record.number in members, remote.runs[PARENT])
+            key = str(record.number)
+            if remote.run_states.get(key) == state or key in remote.deleted:
+                continue
+            try:
+                self._send_trial(remote, record, state)
+            except Exception as error:
+                if not is_rejection(error):
+                    raise
+                rejection = error
+                continue
+            remote.run_states[key] = state
+            sent += 1
+        return sent, rejection
+
+    @abstractmethod
+    def _send_trial(self, remote: RemoteState, record: Any, state: RunState) -> None:
+        """Send one trial, or what has changed of it."""
+
+    def _send_steps(self, remote: RemoteState, steps: Sequence[Sequence[Metric]]) -> None:
+        """Send the metrics of the search after each finished trial that MLflow lacks."""
+        self._check_lease()
+        metrics = [metric for step in steps[remote.steps_sent :] for metric in step]
+        if metrics:
+            # A call writes its tags after its metrics: the count is never ahead of them.
+            tags = {STEPS_SENT: str(len(steps))}
+            log_in_batches(remote.client, remote.runs[PARENT], metrics, {}, tags)
+            remote.steps_sent = len(steps)
+
+    def _send_status(
+        self,
+        remote: RemoteState,
+        records: Sequence[TrialRecord[Any]],
+        trials: int,
+        is_running: bool | None,
+    ) -> None:
+        """Set the status of the run of the search.
+
+        Args:
+            trials: Trials after which the search ends.
+            is_running: Whether it is running, if that is known.
+        """
+        self._check_lease()
+        is_done = sum(record.is_finished for record in records) >= trials
+        if is_running:
+            status = "RUNNING"
+        elif is_done or (is_running is False and all(r.is_finished for r in records)):
+            status = "FINISHED"
+        elif is_running is False:
+            status = "KILLED"
+        else:
+            return
+        _set_status(remote, status, records)
+
     def _run(
         self, remote: RemoteState, key: str, name: str, start_ms: int | None, parent: str = ""
     ) -> str:
@@ -80,12 +161,10 @@ def log_search(remote: RemoteState, run: str, document: dict[str, Any]) -> None:
     remote.client.log_text(run, text, "search.yaml")
 
 
-def set_status(
-    remote: RemoteState, parent: str, status: str, records: Iterable[TrialRecord[Any]]
-) -> None:
-    """Set the status of the run of a search: ``RUNNING``, ``FINISHED`` or ``KILLED``."""
+def _set_status(remote: RemoteState, status: str, records: Iterable[TrialRecord[Any]]) -> None:
     if status == remote.status:
         return
+    parent = remote.runs[PARENT]
     if status == "RUNNING":
         remote.client.update_run(parent, status=status)
     else:

@@ -26,10 +26,10 @@ def saved_views(space: SearchSpace, created_ms: int) -> dict[str, str]:
     criteria = space.criteria
     varying = [d.name for d in space.dimensions if len(d.values) > 1]
     metric, cost = criteria.metric.name, criteria.cost.name
-    costs = list(dict.fromkeys([cost, "size_mb", "latency_p10_ms"]))
+    measured = [*criteria.objectives, cost, "size_mb", "latency_p10_ms"]
     common = {
         "selectedColumns": [
-            *(f"metrics.`{name}`" for name in (metric, *costs)),
+            *(f"metrics.`{name}`" for name in dict.fromkeys(measured)),
             *(f"params.`{name}`" for name in varying),
             *(f"tags.`{name}`" for name in ("on_frontier", "tlc.state")),
         ],
@@ -69,13 +69,17 @@ def saved_views(space: SearchSpace, created_ms: int) -> dict[str, str]:
 
 
 def _charts(criteria: Criteria, varying: list[str]) -> list[dict[str, Any]]:
-    metric, cost = criteria.metric.name, criteria.cost.name
+    metric = criteria.metric.name
     numbers = [name for name in varying if name not in ("quantisation", "pruning")]
     return [
-        _chart(
-            "SCATTER",
-            xaxis={"key": cost, "type": "METRIC"},
-            yaxis={"key": metric, "type": "METRIC"},
+        *(
+            _chart(
+                "SCATTER",
+                f"-{each.name}" if each != criteria.cost else "",
+                xaxis={"key": each.name, "type": "METRIC"},
+                yaxis={"key": metric, "type": "METRIC"},
+            )
+            for each in criteria.axes
         ),
         _chart(
             "LINE",
@@ -94,15 +98,15 @@ def _charts(criteria: Criteria, varying: list[str]) -> list[dict[str, Any]]:
         _chart(
             "PARALLEL",
             selectedParams=[*numbers, "bits"],
-            selectedMetrics=[cost, metric],
+            selectedMetrics=[*(each.name for each in criteria.axes), metric],
             showAllRuns=False,
         ),
     ]
 
 
-def _chart(kind: str, **fields: Any) -> dict[str, Any]:
+def _chart(kind: str, suffix: str = "", **fields: Any) -> dict[str, Any]:
     return {
-        "uuid": f"tlc-{kind.lower()}",
+        "uuid": f"tlc-{kind.lower()}{suffix}",
         "type": kind,
         "runsCountToCompare": 100,
         "metricSectionId": SECTION,

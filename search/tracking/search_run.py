@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from search.pareto import Scale, feasible, hypervolume_history, in_finish_order
+from search.hypervolume import Scale, hypervolume_history
+from search.pareto import feasible, in_finish_order
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from search.storage.widening import widenings

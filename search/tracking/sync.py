@@ -11,23 +11,23 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from search.hypervolume import Scale
 from search.mlflow_links import server_url
-from search.pareto import Scale, frontier
+from search.pareto import frontier
 from search.results.comparison import compared_frontier, frontier_members
 from search.seeds import Repeats
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
-from search.tracking.client import as_tags, is_rejection, log_in_batches
+from search.tracking.client import as_tags, log_in_batches
 from search.tracking.descriptions import experiment_description, search_description
 from search.tracking.remote_state import (
     PARENT,
     REFERENCES_SENT,
-    STEPS_SENT,
     DeletedInMlflow,
     RemoteState,
     RunState,
 )
-from search.tracking.run_sync import DESCRIPTION, RunSync, log_search, set_status
+from search.tracking.run_sync import DESCRIPTION, FIGURE_SECONDS, RunSync, log_search
 from search.tracking.saved_views import saved_views
 from search.tracking.search_run import (
     reference_metrics,
@@ -45,8 +45,6 @@ from search.tracking.trial_run import (
     trial_params,
 )
 from spaces.file.storage import Locations
-
-FIGURE_SECONDS = 15.0
 
 
 class MlflowSync(RunSync):
@@ -85,27 +83,14 @@ class MlflowSync(RunSync):
         records, repeats = self._study.records_and_repeats()
         parent = self._parent(remote, records)
         members = {record.number for record in frontier(records, self._study.search.criteria)}
-        sent, rejection = 0, None
-        for record in (*records, *repeats):
-            state = RunState(record.state, record.number in members, parent)
-            key = str(record.number)
-            if remote.run_states.get(key) == state or key in remote.deleted:
-                continue
-            try:
-                self._send_trial(remote, record, state)
-            except Exception as error:
-                if not is_rejection(error):
-                    raise
-                rejection = error
-                continue
-            remote.run_states[key] = state
-            sent += 1
+        sent, rejection = self._send_trials(remote, (*records, *repeats), members)
         self._send_references(remote, parent)
-        self._send_metrics(remote, parent, records)
+        steps = search_metrics(records, self._study.search.criteria, self._scale)
+        self._send_steps(remote, steps)
         if with_figures or (sent and time.monotonic() - self._figures_sent > FIGURE_SECONDS):
             self._send_figures(remote, parent, records, Repeats(repeats))
             self._figures_sent = time.monotonic()
-        self._send_status(remote, parent, records, is_running)
+        self._send_status(remote, records, self._study.search.trials, is_running)
         if rejection is not None:
             raise rejection
         return sent
@@ -166,16 +151,6 @@ class MlflowSync(RunSync):
         log_in_batches(remote.client, parent, reference_metrics(self._study), {}, tags)
         remote.has_references = True
 
-    def _send_metrics(self, remote: RemoteState, parent: str, records: list[TrialRecord]) -> None:
-        """Hypervolume and best score at each cost level, after each finished trial."""
-        self._check_lease()
-        steps = search_metrics(records, self._study.search.criteria, self._scale)
-        metrics = [metric for step in steps[remote.steps_sent :] for metric in step]
-        if metrics:
-            # A call writes its tags after its metrics: the count is never ahead of them.
-            log_in_batches(remote.client, parent, metrics, {}, {STEPS_SENT: str(len(steps))})
-            remote.steps_sent = len(steps)
-
     def _send_figures(
         self, remote: RemoteState, parent: str, records: list[TrialRecord], repeats: Repeats
     ) -> None:
@@ -194,18 +169,3 @@ class MlflowSync(RunSync):
             remote.client.log_artifacts(parent, name, "frontier")
         description = search_description(self._study, records, links, repeats)
         remote.client.set_tag(parent, DESCRIPTION, description)
-
-    def _send_status(
-        self, remote: RemoteState, parent: str, records: list[TrialRecord], is_running: bool | None
-    ) -> None:
-        self._check_lease()
-        is_done = sum(record.is_finished for record in records) >= self._study.search.trials
-        if is_running:
-            status = "RUNNING"
-        elif is_done or (is_running is False and all(r.is_finished for r in records)):
-            status = "FINISHED"
-        elif is_running is False:
-            status = "KILLED"
-        else:
-            return
-        set_status(remote, parent, status, records)

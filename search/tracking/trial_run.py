@@ -67,6 +67,7 @@ def trial_metrics(record: TrialRecord, curve: Iterable[list[float]]) -> list[Met
     values = {
         **{name.replace("score", result["metric"]): float(result[name]) for name in SCORES},
         **{name: float(result[name]) for name in OTHERS},
+        **{name: ends["value"] for name, ends in result.get("further_scores", {}).items()},
         "train_seconds": result["seconds"]["train"],
         "saved_seconds": result["seconds"]["saved"],
         "steps_trained": float(result["steps"]["trained"]),

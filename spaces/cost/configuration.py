@@ -88,6 +88,20 @@ class Configuration:
         on_path = (each for each in self.training if not each[0].startswith(AFTER_STABLE_PATH))
         return self.architecture, tuple(on_path)
 
+    def value_of(self, name: str) -> Any:
+        """Value of a dimension, or of what follows from some, such as ``bits`` or ``head_width``.
+
+        Raises:
+            AttributeError: There is none of this name.
+        """
+        settings = {"budget": self.budget, **dict(self.training)}
+        if name in settings:
+            return settings[name]
+        if name == "bits":
+            return self.compression.quantisation.bits
+        part = self.compression if hasattr(self.compression, name) else self.architecture
+        return getattr(part, name)
+
     def of_checkpoint(self, name: str) -> Configuration:
         """The same from one of several checkpoints; an empty name stands for none."""
         return replace(self, architecture=self.architecture.of_checkpoint(name))

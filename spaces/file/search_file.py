@@ -11,10 +11,17 @@ from pydantic import Field, model_validator
 from spaces.cost.architecture import Architecture
 from spaces.cost.budget import Schedule
 from spaces.cost.configuration import content_hash, differing_keys
-from spaces.cost.criteria import Criteria
+from spaces.cost.criteria import (
+    Criteria,
+    Objectives,
+    costs_among,
+    criteria_of,
+    first_cost,
+    objective_faults,
+)
 from spaces.cost.families import parameters
-from spaces.cost.inference_cost import COSTS, Cost, CostName
-from spaces.cost.metric import Metric, MetricName
+from spaces.cost.inference_cost import Cost
+from spaces.cost.metric import Metric
 from spaces.cost.workload import Family, Workload
 from spaces.errors import UserError
 from spaces.file.dimensions import Count, PositiveNumber, StrictModel
@@ -39,10 +46,6 @@ from spaces.file.training import Training
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-# pydantic's strict mode accepts no list for a tuple.
-ScoreAndCost = Annotated[tuple[MetricName, CostName], Field(strict=False)]
-ScoreAlone = Annotated[tuple[MetricName], Field(strict=False)]
-Objectives = ScoreAndCost | ScoreAlone
 
 FROM_A_CHECKPOINT = {"learning_rate": 1e-4, "recovery_learning_rate": 5e-5}
 """Fields of ``training`` where models start from a checkpoint, by default: all sizes have the same
@@ -71,7 +74,8 @@ class SearchFile(StrictModel):
     training: Training
     objectives: Objectives
     """The metric of the task, or ``score`` for whatever it is, and the inference cost that is
-    weighed against it (by default ``size_mb``); or the metric alone, within the constraints."""
+    weighed against it (by default ``size_mb``), or several; or the metric alone, within the
+    constraints. Further metrics of the task may follow the first, by which the best is chosen."""
     constraints: Constraints = Constraints()
     measurement: Measurement = Measurement()
     sampler: SamplerName = "frontier"
@@ -177,22 +181,13 @@ class SearchFile(StrictModel):
             yield "resources.workers: models of several checkpoints are each trained by one worker"
 
     def _objective_faults(self) -> Iterator[str]:
-        metric, limits = self.objectives[0], self.constraints.limits
-        names = [each.name for each in self.task.metrics(self.data)]
-        if names and metric not in names:
-            yield (
-                f"objectives: task {self.task.name} is scored by {' or '.join(names)}, not {metric}"
-            )
-        if self.is_at_fixed_cost and not limits:
-            yield (
-                f"objectives: {metric} alone needs a constraint, such as constraints.max_size_mb; "
-                "or add size_mb, latency_ms or flops to the objectives"
-            )
-        if "latency_ms" in self.objectives and "latency_ms" not in limits:
-            yield (
-                "objectives: latency_ms needs constraints.max_latency_ms, "
-                "which is the reference point of the hypervolume"
-            )
+        limits = self.constraints.limits
+        yield from objective_faults(
+            self.objectives,
+            limits,
+            task=self.task.name,
+            known=self.task.metrics(self.data),
+        )
         if self.space.compression == "fit" and not limits:
             yield "space.compression: fit needs a constraint, such as constraints.max_size_mb"
         if self.name in self.from_searches:
@@ -207,20 +202,20 @@ class SearchFile(StrictModel):
 
     @property
     def is_at_fixed_cost(self) -> bool:
-        """Whether the search is for the best score within its constraints, not for a frontier."""
-        return len(self.objectives) == 1
+        """Whether no cost is an objective: the search is for the best score within its
+        constraints."""
+        return not costs_among(self.objectives)
 
     @property
     def cost(self) -> Cost:
-        """The inference cost that the score is weighed against, or the first that is limited."""
-        if len(self.objectives) == 2:
-            return COSTS[self.objectives[1]]
-        return COSTS[next(iter(self.constraints.limits))]
+        """The first inference cost that the score is weighed against, or that is limited."""
+        return first_cost(self.objectives, self.constraints.limits)
 
     @property
     def criteria(self) -> Criteria:
         """The criteria by which trials are compared."""
-        return Criteria(self.metric, self.cost, self.constraints.limits, self.is_at_fixed_cost)
+        known = self.task.metrics(self.data)
+        return criteria_of(self.objectives, self.metric, known, self.constraints.limits)
 
     @property
     def checkpoints(self) -> tuple[str, ...]:

@@ -85,6 +85,7 @@ class FunctionSpace(Grid):
     ) -> None:
         super().__init__(tuple(Dimension(name, each.values) for name, each in search.space.items()))
         self.search = search
+        self._conditions = search.conditions
         self.has_stages = stages is not None
         self._cost = cost
         self._stages = stages
@@ -131,9 +132,20 @@ class FunctionSpace(Grid):
             raise UserError(f"stages: {type(error).__name__}: {error}, for {values}") from error
 
     def is_feasible(self, values: Values) -> bool:
-        """Whether the known costs are within the limits."""
+        """Whether the known costs are within the limits, and the expressions hold."""
         limits = self.search.limits
-        return all(cost <= limits.get(name, math.inf) for name, cost in values.known.items())
+        return all(
+            cost <= limits.get(name, math.inf) for name, cost in values.known.items()
+        ) and self.meets_expressions(values.params, values.known)
+
+    def meets_expressions(self, params: Mapping[str, Any], known: Mapping[str, float]) -> bool:
+        """Whether the expressions of the constraints hold for some values.
+
+        Args:
+            known: Costs that are known before a trial. Expressions over others count as holding.
+        """
+        values = {**known, **params}
+        return all(each.holds(values) for each in self._conditions if each.names <= values.keys())
 
     def check(self) -> None:
         """Refuse functions that fail, and a space in which no point is within the limits.
@@ -141,18 +153,30 @@ class FunctionSpace(Grid):
         Raises:
             UserError: With what is nearest to the limits.
         """
-        self.configuration(next(self.points()))
+        first = self.configuration(next(self.points()))
+        known = {*first.params, *first.known}
+        for index, each in enumerate(self._conditions):
+            for name in sorted(each.names - known):
+                raise UserError(
+                    f"constraints.expressions.{index}: {name} is not known before a trial; "
+                    f"allowed: {', '.join(sorted(known))}, and what the function cost returns"
+                )
         limits = self.search.limits
-        if self._cost is None or not limits:
+        if not self._conditions and (self._cost is None or not limits):
             return
         nearest = (math.inf, "", 0.0)
         for point in self.shuffled(random.Random(0)):
-            known = self.known_costs(point)
-            excess = [(known[n] / limit, n, known[n]) for n, limit in limits.items() if n in known]
+            costs = self.known_costs(point)
+            if not self.meets_expressions(self.values(point), costs):
+                continue
+            excess = [(costs[n] / limit, n, costs[n]) for n, limit in limits.items() if n in costs]
             if max(excess, default=(0.0,))[0] <= 1.0:
                 return
             nearest = min(nearest, max(excess))
         _, name, value = nearest
+        if not name:
+            texts = "; ".join(each.text for each in self._conditions)
+            raise UserError(f"constraints.expressions: hold for no point of this space: {texts}")
         raise UserError(
             f"constraints.max_{name}: nothing can meet {limits[name]:g}; the nearest in this space "
             f"is {value:.4g}, as cost returns it"

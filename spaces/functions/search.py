@@ -11,21 +11,23 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from spaces.cost.criteria import Criteria
 from spaces.cost.inference_cost import Cost
 from spaces.cost.metric import Measure
 from spaces.errors import UserError
-from spaces.file.dimensions import MAX_GRID, Count, PositiveNumber, StrictModel
+from spaces.expression import LONGEST, Expression
+from spaces.file.dimensions import Count, PositiveNumber, StrictModel
 from spaces.file.resources import Gpus, Placement
 from spaces.file.sampler_names import SamplerName
-from spaces.file.search_file import NAME_PATTERN, InconsistentFields
+from spaces.file.search_file import InconsistentFields
+from spaces.file.search_file import Name as SearchName
+from spaces.file.space import MOST_EXPRESSIONS
 from spaces.file.storage import Storage, without_password
 from spaces.file.validation_errors import validation_faults
+from spaces.functions.dimension import FunctionDimension
 
-REAL_VALUES = 16
-"""Values of a dimension of real numbers where neither ``count`` nor ``step`` is given."""
 VALUE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,63}")
 COLUMNS = {"trial", "state", "seconds", "started", "finished", "on_frontier", "message"}
 RESERVED = {
@@ -39,89 +41,6 @@ SECONDS = "seconds"
 MOST_POINTS = 2**62
 
 Direction = Literal["maximize", "minimize"]
-Choice = bool | int | float | str
-
-
-class FunctionDimension(StrictModel):
-    """A dimension: ``choices``, or numbers from ``low`` to ``high``."""
-
-    choices: list[Choice] | None = Field(default=None, min_length=1, max_length=MAX_GRID)
-    """The values: texts, booleans or numbers; excludes the other fields."""
-    low: int | float | None = None
-    """Smallest value."""
-    high: int | float | None = None
-    """Largest value, reached only if the steps land on it."""
-    step: int | float | None = None
-    """Distance of neighbours; 1 where ``low`` and ``high`` are whole."""
-    log: bool = False
-    """Whole numbers double from ``low`` to ``high``; real ones are spaced evenly by their
-    logarithms."""
-    count: Annotated[int, Field(ge=2, le=MAX_GRID)] | None = None
-    """Number of values from ``low`` to ``high``, of real numbers; 16 without it."""
-
-    @model_validator(mode="after")
-    def _complete(self) -> FunctionDimension:
-        others = (self.low, self.high, self.step, self.count)
-        if self.choices is not None:
-            if others != (None,) * 4 or self.log:
-                raise ValueError("give either choices, or low and high (with step, log or count)")
-        elif self.low is None or self.high is None:
-            raise ValueError("give choices, or both low and high")
-        elif self.high < self.low:
-            raise ValueError(f"empty: high ({self.high}) is below low ({self.low})")
-        elif self.log and self.low <= 0:
-            raise ValueError(f"log needs a low above 0, not {self.low}")
-        elif self.step is not None and (self.log or self.count is not None):
-            raise ValueError("give step, or log, or count: each says where the values are")
-        elif self.step is not None and self.step <= 0:
-            raise ValueError(f"step must be above 0, not {self.step}")
-        elif self.count is not None and self._is_whole:
-            raise ValueError("count is for real numbers; whole numbers have a step, or log")
-        elif self._intervals >= MAX_GRID:
-            raise ValueError(f"more than {MAX_GRID:,} values; make the step larger")
-        if len(set(self.values)) != len(self.values):
-            raise ValueError("the values repeat one another")
-        return self
-
-    @property
-    def _is_whole(self) -> bool:
-        return isinstance(self.low, int) and isinstance(self.high, int)
-
-    @property
-    def _intervals(self) -> float:
-        """Distance from ``low`` to ``high``: in doublings, in steps, or in values."""
-        assert self.low is not None
-        assert self.high is not None
-        if self._is_whole and self.log:
-            return math.log2(self.high) - math.log2(self.low) + 1e-9
-        if self._is_whole or self.step is not None:
-            return (self.high - self.low) / (self.step or 1) + 1e-9
-        return float((self.count or REAL_VALUES) - 1)
-
-    @property
-    def values(self) -> tuple[Choice, ...]:
-        """The grid, ascending where it was given by ``low`` and ``high``."""
-        if self.choices is not None:
-            return tuple(self.choices)
-        low, high, intervals = self.low, self.high, int(self._intervals)
-        assert low is not None
-        assert high is not None
-        if self._is_whole and self.log:
-            return tuple(int(math.ldexp(low, k)) for k in range(intervals + 1))
-        if self._is_whole or self.step is not None:
-            # 0.1 + 2 * 0.1 must equal 0.3, because values are hashed.
-            steps = (low + k * (self.step or 1) for k in range(intervals + 1))
-            whole = self._is_whole and isinstance(self.step or 1, int)
-            return tuple(value if whole else round(float(value), 10) for value in steps)
-        if low == high:
-            return (float(low),)
-        inner = (k / intervals for k in range(1, intervals))
-        if self.log:
-            start, length = math.log(low), math.log(high) - math.log(low)
-            between = [float(f"{math.exp(start + part * length):.4g}") for part in inner]
-        else:
-            between = [round(low + part * (high - low), 10) for part in inner]
-        return float(low), *between, float(high)
 
 
 class FunctionResources(StrictModel):
@@ -143,20 +62,47 @@ class FunctionResources(StrictModel):
         return Placement(cpus=self.cpus, gpus=self.gpus, memory_gb=self.memory_gb)
 
 
+class FunctionConstraints(StrictModel):
+    """``max_NAME``, the highest allowed value of a metric, which is then above 0; and
+    ``expressions``."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, PositiveNumber] = Field(init=False)
+
+    expressions: list[Annotated[str, Field(max_length=LONGEST)]] = Field(
+        default=[], max_length=MOST_EXPRESSIONS
+    )
+    """Conditions that values have to meet before a trial, such as ``feed_forward >= 2 * width``,
+    over dimensions and over costs that are known before a trial."""
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The highest allowed value of each limited metric, by its name."""
+        return {name.removeprefix("max_"): limit for name, limit in self.__pydantic_extra__.items()}
+
+
 class FunctionSearch(StrictModel):
     """A search whose objective is a function of the user."""
 
-    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    name: SearchName
     """Name of the search, of its study and of its MLflow experiment."""
     space: dict[str, FunctionDimension] = Field(min_length=1)
     """The dimensions, by the names under which the function finds their values."""
-    objectives: dict[str, Direction] = Field(min_length=1, max_length=2)
-    """The score that the function returns; and a cost, which is minimised, if there is one."""
-    constraints: dict[str, PositiveNumber] = Field(default={})
-    """``max_NAME``: the highest allowed value of a metric; metrics with a limit are above 0."""
+    objectives: dict[str, Direction] = Field(min_length=1, max_length=8)
+    """The score that the function returns, by which the best trial is chosen; further scores, which
+    are maximised; and costs, which are minimised and above 0."""
+    constraints: FunctionConstraints = FunctionConstraints()
+    """Highest allowed values of metrics, and conditions that values have to meet."""
     sampler: SamplerName = "frontier"
     """``frontier``, which chooses the trial with the highest expected gain per second, one of
     Optuna's samplers, or the grid in its order."""
+    stop: Literal["auto", "trials"] = "trials"
+    """``auto`` ends the search before its trials or hours are over, when the expected gain of
+    every trial is too low for its time (sampler ``frontier``)."""
+    from_searches: list[SearchName] = Field(default=[], max_length=20)
+    """Earlier searches with the same function, which measured the same objectives, perhaps in
+    another space: the sampler ``frontier`` learns from their trials, which are none of this
+    search."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of the sampler, and what the function gets as ``trial.seed``."""
     trials: Annotated[int, Field(ge=1, le=1_000_000)]
@@ -194,26 +140,61 @@ class FunctionSearch(StrictModel):
                 yield f"space.{name}: is a metric too; give it another name"
 
     def _objective_faults(self) -> Iterator[str]:
-        score, *costs = self.objectives
-        for cost in costs:
-            if self.objectives[cost] != "minimize":
-                yield (
-                    f"objectives.{cost}: the second is a cost, against which {score} is weighed; "
-                    f"allowed: minimize, but is {self.objectives[cost]!r}"
-                )
-        for name in self.constraints:
+        for name in self.constraints.__pydantic_extra__:
             if not name.startswith("max_") or not VALUE_NAME.fullmatch(name[4:]):
-                yield f"constraints.{name}: must look like max_size_mb"
+                yield f"constraints.{name}: must look like max_size_mb, or be expressions"
+        yield from self._expression_faults()
+        if self.name in self.from_searches:
+            yield f"from_searches: {self.name!r} is this search itself; allowed: other searches"
+        if self.stop == "auto" and self.sampler != "frontier":
+            yield (
+                "stop: auto needs sampler: frontier, which forecasts the gain of a trial; "
+                f"{self.sampler} does not"
+            )
+
+    def _expression_faults(self) -> Iterator[str]:
+        texts = self.text_choices
+        for index, text in enumerate(self.constraints.expressions):
+            field = f"constraints.expressions.{index}"
+            try:
+                expression = Expression(text, texts)
+            except ValueError as error:
+                yield f"{field}: {error}"
+                continue
+            for name, value in sorted(expression.compared):
+                if value not in texts[name]:
+                    known = ", ".join(texts[name])
+                    yield f"{field}: {name} is never {value!r}; it is one of {known}"
+
+    @property
+    def text_choices(self) -> dict[str, list[str]]:
+        """The values of each dimension that has a text among them."""
+        return {
+            name: list(map(str, each.values))
+            for name, each in self.space.items()
+            if any(isinstance(value, str) for value in each.values)
+        }
+
+    @property
+    def conditions(self) -> tuple[Expression, ...]:
+        """The expressions that values have to meet."""
+        return tuple(Expression(text, self.text_choices) for text in self.constraints.expressions)
 
     @property
     def limits(self) -> dict[str, float]:
         """The highest allowed value of each limited metric, by its name."""
-        return {name.removeprefix("max_"): limit for name, limit in self.constraints.items()}
+        return self.constraints.limits
 
     @property
     def costs(self) -> tuple[str, ...]:
-        """Metrics of which less is better and that are above 0: the cost, and what is limited."""
-        return tuple(dict.fromkeys([*list(self.objectives)[1:], *self.limits]))
+        """Metrics of which less is better and that are above 0: the costs, and what is limited."""
+        return tuple(dict.fromkeys([*self._weighed, *self.limits]))
+
+    @property
+    def _weighed(self) -> list[str]:
+        """The costs among the objectives."""
+        _, *others = self.objectives
+        return [name for name in others if self.objectives[name] == "minimize"]
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -223,14 +204,18 @@ class FunctionSearch(StrictModel):
     @property
     def criteria(self) -> Criteria:
         """The criteria by which trials are compared."""
-        score = next(iter(self.objectives))
-        cost = self.costs[0] if len(self.objectives) == 2 else SECONDS
+        score, *others = self.objectives
+        cost, *further = map(_cost, self._weighed or [SECONDS])
         return Criteria(
             metric=Measure.of(score, is_maximised=self.objectives[score] == "maximize"),
-            cost=Cost(cost, noun=cost, unit="", axis=cost, description=cost, less="lower"),
+            cost=cost,
             limits=self.limits,
-            is_at_fixed_cost=len(self.objectives) == 1,
+            is_at_fixed_cost=not self._weighed,
             costs=(*self.costs, SECONDS),
+            further_costs=tuple(further),
+            further_metrics=tuple(
+                Measure.of(name, is_maximised=True) for name in others if name not in self._weighed
+            ),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -252,6 +237,11 @@ class FunctionSearch(StrictModel):
         one, two = self.to_dict(), other.to_dict()
         # As text, because the order of dimensions and objectives counts.
         return [name for name in kept if json.dumps(one[name]) != json.dumps(two[name])]
+
+
+def _cost(name: str) -> Cost:
+    """A cost of which only the name is known."""
+    return Cost(name, noun=name, unit="", axis=name, description=name, less="lower")
 
 
 class FunctionSearchError(UserError):

@@ -9,11 +9,6 @@ from typing import Any
 from spaces.cost.configuration import Configuration
 from spaces.expression import Expression
 
-ARCHITECTURE = (
-    "depth", "decoder_depth", "width", "heads", "head_width", "feed_forward", "feed_forward_ratio",
-    "activation", "tied_embeddings", "checkpoint",
-)  # fmt: skip
-COMPRESSION = ("quantisation", "group_size", "pruning", "sparsity", "recovery")
 KNOWN_COSTS = ("size_mb", "flops", "parameters")
 """What is known of every model before training."""
 NUMBERS = (
@@ -52,16 +47,8 @@ class ExpressionConstraints:
         """Value of a name in a configuration.
 
         Raises:
-            KeyError: A setting of training that the configuration lacks.
+            AttributeError: The configuration has none of this name.
         """
-        if name in ARCHITECTURE:
-            return getattr(configuration.architecture, name)
-        if name in COMPRESSION:
-            return getattr(configuration.compression, name)
         if name in (*KNOWN_COSTS, "vocabulary"):
             return self.known_of(configuration, name)
-        if name == "bits":
-            return configuration.compression.quantisation.bits
-        if name == "budget":
-            return configuration.budget
-        return dict(configuration.training)[name]
+        return configuration.value_of(name)

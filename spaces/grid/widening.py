@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
-from spaces.grid.expressions import COMPRESSION
 from spaces.grid.grid import Dimension, Grid, Point
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def point_of(space: SearchSpace, configuration: Configuration) -> Point | None:
     for dimension in space.dimensions:
         try:
             value = space.expressions.value_of(configuration, dimension.name)
-        except KeyError:
+        except AttributeError:
             return None
         same = (i for i, each in enumerate(dimension.values) if _is_same(each, value))
         if (index := next(same, None)) is None:
@@ -99,7 +100,7 @@ def _changed_rules(before: SearchSpace, after: SearchSpace) -> Iterator[str]:
     if old.compression != new.compression:
         yield f"space.compression: is {new.compression}; allowed: {old.compression}, as before"
     elif before.is_fit:
-        for name in COMPRESSION:
+        for name in (field.name for field in fields(Compression)):
             was, now = (getattr(each, name).values for each in (old, new))
             if was != now:
                 yield (

@@ -11,15 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.pareto import (
-    Scale,
-    best,
-    frontier,
-    hypervolume,
-    hypervolume_history,
-    nearest,
-    nondominated,
-)
+from search.hypervolume import Scale, hypervolume, hypervolume_history
+from search.pareto import best, frontier, nearest, nondominated
 from search.storage.trials import TrialRecord
 from spaces.cost import metric
 from spaces.cost.architecture import Architecture

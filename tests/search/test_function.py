@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 
 import tlc
 from search.execution.cluster import _private_token
@@ -206,6 +207,12 @@ def test_trials_are_runs_of_mlflow(finished: Finished) -> None:
     parent, nested = mlflow_runs(where, "mine")
     trials = finished.results.trials()
     assert parent.info.status == "FINISHED"
+    client = MlflowClient(where.tracking_uri)
+    page = client.download_artifacts(parent.info.run_id, "frontier/frontier.html")
+    assert "accuracy against size_mb" in Path(page).read_text()
+    history = client.get_metric_history(parent.info.run_id, "complete")
+    assert [metric.step for metric in history] == list(range(1, 13))
+    assert [metric.value for metric in history][-1] == sum(trials["state"] == "complete")
     assert parent.data.metrics["best_accuracy"] == trials["accuracy"].max()
     assert sorted(map(int, nested)) == list(trials.index)
     for number, row in trials.iterrows():
@@ -393,7 +400,17 @@ def test_what_cannot_work_is_refused_before_anything_runs() -> None:
     refused("cost: KeyError: 'width'", cost=lambda values: {"size_mb": values["width"]})
     refused("space.seed: trials have this already", space={"seed": {"choices": [1]}})
     refused("objectives.accuracy: input should be 'maximize' or", objectives={"accuracy": "max"})
-    refused("the second is a cost", objectives={"a": "maximize", "b": "maximize"})
+    refused("constraints.expressions.0: size_mb is not known before a trial; allowed: depth",
+            constraints={"expressions": ["size_mb < 2"]})  # fmt: skip
+    refused("optimizer is never 'adam'", constraints={"expressions": ["optimizer == 'adam'"]})
+    refused("hold for no point of this space", constraints={"expressions": ["depth > 9"]})
+    refused(
+        "constraints.expressions.0: 'depth' is a number", constraints={"expressions": ["depth"]}
+    )
+    refused("constraints.size: must look like max_size_mb", constraints={"size": 1.0})
+    refused("stop: auto needs sampler: frontier", stop="auto", sampler="tpe")
+    refused("from_searches: 'refused' is this search itself", from_searches=["refused"])
+    refused("from_searches: no search named 'none'", from_searches=["none"])
     refused("space.depth: give choices, or both low and high", space={"depth": {"low": 1}})
     refused("trails: is not a known key; did you mean trials?", trails=3)
     refused("resources.gpus: a trial asks for 8 on one node", resources={"gpus": 8.0})

@@ -15,7 +15,8 @@ import pytest
 from mlflow import MlflowClient
 
 from objectives.data.sources.text import read_labelled
-from search.pareto import Scale, best
+from search.hypervolume import Scale
+from search.pareto import best
 from search.registry.registry import CHAMPION, RegistryError, best_by_level, level_alias, register
 from search.storage.study import Study
 from tests.objectives.outside import hide

@@ -13,7 +13,8 @@ import pytest
 from scipy import stats
 
 from search.execution.jobs import RepeatJobs
-from search.pareto import Scale, frontier, hypervolume_of
+from search.hypervolume import Scale, hypervolume_of
+from search.pareto import frontier
 from search.results.queries import StudyQueries
 from search.samplers.frontier.sampler import FrontierSampler
 from search.samplers.frontier.search_design_space import SearchDesignSpace

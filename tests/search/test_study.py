@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 from optuna.study import StudyDirection
 
-from search.pareto import Scale, hypervolume_history, in_finish_order
+from search.hypervolume import Scale, hypervolume_history
+from search.pareto import in_finish_order
 from search.results.queries import StudyQueries
 from search.storage.database import _connect, study_names
 from search.storage.database_retry import retrying

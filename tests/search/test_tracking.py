@@ -15,19 +15,25 @@ from typing import Any
 import pytest
 import yaml
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
+from search.functions.run import make_sampler
 from search.mlflow_links import MlflowLinks
 from search.seeds import Repeats
+from search.storage.function_study import FunctionStudy
 from search.storage.lease import LEASE, Lease
 from search.storage.lease_holder import local_lease
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from search.tracking.descriptions import search_description
+from search.tracking.function_sync import FunctionSync
 from search.tracking.sync import MlflowSync
 from search.tracking.tracker import Tracker, sync_all, sync_study, sync_unless_running
 from spaces.errors import UserError
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations
+from spaces.functions.points import FunctionSpace
+from spaces.functions.search import read_function_search
 from spaces.loading import validate
 from tests.search.conftest import made_up_reference, made_up_result, mlflow_runs
 
@@ -525,3 +531,38 @@ def test_another_version_of_mlflow_is_refused_at_the_start(
     monkeypatch.setattr("spaces.errors.version", {"optuna": "5.0.0", "mlflow": "3.170.0"}.get)
     with pytest.raises(UserError, match=r"mlflow 3\.17.*3\.170\.0"):
         Tracker(MlflowSync(study, where))
+
+
+def test_a_trial_of_a_function_that_mlflow_rejects_holds_up_no_other(
+    where: Locations, home: Path
+) -> None:
+    document = {
+        "name": "functions",
+        "space": {"x": {"choices": [1, 2, 3]}},
+        "objectives": {"accuracy": "maximize", "recall": "maximize", "seconds_a_step": "minimize"},
+        "sampler": "grid",
+        "trials": 3,
+    }
+    space = FunctionSpace(read_function_search(document))
+    study = FunctionStudy.open(space, f"sqlite:///{home / 'study.db'}")
+    study.optuna.sampler = make_sampler(study)
+    for accuracy in (0.5, 0.7, 0.6):
+        metrics = {"accuracy": accuracy, "recall": 1.0 - accuracy, "seconds_a_step": 0.1}
+        if accuracy == 0.5:
+            # MLflow has no such names.
+            metrics["top@5"] = 0.9
+        result = {"score": accuracy, "metrics": metrics, "seconds": 1.0, "stages": {}}
+        study.tell_result(study.ask().number, {**metrics, **result})
+    sync = FunctionSync(study, where)
+    with pytest.raises(MlflowException, match="top@5"):
+        sync.send(with_figures=True, is_running=False)
+    parent, nested = mlflow_runs(where, study.search.name)
+    # The first is a run that is not complete.
+    assert [nested[str(n)].info.status for n in range(3)] == ["RUNNING", "FINISHED", "FINISHED"]
+    assert parent.info.status == "FINISHED"
+    assert nested["1"].data.tags["on_frontier"] == "true"
+    client = MlflowClient(where.tracking_uri)
+    history = client.get_metric_history(parent.info.run_id, "best_accuracy")
+    assert [metric.value for metric in history] == [0.5, 0.7, 0.7]
+    page = client.download_artifacts(parent.info.run_id, "frontier/frontier.html")
+    assert "recall against seconds_a_step" in Path(page).read_text()

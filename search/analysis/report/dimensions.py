@@ -19,7 +19,7 @@ from search.analysis.report.report_data import ReportData, Section, percentage
 from search.pareto import quality
 from search.plots.pages import Chart, Table
 from search.plots.style import FRONTIER, SECOND, TRIAL, empty_figure, score_axis
-from search.plots.trial_points import amount, trial_text, value_of
+from search.plots.trial_points import amount, trial_text
 from search.storage.trials import TrialRecord
 from spaces.grid.grid import Dimension
 
@@ -91,7 +91,7 @@ def _by_value(data: ReportData, dimension: Dimension) -> dict[Any, list[TrialRec
     """Complete trials by value, in the order of the dimension, without values that have none."""
     groups: dict[Any, list[TrialRecord]] = {value: [] for value in dimension.values}
     for record in data.complete:
-        groups.setdefault(value_of(record.configuration, dimension.name), []).append(record)
+        groups.setdefault(record.configuration.value_of(dimension.name), []).append(record)
     return {value: records for value, records in groups.items() if records}
 
 
@@ -198,7 +198,7 @@ def _thinned(records: list[TrialRecord], most: int) -> list[TrialRecord]:
 
 def _trial(data: ReportData, record: TrialRecord, free: list[Dimension]) -> FrozenTrial | None:
     """A trial of Optuna: each value as its index in its dimension."""
-    values = {each.name: value_of(record.configuration, each.name) for each in free}
+    values = {each.name: record.configuration.value_of(each.name) for each in free}
     if any(values[each.name] not in each.values for each in free):
         return None
     return create_trial(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from search.analysis.report.report_data import ReportData, Section
 from search.pareto import best, dominated, quality
-from search.plots.frontier_figure import frontier_figure
-from search.plots.pages import Chart, Table
+from search.plots.frontier_figure import frontier_charts
+from search.plots.pages import Table
 from search.plots.trial_points import short_text
 from search.results.comparison import edges
 from search.seeds import spread_text
@@ -17,14 +17,10 @@ BEST = 5
 
 
 def frontier_section(data: ReportData) -> Section:
-    """Every trial in one chart."""
-    metric, cost = data.score_name, data.cost.noun
+    """Every trial in a chart for each cost."""
+    metric, cost = data.score_name, " and ".join(each.noun for each in data.criteria.axes)
     is_fixed = data.criteria.is_at_fixed_cost
-    label = (
-        f"{metric} against {cost} of {len(data.complete)} trials; the {len(data.members)} on the "
-        "frontier can be focused"
-    )
-    figure = frontier_figure(
+    charts = frontier_charts(
         data.records, data.criteria, references=data.references, repeats=data.repeats
     )
     rows = [_row(data, f"#{record.number}", record) for record in data.members]
@@ -34,7 +30,7 @@ def frontier_section(data: ReportData) -> Section:
         intro="The search is for the best score within its constraints."
         if is_fixed
         else f"The frontier: no trial has a better {metric} at the same {cost} or less.",
-        charts=(Chart(figure, label),),
+        charts=charts,
         caption=_caption(data),
         tables=(
             _table(data, "the frontier as a table", "trial", rows, is_folded=True),
@@ -106,22 +102,27 @@ def _table(
     data: ReportData, label: str, first: str, rows: list[list[str]], *, is_folded: bool = False
 ) -> Table:
     seeds = ("further seeds", "their test") if data.repeats else ()
-    heads = (first, data.score_name, "95 % interval", *seeds, data.cost.noun, "ratio", "model")
-    numeric = (1, *(heads.index(name) for name in (data.cost.noun, "ratio")))
+    criteria = data.criteria
+    scores = [each.name for each in criteria.further_metrics]
+    costs = [cost.noun for cost in criteria.axes]
+    heads = (first, data.score_name, "95 % interval", *seeds, *scores, *costs, "ratio", "model")
+    numeric = (1, *(heads.index(name) for name in (*scores, *costs, "ratio")))
     return Table(label, heads, rows, numeric=numeric, is_folded=is_folded)
 
 
 def _row(data: ReportData, name: str, record: TrialRecord | None) -> list[str]:
     seeds = _further_seeds(data, record) if data.repeats else []
     if record is None:
-        return [name, "–", "", *seeds, "", "", "nothing yet"]
+        nothing = [""] * (len(data.criteria.axes) + len(data.criteria.further_metrics))
+        return [name, "–", "", *seeds, *nothing, "", "nothing yet"]
     result = record.result
     return [
         name,
         data.metric.text(result["score"]),
         data.interval(result),
         *seeds,
-        data.cost_text(record),
+        *(metric.text(result[metric.name]) for metric in data.criteria.further_metrics),
+        *(cost.text(result[cost.name]) for cost in data.criteria.axes),
         f"{result['compression_ratio']:.1f}×",
         f"{short_text(record.configuration)} (#{record.number})",
     ]
@@ -138,7 +139,7 @@ def _caption(data: ReportData) -> str:
     elsewhere = [
         f"{COSTS[cost].noun} at most {COSTS[cost].text(limit)}"
         for cost, limit in data.criteria.limits.items()
-        if cost != data.cost.name
+        if cost not in [each.name for each in data.criteria.axes]
     ]
     direction = "" if data.metric.is_maximised else ": the axis is reversed"
     required = f" Also required: {', '.join(elsewhere)}." if elsewhere else ""

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from search.analysis.report.compute import seconds_spent
 from search.analysis.report.report_data import ReportData, Section
-from search.pareto import hypervolume_history, in_finish_order, quality
+from search.hypervolume import hypervolume_history
+from search.pareto import in_finish_order, quality
 from search.plots.pages import Chart, Table
 from search.plots.style import FRONTIER, empty_figure, score_axis
 from search.plots.trial_points import trial_text

@@ -16,7 +16,8 @@ from search.analysis.report.progress import progress_section
 from search.analysis.report.report_data import ReportData, Section
 from search.analysis.report.training_reuse import training_section
 from search.formatting import has_noisy_latency, is_corrected, measured_latency
-from search.pareto import hypervolume_of, nearest, quality
+from search.hypervolume import hypervolume_of
+from search.pareto import nearest, quality
 from search.plots.pages import render
 from search.plots.style import tick_text
 from search.plots.trial_points import short_text

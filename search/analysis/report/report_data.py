@@ -8,9 +8,10 @@ from functools import cached_property
 from math import inf
 from typing import Any
 
-from search.pareto import Scale, best, dominating_reference, feasible
+from search.hypervolume import Scale
+from search.pareto import best, dominating_reference, feasible, leaders
 from search.plots.pages import Chart, Table
-from search.plots.trial_points import drawable, leaders, metric_name
+from search.plots.trial_points import drawable, metric_name
 from search.seeds import Repeats, SeedScores
 from search.storage.references import ReferenceRecord
 from search.storage.study import Study

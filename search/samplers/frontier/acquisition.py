@@ -6,12 +6,20 @@ function.
 
 Emmerich, Deutz & Klinkenberg 2011, *Hypervolume-based expected improvement* (the criterion);
 Daulton, Balandat & Bakshy 2020, arXiv 2006.05078 (its Monte Carlo form for several points).
+
+The hypervolume of more than two objectives is the mean, over limits of the further ones, of the
+area that the trials within these limits dominate in the first score and the first cost (Fubini's
+theorem; While et al. 2006, *A faster algorithm for calculating hypervolume*, slice in the same
+way). So its expected improvement is a mean of expected improvements of areas. Limits are drawn anew
+for each proposal, quasi-randomly.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import moocore
 import numpy as np
 
 from search.arrays import Booleans, Floats, Integers
@@ -21,6 +29,12 @@ MARGIN = 1 / 128
 model, such as a search looks for, would add no area, and would never be proposed."""
 TOLERANCE = 1e-9
 """Of logarithms of cost."""
+SLICES = 8
+"""Limits of each proposal; a power of two, as a Sobol sequence needs."""
+
+
+Reached = tuple[float, ...]
+"""Qualities of the scores of a candidate, then logarithms of its costs."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +145,53 @@ class Staircase:
 
 
 @dataclass(frozen=True)
+class Slice:
+    """Limits of the further objectives.
+
+    Args:
+        least: Lowest quality of each further score, ``(scores,)``.
+        most: Highest logarithm of each further cost, ``(costs,)``.
+    """
+
+    least: Floats
+    most: Floats
+
+    def has_costs(self, log_costs: Floats) -> Booleans:
+        """Whether further costs, ``(..., costs)``, are within the limits."""
+        inside: Booleans = np.all(log_costs <= self.most + TOLERANCE, axis=-1)
+        return inside
+
+    def has_qualities(self, qualities: Floats) -> Booleans:
+        """Whether further qualities, ``(..., scores)``, are within the limits."""
+        inside: Booleans = np.all(qualities >= self.least, axis=-1)
+        return inside
+
+
+def slices(
+    scores: Sequence[tuple[float, float]],
+    costs: Sequence[tuple[float, float]],
+    rng: np.random.Generator,
+) -> list[Slice]:
+    """Limits of the further objectives; one without any where there are none.
+
+    Args:
+        scores: Range of the quality of each further score.
+        costs: Range of the logarithm of each further cost.
+    """
+    ranges = np.array([*scores, *costs], dtype=np.float64).reshape(-1, 2)
+    if not len(ranges):
+        return [Slice(np.zeros(0), np.zeros(0))]
+    # Imported here: scipy.stats takes long to import, and most searches do without it.
+    from scipy.stats import qmc
+
+    low, high = ranges.T
+    # Without a margin, a model at a limit would add no volume.
+    high = high + MARGIN * (high - low)
+    drawn = low + qmc.Sobol(len(ranges), seed=rng).random(SLICES) * (high - low)
+    return [Slice(each[: len(scores)], each[len(scores) :]) for each in drawn]
+
+
+@dataclass(frozen=True)
 class Proposal:
     """The candidate to try next.
 
@@ -183,3 +244,19 @@ class Proposals:
             return None
         run, compression = int(self.runs[row]), int(self.compressions[column])
         return Proposal(run, compression, float(rate[row, column]))
+
+
+def from_the_frontier_on(reached: list[Reached], scores: int) -> list[int]:
+    """Indices of complete trials: the frontier, then the frontier of the others, and so on; in each
+    the best of the first score first.
+
+    Args:
+        scores: How many of their objectives are scores, the first.
+    """
+    if not reached:
+        return []
+    rows = np.array(reached)
+    qualities, costs = rows[:, :scores], np.nan_to_num(rows[:, scores:], nan=np.inf)
+    rank = moocore.pareto_rank(np.hstack([-qualities, costs]))
+    order: list[int] = np.lexsort((-qualities[:, 0], rank)).tolist()
+    return order

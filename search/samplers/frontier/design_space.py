@@ -53,6 +53,10 @@ class DesignSpace:
         checkpoints: How many of the last features of runs tell checkpoints apart.
         methods: How many of the last features of compressions tell methods apart.
         is_pretrained: Whether models are cut from a checkpoint.
+        further_costs: Logarithms of further inference costs of some runs under every compression,
+            ``(len(runs), compressions, costs)``; None where there are none.
+        further_limits: As ``limits``, for each of them.
+        further_baselines: As ``baseline``, for each further score.
         earlier: How many of the last runs, and of the last compressions, are those of earlier
             searches alone: they have features, and no candidate is of them.
         run_neighbours: Runs that differ from one by one value of one dimension.
@@ -78,6 +82,9 @@ class DesignSpace:
     checkpoints: int = 0
     methods: int = 0
     is_pretrained: bool = False
+    further_costs: Callable[[Integers], Floats] | None = None
+    further_limits: tuple[tuple[float, float], ...] = ()
+    further_baselines: tuple[float | None, ...] = ()
     earlier: tuple[int, int] = (0, 0)
     run_neighbours: Callable[[int], Iterable[int]] = lambda run: (run - 1, run + 1)
     compression_neighbours: Callable[[int], Iterable[int]] = lambda index: (index - 1, index + 1)
@@ -91,6 +98,12 @@ class DesignSpace:
     def sizes(self) -> tuple[int, int]:
         """Runs and compressions of candidates; they are the first."""
         return len(self.runs) - self.earlier[0], len(self.compressions) - self.earlier[1]
+
+    def further(self, runs: Integers) -> Floats:
+        """Logarithms of the further costs of some runs, ``(len(runs), compressions, costs)``."""
+        if self.further_costs is None:
+            return np.zeros((len(runs), len(self.compressions), 0))
+        return self.further_costs(runs)
 
     def has(self, run: int, compression: int) -> bool:
         """Whether they are those of a candidate."""

@@ -7,35 +7,26 @@ its state is a function of those trials (the ``Designer`` of OSS Vizier: Song et
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import product
+from collections.abc import Iterable, Sequence
 
-import moocore
 import numpy as np
-from scipy.special import ndtri
 
 from search.arrays import Booleans, Floats, one_blas_thread
-from search.samplers.frontier.acquisition import Proposals, Staircase
+from search.samplers.frontier.acquisition import (
+    Proposals,
+    Reached,
+    Slice,
+    Staircase,
+    from_the_frontier_on,
+    slices,
+)
 from search.samplers.frontier.cost_model import CostModel, Seconds
 from search.samplers.frontier.design_space import Candidates, DesignSpace, choose_candidates
-from search.samplers.frontier.history import (
-    TWO_SIDED_95,
-    FailureCause,
-    History,
-    Trial,
-    errors,
-    qualities,
-)
+from search.samplers.frontier.history import TWO_SIDED_95, FailureCause, Trial
 from search.samplers.frontier.prior import prior_for
-from search.samplers.gp.gaussian_process import GaussianProcessMixture
-from search.samplers.gp.hyperparameters import sample_hyperparameters
-from search.samplers.gp.kernel import Features, Prior
-from search.samplers.gp.outcome_transform import OutcomeTransform
+from search.samplers.frontier.surrogate import Surrogate
+from search.samplers.gp.kernel import Prior
 
-PROCESSES = 4
-"""Samples of the hyperparameters, each of which gives one Gaussian process."""
-SAMPLES = 32
-"""Samples of each process; a power of two, as a Sobol sequence needs."""
 FIRST_FIT = 4
 REFIT_GROWTH = 1.25
 LONGEST_WAIT = 128
@@ -44,6 +35,8 @@ PARTS = 8
 """Subsets of a large design space to search before reporting that no candidate is left."""
 TRIES = 2.5
 """Compressions that are evaluated for each one that joins the frontier."""
+ABOVE_BEST = 0.25
+"""By how much the limits of a further score exceed the best so far, of its range."""
 
 
 class Designer:
@@ -63,10 +56,15 @@ class Designer:
         cost_model: Seconds | None = None,
     ) -> None:
         self._space = space
-        self._prior = prior or prior_for(space)
         self._seed = seed
+        prior = prior or prior_for(space)
+        baselines = (space.baseline, *space.further_baselines)
+        self._surrogates = [
+            Surrogate(space, prior, baseline, seed=seed, place=place)
+            for place, baseline in enumerate(baselines)
+        ]
+        """Of each score, the first one first."""
         self._trials: list[Trial] = []
-        self._history = History(space)
         self._earlier: list[Trial] = []
         """Complete trials of earlier searches."""
         self._tried = np.zeros((len(space.runs), len(space.compressions)), dtype=bool)
@@ -74,15 +72,12 @@ class Designer:
         """Runs that failed because of the machine."""
         self._cost_model: Seconds = cost_model or CostModel(space)
         self._spent = 0.0
-        self._reached: list[tuple[float, float]] = []
-        """Quality and logarithm of cost of each complete trial."""
+        self._reached: list[Reached] = []
+        """Of each complete trial."""
         self._fitted_at = -1
-        self._observed = 0
-        self._pending: list[tuple[int, int]] = []
-        """The running candidates that the Gaussian process has as pending."""
         self._candidates: Candidates
-        self._transform: OutcomeTransform
-        self._process: GaussianProcessMixture
+        self._further_costs: Floats
+        """Further costs of the candidates, ``(r, c, costs)``."""
 
     def learn(self, trials: Iterable[Trial]) -> None:
         """Learn from trials of earlier searches, before the first of this one.
@@ -90,7 +85,8 @@ class Designer:
         They are observations alone: neither tried, nor on the frontier, nor work of this search.
         """
         for trial in trials:
-            self._history.add_earlier(trial)
+            for surrogate in self._surrogates:
+                surrogate.learn(trial)
             if trial.quality is not None:
                 self._earlier.append(trial)
 
@@ -98,13 +94,14 @@ class Designer:
         """Learn from finished trials."""
         for trial in trials:
             self._trials.append(trial)
-            self._history.add(trial)
+            for surrogate in self._surrogates:
+                surrogate.update(trial)
             self._tried[trial.candidate] = True
             if trial.quality is None:
                 self._cannot_train[trial.run] |= trial.cause is FailureCause.MACHINE
             else:
                 self._spent += self._cost_model.update(trial)
-                self._reached.append((trial.quality, self._log_cost(trial.candidate)))
+                self._reached.append(self._point(trial))
 
     @property
     def average_rate(self) -> float:
@@ -112,17 +109,17 @@ class Designer:
         if not self._spent:
             return 0.0
         self._refresh()
-        stairs = self._staircase(self._reached)
-        return stairs.area_above(self._transform.lowest) / self._spent
+        areas = [
+            self._staircase(self._reached, each).area_above(self._first.transform.lowest)
+            for each in self._slices()
+        ]
+        return float(np.mean(areas)) / self._spent
 
     def predict(self, run: int, compression: int) -> tuple[float, float, float]:
         """Expected quality of a candidate, between the ends of its 95 % interval."""
         with one_blas_thread():
             self._refresh()
-            mean, variance = self._process.predict(self._history.features([(run, compression)]))
-        values = mean + TWO_SIDED_95 * np.sqrt(variance) * np.array([-1.0, 0.0, 1.0])
-        low, expected, high = self._transform.quality(values).tolist()
-        return low, expected, high
+            return self._first.interval(run, compression)
 
     def seconds(self, run: int, compression: int) -> float:
         """Seconds that a trial of a candidate would take now."""
@@ -151,44 +148,59 @@ class Designer:
         return proposals
 
     def _proposals(self, running: list[tuple[int, int]], in_memory: int | None) -> Proposals:
-        self._set_pending(running)
-        transform = self._transform
-        posterior, values = self._process.with_pending(transform.noise)
-        quality = self._at_most_dense(transform.quality(posterior.samples(self._normals)))
-        expected = zip(transform.quality(values).tolist(), self._pending, strict=True)
-        pending = [(each, self._log_cost(candidate)) for each, candidate in expected]
-        stairs = self._staircase([*self._incumbents(), *pending])
+        sampled = [surrogate.samples(running) for surrogate in self._surrogates]
+        quality, further = sampled[0][0], [each for each, _ in sampled[1:]]
+        expected = np.column_stack([values for _, values in sampled])
+        pending = [
+            (*each, *self._costs(candidate))
+            for each, candidate in zip(expected.tolist(), self._first.pending, strict=True)
+        ]
+        points = [*self._incumbents(), *pending]
         trained = self._cost_model.is_trained.copy()
         if in_memory is not None:
             trained[in_memory] = True
-        return self._evaluated(quality, stairs, self._free(running, trained), trained)
-
-    def _at_most_dense(self, quality: Floats) -> Floats:
-        """Samples of the quality, none of which exceeds that of the same model before compression.
-
-        Of a model that has learnt nothing, compressions would seem to be worth a trial each.
-        """
-        dense = np.flatnonzero(~self._space.compressions[self._candidates.compressions].any(1))
-        if len(dense) == 0:
-            return quality
-        return np.minimum(quality, quality[:, :, dense[:1]])
+        parts = [(each, self._staircase(points, each)) for each in self._slices()]
+        return self._evaluated(quality, further, parts, self._free(running, trained), trained)
 
     def _evaluated(
-        self, quality: Floats, stairs: Staircase, free: Booleans, trained: Booleans
+        self,
+        quality: Floats,
+        further: Sequence[Floats],
+        parts: Sequence[tuple[Slice, Staircase]],
+        free: Booleans,
+        trained: Booleans,
     ) -> Proposals:
+        """Proposals with the mean gain in some slices of the further objectives.
+
+        Args:
+            quality: Samples of the first score, ``(samples, r, c)``.
+            further: The same of each further score.
+        """
         runs, compressions = self._candidates.runs, self._candidates.compressions
         training = np.where(trained, 0.0, self._cost_model.training_seconds())[runs]
         evaluating = self._cost_model.evaluation_seconds(runs, compressions)
-        log_costs = self._candidates.log_costs
-        free = free & stairs.is_within(log_costs)
-        gain = stairs.improvement(quality, log_costs).mean(0)
+        free = free & parts[0][1].is_within(self._candidates.log_costs)
+        inside = [self._inside(each, stairs, quality, further) for each, stairs in parts]
+        gain = np.mean(
+            [
+                stairs.improvement(sampled, costs).mean(0)
+                for (_, stairs), (sampled, costs) in zip(parts, inside, strict=True)
+            ],
+            axis=0,
+        )
         gain = np.where(free, gain, -np.inf)
         seconds = training[:, None] + evaluating
         untrained = np.flatnonzero((training > 0.0) & free.any(1))
         if len(untrained):
             # Training a run pays for all its compressions: they are credited to the best of them.
-            possible = np.where(free[untrained], quality[:, untrained], -np.inf)
-            together, members = stairs.joint_improvement(possible, log_costs[untrained])
+            joint = [
+                stairs.joint_improvement(
+                    np.where(free[untrained], sampled[:, untrained], -np.inf), costs[untrained]
+                )
+                for (_, stairs), (sampled, costs) in zip(parts, inside, strict=True)
+            ]
+            together = np.mean([area for area, _ in joint], axis=0)
+            members = np.max([count for _, count in joint], axis=0)
             leader = gain[untrained].argmax(1)
             gain[untrained] = -np.inf
             gain[untrained, leader] = together
@@ -196,94 +208,108 @@ class Designer:
             seconds[untrained, leader] = training[untrained] + tries * evaluating[untrained, leader]
         return Proposals(runs, compressions, gain, seconds, quality, trained[runs])
 
-    def _incumbents(self) -> list[tuple[float, float]]:
-        """Expected quality, given all trials, and logarithm of cost of those that may be on the
-        frontier.
+    def _inside(
+        self, part: Slice, stairs: Staircase, quality: Floats, further: Sequence[Floats]
+    ) -> tuple[Floats, Floats]:
+        """Samples of the first score and the first costs of all candidates in a slice: what is
+        beyond it has the quality of the reference point, or no cost, and gains nothing."""
+        costs = self._candidates.log_costs
+        if len(part.most):
+            costs = np.where(part.has_costs(self._further_costs), costs, np.nan)
+        if further:
+            is_inside = part.has_qualities(np.stack(further, axis=-1))
+            quality = np.where(is_inside, quality, stairs.level[0])
+        return quality, costs
+
+    def _slices(self) -> list[Slice]:
+        """Limits of the further objectives, others after each finished trial."""
+        ranges = [
+            (each.transform.lowest, each.transform.lowest + (1 + ABOVE_BEST) * each.transform.range)
+            for each in self._surrogates[1:]
+        ]
+        rng = np.random.default_rng([self._seed, len(self._trials)])
+        return slices(ranges, self._space.further_limits, rng)
+
+    def _incumbents(self) -> list[Reached]:
+        """Expected qualities, given all trials, and costs of those that may be on the frontier.
 
         The best of many noisy scores is better than its model: as it is, it would hide gains.
         """
         if not self._reached:
             return []
-        quality, log_cost = np.array(self._reached).T
-        level = self._staircase(self._reached).level_at(np.nan_to_num(log_cost, nan=np.inf))
+        rows = np.array(self._reached)
+        quality, log_cost = rows[:, 0], rows[:, len(self._surrogates)]
         complete = [trial for trial in self._trials if trial.quality is not None]
-        values = self._transform.values(quality)
-        deviation = np.sqrt(self._transform.noise(values, errors(complete))) * self._transform.range
-        near = np.flatnonzero(quality >= level - TWO_SIDED_95 * deviation)
-        mean, _ = self._process.predict(self._features([complete[index] for index in near]))
-        return list(
-            zip(self._transform.quality(mean).tolist(), log_cost[near].tolist(), strict=True)
-        )
+        deviation = self._first.deviation(complete)
+        is_near = np.zeros(len(rows), dtype=bool)
+        for part in self._slices():
+            level = self._staircase(self._reached, part).level_at(
+                np.nan_to_num(log_cost, nan=np.inf)
+            )
+            is_near |= self._has(part, rows) & (quality >= level - TWO_SIDED_95 * deviation)
+        near = np.flatnonzero(is_near)
+        candidates = [complete[index].candidate for index in near]
+        means = np.column_stack([each.expected(candidates) for each in self._surrogates])
+        costs = rows[near, len(self._surrogates) :]
+        return [tuple(row) for row in np.hstack([means, costs]).tolist()]
 
     def _refresh(self) -> None:
         due = fit_size(len(self._trials))
         if due != self._fitted_at:
             self._fitted_at = due
             self._fit(due)
-        self._observe(self._history.since(self._observed))
-        self._observed = len(self._trials)
-
-    def _observe(self, trials: list[Trial]) -> None:
-        values = self._transform.values(qualities(trials))
-        noise = self._transform.noise(values, errors(trials))
-        self._process.observe(self._features(trials), values, noise)
+        for surrogate in self._surrogates:
+            surrogate.refresh()
 
     def _fit(self, count: int, attempt: int = 0) -> None:
-        """Fit the Gaussian processes to the first ``count`` trials, over new candidates."""
+        """Fit the surrogates to the first ``count`` trials, over new candidates."""
         # Of those trials alone, so that a designer that is made again from the study agrees.
         trials = self._trials[:count]
         complete = [trial for trial in trials if trial.quality is not None]
         known = [*self._earlier, *complete]
-        self._transform = OutcomeTransform.fit(
-            qualities(known), errors(known), self._space.baseline
-        )
-        before = [
-            (trial.quality or 0.0, self._log_cost(trial.candidate)) for trial in self._earlier
-        ]
-        order = _from_the_frontier_on([*before, *self._reached[: len(complete)]])
+        before = [self._point(trial) for trial in self._earlier]
+        scores = len(self._surrogates)
+        order = from_the_frontier_on([*before, *self._reached[: len(complete)]], scores)
         best = [known[index].candidate for index in order]
-        observed = self._history.until(count, best)
-        values = self._transform.values(qualities(observed))
-        hyperparameters = sample_hyperparameters(
-            self._features(observed),
-            values,
-            self._transform.noise(values, errors(observed)),
-            self._prior,
-            count=PROCESSES,
-            rng=np.random.default_rng([self._seed, count]),
-        )
         tried = np.zeros_like(self._tried)
         tried[[t.run for t in trials], [t.compression for t in trials]] = True
         rng = np.random.default_rng([self._seed, count, attempt])
         near = [candidate for candidate in best if self._space.has(*candidate)]
         self._candidates = choose_candidates(self._space, near, tried, rng)
-        runs, columns = self._candidates.runs, self._candidates.compressions
-        features = self._history.features(product(runs.tolist(), columns.tolist()))
-        self._process = GaussianProcessMixture(features, len(columns), self._prior, hyperparameters)
-        self._observe(observed)
-        self._observed = count
-        self._pending = []
-        self._normals = _normals(len(columns), self._seed)
+        chosen = self._candidates
+        self._further_costs = self._space.further(chosen.runs)[:, chosen.compressions]
+        for surrogate in self._surrogates:
+            surrogate.fit(count, best, chosen)
 
-    def _features(self, trials: list[Trial]) -> Features:
-        return self._history.features(trial.candidate for trial in trials)
+    @property
+    def _first(self) -> Surrogate:
+        return self._surrogates[0]
 
-    def _set_pending(self, running: list[tuple[int, int]]) -> None:
-        now, before = dict.fromkeys(running), set(self._pending)
-        kept = [index for index, candidate in enumerate(self._pending) if candidate in now]
-        new = [candidate for candidate in now if candidate not in before]
-        if new or len(kept) < len(self._pending):
-            self._process.set_pending(self._history.features(new), kept)
-            self._pending = [*(self._pending[index] for index in kept), *new]
+    def _point(self, trial: Trial) -> Reached:
+        assert trial.quality is not None
+        further = (each.quality for each in trial.further)
+        return trial.quality, *further, *self._costs(trial.candidate)
 
-    def _log_cost(self, candidate: tuple[int, int]) -> float:
+    def _costs(self, candidate: tuple[int, int]) -> Reached:
+        """Logarithms of the costs of a candidate, the first one first."""
         run, compression = candidate
-        return float(self._space.log_costs(np.array([run]))[0, compression])
+        chosen = np.array([run])
+        first = float(self._space.log_costs(chosen)[0, compression])
+        return first, *self._space.further(chosen)[0, compression].tolist()
 
-    def _staircase(self, points: list[tuple[float, float]]) -> Staircase:
-        quality, log_cost = np.array(points, dtype=np.float64).reshape(-1, 2).T
-        reference, limits = self._transform.lowest, self._space.limits
-        return Staircase.of(quality, log_cost, reference=reference, limits=limits)
+    def _has(self, part: Slice, rows: Floats) -> Booleans:
+        """Which of some points, ``(n, objectives)``, are in a slice."""
+        scores = len(self._surrogates)
+        return part.has_qualities(rows[:, 1:scores]) & part.has_costs(rows[:, scores + 1 :])
+
+    def _staircase(self, points: Sequence[Reached], part: Slice) -> Staircase:
+        """The staircase of those points that are in a slice."""
+        scores = len(self._surrogates)
+        rows = np.array(points, dtype=np.float64)
+        rows = rows.reshape(-1, scores + 1 + len(self._space.further_limits))
+        rows = rows[self._has(part, rows)]
+        reference, limits = self._first.transform.lowest, self._space.limits
+        return Staircase.of(rows[:, 0], rows[:, scores], reference=reference, limits=limits)
 
     def _free(self, running: list[tuple[int, int]], trained: Booleans) -> Booleans:
         """Which candidates can be tried now, ``(r, c)``."""
@@ -299,17 +325,6 @@ class Designer:
         return free
 
 
-def _from_the_frontier_on(reached: list[tuple[float, float]]) -> list[int]:
-    """Indices of complete trials by their quality and logarithm of cost: the frontier, then the
-    frontier of the others, and so on; in each the best first."""
-    if not reached:
-        return []
-    quality, log_cost = np.array(reached).T
-    rank = moocore.pareto_rank(np.stack([-quality, np.nan_to_num(log_cost, nan=np.inf)], 1))
-    order: list[int] = np.lexsort((-quality, rank)).tolist()
-    return order
-
-
 def fit_size(count: int) -> int:
     """The number of trials of the last fit that is due after ``count`` trials."""
     size = 0
@@ -318,13 +333,3 @@ def fit_size(count: int) -> int:
         grown = max(following + 1, int(following * REFIT_GROWTH))
         size, following = following, min(grown, following + LONGEST_WAIT)
     return size
-
-
-def _normals(width: int, seed: int) -> Floats:
-    """Quasi-random standard normal numbers, ``(SAMPLES, width)``."""
-    # Imported here: scipy.stats takes long to import, and predictions do without it.
-    from scipy.stats import qmc
-
-    uniform = qmc.Sobol(width, seed=seed).random(SAMPLES)
-    normals: Floats = ndtri(np.clip(uniform, 1e-6, 1.0 - 1e-6))
-    return normals

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
-from search.pareto import in_finish_order, quality
+from search.pareto import in_finish_order
 from search.samplers.frontier.history import CAUSES, FailureCause, Trial
 from search.storage.errors import StudyError
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration, differing_keys
+from spaces.cost.criteria import Criteria
 from spaces.cost.units import BudgetUnit
 from spaces.file.sources import SOURCE_FIELDS
 from spaces.file.storage import Locations
@@ -51,7 +52,11 @@ def earlier_trials(study: Study) -> list[EarlierTrial]:
         StudyError: One of its ``from_searches`` does not exist, or has another task, data or
             metric.
     """
-    return [each for name in study.search.from_searches for each in _trials(_opened(study, name))]
+    return [
+        each
+        for name in study.search.from_searches
+        for each in _trials(_opened(study, name), study.criteria)
+    ]
 
 
 def warm_start_report(study: Study) -> list[str]:
@@ -68,7 +73,9 @@ def warm_start_report(study: Study) -> list[str]:
         ]
     for name in search.from_searches:
         earlier = _opened(study, name)
-        lines.append(f"from_searches: {len(list(_trials(earlier)))} trials of {name}")
+        lines.append(
+            f"from_searches: {len(list(_trials(earlier, study.criteria)))} trials of {name}"
+        )
         if others := _other_training(study, earlier):
             lines.append(
                 f"from_searches: {name} has another {', '.join(others)}; its scores count as if "
@@ -141,7 +148,7 @@ def _opened(study: Study, name: str) -> Study:
     sections = (differing_keys(one[n], other[n], n) for n in ("task", "model", "data"))
     differing = [
         *chain.from_iterable(sections),
-        *(["metric"] if earlier.search.metric.name != search.metric.name else []),
+        *(["metric"] if not _has_metrics(earlier, study) else []),
         *(["data"] if earlier.data.get("fingerprint") != study.data.get("fingerprint") else []),
     ]
     if differing:
@@ -153,11 +160,18 @@ def _opened(study: Study, name: str) -> Study:
     return earlier
 
 
-def _trials(study: Study) -> Iterator[EarlierTrial]:
+def _has_metrics(earlier: Study, study: Study) -> bool:
+    """Whether the trials of an earlier search have every score of another, the first as theirs."""
+    one, other = ([each.name for each in s.criteria.metrics] for s in (earlier, study))
+    return one[0] == other[0] and {*other} <= {*one}
+
+
+def _trials(study: Study, criteria: Criteria) -> Iterator[EarlierTrial]:
+    """Trials of an earlier study, as the criteria of another see them."""
     search, space = study.search, study.space
     fixed = searchable_values(search.training)
     for record in in_finish_order(study.records()):
-        if (outcome := _outcome(study, record)) is not None:
+        if (outcome := _outcome(record, criteria)) is not None:
             configuration = record.configuration
             steps = space.steps(
                 configuration.budget,
@@ -174,11 +188,10 @@ def _trials(study: Study) -> Iterator[EarlierTrial]:
             )
 
 
-def _outcome(study: Study, record: TrialRecord) -> Trial | None:
+def _outcome(record: TrialRecord, criteria: Criteria) -> Trial | None:
     """What a finished trial says of the quality of others; None for nothing."""
-    criteria = study.criteria
     if record.is_complete:
-        return Trial.of_result(0, 0, quality(record, criteria), record.result, study.search.metric)
+        return Trial.of_result(0, 0, record.result, criteria.metrics)
     return Trial(0, 0, None) if CAUSES.get(record.state) is FailureCause.MODEL else None
 
 

@@ -6,7 +6,7 @@ before compression: that model is scored when its training ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import chain, islice
@@ -45,6 +45,21 @@ class StageSeconds:
     recovery: float = 0.0
 
 
+@dataclass(frozen=True)
+class Scored:
+    """A further score of a complete trial; None stands for what is unknown.
+
+    Args:
+        quality: ``Metric.quality`` of it.
+        error: Standard error of its quality.
+        dense: Quality of the model before compression.
+    """
+
+    quality: float
+    error: float | None = None
+    dense: float | None = None
+
+
 class FailureCause(Enum):
     """What a failed trial implies for other candidates."""
 
@@ -69,6 +84,7 @@ class Trial:
         error: Standard error of its quality.
         dense: Quality of its model before compression.
         cause: Cause of its failure, where it failed.
+        further: Further scores, of a complete trial.
     """
 
     run: int
@@ -78,6 +94,16 @@ class Trial:
     seconds: StageSeconds | None = None
     dense: float | None = None
     cause: FailureCause = FailureCause.MODEL
+    further: tuple[Scored, ...] = ()
+
+    def of_score(self, place: int) -> Trial:
+        """The trial with one of its further scores in place of the first; 0 is the first."""
+        if place == 0 or self.quality is None:
+            return self
+        scored = self.further[place - 1]
+        return replace(
+            self, quality=scored.quality, error=scored.error, dense=scored.dense, further=()
+        )
 
     @property
     def candidate(self) -> tuple[int, int]:
@@ -86,24 +112,41 @@ class Trial:
 
     @classmethod
     def of_result(
-        cls, run: int, compression: int, quality: float, result: dict[str, Any], metric: Metric
+        cls, run: int, compression: int, result: Mapping[str, Any], metrics: Sequence[Metric]
     ) -> Trial:
-        """A complete trial, from the result that the study holds."""
-        stages, dense = result.get("seconds"), result.get("dense_score")
+        """A complete trial, from the result that the study holds.
+
+        Args:
+            metrics: Its scores, the first one first.
+        """
+        stages = result.get("seconds")
         seconds = stages and StageSeconds(
             stable=stages["stable"],
             cooldown=stages["cooldown"],
             evaluate=stages["compress"] + stages["measure"],
             recovery=stages.get("recovery", 0.0),
         )
-        dense = None if dense is None else metric.quality(dense)
-        error = score_error(result, metric) if "score_low" in result else None
-        return cls(run, compression, quality, error, seconds, dense)
+        first, *further = metrics
+        score = _scored(result, first, "score")
+        others = tuple(_scored(result, metric, metric.name) for metric in further)
+        return cls(
+            run, compression, score.quality, score.error, seconds, score.dense, further=others
+        )
 
 
-def score_error(result: dict[str, Any], metric: Metric) -> float:
+def _scored(result: Mapping[str, Any], metric: Metric, name: str) -> Scored:
+    """A score of a result; its interval and that of the model before compression may be unknown."""
+    dense = result.get(f"dense_{name}")
+    return Scored(
+        quality=metric.quality(result[name]),
+        error=score_error(result, metric, name) if f"{name}_low" in result else None,
+        dense=None if dense is None else metric.quality(dense),
+    )
+
+
+def score_error(result: Mapping[str, Any], metric: Metric, name: str = "score") -> float:
     """Standard error of the quality of a result's score, from its interval."""
-    ends = (metric.quality(result[end]) for end in ("score_low", "score_high"))
+    ends = (metric.quality(result[f"{name}_{end}"]) for end in ("low", "high"))
     low, high = sorted(ends)
     return (high - low) / (2.0 * TWO_SIDED_95)
 

@@ -16,7 +16,12 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import GPSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from search.samplers.base import ConvergedError, MustWaitError, SpaceExhaustedError, StudySampler
+from search.samplers.base import (
+    MustWaitError,
+    SpaceExhaustedError,
+    StudySampler,
+    refuse_if_converged,
+)
 from search.samplers.frontier.acquisition import Proposal
 from search.samplers.frontier.cost_model import CostModel
 from search.samplers.frontier.designer import Designer
@@ -25,11 +30,7 @@ from search.samplers.frontier.search_design_space import SearchDesignSpace
 from search.storage.optuna_space import without_repeats
 from search.storage.trials import FAILURE, FINISH, RESULT
 from spaces.cost.configuration import Configuration
-from spaces.cost.metric import Metric
-
-LEAST_FRACTION = 0.01
-"""``stop: auto`` ends a search when the best candidate's expected gain per second is below this
-fraction of the hypervolume per second that the search has gained on average."""
+from spaces.cost.criteria import Criteria
 
 
 class FrontierSampler(StudySampler):
@@ -66,11 +67,8 @@ class FrontierSampler(StudySampler):
         proposal = self._designer.proposals(running).best()
         if proposal is None:
             raise MustWaitError if running else SpaceExhaustedError
-        if self._stops and proposal.rate < LEAST_FRACTION * self._designer.average_rate:
-            raise ConvergedError(
-                f"the best trial left is expected to gain less than {LEAST_FRACTION:.0%} of the "
-                "hypervolume per second that the search has gained on average"
-            )
+        if self._stops:
+            refuse_if_converged(proposal.rate, self._designer.average_rate)
         self._next = proposal
 
     def should_compress_again(self, study: optuna.Study, training: Configuration) -> bool:
@@ -126,7 +124,7 @@ class FrontierSampler(StudySampler):
         finished.sort(key=_finish_order)
         self._taken.update(trial.number for trial in finished)
         self._designer.update(
-            _finished(trial, self._space.metric, *self._space.candidate_from(trial.params))
+            _finished(trial, self._space.criteria, *self._space.candidate_from(trial.params))
             for trial in finished
         )
         return running
@@ -138,11 +136,11 @@ def _finish_order(trial: FrozenTrial) -> tuple[int, datetime, int]:
     return trial.user_attrs.get(FINISH, 0), trial.datetime_complete, trial.number
 
 
-def _finished(trial: FrozenTrial, metric: Metric, run: int, compression: int) -> Trial:
+def _finished(trial: FrozenTrial, criteria: Criteria, run: int, compression: int) -> Trial:
     if trial.state != TrialState.COMPLETE:
         state = trial.user_attrs.get(FAILURE, {}).get("state")
         return Trial(run, compression, None, cause=CAUSES.get(state, FailureCause.COMPRESSION))
     if not math.isfinite(trial.values[0]):
         return Trial(run, compression, None)
-    quality = metric.quality(trial.values[0])
-    return Trial.of_result(run, compression, quality, trial.user_attrs.get(RESULT, {}), metric)
+    result = {"score": trial.values[0], **trial.user_attrs.get(RESULT, {})}
+    return Trial.of_result(run, compression, result, criteria.metrics)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from search.arrays import Booleans, Floats, Integers
-from search.pareto import Scale
+from search.arrays import Floats, Integers
+from search.hypervolume import Scale
 from search.samplers.frontier.compression_columns import compression_columns
 from search.samplers.frontier.design_space import DesignSpace, grid_neighbours
 from search.samplers.frontier.earlier import EarlierTrial, placed
@@ -23,6 +23,7 @@ from search.samplers.frontier.features import (
     training_features,
     varying,
 )
+from search.samplers.frontier.known_costs import KnownCosts
 from search.storage.optuna_space import distributions, parameters_from, point_from
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression
@@ -52,7 +53,7 @@ class SearchDesignSpace:
         earlier: Sequence[EarlierTrial] = (),
     ) -> None:
         self._space = space
-        self.metric = space.criteria.metric
+        self.criteria = space.criteria
         self.distributions = distributions(space)
         sizes = [len(dimension.values) for dimension in space.dimensions]
         training = sum(d.name not in COMPRESSION_FIELDS for d in space.dimensions)
@@ -70,12 +71,9 @@ class SearchDesignSpace:
             for index in range(prod(self._compression_sizes))
         ]
         self._architecture = _numbered(c.architecture for c in self._runs)
-        self._example = np.unique(self._architecture, return_index=True)[1]
-        """The first run of each architecture."""
-        self._has_enough_steps = np.array([space.has_enough_steps(run) for run in self._runs])
-        self._log_costs_of: dict[int, Floats] = {}
-        self._meeting: dict[int, Booleans] = {}
-        self._first_equal: dict[int, Integers] = {}
+        self._known_costs = KnownCosts(
+            space, self._runs, self._compressions, self._architecture, self._configuration
+        )
         self._fixed = searchable_values(space.search.training)
         if space.is_fit:
             # What each architecture is fitted with is no feature.
@@ -159,23 +157,7 @@ class SearchDesignSpace:
         return self._space.configuration(self._point(run, compression))
 
     def _canonical(self, run: int, compression: int) -> int:
-        return int(self._first_with_same_model(int(self._architecture[run]))[compression])
-
-    def _first_with_same_model(self, architecture: int) -> Integers:
-        """For each compression the first that gives the same model.
-
-        They differ where a sparsity of one layer, or of one head, removes nothing.
-        """
-        if architecture not in self._first_equal:
-            run = self._runs[self._example[architecture]]
-            first: dict[Compression, int] = {}
-            self._first_equal[architecture] = np.array(
-                [
-                    first.setdefault(run.with_compression(each).canonical().compression, index)
-                    for index, each in enumerate(self._compressions)
-                ]
-            )
-        return self._first_equal[architecture]
+        return self._known_costs.first_with_same_model(run, compression)
 
     def _design_space(self, stored: StoredBy | None) -> DesignSpace:
         space, schedule, others = self._space, self._space.schedule, self._placed
@@ -236,9 +218,16 @@ class SearchDesignSpace:
             checkpoints=len(space.parts),
             methods=methods.shape[1],
             is_pretrained=bool(space.workload_of(runs[0].checkpoint).checkpoint),
-            log_costs=self._log_costs,
-            limits=(0.0, 0.0) if space.criteria.is_at_fixed_cost else limits,
+            log_costs=lambda chosen: self._log_costs(chosen)[..., 0],
+            limits=(0.0, 0.0) if self.criteria.is_at_fixed_cost else limits,
             baseline=scale.metric.guessing_quality,
+            further_costs=(lambda chosen: self._log_costs(chosen)[..., 1:])
+            if scale.further_costs
+            else None,
+            further_limits=tuple(
+                (math.log10(each.lowest), math.log10(each.highest)) for each in scale.further_costs
+            ),
+            further_baselines=tuple(each.guessing_quality for each in scale.further_metrics),
             is_trained=in_store[:, 0],
             has_stable_path=in_store[:, 1],
             step_seconds=_column(
@@ -288,49 +277,13 @@ class SearchDesignSpace:
         return [largest.with_compression(each).canonical().compression for each in every]
 
     def _log_costs(self, runs: Integers) -> Floats:
+        """``(len(runs), compressions, cost axes)``."""
         own, columns = runs < len(self._runs), len(self._compressions)
-        costs = np.full((len(runs), columns + len(self._placed.compressions)), np.nan)
+        sizes = len(runs), columns + len(self._placed.compressions), len(self.criteria.axes)
+        costs = np.full(sizes, np.nan)
         if own.any():
-            costs[own, :columns] = self._own_log_costs(runs[own])
+            costs[own, :columns] = self._known_costs.of(runs[own])
         return costs
-
-    def _own_log_costs(self, runs: Integers) -> Floats:
-        costs = np.stack([self._log_costs_row(int(self._architecture[run])) for run in runs])
-        costs[~self._has_enough_steps[runs]] = np.nan
-        if self._space.expressions.names:
-            costs[~np.stack([self._meets_expressions(int(run)) for run in runs])] = np.nan
-        return costs
-
-    def _meets_expressions(self, run: int) -> Booleans:
-        """Whether each compression of a run meets the expressions of the constraints."""
-        expressions = self._space.expressions
-        of_training = expressions.names & {"budget", *self._space.training_values}
-        key = run if of_training else int(self._architecture[run])
-        if key not in self._meeting:
-            every = (self._configuration(run, index) for index in range(len(self._compressions)))
-            self._meeting[key] = np.array(list(map(expressions.are_met, every)))
-        return self._meeting[key]
-
-    def _log_costs_row(self, architecture: int) -> Floats:
-        """Costs of an architecture under every compression; computed when first needed."""
-        if architecture not in self._log_costs_of:
-            run, columns = int(self._example[architecture]), range(len(self._compressions))
-            costs = [self._cost(self._configuration(run, index)) for index in columns]
-            redundant = self._first_with_same_model(architecture) != columns
-            self._log_costs_of[architecture] = np.log10(np.where(redundant, np.nan, costs))
-        return self._log_costs_of[architecture]
-
-    def _cost(self, configuration: Configuration) -> float:
-        """Inference cost; NaN where it is known to exceed a limit."""
-        space = self._space
-        if not space.meets_limits(configuration):
-            return math.nan
-        if space.criteria.is_at_fixed_cost:
-            return 1.0
-        if space.criteria.cost.name == "latency_ms":
-            assert space.latency_of is not None, "latencies are measured before the search"
-            return space.latency_of(configuration)
-        return float(getattr(space.cost(configuration), space.criteria.cost.name))
 
 
 def _training(configuration: Configuration) -> tuple[Architecture, float, Settings]:

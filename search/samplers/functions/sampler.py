@@ -10,35 +10,46 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from search.samplers.base import MustWaitError, SpaceExhaustedError, StudySampler
+from search.samplers.base import (
+    MustWaitError,
+    SpaceExhaustedError,
+    StudySampler,
+    refuse_if_converged,
+)
 from search.samplers.frontier.designer import FIRST_FIT, fit_size
-from search.samplers.frontier.history import FailureCause
-from search.samplers.functions.design import Finished, FunctionDesign, Points
+from search.samplers.functions.design import Finished, FunctionDesign, cause_of
+from search.samplers.functions.points import Points
 from search.storage.optuna_space import distributions
-from search.storage.states import HUNG, WORKER_DIED
 from search.storage.trials import FAILURE, FINISH, RESULT
 from spaces.functions.points import FunctionSpace
-
-UNKNOWN = (WORKER_DIED, HUNG)
-"""States of failed trials that say nothing of their values. Of any other failure the values may be
-the cause, as of a loss that is not finite, a model that exceeds the memory, or sizes that do not
-fit, and values near them may fail too."""
 
 
 class FunctionSampler(StudySampler):
     """Greatest expected gain per second, over dimensions of any kind.
 
-    With one objective the gain is that of the score; with two, that of the hypervolume.
+    With one objective the gain is that of the score; with several, that of the hypervolume.
 
     Args:
         tried: Parameters of the trials of earlier runs.
         seed: The same seed and results give the same choices.
+        earlier: Finished trials of earlier searches.
+        stops: Whether to stop when the expected gain has become small.
     """
 
-    def __init__(self, space: FunctionSpace, tried: Sequence[dict[str, Any]], *, seed: int) -> None:
+    def __init__(
+        self,
+        space: FunctionSpace,
+        tried: Sequence[dict[str, Any]],
+        *,
+        seed: int,
+        earlier: Sequence[Finished] = (),
+        stops: bool = False,
+    ) -> None:
         super().__init__(RandomSampler(seed=seed))
         self._distributions = distributions(space)
-        self._points = Points(space, tried, seed)
+        self._earlier = earlier
+        self._stops = stops
+        self._points = Points(space, tried, seed, [each.parameters for each in earlier])
         self._stages = self._points.stages()
         self._seed = seed
         self._finished: list[Finished] = []
@@ -54,6 +65,8 @@ class FunctionSampler(StudySampler):
         proposal = self._design.designer.proposals(running).best()
         if proposal is None:
             raise MustWaitError if running else SpaceExhaustedError
+        if self._stops:
+            refuse_if_converged(proposal.rate, self._design.designer.average_rate)
         self._next = proposal.run
 
     def infer_relative_search_space(
@@ -94,7 +107,9 @@ class FunctionSampler(StudySampler):
         if due != self._made_of:
             self._made_of = due
             known = self._finished[:due]
-            self._design = FunctionDesign(self._points, known, self._stages, self._seed)
+            self._design = FunctionDesign(
+                self._points, known, self._stages, self._seed, self._earlier
+            )
             finished = self._finished[due:]
         self._design.add(finished)
         return running
@@ -103,6 +118,5 @@ class FunctionSampler(StudySampler):
 def _finished(trial: FrozenTrial) -> Finished:
     if trial.state == TrialState.COMPLETE:
         return Finished(trial.params, trial.user_attrs.get(RESULT, {}))
-    state = trial.user_attrs.get(FAILURE, {}).get("state")
-    cause = FailureCause.MACHINE if state in UNKNOWN else FailureCause.MODEL
-    return Finished(trial.params, {}, cause)
+    state = trial.user_attrs.get(FAILURE, {}).get("state", "")
+    return Finished(trial.params, {}, cause_of(state))

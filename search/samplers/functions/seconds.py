@@ -49,15 +49,19 @@ class FunctionSeconds:
             seconds: All of it, with the stages.
             stages: Seconds of each stage that it used; None where it was stored before.
         """
-        made = {key: took for key, took in stages.items() if took is not None}
-        self._own[point] = max(seconds - sum(made.values()), 0.0) + OVERHEAD_SECONDS
+        self.learn(point, seconds, stages)
         self._results[point] = stages
-        for place, key in enumerate(self._keys[point]):
-            if key in made:
-                self._by_place[place][point] = max(made[key], LEAST_SECONDS)
         for key in stages:
             if key in self._numbers:
                 self._is_stored[self._numbers[key]] = True
+
+    def learn(self, point: int, seconds: float, stages: Mapping[str, float | None]) -> None:
+        """Learn what a trial of another search took, whose stages this one has not."""
+        made = {key: took for key, took in stages.items() if took is not None}
+        self._own[point] = max(seconds - sum(made.values()), 0.0) + OVERHEAD_SECONDS
+        for place, key in enumerate(self._keys[point]):
+            if key in made:
+                self._by_place[place][point] = max(made[key], LEAST_SECONDS)
         self._predicted = None
 
     @property

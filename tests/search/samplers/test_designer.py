@@ -124,7 +124,7 @@ def test_the_error_of_a_quality_is_that_of_the_interval_of_its_score(
     metric: Metric, score: float, low: float, high: float, error: float
 ) -> None:
     result = {"score": score, "score_low": low, "score_high": high}
-    trial = Trial.of_result(0, 0, metric.quality(score), result, metric)
+    trial = Trial.of_result(0, 0, result, [metric])
     assert trial.error == pytest.approx(error)
 
 

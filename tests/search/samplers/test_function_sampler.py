@@ -13,8 +13,10 @@ import pytest
 
 from search.execution.jobs import SampledJobs
 from search.functions.run import make_sampler
-from search.results.functions import members_of
-from search.samplers.base import SpaceExhaustedError
+from search.pareto import leaders
+from search.samplers.base import ConvergedError, SpaceExhaustedError
+from search.samplers.functions.earlier import warm_start_report
+from search.storage.errors import StudyError
 from search.storage.function_study import FunctionStudy
 from spaces.functions.points import CostFunction, FunctionSpace, StagesFunction
 from spaces.functions.search import read_function_search
@@ -118,7 +120,7 @@ def test_frontier_covers_the_costs_whether_they_are_known_before_or_not(
     asked = driven.run(trials, lambda values: {"accuracy": accuracy(values), **size(values)})
     too_large = sum(size(values)["size_mb"] > 2.0 for values in asked)
     assert too_large == 0 if is_known else too_large <= 6
-    members = members_of(driven.study.records(), driven.study.criteria)
+    members = leaders(driven.study.records(), driven.study.criteria)
     assert [member.result["size_mb"] for member in members] == pytest.approx([0.6, 1.2, 1.8])
     scores = [member.result["score"] for member in members]
     assert scores == pytest.approx([0.75, 0.8, 0.85], abs=0.015)
@@ -215,3 +217,72 @@ def test_a_space_may_have_one_point(url: str, cost: CostFunction | None) -> None
     ]
     with pytest.raises(SpaceExhaustedError):
         driven.ask()
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_no_sampler_asks_for_values_that_the_expressions_exclude(url: str, sampler: str) -> None:
+    space = {
+        "depth": {"low": 1, "high": 4},
+        "optimizer": {"choices": ["adamw", "lion", "sgd"]},
+        "tied": {"choices": [True, False]},
+    }
+    expressions = ["optimizer != 'sgd'", "depth >= 2 and not (tied == 1 and depth == 4)"]
+    constraints = {"expressions": [*expressions, "size_mb <= 3"]}
+    driven = Driven(url, space=space, sampler=sampler, constraints=constraints, cost=size)
+    # Of the depths 2 and 3 all, and of depth 4 none: untied, it is larger than 3 MB.
+    asked = driven.run(8, lambda values: {"accuracy": 0.1 * values["depth"]})
+    assert {values["depth"] for values in asked} == {2, 3}
+    with pytest.raises(SpaceExhaustedError):
+        driven.ask()
+
+
+def test_stop_auto_ends_when_little_is_left_to_gain(url: str) -> None:
+    space = {"x": {"low": 0.0, "high": 1.0, "count": 65}}
+    driven = Driven(url, space=space, stop="auto", objectives={"score": "maximize"})
+    with pytest.raises(ConvergedError, match="less than 1% of the hypervolume per second"):
+        driven.run(64, lambda values: {"score": 1.0 - (values["x"] - 0.3) ** 2})
+    results = [record.result for record in driven.study.records() if record.is_complete]
+    assert 4 < len(results) < 50
+    assert max(result["score"] for result in results) > 0.999
+
+
+def earlier_and_later(url: str, **later: Any) -> Driven:
+    """A search that learns from another one, which tried other learning rates and depths."""
+    space = {
+        **MIXED,
+        "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True, "count": 6},
+        "depth": {"low": 1, "high": 2},
+    }
+    storage = {"study": url}
+    first = Driven(url, name="first", space=space, storage=storage, sampler="random")
+    first.run(24, lambda values: {"accuracy": accuracy(values)})
+    return Driven(url, **{"name": "later", "storage": storage, "from_searches": ["first"], **later})
+
+
+def test_a_search_learns_from_an_earlier_one_with_other_values(url: str) -> None:
+    later = earlier_and_later(url)
+    assert warm_start_report(later.study) == ["from_searches: 24 trials of first"]
+    asked = later.run(5, lambda values: {"accuracy": accuracy(values)})
+    cold = Driven(url, name="cold")
+    without = cold.run(5, lambda values: {"accuracy": accuracy(values)})
+    assert max(map(accuracy, asked)) > max(map(accuracy, without))
+    assert max(map(accuracy, asked)) > 0.86
+    # They are none of its trials.
+    assert len(later.study.records()) == 5
+
+
+@pytest.mark.parametrize(
+    ("later", "message"),
+    [
+        ({"from_searches": ["none"]}, "no search named 'none'"),
+        ({"version": "2"}, "'first' has another version"),
+        ({"objectives": {"accuracy": "minimize"}}, "'first' has another first objective"),
+        ({"space": {"depth": {"low": 1, "high": 2}}}, "other dimensions"),
+        ({"constraints": {"max_size_mb": 2.0}}, "trial 0 of 'first' has no size_mb"),
+    ],
+)
+def test_searches_that_say_nothing_of_this_one_are_refused(
+    url: str, later: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(StudyError, match=message):
+        earlier_and_later(url, **later)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.pareto import Scale, hypervolume
+from search.hypervolume import Scale, hypervolume
 from search.samplers.base import SpaceExhaustedError
 from search.samplers.frontier.cost_model import CostModel
 from search.samplers.frontier.designer import Designer
