@@ -129,14 +129,14 @@ class Measured:
         for runtime in (self.exact, self.fast) if has_activations else (self.exact,):
             runtime.prepare(folder, self.traced, folder)
             forward = runtime.open(folder, threads=1)
-            calls = [*reference, lambda forward=forward: forward(self.arrays), eager]
+            calls = [*reference, lambda forward=forward: forward(**self.batch), eager]
             fp32, torch_fp32, own, torch_own = low_times(calls, self.repeats)
             size = runtime.bytes_on_disk(folder)
             name = f"{quantisation}, int8 inputs" if runtime is self.fast else f"{quantisation}"
             packed = f"{model_file.bytes_on_disk(folder):,}"
             predicted = "" if runtime is self.fast else f"{self.predicted(spec) / size - 1:+.2%}"
             expected = eager()
-            difference = np.abs(forward(self.arrays) - expected).max() / np.abs(expected).max()
+            difference = np.abs(forward(**self.batch) - expected).max() / np.abs(expected).max()
             memory = memory_mb(folder / runtime.file, self.arrays)
             rows.append(
                 f"| {self.architecture.width} | {name} | {packed} | {size:,} | {predicted} "
@@ -176,7 +176,7 @@ def main(
             measured.exact.prepare(folder, measured.traced, folder)
             dense = measured.exact.open(folder, threads=1)
             reference: list[Call] = [
-                lambda dense=dense, own=measured: dense(own.arrays),
+                lambda dense=dense, own=measured: dense(**own.batch),
                 torch_call(folder, measured.batch),
             ]
             for name in methods.split():

@@ -13,10 +13,11 @@ from objectives.compression import model_file
 from objectives.data.batches import Batch
 from objectives.export.comparison import Comparison, compare, inputs_of
 from objectives.runtimes.block_codes import WIDTHS
+from objectives.runtimes.names import ONNX_PACKAGES
 from spaces.cost.compression import Compression, Quantisation
 from spaces.errors import UserError
 
-PACKAGES = ("onnx", "onnx_ir", "onnxruntime", "onnxscript")
+PACKAGES = ONNX_PACKAGES
 
 
 class OnnxError(UserError):

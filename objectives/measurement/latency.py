@@ -26,7 +26,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from objectives.data.batches import Batch
 from objectives.failures import TrialFailure
@@ -36,6 +35,7 @@ from objectives.measurement.slowdown import (
     MeasuredTimes,
     ReferenceTimes,
 )
+from objectives.runtimes.base import Forward
 from objectives.store import heartbeat
 from objectives.store.locks import MeasurementLock
 
@@ -128,8 +128,8 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 def measure_latency(
-    model: nn.Module,
-    reference: nn.Module,
+    model: Forward,
+    reference: Forward,
     inputs: Batch,
     *,
     sequence_length: int,
@@ -143,7 +143,8 @@ def measure_latency(
     Training and other measurements on this machine wait for it. Each block of calls is a heartbeat.
 
     Args:
-        reference: A model whose latency is comparable from trial to trial.
+        model: A model, or its forward pass in a runtime.
+        reference: Another whose latency is comparable from trial to trial.
         inputs: Arguments of both, without padding; the first has the shape ``(batch, ...)``.
         sequence_length: Tokens of each sequence, for the record.
         repeats: Least timed calls of each, in a round.
@@ -232,7 +233,7 @@ def _cpu() -> str:
     return f"{name[1].strip() if name else ''} {platform.machine()}".strip()
 
 
-def _block(model: nn.Module, inputs: Batch) -> int:
+def _block(model: Forward, inputs: Batch) -> int:
     """Warm a model up; returns how many calls of it make a block."""
     fastest = math.inf
     for _ in range(WARM_UP):
@@ -241,7 +242,7 @@ def _block(model: nn.Module, inputs: Batch) -> int:
     return max(1, min(BLOCK_CALLS, int(BLOCK_MS / fastest)))
 
 
-def _time(model: nn.Module, inputs: Batch) -> float:
+def _time(model: Forward, inputs: Batch) -> float:
     started = time.perf_counter()
     model(**inputs)
     if next(iter(inputs.values())).device.type == "cuda":

@@ -165,9 +165,13 @@ class LatencyCache:
     @cached_property
     def _reference(self) -> nn.Module:
         torch.manual_seed(0)
-        decoder_depth = REFERENCE_DEPTH if has_decoder(self.workload) else 0
-        reference = Architecture.of(REFERENCE_DEPTH, REFERENCE_WIDTH, decoder_depth=decoder_depth)
-        return build(reference.shape, self.workload).eval()
+        return build(reference_architecture(self.workload).shape, self.workload).eval()
+
+
+def reference_architecture(workload: Workload) -> Architecture:
+    """The architecture of the dense reference model."""
+    decoder_depth = REFERENCE_DEPTH if has_decoder(workload) else 0
+    return Architecture.of(REFERENCE_DEPTH, REFERENCE_WIDTH, decoder_depth=decoder_depth)
 
 
 def _shapes(model: nn.Module) -> str:

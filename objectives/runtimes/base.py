@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from objectives.data.batches import Batch
 
-Forward = Callable[[dict[str, Any]], Any]
-"""From int64 and float32 arrays by name to logits, a float32 array."""
+Forward = Callable[..., Any]
+"""A forward pass: from its arguments, tensors by name, to logits, an array or a tensor."""
 
 
 class Runtime(Protocol):
@@ -28,7 +28,11 @@ class Runtime(Protocol):
         ...
 
     def open(self, folder: Path, *, threads: int) -> Forward:
-        """Load what ``prepare`` wrote into a folder."""
+        """Load what ``prepare`` wrote into a folder.
+
+        Args:
+            threads: CPU threads; of torch they are those of the process.
+        """
         ...
 
     def bytes_on_disk(self, folder: Path) -> int:

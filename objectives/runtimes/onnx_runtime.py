@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
+import torch
 
 from objectives.compression import model_file
 from objectives.data.batches import Batch
@@ -55,7 +57,11 @@ class OnnxRuntime:
         session = onnxruntime.InferenceSession(
             str(folder / self.file), options, providers=["CPUExecutionProvider"]
         )
-        return lambda inputs: session.run(None, inputs)[0]
+
+        def forward(**inputs: torch.Tensor) -> Any:
+            return session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})[0]
+
+        return forward
 
     def bytes_on_disk(self, folder: Path) -> int:
         """As ``Runtime``."""

@@ -78,16 +78,18 @@ class RuntimeTestCase:
         store_tiny(spec, tmp_path)
         full = forward_arguments(batch_for(spec.workload, count=4, seed=1))
         try:
-            runtime.prepare(tmp_path, full, tmp_path)
+            (folder := tmp_path / "runtime").mkdir()
+            runtime.prepare(tmp_path, full, folder)
         except UserError as refusal:
             pytest.skip(f"refused: {refusal}")
-        forward = runtime.open(tmp_path, threads=1)
+        assert runtime.bytes_on_disk(folder) == sum(f.stat().st_size for f in folder.iterdir())
+        forward = runtime.open(folder, threads=1)
         model = model_file.load(tmp_path)
         is_int8 = compression.quantisation.is_static
         for batch in (full, _shorter(full)):
             with torch.inference_mode():
                 expected = logits(model, batch).numpy()
-            found = forward({key: tensor.numpy() for key, tensor in batch.items()})
+            found = np.asarray(forward(**batch))
             assert found.shape == expected.shape, f"{name}: logits of the shape {found.shape}"
             largest = np.abs(found - expected).max() / np.abs(expected).max()
             allowed = INT8_TOLERANCE if is_int8 else TOLERANCE

@@ -8,6 +8,14 @@ from enum import StrEnum
 from spaces.cost.architecture import Architecture, Shape
 
 
+class RuntimeName(StrEnum):
+    """What runs a compressed model: eager ``torch`` the packed file, ``onnxruntime`` its
+    ``model.onnx``."""
+
+    TORCH = "torch"
+    ONNX_RUNTIME = "onnxruntime"
+
+
 class Quantisation(StrEnum):
     """Quantisation of linear layers and embeddings, by bits.
 

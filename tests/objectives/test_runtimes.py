@@ -13,15 +13,19 @@ from objectives.compression import model_file
 from objectives.compression.quantise.rtn import round_to_nearest
 from objectives.compression.quantise.weights import QuantisedWeight, dequantise
 from objectives.data.batches import forward_arguments
+from objectives.runtimes import names
+from objectives.runtimes.base import Runtime
 from objectives.runtimes.block_codes import in_blocks
+from objectives.runtimes.names import runtime_of
 from objectives.runtimes.onnx_operators import INT8_ACTIVATIONS
 from objectives.runtimes.onnx_runtime import OnnxRuntime
 from objectives.runtimes.onnx_size import onnx_bytes
 from objectives.testing.pytest_runtimes import RuntimeTestCase, spec_of, store_tiny
 from objectives.testing.tiny_models import batch_for
-from spaces.cost.compression import Compression, Pruning, Quantisation
+from spaces.cost.compression import Compression, Pruning, Quantisation, RuntimeName
 from spaces.cost.families import layout
 from spaces.cost.workload import Family
+from spaces.errors import UserError
 
 Q, P = Quantisation, Pruning
 FAMILY = Family.ROBERTA_MASKED_LM
@@ -55,6 +59,21 @@ class TestOnnxRuntime(RuntimeTestCase):
     def compression(self, request: pytest.FixtureRequest) -> Compression:
         assert isinstance(request.param, Compression)
         return request.param
+
+
+@pytest.mark.usefixtures("one_thread")
+class TestTorch(RuntimeTestCase):
+    @pytest.fixture(scope="class")
+    def runtime(self) -> Runtime:
+        return runtime_of(RuntimeName.TORCH)
+
+    @pytest.fixture(scope="class")
+    def family(self) -> Family:
+        return FAMILY
+
+    @pytest.fixture(params=[Q.NONE, Q.STATIC_8, Q.HQQ_4])
+    def compression(self, request: pytest.FixtureRequest) -> Compression:
+        return Compression(request.param)
 
 
 def prepared(
@@ -139,3 +158,9 @@ def test_of_mixed_bits_the_most_bytes_are_known(tmp_path: Path) -> None:
 def test_codes_of_eight_bits_run_where_inputs_are_rounded_too(tmp_path: Path) -> None:
     model = prepared(Compression(Q.RTN_8), tmp_path, OnnxRuntime(INT8_ACTIVATIONS, ONNX.graphs))
     assert sum(node.op_type == "MatMulNBits" for node in model.graph.node) == 8
+
+
+def test_a_runtime_without_its_packages_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "ONNX_PACKAGES", ("onnx", "no_such_package"))
+    with pytest.raises(UserError, match="onnxruntime needs no_such_package: pip install"):
+        runtime_of(RuntimeName.ONNX_RUNTIME)
