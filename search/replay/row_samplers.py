@@ -73,12 +73,14 @@ class OptunaRowSampler(RandomRowSampler):
     some, a random row, whose result the sampler is told like any other.
     """
 
+    OBJECTIVES = 2
+
     def __init__(self, table: Table, seed: int, sampler: SamplerName) -> None:
         super().__init__(table, seed)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._draws = DRAWS[sampler]
         self._study = optuna.create_study(
-            directions=["minimize", "minimize"],
+            directions=["minimize"] * self.OBJECTIVES,
             sampler=optuna_sampler(sampler, seed=seed, population=POPULATION),
         )
         self._space: dict[str, BaseDistribution] = {
