@@ -11,8 +11,10 @@ recorded tables would show there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -26,8 +28,8 @@ from search_efficiency import TABLES, UNTIL
 from search.arrays import Floats
 from search.replay.replay import FixedOrder, RowSampler, replay
 from search.replay.row_samplers import ROW_SAMPLERS, FrontierRowSampler
-from search.replay.table import Table
-from search.samplers.frontier.prior import PRIOR
+from search.replay.table import Table, design_space_of
+from search.samplers.frontier.prior import prior_for
 from search.samplers.gp.kernel import Prior
 
 LEAST_LEVELS = {"depth": 2, "width": 2, "budget_steps": 3, "bits": 3, "sparsity": 3}
@@ -35,40 +37,42 @@ LEVELS = (0.90, 0.95, 0.98)
 WORKERS = (4, 16)
 
 
-def _slopes(factor: float) -> Prior:
-    return replace(PRIOR, slopes=tuple((mean, factor * spread) for mean, spread in PRIOR.slopes))
+def _slopes(prior: Prior, factor: float) -> Prior:
+    return replace(prior, slopes=tuple((mean, factor * spread) for mean, spread in prior.slopes))
 
 
-def _compression_trends(factor: float) -> Prior:
-    trends = (replace(t, deviation=factor * t.deviation) for t in PRIOR.compression_trends)
-    return replace(PRIOR, compression_trends=tuple(trends))
+def _compression_trends(prior: Prior, factor: float) -> Prior:
+    trends = (replace(t, deviation=factor * t.deviation) for t in prior.compression_trends)
+    return replace(prior, compression_trends=tuple(trends))
 
 
-def _deviations(trained: float = 1.0, lost: float = 1.0, run: float = 1.0) -> Prior:
-    factors = (trained, lost, run)
-    return replace(PRIOR, deviations=tuple(np.multiply(factors, PRIOR.deviations).tolist()))
+def _deviation(prior: Prior, factor: float, *, number: int) -> Prior:
+    changed = list(prior.deviations)
+    changed[number] *= factor
+    return replace(prior, deviations=tuple(changed))
 
 
-def _scales(factor: float) -> Prior:
+def _scales(prior: Prior, factor: float) -> Prior:
     training, compression = (
         tuple(np.multiply(factor, scales).tolist())
-        for scales in (PRIOR.training_scales, PRIOR.compression_scales)
+        for scales in (prior.training_scales, prior.compression_scales)
     )
-    return replace(PRIOR, training_scales=training, compression_scales=compression)
+    return replace(prior, training_scales=training, compression_scales=compression)
 
 
-PRIORS: dict[str, Prior] = {
-    f"{what}, times {factor:g}": change(factor)
+PRIORS: dict[str, Callable[[Prior], Prior]] = {
+    f"{what}, times {factor:g}": partial(change, factor=factor)
     for what, change in {
         "slopes of training": _slopes,
         "slopes of compression": _compression_trends,
-        "deviations of training": lambda factor: _deviations(trained=factor),
-        "deviations of compression": lambda factor: _deviations(lost=factor),
-        "deviation of a run": lambda factor: _deviations(run=factor),
+        "deviations of training": partial(_deviation, number=0),
+        "deviations of compression": partial(_deviation, number=1),
+        "deviation of a run": partial(_deviation, number=2),
         "length scales": _scales,
     }.items()
     for factor in (0.67, 1.5)
 }
+"""What is changed of the prior of a table."""
 
 
 @click.command()
@@ -141,7 +145,8 @@ def _seconds(path: Path, part: int, seed: int, sampler: str, workers: int) -> li
     table = _part(Table.read(path), part)
     row_sampler: RowSampler
     if sampler in PRIORS:
-        row_sampler = FrontierRowSampler(table, seed, PRIORS[sampler])
+        prior = PRIORS[sampler](prior_for(design_space_of(table)))
+        row_sampler = FrontierRowSampler(table, seed, prior)
     else:
         row_sampler = ROW_SAMPLERS[sampler](table, seed)
     made = [replay(table, row_sampler, workers=workers, sharing=True, until=UNTIL)]
