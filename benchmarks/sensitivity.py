@@ -49,7 +49,8 @@ def _compression_trends(prior: Prior, factor: float) -> Prior:
 def _deviation(prior: Prior, factor: float, *, number: int) -> Prior:
     changed = list(prior.deviations)
     changed[number] *= factor
-    return replace(prior, deviations=tuple(changed))
+    trained, lost, run = changed
+    return replace(prior, deviations=(trained, lost, run))
 
 
 def _scales(prior: Prior, factor: float) -> Prior:
@@ -60,16 +61,17 @@ def _scales(prior: Prior, factor: float) -> Prior:
     return replace(prior, training_scales=training, compression_scales=compression)
 
 
+CHANGES: dict[str, Callable[..., Prior]] = {
+    "slopes of training": _slopes,
+    "slopes of compression": _compression_trends,
+    "deviations of training": partial(_deviation, number=0),
+    "deviations of compression": partial(_deviation, number=1),
+    "deviation of a run": partial(_deviation, number=2),
+    "length scales": _scales,
+}
 PRIORS: dict[str, Callable[[Prior], Prior]] = {
     f"{what}, times {factor:g}": partial(change, factor=factor)
-    for what, change in {
-        "slopes of training": _slopes,
-        "slopes of compression": _compression_trends,
-        "deviations of training": partial(_deviation, number=0),
-        "deviations of compression": partial(_deviation, number=1),
-        "deviation of a run": partial(_deviation, number=2),
-        "length scales": _scales,
-    }.items()
+    for what, change in CHANGES.items()
     for factor in (0.67, 1.5)
 }
 """What is changed of the prior of a table."""
