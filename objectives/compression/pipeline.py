@@ -138,6 +138,7 @@ def _outputs(model: nn.Module, batches: list[Batch]) -> torch.Tensor:
     taken = []
     with torch.inference_mode():
         for batch in batches:
+            heartbeat.beat("checking the compressed model")
             flat = logits(model, batch).flatten(0, -2)
             taken.append(flat[:: -(-len(flat) * len(batches) // MAX_COMPARED)])
     return torch.cat(taken)

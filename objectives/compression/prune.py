@@ -11,6 +11,7 @@ from torch import nn
 from objectives.compression.model_file import ModelSpec
 from objectives.compression.parts import Effect, Loss, importances, keep_parts
 from objectives.data.batches import Batch
+from objectives.store import heartbeat
 from spaces.cost.compression import Pruning
 from spaces.cost.families import layout
 from spaces.cost.layout import Role, Stack
@@ -105,6 +106,7 @@ def _kept_layers(
 
 
 def _bypass(_: nn.Module, arguments: Any, named: dict[str, Any], output: Any) -> Any:
-    """Forward hook with which the residual stream bypasses a layer."""
+    """Forward hook with which the residual stream bypasses a layer; each call is a heartbeat."""
+    heartbeat.beat("calibrating")
     stream = arguments[0] if arguments else named["hidden_states"]
     return (stream, *output[1:]) if isinstance(output, tuple) else stream

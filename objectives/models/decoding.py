@@ -8,6 +8,7 @@ import torch
 
 from objectives.data.batches import Batch
 from objectives.data.encoding import END, PAD
+from objectives.store import heartbeat
 
 
 def write_texts(
@@ -21,6 +22,8 @@ def write_texts(
 ) -> list[str]:
     """The texts that a model writes for those of a batch, such as their translations.
 
+    Each token is a heartbeat.
+
     Args:
         model: An encoder with a decoder.
         batch: ``input_ids`` and ``attention_mask``, ``(batch, sequence)``.
@@ -28,18 +31,19 @@ def write_texts(
         beams: Beams of the search; 1 is greedy.
         length: Longest text to write in tokens, the start token included.
     """
-    generated = model.generate(
-        input_ids=batch["input_ids"],
-        attention_mask=batch["attention_mask"],
-        num_beams=beams,
-        do_sample=False,
-        max_new_tokens=length - 1,
-        decoder_start_token_id=start[0],
-        forced_bos_token_id=start[1] if start[1:] else None,
-        eos_token_id=END,
-        pad_token_id=PAD,
-        use_cache=True,
-    )
+    with model.register_forward_hook(lambda *_: heartbeat.beat("scoring")):
+        generated = model.generate(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            num_beams=beams,
+            do_sample=False,
+            max_new_tokens=length - 1,
+            decoder_start_token_id=start[0],
+            forced_bos_token_id=start[1] if start[1:] else None,
+            eos_token_id=END,
+            pad_token_id=PAD,
+            use_cache=True,
+        )
     texts: list[str] = tokenizer.decode_batch(generated.tolist())
     return texts
 

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from objectives.store import heartbeat
+
 
 def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
     """The linear layers by name, a head that is tied to an embedding included."""
@@ -28,10 +30,14 @@ def vocabulary_logits(model: Any, hidden: torch.Tensor) -> torch.Tensor:
 def hook_inputs(
     layers: Mapping[str, nn.Module], hook: Callable[[str, torch.Tensor], None]
 ) -> Iterator[None]:
-    """Inside the block, call ``hook(name, input)`` before each call of a layer."""
+    """Inside the block, call ``hook(name, input)`` before each call of a layer, with heartbeats."""
 
     def pre_hook(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
-        return lambda _, arguments: hook(name, arguments[0])
+        def call(_: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+            heartbeat.beat("calibrating")
+            hook(name, arguments[0])
+
+        return call
 
     with ExitStack() as hooks:
         for name, layer in layers.items():
@@ -44,10 +50,11 @@ def hook_states(
     layers: Mapping[str, nn.Module], hook: Callable[[str, torch.Tensor, torch.Tensor], None]
 ) -> Iterator[None]:
     """Inside the block, call ``hook(name, entering, leaving)`` with the hidden states before and
-    after each call of a Transformer layer."""
+    after each call of a Transformer layer, with heartbeats."""
 
     def after(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], None]:
         def call(_: nn.Module, arguments: tuple[Any, ...], named: Any, output: Any) -> None:
+            heartbeat.beat("calibrating")
             entering = arguments[0] if arguments else named["hidden_states"]
             hook(name, entering, output[0] if isinstance(output, tuple) else output)
 

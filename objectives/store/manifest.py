@@ -8,11 +8,13 @@ import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from objectives.store import heartbeat
 from spaces.cost.configuration import content_hash
 
 CHECKPOINTS = "checkpoints"
 MODELS = "models"
 MANIFEST = "manifest.json"
+PART_BYTES = 1 << 20
 
 _FILE_NAME = re.compile(r"(?!\.{1,2}$)[^/\0]+")
 _CHECKPOINT = re.compile(rf"({CHECKPOINTS}/[^/]+)/([0-9]{{8,}})")
@@ -82,6 +84,10 @@ def parse_manifest(manifest: bytes, address: str) -> Entry | None:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+    """SHA-256 of a file, in hex; each part is a heartbeat."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while part := file.read(PART_BYTES):
+            heartbeat.beat("checking files of the store")
+            digest.update(part)
+    return digest.hexdigest()

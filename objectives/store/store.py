@@ -20,6 +20,7 @@ from typing import TypeVar
 
 import fsspec
 
+from objectives.store import heartbeat
 from objectives.store.disk_space import retry_when_full
 from objectives.store.locks import exclusive_lock
 from objectives.store.manifest import (
@@ -41,6 +42,14 @@ RECOUNT_SECONDS = 60.0
 _LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+
+class _Beats(fsspec.Callback):  # type: ignore[misc]
+    """A heartbeat for each part of a file that is transferred."""
+
+    def relative_update(self, inc: int = 1) -> None:
+        super().relative_update(inc)
+        heartbeat.beat("transferring files of the store")
 
 
 class StoreError(UserError):
@@ -148,7 +157,8 @@ class Store:
         elif not self._is_intact(address):
             self._fs.makedirs(f"{self._root}/{address}", exist_ok=True)
             for path in (*files, folder / MANIFEST):
-                self._fs.put_file(str(path), f"{self._root}/{address}/{path.name}")
+                remote = f"{self._root}/{address}/{path.name}"
+                self._fs.put_file(str(path), remote, callback=_Beats())
         self._enforce_quota(entry)
 
     def _commit_local(self, folder: Path, address: str) -> None:
@@ -211,7 +221,8 @@ class Store:
             for name in entry.files:
                 # Verification finds the files that are missing.
                 with suppress(FileNotFoundError):
-                    self._fs.get_file(f"{self._root}/{entry.address}/{name}", str(folder / name))
+                    remote = f"{self._root}/{entry.address}/{name}"
+                    self._fs.get_file(remote, str(folder / name), callback=_Beats())
             yield folder
 
     def addresses(self, prefix: str) -> set[str]:

@@ -19,6 +19,7 @@ from objectives.compression.quantise.rtn import round_to_nearest
 from objectives.compression.quantise.symmetric import linear_scales
 from objectives.compression.quantise.weights import StoredWeight
 from objectives.data.batches import Batch
+from objectives.store import heartbeat
 
 
 class Quantise(Protocol):
@@ -54,7 +55,11 @@ def each_matrix(quantise: Callable[..., StoredWeight]) -> Quantise:
     def quantise_model(
         model: nn.Module, names: list[str], _: list[Batch], **options: Any
     ) -> dict[str, StoredWeight]:
-        return {name: quantise(model.get_parameter(name).detach(), **options) for name in names}
+        quantised = {}
+        for name in names:
+            heartbeat.beat("compressing")
+            quantised[name] = quantise(model.get_parameter(name).detach(), **options)
+        return quantised
 
     return quantise_model
 

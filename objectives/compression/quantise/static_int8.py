@@ -21,6 +21,7 @@ from objectives.compression.quantise.weights import (
 from objectives.data.batches import Batch, forward_arguments
 from objectives.failures import TrialFailure
 from objectives.models.forward import PositionalLogits, linear_layers
+from objectives.store import heartbeat
 
 MAX_CODE = 255
 """Largest unsigned activation code."""
@@ -112,10 +113,13 @@ def _converted(model: nn.Module, batches: list[Batch]) -> Any:
 
     inputs = [forward_arguments(batch) for batch in batches]
     function = PositionalLogits(model, inputs[0]).eval()
+    heartbeat.beat("calibrating")
     graph = prepare(exported(function, tuple(inputs[0].values())), get_default_static_config())
     with torch.no_grad():
         for arguments in inputs:
+            heartbeat.beat("calibrating")
             graph(*arguments.values())
+    heartbeat.beat("calibrating")
     return convert(graph)
 
 
