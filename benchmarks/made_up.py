@@ -30,8 +30,10 @@ def result(rng: random.Random, size_mb: float) -> dict[str, object]:
         "compression_ratio": 4.0,
         "latency_ms": 1.0,
         "latency": {
-            "p10_ms": 1.0, "p50_ms": 1.0, "p95_ms": 1.0, "reference_p50_ms": 1.0, "batch_size": 1,
-            "sequence_length": 64, "threads": 1, "device": "cpu", "processor": "",
+            "min_ms": 1.0, "p10_ms": 1.0, "p50_ms": 1.0, "p95_ms": 1.0, "reference_min_ms": 1.0,
+            "reference_p10_ms": 1.0, "reference_p50_ms": 1.0, "best_reference_p10_ms": 1.0,
+            "best_reference_min_ms": 1.0, "conditions": "", "noisy": False,
+            "batch_size": 1, "sequence_length": 64, "threads": 1, "device": "cpu", "processor": "",
         },
         "flops": 10**6,
         "parameters": 10**5,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import sys
 import traceback
+from collections.abc import Mapping
+from typing import Any
 
 OUT_OF_MEMORY = "oom"
 LAST_CALLS = 6
@@ -28,13 +30,21 @@ class TrialFailure(Exception):
         state: Short name of the failure, such as ``diverged``; it is recorded with the trial.
         message: What was observed.
         traceback: Where an error inside tlc or a library arose; empty where the model is at fault.
+        latency: Of a model that is too slow, what was measured: ``MeasuredTimes`` by name.
     """
 
-    def __init__(self, state: str, message: str, traceback: str = "") -> None:
+    def __init__(
+        self,
+        state: str,
+        message: str,
+        traceback: str = "",
+        latency: Mapping[str, Any] | None = None,
+    ) -> None:
         self.state = state
         self.message = message
         self.traceback = traceback
-        super().__init__(state, message, traceback)
+        self.latency = latency
+        super().__init__(state, message, traceback, latency)
 
     def __str__(self) -> str:
         return f"{self.state}: {self.message}"

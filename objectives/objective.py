@@ -164,6 +164,7 @@ class Objective:
             raise TrialFailure(
                 "too_slow",
                 f"{configuration}: {latency.corrected_ms:.3g} ms, more than {limit:g} ms{noisy}",
+                latency=latency.times._asdict(),
             )
 
     def _train(self, configuration: Configuration) -> TrainedModel:

@@ -102,7 +102,7 @@ class Latency:
     @property
     def best_reference(self) -> ReferenceTimes:
         """The best times of the reference so far."""
-        return ReferenceTimes(self.best_reference_p10_ms, self.best_reference_min_ms)
+        return self.times.best_known
 
     @property
     def slowdown(self) -> float:

@@ -2,13 +2,13 @@
 
 A reference model is timed in turn with each model. The reference at its best, as far as it is known
 now, tells how slow the machine was: a host that was slow throughout shows only afterwards. So a
-record keeps what was measured, and its corrected latency is computed from both (``restated``).
+record keeps what was measured, and is restated when the reference has been faster.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 MAX_SLOWDOWN = 1.25
@@ -46,6 +46,8 @@ class MeasuredTimes(NamedTuple):
         min_ms: Its fastest call.
         reference_p10_ms: Low percentile of the reference, measured in turn with it.
         reference_min_ms: Fastest call of the reference.
+        best_reference_p10_ms: The best of the reference that was known then under these conditions,
+            also from other searches; ``best_reference_min_ms`` likewise.
         conditions: Names what the time of the reference depends on, the machine type among it.
     """
 
@@ -53,6 +55,8 @@ class MeasuredTimes(NamedTuple):
     min_ms: float
     reference_p10_ms: float
     reference_min_ms: float
+    best_reference_p10_ms: float
+    best_reference_min_ms: float
     conditions: str
 
     @classmethod
@@ -61,9 +65,9 @@ class MeasuredTimes(NamedTuple):
         return cls(**{name: latency[name] for name in cls._fields})
 
     @property
-    def reference(self) -> ReferenceTimes:
-        """Times of the reference."""
-        return ReferenceTimes(self.reference_p10_ms, self.reference_min_ms)
+    def best_known(self) -> ReferenceTimes:
+        """The best of the reference that was known then."""
+        return ReferenceTimes(self.best_reference_p10_ms, self.best_reference_min_ms)
 
     def slowdown(self, best: ReferenceTimes) -> float:
         """Factor by which the reference was slower than at its best."""
@@ -80,13 +84,30 @@ class MeasuredTimes(NamedTuple):
         return max(fastest, self.p10_ms / self.slowdown(best))
 
 
-def restated(latency: Mapping[str, Any], best: ReferenceTimes) -> dict[str, Any]:
-    """A recorded latency by the best times of the reference under its conditions."""
-    slowdown = MeasuredTimes.of(latency).slowdown(best)
-    return {
+BestReferences = Mapping[str, ReferenceTimes]
+"""The best times of the reference, by conditions."""
+
+
+def with_faster(known: BestReferences, measured: Iterable[MeasuredTimes]) -> BestReferences:
+    """The best times of the reference that are known after some measurements."""
+    best = dict(known)
+    for each in measured:
+        known_best = best.get(each.conditions, UNKNOWN_REFERENCE)
+        best[each.conditions] = known_best.with_faster(each.best_known)
+    return best
+
+
+def restated(result: Mapping[str, Any], best: BestReferences) -> dict[str, Any]:
+    """The result of a trial, whose latency is corrected by the best times of the reference."""
+    latency = result["latency"]
+    times = MeasuredTimes.of(latency)
+    reference = best[times.conditions]
+    slowdown = times.slowdown(reference)
+    corrected = {
         **latency,
-        "best_reference_p10_ms": best.p10_ms,
-        "best_reference_min_ms": best.min_ms,
+        "best_reference_p10_ms": reference.p10_ms,
+        "best_reference_min_ms": reference.min_ms,
         "slowdown": slowdown,
         "noisy": latency["noisy"] or slowdown > MAX_SLOWDOWN,
     }
+    return {**result, "latency": corrected, "latency_ms": times.corrected_ms(reference)}

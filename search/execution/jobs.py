@@ -46,6 +46,7 @@ class SampledJobs:
     """Trials that the study's sampler chooses: one, and further compressions of its model.
 
     Args:
+        sampler: May be replaced by another one.
         trials: Number of trials in all; enqueued ones are run beyond it.
         deadline: Monotonic time after which no new trial starts.
     """
@@ -54,7 +55,7 @@ class SampledJobs:
         self, study: BaseStudy[Any], sampler: StudySampler, *, trials: int, deadline: float
     ) -> None:
         self._study = study
-        self._sampler = sampler
+        self.sampler = sampler
         self._trials = trials
         self._deadline = deadline
         self._count = len(study.records())
@@ -70,12 +71,12 @@ class SampledJobs:
         if self._study.has_enqueued:
             # Optuna's ask() takes them before it asks the sampler, which may have nothing left.
             return [self._ask()]
-        self._sampler.check(self._study.optuna)
+        self.sampler.check(self._study.optuna)
         job = [self._ask()]
         while (
             len(job) < LARGEST_JOB
             and not self.are_over
-            and self._sampler.should_compress_again(self._study.optuna, job[0].configuration)
+            and self.sampler.should_compress_again(self._study.optuna, job[0].configuration)
         ):
             job.append(self._ask())
         return job

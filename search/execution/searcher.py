@@ -125,7 +125,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self.study.tell_result(number, outcome["result"], outcome["curve"], attempt=attempt)
         else:
             self.study.tell_failure(
-                number, state, outcome["message"], outcome.get("traceback", ""), attempt=attempt
+                number,
+                state,
+                outcome["message"],
+                outcome.get("traceback", ""),
+                attempt=attempt,
+                latency=outcome.get("latency"),
             )
         self.on_change(self.study.record(number))
 

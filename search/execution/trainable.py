@@ -18,6 +18,7 @@ from spaces.file.resources import Placement
 
 if TYPE_CHECKING:
     from objectives.measurement.evaluation import Evaluation
+    from objectives.measurement.slowdown import MeasuredTimes
     from objectives.several_checkpoints import Objectives
 
 T = TypeVar("T")
@@ -112,10 +113,10 @@ def _attempt(setup: WorkerSetup, configurations: list[Configuration]) -> Iterato
         yield {"state": ERROR, "message": message, "traceback": short_traceback(error)}
 
 
-def latencies(setup: WorkerSetup, configurations: list[dict[str, Any]]) -> list[float]:
-    """Milliseconds of configurations, measured on untrained models or cached."""
+def latencies(setup: WorkerSetup, configurations: list[dict[str, Any]]) -> list[MeasuredTimes]:
+    """Latencies of configurations, measured on untrained models or cached."""
     points = map(Configuration.from_dict, configurations)
-    return [_objective(setup).untrained_latency_ms(point) for point in points]
+    return [_objective(setup).untrained_latency(point) for point in points]
 
 
 def stored(setup: WorkerSetup, configurations: list[dict[str, Any]]) -> list[tuple[bool, bool]]:
@@ -128,6 +129,7 @@ def _report(outcome: Evaluation | TrialFailure) -> dict[str, Any]:
     if isinstance(outcome, TrialFailure):
         return {
             "state": outcome.state, "message": outcome.message, "traceback": outcome.traceback,
+            "latency": outcome.latency,
         }  # fmt: skip
     result = outcome.to_dict()
     stages = result["stages"]

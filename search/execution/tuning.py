@@ -7,7 +7,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,12 +22,14 @@ from search.process_state import signals_kept
 from search.samplers.base import StudySampler
 from search.samplers.frontier.earlier import earlier_trials
 from search.samplers.frontier.sampler import FrontierSampler
-from search.samplers.frontier.search_design_space import SearchDesignSpace
+from search.samplers.frontier.search_design_space import SearchDesignSpace, StoredBy
+from search.samplers.known_latencies import recorded_latencies
 from search.samplers.optuna_samplers import FeasibleSampler
 from search.seeds import Repeat
 from search.storage.base_study import BaseStudy
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
+from spaces.cost.configuration import Configuration
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,30 @@ def tune_trials(
     """
     # Not before latencies are known: they decide which compressions fit a constraint.
     unfinished = [each for each in study.take_over_unfinished() if each.repeats is None]
-    sampler = _sampler(study, remote, stops=limits.stops_early)
-    study.optuna.sampler = sampler
+    make = partial(_sampler, study, _asked_once(remote), stops=limits.stops_early)
+    study.optuna.sampler = sampler = make()
     deadline = math.inf if limits.hours is None else time.monotonic() + 3600 * limits.hours
     jobs = SampledJobs(study, sampler, trials=limits.trials, deadline=deadline)
+    callbacks = with_current_sampler(study, jobs, make, callbacks)
     ended = run_jobs(study, jobs, unfinished, _worker(study, remote), callbacks)
     return how_it_ended(study, ended, limits.trials, deadline)
+
+
+def with_current_sampler(
+    study: Study, jobs: SampledJobs, make: Callable[[], StudySampler], callbacks: Callbacks
+) -> Callbacks:
+    """Callbacks that also make the sampler again when latencies that it knows were restated: its
+    costs, and what it takes for too slow, are those of a slower machine."""
+    known = study.best_references()
+
+    def on_change(record: TrialRecord[Any]) -> None:
+        nonlocal known
+        if study.space.latency_of is not None and known != (best := study.best_references()):
+            known, study.space.latency_of = best, recorded_latencies(study)
+            jobs.sampler = study.optuna.sampler = make()
+        callbacks.on_change(record)
+
+    return replace(callbacks, on_change=on_change)
 
 
 def how_it_ended(
@@ -168,12 +188,26 @@ def run_jobs(
     return searcher.ended
 
 
-def _sampler(study: Study, remote: RemoteFunctions, *, stops: bool) -> StudySampler:
+def _asked_once(remote: RemoteFunctions) -> StoredBy:
+    """What the store has of the runs of a space, which is the same list at each call.
+
+    While trials occupy the cluster, no task could look again; what they train, a sampler knows.
+    """
+    found: list[tuple[bool, bool]] = []
+
+    def is_stored(runs: list[Configuration]) -> list[tuple[bool, bool]]:
+        if not found:
+            found.extend(remote.over_configurations(stored)(runs))
+        return found
+
+    return is_stored
+
+
+def _sampler(study: Study, is_stored: StoredBy, *, stops: bool) -> StudySampler:
     """The sampler that the search file names."""
     search = study.search
     if search.sampler == "frontier":
-        is_stored, earlier = remote.over_configurations(stored), earlier_trials(study)
-        design_space = SearchDesignSpace(study.space, is_stored, earlier)
+        design_space = SearchDesignSpace(study.space, is_stored, earlier_trials(study))
         return FrontierSampler(design_space, seed=search.seed, stops=stops)
     # A resumed search must not draw the same numbers again.
     seed = search.seed + len(study.records())

@@ -11,6 +11,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from search.storage.trials import FAILURE
 from spaces.cost.configuration import Configuration
 
 
@@ -42,6 +43,12 @@ def refuse_if_converged(rate: float, average: float) -> None:
             f"the best trial left is expected to gain less than {LEAST_FRACTION:.0%} of the "
             "hypervolume per second that the search has gained on average"
         )
+
+
+def failure_of(trial: FrozenTrial) -> str:
+    """State of a failed trial; empty for others."""
+    state: str = trial.user_attrs.get(FAILURE, {}).get("state", "")
+    return state
 
 
 class StudySampler(BaseSampler):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
+from objectives.measurement.slowdown import BestReferences, MeasuredTimes
 from search.samplers.estimates import evenly_spread, log_linear
 from search.storage.study import Study
 from search.storage.widening import LATENCIES
@@ -23,14 +25,15 @@ ModelShape = tuple[Architecture, Compression]
 
 
 def measured_latencies(
-    study: Study, measure: Callable[[list[Configuration]], list[float]]
+    study: Study, measure: Callable[[list[Configuration]], list[MeasuredTimes]]
 ) -> LatencyOf:
     """``known_latencies`` of a study's space, which are recorded in the study."""
-    measured: list[float] = []
+    measured: list[MeasuredTimes] = []
 
     def recorded(configurations: list[Configuration]) -> list[float]:
         measured.extend(measure(configurations))
-        return measured
+        study.learn_references(measured)
+        return _corrected(measured, study.best_references())
 
     latency_of = known_latencies(study.space, recorded)
     study.optuna.set_user_attr(LATENCIES, measured)
@@ -38,9 +41,18 @@ def measured_latencies(
 
 
 def recorded_latencies(study: Study) -> LatencyOf | None:
-    """The latencies that the search recorded in its study; None where it measured none."""
-    measured: list[float] | None = study.attributes.get(LATENCIES)
-    return None if measured is None else known_latencies(study.space, lambda _: measured)
+    """The latencies that the search recorded in its study, by the reference as it is known now;
+    None where it measured none."""
+    recorded: list[list[Any]] | None = study.attributes.get(LATENCIES)
+    if recorded is None:
+        return None
+    measured = [MeasuredTimes(*each) for each in recorded]
+    corrected = _corrected(measured, study.best_references())
+    return known_latencies(study.space, lambda _: corrected)
+
+
+def _corrected(measured: Iterable[MeasuredTimes], best: BestReferences) -> list[float]:
+    return [each.corrected_ms(best[each.conditions]) for each in measured]
 
 
 def known_latencies(

@@ -11,7 +11,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.study import Study as OptunaStudy
 from optuna.trial import FrozenTrial
 
-from search.samplers.base import MustWaitError, SpaceExhaustedError, StudySampler
+from search.samplers.base import MustWaitError, SpaceExhaustedError, StudySampler, failure_of
 from search.storage.optuna_space import (
     OrdinalStudy,
     distributions,
@@ -21,6 +21,7 @@ from search.storage.optuna_space import (
     point_from_ordinal,
     without_repeats,
 )
+from search.storage.states import OUTDATED
 from spaces.file.sampler_names import SamplerName
 from spaces.grid.grid import Dimension, Point
 
@@ -131,7 +132,8 @@ class FeasibleSampler(StudySampler):
                     continue
                 configuration = self._space.configuration(point_from(self._space, trial.params))
                 self._configurations[trial.number] = configuration
-                self._tried.add(configuration.hash)
+                if failure_of(trial) != OUTDATED:
+                    self._tried.add(configuration.hash)
             if not trial.state.is_finished():
                 self._in_training.add(self._configurations[trial.number].stable_path)
 

@@ -10,6 +10,7 @@ import math
 import uuid
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import optuna
@@ -174,21 +175,43 @@ class BaseStudy(ABC, Generic[C]):
             False when the trial has finished or a later attempt has begun: a second and a late
             report change nothing.
         """
-        criteria = self.criteria
-        measured = (*criteria.scores(result), *criteria.costs_of(result))
-        values = [float(value) for value in measured[: len(criteria.objectives)]]
+        measured = (*self.criteria.scores(result), *self.criteria.costs_of(result))
         # Optuna accepts infinity, which would dominate every trial.
         if not all(map(math.isfinite, measured)):
             message = f"the result was {list(measured)}"
             return self.tell_failure(number, "not_finite", message, attempt=attempt)
         attributes = {RESULT: result, CURVE: curve or []}
-        return self._finish(number, attempt, attributes, values, criteria.violations(result))
+        values, constraints = self._values(result), self.criteria.violations(result)
+        return self._finish(number, attempt, attributes, values, constraints)
+
+    def _values(self, result: dict[str, Any]) -> list[float]:
+        """A result as the values of Optuna's objectives."""
+        criteria = self.criteria
+        measured = (*criteria.scores(result), *criteria.costs_of(result))
+        return [float(value) for value in measured[: len(criteria.objectives)]]
 
     def tell_failure(
-        self, number: int, state: str, message: str, traceback: str = "", *, attempt: int = 1
+        self,
+        number: int,
+        state: str,
+        message: str,
+        traceback: str = "",
+        *,
+        attempt: int = 1,
+        latency: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Record that a trial failed, in a named state; returns what ``tell_result`` does."""
-        failure = {"state": state, "message": message[:2000], "traceback": traceback}
+        """Record that a trial failed, in a named state; returns what ``tell_result`` does.
+
+        Args:
+            latency: Of a model that was too slow, the ``MeasuredTimes`` by name.
+        """
+        failure: dict[str, Any] = {
+            "state": state,
+            "message": message[:2000],
+            "traceback": traceback,
+        }
+        if latency is not None:
+            failure["latency"] = dict(latency)
         return self._finish(number, attempt, {FAILURE: failure})
 
     def take_over_unfinished(self) -> list[TrialRecord[C]]:

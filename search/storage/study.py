@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,13 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState, create_trial
 
+from objectives.measurement.slowdown import (
+    BestReferences,
+    MeasuredTimes,
+    ReferenceTimes,
+    restated,
+    with_faster,
+)
 from search.storage.base_study import BaseStudy
 from search.storage.budget_facts import (
     SPEEDS,
@@ -29,7 +36,16 @@ from search.storage.database import (
 from search.storage.errors import BusyStudy, NoSuchStudy, StudyError
 from search.storage.optuna_space import configuration_from, distributions
 from search.storage.references import REFERENCES, ReferenceRecord, references_of
-from search.storage.trials import CONFIGURATION, REPEATS, TrialRecord
+from search.storage.states import OUTDATED
+from search.storage.transactions import Restated, restate
+from search.storage.trials import (
+    CONFIGURATION,
+    FAILURE,
+    REFERENCE_TIMES,
+    REPEATS,
+    RESULT,
+    TrialRecord,
+)
 from search.storage.widening import tried, widen
 from spaces.cost.configuration import Configuration
 from spaces.cost.criteria import Criteria
@@ -135,6 +151,64 @@ class Study(BaseStudy[Configuration]):
     def make_space(self, latency_of: LatencyOf | None = None) -> SearchSpace:
         """A search space, with what the study recorded of the costs of training."""
         return SearchSpace(self.search, latency_of, self.speeds, self._lengths)
+
+    def tell_result(
+        self,
+        number: int,
+        result: dict[str, Any],
+        curve: list[list[float]] | None = None,
+        *,
+        attempt: int = 1,
+    ) -> bool:
+        """Record the result of a trial, as ``BaseStudy.tell_result``.
+
+        Where its reference model was faster than known, earlier latencies are restated first.
+        """
+        if "latency" in result:
+            self.learn_references([MeasuredTimes.of(result["latency"])])
+            result = restated(result, self.best_references())
+        return super().tell_result(number, result, curve, attempt=attempt)
+
+    def best_references(self) -> BestReferences:
+        """The best times of the reference model that the study knows, by conditions."""
+        known = self.attributes.get(REFERENCE_TIMES, {})
+        return {conditions: ReferenceTimes(*times) for conditions, times in known.items()}
+
+    def learn_references(self, measured: Sequence[MeasuredTimes]) -> None:
+        """Learn how fast the reference model was; where it was faster than known, the latencies of
+        all trials under the same conditions are restated in the same transaction."""
+        engine, study = self._storage.engine, self.optuna
+        known = self.best_references()
+        while (best := with_faster(known, measured)) != known:
+            old, new = ({key: list(each[key]) for key in each} for each in (known, best))
+            change = partial(self._restated, best=best)
+            with translated_errors(self._storage):
+                restate(engine, study._study_id, (REFERENCE_TIMES, old or None, new), change)
+                # Another cache: Optuna's has the trials as they were.
+                self.optuna = optuna.load_study(
+                    study_name=self.name, storage=self._storage, sampler=study.sampler
+                )
+            known = self.best_references()
+
+    def _restated(self, outcome: dict[str, Any], best: BestReferences) -> Restated | None:
+        """What a trial records by the best times of the reference, from its result or failure."""
+        if "latency" in (result := outcome.get(RESULT, {})):
+            now = restated(result, best)
+            if now == result:
+                return None
+            return Restated({RESULT: now}, self._values(now), self.criteria.violations(now))
+        failure = outcome.get(FAILURE, {})
+        if failure.get("state") == OUTDATED or "latency" not in failure:
+            return None
+        times = MeasuredTimes(**failure["latency"])
+        corrected = times.corrected_ms(best.get(times.conditions, times.best_known))
+        if corrected > self.criteria.limits["latency_ms"]:
+            return None
+        message = (
+            f"{failure['message']}; {corrected:.3g} ms by a reference model that was faster later, "
+            "so that it may be tried again"
+        )
+        return Restated({FAILURE: {**failure, "state": OUTDATED, "message": message}})
 
     def repeat(self, number: int, seed: int) -> TrialRecord:
         """Create a trial that repeats another with a further seed of training.

@@ -1,8 +1,8 @@
 """Atomic writes to Optuna's tables (schema version 12).
 
 Optuna writes a result in several transactions, and overwrites an attribute whatever its value.
-Here a trial finishes in one transaction, which only its current attempt may make, and an attribute
-is compared with the value that was read before it is set.
+Here a trial finishes in one transaction, which only its current attempt may make, an attribute is
+compared with the value that was read before it is set, and all latencies are restated at once.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     Engine,
@@ -30,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from search.storage.database_retry import retryable
-from search.storage.trials import ATTEMPT, FINISH
+from search.storage.trials import ATTEMPT, FAILURE, FINISH, RESULT
 
 _TRIALS: Table = models.TrialModel.__table__
 _PARAMETERS: Table = models.TrialParamModel.__table__
@@ -81,9 +82,7 @@ def finish(
             return False
         order = _count_finished(connection, trial_id)
         _write(connection, _USER, trial_id, {**attributes, FINISH: order})
-        # The names are those of optuna.Trial.set_constraint.
-        excesses = {f"constraints:{name}": excess for name, excess in constraints.items()}
-        _write(connection, _SYSTEM, trial_id, excesses)
+        _write(connection, _SYSTEM, trial_id, _excesses(constraints))
         if values is not None:
             finite = models.TrialValueModel.TrialValueType.FINITE
             rows = [
@@ -103,14 +102,90 @@ def exchange(engine: Engine, study_id: int, key: str, old: Any | None, new: Any)
     """
     try:
         with engine.begin() as connection:
-            if old is None:
-                row = {"study_id": study_id, "key": key, "value_json": json.dumps(new)}
-                connection.execute(insert(_STUDY), [row])
-                return True
-            return _replace(connection, study_id, key, old, new)
+            return _exchange(connection, study_id, key, old, new)
     except IntegrityError:
         # Another process has inserted the attribute.
         return False
+
+
+@dataclass(frozen=True)
+class Restated:
+    """What a finished trial records from now on: attributes that it has, objective values, and the
+    excess over each constraint, by name."""
+
+    attributes: Mapping[str, Any]
+    values: Sequence[float] = ()
+    constraints: Mapping[str, float] = field(default_factory=dict)
+
+
+@retryable
+def restate(
+    engine: Engine,
+    study_id: int,
+    exchanged: tuple[str, Any | None, Any],
+    restated: Callable[[dict[str, Any]], Restated | None],
+) -> bool:
+    """Exchange an attribute of a study, and restate its finished trials, in one transaction.
+
+    Args:
+        exchanged: The attribute, its old and its new value.
+        restated: Called with the result or the failure of each trial, by the name of the attribute;
+            None where nothing changes.
+
+    Returns:
+        What ``exchange`` returns.
+    """
+    try:
+        with engine.begin() as connection:
+            if not _exchange(connection, study_id, *exchanged):
+                return False
+            outcomes = _outcomes(connection, study_id)
+            changes = {trial: c for trial, each in outcomes if (c := restated(each)) is not None}
+            values = {trial: dict(enumerate(each.values)) for trial, each in changes.items()}
+            _update(connection, _VALUES.c.objective, _VALUES.c.value, values)
+            written = {trial: _json(each.attributes) for trial, each in changes.items()}
+            _update(connection, _USER.c.key, _USER.c.value_json, written)
+            excesses = {trial: _json(_excesses(c.constraints)) for trial, c in changes.items()}
+            _update(connection, _SYSTEM.c.key, _SYSTEM.c.value_json, excesses)
+    except IntegrityError:
+        return False
+    return True
+
+
+def _outcomes(connection: Connection, study_id: int) -> list[tuple[int, dict[str, Any]]]:
+    """The result or the failure of each finished trial, by the name of the attribute."""
+    found = connection.execute(
+        select(_USER.c.trial_id, _USER.c.key, _USER.c.value_json)
+        .join_from(_TRIALS, _USER, _TRIALS.c.trial_id == _USER.c.trial_id)
+        .where(_TRIALS.c.study_id == study_id, _USER.c.key.in_((RESULT, FAILURE)))
+    )
+    return [(trial, {key: json.loads(value)}) for trial, key, value in found]
+
+
+def _update(
+    connection: Connection,
+    key: Column[Any],
+    column: Column[Any],
+    values: Mapping[int, Mapping[Any, Any]],
+) -> None:
+    """Set a column of a table for some trials, by their ids and then by the value of ``key``."""
+    rows = [
+        {"trial": trial, "name": name, "new": value}
+        for trial, each in values.items()
+        for name, value in each.items()
+    ]
+    if rows:
+        own = (key.table.c.trial_id == bindparam("trial"), key == bindparam("name"))
+        connection.execute(update(key.table).where(*own).values({column: bindparam("new")}), rows)
+
+
+def _json(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: json.dumps(value) for name, value in values.items()}
+
+
+def _excesses(constraints: Mapping[str, float]) -> dict[str, float]:
+    """Excess over each constraint, under the names of ``optuna.Trial.set_constraint``."""
+    return {f"constraints:{name}": excess for name, excess in constraints.items()}
 
 
 @dataclass(frozen=True)
@@ -221,6 +296,19 @@ def _add(connection: Connection, study_id: int, parameters: Mapping[str, Paramet
     ]
     if rows:
         connection.execute(insert(_PARAMETERS), rows)
+
+
+def _exchange(connection: Connection, study_id: int, key: str, old: Any | None, new: Any) -> bool:
+    """Compare and set an attribute, which has no value where ``old`` is None.
+
+    Raises:
+        IntegrityError: It has a value.
+    """
+    if old is not None:
+        return _replace(connection, study_id, key, old, new)
+    row = {"study_id": study_id, "key": key, "value_json": json.dumps(new)}
+    connection.execute(insert(_STUDY), [row])
+    return True
 
 
 def _replace(connection: Connection, study_id: int, key: str, old: Any, new: Any) -> bool:

@@ -29,6 +29,9 @@ ATTEMPT = "attempt"
 """Number of the current attempt at a trial; 1 where it is missing."""
 FINISH = "finish"
 """Position of a trial in the order in which those of its study finished, from 1."""
+REFERENCE_TIMES = "tlc:reference_times"
+"""Attribute of the study: the best times of the reference model that latencies are corrected by.
+Finished trials change with it, and only with it."""
 REPEATS = "repeats"
 """Number of the trial that a trial repeats with a further seed of training."""
 
@@ -38,6 +41,7 @@ C = TypeVar("C", default=Configuration)
 _READ = (CONFIGURATION, RESULT, FAILURE, ATTEMPT, FINISH, REPEATS)
 _TRIALS: Table = models.TrialModel.__table__
 _ATTRIBUTES: Table = models.TrialUserAttributeModel.__table__
+_STUDY: Table = models.StudyUserAttributeModel.__table__
 _STATES = {TrialState.COMPLETE: "complete", TrialState.FAIL: "failed"}
 
 
@@ -84,7 +88,7 @@ class TrialRecord(Generic[C]):
 
 
 class Reader(Generic[C]):
-    """Reads the trials of a study, and each finished one only once: it cannot change.
+    """Reads the trials of a study, and each finished one again only when latencies are restated.
 
     Args:
         parse: Makes a configuration of its recorded values.
@@ -92,6 +96,8 @@ class Reader(Generic[C]):
 
     def __init__(self, engine: Engine, study_id: int, parse: Callable[[dict[str, Any]], C]) -> None:
         self._read = partial(read_records, engine, study_id, parse)
+        self._read_times = partial(_reference_times, engine, study_id)
+        self._times: str | None = None
         self._finished: dict[int, TrialRecord[C]] = {}
         self._open: set[int] = set()
         self._next = 0
@@ -100,15 +106,36 @@ class Reader(Generic[C]):
     def records(self) -> list[TrialRecord[C]]:
         """All trials that have a configuration, by number."""
         with self._lock:
-            read = self._read(first=self._next, also=sorted(self._open))
-            following = max((record.number for record in read), default=-1) + 1
-            # A trial without a configuration is not read, and may get one.
-            self._open |= set(range(self._next, following))
-            self._next = max(self._next, following)
-            self._finished |= {record.number: record for record in read if record.is_finished}
-            self._open -= self._finished.keys()
-            records = self._finished | {record.number: record for record in read}
-            return [records[number] for number in sorted(records)]
+            times = self._read_times()
+            while True:
+                if times != self._times:
+                    self._times = times
+                    self._finished, self._open, self._next = {}, set(), 0
+                records = self._records()
+                times = self._read_times()
+                if times == self._times:
+                    return records
+
+    def _records(self) -> list[TrialRecord[C]]:
+        read = self._read(first=self._next, also=sorted(self._open))
+        following = max((record.number for record in read), default=-1) + 1
+        # A trial without a configuration is not read, and may get one.
+        self._open |= set(range(self._next, following))
+        self._next = max(self._next, following)
+        self._finished |= {record.number: record for record in read if record.is_finished}
+        self._open -= self._finished.keys()
+        records = self._finished | {record.number: record for record in read}
+        return [records[number] for number in sorted(records)]
+
+
+@retryable
+def _reference_times(engine: Engine, study_id: int) -> str | None:
+    query = select(_STUDY.c.value_json).where(
+        _STUDY.c.study_id == study_id, _STUDY.c.key == REFERENCE_TIMES
+    )
+    with engine.connect() as connection:
+        found: str | None = connection.execute(query).scalar()
+        return found
 
 
 @retryable

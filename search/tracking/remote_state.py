@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from search.mlflow_links import MlflowLinks
+from search.storage.trials import TrialRecord
 from spaces.errors import UserError
 from spaces.file.storage import Locations
 
@@ -23,6 +24,8 @@ PARENT_TAG = "mlflow.parentRunId"
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Marks the experiment as one of model training and not of traces of language models."""
 RUNS_PER_PAGE = 1000
+LATENCY_TAG = "tlc.latency_ms"
+"""Tag of a trial's run: the latency that its metrics show, which are written before it."""
 
 
 class DeletedInMlflow(UserError):
@@ -36,6 +39,15 @@ class RunState:
     state: str
     on_frontier: bool
     parent: str
+    latency_ms: str = ""
+    """As text; empty where there is none. It changes when latencies are restated."""
+
+    @classmethod
+    def of(cls, record: TrialRecord[Any], *, on_frontier: bool, parent: str) -> RunState:
+        """What the run of a trial is to show."""
+        latency_ms = record.result.get("latency_ms")
+        shown = "" if latency_ms is None else f"{latency_ms:.6g}"
+        return cls(record.state, on_frontier, parent, shown)
 
 
 @dataclass
@@ -147,5 +159,6 @@ def _add_run(remote: RemoteState, run: Any) -> bool:
             state=tags.get("tlc.state", ""),
             on_frontier=tags.get("on_frontier") == "true",
             parent=tags.get(PARENT_TAG, ""),
+            latency_ms=tags.get(LATENCY_TAG, ""),
         )
     return True

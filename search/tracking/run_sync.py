@@ -84,7 +84,8 @@ class RunSync(ABC):
         """
         sent, rejection = 0, None
         for record in records:
-            state = RunState(record.state, record.number in members, remote.runs[PARENT])
+            on_frontier = record.number in members
+            state = RunState.of(record, on_frontier=on_frontier, parent=remote.runs[PARENT])
             key = str(record.number)
             if remote.run_states.get(key) == state or key in remote.deleted:
                 continue

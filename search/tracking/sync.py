@@ -37,7 +37,9 @@ from search.tracking.search_run import (
     search_tags,
 )
 from search.tracking.trial_run import (
+    latency_tag,
     milliseconds,
+    restated_latency,
     result_tags,
     state_tags,
     trial_metrics,
@@ -128,7 +130,12 @@ class MlflowSync(RunSync):
         run = self._run(remote, key, trial_name(record, unit), start_ms, state.parent)
         before = remote.run_states.get(key)
         if before is not None and before.state == record.state:
-            remote.client.log_batch(run, tags=as_tags(state_tags(state)))
+            metrics = []
+            if before.latency_ms != state.latency_ms:
+                metrics = [restated_latency(record)]
+                remote.client.log_dict(run, record.result, "evaluation.json")
+            tags = {**state_tags(state), **latency_tag(record)}
+            remote.client.log_batch(run, metrics=metrics, tags=as_tags(tags))
             return
         metrics = []
         if record.is_complete:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime
@@ -14,7 +15,7 @@ from search.formatting import (
     stage_text,
 )
 from search.storage.trials import TrialRecord
-from search.tracking.remote_state import PARENT_TAG, RunState
+from search.tracking.remote_state import LATENCY_TAG, PARENT_TAG, RunState
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -79,12 +80,23 @@ def trial_metrics(record: TrialRecord, curve: Iterable[list[float]]) -> list[Met
     return metrics + [Metric("train_loss", loss, timestamp, int(step)) for step, loss in curve]
 
 
+def restated_latency(record: TrialRecord) -> Metric:
+    """The latency of a trial after it was restated: of two values of a metric, MLflow shows the
+    later one."""
+    from mlflow.entities import Metric
+
+    finished = milliseconds(record.finished) or 0
+    now = max(finished + 1, int(1000 * time.time()))
+    return Metric("latency_ms", record.result["latency_ms"], now, 0)
+
+
 def state_tags(run_state: RunState) -> dict[str, str]:
     """The tags that can change after a trial has finished."""
     return {
         "tlc.state": run_state.state,
         "on_frontier": str(run_state.on_frontier).lower(),
         PARENT_TAG: run_state.parent,
+        **({LATENCY_TAG: run_state.latency_ms} if run_state.latency_ms else {}),
     }
 
 
@@ -104,8 +116,15 @@ def result_tags(record: TrialRecord) -> dict[str, str]:
         "tlc.steps_reused": f"{steps['reused']} of {steps['total']}",
         "tlc.stages": "; ".join(map(stage_text, record.result["stages"])),
         "tlc.model": record.result["model"],
-        "tlc.latency": "noisy" if has_noisy_latency(record.result) else "quiet",
+        **latency_tag(record),
     }
+
+
+def latency_tag(record: TrialRecord) -> dict[str, str]:
+    """Whether other programs disturbed the measurement of a trial's latency; of others, nothing."""
+    if not record.is_complete:
+        return {}
+    return {"tlc.latency": "noisy" if has_noisy_latency(record.result) else "quiet"}
 
 
 def milliseconds(moment: datetime | None) -> int | None:

@@ -80,10 +80,13 @@ def test_no_correction_goes_below_the_fastest_call_at_the_machines_best_speed() 
 
 
 def test_a_record_is_restated_by_a_reference_that_was_faster_later() -> None:
-    recorded = {**asdict(taken(noisy=False, reference_p10_ms=1.2)), "slowdown": 1.2}
-    now = restated(recorded, ReferenceTimes(p10_ms=0.8, min_ms=0.7))
-    assert (now["slowdown"], now["noisy"]) == (pytest.approx(1.5), True)
-    changed = {name for name, value in recorded.items() if now[name] != value}
+    latency = {**asdict(taken(noisy=False, reference_p10_ms=1.2)), "slowdown": 1.2}
+    recorded = {"latency": latency, "latency_ms": 2.5, "score": 0.5}
+    now = restated(recorded, {"here": ReferenceTimes(p10_ms=0.8, min_ms=0.7)})
+    assert (now["latency_ms"], now["score"]) == (pytest.approx(2.0), 0.5)
+    corrected = now["latency"]
+    assert (corrected["slowdown"], corrected["noisy"]) == (pytest.approx(1.5), True)
+    changed = {name for name, value in latency.items() if corrected[name] != value}
     assert changed == {"best_reference_min_ms", "best_reference_p10_ms", "slowdown", "noisy"}
 
 
@@ -125,7 +128,8 @@ def gives(monkeypatch: pytest.MonkeyPatch) -> list[Latency]:
 
     def measure(*_: Any, best_reference: ReferenceTimes, **__: Any) -> Latency:
         latency = given.pop(0) if len(given) > 1 else given[0]
-        best = best_reference.with_faster(latency.times.reference)
+        own = ReferenceTimes(latency.reference_p10_ms, latency.reference_min_ms)
+        best = best_reference.with_faster(own)
         return replace(
             latency, best_reference_p10_ms=best.p10_ms, best_reference_min_ms=best.min_ms
         )

@@ -88,7 +88,7 @@ def test_a_failure_with_a_name_is_not_retried(
 ) -> None:
     raised = break_measuring(monkeypatch, TrialFailure("bad_latency", "0 ms"), times=9)
     assert list(evaluate(*arguments)) == [
-        {"state": "bad_latency", "message": "0 ms", "traceback": "", "damaged": []}
+        {"state": "bad_latency", "message": "0 ms", "traceback": "", "latency": None, "damaged": []}
     ]
     assert len(raised) == 1
 

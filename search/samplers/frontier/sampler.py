@@ -20,6 +20,7 @@ from search.samplers.base import (
     MustWaitError,
     SpaceExhaustedError,
     StudySampler,
+    failure_of,
     refuse_if_converged,
 )
 from search.samplers.frontier.acquisition import Proposal
@@ -28,7 +29,8 @@ from search.samplers.frontier.designer import Designer
 from search.samplers.frontier.history import CAUSES, FailureCause, Trial
 from search.samplers.frontier.search_design_space import SearchDesignSpace
 from search.storage.optuna_space import without_repeats
-from search.storage.trials import FAILURE, FINISH, RESULT
+from search.storage.states import OUTDATED
+from search.storage.trials import FINISH, RESULT
 from spaces.cost.configuration import Configuration
 from spaces.cost.criteria import Criteria
 
@@ -117,7 +119,8 @@ class FrontierSampler(StudySampler):
             if trial.number in self._taken or grid - trial.params.keys():
                 continue
             if trial.state.is_finished():
-                finished.append(trial)
+                if failure_of(trial) != OUTDATED:
+                    finished.append(trial)
             else:
                 running.append(self._space.candidate_from(trial.params))
         # In the order in which they finished, so that a sampler that is made again agrees.
@@ -138,8 +141,8 @@ def _finish_order(trial: FrozenTrial) -> tuple[int, datetime, int]:
 
 def _finished(trial: FrozenTrial, criteria: Criteria, run: int, compression: int) -> Trial:
     if trial.state != TrialState.COMPLETE:
-        state = trial.user_attrs.get(FAILURE, {}).get("state")
-        return Trial(run, compression, None, cause=CAUSES.get(state, FailureCause.COMPRESSION))
+        cause = CAUSES.get(failure_of(trial), FailureCause.COMPRESSION)
+        return Trial(run, compression, None, cause=cause)
     if not math.isfinite(trial.values[0]):
         return Trial(run, compression, None)
     result = {"score": trial.values[0], **trial.user_attrs.get(RESULT, {})}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from objectives.measurement.slowdown import MeasuredTimes
 from search.analysis.claims.missing_trials import missing_trials
 from search.results.queries import StudyQueries
 from search.samplers import known_latencies as latencies
@@ -25,6 +26,12 @@ def milliseconds(configuration: Configuration) -> float:
     architecture, compression = configuration.architecture, configuration.compression
     dense = architecture.depth * architecture.width**1.5 * (1 - compression.structured_sparsity / 2)
     return dense / 1000 * (0.5 if compression.quantisation.method == "static" else 1.0)
+
+
+def measured(configurations: list[Configuration]) -> list[MeasuredTimes]:
+    """These latencies as on a machine at its best."""
+    times = map(milliseconds, configurations)
+    return [MeasuredTimes(each, each, 1.0, 1.0, 1.0, 1.0, "here") for each in times]
 
 
 def test_every_shape_is_measured_once(make_search: Callable[..., SearchFile]) -> None:
@@ -103,9 +110,7 @@ def test_queries_use_the_latencies_that_the_run_measured(
 ) -> None:
     study, url = _study(make_search(constraints__max_latency_ms=0.5, trials=20), home)
     assert recorded_latencies(study) is None
-    searching = SearchSpace(
-        study.search, measured_latencies(study, lambda cs: [milliseconds(c) for c in cs])
-    )
+    searching = SearchSpace(study.search, measured_latencies(study, measured))
     other = Study.load("tiny", url)
     latency_of = recorded_latencies(other)
     assert latency_of is not None
@@ -119,12 +124,32 @@ def test_queries_use_the_latencies_that_the_run_measured(
     assert all(milliseconds(addition.configuration) <= 0.5 for addition in wanted)
 
 
+def test_known_latencies_are_restated_by_a_reference_that_is_faster_later(
+    make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    study, url = _study(make_search(constraints__max_latency_ms=0.4, trials=20), home)
+
+    def slowly(configurations: list[Configuration]) -> list[MeasuredTimes]:
+        """The last of them on a machine that was slower by half."""
+        times = measured(configurations)
+        slow = 1.5 * times[-1].p10_ms
+        return [*times[:-1], MeasuredTimes(slow, slow, 3.0, 3.0, 3.0, 3.0, "elsewhere")]
+
+    everything = list(study.space.compressed_architectures())
+    slow = measured_latencies(study, slowly)
+    study.learn_references([MeasuredTimes(1.0, 1.0, 2.0, 2.0, 2.0, 2.0, "elsewhere")])
+    now = recorded_latencies(Study.load("tiny", url))
+    assert now is not None
+    assert [now(each) for each in everything] == pytest.approx(list(map(milliseconds, everything)))
+    assert [slow(each) for each in everything] != [now(each) for each in everything]
+
+
 def test_what_if_fits_compressions_as_the_run_does(
     make_search: Callable[..., SearchFile], home: Path
 ) -> None:
     search = make_search(space__compression="fit", constraints__max_latency_ms=0.6, trials=20)
     study, url = _study(search, home)
-    latency_of = measured_latencies(study, lambda cs: [milliseconds(c) for c in cs])
+    latency_of = measured_latencies(study, measured)
     searching = SearchSpace(search, latency_of)
     fitted = list(map(searching.configuration, searching.points()))
     assert fitted != list(map(study.space.configuration, study.space.points()))
