@@ -58,7 +58,8 @@ def quantise(
     with torch.no_grad():
         for block in _blocks(working, batches[0]):
             solved = {name: layers[name] for name in block if f"{name}.weight" in names}
-            solvers = _solvers(working, solved, batches)
+            # A block may have a tied head alone.
+            solvers = _solvers(working, solved, batches) if solved else {}
             for name, solver in solvers.items():
                 heartbeat.beat("compressing")
                 own = bits if isinstance(bits, int) else bits[f"{name}.weight"]
