@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from itertools import product
 from pathlib import Path
 
-from objectives.data.defaults import with_default_sizes
+from objectives.data.defaults import label_deviation, with_default_sizes
 from objectives.data.pretrained_tokenizer import PretrainedTokenizer
 from spaces.file.own_task import OwnTask
 from spaces.file.search_file import SearchFile
+from spaces.file.tasks import Regression
 from spaces.grid.search_space import SearchSpace
-from spaces.loading import with_data, with_task
+from spaces.loading import with_data, with_deviation, with_task
 
 
 def completed(
@@ -45,6 +46,8 @@ def completed(
         missing.discard("vocabulary_size")
     elif missing:
         search = with_data(search, with_default_sizes(search.data, search.task, folder))
+    if isinstance(search.task, Regression) and search.task.deviation is None:
+        search = with_deviation(search, label_deviation(search.data, folder))
     for checkpoint, name in product(search.checkpoints or ("",), sorted(missing)):
         size = getattr(search.alone(checkpoint).data, name)
         report(f"data.{name}: {size:,}, which follows the data")

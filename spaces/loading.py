@@ -199,6 +199,13 @@ def with_task(search: SearchFile, opened: OpenedTask) -> SearchFile:
     return validate(document, origin=search.name)
 
 
+def with_deviation(search: SearchFile, deviation: float) -> SearchFile:
+    """A search for numbers with the standard deviation of their training labels."""
+    document = search.to_dict()
+    document["task"]["deviation"] = deviation
+    return validate(document, origin=search.name)
+
+
 def with_model(search: SearchFile, model: Model, data: Data) -> SearchFile:
     """A search from checkpoints that were opened, with data of the sizes that they read;
     ``SearchFileError`` where the space asks for more than they have."""

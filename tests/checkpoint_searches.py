@@ -26,6 +26,7 @@ from tests.checkpoints import DEPTH, WIDTH
 
 SOURCES = {
     "classification": "labelled",
+    "regression": "labelled",
     "causal-lm": "unlabelled",
     "translation": "parallel",
     "image-classification": "images",

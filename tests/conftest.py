@@ -252,6 +252,8 @@ def task_documents(
     }
     pairs = tmp_path_factory.mktemp("pairs") / "pairs.tsv"
     pairs.write_text(_labelled_pairs())
+    numbers = pairs.with_name("numbers.csv")
+    numbers.write_text(_numbered_texts())
     parallel = {
         "source": "aligned_files",
         "train": [str(translations / f"train.{side}.gz") for side in ("source", "target")],
@@ -275,6 +277,17 @@ def task_documents(
                     "text": "premise",
                     "text_pair": "hypothesis",
                 },
+            },
+        },
+        "regression": {
+            **document,
+            "name": "numbers",
+            "task": {"name": "regression"},
+            "training": {**document["training"], "fine_tuning": _without_smoothing(document)},
+            "data": {
+                **reading,
+                "unlabelled": text,
+                "labelled": {"source": "files", "train": str(numbers), "label": "animals"},
             },
         },
         "masked-lm": {
@@ -342,6 +355,24 @@ def _summarised_documents() -> str:
         summary = " ".join(["étables", *sorted(nouns)])
         rows.append({"document": f"{'. '.join(sentences)} {index}", "summary": summary})
     return "".join(f"{json.dumps(row)}\n" for row in rows)
+
+
+def _without_smoothing(document: dict[str, Any]) -> dict[str, Any]:
+    """The settings of fine-tuning of a task that has no classes."""
+    settings = document["training"]["fine_tuning"]
+    return {name: value for name, value in settings.items() if name != "label_smoothing"}
+
+
+def _numbered_texts() -> str:
+    """Texts with a header: how many more of the words are animals than tools, times ten, and some
+    noise."""
+    rng = random.Random(3)
+    lines = ["text,animals"]
+    for index in range(300):
+        text = _sentence(rng, rng.choice([ANIMALS, TOOLS, ANIMALS + TOOLS])) + f" {index}"
+        difference = sum((word in ANIMALS) - (word in TOOLS) for word in text.split())
+        lines.append(f"{text},{10 * difference + rng.random():.2f}")
+    return "\n".join(lines) + "\n"
 
 
 def _labelled_pairs() -> str:

@@ -21,6 +21,7 @@ from objectives.data.encoding import (
 from objectives.data.errors import DataError
 from objectives.data.pixels import normalisation
 from objectives.data.prepared_data import (
+    LABEL_SCALE,
     NORMALISATION,
     ORIGINAL_TOKENS,
     TARGET_START,
@@ -62,10 +63,13 @@ class Written(NamedTuple):
     lengths: dict[str, TextLengths]
 
 
-def read_texts(data: Data, text_splits: tuple[str, ...], cache: Path) -> Texts:
+def read_texts(
+    data: Data, text_splits: tuple[str, ...], cache: Path, *, are_numbers: bool = False
+) -> Texts:
     """Read the texts of a task; of running text, only ``text_splits``.
 
     Args:
+        are_numbers: Whether labels must be numbers.
         cache: Folder for what ``datasets`` downloads or converts.
     """
     running: dict[str, Documents] = {}
@@ -74,7 +78,7 @@ def read_texts(data: Data, text_splits: tuple[str, ...], cache: Path) -> Texts:
     if data.unlabelled is not None:
         running = read_documents(data.unlabelled, "data.unlabelled", cache, text_splits)
     if data.labelled is not None:
-        labelled = read_labelled(data.labelled, "data.labelled", cache)
+        labelled = read_labelled(data.labelled, "data.labelled", cache, are_numbers=are_numbers)
     if data.parallel is not None:
         pairs = read_sentence_pairs(data.parallel, cache)
     return Texts(running, labelled, pairs)
@@ -86,6 +90,8 @@ def write_arrays(
     folder: Path,
     cache: Path,
     pretrained: PretrainedTokenizer | None,
+    *,
+    are_numbers: bool = False,
 ) -> Written:
     """Read the sources of a task, make its tokenizer, and write its arrays into a folder.
 
@@ -93,16 +99,21 @@ def write_arrays(
     """
     if data.images is not None:
         return _write_images(data, folder, cache)
-    texts = read_texts(data, text_splits, cache)
+    texts = read_texts(data, text_splits, cache, are_numbers=are_numbers)
     if pretrained is None:
         tokenizer = train_tokenizer(texts.corpus, data.vocabulary_size)
     else:
         tokenizer, original = pretrained.trimmed(texts.corpus, data.vocabulary_size)
         np.save(folder / ORIGINAL_TOKENS, original)
     tokenizer.save(str(folder / "tokenizer.json"))
-    written = Written(tuple(_label_names(texts.labelled, "data.labelled")), {}, {})
+    labels = (
+        _standardised(texts.labelled, folder)
+        if are_numbers
+        else _classes(texts.labelled, "data.labelled")
+    )
+    written = Written(labels.names, {}, {})
     _write_running(tokenizer, texts.running, data.sequence_length, folder, written)
-    _write_labelled(tokenizer, texts.labelled, data.sequence_length, folder, written)
+    _write_labelled(tokenizer, texts.labelled, labels, data.sequence_length, folder, written)
     start = None if pretrained is None else pretrained.target_start
     lengths = {"source": data.sequence_length, "target": data.longest_target}
     _write_pairs(tokenizer, start, texts.pairs, lengths, folder, written)
@@ -119,7 +130,12 @@ def _write_running(
 
 
 def _write_labelled(
-    tokenizer: Any, splits: dict[str, TextRows], length: int, folder: Path, written: Written
+    tokenizer: Any,
+    splits: dict[str, TextRows],
+    labels: Labels,
+    length: int,
+    folder: Path,
+    written: Written,
 ) -> None:
     for split, rows in splits.items():
         encoded = encode_texts(tokenizer, rows.texts, rows.pairs, sequence_length=length)
@@ -128,7 +144,7 @@ def _write_labelled(
             split,
             tokens=encoded.tokens,
             lengths=encoded.lengths,
-            labels=_class_numbers(rows.labels, written.label_names),
+            labels=labels.of_split[split],
             groups=_group_numbers(rows),
         )
         if encoded.types.any():
@@ -169,13 +185,12 @@ def _write_pairs(
 
 def _write_images(data: Data, folder: Path, cache: Path) -> Written:
     images = read_images(data, cache)
-    names = _label_names(images, "data.images")
+    labels = _classes(images, "data.images")
     for split, each in images.items():
-        labels = _class_numbers(each.labels, names)
-        _save(folder, split, **{"pixels": each.pixels, "image-labels": labels})
+        _save(folder, split, **{"pixels": each.pixels, "image-labels": labels.of_split[split]})
     np.save(folder / NORMALISATION, normalisation(data.image_processor, data.channels))
     counts = {f"{split} images": len(each.labels) for split, each in images.items()}
-    return Written(tuple(names), counts, {})
+    return Written(labels.names, counts, {})
 
 
 def _save(folder: Path, split: str, **arrays: Any) -> None:
@@ -183,9 +198,16 @@ def _save(folder: Path, split: str, **arrays: Any) -> None:
         np.save(folder / f"{name}-{split}.npy", array)
 
 
-def _label_names(rows: Mapping[str, TextRows | ImageRows], field: str) -> list[str]:
+class Labels(NamedTuple):
+    """Labels as models predict them: the names of classes, and the array of each split."""
+
+    names: tuple[str, ...]
+    of_split: dict[str, Any]
+
+
+def _classes(rows: Mapping[str, TextRows | ImageRows], field: str) -> Labels:
     if not rows:
-        return []
+        return Labels((), {})
     names = sorted(set(rows["train"].labels))
     for split, of_split in rows.items():
         unknown = sorted(set(of_split.labels) - set(names))
@@ -194,12 +216,35 @@ def _label_names(rows: Mapping[str, TextRows | ImageRows], field: str) -> list[s
                 f"{field}.{split}: label {unknown[0]!r} does not occur in the training "
                 f"rows, which have: {', '.join(names[:12])}"
             )
-    return names
-
-
-def _class_numbers(labels: list[str], names: Sequence[str]) -> Tokens:
     number = {name: index for index, name in enumerate(names)}
-    return np.asarray([number[label] for label in labels], dtype=np.int32)
+    numbers = {
+        split: np.asarray([number[label] for label in of_split.labels], dtype=np.int32)
+        for split, of_split in rows.items()
+    }
+    return Labels(tuple(names), numbers)
+
+
+def _standardised(rows: Mapping[str, TextRows], folder: Path) -> Labels:
+    """Numbers without the mean and in the deviation of the training labels, which are written."""
+    values = {split: np.asarray(each.labels, dtype=np.float64) for split, each in rows.items()}
+    mean, deviation = values["train"].mean(), deviation_of(rows["train"])
+    np.save(folder / LABEL_SCALE, np.asarray([mean, deviation]))
+    standardised = {
+        split: ((each - mean) / deviation).astype(np.float32) for split, each in values.items()
+    }
+    return Labels((), standardised)
+
+
+def deviation_of(train: TextRows) -> float:
+    """Standard deviation of training labels that are numbers.
+
+    Raises:
+        DataError: They are all equal.
+    """
+    values = np.asarray(train.labels, dtype=np.float64)
+    if values.min() == values.max():
+        raise DataError(f"data.labelled.label: every training label is {values[0]:g}")
+    return float(values.std())
 
 
 def _group_numbers(rows: TextRows) -> Tokens:

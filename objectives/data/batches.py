@@ -16,6 +16,7 @@ from objectives.data.encoding import (
     PAD,
     SPECIAL_TOKENS,
     START,
+    Labels,
     Normalisation,
     Pixels,
     Tokens,
@@ -175,12 +176,18 @@ def labelled_text_batch(examples: LabelledTexts, rows: Rows, *, full_length: boo
     longest = examples.tokens.shape[1] if full_length else int(examples.lengths[rows].max())
     batch = {
         **encoder_inputs(examples.tokens[rows, :longest]),
-        "labels": torch.from_numpy(examples.labels[rows].astype(np.int64)),
+        "labels": _labels(examples.labels[rows]),
     }
     if examples.types is not None:
         types = examples.types[rows, :longest].astype(np.int64)
         batch["token_type_ids"] = torch.from_numpy(types)
     return batch
+
+
+def _labels(labels: Labels) -> torch.Tensor:
+    """Classes as int64, numbers as float32."""
+    is_class = np.issubdtype(labels.dtype, np.integer)
+    return torch.from_numpy(labels.astype(np.int64 if is_class else np.float32))
 
 
 def sentence_pair_batch(pairs: SentencePairs, rows: Rows, *, full_length: bool = False) -> Batch:

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from objectives.data.arrays import Texts, read_texts
+from objectives.data.arrays import Texts, deviation_of, read_texts
 from objectives.data.encoding import encode_texts, token_stream, train_tokenizer
 from objectives.data.prepare import splits_of_running_text
 from objectives.data.prepared_data import TextLengths
 from objectives.data.pretrained_tokenizer import PretrainedTokenizer
+from objectives.data.sources.text import read_labelled
 from spaces.file.base_task import BaseTask
 from spaces.file.sources import Data
 
@@ -49,7 +50,12 @@ def with_default_sizes(
     missing = data.missing_sizes()
     if not missing:
         return data
-    texts = read_texts(data, splits_of_running_text(task), root / "datasets")
+    texts = read_texts(
+        data,
+        splits_of_running_text(task),
+        root / "datasets",
+        are_numbers=task.labels == "numbers",
+    )
     sizes: dict[str, int] = {}
     if "vocabulary_size" in missing:
         sizes["vocabulary_size"] = default_vocabulary(texts.corpus)
@@ -63,6 +69,20 @@ def with_default_sizes(
         )
         sizes |= {name: _default_length(each, tokenizer) for name, each in lengths.items()}
     return data.model_copy(update={n: sizes.get(n, getattr(data, n)) for n in missing})
+
+
+def label_deviation(data: Data, root: Path) -> float:
+    """Standard deviation of training labels that are numbers.
+
+    Args:
+        root: As of ``with_default_sizes``.
+
+    Raises:
+        DataError: The data is missing, or a label is no number.
+    """
+    assert data.labelled is not None
+    rows = read_labelled(data.labelled, "data.labelled", root / "datasets", are_numbers=True)
+    return deviation_of(rows["train"])
 
 
 def default_vocabulary(corpus: Sequence[str]) -> int:

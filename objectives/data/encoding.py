@@ -25,6 +25,8 @@ PARTS_AT_A_TIME = 512
 _LINE_STARTS = re.compile(r"(?<=\n)(?=\S)")
 
 Tokens = npt.NDArray[np.int32]
+Labels = npt.NDArray[Any]
+"""Classes, or numbers."""
 Pixels = npt.NDArray[np.uint8]
 Normalisation = npt.NDArray[np.float32]
 """What pixels are divided by, and what is then subtracted, for each channel ``(2, channels)``."""

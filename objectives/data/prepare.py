@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +52,18 @@ def prepare(
         DataError: The data is missing, empty, or not what the search file says.
     """
     text_splits = splits_of_running_text(task)
-    name = _folder_name(data, text_splits, pretrained)
+    name = _folder_name(data, task, pretrained)
     prepared = prepare_once(
         root,
         name,
-        lambda new: write_arrays(data, text_splits, new, root / "datasets", pretrained),
+        lambda new: write_arrays(
+            data,
+            text_splits,
+            new,
+            root / "datasets",
+            pretrained,
+            are_numbers=task.labels == "numbers",
+        ),
     )
     classes = getattr(task, "classes", len(prepared.label_names))
     if len(prepared.label_names) != classes:
@@ -109,7 +116,7 @@ def find_prepared(
 ) -> PreparedData | None:
     """The data of a task if it was prepared below a folder before; nothing is read or written."""
     try:
-        name = _folder_name(data, splits_of_running_text(task), pretrained)
+        name = _folder_name(data, task, pretrained)
         return open_prepared_data(root / name)
     except DataError:
         # A local file is missing.
@@ -122,20 +129,21 @@ def splits_of_running_text(task: BaseTask) -> tuple[str, ...]:
     return SPLITS if task.needs == ("unlabelled",) else ("train", "validation")
 
 
-def _folder_name(
-    data: Data, text_splits: Sequence[str], pretrained: PretrainedTokenizer | None
-) -> str:
+def _folder_name(data: Data, task: BaseTask, pretrained: PretrainedTokenizer | None) -> str:
     tokenizer = None if pretrained is None else pretrained.digest
-    return _cache_key(data, text_splits, tokenizer)[:16]
+    return _cache_key(data, task, tokenizer)[:16]
 
 
-def _cache_key(data: Data, running_text_splits: Sequence[str], tokenizer: str | None) -> str:
+def _cache_key(data: Data, task: BaseTask, tokenizer: str | None) -> str:
     """Hash of all that determines prepared data; ``DataError`` where a local file is missing.
 
     Args:
         tokenizer: Digest of the tokenizer of a checkpoint.
     """
-    key: dict[str, Any] = {"version": PREPARED_DATA_VERSION, "splits": running_text_splits}
+    splits = splits_of_running_text(task)
+    key: dict[str, Any] = {"version": PREPARED_DATA_VERSION, "splits": splits}
+    if data.labelled is not None:
+        key["labels"] = task.labels
     if tokenizer is not None:
         key["tokenizer"] = tokenizer
     for name in SOURCE_FIELDS:

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from objectives.data.encoding import START, Normalisation, Pixels, Tokens
+from objectives.data.encoding import START, Labels, Normalisation, Pixels, Tokens
 from objectives.data.errors import DataError
 
 MANIFEST = "manifest.json"
 ORIGINAL_TOKENS = "original-tokens.npy"
 TARGET_START = "target-start.npy"
 NORMALISATION = "normalisation.npy"
+LABEL_SCALE = "label-scale.npy"
 COLUMN = "column-"
 """Before the split and the name of an array of a user's own task."""
 TARGETS = "target texts"
@@ -31,13 +32,14 @@ FEW_TOKENS = 2_500_000
 @dataclass(frozen=True)
 class LabelledTexts:
     """Texts of one split: token ids ``(examples, sequence)``, padded at the end; tokens of each
-    without padding ``(examples,)``; the class of each ``(examples,)``; the group of each
-    ``(examples,)``: where the source names none, equal texts are one; and the type of each token
-    ``(examples, sequence)``, where models tell the texts of a pair apart by them."""
+    without padding ``(examples,)``; the class of each, or its number, standardised,
+    ``(examples,)``; the group of each ``(examples,)``: where the source names none, equal texts are
+    one; and the type of each token ``(examples, sequence)``, where models tell the texts of a pair
+    apart by them."""
 
     tokens: Tokens
     lengths: Tokens
-    labels: Tokens
+    labels: Labels
     groups: Tokens
     types: Tokens | None = None
 
@@ -131,6 +133,14 @@ class PreparedData:
         """Labelled texts of a split."""
         names = ("tokens", "lengths", "labels", "groups", *(("types",) * self.has_token_types))
         return LabelledTexts(*(self._map(f"{name}-{split}") for name in names))
+
+    @property
+    def label_scale(self) -> tuple[float, float]:
+        """Mean and standard deviation of training labels that are numbers; of classes 0 and 1."""
+        if not (self.folder / LABEL_SCALE).is_file():
+            return 0.0, 1.0
+        mean, deviation = self._map(LABEL_SCALE.removesuffix(".npy")).tolist()
+        return mean, deviation
 
     @property
     def has_token_types(self) -> bool:

@@ -158,6 +158,10 @@ def _config(config: Any, spec: ModelSpec, task: PredictionTask) -> Any:
     if task.labels:
         made.id2label = dict(enumerate(task.labels))
         made.label2id = {label: number for number, label in enumerate(task.labels)}
+    if task.label_scale:
+        made.problem_type = "regression"
+        # transformers has no fields for them, and writes and reads them all the same.
+        made.label_mean, made.label_deviation = task.label_scale
     if hasattr(made, "use_cache"):
         made.use_cache = True
     if getattr(made, "head_dim", None) is not None:

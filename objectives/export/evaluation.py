@@ -86,13 +86,14 @@ def _images(data: PreparedData, resize: int | None) -> Iterator[Example]:
 
 def _labelled(sources: Data, data: PreparedData, cache: Path, length: int) -> Iterator[Example]:
     assert sources.labelled is not None
-    rows = read_labelled(sources.labelled, "data.labelled", cache)[SPLIT]
+    are_numbers = not data.label_names
+    rows = read_labelled(sources.labelled, "data.labelled", cache, are_numbers=are_numbers)[SPLIT]
     tokenizer = load_tokenizer(data.tokenizer_file)
     found = encode_texts(tokenizer, rows.texts, rows.pairs, sequence_length=length)
     _check_same(found.tokens, data.labelled_texts(SPLIT).tokens)
     for index, (text, label) in enumerate(zip(rows.texts, rows.labels, strict=True)):
         second = {"text_pair": rows.pairs[index]} if rows.pairs else {}
-        yield {"text": text, **second, "label": label}
+        yield {"text": text, **second, "label": float(label) if are_numbers else label}
 
 
 def _pairs(sources: Data, data: PreparedData, cache: Path, length: int) -> Iterator[Example]:

@@ -9,6 +9,14 @@ _PAIR_EXAMPLE = """from transformers import pipeline
 classify = pipeline("text-classification", model=".")  # this folder
 print(classify({"text": "a text", "text_pair": "another"}, truncation=True))"""
 
+_NUMBER = """from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(".")  # this folder
+model = AutoModelForSequenceClassification.from_pretrained(".")
+inputs = tokenizer("a text", truncation=True, return_tensors="pt")
+output = model(**inputs).logits.item()  # standardised
+print(model.config.label_mean + model.config.label_deviation * output)"""
+
 _WRITES = """from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained(".")  # this folder
@@ -21,6 +29,7 @@ _EXAMPLES = {
 
 classify = pipeline("text-classification", model=".")  # this folder
 print(classify("a text", truncation=True))""",
+    "regression": _NUMBER,
     "masked-lm": """from transformers import pipeline
 
 fill = pipeline("fill-mask", model=".")  # this folder
@@ -54,6 +63,8 @@ def example_program(task: PredictionTask, model_class: str = "") -> str:
         return f"""from {module} import {name}
 
 model = {name}.from_pretrained(".")  # this folder"""
+    if task.takes_pairs and task.label_scale:
+        return _NUMBER.replace('"a text"', '"a text", "another"')
     if task.takes_pairs:
         return _PAIR_EXAMPLE
     return _EXAMPLES[task.name].replace("MODE", "L" if task.channels == 1 else "RGB")

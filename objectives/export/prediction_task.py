@@ -21,6 +21,8 @@ class PredictionTask:
     Args:
         metric: Name of its score.
         labels: Name of each class, in the order of the logits; empty without classes.
+        label_scale: Mean and standard deviation of labels that are numbers: an output is multiplied
+            with the second and added to the first; empty where labels are none.
         takes_pairs: Whether an input is a pair of texts.
         has_token_types: Whether types of tokens tell the texts of a pair apart.
         beams: Beams of the search that decodes; 1 is greedy.
@@ -37,6 +39,7 @@ class PredictionTask:
     name: str
     metric: str
     labels: tuple[str, ...] = ()
+    label_scale: tuple[float, ...] = ()
     takes_pairs: bool = False
     has_token_types: bool = False
     beams: int = 1
@@ -59,6 +62,7 @@ class PredictionTask:
             name=task.name,
             metric=metric,
             labels=data.label_names,
+            label_scale=data.label_scale if task.labels == "numbers" else (),
             takes_pairs=getattr(sources.labelled, "text_pair", None) is not None,
             has_token_types=data.has_token_types,
             beams=getattr(task, "beams", 1),

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import pairwise
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from objectives.data.encoding import END, SPECIAL_TOKENS, Tokens
+from objectives.data.encoding import Tokens
 from objectives.data.prepared_data import LabelledImages, LabelledTexts
 from objectives.measurement.score import Predict, Score
-from objectives.references.ngrams import bytes_per_token
 from objectives.references.reference import Reference
+from objectives.references.token_counts import ngram_bytes, token_counts
 
 NGRAMS = (2_000, 20_000)
 """Most n-grams that a logistic regression reads: one reference for each."""
@@ -46,7 +44,7 @@ def text_references(
     """
     yield majority_class(texts.labels, classes, score)
     for most in NGRAMS:
-        found, ngrams = token_counts(texts, vocabulary, classes, most, score)
+        found, ngrams = _of_token_counts(texts, vocabulary, classes, most, score)
         yield found
         if ngrams < most:
             # It has read all that there are.
@@ -71,22 +69,14 @@ def majority_class(labels: Tokens, classes: int, score: ScoreOf) -> Reference:
     )
 
 
-def token_counts(
+def _of_token_counts(
     texts: LabelledTexts, vocabulary: int, classes: int, most: int, score: ScoreOf
 ) -> tuple[Reference, int]:
     """Logistic regression on TF-IDF of at most so many token n-grams, and how many there are."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    counts = TfidfVectorizer(
-        analyzer=token_ngrams,
-        sublinear_tf=True,
-        min_df=min(2, len(texts.labels)),
-        max_features=max(1, min(most, MOST_WEIGHTS // classes)),
-    )
+    counts = token_counts(max(1, min(most, MOST_WEIGHTS // classes)), len(texts.labels))
     model, chosen = _regression(counts.fit_transform(texts.tokens), texts.labels, texts.groups)
     ngrams = len(counts.vocabulary_)
-    # Two tokens, each of the first or the second text of a pair.
-    key = 2 * bytes_per_token(2 * vocabulary)
+    key = ngram_bytes(vocabulary)
     reference = Reference(
         f"logistic regression, {ngrams:,} n-grams",
         f"on TF-IDF of the {ngrams:,} most frequent unigrams and bigrams of tokens; {chosen}; "
@@ -110,18 +100,6 @@ def pixel_values(images: LabelledImages, score: ScoreOf) -> Reference:
         FLOAT_BYTES * _weights(model),
         partial(score, lambda batch: _logits(model, batch["pixel_values"].flatten(1).numpy())),
     )
-
-
-def token_ngrams(row: npt.NDArray[Any]) -> list[tuple[int, ...]]:
-    """Unigrams and bigrams of a padded text without special tokens.
-
-    Tokens of the second text of a pair are negative, so that they count apart.
-    """
-    ends = np.flatnonzero(row == END)
-    signed = np.where(np.arange(len(row)) < ends[0], row, -row) if len(ends) > 1 else row
-    ids = signed[np.abs(row) >= len(SPECIAL_TOKENS)].tolist()
-    pairs = [pair for pair in pairwise(ids) if pair[0] * pair[1] > 0]
-    return [*((token,) for token in ids), *pairs]
 
 
 def _regression(features: Any, labels: Tokens, groups: Any) -> tuple[Any, str]:

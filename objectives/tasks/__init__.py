@@ -22,6 +22,7 @@ from spaces.file.search_file import SearchFile
 
 BUILT_IN = {
     "classification": "objectives.tasks.labelled.classification:Classification",
+    "regression": "objectives.tasks.labelled.regression:Regression",
     "masked-lm": "objectives.tasks.masked_lm:MaskedLanguageModel",
     "causal-lm": "objectives.tasks.causal_lm:CausalLanguageModel",
     "translation": "objectives.tasks.translation:Translation",

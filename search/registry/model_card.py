@@ -32,6 +32,7 @@ from spaces.file.sources import (
 
 PIPELINES = {
     "classification": "text-classification",
+    "regression": "text-classification",
     "masked-lm": "fill-mask",
     "causal-lm": "text-generation",
     "translation": "translation",

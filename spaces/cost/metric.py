@@ -16,7 +16,9 @@ OF_WRITTEN_TEXTS = {
     "rouge-l": "ROUGE-L",
 }  # fmt: skip
 """Metrics from 0 to 100 of texts that models write, and how people write their names."""
-FROM_ZERO = ("accuracy", "macro-f1", "matthews", *OF_WRITTEN_TEXTS)
+CORRELATIONS = ("matthews", "spearman", "pearson")
+"""Metrics from -1 to 1, of which a guess has 0."""
+FROM_ZERO = ("accuracy", "macro-f1", *CORRELATIONS, *OF_WRITTEN_TEXTS)
 """Metrics whose quality is the fraction of perfection."""
 
 
@@ -27,7 +29,8 @@ class Metric:
     Args:
         name: ``accuracy`` (a fraction), ``macro-f1`` (0 to 1), ``matthews`` (-1 to 1),
             ``perplexity`` (per token), ``bits-per-byte``, ``bleu``, ``chrf``, ``rouge-1``,
-            ``rouge-2``, ``rouge-l`` (0 to 100), or that of a task, or of a function, of one's own.
+            ``rouge-2``, ``rouge-l`` (0 to 100), ``spearman`` and ``pearson`` (-1 to 1), ``rmse``
+            (in the unit of the labels), or that of a task, or of a function, of one's own.
         guessing: Value of a model that guesses.
         perfect: Value of a model that is always right.
 
@@ -57,8 +60,9 @@ class Metric:
 
         Accuracy is its own quality, so that a guess has the quality ``guessing_quality`` and not 0.
         For perplexity and bits per byte it is the fraction of the bits of a uniform guess that the
-        model saves: 1 minus the ratio of their cross-entropies. For a metric of a task of one's own
-        it is 0 for a guess.
+        model saves: 1 minus the ratio of their cross-entropies. For ``rmse`` it is the fraction of
+        the deviation of the labels that it is less, and for a metric of a task of one's own it is 0
+        for a guess too.
         """
         if self.name == "perplexity":
             return 1.0 - math.log(value) / math.log(self.guessing)
@@ -88,8 +92,9 @@ class Metric:
         """A value within the range of the metric, such as the end of an interval."""
         if not self.is_maximised:
             return max(value, self.perfect)
-        least = {"matthews": -1.0}.get(self.name, 0.0) if self.name in FROM_ZERO else value
-        return min(max(value, least), self.perfect)
+        if self.name in FROM_ZERO:
+            value = max(value, -1.0 if self.name in CORRELATIONS else 0.0)
+        return min(value, self.perfect)
 
     def text(self, value: float) -> str:
         """A value with its usual digits."""
@@ -98,7 +103,7 @@ class Metric:
 
 def text(metric: str, value: float) -> str:
     """A value of the metric of that name, with its usual digits."""
-    if metric == "perplexity":
+    if metric in ("perplexity", "rmse"):
         return f"{value:.4g}"
     return format(value, ".1f" if metric in OF_WRITTEN_TEXTS else ".3f")
 
@@ -178,3 +183,16 @@ def rouge(kind: str) -> Metric:
     """The F-measure of ROUGE (Lin 2004), 0 to 100: of unigrams (``1``), of bigrams (``2``), or of
     the longest common subsequence (``l``)."""
     return Metric(f"rouge-{kind}", guessing=0.0, perfect=100.0)
+
+
+def correlations() -> tuple[Metric, ...]:
+    """Spearman's and Pearson's correlation of predicted numbers with labels, -1 to 1."""
+    return Metric("spearman", guessing=0.0, perfect=1.0), Metric(
+        "pearson", guessing=0.0, perfect=1.0
+    )
+
+
+def rmse(deviation: float) -> Metric:
+    """Root of the mean squared error of numbers with a standard deviation, which is the error of
+    their mean."""
+    return Metric("rmse", guessing=deviation, perfect=0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from spaces.cost import metric
 from spaces.cost.metric import Metric
@@ -20,6 +20,8 @@ class BaseTask(StrictModel):
     family: ClassVar[Family]
     has_fine_tuning: ClassVar[bool] = False
     starts_from_checkpoints: ClassVar[bool] = False
+    labels: ClassVar[Literal["classes", "numbers"]] = "classes"
+    """What labels are, where there are any."""
 
     @property
     def has_decoder(self) -> bool:

@@ -33,13 +33,14 @@ from spaces.file.sources import Data
 from spaces.file.space import Constraints, Measurement, Space
 from spaces.file.storage import Storage, without_password
 from spaces.file.tasks import (
-    FINE_TUNED,
+    FINE_TUNING,
     SCORE,
     USUAL_DROPOUT,
     Task,
     data_faults,
     named_metric,
     named_task,
+    smoothing_faults,
 )
 from spaces.file.training import Training
 
@@ -124,8 +125,9 @@ class SearchFile(StrictModel):
             return {**document, "training": {**FROM_A_CHECKPOINT, **training}}
         name = named_task(document)
         training = {"dropout": USUAL_DROPOUT.get(name, 0.0), **training}
-        if name in FINE_TUNED and training.get("fine_tuning") is None:
-            training["fine_tuning"] = {}
+        settings = {} if training.get("fine_tuning") is None else training["fine_tuning"]
+        if name in FINE_TUNING and isinstance(settings, dict):
+            training["fine_tuning"] = {**FINE_TUNING[name], **settings}
         return {**document, "training": training}
 
     @model_validator(mode="after")
@@ -134,6 +136,7 @@ class SearchFile(StrictModel):
             *data_faults(self.task, self.data, from_checkpoint=self.model is not None),
             *self.data.faults(),
             *self._task_faults(),
+            *smoothing_faults(self.task, self.training, self.space),
             *self._objective_faults(),
             *self.training.faults(),
             *(self.space.training.faults(self.training) if self.space.training else ()),
@@ -170,7 +173,7 @@ class SearchFile(StrictModel):
             return
         if self.task.needs == ("unlabelled",) and self.space.vocabulary is not None:
             yield f"space.vocabulary: task {self.task.name} keeps the whole vocabulary"
-        if self.training.distillation is not None and not self.task.has_fine_tuning:
+        if self.training.distillation is not None and self.task.name != "classification":
             yield f"training.distillation: task {self.task.name} has none; classification has"
         if self.task.needs == ("images",) and self.space.vocabulary is not None:
             yield f"space.vocabulary: task {self.task.name} reads no text"

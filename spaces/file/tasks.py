@@ -11,23 +11,23 @@ from spaces.cost import metric
 from spaces.cost.metric import Metric, MetricName
 from spaces.cost.workload import Family, Workload
 from spaces.file.base_task import BaseTask
+from spaces.file.dimensions import PositiveNumber
 from spaces.file.own_task import OwnTask, is_own
 from spaces.file.sources import SOURCE_FIELDS, Data
+from spaces.file.space import Space
+from spaces.file.training import Training
 
 EncoderName = Literal["modernbert", "roberta"]
 Classes = Annotated[int, Field(ge=2, le=10_000)]
 
 
-class Classification(BaseTask):
-    """Pre-train a masked language model, then fine-tune it to classify texts or pairs of them."""
+class OnLabelledTexts(BaseTask):
+    """Pre-train a masked language model, then fine-tune it on labelled texts or pairs of them."""
 
     needs = ("unlabelled", "labelled")
     has_fine_tuning = True
     starts_from_checkpoints = True
 
-    name: Literal["classification"]
-    classes: Classes
-    """Number of labels in the labelled data."""
     encoder: EncoderName = "modernbert"
     """``modernbert``, or ``roberta`` with learned positions and post-norm layers, which needs
     longer pre-training and trains badly where it is deep."""
@@ -38,11 +38,45 @@ class Classification(BaseTask):
             "modernbert": Family.MODERNBERT_CLASSIFIER,
             "roberta": Family.ROBERTA_CLASSIFIER,
         }[self.encoder]
-        return Workload(family, data.vocabulary_size, data.sequence_length, self.classes)
+        return Workload(family, data.vocabulary_size, data.sequence_length, self.outputs)
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that models predict of a text."""
+        return 1
+
+
+class Classification(OnLabelledTexts):
+    """Pre-train a masked language model, then fine-tune it to classify texts or pairs of them."""
+
+    name: Literal["classification"]
+    classes: Classes
+    """Number of labels in the labelled data."""
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that models predict of a text: a logit for each class."""
+        return self.classes
 
     def metrics(self, data: Data) -> tuple[Metric, ...]:
         """The scores that its models can have; the first is the usual one."""
         return metric.of_classes(self.classes)
+
+
+class Regression(OnLabelledTexts):
+    """Pre-train a masked language model, then fine-tune it to predict a number of texts or pairs of
+    them; scored by its correlation with the labels, or by its error."""
+
+    labels = "numbers"
+
+    name: Literal["regression"]
+    deviation: PositiveNumber | None = None
+    """Standard deviation of the training labels, which is the ``rmse`` of a guess. tlc reads it
+    from the data when a search starts; leave it out."""
+
+    def metrics(self, data: Data) -> tuple[Metric, ...]:
+        """The scores that its models can have; the first is the usual one."""
+        return *metric.correlations(), metric.rmse(self.deviation or 1.0)
 
 
 class MaskedLanguageModel(BaseTask):
@@ -144,6 +178,7 @@ class ImageClassification(BaseTask):
 
 BuiltInTask = Annotated[
     Classification
+    | Regression
     | MaskedLanguageModel
     | CausalLanguageModel
     | Translation
@@ -169,6 +204,7 @@ Task = Annotated[
 
 METRICS: dict[str, MetricName] = {
     "classification": "accuracy",
+    "regression": "spearman",
     "masked-lm": "perplexity",
     "causal-lm": "perplexity",
     "translation": "bleu",
@@ -183,8 +219,11 @@ SCORE = "score"
 USUAL_DROPOUT = dict.fromkeys(("translation", "summarisation", "image-classification"), 0.1)
 """``training.dropout`` of tasks by default, where it is not 0."""
 
-FINE_TUNED = ("classification",)
-"""Tasks with fine-tuning, by their names."""
+FINE_TUNING: dict[str, dict[str, float]] = {
+    "classification": {},
+    "regression": {"label_smoothing": 0.0},
+}
+"""Tasks with fine-tuning, by their names, and the fields of it that have other defaults."""
 
 
 def named_task(document: dict[str, Any]) -> str:
@@ -209,6 +248,15 @@ def sources_of(task: Task, *, from_checkpoint: bool) -> tuple[str, ...]:
     if from_checkpoint and task.has_fine_tuning:
         return tuple(name for name in task.needs if name != "unlabelled")
     return task.needs
+
+
+def smoothing_faults(task: Task, training: Training, space: Space) -> list[str]:
+    """Label smoothing of a task without classes."""
+    name, settings = "fine_tuning.label_smoothing", training.fine_tuning
+    given = [*space.training_values.get(name, ()), settings.label_smoothing if settings else 0.0]
+    if task.labels == "classes" or not any(given):
+        return []
+    return [f"training.{name}: task {task.name} has no classes; leave it out"]
 
 
 def data_faults(task: Task, data: Data, *, from_checkpoint: bool) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from objectives.data.batches import logits
 from objectives.objective import Objective
 from objectives.tasks import make_task, prepare_for
-from objectives.tasks.labelled.distillation import TEACHER_LOGITS
+from objectives.tasks.labelled.classification_from_checkpoint import TEACHER_LOGITS
 from objectives.tasks.labelled.teachers import TEACHERS
 from spaces.cost.compression import Compression, Quantisation
 from spaces.cost.configuration import Configuration

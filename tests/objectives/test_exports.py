@@ -42,6 +42,7 @@ COMPRESSIONS = {
     "classification": Compression(Quantisation.RTN_4),
     # RoBERTa's configuration has no field for the heads that are removed.
     "pairs": Compression(Quantisation.RTN_8, 32, Pruning.STRUCTURED, 0.5),
+    "regression": Compression(Quantisation.RTN_4),
     "masked-lm": Compression(Quantisation.HQQ_4),
     "causal-lm": Compression(Quantisation.MIXED_3, 64, Pruning.STRUCTURED, 0.5),
     "translation": Compression(Quantisation.BF16),
@@ -50,6 +51,7 @@ COMPRESSIONS = {
 }
 METRICS = {
     "pairs": "macro-f1",
+    "regression": "rmse",
     "causal-lm": "bits-per-byte",
     "translation": "chrf",
     "image-classification": "matthews",
@@ -63,7 +65,7 @@ DIMENSIONS: dict[str, dict[str, Any]] = {
 }
 """Where models have other layers than the usual ones of their task."""
 TASKS = list(COMPRESSIONS)
-WITH_ONNX = ["classification", "causal-lm", "translation", "image-classification"]
+WITH_ONNX = ["classification", "regression", "causal-lm", "translation", "image-classification"]
 """Tasks of which ONNX is written too, which takes seconds."""
 GENERATED = ("causal-lm", "translation", "summarisation")
 """Tasks whose models write texts, which have no probability."""
@@ -196,7 +198,7 @@ def test_an_exported_model_has_the_score_of_its_trial_without_tlc(
 ) -> None:
     made = of_task(name)
     score = outside(name, runtime)["score"]
-    if made.result.metric in ("perplexity", "bits-per-byte"):
+    if made.result.metric in ("perplexity", "bits-per-byte", "rmse"):
         assert score == pytest.approx(made.result.score, rel=1e-5)
     else:
         assert score == made.result.score
@@ -209,6 +211,9 @@ def test_both_runtimes_predict_the_same(
     by_transformers, by_onnx = (outside(name, runtime)["predictions"] for runtime in HIDDEN)
     assert len(by_transformers) == len(of_task(name).inputs)
     for (text, probability), (other_text, other) in zip(by_transformers, by_onnx, strict=True):
+        if name == "regression":
+            assert float(text) == pytest.approx(float(other_text), rel=1e-3)
+            continue
         assert text == other_text
         assert (probability is None) == (name in GENERATED)
         assert other == (None if probability is None else pytest.approx(probability, abs=1e-4))
@@ -221,6 +226,9 @@ def test_the_program_of_the_card_predicts(
     printed = outside(name, "transformers")["printed"]
     labels = of_task(name).task.labels
     assert any(label in printed for label in labels) if labels else printed.strip()
+    if name == "regression":
+        (number,) = load(of_task(name).folder).predict(["a text"])
+        assert float(printed) == pytest.approx(number.number, rel=1e-4)
 
 
 def test_the_predictor_imports_nothing_of_tlc() -> None:

@@ -14,9 +14,10 @@ from objectives.data.encoding import END, MASK, PAD, START
 from objectives.data.prepared_data import LabelledTexts
 from objectives.measurement.score import Score
 from objectives.objective import Objective
-from objectives.references.classifiers import text_references, token_ngrams
+from objectives.references.classifiers import text_references
 from objectives.references.masked_bigrams import MaskedBigrams
 from objectives.references.ngrams import NgramModel
+from objectives.references.token_counts import token_ngrams
 from spaces.file.search_file import SearchFile
 
 VOCABULARY = 12

@@ -20,6 +20,8 @@ METRICS = [
     metric.bits_per_byte(),
     metric.chrf(),
     metric.rouge("l"),
+    *metric.correlations(),
+    metric.rmse(2.5),
 ]
 
 
@@ -51,7 +53,10 @@ def test_quality_in_the_unit_of_each_metric() -> None:
     assert perplexity.quality(2 * 4096) < 0.0
     assert bleu.quality(25.0) == 0.25
     lower = [m.name for m in METRICS if not m.is_maximised]
-    assert lower == ["perplexity", "bits-per-byte"]
+    assert lower == ["perplexity", "bits-per-byte", "rmse"]
+    # An error of half of the deviation.
+    assert metric.rmse(2.5).quality(1.25) == 0.5
+    assert metric.rmse(2.5).quality(5.0) == -1.0
 
 
 def test_values_have_the_usual_digits_of_their_metric() -> None:

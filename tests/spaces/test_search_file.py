@@ -135,6 +135,11 @@ WRONG = [
     ),
     ("translation | data.parallel=null", "data.parallel", "missing", "translation"),
     ("translation | space.decoder_depth=0", "space.decoder_depth", "1", "0"),
+    (
+        "regression | training.fine_tuning.label_smoothing=0.1",
+        "training.fine_tuning.label_smoothing", "regression", "no classes", "leave it out",
+    ),
+    ("regression | objectives=[accuracy, size_mb]", "objectives", "spearman or pearson or rmse"),
     ("masked-lm | data.target_length=20", "data.target_length", "masked-lm", "leave it out"),
     ("summarisation | objectives=[bleu, size_mb]", "objectives", "rouge-l or rouge-1", "bleu"),
     (
@@ -178,6 +183,7 @@ def test_a_fault_names_the_field_the_value_and_what_is_allowed(
     ("task", "metric"),
     [
         ("classification", "accuracy"),
+        ("regression", "spearman"),
         ("masked-lm", "perplexity"),
         ("causal-lm", "perplexity"),
         ("translation", "bleu"),

@@ -14,8 +14,7 @@ from pathlib import Path
 from objectives.data.errors import DataError
 from objectives.data.sources import standard_library
 from objectives.data.sources.splits import HELD_OUT, Examples, separate
-from objectives.data.sources.tables import format_of
-from objectives.data.sources.text import is_blank, is_missing, read_columns
+from objectives.data.sources.tables import format_of, is_blank, is_missing, read_columns
 from spaces.file.sources import (
     SPLITS,
     Files,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -113,3 +113,26 @@ def _data_errors(field: str, origin: str) -> Iterator[None]:
         cause = error.__cause__ or error
         reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
         raise DataError(f"{field}: {origin} cannot be read: {reason}") from error
+
+
+def read_columns(
+    source: Tables | HubDataset, columns: dict[str, str], split: str, field: str, cache: Path
+) -> dict[str, list[Any]]:
+    """The cells of some columns of a split.
+
+    Args:
+        columns: Name of each column, by the field of the source that gives it.
+    """
+    table = load_split(source, split, field, cache)
+    check_table(table, columns, field, split, str(getattr(source, split)))
+    return {key: list(table[column]) for key, column in columns.items()}
+
+
+def is_missing(cell: Any) -> bool:
+    """Whether a cell is null, or NaN, which pandas uses for null."""
+    return cell is None or bool(cell != cell)
+
+
+def is_blank(texts: Sequence[str]) -> bool:
+    """Whether there is no text but white space."""
+    return not any(text.strip() for text in texts)

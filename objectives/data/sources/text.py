@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from objectives.data.errors import DataError
 from objectives.data.sources import standard_library
 from objectives.data.sources.splits import Examples, separate
-from objectives.data.sources.tables import check_table, load_split
+from objectives.data.sources.tables import is_blank, is_missing, read_columns
 from spaces.file.sources import SPLITS, Files, HubText, StandardLibrary, TextSource
 
 _COLUMNS = ("text", "label", "text_pair", "group")
@@ -42,13 +43,13 @@ class TextRows(Examples):
         return is_blank(self.texts)
 
 
-def is_blank(texts: Sequence[str]) -> bool:
-    """Whether there is no text but white space."""
-    return not any(text.strip() for text in texts)
-
-
 def read_labelled(
-    source: TextSource, field: str, cache: Path, splits: Sequence[str] = SPLITS
+    source: TextSource,
+    field: str,
+    cache: Path,
+    splits: Sequence[str] = SPLITS,
+    *,
+    are_numbers: bool = False,
 ) -> dict[str, TextRows]:
     """Read splits of a source of labelled texts, without common texts or groups (``separate``).
 
@@ -56,11 +57,14 @@ def read_labelled(
         source: Where the rows are.
         field: Its path in the search file, for messages.
         cache: Folder for what ``datasets`` downloads or converts.
+        are_numbers: Whether labels must be numbers.
 
     Raises:
-        DataError: The data is missing, empty, or lacks a column.
+        DataError: The data is missing, empty, lacks a column, or has a label that is no number.
     """
     if isinstance(source, StandardLibrary):
+        if are_numbers:
+            raise DataError(f"{field}: the labels of the standard library are packages, no numbers")
         snippets = {split: standard_library.labelled(split) for split in splits}
         rows = {
             split: TextRows(each.texts, each.packages, group_names=each.files)
@@ -68,33 +72,27 @@ def read_labelled(
         }
     else:
         named = [split for split in splits if source.inputs(split)]
-        rows = {split: _read_split(source, split, field, cache) for split in named}
+        rows = {
+            split: _read_split(source, split, field, cache, are_numbers=are_numbers)
+            for split in named
+        }
     return separate(rows, splits, field)
 
 
-def _read_split(source: Files | HubText, split: str, field: str, cache: Path) -> TextRows:
+def _read_split(
+    source: Files | HubText, split: str, field: str, cache: Path, *, are_numbers: bool
+) -> TextRows:
     columns = {key: name for key in _COLUMNS if (name := getattr(source, key)) is not None}
     cells = read_columns(source, columns, split, field, cache)
     origin = str(getattr(source, split))
     for key, values in cells.items():
         _check_no_gaps(values, key, f"{field}.{key}", origin)
+    if are_numbers:
+        _check_numbers(cells["label"], f"{field}.label", origin)
     rows = TextRows(*(list(map(str, cells.get(key, []))) for key in _COLUMNS))
     if rows.is_empty:
         raise DataError(f"{field}.{split}: {origin} holds no text")
     return rows
-
-
-def read_columns(
-    source: Files | HubText, columns: dict[str, str], split: str, field: str, cache: Path
-) -> dict[str, list[Any]]:
-    """The cells of some columns of a split.
-
-    Args:
-        columns: Name of each column, by the field of the source that gives it.
-    """
-    table = load_split(source, split, field, cache)
-    check_table(table, columns, field, split, str(getattr(source, split)))
-    return {key: list(table[column]) for key, column in columns.items()}
 
 
 def _check_no_gaps(values: list[Any], key: str, field: str, origin: str) -> None:
@@ -106,6 +104,19 @@ def _check_no_gaps(values: list[Any], key: str, field: str, origin: str) -> None
             )
 
 
-def is_missing(cell: Any) -> bool:
-    """Whether a cell is null, or NaN, which pandas uses for null."""
-    return cell is None or bool(cell != cell)
+def _check_numbers(values: list[Any], field: str, origin: str) -> None:
+    for row, value in enumerate(values, start=1):
+        if not is_number(value):
+            raise DataError(
+                f"{field}: row {row:,} of {origin} has {value!r}; allowed is a finite number"
+            )
+
+
+def is_number(cell: Any) -> bool:
+    """Whether a cell is a finite number, or the text of one."""
+    text = str(cell)
+    try:
+        # Python reads 1_000 as a number too.
+        return "_" not in text and math.isfinite(float(text))
+    except ValueError:
+        return False

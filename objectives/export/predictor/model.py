@@ -12,6 +12,7 @@ import numpy as np
 from .arrays import batches, log_softmax, losses
 from .errors import InputError
 from .inputs import input_of, pairs_of, pixels_of, texts_of
+from .numbers import number_score
 from .overlap import overlap
 from .runtimes import Inputs, Runtime
 
@@ -26,13 +27,16 @@ class Prediction:
     """The output for one input.
 
     Args:
-        text: Name of the class, the text with its masks filled, the translation, the summary, or
-            the continuation of the prompt.
-        probability: Of the class, or of all filled masks together; None for generated text.
+        text: Name of the class, the number, the text with its masks filled, the translation, the
+            summary, or the continuation of the prompt.
+        probability: Of the class, or of all filled masks together; None for generated text and for
+            a number.
+        number: What ``text`` rounds, of a regression.
     """
 
     text: str
     probability: float | None = None
+    number: float | None = None
 
     def __str__(self) -> str:
         if self.probability is None:
@@ -70,9 +74,8 @@ class Model:
         if not inputs:
             return []
         by_task: dict[str, Callable[[], list[Prediction]]] = {
-            "classification": lambda: self._classify_texts(
-                pairs_of(inputs) if self.task["takes_pairs"] else texts_of(inputs)
-            ),
+            "classification": lambda: self._in_batches(self._texts_of(inputs), self._class_of),
+            "regression": lambda: self._in_batches(self._texts_of(inputs), self._number_of),
             "masked-lm": lambda: list(map(self._fill_masks, texts_of(inputs))),
             "causal-lm": lambda: list(map(self._continue, texts_of(inputs))),
             "translation": lambda: self._write(texts_of(inputs)),
@@ -95,7 +98,11 @@ class Model:
             return self._score_of_text(examples)
         if self.task["name"] == "masked-lm":
             return self._perplexity_of_masks(examples)
-        texts = [each.text for each in self.predict([input_of(each) for each in examples])]
+        predictions = self.predict([input_of(each) for each in examples])
+        if self.task["name"] == "regression":
+            numbers = [each.number for each in predictions]
+            return number_score(numbers, [each["label"] for each in examples], self.task["metric"])
+        texts = [each.text for each in predictions]
         if self.task["target_length"]:
             references = [each["target"] for each in examples]
             return overlap(texts, references, self.task["metric"])
@@ -110,8 +117,16 @@ class Model:
             return float(matthews_corrcoef(labels, texts))
         return float(np.mean([text == label for text, label in zip(texts, labels, strict=True)]))
 
-    def _classify_texts(self, texts: Sequence[Any]) -> list[Prediction]:
-        return self._in_batches(texts, lambda inputs: self._classes(self._runtime.logits(inputs)))
+    def _texts_of(self, inputs: Sequence[Any]) -> Sequence[Any]:
+        return pairs_of(inputs) if self.task["takes_pairs"] else texts_of(inputs)
+
+    def _class_of(self, inputs: Inputs) -> list[Prediction]:
+        return self._classes(self._runtime.logits(inputs))
+
+    def _number_of(self, inputs: Inputs) -> list[Prediction]:
+        mean, deviation = self.task["label_scale"]
+        numbers = mean + deviation * self._runtime.logits(inputs)[:, 0].astype(np.float64)
+        return [Prediction(f"{each:.6g}", number=each) for each in numbers.tolist()]
 
     def _classify_images(self, images: Sequence[Any]) -> list[Prediction]:
         predictions: list[Prediction] = []

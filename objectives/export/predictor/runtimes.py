@@ -18,6 +18,7 @@ Inputs = dict[str, Any]
 
 AUTO_CLASSES = {
     "classification": "AutoModelForSequenceClassification",
+    "regression": "AutoModelForSequenceClassification",
     "masked-lm": "AutoModelForMaskedLM",
     "causal-lm": "AutoModelForCausalLM",
     "translation": "AutoModelForSeq2SeqLM",

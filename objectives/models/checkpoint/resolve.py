@@ -40,7 +40,7 @@ def resolved(model: Model, task: Task, data: Data) -> Resolved:
         CheckpointError: The checkpoint is missing, damaged or not suited.
     """
     opened = open_checkpoint(model, task.name)
-    classes = getattr(task, "classes", 0)
+    classes = task.workload_of(data).classes
     described = describe(opened, classes)
     if model.layers == "least-harmful" and not described.has_equal_layers:
         raise CheckpointError(

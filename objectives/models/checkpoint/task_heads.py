@@ -64,6 +64,18 @@ class TaskHead:
                 )
 
 
+def _of_labels(task: str) -> TaskHead:
+    """That of a task whose models read a text and predict its label."""
+    return TaskHead(
+        task,
+        "AutoModelForSequenceClassification",
+        "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
+        ("Model", "ForMaskedLM", "ForPreTraining", "ForSequenceClassification"),
+        is_new=True,
+        needed_tokens=("start", "pad", "end"),
+    )
+
+
 def _of_texts(task: str) -> TaskHead:
     """That of a task whose models read a text and write another one."""
     return TaskHead(
@@ -78,14 +90,8 @@ def _of_texts(task: str) -> TaskHead:
 
 
 HEADS = {
-    "classification": TaskHead(
-        "classification",
-        "AutoModelForSequenceClassification",
-        "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
-        ("Model", "ForMaskedLM", "ForPreTraining", "ForSequenceClassification"),
-        is_new=True,
-        needed_tokens=("start", "pad", "end"),
-    ),
+    "classification": _of_labels("classification"),
+    "regression": _of_labels("regression"),
     "image-classification": TaskHead(
         "image-classification",
         "AutoModelForImageClassification",

@@ -1,15 +1,14 @@
-"""Text classification from a checkpoint: the budget is fine-tuning."""
+"""Text classification from a checkpoint, by labels alone or by a teacher's predictions too."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.nn import functional
 
 from objectives.data.batches import (
     EVALUATION_BATCH_SIZE,
@@ -19,32 +18,27 @@ from objectives.data.batches import (
     logits,
     to_device,
 )
-from objectives.data.encoding import END, START
 from objectives.data.prepared_data import LabelledTexts
-from objectives.data.row_order import rows_by_length
-from objectives.measurement.score import Predict, Score, logits_of
-from objectives.references.classifiers import text_references
-from objectives.references.reference import Reference
+from objectives.data.row_order import Rows, rows_by_length
+from objectives.measurement.score import logits_of
 from objectives.store import heartbeat
-from objectives.tasks.base import CALIBRATION_BATCHES
-from objectives.tasks.from_sources import FromSources
-from objectives.tasks.labelled.text_scores import score_texts
-from objectives.training.path import Epoch, TrainingPath
+from objectives.tasks.labelled.classes import ClassesOfTexts
+from objectives.tasks.labelled.from_checkpoint import TextsFromCheckpoint
+from objectives.tasks.labelled.teachers import Teachers
+from objectives.training.distillation import distilled_loss
+from objectives.training.path import TrainingPath
 from spaces.cost.architecture import Architecture
 from spaces.cost.checkpoint import checkpoint_of
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
 from spaces.file import tasks
+from spaces.file.training import Distillation
+
+TEACHER_LOGITS = "teacher_logits"
 
 
-class ClassificationFromCheckpoint(FromSources, tasks.Classification):
-    """The classification task for models that start from a checkpoint: all of the budget trains
-    them on the labelled texts, on a stable path that budgets share."""
-
-    @property
-    def kind(self) -> str:
-        """Part of the key of its paths."""
-        return "classification-from-checkpoint"
+class ClassificationFromCheckpoint(ClassesOfTexts, TextsFromCheckpoint, tasks.Classification):
+    """The classification task for models that start from a checkpoint, and for their teacher."""
 
     @property
     def whole(self) -> Architecture:
@@ -60,7 +54,7 @@ class ClassificationFromCheckpoint(FromSources, tasks.Classification):
 
     def train_logits(self, model: nn.Module) -> npt.NDArray[np.float32]:
         """The logits of a model on the training examples, ``(examples, classes)``."""
-        examples = self._train_examples
+        examples = self.train_examples
         found = np.empty((len(examples.labels), self.workload.classes), dtype=np.float32)
         order = rows_by_length(examples.lengths, EVALUATION_BATCH_SIZE)
         predict = logits_of(model)
@@ -70,52 +64,74 @@ class ClassificationFromCheckpoint(FromSources, tasks.Classification):
                 found[rows] = predict(labelled_text_batch(examples, rows)).cpu().numpy()
         return found
 
+
+class DistilledClassification(ClassificationFromCheckpoint):
+    """The task of students. The whole checkpoint at any budget learns from the labels alone."""
+
+    @property
+    def kind(self) -> str:
+        """Part of the key of its paths."""
+        return "distilled-classification"
+
+    @property
+    def settings(self) -> Distillation:
+        """How students learn from the teacher."""
+        settings = self.context.training.distillation
+        assert settings is not None
+        return settings
+
+    @property
+    def teachers(self) -> Teachers:
+        """The teacher of each seed."""
+        teachers = self.context.teachers
+        assert teachers is not None, "the teachers are those of an objective"
+        return teachers
+
     @cached_property
-    def _train_examples(self) -> LabelledTexts:
-        return self.prepared.labelled_texts("train")
+    def _from_labels(self) -> ClassificationFromCheckpoint:
+        return self.recast(ClassificationFromCheckpoint)
+
+    def path(self, configuration: Configuration) -> TrainingPath:
+        """A stable path and a decay on labels and the teacher's predictions."""
+        if configuration.architecture == self.whole:
+            return self._from_labels.path(configuration)
+        return super().path(configuration)
+
+    def teacher_path(self) -> TrainingPath:
+        """The training of the whole checkpoint at the largest budget, from the labels alone."""
+        return self._from_labels.teacher_path()
+
+    def calibration(self) -> list[Batch]:
+        """Training batches, padded to full length, without a teacher."""
+        return self._from_labels.calibration()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The settings and the teacher."""
+        teacher = self.teachers.key(self.seed)
+        return {**super().identity, **self.settings.model_dump(), "teacher": teacher}
 
     @cached_property
     def train_batches(self) -> BucketedBatches:
-        """Batches of the training examples."""
-        return BucketedBatches(
-            labelled_text_batch, self._train_examples, self.batch_size, self.seed
-        )
+        """Batches of the training examples, with the teacher's logits of each."""
+        examples = self.prepared.labelled_texts("train")
+        return BucketedBatches(self._batch, examples, self.batch_size, self.seed)
 
-    @cached_property
-    def epoch(self) -> Epoch:
-        """The training examples."""
-        lengths = self._train_examples.lengths
-        return Epoch(len(lengths), int(lengths.sum()))
+    def _batch(self, examples: LabelledTexts, rows: Rows, *, full_length: bool = False) -> Batch:
+        batch = labelled_text_batch(examples, rows, full_length=full_length)
+        of_teacher = torch.from_numpy(self.teachers.logits(self.seed)[rows])
+        return {**batch, TEACHER_LOGITS: of_teacher}
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        """Cross-entropy of the labels."""
+        """``distilled_loss``; of batches without a teacher, the cross-entropy of the labels."""
+        if TEACHER_LOGITS not in batch:
+            return super().loss(model, batch)
         batch = to_device(batch, model)
-        return functional.cross_entropy(logits(model, batch).float(), batch["labels"])
-
-    def score(self, model: nn.Module, split: str) -> Score:
-        """Score and cross-entropy on a split."""
-        return self._score(logits_of(model), split)
-
-    def _score(self, predict: Predict, split: str) -> Score:
-        examples = self.prepared.labelled_texts(split)
-        return score_texts(predict, examples, np.arange(len(examples.labels)), self.metric_name)
-
-    def references(self) -> Iterator[Reference]:
-        """The majority class, and logistic regression on token counts."""
-        workload = self.workload
-        return text_references(
-            self._train_examples, workload.vocabulary_size, workload.classes, self._score
+        outputs = logits(model, batch).float()
+        return distilled_loss(
+            outputs,
+            batch[TEACHER_LOGITS],
+            batch["labels"],
+            temperature=self.settings.temperature,
+            weight=self.settings.weight,
         )
-
-    def calibration(self) -> list[Batch]:
-        """Training batches, padded to full length."""
-        return [self.train_batches.full_length(step) for step in range(CALIBRATION_BATCHES)]
-
-    def latency_input(self, batch_size: int) -> Batch:
-        """Real text of full length: labelled texts, one after another."""
-        texts = self.prepared.labelled_texts("validation")
-        pairs = zip(texts.tokens, texts.lengths, strict=True)
-        body = np.concatenate([tokens[1 : length - 1] for tokens, length in pairs])
-        tokens = np.resize(body, (batch_size, self.workload.sequence_length)).astype(np.int64)
-        tokens[:, 0], tokens[:, -1] = START, END
-        return {"input_ids": torch.from_numpy(tokens)}
