@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
@@ -14,8 +14,10 @@ from spaces.file.base_task import BaseTask
 from spaces.file.dimensions import PositiveNumber
 from spaces.file.own_task import OwnTask, is_own
 from spaces.file.sources import SOURCE_FIELDS, Data
-from spaces.file.space import Space
-from spaces.file.training import Training
+
+if TYPE_CHECKING:
+    from spaces.file.space import Space
+    from spaces.file.training import Training
 
 EncoderName = Literal["modernbert", "roberta"]
 Classes = Annotated[int, Field(ge=2, le=10_000)]

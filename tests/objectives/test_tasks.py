@@ -156,7 +156,7 @@ def test_files_that_do_not_match_line_by_line_are_refused(
     (tmp_path / "a").write_text("one\ntwo\n")
     (tmp_path / "b").write_text("un\n")
     both = [str(tmp_path / "a"), str(tmp_path / "b")]
-    with pytest.raises(DataError, match=r"data\.parallel\.validation: 2 sentences .* and 1"):
+    with pytest.raises(DataError, match=r"data\.parallel\.validation: 2 texts .* and 1"):
         Objective(make_task_search("translation", data__parallel__validation=both))
     missing = [str(tmp_path / "a"), str(tmp_path / "c")]
     with pytest.raises(DataError, match=r"data\.parallel\.test: no such file: .*c"):
