@@ -1,7 +1,7 @@
 """Static int8: weights and activations in eight bits, calibrated by neural-compressor (PT2E).
 
 Its converted graph needs ``torch.compile`` to be fast, tens of seconds a model. Only the ranges are
-taken from the graph, and ``StaticInt8Linear`` runs them by torch's eager int8 kernel.
+taken from its observers, and ``StaticInt8Linear`` runs them by torch's eager int8 kernel.
 """
 
 from __future__ import annotations
@@ -90,10 +90,10 @@ def quantise(
     """Quantise linear layers, with the input ranges that calibration batches show.
 
     Raises:
-        TrialFailure: A linear layer has no range in the converted graph (``compression_error``).
+        TrialFailure: A linear layer has no range in the graph (``compression_error``).
     """
     try:
-        found = _ranges(_converted(model, batches), model)
+        found = _ranges(_observed(model, batches), model)
     finally:
         _forget_graphs()
     missing = linear_layers(model).keys() - found.keys()
@@ -102,14 +102,13 @@ def quantise(
     return {name: found[name.removesuffix(".weight")] for name in names}
 
 
-def _converted(model: nn.Module, batches: list[Batch]) -> Any:
-    """The quantised graph of a model."""
+def _observed(model: nn.Module, batches: list[Batch]) -> Any:
+    """The graph of a model with observers, which have seen the batches.
+
+    It is not converted: that takes as long as to observe, and the ranges are known before.
+    """
     quiet_neural_compressor()
-    from neural_compressor.torch.quantization import (
-        convert,
-        get_default_static_config,
-        prepare,
-    )
+    from neural_compressor.torch.quantization import get_default_static_config, prepare
 
     inputs = [forward_arguments(batch) for batch in batches]
     function = PositionalLogits(model, inputs[0]).eval()
@@ -119,8 +118,7 @@ def _converted(model: nn.Module, batches: list[Batch]) -> Any:
         for arguments in inputs:
             heartbeat.beat("calibrating")
             graph(*arguments.values())
-    heartbeat.beat("calibrating")
-    return convert(graph)
+    return graph
 
 
 def _forget_graphs() -> None:
@@ -146,22 +144,31 @@ def exported(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
 
 
 def _ranges(graph: Any, model: nn.Module) -> dict[str, StaticInt8Weight]:
-    """Scales and zero points of a converted graph, by layer."""
+    """Scales and zero points that the observers of a graph found, by layer."""
     found: dict[str, StaticInt8Weight] = {}
     for node in graph.graph.nodes:
         if node.target is not torch.ops.aten.linear.default:
             continue
-        activation, weight = node.args[0], node.args[1]
-        if "dequantize_per_tensor" not in str(activation.target):
+        inputs, weight = (_observer(graph, each) for each in node.args[:2])
+        if inputs is None or weight is None:
             continue
         path, _ = list(node.meta["nn_module_stack"].values())[-1]
         name = str(path).removeprefix("model.")
-        scales = getattr(graph, weight.args[1].target).float()
+        scale, zero_point = inputs.calculate_qparams()
+        scales = weight.calculate_qparams()[0].float()
         matrix = model.get_parameter(f"{name}.weight").detach()
         codes = torch.round(matrix / scales[:, None]).clamp(-127, 127).to(torch.int8)
         found[name] = StaticInt8Weight(
             weight=QuantisedWeight(codes, scales[:, None], 8, matrix.shape[1]),
-            input_scale=float(activation.args[1]),
-            input_zero_point=int(activation.args[2]),
+            input_scale=float(scale),
+            input_zero_point=int(zero_point),
         )
     return found
+
+
+def _observer(graph: Any, node: Any) -> Any:
+    """The observer that a tensor of a graph passes through; None without one."""
+    if node.op != "call_module":
+        return None
+    module = graph.get_submodule(node.target)
+    return module if hasattr(module, "calculate_qparams") else None
