@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.storages._rdb.storage import _VersionManager
 from xdist.scheduler import LoadFileScheduling
 
 from spaces.file.search_file import SearchFile
@@ -25,6 +26,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # By default Ray runs workers at nice 15, so that a busy machine gives them little time and time
 # limits of tests fail.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# Ray ends idle workers beyond the number of cores. Starting one takes more time than most searches.
+os.environ.setdefault("RAY_num_workers_soft_limit", "4")
 
 MEMORY_DISK, LEAST_BYTES = Path("/dev/shm"), 4 * 10**9
 """Where the files of the tests are, if it has so much space. No test needs what outlives a power
@@ -73,15 +76,16 @@ def pytest_collection() -> Iterator[None]:
 
 
 LONG = (
-    "test_workers", "test_exports", "test_own_task_search", "test_submission", "test_compression",
-    "test_python",
-    "test_function", "test_tracking", "test_from_checkpoint", "test_tasks", "test_postgres",
-    "test_figures", "test_claims_calibration", "test_replay", "test_training", "test_arithmetic",
-    "test_frontier_sampler", "test_function_sampler", "test_optuna_samplers",
-    "test_translation_from_checkpoint",
+    "test_from_checkpoint", "test_python", "test_tasks", "test_own_task_search", "test_exports",
+    "test_workers", "test_frontier_sampler", "test_training", "test_submission", "test_static_int8",
+    "test_arithmetic", "test_function", "test_function_sampler", "test_compression", "test_replay",
+    "test_optuna_samplers", "test_tracking", "test_claims_calibration", "test_postgres",
+    "test_figures", "test_translation_from_checkpoint", "test_objective", "test_own_task_files",
+    "test_missing_trials", "test_own_task_code", "test_data", "test_images_from_checkpoint",
+    "test_layout", "test_early_stopping", "test_gptq", "test_recovery", "test_several_checkpoints",
 )  # fmt: skip
-"""Files that take more than ten seconds, from the longest down; but searches do not begin at once,
-because a Ray that starts keeps both cores busy."""
+"""Files that take more than five seconds, from the longest down; but not all searches begin at
+once, because a Ray that starts keeps both cores busy."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -384,6 +388,22 @@ def _labelled_pairs() -> str:
         label = "same" if first is second else "other"
         lines.append(f"{_sentence(rng, first)} {index}\t{_sentence(rng, second)}\t{label}")
     return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def migrations_read_once() -> Iterator[None]:
+    """Optuna reads the scripts of its migrations several times for each database that it opens,
+    which takes longer than to make the tables."""
+    read, scripts = _VersionManager._create_alembic_script, []
+
+    def read_once(manager: _VersionManager) -> Any:
+        if not scripts:
+            scripts.append(read(manager))
+        return scripts[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_VersionManager, "_create_alembic_script", read_once)
+        yield
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ import pytest
 import yaml
 
 from search.cli.main import main
+from search.execution.cluster import _private_token
+from search.process_state import signals_kept
 from search.storage.database import open_database
 from search.storage.study import Study
 from spaces.file.search_file import SearchFile
@@ -233,6 +235,29 @@ def mlflow_runs(where: Locations, name: str) -> tuple[Any, dict[str, Any]]:
     return parent, dict(zip(numbers, nested, strict=True))
 
 
+CPUS = 2
+
+
+@contextmanager
+def connected_to_ray() -> Iterator[None]:
+    """A Ray with ``CPUS`` cores that this process is connected to: searches start none."""
+    import ray
+
+    # As for a Ray that tlc starts: Ray's own token would be a file in the home of the user.
+    with _private_token(), signals_kept():
+        ray.init(
+            "local",
+            num_cpus=CPUS,
+            object_store_memory=10**8,
+            include_dashboard=False,
+            log_to_driver=False,
+        )
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
 @pytest.fixture
 def mlflow_made(tlc: Tlc, empty_mlflow: Path) -> None:
     """Put the empty database into the home of the command line."""
@@ -257,12 +282,14 @@ def finished(
     """A finished real search of eight trials, in a folder with modules named as tlc's packages.
 
     Its trials run one after another, because a further worker process would take more time than
-    its trials do.
+    its trials do. None is in static int8, whose graph takes seconds.
     """
     tlc = Tlc(tmp_path_factory.mktemp("finished"))
     tlc.add_modules_of_the_same_names()
     _put_mlflow(empty_mlflow, tlc)
-    completed = tlc("run", tlc.write(document, trials=8, seeds=2, concurrency=1))
+    space = {**document["space"], "quantisation": {"choices": ["none", "rtn-8", "rtn-4"]}}
+    file = tlc.write(document, space=space, trials=8, seeds=2, concurrency=1)
+    completed = tlc("run", file)
     assert completed.returncode == 0, completed.stdout + completed.stderr
     (tlc.folder / "run.txt").write_text(completed.stdout)
     return tlc

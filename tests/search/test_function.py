@@ -20,11 +20,9 @@ import pytest
 from mlflow import MlflowClient
 
 import tlc
-from search.execution.cluster import _private_token
-from search.process_state import signals_kept
 from search.tracking.tracker import sync_all
 from spaces.file.storage import Locations, Storage
-from tests.search.conftest import Tlc, mlflow_runs
+from tests.search.conftest import Tlc, connected_to_ray, mlflow_runs
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -82,24 +80,14 @@ class Finished:
 @pytest.fixture(scope="module")
 def command(empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tlc]:
     """A home with an MLflow database, and a Ray that this process is connected to."""
-    import ray
-
     made = Tlc(tmp_path_factory.mktemp("function"))
     (made.folder / "home").mkdir()
     shutil.copy(empty_mlflow, made.folder / "home" / "mlflow.db")
-    with pytest.MonkeyPatch.context() as patch, _private_token(), signals_kept():
+    with pytest.MonkeyPatch.context() as patch, connected_to_ray():
         patch.setenv("TLC_HOME", str(made.folder / "home"))
         for name in ("MLFLOW_TRACKING_URI", "TLC_STUDY"):
             patch.delenv(name, raising=False)
-        ray.init(
-            "local",
-            num_cpus=2,
-            object_store_memory=10**8,
-            include_dashboard=False,
-            log_to_driver=False,
-        )
         yield made
-        ray.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -21,12 +21,14 @@ from typing import Any
 import pytest
 
 import tlc
-from tests.search.conftest import Tlc
+from tests.search.conftest import Tlc, connected_to_ray
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "python.md"
 NOTEBOOK = ROOT / "examples" / "search.ipynb"
 EXAMPLE = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
+STARTS_RAY = "\n## A function of your own\n"
+"""From this section of the page on, the process is connected to no Ray, and searches start one."""
 
 
 def process_state() -> dict[str, Any]:
@@ -60,15 +62,14 @@ class Examples:
         command: The command line in their folder.
         names: The variables that they defined.
         printed: What they printed.
-        before: The state of the process before them.
-        after: And after them.
+        states: The state of the process before and after those that use a Ray that runs already,
+            and before and after those that start one.
     """
 
     command: Tlc
     names: dict[str, Any]
     printed: str
-    before: dict[str, Any]
-    after: dict[str, Any]
+    states: list[tuple[dict[str, Any], dict[str, Any]]]
 
     @property
     def results(self) -> tlc.Results:
@@ -84,6 +85,16 @@ def examples(empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     (command.folder / "home").mkdir()
     shutil.copy(empty_mlflow, command.folder / "home" / "mlflow.db")
     page, names, printed = PAGE.read_text(), {"__name__": "examples"}, io.StringIO()
+
+    def run(start: int, end: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        before = process_state()
+        with redirect_stdout(printed):
+            for found in EXAMPLE.finditer(page, start, end):
+                line = page.count("\n", 0, found.start(1))
+                code = compile("\n" * line + found[1], str(PAGE), "exec")
+                exec(code, names)
+        return before, process_state()
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TLC_HOME", str(command.folder / "home"))
         for name in ("MLFLOW_TRACKING_URI", "TLC_STUDY"):
@@ -91,17 +102,16 @@ def examples(empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         patch.chdir(command.folder)
         # Packages that are imported for the first time change the process themselves.
         import mlflow.pyfunc  # noqa: F401
-        import ray.tune  # noqa: F401
+        import ray.tune
         import torch  # noqa: F401
 
         assert all(getattr(tlc, name) is not None for name in tlc.__all__)
-        before = process_state()
-        with redirect_stdout(printed):
-            for found in EXAMPLE.finditer(page):
-                line = page.count("\n", 0, found.start(1))
-                code = compile("\n" * line + found[1], str(PAGE), "exec")
-                exec(code, names)
-        yield Examples(command, names, printed.getvalue(), before, process_state())
+        middle = page.index(STARTS_RAY)
+        with connected_to_ray():
+            states = [run(0, middle)]
+            assert ray.is_initialized()
+        states.append(run(middle, len(page)))
+        yield Examples(command, names, printed.getvalue(), states)
 
 
 def test_every_example_of_the_page_runs(examples: Examples) -> None:
@@ -113,10 +123,11 @@ def test_every_example_of_the_page_runs(examples: Examples) -> None:
 
 
 def test_the_process_is_as_before(examples: Examples) -> None:
-    for name, value in examples.before["loggers"].items():
-        assert examples.after["loggers"][name] == value, name
-    for kind in examples.before.keys() - {"loggers"}:
-        assert examples.after[kind] == examples.before[kind], kind
+    for before, after in examples.states:
+        for name, value in before["loggers"].items():
+            assert after["loggers"][name] == value, name
+        for kind in before.keys() - {"loggers"}:
+            assert after[kind] == before[kind], kind
     import ray
 
     assert not ray.is_initialized()

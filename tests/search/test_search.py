@@ -13,9 +13,7 @@ import pytest
 
 from objectives.compression import model_file
 from search.analysis.claims.missing_trials import missing_trials
-from search.execution.cluster import _private_token
 from search.pareto import frontier
-from search.process_state import signals_kept
 from search.replay.replay import replay
 from search.replay.row_samplers import FrontierRowSampler
 from search.replay.table import COLUMNS, ERROR, Table
@@ -24,7 +22,7 @@ from search.storage.study import Study
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations
 from spaces.loading import validate
-from tests.search.conftest import Tlc, mlflow_runs
+from tests.search.conftest import CPUS, Tlc, connected_to_ray, mlflow_runs
 
 
 def test_a_search_ends_with_a_frontier_and_says_what_to_type_next(finished: Tlc) -> None:
@@ -122,25 +120,11 @@ def test_a_finished_search_is_a_table(finished: Tlc, tmp_path: Path) -> None:
     assert made.hypervolume[-1] == pytest.approx(1.0)
 
 
-CPUS = 2
-
-
 @pytest.fixture(scope="module")
 def connected() -> Iterator[None]:
-    """A Ray that this process is connected to: the searches below start none of their own."""
-    import ray
-
-    # As for a Ray that tlc starts: Ray's own token would be a file in the home of the user.
-    with _private_token(), signals_kept():
-        ray.init(
-            "local",
-            num_cpus=CPUS,
-            object_store_memory=10**8,
-            include_dashboard=False,
-            log_to_driver=False,
-        )
+    """The searches below start no Ray of their own."""
+    with connected_to_ray():
         yield
-        ray.shutdown()
 
 
 @pytest.mark.usefixtures("connected")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from objectives.store.store import Store
 from search.execution import trainable as worker
 from search.execution.trainable import evaluate
 from search.execution.worker_setup import WorkerSetup
+from search.process_state import collection_paused
 from spaces.cost.compression import Compression
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
@@ -152,3 +154,14 @@ def test_a_model_that_cannot_be_scored_fails_no_other(
     assert "Traceback" in damaged["message"]
     assert missing["state"] == "missing_model"
     assert 0.0 <= whole["score_low"] <= whole["score"] <= whole["score_high"] <= 1.0
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_is_collected_again_after_imports_if_it_was_before(enabled: bool) -> None:
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with collection_paused():
+            assert not gc.isenabled()
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable()
