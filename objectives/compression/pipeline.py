@@ -95,6 +95,10 @@ def _quantise(model: nn.Module, spec: ModelSpec, calibration: list[Batch]) -> Co
             linears,
             embeddings,
             calibration,
+            counts={
+                name: int(kept[name].sum()) if name in kept else state[name].numel()
+                for name in (*linears, *embeddings)
+            },
             bits=quantisation.bits,
             group_size=compression.group_size,
         )

@@ -30,7 +30,10 @@ from tests.own_package import own_document, write_package
 PRUNED = Compression(Quantisation.RTN_2, sparsity=0.5, recovery=12.0)
 MASKED = Compression(pruning=Pruning.UNSTRUCTURED, sparsity=0.5, recovery=12.0)
 RECOVERY = {"choices": [0.0, 12.0, 60.0]}
-TASKS = ("classification", "pairs", "masked-lm", "causal-lm", "translation", "image-classification")
+TASKS = (
+    "classification", "pairs", "masked-lm", "causal-lm", "translation", "summarisation",
+    "image-classification",
+)  # fmt: skip
 
 MakeTaskSearch = Callable[..., SearchFile]
 

@@ -44,6 +44,7 @@ def quantise(
     embeddings: list[str],
     batches: list[Batch],
     *,
+    counts: Mapping[str, int],
     bits: float,
     group_size: int,
 ) -> dict[str, QuantisedWeight]:
@@ -54,14 +55,14 @@ def quantise(
         linears: Keys of the weights of linear layers in its ``state_dict``.
         embeddings: Those of embeddings.
         batches: Calibration inputs of one shape.
-        bits: Mean bits of a weight that is not zero: the codes take no more bytes.
+        counts: Codes that are stored of each: pruned weights have none.
+        bits: Mean bits of all codes, at most.
         group_size: Columns that share a scale.
     """
     nearest: dict[str, Round] = {
         **dict.fromkeys(linears, partial(round_to_nearest, scales_of=linear_scales)),
         **dict.fromkeys(embeddings, round_to_nearest),
     }
-    counts = {name: _codes(model, name, is_linear=name in linears) for name in nearest}
     effects = _effects(model, nearest, batches, group_size)
     chosen = allocated(effects, counts, bits)
     found: dict[str, QuantisedWeight] = dict(
@@ -109,12 +110,6 @@ def allocated(
         raise ValueError(f"no bits of {BITS} have a mean of {bits:g}: {solved.message}")
     indices = solved.x.reshape(len(names), -1).argmax(1)
     return {name: BITS[index] for name, index in zip(names, indices, strict=True)}
-
-
-def _codes(model: nn.Module, name: str, *, is_linear: bool) -> int:
-    """Codes that are stored of a matrix: pruned weights have none."""
-    weight = model.get_parameter(name)
-    return int(torch.count_nonzero(weight)) if is_linear else weight.numel()
 
 
 def _effects(
