@@ -36,9 +36,10 @@ from objectives.training.replica import TrainingProcess
 from objectives.training.speed import SpeedCache
 from objectives.training.trainer import TrainedModel, Trainer
 from spaces.cost.architecture import Architecture
+from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration, content_hash
 from spaces.cost.families import parameters
-from spaces.cost.size import dense_size_bytes, size_bytes
+from spaces.cost.onnx.size import runtime_bytes
 from spaces.cost.units import BudgetUnit
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations
@@ -198,6 +199,10 @@ class Objective:
 
         return self.store.write(address, fill, is_final=True)
 
+    def _predicted_bytes(self, architecture: Architecture, compression: Compression) -> int:
+        runtime = self._search.measurement.runtime
+        return runtime_bytes(architecture, self.workload, compression, runtime)
+
     def _prune(self, trained: TrainedModel, configuration: Configuration) -> TrainedModel:
         """Prune a trained model, and train it further where the compression has a recovery."""
         if configuration.canonical().compression.recovery > 0.0:
@@ -237,12 +242,12 @@ class Objective:
             dense_score=trained.state.validation["score"],
             dense_loss=trained.state.validation["loss"],
             pretraining_loss=history[-1]["validation"]["loss"] if has_fine_tuning else None,
-            size_bytes=model_file.bytes_on_disk(folder),
-            predicted_size_bytes=size_bytes(architecture, self.workload, compression),
-            dense_size_bytes=dense_size_bytes(architecture, self.workload),
+            size_bytes=self.latency_cache.size_bytes(folder),
+            predicted_size_bytes=self._predicted_bytes(architecture, compression),
+            dense_size_bytes=self._predicted_bytes(architecture, Compression()),
             flops=count_forward_flops(loaded, self.example_inputs()),
             parameters=parameters(architecture, self.workload),
-            latency=self.latency_cache.of_model(configuration, loaded),
+            latency=self.latency_cache.of_model(configuration, loaded, folder),
             training_flops=self._training_flops(
                 pruned, recovery=configuration.canonical().compression.recovery
             ),

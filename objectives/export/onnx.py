@@ -12,9 +12,9 @@ from torch import nn
 from objectives.compression import model_file
 from objectives.data.batches import Batch
 from objectives.export.comparison import Comparison, compare, inputs_of
-from objectives.runtimes.block_codes import WIDTHS
 from objectives.runtimes.names import ONNX_PACKAGES
 from spaces.cost.compression import Compression, Quantisation
+from spaces.cost.onnx.blocks import WIDTHS
 from spaces.errors import UserError
 
 PACKAGES = ONNX_PACKAGES

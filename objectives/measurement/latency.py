@@ -38,6 +38,7 @@ from objectives.measurement.slowdown import (
 from objectives.runtimes.base import Forward
 from objectives.store import heartbeat
 from objectives.store.locks import MeasurementLock
+from spaces.cost.compression import RuntimeName
 
 WARM_UP = 5
 LOW, HIGH = 10, 95
@@ -72,6 +73,7 @@ class Latency:
         noisy: Whether other programs disturbed the measurement: it is then an estimate.
         repeats: Timed calls, after ``warm_up`` other ones.
         processor: Machine and instruction set.
+        runtime: What ran both models.
     """
 
     min_ms: float
@@ -93,6 +95,7 @@ class Latency:
     warm_up: int
     device: str
     processor: str
+    runtime: RuntimeName = RuntimeName.TORCH
 
     @property
     def times(self) -> MeasuredTimes:

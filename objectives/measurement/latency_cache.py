@@ -19,16 +19,20 @@ import torch
 from torch import nn
 
 from objectives.compression import model_file
-from objectives.compression.model_file import ModelSpec
+from objectives.compression.model_file import CompressedWeights, ModelSpec
 from objectives.compression.pipeline import write_compressed
 from objectives.data.batches import Batch
 from objectives.measurement.latency import Latency, measure_latency, processor
 from objectives.measurement.slowdown import MAX_SLOWDOWN, ReferenceTimes
+from objectives.measurement.stored_graphs import StoredGraphs
 from objectives.models.build import build
+from objectives.runtimes.base import Forward, Runtime
+from objectives.runtimes.names import runtime_of
 from objectives.store.store import Store
 from spaces.cost.architecture import Architecture
+from spaces.cost.compression import Compression, RuntimeName
 from spaces.cost.configuration import Configuration, content_hash
-from spaces.cost.families import has_decoder, training_key
+from spaces.cost.families import has_decoder, layout, training_key
 from spaces.cost.workload import Workload
 from spaces.file.space import Measurement
 
@@ -58,10 +62,13 @@ class LatencyCache:
     calibration: Callable[[], list[Batch]]
     store: Store
 
-    def of_model(self, configuration: Configuration, model: nn.Module) -> Latency:
+    def of_model(self, configuration: Configuration, model: nn.Module, stored: Path) -> Latency:
         """Latency of a compressed model: the cached one, if it is of a model of these shapes.
 
         It is measured when it is not cached, and cached unless the machine was noisy.
+
+        Args:
+            model: As it was loaded from the folder ``stored``.
 
         Raises:
             TrialFailure: A time is not a positive number.
@@ -72,7 +79,22 @@ class LatencyCache:
             if cached[1] == shapes:
                 return cached[0]
             self.store.remove(self._address(configuration))
-        return self._measure(configuration, model, shapes)
+        return self._measure(configuration, self._forward(model, stored), shapes)
+
+    def size_bytes(self, stored: Path) -> int:
+        """Bytes of the file of a stored model that the runtime executes.
+
+        Raises:
+            UserError: The runtime cannot run it.
+        """
+        if self._is_torch:
+            return model_file.bytes_on_disk(stored)
+
+        def measure(folder: Path) -> int:
+            self._runtime.prepare(stored, self._traced, folder)
+            return self._runtime.bytes_on_disk(folder)
+
+        return self.store.use_temporary_folder("the file of a runtime", measure)
 
     def of_untrained(self, configuration: Configuration) -> Latency:
         """Latency of a configuration from an untrained model, or from the cache.
@@ -83,19 +105,44 @@ class LatencyCache:
         cached = self._cached(configuration)
         if cached is not None:
             return cached[0]
-        compression = configuration.compression.at_runtime
+        compression = configuration.compression.at_runtime(self.conditions.runtime)
         spec = ModelSpec(configuration.architecture, self.workload, compression)
         torch.manual_seed(0)
         model = build(spec.shape, self.workload).eval()
 
-        def compress(folder: Path) -> nn.Module:
+        def compress(folder: Path) -> tuple[Forward, str]:
             write_compressed(model, spec, self.calibration(), folder)
-            return model_file.load(folder)
+            loaded = model_file.load(folder)
+            return self._forward(loaded, folder), _shapes(loaded)
 
         compressed = self.store.use_temporary_folder(f"an untrained {configuration}", compress)
-        return self._measure(configuration, compressed, _shapes(compressed))
+        return self._measure(configuration, *compressed)
 
-    def _measure(self, configuration: Configuration, model: nn.Module, shapes: str) -> Latency:
+    @property
+    def _is_torch(self) -> bool:
+        return self.conditions.runtime is RuntimeName.TORCH
+
+    @cached_property
+    def _runtime(self) -> Runtime:
+        return runtime_of(self.conditions.runtime, StoredGraphs(self.store))
+
+    @cached_property
+    def _traced(self) -> Batch:
+        """Inputs of two sequences or more, of which a graph of any number can be made."""
+        return {name: torch.cat((tensor, tensor)) for name, tensor in self.inputs.items()}
+
+    def _forward(self, model: nn.Module, stored: Path) -> Forward:
+        """The forward pass of a stored model in the runtime."""
+        if self._is_torch:
+            return model
+
+        def opened(folder: Path) -> Forward:
+            self._runtime.prepare(stored, self._traced, folder)
+            return self._runtime.open(folder, threads=self.conditions.threads)
+
+        return self.store.use_temporary_folder("the file of a runtime", opened)
+
+    def _measure(self, configuration: Configuration, model: Forward, shapes: str) -> Latency:
         best = self._best_reference()
         latency = measure_latency(
             model,
@@ -107,6 +154,7 @@ class LatencyCache:
             best_reference=best,
             conditions=content_hash(self._key())[:SHORT_HASH],
         )
+        latency = replace(latency, runtime=self.conditions.runtime)
         if latency.best_reference != best:
             self._write(self._address(), BEST_REFERENCE, latency.best_reference._asdict())
         if not latency.noisy:
@@ -149,7 +197,9 @@ class LatencyCache:
         key = self._key()
         if configuration is not None:
             key["architecture"] = training_key(configuration.architecture, self.workload)
-            key["compression"] = asdict(configuration.compression.at_runtime)
+            key["compression"] = asdict(
+                configuration.compression.at_runtime(self.conditions.runtime)
+            )
         return f"{COSTS}/{content_hash(key)}"
 
     def _key(self) -> dict[str, Any]:
@@ -163,15 +213,23 @@ class LatencyCache:
         }
 
     @cached_property
-    def _reference(self) -> nn.Module:
-        torch.manual_seed(0)
-        return build(reference_architecture(self.workload).shape, self.workload).eval()
+    def _reference(self) -> Forward:
+        def opened(folder: Path) -> Forward:
+            store_reference(self.workload, folder)
+            return self._forward(model_file.load(folder), folder)
+
+        return self.store.use_temporary_folder("the reference model", opened)
 
 
-def reference_architecture(workload: Workload) -> Architecture:
-    """The architecture of the dense reference model."""
+def store_reference(workload: Workload, folder: Path) -> None:
+    """Write the dense reference model, as any other model is stored."""
+    torch.manual_seed(0)
     decoder_depth = REFERENCE_DEPTH if has_decoder(workload) else 0
-    return Architecture.of(REFERENCE_DEPTH, REFERENCE_WIDTH, decoder_depth=decoder_depth)
+    reference = Architecture.of(REFERENCE_DEPTH, REFERENCE_WIDTH, decoder_depth=decoder_depth)
+    state = build(reference.shape, workload).state_dict()
+    weights = layout(reference.shape, workload).weights()
+    dense = CompressedWeights({weight.name: state[weight.name] for weight in weights}, {})
+    model_file.save(folder, dense, ModelSpec(reference, workload, Compression()))
 
 
 def _shapes(model: nn.Module) -> str:

@@ -7,18 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import torch
-
-from objectives.compression import model_file
-from objectives.compression.model_file import CompressedWeights, ModelSpec
 from objectives.data.batches import Batch
 from objectives.measurement.latency import Latency, measure_latency
-from objectives.measurement.latency_cache import reference_architecture
+from objectives.measurement.latency_cache import store_reference
 from objectives.measurement.slowdown import UNKNOWN_REFERENCE, ReferenceTimes
-from objectives.models.build import build
 from objectives.runtimes.base import Forward, Runtime
-from spaces.cost.compression import Compression
-from spaces.cost.families import layout
 from spaces.cost.workload import Workload
 from spaces.file.space import Measurement
 
@@ -81,13 +74,8 @@ class RuntimeBench:
 
     @cached_property
     def _reference(self) -> Forward:
-        torch.manual_seed(0)
-        architecture = reference_architecture(self.workload)
-        state = build(architecture.shape, self.workload).state_dict()
-        weights = layout(architecture.shape, self.workload).weights()
-        dense = CompressedWeights({weight.name: state[weight.name] for weight in weights}, {})
         stored = self.folder / "stored"
-        model_file.save(stored, dense, ModelSpec(architecture, self.workload, Compression()))
+        store_reference(self.workload, stored)
         return self._opened(stored, self.folder / "reference")
 
     def _opened(self, stored: Path, target: Path) -> Forward:

@@ -8,11 +8,7 @@ import torch
 from torch.nn import functional
 
 from objectives.compression.quantise.weights import QuantisedWeight
-
-WIDTHS = (2, 4, 8)
-"""Bits in which a code can be stored."""
-BLOCKS = (16, 32, 64, 128, 256)
-"""Blocks that the kernels of ONNX Runtime take."""
+from spaces.cost.onnx.blocks import KERNEL_BLOCKS, blocks_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ class BlockCodes:
     @property
     def has_kernels(self) -> bool:
         """Whether the operators of ONNX Runtime take blocks of this size."""
-        return self.block in BLOCKS
+        return self.block in KERNEL_BLOCKS
 
 
 def in_blocks(weight: QuantisedWeight) -> BlockCodes:
@@ -54,11 +50,7 @@ def in_blocks(weight: QuantisedWeight) -> BlockCodes:
     Codes of 3 and of 6 bits are stored in 4 and in 8.
     """
     rows, columns = weight.codes.shape
-    bits = next(width for width in WIDTHS if width >= weight.bits)
-    block = _block(weight.group_size, columns, bits)
-    if block * bits % 8:
-        bits = 8
-    blocks = -(-columns // block)
+    bits, block, blocks = blocks_of(weight.bits, weight.group_size, columns)
     codes = functional.pad(weight.codes.int(), (0, blocks * block - columns)) + (1 << (bits - 1))
     parts = codes.view(rows, blocks, -1, 8 // bits) << (torch.arange(8 // bits) * bits)
     group = torch.arange(blocks) * block // weight.group_size
@@ -70,12 +62,3 @@ def in_blocks(weight: QuantisedWeight) -> BlockCodes:
         block=block,
         columns=columns,
     )
-
-
-def _block(group_size: int, columns: int, bits: int) -> int:
-    """The block for groups of this size, of which a kernel's divides the group."""
-    if group_size >= columns:
-        # One group: any block will do, and the scale is repeated.
-        return min(BLOCKS, key=lambda block: -(-columns // block) * (block * bits // 8 + 2))
-    dividing = [block for block in BLOCKS if group_size % block == 0]
-    return dividing[-1] if dividing else group_size

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,13 @@ from objectives.runtimes.base import Forward
 from objectives.runtimes.onnx_graph import graph_of_shape
 from objectives.runtimes.onnx_operators import EXACT
 from spaces.cost.architecture import Shape
+from spaces.cost.configuration import content_hash
 from spaces.cost.workload import Workload
 
-Graphs = dict[tuple[Shape, str], bytes]
+EXPORTERS = ("torch", "transformers", "onnxscript", "onnx-ir")
+"""Packages that a graph depends on."""
+Graphs = MutableMapping[str, bytes]
+"""Graphs without weights, by a hash of what they depend on."""
 
 
 class OnnxRuntime:
@@ -25,7 +32,7 @@ class OnnxRuntime:
 
     Args:
         accuracy: As of ``objectives.runtimes.onnx_operators.CodeOperators``.
-        graphs: Graphs without weights, by shape and workload, to use and to add to.
+        graphs: Graphs to use and to add to; by default none that others know.
     """
 
     file = "model.onnx"
@@ -44,7 +51,8 @@ class OnnxRuntime:
 
     def graph(self, shape: Shape, workload: Workload, inputs: Batch) -> bytes:
         """The graph of a shape without weights."""
-        key = shape, repr(workload)
+        versions = {name: version(name) for name in EXPORTERS}
+        key = content_hash([asdict(shape), asdict(workload), versions])
         if key not in self.graphs:
             self.graphs[key] = graph_of_shape(shape, workload, inputs)
         return self.graphs[key]

@@ -290,7 +290,8 @@ def _facts(trial: Trial) -> list[tuple[str, str]]:
         (
             "latency conditions",
             f"batch {latency['batch_size']}, {latency['sequence_length']} tokens, "
-            f"{latency['threads']} threads, {latency['device']} {latency['processor']}",
+            f"{latency['threads']} threads, {latency['runtime']} on {latency['device']} "
+            f"{latency['processor']}",
         ),
         ("forward FLOPs", f"{r['flops']:,}"),
         ("parameters", f"{r['parameters']:,}"),

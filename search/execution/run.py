@@ -15,6 +15,7 @@ from objectives.data.batch_lengths import batch_lengths
 from objectives.data.held_out import check_fine_tuning
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import PreparedData
+from objectives.runtimes.names import check_runtime
 from objectives.store.store import Store
 from search.equal_bytes import equal_bytes, missing_dense_trials
 from search.execution.cluster import check_capacity, cluster, may_run_another, spans_machines
@@ -146,6 +147,7 @@ def _starting(search: SearchFile, listener: Listener) -> Iterator[_Started]:
     where = Locations.of(search.storage)
     store = Store(where.store_url, max_bytes=where.store_max_bytes)
     store.check_writable()
+    check_runtime(search.measurement.runtime)
     with local_lease(search.name, home() / "leases"), ExitStack() as stack:
         search, _ = completed(search, where.data, listener.info)
         study = Study.open(search, where.study_url)

@@ -11,7 +11,7 @@ from search.samplers.estimates import evenly_spread, log_linear
 from search.storage.study import Study
 from search.storage.widening import LATENCIES
 from spaces.cost.architecture import Architecture
-from spaces.cost.compression import Compression
+from spaces.cost.compression import Compression, RuntimeName
 from spaces.cost.configuration import Configuration
 from spaces.cost.flops import forward_flops
 from spaces.errors import UserError
@@ -66,7 +66,8 @@ def known_latencies(
     Raises:
         UserError: No configuration meets the latency constraint.
     """
-    examples = {_shape(shape): shape for shape in space.compressed_architectures()}
+    runtime = space.search.measurement.runtime
+    examples = {_shape(shape, runtime): shape for shape in space.compressed_architectures()}
     chosen = evenly_spread(list(examples), MOST_MEASURED)
     milliseconds = measure([examples[shape] for shape in chosen])
     measured = dict(zip(chosen, milliseconds, strict=True))
@@ -80,14 +81,14 @@ def known_latencies(
     estimate = _estimate(measured, space) if len(measured) < len(examples) else None
 
     def latency_of(configuration: Configuration) -> float:
-        shape = _shape(configuration)
+        shape = _shape(configuration, runtime)
         return measured[shape] if estimate is None or shape in measured else estimate(shape)
 
     return latency_of
 
 
-def _shape(configuration: Configuration) -> ModelShape:
-    return configuration.architecture, configuration.compression.at_runtime
+def _shape(configuration: Configuration, runtime: RuntimeName) -> ModelShape:
+    return configuration.architecture, configuration.compression.at_runtime(runtime)
 
 
 def _estimate(
@@ -100,7 +101,9 @@ def _estimate(
         layers = compression.shape_of(architecture)
         workload = space.workload_of(architecture.checkpoint)
         depth = layers.depth + layers.decoder_depth
-        is_static = float(compression.quantisation.is_static)
-        return [1.0, math.log(forward_flops(layers, workload)), math.log(depth), is_static]
+        methods = (compression.quantisation.method == name for name in ("static", "rtn", "hqq"))
+        return [
+            1.0, math.log(forward_flops(layers, workload)), math.log(depth), *map(float, methods)
+        ]  # fmt: skip
 
     return log_linear(measured, features)

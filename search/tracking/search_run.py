@@ -31,6 +31,7 @@ def search_params(study: Study) -> dict[str, Any]:
     params = {
         "task": search.task.name,
         "objectives": " ".join(search.objectives),
+        "runtime": str(search.measurement.runtime),
         "seed": search.seed,
         "budget_unit": search.space.budget.unit,
     }

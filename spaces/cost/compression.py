@@ -192,18 +192,33 @@ class Compression:
             effective = replace(effective, group_size=Compression().group_size)
         return effective
 
-    @property
-    def at_runtime(self) -> Compression:
-        """The part of it that latency depends on.
+    def at_runtime(self, runtime: RuntimeName) -> Compression:
+        """The part of it that latency in a runtime depends on.
 
-        Weight-only codes are unpacked when a model is loaded, and dense kernels multiply by zeros.
+        Weight-only codes are unpacked when a model is loaded, those of 3 and 4 bits by torch alone.
+        Dense kernels multiply by zeros.
         """
         is_masking = self.pruning.is_masking
+        quantisation = self._running(runtime)
+        has_groups = quantisation.has_codes and not quantisation.is_static
         return Compression(
-            quantisation=self.quantisation if self.quantisation.is_static else Quantisation.NONE,
+            quantisation=quantisation,
+            group_size=self.group_size if has_groups else Compression().group_size,
             pruning=Pruning.STRUCTURED if is_masking else self.pruning,
             sparsity=self.structured_sparsity,
         )
+
+    def _running(self, runtime: RuntimeName) -> Quantisation:
+        """A quantisation whose models run as those of this one."""
+        own = self.quantisation
+        if own.is_static:
+            return own
+        is_dense = own.method == "hqq" and self.unstructured_sparsity > 0.0
+        if runtime is RuntimeName.TORCH or not own.has_codes or is_dense:
+            return Quantisation.NONE
+        if own.bits not in (3, 4):
+            return Quantisation.RTN_8
+        return Quantisation.HQQ_4 if own.method == "hqq" else Quantisation.RTN_4
 
     def __str__(self) -> str:
         parts = [str(self.quantisation)]

@@ -56,11 +56,6 @@ def weights_bytes(pruned: Layout, compression: Compression) -> int:
     return 8 + names + entries * (_HEADER_ENTRY + 2 * (len(str(data)) - 1)) + data
 
 
-def dense_size_bytes(architecture: Architecture, workload: Workload) -> int:
-    """Predicted bytes on disk without any compression, fp32."""
-    return size_bytes(architecture, workload, Compression())
-
-
 def max_compressed_bytes(
     architecture: Architecture, workload: Workload, compression: Compression
 ) -> float:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from spaces.cost.checkpoint import Checkpoint
-from spaces.cost.compression import Pruning, Quantisation
+from spaces.cost.compression import Pruning, Quantisation, RuntimeName
 from spaces.cost.inference_cost import COSTS
 from spaces.expression import Expression
 from spaces.file.dimensions import (
@@ -182,8 +182,10 @@ class Constraints(StrictModel):
 
 
 class Measurement(StrictModel):
-    """Conditions under which latency is measured."""
+    """Conditions under which latency is measured, and what runs models."""
 
+    runtime: Annotated[RuntimeName, Field(strict=False)] = RuntimeName.TORCH
+    """What runs models: latency, ``size_mb`` and their limits are those of its file."""
     batch_size: Count = 1
     """Sequences in a batch."""
     threads: Count = 1

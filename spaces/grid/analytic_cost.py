@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from spaces.cost.architecture import Architecture
-from spaces.cost.compression import Compression
+from spaces.cost.compression import Compression, RuntimeName
 from spaces.cost.flops import forward_flops
+from spaces.cost.onnx.size import runtime_bytes
 from spaces.cost.size import max_compressed_bytes, size_bytes
 from spaces.cost.workload import Workload
 
@@ -30,12 +31,15 @@ class AnalyticCost:
 
 @lru_cache(maxsize=200_000)
 def analytic_cost(
-    architecture: Architecture, compression: Compression, workload: Workload
+    architecture: Architecture,
+    compression: Compression,
+    workload: Workload,
+    runtime: RuntimeName = RuntimeName.TORCH,
 ) -> AnalyticCost:
-    """Inference cost of ``architecture`` after ``compression``, by arithmetic."""
+    """Inference cost of ``architecture`` after ``compression`` in a runtime, by arithmetic."""
     size = size_bytes(architecture, workload, compression)
     return AnalyticCost(
-        size_mb=size / 1e6,
+        size_mb=runtime_bytes(architecture, workload, compression, runtime) / 1e6,
         flops=forward_flops(compression.shape_of(architecture), workload),
         is_smaller=size < max_compressed_bytes(architecture, workload, compression),
     )

@@ -189,8 +189,8 @@ class SearchSpace(Grid):
 
     def cost(self, configuration: Configuration) -> AnalyticCost:
         """The inference cost of a configuration, by arithmetic."""
-        workload = self.workload_of(configuration.checkpoint)
-        return analytic_cost(configuration.architecture, configuration.compression, workload)
+        where = self.workload_of(configuration.checkpoint), self.search.measurement.runtime
+        return analytic_cost(configuration.architecture, configuration.compression, *where)
 
     def workload_of(self, checkpoint: str) -> Workload:
         """Inputs and outputs of models from one of several checkpoints, or of all (empty)."""

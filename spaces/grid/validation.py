@@ -6,7 +6,7 @@ import itertools
 
 from spaces.cost.architecture import Architecture
 from spaces.cost.checkpoint import Checkpoint, checkpoint_of
-from spaces.cost.compression import SEMI_STRUCTURED_SPARSITY, Pruning
+from spaces.cost.compression import SEMI_STRUCTURED_SPARSITY, Pruning, RuntimeName
 from spaces.cost.families import UNTIED_HEADS, has_decoder
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.units import MIN_STEPS
@@ -21,7 +21,12 @@ def space_faults(space: SearchSpace) -> list[str]:
     if space.parts:
         return _faults_of_parts(space)
     return (
-        [*_architecture_faults(space), *_group_faults(space), *_name_faults(space)]
+        [
+            *_architecture_faults(space),
+            *_group_faults(space),
+            *_name_faults(space),
+            *_runtime_faults(space),
+        ]
         or _pruning_faults(space)
         or [*_distillation_faults(space), *_budget_faults(space), *_constraint_faults(space)]
     )
@@ -133,6 +138,18 @@ def _group_faults(space: SearchSpace) -> list[str]:
     if min(definition.group_size.values) < 2:
         return ["space.group_size: must be at least 2"]
     return []
+
+
+def _runtime_faults(space: SearchSpace) -> list[str]:
+    if space.search.measurement.runtime is RuntimeName.TORCH:
+        return []
+    return [
+        f"space.quantisation: {quantisation} is impossible with measurement.runtime "
+        f"{space.search.measurement.runtime}: the bytes of its file depend on the bits that the "
+        "trained model gets; every other quantisation is allowed"
+        for quantisation in space.definition.quantisation.values
+        if quantisation.is_mixed
+    ][:1]
 
 
 def _pruning_faults(space: SearchSpace) -> list[str]:

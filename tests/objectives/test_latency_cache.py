@@ -7,13 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
+from objectives.compression import model_file
 from objectives.measurement import latency_cache
 from objectives.objective import Objective
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.configuration import Configuration
 from spaces.file.search_file import SearchFile
+from spaces.grid.search_space import SearchSpace
 
 BASE = Configuration(Architecture.of(1, 32), 40, Compression())
 
@@ -84,4 +87,37 @@ def test_other_conditions_are_measured_anew(
 ) -> None:
     Objective(make_search()).latency_cache.of_untrained(BASE)
     Objective(make_search(measurement__batch_size=2)).latency_cache.of_untrained(BASE)
+    assert len(measured) == 2
+
+
+@pytest.mark.usefixtures("home", "one_thread")
+def test_a_search_in_onnx_runtime_has_the_costs_of_its_files(
+    make_search: Callable[..., SearchFile],
+    measured: list[object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    search = make_search(measurement__runtime="onnxruntime")
+    four_bits = BASE.with_compression(Compression(Quantisation.RTN_4))
+    objective = Objective(search)
+    untrained = objective.latency_cache.of_untrained(four_bits)
+    assert untrained.runtime == "onnxruntime"
+    assert len(measured) == 1
+    # The graphs of the model and of the reference are exported once.
+    assert len(objective.store.entries("graphs")) == 2
+    monkeypatch.setattr(torch.onnx, "export", None)
+    objective = Objective(search)
+    found = objective.evaluate(four_bits)
+    assert found.latency == untrained
+    with objective.store.open(found.model) as stored:
+        assert stored is not None
+        packed = model_file.bytes_on_disk(stored)
+    assert packed < found.size_bytes < packed + 20_000
+    assert found.predicted_size_bytes == pytest.approx(found.size_bytes, rel=0.03)
+    assert SearchSpace(search).cost(four_bits).size_mb == found.predicted_size_bytes / 1e6
+    # Codes of four bits and less have the kernel of four, and dense weights another one.
+    cache = objective.latency_cache
+    three_bits = BASE.with_compression(Compression(Quantisation.GPTQ_3))
+    assert cache.of_untrained(three_bits) == untrained
+    assert len(measured) == 1
+    cache.of_untrained(BASE)
     assert len(measured) == 2

@@ -24,6 +24,7 @@ from objectives.testing.pytest_runtimes import RuntimeTestCase, spec_of, store_t
 from objectives.testing.tiny_models import batch_for
 from spaces.cost.compression import Compression, Pruning, Quantisation, RuntimeName
 from spaces.cost.families import layout
+from spaces.cost.onnx.size import runtime_bytes
 from spaces.cost.workload import Family
 from spaces.errors import UserError
 
@@ -143,6 +144,11 @@ def test_the_bytes_are_known_before_training(compression: Compression, tmp_path:
     )
     predicted = onnx_bytes(graph, layout(spec.shape, spec.workload), compression)
     assert predicted == written
+    # Of a model this small, the graph is a tenth.
+    arithmetic = runtime_bytes(
+        spec.architecture, spec.workload, compression, RuntimeName.ONNX_RUNTIME
+    )
+    assert arithmetic == pytest.approx(written, rel=0.03)
 
 
 def test_of_mixed_bits_the_most_bytes_are_known(tmp_path: Path) -> None:

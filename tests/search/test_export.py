@@ -200,7 +200,7 @@ def test_a_trial_and_limits_together_are_refused(finished: Tlc) -> None:
 def test_names_in_a_card_cannot_change_its_form(study: Study) -> None:
     latency: dict[str, Any] = dict.fromkeys(("p10_ms", "p50_ms", "p95_ms"), 1.0)
     latency |= {"repeats": 10, "batch_size": 1, "sequence_length": 16, "threads": 1}
-    latency |= {"device": "cpu", "processor": "x86"}
+    latency |= {"device": "cpu", "processor": "x86", "runtime": "torch"}
     made = made_up_result(0.9, 0.1, latency=latency, versions={"torch": "2"})
     number = study.ask().number
     study.tell_result(number, made)

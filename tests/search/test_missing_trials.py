@@ -19,7 +19,8 @@ from search.cli.main import cli
 from search.samplers.optuna_samplers import FeasibleSampler
 from search.storage.study import Study
 from search.storage.trials import CONFIGURATION
-from spaces.cost.size import dense_size_bytes
+from spaces.cost.compression import Compression
+from spaces.cost.size import size_bytes
 from spaces.errors import UserError
 from spaces.file.search_file import SearchFile
 from tests.search.conftest import made_up_result
@@ -35,7 +36,7 @@ def _measure(study: Study, seed: int = 0) -> None:
         one = record.configuration
         assert one == addition.configuration
         flops = space.training_flops(one.budget, one.architecture)
-        dense_bytes = dense_size_bytes(one.architecture, space.workload_of(""))
+        dense_bytes = size_bytes(one.architecture, space.workload_of(""), Compression())
         bits = one.compression.quantisation.bits
         loss = 2.0 * (dense_bytes * one.budget) ** -0.05 * math.exp(rng.normal(0, 0.01))
         dense = 1.0 - loss / 2.5

@@ -32,7 +32,7 @@ from tests.search.conftest import Tlc, made_up_result
 LATENCY = {
     "p10_ms": 1.0, "p50_ms": 1.1, "p95_ms": 1.3, "reference_p50_ms": 0.5, "batch_size": 1,
     "sequence_length": 16, "threads": 1, "device": "cpu", "processor": "x",
-    "slowdown": 1.2,
+    "runtime": "torch",    "slowdown": 1.2,
 }  # fmt: skip
 SECONDS = {
     "train": 4.0, "saved": 6.0, "compress": 0.1, "measure": 0.1, "stable": 3.0, "cooldown": 1.0,

@@ -27,6 +27,7 @@ from spaces.cost.budget import Schedule, UnknownStepsError
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.families import UNTIED_HEADS, layout, parameters
 from spaces.cost.flops import forward_flops, pretraining_workload, training_step_flops
+from spaces.cost.onnx.size import onnx_size_bytes
 from spaces.cost.size import size_bytes
 from spaces.cost.units import BudgetUnit
 from spaces.cost.workload import Family, masked_tokens
@@ -198,6 +199,17 @@ def test_predicted_bytes_are_those_on_disk(family: Family, tmp_path: Path) -> No
         write_compressed(pruned, ModelSpec(architecture, workload, compression), batches, folder)
         predicted = size_bytes(architecture, workload, compression)
         assert predicted == pytest.approx(model_file.bytes_on_disk(folder), rel=0.01), compression
+
+
+def test_a_model_of_a_users_own_has_the_mean_graph_of_the_families() -> None:
+    workload = replace(WORKLOADS[Family.LLAMA], vocabulary_size=8192)
+    pruned = layout(Architecture.of(2, 128).shape, workload)
+    for quantisation in (Quantisation.NONE, Quantisation.RTN_4, Quantisation.STATIC_8):
+        compression = Compression(quantisation)
+        own, llama = (
+            onnx_size_bytes(pruned, family, compression) for family in (Family.OWN, Family.LLAMA)
+        )
+        assert own == pytest.approx(llama, rel=0.01)
 
 
 def test_a_budget_in_seconds_is_spent_at_the_measured_speed() -> None:

@@ -52,6 +52,11 @@ WRONG = [
     ("space.activation=gleu", "space.activation", "'gleu'", "'gelu'", "'silu'"),
     ("space.group_size=64", "space.group_size", "64", "32"),
     ("space.group_size=1", "space.group_size", "2"),
+    ("measurement.runtime=tpu", "measurement.runtime", "'torch'", "'onnxruntime'"),
+    (
+        "space.quantisation.choices=[rtn-4,mixed-3]; measurement.runtime=onnxruntime",
+        "space.quantisation", "mixed-3", "onnxruntime",
+    ),
     ("space.decoder_depth=2", "space.decoder_depth", "classification"),
     ("space.recovery=0.5", "space.recovery", "0.5", "1"),
     ("space.recovery=-1.0", "space.recovery", "-1.0", "0"),

@@ -150,7 +150,7 @@ def _latency(latency: dict[str, object] | None) -> str | None:
     return (
         f"10th percentile of calls after {latency['warm_up']}, batch "
         f"{latency['batch_size']}, {latency['sequence_length']} tokens, threads "
-        f"{latency['threads']}, {latency['device']} {latency['processor']}"
+        f"{latency['threads']}, {latency['runtime']} on {latency['device']} {latency['processor']}"
     )
 
 

@@ -1,0 +1,1 @@
+"""Bytes of a compressed model as an ONNX file, by arithmetic."""
