@@ -227,7 +227,13 @@ def _classes(rows: Mapping[str, TextRows | ImageRows], field: str) -> Labels:
 def _standardised(rows: Mapping[str, TextRows], folder: Path) -> Labels:
     """Numbers without the mean and in the deviation of the training labels, which are written."""
     values = {split: np.asarray(each.labels, dtype=np.float64) for split, each in rows.items()}
-    mean, deviation = values["train"].mean(), deviation_of(rows["train"])
+    deviation = deviation_of(rows["train"])
+    mean = values["train"].mean()
+    for split, each in values.items():
+        if each.min() == each.max():
+            raise DataError(
+                f"data.labelled.{split}: every label is {each[0]:g}; a score needs different ones"
+            )
     np.save(folder / LABEL_SCALE, np.asarray([mean, deviation]))
     standardised = {
         split: ((each - mean) / deviation).astype(np.float32) for split, each in values.items()
@@ -239,12 +245,19 @@ def deviation_of(train: TextRows) -> float:
     """Standard deviation of training labels that are numbers.
 
     Raises:
-        DataError: They are all equal.
+        DataError: They are all equal, or so large that their deviation is no number.
     """
     values = np.asarray(train.labels, dtype=np.float64)
     if values.min() == values.max():
         raise DataError(f"data.labelled.label: every training label is {values[0]:g}")
-    return float(values.std())
+    with np.errstate(over="ignore", invalid="ignore"):
+        deviation = float(values.std())
+    if not np.isfinite(deviation):
+        raise DataError(
+            f"data.labelled.label: from {values.min():g} to {values.max():g}, training labels have "
+            "no finite deviation; give them in a larger unit"
+        )
+    return deviation
 
 
 def _group_numbers(rows: TextRows) -> Tokens:

@@ -118,8 +118,9 @@ def _run_function(
 ) -> FunctionResults:
     from search.functions.run import run_function
 
-    if not callable(objective):
-        raise UserError(f"objective: {objective!r:.100} cannot be called; a function is allowed")
+    for name, given_function in (("objective", objective), ("cost", cost), ("stages", stages)):
+        if given_function is not None and not callable(given_function):
+            raise UserError(f"{name}: {given_function!r:.100} cannot be called; give a function")
     search = read_function_search(given, address=address)
     with showing(progress) as listener:
         outcome = run_function(search, objective, listener, cost=cost, stages=stages)

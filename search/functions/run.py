@@ -157,6 +157,7 @@ def _worker(study: FunctionStudy, sent: bytes, where: Locations) -> Worker:
     setup = FunctionSetup(
         required=search.required,
         costs=search.costs,
+        taken=search.taken,
         # A study that was deleted and made again has new trials of the same numbers.
         folder=str(home() / "trials" / f"{search.name}-{study.study_id}"),
         store=where.store_url,

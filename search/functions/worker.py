@@ -40,6 +40,7 @@ class FunctionSetup:
     Args:
         required: Metrics that every trial must have; the first is the score.
         costs: Those of them that are above 0.
+        taken: Names that no metric can have, such as those of dimensions.
         folder: Folder of the trials' folders.
         store: URL of the store.
         store_max_bytes: Its quota.
@@ -49,6 +50,7 @@ class FunctionSetup:
 
     required: tuple[str, ...]
     costs: tuple[str, ...]
+    taken: tuple[str, ...]
     folder: str
     store: str
     store_max_bytes: float
@@ -178,6 +180,9 @@ def _checked(setup: FunctionSetup, returned: Any, known: Mapping[str, float]) ->
             f"allowed: {{{wanted}}}"
         )
     metrics = {**known, **returned}
+    for name in metrics:
+        if name in setup.taken:
+            return _invalid(f"{name}: is what trials have already; give the metric another name")
     for name in setup.required:
         if name not in metrics:
             names = ", ".join(map(str, metrics)) or "none"

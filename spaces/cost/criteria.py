@@ -10,10 +10,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from spaces.cost.inference_cost import COSTS, Cost
-from spaces.cost.metric import Metric, MetricName
+from spaces.cost.metric import Metric
 
 # pydantic's strict mode accepts no list for a tuple.
-Objectives = Annotated[tuple[MetricName, ...], Field(strict=False, min_length=1, max_length=8)]
+Objectives = Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=8)]
 """Of a search file: scores of the task, then inference costs."""
 
 
@@ -149,16 +149,25 @@ def objective_faults(
     for name in dict.fromkeys(objectives):
         if objectives.count(name) > 1:
             yield f"objectives: {name} is there twice; {allowed}"
-    for name in scores:
-        if names and name not in names:
-            yield f"objectives: task {task} is scored by {' or '.join(names)}, not {name}"
-    if not costs and not limits:
+    unknown = [name for name in dict.fromkeys(scores) if names and name not in names]
+    for name in unknown:
         yield (
-            f"objectives: {' and '.join(scores)} alone needs a constraint, such as "
-            "constraints.max_size_mb; or add size_mb, latency_ms or flops to the objectives"
+            f"objectives: task {task} is scored by {_either(names)}, not {name}; costs are "
+            f"{', '.join(COSTS)}"
+        )
+    if not costs and not limits and not unknown:
+        yield (
+            f"objectives: {' and '.join(dict.fromkeys(scores))} without a cost needs a constraint, "
+            "such as constraints.max_size_mb; or add size_mb, latency_ms or flops to the objectives"
         )
     if "latency_ms" in objectives and "latency_ms" not in limits:
         yield (
             "objectives: latency_ms needs constraints.max_latency_ms, "
             "which is the reference point of the hypervolume"
         )
+
+
+def _either(names: Sequence[str]) -> str:
+    """Names as people list what is allowed: ``a, b or c``."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last

@@ -226,6 +226,8 @@ PositiveNumber = Annotated[float, Field(gt=0.0)]
 NonNegativeNumber = Annotated[float, Field(ge=0.0)]
 ProperFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 Weight = Annotated[float, Field(gt=0.0, le=1.0)]
+Temperature = Annotated[float, Field(ge=0.01, le=100.0)]
+"""Of distillation: beyond, logits or the loss leave the range of float32."""
 Amount = Annotated[float, Field(gt=0.0, le=MAX_TRAINING)]
 
 

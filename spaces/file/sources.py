@@ -159,6 +159,14 @@ class AlignedFiles(Splits[Aligned]):
 
     source: Literal["aligned_files"]
 
+    def faults(self) -> list[str]:
+        """The same, and a file that is both sides of a pair."""
+        return super().faults() + [
+            f"{split}: {given[0]!r} is given twice; give the texts to read, and those to write"
+            for split in SPLITS
+            if (given := self.inputs(split)) and len(set(map(os.path.normpath, given))) == 1
+        ]
+
 
 class PairTables(Tables):
     """Local files whose rows are pairs of texts, such as documents and their summaries."""
@@ -263,6 +271,12 @@ class Data(StrictModel):
             for field, source in self._splits.items()
             for fault in source.faults()
         ]
+        pairs = self.parallel
+        if isinstance(pairs, PairTables | HubPairs) and pairs.text == pairs.target:
+            given.append(
+                f"data.parallel.target: {pairs.target!r} is the column of text too; name that of "
+                "the texts to write"
+            )
         if isinstance(self.labelled, TextColumns):
             given += [
                 f"data.labelled.{name}: a labelled text is a row, and its document its group"

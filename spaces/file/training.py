@@ -15,6 +15,7 @@ from spaces.file.dimensions import (
     PositiveNumber,
     ProperFraction,
     StrictModel,
+    Temperature,
     Weight,
 )
 
@@ -88,7 +89,7 @@ class Distillation(StrictModel):
     """Learning from the predictions of a teacher beside the labels (Hinton et al. 2015, arXiv
     1503.02531). The teacher is the whole checkpoint, trained at the largest budget of the space."""
 
-    temperature: PositiveNumber = 2.0
+    temperature: Temperature = 2.0
     """By which logits are divided: higher ones show more of the teacher's doubts."""
     weight: Weight = 0.5
     """Part of the loss that is the divergence from the teacher; the rest is that of the labels."""
@@ -99,7 +100,7 @@ class RecoveryDistillation(StrictModel):
     1503.02531), by default from nothing else, as Minitron does (Muralidharan et al. 2024, arXiv
     2407.14679)."""
 
-    temperature: PositiveNumber = 1.0
+    temperature: Temperature = 1.0
     """By which logits are divided."""
     weight: Weight = 1.0
     """Part of the loss that is the divergence from the model before compression; the rest is the

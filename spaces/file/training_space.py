@@ -15,6 +15,7 @@ from spaces.file.dimensions import (
     ProperFraction,
     RealNumbers,
     StrictModel,
+    Temperature,
     Weight,
     one_value,
 )
@@ -31,6 +32,10 @@ Dropouts = Annotated[
 Parts = Annotated[
     RealNumbers[ProperFraction],
     BeforeValidator(one_value, json_schema_input_type=ProperFraction | RealNumbers[ProperFraction]),
+]
+Temperatures = Annotated[
+    RealNumbers[Temperature],
+    BeforeValidator(one_value, json_schema_input_type=Temperature | RealNumbers[Temperature]),
 ]
 Weights = Annotated[
     RealNumbers[Weight],
@@ -99,7 +104,7 @@ class FineTuningSpace(_Section):
 class DistillationSpace(_Section):
     """Fields of ``training.distillation``, each with the values that are searched."""
 
-    temperature: PositiveNumbers | None = None
+    temperature: Temperatures | None = None
     """Temperatures of the logits."""
     weight: Weights | None = None
     """Parts of the loss that are the divergence from the teacher."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import reprlib
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -49,12 +50,18 @@ def _line(item: ErrorDetails, document: Any, schema: dict[str, Any]) -> str:
         # The tag of a union around this one is no key.
         path.pop()
     field, given = ".".join(path), item.get("input")
-    message = item["msg"].removeprefix("Value error, ")
+    # People write lists, which pydantic calls tuples where they become one.
+    message = item["msg"].removeprefix("Value error, ").replace("tuple", "list")
+    message = message.replace("Tuple", "List")
     if item["type"] == "missing":
         return f"{field}: is missing"
     if item["type"] == "extra_forbidden":
         allowed = sorted(
-            {name for node in _nodes(path[:-1], schema) for name in node.get("properties", {})}
+            {
+                name
+                for node in _nodes(item["loc"][:-1], schema)
+                for name in node.get("properties", {})
+            }
         )
         return f"{field}: is not a known key{_suggestion(path[-1], allowed)}"
     if item["type"] == "union_tag_not_found":
@@ -89,13 +96,20 @@ def _path(location: tuple[int | str, ...], document: Any) -> list[str]:
     return keys
 
 
-def _nodes(path: list[str], schema: dict[str, Any]) -> list[dict[str, Any]]:
-    """The nodes of the schema at a path: several where a field may be of several kinds."""
+def _nodes(path: Sequence[int | str], schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """The nodes of the schema at a path: several where a field may be of several kinds, and the
+    path has no union tag that says which."""
     nodes = [schema]
     for key in path:
         fields = [node.get("properties", {}) for node in nodes]
-        nodes = [node for each in fields if key in each for node in _resolve(each[key], schema)]
+        inner = [node for each in fields if key in each for node in _resolve(each[key], schema)]
+        nodes = inner or [node for node in nodes if _is_tagged(node, key)] or nodes
     return nodes
+
+
+def _is_tagged(node: dict[str, Any], tag: int | str) -> bool:
+    """Whether a tag of a union is the constant of one of a node's fields."""
+    return any(each.get("const") == tag for each in node.get("properties", {}).values())
 
 
 def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:

@@ -126,7 +126,10 @@ class FunctionSpace(Grid):
             return ()
         values = self.values(point)
         try:
-            return tuple(map(stage_key, self._stages(values)))
+            keys = self._stages(values)
+            if isinstance(keys, str):
+                raise TypeError(f"returned the text {keys!r}; a list of keys is allowed")
+            return tuple(map(stage_key, keys))
         except Exception as error:
             # Whatever the function raises.
             raise UserError(f"stages: {type(error).__name__}: {error}, for {values}") from error
@@ -154,6 +157,16 @@ class FunctionSpace(Grid):
             UserError: With what is nearest to the limits.
         """
         first = self.configuration(next(self.points()))
+        for name in first.known:
+            if name in self.search.taken:
+                raise UserError(
+                    f"cost: {name} is what trials have already; give the cost another name"
+                )
+            if name in self.search.scores:
+                raise UserError(
+                    f"cost: {name} is a score here, which is not known before a trial; allowed: "
+                    "costs, and the first of objectives is always a score"
+                )
         known = {*first.params, *first.known}
         for index, each in enumerate(self._conditions):
             for name in sorted(each.names - known):
@@ -185,10 +198,15 @@ class FunctionSpace(Grid):
 
 def _costs(cost: CostFunction, values: dict[str, Any]) -> dict[str, float]:
     try:
-        costs = dict(cost(values))
+        costs = cost(values)
     except Exception as error:
         # Whatever the function raises.
         raise UserError(f"cost: {type(error).__name__}: {error}, for {values}") from error
+    if not isinstance(costs, Mapping) or not all(isinstance(name, str) for name in costs):
+        raise UserError(
+            f"cost: returned {costs!r:.100}, of type {type(costs).__name__}; allowed: numbers "
+            'above 0 by name, such as {"size_mb": 1.5}'
+        )
     for name, value in costs.items():
         if (fault := number_fault(value, above_zero=True)) is not None:
             raise UserError(f"cost: {name} {fault}, for {values}")

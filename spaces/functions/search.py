@@ -21,7 +21,7 @@ from spaces.expression import LONGEST, Expression
 from spaces.file.dimensions import Count, PositiveNumber, StrictModel
 from spaces.file.resources import Gpus, Placement
 from spaces.file.sampler_names import SamplerName
-from spaces.file.search_file import InconsistentFields
+from spaces.file.search_file import InconsistentFields, repeated_searches
 from spaces.file.search_file import Name as SearchName
 from spaces.file.space import MOST_EXPRESSIONS
 from spaces.file.storage import Storage, without_password
@@ -146,6 +146,7 @@ class FunctionSearch(StrictModel):
         yield from self._expression_faults()
         if self.name in self.from_searches:
             yield f"from_searches: {self.name!r} is this search itself; allowed: other searches"
+        yield from repeated_searches(self.from_searches)
         if self.stop == "auto" and self.sampler != "frontier":
             yield (
                 "stop: auto needs sampler: frontier, which forecasts the gain of a trial; "
@@ -189,6 +190,17 @@ class FunctionSearch(StrictModel):
     def costs(self) -> tuple[str, ...]:
         """Metrics of which less is better and that are above 0: the costs, and what is limited."""
         return tuple(dict.fromkeys([*self._weighed, *self.limits]))
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The scores among the objectives: the first, and what is maximised."""
+        return tuple(name for name in self.objectives if name not in self._weighed)
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """Names that no metric can have: trials, or their results, have them already."""
+        score = () if "score" in self.objectives else ("score",)
+        return *self.space, *sorted(RESERVED["objectives"]), *score
 
     @property
     def _weighed(self) -> list[str]:

@@ -168,8 +168,14 @@ def _distillation_faults(space: SearchSpace) -> list[str]:
     if not space.schedule.has_taught_recovery:
         return []
     field, faults = "training.recovery_distillation", []
-    if not any(space.definition.recovery.values):
-        faults.append(f"{field}: no model of this space has a recovery; give space.recovery")
+    if not any(
+        each.compression.effective(each.architecture).recovery
+        for each in space.compressed_architectures()
+    ):
+        faults.append(
+            f"{field}: no model of this space has a recovery, which follows pruning or "
+            "quantisation (but not to mixed bits); give space.recovery"
+        )
     if space.workload_of(space.checkpoint).outputs == 1:
         faults.append(f"{field}: the models of {space.task.name} predict no classes; leave it out")
     return faults

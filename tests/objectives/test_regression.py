@@ -169,6 +169,16 @@ def test_labels_that_say_nothing_are_refused(
     search = make_task_search("regression", data__labelled=source)
     with pytest.raises(DataError, match=r"data\.labelled\.label: every training label is 7"):
         prepare(search.data, search.task, tmp_path / "data")
+    extremes = "".join(f"t {i},{(-1) ** i * 1e308}\n" for i in range(60))
+    (tmp_path / "rows.csv").write_text(f"text,label\n{extremes}")
+    with pytest.raises(DataError, match=r"-1e\+308 to 1e\+308, training labels have no finite"):
+        prepare(search.data, search.task, tmp_path / "data")
+    (tmp_path / "rows.csv").write_text("text,label\n" + "".join(f"t {i},{i}\n" for i in range(60)))
+    (tmp_path / "test.csv").write_text("text,label\n" + "".join(f"u {i},-1\n" for i in range(9)))
+    hidden = {**source, "test": str(tmp_path / "test.csv")}
+    search = make_task_search("regression", data__labelled=hidden)
+    with pytest.raises(DataError, match=r"data\.labelled\.test: every label is -1"):
+        prepare(search.data, search.task, tmp_path / "data")
     library = {"source": "standard_library"}
     search = make_task_search("regression", data__labelled=library)
     with pytest.raises(DataError, match="packages, no numbers"):

@@ -176,18 +176,31 @@ def test_sides_of_different_length_are_refused(
     )
 
 
+ROWS = {"source": "files", "train": "rows.jsonl"}
 WRONG: dict[str, tuple[str, str, Any, str]] = {
     "no file to write": (
         "translation", "data__parallel__validation", ["missing.en", "missing.fr"],
         "data.parallel.validation: no such file: missing.en",
     ),
     "not gzipped": (
-        "translation", "data__parallel__train", ["plain.gz", "plain.gz"],
+        "translation", "data__parallel__train", ["plain.gz", "blank"],
         "data.parallel.train: plain.gz cannot be read: Not a gzipped file",
     ),
     "no sentences": (
-        "translation", "data__parallel__train", ["blank", "blank"],
-        "data.parallel.train: ['blank', 'blank'] holds no pairs of texts",
+        "translation", "data__parallel__train", ["blank", "void"],
+        "data.parallel.train: ['blank', 'void'] holds no pairs of texts",
+    ),
+    "no field of a record": (
+        "summarisation", "data__parallel", {**ROWS, "text": "pair.de", "target": "short"},
+        "data.parallel.text: no 'pair.de' in row 1 of rows.jsonl; it has: en",
+    ),
+    "no record": (
+        "summarisation", "data__parallel", {**ROWS, "text": "pair.en", "target": "short.en"},
+        "data.parallel.target: no 'short.en' in row 1 of rows.jsonl; it has: 'c'",
+    ),
+    "a list of texts": (
+        "summarisation", "data__parallel", {**ROWS, "text": "long", "target": "short"},
+        "data.parallel.text: row 1 of rows.jsonl has ['a', 'b']; allowed is a text",
     ),
     "no folder": (
         "image folder", "data__images__validation", "missing",
@@ -222,6 +235,8 @@ def test_wrong_data_is_refused_with_the_field_named(
     monkeypatch.chdir(tmp_path)
     Path("plain.gz").write_text("plain\n")
     Path("blank").write_text("\n\n")
+    Path("void").write_text("\n\n")
+    Path("rows.jsonl").write_text('{"pair": {"en": "a cat"}, "long": ["a", "b"], "short": "c"}\n')
     Path("short.txt").write_text("the cat\n")
     Path("sequence.txt").write_text("the cat sees a dog near " * 4 + "\n")
     Path("empty").mkdir()

@@ -245,11 +245,23 @@ def returns(trial: Any) -> Any:
         "missing": {"los": 1.0, "params": 1},
         "text": {"loss": "low", "params": 1},
         "negative": {"loss": 1.0, "params": -1},
+        "own": {"loss": 1.0, "params": 1, "seconds": 3.0},
     }.get(trial.what, {"loss": 1, "params": 2})
 
 
 def test_a_trial_that_fails_says_why_and_the_search_goes_on(command: Tlc) -> None:
-    choices = ["good", "raises", "nan", "nothing", "missing", "text", "negative", "dies", "last"]
+    choices = [
+        "good",
+        "raises",
+        "nan",
+        "nothing",
+        "missing",
+        "text",
+        "negative",
+        "own",
+        "dies",
+        "last",
+    ]
     results = tlc.run(
         {
             "name": "failing",
@@ -275,6 +287,7 @@ def test_a_trial_that_fails_says_why_and_the_search_goes_on(command: Tlc) -> Non
     )
     assert found["text"][1] == "loss: is 'low', of type str; a number is allowed"
     assert found["negative"][1] == "params: is -1; a cost is a number above 0"
+    assert found["own"][1] == ("seconds: is what trials have already; give the metric another name")
     raised = results.trial(choices.index("raises"))
     assert "in returns\n    raise RuntimeError" in raised.traceback
     shown = command.ask("show", "failing", str(raised.trial))
@@ -385,6 +398,13 @@ def test_what_cannot_work_is_refused_before_anything_runs() -> None:
     refused("constraints.max_size_mb: nothing can meet 0.1; the nearest in this space is 0.6",
             constraints={"max_size_mb": 0.1}, cost=size_of)  # fmt: skip
     refused("cost: size_mb is 0; a cost is a number above 0", cost=lambda _: {"size_mb": 0})
+    refused("cost: returned 1.5, of type float; allowed: numbers above 0 by name",
+            cost=lambda _: 1.5)  # fmt: skip
+    refused("cost: accuracy is a score here", cost=lambda _: {"accuracy": 0.5})
+    refused("cost: depth is what trials have already", cost=lambda _: {"depth": 1.0})
+    refused("cost: {'size_mb': 1} cannot be called", cost={"size_mb": 1})
+    refused("stages: TypeError: returned the text 'pretrained'", stages=lambda _: "pretrained")
+    refused("from_searches: 'a' is there twice", from_searches=["a", "a"])
     refused("cost: KeyError: 'width'", cost=lambda values: {"size_mb": values["width"]})
     refused("space.seed: trials have this already", space={"seed": {"choices": [1]}})
     refused("objectives.accuracy: input should be 'maximize' or", objectives={"accuracy": "max"})

@@ -121,7 +121,7 @@ def test_there_is_a_figure_for_each_cost(study: Study, tmp_path: Path) -> None:
         (["accuracy", "flops", "flops"], "flops is there twice"),
         (["accuracy", "bleu", "flops"], "not bleu"),
         (["accuracy", "size_mb", "latency_ms"], "latency_ms needs constraints.max_latency_ms"),
-        (["accuracy", "macro-f1"], "accuracy and macro-f1 alone needs a constraint"),
+        (["accuracy", "macro-f1"], "accuracy and macro-f1 without a cost needs a constraint"),
     ],
 )
 def test_objectives_that_cannot_work_are_refused(

@@ -144,9 +144,32 @@ WRONG = [
         "regression | training.fine_tuning.label_smoothing=0.1",
         "training.fine_tuning.label_smoothing", "regression", "no classes", "leave it out",
     ),
-    ("regression | objectives=[accuracy, size_mb]", "objectives", "spearman or pearson or rmse"),
+    ("regression | objectives=[accuracy, size_mb]", "objectives", "spearman, pearson or rmse"),
     ("masked-lm | data.target_length=20", "data.target_length", "masked-lm", "leave it out"),
-    ("summarisation | objectives=[bleu, size_mb]", "objectives", "rouge-l or rouge-1", "bleu"),
+    ("summarisation | objectives=[bleu, size_mb]", "objectives", "rouge-1 or rouge-2", "bleu"),
+    ("translation | objectives=[chrF, size_mb]", "objectives", "bleu or chrf, not chrF"),
+    ("causal-lm | objectives=[perplexity, size]", "objectives", "not size", "size_mb"),
+    ("causal-lm | objectives=perplexity", "objectives", "list", "'perplexity'"),
+    ("causal-lm | from_searches=[a, a]", "from_searches", "'a'", "once"),
+    ("regression | task.classes=2", "task.classes", "not a known key", "deviation", "encoder"),
+    (
+        "translation | data.parallel.columns=[en]", "data.parallel.columns",
+        "not a known key", "source", "test", "train", "validation",
+    ),
+    ("translation | data.parallel.train=[a.en, a.en]", "data.parallel.train", "'a.en'", "twice"),
+    (
+        "summarisation | data.parallel={source: files, train: a.csv, text: t, target: t}",
+        "data.parallel.target", "'t'", "text",
+    ),
+    (
+        "causal-lm | space.recovery=50; training.recovery_distillation.temperature=1e30",
+        "training.recovery_distillation.temperature", "1e+30", "100",
+    ),
+    (
+        "causal-lm | space.quantisation=mixed-3; space.sparsity=0; space.recovery=50; "
+        "training.recovery_distillation={}",
+        "training.recovery_distillation", "no model", "space.recovery",
+    ),
     (
         "translation | data.parallel={source: aligned_files, train: [only.en]}",
         "data.parallel.train", "at least 2",

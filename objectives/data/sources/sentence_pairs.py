@@ -43,7 +43,9 @@ def _read_split(source: PairSource, split: str, cache: Path) -> SentencePairRows
         columns = {"text": source.text, "target": source.target}
         names = {key: column.partition(".")[0] for key, column in columns.items()}
         check_table(table, names, FIELD, split, origin)
-        sources, targets = (_cells(table, column) for column in columns.values())
+        sources, targets = (
+            _cells(table, column, f"{FIELD}.{key}", origin) for key, column in columns.items()
+        )
     if len(sources) != len(targets):
         raise DataError(
             f"{FIELD}.{split}: {len(sources):,} texts to read and {len(targets):,} to write; "
@@ -64,10 +66,20 @@ def _lines(path: str, split: str) -> list[str]:
         raise DataError(f"{FIELD}.{split}: {path} cannot be read: {error}") from error
 
 
-def _cells(table: Any, column: str) -> list[str]:
+def _cells(table: Any, column: str, field: str, origin: str) -> list[str]:
     """Cells of a column such as ``translation.en``, a field of the records in ``translation``."""
     name, *inner = column.split(".")
     values = list(table[name])
     for key in inner:
+        for row, value in enumerate(values, start=1):
+            if value is not None and (not isinstance(value, dict) or key not in value):
+                has = ", ".join(value) if isinstance(value, dict) else f"{value!r:.100}"
+                raise DataError(f"{field}: no {column!r} in row {row:,} of {origin}; it has: {has}")
         values = [None if value is None else value[key] for value in values]
+    for row, value in enumerate(values, start=1):
+        if isinstance(value, dict | list):
+            raise DataError(
+                f"{field}: row {row:,} of {origin} has {value!r:.100}; allowed is a text, or with "
+                "a dot that of a record, such as translation.en"
+            )
     return ["" if value is None else str(value).strip() for value in values]
