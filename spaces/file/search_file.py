@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -28,7 +28,7 @@ from spaces.file.dimensions import Count, PositiveNumber, StrictModel
 from spaces.file.model import Model
 from spaces.file.own_task import named_differences
 from spaces.file.resources import Placement, Resources
-from spaces.file.sampler_names import SamplerName
+from spaces.file.sampler_names import SamplerName, sampler_faults
 from spaces.file.sources import Data
 from spaces.file.space import Constraints, Measurement, Space
 from spaces.file.storage import Storage, without_password
@@ -51,13 +51,6 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 FROM_A_CHECKPOINT = {"learning_rate": 1e-4, "recovery_learning_rate": 5e-5}
 """Fields of ``training`` where models start from a checkpoint, by default: all sizes have the same
 rates, for pre-trained weights need no parametrisation."""
-
-
-def repeated_searches(names: Sequence[str]) -> Iterator[str]:
-    """Faults of earlier searches whose trials would count twice."""
-    for name in dict.fromkeys(names):
-        if names.count(name) > 1:
-            yield f"from_searches: {name!r} is there twice; give each search once"
 
 
 class InconsistentFields(ValueError):
@@ -200,16 +193,9 @@ class SearchFile(StrictModel):
         )
         if self.space.compression == "fit" and not limits:
             yield "space.compression: fit needs a constraint, such as constraints.max_size_mb"
-        if self.name in self.from_searches:
-            yield f"from_searches: {self.name!r} is this search itself; allowed: other searches"
-        yield from repeated_searches(self.from_searches)
         if self.seed + self.seeds > 2**31:
             yield f"seeds: {self.seeds} seeds from {self.seed} on exceed the largest, {2**31 - 1}"
-        if self.stop == "auto" and self.sampler != "frontier":
-            yield (
-                "stop: auto needs sampler: frontier, which forecasts the gain of a trial; "
-                f"{self.sampler} does not"
-            )
+        yield from sampler_faults(self.sampler, self.stop, self.name, self.from_searches)
 
     @property
     def is_at_fixed_cost(self) -> bool:

@@ -20,8 +20,8 @@ from spaces.errors import UserError
 from spaces.expression import LONGEST, Expression
 from spaces.file.dimensions import Count, PositiveNumber, StrictModel
 from spaces.file.resources import Gpus, Placement
-from spaces.file.sampler_names import SamplerName
-from spaces.file.search_file import InconsistentFields, repeated_searches
+from spaces.file.sampler_names import SamplerName, sampler_faults
+from spaces.file.search_file import InconsistentFields
 from spaces.file.search_file import Name as SearchName
 from spaces.file.space import MOST_EXPRESSIONS
 from spaces.file.storage import Storage, without_password
@@ -144,14 +144,7 @@ class FunctionSearch(StrictModel):
             if not name.startswith("max_") or not VALUE_NAME.fullmatch(name[4:]):
                 yield f"constraints.{name}: must look like max_size_mb, or be expressions"
         yield from self._expression_faults()
-        if self.name in self.from_searches:
-            yield f"from_searches: {self.name!r} is this search itself; allowed: other searches"
-        yield from repeated_searches(self.from_searches)
-        if self.stop == "auto" and self.sampler != "frontier":
-            yield (
-                "stop: auto needs sampler: frontier, which forecasts the gain of a trial; "
-                f"{self.sampler} does not"
-            )
+        yield from sampler_faults(self.sampler, self.stop, self.name, self.from_searches)
 
     def _expression_faults(self) -> Iterator[str]:
         texts = self.text_choices
