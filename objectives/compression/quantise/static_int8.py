@@ -105,7 +105,7 @@ def quantise(
 def _observed(model: nn.Module, batches: list[Batch]) -> Any:
     """The graph of a model with observers, which have seen the batches.
 
-    It is not converted: that takes as long as to observe, and the ranges are known before.
+    It is not converted, which would take half as long again: the ranges are known before.
     """
     quiet_neural_compressor()
     from neural_compressor.torch.quantization import get_default_static_config, prepare
