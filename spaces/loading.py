@@ -144,6 +144,10 @@ def read_search(
         return from_document(search.to_dict(), changes)
     if isinstance(search, Mapping):
         return from_document(dict(search), changes)
+    if not isinstance(search, str | os.PathLike):
+        raise SearchFileError(
+            "search", [f"{shown(search)} is no search; allowed: a path, a name, or a mapping"]
+        )
     return load(os.fspath(search), changes)
 
 
@@ -237,10 +241,15 @@ def _parsed(path: str, text: str, *, origin: str) -> Any:
 
 def _changes(overrides: Overrides) -> Iterator[tuple[str, Any]]:
     """The path of each field that is overridden, and its value."""
-    if isinstance(overrides, Mapping):
-        yield from overrides.items()
-        return
-    for override in [overrides] if isinstance(overrides, str) else overrides:
+    given = [overrides] if isinstance(overrides, str) else overrides
+    for override in given if isinstance(given, Iterable) else [given]:
+        if not isinstance(override, str):
+            raise SearchFileError(
+                "--set", [f"{shown(override)} must be a text such as space.depth.high=8"]
+            )
+        if isinstance(given, Mapping):
+            yield override, given[override]
+            continue
         path, equals, text = override.partition("=")
         if not equals or not path.strip():
             raise SearchFileError("--set", [f"{shown(override)} must look like space.depth.high=8"])

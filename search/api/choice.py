@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from numbers import Real
+from typing import TYPE_CHECKING, Any
 
 from search.formatting import cost_summary
 from search.results.queries import StudyQueries
@@ -27,6 +28,22 @@ class NoModelWithinLimits(UserError):
     def __init__(self, message: str, nearest: Best | FunctionBest) -> None:
         self.nearest = nearest
         super().__init__(message)
+
+
+def check_limits(limits: Mapping[str, Any]) -> None:
+    """Refuse limits that are no numbers above 0.
+
+    Args:
+        limits: By cost.
+
+    Raises:
+        UserError: With the first of them.
+    """
+    for name, limit in limits.items():
+        if isinstance(limit, bool) or not isinstance(limit, Real) or not limit > 0:
+            raise UserError(
+                f"max_{name}: {limit!r:.100} is not allowed; a limit is a number above 0"
+            )
 
 
 def best_within(queries: StudyQueries, name: str, limits: Mapping[str, float]) -> Best:

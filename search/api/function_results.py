@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pandas as pd
 
-from search.api.choice import NoModelWithinLimits
+from search.api.choice import NoModelWithinLimits, check_limits
 from search.process_state import restored
 from search.results.functions import (
     FunctionBest,
@@ -183,14 +183,14 @@ def _limits(given: dict[str, float]) -> dict[str, float]:
     """Limits by metric.
 
     Raises:
-        UserError: One has no such name, or is not positive.
+        UserError: One has no such name, or is no number above 0.
     """
-    for name, limit in given.items():
+    for name in given:
         if not name.startswith("max_"):
             raise UserError(f"{name}: is not a limit; limits look like max_size_mb")
-        if isinstance(limit, bool) or not limit > 0:
-            raise UserError(f"{name}: {limit!r} is not allowed; a limit is larger than 0")
-    return {name.removeprefix("max_"): float(limit) for name, limit in given.items()}
+    limits = {name.removeprefix("max_"): limit for name, limit in given.items()}
+    check_limits(limits)
+    return {name: float(limit) for name, limit in limits.items()}
 
 
 def _missed(name: str, nearest: FunctionBest) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.api.choice import best_within, trial_within
+from search.api.choice import best_within, check_limits, trial_within
 from search.api.frames import dimension_names, frontier_frame, levels_frame, trials_frame
 from search.api.summary import summary_html, summary_text
 from search.process_state import restored
@@ -285,11 +285,9 @@ def _limits(
     """Limits by cost.
 
     Raises:
-        UserError: One is not positive.
+        UserError: One is no number above 0.
     """
     given = {"size_mb": max_size_mb, "latency_ms": max_latency_ms, "flops": max_flops}
     limits = {cost: limit for cost, limit in given.items() if limit is not None}
-    for cost, limit in limits.items():
-        if not limit > 0:
-            raise UserError(f"max_{cost}: {limit!r} is not allowed; a limit is larger than 0")
+    check_limits(limits)
     return limits

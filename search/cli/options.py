@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -79,6 +80,10 @@ def limited(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def with_limits(**given: Any) -> Any:
         limits = {name: given.pop(cost.constraint) for name, cost in COSTS.items()}
+        for name, limit in limits.items():
+            # No comparison with NaN holds, so that it is in click's range.
+            if limit is not None and math.isnan(limit):
+                raise click.BadParameter("nan is no number.", param_hint=COSTS[name].option)
         return command(limits={name: limit for name, limit in limits.items() if limit}, **given)
 
     positive = click.FloatRange(min=1e-9, max=1e30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
 
 Record = TrialRecord[Values]
+
+NO_MLFLOW_NAME = re.compile(r"[^\w./: -]")
+"""Characters that MLflow refuses in the name of a metric, such as that of ``accuracy@1``."""
 
 
 class FunctionSync(RunSync):
@@ -98,7 +102,10 @@ class FunctionSync(RunSync):
             # The time in the record and not that of sending, so that sending twice adds no rows.
             timestamp, result = milliseconds(record.finished) or 0, record.result
             values = {**result["metrics"], "seconds": result["seconds"]}
-            metrics = [Metric(each, value, timestamp, 0) for each, value in values.items()]
+            metrics = [
+                Metric(NO_MLFLOW_NAME.sub("_", each), value, timestamp, 0)
+                for each, value in values.items()
+            ]
         tags = state_tags(state)
         if record.is_finished and not record.is_complete:
             tags["tlc.message"] = record.message[:500]

@@ -12,7 +12,10 @@ from spaces.file.dimensions import MAX_GRID, StrictModel
 REAL_VALUES = 16
 """Values of a dimension of real numbers where neither ``count`` nor ``step`` is given."""
 
-Choice = bool | int | float | str
+Whole = Annotated[int, Field(ge=-(2**62), le=2**62)]
+"""Larger ones count as real numbers, which have a range too."""
+Number = Whole | float
+Choice = bool | Whole | float | str
 
 
 class FunctionDimension(StrictModel):
@@ -20,11 +23,11 @@ class FunctionDimension(StrictModel):
 
     choices: list[Choice] | None = Field(default=None, min_length=1, max_length=MAX_GRID)
     """The values: texts, booleans or numbers; excludes the other fields."""
-    low: int | float | None = None
+    low: Number | None = None
     """Smallest value."""
-    high: int | float | None = None
+    high: Number | None = None
     """Largest value, reached only if the steps land on it."""
-    step: int | float | None = None
+    step: Number | None = None
     """Distance of neighbours; 1 where ``low`` and ``high`` are whole."""
     log: bool = False
     """Whole numbers double from ``low`` to ``high``; real ones are spaced evenly by their

@@ -66,7 +66,7 @@ def train(trial: Any) -> dict[str, float]:
     (trial.folder / "log.txt").write_text(f"{trial.seed} {dict(trial)}")
     if trial.number == 3:
         raise ArithmeticError("the loss exploded")
-    return {"accuracy": accuracy_of(trial), "f1": 0.5}
+    return {"accuracy": accuracy_of(trial), "f1": 0.5, "accuracy@5": 0.9}
 
 
 @dataclass(frozen=True)
@@ -208,6 +208,7 @@ def test_trials_are_runs_of_mlflow(finished: Finished) -> None:
         assert run.data.params["optimizer"] == row["optimizer"]
         if row["state"] == "complete":
             assert run.data.metrics["accuracy"] == row["accuracy"]
+            assert run.data.metrics["accuracy_5"] == row["accuracy@5"]
             assert run.data.tags["on_frontier"] == str(row["on_frontier"]).lower()
         else:
             assert run.info.status == "FAILED"
@@ -420,6 +421,7 @@ def test_what_cannot_work_is_refused_before_anything_runs() -> None:
     refused("from_searches: 'refused' is this search itself", from_searches=["refused"])
     refused("from_searches: no search named 'none'", from_searches=["none"])
     refused("space.depth: give choices, or both low and high", space={"depth": {"low": 1}})
+    refused("space.depth.high: input should be less", space={"depth": {"low": 1, "high": 10**400}})
     refused("trails: is not a known key; did you mean trials?", trails=3)
     refused("resources.gpus: a trial asks for 8 on one node", resources={"gpus": 8.0})
     lock = threading.Lock()

@@ -175,6 +175,8 @@ def test_errors_have_the_message_of_the_command_line(examples: Examples) -> None
     assert examples.command.ask("best", "none").stderr == f"error: {error.value}\n"
     with pytest.raises(tlc.UserError, match="max_size_mb: -1 is not allowed"):
         examples.results.best(max_size_mb=-1)
+    with pytest.raises(tlc.UserError, match="max_size_mb: '1' is not allowed; a limit is a number"):
+        examples.results.best(max_size_mb="1")  # type: ignore[arg-type]
     with pytest.raises(tlc.PredictionError, match="colour: is not a dimension of this search"):
         examples.results.predict(colour="red")
 

@@ -17,7 +17,7 @@ from spaces.cost.workload import Family
 from spaces.file.search_file import SearchFile
 from spaces.file.training import Training
 from spaces.grid.search_space import SearchSpace
-from spaces.loading import SearchFileError, from_document, load, ready_made, validate
+from spaces.loading import SearchFileError, from_document, load, read_search, ready_made, validate
 
 WRONG = [
     # Overrides, the field that the fault names, and what else it states: values and allowed ones.
@@ -309,6 +309,14 @@ def test_overrides_are_read_as_yaml(document: dict[str, Any], tmp_path: Path) ->
         load(str(path), ["space.depth"])
     with pytest.raises(SearchFileError, match="trials is 6, which has no"):
         load(str(path), ["trials.high=2"])
+
+
+def test_what_is_no_search_and_no_override_is_refused(document: dict[str, Any]) -> None:
+    with pytest.raises(SearchFileError, match="5 is no search; allowed: a path, a name, or a map"):
+        read_search(5)  # type: ignore[arg-type]
+    for overrides in (5, {5: 1}, [{"trials": 5}]):
+        with pytest.raises(SearchFileError, match=r"5.* must be a text such as space\.depth"):
+            read_search(document, overrides)  # type: ignore[arg-type]
 
 
 def test_dimensions_by_low_high_step_and_log(make_search: Any) -> None:
