@@ -40,7 +40,7 @@ def check_limits(limits: Mapping[str, Any]) -> None:
         UserError: With the first of them.
     """
     for name, limit in limits.items():
-        if isinstance(limit, bool) or not isinstance(limit, Real) or not limit > 0:
+        if isinstance(limit, bool) or not isinstance(limit, Real) or not float(limit) > 0:
             raise UserError(
                 f"max_{name}: {limit!r:.100} is not allowed; a limit is a number above 0"
             )

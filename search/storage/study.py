@@ -122,7 +122,7 @@ class Study(BaseStudy[Configuration]):
             if name in study_names(url, FUNCTION):
                 raise StudyError(
                     f"search {name!r} has a function as its objective: tlc knows its metrics and "
-                    "no models of it, so there is nothing to export or to claim; "
+                    "no models of it, so there is nothing to export, measure or claim; "
                     f"tlc.open({name!r}) has its results, and tlc show, best and report"
                 )
             listed = f"searches: {', '.join(known)}" if known else "no searches exist yet"

@@ -64,7 +64,7 @@ def test_a_different_search_with_the_same_name_is_refused(finished: Tlc) -> None
         (["best", "nothing"], "no search named 'nothing'; searches: tiny"),
         (["show", "tiny", "99"], "search 'tiny' has no trial 99"),
         (["best", "tiny", "--max-size-mb", "-1"], "-1"),
-        (["best", "tiny", "--max-size-mb", "nan"], "'--max-size-mb': nan is no number"),
+        (["best", "tiny", "--max-size-mb", "nan"], "--max-size-mb: nan is no number"),
         (["measure", "nothing"], "no search named 'nothing'; searches: tiny"),
         (["measure", "tiny", "--runtime", "tensorrt"], "'torch', 'onnxruntime'"),
         (["best", "tiny", "--max-size", "1"], "--max-size-mb"),
