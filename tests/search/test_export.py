@@ -9,7 +9,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -17,6 +16,7 @@ import yaml
 from objectives.export.bundle import Bundle
 from objectives.export.prediction_task import PredictionTask
 from objectives.export.predictor.command import main
+from objectives.measurement.slowdown import MeasuredTimes
 from search.pareto import best
 from search.registry.export import ExportError, complete_trial, export
 from search.registry.model_card import model_card
@@ -198,9 +198,10 @@ def test_a_trial_and_limits_together_are_refused(finished: Tlc) -> None:
 
 
 def test_names_in_a_card_cannot_change_its_form(study: Study) -> None:
-    latency: dict[str, Any] = dict.fromkeys(("p10_ms", "p50_ms", "p95_ms"), 1.0)
-    latency |= {"repeats": 10, "batch_size": 1, "sequence_length": 16, "threads": 1}
-    latency |= {"device": "cpu", "processor": "x86", "runtime": "torch"}
+    latency = MeasuredTimes(1.0, 0.9, 0.5, 0.45, 0.5, 0.45, "here")._asdict()
+    latency |= {"p50_ms": 1.0, "p95_ms": 1.0, "noisy": False, "repeats": 10, "batch_size": 1}
+    latency |= {"sequence_length": 16, "threads": 1, "device": "cpu", "processor": "x86"}
+    latency |= {"runtime": "torch"}
     made = made_up_result(0.9, 0.1, latency=latency, versions={"torch": "2"})
     number = study.ask().number
     study.tell_result(number, made)

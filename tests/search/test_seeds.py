@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
+from objectives.measurement.slowdown import MeasuredTimes
 from search.execution.jobs import RepeatJobs
 from search.hypervolume import Scale, hypervolume_of
 from search.pareto import frontier
@@ -30,9 +31,10 @@ from spaces.grid.search_space import SearchSpace
 from tests.search.conftest import Tlc, made_up_result
 
 LATENCY = {
-    "p10_ms": 1.0, "p50_ms": 1.1, "p95_ms": 1.3, "reference_p50_ms": 0.5, "batch_size": 1,
-    "sequence_length": 16, "threads": 1, "device": "cpu", "processor": "x",
-    "runtime": "torch",    "slowdown": 1.2,
+    **MeasuredTimes(1.0, 0.9, 0.6, 0.5, 0.5, 0.45, "here")._asdict(), "p50_ms": 1.1,
+    "p95_ms": 1.3, "reference_p50_ms": 0.65, "noisy": False, "batch_size": 1,
+    "sequence_length": 16, "threads": 1, "device": "cpu", "processor": "x", "runtime": "torch",
+    "slowdown": 1.2,
 }  # fmt: skip
 SECONDS = {
     "train": 4.0, "saved": 6.0, "compress": 0.1, "measure": 0.1, "stable": 3.0, "cooldown": 1.0,
