@@ -87,7 +87,7 @@ def test_a_toy_language_is_translated(make_task_search: Callable[..., SearchFile
             "translation",
             space__budget={"unit": "steps", "choices": [steps]},
             space__width=64,
-            training__learning_rate=5e-3,
+            training__learning_rate=3e-3,
             training__batch_size=32,
         )
         scores[steps] = Objective(search).evaluate(first(search)).score
