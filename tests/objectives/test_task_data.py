@@ -129,7 +129,13 @@ def test_a_missing_side_of_a_pair_is_read_as_an_empty_one() -> None:
     sides = [{"en": "a cat", "fr": None}, {"en": None, "fr": "un chat"}, None, {"en": "", "fr": ""}]
     table = Dataset.from_dict({"translation": [*sides, {"en": "a cow", "fr": "une vache"}]})
     assert sentence_pairs._cells(table, "translation.en", "", "") == ["a cat", "", "", "", "a cow"]
-    assert sentence_pairs._cells(table, "translation.fr") == ["", "un chat", "", "", "une vache"]
+    assert sentence_pairs._cells(table, "translation.fr", "", "") == [
+        "",
+        "un chat",
+        "",
+        "",
+        "une vache",
+    ]
 
 
 def test_pairs_are_read_from_tables(make_task_search: MakeTaskSearch, tmp_path: Path) -> None:
