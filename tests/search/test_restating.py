@@ -45,7 +45,7 @@ def result(score: float, times: MeasuredTimes) -> dict[str, Any]:
     """A result as a worker reports it that knows of no faster reference."""
     latency = {
         **times._asdict(), "p50_ms": 5.0, "p95_ms": 6.0, "spread": 0.5, "noisy": False,
-        "slowdown": 1.0, "reference_p50_ms": 1.6, "batch_size": 1,
+        "slowdown": 1.0, "reference_p50_ms": 1.6, "runtime": "torch", "batch_size": 1,
         "sequence_length": 16, "threads": 1, "repeats": 40, "warm_up": 5, "device": "cpu",
         "processor": "x86",
     }  # fmt: skip

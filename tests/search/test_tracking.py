@@ -550,11 +550,11 @@ def test_a_trial_of_a_function_that_mlflow_rejects_holds_up_no_other(
         metrics = {"accuracy": accuracy, "recall": 1.0 - accuracy, "seconds_a_step": 0.1}
         if accuracy == 0.5:
             # MLflow has no such names.
-            metrics["top@5"] = 0.9
+            metrics["top//5"] = 0.9
         result = {"score": accuracy, "metrics": metrics, "seconds": 1.0, "stages": {}}
         study.tell_result(study.ask().number, {**metrics, **result})
     sync = FunctionSync(study, where)
-    with pytest.raises(MlflowException, match="top@5"):
+    with pytest.raises(MlflowException, match="top//5"):
         sync.send(with_figures=True, is_running=False)
     parent, nested = mlflow_runs(where, study.search.name)
     # The first is a run that is not complete.
