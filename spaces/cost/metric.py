@@ -18,7 +18,7 @@ OF_WRITTEN_TEXTS = {
 """Metrics from 0 to 100 of texts that models write, and how people write their names."""
 CORRELATIONS = ("matthews", "spearman", "pearson")
 """Metrics from -1 to 1, of which a guess has 0."""
-FROM_ZERO = ("accuracy", "macro-f1", *CORRELATIONS, *OF_WRITTEN_TEXTS)
+FROM_ZERO = ("accuracy", "macro-f1", "f1", *CORRELATIONS, *OF_WRITTEN_TEXTS)
 """Metrics whose quality is the fraction of perfection."""
 
 
@@ -27,10 +27,11 @@ class Metric:
     """A score of models, in its usual unit.
 
     Args:
-        name: ``accuracy`` (a fraction), ``macro-f1`` (0 to 1), ``matthews`` (-1 to 1),
-            ``perplexity`` (per token), ``bits-per-byte``, ``bleu``, ``chrf``, ``rouge-1``,
-            ``rouge-2``, ``rouge-l`` (0 to 100), ``spearman`` and ``pearson`` (-1 to 1), ``rmse``
-            (in the unit of the labels), or that of a task, or of a function, of one's own.
+        name: ``accuracy`` (a fraction), ``macro-f1`` (0 to 1), ``f1`` (of spans, 0 to
+            1), ``matthews`` (-1 to 1), ``perplexity`` (per token), ``bits-per-byte``, ``bleu``,
+            ``chrf``, ``rouge-1``, ``rouge-2``, ``rouge-l`` (0 to 100), ``spearman`` and ``pearson``
+            (-1 to 1), ``rmse`` (in the unit of the labels), or that of a task, or of a function, of
+            one's own.
         guessing: Value of a model that guesses.
         perfect: Value of a model that is always right.
 
@@ -157,6 +158,12 @@ def matthews() -> Metric:
 def of_classes(classes: int) -> tuple[Metric, ...]:
     """The metrics of classifiers, the usual one first."""
     return accuracy(classes), macro_f1(classes), matthews()
+
+
+def of_tags(classes: int) -> tuple[Metric, ...]:
+    """The metrics of taggers, the usual one first: F1 of whole spans such as named entities, 0 to
+    1, and of single words accuracy and the mean F1 of the tags."""
+    return Metric("f1", guessing=0.0, perfect=1.0), accuracy(classes), macro_f1(classes)
 
 
 def perplexity(vocabulary_size: int) -> Metric:

@@ -27,8 +27,10 @@ class Family(StrEnum):
     """
 
     MODERNBERT_CLASSIFIER = "modernbert-classifier"
+    MODERNBERT_TOKEN_CLASSIFIER = "modernbert-token-classifier"
     MODERNBERT_MASKED_LM = "modernbert-masked-lm"
     ROBERTA_CLASSIFIER = "roberta-classifier"
+    ROBERTA_TOKEN_CLASSIFIER = "roberta-token-classifier"
     ROBERTA_MASKED_LM = "roberta-masked-lm"
     LLAMA = "llama"
     MBART = "mbart"
@@ -38,16 +40,18 @@ class Family(StrEnum):
 
     @property
     def pretrained(self) -> Family:
-        """Family of the models of the stable path: text classifiers pre-train as masked language
-        models; all others train on their task."""
+        """Family of the models of the stable path: classifiers of texts and of their words
+        pre-train as masked language models; all others train on their task."""
         return {
             Family.MODERNBERT_CLASSIFIER: Family.MODERNBERT_MASKED_LM,
+            Family.MODERNBERT_TOKEN_CLASSIFIER: Family.MODERNBERT_MASKED_LM,
             Family.ROBERTA_CLASSIFIER: Family.ROBERTA_MASKED_LM,
+            Family.ROBERTA_TOKEN_CLASSIFIER: Family.ROBERTA_MASKED_LM,
         }.get(self, self)
 
     @property
     def is_classifier_of_text(self) -> bool:
-        """Whether its models classify texts."""
+        """Whether its models classify texts, or each of their tokens."""
         return self.pretrained is not self
 
     @property
@@ -58,7 +62,7 @@ class Family(StrEnum):
     @property
     def has_rotary_positions(self) -> bool:
         """Whether attention rotates pairs of channels, so that a head has an even number."""
-        return self in (Family.LLAMA, Family.MODERNBERT_CLASSIFIER, Family.MODERNBERT_MASKED_LM)
+        return self is Family.LLAMA or self.pretrained is Family.MODERNBERT_MASKED_LM
 
     @property
     def activation(self) -> str:

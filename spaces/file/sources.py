@@ -12,7 +12,7 @@ from spaces.file.dimensions import StrictModel
 from spaces.file.image_processor import ImageProcessor
 
 SPLITS = ("train", "validation", "test")
-SOURCE_FIELDS = ("unlabelled", "labelled", "parallel", "images")
+SOURCE_FIELDS = ("unlabelled", "labelled", "tagged", "parallel", "images")
 """Fields of ``Data`` that are sources; a task needs some of them."""
 
 SIZES = ("vocabulary_size", "sequence_length", "target_length")
@@ -153,6 +153,61 @@ class HubText(TextColumns, HubDataset):
 TextSource = Annotated[StandardLibrary | Files | HubText, Field(discriminator="source")]
 
 
+class TaggedColumns(StrictModel):
+    """The columns of a source of sentences whose words have tags."""
+
+    words: str = "tokens"
+    """Column of the words of each sentence, a list of texts."""
+    tags: str = "ner_tags"
+    """Column of their tags, such as ``pos_tags``: a list of names, or of numbers, which have the
+    names that the data set gives them."""
+    group: str | None = None
+    """As that of labelled texts: a column that names, for example, the document of a sentence."""
+
+    def column_faults(self) -> list[str]:
+        """One column for both words and tags."""
+        if self.words != self.tags:
+            return []
+        return [f"tags: {self.tags!r} is the column of words too; name that of their tags"]
+
+
+class TaggedTables(TaggedColumns, Tables):
+    """Local files (jsonl, parquet) whose rows are sentences."""
+
+    def faults(self) -> list[str]:
+        """The same, and one column for both."""
+        return super().faults() + self.column_faults()
+
+
+class HubTagged(TaggedColumns, HubDataset):
+    """A data set of tagged sentences of the Hugging Face Hub, such as ``eriktks/conll2003``."""
+
+    def faults(self) -> list[str]:
+        """The same, and one column for both."""
+        return super().faults() + self.column_faults()
+
+
+class ConllFiles(Splits[str]):
+    """Local files with a word a line and a blank line between sentences, as those of CoNLL-2003,
+    plain or gzipped. Tabs separate columns, or spaces in a line without tabs; lines that begin with
+    ``-DOCSTART-`` are skipped."""
+
+    source: Literal["conll"]
+    word: int = 0
+    """Column of the word, counted from 0; from the last one, -1, where it is negative."""
+    tag: int = -1
+    """Column of its tag."""
+
+    def faults(self) -> list[str]:
+        """The same, and one column for both."""
+        if self.word != self.tag:
+            return super().faults()
+        return [*super().faults(), f"tag: {self.tag} is the column of words too; name another one"]
+
+
+TaggedSource = Annotated[ConllFiles | TaggedTables | HubTagged, Field(discriminator="source")]
+
+
 class AlignedFiles(Splits[Aligned]):
     """Two text files for each split, plain or gzipped, which match line by line: a text to read in
     the first, the text to write in the second."""
@@ -221,6 +276,8 @@ class Data(StrictModel):
     """Running text for pre-training or language modelling."""
     labelled: TextSource | None = None
     """Labelled texts for fine-tuning, validation and test."""
+    tagged: TaggedSource | None = None
+    """Sentences as lists of words, each with a tag."""
     parallel: PairSource | None = None
     """Pairs of a text to read and a text to write: sentences and their translations, documents and
     their summaries."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag
 
@@ -29,6 +29,11 @@ class OnLabelledTexts(BaseTask):
     needs = ("unlabelled", "labelled")
     has_fine_tuning = True
     starts_from_checkpoints = True
+    families: ClassVar[dict[str, Family]] = {
+        "modernbert": Family.MODERNBERT_CLASSIFIER,
+        "roberta": Family.ROBERTA_CLASSIFIER,
+    }
+    """Of the models with each encoder."""
 
     encoder: EncoderName = "modernbert"
     """``modernbert``, or ``roberta`` with learned positions and post-norm layers, which needs
@@ -36,10 +41,7 @@ class OnLabelledTexts(BaseTask):
 
     def workload_of(self, data: Data) -> Workload:
         """What its models read and predict."""
-        family = {
-            "modernbert": Family.MODERNBERT_CLASSIFIER,
-            "roberta": Family.ROBERTA_CLASSIFIER,
-        }[self.encoder]
+        family = self.families[self.encoder]
         return Workload(family, data.vocabulary_size, data.sequence_length, self.outputs)
 
     @property
@@ -79,6 +81,30 @@ class Regression(OnLabelledTexts):
     def metrics(self, data: Data) -> tuple[Metric, ...]:
         """The scores that its models can have; the first is the usual one."""
         return *metric.correlations(), metric.rmse(self.deviation or 1.0)
+
+
+class TokenClassification(OnLabelledTexts):
+    """Pre-train a masked language model, then fine-tune it to tag each word of a sentence: named
+    entities, parts of speech."""
+
+    needs = ("unlabelled", "tagged")
+    families: ClassVar[dict[str, Family]] = {
+        "modernbert": Family.MODERNBERT_TOKEN_CLASSIFIER,
+        "roberta": Family.ROBERTA_TOKEN_CLASSIFIER,
+    }
+
+    name: Literal["token-classification"]
+    classes: Classes
+    """Number of tags in the data, such as 9 of CoNLL-2003 with ``O``."""
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that models predict of a word: a logit for each tag."""
+        return self.classes
+
+    def metrics(self, data: Data) -> tuple[Metric, ...]:
+        """The scores that its models can have; the first is the usual one."""
+        return metric.of_tags(self.classes)
 
 
 class MaskedLanguageModel(BaseTask):
@@ -181,6 +207,7 @@ class ImageClassification(BaseTask):
 BuiltInTask = Annotated[
     Classification
     | Regression
+    | TokenClassification
     | MaskedLanguageModel
     | CausalLanguageModel
     | Translation
@@ -207,6 +234,7 @@ Task = Annotated[
 METRICS: dict[str, MetricName] = {
     "classification": "accuracy",
     "regression": "spearman",
+    "token-classification": "f1",
     "masked-lm": "perplexity",
     "causal-lm": "perplexity",
     "translation": "bleu",
@@ -224,6 +252,7 @@ USUAL_DROPOUT = dict.fromkeys(("translation", "summarisation", "image-classifica
 FINE_TUNING: dict[str, dict[str, float]] = {
     "classification": {},
     "regression": {"label_smoothing": 0.0},
+    "token-classification": {},
 }
 """Tasks with fine-tuning, by their names, and the fields of it that have other defaults."""
 

@@ -129,7 +129,8 @@ class Training(StrictModel):
     translation, summarisation and images, whose budgets are many passes over their data, and 0 for
     language models. A checkpoint keeps its own."""
     fine_tuning: FineTuning | None = None
-    """Fine-tuning after the budget (classification, regression), where it is ``{}`` by default."""
+    """Fine-tuning after the budget (classification, regression, token-classification), where it is
+    ``{}`` by default."""
     distillation: Distillation | None = None
     """How smaller models learn from the whole checkpoint (``model`` only); without it, from the
     labels alone."""
