@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,10 @@ from objectives.data.pretrained_tokenizer import PretrainedTokenizer
 from objectives.data.sources.documents import Documents, read_documents
 from objectives.data.sources.images import ImageRows, read_images
 from objectives.data.sources.sentence_pairs import SentencePairRows, read_sentence_pairs
+from objectives.data.sources.tagged import FIELD as TAGGED
+from objectives.data.sources.tagged import TaggedRows, read_tagged
 from objectives.data.sources.text import TextRows, read_labelled
+from objectives.data.word_pieces import word_labels
 from spaces.file.sources import Data
 
 
@@ -41,6 +45,7 @@ class Texts(NamedTuple):
     running: dict[str, Documents]
     labelled: dict[str, TextRows]
     pairs: dict[str, SentencePairRows]
+    tagged: dict[str, TaggedRows]
 
     @property
     def corpus(self) -> list[str]:
@@ -52,6 +57,8 @@ class Texts(NamedTuple):
             texts += [*self.labelled["train"].texts, *self.labelled["train"].pairs]
         if self.pairs:
             texts += [*self.pairs["train"].sources, *self.pairs["train"].targets]
+        if self.tagged:
+            texts += self.tagged["train"].texts
         return texts
 
 
@@ -75,13 +82,16 @@ def read_texts(
     running: dict[str, Documents] = {}
     labelled: dict[str, TextRows] = {}
     pairs: dict[str, SentencePairRows] = {}
+    tagged: dict[str, TaggedRows] = {}
     if data.unlabelled is not None:
         running = read_documents(data.unlabelled, "data.unlabelled", cache, text_splits)
     if data.labelled is not None:
         labelled = read_labelled(data.labelled, "data.labelled", cache, are_numbers=are_numbers)
     if data.parallel is not None:
         pairs = read_sentence_pairs(data.parallel, cache)
-    return Texts(running, labelled, pairs)
+    if data.tagged is not None:
+        tagged = read_tagged(data.tagged, cache)
+    return Texts(running, labelled, pairs, tagged)
 
 
 def write_arrays(
@@ -106,14 +116,16 @@ def write_arrays(
         tokenizer, original = pretrained.trimmed(texts.corpus, data.vocabulary_size)
         np.save(folder / ORIGINAL_TOKENS, original)
     tokenizer.save(str(folder / "tokenizer.json"))
-    labels = (
-        _standardised(texts.labelled, folder)
-        if are_numbers
-        else _classes(texts.labelled, "data.labelled")
-    )
+    if are_numbers:
+        labels = _standardised(texts.labelled, folder)
+    elif texts.tagged:
+        labels = _tags(tokenizer, texts.tagged, data.sequence_length)
+    else:
+        labels = _classes(texts.labelled, "data.labelled")
     written = Written(labels.names, {}, {})
     _write_running(tokenizer, texts.running, data.sequence_length, folder, written)
-    _write_labelled(tokenizer, texts.labelled, labels, data.sequence_length, folder, written)
+    rows = texts.tagged or texts.labelled
+    _write_labelled(tokenizer, rows, labels, data.sequence_length, folder, written)
     start = None if pretrained is None else pretrained.target_start
     lengths = {"source": data.sequence_length, "target": data.longest_target}
     _write_pairs(tokenizer, start, texts.pairs, lengths, folder, written)
@@ -131,7 +143,7 @@ def _write_running(
 
 def _write_labelled(
     tokenizer: Any,
-    splits: dict[str, TextRows],
+    splits: Mapping[str, TextRows | TaggedRows],
     labels: Labels,
     length: int,
     folder: Path,
@@ -208,20 +220,44 @@ class Labels(NamedTuple):
 def _classes(rows: Mapping[str, TextRows | ImageRows], field: str) -> Labels:
     if not rows:
         return Labels((), {})
-    names = sorted(set(rows["train"].labels))
-    for split, of_split in rows.items():
-        unknown = sorted(set(of_split.labels) - set(names))
-        if unknown:
-            raise DataError(
-                f"{field}.{split}: label {unknown[0]!r} does not occur in the training "
-                f"rows, which have: {', '.join(names[:12])}"
-            )
-    number = {name: index for index, name in enumerate(names)}
+    number = _numbered({split: each.labels for split, each in rows.items()}, field, "label")
     numbers = {
         split: np.asarray([number[label] for label in of_split.labels], dtype=np.int32)
         for split, of_split in rows.items()
     }
-    return Labels(tuple(names), numbers)
+    return Labels(tuple(number), numbers)
+
+
+def _tags(tokenizer: Any, rows: Mapping[str, TaggedRows], length: int) -> Labels:
+    """The tags of words, at the first piece of each."""
+    tags = {split: chain.from_iterable(each.tags) for split, each in rows.items()}
+    number = _numbered(tags, TAGGED, "tag")
+    labels = {
+        split: word_labels(tokenizer, each, number, sequence_length=length)
+        for split, each in rows.items()
+    }
+    return Labels(tuple(number), labels)
+
+
+def _numbered(labels: Mapping[str, Iterable[str]], field: str, what: str) -> dict[str, int]:
+    """The number of each label of the training rows, in the order of their names.
+
+    Args:
+        labels: Of each split.
+        what: One of them, for messages.
+
+    Raises:
+        DataError: Another split has one that these lack.
+    """
+    found = {split: set(of_split) for split, of_split in labels.items()}
+    names = sorted(found["train"])
+    for split, of_split in found.items():
+        if unknown := sorted(of_split - found["train"]):
+            raise DataError(
+                f"{field}.{split}: {what} {unknown[0]!r} does not occur in the training "
+                f"rows, which have: {', '.join(names[:12])}"
+            )
+    return {name: index for index, name in enumerate(names)}
 
 
 def _standardised(rows: Mapping[str, TextRows], folder: Path) -> Labels:
@@ -260,7 +296,7 @@ def deviation_of(train: TextRows) -> float:
     return deviation
 
 
-def _group_numbers(rows: TextRows) -> Tokens:
+def _group_numbers(rows: TextRows | TaggedRows) -> Tokens:
     """The group of each row; without groups, rows of equal texts are one."""
     units = rows.units()
     number = {unit: index for index, unit in enumerate(dict.fromkeys(units))}

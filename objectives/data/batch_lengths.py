@@ -18,7 +18,7 @@ def batch_lengths(data: PreparedData, task: str, batch_size: int) -> BatchLength
 
     The order of the rows, which a seed determines, hardly changes them: they are counted for one.
     """
-    if task in ("classification", "regression"):
+    if task in ("classification", "regression", "token-classification"):
         texts = data.labelled_texts("train")
         return _of([texts.lengths], texts.lengths, batch_size)
     if task in ("translation", "summarisation"):

@@ -172,11 +172,11 @@ def encoder_inputs(tokens: Tokens) -> Batch:
 def labelled_text_batch(examples: LabelledTexts, rows: Rows, *, full_length: bool = False) -> Batch:
     """Some labelled texts, padded to the longest of them, or to the longest possible:
     ``input_ids``, ``attention_mask`` and, where there are, ``token_type_ids``
-    ``(batch, sequence)``, ``labels`` ``(batch,)``."""
+    ``(batch, sequence)``, and ``labels`` ``(batch,)``, or of each token ``(batch, sequence)``."""
     longest = examples.tokens.shape[1] if full_length else int(examples.lengths[rows].max())
     batch = {
         **encoder_inputs(examples.tokens[rows, :longest]),
-        "labels": _labels(examples.labels[rows]),
+        "labels": _labels(examples.labels[rows], longest),
     }
     if examples.types is not None:
         types = examples.types[rows, :longest].astype(np.int64)
@@ -184,8 +184,10 @@ def labelled_text_batch(examples: LabelledTexts, rows: Rows, *, full_length: boo
     return batch
 
 
-def _labels(labels: Labels) -> torch.Tensor:
-    """Classes as int64, numbers as float32."""
+def _labels(labels: Labels, longest: int) -> torch.Tensor:
+    """Classes as int64, numbers as float32; of tokens, those of so many."""
+    if labels.ndim == 2:
+        labels = labels[:, :longest]
     is_class = np.issubdtype(labels.dtype, np.integer)
     return torch.from_numpy(labels.astype(np.int64 if is_class else np.float32))
 

@@ -136,6 +136,8 @@ def _columns(texts: Texts) -> dict[str, list[Column]]:
     written: list[Column] = []
     if texts.labelled:
         read.append((texts.labelled["train"].texts, texts.labelled["train"].pairs))
+    if texts.tagged:
+        read.append((texts.tagged["train"].texts, []))
     if texts.pairs:
         read.append((texts.pairs["train"].sources, []))
         written.append((texts.pairs["train"].targets, []))

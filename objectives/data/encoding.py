@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 START, PAD, END, UNKNOWN, MASK = range(5)
+IGNORED = -100
+"""A label that is not predicted, as in transformers."""
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 """In RoBERTa's order, so that their numbers are the defaults of its configuration."""
 
@@ -26,7 +28,7 @@ _LINE_STARTS = re.compile(r"(?<=\n)(?=\S)")
 
 Tokens = npt.NDArray[np.int32]
 Labels = npt.NDArray[Any]
-"""Classes, or numbers."""
+"""Classes, or numbers; ``IGNORED`` where there is none."""
 Pixels = npt.NDArray[np.uint8]
 Normalisation = npt.NDArray[np.float32]
 """What pixels are divided by, and what is then subtracted, for each channel ``(2, channels)``."""

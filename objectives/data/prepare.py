@@ -28,6 +28,7 @@ from spaces.file.sources import (
     SOURCE_FIELDS,
     SPLITS,
     AlignedFiles,
+    ConllFiles,
     Data,
     ImageFolder,
     Splits,
@@ -152,7 +153,7 @@ def _cache_key(data: Data, task: BaseTask, tokenizer: str | None) -> str:
             key[name] = standard_library.IDENTITY
         elif source is not None:
             key[name] = source.model_dump_json()
-        if isinstance(source, Tables | AlignedFiles | ImageFolder):
+        if isinstance(source, Tables | AlignedFiles | ConllFiles | ImageFolder):
             key[name] += _digest_of_files(source, f"data.{name}")
     if data.images is not None:
         key["shape"] = [data.image_size, data.channels, data.image_processor.model_dump()]

@@ -33,8 +33,8 @@ FEW_TOKENS = 2_500_000
 class LabelledTexts:
     """Texts of one split: token ids ``(examples, sequence)``, padded at the end; tokens of each
     without padding ``(examples,)``; the class of each, or its number, standardised,
-    ``(examples,)``; the group of each ``(examples,)``: where the source names none, equal texts are
-    one; and the type of each token ``(examples, sequence)``, where models tell the texts of a pair
+    ``(examples,)``, or the tag of each word at its first token ``(examples, sequence)``; the group
+    of each ``(examples,)``: where the source names none, equal texts are one; and the type of each token ``(examples, sequence)``, where models tell the texts of a pair
     apart by them."""
 
     tokens: Tokens

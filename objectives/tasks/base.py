@@ -33,12 +33,12 @@ from objectives.data.columns import (
     groups_of,
     write_splits,
 )
+from objectives.data.encoding import IGNORED
 from objectives.data.prepare import own_data_key, prepare_once
 from objectives.data.prepared_data import PreparedData
 from objectives.data.pretrained_tokenizer import PretrainedTokenizer
 from objectives.measurement.class_scores import score_classifier
 from objectives.measurement.example_scores import (
-    IGNORED,
     label_loss,
     label_scores,
     measured,

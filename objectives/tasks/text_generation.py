@@ -19,9 +19,8 @@ from objectives.data.batches import (
     sentence_pair_batch,
     to_device,
 )
-from objectives.data.encoding import END, MASK, PAD, Tokens, load_tokenizer
+from objectives.data.encoding import END, IGNORED, MASK, PAD, Tokens, load_tokenizer
 from objectives.data.row_order import rows_by_length
-from objectives.measurement.example_scores import IGNORED
 from objectives.measurement.overlap_scores import overlap_score
 from objectives.measurement.score import Score
 from objectives.models.decoding import write_texts

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from objectives.data.batches import WHOLE_BATCH, BatchShard, to_device
-from objectives.measurement.example_scores import IGNORED
+from objectives.data.encoding import IGNORED
 from objectives.training.learning_problem import LearningProblem
 
 

@@ -1,0 +1,184 @@
+"""Sentences whose words have tags: tables with columns of lists, the Hub, or CoNLL files."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from objectives.data.errors import DataError
+from objectives.data.sources.splits import Examples, separate
+from objectives.data.sources.tables import check_table, is_missing, load_split
+from spaces.file.sources import SPLITS, ConllFiles, HubTagged, TaggedSource, TaggedTables
+
+FIELD = "data.tagged"
+DOCUMENT_START = "-DOCSTART-"
+"""First column of a line of a CoNLL file that begins a document and is no word."""
+
+Sentence = tuple[list[str], list[str]]
+"""Words and their tags."""
+
+
+@dataclass(frozen=True)
+class TaggedRows(Examples):
+    """Sentences of one split: their words with spaces between them, the words, the tag of each, and
+    the groups of the sentences where they are known."""
+
+    texts: list[str]
+    words: list[list[str]]
+    tags: list[list[str]]
+    group_names: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, sentences: Sequence[Sentence], groups: Sequence[str] = ()) -> TaggedRows:
+        """Those sentences that have words."""
+        kept = [row for row, (words, _) in enumerate(sentences) if words]
+        words, tags = ([sentences[row][side] for row in kept] for side in (0, 1))
+        texts = [" ".join(each) for each in words]
+        return cls(texts, words, tags, [groups[row] for row in kept] if groups else [])
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """The group of each sentence."""
+        return self.group_names
+
+    @property
+    def pairs(self) -> list[str]:
+        """No second texts."""
+        return []
+
+
+def read_tagged(source: TaggedSource, cache: Path) -> dict[str, TaggedRows]:
+    """Read all splits of a source of tagged sentences, without common sentences or groups
+    (``separate``). Rows without any word are left out.
+
+    Args:
+        source: Where the sentences are.
+        cache: Folder for what ``datasets`` downloads or converts.
+
+    Raises:
+        DataError: The data is missing or empty, lacks a column, or has a sentence with other than a
+            tag for each word.
+    """
+    named = [split for split in SPLITS if source.inputs(split)]
+    return separate({split: _read_split(source, split, cache) for split in named}, SPLITS, FIELD)
+
+
+def _read_split(source: TaggedSource, split: str, cache: Path) -> TaggedRows:
+    origin = str(getattr(source, split))
+    if isinstance(source, ConllFiles):
+        rows = TaggedRows.of(list(_conll_sentences(source, split, origin)))
+    else:
+        rows = _of_table(source, split, origin, cache)
+    if rows.is_empty:
+        raise DataError(f"{FIELD}.{split}: {origin} holds no words")
+    return rows
+
+
+def _of_table(source: TaggedTables | HubTagged, split: str, origin: str, cache: Path) -> TaggedRows:
+    table = load_split(source, split, FIELD, cache)
+    columns = {"words": source.words, "tags": source.tags}
+    if source.group is not None:
+        columns["group"] = source.group
+    check_table(table, columns, FIELD, split, origin)
+    names = getattr(getattr(table.features[source.tags], "feature", None), "names", None)
+    sentences: list[Sentence] = []
+    pairs = zip(table[source.words], table[source.tags], strict=True)
+    for row, (words, tags) in enumerate(pairs, start=1):
+        place = f"row {row:,} of {origin}"
+        for key, cell in (("words", words), ("tags", tags)):
+            if not isinstance(cell, list):
+                raise DataError(
+                    f"{FIELD}.{key}: {place} has {cell!r:.60}; allowed is a list, with an item for "
+                    "each word"
+                )
+        if len(words) != len(tags):
+            raise DataError(
+                f"{FIELD}.tags: {place} has {len(words)} words and {len(tags)} tags; each word "
+                "needs one"
+            )
+        tagged = [_tag(tag, names, place) for tag in tags]
+        sentences.append(([_word(word, place) for word in words], tagged))
+    groups = [] if source.group is None else list(table[source.group])
+    for row, group in enumerate(groups, start=1):
+        if is_missing(group) or not str(group).strip():
+            raise DataError(f"{FIELD}.group: row {row:,} of {origin} has none")
+    return TaggedRows.of(sentences, list(map(str, groups)))
+
+
+def _word(cell: Any, place: str) -> str:
+    if not isinstance(cell, str) or not cell.strip():
+        raise DataError(
+            f"{FIELD}.words: {place} has {cell!r:.60} among its words; allowed is a text that is "
+            "not blank"
+        )
+    return cell
+
+
+def _tag(cell: Any, names: Sequence[str] | None, place: str) -> str:
+    """The name of a tag that may be a number, of a list of names where there is one."""
+    if isinstance(cell, str) and cell.strip():
+        return cell
+    if isinstance(cell, int) and not isinstance(cell, bool):
+        if names is None:
+            return str(cell)
+        if 0 <= cell < len(names):
+            return str(names[cell])
+    raise DataError(
+        f"{FIELD}.tags: {place} has {cell!r:.60} among its tags; allowed is the name or the number "
+        "of one"
+    )
+
+
+def _conll_sentences(source: ConllFiles, split: str, path: str) -> Iterator[Sentence]:
+    words: list[str] = []
+    tags: list[str] = []
+    count = 0
+    for number, line in enumerate(_lines(path, split), start=1):
+        cells = _cells(line)
+        if not cells or cells[0] == DOCUMENT_START:
+            # Another document is another sentence, also where no blank line says so.
+            yield words, tags
+            words, tags = [], []
+            continue
+        place = f"line {number:,} of {path}"
+        if len(cells) != (count or len(cells)):
+            _refuse(split, f"{place} has {len(cells)} columns, the lines before it {count}")
+        count = len(cells)
+        columns = {"word": source.word, "tag": source.tag}
+        for key, column in columns.items():
+            if not -count <= column < count:
+                raise DataError(
+                    f"{FIELD}.{key}: {place} has {count} columns; {column} is none of them"
+                )
+            if not cells[column].strip():
+                raise DataError(f"{FIELD}.{key}: {place} has none in column {column}")
+        if len({column % count for column in columns.values()}) == 1:
+            _refuse(split, f"{place} has {count} columns; a word and its tag need two")
+        words.append(cells[source.word])
+        tags.append(cells[source.tag])
+    yield words, tags
+
+
+def _refuse(split: str, fault: str) -> NoReturn:
+    raise DataError(f"{FIELD}.{split}: {fault}")
+
+
+def _cells(line: str) -> list[str]:
+    """The columns of a line; none of a blank one."""
+    if not line.strip():
+        return []
+    # A word may hold a space where tabs separate columns, and other white space than these.
+    return line.split("\t") if "\t" in line else [cell for cell in line.split(" ") if cell]
+
+
+def _lines(path: str, split: str) -> Iterator[str]:
+    try:
+        opened = gzip.open if path.endswith(".gz") else open
+        with opened(path, "rt", encoding="utf-8-sig") as file:
+            for line in file:
+                yield str(line).rstrip("\r\n")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise DataError(f"{FIELD}.{split}: {path} cannot be read: {error}") from error
