@@ -34,8 +34,8 @@ class LabelledTexts:
     """Texts of one split: token ids ``(examples, sequence)``, padded at the end; tokens of each
     without padding ``(examples,)``; the class of each, or its number, standardised,
     ``(examples,)``, or the tag of each word at its first token ``(examples, sequence)``; the group
-    of each ``(examples,)``: where the source names none, equal texts are one; and the type of each token ``(examples, sequence)``, where models tell the texts of a pair
-    apart by them."""
+    of each ``(examples,)``: where the source names none, equal texts are one; and the type of each
+    token ``(examples, sequence)``, where models tell the texts of a pair apart by them."""
 
     tokens: Tokens
     lengths: Tokens

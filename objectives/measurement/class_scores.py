@@ -41,10 +41,24 @@ def score_classifier(
             predicted += outputs.argmax(-1).tolist()
             wanted += labels.tolist()
             classes = outputs.shape[-1]
-    one, other, mean = np.asarray(predicted), np.asarray(wanted), loss / len(wanted)
+    sides = np.asarray(predicted), np.asarray(wanted)
+    return score_of_classes(*sides, groups, metric, classes=classes, loss=loss / len(wanted))
+
+
+def score_of_classes(
+    predicted: Labels,
+    wanted: Labels,
+    groups: Groups,
+    metric: MetricName,
+    *,
+    classes: int,
+    loss: float,
+) -> Score:
+    """Score of the predicted classes of examples ``(examples,)``; other arguments as of
+    ``score_classifier``."""
     if metric == "accuracy":
-        return accuracy_score(one == other, groups, mean)
-    return _score_of_counts(_STATISTICS[metric], one, other, groups, classes, mean)
+        return accuracy_score(predicted == wanted, groups, loss)
+    return _score_of_counts(_STATISTICS[metric], predicted, wanted, groups, classes, loss)
 
 
 def accuracy_score(correct: npt.NDArray[np.bool_], groups: Groups, loss: float) -> Score:

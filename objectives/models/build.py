@@ -11,8 +11,10 @@ from transformers import (
     MBartForConditionalGeneration,
     ModernBertForMaskedLM,
     ModernBertForSequenceClassification,
+    ModernBertForTokenClassification,
     RobertaForMaskedLM,
     RobertaForSequenceClassification,
+    RobertaForTokenClassification,
     ViTForImageClassification,
 )
 
@@ -178,8 +180,10 @@ def _vit(shape: Shape, workload: Workload, dropout: float) -> dict[str, Any]:
 
 _FAMILIES: dict[Family, tuple[Any, Callable[[Shape, Workload, float], dict[str, Any]]]] = {
     Family.MODERNBERT_CLASSIFIER: (ModernBertForSequenceClassification, _modernbert),
+    Family.MODERNBERT_TOKEN_CLASSIFIER: (ModernBertForTokenClassification, _modernbert),
     Family.MODERNBERT_MASKED_LM: (ModernBertForMaskedLM, _modernbert),
     Family.ROBERTA_CLASSIFIER: (RobertaForSequenceClassification, _roberta),
+    Family.ROBERTA_TOKEN_CLASSIFIER: (RobertaForTokenClassification, _roberta),
     Family.ROBERTA_MASKED_LM: (RobertaForMaskedLM, _roberta),
     Family.LLAMA: (LlamaForCausalLM, _llama),
     Family.MBART: (MBartForConditionalGeneration, _mbart),
@@ -189,6 +193,7 @@ _FAMILIES: dict[Family, tuple[Any, Callable[[Shape, Workload, float], dict[str, 
 
 _ACTIVATIONS = {
     Family.MODERNBERT_CLASSIFIER: "hidden_activation",
+    Family.MODERNBERT_TOKEN_CLASSIFIER: "hidden_activation",
     Family.MODERNBERT_MASKED_LM: "hidden_activation",
     Family.MBART: "activation_function",
 }

@@ -23,6 +23,7 @@ from spaces.file.search_file import SearchFile
 BUILT_IN = {
     "classification": "objectives.tasks.labelled.classification:Classification",
     "regression": "objectives.tasks.labelled.regression:Regression",
+    "token-classification": "objectives.tasks.labelled.token_classification:TokenClassification",
     "masked-lm": "objectives.tasks.masked_lm:MaskedLanguageModel",
     "causal-lm": "objectives.tasks.causal_lm:CausalLanguageModel",
     "translation": "objectives.tasks.translation:Translation",
@@ -102,7 +103,8 @@ def make_task(
     )
     named = task_of(search.task)
     task = named.recast(named.variant(context), context)
-    task.check()
+    for metric in (search.metric, *search.criteria.further_metrics):
+        task.bound(replace(context, metric=metric.name)).check()
     return task
 
 

@@ -16,14 +16,20 @@ from spaces.cost.workload import Family, Workload
 
 WORKLOADS = {
     Family.MODERNBERT_CLASSIFIER: Workload(Family.MODERNBERT_CLASSIFIER, 300, 16, classes=3),
+    Family.MODERNBERT_TOKEN_CLASSIFIER: Workload(
+        Family.MODERNBERT_TOKEN_CLASSIFIER, 300, 16, classes=3
+    ),
     Family.MODERNBERT_MASKED_LM: Workload(Family.MODERNBERT_MASKED_LM, 300, 16),
     Family.ROBERTA_CLASSIFIER: Workload(Family.ROBERTA_CLASSIFIER, 300, 16, classes=3),
+    Family.ROBERTA_TOKEN_CLASSIFIER: Workload(Family.ROBERTA_TOKEN_CLASSIFIER, 300, 16, classes=3),
     Family.ROBERTA_MASKED_LM: Workload(Family.ROBERTA_MASKED_LM, 300, 16),
     Family.LLAMA: Workload(Family.LLAMA, 300, 16),
     Family.MBART: Workload(Family.MBART, 300, 16),
     Family.VIT: Workload(Family.VIT, 0, 17, classes=3, image_size=8, patch_size=2, channels=3),
 }
 """What they read and predict, by family."""
+TAGGERS = (Family.MODERNBERT_TOKEN_CLASSIFIER, Family.ROBERTA_TOKEN_CLASSIFIER)
+"""Families whose models classify each token."""
 
 
 def architecture_for(family: Family, depth: int, width: int, **rest: Any) -> Architecture:
@@ -45,6 +51,8 @@ def batch_for(workload: Workload, *, count: int, seed: int = 0) -> Batch:
     if workload.family is Family.LLAMA:
         return {"input_ids": tokens, "targets": tokens.roll(-1, 1)}
     inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+    if workload.family in TAGGERS:
+        return {**inputs, "targets": tokens % workload.classes}
     if workload.family.is_classifier_of_text:
         return {**inputs, "targets": tokens[:, 3] % workload.classes}
     if workload.family.has_decoder:

@@ -92,6 +92,14 @@ def _of_texts(task: str) -> TaskHead:
 HEADS = {
     "classification": _of_labels("classification"),
     "regression": _of_labels("regression"),
+    "token-classification": TaskHead(
+        "token-classification",
+        "AutoModelForTokenClassification",
+        "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
+        ("Model", "ForMaskedLM", "ForPreTraining", "ForTokenClassification"),
+        is_new=True,
+        needed_tokens=("start", "pad", "end"),
+    ),
     "image-classification": TaskHead(
         "image-classification",
         "AutoModelForImageClassification",

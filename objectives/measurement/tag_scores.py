@@ -1,0 +1,122 @@
+"""Scores of tagged words with their intervals: F1 of whole spans, and accuracy and macro-F1 of
+single words."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from objectives.data.batches import Batch
+from objectives.data.encoding import IGNORED
+from objectives.measurement.class_scores import score_of_classes
+from objectives.measurement.intervals import Floats, Groups, quantile_of
+from objectives.measurement.score import Predict, Score
+from objectives.store import heartbeat
+from spaces.cost.metric import MetricName
+
+SPAN_TAG = re.compile(r"O|[BIES]-.+")
+"""Outside of spans; or the beginning, the inside, the end or the whole of one, and its kind."""
+
+Span = tuple[str, int, int]
+"""Its kind, its first word, and the one behind its last."""
+
+
+def score_tags(
+    predict: Predict,
+    batches: Iterable[Batch],
+    groups: Groups,
+    metric: MetricName,
+    names: Sequence[str],
+) -> Score:
+    """Score and cross-entropy of the logits ``(batch, sequence, tags)`` of batches with ``labels``,
+    of the tokens that have one.
+
+    Args:
+        groups: The group of each sentence, in the order of the batches; its words depend on each
+            other.
+        metric: ``f1``, ``accuracy`` or ``macro-f1``.
+        names: Of the tags.
+    """
+    predicted: list[npt.NDArray[np.int64]] = []
+    wanted: list[npt.NDArray[np.int64]] = []
+    words: list[npt.NDArray[np.int64]] = []
+    total = 0.0
+    with torch.inference_mode():
+        for batch in batches:
+            heartbeat.beat("scoring")
+            outputs = predict(batch)
+            labels = batch["labels"].to(outputs.device)
+            total += functional.cross_entropy(
+                outputs.flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+            ).item()
+            has_tag = labels != IGNORED
+            predicted.append(outputs.argmax(-1)[has_tag].cpu().numpy())
+            wanted.append(labels[has_tag].cpu().numpy())
+            words.append(has_tag.sum(1).cpu().numpy())
+    one, other, lengths = map(np.concatenate, (predicted, wanted, words))
+    loss = total / len(other)
+    if metric != "f1":
+        of_words = np.repeat(groups, lengths)
+        return score_of_classes(one, other, of_words, metric, classes=len(names), loss=loss)
+    ends = np.cumsum(lengths)[:-1]
+    sides = ([[names[tag] for tag in each] for each in np.split(s, ends)] for s in (one, other))
+    counts = np.asarray([span_counts(*each) for each in zip(*sides, strict=True)], dtype=np.float64)
+    return _score_of_spans(counts, groups, words=len(other), loss=loss)
+
+
+def spans(tags: Sequence[str]) -> set[Span]:
+    """The spans of the tags of a sentence, as conlleval (Tjong Kim Sang and Buchholz 2000) and
+    seqeval read them.
+
+    A span begins at ``B-`` and ``S-``; and at ``I-`` and ``E-`` after another kind, after ``O``, and
+    after the end of a span, so that IOB1, IOB2 and IOBES are read alike.
+
+    >>> sorted(spans(["B-PER", "I-PER", "O", "I-LOC", "B-LOC"]))
+    [('LOC', 3, 4), ('LOC', 4, 5), ('PER', 0, 2)]
+    """
+    found: set[Span] = set()
+    start, last, kind = -1, "O", ""
+    for place, tag in enumerate((*tags, "O")):
+        prefix, _, own = tag.partition("-")
+        begins = prefix != "O" and (prefix in "BS" or last in "OES" or own != kind)
+        if (begins or prefix == "O") and start >= 0:
+            found.add((kind, start, place))
+            start = -1
+        if begins:
+            start = place
+        last, kind = prefix, own
+    return found
+
+
+def span_counts(predicted: Sequence[str], wanted: Sequence[str]) -> tuple[int, int, int]:
+    """Spans of a sentence that are both predicted and wanted, with equal kinds and ends; that are
+    predicted; and that are wanted."""
+    one, other = spans(predicted), spans(wanted)
+    return len(one & other), len(one), len(other)
+
+
+def span_f1(counts: Floats) -> Floats:
+    """The harmonic mean of precision and recall of such counts, ``(..., 3)``; 0 without spans."""
+    right, predicted, wanted = np.moveaxis(counts, -1, 0)
+    return 2.0 * right / np.maximum(predicted + wanted, 1.0)
+
+
+def _score_of_spans(counts: Floats, groups: Groups, *, words: int, loss: float) -> Score:
+    """F1 of the spans of all sentences, with the interval of a jackknife of their groups.
+
+    Args:
+        counts: Of each sentence, ``(sentences, 3)``.
+    """
+    _, index = np.unique(groups, return_inverse=True)
+    of_groups = np.stack([np.bincount(index, column) for column in counts.T], axis=1)
+    whole = counts.sum(0)
+    value, without = float(span_f1(whole)), span_f1(whole - of_groups)
+    error = math.sqrt((len(of_groups) - 1) * float(np.var(without)))
+    half = quantile_of(len(of_groups), len(counts)) * error
+    return Score(value, max(0.0, value - half), min(1.0, value + half), words, loss)
