@@ -23,6 +23,7 @@ from objectives.data.prepare import splits_of_running_text
 from objectives.data.prepared_data import PreparedData
 from objectives.data.sources.documents import read_documents
 from objectives.data.sources.sentence_pairs import read_sentence_pairs
+from objectives.data.sources.tagged import read_tagged
 from objectives.data.sources.text import read_labelled
 from objectives.tasks.masked_lm import EVALUATION_BATCH, EVALUATION_SEED, MAX_EVALUATION
 from spaces.cost.workload import Workload
@@ -58,6 +59,8 @@ def _examples(
         return _images(data, sources.image_processor.resize)
     if sources.labelled is not None:
         return _labelled(sources, data, cache, workload.sequence_length)
+    if sources.tagged is not None:
+        return _tagged(sources, data, cache, workload.sequence_length)
     if sources.parallel is not None:
         return _pairs(sources, data, cache, workload.sequence_length)
     if task.name == "masked-lm":
@@ -94,6 +97,16 @@ def _labelled(sources: Data, data: PreparedData, cache: Path, length: int) -> It
     for index, (text, label) in enumerate(zip(rows.texts, rows.labels, strict=True)):
         second = {"text_pair": rows.pairs[index]} if rows.pairs else {}
         yield {"text": text, **second, "label": float(label) if are_numbers else label}
+
+
+def _tagged(sources: Data, data: PreparedData, cache: Path, length: int) -> Iterator[Example]:
+    assert sources.tagged is not None
+    rows = read_tagged(sources.tagged, cache)[SPLIT]
+    tokenizer = load_tokenizer(data.tokenizer_file)
+    found = encode_texts(tokenizer, rows.texts, sequence_length=length)
+    _check_same(found.tokens, data.labelled_texts(SPLIT).tokens)
+    for words, tags in zip(rows.words, rows.tags, strict=True):
+        yield {"words": words, "tags": tags}
 
 
 def _pairs(sources: Data, data: PreparedData, cache: Path, length: int) -> Iterator[Example]:

@@ -30,6 +30,11 @@ _EXAMPLES = {
 classify = pipeline("text-classification", model=".")  # this folder
 print(classify("a text", truncation=True))""",
     "regression": _NUMBER,
+    "token-classification": """from transformers import pipeline
+
+tag = pipeline("token-classification", model=".", ignore_labels=[])  # this folder
+# Of each word, the prediction for its first token counts.
+print([(each["word"], each["entity"]) for each in tag("a few words")])""",
     "masked-lm": """from transformers import pipeline
 
 fill = pipeline("fill-mask", model=".")  # this folder

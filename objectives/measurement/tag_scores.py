@@ -74,8 +74,8 @@ def spans(tags: Sequence[str]) -> set[Span]:
     """The spans of the tags of a sentence, as conlleval (Tjong Kim Sang and Buchholz 2000) and
     seqeval read them.
 
-    A span begins at ``B-`` and ``S-``; and at ``I-`` and ``E-`` after another kind, after ``O``, and
-    after the end of a span, so that IOB1, IOB2 and IOBES are read alike.
+    A span begins at ``B-`` and ``S-``; and at ``I-`` and ``E-`` after another kind, after ``O``,
+    and after the end of a span, so that IOB1, IOB2 and IOBES are read alike.
 
     >>> sorted(spans(["B-PER", "I-PER", "O", "I-LOC", "B-LOC"]))
     [('LOC', 3, 4), ('LOC', 4, 5), ('PER', 0, 2)]

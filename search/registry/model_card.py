@@ -22,6 +22,7 @@ from spaces.file.own_task import OwnTask
 from spaces.file.sources import (
     SOURCE_FIELDS,
     AlignedFiles,
+    ConllFiles,
     Data,
     Digits,
     HubDataset,
@@ -33,6 +34,7 @@ from spaces.file.sources import (
 PIPELINES = {
     "classification": "text-classification",
     "regression": "text-classification",
+    "token-classification": "token-classification",
     "masked-lm": "fill-mask",
     "causal-lm": "text-generation",
     "translation": "translation",
@@ -146,7 +148,7 @@ def _source_text(source: Any) -> str:
             revision = f" at {source.revision}" if source.revision else ""
             config = f" ({source.config})" if source.config else ""
             return f"{source.dataset}{config} of the Hugging Face Hub{revision}"
-        case Tables() | ImageFolder():
+        case Tables() | ConllFiles() | ImageFolder():
             return f"local files ({PurePosixPath(source.train).name})"
         case AlignedFiles():
             return f"local files ({', '.join(PurePosixPath(path).name for path in source.train)})"
@@ -155,7 +157,8 @@ def _source_text(source: Any) -> str:
 
 def _dataset_id(name: str, data: Data) -> str:
     """The name of the data that models are scored on."""
-    source: Any = data.labelled or data.parallel or data.images or data.unlabelled
+    scored = (data.labelled, data.tagged, data.parallel, data.images, data.unlabelled)
+    source: Any = next((each for each in scored if each is not None), None)
     if source is None:
         return name
     return source.dataset if isinstance(source, HubDataset) else str(source.source)

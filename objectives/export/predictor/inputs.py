@@ -78,6 +78,8 @@ def input_of(example: Mapping[str, Any]) -> Any:
         return base64.b64decode(example["png"])
     if "image" in example:
         return example["image"]
+    if "words" in example:
+        return example["words"]
     if "text_pair" in example:
         return example["text"], example["text_pair"]
     return example["text"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,11 +15,14 @@ from .inputs import input_of, pairs_of, pixels_of, texts_of
 from .numbers import number_score
 from .overlap import overlap
 from .runtimes import Inputs, Runtime
+from .words import Tags, first_tokens, tag_score, words_of
 
 BATCH_SIZE, BATCH_SIZE_OF_WINDOWS = 64, 32
 """Those of tlc's scores: floating-point sums depend on the batch."""
 MOST_WINDOWS = 512
 """Windows of running text that a perplexity is measured on, spread over the text."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -27,16 +30,17 @@ class Prediction:
     """The output for one input.
 
     Args:
-        text: Name of the class, the number, the text with its masks filled, the translation, the
-            summary, or the continuation of the prompt.
-        probability: Of the class, or of all filled masks together; None for generated text and for
-            a number.
+        text: Name of the class, the number, the words of a sentence with their tags, the text with
+            its masks filled, the translation, the summary, or the continuation of the prompt.
+        probability: Of the class, or of all filled masks together; None for all others.
         number: What ``text`` rounds, of a regression.
+        tags: Of the words of a sentence; None of one that is cut off.
     """
 
     text: str
     probability: float | None = None
     number: float | None = None
+    tags: Tags = ()
 
     def __str__(self) -> str:
         if self.probability is None:
@@ -64,7 +68,8 @@ class Model:
         """Compute the predictions for inputs, in their order.
 
         Args:
-            inputs: Texts; pairs of texts, where the model was trained on pairs; texts with
+            inputs: Texts; pairs of texts, where the model was trained on pairs; sentences, as lists
+                of words or with spaces between these (token-classification); texts with
                 ``<mask>`` (masked-lm); prompts (causal-lm); or images, as a path, the bytes of an
                 image file, or a ``PIL.Image.Image``. Long texts are cut as in training.
 
@@ -76,6 +81,7 @@ class Model:
         by_task: dict[str, Callable[[], list[Prediction]]] = {
             "classification": lambda: self._in_batches(self._texts_of(inputs), self._class_of),
             "regression": lambda: self._in_batches(self._texts_of(inputs), self._number_of),
+            "token-classification": lambda: self._tag(inputs),
             "masked-lm": lambda: list(map(self._fill_masks, texts_of(inputs))),
             "causal-lm": lambda: list(map(self._continue, texts_of(inputs))),
             "translation": lambda: self._write(texts_of(inputs)),
@@ -89,6 +95,7 @@ class Model:
 
         Args:
             examples: With ``text``, and ``text_pair`` where there are pairs, and ``label``; with
+                ``words`` and ``tags``, lists of equal length (token-classification); with
                 ``image``, a path, or ``png``, the base64 of an image file, and ``label``; with
                 ``text`` and ``target`` (translation, summarisation); with ``text``, a document, or
                 a part of one that ``continues`` (causal-lm); or with ``input_ids``, ``positions``
@@ -102,6 +109,9 @@ class Model:
         if self.task["name"] == "regression":
             numbers = [each.number for each in predictions]
             return number_score(numbers, [each["label"] for each in examples], self.task["metric"])
+        if self.task["name"] == "token-classification":
+            tags = [each.tags for each in predictions]
+            return tag_score(tags, [each["tags"] for each in examples], self.task["metric"])
         texts = [each.text for each in predictions]
         if self.task["target_length"]:
             references = [each["target"] for each in examples]
@@ -127,6 +137,22 @@ class Model:
         mean, deviation = self.task["label_scale"]
         numbers = mean + deviation * self._runtime.logits(inputs)[:, 0].astype(np.float64)
         return [Prediction(f"{each:.6g}", number=each) for each in numbers.tolist()]
+
+    def _tag(self, inputs: Sequence[Any]) -> list[Prediction]:
+        """Tags of the words of sentences, each that of its first token."""
+        sentences = list(map(words_of, inputs))
+        texts = [" ".join(words) for words in sentences]
+        chosen = self._in_batches(texts, lambda each: list(self._runtime.logits(each).argmax(-1)))
+        predictions: list[Prediction] = []
+        for words, row, encoding in zip(
+            sentences, chosen, self._tokenizer.encode_batch(texts), strict=True
+        ):
+            places = first_tokens(words, encoding)
+            tags = [self.task["labels"][row[place]] if place >= 0 else None for place in places]
+            pairs = zip(words, tags, strict=True)
+            text = " ".join(f"{word}/{'?' if tag is None else tag}" for word, tag in pairs)
+            predictions.append(Prediction(text, tags=tags))
+        return predictions
 
     def _classify_images(self, images: Sequence[Any]) -> list[Prediction]:
         predictions: list[Prediction] = []
@@ -154,12 +180,10 @@ class Model:
 
         return self._in_batches(texts, written)
 
-    def _in_batches(
-        self, texts: Sequence[Any], predict: Callable[[Inputs], list[Prediction]]
-    ) -> list[Prediction]:
+    def _in_batches(self, texts: Sequence[Any], predict: Callable[[Inputs], list[T]]) -> list[T]:
         """Predict texts in batches of similar length, as they are scored."""
         encoded = self._tokenizer.encode_batch(texts)
-        predictions = [Prediction("")] * len(texts)
+        predictions: dict[int, T] = {}
         order = np.argsort([len(each) for each in encoded], kind="stable")
         for rows in batches(order, BATCH_SIZE):
             shape = len(rows), len(encoded[rows[-1]])
@@ -176,7 +200,7 @@ class Model:
             found = predict(inputs)
             for row, prediction in zip(rows, found, strict=True):
                 predictions[row] = prediction
-        return predictions
+        return [predictions[row] for row in range(len(texts))]
 
     def _continue(self, text: str) -> Prediction:
         # A long prompt is cut to half of the window, the rest of which is generated.

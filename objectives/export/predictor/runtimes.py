@@ -19,6 +19,7 @@ Inputs = dict[str, Any]
 AUTO_CLASSES = {
     "classification": "AutoModelForSequenceClassification",
     "regression": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
     "masked-lm": "AutoModelForMaskedLM",
     "causal-lm": "AutoModelForCausalLM",
     "translation": "AutoModelForSeq2SeqLM",
@@ -32,7 +33,7 @@ class Runtime(Protocol):
     """What runs a model."""
 
     def logits(self, inputs: Inputs) -> Any:
-        """Logits ``(batch, classes)`` or ``(batch, sequence, vocabulary)``, float32."""
+        """Logits ``(batch, classes)`` or ``(batch, sequence, outputs)``, float32."""
 
     def generate(self, inputs: Inputs) -> list[list[int]]:
         """The tokens that the model generates for each row, with the prompt before them."""
