@@ -27,6 +27,7 @@ from tests.checkpoints import DEPTH, WIDTH
 SOURCES = {
     "classification": "labelled",
     "regression": "labelled",
+    "token-classification": "tagged",
     "causal-lm": "unlabelled",
     "translation": "parallel",
     "image-classification": "images",

@@ -258,6 +258,8 @@ def task_documents(
     pairs.write_text(_labelled_pairs())
     numbers = pairs.with_name("numbers.csv")
     numbers.write_text(_numbered_texts())
+    tagged = pairs.with_name("tagged.conll")
+    tagged.write_text(_tagged_sentences())
     parallel = {
         "source": "aligned_files",
         "train": [str(translations / f"train.{side}.gz") for side in ("source", "target")],
@@ -292,6 +294,16 @@ def task_documents(
                 **reading,
                 "unlabelled": text,
                 "labelled": {"source": "files", "train": str(numbers), "label": "animals"},
+            },
+        },
+        "token-classification": {
+            **document,
+            "name": "tags",
+            "task": {"name": "token-classification", "classes": 5},
+            "data": {
+                **reading,
+                "unlabelled": text,
+                "tagged": {"source": "conll", "train": str(tagged)},
             },
         },
         "masked-lm": {
@@ -377,6 +389,24 @@ def _numbered_texts() -> str:
         difference = sum((word in ANIMALS) - (word in TOOLS) for word in text.split())
         lines.append(f"{text},{10 * difference + rng.random():.2f}")
     return "\n".join(lines) + "\n"
+
+
+def _tagged_sentences() -> str:
+    """Sentences in the format of CoNLL, with the spans of animals and of tools: a noun, and the
+    adjective before it, if any."""
+    rng = random.Random(4)
+    lines = ["-DOCSTART- -X- O", ""]
+    for index in range(300):
+        words = [*_sentence(rng, ANIMALS + TOOLS).split(), str(index)]
+        tags = ["O"] * len(words)
+        for place, word in enumerate(words):
+            if word in ANIMALS + TOOLS:
+                kind = "ANIMAL" if word in ANIMALS else "TOOL"
+                has_adjective = place > 0 and words[place - 1] in ("old", "small")
+                tags[place - has_adjective] = f"B-{kind}"
+                tags[place] = f"{'I' if has_adjective else 'B'}-{kind}"
+        lines += [f"{word} - {tag}" for word, tag in zip(words, tags, strict=True)] + [""]
+    return "\n".join(lines)
 
 
 def _labelled_pairs() -> str:

@@ -103,7 +103,7 @@ def make_task(
     )
     named = task_of(search.task)
     task = named.recast(named.variant(context), context)
-    for metric in (search.metric, *search.criteria.further_metrics):
+    for metric in search.criteria.metrics:
         task.bound(replace(context, metric=metric.name)).check()
     return task
 

@@ -35,6 +35,7 @@ from objectives.compression.quantise.weights import (
 from objectives.data.batches import Batch, logits
 from objectives.failures import TrialFailure
 from objectives.testing.tiny_models import (
+    TAGGERS,
     WORKLOADS,
     architecture_for,
     batch_for,
@@ -95,9 +96,11 @@ class CompressorTestCase:
         """How linear layers are quantised, where it is not the method of the compression."""
         return None
 
-    @pytest.fixture(scope="class", params=WORKLOADS, ids=str)
+    @pytest.fixture(
+        scope="class", params=[family for family in WORKLOADS if family not in TAGGERS], ids=str
+    )
     def family(self, request: pytest.FixtureRequest) -> Family:
-        """The family of models."""
+        """The family of models: of two with the same layers, one."""
         return Family(request.param)
 
     @pytest.fixture(scope="class")

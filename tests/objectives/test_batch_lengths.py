@@ -24,7 +24,10 @@ from spaces.file.search_file import SearchFile
 STEPS = 20
 
 
-@pytest.mark.parametrize("name", ["classification", "regression", "translation", "summarisation"])
+@pytest.mark.parametrize(
+    "name",
+    ["classification", "regression", "token-classification", "translation", "summarisation"],
+)
 def test_training_counts_what_is_computed_and_read(
     name: str, make_task_search: Callable[..., SearchFile], home: Path
 ) -> None:

@@ -25,8 +25,10 @@ from spaces.cost.workload import Family
 
 TASKS = {
     Family.MODERNBERT_CLASSIFIER: "classification",
+    Family.MODERNBERT_TOKEN_CLASSIFIER: "token-classification",
     Family.MODERNBERT_MASKED_LM: "masked-lm",
     Family.ROBERTA_CLASSIFIER: "classification",
+    Family.ROBERTA_TOKEN_CLASSIFIER: "token-classification",
     Family.ROBERTA_MASKED_LM: "masked-lm",
     Family.LLAMA: "causal-lm",
     Family.MBART: "translation",

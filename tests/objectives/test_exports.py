@@ -43,6 +43,7 @@ COMPRESSIONS = {
     # RoBERTa's configuration has no field for the heads that are removed.
     "pairs": Compression(Quantisation.RTN_8, 32, Pruning.STRUCTURED, 0.5),
     "regression": Compression(Quantisation.RTN_4),
+    "token-classification": Compression(Quantisation.RTN_4),
     "masked-lm": Compression(Quantisation.HQQ_4),
     "causal-lm": Compression(Quantisation.MIXED_3, 64, Pruning.STRUCTURED, 0.5),
     "translation": Compression(Quantisation.BF16),
@@ -65,7 +66,10 @@ DIMENSIONS: dict[str, dict[str, Any]] = {
 }
 """Where models have other layers than the usual ones of their task."""
 TASKS = list(COMPRESSIONS)
-WITH_ONNX = ["classification", "regression", "causal-lm", "translation", "image-classification"]
+WITH_ONNX = [
+    "classification", "regression", "token-classification", "causal-lm", "translation",
+    "image-classification",
+]  # fmt: skip
 """Tasks of which ONNX is written too, which takes seconds."""
 GENERATED = ("causal-lm", "translation", "summarisation")
 """Tasks whose models write texts, which have no probability."""
@@ -215,7 +219,7 @@ def test_both_runtimes_predict_the_same(
             assert float(text) == pytest.approx(float(other_text), rel=1e-3)
             continue
         assert text == other_text
-        assert (probability is None) == (name in GENERATED)
+        assert (probability is None) == (name in (*GENERATED, "token-classification"))
         assert other == (None if probability is None else pytest.approx(probability, abs=1e-4))
 
 
@@ -325,6 +329,7 @@ def test_the_onnx_file_names_its_task_and_its_labels(of_task: Callable[[str], Ex
     [
         ("classification", ("one", "two"), "is not a text"),
         ("pairs", "one", "is not a pair of texts"),
+        ("token-classification", ["one", 2], "is neither a text nor a list of words"),
         ("masked-lm", "no mask", "must have <mask>"),
         ("masked-lm", "word " * 40 + "<mask>", "must have <mask>"),
         ("image-classification", "missing.png", "missing.png cannot be read as an image"),
@@ -345,6 +350,19 @@ def test_masks_are_filled_and_nothing_else(of_task: Callable[[str], Exported]) -
     assert filled.text.endswith(" sees a hen")
     assert "<mask>" not in filled.text + twice.text
     assert 0.0 < (twice.probability or 0.0) < 1.0
+
+
+def test_words_are_printed_with_their_tags(of_task: Callable[[str], Exported]) -> None:
+    made = of_task("token-classification")
+    model = load(made.folder)
+    words = ["the", "old", "New York", *["cat"] * 30]
+    (found,) = model.predict([words])
+    pairs = [f"{word}/{tag or '?'}" for word, tag in zip(words, found.tags, strict=True)]
+    assert str(found) == " ".join(pairs)
+    # The model reads 16 tokens.
+    assert set(found.tags[:3]) <= {*made.task.labels}
+    assert set(found.tags[16:]) == {None}
+    assert model.predict(["the old cat"]) == model.predict([("the", "old", "cat")])
 
 
 def _flip(path: Path) -> None:

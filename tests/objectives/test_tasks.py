@@ -20,8 +20,8 @@ from spaces.grid.search_space import SearchSpace
 from spaces.loading import SearchLike
 
 TASKS = [
-    "pairs", "regression", "masked-lm", "causal-lm", "translation", "summarisation",
-    "image-classification",
+    "pairs", "regression", "token-classification", "masked-lm", "causal-lm", "translation",
+    "summarisation", "image-classification",
 ]  # fmt: skip
 COMPRESSED = Compression(Quantisation.STATIC_8, 32, Pruning.STRUCTURED, 0.5)
 

@@ -22,6 +22,7 @@ METRICS = [
     metric.rouge("l"),
     *metric.correlations(),
     metric.rmse(2.5),
+    metric.of_tags(9)[0],
 ]
 
 

@@ -145,6 +145,16 @@ WRONG = [
         "training.fine_tuning.label_smoothing", "regression", "no classes", "leave it out",
     ),
     ("regression | objectives=[accuracy, size_mb]", "objectives", "spearman, pearson or rmse"),
+    ("token-classification | data.tagged=null", "data.tagged", "missing", "token-classification"),
+    (
+        "token-classification | objectives=[matthews, size_mb]",
+        "objectives", "f1, accuracy or macro-f1", "matthews",
+    ),
+    ("token-classification | data.tagged.tag=0", "data.tagged.tag", "0", "column of words"),
+    (
+        "token-classification | data.labelled={source: standard_library}",
+        "data.labelled", "token-classification", "data.unlabelled, data.tagged",
+    ),
     ("masked-lm | data.target_length=20", "data.target_length", "masked-lm", "leave it out"),
     ("summarisation | objectives=[bleu, size_mb]", "objectives", "rouge-1 or rouge-2", "bleu"),
     ("translation | objectives=[chrF, size_mb]", "objectives", "bleu or chrf, not chrF"),
@@ -212,6 +222,7 @@ def test_a_fault_names_the_field_the_value_and_what_is_allowed(
     [
         ("classification", "accuracy"),
         ("regression", "spearman"),
+        ("token-classification", "f1"),
         ("masked-lm", "perplexity"),
         ("causal-lm", "perplexity"),
         ("translation", "bleu"),

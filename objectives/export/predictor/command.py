@@ -21,7 +21,9 @@ matthews scikit-learn, and spearman scipy."""
 def main(folder: Path) -> int:
     """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser(description=DESCRIPTION)
-    parser.add_argument("input", nargs="*", help="a text, two texts of a pair, or an image file")
+    parser.add_argument(
+        "input", nargs="*", help="a text, two texts of a pair, words to tag, or an image file"
+    )
     parser.add_argument("--score", metavar="FILE", type=Path, help="examples, a JSON object a line")
     parser.add_argument("--runtime", choices=list(RUNTIMES), help="default: the first available")
     given = parser.parse_args()
