@@ -393,7 +393,7 @@ def _numbered_texts() -> str:
 
 def _tagged_sentences() -> str:
     """Sentences in the format of CoNLL, with the spans of animals and of tools: a noun, and the
-    adjective before it, if any."""
+    article or adjective before it, if any."""
     rng = random.Random(4)
     lines = ["-DOCSTART- -X- O", ""]
     for index in range(300):
@@ -402,9 +402,9 @@ def _tagged_sentences() -> str:
         for place, word in enumerate(words):
             if word in ANIMALS + TOOLS:
                 kind = "ANIMAL" if word in ANIMALS else "TOOL"
-                has_adjective = place > 0 and words[place - 1] in ("old", "small")
-                tags[place - has_adjective] = f"B-{kind}"
-                tags[place] = f"{'I' if has_adjective else 'B'}-{kind}"
+                is_second = place > 0 and words[place - 1] in ("the", "a", "old", "small")
+                tags[place - is_second] = f"B-{kind}"
+                tags[place] = f"{'I' if is_second else 'B'}-{kind}"
         lines += [f"{word} - {tag}" for word, tag in zip(words, tags, strict=True)] + [""]
     return "\n".join(lines)
 
