@@ -164,27 +164,13 @@ class TaggedColumns(StrictModel):
     group: str | None = None
     """As that of labelled texts: a column that names, for example, the document of a sentence."""
 
-    def column_faults(self) -> list[str]:
-        """One column for both words and tags."""
-        if self.words != self.tags:
-            return []
-        return [f"tags: {self.tags!r} is the column of words too; name that of their tags"]
-
 
 class TaggedTables(TaggedColumns, Tables):
     """Local files (jsonl, parquet) whose rows are sentences."""
 
-    def faults(self) -> list[str]:
-        """The same, and one column for both."""
-        return super().faults() + self.column_faults()
-
 
 class HubTagged(TaggedColumns, HubDataset):
     """A data set of tagged sentences of the Hugging Face Hub, such as ``eriktks/conll2003``."""
-
-    def faults(self) -> list[str]:
-        """The same, and one column for both."""
-        return super().faults() + self.column_faults()
 
 
 class ConllFiles(Splits[str]):
@@ -197,12 +183,6 @@ class ConllFiles(Splits[str]):
     """Column of the word, counted from 0; from the last one, -1, where it is negative."""
     tag: int = -1
     """Column of its tag."""
-
-    def faults(self) -> list[str]:
-        """The same, and one column for both."""
-        if self.word != self.tag:
-            return super().faults()
-        return [*super().faults(), f"tag: {self.tag} is the column of words too; name another one"]
 
 
 TaggedSource = Annotated[ConllFiles | TaggedTables | HubTagged, Field(discriminator="source")]
@@ -328,12 +308,17 @@ class Data(StrictModel):
             for field, source in self._splits.items()
             for fault in source.faults()
         ]
-        pairs = self.parallel
+        pairs, tagged = self.parallel, self.tagged
         if isinstance(pairs, PairTables | HubPairs) and pairs.text == pairs.target:
             given.append(
                 f"data.parallel.target: {pairs.target!r} is the column of text too; name that of "
                 "the texts to write"
             )
+        both = "is the column of words too; name that of their tags"
+        if isinstance(tagged, TaggedColumns) and tagged.words == tagged.tags:
+            given.append(f"data.tagged.tags: {tagged.tags!r} {both}")
+        if isinstance(tagged, ConllFiles) and tagged.word == tagged.tag:
+            given.append(f"data.tagged.tag: {tagged.tag} {both}")
         if isinstance(self.labelled, TextColumns):
             given += [
                 f"data.labelled.{name}: a labelled text is a row, and its document its group"
