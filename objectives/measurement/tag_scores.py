@@ -104,7 +104,8 @@ def span_counts(predicted: Sequence[str], wanted: Sequence[str]) -> tuple[int, i
 def span_f1(counts: Floats) -> Floats:
     """The harmonic mean of precision and recall of such counts, ``(..., 3)``; 0 without spans."""
     right, predicted, wanted = np.moveaxis(counts, -1, 0)
-    return 2.0 * right / np.maximum(predicted + wanted, 1.0)
+    found: Floats = 2.0 * right / np.maximum(predicted + wanted, 1.0)
+    return found
 
 
 def _score_of_spans(counts: Floats, groups: Groups, *, words: int, loss: float) -> Score:
