@@ -31,7 +31,7 @@ DENSE_BITS = 32
 def main(tables: tuple[Path, ...]) -> None:
     """Print the losses of TABLES (default: those in benchmarks/tables)."""
     console = Console(width=120)
-    summary = _lines("table", *DIMENSIONS, "lowest quality", "of a guess")
+    summary = lines_of("table", *DIMENSIONS, "lowest quality", "of a guess")
     for path in tables or sorted(TABLES.glob("*.csv.gz")):
         table = Table.read(path)
         losses = _dense_losses(table)
@@ -85,7 +85,7 @@ def _qualities(table: Table, path: Path) -> tuple[str, str]:
 
 def _print_losses(console: Console, name: str, losses: dict[Size, float]) -> None:
     budgets = sorted({size[2] for size in losses})
-    lines = _lines("steps", *(f"{budget:g}" for budget in budgets))
+    lines = lines_of("steps", *(f"{budget:g}" for budget in budgets))
     for depth, width in sorted({size[:2] for size in losses}):
         each = (f"{losses[depth, width, budget]:.3f}" for budget in budgets)
         lines.add_row(f"{depth:g}×{width:g}", *each)
@@ -93,7 +93,8 @@ def _print_losses(console: Console, name: str, losses: dict[Size, float]) -> Non
     console.print(lines)
 
 
-def _lines(first: str, *others: str) -> Lines:
+def lines_of(first: str, *others: str) -> Lines:
+    """A table without lines: a column of names, and columns of numbers."""
     lines = Lines(box=None, header_style="bold", pad_edge=False)
     lines.add_column(first)
     for name in others:

@@ -15,17 +15,15 @@ mean loss by more than twice its standard error. The further seeds were recorded
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 
 import click
 import numpy as np
 import pandas as pd
+from loss_by_size import DENSE_BITS, TABLES, lines_of
 from rich.console import Console
 from rich.table import Table as Lines
 
-TABLES = Path(__file__).parent / "tables"
 DIMENSIONS = ["depth", "width", "budget_steps"]
-DENSE_BITS = 32
 SIGNIFICANT = 2.0
 """Standard errors of a difference beyond which it is counted as one."""
 
@@ -47,7 +45,7 @@ def main(name: str) -> None:
 
 def _noise(losses: pd.DataFrame, scores: pd.DataFrame) -> Lines:
     """Mean loss, and deviations between seeds, budget by budget over all sizes."""
-    lines = _lines("steps", "mean loss", "deviation", "relative", "deviation of the score")
+    lines = lines_of("steps", "mean loss", "deviation", "relative", "deviation of the score")
     for budget, group in losses.groupby("budget_steps"):
         lines.add_row(
             f"{budget:g}",
@@ -67,7 +65,7 @@ def _pairs(losses: pd.DataFrame) -> Lines:
     seeds = len(losses.columns)
     variances = losses.var(axis=1).groupby("budget_steps").transform("mean") / seeds
     means = losses.mean(axis=1)
-    lines = _lines("larger", "pairs", "lower mean", "clearly lower", "clearly higher", "one seed")
+    lines = lines_of("larger", "pairs", "lower mean", "clearly lower", "clearly higher", "one seed")
     for dimension in DIMENSIONS:
         larger = _larger(means.index, dimension)
         known = larger[larger.isin(means.index)]
@@ -96,14 +94,6 @@ def _larger(sizes: pd.Index[tuple[float, ...]], dimension: str) -> pd.MultiIndex
 
 def _deviation(values: pd.DataFrame) -> float:
     return float(np.sqrt(values.var(axis=1).mean()))
-
-
-def _lines(first: str, *others: str) -> Lines:
-    lines = Lines(box=None, header_style="bold", pad_edge=False)
-    lines.add_column(first)
-    for name in others:
-        lines.add_column(name, justify="right")
-    return lines
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from objectives.compression.quantise.weights import QuantisedWeight
-from spaces.cost.onnx.blocks import KERNEL_BLOCKS, blocks_of
+from spaces.cost.onnx.blocks import Blocks, blocks_of
 
 
 @dataclass(frozen=True)
@@ -21,27 +21,20 @@ class BlockCodes:
         data: uint8, ``(rows, blocks, block * bits / 8)``, the first code in the lowest bits.
         scales: fp16, ``(rows, blocks)``.
         zeros: fp16, ``(rows, blocks)``; None where they are 0.
-        bits: 2, 4 or 8.
-        block: Columns that share a scale.
+        blocks: Of a row.
         columns: Columns of the matrix.
     """
 
     data: torch.Tensor
     scales: torch.Tensor
     zeros: torch.Tensor | None
-    bits: int
-    block: int
+    blocks: Blocks
     columns: int
 
     @property
     def half(self) -> int:
         """The unsigned code of a weight of zero where there are no zeros."""
-        return 1 << (self.bits - 1)
-
-    @property
-    def has_kernels(self) -> bool:
-        """Whether the operators of ONNX Runtime take blocks of this size."""
-        return self.block in KERNEL_BLOCKS
+        return 1 << (self.blocks.bits - 1)
 
 
 def in_blocks(weight: QuantisedWeight) -> BlockCodes:
@@ -50,15 +43,15 @@ def in_blocks(weight: QuantisedWeight) -> BlockCodes:
     Codes of 3 and of 6 bits are stored in 4 and in 8.
     """
     rows, columns = weight.codes.shape
-    bits, block, blocks = blocks_of(weight.bits, weight.group_size, columns)
-    codes = functional.pad(weight.codes.int(), (0, blocks * block - columns)) + (1 << (bits - 1))
-    parts = codes.view(rows, blocks, -1, 8 // bits) << (torch.arange(8 // bits) * bits)
-    group = torch.arange(blocks) * block // weight.group_size
+    blocks = blocks_of(weight.bits, weight.group_size, columns)
+    bits, block, number = blocks
+    codes = functional.pad(weight.codes.int(), (0, number * block - columns)) + (1 << (bits - 1))
+    parts = codes.view(rows, number, -1, 8 // bits) << (torch.arange(8 // bits) * bits)
+    group = torch.arange(number) * block // weight.group_size
     return BlockCodes(
         data=parts.sum(-1).to(torch.uint8),
         scales=weight.scales[:, group].contiguous(),
         zeros=None if weight.zeros is None else weight.zeros[:, group].contiguous(),
-        bits=bits,
-        block=block,
+        blocks=blocks,
         columns=columns,
     )

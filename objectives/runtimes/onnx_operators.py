@@ -140,13 +140,13 @@ class CodeOperators(Operators):
         """As ``Operators``."""
         codes, vector = self._codes, self.constants.vector
         unpacked = self._data
-        if codes.bits < 8:
-            shifts = vector(*range(0, 8, codes.bits), dtype=torch.uint8)
+        if codes.blocks.bits < 8:
+            shifts = vector(*range(0, 8, codes.blocks.bits), dtype=torch.uint8)
             parts = self._op("Unsqueeze", self._data, vector(-1))
             parts = self._op("BitShift", parts, shifts, direction="RIGHT")
             mask = vector(2 * codes.half - 1, dtype=torch.uint8)
             unpacked = self._op("BitwiseAnd", parts, mask)
-        unsigned = self._as_float(self._op("Reshape", unpacked, vector(0, -1, codes.block)))
+        unsigned = self._as_float(self._op("Reshape", unpacked, vector(0, -1, codes.blocks.size)))
         signed = self._op("Sub", unsigned, vector(codes.half, dtype=torch.float32))
         if self._zeros is not None:
             signed = self._op("Sub", signed, self._by_block(self._zeros))
@@ -157,9 +157,10 @@ class CodeOperators(Operators):
         """As ``Operators``; of codes with zeros, ``inputs @ (codes * scales).T`` less the sum of
         each block of the inputs, multiplied with zeros and scales."""
         codes, vector = self._codes, self.constants.vector
+        blocks = codes.blocks
         is_exact = self._accuracy == EXACT
         rank = None if inputs.shape is None else len(inputs.shape)
-        if not codes.has_kernels or rank is None or (is_exact and codes.bits != 4):
+        if not blocks.has_kernels or rank is None or (is_exact and blocks.bits != 4):
             return None
         product = tape.op(
             "MatMulNBits",
@@ -167,19 +168,18 @@ class CodeOperators(Operators):
             {
                 "K": codes.columns,
                 "N": len(codes.data),
-                "bits": codes.bits,
-                "block_size": codes.block,
+                "bits": blocks.bits,
+                "block_size": blocks.size,
                 "accuracy_level": self._accuracy,
             },
             domain=MICROSOFT,
         )
         if self._zeros is None:
             return product
-        blocks = codes.scales.shape[1]
-        missing = blocks * codes.block - codes.columns
+        missing = blocks.number * blocks.size - codes.columns
         if missing:
             inputs = tape.op("Pad", [inputs, vector(*[0] * (2 * rank - 1), missing)])
-        shape = vector(*[0] * (rank - 1), blocks, codes.block)
+        shape = vector(*[0] * (rank - 1), blocks.number, blocks.size)
         grouped = tape.op("Reshape", [inputs, shape])
         sums = tape.op("ReduceSum", [grouped, vector(-1)], {"keepdims": 0})
         return tape.op("Sub", [product, tape.op("MatMul", [sums, self._offsets])])
@@ -187,10 +187,11 @@ class CodeOperators(Operators):
     def gather(self, tape: ir.tape.Tape, rows: ir.Value) -> ir.Value | None:
         """As ``Operators``."""
         codes = self._codes
-        if not codes.has_kernels or codes.zeros is not None:
+        if not codes.blocks.has_kernels or codes.zeros is not None:
             return None
         attributes = {
-            "bits": codes.bits, "block_size": codes.block, "gather_axis": 0, "quantize_axis": 1,
+            "bits": codes.blocks.bits, "block_size": codes.blocks.size,
+            "gather_axis": 0, "quantize_axis": 1,
         }  # fmt: skip
         return tape.op(
             "GatherBlockQuantized", [self._table, rows, self._scales], attributes, domain=MICROSOFT
@@ -204,7 +205,7 @@ class CodeOperators(Operators):
     def _table(self) -> ir.Value:
         """Codes as ``GatherBlockQuantized`` reads them, ``(rows, columns * bits / 8)``."""
         flat = self._op("Reshape", self._data, self.constants.vector(0, -1))
-        return self._without_filling(flat, self._codes.columns * self._codes.bits // 8)
+        return self._without_filling(flat, self._codes.columns * self._codes.blocks.bits // 8)
 
     @cached_property
     def _scales(self) -> ir.Value:
@@ -227,7 +228,7 @@ class CodeOperators(Operators):
     def _without_filling(self, matrix: ir.Value, columns: int) -> ir.Value:
         """The first columns of a matrix of constants."""
         codes = self._codes
-        if codes.columns == codes.block * codes.scales.shape[1]:
+        if codes.columns == codes.blocks.number * codes.blocks.size:
             return matrix
         vector = self.constants.vector
         return self._op("Slice", matrix, vector(0), vector(columns), vector(1))

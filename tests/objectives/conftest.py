@@ -17,6 +17,7 @@ from objectives.completion import completed
 from objectives.measurement.latency import torch_threads
 from spaces.file.search_file import SearchFile
 from spaces.loading import validate
+from tests.checkpoints import save_kind
 from tests.own_package import own_document, write_package
 
 VOCABULARY, WIDTH, DEPTH, HEADS = 120, 48, 2, 2
@@ -88,6 +89,12 @@ def vit(depth: int = DEPTH) -> Any:
 FAMILIES: dict[str, Callable[..., Any]] = {
     function.__name__: function for function in (classifier, masked_lm, llama, mbart, vit)
 }
+
+
+@pytest.fixture(scope="session")
+def bert_folder(corpus: Path, translations: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny BERT checkpoint."""
+    return save_kind(tmp_path_factory.mktemp("checkpoint"), "bert", corpus, translations)
 
 
 @pytest.fixture(scope="session")

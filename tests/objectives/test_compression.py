@@ -35,6 +35,7 @@ from spaces.cost.families import layout
 from spaces.cost.layout import Role
 from spaces.cost.workload import Family
 from spaces.grid.analytic_cost import analytic_cost
+from tests.objectives.learnt import learnt_model
 
 ARCHITECTURE = architecture_for(Family.MODERNBERT_CLASSIFIER, 2, 64)
 WORKLOAD = WORKLOADS[Family.MODERNBERT_CLASSIFIER]
@@ -80,14 +81,7 @@ def calibration() -> list[Batch]:
 @pytest.fixture(scope="module")
 def model(calibration: list[Batch]) -> nn.Module:
     """A classifier that has learnt its calibration batches, so that its predictions are clear."""
-    torch.manual_seed(0)
-    trained = build(ARCHITECTURE.shape, WORKLOAD)
-    optimizer = torch.optim.AdamW(trained.parameters(), lr=2e-3)
-    for step in range(60):
-        optimizer.zero_grad()
-        loss(trained, calibration[step % len(calibration)]).backward()
-        optimizer.step()
-    return trained.eval()
+    return learnt_model(ARCHITECTURE, WORKLOAD, calibration, learning_rate=2e-3)
 
 
 @pytest.fixture

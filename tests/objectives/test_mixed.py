@@ -18,11 +18,11 @@ from objectives.compression.prune import prune
 from objectives.compression.quantise.mixed import BITS, allocated
 from objectives.compression.quantise.weights import QuantisedWeight
 from objectives.data.batches import Batch
-from objectives.models.build import build
 from objectives.testing.tiny_models import WORKLOADS, architecture_for, batch_for, loss
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.size import size_bytes
 from spaces.cost.workload import Family
+from tests.objectives.learnt import learnt_model
 
 Q = Quantisation
 FAMILY = Family.LLAMA
@@ -37,14 +37,7 @@ def batches() -> list[Batch]:
 @pytest.fixture(scope="module")
 def model(batches: list[Batch]) -> nn.Module:
     """A model that has learnt its batches."""
-    torch.manual_seed(0)
-    trained = build(ARCHITECTURE.shape, WORKLOAD)
-    optimizer = torch.optim.AdamW(trained.parameters(), lr=3e-3)
-    for step in range(60):
-        optimizer.zero_grad()
-        loss(trained, batches[step % len(batches)]).backward()
-        optimizer.step()
-    return trained.eval()
+    return learnt_model(ARCHITECTURE, WORKLOAD, batches, learning_rate=3e-3)
 
 
 def written(

@@ -24,7 +24,6 @@ from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
 from spaces.loading import SearchFileError, SearchLike, validate
 from tests.checkpoint_searches import search_from
-from tests.checkpoints import save_kind
 
 MakeTaskSearch = Callable[..., SearchFile]
 
@@ -46,13 +45,11 @@ class TestFromCheckpoint(TaskTestCase):
     def search(
         self,
         task_documents: dict[str, dict[str, Any]],
-        corpus: Path,
-        translations: Path,
+        bert_folder: Path,
         tmp_path_factory: pytest.TempPathFactory,
     ) -> SearchLike:
-        folder = save_kind(tmp_path_factory.mktemp("checkpoint"), "bert", corpus, translations)
         store = tmp_path_factory.mktemp("store")
-        return search_from(folder, store, task_documents["regression"])
+        return search_from(bert_folder, store, task_documents["regression"])
 
 
 def test_labels_are_standardised_by_the_training_split(numbers: SearchFile, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_codes_and_scales_are_those_of_the_stored_model(
         packed = in_blocks(weight)
         assert torch.equal(tensors[f"{name}.codes"], packed.data)
         assert torch.equal(tensors[f"{name}.scales"], weight.scales)
-        parts = torch.arange(0, 8, packed.bits)
+        parts = torch.arange(0, 8, packed.blocks.bits)
         unpacked = (packed.data.int()[..., None] >> parts) & (2 * packed.half - 1)
         assert torch.equal(unpacked.flatten(1) - packed.half, weight.codes.int())
     # A tied matrix is there once.
@@ -121,7 +121,7 @@ def test_codes_and_scales_are_those_of_the_stored_model(
 def test_blocks_repeat_the_scales_of_their_group() -> None:
     weight = round_to_nearest(torch.randn(3, 100), bits=4, group_size=48)
     packed = in_blocks(weight)
-    assert packed.block == 16
+    assert packed.blocks.size == 16
     assert packed.scales[0].tolist() == weight.scales[0, [0, 0, 0, 1, 1, 1, 2]].tolist()
     assert dequantise(weight).shape == (3, packed.columns)
 

@@ -29,7 +29,6 @@ from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
 from spaces.loading import SearchLike
 from tests.checkpoint_searches import search_from
-from tests.checkpoints import save_kind
 
 MakeTaskSearch = Callable[..., SearchFile]
 NAMES = ("B-LOC", "B-PER", "I-LOC", "I-PER", "O")
@@ -40,13 +39,11 @@ class TestFromCheckpoint(TaskTestCase):
     def search(
         self,
         task_documents: dict[str, dict[str, Any]],
-        corpus: Path,
-        translations: Path,
+        bert_folder: Path,
         tmp_path_factory: pytest.TempPathFactory,
     ) -> SearchLike:
-        folder = save_kind(tmp_path_factory.mktemp("checkpoint"), "bert", corpus, translations)
         store = tmp_path_factory.mktemp("store")
-        return search_from(folder, store, task_documents["token-classification"])
+        return search_from(bert_folder, store, task_documents["token-classification"])
 
 
 def test_the_first_piece_of_each_word_carries_its_tag(
