@@ -3,42 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from objectives.data.encoding import IGNORED, Tokens
 from objectives.data.sources.tagged import TaggedRows
-
-Places = npt.NDArray[np.int64]
-"""For each word of a sentence, where in its tokens the first piece is, or -1, ``(words,)``."""
-
-
-def first_pieces(words: Sequence[str], encoding: Any) -> Places:
-    """Where the first piece of each word is in the tokens of a sentence.
-
-    A word has none where the sentence is cut before it, where the tokenizer has no token for it, or
-    where its first characters share a token with the word before.
-
-    Args:
-        encoding: That of the words with spaces between them, as ``tokenizers`` gives it. The
-            offsets of a token may hold the space before it.
-    """
-    tokens = np.flatnonzero(np.asarray(encoding.special_tokens_mask) == 0)
-    starts, ends = np.asarray(encoding.offsets).reshape(-1, 2)[tokens].T
-    lengths = np.asarray([len(word) for word in words], dtype=np.int64)
-    of_words = np.cumsum(lengths + 1) - lengths - 1
-    # The first token that ends behind the word before.
-    found = np.searchsorted(ends, of_words - 1, side="right")
-    has_token = found < len(tokens)
-    has_token[has_token] = starts[found[has_token]] < (of_words + lengths)[has_token]
-    _, owners = np.unique(found[has_token], return_index=True)
-    chosen = np.flatnonzero(has_token)[owners]
-    places = np.full(len(words), -1, dtype=np.int64)
-    places[chosen] = tokens[found[chosen]]
-    return places
+from objectives.predictor.words import first_tokens
 
 
 def word_labels(
@@ -57,7 +29,7 @@ def word_labels(
     encodings = tokenizer.encode_batch(rows.texts)
     tokenizer.no_truncation()
     for row, encoding in enumerate(encodings):
-        places = first_pieces(rows.words[row], encoding)
+        places = first_tokens(rows.words[row], encoding)
         tags = np.asarray([number[tag] for tag in rows.tags[row]])
         labels[row, places[places >= 0]] = tags[places >= 0]
     return labels

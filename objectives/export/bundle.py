@@ -13,16 +13,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from objectives import predictor
 from objectives.compression import model_file
 from objectives.data.batches import Batch
-from objectives.export import predictor
 from objectives.export.checkpoint import Checkpoint, can_be_checkpoint, write_checkpoint
 from objectives.export.onnx import OnnxModel, check_packages, export_onnx
 from objectives.export.prediction_task import PredictionTask
-from objectives.export.predictor.loading import FORMAT, TASK, sha256
-from objectives.export.predictor.runtimes import OnnxRuntime
 from objectives.export.preprocessing import TOKENIZER, write_image_processor, write_tokenizer
 from objectives.failures import error_with_place
+from objectives.predictor.loading import FORMAT, TASK, sha256
+from objectives.predictor.runtimes import OnnxRuntime
 from spaces.errors import UserError
 
 

@@ -34,7 +34,7 @@ from objectives.compression.quantise.weights import (
 from objectives.data.batches import Batch
 from objectives.export.comparison import Comparison, compare, inputs_of
 from objectives.export.prediction_task import PredictionTask
-from objectives.export.predictor.runtimes import Transformers
+from objectives.predictor.runtimes import Transformers
 from spaces.cost.compression import Quantisation
 from spaces.cost.families import has_decoder, layout
 from spaces.errors import UserError

@@ -13,6 +13,7 @@ from torch.nn import functional
 from objectives.data.batches import Batch
 from objectives.measurement.intervals import Floats, Groups, error_of_mean, quantile_of, wilson
 from objectives.measurement.score import Predict, Score
+from objectives.predictor.classes import STATISTICS, class_counts
 from objectives.store import heartbeat
 from spaces.cost.metric import MetricName
 
@@ -58,7 +59,7 @@ def score_of_classes(
     ``score_classifier``."""
     if metric == "accuracy":
         return accuracy_score(predicted == wanted, groups, loss)
-    return _score_of_counts(_STATISTICS[metric], predicted, wanted, groups, classes, loss)
+    return _score_of_counts(STATISTICS[metric], predicted, wanted, groups, classes, loss)
 
 
 def accuracy_score(correct: npt.NDArray[np.bool_], groups: Groups, loss: float) -> Score:
@@ -84,33 +85,6 @@ def accuracy_score(correct: npt.NDArray[np.bool_], groups: Groups, loss: float) 
     return Score(accuracy, low, high, len(correct), loss)
 
 
-def macro_f1(right: Floats, predicted: Floats, wanted: Floats) -> float:
-    """Mean of the F1 of the classes that are wanted or predicted, as scikit-learn's ``f1_score``.
-
-    Args:
-        right: Examples of each class that are classified correctly, ``(classes,)``.
-        predicted: Examples that are classified as each class.
-        wanted: Examples of each class.
-    """
-    both = predicted + wanted
-    return float(np.mean(2.0 * right[both > 0] / both[both > 0]))
-
-
-def matthews(right: Floats, predicted: Floats, wanted: Floats) -> float:
-    """Correlation of predictions and labels of several classes (Gorodkin 2004, Computational
-    Biology and Chemistry 28); 0 where all are of one class. Arguments as of ``macro_f1``."""
-    total = wanted.sum()
-    covariance = right.sum() * total - predicted @ wanted
-    squares = (total**2 - predicted @ predicted) * (total**2 - wanted @ wanted)
-    return float(covariance / math.sqrt(squares)) if squares > 0 else 0.0
-
-
-_STATISTICS: dict[str, Callable[[Floats, Floats, Floats], float]] = {
-    "macro-f1": macro_f1,
-    "matthews": matthews,
-}
-
-
 def _score_of_counts(
     statistic: Callable[[Floats, Floats, Floats], float],
     predicted: Labels,
@@ -125,12 +99,7 @@ def _score_of_counts(
     Annals of Statistics 9), which holds for any smooth statistic of independent groups.
     """
 
-    def counts(rows: npt.NDArray[np.intp] | slice) -> tuple[Floats, ...]:
-        one, other = predicted[rows], wanted[rows]
-        each = (one[one == other], one, other)
-        return tuple(np.bincount(a, minlength=classes).astype(np.float64) for a in each)
-
-    whole = counts(slice(None))
+    whole = class_counts(predicted, wanted, classes)
     order = np.argsort(groups, kind="stable")
     _, starts = np.unique(groups[order], return_index=True)
     without: list[float] = []
@@ -139,7 +108,8 @@ def _score_of_counts(
     for rows in np.split(order, starts[1:]):
         kind = (int(predicted[rows[0]]), int(wanted[rows[0]])) if len(rows) == 1 else (-1, -1)
         if (value := known.get(kind)) is None:
-            value = statistic(*(a - b for a, b in zip(whole, counts(rows), strict=True)))
+            part = class_counts(predicted[rows], wanted[rows], classes)
+            value = statistic(*(a - b for a, b in zip(whole, part, strict=True)))
             if kind != (-1, -1):
                 known[kind] = value
         without.append(value)

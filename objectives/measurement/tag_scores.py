@@ -17,14 +17,12 @@ from objectives.data.encoding import IGNORED
 from objectives.measurement.class_scores import score_of_classes
 from objectives.measurement.intervals import Floats, Groups, quantile_of
 from objectives.measurement.score import Predict, Score
+from objectives.predictor.words import span_counts, span_f1
 from objectives.store import heartbeat
 from spaces.cost.metric import MetricName
 
 SPAN_TAG = re.compile(r"O|[BIES]-.+")
 """Outside of spans; or the beginning, the inside, the end or the whole of one, and its kind."""
-
-Span = tuple[str, int, int]
-"""Its kind, its first word, and the one behind its last."""
 
 
 def score_tags(
@@ -68,44 +66,6 @@ def score_tags(
     sides = ([[names[tag] for tag in each] for each in np.split(s, ends)] for s in (one, other))
     counts = np.asarray([span_counts(*each) for each in zip(*sides, strict=True)], dtype=np.float64)
     return _score_of_spans(counts, groups, words=len(other), loss=loss)
-
-
-def spans(tags: Sequence[str]) -> set[Span]:
-    """The spans of the tags of a sentence, as conlleval (Tjong Kim Sang and Buchholz 2000) and
-    seqeval read them.
-
-    A span begins at ``B-`` and ``S-``; and at ``I-`` and ``E-`` after another kind, after ``O``,
-    and after the end of a span, so that IOB1, IOB2 and IOBES are read alike.
-
-    >>> sorted(spans(["B-PER", "I-PER", "O", "I-LOC", "B-LOC"]))
-    [('LOC', 3, 4), ('LOC', 4, 5), ('PER', 0, 2)]
-    """
-    found: set[Span] = set()
-    start, last, kind = -1, "O", ""
-    for place, tag in enumerate((*tags, "O")):
-        prefix, _, own = tag.partition("-")
-        begins = prefix != "O" and (prefix in "BS" or last in "OES" or own != kind)
-        if (begins or prefix == "O") and start >= 0:
-            found.add((kind, start, place))
-            start = -1
-        if begins:
-            start = place
-        last, kind = prefix, own
-    return found
-
-
-def span_counts(predicted: Sequence[str], wanted: Sequence[str]) -> tuple[int, int, int]:
-    """Spans of a sentence that are both predicted and wanted, with equal kinds and ends; that are
-    predicted; and that are wanted."""
-    one, other = spans(predicted), spans(wanted)
-    return len(one & other), len(one), len(other)
-
-
-def span_f1(counts: Floats) -> Floats:
-    """The harmonic mean of precision and recall of such counts, ``(..., 3)``; 0 without spans."""
-    right, predicted, wanted = np.moveaxis(counts, -1, 0)
-    found: Floats = 2.0 * right / np.maximum(predicted + wanted, 1.0)
-    return found
 
 
 def _score_of_spans(counts: Floats, groups: Groups, *, words: int, loss: float) -> Score:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from objectives.export import predictor
+from objectives import predictor
 from objectives.export.bundle import Bundle
 from spaces.file.sources import Data
 

@@ -16,9 +16,9 @@ from objectives.compression.prune import prune
 from objectives.data.batches import Batch, forward_arguments, logits
 from objectives.export.checkpoint import Checkpoint, write_checkpoint
 from objectives.export.prediction_task import PredictionTask
-from objectives.export.predictor.decoding import decode
-from objectives.export.predictor.runtimes import Transformers
 from objectives.models.build import build
+from objectives.predictor.decoding import decode
+from objectives.predictor.runtimes import Transformers
 from objectives.testing.tiny_models import WORKLOADS, architecture_for, batch_for
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.workload import Family

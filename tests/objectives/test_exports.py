@@ -21,17 +21,17 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from objectives import predictor
 from objectives.data.batches import pixel_values
 from objectives.data.sources.sentence_pairs import read_sentence_pairs
 from objectives.data.sources.text import read_labelled
-from objectives.export import predictor
 from objectives.export.bundle import write_bundle
 from objectives.export.checkpoint import can_be_checkpoint
 from objectives.export.evaluation import write_examples
 from objectives.export.examples import example_program
 from objectives.export.prediction_task import PredictionTask
-from objectives.export.predictor import InputError, Model, ModelError, load
 from objectives.objective import Objective
+from objectives.predictor import InputError, Model, ModelError, load
 from objectives.tasks import make_task
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.file.search_file import SearchFile

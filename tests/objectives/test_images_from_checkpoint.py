@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor
 
-from objectives.export.predictor import load
 from objectives.models.checkpoint.errors import CheckpointError
 from objectives.objective import Objective
+from objectives.predictor import load
 from objectives.tasks import make_task, prepare_for
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration

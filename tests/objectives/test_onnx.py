@@ -24,8 +24,8 @@ from objectives.export.bundle import write_bundle
 from objectives.export.comparison import Comparison
 from objectives.export.onnx import OnnxError, export_onnx
 from objectives.export.prediction_task import PredictionTask, image_processor_fields
-from objectives.export.predictor import ModelError, load
 from objectives.models.build import build
+from objectives.predictor import ModelError, load
 from objectives.testing.tiny_models import WORKLOADS, batch_for
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, Pruning, Quantisation

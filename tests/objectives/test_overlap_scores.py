@@ -7,8 +7,8 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import CHRF
 
-from objectives.export.predictor.overlap import overlap
 from objectives.measurement.overlap_scores import overlap_score
+from objectives.predictor.overlap import overlap
 from spaces.cost.metric import OF_WRITTEN_TEXTS
 
 WRITTEN = ["the cat sat on the mat", "a dog's house, it is old", "no word", "it rains_again today"]

@@ -15,8 +15,8 @@ from transformers import AutoTokenizer, BertTokenizer, RobertaTokenizer
 from objectives.data.encoding import END
 from objectives.data.prepared_data import PreparedData
 from objectives.data.sources.text import TextRows, read_labelled
-from objectives.export.predictor import load
 from objectives.objective import Objective
+from objectives.predictor import load
 from objectives.tasks import make_task, prepare_for
 from spaces.cost.compression import Compression, Quantisation
 from spaces.cost.configuration import Configuration

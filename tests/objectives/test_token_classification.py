@@ -19,10 +19,10 @@ from objectives.data.encoding import IGNORED, load_tokenizer
 from objectives.data.errors import DataError
 from objectives.data.prepare import prepare
 from objectives.data.sources.tagged import read_tagged
-from objectives.export.predictor.words import tag_score
 from objectives.measurement.score import Score
-from objectives.measurement.tag_scores import score_tags, span_counts, spans
+from objectives.measurement.tag_scores import score_tags
 from objectives.objective import Objective
+from objectives.predictor.words import span_counts, spans, tag_score
 from objectives.tasks import make_task
 from objectives.testing.pytest_tasks import TaskTestCase
 from spaces.file.search_file import SearchFile
@@ -137,13 +137,14 @@ def test_scores_of_words_and_spans_have_intervals_of_sentences(metric: str) -> N
     }[metric]
     alone = scored(predicted, wanted, range(60), metric)
     assert alone.value == pytest.approx(expected)
-    assert alone.value == pytest.approx(tag_score(predicted, wanted, metric))
+    assert alone.value == pytest.approx(tag_score(predicted, wanted, metric, NAMES))
     assert alone.low < alone.value < alone.high
     assert alone.examples == len(flat[0])
     # The interval is about that of a bootstrap of sentences.
     draws = [rng.choices(range(60), k=60) for _ in range(100 if metric == "macro-f1" else 300)]
     samples = [
-        tag_score([predicted[i] for i in each], [wanted[i] for i in each], metric) for each in draws
+        tag_score([predicted[i] for i in each], [wanted[i] for i in each], metric, NAMES)
+        for each in draws
     ]
     low, high = np.quantile(samples, (0.025, 0.975))
     assert alone.high - alone.low == pytest.approx(high - low, rel=0.3)
@@ -155,7 +156,7 @@ def test_scores_of_words_and_spans_have_intervals_of_sentences(metric: str) -> N
 def test_no_span_at_all_has_a_score_of_zero_and_words_that_are_cut_off_none() -> None:
     empty = scored([["O", "O"], ["O"]], [["O", "O"], ["B-PER"]], [0, 1], "f1")
     assert (empty.value, empty.low, empty.high) == (0.0, 0.0, 0.0)
-    assert tag_score([["O", None]], [["O", "B-PER"]], "accuracy") == 1.0
+    assert tag_score([["O", None]], [["O", "B-PER"]], "accuracy", NAMES) == 1.0
 
 
 def table(folder: Path, rows: list[dict[str, Any]], name: str = "train") -> str:

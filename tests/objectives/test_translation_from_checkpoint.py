@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from objectives.data.encoding import PAD, load_tokenizer
-from objectives.export.predictor import load
 from objectives.models.checkpoint.errors import CheckpointError
 from objectives.models.decoding import write_texts
 from objectives.objective import Objective
+from objectives.predictor import load
 from objectives.tasks import prepare_for
 from objectives.tasks.base import Task
 from spaces.cost.compression import Compression, Pruning, Quantisation

@@ -15,8 +15,8 @@ import yaml
 
 from objectives.export.bundle import Bundle
 from objectives.export.prediction_task import PredictionTask
-from objectives.export.predictor.command import main
 from objectives.measurement.slowdown import MeasuredTimes
+from objectives.predictor.command import main
 from search.pareto import best
 from search.registry.export import ExportError, complete_trial, export
 from search.registry.model_card import model_card

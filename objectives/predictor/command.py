@@ -14,8 +14,8 @@ from .runtimes import RUNTIMES
 DESCRIPTION = """Print the output of the exported model in this folder for an input, or its score on
 examples. model.onnx needs the packages onnxruntime, tokenizers and numpy; model.safetensors needs
 transformers and torch, and compressed-tensors where config.json has a quantization_config. Images
-need pillow too, the score of translations sacrebleu, that of summaries rouge-score, macro-f1 and
-matthews scikit-learn, and spearman scipy."""
+need pillow too, the score of translations sacrebleu, that of summaries rouge-score, and spearman
+scipy."""
 
 
 def main(folder: Path) -> int:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .arrays import batches, log_softmax, losses
+from .classes import class_score
 from .errors import InputError
 from .inputs import input_of, pairs_of, pixels_of, texts_of
 from .numbers import number_score
@@ -110,22 +111,14 @@ class Model:
             numbers = [each.number for each in predictions]
             return number_score(numbers, [each["label"] for each in examples], self.task["metric"])
         if self.task["name"] == "token-classification":
-            tags = [each.tags for each in predictions]
-            return tag_score(tags, [each["tags"] for each in examples], self.task["metric"])
+            tags, wanted = [each.tags for each in predictions], [each["tags"] for each in examples]
+            return tag_score(tags, wanted, self.task["metric"], self.task["labels"])
         texts = [each.text for each in predictions]
         if self.task["target_length"]:
             references = [each["target"] for each in examples]
             return overlap(texts, references, self.task["metric"])
         labels = [each["label"] for each in examples]
-        if self.task["metric"] == "macro-f1":
-            from sklearn.metrics import f1_score
-
-            return float(f1_score(labels, texts, average="macro"))
-        if self.task["metric"] == "matthews":
-            from sklearn.metrics import matthews_corrcoef
-
-            return float(matthews_corrcoef(labels, texts))
-        return float(np.mean([text == label for text, label in zip(texts, labels, strict=True)]))
+        return class_score(texts, labels, self.task["metric"], self.task["labels"])
 
     def _texts_of(self, inputs: Sequence[Any]) -> Sequence[Any]:
         return pairs_of(inputs) if self.task["takes_pairs"] else texts_of(inputs)
