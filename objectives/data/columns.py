@@ -16,7 +16,7 @@ from objectives.data.batches import Batch
 from objectives.data.errors import DataError
 from objectives.data.prepared_data import COLUMN
 from objectives.data.row_order import Rows, shuffled_rows
-from spaces.file.sources import SPLITS
+from spaces.file.inputs.tables import SPLITS
 
 GROUP = "group"
 """Name of the array that says which rows depend on each other; no model reads it."""

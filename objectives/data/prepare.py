@@ -24,16 +24,14 @@ from objectives.store.locks import exclusive_lock
 from objectives.store.staging import Staging, flush
 from spaces.cost.configuration import content_hash
 from spaces.file.base_task import BaseTask
+from spaces.file.inputs.tables import SPLITS, Splits, Tables
 from spaces.file.sources import (
     SOURCE_FIELDS,
-    SPLITS,
     AlignedFiles,
     ConllFiles,
     Data,
     ImageFolder,
-    Splits,
     StandardLibrary,
-    Tables,
 )
 
 PREPARED_DATA_VERSION = 8

@@ -18,6 +18,7 @@ from search.storage.budget_facts import data_of
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.cost.units import quantity
+from spaces.file.inputs.tables import HubDataset, Tables
 from spaces.file.own_task import OwnTask
 from spaces.file.sources import (
     SOURCE_FIELDS,
@@ -25,10 +26,8 @@ from spaces.file.sources import (
     ConllFiles,
     Data,
     Digits,
-    HubDataset,
     ImageFolder,
     StandardLibrary,
-    Tables,
 )
 
 PIPELINES = {

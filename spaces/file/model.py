@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from spaces.cost.checkpoint import Checkpoint, checkpoint_of
 from spaces.file.dimensions import Choices, StrictModel, one_value
-from spaces.file.sources import REPOSITORY, Data
+from spaces.file.inputs.tables import REPOSITORY
+from spaces.file.sources import Data
 
 PACKAGE = "package:"
 FOLDER = ("/", "./", "../", "~/")

@@ -39,8 +39,9 @@ from objectives.data.row_order import BucketedRows
 from objectives.data.sources import standard_library
 from objectives.data.sources.documents import read_documents
 from objectives.data.sources.text import read_labelled
+from spaces.file.inputs.tables import LOCAL_READERS
 from spaces.file.search_file import SearchFile
-from spaces.file.sources import LOCAL_READERS, Files, HubText
+from spaces.file.sources import Files, HubText
 from tests.disks import fill, small_disk
 from tests.objectives.hub import local_hub
 

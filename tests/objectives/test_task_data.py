@@ -17,8 +17,8 @@ from objectives.data.errors import DataError
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import PreparedData
 from objectives.data.sources import sentence_pairs
+from spaces.file.inputs.tables import SPLITS
 from spaces.file.search_file import SearchFile
-from spaces.file.sources import SPLITS
 from tests.conftest import TOY_LANGUAGE
 
 MakeTaskSearch = Callable[..., SearchFile]

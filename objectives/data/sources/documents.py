@@ -15,8 +15,8 @@ from objectives.data.errors import DataError
 from objectives.data.sources import standard_library
 from objectives.data.sources.splits import HELD_OUT, Examples, separate
 from objectives.data.sources.tables import format_of, is_blank, is_missing, read_columns
+from spaces.file.inputs.tables import SPLITS
 from spaces.file.sources import (
-    SPLITS,
     Files,
     HubText,
     StandardLibrary,

@@ -14,7 +14,8 @@ from objectives.data.encoding import Pixels
 from objectives.data.pixels import to_pixels
 from objectives.data.sources.splits import Examples, separate
 from objectives.data.sources.tables import check_table, load_hub, load_table
-from spaces.file.sources import SPLITS, Data, Digits, HubImages, ImageFolder
+from spaces.file.inputs.tables import SPLITS
+from spaces.file.sources import Data, Digits, HubImages, ImageFolder
 
 FIELD = "data.images"
 

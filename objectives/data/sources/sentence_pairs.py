@@ -10,7 +10,8 @@ from typing import Any
 from objectives.data.errors import DataError
 from objectives.data.sources.splits import Examples, separate
 from objectives.data.sources.tables import check_table, load_split
-from spaces.file.sources import SPLITS, AlignedFiles, PairSource
+from spaces.file.inputs.tables import SPLITS
+from spaces.file.sources import AlignedFiles, PairSource
 
 FIELD = "data.parallel"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives.data.errors import DataError
-from spaces.file.sources import HubDataset, Tables
+from spaces.file.inputs.tables import HubDataset, Tables
 
 _FORMATS = {
     ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json": "jsonl", ".txt": "text",

@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 from objectives.data.errors import DataError
 from objectives.data.sources.splits import Examples, separate
 from objectives.data.sources.tables import check_table, is_missing, load_split
-from spaces.file.sources import SPLITS, ConllFiles, HubTagged, TaggedSource, TaggedTables
+from spaces.file.inputs.tables import SPLITS
+from spaces.file.sources import ConllFiles, HubTagged, TaggedSource, TaggedTables
 
 FIELD = "data.tagged"
 DOCUMENT_START = "-DOCSTART-"

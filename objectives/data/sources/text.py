@@ -12,7 +12,8 @@ from objectives.data.errors import DataError
 from objectives.data.sources import standard_library
 from objectives.data.sources.splits import Examples, separate
 from objectives.data.sources.tables import is_blank, is_missing, read_columns
-from spaces.file.sources import SPLITS, Files, HubText, StandardLibrary, TextSource
+from spaces.file.inputs.tables import SPLITS
+from spaces.file.sources import Files, HubText, StandardLibrary, TextSource
 
 _COLUMNS = ("text", "label", "text_pair", "group")
 

@@ -28,8 +28,9 @@ from spaces.cost.layout import VOCABULARY, Layout
 from spaces.cost.metric import Metric
 from spaces.cost.own_model import OwnModel
 from spaces.cost.workload import Family, Workload
+from spaces.file.inputs.tables import SPLITS
 from spaces.file.own_task import OpenedTask, OwnTask
-from spaces.file.sources import SPLITS, Data
+from spaces.file.sources import Data
 
 ROWS = 4
 """Of the batch on which loss and scores are tried."""
