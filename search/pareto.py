@@ -28,10 +28,16 @@ def quality(record: TrialRecord[Any], criteria: Criteria) -> float:
 def rank(record: TrialRecord[Any], criteria: Criteria) -> tuple[float, ...]:
     """Sort key of complete trials, ascending from worse to better; no two are equal.
 
-    The quality comes first, then the search's inference cost, the other costs and the number.
+    The quality comes first, then the inference costs that the search weighs, then what was cheaper
+    to train. A measured latency that is not weighed would break every tie by its noise, and comes
+    after. A function has no training FLOPs.
     """
-    costs = (criteria.cost.name, *criteria.costs)
-    return quality(record, criteria), *(-record.result[cost] for cost in costs), -record.number
+    result = record.result
+    axes = [cost.name for cost in criteria.axes]
+    others = [name for name in criteria.costs if name not in axes]
+    training = -result.get("training_flops", 0)
+    costs = [*(-result[name] for name in axes), training, *(-result[name] for name in others)]
+    return quality(record, criteria), *costs, -record.number
 
 
 def feasible(records: Iterable[TrialRecord[C]], criteria: Criteria) -> list[TrialRecord[C]]:

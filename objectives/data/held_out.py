@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from objectives.data.encoding import Labels
 from objectives.data.errors import DataError
 from objectives.data.prepared_data import LabelledTexts
 from objectives.data.row_order import Rows, generator
+from objectives.data.sources.stratification import LEAST_UNITS, Unit, drawn
 from spaces.file.training import FineTuning
 
 STREAM = 3
@@ -27,8 +29,9 @@ def check_fine_tuning(settings: FineTuning, examples: int, batch_size: int) -> N
 def hold_out(examples: LabelledTexts, count: int, seed: int) -> tuple[Rows, Rows]:
     """Split training examples into those that are trained on and those that are held out.
 
-    Whole groups are held out, of which equal texts are one; where groups are so large that no two
-    of them make up half of ``count``, single examples.
+    Whole groups are held out, of which equal texts are one, with each class as often as it is among
+    the others; where groups are so large that no two of them make up half of ``count``, single
+    examples.
 
     Args:
         examples: The training split.
@@ -39,20 +42,28 @@ def hold_out(examples: LabelledTexts, count: int, seed: int) -> tuple[Rows, Rows
         Rows to train on, and rows that are held out, both ascending.
     """
     _, by_group = np.unique(examples.groups, return_inverse=True)
-    is_held_out = _chosen(by_group, count, seed)
-    if len(np.unique(by_group[is_held_out])) < 2 or 2 * is_held_out.sum() < count:
+    is_held_out = _chosen(by_group, examples.labels, count, seed)
+    if len(np.unique(by_group[is_held_out])) < LEAST_UNITS or 2 * is_held_out.sum() < count:
         _, by_content = np.unique(examples.tokens, axis=0, return_inverse=True)
-        is_held_out = _chosen(by_content, count, seed)
+        is_held_out = _chosen(by_content, examples.labels, count, seed)
     return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
 
 
-def _chosen(unit_of: Rows, count: int, seed: int) -> npt.NDArray[np.bool_]:
+def _chosen(unit_of: Rows, labels: Labels, count: int, seed: int) -> npt.NDArray[np.bool_]:
     """Whether each example is in one of the units that are drawn, of ``count`` examples at most."""
-    sizes = np.bincount(unit_of)
-    is_drawn = np.zeros(len(sizes), dtype=bool)
-    lacking = count
-    for unit in generator(seed, STREAM, 0).permutation(len(sizes)):
-        if sizes[unit] <= lacking:
-            is_drawn[unit] = True
-            lacking -= sizes[unit]
-    return is_drawn[unit_of]
+    # Numbers, and the tags of words, are no classes of an example.
+    has_classes = labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer)
+    classes = [(label,) for label in labels.tolist()] if has_classes else [()] * len(unit_of)
+    units: dict[int, Unit] = {}
+    for unit, of_example in zip(unit_of.tolist(), classes, strict=True):
+        units.setdefault(unit, Unit()).add(1, of_example)
+    names, counts = np.unique(labels, return_counts=True) if has_classes else ((), ())
+    fraction = count / len(unit_of)
+    chosen = drawn(
+        units,
+        generator(seed, STREAM, 0).permutation(len(units)).tolist(),
+        wanted=count,
+        enough=1,
+        class_counts={int(name): fraction * int(n) for name, n in zip(names, counts, strict=True)},
+    )
+    return np.isin(unit_of, chosen)

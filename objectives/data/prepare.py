@@ -34,7 +34,7 @@ from spaces.file.sources import (
     StandardLibrary,
 )
 
-PREPARED_DATA_VERSION = 8
+PREPARED_DATA_VERSION = 9
 """Increased when the same sources give other arrays."""
 
 

@@ -29,7 +29,7 @@ from spaces.cost.units import MIN_STEPS
 from spaces.cost.workload import Workload
 from spaces.file.training import RecoveryDistillation, Training
 
-KEY_VERSION = 5
+KEY_VERSION = 6
 """Raised when the same inputs would train other weights."""
 
 

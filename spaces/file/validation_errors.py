@@ -63,7 +63,8 @@ def _line(item: ErrorDetails, document: Any, schema: dict[str, Any]) -> str:
                 for name in node.get("properties", {})
             }
         )
-        return f"{field}: is not a known key{_suggestion(path[-1], allowed)}"
+        others = _kinds_with(item["loc"], schema)
+        return f"{field}: is not a known key{others}{_suggestion(path[-1], allowed)}"
     if item["type"] == "union_tag_not_found":
         tag = str(item["ctx"]["discriminator"]).strip("'")
         properties = [node.get("properties", {}) for node in _nodes(path, schema)]
@@ -76,6 +77,8 @@ def _line(item: ErrorDetails, document: Any, schema: dict[str, Any]) -> str:
         close = _suggestion(str(item["ctx"]["tag"]), tags.replace("'", "").split(", "))
         own = "; a task of your own is module:Class" if field == "task" else ""
         return f"{field}.{name}: is {item['ctx']['tag']!r}{close}{own}"
+    if given is None:
+        return f"{field}: has no value; {message[:1].lower()}{message[1:]}"
     if isinstance(given, dict | list) or item["type"] == "value_error":
         return f"{field}: {message}"
     return f"{field}: {message[:1].lower()}{message[1:]}, but is {shown(given)}"
@@ -105,6 +108,27 @@ def _nodes(path: Sequence[int | str], schema: dict[str, Any]) -> list[dict[str, 
         inner = [node for each in fields if key in each for node in _resolve(each[key], schema)]
         nodes = inner or [node for node in nodes if _is_tagged(node, key)] or nodes
     return nodes
+
+
+def _kinds_with(location: tuple[int | str, ...], schema: dict[str, Any]) -> str:
+    """What to say of a field that another kind of a union has; empty where none has it.
+
+    Args:
+        location: Of the field, behind the tag of the kind that was given.
+    """
+    *path, tag, name = ("", *location)
+    inside = [node.get("properties", {}) for node in _nodes(path[1:], schema)]
+    tags = [
+        (key, each["const"], name in properties)
+        for properties in inside
+        for key, each in properties.items()
+        if "const" in each
+    ]
+    field = next((key for key, kind, _ in tags if kind == tag), None)
+    having = [str(kind) for key, kind, has in tags if key == field and has]
+    if field is None or not having:
+        return ""
+    return f" where {field} is {tag}, but where it is {' or '.join(having)}"
 
 
 def _is_tagged(node: dict[str, Any], tag: int | str) -> bool:

@@ -188,3 +188,13 @@ def test_too_few_examples_are_refused(
     data = prepare(made.data, made.task, tmp_path / "data")
     with pytest.raises(DataError, match=fault):
         make_task(made, data)
+
+
+def test_what_is_held_out_has_each_class_as_often() -> None:
+    tokens = np.arange(2000, dtype=np.int32).reshape(500, 4)
+    labels = np.asarray([0] * 450 + [1] * 50, dtype=np.int32)
+    zeros = np.zeros(500, dtype=np.int32)
+    examples = LabelledTexts(tokens, zeros, labels, np.arange(500))
+    for seed in range(5):
+        _, held_out = hold_out(examples, 50, seed=seed)
+        assert np.bincount(labels[held_out]).tolist() == [45, 5]

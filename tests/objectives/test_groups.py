@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,3 +100,37 @@ def test_without_groups_equal_texts_are_one(
         prepare(search.data, search.task, tmp_path / "data").labelled_texts("validation").groups
     )
     assert groups.tolist() == [*range(100), *range(5)]
+
+
+def test_held_out_splits_have_each_class_as_often_as_training(tmp_path: Path) -> None:
+    # Of 400 texts 20 are rare, 3 rarer still; chance would give 2 ± 1.3 and 0.3.
+    labels = ["usual"] * 377 + ["rare"] * 20 + ["rarest"] * 3
+    lines = [f"text {n},{label}" for n, label in enumerate(labels)]
+    (tmp_path / "train.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
+    source = Files(source="files", train=str(tmp_path / "train.csv"))
+    found = {
+        split: Counter(rows.labels)
+        for split, rows in read_labelled(source, "data.labelled", tmp_path / "cache").items()
+    }
+    assert found["validation"] == found["test"] == {"usual": 38, "rare": 2}
+    assert found["train"] == {"usual": 301, "rare": 16, "rarest": 3}
+
+
+def test_held_out_groups_have_each_class_as_often_as_training(tmp_path: Path) -> None:
+    # Whole groups of one class: drawn by chance, a split could have one class alone.
+    groups = [f"author {n // 4}" for n in range(400)]
+    labels = ["yes" if n // 4 % 5 else "no" for n in range(400)]
+    lines = [f"text {n},{y},{g}" for n, (y, g) in enumerate(zip(labels, groups, strict=True))]
+    (tmp_path / "train.csv").write_text("text,label,author\n" + "\n".join(lines) + "\n")
+    source = Files(source="files", train=str(tmp_path / "train.csv"), group="author")
+    splits = read_labelled(source, "data.labelled", tmp_path / "cache")
+    for split in ("validation", "test"):
+        assert Counter(splits[split].labels) == {"yes": 32, "no": 8}
+        assert not set(splits[split].groups) & set(splits["train"].groups)
+
+
+def test_the_only_example_of_a_class_stays_in_training(tmp_path: Path) -> None:
+    lines = [f"text {n},{'only' if n == 7 else n % 2}" for n in range(12)]
+    (tmp_path / "train.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
+    source = Files(source="files", train=str(tmp_path / "train.csv"))
+    assert "only" in read_labelled(source, "data.labelled", tmp_path / "cache")["train"].labels

@@ -123,6 +123,17 @@ def test_best_is_the_most_accurate_within_the_limits(search: SearchFile) -> None
     assert missed.number == 0
 
 
+def test_of_equals_the_one_that_is_cheaper_to_train_is_named(search: SearchFile) -> None:
+    equals = [record(number, 0.8, 0.1) for number in range(3)]
+    for each, flops, latency_ms in zip(equals, (3e9, 1e9, 2e9), (1.0, 2.0, 1.5), strict=True):
+        each.result.update(training_flops=flops, latency_ms=latency_ms)
+    for records in (equals, equals[::-1]):
+        assert [each.number for each in frontier(records, search.criteria)] == [1]
+        found = best(records, search.criteria, {})
+        assert found is not None
+        assert found.number == 1
+
+
 def test_of_equals_all_answers_name_the_same_one(search: SearchFile) -> None:
     equals = [record(number, 0.8, 0.1) for number in range(3)]
     for each, latency_ms in zip(equals, (2.0, 1.0, 1.0), strict=True):

@@ -430,3 +430,10 @@ def test_of_many_faults_the_first_are_reported(document: dict[str, Any]) -> None
         validate({**document, **{f"key{number}": 1 for number in range(5000)}})
     assert len(refused.value.faults) == 21
     assert refused.value.faults[-1] == "and 4,980 more faults"
+
+
+def test_a_field_of_another_kind_of_source_is_refused_with_the_kinds_that_have_it() -> None:
+    with pytest.raises(SearchFileError, match="where source is digits, but where it is image_fol"):
+        load("images", ["data.images.train=photos"])
+    with pytest.raises(SearchFileError, match=r"data\.labelled\.train: has no value"):
+        load("tsv", ["data.labelled.train="])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,11 @@ class ImageRows(Examples):
 
     pixels: Pixels
     labels: list[str]
+
+    @property
+    def classes(self) -> Sequence[Sequence[str]]:
+        """The label of each image."""
+        return [(label,) for label in self.labels]
 
 
 def read_images(data: Data, cache: Path) -> dict[str, ImageRows]:

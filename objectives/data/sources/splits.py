@@ -1,12 +1,13 @@
 """Splits without common examples: held out of the training split, and without duplicates.
 
-``datasets`` does neither: ``train_test_split`` draws rows by position, so that equal rows, or rows
-of one group, can be in both splits, and it has no removal of duplicates.
+``datasets`` does neither: ``train_test_split`` draws rows by position (stratified or not), so that
+equal rows, or rows of one group, can be in both splits, and it has no removal of duplicates.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self, TypeVar
@@ -14,13 +15,12 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from objectives.data.errors import DataError
+from objectives.data.sources.stratification import LEAST_UNITS, Unit, drawn
 
 HELD_OUT = 0.1
 """Fraction of the training examples that a missing split gets."""
 NEARLY = 0.1
-"""Fraction of a held-out split that may be lacking."""
-LEAST_UNITS = 2
-"""Groups, or different examples, of a split: an interval needs two."""
+"""Fraction of a held-out split that may be lacking, where no average group is smaller."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ class Examples:
     def sizes(self) -> Sequence[int]:
         """What each example counts, where a fraction of them is held out."""
         return [1] * len(self.inputs)
+
+    @property
+    def classes(self) -> Sequence[Sequence[Hashable]]:
+        """The classes of each example, which held-out splits have as often; empty without any."""
+        return ()
 
     def keys(self) -> Sequence[Hashable] | None:
         """Keys that duplicates have in common; None where they may be in several splits."""
@@ -125,7 +130,7 @@ def _check_groups(given: Mapping[str, Examples], field: str) -> None:
 
 
 def _hold_out(given: Mapping[str, E], missing: Sequence[str], field: str) -> dict[str, E]:
-    """Move a tenth of the training examples into each missing split.
+    """Move a tenth of the training examples into each missing split, and a tenth of each class.
 
     Whole groups are moved, or equal examples together. The hash of a group's name, or of the
     content, gives the order in which they are taken, and not their position. A group that is too
@@ -134,39 +139,40 @@ def _hold_out(given: Mapping[str, E], missing: Sequence[str], field: str) -> dic
     if not missing:
         return dict(given)
     train = given["train"]
-    units, sizes = train.units(), train.sizes
-    size_of: dict[bytes, int] = {}
-    for unit, size in zip(units, sizes, strict=True):
-        size_of[unit] = size_of.get(unit, 0) + size
-    if len(size_of) <= LEAST_UNITS * len(missing):
+    keys = train.units()
+    units: dict[bytes, Unit] = {}
+    classes = train.classes or [()] * len(keys)
+    for key, size, of_example in zip(keys, train.sizes, classes, strict=True):
+        units.setdefault(key, Unit()).add(size, of_example)
+    if len(units) <= LEAST_UNITS * len(missing):
         raise DataError(
-            f"{field}: train has {len(size_of)} different "
+            f"{field}: train has {len(units)} different "
             f"{'groups' if train.groups else 'examples'}, too few to hold out "
             f"{' and '.join(missing)}; give these splits"
         )
+    total = sum(unit.size for unit in units.values())
+    wanted = HELD_OUT * total
+    enough = min(NEARLY * wanted, total / len(units))
+    counts = sum((unit.classes for unit in units.values()), Counter[Hashable]())
+    wanted_of = {name: HELD_OUT * count for name, count in counts.items()}
     split_of: dict[bytes, str] = {}
     for split in missing:
-        left = sorted(size_of.keys() - split_of.keys())
-        for unit in _tenth(left, size_of, HELD_OUT * sum(sizes)):
-            split_of[unit] = split
+        left = {key: unit for key, unit in units.items() if key not in split_of}
+        chosen = drawn(left, sorted(left), wanted=wanted, enough=enough, class_counts=wanted_of)
+        if len(chosen) < LEAST_UNITS:
+            chosen = _smallest(left)
+        split_of |= dict.fromkeys(chosen, split)
     rows: dict[str, list[int]] = {split: [] for split in ("train", *missing)}
-    for row, unit in enumerate(units):
-        rows[split_of.get(unit, "train")].append(row)
+    for row, key in enumerate(keys):
+        rows[split_of.get(key, "train")].append(row)
     return {**given, **{split: train.select(chosen) for split, chosen in rows.items()}}
 
 
-def _tenth(units: list[bytes], size_of: Mapping[bytes, int], wanted: float) -> list[bytes]:
-    """The first units, in their order, that together are at most as large as is wanted, and at
-    least two: else the smallest."""
-    chosen: list[bytes] = []
-    lacking = wanted
-    for unit in units:
-        # Filled to the last, a split would have the smallest of many units.
-        if lacking < NEARLY * wanted:
-            break
-        if size_of[unit] <= lacking:
-            chosen.append(unit)
-            lacking -= size_of[unit]
-    if len(chosen) < LEAST_UNITS:
-        chosen = sorted(units, key=lambda unit: size_of[unit])[:LEAST_UNITS]
-    return chosen
+def _smallest(units: Mapping[bytes, Unit]) -> list[bytes]:
+    """As few units as a split needs: the smallest, whose classes others have too where possible."""
+    owners = Counter(name for unit in units.values() for name in unit.classes)
+    by_rarity = {
+        key: any(owners[name] <= LEAST_UNITS for name in unit.classes)
+        for key, unit in units.items()
+    }
+    return sorted(units, key=lambda key: (by_rarity[key], units[key].size))[:LEAST_UNITS]

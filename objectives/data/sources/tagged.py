@@ -46,6 +46,11 @@ class TaggedRows(Examples):
         return self.group_names
 
     @property
+    def classes(self) -> Sequence[Sequence[str]]:
+        """The tags of each sentence."""
+        return self.tags
+
+    @property
     def pairs(self) -> list[str]:
         """No second texts."""
         return []

@@ -33,6 +33,11 @@ class TextRows(Examples):
         """The group of each row."""
         return self.group_names
 
+    @property
+    def classes(self) -> Sequence[Sequence[str]]:
+        """The label of each row."""
+        return [(label,) for label in self.labels]
+
     def keys(self) -> list[tuple[str, str]]:
         """Both texts of each row."""
         seconds = self.pairs or [""] * len(self.texts)
@@ -42,6 +47,16 @@ class TextRows(Examples):
     def is_empty(self) -> bool:
         """Whether every text is blank."""
         return is_blank(self.texts)
+
+
+@dataclass(frozen=True)
+class NumberedRows(TextRows):
+    """Texts with numbers to predict in place of labels."""
+
+    @property
+    def classes(self) -> Sequence[Sequence[str]]:
+        """None: numbers are no classes."""
+        return ()
 
 
 def read_labelled(
@@ -90,7 +105,8 @@ def _read_split(
         _check_no_gaps(values, key, f"{field}.{key}", origin)
     if are_numbers:
         _check_numbers(cells["label"], f"{field}.label", origin)
-    rows = TextRows(*(list(map(str, cells.get(key, []))) for key in _COLUMNS))
+    kind = NumberedRows if are_numbers else TextRows
+    rows = kind(*(list(map(str, cells.get(key, []))) for key in _COLUMNS))
     if rows.is_empty:
         raise DataError(f"{field}.{split}: {origin} holds no text")
     return rows
