@@ -20,6 +20,7 @@ from objectives.data.encoding import (
     with_template,
 )
 from objectives.data.errors import DataError
+from objectives.data.files.notices import Notice, unsaid
 from objectives.data.pixels import normalisation
 from objectives.data.prepared_data import (
     LABEL_SCALE,
@@ -68,29 +69,40 @@ class Written(NamedTuple):
     label_names: tuple[str, ...]
     counts: dict[str, int]
     lengths: dict[str, TextLengths]
+    notices: tuple[str, ...] = ()
 
 
 def read_texts(
-    data: Data, text_splits: tuple[str, ...], cache: Path, *, are_numbers: bool = False
+    data: Data,
+    text_splits: tuple[str, ...],
+    cache: Path,
+    *,
+    are_numbers: bool = False,
+    notice: Notice = unsaid,
 ) -> Texts:
     """Read the texts of a task; of running text, only ``text_splits``.
 
     Args:
         are_numbers: Whether labels must be numbers.
         cache: Folder for what ``datasets`` downloads or converts.
+        notice: Called with what is skipped, merged or guessed.
     """
     running: dict[str, Documents] = {}
     labelled: dict[str, TextRows] = {}
     pairs: dict[str, SentencePairRows] = {}
     tagged: dict[str, TaggedRows] = {}
     if data.unlabelled is not None:
-        running = read_documents(data.unlabelled, "data.unlabelled", cache, text_splits)
+        running = read_documents(
+            data.unlabelled, "data.unlabelled", cache, text_splits, notice=notice
+        )
     if data.labelled is not None:
-        labelled = read_labelled(data.labelled, "data.labelled", cache, are_numbers=are_numbers)
+        labelled = read_labelled(
+            data.labelled, "data.labelled", cache, are_numbers=are_numbers, notice=notice
+        )
     if data.parallel is not None:
-        pairs = read_sentence_pairs(data.parallel, cache)
+        pairs = read_sentence_pairs(data.parallel, cache, notice=notice)
     if data.tagged is not None:
-        tagged = read_tagged(data.tagged, cache)
+        tagged = read_tagged(data.tagged, cache, notice=notice)
     return Texts(running, labelled, pairs, tagged)
 
 
@@ -109,7 +121,8 @@ def write_arrays(
     """
     if data.images is not None:
         return _write_images(data, folder, cache)
-    texts = read_texts(data, text_splits, cache, are_numbers=are_numbers)
+    notices: list[str] = []
+    texts = read_texts(data, text_splits, cache, are_numbers=are_numbers, notice=notices.append)
     if pretrained is None:
         tokenizer = train_tokenizer(texts.corpus, data.vocabulary_size)
     else:
@@ -122,7 +135,7 @@ def write_arrays(
         labels = _tags(tokenizer, texts.tagged, data.sequence_length)
     else:
         labels = _classes(texts.labelled, "data.labelled")
-    written = Written(labels.names, {}, {})
+    written = Written(labels.names, {}, {}, tuple(notices))
     _write_running(tokenizer, texts.running, data.sequence_length, folder, written)
     rows = texts.tagged or texts.labelled
     _write_labelled(tokenizer, rows, labels, data.sequence_length, folder, written)
@@ -196,13 +209,14 @@ def _write_pairs(
 
 
 def _write_images(data: Data, folder: Path, cache: Path) -> Written:
-    images = read_images(data, cache)
+    notices: list[str] = []
+    images = read_images(data, cache, notice=notices.append)
     labels = _classes(images, "data.images")
     for split, each in images.items():
         _save(folder, split, **{"pixels": each.pixels, "image-labels": labels.of_split[split]})
     np.save(folder / NORMALISATION, normalisation(data.image_processor, data.channels))
     counts = {f"{split} images": len(each.labels) for split, each in images.items()}
-    return Written(labels.names, counts, {})
+    return Written(labels.names, counts, {}, tuple(notices))
 
 
 def _save(folder: Path, split: str, **arrays: Any) -> None:

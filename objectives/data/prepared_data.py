@@ -116,6 +116,7 @@ class PreparedData:
         label_names: Name of each class, in the order of their numbers; empty without classes.
         counts: Tokens, examples, pairs or images of each split.
         lengths: Tokens of the texts that may be cut, by what they are called.
+        notices: What of the data was skipped, merged or guessed, as sentences.
     """
 
     folder: Path
@@ -123,6 +124,7 @@ class PreparedData:
     label_names: tuple[str, ...]
     counts: dict[str, int]
     lengths: dict[str, TextLengths]
+    notices: tuple[str, ...] = ()
 
     def token_stream(self, split: str) -> Tokens:
         """Running text of a split, ``(tokens,)``; each document is followed by the end token."""
@@ -197,7 +199,7 @@ class PreparedData:
         return {name: value for name, value in asdict(self).items() if name != "folder"}
 
     def warnings(self) -> list[str]:
-        """What a person should know of it: texts that are cut."""
+        """What a person should know of it: what was skipped, merged, guessed, or cut."""
         return warnings_of(self.describe())
 
     def shortage(self) -> str | None:
@@ -233,7 +235,9 @@ def open_prepared_data(folder: Path) -> PreparedData | None:
             return None
         names = tuple(manifest["label_names"])
         lengths = {texts: TextLengths(**each) for texts, each in manifest["lengths"].items()}
-        return PreparedData(folder, manifest["fingerprint"], names, manifest["counts"], lengths)
+        notices = tuple(manifest["notices"])
+        counts = manifest["counts"]
+        return PreparedData(folder, manifest["fingerprint"], names, counts, lengths, notices)
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
         # It does not exist, or is damaged.
         return None
@@ -242,7 +246,8 @@ def open_prepared_data(folder: Path) -> PreparedData | None:
 def warnings_of(facts: Mapping[str, Any]) -> list[str]:
     """What to say of the data that a study records (``PreparedData.describe``)."""
     lengths = {texts: TextLengths(**each) for texts, each in facts.get("lengths", {}).items()}
-    return [said for texts, each in lengths.items() if (said := each.warning(texts))]
+    cut = [said for texts, each in lengths.items() if (said := each.warning(texts))]
+    return [*facts.get("notices", ()), *cut]
 
 
 def find_prepared_data(root: Path, fingerprint: str) -> PreparedData | None:

@@ -91,6 +91,15 @@ def test_an_example_of_several_splits_is_kept_in_the_last(
     assert counts["test pairs"] == 20
     assert counts["train pairs"] + counts["validation pairs"] == 30
 
+    with (tmp_path / "train.source").open("ab") as file:
+        file.write(b"\n\n")
+    with (tmp_path / "train.target").open("ab") as file:
+        file.write(b"\nrien\n")
+    first, again = (prepare(search.data, search.task, tmp_path / "data") for _ in range(2))
+    said = "data.parallel.train: 1 pairs without a text on one side are left out"
+    assert said in first.warnings()
+    assert again == first
+
     for label in ("bright", "dark"):
         (tmp_path / "test" / label).mkdir(parents=True)
         for index in range(10):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from objectives.data.errors import DataError
+from objectives.data.files.notices import Notice, unsaid
 from objectives.data.sources import standard_library
 from objectives.data.sources.splits import HELD_OUT, Examples, separate
 from objectives.data.sources.tables import format_of, is_blank, is_missing, read_columns
@@ -55,7 +56,12 @@ class Documents(Examples):
 
 
 def read_documents(
-    source: TextSource, field: str, cache: Path, splits: Sequence[str] = SPLITS
+    source: TextSource,
+    field: str,
+    cache: Path,
+    splits: Sequence[str] = SPLITS,
+    *,
+    notice: Notice = unsaid,
 ) -> dict[str, Documents]:
     """Read splits of running text; missing ones are held out of the training text.
 
@@ -63,6 +69,7 @@ def read_documents(
         source: Where the text is.
         field: Its path in the search file, for messages.
         cache: Folder for what ``datasets`` downloads or converts.
+        notice: Called with what is skipped.
 
     Raises:
         DataError: The data is missing or empty.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from objectives.data.encoding import Pixels
+from objectives.data.files.notices import Notice, unsaid
 from objectives.data.pixels import to_pixels
 from objectives.data.sources.splits import Examples, separate
 from objectives.data.sources.tables import check_table, load_hub, load_table
@@ -33,8 +34,11 @@ class ImageRows(Examples):
         return [(label,) for label in self.labels]
 
 
-def read_images(data: Data, cache: Path) -> dict[str, ImageRows]:
+def read_images(data: Data, cache: Path, *, notice: Notice = unsaid) -> dict[str, ImageRows]:
     """Read all splits of a source of images, without common images (``separate``).
+
+    Args:
+        notice: Called with what is skipped.
 
     Raises:
         DataError: The data is missing, empty, or no images.

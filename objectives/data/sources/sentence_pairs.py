@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from objectives.data.errors import DataError
+from objectives.data.files.notices import Notice, unsaid
 from objectives.data.sources.splits import Examples, separate
 from objectives.data.sources.tables import check_table, load_split
 from spaces.file.inputs.tables import SPLITS
@@ -25,17 +27,22 @@ class SentencePairRows(Examples):
     targets: list[str]
 
 
-def read_sentence_pairs(source: PairSource, cache: Path) -> dict[str, SentencePairRows]:
-    """Read all splits of a source of pairs, without common texts to read (``separate``).
+def read_sentence_pairs(
+    source: PairSource, cache: Path, splits: Sequence[str] = SPLITS, *, notice: Notice = unsaid
+) -> dict[str, SentencePairRows]:
+    """Read splits of a source of pairs, without common texts to read (``separate``).
+
+    Args:
+        notice: Called with what is skipped.
 
     Raises:
         DataError: The data is missing, empty, or its sides do not match.
     """
-    named = [split for split in SPLITS if source.inputs(split)]
-    return separate({s: _read_split(source, s, cache) for s in named}, SPLITS, FIELD)
+    named = [split for split in splits if source.inputs(split)]
+    return separate({s: _read_split(source, s, cache, notice) for s in named}, splits, FIELD)
 
 
-def _read_split(source: PairSource, split: str, cache: Path) -> SentencePairRows:
+def _read_split(source: PairSource, split: str, cache: Path, notice: Notice) -> SentencePairRows:
     origin = getattr(source, split)
     if isinstance(source, AlignedFiles):
         sources, targets = (_lines(path, split) for path in origin)
@@ -56,6 +63,8 @@ def _read_split(source: PairSource, split: str, cache: Path) -> SentencePairRows
     pairs = SentencePairRows(sources, targets).select(full)
     if pairs.is_empty:
         raise DataError(f"{FIELD}.{split}: {origin} holds no pairs of texts")
+    if missing := len(sources) - len(full):
+        notice(f"{FIELD}.{split}: {missing:,} pairs without a text on one side are left out")
     return pairs
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from objectives.data.errors import DataError
+from objectives.data.files.notices import Notice, unsaid
 from objectives.data.sources.splits import Examples, separate
 from objectives.data.sources.tables import check_table, is_missing, load_split
 from spaces.file.inputs.tables import SPLITS
@@ -56,20 +57,23 @@ class TaggedRows(Examples):
         return []
 
 
-def read_tagged(source: TaggedSource, cache: Path) -> dict[str, TaggedRows]:
-    """Read all splits of a source of tagged sentences, without common sentences or groups
+def read_tagged(
+    source: TaggedSource, cache: Path, splits: Sequence[str] = SPLITS, *, notice: Notice = unsaid
+) -> dict[str, TaggedRows]:
+    """Read splits of a source of tagged sentences, without common sentences or groups
     (``separate``). Rows without any word are left out.
 
     Args:
         source: Where the sentences are.
         cache: Folder for what ``datasets`` downloads or converts.
+        notice: Called with what is skipped.
 
     Raises:
         DataError: The data is missing or empty, lacks a column, or has a sentence with other than a
             tag for each word.
     """
-    named = [split for split in SPLITS if source.inputs(split)]
-    return separate({split: _read_split(source, split, cache) for split in named}, SPLITS, FIELD)
+    named = [split for split in splits if source.inputs(split)]
+    return separate({split: _read_split(source, split, cache) for split in named}, splits, FIELD)
 
 
 def _read_split(source: TaggedSource, split: str, cache: Path) -> TaggedRows:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives.data.errors import DataError
+from objectives.data.files.notices import Notice, unsaid
 from objectives.data.sources import standard_library
 from objectives.data.sources.splits import Examples, separate
 from objectives.data.sources.tables import is_blank, is_missing, read_columns
@@ -66,6 +67,7 @@ def read_labelled(
     splits: Sequence[str] = SPLITS,
     *,
     are_numbers: bool = False,
+    notice: Notice = unsaid,
 ) -> dict[str, TextRows]:
     """Read splits of a source of labelled texts, without common texts or groups (``separate``).
 
@@ -74,6 +76,7 @@ def read_labelled(
         field: Its path in the search file, for messages.
         cache: Folder for what ``datasets`` downloads or converts.
         are_numbers: Whether labels must be numbers.
+        notice: Called with what is skipped or merged.
 
     Raises:
         DataError: The data is missing, empty, lacks a column, or has a label that is no number.

@@ -1,0 +1,1 @@
+"""Files of this machine as texts, lines and tables of cells."""
