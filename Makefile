@@ -1,8 +1,10 @@
 PYTHON ?= python3.11
 VENV := .venv
 STAMP := $(VENV)/.installed
+PYTEST = $(VENV)/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder \
+	--ignore tests/faults
 
-.PHONY: search test faults quick-faults
+.PHONY: search test slow-tests faults quick-faults
 search: $(STAMP)
 	$(VENV)/bin/tlc run default $(ARGS)
 
@@ -14,10 +16,14 @@ test: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy > $(VENV)/mypy.txt & types=$$!; \
-	$(VENV)/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder \
-		--ignore tests/faults $(ARGS); tests=$$?; \
+	$(PYTEST) -m "not slow" $(ARGS); tests=$$?; \
 	wait $$types; types=$$?; cat $(VENV)/mypy.txt; \
 	exit $$((tests || types))
+
+# The rest: further families of models, statistics over many studies, and long searches.
+slow-tests: export PYTHONDONTWRITEBYTECODE =
+slow-tests: $(STAMP)
+	$(PYTEST) -m slow $(ARGS)
 
 faults: $(STAMP)
 	$(VENV)/bin/python benchmarks/faults.py --seeds 1 --processes 2 $(ARGS)

@@ -30,6 +30,7 @@ def without_sizes(document: dict[str, Any], **given: int) -> SearchFile:
     return validate(changed)
 
 
+@pytest.mark.slow
 def test_the_vocabulary_is_the_largest_whose_tokens_are_frequent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

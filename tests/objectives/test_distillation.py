@@ -64,6 +64,7 @@ def objective(
     return made
 
 
+@pytest.mark.slow
 def test_the_teacher_is_the_whole_checkpoint_and_is_trained_once(
     objective: Objective, student: Configuration, teacher: Configuration
 ) -> None:

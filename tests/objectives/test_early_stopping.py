@@ -70,7 +70,9 @@ def test_training_stops_and_ends_with_the_weights_of_its_best_epoch(
     assert path.early_stopping.evaluate(again.model)["loss"] == best["loss"]
 
 
-@pytest.mark.parametrize("after_best", [0, 7, 20])
+@pytest.mark.parametrize(
+    "after_best", [0, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (7, 20))]
+)
 def test_a_killed_run_resumes_to_the_same_weights(
     after_best: int, path: TrainingPath, tmp_path: Path
 ) -> None:

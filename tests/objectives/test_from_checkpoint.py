@@ -65,7 +65,13 @@ KILLED_AT = 7
 """The step of the last stage at which a process is killed."""
 
 
-@pytest.fixture(scope="module", params=TASKS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(kind, marks=pytest.mark.slow) if kind in ("modernbert", "mbart") else kind
+        for kind in TASKS
+    ],
+)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -38,6 +38,8 @@ PROCESSORS: dict[str, dict[str, Any]] = {
     "no means": {"do_normalize": False, "rescale_factor": 1 / 128},
 }
 """Fields of image processors that do other things than by default."""
+SIMPLER = ("ImageNet", "no means")
+"""Those that neither crop nor resize by the shortest edge."""
 
 
 def images_from(folder: Path, **data: Any) -> SearchFile:
@@ -60,7 +62,9 @@ def test_images_of_another_size_are_refused(folder: Path) -> None:
     assert (data.image_size, data.patch_size, data.channels) == (8, 2, 1)
 
 
-@pytest.mark.parametrize("processor", PROCESSORS)
+@pytest.mark.parametrize(
+    "processor", ["CLIP", *(pytest.param(name, marks=pytest.mark.slow) for name in SIMPLER)]
+)
 def test_an_exported_model_reads_images_as_its_checkpoint_and_as_in_training(
     processor: str, tmp_path: Path
 ) -> None:

@@ -91,6 +91,7 @@ def test_their_file_takes_no_more_than_is_predicted(
     assert 0.97 * predicted < model_file.bytes_on_disk(tmp_path) < 1.003 * predicted
 
 
+@pytest.mark.slow
 def test_they_lose_no_more_than_equal_bits(
     model: nn.Module, batches: list[Batch], tmp_path: Path
 ) -> None:

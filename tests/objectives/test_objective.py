@@ -97,9 +97,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("quantisation", "budget"),
     [
-        *((quantisation, 40) for quantisation in Quantisation if quantisation.bits > 2),
+        *(
+            pytest.param(quantisation, 40, marks=pytest.mark.slow)
+            for quantisation in Quantisation
+            if quantisation.bits > 2 and quantisation != Quantisation.STATIC_8
+        ),
+        (Quantisation.STATIC_8, 40),
         # At two bits a model of 40 steps falls to chance, one of 160 does not.
-        (Quantisation.RTN_2, 160),
+        pytest.param(Quantisation.RTN_2, 160, marks=pytest.mark.slow),
     ],
 )
 def test_every_quantisation_works_on_sentences_of_any_length(
@@ -117,6 +122,7 @@ def test_every_quantisation_works_on_sentences_of_any_length(
     assert evaluation.size_bytes == pytest.approx(evaluation.predicted_size_bytes, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_seed_of_training_gives_the_same_model_in_every_search(
     make_search: Callable[..., SearchFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ REGRESSION = (
 """Changes of the package: it predicts a number from the first step of a signal."""
 
 
+@pytest.mark.slow
 def test_numbers_are_predicted_from_signals(open_own: OpenOwn, home: Path) -> None:
     search = open_own(*REGRESSION)
     assert (search.workload.vocabulary_size, search.workload.classes) == (0, 1)
@@ -101,6 +102,7 @@ class Echo(tlc.Task):
 """
 
 
+@pytest.mark.slow
 def test_an_encoder_and_a_decoder_are_scored_by_perplexity(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:

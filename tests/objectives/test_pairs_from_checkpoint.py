@@ -69,7 +69,7 @@ def pairs_from(
     return Pairs(search, folder, data, rows)
 
 
-@pytest.fixture(scope="module", params=TOKENIZERS)
+@pytest.fixture(scope="module", params=["bert", pytest.param("roberta", marks=pytest.mark.slow)])
 def pairs(
     request: pytest.FixtureRequest,
     task_documents: dict[str, Any],

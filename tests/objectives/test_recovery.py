@@ -22,6 +22,7 @@ BASE = Configuration(Architecture.of(1, 32), 40, Compression())
 HEAVY = Compression(Quantisation.RTN_3, 32, Pruning.UNSTRUCTURED, 0.9)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("home")
 def test_recovery_lowers_the_loss_after_heavy_pruning_and_counts_as_training(
     make_search: Callable[..., SearchFile],

@@ -103,6 +103,7 @@ def test_the_teacher_is_needed(recovery: Callable[..., TrainingPath]) -> None:
         path.step_loss(None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("home")
 def test_it_trains_only_the_recovery_anew(make_task_search: MakeTaskSearch) -> None:
     heavy = Compression(Quantisation.RTN_3, 32, Pruning.UNSTRUCTURED, 0.9)
@@ -186,6 +187,7 @@ def open_taught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     return opened
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("home")
 def test_the_models_of_ones_own_task_learn_from_their_logits(
     open_taught: Callable[..., SearchFile],

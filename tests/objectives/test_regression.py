@@ -68,6 +68,7 @@ def test_labels_are_standardised_by_the_training_split(numbers: SearchFile, tmp_
     assert opened.metric.quality(deviation) == pytest.approx(0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("home")
 def test_a_model_learns_the_numbers(make_task_search: MakeTaskSearch) -> None:
     settings = {"epochs": 30, "patience": 30, "token_dropout": 0.0, "r_drop": 0.5, "dropout": 0.1}

@@ -41,6 +41,11 @@ COMPRESSIONS = [
     Compression(Q.RTN_4, 32, P.UNSTRUCTURED, 0.5),
     Compression(Q.HQQ_4, 32, P.SEMI_STRUCTURED, 0.5),
 ]
+# One of each kind of node, and all others where all tests run.
+USUAL = [Compression(q) for q in (Q.NONE, Q.BF16, Q.STATIC_8, Q.RTN_8, Q.GPTQ_4, Q.HQQ_2)]
+CASES = [
+    each if each in USUAL else pytest.param(each, marks=pytest.mark.slow) for each in COMPRESSIONS
+]
 
 ONNX = OnnxRuntime()
 
@@ -56,7 +61,7 @@ class TestOnnxRuntime(RuntimeTestCase):
     def family(self, request: pytest.FixtureRequest) -> Family:
         return Family(request.param)
 
-    @pytest.fixture(params=COMPRESSIONS, ids=lambda c: f"{c} {c.group_size}")
+    @pytest.fixture(params=CASES, ids=lambda c: f"{c} {c.group_size}")
     def compression(self, request: pytest.FixtureRequest) -> Compression:
         assert isinstance(request.param, Compression)
         return request.param

@@ -174,6 +174,7 @@ def test_scores_of_classes_are_those_of_scikit_learn(metric: str) -> None:
     assert classified(metric, alike, alike + 1, np.arange(9)).value == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS_OF_CLASSES)
 def test_the_interval_of_a_score_of_classes_holds_the_truth_as_often_as_it_says(
     metric: str,

@@ -54,6 +54,7 @@ def test_the_graph_of_a_model_does_not_stay_in_memory(
     assert graphs() == 0
 
 
+@pytest.mark.slow
 def test_smoothing_reduces_the_error_of_channels_with_outliers(
     family: str, small_batches: list[Batch]
 ) -> None:

@@ -79,6 +79,7 @@ def test_training_lowers_perplexity_below_that_of_guessing(
     assert result.score == pytest.approx(math.exp(result.loss), rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("home")
 def test_a_toy_language_is_translated(make_task_search: Callable[..., SearchFile]) -> None:
     scores = {}

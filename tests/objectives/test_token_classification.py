@@ -67,6 +67,7 @@ def test_the_first_piece_of_each_word_carries_its_tag(
     assert pieces > sum(map(len, rows.words))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("home")
 def test_a_model_learns_what_a_table_of_tags_cannot(make_task_search: MakeTaskSearch) -> None:
     settings = {"epochs": 12, "patience": 12, "token_dropout": 0.0, "r_drop": 0.0, "dropout": 0.1}

@@ -35,7 +35,6 @@ from tests.checkpoints import (
     DECODER_DEPTH,
     DEPTH,
     NEURONS,
-    TRANSLATORS,
     WIDTH,
     languages_tokenizer,
     save_translator,
@@ -52,7 +51,7 @@ def translation(task_documents: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {**task_documents["translation"], "task": {"name": "translation", "beams": BEAMS}}
 
 
-@pytest.fixture(scope="module", params=TRANSLATORS)
+@pytest.fixture(scope="module", params=["bart", pytest.param("mbart", marks=pytest.mark.slow)])
 def search(
     request: pytest.FixtureRequest,
     translation: dict[str, Any],

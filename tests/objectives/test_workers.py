@@ -145,6 +145,7 @@ def test_two_workers_train_what_one_process_does(
     check_same(alone, together)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards", [False, True], ids=["ddp", "fsdp"])
 def test_two_workers_stop_fine_tuning_where_one_process_does(
     shards: bool, training: Callable[..., TrainingRun]
@@ -163,6 +164,7 @@ def test_two_workers_stop_fine_tuning_where_one_process_does(
     check_same(alone, together)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards", [False, True], ids=["ddp", "fsdp"])
 def test_a_path_continues_with_another_number_of_workers(
     shards: bool, training: Callable[[str], TrainingRun]
@@ -182,6 +184,7 @@ def test_a_path_continues_with_another_number_of_workers(
     check_same(alone, fewer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards", [False, True], ids=["ddp", "fsdp"])
 def test_workers_keep_pruned_weights_zero(
     shards: bool, training: Callable[[str], TrainingRun]
@@ -202,6 +205,7 @@ def test_workers_keep_pruned_weights_zero(
     assert sum(int((weight == 0).sum()) for weight in together.values()) == zeros
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards", [False, True], ids=["ddp", "fsdp"])
 def test_two_workers_recover_from_one_teacher(
     shards: bool, training: Callable[..., TrainingRun]

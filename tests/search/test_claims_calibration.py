@@ -72,6 +72,7 @@ def studies(truth: Truth, seeds: int) -> list[Measurements]:
     return [data for data in made if data is not None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", NULL)
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_noise_decides_in_at_most_five_per_cent_of_studies(number: int, seeds: int) -> None:
@@ -82,11 +83,13 @@ def test_equal_shapes_never_contradict_that_width_is_as_good() -> None:
     assert rates(NOTHING, 6, 3)[Answer.CONTRADICTED] <= 0.05 * STUDIES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", EFFECT)
 def test_an_effect_is_found_in_eighty_per_cent_of_studies(number: int) -> None:
     assert rates(EFFECT[number], number, 3)[Answer.SUPPORTED] >= 0.8 * STUDIES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "truth"),
     [

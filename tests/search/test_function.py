@@ -431,6 +431,7 @@ def test_what_cannot_work_is_refused_before_anything_runs() -> None:
         tlc.run(SEARCH, cost=size_of)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("command")
 def test_the_example_with_a_trainer_runs_and_finds_a_good_model() -> None:
     path = ROOT / "examples" / "trainer.py"

@@ -48,6 +48,7 @@ def test_the_skeleton_runs_as_it_is(tlc: Tlc) -> None:
     assert accuracy_of(tlc, "my_task.yaml") > 0.5
 
 
+@pytest.mark.slow
 def test_the_example_of_the_documentation_runs(tlc: Tlc) -> None:
     pattern = r"```(?:python|yaml)\n# (\S+)\n(.*?)```"
     files = dict(re.findall(pattern, DOCUMENTATION.read_text(), re.S))

@@ -46,6 +46,7 @@ def two_nodes() -> Iterator[Cluster]:
     cluster.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("mlflow_made")
 def test_it_is_searched_on_two_nodes_and_resumed_after_its_driver_was_killed(
     two_nodes: Cluster, tlc: Tlc, monkeypatch: pytest.MonkeyPatch

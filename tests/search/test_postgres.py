@@ -130,6 +130,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         control("stop")
 
 
+@pytest.mark.slow
 def test_many_writers_lose_and_double_no_trial(
     postgres: str, make_search: Callable[..., SearchFile]
 ) -> None:
@@ -225,6 +226,7 @@ def test_calls_are_retried_while_the_server_restarts(
     assert caplog.text.count("the study's database is unavailable") == 1
 
 
+@pytest.mark.slow
 def test_40_studies_are_listed_through_few_connections(
     postgres: str, make_search: Callable[..., SearchFile], tlc: Tlc
 ) -> None:

@@ -219,6 +219,7 @@ def test_a_module_of_the_user_that_hides_a_package_of_tlc_is_named(tmp_path: Pat
     assert "another module named 'search' hides the package of tlc: rename it" in ran.stderr
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_and_leaves_its_ray_running(
     tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -185,6 +185,7 @@ def test_the_registered_model_has_the_recorded_accuracy_without_tlc(
     assert 0.5 <= probability <= 1.0
 
 
+@pytest.mark.slow
 def test_models_can_be_registered_that_need_no_torch(
     registered: str, client: MlflowClient, at_home: Study, tmp_path: Path
 ) -> None:

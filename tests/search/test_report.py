@@ -251,6 +251,7 @@ def test_a_search_at_a_fixed_cost(make_search: Callable[..., SearchFile]) -> Non
     assert list(line.y) == [0.6, 0.8, 0.8]
 
 
+@pytest.mark.slow
 def test_a_long_search_stays_small(make_search: Callable[..., SearchFile]) -> None:
     many = ((0.3 + 0.5 * (k * 0.618 % 1.0), 0.05 + k / 1000) for k in range(5000))
     page = without_library(report_page(view(make_search(), results(many))))

@@ -120,6 +120,7 @@ def test_a_killed_repeat_is_taken_over_with_its_seed(study: Study) -> None:
     assert study.tell_result(taken.number, result(0.6, 0.1), attempt=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["frontier", "tpe"])
 def test_a_sampler_proposes_the_same_with_and_without_repeats(
     name: Any, make_search: Callable[..., SearchFile], home: Path

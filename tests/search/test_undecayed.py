@@ -27,6 +27,7 @@ class Lines(Listener):
         self.lines.append(line)
 
 
+@pytest.mark.slow
 def test_checkpoints_before_the_decay_are_quantised_once_and_without_training(
     make_task_search: Callable[..., SearchFile], home: Path
 ) -> None:

@@ -98,6 +98,7 @@ def large_design_space(feasible: np.ndarray) -> DesignSpace:
     )
 
 
+@pytest.mark.slow
 def test_a_large_design_space_is_exhausted_only_when_all_of_it_was_tried() -> None:
     feasible = np.zeros((10, 600), dtype=bool)
     feasible[:, 300:315] = True

@@ -44,6 +44,7 @@ def two_objectives(trial: optuna.Trial) -> tuple[float, float]:
     return x**2 + y / 10 + bulge, (x - 1) ** 2 + bulge
 
 
+@pytest.mark.slow
 def test_it_concentrates_on_the_frontier_of_any_optuna_study() -> None:
     study = optuna.create_study(
         directions=["minimize", "minimize"], sampler=FrontierSampler(seed=1)
@@ -353,6 +354,7 @@ def test_configurations_above_the_latency_limit_are_never_proposed(
         assert study.space.latency_of(record.configuration) <= 1.0
 
 
+@pytest.mark.slow
 def test_methods_of_equal_bits_are_told_apart(
     make_search: Callable[..., SearchFile], home: Path
 ) -> None:

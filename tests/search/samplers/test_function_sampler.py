@@ -99,6 +99,7 @@ def url(tmp_path: Path, empty_database: Path) -> str:
     return f"sqlite:///{tmp_path / 'study.db'}"
 
 
+@pytest.mark.slow
 def test_frontier_finds_the_best_values_of_a_mixed_space(url: str) -> None:
     driven = Driven(url)
     asked = driven.run(20, lambda values: {"accuracy": accuracy(values)})
@@ -106,6 +107,7 @@ def test_frontier_finds_the_best_values_of_a_mixed_space(url: str) -> None:
     assert len({str(values) for values in asked}) == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_known", [True, False])
 def test_frontier_covers_the_costs_whether_they_are_known_before_or_not(
     url: str, is_known: bool

@@ -45,6 +45,7 @@ def test_nothing_is_tried_twice_and_constraints_are_never_broken(
         sampler.check(study.optuna)
 
 
+@pytest.mark.slow
 def test_rare_feasible_configurations_of_a_large_space_are_found(
     make_search: Callable[..., SearchFile], home: Path
 ) -> None:

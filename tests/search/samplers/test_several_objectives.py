@@ -114,6 +114,7 @@ def test_three_objectives_cover_what_two_leave_out(url: str) -> None:
     assert small > accuracy({"depth": 8, "width": 32}) - 0.04
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighed", [{"size_mb": "minimize"}, {}])
 def test_two_scores_that_exclude_one_another_are_both_reached(
     url: str, weighed: dict[str, str]

@@ -84,6 +84,7 @@ def finish(study: Study, record: TrialRecord, best_rate: float) -> None:
     study.tell_result(record.number, made_up_result(score, size, seconds=seconds))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("best_rate", [2e-4, 1e-2])
 def test_it_finds_the_learning_rate_in_few_trials(
     best_rate: float, make_search: Callable[..., SearchFile], home: Path

@@ -233,6 +233,7 @@ def search(
     return done
 
 
+@pytest.mark.slow
 def test_a_search_that_learns_from_another_needs_fewer_trials(
     make_task_search: Callable[..., SearchFile],
 ) -> None:
