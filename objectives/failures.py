@@ -30,7 +30,8 @@ class TrialFailure(Exception):
         state: Short name of the failure, such as ``diverged``; it is recorded with the trial.
         message: What was observed.
         traceback: Where an error inside tlc or a library arose; empty where the model is at fault.
-        latency: Of a model that is too slow, what was measured: ``MeasuredTimes`` by name.
+        latency: Of a model that is too slow, what was measured: ``MeasuredTimes`` by name, and the
+            name of the ``cost``.
     """
 
     def __init__(

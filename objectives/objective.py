@@ -19,6 +19,7 @@ from objectives.compression.prune import prune
 from objectives.data.batches import Batch
 from objectives.data.prepared_data import PreparedData
 from objectives.failures import OUT_OF_MEMORY, TrialFailure, is_out_of_memory
+from objectives.measurement.cost_meters import CostMeters, meters_of
 from objectives.measurement.evaluation import Evaluation
 from objectives.measurement.flops import count_forward_flops
 from objectives.measurement.latency import torch_threads
@@ -110,6 +111,13 @@ class Objective:
             self._timed_task.calibration,
             self.store,
         )
+        meters = meters_of(
+            search.criteria.costs,
+            self.latency_cache,
+            large_batch=lambda: self._timed_task.latency_input(search.measurement.large_batch_size),
+            decoding=lambda: self._timed_task.decoding(search.measurement),
+        )
+        self.meters = CostMeters(meters, search.constraints.limits)
 
     def evaluate(self, configuration: Configuration) -> Evaluation:
         """Train, compress and measure a configuration.
@@ -137,7 +145,7 @@ class Objective:
         for configuration in configurations:
             self._set_threads(configuration)
             try:
-                self._check_latency(configuration)
+                self.meters.check_limits(configuration)
                 if trained is None or not configuration.shares_training(trained.configuration):
                     trained = self._train(configuration)
                 evaluation = self._compress_and_measure(trained, configuration)
@@ -153,20 +161,6 @@ class Objective:
 
     def _set_threads(self, configuration: Configuration) -> None:
         torch.set_num_threads(self._search.placement(configuration.architecture).cpus)
-
-    def _check_latency(self, configuration: Configuration) -> None:
-        """Refuse a configuration that is too slow, by the latency of an untrained model."""
-        limit = self._search.constraints.max_latency_ms
-        if limit is None:
-            return
-        latency = self.latency_cache.of_untrained(configuration)
-        if latency.corrected_ms > limit:
-            noisy = ", measured on a noisy machine" if latency.noisy else ""
-            raise TrialFailure(
-                "too_slow",
-                f"{configuration}: {latency.corrected_ms:.3g} ms, more than {limit:g} ms{noisy}",
-                latency=latency.times._asdict(),
-            )
 
     def _train(self, configuration: Configuration) -> TrainedModel:
         self._tasks.of(configuration).stages.check_budget(configuration)
@@ -248,6 +242,7 @@ class Objective:
             flops=count_forward_flops(loaded, self.example_inputs()),
             parameters=parameters(architecture, self.workload),
             latency=self.latency_cache.of_model(configuration, loaded, folder),
+            measured_costs=self.meters.of_model(configuration, loaded, folder),
             training_flops=self._training_flops(
                 pruned, recovery=configuration.canonical().compression.recovery
             ),

@@ -15,7 +15,7 @@ from objectives.data.prepared_data import PreparedData
 from objectives.failures import TrialFailure
 from objectives.measurement.evaluation import Evaluation
 from objectives.measurement.score import Score
-from objectives.measurement.slowdown import MeasuredTimes
+from objectives.measurement.slowdown import MeasuredCost
 from objectives.objective import Objective
 from objectives.training.distributed import WorkerGroup
 from objectives.training.speed import TrainingSpeed
@@ -74,10 +74,10 @@ class Objectives:
             for configuration, outcome in self._objectives[name].evaluate_each(alone):
                 yield configuration.of_checkpoint(name), outcome
 
-    def untrained_latency(self, configuration: Configuration) -> MeasuredTimes:
-        """Latency of a configuration, measured on an untrained model or cached."""
-        cache = self._objectives[configuration.checkpoint].latency_cache
-        return cache.of_untrained(configuration.of_checkpoint("")).times
+    def untrained_cost(self, name: str, configuration: Configuration) -> MeasuredCost:
+        """A measured cost of a configuration, of an untrained model or cached."""
+        meters = self._objectives[configuration.checkpoint].meters
+        return meters.of_untrained(name, configuration.of_checkpoint(""))
 
     def speed_of(self, architecture: Architecture) -> TrainingSpeed:
         """How fast an architecture trains."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
+from spaces.cost.inference_cost import COSTS, optional_costs
 from spaces.cost.units import quantity
 
 _SCORED_ITEMS = {
@@ -56,8 +57,10 @@ def depth_text(depth: int, decoder_depth: int) -> str:
 
 
 def cost_summary(result: Mapping[str, Any], *costs: str) -> str:
-    """Size and latency of a result, and FLOPs if they are among the search's inference costs."""
+    """Size and latency of a result, what else the search measured, and FLOPs if they are among
+    the search's inference costs."""
     parts = [f"{result['size_mb']:.3f} MB", f"{latency_summary(result)} ms"]
+    parts += [f"{name} {COSTS[name].text(result[name])}" for name in optional_costs(result)]
     if "flops" in costs:
         parts.append(f"{quantity(result['flops'])}FLOPs")
     return "  ".join(parts)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from spaces.grid.search_space import SearchSpace
 
 COST_LEVELS = 5
-LATENCY_DECADES = 2
+MEASURED_DECADES = 2
+"""Of the axis of a cost that arithmetic does not know, up to its limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,9 @@ class CostRange:
     def of(cls, space: SearchSpace, cost: Cost) -> CostRange:
         """The range of a search space, from its analytic costs and its constraints."""
         limit = space.criteria.limits.get(cost.name)
-        if cost.name == "latency_ms":
+        if cost.is_measured:
             assert limit is not None
-            lowest, highest = limit / 10**LATENCY_DECADES, limit
+            lowest, highest = limit / 10**MEASURED_DECADES, limit
         else:
             cheapest, most_expensive = space.extreme_costs()
             lowest = float(getattr(cheapest, cost.name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from objectives.measurement.latency import Latency
+from objectives.measurement.slowdown import MEASURED_COSTS
 
 
 @lru_cache
@@ -53,6 +55,7 @@ class Evaluation:
         checkpoint: Address of the trained model in the store.
         stages: Facts of each stage: its ``steps``, ``epochs``, ``tokens`` without padding and
             ``seconds``, its training ``curve``, and the ``held_out`` evaluations after its epochs.
+        measured_costs: The costs that only some searches have, by name: a time, or a number.
         further_scores: ``value``, ``low`` and ``high`` of each further metric that is an objective,
             by its name.
     """
@@ -81,6 +84,7 @@ class Evaluation:
     checkpoint: str
     stages: list[dict[str, Any]]
     data_fingerprint: str
+    measured_costs: Mapping[str, Latency | float] = field(default_factory=dict)
     further_scores: dict[str, dict[str, float]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=package_versions)
 
@@ -96,11 +100,19 @@ class Evaluation:
             for name, ends in self.further_scores.items()
             for end, value in ends.items()
         }
+        times = {n: each for n, each in self.measured_costs.items() if isinstance(each, Latency)}
         return {
             **asdict(self),
             **further,
-            "latency": {**asdict(self.latency), "slowdown": self.latency.slowdown},
+            **self.measured_costs,
+            **{name: each.corrected_ms for name, each in times.items()},
+            MEASURED_COSTS: {name: _details(each) for name, each in times.items()},
+            "latency": _details(self.latency),
             "size_mb": self.size_bytes / 1e6,
             "latency_ms": self.latency.corrected_ms,
             "compression_ratio": self.compression_ratio,
         }
+
+
+def _details(latency: Latency) -> dict[str, Any]:
+    return {**asdict(latency), "slowdown": latency.slowdown}

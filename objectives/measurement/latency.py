@@ -18,11 +18,12 @@ import math
 import platform
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,9 +58,15 @@ BLOCK_MS = 20.0
 machine's speed may change from one model to the other."""
 
 
+Timer = Callable[[], float]
+"""Runs a model once; returns the milliseconds that count."""
+TimerOf = Callable[[Forward], Timer]
+"""What of a model is timed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Time of one forward pass.
+    """Time of one forward pass, or of what else ``TimerOf`` times.
 
     Args:
         min_ms: The fastest call, in milliseconds.
@@ -74,6 +81,8 @@ class Latency:
         repeats: Timed calls, after ``warm_up`` other ones.
         processor: Machine and instruction set.
         runtime: What ran both models.
+        sequence_length: Tokens that are read: of a text that is continued, its prompt.
+        new_tokens: Tokens that are then written; 0 for a forward pass.
     """
 
     min_ms: float
@@ -96,6 +105,7 @@ class Latency:
     device: str
     processor: str
     runtime: RuntimeName = RuntimeName.TORCH
+    new_tokens: int = 0
 
     @property
     def times(self) -> MeasuredTimes:
@@ -140,6 +150,7 @@ def measure_latency(
     repeats: int,
     best_reference: ReferenceTimes = UNKNOWN_REFERENCE,
     conditions: str = "",
+    timer_of: TimerOf | None = None,
 ) -> Latency:
     """Time a model in turn with the reference; repeated while the machine is noisy.
 
@@ -153,6 +164,8 @@ def measure_latency(
         repeats: Least timed calls of each, in a round.
         best_reference: The best times of the reference so far under these conditions.
         conditions: Names them.
+        timer_of: What of the model is timed; by default a forward pass on ``inputs``, as of the
+            reference.
 
     Raises:
         TrialFailure: A time is not a positive number (``bad_latency``).
@@ -160,14 +173,16 @@ def measure_latency(
     own: list[float] = []
     others: list[float] = []
     with MeasurementLock().measurement(), torch_threads(threads), torch.inference_mode():
-        others_block, own_block = (_block(each, inputs) for each in (reference, model))
+        time_reference = forward_timer(inputs)(reference)
+        time_model = (timer_of or forward_timer(inputs))(model)
+        others_block, own_block = map(_block, (time_reference, time_model))
         blocks = math.ceil(repeats / min(others_block, own_block))
         started = time.monotonic()
         while True:
             for _ in range(blocks):
                 heartbeat.beat("measuring latency")
-                others += [_time(reference, inputs) for _ in range(others_block)]
-                own += [_time(model, inputs) for _ in range(own_block)]
+                others += [time_reference() for _ in range(others_block)]
+                own += [time_model() for _ in range(own_block)]
             noisy = is_noisy(own, others, best_reference.p10_ms)
             is_last = len(own) >= MAX_ROUNDS * blocks * own_block
             if not noisy or is_last or time.monotonic() - started > MAX_SECONDS:
@@ -236,18 +251,27 @@ def _cpu() -> str:
     return f"{name[1].strip() if name else ''} {platform.machine()}".strip()
 
 
-def _block(model: Forward, inputs: Batch) -> int:
+def forward_timer(inputs: Batch) -> TimerOf:
+    """Times a forward pass on some inputs."""
+    return lambda model: lambda: elapsed_ms(model, inputs)
+
+
+def elapsed_ms(call: Callable[..., Any], arguments: Mapping[str, Any]) -> float:
+    """Milliseconds of a call, with what it leaves to a GPU; a tensor of its arguments names it."""
+    started = time.perf_counter()
+    call(**arguments)
+    if next(iter(arguments.values())).device.type == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - started) * 1e3
+
+
+def _block(timer: Timer) -> int:
     """Warm a model up; returns how many calls of it make a block."""
     fastest = math.inf
     for _ in range(WARM_UP):
         heartbeat.beat("measuring latency")
-        fastest = min(fastest, _time(model, inputs))
+        started = time.perf_counter()
+        timer()
+        # Of the whole call: what counts may be a part of it.
+        fastest = min(fastest, (time.perf_counter() - started) * 1e3)
     return max(1, min(BLOCK_CALLS, int(BLOCK_MS / fastest)))
-
-
-def _time(model: Forward, inputs: Batch) -> float:
-    started = time.perf_counter()
-    model(**inputs)
-    if next(iter(inputs.values())).device.type == "cuda":
-        torch.cuda.synchronize()
-    return (time.perf_counter() - started) * 1e3

@@ -24,10 +24,11 @@ from objectives.compression.pipeline import write_compressed
 from objectives.data.batches import Batch
 from objectives.measurement.latency import Latency, measure_latency, processor
 from objectives.measurement.slowdown import MAX_SLOWDOWN, ReferenceTimes
-from objectives.measurement.stored_graphs import StoredGraphs
+from objectives.measurement.timed import ForwardPass, Timed
 from objectives.models.build import build
 from objectives.runtimes.base import Forward, Runtime
 from objectives.runtimes.names import runtime_of
+from objectives.runtimes.stored_graphs import StoredGraphs
 from objectives.store.store import Store
 from spaces.cost.architecture import Architecture
 from spaces.cost.compression import Compression, RuntimeName
@@ -39,8 +40,10 @@ from spaces.file.space import Measurement
 COSTS = "costs"
 LATENCY = "latency.json"
 BEST_REFERENCE = "best_reference.json"
-LATENCY_FORMAT = 5
+LATENCY_FORMAT = 6
 """Raised when the same conditions would be measured in another way."""
+OF_REFERENCE = ("runtime", "batch_size", "threads", "repeats")
+"""Fields of ``measurement`` that the time of the reference depends on."""
 SHORT_HASH = 16
 """Digits that tell conditions of one study apart."""
 REFERENCE_DEPTH, REFERENCE_WIDTH = 2, 128
@@ -54,6 +57,8 @@ class LatencyCache:
     Args:
         inputs: Arguments of a forward pass on a batch of full length.
         calibration: Returns calibration batches, to compress untrained models.
+        timed: What of the models is timed; by default a forward pass on ``inputs``, which is what
+            is always timed of the reference.
     """
 
     workload: Workload
@@ -61,6 +66,7 @@ class LatencyCache:
     inputs: Batch
     calibration: Callable[[], list[Batch]]
     store: Store
+    timed: Timed | None = None
 
     def of_model(self, configuration: Configuration, model: nn.Module, stored: Path) -> Latency:
         """Latency of a compressed model: the cached one, if it is of a model of these shapes.
@@ -118,6 +124,10 @@ class LatencyCache:
         compressed = self.store.use_temporary_folder(f"an untrained {configuration}", compress)
         return self._measure(configuration, *compressed)
 
+    @cached_property
+    def _timed(self) -> Timed:
+        return self.timed or ForwardPass(self.inputs)
+
     @property
     def _is_torch(self) -> bool:
         return self.conditions.runtime is RuntimeName.TORCH
@@ -150,11 +160,12 @@ class LatencyCache:
             self.inputs,
             sequence_length=self.workload.sequence_length,
             threads=self.conditions.threads,
-            repeats=self.conditions.repeats,
+            repeats=self._timed.repeats(self.conditions.repeats),
             best_reference=best,
             conditions=content_hash(self._key())[:SHORT_HASH],
+            timer_of=self._timed.timer,
         )
-        latency = replace(latency, runtime=self.conditions.runtime)
+        latency = replace(latency, runtime=self.conditions.runtime, **self._timed.conditions)
         if latency.best_reference != best:
             self._write(self._address(), BEST_REFERENCE, latency.best_reference._asdict())
         if not latency.noisy:
@@ -196,6 +207,7 @@ class LatencyCache:
         """Address of a configuration's latency, or without one of the reference's best."""
         key = self._key()
         if configuration is not None:
+            key["timed"] = [type(self._timed).__name__, dict(self._timed.conditions)]
             key["architecture"] = training_key(configuration.architecture, self.workload)
             key["compression"] = asdict(
                 configuration.compression.at_runtime(self.conditions.runtime)
@@ -207,7 +219,7 @@ class LatencyCache:
         return {
             "format": LATENCY_FORMAT,
             "workload": asdict(self.workload),
-            "conditions": self.conditions.model_dump(mode="json"),
+            "conditions": self.conditions.model_dump(mode="json", include=set(OF_REFERENCE)),
             "processor": processor(next(iter(self.inputs.values())).device),
             "torch": torch.__version__,
         }

@@ -11,6 +11,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+LATENCY = "latency_ms"
+MEASURED_COSTS = "measured_costs"
+"""Field of a result: how the costs were measured that only some searches have, by name."""
 MAX_SLOWDOWN = 1.25
 """p10 of the reference divided by its lowest p10, above which a latency is an estimate."""
 MIN_IMPROVEMENT = 0.99
@@ -97,17 +100,43 @@ def with_faster(known: BestReferences, measured: Iterable[MeasuredTimes]) -> Bes
     return best
 
 
+MeasuredCost = MeasuredTimes | float
+"""A cost that was measured: a time, or, such as memory, a number that needs no correction."""
+
+
+def corrected(measured: MeasuredCost, best: BestReferences) -> float:
+    """A measured cost, corrected by the best times of the reference."""
+    if not isinstance(measured, MeasuredTimes):
+        return measured
+    return measured.corrected_ms(best.get(measured.conditions, measured.best_known))
+
+
+def times_of(result: Mapping[str, Any]) -> list[MeasuredTimes]:
+    """Every time that was measured of a trial, from its result."""
+    return [MeasuredTimes.of(details) for details in _details(result).values()]
+
+
 def restated(result: Mapping[str, Any], best: BestReferences) -> dict[str, Any]:
-    """The result of a trial, whose latency is corrected by the best times of the reference."""
-    latency = result["latency"]
-    times = MeasuredTimes.of(latency)
-    reference = best[times.conditions]
-    slowdown = times.slowdown(reference)
-    corrected = {
-        **latency,
-        "best_reference_p10_ms": reference.p10_ms,
-        "best_reference_min_ms": reference.min_ms,
-        "slowdown": slowdown,
-        "noisy": latency["noisy"] or slowdown > MAX_SLOWDOWN,
-    }
-    return {**result, "latency": corrected, "latency_ms": times.corrected_ms(reference)}
+    """The result of a trial, whose times are corrected by the best times of the reference."""
+    now, measured = dict(result), dict(result.get(MEASURED_COSTS, {}))
+    for cost, details in _details(result).items():
+        times = MeasuredTimes.of(details)
+        reference = best[times.conditions]
+        slowdown = times.slowdown(reference)
+        now[cost] = times.corrected_ms(reference)
+        measured[cost] = {
+            **details,
+            "best_reference_p10_ms": reference.p10_ms,
+            "best_reference_min_ms": reference.min_ms,
+            "slowdown": slowdown,
+            "noisy": details["noisy"] or slowdown > MAX_SLOWDOWN,
+        }
+    if LATENCY in measured:
+        now["latency"] = measured.pop(LATENCY)
+    return {**now, MEASURED_COSTS: measured} if MEASURED_COSTS in result else now
+
+
+def _details(result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """How each time of a trial was measured, by the name of the cost."""
+    latency = {LATENCY: result["latency"]} if "latency" in result else {}
+    return {**latency, **result.get(MEASURED_COSTS, {})}

@@ -45,6 +45,7 @@ from objectives.measurement.example_scores import (
     score_of_examples,
 )
 from objectives.measurement.score import Predict, Score, logits_of
+from objectives.models.decoding import Decoding
 from objectives.references.classifiers import majority_class
 from objectives.references.reference import Reference
 from objectives.tasks.checkpoint_start import CheckpointStart
@@ -59,6 +60,7 @@ from spaces.cost.metric import Metric
 from spaces.cost.workload import Workload
 from spaces.file.dimensions import StrictModel
 from spaces.file.sources import Data
+from spaces.file.space import Measurement
 
 CALIBRATION_BATCHES = 4
 CLASS_METRICS = ("accuracy", "macro-f1", "matthews")
@@ -319,3 +321,11 @@ class Task(LearningProblem, StrictModel):
         columns = self.prepared.columns("validation")
         rows = np.arange(batch_size) % self.prepared.counts["validation rows"]
         return forward_arguments(column_batch(columns, rows))
+
+    def decoding(self, measurement: Measurement) -> Decoding:
+        """A text that models write, to measure the costs of decoding with.
+
+        Raises:
+            NotImplementedError: Models of this task write no tokens.
+        """
+        raise NotImplementedError

@@ -20,12 +20,15 @@ from objectives.measurement.score import (
     perplexity_score,
     window_groups,
 )
+from objectives.models.decoding import Decoding
 from objectives.references.ngrams import next_token_references
 from objectives.references.reference import Reference
 from objectives.store import heartbeat
 from objectives.tasks.from_sources import FromSources
 from objectives.training.path import Epoch
 from spaces.file import tasks
+from spaces.file.space import Measurement
+from spaces.grid.decoding import decoding_lengths
 
 EVALUATION_BATCH = 32
 MAX_EVALUATION = 512
@@ -101,6 +104,14 @@ class CausalLanguageModel(FromSources, tasks.CausalLanguageModel):
         batches = self._batches("validation")
         rows = np.arange(batch_size) % batches.sequences
         return {"input_ids": batches.windows(rows)["input_ids"]}
+
+    def decoding(self, measurement: Measurement) -> Decoding:
+        """The greedy continuation of real text."""
+        lengths = decoding_lengths(self.workload, measurement, has_decoder=False)
+        text = self.latency_input(measurement.batch_size)["input_ids"]
+        tokens = text[:, : lengths.prompt_tokens]
+        inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+        return Decoding(inputs, lengths.new_tokens)
 
     def _batches(self, split: str) -> CausalBatches:
         return CausalBatches(

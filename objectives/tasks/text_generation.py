@@ -23,12 +23,14 @@ from objectives.data.encoding import END, IGNORED, MASK, PAD, Tokens, load_token
 from objectives.data.row_order import rows_by_length
 from objectives.measurement.overlap_scores import overlap_score
 from objectives.measurement.score import Score
-from objectives.models.decoding import write_texts
+from objectives.models.decoding import Decoding, of_decoder, write_texts
 from objectives.store import heartbeat
 from objectives.tasks.base import CALIBRATION_BATCHES
 from objectives.tasks.from_sources import FromSources
 from objectives.training.path import Epoch
 from spaces.file import tasks
+from spaces.file.space import Measurement
+from spaces.grid.decoding import decoding_lengths
 
 LABEL_SMOOTHING = 0.1
 """Of the training loss alone (Vaswani et al. 2017, section 5.4)."""
@@ -122,6 +124,15 @@ class TextGeneration(FromSources, tasks.TextGeneration):
             "input_ids": _words(pairs.sources, (batch_size, workload.sequence_length)),
             "decoder_input_ids": _words(pairs.targets, (batch_size, workload.target_length)),
         }
+
+    def decoding(self, measurement: Measurement) -> Decoding:
+        """What a decoder writes of some words, with the beams of the task."""
+        lengths = decoding_lengths(self.workload, measurement, has_decoder=True)
+        text = self.latency_input(measurement.batch_size)["input_ids"]
+        tokens = text[:, : lengths.prompt_tokens]
+        inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+        options = of_decoder(self.prepared.target_start, self.beams)
+        return Decoding(inputs, lengths.new_tokens, options)
 
 
 def _words(tokens: Tokens, shape: tuple[int, int]) -> torch.Tensor:

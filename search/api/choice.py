@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from search.formatting import cost_summary
 from search.results.queries import StudyQueries
@@ -15,6 +15,23 @@ from spaces.errors import UserError
 
 if TYPE_CHECKING:
     from search.results.functions import FunctionBest
+
+
+class Limits(TypedDict, total=False):
+    """Highest value of each cost; a search has the usual ones and those that it names."""
+
+    max_size_mb: float | None
+    """Largest size on disk, in megabytes (10^6 bytes)."""
+    max_latency_ms: float | None
+    """Highest latency of a batch, corrected for a slowed machine."""
+    max_flops: float | None
+    """Most FLOPs for a sequence."""
+    max_first_token_ms: float | None
+    """Longest time to the first token that a model writes."""
+    max_token_ms: float | None
+    """Longest time of each further token."""
+    max_example_ms: float | None
+    """Longest time per example in a large batch."""
 
 
 class NoModelWithinLimits(UserError):
@@ -28,6 +45,24 @@ class NoModelWithinLimits(UserError):
     def __init__(self, message: str, nearest: Best | FunctionBest) -> None:
         self.nearest = nearest
         super().__init__(message)
+
+
+def limits_by_cost(given: Mapping[str, Any]) -> dict[str, float]:
+    """Limits by cost.
+
+    Args:
+        given: As ``Limits``.
+
+    Raises:
+        UserError: One is no number above 0, or limits nothing that is known.
+    """
+    fields = {cost.constraint: name for name, cost in COSTS.items()}
+    for field in given:
+        if field not in fields:
+            raise UserError(f"{field}: is not known; limits are {', '.join(fields)}")
+    limits = {fields[field]: limit for field, limit in given.items() if limit is not None}
+    check_limits(limits)
+    return limits
 
 
 def check_limits(limits: Mapping[str, Any]) -> None:

@@ -25,7 +25,11 @@ def dimension_names(space: SearchSpace) -> list[str]:
 
 
 def trials_frame(
-    trials: Iterable[Trial], dimensions: Sequence[str], metric: str, further: Sequence[str] = ()
+    trials: Iterable[Trial],
+    dimensions: Sequence[str],
+    metric: str,
+    further: Sequence[str] = (),
+    costs: Sequence[str] = (),
 ) -> pd.DataFrame:
     """A row for each trial, by its number.
 
@@ -33,9 +37,11 @@ def trials_frame(
         dimensions: Names of the columns that hold the configuration.
         metric: Name of the score.
         further: Names of further scores.
+        costs: Names of the costs that only some searches have.
     """
-    columns = ["trial", "state", *dimensions, "seed", *_measure_names(metric, further)]
-    rows = [_row(trial, dimensions, metric) for trial in trials]
+    measures = (*MEASURES, *costs)
+    columns = ["trial", "state", *dimensions, "seed", *_measure_names(metric, further, measures)]
+    rows = [_row(trial, dimensions, metric, measures) for trial in trials]
     return pd.DataFrame(rows, columns=columns).set_index("trial")
 
 
@@ -79,13 +85,15 @@ def levels_frame(levels: Iterable[Level], metric: str) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"trial": "Int64"})
 
 
-def _measure_names(metric: str, further: Sequence[str]) -> list[str]:
+def _measure_names(metric: str, further: Sequence[str], measures: Sequence[str]) -> list[str]:
     scores = [metric, f"{metric}_low", f"{metric}_high", f"test_{metric}", f"dense_{metric}"]
     times = ["steps", "steps_reused", "seconds", "started", "finished"]
-    return [*scores, *further, *MEASURES, *times, "on_frontier", "repeats", "message"]
+    return [*scores, *further, *measures, *times, "on_frontier", "repeats", "message"]
 
 
-def _row(trial: Trial, dimensions: Sequence[str], metric: str) -> dict[str, Any]:
+def _row(
+    trial: Trial, dimensions: Sequence[str], metric: str, measures: Sequence[str]
+) -> dict[str, Any]:
     """The values of a trial; those that are not known are missing."""
     configuration = Configuration.from_dict(trial.configuration)
     row: dict[str, Any] = {
@@ -110,7 +118,7 @@ def _row(trial: Trial, dimensions: Sequence[str], metric: str) -> dict[str, Any]
         f"test_{metric}": trial.test.get("score"),
         f"dense_{metric}": result["dense_score"],
         **{name: ends["value"] for name, ends in result.get("further_scores", {}).items()},
-        **{name: result[name] for name in MEASURES},
+        **{name: result[name] for name in measures},
         "steps": steps["total"],
         "steps_reused": steps["reused"],
         "seconds": sum(seconds[name] for name in ("train", "compress", "measure")),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from search.api.choice import best_within, check_limits, trial_within
+from search.api.choice import Limits, best_within, limits_by_cost, trial_within
 from search.api.frames import dimension_names, frontier_frame, levels_frame, trials_frame
 from search.api.summary import summary_html, summary_text
 from search.process_state import restored
@@ -17,6 +17,7 @@ from search.storage.lease import request_stop
 from search.storage.states import State
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
+from spaces.cost.inference_cost import COSTS
 from spaces.errors import UserError
 
 if TYPE_CHECKING:
@@ -73,8 +74,11 @@ class Results:
             found += page.trials
             if not page.trials or len(found) >= page.total:
                 break
-        further = [metric.name for metric in self._study.criteria.further_metrics]
-        return trials_frame(found, dimension_names(self._study.space), self._metric, further)
+        criteria = self._study.criteria
+        further = [metric.name for metric in criteria.further_metrics]
+        costs = [name for name in criteria.costs if COSTS[name].is_optional]
+        names = dimension_names(self._study.space)
+        return trials_frame(found, names, self._metric, further, costs)
 
     def trial(self, number: int) -> TrialDetails:
         """One trial, with its training curve and the conditions of its measurements.
@@ -97,23 +101,20 @@ class Results:
 
     def best(
         self,
-        *,
-        max_size_mb: float | None = None,
-        max_latency_ms: float | None = None,
-        max_flops: float | None = None,
+        **limits: Unpack[Limits],
     ) -> Best:
         """The best model within limits, beside the references and the dense models.
 
         Args:
-            max_size_mb: Largest size on disk, in megabytes (10^6 bytes).
-            max_latency_ms: Highest latency of a batch, corrected for a slowed machine.
-            max_flops: Most FLOPs for a sequence.
+            limits: Highest value of each cost: ``max_size_mb`` (10^6 bytes on disk),
+                ``max_latency_ms``, ``max_flops``, and those that the search measured besides
+                (``max_token_ms``, …).
 
         Raises:
             NoModelWithinLimits: No model meets them; the error holds the nearest.
+            UserError: A limit is no number above 0, or the search did not measure this cost.
         """
-        limits = _limits(max_size_mb, max_latency_ms, max_flops)
-        return best_within(self._queries, self.name, limits)
+        return best_within(self._queries, self.name, limits_by_cost(limits))
 
     def predict(self, **values: Any) -> Prediction:
         """The predicted score of a configuration, without training it.
@@ -135,20 +136,18 @@ class Results:
         to: str | os.PathLike[str],
         *,
         trial: int | None = None,
-        max_size_mb: float | None = None,
-        max_latency_ms: float | None = None,
-        max_flops: float | None = None,
         onnx: bool = False,
         examples: bool = False,
+        **limits: Unpack[Limits],
     ) -> ExportedModel:
         """Export a model into a new folder that needs no tlc: that of a trial, or the best.
 
         Args:
             to: Folder to create.
             trial: Number of the trial; by default the best within the limits.
-            max_size_mb: Limits, as of ``best``.
             onnx: Whether to write ``model.onnx`` too, and verify it.
             examples: Whether to write ``evaluation.jsonl``, the validation examples.
+            limits: As of ``best``.
 
         Raises:
             NoModelWithinLimits: No model meets the limits.
@@ -156,10 +155,10 @@ class Results:
         """
         from search.registry.export import complete_trial, export
 
-        limits = _limits(max_size_mb, max_latency_ms, max_flops)
+        given = limits_by_cost(limits)
         if trial is None:
-            record = self._best_record(limits)
-        elif limits:
+            record = self._best_record(given)
+        elif given:
             raise UserError("give either a trial or limits, not both")
         else:
             record = complete_trial(self._study, trial)
@@ -170,17 +169,15 @@ class Results:
         self,
         model: str,
         *,
-        max_size_mb: float | None = None,
-        max_latency_ms: float | None = None,
-        max_flops: float | None = None,
         onnx: bool = False,
+        **limits: Unpack[Limits],
     ) -> Registration:
         """Register the best model, and the best at each fixed cost, in MLflow's Model Registry.
 
         Args:
             model: Name in the registry; its alias ``champion`` points to the best model.
-            max_size_mb: Limits of the champion, as of ``best``.
             onnx: Whether the models run in ONNX Runtime.
+            limits: Those of the champion, as of ``best``.
 
         Raises:
             NoModelWithinLimits: No model meets the limits.
@@ -188,7 +185,7 @@ class Results:
         """
         from search.registry.registry import register
 
-        record = self._best_record(_limits(max_size_mb, max_latency_ms, max_flops))
+        record = self._best_record(limits_by_cost(limits))
         return register(self._study, record, model, with_onnx=onnx)
 
     @restored()
@@ -225,17 +222,15 @@ class Results:
         self,
         *,
         seeds: int = 3,
-        max_size_mb: float | None = None,
-        max_latency_ms: float | None = None,
-        max_flops: float | None = None,
         progress: bool | None = None,
+        **limits: Unpack[Limits],
     ) -> Results:
         """Train the frontier again with further seeds, which had no part in the selection.
 
         Args:
             seeds: Seeds that each model has in the end, its own included.
-            max_size_mb: With limits, as of ``best``, only the best model within them.
             progress: As of ``run``.
+            limits: With limits, as of ``best``, only the best model within them.
 
         Returns:
             These results: ``frontier`` then has the scores of the further seeds.
@@ -247,9 +242,9 @@ class Results:
         """
         from search.api.running import confirm
 
-        limits = _limits(max_size_mb, max_latency_ms, max_flops)
-        trial_within(self._queries, self.name, limits)
-        confirm(self._study, self.url, seeds=seeds, limits=limits, progress=progress)
+        given = limits_by_cost(limits)
+        trial_within(self._queries, self.name, given)
+        confirm(self._study, self.url, seeds=seeds, limits=given, progress=progress)
         return self
 
     def stop(self) -> None:
@@ -277,17 +272,3 @@ class Results:
 
     def _best_record(self, limits: dict[str, float]) -> TrialRecord:
         return self._study.record(trial_within(self._queries, self.name, limits).trial)
-
-
-def _limits(
-    max_size_mb: float | None, max_latency_ms: float | None, max_flops: float | None
-) -> dict[str, float]:
-    """Limits by cost.
-
-    Raises:
-        UserError: One is no number above 0.
-    """
-    given = {"size_mb": max_size_mb, "latency_ms": max_latency_ms, "flops": max_flops}
-    limits = {cost: limit for cost, limit in given.items() if limit is not None}
-    check_limits(limits)
-    return limits

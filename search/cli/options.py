@@ -67,13 +67,6 @@ overrides = click.option(
 )
 
 
-LIMIT_HELP = {
-    "size_mb": "Largest size on disk, in megabytes (10^6 bytes).",
-    "latency_ms": "Highest latency of a batch, in ms, corrected for a slowed machine.",
-    "flops": "Most FLOPs for a sequence.",
-}
-
-
 def limited(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that limit costs, passed as one argument ``limits``."""
 
@@ -87,8 +80,8 @@ def limited(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(limits={name: limit for name, limit in limits.items() if limit}, **given)
 
     positive = click.FloatRange(min=1e-9, max=1e30)
-    for name, cost in reversed(COSTS.items()):
-        click.option(cost.option, type=positive, help=LIMIT_HELP[name])(with_limits)
+    for cost in reversed(COSTS.values()):
+        click.option(cost.option, type=positive, help=cost.limit)(with_limits)
     return with_limits
 
 

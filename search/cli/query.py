@@ -18,12 +18,13 @@ from search.cli.options import (
     study_url,
     study_url_or_default,
 )
+from spaces.cost.inference_cost import COSTS
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 STATES = "running, complete, failed, or the state of a failure"
-ORDERS = ("number", "-number", "score", "-score", "size_mb", "latency_ms", "flops")
+ORDERS = ("number", "-number", "score", "-score", *COSTS)
 
 
 @click.command("list")

@@ -19,7 +19,7 @@ from search.formatting import (
 from search.results.baselines import Reference
 from search.results.schemas import FrontierMember, Level, Trial
 from search.seeds import Spread, deviation_text, spread_text
-from spaces.cost.inference_cost import COSTS
+from spaces.cost.inference_cost import COSTS, optional_costs
 from spaces.cost.metric import text
 from spaces.cost.units import quantity
 from spaces.grid.plan import Plan
@@ -43,12 +43,13 @@ def frontier_table(members: Sequence[FrontierMember]) -> Table:
     trimmed = any(row.vocabulary for row in members)
     several = any(row.checkpoint for row in members)
     settings, further = list(members[0].training), list(members[0].further_scores)
-    proportions = _proportions(members)
+    costs, proportions = list(members[0].measured_costs), _proportions(members)
     table = make_table(
         "trial", *(["checkpoint"] if several else []), "depth", "width",
-        *proportions, *(["pieces"] if trimmed else []), "budget", *map(_setting_head, settings),
+        *proportions, *(["pieces"] if trimmed else []), "budget", *map(_words, settings),
         "compression", metric, "95 % interval", *further, "test",
-        *seeds, "dense", "MB", *_latency_columns(corrected), *([] if seeds else ["FLOPs", "ratio"]),
+        *seeds, "dense", "MB", *_latency_columns(corrected), *map(_words, costs),
+        *([] if seeds else ["FLOPs", "ratio"]),
         left=["checkpoint", "compression"],
     )  # fmt: skip
     for place, row in enumerate(members):
@@ -72,6 +73,7 @@ def frontier_table(members: Sequence[FrontierMember]) -> Table:
             f"{row.size_mb:.3f}",
             latency_text(row.latency_p10_ms, noisy=row.latency_noisy),
             *([f"{row.latency_ms:.2f}"] if corrected else []),
+            *(f"{row.measured_costs[name]:.3g}" for name in costs),
             # With both, a terminal of usual width would cut the columns.
             *([] if seeds else [quantity(row.flops).strip(), f"{row.compression_ratio:.1f}×"]),
         )
@@ -92,7 +94,7 @@ def _proportions(members: Sequence[FrontierMember]) -> dict[str, list[str]]:
     return columns
 
 
-def _setting_head(name: str) -> str:
+def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
@@ -293,6 +295,7 @@ def _facts(trial: Trial) -> list[tuple[str, str]]:
             f"{latency['threads']} threads, {latency['runtime']} on {latency['device']} "
             f"{latency['processor']}",
         ),
+        *((_words(name), COSTS[name].text(r[name])) for name in optional_costs(r)),
         ("forward FLOPs", f"{r['flops']:,}"),
         ("parameters", f"{r['parameters']:,}"),
         (

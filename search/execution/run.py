@@ -24,7 +24,7 @@ from search.execution.listener import Ending, Limits, Listener
 from search.execution.node_checks import check_nodes
 from search.execution.references import measure_references
 from search.execution.trainable import RemoteFunctions
-from search.execution.training_speeds import measure_latencies, with_speeds
+from search.execution.training_speeds import measure_costs, with_speeds
 from search.execution.tuning import Callbacks, tune_repeats, tune_trials
 from search.execution.worker_setup import WorkerSetup, code_for_workers
 from search.pareto import best, frontier
@@ -190,7 +190,7 @@ class _Started:
         stopped."""
         remote = self._remote
         with self.listener.following(self.study, limits):
-            measure_latencies(self.study, remote, self.listener)
+            measure_costs(self.study, remote, self.listener)
             return tune_trials(self.study, limits, remote, self._callbacks)
 
     def run_dense_models(self) -> bool:

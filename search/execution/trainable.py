@@ -18,7 +18,7 @@ from spaces.file.resources import Placement
 
 if TYPE_CHECKING:
     from objectives.measurement.evaluation import Evaluation
-    from objectives.measurement.slowdown import MeasuredTimes
+    from objectives.measurement.slowdown import MeasuredCost
     from objectives.several_checkpoints import Objectives
 
 T = TypeVar("T")
@@ -113,10 +113,12 @@ def _attempt(setup: WorkerSetup, configurations: list[Configuration]) -> Iterato
         yield {"state": ERROR, "message": message, "traceback": short_traceback(error)}
 
 
-def latencies(setup: WorkerSetup, configurations: list[dict[str, Any]]) -> list[MeasuredTimes]:
-    """Latencies of configurations, measured on untrained models or cached."""
-    points = map(Configuration.from_dict, configurations)
-    return [_objective(setup).untrained_latency(point) for point in points]
+def untrained_costs(
+    setup: WorkerSetup, named: list[tuple[str, dict[str, Any]]]
+) -> list[MeasuredCost]:
+    """Measured costs, each by its name and the configuration, of untrained models or cached."""
+    objective = _objective(setup)
+    return [objective.untrained_cost(name, Configuration.from_dict(point)) for name, point in named]
 
 
 def stored(setup: WorkerSetup, configurations: list[dict[str, Any]]) -> list[tuple[bool, bool]]:

@@ -1,23 +1,27 @@
 """What is measured before the first trial: speeds of training, where budgets are in seconds, and
-latencies, where they are limited or weighed."""
+what a search limits or weighs and arithmetic does not know, such as latencies."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from search.execution.cluster import bundle
 from search.execution.listener import Listener
-from search.execution.trainable import RemoteFunctions, latencies
+from search.execution.trainable import RemoteFunctions, untrained_costs
 from search.execution.worker_setup import WorkerSetup
-from search.samplers.known_latencies import measured_latencies
 from search.samplers.known_speeds import check_budgets, known_speeds
+from search.samplers.measured_costs import costs_to_measure, measured_costs
 from search.storage.study import Study
 from spaces.cost.architecture import Architecture
+from spaces.cost.configuration import Configuration
 from spaces.cost.units import BudgetUnit
 from spaces.file.resources import Placement
+
+if TYPE_CHECKING:
+    from objectives.measurement.slowdown import MeasuredCost
 
 LONGEST_SECONDS = 600.0
 """For one architecture, with the start of its workers."""
@@ -49,15 +53,27 @@ def with_speeds(setup: WorkerSetup, study: Study, listener: Listener) -> WorkerS
     return replace(setup, speeds=tuple(speeds))
 
 
-def measure_latencies(study: Study, remote: RemoteFunctions, listener: Listener) -> None:
-    """Where the search limits or weighs latency, measure it before anything is trained."""
-    search = study.search
-    if search.cost.name != "latency_ms" and search.constraints.max_latency_ms is None:
+def measure_costs(study: Study, remote: RemoteFunctions, listener: Listener) -> None:
+    """Measure what the search limits or weighs, before anything is trained.
+
+    Raises:
+        UserError: No model meets a limit.
+    """
+    nouns = ", ".join(cost.noun for cost in costs_to_measure(study.space))
+    if not nouns:
         return
     started = time.monotonic()
-    listener.info("measuring latencies of untrained models …")
-    study.space.latency_of = measured_latencies(study, remote.over_configurations(latencies))
-    listener.info(f"latencies known ({time.monotonic() - started:.1f} s)")
+    listener.info(f"measuring untrained models: {nouns} …")
+
+    def measure(cost: str, configurations: list[Configuration]) -> list[MeasuredCost]:
+        import ray
+
+        named = [(cost, configuration.to_dict()) for configuration in configurations]
+        measured: list[MeasuredCost] = ray.get(remote.submit(untrained_costs, named))
+        return measured
+
+    study.space.measured = measured_costs(study, measure)
+    listener.info(f"known: {nouns} ({time.monotonic() - started:.1f} s)")
 
 
 class _Meters:

@@ -23,7 +23,7 @@ from search.samplers.base import StudySampler
 from search.samplers.frontier.earlier import earlier_trials
 from search.samplers.frontier.sampler import FrontierSampler
 from search.samplers.frontier.search_design_space import SearchDesignSpace, StoredBy
-from search.samplers.known_latencies import recorded_latencies
+from search.samplers.measured_costs import recorded_costs
 from search.samplers.optuna_samplers import FeasibleSampler
 from search.seeds import Repeat
 from search.storage.base_study import BaseStudy
@@ -88,14 +88,14 @@ def tune_trials(
 def with_current_sampler(
     study: Study, jobs: SampledJobs, make: Callable[[], StudySampler], callbacks: Callbacks
 ) -> Callbacks:
-    """Callbacks that also make the sampler again when latencies that it knows were restated: its
+    """Callbacks that also make the sampler again when times that it knows were restated: its
     costs, and what it takes for too slow, are those of a slower machine."""
     known = study.best_references()
 
     def on_change(record: TrialRecord[Any]) -> None:
         nonlocal known
-        if study.space.latency_of is not None and known != (best := study.best_references()):
-            known, study.space.latency_of = best, recorded_latencies(study)
+        if study.space.measured and known != (best := study.best_references()):
+            known, study.space.measured = best, recorded_costs(study)
             jobs.sampler = study.optuna.sampler = make()
         callbacks.on_change(record)
 

@@ -23,6 +23,7 @@ from search.samplers.frontier.features import (
     training_features,
 )
 from spaces.cost.configuration import AFTER_STABLE_PATH
+from spaces.cost.inference_cost import COSTS
 from spaces.errors import UserError
 
 ARCHITECTURE = ("depth", "width", "seed")
@@ -53,7 +54,9 @@ ERROR = "accuracy_error"
 """Standard error of the accuracy, which older tables lack."""
 PRETRAINED = "pretrained"
 """1 where models are cut from a checkpoint; tables of others lack it."""
-OPTIONAL = (ERROR, PRETRAINED)
+MEASURED_COSTS = tuple(name for name, cost in COSTS.items() if cost.is_optional)
+"""Costs that only some searches measured."""
+OPTIONAL = (ERROR, PRETRAINED, *MEASURED_COSTS)
 POSITIVE = ("depth", "width", "budget_steps", "bits", "size_bytes", "params")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from typing import Any, TextIO
 
-from search.replay.table import COLUMNS, ERROR, IDENTITY, PRETRAINED
+from search.replay.table import COLUMNS, ERROR, IDENTITY, MEASURED_COSTS, PRETRAINED
 from search.samplers.frontier.history import score_error
 from search.storage.study import Study
 from spaces.cost.configuration import Configuration
@@ -29,7 +29,8 @@ def further_dimensions(space: SearchSpace) -> tuple[str, ...]:
 def columns_of(space: SearchSpace) -> tuple[str, ...]:
     """The columns of a table of a space, in their order."""
     others = (ERROR, PRETRAINED) if space.search.model is not None else (ERROR,)
-    return (*IDENTITY, *further_dimensions(space), *COLUMNS[len(IDENTITY) :], *others)
+    costs = (name for name in MEASURED_COSTS if name in space.criteria.costs)
+    return (*IDENTITY, *further_dimensions(space), *COLUMNS[len(IDENTITY) :], *others, *costs)
 
 
 def identity_columns(configuration: Configuration, space: SearchSpace) -> dict[str, str]:
@@ -61,6 +62,7 @@ def row(configuration: Configuration, space: SearchSpace, result: dict[str, Any]
         "loss": f"{result['loss']:.5f}",
         "size_bytes": str(result["size_bytes"]),
         "latency_ms": f"{result['latency_ms']:.4f}",
+        **{name: f"{result[name]:.4f}" for name in MEASURED_COSTS if name in result},
         "params": str(result["parameters"]),
         "train_seconds_stable": f"{seconds['stable']:.3f}",
         "train_seconds_cooldown": f"{seconds['cooldown']:.3f}",

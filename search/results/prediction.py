@@ -14,7 +14,7 @@ from search.results.schemas import Prediction
 from search.samplers.frontier.designer import Designer
 from search.samplers.frontier.history import Trial
 from search.samplers.frontier.search_design_space import SearchDesignSpace
-from search.samplers.known_latencies import recorded_latencies
+from search.samplers.measured_costs import recorded_costs
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.errors import UserError
@@ -41,7 +41,7 @@ class Predictor:
         if not self._records:
             raise PredictionError(f"search {study.search.name!r} has no complete trial yet")
         # A space of its own: the study's is shared with queries that know no latencies.
-        self._space = study.make_space(recorded_latencies(study))
+        self._space = study.make_space(recorded_costs(study))
         self._searched = SearchDesignSpace(self._space)
         design_space = self._searched.design_space
         columns = len(design_space.compressions)

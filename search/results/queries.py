@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import inf
 from typing import Any, Literal
 
 from search.pareto import nearest, rank
@@ -21,14 +22,17 @@ from search.results.schemas import (
     TrialPage,
 )
 from search.results.snapshot import Snapshot, SnapshotCache, failed
-from search.storage.errors import NoSuchStudy
+from search.storage.errors import NoSuchStudy, StudyError
 from search.storage.lease import lease_of
 from search.storage.states import State
 from search.storage.study import DATA
 from search.storage.trials import TrialRecord
 from spaces.cost.criteria import Criteria
 
-Order = Literal["number", "-number", "score", "-score", "size_mb", "latency_ms", "flops"]
+Order = Literal[
+    "number", "-number", "score", "-score",
+    "size_mb", "latency_ms", "flops", "first_token_ms", "token_ms", "example_ms",
+]  # fmt: skip
 LONGEST_PAGE = 1000
 
 NumberedEvent = tuple[int | None, Event]
@@ -101,6 +105,7 @@ class StudyQueries:
             limit: Trials of the page, at most ``LONGEST_PAGE``.
         """
         snapshot = self._snapshots.of(name)
+        _check_measured(snapshot, limits or {})
         chosen = [
             record
             for record in (snapshot.repeats if repeats else snapshot.records)
@@ -136,6 +141,7 @@ class StudyQueries:
         snapshot = self._snapshots.of(name)
         criteria = snapshot.study.search.criteria
         given = dict(limits or {})
+        _check_measured(snapshot, given)
         every_limit = {
             cost: min(each[cost] for each in (criteria.limits, given) if cost in each)
             for cost in sorted({*criteria.limits, *given})
@@ -205,6 +211,21 @@ class StudyQueries:
                 return
 
 
+def _check_measured(snapshot: Snapshot, limits: Mapping[str, float]) -> None:
+    """Refuse limits of costs that the trials of a search have not.
+
+    Raises:
+        StudyError: With the first of them.
+    """
+    search = snapshot.study.search
+    for cost in limits:
+        if cost not in search.criteria.costs:
+            raise StudyError(
+                f"max_{cost}: search {search.name!r} did not measure {cost}; it has "
+                f"{', '.join(search.criteria.costs)}"
+            )
+
+
 def _has_state(record: TrialRecord, state: str | None) -> bool:
     if state == "failed":
         return record.is_finished and not record.is_complete
@@ -226,7 +247,7 @@ def _ordered(records: list[TrialRecord], order: Order, criteria: Criteria) -> li
     if field == "score":
         complete.sort(key=lambda r: rank(r, criteria), reverse=not is_reversed)
     else:
-        complete.sort(key=lambda r: float(r.result[field]), reverse=is_reversed)
+        complete.sort(key=lambda r: float(r.result.get(field, inf)), reverse=is_reversed)
     return complete + [record for record in records if not record.is_complete]
 
 

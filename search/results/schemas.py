@@ -17,6 +17,7 @@ from search.results.query_result import QueryResult
 from search.seeds import SeedScores
 from search.storage.states import State
 from search.storage.trials import TrialRecord
+from spaces.cost.inference_cost import optional_costs
 from spaces.cost.metric import text
 
 
@@ -91,9 +92,7 @@ class Search(Summary):
     ended: str
     """Why its last run ended; empty while it runs."""
     shared: TrainingReuse
-    """Training that trials reused from the store."""
     failures: list[Failure]
-    """Trials that ended without a result."""
 
 
 _SCORE = ("metric", "score", "score_low", "score_high")
@@ -147,6 +146,8 @@ class FrontierMember(QueryResult):
     """Whether other programs disturbed its measurement."""
     flops: float
     """Forward FLOPs for one sequence."""
+    measured_costs: dict[str, float] = Field(default={})
+    """Costs that only some searches have, by name: ``token_ms``, …."""
     compression_ratio: float
     """Dense fp32 bytes / compressed bytes."""
     dominated_by: str | None = None
@@ -168,6 +169,7 @@ class FrontierMember(QueryResult):
             training=dict(record.configuration.training),
             compression=str(record.configuration.compression),
             further_scores={n: e["value"] for n, e in result.get("further_scores", {}).items()},
+            measured_costs={n: result[n] for n in optional_costs(result)},
             test_score=test.get("score"),
             latency_p10_ms=measured_latency(result),
             seeds=seeds,
@@ -193,7 +195,6 @@ class Trial(QueryResult):
     """One trial of a search."""
 
     trial: int
-    """Its number."""
     state: str
     """``running``, ``complete``, or the name of its failure."""
     text: str
@@ -245,7 +246,7 @@ class Best(QueryResult):
     """The best model within limits, or the nearest to them."""
 
     limits: dict[str, float]
-    """Highest value by cost: ``size_mb``, ``latency_ms``, ``flops``."""
+    """Highest value by cost: ``size_mb``, ``latency_ms``, ``flops``, ``token_ms``, …."""
     is_within: bool
     """Whether the model meets the limits."""
     misses: dict[str, float]
@@ -284,9 +285,8 @@ class Level(QueryResult):
     """The best at one fixed inference cost."""
 
     cost: str
-    """``size_mb``, ``latency_ms`` or ``flops``."""
+    """``size_mb``, ``latency_ms``, ``flops``, ``token_ms``, …."""
     limit: float
-    """The fixed cost."""
     trial: int | None
     """Number of the best trial within the limit; null if there is none."""
     text: str

@@ -23,7 +23,6 @@ from search.storage.references import ReferenceRecord, references_of
 from search.storage.states import State
 from search.storage.study import Study, tests_of
 from search.storage.trials import TrialRecord
-from spaces.cost.inference_cost import COSTS
 from spaces.file.storage import Locations
 
 if TYPE_CHECKING:
@@ -107,7 +106,9 @@ class Snapshot:
     @cached_property
     def _nondominated(self) -> list[TrialRecord]:
         """Trials that no other dominates in the score and all costs, for ``best``."""
-        return nondominated(self.records, self.study.search.criteria, list(COSTS))
+        return nondominated(
+            self.records, self.study.search.criteria, self.study.search.criteria.costs
+        )
 
     def best(self, limits: Mapping[str, float]) -> TrialRecord | None:
         """The best feasible trial within limits by cost."""

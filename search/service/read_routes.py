@@ -56,8 +56,25 @@ def _limits(
         float | None, _limit("Milliseconds (10th percentile, corrected for a slowed machine).")
     ] = None,
     max_flops: Annotated[float | None, _limit("FLOPs for a sequence.")] = None,
+    max_first_token_ms: Annotated[
+        float | None, _limit("Milliseconds to the first token, if the search measured them.")
+    ] = None,
+    max_token_ms: Annotated[
+        float | None, _limit("Milliseconds of each further token, if the search measured them.")
+    ] = None,
+    max_example_ms: Annotated[
+        float | None,
+        _limit("Milliseconds per example in a large batch, if the search measured them."),
+    ] = None,
 ) -> dict[str, float]:
-    given = {"size_mb": max_size_mb, "latency_ms": max_latency_ms, "flops": max_flops}
+    given = {
+        "size_mb": max_size_mb,
+        "latency_ms": max_latency_ms,
+        "flops": max_flops,
+        "first_token_ms": max_first_token_ms,
+        "token_ms": max_token_ms,
+        "example_ms": max_example_ms,
+    }
     return {cost: limit for cost, limit in given.items() if limit is not None}
 
 

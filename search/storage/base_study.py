@@ -203,7 +203,8 @@ class BaseStudy(ABC, Generic[C]):
         """Record that a trial failed, in a named state; returns what ``tell_result`` does.
 
         Args:
-            latency: Of a model that was too slow, the ``MeasuredTimes`` by name.
+            latency: Of a model that was too slow, the ``MeasuredTimes`` by name, and the name of
+                the ``cost`` that was measured.
         """
         failure: dict[str, Any] = {
             "state": state,

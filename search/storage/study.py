@@ -11,10 +11,13 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState, create_trial
 
 from objectives.measurement.slowdown import (
+    LATENCY,
     BestReferences,
     MeasuredTimes,
     ReferenceTimes,
+    corrected,
     restated,
+    times_of,
     with_faster,
 )
 from search.storage.base_study import BaseStudy
@@ -50,7 +53,7 @@ from search.storage.widening import tried, widen
 from spaces.cost.configuration import Configuration
 from spaces.cost.criteria import Criteria
 from spaces.file.search_file import SearchFile
-from spaces.grid.search_space import LatencyOf, SearchSpace
+from spaces.grid.search_space import MeasuredCosts, SearchSpace
 from spaces.grid.widening import point_of, widening_faults
 
 DATA = "tlc:data"
@@ -148,9 +151,9 @@ class Study(BaseStudy[Configuration]):
         """A recorded configuration."""
         return Configuration.from_dict(values)
 
-    def make_space(self, latency_of: LatencyOf | None = None) -> SearchSpace:
+    def make_space(self, measured: MeasuredCosts | None = None) -> SearchSpace:
         """A search space, with what the study recorded of the costs of training."""
-        return SearchSpace(self.search, latency_of, self.speeds, self._lengths)
+        return SearchSpace(self.search, measured, self.speeds, self._lengths)
 
     def tell_result(
         self,
@@ -164,8 +167,8 @@ class Study(BaseStudy[Configuration]):
 
         Where its reference model was faster than known, earlier latencies are restated first.
         """
-        if "latency" in result:
-            self.learn_references([MeasuredTimes.of(result["latency"])])
+        if times := times_of(result):
+            self.learn_references(times)
             result = restated(result, self.best_references())
         return super().tell_result(number, result, curve, attempt=attempt)
 
@@ -192,7 +195,7 @@ class Study(BaseStudy[Configuration]):
 
     def _restated(self, outcome: dict[str, Any], best: BestReferences) -> Restated | None:
         """What a trial records by the best times of the reference, from its result or failure."""
-        if "latency" in (result := outcome.get(RESULT, {})):
+        if times_of(result := outcome.get(RESULT, {})):
             now = restated(result, best)
             if now == result:
                 return None
@@ -200,12 +203,11 @@ class Study(BaseStudy[Configuration]):
         failure = outcome.get(FAILURE, {})
         if failure.get("state") == OUTDATED or "latency" not in failure:
             return None
-        times = MeasuredTimes(**failure["latency"])
-        corrected = times.corrected_ms(best.get(times.conditions, times.best_known))
-        if corrected > self.criteria.limits["latency_ms"]:
+        now_ms = corrected(MeasuredTimes.of(failure["latency"]), best)
+        if now_ms > self.criteria.limits[failure["latency"].get("cost", LATENCY)]:
             return None
         message = (
-            f"{failure['message']}; {corrected:.3g} ms by a reference model that was faster later, "
+            f"{failure['message']}; {now_ms:.3g} ms by a reference model that was faster later, "
             "so that it may be tried again"
         )
         return Restated({FAILURE: {**failure, "state": OUTDATED, "message": message}})

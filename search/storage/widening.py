@@ -25,8 +25,8 @@ from spaces.grid.grid import Grid, Point
 from spaces.grid.widening import Tried, changed_names, widening_text
 
 WIDENED = "tlc:widened"
-LATENCIES = "tlc:latencies"
-"""Measured latencies of a space, in the order of its models: another space has others."""
+MEASURED = "tlc:measured_costs"
+"""Measured costs of a space by name, in the order of its models: another space has others."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def widen(
     known = study.attributes.get(WIDENED, [])
     text = widening_text(before, after)
     said = [asdict(Widening(text, len(every)))] if text else []
-    attributes = {WIDENED: [*known, *said] or None, LATENCIES: None}
+    attributes = {WIDENED: [*known, *said] or None, MEASURED: None}
     if not study.change_parameters(ParameterChange(replaced, attributes, parameters, gone)):
         raise BusyStudy(f"search {study.name!r} was changed by another process just now; try again")
 

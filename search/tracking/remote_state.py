@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.mlflow_links import MlflowLinks
 from search.storage.trials import TrialRecord
+from spaces.cost.inference_cost import optional_costs
 from spaces.errors import UserError
 from spaces.file.storage import Locations
 
@@ -40,13 +41,14 @@ class RunState:
     on_frontier: bool
     parent: str
     latency_ms: str = ""
-    """As text; empty where there is none. It changes when latencies are restated."""
+    """As text, with other measured costs; empty where there is none. It changes when times are
+    restated."""
 
     @classmethod
     def of(cls, record: TrialRecord[Any], *, on_frontier: bool, parent: str) -> RunState:
         """What the run of a trial is to show."""
-        latency_ms = record.result.get("latency_ms")
-        shown = "" if latency_ms is None else f"{latency_ms:.6g}"
+        names = ("latency_ms", *optional_costs(record.result))
+        shown = ", ".join(f"{record.result[name]:.6g}" for name in names if name in record.result)
         return cls(record.state, on_frontier, parent, shown)
 
 

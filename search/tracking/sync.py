@@ -39,7 +39,7 @@ from search.tracking.search_run import (
 from search.tracking.trial_run import (
     latency_tag,
     milliseconds,
-    restated_latency,
+    restated_times,
     result_tags,
     state_tags,
     trial_metrics,
@@ -132,7 +132,7 @@ class MlflowSync(RunSync):
         if before is not None and before.state == record.state:
             metrics = []
             if before.latency_ms != state.latency_ms:
-                metrics = [restated_latency(record)]
+                metrics = restated_times(record)
                 remote.client.log_dict(run, record.result, "evaluation.json")
             tags = {**state_tags(state), **latency_tag(record)}
             remote.client.log_batch(run, metrics=metrics, tags=as_tags(tags))

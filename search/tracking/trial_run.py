@@ -16,6 +16,7 @@ from search.formatting import (
 )
 from search.storage.trials import TrialRecord
 from search.tracking.remote_state import LATENCY_TAG, PARENT_TAG, RunState
+from spaces.cost.inference_cost import optional_costs
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -67,7 +68,7 @@ def trial_metrics(record: TrialRecord, curve: Iterable[list[float]]) -> list[Met
     result = record.result
     values = {
         **{name.replace("score", result["metric"]): float(result[name]) for name in SCORES},
-        **{name: float(result[name]) for name in OTHERS},
+        **{name: float(result[name]) for name in (*OTHERS, *optional_costs(result))},
         **{name: ends["value"] for name, ends in result.get("further_scores", {}).items()},
         "train_seconds": result["seconds"]["train"],
         "saved_seconds": result["seconds"]["saved"],
@@ -80,14 +81,15 @@ def trial_metrics(record: TrialRecord, curve: Iterable[list[float]]) -> list[Met
     return metrics + [Metric("train_loss", loss, timestamp, int(step)) for step, loss in curve]
 
 
-def restated_latency(record: TrialRecord) -> Metric:
-    """The latency of a trial after it was restated: of two values of a metric, MLflow shows the
+def restated_times(record: TrialRecord) -> list[Metric]:
+    """The times of a trial after they were restated: of two values of a metric, MLflow shows the
     later one."""
     from mlflow.entities import Metric
 
     finished = milliseconds(record.finished) or 0
     now = max(finished + 1, int(1000 * time.time()))
-    return Metric("latency_ms", record.result["latency_ms"], now, 0)
+    names = ("latency_ms", *optional_costs(record.result))
+    return [Metric(name, record.result[name], now, 0) for name in names]
 
 
 def state_tags(run_state: RunState) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from spaces.cost.inference_cost import COSTS, Cost
+from spaces.cost.inference_cost import ALWAYS, COSTS, Cost
 from spaces.cost.metric import Metric
 
 # pydantic's strict mode accepts no list for a tuple.
@@ -27,7 +27,7 @@ class Criteria:
         limits: Highest allowed value of each limited cost, by its name.
         is_at_fixed_cost: Whether no cost is an objective: the search is for the best score within
             the limits.
-        costs: Names of all costs that a result has.
+        costs: Names of all costs that a result has: the usual ones, and what the search names.
         further_costs: Further cost axes of the frontier.
         further_metrics: Further scores; a result has them by their names.
     """
@@ -36,7 +36,7 @@ class Criteria:
     cost: Cost
     limits: Mapping[str, float]
     is_at_fixed_cost: bool = False
-    costs: tuple[str, ...] = tuple(COSTS)
+    costs: tuple[str, ...] = ALWAYS
     further_costs: tuple[Cost, ...] = ()
     further_metrics: tuple[Metric, ...] = ()
 
@@ -111,6 +111,10 @@ def criteria_of(
         first_cost(objectives, limits),
         limits,
         not weighed,
+        costs=(
+            *ALWAYS,
+            *(cost.name for cost in named_costs(objectives, limits) if cost.is_optional),
+        ),
         further_costs=weighed[1:],
         further_metrics=tuple(named[name] for name in score_names(objectives)[1:]),
     )
@@ -129,6 +133,11 @@ def score_names(objectives: Objectives) -> tuple[str, ...]:
 def costs_among(objectives: Objectives) -> tuple[Cost, ...]:
     """The inference costs among objectives."""
     return tuple(COSTS[name] for name in objectives if name in COSTS)
+
+
+def named_costs(objectives: Objectives, limits: Collection[str]) -> tuple[Cost, ...]:
+    """The inference costs among objectives or limited costs, each once."""
+    return tuple(cost for name, cost in COSTS.items() if name in objectives or name in limits)
 
 
 def objective_faults(
@@ -160,11 +169,12 @@ def objective_faults(
             f"objectives: {' and '.join(dict.fromkeys(scores))} without a cost needs a constraint, "
             "such as constraints.max_size_mb; or add size_mb, latency_ms or flops to the objectives"
         )
-    if "latency_ms" in objectives and "latency_ms" not in limits:
-        yield (
-            "objectives: latency_ms needs constraints.max_latency_ms, "
-            "which is the reference point of the hypervolume"
-        )
+    for cost in costs:
+        if cost.is_measured and cost.name not in limits:
+            yield (
+                f"objectives: {cost.name} needs constraints.{cost.constraint}, "
+                "which is the reference point of the hypervolume"
+            )
 
 
 def _either(names: Sequence[str]) -> str:

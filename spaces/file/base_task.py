@@ -20,6 +20,8 @@ class BaseTask(StrictModel):
     family: ClassVar[Family]
     has_fine_tuning: ClassVar[bool] = False
     starts_from_checkpoints: ClassVar[bool] = False
+    decodes: ClassVar[bool] = False
+    """Whether its models write texts, token by token."""
     labels: ClassVar[Literal["classes", "numbers"]] = "classes"
     """What labels are, where there are any."""
 

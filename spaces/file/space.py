@@ -165,6 +165,15 @@ class Constraints(StrictModel):
     conditions of ``measurement``."""
     max_flops: PositiveNumber | None = None
     """Most forward FLOPs for one sequence."""
+    max_first_token_ms: PositiveNumber | None = None
+    """Longest time to the first token that a model writes (10th percentile, corrected for a slowed
+    machine), in milliseconds, of ``measurement.prompt_tokens``: causal-lm, translation,
+    summarisation."""
+    max_token_ms: PositiveNumber | None = None
+    """Longest time of each further token, in milliseconds, of the same tasks."""
+    max_example_ms: PositiveNumber | None = None
+    """Longest time per example in batches of ``measurement.large_batch_size``, in milliseconds:
+    1000 divided by the examples per second (throughput)."""
     expressions: list[ConstraintText] = Field(default=[], max_length=MOST_EXPRESSIONS)
     """Conditions that a configuration has to meet before it is trained, such as ``feed_forward >=
     2 * width``, over dimensions and ``size_mb``, ``flops`` and ``parameters``."""
@@ -188,6 +197,14 @@ class Measurement(StrictModel):
     """What runs models: latency, ``size_mb`` and their limits are those of its file."""
     batch_size: Count = 1
     """Sequences in a batch."""
+    large_batch_size: Count = 32
+    """Examples in a batch of ``example_ms``, the inverse of throughput."""
+    prompt_tokens: Count | None = None
+    """Tokens that are read before the first one is written, for ``first_token_ms`` and
+    ``token_ms``; without it, half of ``data.sequence_length`` for causal-lm, and all of it for a
+    text to translate or summarise."""
+    new_tokens: Annotated[int, Field(ge=2)] | None = None
+    """Tokens that are then written; without it, 16, or as many as there is room for."""
     threads: Count = 1
     """CPU threads."""
     repeats: Annotated[int, Field(ge=10, le=10_000)] = 40

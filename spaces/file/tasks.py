@@ -127,6 +127,7 @@ class CausalLanguageModel(BaseTask):
     """Predict the next token of running text; scored by its perplexity, or by its bits per byte."""
 
     family = Family.LLAMA
+    decodes = True
     starts_from_checkpoints = True
 
     name: Literal["causal-lm"]
@@ -141,6 +142,7 @@ class TextGeneration(BaseTask):
 
     needs = ("parallel",)
     family = Family.MBART
+    decodes = True
     starts_from_checkpoints = True
 
     beams: Annotated[int, Field(ge=1, le=64)] = 1

@@ -37,8 +37,10 @@ CHECKPOINT = "checkpoint"
 
 LengthsByCheckpoint = Callable[[str], BatchLengths | None]
 """Lengths of the batches of a checkpoint's data, by its name; an empty one stands for the only."""
-LatencyOf = Callable[[Configuration], float]
-"""Milliseconds of a configuration, measured before training on a model of its shape."""
+CostOf = Callable[[Configuration], float]
+"""A cost of a configuration, measured before training on a model of its shape."""
+MeasuredCosts = Mapping[str, CostOf]
+"""Those that a search measures before its first trial, by the name of the cost."""
 
 
 class SearchSpace(Grid):
@@ -48,7 +50,7 @@ class SearchSpace(Grid):
     (``parts``). Others ask for more than their checkpoint has, and stand for no configuration.
 
     Args:
-        latency_of: Latencies, where they are measured.
+        measured: The costs that are measured and not computed, as far as they are known.
         steps_per_second: Speeds of training, where budgets are in seconds.
         lengths: Lengths of training batches, where they are padded.
         checkpoint: Which of several checkpoints ``search`` has alone.
@@ -57,7 +59,7 @@ class SearchSpace(Grid):
     def __init__(
         self,
         search: SearchFile,
-        latency_of: LatencyOf | None = None,
+        measured: MeasuredCosts | None = None,
         steps_per_second: StepsPerSecond | None = None,
         lengths: LengthsByCheckpoint | None = None,
         checkpoint: str = "",
@@ -84,7 +86,7 @@ class SearchSpace(Grid):
         self.fine_tuning = search.training.fine_tuning
         self.criteria = search.criteria
         self.expressions = ExpressionConstraints(search.constraints.conditions, self._known)
-        self.latency_of = latency_of
+        self.measured: MeasuredCosts = measured or {}
         checkpoints = (Dimension(CHECKPOINT, search.checkpoints),) if self.parts else ()
         super().__init__(
             checkpoints
@@ -258,11 +260,7 @@ class SearchSpace(Grid):
     def meets_limits(self, configuration: Configuration) -> bool:
         """Whether a configuration meets the limits of costs, as far as they are known."""
         limits = self.criteria.limits
-        if (
-            self.latency_of is not None
-            and "latency_ms" in limits
-            and self.latency_of(configuration) > limits["latency_ms"]
-        ):
+        if any(of(configuration) > limits.get(name, inf) for name, of in self.measured.items()):
             return False
         cost = self.cost(configuration)
         return (

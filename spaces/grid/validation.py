@@ -12,6 +12,7 @@ from spaces.cost.inference_cost import COSTS
 from spaces.cost.units import MIN_STEPS
 from spaces.expression import TEXTS
 from spaces.file.space import CUT_DOWN
+from spaces.grid.decoding import decoding_faults
 from spaces.grid.expressions import KNOWN_COSTS, NUMBERS
 from spaces.grid.search_space import CHECKPOINT, SearchSpace
 
@@ -26,6 +27,7 @@ def space_faults(space: SearchSpace) -> list[str]:
             *_group_faults(space),
             *_name_faults(space),
             *_runtime_faults(space),
+            *decoding_faults(space),
         ]
         or _pruning_faults(space)
         or [*_distillation_faults(space), *_budget_faults(space), *_constraint_faults(space)]

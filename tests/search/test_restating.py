@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from mlflow import MlflowClient
 
-from objectives.measurement.slowdown import MeasuredTimes
+from objectives.measurement.slowdown import MeasuredCost, MeasuredTimes
 from search.analysis.report.report import report_page
 from search.analysis.report.report_data import ReportData
 from search.cli.main import cli
@@ -25,7 +25,7 @@ from search.results.snapshot import FRESH_SECONDS
 from search.samplers.base import SpaceExhaustedError, StudySampler
 from search.samplers.frontier.sampler import FrontierSampler
 from search.samplers.frontier.search_design_space import SearchDesignSpace
-from search.samplers.known_latencies import measured_latencies
+from search.samplers.measured_costs import measured_costs
 from search.samplers.optuna_samplers import FeasibleSampler
 from search.storage.study import Study
 from search.tracking.sync import MlflowSync
@@ -152,7 +152,7 @@ def grid_sampler(study: Study) -> StudySampler:
     return FeasibleSampler(study.space, "grid", seed=0, trials=20)
 
 
-def milliseconds(configurations: list[Configuration]) -> list[MeasuredTimes]:
+def milliseconds(_: str, configurations: list[Configuration]) -> list[MeasuredCost]:
     """As measured on a machine that is slow throughout: the wide models seem too slow."""
     return [
         SLOW if each.architecture.width > 32 else SLOW._replace(p10_ms=2.0, min_ms=1.9)
@@ -169,7 +169,7 @@ def test_what_was_too_slow_can_be_tried_again(
         space__group_size={"choices": [32]}, space__pruning={"choices": ["unstructured"]},
         space__sparsity={"choices": [0.0]},
     )  # fmt: skip
-    study.space.latency_of = lambda configuration: 3.0
+    study.space.measured = {"latency_ms": lambda configuration: 3.0}
     study.optuna.sampler = make(study)
     study.tell_failure(study.ask().number, "too_slow", "4 ms", latency=SLOW._asdict())
     with pytest.raises(SpaceExhaustedError):
@@ -187,7 +187,7 @@ def test_a_running_search_goes_on_with_a_sampler_that_knows_restated_latencies(
     open_study: Callable[..., Study], make: Callable[[Study], StudySampler]
 ) -> None:
     study = open_study()
-    study.space.latency_of = measured_latencies(study, milliseconds)
+    study.space.measured = measured_costs(study, milliseconds)
     study.optuna.sampler = sampler = make(study)
     jobs = SampledJobs(study, sampler, trials=20, deadline=math.inf)
     changed = []

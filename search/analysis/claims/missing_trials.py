@@ -16,7 +16,7 @@ from search.analysis.claims.depth_or_width import EQUAL
 from search.analysis.claims.observations import refuse_unequal_models
 from search.analysis.claims.undecayed import measure_undecayed
 from search.execution.listener import Listener
-from search.samplers.known_latencies import recorded_latencies
+from search.samplers.measured_costs import recorded_costs
 from search.storage.lease_holder import local_lease
 from search.storage.optuna_space import parameters_from
 from search.storage.study import Study
@@ -97,7 +97,7 @@ def run_missing_trials(study: Study, url: str, listener: Listener) -> Study:
     from search.execution.run import run, search_at
 
     refuse_unequal_models(study)
-    space = study.make_space(recorded_latencies(study))
+    space = study.make_space(recorded_costs(study))
     additions = missing_trials(space, study.records())
     _report(study.search.name, additions, listener)
     with local_lease(study.search.name, home() / "leases"):

@@ -10,6 +10,7 @@ import numpy as np
 from search.arrays import Booleans, Floats, Integers
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
+from spaces.cost.inference_cost import COSTS
 from spaces.grid.search_space import SearchSpace
 
 
@@ -100,7 +101,6 @@ class KnownCosts:
         return [self._cost(configuration, cost.name) for cost in criteria.axes]
 
     def _cost(self, configuration: Configuration, name: str) -> float:
-        if name == "latency_ms":
-            assert self._space.latency_of is not None, "latencies are measured before the search"
-            return self._space.latency_of(configuration)
+        if COSTS[name].is_measured:
+            return self._space.measured[name](configuration)
         return float(getattr(self._space.cost(configuration), name))

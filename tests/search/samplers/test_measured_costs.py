@@ -1,4 +1,4 @@
-"""Latencies of a space before anything is trained."""
+"""Costs of a space that are measured before anything is trained."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from objectives.measurement.slowdown import MeasuredTimes
+from objectives.measurement.slowdown import MeasuredCost, MeasuredTimes
 from search.analysis.claims.missing_trials import missing_trials
 from search.results.queries import StudyQueries
-from search.samplers import known_latencies as latencies
-from search.samplers.known_latencies import known_latencies, measured_latencies, recorded_latencies
+from search.samplers import measured_costs as costs
+from search.samplers.measured_costs import known_cost, measured_costs, recorded_costs
 from search.storage.study import Study
 from spaces.cost.configuration import Configuration
+from spaces.cost.inference_cost import COSTS
 from spaces.errors import UserError
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import SearchSpace
@@ -28,7 +29,7 @@ def milliseconds(configuration: Configuration) -> float:
     return dense / 1000 * (0.5 if compression.quantisation.method == "static" else 1.0)
 
 
-def measured(configurations: list[Configuration]) -> list[MeasuredTimes]:
+def measured(_: str, configurations: list[Configuration]) -> list[MeasuredCost]:
     """These latencies as on a machine at its best."""
     times = map(milliseconds, configurations)
     return [MeasuredTimes(each, each, 1.0, 1.0, 1.0, 1.0, "here") for each in times]
@@ -42,7 +43,7 @@ def test_every_shape_is_measured_once(make_search: Callable[..., SearchFile]) ->
         asked.extend(configurations)
         return [milliseconds(c) for c in configurations]
 
-    latency_of = known_latencies(space, measure)
+    latency_of = known_cost(space, COSTS["latency_ms"], measure)
     # Four architectures, dense or int8, whole or pruned: bits of stored weights change nothing.
     assert len(asked) == 4 * 2 * 2
     for configuration in map(space.configuration, space.points()):
@@ -52,7 +53,7 @@ def test_every_shape_is_measured_once(make_search: Callable[..., SearchFile]) ->
 def test_in_a_large_space_some_are_measured_and_the_others_estimated(
     make_search: Callable[..., SearchFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(latencies, "MOST_MEASURED", 24)
+    monkeypatch.setattr(costs, "MOST_MEASURED", 24)
     space = SearchSpace(make_search(space__depth={"low": 1, "high": 12}))
     asked: list[Configuration] = []
 
@@ -60,7 +61,7 @@ def test_in_a_large_space_some_are_measured_and_the_others_estimated(
         asked.extend(configurations)
         return [milliseconds(c) for c in configurations]
 
-    latency_of = known_latencies(space, measure)
+    latency_of = known_cost(space, COSTS["latency_ms"], measure)
     assert len(asked) == 24
     errors = [
         abs(latency_of(c) / milliseconds(c) - 1) for c in map(space.configuration, space.points())
@@ -71,8 +72,10 @@ def test_in_a_large_space_some_are_measured_and_the_others_estimated(
 
 def test_a_limit_that_no_model_meets_is_refused(make_search: Callable[..., SearchFile]) -> None:
     space = SearchSpace(make_search(constraints__max_latency_ms=0.001))
-    with pytest.raises(UserError, match=r"max_latency_ms: nothing can meet 0\.001; the fastest"):
-        known_latencies(space, lambda cs: [milliseconds(c) for c in cs])
+    with pytest.raises(
+        UserError, match=r"max_latency_ms: nothing can meet 0\.001; the least latency"
+    ):
+        known_cost(space, COSTS["latency_ms"], lambda cs: [milliseconds(c) for c in cs])
 
 
 def _study(search: SearchFile, home: Path) -> tuple[Study, str]:
@@ -109,18 +112,18 @@ def test_queries_use_the_latencies_that_the_run_measured(
     make_search: Callable[..., SearchFile], home: Path
 ) -> None:
     study, url = _study(make_search(constraints__max_latency_ms=0.5, trials=20), home)
-    assert recorded_latencies(study) is None
-    searching = SearchSpace(study.search, measured_latencies(study, measured))
+    assert recorded_costs(study) == {}
+    searching = SearchSpace(study.search, measured_costs(study, measured))
     other = Study.load("tiny", url)
-    latency_of = recorded_latencies(other)
-    assert latency_of is not None
+    recorded = recorded_costs(other)
+    latency_of = recorded["latency_ms"]
     everything = list(map(searching.configuration, searching.points()))
     assert [latency_of(c) for c in everything] == [milliseconds(c) for c in everything]
     queries = StudyQueries(url)
     found = [queries.what_if("tiny", values).is_feasible for values in _everywhere(study)]
     assert found == [searching.is_feasible(configuration) for configuration in everything]
     assert not all(found)
-    wanted = missing_trials(SearchSpace(other.search, latency_of), [])
+    wanted = missing_trials(SearchSpace(other.search, recorded), [])
     assert all(milliseconds(addition.configuration) <= 0.5 for addition in wanted)
 
 
@@ -129,17 +132,16 @@ def test_known_latencies_are_restated_by_a_reference_that_is_faster_later(
 ) -> None:
     study, url = _study(make_search(constraints__max_latency_ms=0.4, trials=20), home)
 
-    def slowly(configurations: list[Configuration]) -> list[MeasuredTimes]:
+    def slowly(cost: str, configurations: list[Configuration]) -> list[MeasuredCost]:
         """The last of them on a machine that was slower by half."""
-        times = measured(configurations)
-        slow = 1.5 * times[-1].p10_ms
+        times = measured(cost, configurations)
+        slow = 1.5 * milliseconds(configurations[-1])
         return [*times[:-1], MeasuredTimes(slow, slow, 3.0, 3.0, 3.0, 3.0, "elsewhere")]
 
     everything = list(study.space.compressed_architectures())
-    slow = measured_latencies(study, slowly)
+    slow = measured_costs(study, slowly)["latency_ms"]
     study.learn_references([MeasuredTimes(1.0, 1.0, 2.0, 2.0, 2.0, 2.0, "elsewhere")])
-    now = recorded_latencies(Study.load("tiny", url))
-    assert now is not None
+    now = recorded_costs(Study.load("tiny", url))["latency_ms"]
     assert [now(each) for each in everything] == pytest.approx(list(map(milliseconds, everything)))
     assert [slow(each) for each in everything] != [now(each) for each in everything]
 
@@ -149,8 +151,7 @@ def test_what_if_fits_compressions_as_the_run_does(
 ) -> None:
     search = make_search(space__compression="fit", constraints__max_latency_ms=0.6, trials=20)
     study, url = _study(search, home)
-    latency_of = measured_latencies(study, measured)
-    searching = SearchSpace(search, latency_of)
+    searching = SearchSpace(search, measured_costs(study, measured))
     fitted = list(map(searching.configuration, searching.points()))
     assert fitted != list(map(study.space.configuration, study.space.points()))
     queries = StudyQueries(url)
