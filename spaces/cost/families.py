@@ -87,6 +87,7 @@ def training_key(architecture: Architecture, workload: Workload) -> dict[str, An
     return architecture.to_dict()
 
 
+@lru_cache(maxsize=10_000)
 def parameters(architecture: Architecture, workload: Workload) -> int:
     """Parameters of an architecture before compression."""
     return layout(architecture.shape, workload).parameters

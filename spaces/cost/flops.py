@@ -11,6 +11,7 @@ encoder and decoder, unless lengths are given. Tests compare the numbers with
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from spaces.cost.architecture import Architecture, Shape
 from spaces.cost.families import layout
@@ -33,6 +34,7 @@ def pretraining_workload(workload: Workload) -> Workload:
     return workload
 
 
+@lru_cache(maxsize=10_000)
 def training_step_flops(
     architecture: Architecture,
     workload: Workload,

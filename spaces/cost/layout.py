@@ -126,10 +126,13 @@ class Stack:
 
     def layer(self, index: int) -> Iterator[Weight]:
         """Weights of one layer under their whole names."""
+        for weight in self.weights_of(index):
+            yield replace(weight, name=f"{self.prefix}.{index}.{weight.name}")
+
+    def weights_of(self, index: int) -> Iterator[Weight]:
+        """Weights of one layer, with names relative to it."""
         absent = self.first_only if index else self.first_lacks
-        for weight in self.weights:
-            if weight.name not in absent:
-                yield replace(weight, name=f"{self.prefix}.{index}.{weight.name}")
+        return (weight for weight in self.weights if weight.name not in absent)
 
     @property
     def group(self) -> int:
@@ -192,7 +195,7 @@ class Layout:
     def layer_parameters(self) -> int:
         """Number of parameters of the layers alone."""
         return sum(
-            layers * sum(weight.count for weight in stack.layer(index))
+            layers * sum(weight.count for weight in stack.weights_of(index))
             for stack in self.stacks
             for index, layers in ((0, 1), (1, stack.depth - 1))
         )

@@ -49,8 +49,10 @@ def weights_bytes(pruned: Layout, compression: Compression) -> int:
     parts = [(1, _sizes(pruned.ends, compression))]
     for stack in pruned.stacks:
         # Only the first layer may differ from the others.
-        parts.append((1, _sizes(stack.layer(0), compression)))
-        parts.append((stack.depth - 1, _sizes(stack.layer(1), compression)))
+        for index, layers in ((0, 1), (1, stack.depth - 1)):
+            data, entries, characters = _sizes(stack.weights_of(index), compression)
+            prefixes = entries * len(f"{stack.prefix}.{index}.")
+            parts.append((layers, (data, entries, characters + prefixes)))
     data, entries, names = (sum(n * part[k] for n, part in parts) for k in range(3))
     # Every entry has two offsets, most of them with as many digits as the last.
     return 8 + names + entries * (_HEADER_ENTRY + 2 * (len(str(data)) - 1)) + data

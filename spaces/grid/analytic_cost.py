@@ -38,8 +38,10 @@ def analytic_cost(
 ) -> AnalyticCost:
     """Inference cost of ``architecture`` after ``compression`` in a runtime, by arithmetic."""
     size = size_bytes(architecture, workload, compression)
+    is_torch = runtime is RuntimeName.TORCH
+    deployed = size if is_torch else runtime_bytes(architecture, workload, compression, runtime)
     return AnalyticCost(
-        size_mb=runtime_bytes(architecture, workload, compression, runtime) / 1e6,
+        size_mb=deployed / 1e6,
         flops=forward_flops(compression.shape_of(architecture), workload),
         is_smaller=size < max_compressed_bytes(architecture, workload, compression),
     )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable
+from dataclasses import dataclass
 from statistics import fmean
 
-from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
 from spaces.cost.families import parameters
 from spaces.cost.units import BudgetUnit
@@ -114,26 +113,32 @@ def make_plan(
     count = round(scale * len(feasible))
     # A valid space has a feasible configuration, which the sample may have missed.
     feasible = feasible or [next(filter(space.is_feasible, space.compressed_architectures()))]
-    examples = [_example(space, each, fine_tuning_steps or 0) for each in feasible]
-    examples.sort(key=lambda e: (e.size_mb, e.training_flops or e.configuration.budget))
+    sizes = [space.cost(each).size_mb for each in feasible]
+    amounts = [_training_amount(space, each, fine_tuning_steps or 0) for each in feasible]
+    order = sorted(range(len(feasible)), key=lambda index: (sizes[index], amounts[index]))
     trials = min(trials, max(1, count))
-    stored_bytes = STORED_BYTES_PER_PARAMETER * fmean(e.parameters for e in examples)
-    limit, is_timed = _training_limit(examples, trials), space.schedule.unit is BudgetUnit.SECONDS
+    stored_bytes = STORED_BYTES_PER_PARAMETER * fmean(_parameters(space, each) for each in feasible)
+    trained = {_trained(each): amount for each, amount in zip(feasible, amounts, strict=True)}
+    mean, most = fmean(amounts), float(sum(trained.values()))
+    limit, is_timed = min(trials * mean, most), space.schedule.unit is BudgetUnit.SECONDS
     on_frontier = min(trials, math.ceil(FRONTIER_GROWTH * math.sqrt(trials)))
     repeats = (seeds - 1) * on_frontier
-    repeat_limit = (seeds - 1) * _training_limit(examples, on_frontier)
-    kinds = {"smallest": 0, "typical": len(examples) // 2, "largest": -1}
+    repeat_limit = (seeds - 1) * min(on_frontier * mean, most)
+    examples = {"smallest": order[0], "typical": order[len(order) // 2], "largest": order[-1]}
     return Plan(
         configurations=space.configurations,
         impossible=space.size - space.configurations,
         excluded=round(scale * (len(examined) - len(meeting))),
         feasible=max(1, count),
         examined=len(examined),
-        examples=tuple(replace(examples[index], kind=kind) for kind, index in kinds.items()),
+        examples=tuple(
+            _example(space, kind, feasible[index], fine_tuning_steps or 0)
+            for kind, index in examples.items()
+        ),
         trials=trials,
         training_flops=None if is_timed else limit,
         training_seconds=limit if is_timed else None,
-        disk_bytes=(trials + repeats) * (stored_bytes + 1e6 * fmean(e.size_mb for e in examples)),
+        disk_bytes=(trials + repeats) * (stored_bytes + 1e6 * fmean(sizes)),
         fine_tuning_steps=fine_tuning_steps,
         stops_early=space.fine_tuning is not None and space.fine_tuning.held_out > 0.0,
         repeats=repeats,
@@ -142,16 +147,10 @@ def make_plan(
     )
 
 
-def _training_limit(examples: Sequence[Example], trials: int) -> float:
-    """Training of a number of trials at most, in FLOPs or in the seconds of their budgets.
-
-    No search needs more than to train every architecture to every budget once, with each of its
-    settings of training.
-    """
-    amounts = [e.training_flops or e.configuration.budget for e in examples]
-    runs = [e.configuration.with_compression(Compression()) for e in examples]
-    trained = dict(zip(runs, amounts, strict=True))
-    return min(trials * fmean(amounts), float(sum(trained.values())))
+def _trained(configuration: Configuration) -> Hashable:
+    """What a training is of: no search needs more than to train every architecture to every budget
+    once, with each of its settings of training."""
+    return configuration.architecture, configuration.budget, configuration.training
 
 
 def _fine_tuning_steps(space: SearchSpace, examples: int | None) -> int | None:
@@ -163,7 +162,29 @@ def _fine_tuning_steps(space: SearchSpace, examples: int | None) -> int | None:
     return space.fine_tuning.max_steps(examples, space.schedule.batch_size)
 
 
-def _example(space: SearchSpace, configuration: Configuration, fine_tuning_steps: int) -> Example:
+def _parameters(space: SearchSpace, configuration: Configuration) -> int:
+    architecture = configuration.architecture
+    return parameters(architecture, space.workload_of(architecture.checkpoint))
+
+
+def _training_amount(
+    space: SearchSpace, configuration: Configuration, fine_tuning_steps: int
+) -> float:
+    """Training of a configuration, in FLOPs or in the seconds of its budget."""
+    architecture = configuration.architecture
+    if not space.schedule.knows_steps_of(architecture):
+        return configuration.budget
+    return space.training_flops(
+        configuration.budget,
+        architecture,
+        fine_tuning_steps=fine_tuning_steps,
+        recovery=configuration.compression.recovery,
+    )
+
+
+def _example(
+    space: SearchSpace, kind: str, configuration: Configuration, fine_tuning_steps: int
+) -> Example:
     architecture = configuration.architecture
     budget, recovery = configuration.budget, configuration.compression.recovery
     cost, schedule = space.cost(configuration), space.schedule
@@ -174,9 +195,9 @@ def _example(space: SearchSpace, configuration: Configuration, fine_tuning_steps
             budget, architecture, fine_tuning_steps=fine_tuning_steps, recovery=recovery
         )
     return Example(
-        kind="",
+        kind=kind,
         configuration=configuration,
-        parameters=parameters(architecture, space.workload_of(architecture.checkpoint)),
+        parameters=_parameters(space, configuration),
         size_mb=cost.size_mb,
         forward_flops=cost.flops,
         training_flops=flops,

@@ -58,7 +58,7 @@ def onnx_size_bytes(pruned: Layout, family: Family, compression: Compression) ->
 def weights_bytes(pruned: Layout, compression: Compression) -> int:
     """Bytes of the weights alone."""
     return _bytes(pruned.ends, compression) + sum(
-        layers * _bytes(stack.layer(index), compression)
+        layers * _bytes(stack.weights_of(index), compression)
         for stack in pruned.stacks
         for index, layers in ((0, 1), (1, stack.depth - 1))
     )
