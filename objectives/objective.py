@@ -177,7 +177,8 @@ class Objective:
     ) -> Evaluation:
         pruned = self._prune(trained, configuration)
         compression = asdict(configuration.canonical().compression)
-        identity = {"of": trained.path.address, "compression": compression}
+        # Recoveries of other settings have the same compression and other weights.
+        identity = {"of": pruned.path.address, "compression": compression}
         key = content_hash({"version": COMPRESSION_VERSION, **identity})
         address = f"{MODELS}/{key}"
 
@@ -330,9 +331,10 @@ class Objective:
         if key == timed.key:
             return timed
         path = self._tasks.of(configuration).path(configuration)
-        if configuration.canonical().compression.recovery > 0.0:
-            path = self._recovery_path(configuration, path)
         found = {stage.key: stage for stage in path.chain}
+        if configuration.canonical().compression.recovery > 0.0:
+            recovery = self._recovery_path(configuration, path)
+            found |= {stage.key: stage for stage in recovery.chain}
         if key not in found:
             raise KeyError(f"{configuration} has no path {key} here: versions or machines differ")
         return found[key]

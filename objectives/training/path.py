@@ -78,7 +78,8 @@ class TrainingPath:
         validated_by: What those figures depend on beside the weights and the data, such as beams.
             Searches that share the weights may differ in it.
         early_stopping: When it ends before its length, and with which weights.
-        taught_loss: Makes ``loss_at`` from the model at the parent's end, where that teaches.
+        taught_loss: Makes ``loss_at`` from the teacher's model, where there is one.
+        teacher: The path at whose end is the model that teaches this one, where one does.
     """
 
     name: str
@@ -100,6 +101,7 @@ class TrainingPath:
     early_stopping: EarlyStopping | None = None
     initialise: Callable[[nn.Module], None] | None = None
     taught_loss: Callable[[nn.Module], StepLoss] | None = None
+    teacher: TrainingPath | None = None
 
     @property
     def architecture(self) -> Architecture:
@@ -111,21 +113,16 @@ class TrainingPath:
         """Seed of initial weights and dropout."""
         return self.configuration.seed
 
-    @property
-    def teacher(self) -> TrainingPath | None:
-        """The path at whose end is the model that teaches this one, where one does."""
-        return self.parent if self.taught_loss is not None else None
-
     def step_loss(self, teacher: nn.Module | None) -> StepLoss:
         """The loss that it is trained with.
 
         Args:
-            teacher: The model at the parent's end; needed where ``taught_loss`` is given.
+            teacher: The model at the teacher's end; needed where ``taught_loss`` is given.
         """
         if self.taught_loss is None:
             return self.loss_at
         if teacher is None:
-            raise ValueError(f"{self.name} is trained with the model at its parent's end")
+            raise ValueError(f"{self.name} is trained with a teacher's model")
         return self.taught_loss(teacher)
 
     def make_optimizer(self, model: nn.Module) -> torch.optim.AdamW:

@@ -16,13 +16,14 @@ from objectives.training.learning_problem import LearningProblem
 from objectives.training.path import RECOVERY, StepLoss, TrainingPath
 from objectives.training.stages import Stages
 from spaces.cost.configuration import Configuration
+from spaces.file.training import LAST_STAGE
 
 
 def recovery_path(
     problem: LearningProblem,
     stages: Stages,
     configuration: Configuration,
-    parent: TrainingPath,
+    trained: TrainingPath,
     calibration: list[Batch],
 ) -> TrainingPath:
     """The stage that trains a pruned model.
@@ -32,11 +33,15 @@ def recovery_path(
     Weights that unstructured pruning zeroed stay zero. With ``recovery_distillation`` the model
     before compression is the teacher, whose weights are not rounded.
 
+    With ``recovery_start: last-stage`` it replaces the stage at whose end ``trained`` is, with the
+    learning rate of that stage: a decay with rounded weights (Dremov et al. 2025, arXiv
+    2509.22935).
+
     Args:
         problem: What the model was trained on.
         stages: Makes stages.
         configuration: Its compression determines what is pruned and how long the recovery takes.
-        parent: The end of training before compression.
+        trained: The end of training before compression.
         calibration: Batches for pruning.
     """
     compression = configuration.canonical().compression
@@ -44,6 +49,9 @@ def recovery_path(
     grid = grid_of(quantisation)
     distillation = stages.recovery_distillation
     how = {} if distillation is None else distillation.model_dump()
+    replaced = trained if stages.recovery_start == LAST_STAGE else None
+    parent = trained if replaced is None else replaced.parent
+    assert parent is not None, "every training ends with a stage of its own"
 
     def rounded(loss: StepLoss) -> StepLoss:
         def loss_at(model: nn.Module, step: int, shard: BatchShard = WHOLE_BATCH) -> torch.Tensor:
@@ -59,9 +67,13 @@ def recovery_path(
             )
         )
 
-    def transfer_pruned(trained: nn.Module, model: nn.Module) -> None:
+    def transfer_pruned(start: nn.Module, model: nn.Module) -> None:
+        if replaced is not None and replaced.transfer_weights is not None:
+            dense = replaced.build()
+            replaced.transfer_weights(start.cpu(), dense)
+            start = dense
         spec = ModelSpec(configuration.architecture, problem.workload, compression)
-        pruned = prune(trained.cpu(), spec, calibration, problem.loss)
+        pruned = prune(start.cpu(), spec, calibration, problem.loss)
         model.load_state_dict(pruned.state_dict())
 
     path = stages.next_stage(
@@ -70,7 +82,9 @@ def recovery_path(
         problem,
         name=RECOVERY,
         steps=stages.steps(configuration).recovery,
-        learning_rate=stages.recovery_learning_rate,
+        learning_rate=stages.recovery_learning_rate
+        if replaced is None
+        else replaced.optimizer_settings.peak,
         transfer_weights=transfer_pruned,
         identity={
             "grid": grid,
@@ -79,6 +93,8 @@ def recovery_path(
             "pruning": compression.pruning,
             "sparsity": compression.sparsity,
             **({"distillation": how} if how else {}),
+            # The key of a stable path does not say where on it this one starts.
+            **({"after": parent.length} if replaced else {}),
         },
     )
     settings = replace(path.optimizer_settings, keeps_zeros=True)
@@ -86,5 +102,6 @@ def recovery_path(
         path,
         loss_at=rounded(problem.loss_at),
         taught_loss=taught_loss if how else None,
+        teacher=trained if how else None,
         optimizer_settings=settings,
     )

@@ -63,7 +63,7 @@ class TrainingProcess:
         Args:
             path: The path.
             state: From where; ``Replica.collect`` updates its model and optimiser.
-            teacher: The model at the end of the path's parent, where it teaches.
+            teacher: The model at the end of the path's teacher, where it has one.
         """
         loss_at = path.step_loss(teacher)
         return nullcontext(

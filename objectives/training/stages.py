@@ -27,7 +27,7 @@ from spaces.cost.configuration import Configuration, content_hash
 from spaces.cost.families import training_key
 from spaces.cost.units import MIN_STEPS
 from spaces.cost.workload import Workload
-from spaces.file.training import RecoveryDistillation, Training
+from spaces.file.training import RecoveryDistillation, RecoveryStart, Training
 
 KEY_VERSION = 6
 """Raised when the same inputs would train other weights."""
@@ -197,6 +197,11 @@ class Stages:
     def recovery_learning_rate(self) -> float:
         """Peak of the learning rate of recovery."""
         return self._training.recovery_learning_rate
+
+    @property
+    def recovery_start(self) -> RecoveryStart:
+        """Where on the training of a model its recovery starts."""
+        return self._training.recovery_start
 
     @property
     def recovery_distillation(self) -> RecoveryDistillation | None:

@@ -38,6 +38,8 @@ class TrainedModel:
         configuration: What was trained; its compression is the first one asked for.
         model: On the CPU.
         seconds: Seconds that this process spent on it.
+        beside: Facts of stages that were trained for it and are not in its chain: those of the
+            model before compression that recovery replaced.
     """
 
     configuration: Configuration
@@ -46,6 +48,7 @@ class TrainedModel:
     state: TrainingState
     cost: TrainingCost
     seconds: float
+    beside: tuple[dict[str, Any], ...] = ()
 
     @property
     def chain(self) -> list[dict[str, Any]]:
@@ -56,7 +59,7 @@ class TrainedModel:
     def stage_seconds(self) -> dict[str, float]:
         """Seconds that its stages took, whichever trial trained them."""
         seconds = {STABLE: 0.0, COOLDOWN: 0.0, RECOVERY: 0.0}
-        for stage in self.chain:
+        for stage in [*self.chain, *self.beside]:
             name = stage["name"] if stage["name"] in seconds else COOLDOWN
             seconds[name] += stage["seconds"]
         return seconds
@@ -76,8 +79,17 @@ class TrainedModel:
     def continued(
         self, path: TrainingPath, state: TrainingState, cost: TrainingCost, seconds: float
     ) -> TrainedModel:
-        """The model after further training, whose ``cost`` counts that of this model as reused."""
+        """The model after further training, whose ``cost`` has that of this model in it.
+
+        Args:
+            path: What it was trained further on, from the end of this model or from before it.
+            cost: Of that path with all before it.
+        """
         before = self.cost
+        stages = {stage["key"] for stage in [*state.history, state.facts(path)]}
+        beside = tuple(stage for stage in self.chain if stage["key"] not in stages)
+        steps_beside = sum(stage["steps"] for stage in beside)
+        seconds_beside = sum(stage["seconds"] for stage in beside)
         return replace(
             self,
             path=path,
@@ -85,11 +97,14 @@ class TrainedModel:
             state=state,
             cost=TrainingCost(
                 steps_trained=before.steps_trained + cost.steps_trained,
-                steps_reused=cost.steps_reused - before.steps_trained,
+                steps_reused=cost.steps_reused + steps_beside - before.steps_trained,
                 seconds_trained=before.seconds_trained + cost.seconds_trained,
-                seconds_saved=max(0.0, cost.seconds_saved - before.seconds_trained),
+                seconds_saved=max(
+                    0.0, cost.seconds_saved + seconds_beside - before.seconds_trained
+                ),
             ),
             seconds=self.seconds + seconds,
+            beside=beside,
         )
 
 

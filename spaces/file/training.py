@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,9 @@ from spaces.file.dimensions import (
     Weight,
 )
 
+LAST_STAGE: Final = "last-stage"
+"""Recovery replaces the last stage of training."""
+RecoveryStart = Literal["end", "last-stage"]
 MIN_HELD_OUT = 10
 """Fewest held-out examples by which fine-tuning is stopped."""
 
@@ -119,6 +122,10 @@ class Training(StrictModel):
     """The same for recovery after pruning."""
     recovery_distillation: RecoveryDistillation | None = None
     """How recovery learns from the model before compression; without it, from the data alone."""
+    recovery_start: RecoveryStart = "end"
+    """Where recovery starts: at the ``end`` of training, or before its ``last-stage`` (the decay of
+    the budget; fine-tuning, where that follows), which it then replaces, with the learning rate of
+    that stage. The model before compression is trained all the same, so both take as long."""
     warmup_fraction: ProperFraction = 0.1
     """Fraction of the *smallest* budget of the space in which the learning rate rises from zero.
     Not of each budget: all budgets share one path, on which the warm-up has one length."""

@@ -124,6 +124,7 @@ class TrainingSpace(_Section):
         "batch_size": "changes what a step of the budget is",
         "recovery_learning_rate": "trains what is trained already and shares its model",
         "recovery_distillation": "trains what is trained already and shares its model",
+        "recovery_start": "trains what is trained already and shares its model",
         "checkpoint_seconds": "changes no result",
     }
 
