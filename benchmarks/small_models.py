@@ -2,6 +2,10 @@
 
 Texts are those of Multi30k, SST-2 and WikiText-2 in a folder ``data``, and the Python standard
 library, from which tagged words and documents with summaries are made.
+
+As a script it prints one, for ``compression.py``:
+
+    python benchmarks/small_models.py regression --data ../shared/data > regression.yaml
 """
 
 from __future__ import annotations
@@ -18,6 +22,9 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import click
+import yaml
 
 from spaces.file.search_file import SearchFile
 from spaces.loading import validate
@@ -297,3 +304,17 @@ def _in_context(words: list[str], kinds: list[str]) -> list[str]:
                 kind = "parameter"
         found.append(kind)
     return found
+
+
+@click.command()
+@click.argument("task", type=click.Choice(list(TASKS)))
+@click.option("--data", type=click.Path(exists=True, path_type=Path), required=True)
+@click.option("--scratch", type=click.Path(path_type=Path), default=Path(".tlc/small"))
+def main(task: str, data: Path, scratch: Path) -> None:
+    scratch.mkdir(parents=True, exist_ok=True)
+    search = small_search(task, data.absolute(), scratch.absolute())
+    print(yaml.safe_dump(search.to_dict(), sort_keys=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -84,6 +84,7 @@ class SearchSpace(Grid):
             lengths=None if lengths is None else lambda: lengths(checkpoint),
         )
         self.fine_tuning = search.training.fine_tuning
+        self.recovery_start = search.training.recovery_start
         self.criteria = search.criteria
         self.expressions = ExpressionConstraints(search.constraints.conditions, self._known)
         self.measured: MeasuredCosts = measured or {}

@@ -30,7 +30,7 @@ def space_faults(space: SearchSpace) -> list[str]:
             *decoding_faults(space),
         ]
         or _pruning_faults(space)
-        or [*_distillation_faults(space), *_budget_faults(space), *_constraint_faults(space)]
+        or [*_recovery_faults(space), *_budget_faults(space), *_constraint_faults(space)]
     )
 
 
@@ -166,20 +166,26 @@ def _pruning_faults(space: SearchSpace) -> list[str]:
     ]
 
 
-def _distillation_faults(space: SearchSpace) -> list[str]:
-    if not space.schedule.has_taught_recovery:
-        return []
-    field, faults = "training.recovery_distillation", []
-    if not any(
+def _recovery_faults(space: SearchSpace) -> list[str]:
+    given = {
+        "training.recovery_distillation": space.schedule.has_taught_recovery,
+        "training.recovery_start": space.recovery_start != "end",
+    }
+    has_recovery = not any(given.values()) or any(
         each.compression.effective(each.architecture).recovery
         for each in space.compressed_architectures()
-    ):
+    )
+    faults = [
+        f"{field}: no model of this space has a recovery, which follows pruning or "
+        "quantisation (but not to mixed bits); give space.recovery"
+        for field, is_given in given.items()
+        if is_given and not has_recovery
+    ]
+    if space.schedule.has_taught_recovery and space.workload_of(space.checkpoint).outputs == 1:
         faults.append(
-            f"{field}: no model of this space has a recovery, which follows pruning or "
-            "quantisation (but not to mixed bits); give space.recovery"
+            f"training.recovery_distillation: the models of {space.task.name} predict no classes; "
+            "leave it out"
         )
-    if space.workload_of(space.checkpoint).outputs == 1:
-        faults.append(f"{field}: the models of {space.task.name} predict no classes; leave it out")
     return faults
 
 

@@ -99,7 +99,7 @@ def test_the_weight_mixes_the_divergence_with_the_loss_of_the_labels(
 
 def test_the_teacher_is_needed(recovery: Callable[..., TrainingPath]) -> None:
     path = recovery("causal-lm")
-    with pytest.raises(ValueError, match="parent's end"):
+    with pytest.raises(ValueError, match="teacher's model"):
         path.step_loss(None)
 
 
@@ -117,6 +117,10 @@ def test_it_trains_only_the_recovery_anew(make_task_search: MakeTaskSearch) -> N
     # It comes closer to its teacher than to the pruned model.
     assert of_teacher.loss - of_teacher.dense_loss < 0.5 * (pruned.loss - pruned.dense_loss)
     assert of_teacher.loss != of_labels.loss
+    # Each of them is in the store.
+    assert [usual.test(each.model) for each in (of_labels, of_teacher)].count(
+        usual.test(of_labels.model)
+    ) == 1
     assert of_teacher.steps == {"total": 80, "trained": 60, "reused": 20}
     assert of_teacher.dense_loss == of_labels.dense_loss
     # A step has the forward pass of the teacher beside its own three.
