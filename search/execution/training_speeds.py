@@ -72,7 +72,7 @@ def measure_costs(study: Study, remote: RemoteFunctions, listener: Listener) -> 
         measured: list[MeasuredCost] = ray.get(remote.submit(untrained_costs, named))
         return measured
 
-    study.space.measured = measured_costs(study, measure)
+    study.space.measured = measured_costs(study, measure, listener.info)
     listener.info(f"known: {nouns} ({time.monotonic() - started:.1f} s)")
 
 
