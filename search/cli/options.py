@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from search.results.client import Client
     from search.results.functions import FunctionQueries
     from search.results.queries import StudyQueries
+    from search.results.schemas import Best, TrialPage
     from search.storage.study import Study
 
 NOTHING_FOUND = 3
@@ -104,6 +105,18 @@ class Source:
         """Queries to the service, or to the study."""
         return open_client(self.server) if self.server is not None else open_queries(self.url)
 
+    def best(self, name: str, limits: Mapping[str, float]) -> Best:
+        """The best model of a search within limits by cost, or the nearest."""
+        if self.server is not None:
+            return open_client(self.server).best(name, **_as_constraints(limits))
+        return open_queries(self.url).best(name, limits)
+
+    def trials(self, name: str, limits: Mapping[str, float], **page: Any) -> TrialPage:
+        """A page of the trials of a search within limits by cost."""
+        if self.server is not None:
+            return open_client(self.server).trials(name, **page, **_as_constraints(limits))
+        return open_queries(self.url).trials(name, limits=limits, **page)
+
     def function(self, name: str) -> FunctionQueries | None:
         """Queries over a search with a function; None where there is none of this name, and over
         a service, which has none."""
@@ -123,6 +136,11 @@ class Source:
         from pydantic_core import to_jsonable_python
 
         click.echo(json.dumps(to_jsonable_python(result), indent=2))
+
+
+def _as_constraints(limits: Mapping[str, float]) -> dict[str, Any]:
+    """Limits by cost as limits by the fields of a search file."""
+    return {COSTS[name].constraint: limit for name, limit in limits.items()}
 
 
 def queried(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -112,7 +112,7 @@ def trials(name: str, source: Source, **query: Any) -> None:
         shown = chosen[query["offset"] :][: query["limit"]]
         source.show(shown, lambda console: print_function_trials(shown, console))
         return
-    page = source.queries.trials(name, **query)
+    page = source.trials(name, **query)
     source.show(page, lambda console: print_trials(page, console))
 
 
@@ -154,7 +154,7 @@ def best(name: str, limits: dict[str, float], source: Source) -> int:
         nearest = function.best(limits)
         source.show(nearest, lambda console: print_function_best(name, nearest, console))
         return 0 if nearest.is_within else NOTHING_FOUND
-    found = source.queries.best(name, limits)
+    found = source.best(name, limits)
     source.show(found, lambda console: print_best(name, found, console))
     return 0 if found.is_within else NOTHING_FOUND
 

@@ -2,7 +2,7 @@
 
 >>> from search.results.client import Client
 >>> client = Client("http://127.0.0.1:8470")
->>> client.best("default", {"size_mb": 0.2}).trial.result["score"]  # doctest: +SKIP
+>>> client.best("default", max_size_mb=0.2).trial.result["score"]  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from search.results.schemas import (
     TrialDetails,
     TrialPage,
 )
+from spaces.cost.inference_cost import COSTS
 from spaces.errors import UserError
 
 TIMEOUT_SECONDS = 30.0
@@ -83,12 +84,19 @@ class Client:
         state: str | None = None,
         on_frontier: bool = False,
         repeats: bool = False,
-        limits: Mapping[str, float] | None = None,
         order: str = "number",
         offset: int = 0,
         limit: int = 100,
+        **limits: float,
     ) -> TrialPage:
-        """A page of the trials of a search, as ``StudyQueries.trials``."""
+        """A page of the trials of a search, as ``StudyQueries.trials``.
+
+        Args:
+            limits: As of ``best``.
+
+        Raises:
+            TypeError: A limit is of no cost.
+        """
         page = {"order": order, "offset": offset, "limit": limit}
         kept = {"state": state, "on_frontier": on_frontier, "repeats": repeats}
         query = {**kept, **_limits(limits), **page}
@@ -102,8 +110,15 @@ class Client:
         """The frontier of a search, and what it is compared with."""
         return self._send(Frontier, "GET", f"{_path(name)}/frontier")
 
-    def best(self, name: str, limits: Mapping[str, float] | None = None) -> Best:
-        """The best model within limits by cost (``size_mb``, …), or the nearest."""
+    def best(self, name: str, **limits: float) -> Best:
+        """The best model within limits, or the nearest.
+
+        Args:
+            limits: ``max_size_mb``, ``max_latency_ms`` and so on, as in search files.
+
+        Raises:
+            TypeError: A limit is of no cost.
+        """
         return self._send(Best, "GET", f"{_path(name)}/best", query=_limits(limits))
 
     def levels(self, name: str) -> list[Level]:
@@ -192,8 +207,17 @@ def _check(response: requests.Response) -> None:
     )
 
 
-def _limits(limits: Mapping[str, float] | None) -> dict[str, float]:
-    return {f"max_{cost}": limit for cost, limit in (limits or {}).items()}
+def _limits(limits: Mapping[str, float]) -> dict[str, float]:
+    """Limits as parameters of a request.
+
+    Raises:
+        TypeError: One is of no cost.
+    """
+    allowed = [cost.constraint for cost in COSTS.values()]
+    for name in limits:
+        if name not in allowed:
+            raise TypeError(f"{name}: is no limit; allowed: {', '.join(allowed)}")
+    return dict(limits)
 
 
 def _path(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from fastapi import FastAPI, Security
+from fastapi import Depends, FastAPI, Security
 from fastapi.security import HTTPBearer
 from prometheus_client import CollectorRegistry
 
@@ -20,6 +20,7 @@ from search.service.middleware import (
 )
 from search.service.operations_routes import RequestMetrics
 from search.service.settings import Settings
+from search.service.unknown_inputs import refuse_unknown_inputs
 
 DESCRIPTION = """Train large, then compress: the best model at a fixed inference cost.
 
@@ -36,6 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
         description=DESCRIPTION,
         # An unknown search must give 404 and no redirect.
         redirect_slashes=False,
+        dependencies=[Depends(refuse_unknown_inputs)],
     )
     queries = StudyQueries(settings.study_url)
     registry = CollectorRegistry()

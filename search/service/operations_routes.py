@@ -101,12 +101,14 @@ def router(
     """The routes for operators."""
     routes = APIRouter(tags=["operations"])
 
-    @routes.get("/health", summary="Whether the service responds", responses=responses(403))
+    @routes.get("/health", summary="Whether the service responds", responses=responses(403, 422))
     async def health() -> Health:
         return Health()
 
     @routes.get(
-        "/ready", summary="Whether the service can read the studies", responses=responses(403, 503)
+        "/ready",
+        summary="Whether the service can read the studies",
+        responses=responses(403, 422, 503),
     )
     def ready() -> Health:
         try:
@@ -124,7 +126,7 @@ def router(
         dependencies=authentication,
         response_class=Response,
         responses={
-            **responses(401, 403, 429, 503),
+            **responses(401, 403, 422, 429, 503),
             200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
         },
     )

@@ -83,7 +83,7 @@ Limits = Annotated[dict[str, float], Depends(_limits)]
 
 def router(queries: StudyQueries) -> APIRouter:
     """The routes that only read."""
-    routes = APIRouter(tags=["searches"], responses=responses(401, 403, 429, 503))
+    routes = APIRouter(tags=["searches"], responses=responses(401, 403, 422, 429, 503))
     for_search = responses(404, 422)
 
     @routes.get("/searches", summary="All searches and their progress")

@@ -63,9 +63,10 @@ def test_client_and_study_give_equal_results(service: str, answers: StudyQueries
     assert client.search("tiny") == answers.search("tiny")
     assert client.frontier("tiny") == answers.frontier("tiny")
     assert client.levels("tiny") == answers.levels("tiny")
-    limit = {"size_mb": answers.frontier("tiny").members[0].size_mb * 1.001}
+    limit = answers.frontier("tiny").members[0].size_mb * 1.001
     # The location depends on the home of the process.
-    best, expected = client.best("tiny", limit), answers.best("tiny", limit)
+    best = client.best("tiny", max_size_mb=limit)
+    expected = answers.best("tiny", {"size_mb": limit})
     assert best.model_copy(update={"location": ""}) == expected.model_copy(update={"location": ""})
     assert (Path(best.location) / "model.safetensors").is_file()
     page = client.trials("tiny", state="complete", order="size_mb", offset=2, limit=3)
@@ -91,6 +92,40 @@ def test_command_line_output_is_equal_with_and_without_a_server(
         assert here.exit_code == there.exit_code == 0, there.output
         assert here.stdout == there.stdout
         assert "tiny" in here.stdout or "accuracy" in here.stdout
+
+
+def test_an_unknown_limit_of_the_client_is_refused(service: str) -> None:
+    client = Client(service)
+    for ask in (client.best, client.trials):
+        with pytest.raises(TypeError, match=r"size_mb: is no limit; allowed: max_size_mb, max_lat"):
+            ask("tiny", size_mb=0.2)
+
+
+def test_every_operation_refuses_unknown_parameters_and_bodies(service: str) -> None:
+    """The operations, their parameters and bodies are those of the OpenAPI description."""
+
+    def fault_of(method: str, path: str, body: Any) -> tuple[str, str]:
+        answer = requests.request(method, f"{service}{path}", json=body, timeout=30)
+        (fault,) = problem_of(answer, 422)["errors"]
+        return fault["field"], fault["detail"]
+
+    paths = requests.get(f"{service}/openapi.json", timeout=30).json()["paths"]
+    for template, operations in paths.items():
+        path = template.format(name="tiny", number=0)
+        # Without the unknown input it would be refused too, and starts nothing.
+        needed = {"search": "nothing"} if path == "/searches" else {"values": {}}
+        for method, operation in operations.items():
+            known = [p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"]
+            body = needed if "requestBody" in operation else None
+            field, detail = fault_of(method, f"{path}?max_size=1", body)
+            assert field == "max_size"
+            assert all(name in detail for name in known)
+            for name in known:
+                assert fault_of(method, f"{path}?{name}=1&{name}=2", body) == (
+                    name, "is given 2 times; give it once",
+                )  # fmt: skip
+            field, _ = fault_of(method, path, {**(body or {}), "shell": 1})
+            assert field == ("body" if body is None else "shell")
 
 
 def test_a_prediction_interval_holds_the_score(service: str, answers: StudyQueries) -> None:
