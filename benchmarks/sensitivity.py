@@ -28,7 +28,8 @@ from search_efficiency import TABLES, UNTIL
 from search.arrays import Floats
 from search.replay.replay import FixedOrder, RowSampler, replay
 from search.replay.row_samplers import ROW_SAMPLERS, FrontierRowSampler
-from search.replay.table import Table, design_space_of
+from search.replay.table import Table
+from search.replay.table_design import design_space_of
 from search.samplers.frontier.prior import prior_for
 from search.samplers.gp.kernel import Prior
 

@@ -23,7 +23,8 @@ from scipy.stats import t as student
 from search.arrays import Floats, Integers
 from search.replay.replay import RowSampler, replay
 from search.replay.row_samplers import FrontierRowSampler, OptunaRowSampler, RandomRowSampler
-from search.replay.table import Table, design_space_of
+from search.replay.table import Table
+from search.replay.table_design import design_space_of
 from search.samplers.frontier.designer import Designer
 
 TABLES = Path(__file__).parent / "tables"

@@ -19,7 +19,8 @@ from scipy.stats import t as student
 from search.arrays import Floats, Integers
 from search.replay.replay import replay
 from search.replay.row_samplers import FrontierRowSampler
-from search.replay.table import Table, design_space_of
+from search.replay.table import Table
+from search.replay.table_design import design_space_of
 from search.samplers.frontier.cost_model import CostModel
 from search.samplers.frontier.designer import Designer
 from search.samplers.frontier.history import StageSeconds, Trial

@@ -14,7 +14,8 @@ from optuna.trial import TrialState
 from search.arrays import Floats, Integers
 from search.replay.replay import FixedOrder, RowSampler, replay
 from search.replay.report import Summary
-from search.replay.table import Table, design_space_of
+from search.replay.table import Table
+from search.replay.table_design import design_space_of
 from search.samplers.frontier.designer import Designer
 from search.samplers.frontier.history import StageSeconds, Trial
 from search.samplers.gp.kernel import Prior

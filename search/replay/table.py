@@ -6,7 +6,7 @@ import csv
 import gzip
 import math
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,14 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from search.arrays import Floats, Integers
-from search.samplers.frontier.design_space import DesignSpace
-from search.samplers.frontier.features import (
-    USUAL_GROUP,
-    compression_features,
-    is_in_doublings,
-    setting_feature,
-    training_features,
-)
+from spaces.cost.compression import Pruning, Quantisation
 from spaces.cost.configuration import AFTER_STABLE_PATH
 from spaces.cost.inference_cost import COSTS
 from spaces.errors import UserError
@@ -39,6 +32,17 @@ SHAPES = (
     "vocabulary",
 )
 """Further columns of architectures, which a table may have."""
+METHOD = ("quantisation", "group_size", "pruning", "recovery")
+"""Further columns of compressions, which a table has where bits and sparsity do not tell them
+apart; recovery is in the unit of the search's budget."""
+KINDS = ("activation", "checkpoint")
+"""Further columns of architectures, of names."""
+NAMES: dict[str, Callable[[str], str]] = {
+    "quantisation": Quantisation,
+    "pruning": Pruning,
+    **dict.fromkeys(KINDS, str),
+}
+"""Columns of names, and what makes a name or raises ``ValueError``."""
 COLUMNS = (
     *IDENTITY,
     "accuracy",
@@ -72,7 +76,8 @@ class Table:
         name: Name of its file, without the ending.
         levels: Values of each dimension that varies, ascending.
         points: Index into ``levels`` of each row, ``(rows, dimensions)``.
-        columns: The numbers of the file by column, ``(rows,)`` each.
+        columns: The numbers of the file by column, ``(rows,)`` each; of names, the index of each.
+        names: The names of each column of ``NAMES`` that the file has.
         settings: Names of the columns of settings of training that vary.
         architecture: Index of the architecture (and seed) of each row.
         stable_path: Index of its stable path.
@@ -84,6 +89,7 @@ class Table:
     levels: dict[str, tuple[float, ...]]
     points: Integers
     columns: dict[str, Floats]
+    names: dict[str, tuple[str, ...]]
     settings: tuple[str, ...]
     architecture: Integers
     stable_path: Integers
@@ -92,47 +98,66 @@ class Table:
 
     @classmethod
     def read(cls, path: Path) -> Table:
-        """Read a CSV file, plain or gzipped: ``COLUMNS``, those of ``OPTIONAL`` that it has, and a
-        column of numbers for each further dimension of training.
+        """Read a CSV file, plain or gzipped: ``COLUMNS``, those of ``OPTIONAL`` that it has, all or
+        none of ``METHOD``, those of ``KINDS``, and a column of numbers for each further dimension
+        of training.
 
         Raises:
             TableError: The file is missing, lacks a column, has no rows, repeats a configuration,
                 or holds something that is not a finite number.
         """
-        columns = _read_columns(path)
+        columns, categories = _read_columns(path)
         names = (*IDENTITY, *_further(columns))
         identity = np.stack([columns[name] for name in names], 1)
         if len(np.unique(identity, axis=0)) < len(identity):
             raise TableError(f"{path}: two rows have the same {', '.join(names)}")
-        return cls.of(path.name.removesuffix(".gz").removesuffix(".csv"), columns)
+        name = path.name.removesuffix(".gz").removesuffix(".csv")
+        return cls.of(name, columns, categories)
 
     @classmethod
-    def of(cls, name: str, columns: dict[str, Floats]) -> Table:
+    def of(
+        cls,
+        name: str,
+        columns: dict[str, Floats],
+        names: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> Table:
         """A table of at least all ``COLUMNS``, ``(rows,)`` each; no two rows have one
-        configuration."""
+        configuration.
+
+        Args:
+            names: The names of columns that are indices of them.
+        """
         further = _further(columns)
-        shapes = [*ARCHITECTURE, *(name for name in further if name in SHAPES)]
+        shapes = [*ARCHITECTURE, *(name for name in further if name in (*SHAPES, *KINDS))]
+        compression = [*COMPRESSION, *(name for name in further if name in METHOD)]
         settings = tuple(
-            name for name in further if name not in SHAPES and np.ptp(columns[name]) > 0.0
+            name
+            for name in further
+            if name not in (*shapes, *compression) and np.ptp(columns[name]) > 0.0
         )
         path = [*shapes, *(name for name in settings if not name.startswith(AFTER_STABLE_PATH))]
         run = [*shapes, *settings, "budget_steps"]
-        values = {name: np.unique(columns[name]) for name in (*run, *COMPRESSION)}
+        values = {name: np.unique(columns[name]) for name in (*run, *compression)}
         varied = [name for name in values if len(values[name]) > 1] or ["depth"]
         return cls(
             name=name,
             levels={name: tuple(map(float, values[name])) for name in varied},
             points=np.stack([np.searchsorted(values[name], columns[name]) for name in varied], 1),
             columns=columns,
+            names=dict(names or {}),
             settings=settings,
             architecture=_groups(columns, shapes),
             stable_path=_groups(columns, path),
             run=_groups(columns, run),
-            compression=_groups(columns, COMPRESSION),
+            compression=_groups(columns, compression),
         )
 
     def __len__(self) -> int:
         return len(self.run)
+
+    def texts(self, column: str) -> list[str]:
+        """A column of names, of each row."""
+        return [self.names[column][int(index)] for index in self.columns[column]]
 
     @property
     def accuracy(self) -> Floats:
@@ -162,68 +187,41 @@ class Table:
         return float(best @ (ends - self.log_size[order]))
 
 
-def design_space_of(table: Table) -> DesignSpace:
-    """The design space of a table: all that it says except accuracies and times."""
-    _, first = np.unique(table.run, return_index=True)
-    _, example = np.unique(table.compression, return_index=True)
-    c = table.columns
-    costs = np.full((len(first), len(example)), np.nan)
-    costs[table.run, table.compression] = table.log_size
-    # Multiplications of the encoder, and of the embeddings for the positions that are masked.
-    encoder = 12.0 * c["depth"][first] * c["width"][first] ** 2
-    # Features that a table has no column for are equal in all its rows.
-    nothing = np.zeros(len(example))
-    width = c["width"][first]
-    heads = c["heads"][first] if "heads" in c else width / c.get("head_width", c["width"])[first]
-    ratio = c["feed_forward_ratio"][first] if "feed_forward_ratio" in c else 1.0
-    feed_forward = c["feed_forward"][first] if "feed_forward" in c else ratio * width
-    settings = [c[name][first] for name in table.settings]
-    return DesignSpace(
-        runs=training_features(
-            depth=c["depth"][first],
-            width=width,
-            steps=c["budget_steps"][first],
-            heads=heads,
-            feed_forward=feed_forward,
-            vocabulary=c["vocabulary"][first] if "vocabulary" in c else None,
-            settings=list(map(setting_feature, settings)),
-        ),
-        architecture=table.architecture[first],
-        stable_path=table.stable_path[first],
-        settings=tuple(map(is_in_doublings, settings)),
-        is_pretrained=bool(c[PRETRAINED].all()) if PRETRAINED in c else False,
-        steps=c["budget_steps"][first],
-        depth=c["depth"][first],
-        step_flops=np.maximum(encoder, 0.15 * c["params"][first] + 0.85 * encoder),
-        compressions=compression_features(
-            bits=c["bits"][example],
-            group_size=np.full(len(example), float(USUAL_GROUP)),
-            is_static=nothing,
-            structured=c["sparsity"][example],
-            unstructured=nothing,
-        ),
-        log_costs=lambda runs: costs[runs],
-        limits=(float(table.log_size.min()), float(table.log_size.max())),
-    )
-
-
-def _read_columns(path: Path) -> dict[str, Floats]:
+def _read_columns(path: Path) -> tuple[dict[str, Floats], dict[str, tuple[str, ...]]]:
+    """The columns of a table as numbers, and the names of those that are indices of names."""
     try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise TableError(f"{path}: cannot be read as a table: {error}") from error
     if not lines:
         raise TableError(f"{path}: no rows")
-    missing = [name for name in COLUMNS if name not in lines[0]]
+    wanted = (*COLUMNS, *METHOD) if any(name in lines[0] for name in METHOD) else COLUMNS
+    missing = [name for name in wanted if name not in lines[0]]
     if missing:
+        raise TableError(f"{path}: no column {', '.join(missing)}; a table has {', '.join(wanted)}")
+    columns: dict[str, Floats] = {}
+    names: dict[str, tuple[str, ...]] = {}
+    for name in lines[0]:
+        if name in NAMES:
+            texts = [_name(path, k, name, line) for k, line in enumerate(lines, 2)]
+            names[name] = tuple(sorted({*texts}))
+            columns[name] = np.array([float(names[name].index(text)) for text in texts])
+        else:
+            columns[name] = np.array(
+                [_number(path, k, name, line) for k, line in enumerate(lines, 2)]
+            )
+    return columns, names
+
+
+def _name(path: Path, number: int, name: str, line: dict[str, str]) -> str:
+    try:
+        return str(NAMES[name](line[name]))
+    except ValueError as error:
         raise TableError(
-            f"{path}: no column {', '.join(missing)}; a table has {', '.join(COLUMNS)}"
-        )
-    return {
-        name: np.array([_number(path, k, name, line) for k, line in enumerate(lines, 2)])
-        for name in lines[0]
-    }
+            f"{path}, line {number}: {name} is {line[name]!r}, no known one"
+        ) from error
 
 
 def _further(columns: Iterable[str]) -> list[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 from typing import Any, TextIO
 
-from search.replay.table import COLUMNS, ERROR, IDENTITY, MEASURED_COSTS, PRETRAINED
+from search.replay.table import COLUMNS, ERROR, IDENTITY, MEASURED_COSTS, METHOD, PRETRAINED
 from search.samplers.frontier.history import score_error
 from search.storage.study import Study
+from spaces.cost.compression import Quantisation
 from spaces.cost.configuration import Configuration
 from spaces.grid.search_space import COMPRESSION_FIELDS, SearchSpace
 
@@ -16,14 +17,17 @@ STANDARD = ("depth", "width", "budget")
 
 
 def further_dimensions(space: SearchSpace) -> tuple[str, ...]:
-    """Names of the further dimensions of training with several numbers: each has a column."""
-    return tuple(
-        dimension.name
-        for dimension in space.dimensions
-        if dimension.name not in (*STANDARD, *COMPRESSION_FIELDS)
-        and len(dimension.values) > 1
-        and not isinstance(dimension.values[0], str)
+    """Names of the further columns that tell configurations apart: the further dimensions of
+    training with several values, and where bits and sparsity do not tell compressions apart, the
+    rest of them."""
+    several = {each.name: each for each in space.dimensions if len(each.values) > 1}
+    training = (name for name in several if name not in (*STANDARD, *COMPRESSION_FIELDS))
+    quantisations = several["quantisation"].values if "quantisation" in several else ()
+    bits = {Quantisation(each).bits for each in quantisations}
+    needs_method = len(bits) < len(quantisations) or any(
+        name in several for name in METHOD if name != "quantisation"
     )
+    return *training, *(METHOD if needs_method else ())
 
 
 def columns_of(space: SearchSpace) -> tuple[str, ...]:
@@ -38,7 +42,7 @@ def identity_columns(configuration: Configuration, space: SearchSpace) -> dict[s
     architecture = configuration.architecture
     steps = space.steps(configuration.budget, architecture)
     return {
-        **{name: f"{configuration.value_of(name):g}" for name in further_dimensions(space)},
+        **{name: _text(configuration.value_of(name)) for name in further_dimensions(space)},
         "depth": str(architecture.depth),
         "width": str(architecture.width),
         "seed": str(configuration.seed),
@@ -46,6 +50,10 @@ def identity_columns(configuration: Configuration, space: SearchSpace) -> dict[s
         "bits": str(configuration.compression.quantisation.bits),
         "sparsity": f"{configuration.compression.sparsity:g}",
     }
+
+
+def _text(value: Any) -> str:
+    return str(value) if isinstance(value, str) else f"{value:g}"
 
 
 def row(configuration: Configuration, space: SearchSpace, result: dict[str, Any]) -> dict[str, str]:
@@ -77,11 +85,8 @@ def identity(line: dict[str, str], space: SearchSpace) -> tuple[str, ...]:
 
 
 def write_table(study: Study, out: TextIO) -> int:
-    """Write a row for each complete trial; returns the number of rows.
-
-    Of trials that differ only in their method of quantisation or kind of pruning, or in another
-    dimension whose values are names, only the best is written.
-    """
+    """Write a row for each complete trial, of several of one configuration the best; returns the
+    number of rows."""
     best: dict[tuple[str, ...], dict[str, str]] = {}
     for record in study.records():
         if record.is_complete:

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace as with_fields
 from pathlib import Path
@@ -16,8 +17,13 @@ import pytest
 from search.replay.replay import FixedOrder, replay
 from search.replay.row_samplers import ROW_SAMPLERS, FrontierRowSampler, replays
 from search.replay.table import Table, TableError
+from search.replay.table_design import design_space_of
+from search.replay.table_export import write_table
+from search.storage.optuna_space import parameters_from
+from search.storage.study import Study
 from spaces.file.sampler_names import SAMPLERS
-from tests.search.conftest import Tlc
+from spaces.file.search_file import SearchFile
+from tests.search.conftest import Tlc, made_up_result
 
 Write = Callable[..., Path]
 
@@ -255,6 +261,40 @@ def test_the_frontier_sampler_needs_fewer_seconds_than_chance(table: Table, work
         return made.seconds_to(0.95)[1]
 
     assert seconds("frontier") < 0.75 * seconds("random")
+
+
+def test_a_search_of_several_methods_is_a_table_with_a_row_for_each_trial(
+    make_search: Callable[..., SearchFile], home: Path, empty_database: Path, tmp_path: Path
+) -> None:
+    home.mkdir()
+    shutil.copy(empty_database, home / "study.db")
+    search = make_search(space__depth={"choices": [1]}, space__width={"choices": [32]})
+    study = Study.open(search, f"sqlite:///{home / 'study.db'}")
+    for point in study.space.points():
+        study.optuna.enqueue_trial(parameters_from(study.space, point))
+    seconds = {"stable": 4.0, "cooldown": 1.0, "compress": 0.1, "measure": 0.1}
+    for number in range(16):
+        record = study.ask()
+        compression = record.configuration.compression
+        result = made_up_result(
+            0.5 + 0.01 * number, compression.quantisation.bits - compression.sparsity
+        )
+        study.tell_result(record.number, {**result, "seconds": seconds})
+    path = tmp_path / "methods.csv"
+    with path.open("w") as out:
+        # static-8 and rtn-8 have the same bits.
+        assert write_table(study, out) == 16
+    table = Table.read(path)
+    assert len(table) == 16
+    assert set(table.texts("quantisation")) == {"none", "static-8", "rtn-8", "rtn-4"}
+    # Whether activations are quantised is a feature of its own.
+    assert set(design_space_of(table).compressions[:, 1]) == {0.0, 1.0}
+    for sampler in ("frontier", "tpe"):
+        made = replay(table, ROW_SAMPLERS[sampler](table, 0), workers=1, sharing=True)
+        assert made.hypervolume[-1] == pytest.approx(1.0)
+    path.write_text(path.read_text().replace("static-8", "statistic-8"))
+    with pytest.raises(TableError, match="quantisation is 'statistic-8', which tlc does not know"):
+        Table.read(path)
 
 
 def test_the_command_line_prints_writes_and_draws(tlc: Tlc, write: Write) -> None:
