@@ -19,7 +19,7 @@ from rich.console import Console
 
 from search.analysis.claims.missing_trials import run_missing_trials
 from search.analysis.claims.report import print_claims, write_claims
-from search.cli.progress import Progress
+from search.cli.printing.progress import Progress
 from search.execution.run import run
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations

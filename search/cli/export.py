@@ -181,7 +181,7 @@ def _chosen(
     study: Study, limits: dict[str, float], trial: int | None, url: str | None
 ) -> TrialRecord | None:
     """The trial with a number, or the best within limits; prints the nearest if there is none."""
-    from search.cli.output import print_best
+    from search.cli.printing.output import print_best
 
     if trial is not None:
         from search.registry.export import complete_trial
@@ -243,7 +243,7 @@ def _description(study: Study, record: TrialRecord) -> str:
 
 
 def _runtime_table(rows: Sequence[RuntimeCosts], metric: str) -> Table:
-    from search.cli.tables import make_table
+    from search.cli.printing.tables import make_table
 
     columns = ("trial", "model", metric, "runtime", "size MB", "latency ms", "of reference")
     table = make_table(*columns, left=("model", "runtime"))

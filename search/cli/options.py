@@ -120,7 +120,7 @@ class Source:
     def function(self, name: str) -> FunctionQueries | None:
         """Queries over a search with a function; None where there is none of this name, and over
         a service, which has none."""
-        from search.cli.functions import function_queries
+        from search.cli.printing.functions import function_queries
 
         if self.server is not None:
             return None
@@ -158,7 +158,7 @@ def queried(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def make_console(*, stderr: bool = False) -> Console:
     """The console for the output of a command."""
-    from search.cli.console import WIDE, PlainConsole
+    from search.cli.printing.console import WIDE, PlainConsole
 
     console = PlainConsole(stderr=stderr)
     return console if console.is_terminal else PlainConsole(stderr=stderr, width=WIDE)

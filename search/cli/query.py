@@ -31,8 +31,8 @@ ORDERS = ("number", "-number", "score", "-score", *COSTS)
 @queried
 def list_searches(source: Source) -> None:
     """List all searches and their progress."""
-    from search.cli.functions import print_function_summaries
-    from search.cli.output import print_summaries
+    from search.cli.printing.functions import print_function_summaries
+    from search.cli.printing.output import print_summaries
     from search.results.functions import function_summaries
 
     rows = source.queries.searches()
@@ -53,9 +53,9 @@ def list_searches(source: Source) -> None:
 @queried
 def show(name: str, trial: int | None, source: Source) -> None:
     """Show the search NAME, or one TRIAL with the conditions of each number."""
-    from search.cli.functions import print_function_search, print_function_trial
-    from search.cli.output import print_search
-    from search.cli.tables import trial_table
+    from search.cli.printing.functions import print_function_search, print_function_trial
+    from search.cli.printing.output import print_search
+    from search.cli.printing.tables import trial_table
 
     if (function := source.function(name)) is not None:
         if trial is not None:
@@ -94,8 +94,8 @@ def show(name: str, trial: int | None, source: Source) -> None:
 @queried
 def trials(name: str, source: Source, **query: Any) -> None:
     """List the trials of the search NAME, in pages."""
-    from search.cli.functions import print_function_trials
-    from search.cli.output import print_trials
+    from search.cli.printing.functions import print_function_trials
+    from search.cli.printing.output import print_trials
 
     if (function := source.function(name)) is not None:
         if query["repeats"] or query["limits"] or query["order"] != "number":
@@ -121,8 +121,8 @@ def trials(name: str, source: Source, **query: Any) -> None:
 @queried
 def frontier(name: str, source: Source) -> int:
     """Show the frontier of the search NAME: trials that no other trial beats on score and cost."""
-    from search.cli.functions import print_function_trials
-    from search.cli.output import print_frontier
+    from search.cli.printing.functions import print_function_trials
+    from search.cli.printing.output import print_frontier
 
     if (function := source.function(name)) is not None:
         members = function.frontier()
@@ -147,8 +147,8 @@ def best(name: str, limits: dict[str, float], source: Source) -> int:
     training had no part in that (tlc confirm). If no model meets the limits, the command shows the
     nearest one and by how much it exceeds them, and exits with code 3.
     """
-    from search.cli.functions import print_function_best
-    from search.cli.output import print_best
+    from search.cli.printing.functions import print_function_best
+    from search.cli.printing.output import print_best
 
     if (function := source.function(name)) is not None:
         nearest = function.best(limits)
@@ -164,7 +164,7 @@ def best(name: str, limits: dict[str, float], source: Source) -> int:
 @queried
 def levels(name: str, source: Source) -> None:
     """Show the best score of the search NAME at each of five fixed inference costs."""
-    from search.cli.tables import levels_table
+    from search.cli.printing.tables import levels_table
 
     rows = source.queries.levels(name)
     source.show(rows, lambda console: console.print(levels_table(rows)))
@@ -182,8 +182,8 @@ def what_if(name: str, values: tuple[str, ...], source: Source) -> None:
     \b
       tlc what-if default depth=2 width=128 budget=800 quantisation=rtn-4 sparsity=0
     """
-    from search.cli.functions import print_function_prediction
-    from search.cli.output import print_prediction
+    from search.cli.printing.functions import print_function_prediction
+    from search.cli.printing.output import print_prediction
     from spaces.loading import parse_values
 
     if (function := source.function(name)) is not None:
@@ -211,7 +211,7 @@ def claims(names: tuple[str, ...], complete: bool, url: str | None, as_json: boo
     studies = [open_study(name, url) for name in dict.fromkeys(names)]
     if complete:
         from search.analysis.claims.missing_trials import run_missing_trials
-        from search.cli.progress import Progress, interruptible
+        from search.cli.printing.progress import Progress, interruptible
 
         progress = Progress(make_console(stderr=as_json))
         study_at = study_url_or_default(url)

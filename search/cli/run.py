@@ -43,14 +43,14 @@ def run(file: str, overrides: tuple[str, ...], address: str | None) -> int:
       tlc run default
       tlc run search.yaml --set trials=50 --set constraints.max_size_mb=2
     """
-    from search.cli.output import print_outcome
+    from search.cli.printing.output import print_outcome
     from spaces.loading import read_search
 
     search = read_search(file, overrides, address=address)
     terminal = make_console()
     terminal.print(f"search {search.name}: {search.trials} trials, sampler {search.sampler}")
 
-    from search.cli.progress import Progress, interruptible
+    from search.cli.printing.progress import Progress, interruptible
     from search.execution.run import run as run_search
 
     with interruptible():
@@ -88,8 +88,8 @@ def confirm(name: str, seeds: int, limits: dict[str, float], url: str | None) ->
       tlc confirm default --max-size-mb 0.5      only the best model up to 0.5 MB
       tlc confirm default --seeds 5              five seeds each: only what is missing runs
     """
-    from search.cli.output import print_confirmed
-    from search.cli.progress import Progress, interruptible
+    from search.cli.printing.output import print_confirmed
+    from search.cli.printing.progress import Progress, interruptible
     from search.execution.run import confirm as confirm_search
 
     study, terminal = open_study(name, url), make_console()
@@ -112,7 +112,7 @@ def plan(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
     from dataclasses import asdict
 
     from search.api.planning import plan_search
-    from search.cli.output import print_plan
+    from search.cli.printing.output import print_plan
 
     planned = plan_search(file, overrides)
     if as_json:

@@ -94,7 +94,7 @@ def resume(name: str, address: str | None, url: str | None, server: str | None) 
 def logs(name: str, follow: bool, address: str | None, url: str | None, server: str | None) -> None:
     """Print the log of the submitted search NAME; with --server, its trials as they finish."""
     if server is not None:
-        from search.cli.output import print_event, print_trials
+        from search.cli.printing.output import print_event, print_trials
 
         client, console = open_client(server), make_console()
         if not follow:

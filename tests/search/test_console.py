@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 from rich.table import Table
 
-from search.cli.console import PlainConsole
 from search.cli.main import cli
+from search.cli.printing.console import PlainConsole
 from search.results.client import Client, ServiceError
 from search.storage.study import Study
 from search.terminal_safe import printable

@@ -12,7 +12,7 @@ from search.analysis.report.dimensions import dimensions_section
 from search.analysis.report.report_data import ReportData
 from search.analysis.report.training_reuse import training_section
 from search.api.results import Results
-from search.cli.tables import frontier_table
+from search.cli.printing.tables import frontier_table
 from search.plots.parallel_coordinates import parallel_figure
 from search.results.prediction import Predictor
 from search.results.schemas import FrontierMember

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from search.cli.tables import make_table
+from search.cli.printing.tables import make_table
 from search.equal_bytes import EqualBytes
 from search.seeds import Repeats, SeedScores, spread_text
 from search.storage.trials import TrialRecord

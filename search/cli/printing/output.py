@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from objectives.data.prepared_data import warnings_of
-from search.cli.equal_bytes import print_equal_bytes
-from search.cli.tables import (
+from search.cli.printing.equal_bytes import print_equal_bytes
+from search.cli.printing.tables import (
     DENSE_NOTE,
     dominated_lines,
     frontier_table,

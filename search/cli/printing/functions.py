@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from search.cli.tables import make_table
+from search.cli.printing.tables import make_table
 from spaces.functions.points import value_text
 
 if TYPE_CHECKING:
