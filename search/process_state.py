@@ -17,8 +17,10 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+NO_PROXY = ("no_proxy", "NO_PROXY")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 FOREIGN = (
-    "RAY_", "TUNE_", "MLFLOW_", "_MLFLOW_", "KMP_", "TORCHINDUCTOR_", "PYTHONBREAKPOINT",
+    "RAY_", "TUNE_", "MLFLOW_", "_MLFLOW_", "KMP_", "TORCHINDUCTOR_", "PYTHONBREAKPOINT", *NO_PROXY,
 )  # fmt: skip
 """Beginnings of the variables that tlc sets, and that Ray, MLflow, scikit-learn and torch set."""
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -80,6 +82,16 @@ def set_variables(defaults: Mapping[str, str]) -> None:
     """Set environment variables that are not set."""
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+
+
+def reach_loopback_directly() -> None:
+    """Exempt this machine from the proxies of the environment, also for the processes that are
+    started: a proxy elsewhere would ask itself."""
+    known = next(filter(None, map(os.environ.get, NO_PROXY)), "")
+    listed = [host.strip() for host in known.split(",") if host.strip()]
+    if "*" not in listed:
+        exempt = ",".join(dict.fromkeys([*listed, *LOOPBACK]))
+        os.environ.update(dict.fromkeys(NO_PROXY, exempt))
 
 
 def set_level(level: int, *names: str) -> None:

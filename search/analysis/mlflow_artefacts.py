@@ -10,6 +10,7 @@ from pathlib import Path
 
 from search.storage.function_study import FunctionStudy
 from search.storage.study import Study
+from search.tracking.client import mlflow_client
 from search.tracking.remote_state import PARENT, find_run
 from search.tracking.tracker import sync_unless_running
 from spaces.errors import UserError
@@ -60,10 +61,8 @@ def log_artefacts(
     The search is sent first where MLflow lacks it, unless it is running and sends itself.
     """
     try:
-        from mlflow import MlflowClient
-
         sync_unless_running(study, where)
-        client = MlflowClient(where.tracking_uri)
+        client = mlflow_client(where)
         experiment = client.get_experiment_by_name(study.search.name)
         if experiment is None:
             return False

@@ -9,7 +9,8 @@ import click
 
 from search.cli import export, query, replay, run, serve, submit
 from search.cli.options import INTERRUPTED
-from search.terminal_safe import printable
+from search.process_state import reach_loopback_directly
+from search.terminal_safe import printable, write_what_can_be_encoded
 from spaces.errors import UserError
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
@@ -17,6 +18,8 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "sh
 
 def main() -> NoReturn:
     """Run the command line; a user error prints a message and exits with code 2."""
+    write_what_can_be_encoded()
+    reach_loopback_directly()
     try:
         code = cli.main(standalone_mode=False)
     except UserError as error:

@@ -117,7 +117,7 @@ def serve(
     # An unreachable database may come back while the service runs; a damaged one does not.
     refuse_damaged(study)
     settings = Settings(
-        storage=Storage(study=study, store=store, mlflow=mlflow),
+        storage=Storage(study=url, store=store, mlflow=mlflow),
         launcher=launcher_at(address, study),
         token=token,
         data_roots=data_roots,

@@ -14,7 +14,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from search.process_state import set_level, set_variables, signals_kept
+from search.process_state import (
+    reach_loopback_directly,
+    set_level,
+    set_variables,
+    signals_kept,
+)
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
 from spaces.errors import UserError
@@ -25,6 +30,11 @@ OBJECT_STORE_BYTES = 200_000_000
 
 FIELDS = (("cpus", "CPU", 1.0), ("gpus", "GPU", 1.0), ("memory_gb", "memory", 1e9))
 """Fields of a placement, what Ray calls them, and Ray's units in one of the file's."""
+
+LONGEST_TEMPORARY_FOLDER = 35
+"""Bytes. The path of a socket has at most 103 to 107, and Ray adds up to 68:
+``/ray/session_2026-11-30_17-52-32_123456_1234567/sockets/plasma_store``."""
+SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -70,6 +80,7 @@ def cluster(address: str | None) -> Iterator[None]:
 @contextmanager
 def _connected(address: str | None) -> Iterator[None]:
     set_variables(_QUIET)
+    reach_loopback_directly()
     import ray
 
     set_level(logging.ERROR, "ray")
@@ -79,10 +90,11 @@ def _connected(address: str | None) -> Iterator[None]:
         _check_is_connected_to(address)
         yield
         return
-    local = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     with ExitStack() as stack:
         if address is None:
             stack.enter_context(_private_token())
+            local["_temp_dir"] = stack.enter_context(_session_folder())
         else:
             _check_reachable(address)
         try:
@@ -264,6 +276,30 @@ def _private_token() -> Iterator[None]:
             for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
                 os.environ.pop(name, None)
             _read_authentication_settings()
+
+
+@contextmanager
+def _session_folder() -> Iterator[str | None]:
+    """The folder of Ray's sessions: its default, or where that is too long, one of its own.
+
+    Ray's processes talk through sockets below it, whose paths the kernel limits.
+
+    Raises:
+        ClusterError: No folder for temporary files is short enough.
+    """
+    usual = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or SHORT_FOLDERS[0]
+    if len(os.path.abspath(usual).encode()) <= LONGEST_TEMPORARY_FOLDER:
+        yield None
+        return
+    folder = next((each for each in SHORT_FOLDERS if os.access(each, os.W_OK | os.X_OK)), None)
+    if folder is None:
+        raise ClusterError(
+            f"TMPDIR: {usual} is too long for the sockets of Ray, and none of "
+            f"{', '.join(SHORT_FOLDERS)} can be written; set RAY_TMPDIR to a folder of at most "
+            f"{LONGEST_TEMPORARY_FOLDER} bytes"
+        )
+    with tempfile.TemporaryDirectory(prefix="tlc-", dir=folder, ignore_cleanup_errors=True) as own:
+        yield own
 
 
 def _read_authentication_settings() -> None:

@@ -46,7 +46,7 @@ def write_figures(
         text="" if links is None else CLICK,
         server=server if links else None,
     )
-    (folder / "frontier.html").write_text(page)
+    (folder / "frontier.html").write_text(page, encoding="utf-8")
     label = f"a line over dimensions, {criteria.cost.noun} and score for each trial"
     page = render(
         "search.plots",
@@ -57,5 +57,5 @@ def write_figures(
         server=None,
         uses_webgl=True,
     )
-    (folder / "parallel_coordinates.html").write_text(page)
+    (folder / "parallel_coordinates.html").write_text(page, encoding="utf-8")
     frontier_png(records, criteria, Scale.of(space), name, folder / "frontier.png", references)

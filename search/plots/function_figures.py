@@ -45,7 +45,7 @@ def write_function_figures(
         text="A click on a point opens its run." if links and charts else "",
         server=server if links else None,
     )
-    (folder / "frontier.html").write_text(page)
+    (folder / "frontier.html").write_text(page, encoding="utf-8")
 
 
 def frontier_charts(

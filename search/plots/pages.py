@@ -110,4 +110,4 @@ def _hash(text: str) -> str:
 
 @cache
 def _file(name: str) -> str:
-    return (files(__package__) / "templates" / name).read_text()
+    return (files(__package__) / "templates" / name).read_text(encoding="utf-8")

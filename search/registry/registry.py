@@ -90,7 +90,7 @@ def register(
         sync_unless_running(study, where)
         chosen = {CHAMPION: champion, **best_by_level(study)}
         with _active_mlflow(where.tracking_uri):
-            registrar = _Registrar(study, where.tracking_uri, name, with_onnx=with_onnx)
+            registrar = _Registrar(study, where, name, with_onnx=with_onnx)
             versions = [
                 registrar.version(record, tuple(a for a, r in chosen.items() if r.number == number))
                 for number, record in {r.number: r for r in chosen.values()}.items()
@@ -135,13 +135,13 @@ def level_alias(cost: str, level: float) -> str:
 class _Registrar:
     """Registers trials of a search under one name."""
 
-    def __init__(self, study: Study, tracking_uri: str, name: str, *, with_onnx: bool) -> None:
+    def __init__(self, study: Study, where: Locations, name: str, *, with_onnx: bool) -> None:
         import mlflow
 
         self._study = study
         self._name = name
         self._with_onnx = with_onnx
-        self._client = mlflow_client(tracking_uri)
+        self._client = mlflow_client(where)
         experiment = self._client.get_experiment_by_name(study.search.name)
         if experiment is None:
             raise RegistryError(

@@ -23,7 +23,7 @@ class Settings:
     """The settings of a service.
 
     Args:
-        storage: Storage of the searches; its study has a URL.
+        storage: Storage of the searches.
         launcher: Starts and stops searches.
         token: Bearer token; None for a service that only this machine reaches.
         data_roots: Folders that may hold the data of submitted searches.

@@ -15,8 +15,8 @@ from urllib.parse import quote
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
-from sqlalchemy import Table, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import URL, Table, make_url, select
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from objectives.store.locks import exclusive_lock
 from search.storage.database_retry import is_transient, reason, retryable
@@ -141,9 +141,14 @@ def translated_errors(database: Database) -> Iterator[None]:
 
 
 def sqlite_path(url: str) -> Path | None:
-    """The file of the studies; None for a database server."""
-    prefix = "sqlite:///"
-    return Path(url.removeprefix(prefix)).absolute() if url.startswith(prefix) else None
+    """The file of the studies; None for a database server, and where the URL is none."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return None
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        return None
+    return Path(parsed.database).absolute()
 
 
 def refuse_damaged(url: str) -> None:
@@ -180,7 +185,13 @@ def _connect(url: str, inode: int | None) -> Database:
         return Database(url, without_password(url))
     _check_integrity(path)
     # Without mode=rw, SQLite creates an empty file where the database was deleted.
-    return Database(f"sqlite:///file:{quote(str(path))}?mode=rw&uri=true", str(path))
+    return Database(_url(f"file:{quote(str(path))}", mode="rw", uri="true"), str(path))
+
+
+def _url(database: str, **query: str) -> str:
+    """URL of a SQLite database, without the braces that Optuna would replace."""
+    url = URL.create("sqlite", database=database, query=query)
+    return url.render_as_string(hide_password=False)
 
 
 def _create(path: Path) -> None:
@@ -191,7 +202,7 @@ def _create(path: Path) -> None:
             return
         new = path.with_name(f"{path.name}.new")
         new.unlink(missing_ok=True)
-        database = Database(f"sqlite:///{new}", str(new))
+        database = Database(_url(str(new)), str(new))
         database.remove_session()
         database.engine.dispose()
         new.rename(path)

@@ -88,7 +88,8 @@ class LocalProcesses:
 
     def start(self, search: SearchFile) -> str:
         """Start the search in a process of its own."""
-        if search.storage.study is None:
+        # The default follows the home, also where that is moved later.
+        if Locations.of(search.storage).study_url != self._study_url and not search.storage.study:
             storage = search.storage.model_copy(update={"study": self._study_url})
             search = search.model_copy(update={"storage": storage})
         where = Locations.of(search.storage)
@@ -134,7 +135,7 @@ class LocalProcesses:
                 f"search {name!r} was not submitted on this machine; tlc run prints to its terminal"
             )
         study, monitor = Study.load(name, self._study_url), LeaseMonitor()
-        with log.open("r", errors="replace") as file:
+        with log.open("r", encoding="utf-8", errors="replace") as file:
             file.seek(max(0, log.stat().st_size - LARGEST_TAIL))
             while True:
                 # Before reading, so that the last lines are read as well.
@@ -177,7 +178,7 @@ def _replace(path: Path, text: str) -> None:
     """Write a file atomically; a link is replaced, not followed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Temporary files are private: the URL of a study may contain a password.
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
         file.write(text)
     os.replace(file.name, path)
 

@@ -190,7 +190,8 @@ class RayJobs:
             with zipfile.ZipFile(io.BytesIO(code)) as archive:
                 archive.extractall(folder)
         document = search.model_copy(update={"address": None}).to_dict()
-        (folder / FILE).write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+        (folder / FILE).write_text(text, encoding="utf-8")
         environment: dict[str, Any] = {
             "working_dir": str(folder),
             # Each node keeps its prepared data there.

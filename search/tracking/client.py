@@ -7,8 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from search.process_state import set_level, set_variables
+from search.process_state import reach_loopback_directly, set_level, set_variables
+from search.tracking.relocation import follow_home
 from spaces.errors import require_version
+from spaces.file.storage import Locations
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,20 +40,25 @@ def check_mlflow_version() -> None:
     require_version("mlflow", MLFLOW_VERSION)
 
 
-def mlflow_client(tracking_uri: str) -> MlflowClient:
+def mlflow_client(where: Locations) -> MlflowClient:
     """A client with short timeouts and no output: the caller reports an unreachable server.
+
+    The local MLflow of a home that was moved is corrected first.
 
     Raises:
         UserError: Another version of MLflow is installed.
     """
     check_mlflow_version()
     set_variables(_QUIET)
+    reach_loopback_directly()
     from mlflow import MlflowClient
 
     # Importing mlflow sets its level, so this comes after.
     set_level(logging.WARNING, "alembic", "mlflow")
     set_level(logging.ERROR, "urllib3.connectionpool")
-    return MlflowClient(tracking_uri)
+    if where.artifacts is not None:
+        follow_home(where.artifacts.parent)
+    return MlflowClient(where.tracking_uri)
 
 
 def is_rejection(error: Exception) -> bool:

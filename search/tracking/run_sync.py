@@ -66,7 +66,7 @@ class RunSync(ABC):
 
     def _remote_state(self) -> RemoteState:
         if self._known is None:
-            client = mlflow_client(self._where.tracking_uri)
+            client = mlflow_client(self._where)
             self._known = read_remote_state(client, self._name, self._study_id, self._where)
         return self._known
 

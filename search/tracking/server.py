@@ -71,7 +71,7 @@ def experiment_pages(names: list[str], where: Locations, server: str) -> dict[st
     """
     from mlflow.exceptions import MlflowException
 
-    client = mlflow_client(where.tracking_uri)
+    client = mlflow_client(where)
     try:
         found = {name: client.get_experiment_by_name(name) for name in names}
     except MlflowException as error:

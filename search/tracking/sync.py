@@ -172,7 +172,8 @@ class MlflowSync(RunSync):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             write_figures(self._study, folder, links, server_url(self._where.tracking_uri))
-            (folder / "frontier.json").write_text(answer.model_dump_json(indent=1))
+            shown = answer.model_dump_json(indent=1)
+            (folder / "frontier.json").write_text(shown, encoding="utf-8")
             remote.client.log_artifacts(parent, name, "frontier")
         description = search_description(self._study, records, links, repeats)
         remote.client.set_tag(parent, DESCRIPTION, description)

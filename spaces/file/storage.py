@@ -6,8 +6,14 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from spaces.file.dimensions import PositiveNumber, StrictModel
+
+_QUOTED = str.maketrans({character: quote(character) for character in "%?"})
+
+MLFLOW_DATABASE = "mlflow.db"
+MLFLOW_ARTIFACTS = "mlartifacts"
 
 
 def home() -> Path:
@@ -57,14 +63,25 @@ class Locations:
         root = home()
         tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or storage.mlflow
         return cls(
-            study_url=storage.study or f"sqlite:///{root / 'study.db'}",
+            study_url=storage.study or sqlite_url(root / "study.db"),
             store_url=_absolute(storage.store) if storage.store else str(root / "store"),
             store_max_bytes=storage.store_max_gb * 1e9,
             data=root / "data",
-            tracking_uri=tracking_uri or f"sqlite:///{root / 'mlflow.db'}",
-            artifacts=None if tracking_uri else root / "mlartifacts",
+            tracking_uri=tracking_uri or _mlflow_url(root / MLFLOW_DATABASE),
+            artifacts=None if tracking_uri else root / MLFLOW_ARTIFACTS,
             reports=root / "reports",
         )
+
+
+def sqlite_url(path: Path) -> str:
+    """SQLAlchemy URL of a SQLite file; characters that have a meaning in URLs are quoted."""
+    return f"sqlite:///{str(path).translate(_QUOTED)}"
+
+
+def _mlflow_url(path: Path) -> str:
+    """The same for MLflow, which creates the folder of ``sqlite:///`` as it is written there."""
+    url = sqlite_url(path)
+    return url.replace("sqlite:", "sqlite+pysqlite:", 1) if "%" in url else url
 
 
 def without_password(url: str) -> str:

@@ -24,7 +24,7 @@ from search.process_state import signals_kept
 from search.storage.database import open_database
 from search.storage.study import Study
 from spaces.file.search_file import SearchFile
-from spaces.file.storage import Locations
+from spaces.file.storage import Locations, sqlite_url
 from spaces.grid.search_space import SearchSpace
 from tests.search.browser import browser
 from tests.waiting import is_served, wait_for
@@ -202,7 +202,7 @@ class Tlc:
     @property
     def study_url(self) -> str:
         """URL of its studies."""
-        return f"sqlite:///{self.folder / 'home' / 'study.db'}"
+        return sqlite_url(self.folder / "home" / "study.db")
 
     def study(self, name: str = "tiny") -> Study:
         """The current study of a search."""

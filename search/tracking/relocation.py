@@ -1,0 +1,56 @@
+"""MLflow's artefacts of a home that was copied or moved.
+
+MLflow records whole paths, so that it would read and write the files of the old home.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from functools import lru_cache
+from pathlib import Path
+
+from spaces.file.storage import MLFLOW_ARTIFACTS, MLFLOW_DATABASE
+
+COLUMNS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Tables and columns with locations of artefacts, in the version of MLflow that tlc requires."""
+BUSY_SECONDS = 60
+
+
+def follow_home(home: Path) -> None:
+    """Let the local MLflow of a home name the folder of artefacts where it is now.
+
+    Locations elsewhere, such as those of another tracking server, stay.
+    """
+    database = home / MLFLOW_DATABASE
+    if database.exists():
+        # A home that replaced another in this process is followed too.
+        _follow(database, database.stat().st_ino)
+
+
+@lru_cache(maxsize=8)
+def _follow(database: Path, inode: int) -> None:
+    here = (database.parent / MLFLOW_ARTIFACTS).as_uri()
+    with closing(sqlite3.connect(database, timeout=BUSY_SECONDS)) as connection, connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        for table, column in COLUMNS:
+            if table not in tables:
+                continue
+            known = connection.execute(f"SELECT DISTINCT {column} FROM {table}").fetchall()
+            for (location,) in known:
+                moved = _moved(location or "", here)
+                if moved != (location or ""):
+                    change = f"UPDATE {table} SET {column} = ? WHERE {column} = ?"
+                    connection.execute(change, (moved, location))
+
+
+def _moved(location: str, here: str) -> str:
+    """A location of artefacts below the folder where they are now."""
+    _, found, rest = location.partition(f"/{MLFLOW_ARTIFACTS}/")
+    return f"{here}/{rest}" if found and location.startswith("file:///") else location
