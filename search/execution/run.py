@@ -34,12 +34,13 @@ from search.seeds import FEWEST_FOR_AN_INTERVAL, Repeats, tested
 from search.storage.budget_facts import described_data
 from search.storage.lease import lease_of
 from search.storage.lease_holder import LeaseHolder, holding_lease, local_lease
+from search.storage.removal import removed_if_unused
 from search.storage.states import State
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from search.storage.widening import unused_widenings
 from search.tracking.sync import MlflowSync
-from search.tracking.tracker import Tracker
+from search.tracking.tracker import Tracker, tracking
 from spaces.cost.configuration import Configuration
 from spaces.errors import UserError
 from spaces.file.search_file import SearchFile
@@ -151,6 +152,7 @@ def _starting(search: SearchFile, listener: Listener) -> Iterator[_Started]:
     with local_lease(search.name, home() / "leases"), ExitStack() as stack:
         search, _ = completed(search, where.data, listener.info)
         study = Study.open(search, where.study_url)
+        stack.enter_context(removed_if_unused(study))
         holder = stack.enter_context(holding_lease(study, listener.must_stop))
         for change in unused_widenings(study):
             listener.info(f"space widened: {change}; the hypervolume refers to the new space")
@@ -163,9 +165,8 @@ def _starting(search: SearchFile, listener: Listener) -> Iterator[_Started]:
         study.set_data(described_data(data, lengths))
         for line in warm_start_report(study):
             listener.info(line)
-        tracker = Tracker(MlflowSync(study, where, lambda: holder.has_lost_lease))
-        tracker.start()
-        stack.callback(tracker.close, FLUSH_SECONDS)
+        sync = MlflowSync(study, where, lambda: holder.has_lost_lease)
+        tracker = stack.enter_context(tracking(study, sync, FLUSH_SECONDS))
         yield _Started(study, tuple(data.values()), store, holder, tracker, listener, stack)
 
 

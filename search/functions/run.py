@@ -29,11 +29,12 @@ from search.samplers.optuna_samplers import FeasibleSampler
 from search.storage.base_study import BaseStudy
 from search.storage.function_study import FunctionStudy
 from search.storage.lease_holder import LeaseHolder, holding_lease, local_lease
+from search.storage.removal import removed_if_unused
 from search.storage.states import State
 from search.storage.trials import TrialRecord
 from search.storage.widening import unused_widenings
 from search.tracking.function_sync import FunctionSync
-from search.tracking.tracker import Tracker
+from search.tracking.tracker import Tracker, tracking
 from spaces.file.storage import Locations, home
 from spaces.functions.points import CostFunction, FunctionSpace, StagesFunction
 from spaces.functions.search import FunctionSearch
@@ -90,19 +91,16 @@ def run_function(
     store.remove_unfinished()
     with local_lease(search.name, home() / "leases"):
         study = FunctionStudy.open(space, where.study_url)
-        with holding_lease(study, listener.must_stop) as holder:
+        with removed_if_unused(study), holding_lease(study, listener.must_stop) as holder:
             for change in unused_widenings(study):
                 listener.info(f"space widened: {change}")
             for line in warm_start_report(study):
                 listener.info(line)
-            tracker = Tracker(FunctionSync(study, where, lambda: holder.has_lost_lease))
-            tracker.start()
-            try:
+            sync = FunctionSync(study, where, lambda: holder.has_lost_lease)
+            with tracking(study, sync, FLUSH_SECONDS) as tracker:
                 ended, interrupted = _run_trials(study, sent, where, holder, tracker, listener)
                 state: State = "stopped" if interrupted or holder.must_stop else "finished"
                 tracker.notify()
-            finally:
-                tracker.close(FLUSH_SECONDS)
             holder.end(state, ended)
             return Ending(ended, state == "stopped", holder.must_stop)
 

@@ -22,7 +22,10 @@ from optuna.trial import TrialState
 from search.process_state import set_level
 from search.storage.database import Database, open_database, translated_errors
 from search.storage.errors import BusyStudy, NoSuchStudy
-from search.storage.transactions import ParameterChange, change_parameters, exchange, finish
+from search.storage.removal import is_used, remove
+from search.storage.transactions.attributes import exchange
+from search.storage.transactions.parameters import ParameterChange, change_parameters
+from search.storage.transactions.results import finish
 from search.storage.trials import (
     ATTEMPT,
     CONFIGURATION,
@@ -109,7 +112,14 @@ class BaseStudy(ABC, Generic[C]):
                 )
             # If two processes create this study at once, only one of them sets the search.
             if not exchange(storage.engine, study._study_id, cls.KEY, None, search.to_dict()):
-                cls(study, storage)._change_to(search)
+                earlier = cls(study, storage)
+                try:
+                    earlier._change_to(search)
+                except BusyStudy:
+                    if is_used(earlier):
+                        raise
+                    remove(earlier)
+                    return cls._open(search, url)
             study.set_metric_names(list(criteria.objectives))
             return cls(study, storage)
 

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from objectives.store.locks import LockBusy, try_exclusive_lock
-from search.storage.base_study import BaseStudy
 from search.storage.database_retry import retrying
 from search.storage.errors import BusyStudy, StudyUnavailable
 from search.storage.lease import (
@@ -28,6 +27,9 @@ from search.storage.lease import (
     lease_of,
 )
 from search.storage.states import State
+
+if TYPE_CHECKING:
+    from search.storage.base_study import BaseStudy
 
 log = logging.getLogger(__name__)
 

@@ -40,7 +40,7 @@ from search.storage.errors import BusyStudy, NoSuchStudy, StudyError
 from search.storage.optuna_space import configuration_from, distributions
 from search.storage.references import REFERENCES, ReferenceRecord, references_of
 from search.storage.states import OUTDATED
-from search.storage.transactions import Restated, restate
+from search.storage.transactions.results import Restated, restate
 from search.storage.trials import (
     CONFIGURATION,
     FAILURE,

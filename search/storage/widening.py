@@ -20,7 +20,7 @@ from search.storage.optuna_space import (
     restored_in,
     without_repeats,
 )
-from search.storage.transactions import Parameter, ParameterChange
+from search.storage.transactions.parameters import Parameter, ParameterChange
 from spaces.grid.grid import Grid, Point
 from spaces.grid.widening import Tried, changed_names, widening_text
 

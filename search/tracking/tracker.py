@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import suppress
-from typing import Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
 
+from search.storage.base_study import BaseStudy
 from search.storage.errors import StudyError
 from search.storage.function_study import FunctionStudy, load_functions
 from search.storage.lease_holder import local_lease, refuse_if_held_elsewhere
+from search.storage.removal import has_trials
 from search.storage.study import Study, load_all
 from search.tracking.client import check_mlflow_version, error_summary
 from search.tracking.function_sync import FunctionSync
@@ -76,10 +79,17 @@ class Tracker:
         self._given_up.set()
         return self._everything_sent
 
+    def cancel(self) -> None:
+        """End the thread without sending anything more."""
+        self._given_up.set()
+        self._changed.set()
+
     def _work(self) -> None:
         pause = PAUSE
         while not self._given_up.is_set():
             self._changed.wait()
+            if self._given_up.is_set():
+                return
             self._changed.clear()
             is_last = self._closing.is_set()
             if self._try_to_send(is_last=is_last):
@@ -112,6 +122,27 @@ class Tracker:
             return False
         self._is_away = False
         return True
+
+
+@contextmanager
+def tracking(study: BaseStudy[Any], sync: Sync, timeout_s: float) -> Iterator[Tracker]:
+    """Keep MLflow up to date with a study inside, and send the rest at the end; of a start that
+    failed before its first trial, nothing is sent.
+
+    Args:
+        timeout_s: Seconds for the rest.
+    """
+    tracker = Tracker(sync)
+    tracker.start()
+    try:
+        yield tracker
+    except BaseException:
+        if has_trials(study):
+            tracker.close(timeout_s)
+        else:
+            tracker.cancel()
+        raise
+    tracker.close(timeout_s)
 
 
 def sync_study(study: Study | FunctionStudy, where: Locations) -> int:

@@ -1,9 +1,5 @@
-"""Atomic writes to Optuna's tables (schema version 12).
-
-Optuna writes a result in several transactions, and overwrites an attribute whatever its value.
-Here a trial finishes in one transaction, which only its current attempt may make, an attribute is
-compared with the value that was read before it is set, and all latencies are restated at once.
-"""
+"""Results of trials: a trial finishes in one transaction, which only its current attempt may make,
+and all latencies are restated at once."""
 
 from __future__ import annotations
 
@@ -17,7 +13,6 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import (
     Column,
-    ColumnElement,
     Connection,
     Engine,
     Table,
@@ -31,14 +26,13 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from search.storage.database_retry import retryable
+from search.storage.transactions.attributes import exchange_in
 from search.storage.trials import ATTEMPT, FAILURE, FINISH, RESULT
 
 _TRIALS: Table = models.TrialModel.__table__
-_PARAMETERS: Table = models.TrialParamModel.__table__
 _VALUES: Table = models.TrialValueModel.__table__
 _USER: Table = models.TrialUserAttributeModel.__table__
 _SYSTEM: Table = models.TrialSystemAttributeModel.__table__
-_STUDY: Table = models.StudyUserAttributeModel.__table__
 
 
 @retryable
@@ -93,21 +87,6 @@ def finish(
     return True
 
 
-@retryable
-def exchange(engine: Engine, study_id: int, key: str, old: Any | None, new: Any) -> bool:
-    """Compare and set an attribute of a study; ``old`` is None where it had no value.
-
-    Returns:
-        False when another process has changed it since it was read.
-    """
-    try:
-        with engine.begin() as connection:
-            return _exchange(connection, study_id, key, old, new)
-    except IntegrityError:
-        # Another process has inserted the attribute.
-        return False
-
-
 @dataclass(frozen=True)
 class Restated:
     """What a finished trial records from now on: attributes that it has, objective values, and the
@@ -137,7 +116,7 @@ def restate(
     """
     try:
         with engine.begin() as connection:
-            if not _exchange(connection, study_id, *exchanged):
+            if not exchange_in(connection, study_id, *exchanged):
                 return False
             outcomes = _outcomes(connection, study_id)
             changes = {trial: c for trial, each in outcomes if (c := restated(each)) is not None}
@@ -186,140 +165,6 @@ def _json(values: Mapping[str, Any]) -> dict[str, str]:
 def _excesses(constraints: Mapping[str, float]) -> dict[str, float]:
     """Excess over each constraint, under the names of ``optuna.Trial.set_constraint``."""
     return {f"constraints:{name}": excess for name, excess in constraints.items()}
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """How the trials of a study store a dimension from now on.
-
-    Args:
-        distribution: Optuna's distribution, as JSON.
-        stored: The number that stands for a value, from the one that stood for it before.
-        added: By the number of a trial, the number that stands for its value, where the trials had
-            no such dimension.
-    """
-
-    distribution: str
-    stored: Callable[[float], float] = float
-    added: Mapping[int, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ParameterChange:
-    """A change of what a study's trials store of their dimensions.
-
-    Args:
-        replaced: The attribute of the study that defines them, with its old and its new value.
-        attributes: Further attributes of the study; None deletes one.
-        parameters: The dimensions that change, by name.
-        left_out: Dimensions that trials no longer have.
-    """
-
-    replaced: tuple[str, Any, Any]
-    attributes: Mapping[str, Any]
-    parameters: Mapping[str, Parameter]
-    left_out: Sequence[str]
-
-
-@retryable
-def change_parameters(engine: Engine, study_id: int, change: ParameterChange) -> bool:
-    """Change what the trials of a study store of their dimensions, all in one transaction.
-
-    Returns:
-        False when another process has replaced the attribute since it was read: nothing changes.
-    """
-    trials = select(_TRIALS.c.trial_id).where(_TRIALS.c.study_id == study_id)
-    own = _PARAMETERS.c.trial_id.in_(trials)
-    with engine.begin() as connection:
-        # The write comes first: SQLite locks with it.
-        if not _replace(connection, study_id, *change.replaced):
-            return False
-        _store_again(connection, own, change.parameters)
-        connection.execute(
-            delete(_PARAMETERS).where(own, _PARAMETERS.c.param_name.in_(change.left_out))
-        )
-        _add(connection, study_id, change.parameters)
-        kept = {key: value for key, value in change.attributes.items() if value is not None}
-        connection.execute(
-            delete(_STUDY).where(
-                _STUDY.c.study_id == study_id, _STUDY.c.key.in_(list(change.attributes))
-            )
-        )
-        rows = [
-            {"study_id": study_id, "key": key, "value_json": json.dumps(value)}
-            for key, value in kept.items()
-        ]
-        if rows:
-            connection.execute(insert(_STUDY), rows)
-    return True
-
-
-def _store_again(
-    connection: Connection, own: ColumnElement[bool], parameters: Mapping[str, Parameter]
-) -> None:
-    """Rewrite the parameters that trials have."""
-    found = connection.execute(
-        select(_PARAMETERS.c.param_id, _PARAMETERS.c.param_name, _PARAMETERS.c.param_value).where(
-            own, _PARAMETERS.c.param_name.in_(list(parameters))
-        )
-    )
-    rows = [
-        {
-            "row": row,
-            "number": parameters[name].stored(number),
-            "json": parameters[name].distribution,
-        }
-        for row, name, number in found
-    ]
-    if rows:
-        connection.execute(
-            update(_PARAMETERS)
-            .where(_PARAMETERS.c.param_id == bindparam("row"))
-            .values(param_value=bindparam("number"), distribution_json=bindparam("json")),
-            rows,
-        )
-
-
-def _add(connection: Connection, study_id: int, parameters: Mapping[str, Parameter]) -> None:
-    """Write the parameters that trials lack."""
-    numbers = select(_TRIALS.c.number, _TRIALS.c.trial_id).where(_TRIALS.c.study_id == study_id)
-    trial_of = dict(connection.execute(numbers).tuples().all())
-    rows = [
-        {
-            "trial_id": trial_of[number],
-            "param_name": name,
-            "param_value": value,
-            "distribution_json": parameter.distribution,
-        }
-        for name, parameter in parameters.items()
-        for number, value in parameter.added.items()
-    ]
-    if rows:
-        connection.execute(insert(_PARAMETERS), rows)
-
-
-def _exchange(connection: Connection, study_id: int, key: str, old: Any | None, new: Any) -> bool:
-    """Compare and set an attribute, which has no value where ``old`` is None.
-
-    Raises:
-        IntegrityError: It has a value.
-    """
-    if old is not None:
-        return _replace(connection, study_id, key, old, new)
-    row = {"study_id": study_id, "key": key, "value_json": json.dumps(new)}
-    connection.execute(insert(_STUDY), [row])
-    return True
-
-
-def _replace(connection: Connection, study_id: int, key: str, old: Any, new: Any) -> bool:
-    """Compare and set an attribute of a study; returns whether it had its old value."""
-    changed = connection.execute(
-        update(_STUDY)
-        .where(_STUDY.c.study_id == study_id, _STUDY.c.key == key)
-        .where(_STUDY.c.value_json == json.dumps(old))
-        .values(value_json=json.dumps(new))
-    )
-    return changed.rowcount == 1
 
 
 def _count_finished(connection: Connection, trial_id: int) -> int:
