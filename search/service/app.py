@@ -6,11 +6,15 @@ from importlib.metadata import version
 
 from fastapi import Depends, FastAPI, Security
 from fastapi.security import HTTPBearer
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
 from search.results.queries import StudyQueries
 from search.service import action_routes, operations_routes, problem_details, read_routes
 from search.service.middleware import (
+    ASSETS,
+    DESCRIBED,
+    DOCUMENTATION,
     BodyLimit,
     Guard,
     limit_rate,
@@ -31,7 +35,12 @@ details (RFC 9457) that name the field. The service has no state: several may se
 
 def create_app(settings: Settings) -> FastAPI:
     """Build the application."""
-    app = FastAPI(
+    # Its page of documentation needs no other server, which machines of a cluster may not reach.
+    app = FastAPIOffline(
+        docs_url=DOCUMENTATION,
+        redoc_url=None,
+        openapi_url=DESCRIBED,
+        static_url=ASSETS,
         title="tlc",
         version=version("tlc-search"),
         description=DESCRIPTION,

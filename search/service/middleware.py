@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 from collections.abc import Callable
 
@@ -22,6 +23,9 @@ BODY_SECONDS = 10.0
 """Time limit for a body."""
 DRAIN_SECONDS = 2.0
 """Time during which the rest of a refused body is read and discarded."""
+DOCUMENTATION, DESCRIBED, ASSETS = "/docs", "/openapi.json", "/docs-assets"
+"""The page of documentation, its OpenAPI description, and its scripts. A browser sends no bearer
+token for them: it asks for a password, which is the token."""
 OPEN = ("/health", "/ready")
 """Paths without information that need no token, for monitoring."""
 SAFE = ("GET", "HEAD", "OPTIONS")
@@ -45,18 +49,36 @@ class Guard:
 
 
 def require_token(token: str) -> Check:
-    """Respond with 401 if the bearer token is missing or wrong."""
+    """Respond with 401 if the bearer token is missing or wrong.
+
+    The documentation, which has no information of searches, takes it as a password too.
+    """
     expected = f"Bearer {token}".encode()
 
     def check(scope: Scope) -> Response | None:
-        given = Headers(scope=scope).get("authorization", "").encode("latin-1")
+        path, given = scope["path"], Headers(scope=scope).get("authorization", "")
         # In constant time, so that the duration does not reveal a correct prefix.
-        if scope["path"] in OPEN or hmac.compare_digest(given, expected):
+        if path in OPEN or hmac.compare_digest(given.encode("latin-1"), expected):
+            return None
+        is_page = path in (DOCUMENTATION, DESCRIBED) or path.startswith(f"{ASSETS}/")
+        if is_page and hmac.compare_digest(_password(given), token.encode()):
             return None
         detail = "send the header Authorization: Bearer TOKEN, with the service's token"
-        return problem(401, detail, headers={"WWW-Authenticate": "Bearer"})
+        scheme = 'Basic realm="tlc; the token is the password"' if is_page else "Bearer"
+        return problem(401, detail, headers={"WWW-Authenticate": scheme})
 
     return check
+
+
+def _password(authorization: str) -> bytes:
+    """The password of a header of the scheme Basic; empty of any other."""
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return b""
+    try:
+        return base64.b64decode(encoded, validate=True).partition(b":")[2]
+    except ValueError:
+        return b""
 
 
 def require_same_site(scope: Scope) -> Response | None:

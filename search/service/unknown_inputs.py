@@ -29,11 +29,11 @@ async def refuse_unknown_inputs(request: Request) -> None:
 
 
 def _operation(request: Request) -> dict[str, Any]:
-    """The OpenAPI description of the operation of a request."""
+    """The OpenAPI description of the operation of a request; empty for the documentation."""
     # FastAPI computes it once.
     paths = request.app.openapi()["paths"]
-    operation: dict[str, Any] = paths[request.scope["route"].path][request.method.lower()]
-    return operation
+    operations: dict[str, dict[str, Any]] = paths.get(request.scope["route"].path, {})
+    return operations.get(request.method.lower(), {})
 
 
 def _faults_of_query(request: Request, operation: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -318,7 +318,8 @@ def test_every_route_with_information_requires_the_token(finished: Tlc) -> None:
             for path in ("/searches", "/searches/tiny/best", "/docs", "/openapi.json", "/metrics"):
                 response = requests.get(f"{url}{path}", headers=header, timeout=30)
                 problem_of(response, 401)
-                assert response.headers["www-authenticate"] == "Bearer"
+                scheme = "Basic" if path in ("/docs", "/openapi.json") else "Bearer"
+                assert response.headers["www-authenticate"].startswith(scheme)
         assert requests.get(f"{url}/health", timeout=30).json() == {"status": "ok"}
         assert [s.name for s in Client(url, token=TOKEN).searches()] == ["tiny"]
         token = {"Authorization": f"Bearer {TOKEN}"}
@@ -326,6 +327,15 @@ def test_every_route_with_information_requires_the_token(finished: Tlc) -> None:
         assert told["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
         assert {"HTTPBearer": []} in told["paths"]["/searches"]["post"]["security"]
         assert "security" not in told["paths"]["/health"]["get"]
+        # A browser asks for a password, and sends it for the documentation.
+        statuses = {
+            (path, password): requests.get(f"{url}{path}", auth=("", password), timeout=30)
+            for path in ("/docs", "/openapi.json", "/docs-assets/swagger-ui.css", "/searches")
+            for password in (TOKEN, "wrong")
+        }
+        assert [key for key, answer in statuses.items() if answer.ok] == [
+            ("/docs", TOKEN), ("/openapi.json", TOKEN), ("/docs-assets/swagger-ui.css", TOKEN),
+        ]  # fmt: skip
         listed = finished.ask("list", "--server", url, TLC_TOKEN=TOKEN)
         assert listed.returncode == 0, listed.stderr
         refused = finished.ask("list", "--server", url, TLC_TOKEN="")
@@ -359,6 +369,15 @@ def test_pages_of_other_sites_and_unknown_host_names_are_refused(service: str) -
         f"{service}/searches/tiny/stop", headers={"Origin": "http://evil.example"}, timeout=30
     )
     problem_of(page, 403)
+
+
+def test_the_documentation_loads_nothing_from_elsewhere(service: str) -> None:
+    page = requests.get(f"{service}/docs", timeout=30).text
+    sources = re.findall(r"""(?:src|href)=["']([^"']+)""", page)
+    assert any(source.endswith("swagger-ui-bundle.js") for source in sources)
+    for source in sources:
+        assert source.startswith("/")
+        assert requests.get(f"{service}{source}", timeout=30).ok
 
 
 def test_requests_above_the_rate_limit_are_refused(finished: Tlc) -> None:
