@@ -56,8 +56,9 @@ class CostRange:
         return cls(cost, lowest, max(highest, 1.01 * lowest))
 
     def saved(self, value: float) -> float:
-        """Saved cost as a fraction of the axis."""
-        return math.log(self.highest / value) / math.log(self.highest / self.lowest)
+        """Saved cost as a fraction of the axis; what is cheaper than its start saves all of it."""
+        saved = math.log(self.highest / value) / math.log(self.highest / self.lowest)
+        return min(saved, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

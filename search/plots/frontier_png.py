@@ -42,7 +42,7 @@ def frontier_png(
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
-    _draw_frontier(left, records, criteria, references)
+    _draw_frontier(left, records, criteria, scale, references)
     # Beneath, where it hides no point.
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     history = hypervolume_history(records, criteria, scale)
@@ -64,6 +64,7 @@ def _draw_frontier(
     axes: Any,
     records: list[TrialRecord],
     criteria: Criteria,
+    scale: Scale,
     references: Sequence[ReferenceRecord],
 ) -> None:
     for group in grouped_points(records, criteria):
@@ -85,7 +86,8 @@ def _draw_frontier(
             color="white", zorder=5, edgecolors=FRONTIER, label=DOMINATED_NAME,
         )  # fmt: skip
     costs = [r.result[criteria.cost.name] for r in drawable(records, criteria)]
-    _draw_references(axes, ReferencePoints.of(references, criteria, costs))
+    drawn = ReferencePoints.of(references, criteria, costs)
+    _draw_references(axes, drawn)
     if limit := criteria.limit:
         axes.axvline(limit, linestyle="--", color=LIMIT, linewidth=1)
         axes.annotate(
@@ -93,6 +95,9 @@ def _draw_frontier(
             xytext=(4, 0), textcoords="offset points",
         )  # fmt: skip
     axes.set_xscale("log")
+    if not costs and not drawn.points:
+        # Lines of references alone give a logarithmic axis no range.
+        axes.set_xlim(scale.lowest, scale.highest)
     plain_ticks(axes.xaxis)
     axes.set_xlabel(criteria.cost.axis)
     axes.set_ylabel(f"{criteria.metric.name} on validation")

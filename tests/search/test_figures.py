@@ -80,6 +80,12 @@ def test_references_are_points_at_their_size_or_lines(limited: Study, home: Path
     assert "large regression" in (home / "reports" / "frontier.html").read_text()
 
 
+def test_a_search_of_references_without_bytes_alone_is_drawn(study: Study, home: Path) -> None:
+    study.set_references([made_up_reference("majority class", 0.5, 0.0)])
+    write_figures(study, home / "figures")
+    assert (home / "figures" / "frontier.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_where_size_is_no_cost_references_are_lines(
     make_search: Callable[..., SearchFile], home: Path
 ) -> None:

@@ -80,6 +80,8 @@ def test_hypervolume_of_known_boxes() -> None:
     assert hypervolume([(0.75, 0.1)], SCALE) == pytest.approx(0.25)
     assert hypervolume([(0.75, 0.01), (1.0, 0.1)], SCALE) == pytest.approx(0.75)
     assert hypervolume([(0.5, 0.01), (1.0, 1.0), (0.4, 0.1)], SCALE) == 0.0
+    # Cheaper than the box: a latency can be.
+    assert hypervolume([(1.0, 0.001)], SCALE) == pytest.approx(1.0)
 
 
 @given(values=points)

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from search.analysis.claims.missing_trials import missing_trials
+from search.analysis.claims.missing_trials import enqueue, missing_trials
 from search.analysis.claims.observations import observe
 from search.cli.main import cli
 from search.samplers.optuna_samplers import FeasibleSampler
+from search.storage.states import OUTDATED
 from search.storage.study import Study
 from search.storage.trials import CONFIGURATION
 from spaces.cost.compression import Compression
@@ -69,6 +70,19 @@ def test_missing_trials_are_every_model_once_and_the_ladder_at_the_longest(study
     assert set(first) == models
     _measure(study)
     assert missing_trials(study.space, study.records()) == []
+
+
+def test_an_outdated_trial_is_missing_and_enqueued_once(study: Study) -> None:
+    additions = missing_trials(study.space, [])[:2]
+    for addition, state in zip(additions, ("hung", OUTDATED), strict=True):
+        study.optuna.enqueue_trial(addition.parameters)
+        study.tell_failure(study.ask().number, state, "")
+    hashes = {each.configuration.hash for each in missing_trials(study.space, study.records())}
+    assert [each.configuration.hash in hashes for each in additions] == [False, True]
+    for _ in range(2):
+        enqueue(study, additions[1:])
+    assert study.ask().configuration == additions[1].configuration
+    assert not study.has_enqueued
 
 
 def test_a_large_space_is_sampled(make_search: Callable[..., SearchFile]) -> None:

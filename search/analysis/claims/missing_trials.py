@@ -9,7 +9,7 @@ from math import prod
 from operator import itemgetter
 from typing import Any
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from search.analysis.claims.curves import thinned
 from search.analysis.claims.depth_or_width import EQUAL
@@ -19,6 +19,7 @@ from search.execution.listener import Listener
 from search.samplers.measured_costs import recorded_costs
 from search.storage.lease_holder import local_lease
 from search.storage.optuna_space import parameters_from
+from search.storage.states import OUTDATED
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.cost.architecture import Architecture
@@ -34,6 +35,8 @@ MOST_ARCHITECTURES = 16
 MOST_BUDGETS = 4
 USUAL_BITS = 4
 """Bits at which models of the shorter budgets are compressed too, to compare at equal compute."""
+ENQUEUED = "fixed_params"
+"""Optuna's attribute of a trial with the parameters that were enqueued."""
 
 Indices = dict[str, int]
 """Index of the value of each dimension; 0 for those that are left out."""
@@ -61,9 +64,10 @@ def missing_trials(space: SearchSpace, records: Iterable[TrialRecord]) -> list[M
     with a usual compression, and with each compression at its longest budget. Models come before
     further compressions of them, and budgets in ascending order, so that trials that run side by
     side train different models and later ones reuse their training. Configurations that are known
-    to exceed a limit are left out, and so are those that were tried before, also without success.
+    to exceed a limit are left out, and so are those that were tried before, also without success,
+    unless that is outdated.
     """
-    tried = {record.configuration.hash for record in records}
+    tried = {record.configuration.hash for record in records if record.state != OUTDATED}
     additions = []
     for point in _wanted(space):
         configuration = space.configuration(point)
@@ -101,9 +105,8 @@ def run_missing_trials(study: Study, url: str, listener: Listener) -> Study:
     additions = missing_trials(space, study.records())
     _report(study.search.name, additions, listener)
     with local_lease(study.search.name, home() / "leases"):
-        for addition in additions:
-            study.optuna.enqueue_trial(addition.parameters, skip_if_exists=True)
-    waiting = study.optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        enqueue(study, additions)
+    waiting = _waiting(study)
     if not waiting:
         measure_undecayed(study, listener)
         return study
@@ -111,6 +114,19 @@ def run_missing_trials(study: Study, url: str, listener: Listener) -> Study:
     study = run(search, listener, trials=len(study.records()) + len(waiting)).study
     measure_undecayed(study, listener)
     return study
+
+
+def enqueue(study: Study, additions: Iterable[MissingTrial]) -> None:
+    """Enqueue trials, without those that are enqueued already."""
+    # Optuna itself would skip what an outdated trial has tried.
+    enqueued = [trial.system_attrs.get(ENQUEUED) for trial in _waiting(study)]
+    for addition in additions:
+        if addition.parameters not in enqueued:
+            study.optuna.enqueue_trial(addition.parameters)
+
+
+def _waiting(study: Study) -> list[FrozenTrial]:
+    return study.optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 
 
 def _report(name: str, additions: list[MissingTrial], listener: Listener) -> None:
