@@ -216,7 +216,19 @@ def test_a_module_of_the_user_that_hides_a_package_of_tlc_is_named(tmp_path: Pat
         text=True,
         check=False,
     )
-    assert "another module named 'search' hides the package of tlc: rename it" in ran.stderr
+    hidden = f"{tmp_path / 'search.py'} hides the package 'search' of tlc: rename it"
+    assert hidden in ran.stderr
+    # As the console script, with a user's folder among those of Python.
+    ran = subprocess.run(
+        [sys.executable, "-P", "-c", "import tlc; tlc.main()"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr.startswith(f"error: {hidden}")) == (2, True)
+    assert ran.stderr.count("\n") == 1
 
 
 @pytest.mark.slow
