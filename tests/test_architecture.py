@@ -25,8 +25,8 @@ ORDER = {
     "references tasks export completion objective several_checkpoints undecayed testing",
     "search": "arrays formatting mlflow_links process_state terminal_safe storage pareto "
     "hypervolume seeds equal_bytes "
-    "samplers plots results tracking registry execution functions submission analysis replay "
-    "service api cli",
+    "samplers plots results tracking registry execution functions submission analysis maintenance "
+    "replay service api cli",
 }
 """Each part of a package imports only parts that stand before it."""
 

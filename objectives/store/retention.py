@@ -36,10 +36,21 @@ class Pins:
                 raise
             _LOG.warning("no space to pin what the frontier of %s needs: %s", study_id, error)
 
-    def read(self) -> set[str]:
-        """The addresses that any study needs."""
+    def remove(self, study_id: str) -> None:
+        """Remove the addresses of a study."""
+        with suppress(FileNotFoundError):
+            self._fs.rm(f"{self._folder}/{study_id}.json")
+
+    def read(self, *, except_of: str = "") -> set[str]:
+        """The addresses that any study needs.
+
+        Args:
+            except_of: Id of a study whose needs do not count.
+        """
         pinned: set[str] = set()
         for file in self._fs.find(self._folder):
+            if file.endswith(f"/{except_of}.json"):
+                continue
             # A file may be replaced while it is read.
             with suppress(FileNotFoundError, ValueError, TypeError):
                 pinned.update(json.loads(self._fs.cat_file(file)))

@@ -26,6 +26,8 @@ from spaces.errors import UserError
 if TYPE_CHECKING:
     import optuna
 
+    from search.maintenance.deletion import Deletion
+
 
 class FunctionResults:
     """What a search with a function found; each call reads the study as it is then.
@@ -109,6 +111,23 @@ class FunctionResults:
             BusyStudy: It is not running.
         """
         request_stop(self._study)
+
+    def delete(self) -> Deletion:
+        """Delete the search: its trials with their folders, and its runs in MLflow.
+
+        Raises:
+            BusyStudy: It is running.
+            UserError: MLflow is away; nothing was deleted.
+        """
+        from search.maintenance.deletion import delete
+
+        return delete(self._study, self.url)
+
+    def rename(self, _: str) -> NoReturn:
+        """Refused: the stages that trials share go by the name of the search."""
+        raise UserError(
+            "rename: the stages that trials of a search with a function share go by its name"
+        )
 
     def export(self, *_: Any, **__: Any) -> NoReturn:
         """Refused: tlc has no model of such a search."""

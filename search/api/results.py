@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from search.analysis.claims.report import ClaimsReport
+    from search.maintenance.deletion import Deletion
     from search.registry.export import ExportedModel
     from search.registry.registry import Registration
 
@@ -255,6 +256,30 @@ class Results:
             BusyStudy: It is not running.
         """
         request_stop(self._study)
+
+    def rename(self, name: str) -> None:
+        """Rename the search, with its experiment in MLflow and its reports; its file needs the new
+        name too.
+
+        Raises:
+            StudyError: The name is taken, or the search is running.
+            UserError: The name is not allowed, or MLflow is away.
+        """
+        from search.maintenance.renaming import rename
+
+        rename(self._study, name, self.url)
+        self.name, self._study = name, Study.load(name, self.url)
+
+    def delete(self) -> Deletion:
+        """Delete the search: its trials, its runs in MLflow, and what only it has in the store.
+
+        Raises:
+            BusyStudy: It is running.
+            UserError: MLflow is away; nothing was deleted.
+        """
+        from search.maintenance.deletion import delete
+
+        return delete(self._study, self.url)
 
     def __repr__(self) -> str:
         return summary_text(self._queries.search(self.name))

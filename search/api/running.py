@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from search.api.frames import searches_frame
@@ -25,6 +26,7 @@ from spaces.loading import Overrides, SearchLike, read_search
 if TYPE_CHECKING:
     import pandas as pd
 
+    from search.analysis.compared_searches import Comparison
     from search.functions.worker import Objective
 
 
@@ -153,6 +155,30 @@ def searches(*, study: str | None = None) -> pd.DataFrame:
     """
     url = study_url(study)
     return searches_frame([*StudyQueries(url).searches(), *function_summaries(url)])
+
+
+@restored()
+def compare(
+    *names: str, study: str | None = None, to: str | os.PathLike[str] | None = None
+) -> Comparison:
+    """Compare searches of one task and data, and write a page with their frontiers.
+
+    Hypervolumes are fractions of one box, with the highest cost of all as the reference point.
+
+    Args:
+        names: Names of two or more searches.
+        study: SQLAlchemy URL, as of ``open``.
+        to: Folder of ``comparison.html``; by default among the reports of the first search.
+
+    Raises:
+        NoSuchStudy: There is no search of a name.
+        UserError: They are of different tasks, data, metrics or costs.
+    """
+    from search.analysis.compared_searches import compare as compare_searches
+
+    url = study_url(study)
+    studies = [Study.load(name, url) for name in names]
+    return compare_searches(studies, None if to is None else Path(to))
 
 
 @restored()

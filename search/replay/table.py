@@ -220,7 +220,7 @@ def _name(path: Path, number: int, name: str, line: dict[str, str]) -> str:
         return str(NAMES[name](line[name]))
     except ValueError as error:
         raise TableError(
-            f"{path}, line {number}: {name} is {line[name]!r}, no known one"
+            f"{path}, line {number}: {name} is {line[name]!r}, which tlc does not know"
         ) from error
 
 

@@ -42,15 +42,24 @@ def _follow(database: Path, inode: int) -> None:
         for table, column in COLUMNS:
             if table not in tables:
                 continue
+            change = f"UPDATE {table} SET {column} = ? WHERE {column} = ?"
             known = connection.execute(f"SELECT DISTINCT {column} FROM {table}").fetchall()
             for (location,) in known:
-                moved = _moved(location or "", here)
-                if moved != (location or ""):
-                    change = f"UPDATE {table} SET {column} = ? WHERE {column} = ?"
+                moved = None if location is None else _moved(location, here)
+                if moved != location:
                     connection.execute(change, (moved, location))
+        if connection.total_changes:
+            _forget_locations()
 
 
 def _moved(location: str, here: str) -> str:
     """A location of artefacts below the folder where they are now."""
     _, found, rest = location.partition(f"/{MLFLOW_ARTIFACTS}/")
     return f"{here}/{rest}" if found and location.startswith("file:///") else location
+
+
+def _forget_locations() -> None:
+    """Let MLflow's client in this process read the locations again."""
+    from mlflow.tracking._tracking_service import utils
+
+    utils._artifact_repos_cache.clear()
