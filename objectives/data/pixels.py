@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from objectives.data.encoding import Normalisation, Pixels
+from objectives.predictor.images import eight_bits, resized
 from spaces.file.image_processor import ImageProcessor
 
 USUAL = ImageProcessor()
@@ -19,6 +20,7 @@ def to_pixels(
     channels: int,
     size: int,
     processor: ImageProcessor = USUAL,
+    background: str = "white",
 ) -> Pixels:
     """Images as arrays of one shape.
 
@@ -27,25 +29,30 @@ def to_pixels(
         channels: 1 for grey, 3 for red, green and blue.
         size: Their height and width.
         processor: How they are resized.
+        background: The colour of what is transparent.
 
     Returns:
         0 to 255, ``(images, channels, height, width)``.
+
+    Raises:
+        InputError: A pixel is no number.
     """
-    mode = "L" if channels == 1 else "RGB"
-    arrays = [np.asarray(_resized(image.convert(mode), size, processor)) for image in images]
-    stacked = np.stack(arrays).reshape(len(arrays), size, size, channels)
-    return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))
-
-
-def _resized(image: Any, size: int, processor: ImageProcessor) -> Any:
-    """The centre of a resized image, ``size`` pixels high and wide."""
     from PIL.Image import Resampling
 
-    edge, shorter = processor.resize or size, min(image.size)
-    sides = [edge * side // shorter if processor.keeps_ratio else edge for side in image.size]
-    left, top = ((side - size) // 2 for side in sides)
-    resized = image.resize(sides, Resampling[processor.resample.upper()])
-    return resized.crop((left, top, left + size, top + size))
+    arrays = [
+        np.asarray(
+            resized(
+                eight_bits(image, channels=channels, background=background),
+                size=size,
+                edge=processor.resize or size,
+                keeps_ratio=processor.keeps_ratio,
+                resample=Resampling[processor.resample.upper()],
+            )
+        )
+        for image in images
+    ]
+    stacked = np.stack(arrays).reshape(len(arrays), size, size, channels)
+    return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))
 
 
 def normalisation(processor: ImageProcessor, channels: int) -> Normalisation:

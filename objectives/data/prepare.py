@@ -34,7 +34,7 @@ from spaces.file.sources import (
     StandardLibrary,
 )
 
-PREPARED_DATA_VERSION = 9
+PREPARED_DATA_VERSION = 10
 """Increased when the same sources give other arrays."""
 
 
@@ -154,7 +154,8 @@ def _cache_key(data: Data, task: BaseTask, tokenizer: str | None) -> str:
         if isinstance(source, Tables | AlignedFiles | ConllFiles | ImageFolder):
             key[name] += _digest_of_files(source, f"data.{name}")
     if data.images is not None:
-        key["shape"] = [data.image_size, data.channels, data.image_processor.model_dump()]
+        processor = data.image_processor.model_dump()
+        key["shape"] = [data.image_size, data.channels, processor, data.background]
     else:
         key["shape"] = [data.vocabulary_size, data.sequence_length]
     if data.parallel is not None:

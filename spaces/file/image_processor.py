@@ -11,6 +11,8 @@ from spaces.file.dimensions import PositiveNumber, StrictModel
 Resample = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"]
 """Filters of Pillow, in the order of its numbers."""
 
+Colour = Annotated[str, Field(pattern=r"^(white|black|#[0-9a-fA-F]{6})$")]
+
 PerChannel = Field(min_length=1, max_length=3)
 
 

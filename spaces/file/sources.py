@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from spaces.file.dimensions import StrictModel
-from spaces.file.image_processor import ImageProcessor
+from spaces.file.image_processor import Colour, ImageProcessor
 from spaces.file.inputs.tables import SPLITS, Aligned, HubDataset, Splits, Tables
 
 SOURCE_FIELDS = ("unlabelled", "labelled", "tagged", "parallel", "images")
@@ -203,6 +203,9 @@ class Data(StrictModel):
     """Height and width of a patch, in pixels; divides the image's."""
     channels: Literal[1, 3] = 3
     """Channels of an image: 1 for grey, 3 for red, green and blue."""
+    background: Colour = "white"
+    """The colour of what is transparent in an image: ``white``, ``black``, or red, green and blue
+    as in ``#ff8000``."""
     image_processor: ImageProcessor = ImageProcessor()
     """How images become what models read. A checkpoint has its own; by default, images are resized
     to ``image_size``, and pixels to -1 to 1."""

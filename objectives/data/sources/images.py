@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from objectives.data.encoding import Pixels
+from objectives.data.errors import DataError
 from objectives.data.files.notices import Notice, unsaid
 from objectives.data.pixels import to_pixels
 from objectives.data.sources.splits import Examples, separate
-from objectives.data.sources.tables import check_table, load_hub, load_table
+from objectives.data.sources.tables import check_table, is_missing, load_hub
+from objectives.predictor.errors import InputError
+from objectives.predictor.images import is_animated, open_image
 from spaces.file.inputs.tables import SPLITS
 from spaces.file.sources import Data, Digits, HubImages, ImageFolder
 
 FIELD = "data.images"
+UNREAD = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+"""Formats of Pillow that need another program to be read."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,19 @@ class ImageRows(Examples):
     def classes(self) -> Sequence[Sequence[str]]:
         """The label of each image."""
         return [(label,) for label in self.labels]
+
+
+class ImageFile(NamedTuple):
+    """An image before it is read.
+
+    Args:
+        name: What messages call it.
+        content: Returns its path, or the content of its file; None where there is none.
+    """
+
+    name: str
+    content: Callable[[], Path | bytes | None]
+    label: str
 
 
 def read_images(data: Data, cache: Path, *, notice: Notice = unsaid) -> dict[str, ImageRows]:
@@ -48,26 +67,108 @@ def read_images(data: Data, cache: Path, *, notice: Notice = unsaid) -> dict[str
     if isinstance(source, Digits):
         return separate({"train": _digits(data)}, SPLITS, FIELD)
     named = [split for split in SPLITS if source.inputs(split)]
-    return separate({s: _read_split(source, s, data, cache) for s in named}, SPLITS, FIELD)
+    return separate({s: _read_split(source, s, data, cache, notice) for s in named}, SPLITS, FIELD)
 
 
-def _read_split(source: ImageFolder | HubImages, split: str, data: Data, cache: Path) -> ImageRows:
-    origin = getattr(source, split)
+def _read_split(
+    source: ImageFolder | HubImages, split: str, data: Data, cache: Path, notice: Notice
+) -> ImageRows:
+    field = f"{FIELD}.{split}"
     if isinstance(source, HubImages):
-        table, image, label = load_hub(source, split, FIELD, cache), source.image, source.label
+        files = _of_hub(source, split, cache)
     else:
-        image, label = "image", "label"
-        # A pattern and no folder, in which datasets would look for splits: it takes any name with
-        # ``train`` or ``val`` in it for one.
-        pattern = f"{glob.escape(str(Path(origin).resolve()))}/**"
-        table = load_table(
-            "imagefolder", origin, f"{FIELD}.{split}", cache,
-            data_files={"train": pattern}, drop_labels=False, split="train",
-        )  # fmt: skip
-    check_table(table, {"image": image, "label": label}, FIELD, split, origin)
-    names = getattr(table.features[label], "names", None)
-    labels = [str(names[value] if names else value) for value in table[label]]
-    return ImageRows(_pixels(table[image], data), labels)
+        files = _of_folder(Path(getattr(source, split)), field, notice)
+    animated: list[str] = []
+    pixels = _pixels(_opened(files, field, animated), data)
+    if animated:
+        others = f" and {len(animated) - 1} more" if len(animated) > 1 else ""
+        notice(f"{field}: {animated[0]}{others} has several frames; the first one is read")
+    return ImageRows(pixels, [each.label for each in files])
+
+
+def _of_folder(root: Path, field: str, notice: Notice) -> list[ImageFile]:
+    """The images below a folder with a folder of its own for each class; what has another ending
+    is skipped, and hidden files."""
+    files: list[ImageFile] = []
+    folders: set[str] = set()
+    skipped: Counter[str] = Counter()
+    for path in sorted(root.rglob("*")):
+        parts = path.relative_to(root).parts
+        if any(part.startswith((".", "__MACOSX")) for part in parts) or not path.is_file():
+            continue
+        is_read = path.suffix.lower() in _endings()
+        if is_read and len(parts) == 1:
+            raise DataError(
+                f"{field}: {path} is in no folder of a class; each class has a folder of its own"
+            )
+        folders |= {*parts[:-1][:1]}
+        if is_read:
+            files.append(ImageFile(str(path), partial(Path, path), parts[0]))
+        else:
+            skipped[path.suffix.lower() or "without ending"] += 1
+    endings = ", ".join(f"{count} {ending}" for ending, count in sorted(skipped.items()))
+    if not files:
+        raise DataError(f"{field}: {root} holds no images{endings and f', but {endings}'}")
+    if empty := folders - {each.label for each in files}:
+        raise DataError(f"{field}: {root / min(empty)} holds no image that Pillow reads")
+    if skipped:
+        notice(f"{field}: {skipped.total()} files are skipped, which are no images: {endings}")
+    return files
+
+
+@cache
+def _endings() -> frozenset[str]:
+    """The endings of the files that Pillow reads."""
+    from PIL import Image
+
+    Image.init()
+    readable = Image.OPEN.keys() - UNREAD
+    return frozenset(e for e, name in Image.registered_extensions().items() if name in readable)
+
+
+def _of_hub(source: HubImages, split: str, cache: Path) -> list[ImageFile]:
+    import datasets
+
+    table, origin = load_hub(source, split, FIELD, cache), getattr(source, split)
+    columns = {"image": source.image, "label": source.label}
+    check_table(table, columns, FIELD, split, origin)
+    kind = table.features[source.image]
+    if not isinstance(kind, datasets.Image):
+        raise DataError(f"{FIELD}.image: column {source.image!r} holds {kind!r}, and no images")
+    names = getattr(table.features[source.label], "names", None)
+    # As files: datasets would read them with less than all of their bits.
+    cells = table.cast_column(source.image, datasets.Image(decode=False))[source.image]
+    files: list[ImageFile] = []
+    for row, label in enumerate(table[source.label]):
+        name = f"row {row + 1} of {origin}"
+        if is_missing(label) or (names and label < 0):
+            raise DataError(f"{FIELD}.{split}: {name} has no label; leave it out")
+        content = partial(_content, cells, row)
+        files.append(ImageFile(name, content, str(names[label] if names else label)))
+    return files
+
+
+def _content(cells: Any, row: int) -> Path | bytes | None:
+    cell = cells[row]
+    if cell is None:
+        return None
+    content: bytes | None = cell["bytes"]
+    return Path(cell["path"]) if content is None else content
+
+
+def _opened(files: Iterable[ImageFile], field: str, animated: list[str]) -> Iterator[Any]:
+    """The images one by one; names of those with several frames are added to a list."""
+    for each in files:
+        content = each.content()
+        if content is None:
+            raise DataError(f"{field}: {each.name} has no image; leave it out")
+        try:
+            image = open_image(content)
+        except InputError as error:
+            raise DataError(f"{field}: {each.name} {error}; replace it or remove it") from error
+        if is_animated(content):
+            animated.append(each.name)
+        yield image
 
 
 def _digits(data: Data) -> ImageRows:
@@ -82,5 +183,9 @@ def _digits(data: Data) -> ImageRows:
 
 def _pixels(images: Iterable[Any], data: Data) -> Pixels:
     return to_pixels(
-        images, channels=data.channels, size=data.image_size, processor=data.image_processor
+        images,
+        channels=data.channels,
+        size=data.image_size,
+        processor=data.image_processor,
+        background=data.background,
     )
