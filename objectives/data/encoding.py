@@ -118,18 +118,25 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> Any:
 
 def with_template(tokenizer: Any, template: Template) -> Any:
     """The same ``tokenizers.Tokenizer`` with special tokens at other places."""
-    from tokenizers import Tokenizer
-
     document = json.loads(tokenizer.to_str())
     document["post_processor"] = template.definition(tokenizer.get_vocab())
-    return Tokenizer.from_str(json.dumps(document))
+    return tokenizer_of(json.dumps(document))
+
+
+def tokenizer_of(definition: str) -> Any:
+    """The ``tokenizers.Tokenizer`` of a ``tokenizer.json``, to which a ``<s>`` or ``[MASK]`` in a
+    text is text: special tokens stand where a template puts them, and nowhere else."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(definition)
+    # Its file has no field for this.
+    tokenizer.encode_special_tokens = True
+    return tokenizer
 
 
 def load_tokenizer(file: Path) -> Any:
-    """The ``tokenizers.Tokenizer`` that was saved to a file."""
-    from tokenizers import Tokenizer
-
-    return Tokenizer.from_file(str(file))
+    """The ``tokenizers.Tokenizer`` that was saved to a file (``tokenizer_of``)."""
+    return tokenizer_of(file.read_text(encoding="utf-8"))
 
 
 def text_bytes(tokenizer: Any, sequences: list[list[int]]) -> list[int]:

@@ -18,7 +18,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from objectives.data.encoding import SPECIAL_TOKENS, UNKNOWN, Template, Tokens, token_ids
+from objectives.data.encoding import (
+    SPECIAL_TOKENS,
+    UNKNOWN,
+    Template,
+    Tokens,
+    token_ids,
+    tokenizer_of,
+)
 from objectives.data.errors import DataError
 from spaces.cost.configuration import content_hash
 
@@ -55,9 +62,7 @@ class PretrainedTokenizer:
     @cached_property
     def vocabulary(self) -> dict[str, int]:
         """The number of each of its tokens, as the checkpoint has it."""
-        from tokenizers import Tokenizer
-
-        found: dict[str, int] = Tokenizer.from_str(self.definition).get_vocab()
+        found: dict[str, int] = tokenizer_of(self.definition).get_vocab()
         return found
 
     @cached_property
@@ -66,9 +71,7 @@ class PretrainedTokenizer:
 
         Without types of tokens in models, all have the same.
         """
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_str(self.definition)
+        tokenizer = tokenizer_of(self.definition)
         tokenizer.no_padding()
         tokenizer.no_truncation()
         # Any text that has tokens shows where texts stand between special tokens.
@@ -137,9 +140,7 @@ class PretrainedTokenizer:
         return tokenizer, np.asarray(original, dtype=np.int32)
 
     def _counts(self, texts: Iterable[str]) -> npt.NDArray[np.int64]:
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_str(self.definition)
+        tokenizer = tokenizer_of(self.definition)
         tokenizer.no_padding()
         tokenizer.no_truncation()
         counts = np.zeros(max(self.vocabulary.values()) + 1, dtype=np.int64)
@@ -214,14 +215,15 @@ def _with_parts(token: str, parts: dict[str, tuple[str, str]]) -> set[str]:
 
 def _renumbered(definition: str, ordered: Sequence[str], template: Template) -> Any:
     """The tokenizer that has some tokens alone, numbered in an order; the special ones first."""
-    from tokenizers import Tokenizer
-
     document = json.loads(definition)
     model = document["model"]
     numbers = {token: number for number, token in enumerate(ordered)}
     if model["type"] == "Unigram":
         scores = dict(model["vocab"])
         lowest = min(scores.values())
+        special = ordered[: len(SPECIAL_TOKENS)]
+        # Worse than their characters one by one: else they would be chosen where a text has them.
+        scores |= dict.fromkeys(special, (max(map(len, special)) + 1) * lowest - 1.0)
         model["vocab"] = [[token, scores.get(token, lowest)] for token in ordered]
         if model.get("unk_id") is not None:
             model["unk_id"] = UNKNOWN
@@ -246,4 +248,4 @@ def _renumbered(definition: str, ordered: Sequence[str], template: Template) -> 
     # Examples are cut and padded where arrays are made of them.
     document |= {"truncation": None, "padding": None}
     document["post_processor"] = template.definition(numbers)
-    return Tokenizer.from_str(json.dumps(document))
+    return tokenizer_of(json.dumps(document))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
-from objectives.data.encoding import SPECIAL_TOKENS, load_tokenizer
+from objectives.data.encoding import PAD, SPECIAL_TOKENS, load_tokenizer
 from objectives.export.prediction_task import PredictionTask
 
 TOKENIZER = "tokenizer.json"
@@ -16,7 +16,8 @@ IMAGE_PROCESSOR = "preprocessor_config.json"
 
 
 def write_tokenizer(trained: Path, task: PredictionTask, folder: Path) -> None:
-    """Write ``tokenizer.json``, with the truncation of the task, and ``tokenizer_config.json``.
+    """Write ``tokenizer.json``, with the special tokens, truncation and padding of the task, and
+    ``tokenizer_config.json``.
 
     Args:
         trained: The file of the tokenizer of the prepared data, which does not truncate.
@@ -43,9 +44,12 @@ def write_tokenizer(trained: Path, task: PredictionTask, folder: Path) -> None:
         truncation_side="left" if reads_prompts else "right",
         model_input_names=["input_ids", *types, "attention_mask"],
         clean_up_tokenization_spaces=False,
+        # What fills masks must find them in the text.
+        split_special_tokens=task.name != "masked-lm",
     ).save_pretrained(folder)
     if not reads_prompts:
         tokenizer.enable_truncation(task.sequence_length)
+        tokenizer.enable_padding(pad_id=PAD, pad_token=pad)
         tokenizer.save(str(folder / TOKENIZER))
 
 

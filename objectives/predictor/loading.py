@@ -11,7 +11,7 @@ from .errors import ModelError
 from .model import Model
 from .runtimes import AUTO_CLASSES, open_runtime
 
-FORMAT = 5
+FORMAT = 6
 TASK = "task.json"
 TOKENIZER = "tokenizer.json"
 
@@ -34,6 +34,9 @@ def load(folder: Path | str, runtime: str | None = None) -> Model:
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        # A <s> in a text is text, as in training.
+        tokenizer.encode_special_tokens = True
+        tokenizer.no_padding()
     return Model(task, tokenizer, open_runtime(folder, task, runtime))
 
 
