@@ -261,6 +261,7 @@ class Objective:
             checkpoint=pruned.path.address,
             stages=pruned.chain,
             data_fingerprint=task.prepared.fingerprint,
+            score_details=dict(score.details),
             further_scores={
                 each.name: self._tasks.further_score(configuration, each.name, loaded)
                 for each in self._search.criteria.further_metrics

@@ -58,6 +58,7 @@ class Evaluation:
         measured_costs: The costs that only some searches have, by name: a time, or a number.
         further_scores: ``value``, ``low`` and ``high`` of each further metric that is an objective,
             by its name.
+        score_details: How sacreBLEU computed the score (``signature``), and ``chrf`` beside BLEU.
     """
 
     metric: str
@@ -86,6 +87,7 @@ class Evaluation:
     data_fingerprint: str
     measured_costs: Mapping[str, Latency | float] = field(default_factory=dict)
     further_scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    score_details: dict[str, str | float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=package_versions)
 
     @property

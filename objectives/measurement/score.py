@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ class Score:
         value: In the unit of the task's metric; ``low`` to ``high`` is its 95 % interval.
         examples: Examples, or predicted tokens, that were scored.
         loss: Mean cross-entropy in nats.
+        details: Of BLEU and chrF, ``signature``, which says how sacreBLEU computed it; beside BLEU,
+            ``chrf`` of the same texts.
     """
 
     value: float
@@ -38,6 +40,7 @@ class Score:
     high: float
     examples: int
     loss: float
+    details: Mapping[str, str | float] = field(default_factory=dict)
 
 
 def logits_of(model: nn.Module) -> Predict:

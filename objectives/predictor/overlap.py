@@ -41,8 +41,12 @@ def rouge_scores(
     return np.array([100.0 * scorer.score(*each)[kind].fmeasure for each in pairs])
 
 
-def corpus_scorer(metric: str) -> Any:
-    """sacreBLEU's scorer of all texts together: ``bleu`` or ``chrf``."""
+def corpus_scorer(metric: str, tokenizer: str) -> Any:
+    """sacreBLEU's scorer of all texts together: ``bleu`` or ``chrf``.
+
+    Args:
+        tokenizer: What divides texts into the words of BLEU, by its name in sacreBLEU.
+    """
     from sacrebleu.metrics import BLEU, CHRF
 
     class Chrf(CHRF):  # type: ignore[misc]
@@ -52,14 +56,16 @@ def corpus_scorer(metric: str) -> Any:
             score.score = float(score.score)
             return score
 
-    return {"bleu": BLEU, "chrf": Chrf}[metric]()
+    return BLEU(tokenize=tokenizer) if metric == "bleu" else Chrf()
 
 
-def overlap(texts: Sequence[str], references: Sequence[str], metric: str) -> float:
+def overlap(
+    texts: Sequence[str], references: Sequence[str], metric: str, tokenizer: str = "13a"
+) -> float:
     """The score of texts, from 0 to 100: ``bleu``, ``chrf``, ``rouge-1``, ``rouge-2`` or
-    ``rouge-l``."""
+    ``rouge-l``; other arguments as of ``corpus_scorer``."""
     if metric in ROUGE_TYPES:
         score = float(np.mean(rouge_scores(texts, references, metric)))
     else:
-        score = float(corpus_scorer(metric).corpus_score(texts, [references]).score)
+        score = float(corpus_scorer(metric, tokenizer).corpus_score(texts, [references]).score)
     return min(100.0, score)

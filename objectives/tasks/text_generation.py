@@ -20,7 +20,9 @@ from objectives.data.batches import (
     to_device,
 )
 from objectives.data.encoding import END, IGNORED, MASK, PAD, Tokens, load_tokenizer
+from objectives.data.errors import DataError
 from objectives.data.row_order import rows_by_length
+from objectives.measurement.bleu_tokenizers import EXTRAS, bleu_tokenizer, lacking_packages
 from objectives.measurement.overlap_scores import overlap_score
 from objectives.measurement.score import Score
 from objectives.models.decoding import Decoding, of_decoder, write_texts
@@ -38,6 +40,19 @@ LABEL_SMOOTHING = 0.1
 
 class TextGeneration(FromSources, tasks.TextGeneration):
     """A task whose models read a text and write another one."""
+
+    def check(self) -> None:
+        """Refuse a tokenizer of BLEU that is not installed.
+
+        Raises:
+            DataError: Naming what to install.
+        """
+        tokenizer = self.bleu_tokenizer or ""
+        if lacking := lacking_packages(tokenizer):
+            raise DataError(
+                f"task.bleu_tokenizer: {tokenizer} needs {' and '.join(lacking)}: "
+                f"pip install '{EXTRAS[tokenizer]}'"
+            )
 
     @cached_property
     def train_batches(self) -> BucketedBatches:
@@ -69,9 +84,8 @@ class TextGeneration(FromSources, tasks.TextGeneration):
     def score(self, model: nn.Module, split: str) -> Score:
         """Score of the decoded texts of a split, with its 95 % interval."""
         pairs = self.prepared.sentence_pairs(split)
-        references = self.prepared.references(split)
         tokenizer = load_tokenizer(self.prepared.tokenizer_file)
-        texts = [""] * len(references)
+        texts = [""] * len(pairs.source_lengths)
         loss, tokens = 0.0, 0
         model.eval()
         with torch.inference_mode():
@@ -91,7 +105,17 @@ class TextGeneration(FromSources, tasks.TextGeneration):
                 )
                 for row, text in zip(rows, decoded, strict=True):
                     texts[row] = text
-        return overlap_score(texts, references, self.metric_name, loss / tokens)
+        return self._score_of(texts, split, loss / tokens)
+
+    def _score_of(self, texts: list[str], split: str, loss: float) -> Score:
+        references = self.prepared.references(split)
+        return overlap_score(texts, references, self.metric_name, loss, self.tokenizer_of_bleu)
+
+    @cached_property
+    def tokenizer_of_bleu(self) -> str:
+        """What divides texts into the words of BLEU: as the search file says, or by the script of
+        the training targets."""
+        return self.bleu_tokenizer or bleu_tokenizer(self.prepared.references("train"))
 
     def score_of_sources(self, split: str, tokens: int | None = None) -> Score:
         """Score of the texts to read, in place of what a model writes.
@@ -103,15 +127,13 @@ class TextGeneration(FromSources, tasks.TextGeneration):
         sources = self.prepared.sentence_pairs(split).sources
         # Special tokens stand before each text, and are no part of it.
         kept = [[token for token in row if token > MASK][:tokens] for row in sources.tolist()]
-        texts = tokenizer.decode_batch(kept)
-        return overlap_score(
-            texts, self.prepared.references(split), self.metric_name, loss=math.nan
-        )
+        return self._score_of(tokenizer.decode_batch(kept), split, math.nan)
 
     @property
     def scored_by(self) -> dict[str, Any]:
-        """The beams."""
-        return {"beams": self.beams}
+        """The beams, and what divides texts into the words of BLEU."""
+        of_bleu = {"tokenizer": self.tokenizer_of_bleu} if self.metric_name == "bleu" else {}
+        return {"beams": self.beams, **of_bleu}
 
     def calibration(self) -> list[Batch]:
         """Training batches, padded to full length."""

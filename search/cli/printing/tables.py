@@ -272,6 +272,10 @@ def _facts(trial: Trial) -> list[tuple[str, str]]:
             (further, f"{each['value']:.4f} ({each['low']:.4f} to {each['high']:.4f})")
             for further, each in r.get("further_scores", {}).items()
         ),
+        *(
+            (detail, value if isinstance(value, str) else f"{value:.4f}")
+            for detail, value in r.get("score_details", {}).items()
+        ),
         ("before compression", f"{r['dense_score']:.4f}"),
         ("loss", f"{r['loss']:.4f} nats"),
     ]
