@@ -33,6 +33,7 @@ from objectives.data.pretrained_tokenizer import PretrainedTokenizer
 from objectives.data.sources.documents import Documents, read_documents
 from objectives.data.sources.images import ImageRows, read_images
 from objectives.data.sources.sentence_pairs import SentencePairRows, read_sentence_pairs
+from objectives.data.sources.sizes import imbalance
 from objectives.data.sources.tagged import FIELD as TAGGED
 from objectives.data.sources.tagged import TaggedRows, read_tagged
 from objectives.data.sources.text import TextRows, read_labelled
@@ -134,7 +135,7 @@ def write_arrays(
     elif texts.tagged:
         labels = _tags(tokenizer, texts.tagged, data.sequence_length)
     else:
-        labels = _classes(texts.labelled, "data.labelled")
+        labels = _classes(texts.labelled, "data.labelled", notices.append)
     written = Written(labels.names, {}, {}, tuple(notices))
     _write_running(tokenizer, texts.running, data.sequence_length, folder, written)
     rows = texts.tagged or texts.labelled
@@ -211,7 +212,7 @@ def _write_pairs(
 def _write_images(data: Data, folder: Path, cache: Path) -> Written:
     notices: list[str] = []
     images = read_images(data, cache, notice=notices.append)
-    labels = _classes(images, "data.images")
+    labels = _classes(images, "data.images", notices.append)
     for split, each in images.items():
         _save(folder, split, **{"pixels": each.pixels, "image-labels": labels.of_split[split]})
     np.save(folder / NORMALISATION, normalisation(data.image_processor, data.channels))
@@ -231,7 +232,7 @@ class Labels(NamedTuple):
     of_split: dict[str, Any]
 
 
-def _classes(rows: Mapping[str, TextRows | ImageRows], field: str) -> Labels:
+def _classes(rows: Mapping[str, TextRows | ImageRows], field: str, notice: Notice) -> Labels:
     if not rows:
         return Labels((), {})
     number = _numbered({split: each.labels for split, each in rows.items()}, field, "label")
@@ -239,6 +240,8 @@ def _classes(rows: Mapping[str, TextRows | ImageRows], field: str) -> Labels:
         split: np.asarray([number[label] for label in of_split.labels], dtype=np.int32)
         for split, of_split in rows.items()
     }
+    if said := imbalance(numbers["train"], tuple(number), field):
+        notice(said)
     return Labels(tuple(number), numbers)
 
 

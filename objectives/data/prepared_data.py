@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from objectives.data.encoding import START, Labels, Normalisation, Pixels, Tokens
+from objectives.data.encoding import IGNORED, START, Labels, Normalisation, Pixels, Tokens
 from objectives.data.errors import DataError
+from objectives.data.sources.sizes import few_examples
 
 MANIFEST = "manifest.json"
 ORIGINAL_TOKENS = "original-tokens.npy"
@@ -145,6 +146,17 @@ class PreparedData:
         return mean, deviation
 
     @property
+    def majority(self) -> float | None:
+        """Fraction of the training labels that are of the most frequent class; None without
+        classes."""
+        if not self.label_names:
+            return None
+        is_text = (self.folder / "labels-train.npy").is_file()
+        labels = np.asarray(self._map("labels-train" if is_text else "image-labels-train"))
+        counts = np.bincount(labels[labels != IGNORED])
+        return float(counts.max() / counts.sum())
+
+    @property
     def has_token_types(self) -> bool:
         """Whether its labelled texts are pairs that models tell apart by the types of tokens."""
         return (self.folder / "types-train.npy").is_file()
@@ -199,7 +211,8 @@ class PreparedData:
         return {name: value for name, value in asdict(self).items() if name != "folder"}
 
     def warnings(self) -> list[str]:
-        """What a person should know of it: what was skipped, merged, guessed, or cut."""
+        """What a person should know of it: what was skipped, merged, guessed, or cut; and splits of
+        few examples."""
         return warnings_of(self.describe())
 
     def shortage(self) -> str | None:
@@ -247,7 +260,7 @@ def warnings_of(facts: Mapping[str, Any]) -> list[str]:
     """What to say of the data that a study records (``PreparedData.describe``)."""
     lengths = {texts: TextLengths(**each) for texts, each in facts.get("lengths", {}).items()}
     cut = [said for texts, each in lengths.items() if (said := each.warning(texts))]
-    return [*facts.get("notices", ()), *cut]
+    return [*facts.get("notices", ()), *few_examples(facts.get("counts", {})), *cut]
 
 
 def find_prepared_data(root: Path, fingerprint: str) -> PreparedData | None:

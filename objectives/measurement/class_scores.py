@@ -1,4 +1,5 @@
-"""Scores of classifiers with their intervals: accuracy, macro-F1, Matthews' correlation."""
+"""Scores of classifiers with their intervals: accuracy, balanced accuracy, macro-F1, Matthews'
+correlation."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ def score_classifier(
 
     Args:
         groups: The group of each example, in the order of the batches.
-        metric: ``accuracy``, ``macro-f1`` or ``matthews``.
+        metric: ``accuracy``, ``balanced-accuracy``, ``macro-f1`` or ``matthews``.
     """
     predicted: list[int] = []
     wanted: list[int] = []

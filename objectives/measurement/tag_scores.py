@@ -38,7 +38,7 @@ def score_tags(
     Args:
         groups: The group of each sentence, in the order of the batches; its words depend on each
             other.
-        metric: ``f1``, ``accuracy`` or ``macro-f1``.
+        metric: ``f1``, ``accuracy``, ``balanced-accuracy`` or ``macro-f1``.
         names: Of the tags.
     """
     predicted: list[npt.NDArray[np.int64]] = []

@@ -25,6 +25,12 @@ def macro_f1(right: Floats, predicted: Floats, wanted: Floats) -> float:
     return float(np.mean(2.0 * right[both > 0] / both[both > 0]))
 
 
+def balanced_accuracy(right: Floats, predicted: Floats, wanted: Floats) -> float:
+    """Mean recall of the classes that are wanted, as scikit-learn's ``balanced_accuracy_score``.
+    Arguments as of ``macro_f1``."""
+    return float(np.mean(right[wanted > 0] / wanted[wanted > 0]))
+
+
 def matthews(right: Floats, predicted: Floats, wanted: Floats) -> float:
     """Correlation of predictions and labels of several classes (Gorodkin 2004, Computational
     Biology and Chemistry 28); 0 where all are of one class. Arguments as of ``macro_f1``."""
@@ -35,6 +41,7 @@ def matthews(right: Floats, predicted: Floats, wanted: Floats) -> float:
 
 
 STATISTICS: dict[str, Callable[[Floats, Floats, Floats], float]] = {
+    "balanced-accuracy": balanced_accuracy,
     "macro-f1": macro_f1,
     "matthews": matthews,
 }
@@ -56,7 +63,8 @@ def class_counts(
 def class_score(
     predicted: Sequence[str], wanted: Sequence[str], metric: str, names: Sequence[str]
 ) -> float:
-    """The score of the names of classes: ``accuracy``, ``macro-f1`` or ``matthews``.
+    """The score of the names of classes: ``accuracy``, ``balanced-accuracy``, ``macro-f1`` or
+    ``matthews``.
 
     Args:
         names: Of all classes.

@@ -62,8 +62,8 @@ def first_tokens(words: Sequence[str], encoding: Any) -> Places:
 def tag_score(
     predicted: Sequence[Tags], wanted: Sequence[Sequence[str]], metric: str, names: Sequence[str]
 ) -> float:
-    """The score of the tags of sentences: ``f1``, ``accuracy`` or ``macro-f1``, of the words that
-    the model reads.
+    """The score of the tags of sentences, of the words that the model reads: ``f1``, ``accuracy``,
+    ``balanced-accuracy`` or ``macro-f1``.
 
     Args:
         names: Of all tags.

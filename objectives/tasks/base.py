@@ -63,7 +63,7 @@ from spaces.file.sources import Data
 from spaces.file.space import Measurement
 
 CALIBRATION_BATCHES = 4
-CLASS_METRICS = ("accuracy", "macro-f1", "matthews")
+CLASS_METRICS = ("accuracy", "balanced-accuracy", "macro-f1", "matthews")
 
 T = TypeVar("T", bound="Task")
 
@@ -75,8 +75,9 @@ class Task(LearningProblem, StrictModel):
     classify: their logits are compared with the array ``labels``.
 
     Attributes:
-        metric: What models are scored by: ``accuracy``, ``macro-f1`` or ``matthews`` of classes,
-            ``perplexity``, or a ``tlc.Metric`` with a name, a guess's value and the perfect one.
+        metric: What models are scored by: ``accuracy``, ``balanced-accuracy``, ``macro-f1`` or
+            ``matthews`` of classes, ``perplexity``, or a ``tlc.Metric`` with a name, the value of a
+            guess and the perfect one.
         version: Of the code; raise it when the same fields train or score otherwise. Without it, a
             hash of the source of the class's package stands for it.
         parametrised: Whether tlc draws the initial weights, and scales the learning rate for each

@@ -163,6 +163,8 @@ def _starting(search: SearchFile, listener: Listener) -> Iterator[_Started]:
         task, batch_size = search.task.name, search.training.batch_size
         lengths = {name: batch_lengths(each, task, batch_size) for name, each in data.items()}
         study.set_data(described_data(data, lengths))
+        if (majority := next(iter(data.values())).majority) is not None:
+            study.set_majority(majority)
         for line in warm_start_report(study):
             listener.info(line)
         sync = MlflowSync(study, where, lambda: holder.has_lost_lease)

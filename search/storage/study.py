@@ -55,6 +55,7 @@ from spaces.cost.criteria import Criteria
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import MeasuredCosts, SearchSpace
 from spaces.grid.widening import point_of, widening_faults
+from spaces.loading import with_majority
 
 DATA = "tlc:data"
 TEST = "tlc:test:"
@@ -228,6 +229,13 @@ class Study(BaseStudy[Configuration]):
             )
             created = self._storage.create_new_trial(self.optuna._study_id, repeat)
             return self.record(self._storage.get_trial(created).number)
+
+    def set_majority(self, majority: float) -> None:
+        """Record the fraction of the training examples that are of the most frequent class, from
+        which its accuracies are seen."""
+        self.search = with_majority(self.search, majority)
+        self.optuna.set_user_attr(SEARCH, self.search.to_dict())
+        self.space = self.make_space()
 
     def set_data(self, facts: dict[str, Any]) -> None:
         """Record the description of the data, with its fingerprint.

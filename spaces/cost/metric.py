@@ -18,7 +18,7 @@ OF_WRITTEN_TEXTS = {
 """Metrics from 0 to 100 of texts that models write, and how people write their names."""
 CORRELATIONS = ("matthews", "spearman", "pearson")
 """Metrics from -1 to 1, of which a guess has 0."""
-FROM_ZERO = ("accuracy", "macro-f1", "f1", *CORRELATIONS, *OF_WRITTEN_TEXTS)
+FROM_ZERO = ("accuracy", "balanced-accuracy", "macro-f1", "f1", *CORRELATIONS, *OF_WRITTEN_TEXTS)
 """Metrics whose quality is the fraction of perfection."""
 
 
@@ -27,11 +27,11 @@ class Metric:
     """A score of models, in its usual unit.
 
     Args:
-        name: ``accuracy`` (a fraction), ``macro-f1`` (0 to 1), ``f1`` (of spans, 0 to
-            1), ``matthews`` (-1 to 1), ``perplexity`` (per token), ``bits-per-byte``, ``bleu``,
-            ``chrf``, ``rouge-1``, ``rouge-2``, ``rouge-l`` (0 to 100), ``spearman`` and ``pearson``
-            (-1 to 1), ``rmse`` (in the unit of the labels), or that of a task, or of a function, of
-            one's own.
+        name: ``accuracy`` (a fraction), ``balanced-accuracy`` and ``macro-f1`` (0 to 1), ``f1`` (of
+            spans, 0 to 1), ``matthews`` (-1 to 1), ``perplexity`` (per token), ``bits-per-byte``,
+            ``bleu``, ``chrf``, ``rouge-1``, ``rouge-2``, ``rouge-l`` (0 to 100), ``spearman`` and
+            ``pearson`` (-1 to 1), ``rmse`` (in the unit of the labels), or that of a task, or of a
+            function, of one's own.
         guessing: Value of a model that guesses.
         perfect: Value of a model that is always right.
 
@@ -140,9 +140,20 @@ class Measure(Metric):
         return value
 
 
-def accuracy(classes: int) -> Metric:
-    """Fraction of examples that are classified correctly, among so many classes."""
-    return Metric("accuracy", guessing=1.0 / classes, perfect=1.0)
+def accuracy(classes: int, majority: float | None = None) -> Metric:
+    """Fraction of examples that are classified correctly, among so many classes.
+
+    Args:
+        majority: Fraction of the examples that are of the most frequent class, which is the
+            accuracy of a guess; by default that of equal classes.
+    """
+    return Metric("accuracy", guessing=majority or 1.0 / classes, perfect=1.0)
+
+
+def balanced_accuracy(classes: int) -> Metric:
+    """Mean over the classes of the fraction of their examples that are classified correctly, 0 to
+    1: however frequent a class is, a guess has the same."""
+    return Metric("balanced-accuracy", guessing=1.0 / classes, perfect=1.0)
 
 
 def macro_f1(classes: int) -> Metric:
@@ -155,15 +166,18 @@ def matthews() -> Metric:
     return Metric("matthews", guessing=0.0, perfect=1.0)
 
 
-def of_classes(classes: int) -> tuple[Metric, ...]:
-    """The metrics of classifiers, the usual one first."""
-    return accuracy(classes), macro_f1(classes), matthews()
+def of_classes(classes: int, majority: float | None = None) -> tuple[Metric, ...]:
+    """The metrics of classifiers, the usual one first; arguments as of ``accuracy``."""
+    return (
+        accuracy(classes, majority), balanced_accuracy(classes), macro_f1(classes), matthews(),
+    )  # fmt: skip
 
 
-def of_tags(classes: int) -> tuple[Metric, ...]:
+def of_tags(classes: int, majority: float | None = None) -> tuple[Metric, ...]:
     """The metrics of taggers, the usual one first: F1 of whole spans such as named entities, 0 to
-    1, and of single words accuracy and the mean F1 of the tags."""
-    return Metric("f1", guessing=0.0, perfect=1.0), accuracy(classes), macro_f1(classes)
+    1, and of single words accuracy, balanced accuracy and the mean F1 of the tags."""
+    f1 = Metric("f1", guessing=0.0, perfect=1.0)
+    return f1, accuracy(classes, majority), balanced_accuracy(classes), macro_f1(classes)
 
 
 def perplexity(vocabulary_size: int) -> Metric:

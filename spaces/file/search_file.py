@@ -34,6 +34,7 @@ from spaces.file.space import Constraints, Measurement, Space
 from spaces.file.storage import Storage, without_password
 from spaces.file.tasks import (
     FINE_TUNING,
+    FROM_DATA,
     SCORE,
     USUAL_DROPOUT,
     Task,
@@ -327,6 +328,8 @@ class SearchFile(StrictModel):
         )
         identity = {key: fields[key] for key in (*kept, "seed")}
         del identity["training"]["checkpoint_seconds"]
+        for name in FROM_DATA:
+            identity["task"].pop(name, None)
         return identity
 
     def differences(self, other: SearchFile) -> list[str]:

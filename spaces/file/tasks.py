@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 EncoderName = Literal["modernbert", "roberta"]
 Classes = Annotated[int, Field(ge=2, le=10_000)]
+Majority = Annotated[float, Field(gt=0.0, lt=1.0)]
+FROM_DATA = ("majority", "deviation")
+"""Fields that tlc reads from the data when a search starts."""
+BleuTokenizer = Literal["13a", "intl", "zh", "ja-mecab", "ko-mecab", "char"]
 
 
 class OnLabelledTexts(BaseTask):
@@ -56,6 +60,9 @@ class Classification(OnLabelledTexts):
     name: Literal["classification"]
     classes: Classes
     """Number of labels in the labelled data."""
+    majority: Majority | None = None
+    """Fraction of the training examples that are of the most frequent class, which is the accuracy
+    of a guess. tlc reads it from the data when a search starts; leave it out."""
 
     @property
     def outputs(self) -> int:
@@ -64,7 +71,7 @@ class Classification(OnLabelledTexts):
 
     def metrics(self, data: Data) -> tuple[Metric, ...]:
         """The scores that its models can have; the first is the usual one."""
-        return metric.of_classes(self.classes)
+        return metric.of_classes(self.classes, self.majority)
 
 
 class Regression(OnLabelledTexts):
@@ -96,6 +103,9 @@ class TokenClassification(OnLabelledTexts):
     name: Literal["token-classification"]
     classes: Classes
     """Number of tags in the data, such as 9 of CoNLL-2003 with ``O``."""
+    majority: Majority | None = None
+    """Fraction of the training words that are of the most frequent tag, which is the accuracy
+    of a guess. tlc reads it from the data when a search starts; leave it out."""
 
     @property
     def outputs(self) -> int:
@@ -104,7 +114,7 @@ class TokenClassification(OnLabelledTexts):
 
     def metrics(self, data: Data) -> tuple[Metric, ...]:
         """The scores that its models can have; the first is the usual one."""
-        return metric.of_tags(self.classes)
+        return metric.of_tags(self.classes, self.majority)
 
 
 class MaskedLanguageModel(BaseTask):
@@ -147,6 +157,9 @@ class TextGeneration(BaseTask):
 
     beams: Annotated[int, Field(ge=1, le=64)] = 1
     """Beams of the search that decodes; 1 is greedy."""
+    bleu_tokenizer: BleuTokenizer | None = None
+    """What divides texts into the words of BLEU, by its name in sacreBLEU. Default: that of the
+    script of the training targets."""
 
     @property
     def has_decoder(self) -> bool:
@@ -188,6 +201,9 @@ class ImageClassification(BaseTask):
     name: Literal["image-classification"]
     classes: Classes
     """Number of labels in the data."""
+    majority: Majority | None = None
+    """Fraction of the training examples that are of the most frequent class, which is the accuracy
+    of a guess. tlc reads it from the data when a search starts; leave it out."""
 
     def workload_of(self, data: Data) -> Workload:
         """What its models read and predict."""
@@ -203,7 +219,7 @@ class ImageClassification(BaseTask):
 
     def metrics(self, data: Data) -> tuple[Metric, ...]:
         """The scores that its models can have; the first is the usual one."""
-        return metric.of_classes(self.classes)
+        return metric.of_classes(self.classes, self.majority)
 
 
 BuiltInTask = Annotated[

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import bootstrap
-from sklearn.metrics import f1_score, matthews_corrcoef
+from sklearn.metrics import balanced_accuracy_score, f1_score, matthews_corrcoef
 from torch import nn
 
 from objectives.data.encoding import END
@@ -159,7 +159,11 @@ def classified(metric: Any, predicted: Any, labels: Any, groups: Any) -> Score:
     return score_classifier(lambda _: logits, [batch], groups, metric)
 
 
-METRICS_OF_CLASSES = {"macro-f1": partial(f1_score, average="macro"), "matthews": matthews_corrcoef}
+METRICS_OF_CLASSES = {
+    "balanced-accuracy": balanced_accuracy_score,
+    "macro-f1": partial(f1_score, average="macro"),
+    "matthews": matthews_corrcoef,
+}
 
 
 @pytest.mark.parametrize("metric", METRICS_OF_CLASSES)

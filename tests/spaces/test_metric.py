@@ -23,6 +23,8 @@ METRICS = [
     *metric.correlations(),
     metric.rmse(2.5),
     metric.of_tags(9)[0],
+    metric.accuracy(2, majority=0.95),
+    metric.balanced_accuracy(4),
 ]
 
 
@@ -58,6 +60,14 @@ def test_quality_in_the_unit_of_each_metric() -> None:
     # An error of half of the deviation.
     assert metric.rmse(2.5).quality(1.25) == 0.5
     assert metric.rmse(2.5).quality(5.0) == -1.0
+
+
+def test_a_guess_is_of_the_most_frequent_class() -> None:
+    accuracy, balanced, *_ = metric.of_classes(2, majority=0.95)
+    # A model that always says the most frequent class has learnt nothing.
+    assert accuracy.normalised(0.95) == 0.0
+    assert accuracy.normalised(1.0) == 1.0
+    assert balanced.normalised(0.5) == 0.0
 
 
 def test_values_have_the_usual_digits_of_their_metric() -> None:

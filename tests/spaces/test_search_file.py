@@ -148,7 +148,7 @@ WRONG = [
     ("token-classification | data.tagged=null", "data.tagged", "missing", "token-classification"),
     (
         "token-classification | objectives=[matthews, size_mb]",
-        "objectives", "f1, accuracy or macro-f1", "matthews",
+        "objectives", "f1, accuracy, balanced-accuracy or macro-f1", "matthews",
     ),
     ("token-classification | data.tagged.tag=0", "data.tagged.tag", "0", "column of words"),
     (
