@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from objectives.data.encoding import END, MASK, PAD, START
 from objectives.data.prepared_data import PreparedData
+from objectives.measurement.bleu_tokenizers import bleu_tokenizer
 from spaces.cost.metric import MetricName
 from spaces.cost.workload import Workload
 from spaces.file.image_processor import ImageProcessor, Resample
@@ -26,6 +27,7 @@ class PredictionTask:
         takes_pairs: Whether an input is a pair of texts.
         has_token_types: Whether types of tokens tell the texts of a pair apart.
         beams: Beams of the search that decodes; 1 is greedy.
+        bleu_tokenizer: What divides texts into the words of BLEU; empty without a text to write.
         target_start: The token that a decoder starts from, and the one that it must write first,
             if any.
         sequence_length: Longest input in tokens, the special ones included.
@@ -33,6 +35,7 @@ class PredictionTask:
         image_size: Height and width of images in pixels; 0 without images.
         channels: 1 for grey, 3 for red, green and blue; 0 without images.
         image_processor: The fields of an image processor of transformers; empty without images.
+        background: The colour of what is transparent in an image; empty without images.
         tokens: The special tokens: ``start``, ``pad``, ``end`` and ``mask``.
     """
 
@@ -43,12 +46,14 @@ class PredictionTask:
     takes_pairs: bool = False
     has_token_types: bool = False
     beams: int = 1
+    bleu_tokenizer: str = ""
     target_start: tuple[int, ...] = (START,)
     sequence_length: int = 0
     target_length: int = 0
     image_size: int = 0
     channels: int = 0
     image_processor: dict[str, Any] = field(default_factory=dict)
+    background: str = ""
     tokens: dict[str, int] = field(
         default_factory=lambda: {"start": START, "pad": PAD, "end": END, "mask": MASK}
     )
@@ -66,6 +71,7 @@ class PredictionTask:
             takes_pairs=getattr(sources.labelled, "text_pair", None) is not None,
             has_token_types=data.has_token_types,
             beams=getattr(task, "beams", 1),
+            bleu_tokenizer=_bleu_tokenizer(task, data) if workload.target_length else "",
             target_start=data.target_start,
             sequence_length=workload.sequence_length,
             target_length=workload.target_length,
@@ -76,7 +82,13 @@ class PredictionTask:
             )
             if workload.image_size
             else {},
+            background=sources.background if workload.image_size else "",
         )
+
+
+def _bleu_tokenizer(task: Task, data: PreparedData) -> str:
+    given: str | None = getattr(task, "bleu_tokenizer", None)
+    return given or bleu_tokenizer(data.references("train"))
 
 
 def image_processor_fields(

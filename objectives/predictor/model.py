@@ -116,7 +116,7 @@ class Model:
         texts = [each.text for each in predictions]
         if self.task["target_length"]:
             references = [each["target"] for each in examples]
-            return overlap(texts, references, self.task["metric"])
+            return overlap(texts, references, self.task["metric"], self.task["bleu_tokenizer"])
         labels = [each["label"] for each in examples]
         return class_score(texts, labels, self.task["metric"], self.task["labels"])
 
@@ -155,8 +155,13 @@ class Model:
         return predictions
 
     def _pixels_of(self, image: Any) -> Any:
-        size, channels = self.task["image_size"], self.task["channels"]
-        return pixels_of(image, self.task["image_processor"], size=size, channels=channels)
+        return pixels_of(
+            image,
+            self.task["image_processor"],
+            size=self.task["image_size"],
+            channels=self.task["channels"],
+            background=self.task["background"],
+        )
 
     def _classes(self, logits: Any) -> list[Prediction]:
         # The class is that of the logits: rounding in the softmax could make ties of them.
@@ -207,9 +212,15 @@ class Model:
     def _fill_masks(self, text: str) -> Prediction:
         mask = self._tokenizer.id_to_token(self._tokens["mask"])
         # In training a mask replaces a token with the space before it.
-        ids = np.asarray(self._tokenizer.encode(text.replace(f" {mask}", mask)).ids)
+        first, *others = self._tokenizer.encode_batch(
+            text.replace(f" {mask}", mask).split(mask), add_special_tokens=False
+        )
+        found = [self._tokens["start"], *first.ids]
+        for each in others:
+            found += [self._tokens["mask"], *each.ids]
+        ids = np.asarray([*found[: self._length - 1], self._tokens["end"]])
         places = np.flatnonzero(ids == self._tokens["mask"])
-        if len(places) == 0 or len(places) < text.count(mask):
+        if len(places) == 0 or len(places) < len(others):
             raise InputError(
                 f"input: {text[:60]!r} must have {mask} within the {self._length - 2} tokens that "
                 "the model reads"

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from objectives.export.bundle import SCRIPT, Bundle
 from objectives.export.examples import example_program
+from objectives.export.onnx_examples import onnx_program
 from objectives.export.prediction_task import PredictionTask
 from search.formatting import has_noisy_latency, scored_items, settings_text
 from search.storage.budget_facts import data_of
@@ -83,6 +84,7 @@ def model_card(study: Study, record: TrialRecord, task: PredictionTask, bundle: 
         example=example_program(task, bundle.checkpoint.model_class if bundle.checkpoint else ""),
         checkpoint=bundle.checkpoint,
         onnx=bundle.onnx,
+        onnx_example=onnx_program(task),
         row=_row,
         count="{:,}".format,
         quantity=quantity,

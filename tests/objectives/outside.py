@@ -6,6 +6,7 @@ the folders and the inputs.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import importlib.machinery
 import io
@@ -39,12 +40,23 @@ def answers(folder: Path, runtime: str, given: dict[str, Any]) -> dict[str, Any]
         score = model.score([json.loads(line) for line in file])
     inputs = [tuple(each) if isinstance(each, list) else each for each in given["inputs"]]
     predictions = [[each.text, each.probability] for each in model.predict(inputs)]
-    printed = io.StringIO()
-    if runtime == "transformers":
-        os.chdir(folder)
-        with contextlib.redirect_stdout(printed):
-            exec(given["program"], {})
-    return {"predictions": predictions, "score": score, "printed": printed.getvalue()}
+    printed, program = io.StringIO(), dict[str, Any]()
+    os.chdir(folder)
+    with contextlib.redirect_stdout(printed):
+        exec(given["program"], program)
+    found = {"predictions": predictions, "score": score, "printed": printed.getvalue()}
+    if runtime == "onnxruntime" and "labels" in program:
+        with (folder / "evaluation.jsonl").open() as file:
+            examples = list(map(input_of, map(json.loads, file)))
+        found["of_program"] = program["predict"](examples)
+    return found
+
+
+def input_of(example: dict[str, Any]) -> Any:
+    """An example as the program of a card reads it."""
+    if "png" in example:
+        return io.BytesIO(base64.b64decode(example["png"]))
+    return " ".join(example["words"]) if "words" in example else example["text"]
 
 
 if __name__ == "__main__":

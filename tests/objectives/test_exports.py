@@ -29,9 +29,12 @@ from objectives.export.bundle import write_bundle
 from objectives.export.checkpoint import can_be_checkpoint
 from objectives.export.evaluation import write_examples
 from objectives.export.examples import example_program
+from objectives.export.onnx_examples import onnx_program
 from objectives.export.prediction_task import PredictionTask
 from objectives.objective import Objective
 from objectives.predictor import InputError, Model, ModelError, load
+from objectives.predictor.classes import class_score
+from objectives.predictor.words import tag_score
 from objectives.tasks import make_task
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.file.search_file import SearchFile
@@ -172,7 +175,8 @@ def outside(
             cases = {}
             for made in map(of_task, TASKS if runtime == "transformers" else WITH_ONNX):
                 shutil.copy(folder / "an_image.png", made.folder)
-                program = example_program(made.task)
+                of_card = example_program if runtime == "transformers" else onnx_program
+                program = of_card(made.task)
                 cases[str(made.folder)] = {"inputs": made.inputs, "program": program}
             (folder / "cases.json").write_text(json.dumps(cases))
             run = subprocess.run(
@@ -233,6 +237,33 @@ def test_the_program_of_the_card_predicts(
     if name == "regression":
         (number,) = load(of_task(name).folder).predict(["a text"])
         assert float(printed) == pytest.approx(number.number, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["classification", "token-classification", "image-classification"])
+def test_the_program_of_the_card_has_the_recorded_score_with_onnxruntime_alone(
+    name: str, of_task: Callable[[str], Exported], outside: Callable[[str, str], dict[str, Any]]
+) -> None:
+    made, found = of_task(name), outside(name, "onnxruntime")["of_program"]
+    examples = map(json.loads, (made.folder / "evaluation.jsonl").read_text().splitlines())
+    task = made.task
+    if name == "token-classification":
+        score = tag_score(found, [each["tags"] for each in examples], task.metric, task.labels)
+    else:
+        score = class_score(found, [each["label"] for each in examples], task.metric, task.labels)
+    assert score == made.result.score
+
+
+@pytest.mark.parametrize("name", ["regression", "causal-lm"])
+def test_the_program_of_the_card_predicts_with_onnxruntime_alone(
+    name: str, of_task: Callable[[str], Exported], outside: Callable[[str, str], dict[str, Any]]
+) -> None:
+    printed = outside(name, "onnxruntime")["printed"]
+    given = "a text" if name == "regression" else "how a text begins"
+    (expected,) = load(of_task(name).folder, "onnxruntime").predict([given])
+    if name == "regression":
+        assert ast.literal_eval(printed) == [pytest.approx(expected.number)]
+    else:
+        assert printed == f"{expected.text}\n"
 
 
 def test_the_predictor_imports_nothing_of_tlc() -> None:
@@ -322,6 +353,13 @@ def test_the_onnx_file_names_its_task_and_its_labels(of_task: Callable[[str], Ex
     assert facts["name"] == "classification"
     assert facts["labels"] == ["animal", "tool"]
     assert facts["sequence_length"] == 16
+
+
+def test_the_onnx_file_says_how_images_are_read(of_task: Callable[[str], Exported]) -> None:
+    file = of_task("image-classification").folder / "model.onnx"
+    metadata = onnxruntime.InferenceSession(str(file)).get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["image_processor"])["size"] == {"height": 8, "width": 8}
+    assert json.loads(metadata["background"]) == "white"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -119,6 +120,33 @@ def test_the_card_has_the_fields_of_the_hub_and_the_facts(
     ):  # fmt: skip
         assert text in card.text
     assert os.sep + "home" not in card.text.replace("\\", "")
+
+
+def test_the_program_of_the_card_has_the_recorded_accuracy_with_onnxruntime_and_tokenizers(
+    winner: TrialRecord, exported: Path, tmp_path: Path
+) -> None:
+    card = (exported / "README.md").read_text()
+    (program,) = [
+        code for code in re.findall(r"```python\n(.*?)```", card, re.S) if "onnxruntime" in code
+    ]
+    # As a stranger would: these two files, and nothing else of the folder.
+    for name in ("model.onnx", "tokenizer.json"):
+        shutil.copy(exported / name, tmp_path)
+    score = """
+import sys
+assert not {"torch", "transformers", "objectives", "predictor"} & sys.modules.keys()
+examples = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
+found = predict([each["text"] for each in examples])
+print(sum(one == each["label"] for one, each in zip(found, examples)) / len(examples))
+"""
+    run = subprocess.run(
+        [sys.executable, "-I", "-c", program + score, str(exported / "evaluation.jsonl")],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    printed, accuracy = run.stdout.splitlines()
+    assert printed in ("['animal']", "['tool']")
+    assert float(accuracy) == winner.result["score"]
 
 
 def test_nothing_is_written_where_nothing_meets_the_limits(finished: Tlc) -> None:
