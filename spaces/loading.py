@@ -208,7 +208,7 @@ def with_majority(search: SearchFile, majority: float) -> SearchFile:
     frequent one."""
     document = search.to_dict()
     document["task"]["majority"] = majority
-    return validate(document, origin=search.name)
+    return SearchFile.model_validate(document)
 
 
 def with_deviation(search: SearchFile, deviation: float) -> SearchFile:

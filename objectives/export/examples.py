@@ -50,7 +50,8 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 processor = AutoImageProcessor.from_pretrained(".")  # this folder
 model = AutoModelForImageClassification.from_pretrained(".")
-image = Image.open("an_image.png").convert("MODE")
+image = Image.open("an_image.png").convert("RGBA")
+image = Image.alpha_composite(Image.new("RGBA", image.size, "BACKGROUND"), image).convert("MODE")
 logits = model(**processor(image, return_tensors="pt")).logits
 print(model.config.id2label[int(logits.argmax())])""",
 }
@@ -72,4 +73,5 @@ model = {name}.from_pretrained(".")  # this folder"""
         return _NUMBER.replace('"a text"', '"a text", "another"')
     if task.takes_pairs:
         return _PAIR_EXAMPLE
-    return _EXAMPLES[task.name].replace("MODE", "L" if task.channels == 1 else "RGB")
+    program = _EXAMPLES[task.name].replace("BACKGROUND", task.background)
+    return program.replace("MODE", "L" if task.channels == 1 else "RGB")
