@@ -222,7 +222,7 @@ WRONG: dict[str, tuple[str, str, Any, str]] = {
         "data.images.validation: no such folder: missing",
     ),
     "a folder without images": (
-        "image folder", "data__images__train", "empty", "data.images.train: empty cannot be read",
+        "image folder", "data__images__train", "empty", "data.images.train: empty holds no images",
     ),
     "other classes": ("image folder", "task__classes", 3, "task.classes: 3, but the data has 2"),
     "no second text": (
