@@ -203,14 +203,6 @@ def with_task(search: SearchFile, opened: OpenedTask) -> SearchFile:
     return validate(document, origin=search.name)
 
 
-def with_majority(search: SearchFile, majority: float) -> SearchFile:
-    """A search for classes with the fraction of the training examples that are of the most
-    frequent one."""
-    document = search.to_dict()
-    document["task"]["majority"] = majority
-    return SearchFile.model_validate(document)
-
-
 def with_deviation(search: SearchFile, deviation: float) -> SearchFile:
     """A search for numbers with the standard deviation of their training labels."""
     document = search.to_dict()

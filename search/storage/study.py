@@ -55,7 +55,6 @@ from spaces.cost.criteria import Criteria
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import MeasuredCosts, SearchSpace
 from spaces.grid.widening import point_of, widening_faults
-from spaces.loading import with_majority
 
 DATA = "tlc:data"
 TEST = "tlc:test:"
@@ -233,8 +232,10 @@ class Study(BaseStudy[Configuration]):
     def set_majority(self, majority: float) -> None:
         """Record the fraction of the training examples that are of the most frequent class, from
         which its accuracies are seen."""
-        self.search = with_majority(self.search, majority)
-        self.optuna.set_user_attr(SEARCH, self.search.to_dict())
+        document = self.search.to_dict()
+        document["task"]["majority"] = majority
+        self.optuna.set_user_attr(SEARCH, document)
+        self.search = SearchFile.model_validate(document)
         self.space = self.make_space()
 
     def set_data(self, facts: dict[str, Any]) -> None:

@@ -11,7 +11,6 @@ import pytest
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import PreparedData
 from spaces.file.search_file import SearchFile
-from spaces.loading import with_majority
 
 MakeTaskSearch = Callable[..., SearchFile]
 
@@ -45,7 +44,9 @@ def test_imbalance_and_few_examples_are_said(rare: SearchFile, tmp_path: Path) -
 
 def test_the_accuracy_of_a_guess_is_that_of_the_most_frequent_class(rare: SearchFile) -> None:
     assert rare.metric.guessing == 0.5
-    known = with_majority(rare, 0.95)
+    document = rare.to_dict()
+    document["task"]["majority"] = 0.95
+    known = SearchFile.model_validate(document)
     assert known.metric.guessing == 0.95
     assert known.criteria.metric.guessing_quality == 0.95
     # It follows the data: the search is the same.
