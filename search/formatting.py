@@ -23,6 +23,26 @@ def scored_items(metric: str) -> str:
     return _SCORED_ITEMS.get(metric, "examples")
 
 
+def score_facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The scores of a result on validation with their intervals, and how BLEU was computed."""
+    items, interval = scored_items(result["metric"]), "{low:.4f} to {high:.4f}".format
+    ends = interval(low=result["score_low"], high=result["score_high"])
+    return [
+        (
+            result["metric"],
+            f"{result['score']:.4f} on {result['examples']:,} validation {items} ({ends})",
+        ),
+        *(
+            (name, f"{each['value']:.4f} ({interval(low=each['low'], high=each['high'])})")
+            for name, each in result.get("further_scores", {}).items()
+        ),
+        *(
+            (name, value if isinstance(value, str) else f"{value:.4f}")
+            for name, value in result.get("score_details", {}).items()
+        ),
+    ]
+
+
 def configuration_text(configuration: Configuration, budget_unit: str) -> str:
     """A configuration such as ``depth 2, width 64, 400 steps, rtn-4``."""
     architecture = configuration.architecture

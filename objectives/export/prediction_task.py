@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from objectives.data.encoding import END, MASK, PAD, START
 from objectives.data.prepared_data import PreparedData
-from objectives.measurement.bleu_tokenizers import bleu_tokenizer
+from objectives.measurement.scores.bleu_tokenizers import bleu_tokenizer
 from spaces.cost.metric import MetricName
 from spaces.cost.workload import Workload
 from spaces.file.image_processor import ImageProcessor, Resample

@@ -37,14 +37,14 @@ from objectives.data.encoding import IGNORED
 from objectives.data.prepare import own_data_key, prepare_once
 from objectives.data.prepared_data import PreparedData
 from objectives.data.pretrained_tokenizer import PretrainedTokenizer
-from objectives.measurement.class_scores import score_classifier
-from objectives.measurement.example_scores import (
+from objectives.measurement.score import Predict, Score, logits_of
+from objectives.measurement.scores.classes import score_classifier
+from objectives.measurement.scores.examples import (
     label_loss,
     label_scores,
     measured,
     score_of_examples,
 )
-from objectives.measurement.score import Predict, Score, logits_of
 from objectives.models.decoding import Decoding
 from objectives.references.classifiers import majority_class
 from objectives.references.reference import Reference

@@ -18,8 +18,8 @@ from objectives.data.batches import (
     logits,
     to_device,
 )
-from objectives.measurement.class_scores import score_classifier
 from objectives.measurement.score import Predict, Score, logits_of
+from objectives.measurement.scores.classes import score_classifier
 from objectives.references.classifiers import image_references
 from objectives.references.reference import Reference
 from objectives.tasks.from_sources import FromSources

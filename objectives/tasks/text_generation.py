@@ -22,9 +22,9 @@ from objectives.data.batches import (
 from objectives.data.encoding import END, IGNORED, MASK, PAD, Tokens, load_tokenizer
 from objectives.data.errors import DataError
 from objectives.data.row_order import rows_by_length
-from objectives.measurement.bleu_tokenizers import EXTRAS, bleu_tokenizer, lacking_packages
-from objectives.measurement.overlap_scores import overlap_score
 from objectives.measurement.score import Score
+from objectives.measurement.scores.bleu_tokenizers import EXTRAS, bleu_tokenizer, lacking_packages
+from objectives.measurement.scores.texts import overlap_score
 from objectives.models.decoding import Decoding, of_decoder, write_texts
 from objectives.store import heartbeat
 from objectives.tasks.base import CALIBRATION_BATCHES

@@ -12,8 +12,8 @@ from sacrebleu.metrics import CHRF
 
 from objectives.data.errors import DataError
 from objectives.data.prepare import prepare
-from objectives.measurement.bleu_tokenizers import bleu_tokenizer, lacking_packages
-from objectives.measurement.overlap_scores import overlap_score
+from objectives.measurement.scores.bleu_tokenizers import bleu_tokenizer, lacking_packages
+from objectives.measurement.scores.texts import overlap_score
 from objectives.predictor.overlap import overlap
 from objectives.tasks import make_task
 from spaces.cost.metric import OF_WRITTEN_TEXTS

@@ -16,7 +16,7 @@ from scipy.stats import pearsonr, spearmanr
 from objectives.completion import completed
 from objectives.data.errors import DataError
 from objectives.data.prepare import prepare
-from objectives.measurement.number_scores import score_numbers
+from objectives.measurement.scores.numbers import score_numbers
 from objectives.objective import Objective
 from objectives.predictor.numbers import number_score
 from objectives.testing.pytest_tasks import TaskTestCase

@@ -18,13 +18,13 @@ from torch import nn
 from objectives.data.encoding import END
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import SentencePairs
-from objectives.measurement.class_scores import accuracy_score, score_classifier
 from objectives.measurement.score import (
     Score,
     bits_per_byte_score,
     perplexity_score,
     window_groups,
 )
+from objectives.measurement.scores.classes import accuracy_score, score_classifier
 from objectives.models.build import build
 from objectives.tasks import make_task
 from spaces.cost.architecture import Architecture

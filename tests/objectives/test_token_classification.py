@@ -20,7 +20,7 @@ from objectives.data.errors import DataError
 from objectives.data.prepare import prepare
 from objectives.data.sources.tagged import read_tagged
 from objectives.measurement.score import Score
-from objectives.measurement.tag_scores import score_tags
+from objectives.measurement.scores.tags import score_tags
 from objectives.objective import Objective
 from objectives.predictor.words import span_counts, spans, tag_score
 from objectives.tasks import make_task

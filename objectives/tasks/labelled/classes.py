@@ -11,8 +11,8 @@ from torch.nn import functional
 from objectives.data.batches import labelled_text_batch
 from objectives.data.prepared_data import LabelledTexts
 from objectives.data.row_order import Rows
-from objectives.measurement.class_scores import score_classifier
 from objectives.measurement.score import Predict, Score
+from objectives.measurement.scores.classes import score_classifier
 from objectives.references.classifiers import text_references
 from objectives.references.reference import Reference
 from objectives.tasks.labelled.texts import OnLabelledTexts, evaluation_rows

@@ -12,8 +12,8 @@ from torch.nn import functional
 from objectives.data.batches import labelled_text_batch
 from objectives.data.prepared_data import LabelledTexts
 from objectives.data.row_order import Rows
-from objectives.measurement.number_scores import score_numbers
 from objectives.measurement.score import Predict, Score
+from objectives.measurement.scores.numbers import score_numbers
 from objectives.references.numbers import number_references
 from objectives.references.reference import Reference
 from objectives.tasks.base import Task

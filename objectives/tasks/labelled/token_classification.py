@@ -14,7 +14,7 @@ from objectives.data.errors import DataError
 from objectives.data.prepared_data import LabelledTexts
 from objectives.data.row_order import Rows
 from objectives.measurement.score import Predict, Score
-from objectives.measurement.tag_scores import SPAN_TAG, score_tags
+from objectives.measurement.scores.tags import SPAN_TAG, score_tags
 from objectives.references.reference import Reference
 from objectives.references.tags import frequent_tags
 from objectives.tasks.base import Task

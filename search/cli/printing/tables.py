@@ -13,6 +13,7 @@ from search.formatting import (
     is_corrected,
     latency_text,
     measured_latency,
+    score_facts,
     scored_items,
     stage_text,
 )
@@ -264,18 +265,9 @@ def _facts(trial: Trial) -> list[tuple[str, str]]:
         return [*facts, ("message", trial.message)]
     r, test = trial.result, trial.test
     latency = r["latency"]
-    interval = f"{r['score_low']:.4f} to {r['score_high']:.4f}"
     name, items = r["metric"], scored_items(r["metric"])
     facts += [
-        (name, f"{r['score']:.4f} on {r['examples']:,} validation {items} ({interval})"),
-        *(
-            (further, f"{each['value']:.4f} ({each['low']:.4f} to {each['high']:.4f})")
-            for further, each in r.get("further_scores", {}).items()
-        ),
-        *(
-            (detail, value if isinstance(value, str) else f"{value:.4f}")
-            for detail, value in r.get("score_details", {}).items()
-        ),
+        *score_facts(r),
         ("before compression", f"{r['dense_score']:.4f}"),
         ("loss", f"{r['loss']:.4f} nats"),
     ]

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from objectives.measurement.example_scores import score_of_examples
 from objectives.measurement.score import BOOTSTRAP_SAMPLES, Score
+from objectives.measurement.scores.examples import score_of_examples
 from objectives.predictor.overlap import ROUGE_TYPES, corpus_scorer, overlap, rouge_scores
 from spaces.cost.metric import MetricName
 

@@ -12,9 +12,9 @@ from torch.nn import functional
 
 from objectives.data.batches import Batch
 from objectives.data.encoding import IGNORED
-from objectives.measurement.class_scores import accuracy_score
 from objectives.measurement.intervals import Floats, Groups, error_of_mean
 from objectives.measurement.score import BOOTSTRAP_SAMPLES, Score, perplexity_score
+from objectives.measurement.scores.classes import accuracy_score
 from objectives.store import heartbeat
 
 Measure = Callable[[nn.Module, Batch], torch.Tensor]

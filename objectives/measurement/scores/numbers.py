@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from objectives.data.batches import Batch
-from objectives.measurement.example_scores import score_of_examples
 from objectives.measurement.intervals import Floats, Groups
 from objectives.measurement.score import Predict, Score
+from objectives.measurement.scores.examples import score_of_examples
 from objectives.predictor.numbers import STATISTICS
 from objectives.store import heartbeat
 from spaces.cost.metric import MetricName

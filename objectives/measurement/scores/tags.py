@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from objectives.data.batches import Batch
 from objectives.data.encoding import IGNORED
-from objectives.measurement.class_scores import score_of_classes
 from objectives.measurement.intervals import Floats, Groups, quantile_of
 from objectives.measurement.score import Predict, Score
+from objectives.measurement.scores.classes import score_of_classes
 from objectives.predictor.words import span_counts, span_f1
 from objectives.store import heartbeat
 from spaces.cost.metric import MetricName
