@@ -13,10 +13,27 @@ if TYPE_CHECKING:
     from objectives.runtimes.base import Runtime
 
 ONNX_PACKAGES = ("onnx", "onnx_ir", "onnxruntime", "onnxscript")
+PACKAGES = {
+    RuntimeName.TORCH: (),
+    RuntimeName.ONNX_RUNTIME: ONNX_PACKAGES,
+    # The graph that OpenVINO reads is exported as of ONNX Runtime.
+    RuntimeName.OPENVINO: ("openvino", *ONNX_PACKAGES),
+}
+"""Packages that each runtime needs."""
 
 
 class RuntimeMissingError(UserError):
     """The packages of a runtime are not installed."""
+
+
+def missing_packages(name: RuntimeName) -> list[str]:
+    """Packages of a runtime that are not installed."""
+    return [package for package in PACKAGES[name] if find_spec(package) is None]
+
+
+def installed_runtimes() -> list[RuntimeName]:
+    """The runtimes whose packages are installed."""
+    return [name for name in RuntimeName if not missing_packages(name)]
 
 
 def check_runtime(name: RuntimeName) -> None:
@@ -25,8 +42,7 @@ def check_runtime(name: RuntimeName) -> None:
     Raises:
         RuntimeMissingError: Naming those that are missing.
     """
-    missing = [package for package in ONNX_PACKAGES if find_spec(package) is None]
-    if name is RuntimeName.ONNX_RUNTIME and missing:
+    if missing := missing_packages(name):
         packages = " ".join(missing)
         raise RuntimeMissingError(f"runtime {name} needs {packages}: pip install {packages}")
 
@@ -45,6 +61,10 @@ def runtime_of(name: RuntimeName, graphs: MutableMapping[str, bytes] | None = No
         from objectives.runtimes.torch_runtime import TorchRuntime
 
         return TorchRuntime()
+    if name is RuntimeName.OPENVINO:
+        from objectives.runtimes.openvino_runtime import OpenVinoRuntime
+
+        return OpenVinoRuntime(graphs=graphs)
     from objectives.runtimes.onnx_runtime import OnnxRuntime
 
     return OnnxRuntime(graphs=graphs)

@@ -30,12 +30,12 @@ def onnx_bytes(graph: bytes, pruned: Layout, compression: Compression) -> int:
         pruned: Layout of what structured pruning leaves.
         compression: How its weights are quantised.
     """
-    zeros = {weight.name: _zeros_for(weight, compression) for weight in pruned.weights()}
+    zeros = {weight.name: zeros_for(weight, compression) for weight in pruned.weights()}
     size: int = ir.to_proto(with_weights(graph, zeros)).ByteSize()
     return size
 
 
-def _zeros_for(weight: Weight, compression: Compression) -> StoredWeight:
+def zeros_for(weight: Weight, compression: Compression) -> StoredWeight:
     """A weight as ``model_file.read_weights`` would give it, of zeros."""
     quantisation = compression.quantisation
     is_linear = weight.role is Role.LINEAR

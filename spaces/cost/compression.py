@@ -10,10 +10,11 @@ from spaces.cost.architecture import Architecture, Shape
 
 class RuntimeName(StrEnum):
     """What runs a compressed model: eager ``torch`` the packed file, ``onnxruntime`` its
-    ``model.onnx``."""
+    ``model.onnx``, ``openvino`` its ``model.xml`` and ``model.bin``."""
 
     TORCH = "torch"
     ONNX_RUNTIME = "onnxruntime"
+    OPENVINO = "openvino"
 
 
 class Quantisation(StrEnum):
@@ -195,8 +196,8 @@ class Compression:
     def at_runtime(self, runtime: RuntimeName) -> Compression:
         """The part of it that latency in a runtime depends on.
 
-        Weight-only codes are unpacked when a model is loaded, those of 3 and 4 bits by torch alone.
-        Dense kernels multiply by zeros.
+        Torch unpacks weight-only codes when a model is loaded, ONNX Runtime all but those of 3 and
+        4 bits; OpenVINO multiplies with codes. Dense kernels multiply by zeros.
         """
         is_masking = self.pruning.is_masking
         quantisation = self._running(runtime)
@@ -216,6 +217,9 @@ class Compression:
         is_dense = own.method == "hqq" and self.unstructured_sparsity > 0.0
         if runtime is RuntimeName.TORCH or not own.has_codes or is_dense:
             return Quantisation.NONE
+        if runtime is RuntimeName.OPENVINO:
+            width = next(each for each in (2, 4, 8) if each >= own.bits)
+            return Quantisation(f"{'hqq' if own.method == 'hqq' else 'rtn'}-{width}")
         if own.bits not in (3, 4):
             return Quantisation.RTN_8
         return Quantisation.HQQ_4 if own.method == "hqq" else Quantisation.RTN_4

@@ -20,6 +20,7 @@ from objectives.runtimes.names import runtime_of
 from objectives.runtimes.onnx_operators import INT8_ACTIVATIONS
 from objectives.runtimes.onnx_runtime import OnnxRuntime
 from objectives.runtimes.onnx_size import onnx_bytes
+from objectives.runtimes.openvino_runtime import OpenVinoRuntime
 from objectives.testing.pytest_runtimes import RuntimeTestCase, spec_of, store_tiny
 from objectives.testing.tiny_models import batch_for
 from spaces.cost.compression import Compression, Pruning, Quantisation, RuntimeName
@@ -47,6 +48,13 @@ CASES = [
     each if each in USUAL else pytest.param(each, marks=pytest.mark.slow) for each in COMPRESSIONS
 ]
 
+OPENVINO_COMPRESSIONS = [
+    *map(Compression, (Q.NONE, Q.BF16, Q.STATIC_8, Q.SMOOTH_8, Q.RTN_8, Q.HQQ_4, Q.RTN_2)),
+    # Groups that fill no block, and that are larger than a row.
+    Compression(Q.HQQ_4, 24),
+    Compression(Q.RTN_4, 128),
+]
+
 ONNX = OnnxRuntime()
 
 
@@ -62,6 +70,22 @@ class TestOnnxRuntime(RuntimeTestCase):
         return Family(request.param)
 
     @pytest.fixture(params=CASES, ids=lambda c: f"{c} {c.group_size}")
+    def compression(self, request: pytest.FixtureRequest) -> Compression:
+        assert isinstance(request.param, Compression)
+        return request.param
+
+
+@pytest.mark.usefixtures("one_thread")
+class TestOpenVino(RuntimeTestCase):
+    @pytest.fixture(scope="class")
+    def runtime(self) -> OpenVinoRuntime:
+        return OpenVinoRuntime(ONNX.graphs)
+
+    @pytest.fixture(scope="class", params=[FAMILY, Family.VIT], ids=str)
+    def family(self, request: pytest.FixtureRequest) -> Family:
+        return Family(request.param)
+
+    @pytest.fixture(params=OPENVINO_COMPRESSIONS, ids=lambda c: f"{c} {c.group_size}")
     def compression(self, request: pytest.FixtureRequest) -> Compression:
         assert isinstance(request.param, Compression)
         return request.param
@@ -172,6 +196,22 @@ def test_codes_of_eight_bits_run_where_inputs_are_rounded_too(tmp_path: Path) ->
 
 
 def test_a_runtime_without_its_packages_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(names, "ONNX_PACKAGES", ("onnx", "no_such_package"))
-    with pytest.raises(UserError, match="onnxruntime needs no_such_package: pip install"):
-        runtime_of(RuntimeName.ONNX_RUNTIME)
+    monkeypatch.setitem(names.PACKAGES, RuntimeName.OPENVINO, ("onnx", "no_such_package"))
+    with pytest.raises(UserError, match="openvino needs no_such_package: pip install"):
+        runtime_of(RuntimeName.OPENVINO)
+
+
+@pytest.mark.parametrize("quantisation", [Q.NONE, Q.STATIC_8, Q.RTN_4, Q.HQQ_2])
+def test_the_bytes_of_openvino_are_known_before_training(
+    quantisation: Quantisation, tmp_path: Path
+) -> None:
+    compression = Compression(quantisation)
+    spec = spec_of(compression, FAMILY)
+    store_tiny(spec, tmp_path)
+    inputs = forward_arguments(batch_for(spec.workload, count=4))
+    runtime = OpenVinoRuntime(ONNX.graphs)
+    (folder := tmp_path / "runtime").mkdir()
+    runtime.prepare(tmp_path, inputs, folder)
+    predicted = runtime_bytes(spec.architecture, spec.workload, compression, RuntimeName.OPENVINO)
+    # Weights that are equal, such as untrained biases, are written once.
+    assert predicted == pytest.approx(runtime.bytes_on_disk(folder), rel=0.05)

@@ -24,10 +24,10 @@ from objectives.models.forward import vocabulary_logits
 from objectives.testing.tiny_models import WORKLOADS, architecture_for, batch_for
 from spaces.cost.architecture import Activation, Architecture
 from spaces.cost.budget import Schedule, UnknownStepsError
-from spaces.cost.compression import Compression, Pruning, Quantisation
+from spaces.cost.compression import Compression, Pruning, Quantisation, RuntimeName
 from spaces.cost.families import UNTIED_HEADS, layout, parameters
 from spaces.cost.flops import forward_flops, pretraining_workload, training_step_flops
-from spaces.cost.onnx.size import onnx_size_bytes
+from spaces.cost.onnx.size import graph_file_bytes
 from spaces.cost.size import size_bytes
 from spaces.cost.units import BudgetUnit
 from spaces.cost.workload import Family, masked_tokens
@@ -207,7 +207,8 @@ def test_a_model_of_a_users_own_has_the_mean_graph_of_the_families() -> None:
     for quantisation in (Quantisation.NONE, Quantisation.RTN_4, Quantisation.STATIC_8):
         compression = Compression(quantisation)
         own, llama = (
-            onnx_size_bytes(pruned, family, compression) for family in (Family.OWN, Family.LLAMA)
+            graph_file_bytes(pruned, family, compression, RuntimeName.ONNX_RUNTIME)
+            for family in (Family.OWN, Family.LLAMA)
         )
         assert own == pytest.approx(llama, rel=0.01)
 

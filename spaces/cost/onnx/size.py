@@ -1,7 +1,8 @@
-"""Bytes of the ONNX file of a compressed model, before training.
+"""Bytes of the files of a compressed model that runtimes read, before training.
 
 Weights are arithmetic. What the graph and the names of its tensors take is linear in the layers:
-``graphs.csv`` has it for each family, as ``python -m objectives.runtimes.graph_sizes`` writes it.
+``graphs.csv`` has it for each runtime and family, as ``python -m objectives.runtimes.graph_sizes``
+writes it. OpenVINO's graph is text: a layer takes ten times the bytes of ONNX.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from spaces.cost.size import size_bytes
 from spaces.cost.workload import Family, Workload
 
 TABLE = Path(__file__).with_name("graphs.csv")
-COLUMNS = ("family", "graph", "bytes", "of_layer", "of_decoder_layer")
+COLUMNS = ("runtime", "family", "graph", "bytes", "of_layer", "of_decoder_layer")
 
 _Q = Quantisation
 GRAPHS = {
@@ -40,17 +41,22 @@ def runtime_bytes(
     if runtime is RuntimeName.TORCH:
         return size_bytes(architecture, workload, compression)
     pruned = layout(compression.shape_of(architecture), workload)
-    return onnx_size_bytes(pruned, workload.family, compression)
+    return graph_file_bytes(pruned, workload.family, compression, runtime)
 
 
-def onnx_size_bytes(pruned: Layout, family: Family, compression: Compression) -> int:
-    """Predicted bytes of the ONNX file of a compressed model.
+def graph_file_bytes(
+    pruned: Layout, family: Family, compression: Compression, runtime: RuntimeName
+) -> int:
+    """Predicted bytes of the graph of a compressed model with its weights.
 
     Args:
         pruned: Layout of what structured pruning leaves.
+        runtime: ``onnxruntime`` or ``openvino``.
     """
     graph = GRAPHS.get(compression.quantisation, Quantisation.RTN_8)
-    fixed, *of_layers = _graphs().get((family, graph)) or _mean_graph(graph)
+    if graph in (_Q.HQQ_4, _Q.HQQ_2) and compression.unstructured_sparsity:
+        graph = _Q.NONE
+    fixed, *of_layers = _graphs().get((runtime, family, graph)) or _mean_graph(runtime, graph)
     layers = sum(stack.depth * each for stack, each in zip(pruned.stacks, of_layers, strict=False))
     return round(fixed + layers) + weights_bytes(pruned, compression)
 
@@ -85,19 +91,21 @@ def _bytes_of(weight: Weight, compression: Compression) -> int:
 
 
 @cache
-def _graphs() -> dict[tuple[Family, Quantisation], tuple[float, ...]]:
+def _graphs() -> dict[tuple[RuntimeName, Family, Quantisation], tuple[float, ...]]:
     """Bytes of a graph, and of each layer of its stacks."""
     with TABLE.open(encoding="utf-8", newline="") as file:
         return {
-            (Family(row["family"]), Quantisation(row["graph"])): tuple(
-                float(row[name]) for name in COLUMNS[2:]
-            )
+            (
+                RuntimeName(row["runtime"]),
+                Family(row["family"]),
+                Quantisation(row["graph"]),
+            ): tuple(float(row[name]) for name in COLUMNS[3:])
             for row in csv.DictReader(file)
         }
 
 
-def _mean_graph(graph: Quantisation) -> tuple[float, float, float]:
+def _mean_graph(runtime: RuntimeName, graph: Quantisation) -> tuple[float, float, float]:
     """That of a model of no family of tlc's own: the mean of these."""
-    rows = [row for (_, own), row in _graphs().items() if own is graph]
+    rows = [row for (r, _, g), row in _graphs().items() if (r, g) == (runtime, graph)]
     fixed, layer, _ = map(mean, zip(*rows, strict=True))
     return fixed, layer, max(decoder for *_, decoder in rows)
