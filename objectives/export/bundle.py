@@ -63,11 +63,14 @@ def write_bundle(
     batches: list[Batch],
     *,
     with_onnx: bool,
+    address: str = "",
 ) -> Bundle:
     """Write a stored model and everything that it needs into an empty folder.
 
     Args:
         stored: The folder of the model in the store.
+        address: That of the model in the store, by which measurements of the folder find its
+            trial.
         tokenizer: The file of the tokenizer of the prepared data; it need not exist for images.
         batches: Inputs of the model, with which what was written is compared.
         with_onnx: Whether to write ``model.onnx`` too; it is written where there is no checkpoint.
@@ -100,7 +103,7 @@ def write_bundle(
         for name in (model_file.WEIGHTS, model_file.CONFIG, TOKENIZER, OnnxRuntime.file)
         if (folder / name).is_file()
     }
-    written = {"format": FORMAT, **asdict(task), "sha256": digests}
+    written = {"format": FORMAT, "model": address, **asdict(task), "sha256": digests}
     (folder / TASK).write_text(json.dumps(written, indent=1))
     return Bundle(checkpoint, onnx)
 

@@ -15,14 +15,10 @@ of the scheduler is always interrupted: it is marked noisy, and its latency is a
 from __future__ import annotations
 
 import math
-import platform
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +32,7 @@ from objectives.measurement.slowdown import (
     MeasuredTimes,
     ReferenceTimes,
 )
+from objectives.predictor.measuring import processor as cpu
 from objectives.runtimes.base import Forward
 from objectives.store import heartbeat
 from objectives.store.locks import MeasurementLock
@@ -238,17 +235,7 @@ def processor(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     capability = torch.backends.cpu.get_cpu_capability()
     vnni = " VNNI" if torch.cpu._is_vnni_supported() else ""
-    return f"{_cpu()} {capability}{vnni}"
-
-
-@cache
-def _cpu() -> str:
-    """Name of the CPU: machines of one instruction set differ in speed."""
-    try:
-        name = re.search(r"^model name\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.M)
-    except OSError:
-        name = None
-    return f"{name[1].strip() if name else ''} {platform.machine()}".strip()
+    return f"{cpu()} {capability}{vnni}"
 
 
 def forward_timer(inputs: Batch) -> TimerOf:

@@ -45,10 +45,11 @@ class OnnxRuntime:
     file = "model.onnx"
     packages = ("onnxruntime",)
 
-    def __init__(self, folder: Path, task: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, task: dict[str, Any], *, threads: int = 0) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
             str(folder / self.file), options, providers=["CPUExecutionProvider"]
@@ -98,9 +99,14 @@ class Transformers:
     file = "model.safetensors"
     packages = ("transformers", "torch")
 
-    def __init__(self, folder: Path, task: dict[str, Any], model_class: Any = None) -> None:
+    def __init__(
+        self, folder: Path, task: dict[str, Any], model_class: Any = None, *, threads: int = 0
+    ) -> None:
+        import torch
         import transformers
 
+        if threads:
+            torch.set_num_threads(threads)
         transformers.logging.disable_progress_bar()
         auto_class = model_class or getattr(transformers, AUTO_CLASSES[task["name"]])
         with _without_progress_bars():
@@ -132,8 +138,19 @@ RUNTIMES: dict[str, type[OnnxRuntime] | type[Transformers]] = {
 """The runtimes in the order of preference."""
 
 
-def open_runtime(folder: Path, task: dict[str, Any], name: str | None) -> Runtime:
+def can_run(folder: Path, name: str) -> bool:
+    """Whether the file and the packages of a runtime are there."""
+    runtime = RUNTIMES[name]
+    return (folder / runtime.file).is_file() and all(map(find_spec, runtime.packages))
+
+
+def open_runtime(
+    folder: Path, task: dict[str, Any], name: str | None, *, threads: int = 0
+) -> Runtime:
     """Load a model in a runtime; by default, the first whose file and packages are there.
+
+    Args:
+        threads: CPU threads; by default as many as the runtime chooses.
 
     Raises:
         ModelError: None can be used, or it does not read the files.
@@ -149,7 +166,7 @@ def open_runtime(folder: Path, task: dict[str, Any], name: str | None) -> Runtim
             reasons.append(f"{each}: pip install {' '.join(lacking)}")
         else:
             try:
-                return runtime(folder, task)
+                return runtime(folder, task, threads=threads)
             except ImportError as error:
                 reasons.append(f"{each}: {error}")
     raise ModelError("; ".join(reasons) or f"there is no runtime {name!r}: {', '.join(RUNTIMES)}")

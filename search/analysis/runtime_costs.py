@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import platform
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-
-from pydantic import BaseModel
 
 from objectives.measurement.latency import torch_threads
 from objectives.measurement.runtime_bench import RuntimeBench
 from objectives.runtimes.names import runtime_of
 from objectives.store.store import Store
 from objectives.tasks import make_task
+from search.analysis.machine_costs import RuntimeCosts
 from search.pareto import frontier
 from search.registry.export import ExportError, prepared_data
 from search.storage.study import Study
@@ -21,42 +21,29 @@ from spaces.cost.compression import RuntimeName
 from spaces.file.storage import Locations
 
 
-class RuntimeCosts(BaseModel):
-    """What a model of the frontier costs in a runtime.
-
-    Args:
-        latency_ms: 10th percentile, corrected for a slowed machine.
-        of_reference: The same divided by that of the dense reference model in this runtime.
-    """
-
-    trial: int
-    model: str
-    score: float
-    runtime: str
-    size_mb: float
-    latency_ms: float
-    of_reference: float
-    noisy: bool
-
-
-def runtime_costs(
-    study: Study, runtimes: Sequence[RuntimeName], limits: Mapping[str, float]
-) -> Iterator[RuntimeCosts]:
-    """Measure models on the frontier of a search, under its conditions of measurement.
+def frontier_within(study: Study, limits: Mapping[str, float]) -> list[TrialRecord]:
+    """The trials on the frontier of a search within limits.
 
     Args:
         limits: Highest value by cost, of what the search measured.
+    """
+    return [
+        record
+        for record in frontier(study.records(), study.search.criteria)
+        if all(record.result[cost] <= limit for cost, limit in limits.items())
+    ]
+
+
+def runtime_costs(
+    study: Study, records: Iterable[TrialRecord], runtimes: Sequence[RuntimeName]
+) -> Iterator[RuntimeCosts]:
+    """Measure the models of trials on this machine, under the conditions of the search.
 
     Raises:
         UserError: A package, a model or its data is missing.
     """
     made = {name: runtime_of(name) for name in runtimes}
     search = study.search
-    records = [
-        record
-        for record in frontier(study.records(), search.criteria)
-        if all(record.result[cost] <= limit for cost, limit in limits.items())
-    ]
     with tempfile.TemporaryDirectory() as root, torch_threads(search.measurement.threads):
         benches: dict[tuple[RuntimeName, str], RuntimeBench] = {}
         for record in records:
@@ -89,12 +76,15 @@ def _measured(
                 "another TLC_HOME, or was deleted to keep the store's quota"
             )
         cost = bench.measure(stored)
-    latency = cost.latency
+    latency, conditions = cost.latency, study.search.measurement
     return RuntimeCosts(
         trial=record.number,
         model=str(record.configuration),
         score=record.result["score"],
+        machine=platform.node(),
         runtime=name,
+        threads=conditions.threads,
+        batch_size=conditions.batch_size,
         size_mb=cost.size_bytes / 1e6,
         latency_ms=latency.corrected_ms,
         of_reference=latency.p10_ms / latency.reference_p10_ms,

@@ -1,10 +1,8 @@
-"""Commands on the models of a search: export, register and measure them, and write its report."""
+"""Commands on the models of a search: export and register them, and write its report."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +10,6 @@ import click
 
 from search.cli.options import (
     NOTHING_FOUND,
-    as_json,
     limited,
     make_console,
     open_queries,
@@ -20,14 +17,11 @@ from search.cli.options import (
     study_url,
     study_url_or_default,
 )
-from search.formatting import cost_summary, latency_text
-from spaces.cost.compression import RuntimeName
+from search.formatting import cost_summary
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
-    from search.analysis.runtime_costs import RuntimeCosts
     from search.registry.export import ExportedModel
     from search.registry.registry import Registration
     from search.storage.study import Study
@@ -38,6 +32,12 @@ if TYPE_CHECKING:
 @click.argument("name")
 @limited
 @click.option("--trial", type=click.IntRange(min=0), help="Export the model of this trial.")
+@click.option(
+    "--frontier",
+    "whole_frontier",
+    is_flag=True,
+    help="Export every model of the frontier, into folders trial-N.",
+)
 @click.option(
     "--to", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder to create."
 )
@@ -53,6 +53,7 @@ def export(
     name: str,
     limits: dict[str, float],
     trial: int | None,
+    whole_frontier: bool,
     to: Path,
     with_onnx: bool,
     with_examples: bool,
@@ -66,16 +67,27 @@ def export(
     """
     if trial is not None and limits:
         raise click.UsageError("give either --trial or limits, not both")
+    if trial is not None and whole_frontier:
+        raise click.UsageError("give either --trial or --frontier, not both")
     study = open_study(name, url)
-    record = _chosen(study, limits, trial, url)
-    if record is None:
-        return NOTHING_FOUND
+    if whole_frontier:
+        from search.analysis.runtime_costs import frontier_within
+
+        chosen = [(each, to / f"trial-{each.number}") for each in frontier_within(study, limits)]
+        if not chosen:
+            click.echo(f"search {name!r} has no feasible complete trial within limits", err=True)
+    else:
+        record = _chosen(study, limits, trial, url)
+        chosen = [] if record is None else [(record, to)]
     from search.registry.export import export as export_model
 
-    with make_console().status("exporting"):
-        made = export_model(study, record, to, with_onnx=with_onnx, with_examples=with_examples)
-    _print_export(study, record, made, make_console())
-    return 0
+    for each, folder in chosen:
+        with make_console().status("exporting"):
+            made = export_model(
+                study, each, folder, with_onnx=with_onnx, with_examples=with_examples
+            )
+        _print_export(study, each, made, make_console())
+    return 0 if chosen else NOTHING_FOUND
 
 
 @click.command()
@@ -133,48 +145,6 @@ def report(name: str, folder: Path | None, url: str | None) -> None:
     click.echo(f"report: {made.path}")
     if not made.is_tracked:
         click.echo("not logged to MLflow: it is unreachable, or lacks the search (tlc ui sends it)")
-
-
-@click.command()
-@click.argument("name")
-@limited
-@click.option(
-    "--runtime",
-    "runtimes",
-    multiple=True,
-    default=[*map(str, RuntimeName)],
-    type=click.Choice([*map(str, RuntimeName)]),
-    help="What runs the models. Repeatable.",
-)
-@as_json
-@study_url
-def measure(
-    name: str,
-    limits: dict[str, float],
-    runtimes: tuple[str, ...],
-    as_json: bool,
-    url: str | None,
-) -> int:
-    """Measure the models on the frontier of the search NAME in runtimes, on this machine.
-
-    Limits are on what the search measured. The size is that of the file that the runtime executes,
-    the latency that of a forward pass under the conditions of the search (section measurement), in
-    turn with a dense reference model of two layers and a width of 128 in the same runtime. What the
-    search recorded stays as it is.
-    """
-    study = open_study(name, url)
-    from search.analysis.runtime_costs import runtime_costs
-
-    with make_console(stderr=True).status("measuring"):
-        names = [*map(RuntimeName, dict.fromkeys(runtimes))]
-        rows = list(runtime_costs(study, names, limits))
-    if as_json:
-        click.echo(json.dumps([row.model_dump() for row in rows], indent=2))
-    elif rows:
-        make_console().print(_runtime_table(rows, study.search.metric.name))
-    else:
-        click.echo(f"search {name!r} has no feasible complete trial within limits", err=True)
-    return 0 if rows else NOTHING_FOUND
 
 
 def _chosen(
@@ -240,21 +210,3 @@ def _description(study: Study, record: TrialRecord) -> str:
         f"#{record.number} {record.configuration}: {metric.name} {metric.text(result['score'])}, "
         f"{cost_summary(result, study.search.cost.name)}"
     )
-
-
-def _runtime_table(rows: Sequence[RuntimeCosts], metric: str) -> Table:
-    from search.cli.printing.tables import make_table
-
-    columns = ("trial", "model", metric, "runtime", "size MB", "latency ms", "of reference")
-    table = make_table(*columns, left=("model", "runtime"))
-    for row in rows:
-        table.add_row(
-            str(row.trial),
-            row.model,
-            f"{row.score:.4g}",
-            row.runtime,
-            f"{row.size_mb:.4f}",
-            latency_text(row.latency_ms, noisy=row.noisy),
-            f"{row.of_reference:.2f}",
-        )
-    return table

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from search.cli import export, manage, query, replay, run, serve, submit
+from search.cli import export, manage, measure, query, replay, run, serve, submit
 from search.cli.options import INTERRUPTED
 from search.process_state import reach_loopback_directly
 from search.terminal_safe import printable, write_what_can_be_encoded
@@ -52,7 +52,7 @@ def cli() -> None:
     """
 
 
-for module in (export, manage, query, replay, run, serve, submit):
+for module in (export, manage, measure, query, replay, run, serve, submit):
     for command in vars(module).values():
         if isinstance(command, click.Command):
             cli.add_command(command)

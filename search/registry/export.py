@@ -109,15 +109,21 @@ def write_model_folder(
     search = study.search.alone(record.configuration.checkpoint)
     task = PredictionTask.of(search.task, search.data, data, search.workload, search.metric.name)
     batches = make_task(search, data).calibration()
-    store = Locations.of(search.storage).store_url
-    with Store(store).open(record.result["model"]) as model:
+    store, address = Locations.of(search.storage).store_url, record.result["model"]
+    with Store(store).open(address) as model:
         if model is None:
             raise ExportError(
                 f"the model of trial {record.number} is not in the store {store}: it belongs to "
                 "another TLC_HOME, or was deleted to keep the store's quota"
             )
         bundle = write_bundle(
-            folder, model, task, data.tokenizer_file, batches, with_onnx=with_onnx
+            folder,
+            model,
+            task,
+            data.tokenizer_file,
+            batches,
+            with_onnx=with_onnx,
+            address=address,
         )
     card = model_card(study, record, task, bundle)
     (folder / "README.md").write_text(card, encoding="utf-8")

@@ -35,6 +35,7 @@ from objectives.objective import Objective
 from objectives.predictor import InputError, Model, ModelError, load
 from objectives.predictor.classes import class_score
 from objectives.predictor.words import tag_score
+from objectives.predictor.measuring import measure
 from objectives.tasks import make_task
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.file.search_file import SearchFile
@@ -264,6 +265,20 @@ def test_the_program_of_the_card_predicts_with_onnxruntime_alone(
         assert ast.literal_eval(printed) == [pytest.approx(expected.number)]
     else:
         assert printed == f"{expected.text}\n"
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("name", TASKS)
+def test_a_folder_measures_what_it_costs(name: str, of_task: Callable[[str], Exported]) -> None:
+    folder = of_task(name).folder
+    found = measure(folder, machine="board", repeats=2)
+    files = {"onnxruntime": "model.onnx", "transformers": "model.safetensors"}
+    assert {each["runtime"] for each in found["measured"]} == {
+        runtime for runtime, file in files.items() if (folder / file).exists()
+    }
+    for each in found["measured"]:
+        assert each["size_bytes"] == (folder / files[each["runtime"]]).stat().st_size
+        assert 0 < each["min_ms"] <= each["p10_ms"] <= each["p50_ms"]
 
 
 def test_the_predictor_imports_nothing_of_tlc() -> None:
