@@ -11,7 +11,7 @@ from .errors import ModelError
 from .model import Model
 from .runtimes import AUTO_CLASSES, open_runtime
 
-FORMAT = 6
+FORMAT = 7
 TASK = "task.json"
 TOKENIZER = "tokenizer.json"
 

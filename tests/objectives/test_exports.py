@@ -34,8 +34,8 @@ from objectives.export.prediction_task import PredictionTask
 from objectives.objective import Objective
 from objectives.predictor import InputError, Model, ModelError, load
 from objectives.predictor.classes import class_score
-from objectives.predictor.words import tag_score
 from objectives.predictor.measuring import measure
+from objectives.predictor.words import tag_score
 from objectives.tasks import make_task
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.file.search_file import SearchFile
