@@ -19,7 +19,7 @@ from objectives.compression.quantise.symmetric import linear_scales, nearest_cod
 from objectives.compression.quantise.weights import (
     QuantisedWeight,
     dequantise,
-    quiet_neural_compressor,
+    import_neural_compressor,
     refuse_not_finite,
 )
 from objectives.data.batches import Batch, forward_arguments
@@ -51,7 +51,7 @@ def quantise(
     Raises:
         TrialFailure: A weight is not finite (``not_finite``).
     """
-    quiet_neural_compressor()
+    import_neural_compressor()
     working = copy.deepcopy(model).eval()
     layers = linear_layers(working)
     quantised: dict[str, QuantisedWeight] = {}

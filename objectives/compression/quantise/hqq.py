@@ -8,7 +8,7 @@ import torch
 
 from objectives.compression.quantise.weights import (
     QuantisedWeight,
-    quiet_neural_compressor,
+    import_neural_compressor,
     refuse_not_finite,
 )
 
@@ -27,7 +27,7 @@ def half_quadratic(weight: torch.Tensor, *, bits: int, group_size: int) -> Quant
     Raises:
         TrialFailure: The weight, a scale or a zero is not finite (``not_finite``).
     """
-    quiet_neural_compressor()
+    import_neural_compressor()
     refuse_not_finite(weight, "a weight before quantisation")
     weight = weight.detach().float()
     group_size = min(group_size, weight.shape[1])

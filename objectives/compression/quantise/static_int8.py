@@ -16,7 +16,7 @@ from objectives.compression.quantise.weights import (
     QuantisedWeight,
     StaticInt8Weight,
     dequantise,
-    quiet_neural_compressor,
+    import_neural_compressor,
 )
 from objectives.data.batches import Batch, forward_arguments
 from objectives.failures import TrialFailure
@@ -107,7 +107,7 @@ def _observed(model: nn.Module, batches: list[Batch]) -> Any:
 
     It is not converted, which would take half as long again: the ranges are known before.
     """
-    quiet_neural_compressor()
+    import_neural_compressor()
     from neural_compressor.torch.quantization import get_default_static_config, prepare
 
     inputs = [forward_arguments(batch) for batch in batches]

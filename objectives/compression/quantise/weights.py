@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import gettempdir
 
 import torch
 
@@ -67,9 +70,16 @@ def refuse_not_finite(tensor: torch.Tensor, name: str) -> None:
         raise TrialFailure("not_finite", f"{name} was not finite")
 
 
-def quiet_neural_compressor() -> None:
-    """Log its errors only; it logs dozens of lines a call."""
+def import_neural_compressor() -> None:
+    """Import it before its parts are used: quiet, and without a folder where the user works.
+
+    It logs dozens of lines a call, and makes its workspace in the current folder unless told where.
+    """
     logging.getLogger("neural_compressor").setLevel(logging.ERROR)
+    if "neural_compressor" not in sys.modules:
+        from neural_compressor.common import set_workspace
+
+        set_workspace(str(Path(gettempdir()) / "neural-compressor"))
 
 
 def _by_column(of_groups: torch.Tensor, weight: QuantisedWeight) -> torch.Tensor:
