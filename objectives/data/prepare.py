@@ -12,6 +12,7 @@ from typing import Any
 
 from objectives.data.arrays import Written, write_arrays
 from objectives.data.errors import DataError
+from objectives.data.files.opening import files_of
 from objectives.data.prepared_data import (
     MANIFEST,
     PreparedData,
@@ -165,18 +166,26 @@ def _cache_key(data: Data, task: BaseTask, tokenizer: str | None) -> str:
 
 def _digest_of_files(source: Splits[Any], field: str) -> str:
     digest = hashlib.sha256()
+    split_of: dict[Path, str] = {}
     for split in SPLITS:
-        for path in map(Path, source.inputs(split)):
-            is_folder = isinstance(source, ImageFolder)
-            if not (path.is_dir() if is_folder else path.is_file()):
-                raise DataError(
-                    f"{field}.{split}: no such {'folder' if is_folder else 'file'}: {path}"
-                )
-            files = sorted(filter(Path.is_file, path.rglob("*"))) if is_folder else [path]
-            for file in files:
-                digest.update(str(file.relative_to(path)).encode())
-                digest.update(file.read_bytes())
+        for given in source.inputs(split):
+            for path in _named(source, given, f"{field}.{split}"):
+                if split_of.setdefault(path.resolve(), split) != split:
+                    raise DataError(f"{field}.{split}: {path} is in {split_of[path.resolve()]} too")
+                files = sorted(filter(Path.is_file, path.rglob("*"))) if path.is_dir() else [path]
+                for file in files:
+                    digest.update(str(file.relative_to(path)).encode())
+                    digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def _named(source: Splits[Any], given: str, field: str) -> list[Path]:
+    """The files, or the folder, that a split names."""
+    is_folder = isinstance(source, ImageFolder)
+    found = [Path(given)] if is_folder else files_of(given)
+    if not found or (is_folder and not found[0].is_dir()):
+        raise DataError(f"{field}: no such {'folder' if is_folder else 'file'}: {given}")
+    return found
 
 
 def _build(folder: Path, write: Callable[[Path], Written]) -> PreparedData:

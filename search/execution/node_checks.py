@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import secrets
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 from objectives.completion import completed
+from objectives.data.files.opening import files_of
 from objectives.store.store import Store
 from search.execution.cluster import ClusterError, check_capacity, cluster
 from search.execution.worker_setup import code_for_workers
@@ -115,7 +115,7 @@ def faults_here(search: str, address: str, token: str, code: bytes) -> list[str]
     return faults + [
         f"{field}: {path} is not there"
         for field, path in file.local_paths()
-        if "://" not in path and not Path(path).exists()
+        if "://" not in path and not files_of(path)
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from objectives.data.files.opening import files_of
 from search.results.queries import StudyQueries
 from search.results.schemas import Prediction, Started
 from search.service.problem_details import responses
@@ -157,6 +158,6 @@ def _is_allowed(path: str, roots: Sequence[Path]) -> bool:
     # URLs could make the service fetch what only it can reach (SSRF).
     if "://" in path or "::" in path or "\0" in path:
         return False
-    # resolve() follows links, so that no link leads outside.
-    resolved = Path(path).resolve()
-    return any(resolved.is_relative_to(root.resolve()) for root in roots)
+    # resolve() follows links, so that no link leads outside, and no pattern that matches one.
+    resolved = [each.resolve() for each in (Path(path), *files_of(path))]
+    return all(any(each.is_relative_to(root.resolve()) for root in roots) for each in resolved)

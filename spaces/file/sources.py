@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 
 from spaces.file.dimensions import StrictModel
 from spaces.file.image_processor import Colour, ImageProcessor
-from spaces.file.inputs.tables import SPLITS, Aligned, HubDataset, Splits, Tables
+from spaces.file.inputs.tables import SPLITS, Aligned, Encoding, HubDataset, Splits, Tables
 
 SOURCE_FIELDS = ("unlabelled", "labelled", "tagged", "parallel", "images")
 """Fields of ``Data`` that are sources; a task needs some of them."""
@@ -50,6 +50,13 @@ class TextColumns(StrictModel):
     heading: Annotated[str, AfterValidator(_regular_expression)] | None = None
     """In place of ``document``: a regular expression that the first line of each document matches,
     such as ``^ = [^=].*[^=] = $`` for the articles of WikiText."""
+    decimal: Literal[".", ","] = "."
+    """What stands before the fraction of labels that are numbers: ``,`` for 1,5."""
+    thousands: Literal[",", ".", " ", "'"] | None = None
+    """What separates the thousands of labels that are numbers: ``,`` for 1,234.5."""
+    skip_missing: bool = False
+    """Leave out labelled rows without a text or a label, and say how many; by default they are
+    refused."""
 
     def divisions(self) -> list[str]:
         """The fields that say what a document is; one at most is allowed."""
@@ -67,7 +74,7 @@ class StandardLibrary(StrictModel):
 
 
 class Files(TextColumns, Tables):
-    """Local files of texts that Hugging Face ``datasets`` reads."""
+    """Local files of texts."""
 
 
 class HubText(TextColumns, HubDataset):
@@ -107,6 +114,8 @@ class ConllFiles(Splits[str]):
     """Column of the word, counted from 0; from the last one, -1, where it is negative."""
     tag: int = -1
     """Column of its tag."""
+    encoding: Encoding | None = None
+    """As that of tables."""
 
 
 TaggedSource = Annotated[ConllFiles | TaggedTables | HubTagged, Field(discriminator="source")]
@@ -117,6 +126,8 @@ class AlignedFiles(Splits[Aligned]):
     the first, the text to write in the second."""
 
     source: Literal["aligned_files"]
+    encoding: Encoding | None = None
+    """As that of tables."""
 
     def faults(self) -> list[str]:
         """The same, and a file that is both sides of a pair."""
@@ -246,6 +257,9 @@ class Data(StrictModel):
             given.append(f"data.tagged.tags: {tagged.tags!r} {both}")
         if isinstance(tagged, ConllFiles) and tagged.word == tagged.tag:
             given.append(f"data.tagged.tag: {tagged.tag} {both}")
+        for name, texts in (("labelled", self.labelled), ("unlabelled", self.unlabelled)):
+            if isinstance(texts, TextColumns) and texts.decimal == texts.thousands:
+                given.append(f"data.{name}.thousands: {texts.thousands!r} is the decimal point too")
         if isinstance(self.labelled, TextColumns):
             given += [
                 f"data.labelled.{name}: a labelled text is a row, and its document its group"

@@ -17,10 +17,17 @@ from objectives.data.sources.sentence_pairs import read_sentence_pairs
 from objectives.data.sources.tagged import read_tagged
 from objectives.data.sources.text import read_labelled
 from spaces.file.sources import Data
-from tests.inputs import lines
+from tests.inputs import columnar, delimited, encodings, labels, lines, records
 from tests.inputs.case import Case
 
-KINDS = {"lines": lines.CASES}
+KINDS = {
+    "delimited": delimited.CASES,
+    "encodings": encodings.CASES,
+    "records": records.CASES,
+    "labels": labels.CASES,
+    "columnar": columnar.CASES,
+    "lines": lines.CASES,
+}
 
 TRAIN = ("train",)
 

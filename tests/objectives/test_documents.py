@@ -119,9 +119,9 @@ def test_a_long_document_has_the_same_tokens_in_parts_as_whole() -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", b"\xff\xfe\xfd", r"^data.train: .*a.txt cannot be read"),
-        ("a.txt.gz", b"plain", r"^data.train: .*a.txt.gz cannot be read"),
-        ("a.txt", b" \n\n", r"^data.train: .*a.txt holds no text"),
+        ("a.txt", b"\xff\xfe\xfd", r"^data.encoding: line 1 of .*a.txt is not UTF-16"),
+        ("a.txt.gz", b"\x1f\x8bplain", r"^data.train: .*a.txt.gz cannot be read"),
+        ("a.txt", b" \n\n", r"^data.train: .*a.txt is empty"),
     ],
 )
 def test_a_file_that_is_no_text_is_refused(

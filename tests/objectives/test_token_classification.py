@@ -221,11 +221,11 @@ def test_conll_files_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"tokens": ["a", "b"], "ner_tags": ["O"]}, "tags: row 3 of FILE has 2 words and 1 tags"),
-        ({"tokens": None, "ner_tags": ["O"]}, "words: row 3 of FILE has None; allowed is a list"),
-        ({"tokens": [" "], "ner_tags": ["O"]}, "words: row 3 of FILE has ' ' among its words"),
-        ({"tokens": ["a"], "ner_tags": [None]}, "tags: row 3 of FILE has None among its tags"),
-        ({"tokens": ["a"], "ner_tags": ["O"]}, "group: row 3 of FILE has none"),
+        ({"tokens": ["a", "b"], "ner_tags": ["O"]}, "tags: line 3 of FILE has 2 words and 1 tags"),
+        ({"tokens": None, "ner_tags": ["O"]}, "words: line 3 of FILE has None; allowed is a list"),
+        ({"tokens": [" "], "ner_tags": ["O"]}, "words: line 3 of FILE has ' ' among its words"),
+        ({"tokens": ["a"], "ner_tags": [None]}, "tags: line 3 of FILE has None among its tags"),
+        ({"tokens": ["a"], "ner_tags": ["O"]}, "group: line 3 of FILE has none"),
     ],
 )
 def test_rows_that_are_no_tagged_sentences_are_refused(
@@ -244,7 +244,7 @@ def test_rows_that_are_no_tagged_sentences_are_refused(
         (["a O"], {"tag": 2}, "tag: line 1 of FILE has 2 columns; 2 is none of them"),
         (["a", "b"], {}, "train: line 1 of FILE has 1 columns; a word and its tag need two"),
         (["a\t", "b\tO"], {}, "tag: line 1 of FILE has none in column -1"),
-        (["", ""], {}, "train: FILE holds no words"),
+        (["", ""], {}, "train: FILE is empty"),
     ],
 )
 def test_conll_files_of_another_form_are_refused(
@@ -266,7 +266,7 @@ def test_columns_and_tags_that_are_missing_are_refused(
     other = table(tmp_path, rows_of(9, tag="B-Y"), "validation")
     cases = [
         ({"train": file, "tags": "pos_tags"}, "tags: no column 'pos_tags' in FILE; it has: tokens"),
-        (text, "words: row 1 of .*text.csv has 'a b'; allowed is a list"),
+        (text, "words: line 2 of .*text.csv has 'a b'; allowed is a list"),
         ({"train": file, "validation": other}, "validation: tag 'B-Y' does not occur in the train"),
     ]
     for source, message in cases:

@@ -5,17 +5,19 @@ Lines that are held out at random would stand next to lines that a model was tra
 
 from __future__ import annotations
 
-import gzip
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from objectives.data.errors import DataError
+from objectives.data.errors import DataError, Place
+from objectives.data.files.encodings import read_text
 from objectives.data.files.notices import Notice, unsaid
+from objectives.data.files.opening import find_files, format_of
 from objectives.data.sources import standard_library
+from objectives.data.sources.cells import is_blank, texts_of
 from objectives.data.sources.splits import HELD_OUT, Examples, separate
-from objectives.data.sources.tables import format_of, is_blank, is_missing, read_columns
+from objectives.data.sources.tables import read_table
 from spaces.file.inputs.tables import SPLITS
 from spaces.file.sources import (
     Files,
@@ -77,7 +79,7 @@ def read_documents(
     if isinstance(source, StandardLibrary):
         return {split: Documents(list(standard_library.unlabelled(split))) for split in splits}
     named = [split for split in splits if source.inputs(split)]
-    given = {split: _read_split(source, split, field, cache) for split in named}
+    given = {split: _read_split(source, split, field, cache, notice) for split in named}
     missing = [split for split in splits if split not in given]
     if missing and len(given["train"].texts) < LEAST_DOCUMENTS:
         pieces = [_blocks(text, missing) for text in given["train"].texts]
@@ -86,14 +88,16 @@ def read_documents(
     return separate(given, splits, field)
 
 
-def _read_split(source: Files | HubText, split: str, field: str, cache: Path) -> Documents:
-    is_plain = isinstance(source, Files) and format_of(source, field) == "text"
-    origin = str(getattr(source, split))
-    if is_plain:
-        texts = _documents(_read_file(origin, f"{field}.{split}"), source)
+def _read_split(
+    source: Files | HubText, split: str, field: str, cache: Path, notice: Notice
+) -> Documents:
+    origin, at = str(getattr(source, split)), Place(field, split)
+    plain = [] if isinstance(source, HubText) else _plain_files(source, at)
+    if plain:
+        texts = [part for text in plain for part in _documents(text, source)]
     else:
-        cells = read_columns(source, {"text": source.text}, split, field, cache)["text"]
-        texts = ["" if is_missing(cell) else str(cell) for cell in cells]
+        table = read_table(source, split, field, cache, notice)
+        texts = [cell or "" for cell in texts_of(table, source.text, f"{field}.text")]
         if source.divisions() and source.document != "row":
             texts = _documents("\n".join(text.removesuffix("\n") for text in texts), source)
     found = Documents([text for text in texts if text.strip()])
@@ -102,13 +106,13 @@ def _read_split(source: Files | HubText, split: str, field: str, cache: Path) ->
     return found
 
 
-def _read_file(path: str, field: str) -> str:
-    try:
-        opened = gzip.open if path.endswith(".gz") else open
-        with opened(path, "rt", encoding="utf-8-sig") as file:
-            return str(file.read())
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"{field}: {path} cannot be read: {error}") from error
+def _plain_files(source: Files, at: Place) -> list[str]:
+    """The texts of the files of a split where they are plain; none where they are tables."""
+    files = find_files(getattr(source, at.split), at)
+    forms = {format_of(path, source.format, at.source) for path in files}
+    for name in source.unread("text") if "text" in forms else ():
+        raise at.fault("is no field of files of plain text", name)
+    return [read_text(path, source.encoding, at) for path in files] if forms == {"text"} else []
 
 
 def _documents(text: str, source: TextColumns) -> list[str]:

@@ -15,8 +15,9 @@ from objectives.data.encoding import Pixels
 from objectives.data.errors import DataError
 from objectives.data.files.notices import Notice, unsaid
 from objectives.data.pixels import to_pixels
+from objectives.data.sources.cells import is_missing
 from objectives.data.sources.splits import Examples, separate
-from objectives.data.sources.tables import check_table, is_missing, load_hub
+from objectives.data.sources.tables import check_table, load_hub
 from objectives.predictor.errors import InputError
 from objectives.predictor.images import is_animated, open_image
 from spaces.file.inputs.tables import SPLITS

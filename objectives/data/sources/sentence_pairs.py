@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from objectives.data.errors import DataError
+from objectives.data.errors import DataError, Place
+from objectives.data.files.encodings import lines_of
 from objectives.data.files.notices import Notice, unsaid
+from objectives.data.sources.cells import texts_of
 from objectives.data.sources.splits import Examples, separate
-from objectives.data.sources.tables import check_table, load_split
+from objectives.data.sources.tables import read_table
 from spaces.file.inputs.tables import SPLITS
 from spaces.file.sources import AlignedFiles, PairSource
 
@@ -43,16 +43,17 @@ def read_sentence_pairs(
 
 
 def _read_split(source: PairSource, split: str, cache: Path, notice: Notice) -> SentencePairRows:
-    origin = getattr(source, split)
+    origin, at = getattr(source, split), Place(FIELD, split)
     if isinstance(source, AlignedFiles):
-        sources, targets = (_lines(path, split) for path in origin)
-    else:
-        table = load_split(source, split, FIELD, cache)
-        columns = {"text": source.text, "target": source.target}
-        names = {key: column.partition(".")[0] for key, column in columns.items()}
-        check_table(table, names, FIELD, split, origin)
         sources, targets = (
-            _cells(table, column, f"{FIELD}.{key}", origin) for key, column in columns.items()
+            [line.strip() for line in lines_of(_file(path, at), source.encoding, at)]
+            for path in origin
+        )
+    else:
+        table = read_table(source, split, FIELD, cache, notice)
+        sources, targets = (
+            [(cell or "").strip() for cell in texts_of(table, column, f"{FIELD}.{key}")]
+            for key, column in (("text", source.text), ("target", source.target))
         )
     if len(sources) != len(targets):
         raise DataError(
@@ -68,28 +69,8 @@ def _read_split(source: PairSource, split: str, cache: Path, notice: Notice) -> 
     return pairs
 
 
-def _lines(path: str, split: str) -> list[str]:
-    try:
-        with (gzip.open if path.endswith(".gz") else open)(path, "rt", encoding="utf-8") as file:
-            return [line.strip() for line in file]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{FIELD}.{split}: {path} cannot be read: {error}") from error
-
-
-def _cells(table: Any, column: str, field: str, origin: str) -> list[str]:
-    """Cells of a column such as ``translation.en``, a field of the records in ``translation``."""
-    name, *inner = column.split(".")
-    values = list(table[name])
-    for key in inner:
-        for row, value in enumerate(values, start=1):
-            if value is not None and (not isinstance(value, dict) or key not in value):
-                has = ", ".join(value) if isinstance(value, dict) else f"{value!r:.100}"
-                raise DataError(f"{field}: no {column!r} in row {row:,} of {origin}; it has: {has}")
-        values = [None if value is None else value[key] for value in values]
-    for row, value in enumerate(values, start=1):
-        if isinstance(value, dict | list):
-            raise DataError(
-                f"{field}: row {row:,} of {origin} has {value!r:.100}; allowed is a text, or with "
-                "a dot that of a record, such as translation.en"
-            )
-    return ["" if value is None else str(value).strip() for value in values]
+def _file(given: str, at: Place) -> Path:
+    """A file by its name, of which a pattern could match several."""
+    if not Path(given).is_file():
+        raise at.fault(f"no such file: {given}")
+    return Path(given)

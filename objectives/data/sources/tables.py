@@ -1,55 +1,69 @@
-"""Tables of rows: files in the formats that ``datasets`` reads, and data sets of the Hub."""
+"""Tables of rows: files of this machine, and data sets of the Hugging Face Hub."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from objectives.data.errors import DataError
+from objectives.data.errors import DataError, Place
+from objectives.data.files.columnar import of_dataset, read_columnar
+from objectives.data.files.delimited import Dialect, likely_dialect, read_delimited
+from objectives.data.files.encodings import read_text
+from objectives.data.files.notices import Notice
+from objectives.data.files.opening import find_files, format_of
+from objectives.data.files.records import read_records
+from objectives.data.files.table import Table, joined
 from spaces.file.inputs.tables import HubDataset, Tables
 
-_FORMATS = {
-    ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json": "jsonl", ".txt": "text",
-    ".parquet": "parquet",
-}  # fmt: skip
 
-
-def load_split(source: Tables | HubDataset, split: str, field: str, cache: Path) -> Any:
+def read_table(
+    source: Tables | HubDataset, split: str, field: str, cache: Path, notice: Notice
+) -> Table:
     """A split of local files or of a data set of the Hub, as a table.
 
     Args:
         field: Path of the source in the search file, for messages.
         cache: Folder for what ``datasets`` downloads or converts.
+        notice: Called with what is skipped.
+
+    Raises:
+        DataError: It is missing, has no rows, or is not what the search file says.
     """
+    given, at = getattr(source, split), Place(field, split)
     if isinstance(source, HubDataset):
-        return load_hub(source, split, field, cache)
-    name = format_of(source, field)
-    file, field = getattr(source, split), f"{field}.{split}"
-    if Path(file).stat().st_size == 0:
-        raise DataError(f"{field}: {file} holds no rows")
-    if name in ("csv", "tsv"):
-        # Tab-separated text is written without quoting: a lone " is a character like any other.
-        dialect = {"sep": "\t", "quoting": csv.QUOTE_NONE} if name == "tsv" else {}
-        return load_csv(file, field, names=source.columns, **dialect)
-    builder = {"jsonl": "json"}.get(name, name)
-    return load_table(builder, file, field, cache, data_files={"train": file}, split="train")
+        table = of_dataset(load_hub(source, split, field, cache), given)
+    else:
+        files = find_files(given, at)
+        table = joined([_read_file(path, source, at, notice) for path in files], given)
+    if table.rows == 0:
+        raise at.fault(f"{table.origin} holds no rows")
+    return table
 
 
-def format_of(source: Tables, field: str) -> str:
-    """The format of local files: ``csv``, ``tsv``, ``jsonl``, ``text`` or ``parquet``."""
-    if source.format is not None:
-        return source.format
-    suffixes = [suffix for suffix in Path(source.train).suffixes if suffix != ".gz"]
-    if not suffixes or suffixes[-1] not in _FORMATS:
-        allowed = ", ".join(sorted(set(_FORMATS.values())))
-        raise DataError(
-            f"{field}.format: the ending of {source.train} names no known format; "
-            f"give one of {allowed}"
-        )
-    return _FORMATS[suffixes[-1]]
+def _read_file(path: Path, source: Tables, at: Place, notice: Notice) -> Table:
+    form = format_of(path, source.format, at.source)
+    for name in source.unread(form):
+        raise at.fault(f"is no field of {form} files, such as {path}", name)
+    if form in ("parquet", "arrow"):
+        return read_columnar(path, form, at)
+    text = read_text(path, source.encoding, at)
+    if form == "text":
+        return _lines(path, text, at)
+    if form == "jsonl":
+        return read_records(path, text, source, at)
+    return read_delimited(path, text, source, form, at, notice)
+
+
+def _lines(path: Path, text: str, at: Place) -> Table:
+    lines, hint = text.removesuffix("\n").split("\n"), ""
+    if found := likely_dialect("\n".join(lines[:100]), Dialect("\t", "none")):
+        form = "tsv" if found.delimiter == "\t" else "csv"
+        hint = f"; if its lines hold several fields, give {at.source}.format: {form}"
+    return Table(
+        str(path), ["text"], len(lines), lambda _: lines, range(1, len(lines) + 1), hint=hint
+    )
 
 
 def load_hub(source: HubDataset, split: str, field: str, cache: Path) -> Any:
@@ -80,20 +94,6 @@ def load_table(builder: str, origin: str, field: str, cache: Path, **options: An
         return datasets.load_dataset(builder, cache_dir=str(cache), **options)
 
 
-def load_csv(file: str, field: str, **dialect: Any) -> Any:
-    """A CSV file as a table of strings.
-
-    pandas and not ``datasets``, which cannot be told to leave ``n/a``, ``None`` and ``007`` as they
-    are; ``dialect`` are options of ``pandas.read_csv``.
-    """
-    import datasets
-    import pandas
-
-    with _data_errors(field, file):
-        rows = pandas.read_csv(file, dtype=str, keep_default_na=False, **dialect)
-        return datasets.Dataset.from_pandas(rows, preserve_index=False)
-
-
 def check_table(table: Any, columns: dict[str, str], field: str, split: str, origin: str) -> None:
     """Refuse a table that has no rows, or lacks a column that a field of the source names."""
     for key, column in columns.items():
@@ -113,26 +113,3 @@ def _data_errors(field: str, origin: str) -> Iterator[None]:
         cause = error.__cause__ or error
         reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
         raise DataError(f"{field}: {origin} cannot be read: {reason}") from error
-
-
-def read_columns(
-    source: Tables | HubDataset, columns: dict[str, str], split: str, field: str, cache: Path
-) -> dict[str, list[Any]]:
-    """The cells of some columns of a split.
-
-    Args:
-        columns: Name of each column, by the field of the source that gives it.
-    """
-    table = load_split(source, split, field, cache)
-    check_table(table, columns, field, split, str(getattr(source, split)))
-    return {key: list(table[column]) for key, column in columns.items()}
-
-
-def is_missing(cell: Any) -> bool:
-    """Whether a cell is null, or NaN, which pandas uses for null."""
-    return cell is None or bool(cell != cell)
-
-
-def is_blank(texts: Sequence[str]) -> bool:
-    """Whether there is no text but white space."""
-    return not any(text.strip() for text in texts)

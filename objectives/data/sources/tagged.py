@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from objectives.data.errors import DataError
+from objectives.data.errors import DataError, Place
+from objectives.data.files.encodings import lines_of
 from objectives.data.files.notices import Notice, unsaid
+from objectives.data.files.opening import find_files
+from objectives.data.files.table import Table
+from objectives.data.sources.cells import names_of
 from objectives.data.sources.splits import Examples, separate
-from objectives.data.sources.tables import check_table, is_missing, load_split
+from objectives.data.sources.tables import read_table
 from spaces.file.inputs.tables import SPLITS
 from spaces.file.sources import ConllFiles, HubTagged, TaggedSource, TaggedTables
 
@@ -73,31 +76,31 @@ def read_tagged(
             tag for each word.
     """
     named = [split for split in splits if source.inputs(split)]
-    return separate({split: _read_split(source, split, cache) for split in named}, splits, FIELD)
+    return separate(
+        {split: _read_split(source, split, cache, notice) for split in named}, splits, FIELD
+    )
 
 
-def _read_split(source: TaggedSource, split: str, cache: Path) -> TaggedRows:
+def _read_split(source: TaggedSource, split: str, cache: Path, notice: Notice) -> TaggedRows:
     origin = str(getattr(source, split))
     if isinstance(source, ConllFiles):
-        rows = TaggedRows.of(list(_conll_sentences(source, split, origin)))
+        at = Place(FIELD, split)
+        files = find_files(origin, at)
+        rows = TaggedRows.of(
+            [each for file in files for each in _conll_sentences(source, file, at)]
+        )
     else:
-        rows = _of_table(source, split, origin, cache)
+        rows = _of_table(source, read_table(source, split, FIELD, cache, notice))
     if rows.is_empty:
         raise DataError(f"{FIELD}.{split}: {origin} holds no words")
     return rows
 
 
-def _of_table(source: TaggedTables | HubTagged, split: str, origin: str, cache: Path) -> TaggedRows:
-    table = load_split(source, split, FIELD, cache)
-    columns = {"words": source.words, "tags": source.tags}
-    if source.group is not None:
-        columns["group"] = source.group
-    check_table(table, columns, FIELD, split, origin)
-    names = getattr(getattr(table.features[source.tags], "feature", None), "names", None)
+def _of_table(source: TaggedTables | HubTagged, table: Table) -> TaggedRows:
     sentences: list[Sentence] = []
-    pairs = zip(table[source.words], table[source.tags], strict=True)
-    for row, (words, tags) in enumerate(pairs, start=1):
-        place = f"row {row:,} of {origin}"
+    both = (table.cells(getattr(source, key), f"{FIELD}.{key}") for key in ("words", "tags"))
+    for row, (words, tags) in enumerate(zip(*both, strict=True)):
+        place = table.place(row)
         for key, cell in (("words", words), ("tags", tags)):
             if not isinstance(cell, list):
                 raise DataError(
@@ -109,13 +112,14 @@ def _of_table(source: TaggedTables | HubTagged, split: str, origin: str, cache: 
                 f"{FIELD}.tags: {place} has {len(words)} words and {len(tags)} tags; each word "
                 "needs one"
             )
-        tagged = [_tag(tag, names, place) for tag in tags]
-        sentences.append(([_word(word, place) for word in words], tagged))
-    groups = [] if source.group is None else list(table[source.group])
-    for row, group in enumerate(groups, start=1):
-        if is_missing(group) or not str(group).strip():
-            raise DataError(f"{FIELD}.group: row {row:,} of {origin} has none")
-    return TaggedRows.of(sentences, list(map(str, groups)))
+        sentences.append(([_word(word, place) for word in words], [_tag(t, place) for t in tags]))
+    if source.group is None:
+        return TaggedRows.of(sentences)
+    groups = names_of(table, source.group, f"{FIELD}.group")
+    for row, group in enumerate(groups):
+        if group is None:
+            raise DataError(f"{FIELD}.group: {table.place(row)} has none")
+    return TaggedRows.of(sentences, [group for group in groups if group is not None])
 
 
 def _word(cell: Any, place: str) -> str:
@@ -127,26 +131,22 @@ def _word(cell: Any, place: str) -> str:
     return cell
 
 
-def _tag(cell: Any, names: Sequence[str] | None, place: str) -> str:
-    """The name of a tag that may be a number, of a list of names where there is one."""
+def _tag(cell: Any, place: str) -> str:
     if isinstance(cell, str) and cell.strip():
-        return cell
+        return cell.strip()
     if isinstance(cell, int) and not isinstance(cell, bool):
-        if names is None:
-            return str(cell)
-        if 0 <= cell < len(names):
-            return str(names[cell])
+        return str(cell)
     raise DataError(
         f"{FIELD}.tags: {place} has {cell!r:.60} among its tags; allowed is the name or the number "
         "of one"
     )
 
 
-def _conll_sentences(source: ConllFiles, split: str, path: str) -> Iterator[Sentence]:
+def _conll_sentences(source: ConllFiles, path: Path, at: Place) -> Iterator[Sentence]:
     words: list[str] = []
     tags: list[str] = []
     count = 0
-    for number, line in enumerate(_lines(path, split), start=1):
+    for number, line in enumerate(lines_of(path, source.encoding, at), start=1):
         cells = _cells(line)
         if not cells or cells[0] == DOCUMENT_START:
             # Another document is another sentence, also where no blank line says so.
@@ -155,7 +155,7 @@ def _conll_sentences(source: ConllFiles, split: str, path: str) -> Iterator[Sent
             continue
         place = f"line {number:,} of {path}"
         if len(cells) != (count or len(cells)):
-            _refuse(split, f"{place} has {len(cells)} columns, the lines before it {count}")
+            raise at.fault(f"{place} has {len(cells)} columns, the lines before it {count}")
         count = len(cells)
         columns = {"word": source.word, "tag": source.tag}
         for key, column in columns.items():
@@ -166,14 +166,10 @@ def _conll_sentences(source: ConllFiles, split: str, path: str) -> Iterator[Sent
             if not cells[column].strip():
                 raise DataError(f"{FIELD}.{key}: {place} has none in column {column}")
         if len({column % count for column in columns.values()}) == 1:
-            _refuse(split, f"{place} has {count} columns; a word and its tag need two")
+            raise at.fault(f"{place} has {count} columns; a word and its tag need two")
         words.append(cells[source.word])
         tags.append(cells[source.tag])
     yield words, tags
-
-
-def _refuse(split: str, fault: str) -> NoReturn:
-    raise DataError(f"{FIELD}.{split}: {fault}")
 
 
 def _cells(line: str) -> list[str]:
@@ -181,14 +177,6 @@ def _cells(line: str) -> list[str]:
     if not line.strip():
         return []
     # A word may hold a space where tabs separate columns, and other white space than these.
-    return line.split("\t") if "\t" in line else [cell for cell in line.split(" ") if cell]
-
-
-def _lines(path: str, split: str) -> Iterator[str]:
-    try:
-        opened = gzip.open if path.endswith(".gz") else open
-        with opened(path, "rt", encoding="utf-8-sig") as file:
-            for line in file:
-                yield str(line).rstrip("\r\n")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"{FIELD}.{split}: {path} cannot be read: {error}") from error
+    if "\t" in line:
+        return [cell.strip() for cell in line.split("\t")]
+    return [cell for cell in line.split(" ") if cell]

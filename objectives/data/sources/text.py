@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from objectives.data.errors import DataError
 from objectives.data.files.notices import Notice, unsaid
+from objectives.data.files.table import Table
 from objectives.data.sources import standard_library
+from objectives.data.sources.cells import is_blank, names_of, texts_of
+from objectives.data.sources.labels import as_number, number_hint, spellings
 from objectives.data.sources.splits import Examples, separate
-from objectives.data.sources.tables import is_blank, is_missing, read_columns
+from objectives.data.sources.tables import read_table
 from spaces.file.inputs.tables import SPLITS
 from spaces.file.sources import Files, HubText, StandardLibrary, TextSource
 
 _COLUMNS = ("text", "label", "text_pair", "group")
+_NAMES = ("label", "group")
 
 
 @dataclass(frozen=True)
@@ -92,51 +94,80 @@ def read_labelled(
     else:
         named = [split for split in splits if source.inputs(split)]
         rows = {
-            split: _read_split(source, split, field, cache, are_numbers=are_numbers)
+            split: _read_split(source, split, field, cache, are_numbers=are_numbers, notice=notice)
             for split in named
         }
+        if not are_numbers:
+            labels = {split: each.labels for split, each in rows.items()}
+            class_of = spellings(labels, f"{field}.label", notice)
+            rows = {
+                split: replace(each, labels=[class_of[label] for label in each.labels])
+                for split, each in rows.items()
+            }
     return separate(rows, splits, field)
 
 
 def _read_split(
-    source: Files | HubText, split: str, field: str, cache: Path, *, are_numbers: bool
+    source: Files | HubText,
+    split: str,
+    field: str,
+    cache: Path,
+    *,
+    are_numbers: bool,
+    notice: Notice,
 ) -> TextRows:
+    table = read_table(source, split, field, cache, notice)
     columns = {key: name for key in _COLUMNS if (name := getattr(source, key)) is not None}
-    cells = read_columns(source, columns, split, field, cache)
-    origin = str(getattr(source, split))
-    for key, values in cells.items():
-        _check_no_gaps(values, key, f"{field}.{key}", origin)
+    cells: dict[str, list[str | None]] = {
+        key: (names_of if key in _NAMES else texts_of)(table, column, f"{field}.{key}")
+        for key, column in columns.items()
+    }
+    kept = _kept(cells, table, field, split, notice, skip_missing=source.skip_missing)
+    found = {key: [values[row] or "" for row in kept] for key, values in cells.items()}
     if are_numbers:
-        _check_numbers(cells["label"], f"{field}.label", origin)
+        found["label"] = [
+            _number(label, source, f"{field}.label: {table.place(row)}", field)
+            for row, label in zip(kept, found["label"], strict=True)
+        ]
     kind = NumberedRows if are_numbers else TextRows
-    rows = kind(*(list(map(str, cells.get(key, []))) for key in _COLUMNS))
+    rows = kind(*(found.get(key, []) for key in _COLUMNS))
     if rows.is_empty:
-        raise DataError(f"{field}.{split}: {origin} holds no text")
+        raise DataError(f"{field}.{split}: {table.origin} holds no text")
+    if blank := sum(not text.strip() for text in rows.texts):
+        notice(f"{field}.{split}: {blank:,} texts are empty")
     return rows
 
 
-def _check_no_gaps(values: list[Any], key: str, field: str, origin: str) -> None:
-    for row, value in enumerate(values, start=1):
-        if is_missing(value) or (key in ("label", "group") and not str(value).strip()):
-            raise DataError(
-                f"{field}: row {row:,} of {origin} has none; a labelled row has a text, which may "
-                "be empty, and a label and a group, which may not"
-            )
+def _kept(
+    cells: Mapping[str, Sequence[str | None]],
+    table: Table,
+    field: str,
+    split: str,
+    notice: Notice,
+    *,
+    skip_missing: bool,
+) -> list[int]:
+    """The rows that have what they need: all, unless others are left out."""
+    missing: set[int] = set()
+    for key, values in cells.items():
+        for row, value in enumerate(values):
+            if value is None or (skip_missing and not value.strip()):
+                if not skip_missing or key == "group":
+                    raise DataError(
+                        f"{field}.{key}: {table.place(row)} has none; a labelled row has a text, "
+                        "which may be empty, and a label and a group, which may not"
+                        f" ({field}.skip_missing leaves rows out)"
+                    )
+                missing.add(row)
+    if missing:
+        notice(f"{field}.{split}: {len(missing):,} rows without a text or a label are left out")
+    return [row for row in range(table.rows) if row not in missing]
 
 
-def _check_numbers(values: list[Any], field: str, origin: str) -> None:
-    for row, value in enumerate(values, start=1):
-        if not is_number(value):
-            raise DataError(
-                f"{field}: row {row:,} of {origin} has {value!r}; allowed is a finite number"
-            )
-
-
-def is_number(cell: Any) -> bool:
-    """Whether a cell is a finite number, or the text of one."""
-    text = str(cell)
-    try:
-        # Python reads 1_000 as a number too.
-        return "_" not in text and math.isfinite(float(text))
-    except ValueError:
-        return False
+def _number(label: str, source: Files | HubText, place: str, field: str) -> str:
+    number = as_number(label, source.decimal, source.thousands)
+    if number is None:
+        raise DataError(
+            f"{place} has {label!r}; allowed is a finite number{number_hint(label, field)}"
+        )
+    return number

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from spaces.file.dimensions import StrictModel
 
@@ -20,6 +20,19 @@ LOCAL_READERS = frozenset({
     "parquet", "pdb", "pdffolder", "text", "tsfile", "videofolder", "vortex", "webdataset", "xml",
 })  # fmt: skip
 """Names for which ``datasets`` reads files of the current folder, not the Hub."""
+
+
+def _encoding(name: str) -> str:
+    try:
+        "".encode(name)
+    except (LookupError, UnicodeError, ValueError) as error:
+        raise ValueError(f"is {name!r}, no encoding of texts that Python knows") from error
+    return name
+
+
+Format = Literal["csv", "tsv", "jsonl", "text", "parquet", "arrow"]
+Quoting = Literal["double", "backslash", "none"]
+Encoding = Annotated[str, AfterValidator(_encoding)]
 
 Aligned = Annotated[list[str], Field(min_length=2, max_length=2)]
 """Source language, target language."""
@@ -54,13 +67,55 @@ class Splits(StrictModel, Generic[Input]):
 
 
 class Tables(Splits[str]):
-    """Local files of rows that Hugging Face ``datasets`` reads."""
+    """Local files of rows, each plain or compressed (gz, bz2, xz, zst): a file, the files that a
+    pattern such as ``train-*.parquet`` matches, or a folder of ``save_to_disk``."""
 
     source: Literal["files"]
-    format: Literal["csv", "tsv", "jsonl", "text", "parquet"] | None = None
-    """Format of the files; by default that of the extension of ``train``."""
+    format: Format | None = None
+    """Format of the files; by default that of the ending of each."""
+    encoding: Encoding | None = None
+    """Encoding of files of text, such as ``cp1252``; by default UTF-8, or what a byte order mark
+    says."""
     columns: list[str] | None = None
     """Column names, for CSV and TSV files that have no header line."""
+    delimiter: Annotated[str, Field(min_length=1, max_length=8)] | None = None
+    """What stands between the fields of CSV and TSV files; by default a comma or a tab."""
+    quoting: Quoting | None = None
+    """What a double quote means in CSV and TSV files. ``double``: a field may stand in quotes, and
+    those in it are doubled (the default for CSV). ``backslash``: the same, with a backslash before
+    those in it. ``none``: it is a character like any other (the default for TSV)."""
+    comment: Annotated[str, Field(min_length=1)] | None = None
+    """What a line begins with that is no row of a CSV or TSV file, such as ``#``."""
+    skip_lines: Annotated[int, Field(ge=0)] = 0
+    """Lines of a CSV or TSV file before its header or first row."""
+    null: list[str] | None = None
+    """Cells of CSV and TSV files that stand for no value, such as ``NA``; by default a cell is what
+    is written in it."""
+    records: str | None = None
+    """Key of the list of rows, for a JSON file that is one record."""
+
+    def faults(self) -> list[str]:
+        """The same, and a delimiter that cannot be one."""
+        found, delimiter = super().faults(), self.delimiter
+        if delimiter is not None and set(delimiter) & {"\n", "\r", '"'}:
+            found.append(f"delimiter: {delimiter!r} has a quote or the end of a line in it")
+        elif delimiter is not None and len(delimiter) > 1 and self.quoting not in (None, "none"):
+            found.append(
+                f"delimiter: {delimiter!r} has {len(delimiter)} characters; one of them separates "
+                "fields in quotes"
+            )
+        return found
+
+    def unread(self, form: Format) -> list[str]:
+        """Fields that were given, and that files of a format do not have."""
+        delimited = {"columns", "delimiter", "quoting", "comment", "skip_lines", "null"}
+        read = {
+            "csv": {"encoding", *delimited},
+            "tsv": {"encoding", *delimited},
+            "jsonl": {"encoding", "records"},
+            "text": {"encoding"},
+        }.get(form, set[str]())
+        return sorted((delimited | {"encoding", "records"}) & self.model_fields_set - read)
 
 
 class HubDataset(Splits[str]):

@@ -1,0 +1,147 @@
+"""Opening files: their names, their format, compressed ones, and what holds no text."""
+
+from __future__ import annotations
+
+import bz2
+import glob
+import gzip
+import lzma
+import zlib
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from objectives.data.errors import Place
+
+if TYPE_CHECKING:
+    from spaces.file.inputs.tables import Format
+
+FORMATS: dict[str, Format] = {
+    ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl",
+    ".jsonlines": "jsonl", ".json": "jsonl", ".txt": "text", ".text": "text",
+    ".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".feather": "arrow",
+}  # fmt: skip
+"""Format of a file by its ending."""
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+"""Endings of compressed files."""
+SAVED = ("dataset_info.json", "dataset_dict.json")
+"""Files of a folder that ``save_to_disk`` of ``datasets`` wrote."""
+
+_OTHERS = {
+    b"PK\x03\x04": "a ZIP archive, or a file of Excel or Word",
+    b"\xd0\xcf\x11\xe0": "a file of Excel or Word",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"%PDF": "a PDF",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"GIF8": "a GIF image",
+    b"SQLite format 3": "an SQLite database",
+    b"\x89HDF": "an HDF5 file",
+    b"PAR1": "a parquet file",
+    b"ARROW1": "an arrow file",
+    b"version https://git-lfs": "a pointer of Git LFS, for which `git lfs pull` gets the content",
+}
+"""What files that begin like this are, and no texts."""
+_PAGES = (b"<!doctype html", b"<html", b"<?xml")
+_TAR, _TAR_AT = b"ustar", 257
+
+
+def files_of(given: str) -> list[Path]:
+    """The files that a search file names: one, a folder, or those that a pattern matches, in the
+    order of their names; none where there is none."""
+    path = Path(given)
+    if path.exists():
+        return [path]
+    return [Path(file) for file in sorted(glob.glob(given, recursive=True)) if Path(file).is_file()]
+
+
+def find_files(given: str, at: Place) -> list[Path]:
+    """The same, of files or folders that ``datasets`` saved.
+
+    Raises:
+        DataError: There are none, or it is another folder.
+    """
+    found = files_of(given)
+    if not found:
+        raise at.fault(f"no such file: {given}")
+    for path in found:
+        if path.is_dir() and not is_saved(path):
+            raise at.fault(f"{path} is a folder; {_instead_of(path)}")
+    return found
+
+
+def is_saved(path: Path) -> bool:
+    """Whether a folder is one that ``save_to_disk`` of ``datasets`` wrote."""
+    return any((path / name).is_file() for name in SAVED)
+
+
+def _instead_of(folder: Path) -> str:
+    endings = Counter(
+        file.suffix for file in folder.iterdir() if file.suffix.lower() in (*FORMATS, *COMPRESSED)
+    )
+    if not endings:
+        return "name a file"
+    return f"name its files with a pattern: {folder}/*{endings.most_common(1)[0][0]}"
+
+
+def format_of(path: Path, given: Format | None, source: str) -> Format:
+    """The format of a file: what is given, or what its ending says.
+
+    Args:
+        source: Path of the source in the search file, for messages.
+    """
+    if given is not None:
+        return given
+    if path.is_dir():
+        return "arrow"
+    endings = [ending.lower() for ending in path.suffixes]
+    while endings and endings[-1] in COMPRESSED:
+        endings.pop()
+    if not endings or endings[-1] not in FORMATS:
+        raise Place(source, "").fault(
+            f"the ending of {path} names no known format; give one of "
+            f"{', '.join(sorted({*FORMATS.values()}))}",
+            "format",
+        )
+    return FORMATS[endings[-1]]
+
+
+def read_bytes(path: Path, at: Place) -> bytes:
+    """The bytes of a file of text, decompressed.
+
+    What it begins with says how it is compressed, and not its name, which a download may keep while
+    it decompresses.
+
+    Raises:
+        DataError: It cannot be read, is empty, or is no text.
+    """
+    try:
+        content = _decompressed(path.read_bytes())
+    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
+        raise at.fault(f"{path} cannot be read: {error}") from error
+    if not content.strip():
+        raise at.fault(f"{path} is empty")
+    for start, what in _OTHERS.items():
+        if content.startswith(start):
+            raise at.fault(f"{path} is {what}; a text is needed")
+    if content[_TAR_AT:].startswith(_TAR):
+        raise at.fault(f"{path} is a tar archive; unpack it")
+    if content[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_PAGES):
+        raise at.fault(f"{path} is a web page (HTML) or XML; was its download refused?")
+    return content
+
+
+def _decompressed(content: bytes) -> bytes:
+    if content.startswith(b"\x1f\x8b"):
+        return gzip.decompress(content)
+    if content.startswith(b"BZh"):
+        return bz2.decompress(content)
+    if content.startswith(b"\xfd7zXZ\x00"):
+        return lzma.decompress(content)
+    if content.startswith(b"\x28\xb5\x2f\xfd"):
+        import pyarrow
+
+        with pyarrow.CompressedInputStream(pyarrow.BufferReader(content), "zstd") as stream:
+            unpacked: bytes = stream.read()
+            return unpacked
+    return content

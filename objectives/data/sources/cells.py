@@ -1,0 +1,87 @@
+"""Cells of a table as texts, and as names of classes or groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from objectives.data.errors import DataError
+from objectives.data.files.table import Table
+
+_KINDS = {
+    list: "a list", dict: "a record", bytes: "bytes", bool: "a truth value", int: "a number",
+    float: "a number",
+}  # fmt: skip
+_SHOWN = 60
+
+
+def texts_of(table: Table, column: str, key: str) -> list[str | None]:
+    """The texts of a column; null is None.
+
+    Args:
+        column: Its name, or a path into its records.
+        key: The field of the search file that names it, for messages.
+
+    Raises:
+        DataError: There is no such column, or a cell is no text.
+    """
+    cells = [None if is_missing(cell) else cell for cell in table.cells(column, key)]
+    for row, cell in enumerate(cells):
+        if cell is not None and not isinstance(cell, str):
+            raise _refusal(cell, "a text", f"{key}: {table.place(row)}", column)
+    _check_encodable(cells, table, key)
+    return cells
+
+
+def names_of(table: Table, column: str, key: str) -> list[str | None]:
+    """The cells of a column as names of classes or groups, without white space around them; null,
+    and a blank one, is None.
+
+    Raises:
+        DataError: There is no such column, or a cell is no name and no number.
+    """
+    found: list[str | None] = []
+    for row, cell in enumerate(table.cells(column, key)):
+        if is_missing(cell):
+            found.append(None)
+            continue
+        if isinstance(cell, list | dict | bytes):
+            raise _refusal(cell, "a name or a number", f"{key}: {table.place(row)}", column)
+        found.append(str(cell).strip() or None)
+    _check_encodable(found, table, key)
+    return found
+
+
+def _refusal(cell: Any, allowed: str, place: str, column: str) -> DataError:
+    shown = repr(cell)
+    shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]} …"
+    kind = _KINDS.get(type(cell), f"a {type(cell).__name__}")
+    said = f"{place} has {kind}, {shown}; {allowed} is needed"
+    if isinstance(cell, dict) and cell:
+        said += f", such as that of {column}.{next(iter(cell))}"
+    return DataError(said)
+
+
+def _check_encodable(cells: Sequence[str | None], table: Table, key: str) -> None:
+    """Refuse a half of a surrogate pair, which JSON can write, and no file of text can hold."""
+    try:
+        "".join(cell for cell in cells if cell is not None).encode()
+    except UnicodeEncodeError:
+        for row, cell in enumerate(cells):
+            if cell is not None and any("\ud800" <= each <= "\udfff" for each in cell):
+                raise DataError(
+                    f"{key}: {table.place(row)} has a half of a surrogate pair, which is no "
+                    "character"
+                ) from None
+        # Two halves of different cells, which are whole together.
+        return
+
+
+def is_missing(cell: Any) -> bool:
+    """Whether a cell is null, or NaN, which pandas uses for null."""
+    return cell is None or bool(isinstance(cell, float) and cell != cell)
+
+
+def is_blank(texts: Sequence[str]) -> bool:
+    """Whether there is no text but white space."""
+    return not any(text.strip() for text in texts)
