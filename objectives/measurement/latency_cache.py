@@ -27,7 +27,7 @@ from objectives.measurement.slowdown import MAX_SLOWDOWN, ReferenceTimes
 from objectives.measurement.timed import ForwardPass, Timed
 from objectives.models.build import build
 from objectives.runtimes.base import Forward, Runtime
-from objectives.runtimes.names import runtime_of
+from objectives.runtimes.names import decoder_of, runtime_of
 from objectives.runtimes.stored_graphs import StoredGraphs
 from objectives.store.store import Store
 from spaces.cost.architecture import Architecture
@@ -85,7 +85,7 @@ class LatencyCache:
             if cached[1] == shapes:
                 return cached[0]
             self.store.remove(self._address(configuration))
-        return self._measure(configuration, self._forward(model, stored), shapes)
+        return self._measure(configuration, self._timed_in_runtime(model, stored), shapes)
 
     def size_bytes(self, stored: Path) -> int:
         """Bytes of the file of a stored model that the runtime executes.
@@ -119,7 +119,7 @@ class LatencyCache:
         def compress(folder: Path) -> tuple[Forward, str]:
             write_compressed(model, spec, self.calibration(), folder)
             loaded = model_file.load(folder)
-            return self._forward(loaded, folder), _shapes(loaded)
+            return self._timed_in_runtime(loaded, folder), _shapes(loaded)
 
         compressed = self.store.use_temporary_folder(f"an untrained {configuration}", compress)
         return self._measure(configuration, *compressed)
@@ -141,14 +141,21 @@ class LatencyCache:
         """Inputs of two sequences or more, of which a graph of any number can be made."""
         return {name: torch.cat((tensor, tensor)) for name, tensor in self.inputs.items()}
 
+    def _timed_in_runtime(self, model: nn.Module, stored: Path) -> Forward:
+        """What is timed of a stored model, in the runtime."""
+        if not self._timed.decodes or self._is_torch:
+            return self._forward(model, stored)
+        decoder = decoder_of(self.conditions.runtime, StoredGraphs(self.store))
+        return self._opened(decoder, stored)
+
     def _forward(self, model: nn.Module, stored: Path) -> Forward:
         """The forward pass of a stored model in the runtime."""
-        if self._is_torch:
-            return model
+        return model if self._is_torch else self._opened(self._runtime, stored)
 
+    def _opened(self, runtime: Runtime, stored: Path) -> Forward:
         def opened(folder: Path) -> Forward:
-            self._runtime.prepare(stored, self._traced, folder)
-            return self._runtime.open(folder, threads=self.conditions.threads)
+            runtime.prepare(stored, self._traced, folder)
+            return runtime.open(folder, threads=self.conditions.threads)
 
         return self.store.use_temporary_folder("the file of a runtime", opened)
 

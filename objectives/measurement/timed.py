@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -28,8 +28,12 @@ class Timed(Protocol):
         """What its time depends on, besides the model and ``measurement``: fields of ``Latency``
         that it sets, as plain values."""
 
+    @property
+    def decodes(self) -> bool:
+        """Whether tokens are written."""
+
     def timer(self, model: Forward) -> Timer:
-        """Times a model."""
+        """Times a model; of one that decodes, its method ``generate``."""
 
     def repeats(self, calls: int) -> int:
         """Calls that give as good a figure as so many forward passes."""
@@ -46,6 +50,7 @@ class ForwardPass:
 
     inputs: Batch
     per_example: bool = False
+    decodes: ClassVar[bool] = False
 
     @property
     def conditions(self) -> Mapping[str, Any]:
@@ -68,9 +73,10 @@ class ForwardPass:
 
 @dataclass(frozen=True)
 class FirstToken:
-    """The first token of transformers' ``generate``: the prompt is read, and a token chosen."""
+    """The first token of ``generate``: the prompt is read, and a token chosen."""
 
     decoding: Decoding
+    decodes: ClassVar[bool] = True
 
     @property
     def conditions(self) -> Mapping[str, Any]:
@@ -95,6 +101,7 @@ class FurtherTokens:
     """
 
     decoding: Decoding
+    decodes: ClassVar[bool] = True
 
     @property
     def conditions(self) -> Mapping[str, Any]:

@@ -68,3 +68,19 @@ def runtime_of(name: RuntimeName, graphs: MutableMapping[str, bytes] | None = No
     from objectives.runtimes.onnx_runtime import OnnxRuntime
 
     return OnnxRuntime(graphs=graphs)
+
+
+def decoder_of(name: RuntimeName, graphs: MutableMapping[str, bytes] | None = None) -> Runtime:
+    """What decodes in a runtime other than torch; what it opens has a method ``generate``.
+
+    Args:
+        graphs: As of ``OnnxRuntime``.
+
+    Raises:
+        RuntimeMissingError: As of ``check_runtime``.
+    """
+    check_runtime(name)
+    assert name is RuntimeName.ONNX_RUNTIME, f"{name} decodes nothing"
+    from objectives.runtimes.onnx_decoder import OnnxDecoder
+
+    return OnnxDecoder(graphs=graphs)

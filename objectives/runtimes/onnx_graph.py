@@ -9,6 +9,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import onnx_ir as ir
 import torch
@@ -52,20 +53,43 @@ def graph_without_weights(model: nn.Module, described: Layout, inputs: Batch) ->
             is one.
         inputs: Arguments of its forward pass, two or more of a batch, to trace with.
     """
+    axes = (tuple(DYNAMIC_AXES[name] for name in inputs),)
+    wrapped = PositionalLogits(model, inputs)
+    return exported_graph(wrapped, described, inputs, axes=axes, outputs=[LOGITS])
+
+
+def exported_graph(
+    wrapped: nn.Module,
+    described: Layout,
+    inputs: Batch,
+    *,
+    axes: tuple[Any, ...],
+    outputs: list[str],
+) -> bytes:
+    """The graph of a module that calls its attribute ``model``, as of ``graph_without_weights``.
+
+    Args:
+        wrapped: Takes the inputs by position.
+        described: Weights of its model.
+        inputs: Tensors to trace with, by the names of the graph's inputs.
+        axes: Axes of any length of its arguments, as ``torch.onnx.export`` takes them.
+        outputs: Names of its outputs.
+    """
     with _without_warnings():
         program = torch.onnx.export(
-            PositionalLogits(model, inputs).eval(),
+            wrapped.eval(),
             tuple(inputs.values()),
             dynamo=True,
-            dynamic_shapes=(tuple(DYNAMIC_AXES[name] for name in inputs),),
+            dynamic_shapes=axes,
             input_names=list(inputs),
-            output_names=[LOGITS],
+            output_names=outputs,
             verbose=False,
             # Constants that are made of weights would be those of one model.
             optimize=False,
         )
     assert program is not None
-    exported = program.model
+    exported, model = program.model, wrapped.model
+    assert isinstance(model, nn.Module)
     _open_weights(exported.graph, model, {weight.name for weight in described.weights()})
     optimizer.optimize(exported)
     for node in exported.graph.all_nodes():
@@ -80,7 +104,7 @@ def _open_weights(graph: ir.Graph, model: nn.Module, names: set[str]) -> None:
     parameters = list(model.named_parameters(remove_duplicate=False))
     layout_names = {id(parameter): name for name, parameter in parameters if name in names}
     for alias, parameter in parameters:
-        # ``PositionalLogits`` has the model as ``model``.
+        # What is exported has the model as its attribute ``model``.
         value = graph.initializers.get(f"model.{alias}")
         if value is None or id(parameter) not in layout_names:
             continue

@@ -51,20 +51,14 @@ class OnnxRuntime:
 
     def graph(self, shape: Shape, workload: Workload, inputs: Batch) -> bytes:
         """The graph of a shape without weights."""
-        versions = {name: version(name) for name in EXPORTERS}
-        key = content_hash([asdict(shape), asdict(workload), versions])
+        key = content_hash([asdict(shape), asdict(workload), exporter_versions()])
         if key not in self.graphs:
             self.graphs[key] = graph_of_shape(shape, workload, inputs)
         return self.graphs[key]
 
     def open(self, folder: Path, *, threads: int) -> Forward:
         """As ``Runtime``."""
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(
-            str(folder / self.file), options, providers=["CPUExecutionProvider"]
-        )
+        session = open_session(folder / self.file, threads)
 
         def forward(**inputs: torch.Tensor) -> Any:
             return session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})[0]
@@ -74,3 +68,17 @@ class OnnxRuntime:
     def bytes_on_disk(self, folder: Path) -> int:
         """As ``Runtime``."""
         return sum(each.stat().st_size for each in folder.glob(f"{self.file}*"))
+
+
+def exporter_versions() -> dict[str, str]:
+    """Versions of what a graph depends on."""
+    return {name: version(name) for name in EXPORTERS}
+
+
+def open_session(file: Path, threads: int) -> Any:
+    """A session of ONNX Runtime on a file, on so many CPU threads."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    providers = ["CPUExecutionProvider"]
+    return onnxruntime.InferenceSession(str(file), options, providers=providers)

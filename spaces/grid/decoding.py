@@ -63,14 +63,19 @@ def decoding_faults(space: SearchSpace) -> Iterator[str]:
                 f"{field}: models of task {task.name} write no tokens; {name} is a cost of "
                 f"{DECODING_TASKS}"
             )
-        elif runtime is not RuntimeName.TORCH:
+        elif runtime not in (allowed := _runtimes(has_decoder=task.has_decoder)):
             yield (
-                f"{field}: {name} cannot be measured with measurement.runtime {runtime}, whose "
-                "files keep no keys and values of earlier tokens; allowed: torch"
+                f"{field}: {name} of task {task.name} cannot be measured with measurement.runtime "
+                f"{runtime}; allowed: {', '.join(allowed)}"
             )
     if named and task.decodes:
         workload = space.workload_of(space.checkpoint)
         yield from _length_faults(workload, search.measurement, has_decoder=task.has_decoder)
+
+
+def _runtimes(*, has_decoder: bool) -> tuple[RuntimeName, ...]:
+    """Those in which models can decode: the ONNX file of two stacks keeps no keys and values."""
+    return (RuntimeName.TORCH,) if has_decoder else (RuntimeName.TORCH, RuntimeName.ONNX_RUNTIME)
 
 
 def _length_faults(

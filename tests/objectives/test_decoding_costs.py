@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from objectives.compression import model_file
+from objectives.compression.model_file import ModelSpec
+from objectives.compression.pipeline import write_compressed
 from objectives.failures import TrialFailure
 from objectives.measurement.slowdown import MeasuredTimes
 from objectives.measurement.timed import FirstToken, FurtherTokens
 from objectives.models.build import build
 from objectives.models.decoding import Decoding, of_decoder
 from objectives.objective import Objective
+from objectives.runtimes.onnx_decoder import OnnxDecoder
 from spaces.cost.architecture import Architecture
-from spaces.cost.compression import Compression
+from spaces.cost.compression import Compression, Quantisation
 from spaces.cost.configuration import Configuration
 from spaces.cost.workload import Family, Workload
 from spaces.errors import UserError
@@ -75,6 +80,28 @@ def test_a_search_that_limits_the_time_of_a_token_measures_it_before_training(
     assert objective.store.entries("checkpoints") == []
 
 
+def test_onnx_runtime_writes_what_transformers_writes(tmp_path: Path) -> None:
+    workload, architecture = Workload(Family.LLAMA, 100, 16), Architecture.of(2, 64)
+    torch.manual_seed(0)
+    model: Any = build(architecture.shape, workload).eval()
+    prompts = torch.randint(5, 100, (2, 6))
+    inputs = {"input_ids": prompts, "attention_mask": torch.ones_like(prompts)}
+    arguments = Decoding(inputs, new_tokens=8).arguments(8)
+    runtime = OnnxDecoder()
+    for quantisation in (Quantisation.NONE, Quantisation.RTN_4):
+        folder = tmp_path / quantisation
+        folder.mkdir()
+        spec = ModelSpec(architecture, workload, Compression(quantisation))
+        write_compressed(model, spec, [{"input_ids": prompts}], folder)
+        runtime.prepare(folder, {}, folder)
+        decoder, stored = runtime.open(folder, threads=1), model_file.load(folder)
+        with torch.inference_mode():
+            expected = stored.generate(**arguments)  # type: ignore[operator]
+        assert decoder.generate(**arguments).tolist() == expected.tolist()
+    # One graph for both.
+    assert len(runtime.graphs) == 1
+
+
 @pytest.mark.usefixtures("home")
 def test_a_result_has_the_costs_that_the_search_names_and_their_conditions(
     make_search: Make, make_task_search: Make
@@ -106,9 +133,9 @@ REFUSED = [
     ),
     ("causal-lm", {"objectives": ["score", "token_ms"]}, "needs constraints.max_token_ms"),
     (
-        "causal-lm",
+        "translation",
         {"constraints__max_token_ms": 1.0, "measurement__runtime": "onnxruntime"},
-        "token_ms cannot be measured with measurement.runtime onnxruntime",
+        "token_ms of task translation cannot be measured with measurement.runtime onnxruntime",
     ),
     (
         "causal-lm",
