@@ -25,8 +25,9 @@ def has_trials(study: BaseStudy[Any]) -> bool:
 
 
 def is_used(study: BaseStudy[Any]) -> bool:
-    """Whether a study has trials, or a process that is about to start some."""
-    return has_trials(study) or confirmed_state(study) == "running"
+    """Whether a study has trials, or a process that is about to start some: one that runs, or that
+    has created the study and not taken its lease yet."""
+    return has_trials(study) or confirmed_state(study) in ("running", "new")
 
 
 def remove(study: BaseStudy[Any]) -> None:

@@ -6,7 +6,7 @@ MLflow records whole paths, so that it would read and write the files of the old
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -29,7 +29,8 @@ def follow_home(home: Path) -> None:
     Locations elsewhere, such as those of another tracking server, stay.
     """
     database = home / MLFLOW_DATABASE
-    if database.exists():
+    # MLflow itself says what is wrong with its database.
+    with suppress(FileNotFoundError, sqlite3.Error):
         # A home that replaced another in this process is followed too.
         _follow(database, database.stat().st_ino)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,12 @@ def test_a_start_that_fails_before_its_first_trial_leaves_no_name(
 def test_a_study_without_trials_does_not_keep_its_name_from_another_search(
     make_search: MakeSearch, tlc: Tlc
 ) -> None:
-    Study.open(make_search(), tlc.study_url)
+    first = Study.open(make_search(), tlc.study_url)
+    # Another process may have created it just now.
+    with pytest.raises(BusyStudy, match="exists with another data"):
+        Study.open(make_search(data__vocabulary_size=300), tlc.study_url)
+    with suppress(RuntimeError), holding_lease(first):
+        raise RuntimeError("its start fails")
     other = Study.open(make_search(data__vocabulary_size=300), tlc.study_url)
     assert other.search.data.vocabulary_size == 300
     with holding_lease(other), pytest.raises(BusyStudy, match="exists with another data"):

@@ -16,12 +16,12 @@ from search.samplers.frontier.sampler import FrontierSampler
 from search.samplers.frontier.search_design_space import SearchDesignSpace
 from search.samplers.known_speeds import known_speeds
 from search.samplers.optuna_samplers import FeasibleSampler
-from search.storage import transactions
 from search.storage.errors import BusyStudy
 from search.storage.function_study import FunctionStudy
 from search.storage.lease import LEASE, Lease
 from search.storage.study import Study
-from search.storage.widening import LATENCIES, unused_widenings
+from search.storage.transactions import parameters
+from search.storage.widening import MEASURED, unused_widenings
 from search.tracking.sync import MlflowSync
 from spaces.cost.architecture import Architecture
 from spaces.file.search_file import SearchFile
@@ -223,20 +223,20 @@ def test_it_is_one_transaction(
 ) -> None:
     study = Study.open(make_search(**NARROW), url)
     fill(study)
-    study.exchange(LATENCIES, None, [1.0, 2.0])
+    study.exchange(MEASURED, None, [1.0, 2.0])
     rows, attributes = stored(study), study.attributes
 
     def died(*_: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(transactions, "_add", died)
+        patched.setattr(parameters, "_add", died)
         with pytest.raises(KeyboardInterrupt):
             Study.open(make_search(**WIDE), url)
     assert (stored(study), study.attributes) == (rows, attributes)
     Study.open(make_search(**WIDE), url)
     # They are in the order of the models of a space.
-    assert LATENCIES not in study.attributes
+    assert MEASURED not in study.attributes
 
 
 def test_speeds_of_further_architectures_are_measured(
