@@ -15,6 +15,7 @@ from objectives.measurement.latency import Latency
 from objectives.measurement.latency_cache import LatencyCache
 from objectives.measurement.slowdown import LATENCY, MeasuredCost
 from objectives.measurement.timed import FirstToken, ForwardPass, FurtherTokens, Timed
+from objectives.memory.meter import MemoryMeter
 from objectives.models.decoding import Decoding
 from spaces.cost.configuration import Configuration
 from spaces.cost.inference_cost import COSTS
@@ -55,7 +56,13 @@ def meters_of(
         "token_ms": lambda: FurtherTokens(decoding()),
         "example_ms": lambda: ForwardPass(large_batch(), per_example=True),
     }
-    named = {name: replace(latency, timed=timed[name]()) for name in timed if name in costs}
+    named: dict[str, CostMeter] = {
+        name: replace(latency, timed=timed[name]()) for name in timed if name in costs
+    }
+    if "memory_mb" in costs:
+        named["memory_mb"] = MemoryMeter(
+            latency.workload, latency.conditions, latency.inputs, latency.calibration, latency.store
+        )
     return {LATENCY: latency, **named}
 
 

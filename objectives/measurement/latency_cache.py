@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from objectives.compression import model_file
-from objectives.compression.model_file import CompressedWeights, ModelSpec
+from objectives.compression.model_file import ModelSpec
 from objectives.compression.pipeline import write_compressed
 from objectives.data.batches import Batch
 from objectives.measurement.latency import Latency, measure_latency, processor
@@ -28,12 +28,12 @@ from objectives.measurement.timed import ForwardPass, Timed
 from objectives.models.build import build
 from objectives.runtimes.base import Forward, Runtime
 from objectives.runtimes.names import decoder_of, runtime_of
+from objectives.runtimes.reference_model import store_reference
 from objectives.runtimes.stored_graphs import StoredGraphs
 from objectives.store.store import Store
-from spaces.cost.architecture import Architecture
-from spaces.cost.compression import Compression, RuntimeName
+from spaces.cost.compression import RuntimeName
 from spaces.cost.configuration import Configuration, content_hash
-from spaces.cost.families import has_decoder, layout, training_key
+from spaces.cost.families import training_key
 from spaces.cost.workload import Workload
 from spaces.file.space import Measurement
 
@@ -46,8 +46,6 @@ OF_REFERENCE = ("runtime", "batch_size", "threads", "repeats")
 """Fields of ``measurement`` that the time of the reference depends on."""
 SHORT_HASH = 16
 """Digits that tell conditions of one study apart."""
-REFERENCE_DEPTH, REFERENCE_WIDTH = 2, 128
-"""Layers of each stack, and width, of the reference model."""
 
 
 @dataclass
@@ -238,17 +236,6 @@ class LatencyCache:
             return self._forward(model_file.load(folder), folder)
 
         return self.store.use_temporary_folder("the reference model", opened)
-
-
-def store_reference(workload: Workload, folder: Path) -> None:
-    """Write the dense reference model, as any other model is stored."""
-    torch.manual_seed(0)
-    decoder_depth = REFERENCE_DEPTH if has_decoder(workload) else 0
-    reference = Architecture.of(REFERENCE_DEPTH, REFERENCE_WIDTH, decoder_depth=decoder_depth)
-    state = build(reference.shape, workload).state_dict()
-    weights = layout(reference.shape, workload).weights()
-    dense = CompressedWeights({weight.name: state[weight.name] for weight in weights}, {})
-    model_file.save(folder, dense, ModelSpec(reference, workload, Compression()))
 
 
 def _shapes(model: nn.Module) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from objectives.data.batches import Batch
 from objectives.measurement.latency import Latency, measure_latency
-from objectives.measurement.latency_cache import store_reference
 from objectives.measurement.slowdown import UNKNOWN_REFERENCE, ReferenceTimes
 from objectives.runtimes.base import Forward, Runtime
+from objectives.runtimes.reference_model import store_reference
 from spaces.cost.workload import Workload
 from spaces.file.space import Measurement
 

@@ -32,6 +32,8 @@ class Limits(TypedDict, total=False):
     """Longest time of each further token."""
     max_example_ms: float | None
     """Longest time per example in a large batch."""
+    max_memory_mb: float | None
+    """Highest peak memory, in megabytes (10^6 bytes)."""
 
 
 class NoModelWithinLimits(UserError):

@@ -61,7 +61,7 @@ def work_of(
     sizes = (
         layers, laid_out.sizes["width"], stack.heads, stack.head_width, stack.neurons, linear,
         attention, scores, channels, activations, max(0.0, total - linear - attention),
-        laid_out.parameters, runtime_bytes(architecture, workload, running, runtime),
+        laid_out.parameters, runtime_bytes(architecture, workload, compression, runtime),
     )  # fmt: skip
     kind = " ".join((running.quantisation, shape.activation, architecture.checkpoint))
     return Work(tuple(map(float, sizes)), kind)

@@ -8,6 +8,7 @@ model in any case, and an untrained one before it trains where there is a limit.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,8 @@ from search.arrays import Floats
 from search.samplers.estimates import evenly_spread
 from search.samplers.forward_work import Work, work_of
 from search.samplers.predicted_costs import (
+    OF_MEMORY,
+    OF_TIME,
     CostModel,
     PredictionError,
     cross_validated,
@@ -26,10 +29,10 @@ from search.samplers.predicted_costs import (
 from search.storage.study import Study
 from search.storage.widening import MEASURED
 from spaces.cost.architecture import Architecture
-from spaces.cost.compression import Compression, RuntimeName
+from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration
 from spaces.cost.criteria import named_costs
-from spaces.cost.inference_cost import Cost
+from spaces.cost.inference_cost import COSTS, Cost
 from spaces.errors import UserError
 from spaces.grid.search_space import SearchSpace
 
@@ -54,15 +57,18 @@ class KnownCost:
         measured: Some of them, one of each shape, and their costs.
     """
 
-    def __init__(self, space: SearchSpace, measured: Iterable[tuple[Configuration, float]]) -> None:
+    def __init__(
+        self, space: SearchSpace, cost: Cost, measured: Iterable[tuple[Configuration, float]]
+    ) -> None:
         self._space = space
-        self._runtime = space.search.measurement.runtime
-        self._known = {_shape(each, self._runtime): value for each, value in measured}
+        self._cost = cost
+        self._columns = OF_MEMORY if cost.is_of_storage else OF_TIME
+        self._known = {_shape(space, cost, each): value for each, value in measured}
         self._measured = dict(self._known)
 
     def __call__(self, configuration: Configuration) -> float:
         """The measured or predicted cost of a configuration."""
-        shape = _shape(configuration, self._runtime)
+        shape = _shape(self._space, self._cost, configuration)
         if shape not in self._known:
             (self._known[shape],) = self._model.predict([_work(self._space, shape)]).tolist()
         return self._known[shape]
@@ -75,11 +81,11 @@ class KnownCost:
     @cached_property
     def error(self) -> PredictionError:
         """The error of predictions, cross-validated on what was measured."""
-        return cross_validated(*self._measurements)
+        return cross_validated(self._columns, *self._measurements)
 
     @cached_property
     def _model(self) -> CostModel:
-        return CostModel.fitted(*self._measurements)
+        return CostModel.fitted(self._columns, *self._measurements)
 
     @property
     def _measurements(self) -> tuple[list[Work], Floats]:
@@ -115,7 +121,7 @@ def measured_costs(
             best = study.best_references()
             return [corrected(each, best) for each in measured]
 
-        known, shapes = known_cost(study.space, cost, values), len(shapes_of(study.space))
+        known, shapes = known_cost(study.space, cost, values), len(shapes_of(study.space, cost))
         if known.measured < shapes:
             inform(
                 f"{cost.noun}: {known.measured} of {shapes:,} shapes are measured; the others are "
@@ -134,6 +140,7 @@ def recorded_costs(study: Study) -> dict[str, KnownCost]:
     return {
         name: KnownCost(
             study.space,
+            COSTS[name],
             [(Configuration.from_dict(given), corrected(_read(v), best)) for given, v in pairs],
         )
         for name, pairs in recorded.items()
@@ -162,14 +169,14 @@ def known_cost(
     Raises:
         UserError: No configuration meets its limit.
     """
-    shapes = shapes_of(space)
+    shapes = shapes_of(space, cost)
     limit = space.criteria.limits.get(cost.name)
     measured: list[tuple[Configuration, float]] = []
 
     def known_with(chosen: list[ModelShape]) -> KnownCost:
         configurations = [shapes[shape] for shape in chosen]
         measured.extend(zip(configurations, measure(configurations), strict=True))
-        return KnownCost(space, measured)
+        return KnownCost(space, cost, measured)
 
     if len(shapes) <= MOST_SHAPES:
         known = known_with(list(shapes))
@@ -193,10 +200,9 @@ def known_cost(
     return known
 
 
-def shapes_of(space: SearchSpace) -> dict[ModelShape, Configuration]:
-    """What measured costs of a space depend on, each with a configuration that has it."""
-    runtime = space.search.measurement.runtime
-    return {_shape(each, runtime): each for each in space.compressed_architectures()}
+def shapes_of(space: SearchSpace, cost: Cost) -> dict[ModelShape, Configuration]:
+    """What a measured cost of a space depends on, each with a configuration that has it."""
+    return {_shape(space, cost, each): each for each in space.compressed_architectures()}
 
 
 def _spread(space: SearchSpace, shapes: list[ModelShape], most: int) -> list[ModelShape]:
@@ -211,5 +217,9 @@ def _work(space: SearchSpace, shape: ModelShape) -> Work:
     return work_of(architecture, compression, workload, space.search.measurement.runtime)
 
 
-def _shape(configuration: Configuration, runtime: RuntimeName) -> ModelShape:
-    return configuration.architecture, configuration.compression.at_runtime(runtime)
+def _shape(space: SearchSpace, cost: Cost, configuration: Configuration) -> ModelShape:
+    if cost.is_of_storage:
+        compression = replace(configuration.canonical().compression, recovery=0.0)
+    else:
+        compression = configuration.compression.at_runtime(space.search.measurement.runtime)
+    return configuration.architecture, compression

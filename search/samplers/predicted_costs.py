@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
@@ -20,13 +21,28 @@ from search.arrays import Floats
 from search.samplers.forward_work import SIZES, Work, sizes_of
 
 ONE = "one"
-OF_ALL = (
-    ONE, "channels", "activations", "attention scores", "attention FLOPs",
-    "FLOPs behind the layers",
+
+
+class Columns(NamedTuple):
+    """Amounts whose sum, each times a constant, is a cost.
+
+    Args:
+        shared: Those whose constants all models share; of ``SIZES``, or ``ONE``.
+        own: Those that have constants for each kind of models.
+    """
+
+    shared: tuple[str, ...]
+    own: tuple[str, ...]
+
+
+OF_TIME = Columns(
+    (ONE, "channels", "activations", "attention scores", "attention FLOPs",
+     "FLOPs behind the layers"),
+    ("layers", "linear FLOPs", "channels"),
 )  # fmt: skip
-"""Columns whose constants all models share."""
-OF_KIND = ("layers", "linear FLOPs", "channels")
-"""Columns that have constants for each kind of models."""
+OF_MEMORY = Columns(
+    ("layers", "channels", "activations", "attention scores"), (ONE, "parameters", "bytes")
+)
 
 RIDGE = 0.1
 """Weight of a difference from the constants of all kinds together, beside that of a relative error:
@@ -47,11 +63,12 @@ class CostModel:
         constants: Of each column.
     """
 
+    columns: Columns
     kinds: tuple[str, ...]
     constants: Floats
 
     @classmethod
-    def fitted(cls, works: Sequence[Work], values: Floats) -> CostModel:
+    def fitted(cls, columns: Columns, works: Sequence[Work], values: Floats) -> CostModel:
         """The model of some measured costs.
 
         Args:
@@ -59,14 +76,16 @@ class CostModel:
         """
         kinds = tuple(sorted({work.kind for work in works}))
         # What few models of a kind do not tell, all of them do.
-        shared, own = (len(names) for names in (OF_ALL, OF_KIND))
-        pooled = _constants(_columns(works, ("",)) / values[:, None], np.zeros(shared + own))
+        shared = len(columns.shared)
+        relative = _amounts(columns, works, ("",)) / values[:, None]
+        pooled = _constants(relative, np.zeros(relative.shape[1]))
         expected = np.concatenate([pooled[:shared], np.tile(pooled[shared:], len(kinds))])
-        return cls(kinds, _constants(_columns(works, kinds) / values[:, None], expected))
+        relative = _amounts(columns, works, kinds) / values[:, None]
+        return cls(columns, kinds, _constants(relative, expected))
 
     def predict(self, works: Sequence[Work]) -> Floats:
         """Predicted costs, ``(len(works),)``."""
-        predicted: Floats = _columns(works, self.kinds) @ self.constants
+        predicted: Floats = _amounts(self.columns, works, self.kinds) @ self.constants
         return predicted
 
 
@@ -99,12 +118,12 @@ class PredictionError:
         return f"{self.median:.1%} (median) and {self.p90:.1%} (90th percentile)"
 
 
-def cross_validated(works: Sequence[Work], values: Floats) -> PredictionError:
+def cross_validated(columns: Columns, works: Sequence[Work], values: Floats) -> PredictionError:
     """The error of predictions, each from the measurements of other models."""
     predicted = np.empty(len(works))
     for fold in range(FOLDS):
         rest = [index for index in range(len(works)) if index % FOLDS != fold]
-        model = CostModel.fitted([works[index] for index in rest], values[rest])
+        model = CostModel.fitted(columns, [works[index] for index in rest], values[rest])
         predicted[fold::FOLDS] = model.predict(works[fold::FOLDS])
     return error_of(predicted, values)
 
@@ -131,11 +150,11 @@ def well_spread(works: Sequence[Work], most: int) -> list[int]:
     return chosen
 
 
-def _columns(works: Sequence[Work], kinds: Sequence[str]) -> Floats:
-    """Amounts whose sum, each times a constant, is the cost, ``(len(works), columns)``."""
-    sizes = dict(zip(SIZES, sizes_of(works).T, strict=True))
-    columns = [np.ones(len(works)) if name == ONE else sizes[name] for name in OF_ALL]
+def _amounts(columns: Columns, works: Sequence[Work], kinds: Sequence[str]) -> Floats:
+    """The amounts of some models, ``(len(works), columns)``; the kind "" has all models."""
+    sizes = {ONE: np.ones(len(works)), **dict(zip(SIZES, sizes_of(works).T, strict=True))}
+    amounts = [sizes[name] for name in columns.shared]
     for kind in kinds:
         has = np.array([float(kind in ("", work.kind)) for work in works])
-        columns += [has * sizes[name] for name in OF_KIND]
-    return np.column_stack(columns)
+        amounts += [has * sizes[name] for name in columns.own]
+    return np.column_stack(amounts)

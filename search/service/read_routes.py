@@ -66,6 +66,9 @@ def _limits(
         float | None,
         _limit("Milliseconds per example in a large batch, if the search measured them."),
     ] = None,
+    max_memory_mb: Annotated[
+        float | None, _limit("Megabytes of peak memory, if the search measured them.")
+    ] = None,
 ) -> dict[str, float]:
     given = {
         "size_mb": max_size_mb,
@@ -74,6 +77,7 @@ def _limits(
         "first_token_ms": max_first_token_ms,
         "token_ms": max_token_ms,
         "example_ms": max_example_ms,
+        "memory_mb": max_memory_mb,
     }
     return {cost: limit for cost, limit in given.items() if limit is not None}
 

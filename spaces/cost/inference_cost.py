@@ -32,6 +32,7 @@ class Cost:
         is_measured: Whether untrained models are measured before a search; others are computed.
         is_optional: Whether a result has it only where the search names it.
         is_of_decoding: Whether only tasks whose models write tokens have it.
+        is_of_storage: Whether it depends on how weights are stored, and not only on what runs.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Cost:
     is_measured: bool = False
     is_optional: bool = False
     is_of_decoding: bool = False
+    is_of_storage: bool = False
 
     @property
     def option(self) -> str:
@@ -93,6 +95,12 @@ COSTS: dict[str, Cost] = {
             "time per example in a large batch: 1000 / throughput", "faster",
             "Longest time per example in a large batch, in ms: 1000 / (examples per second).",
             is_measured=True, is_optional=True,
+        ),
+        Cost(
+            "memory_mb", "memory", "MB", "peak memory, MB",
+            "peak memory of a process that loads and runs the model, less the runtime's own",
+            "leaner", "Highest peak memory, in megabytes (10^6 bytes).",
+            is_measured=True, is_optional=True, is_of_storage=True,
         ),
     )
 }  # fmt: skip

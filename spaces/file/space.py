@@ -174,6 +174,9 @@ class Constraints(StrictModel):
     max_example_ms: PositiveNumber | None = None
     """Longest time per example in batches of ``measurement.large_batch_size``, in milliseconds:
     1000 divided by the examples per second (throughput)."""
+    max_memory_mb: PositiveNumber | None = None
+    """Highest peak memory of a process that loads and runs the model, less the runtime's own, in
+    megabytes (10^6 bytes)."""
     expressions: list[ConstraintText] = Field(default=[], max_length=MOST_EXPRESSIONS)
     """Conditions that a configuration has to meet before it is trained, such as ``feed_forward >=
     2 * width``, over dimensions and ``size_mb``, ``flops`` and ``parameters``."""
