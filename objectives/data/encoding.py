@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, NamedTuple
+from threading import Thread, current_thread, main_thread
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +22,17 @@ IGNORED = -100
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 """In RoBERTa's order, so that their numbers are the defaults of its configuration."""
 
+LONGEST_WORD = 256
+"""Bytes of text without a space that are merged as one; the time that BPE takes to train grows with
+the square of this length."""
 PART_CHARACTERS = 16_384
+LONGEST_PART = 1 << 20
 PARTS_AT_A_TIME = 512
 """Of a document that is encoded: its tokens take some hundred bytes each meanwhile."""
 
 _LINE_STARTS = re.compile(r"(?<=\n)(?=\S)")
 
+T = TypeVar("T")
 Tokens = npt.NDArray[np.int32]
 Labels = npt.NDArray[Any]
 """Classes, or numbers; ``IGNORED`` where there is none."""
@@ -103,7 +110,10 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS[UNKNOWN]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [words, pre_tokenizers.FixedLength(LONGEST_WORD)]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary_size,
@@ -111,7 +121,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> Any:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    _interruptible(lambda: tokenizer.train_from_iterator(texts, trainer))
     template = Template.of_roberta([SPECIAL_TOKENS[START]], SPECIAL_TOKENS[END])
     return with_template(tokenizer, template)
 
@@ -189,8 +199,26 @@ def encode_texts(
 
 
 def _encodings(tokenizer: Any, texts: Sequence[str]) -> list[Any]:
-    found: list[Any] = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-    return found
+    given = list(texts)
+    return _interruptible(lambda: tokenizer.encode_batch_fast(given, add_special_tokens=False))
+
+
+def _interruptible(call: Callable[[], T]) -> T:
+    """The result of a call of ``tokenizers``, which runs in another thread: Python handles signals
+    in the main one alone, and not while compiled code runs there."""
+    if current_thread() is not main_thread():
+        return call()
+    outcome: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as error:
+            # A panic of Rust is no Exception.
+            outcome.set_exception(error)
+
+    Thread(target=run, name="tokenizers", daemon=True).start()
+    return outcome.result()
 
 
 def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
@@ -228,4 +256,16 @@ def document_parts(document: str) -> list[str]:
     for match in _LINE_STARTS.finditer(document):
         if match.start() - cuts[-1] >= PART_CHARACTERS:
             cuts.append(match.start())
-    return [document[a:b] for a, b in zip(cuts, [*cuts[1:], len(document)], strict=True)]
+    parts = (document[a:b] for a, b in zip(cuts, [*cuts[1:], len(document)], strict=True))
+    return [piece for part in parts for piece in _divided(part)]
+
+
+def _divided(part: str) -> Iterator[str]:
+    """A part without the beginning of a line for very long, divided before a space."""
+    start = 0
+    while len(part) - start > LONGEST_PART:
+        end = part.rfind(" ", start + 1, start + LONGEST_PART)
+        end = end if end > start else start + LONGEST_PART
+        yield part[start:end]
+        start = end
+    yield part[start:]

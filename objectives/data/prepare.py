@@ -20,6 +20,7 @@ from objectives.data.prepared_data import (
 )
 from objectives.data.pretrained_tokenizer import PretrainedTokenizer
 from objectives.data.sources import standard_library
+from objectives.data.sources.labels import is_number
 from objectives.store.disk_space import is_disk_full
 from objectives.store.locks import exclusive_lock
 from objectives.store.staging import Staging, flush
@@ -35,7 +36,7 @@ from spaces.file.sources import (
     StandardLibrary,
 )
 
-PREPARED_DATA_VERSION = 10
+PREPARED_DATA_VERSION = 11
 """Increased when the same sources give other arrays."""
 
 
@@ -67,9 +68,13 @@ def prepare(
     )
     classes = getattr(task, "classes", len(prepared.label_names))
     if len(prepared.label_names) != classes:
-        names = ", ".join(prepared.label_names[:12])
+        found = prepared.label_names
+        names = ", ".join(map(repr, found[:12])) + (", …" if len(found) > 12 else "")
+        hint = ""
+        if data.labelled is not None and all(map(is_number, found)):
+            hint = "; to predict numbers, give task: {name: regression}"
         raise DataError(
-            f"task.classes: {classes}, but the data has {len(prepared.label_names)} labels: {names}"
+            f"task.classes: {classes}, but the data has {len(found)} labels: {names}{hint}"
         )
     return prepared
 

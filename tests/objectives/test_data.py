@@ -219,11 +219,14 @@ def read_from_hub(card: str, folder: Path) -> str:
 
 
 def test_a_data_set_of_the_hub_is_read(tmp_path: Path) -> None:
-    rows = ast.literal_eval(read_from_hub("", tmp_path))
-    assert rows["test"] == [("other", "1"), ("the last", "0")]
+    names = {"class_label": {"names": {"0": "no", "1": "yes"}}}
+    features = [{"name": "text", "dtype": "string"}, {"name": "label", "dtype": names}]
+    card = f"---\ndataset_info: {json.dumps({'features': features})}\n---\n"
+    rows = ast.literal_eval(read_from_hub(card, tmp_path))
+    assert rows["test"] == [("other", "yes"), ("the last", "no")]
     # Validation is held out from training, which is the rest.
     held_out = sorted(rows["train"] + rows["validation"])
-    assert held_out == sorted((f"word {index}", str(index % 2)) for index in range(20))
+    assert held_out == sorted((f"word {index}", ["no", "yes"][index % 2]) for index in range(20))
 
 
 def test_a_card_of_the_hub_never_reads_a_file_of_this_machine(tmp_path: Path) -> None:
@@ -297,7 +300,7 @@ def test_snippets_do_not_name_their_package() -> None:
         ({"data__unlabelled__train": "missing.txt"}, "data.unlabelled.train: no such file"),
         ({"data__labelled__label": "lbl"}, "data.labelled.label: no column 'lbl' in .* it has: s"),
         ({"data__labelled__text": "txt"}, "data.labelled.text: no column 'txt'"),
-        ({"task__classes": 3}, "task.classes: 3, but the data has 2 labels: animal, tool"),
+        ({"task__classes": 3}, "task.classes: 3, but the data has 2 labels: 'animal', 'tool'"),
     ],
 )
 def test_wrong_data_is_refused(

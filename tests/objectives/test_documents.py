@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from threading import Timer
+from threading import enumerate as enumerate_threads
 from typing import Any
 
 import numpy as np
 import pytest
 
-from objectives.data.encoding import END, load_tokenizer, token_stream, train_tokenizer
+from objectives.data.encoding import (
+    END,
+    document_parts,
+    load_tokenizer,
+    token_stream,
+    train_tokenizer,
+)
 from objectives.data.errors import DataError
 from objectives.data.prepare import prepare
 from objectives.data.sources.documents import read_documents
@@ -114,6 +124,29 @@ def test_a_long_document_has_the_same_tokens_in_parts_as_whole() -> None:
     tokenizer = train_tokenizer([text[:20_000]], 400)
     whole = tokenizer.encode(text, add_special_tokens=False).ids
     assert token_stream(tokenizer, [text, "a cat"])[: len(whole) + 1].tolist() == [*whole, END]
+
+
+def test_a_line_without_a_space_is_no_word() -> None:
+    rng = random.Random(0)
+    line = "".join(rng.choice("abcdefghij") for _ in range(300_000))
+    # As one word, this takes minutes.
+    tokenizer = train_tokenizer([line], 500)
+    tokens = token_stream(tokenizer, [line])[:-1]
+    assert len(tokens) < 0.6 * len(line)
+    assert tokenizer.decode(tokens.tolist()) == line
+    # Long lines are divided before a space.
+    assert "".join(document_parts("a word " * 400_000)) == "a word " * 400_000
+
+
+def test_a_signal_is_handled_while_a_vocabulary_is_trained() -> None:
+    rng = random.Random(0)
+    words = ["".join(rng.choices("abcdefghij", k=8)) for _ in range(50_000)]
+    alarm = Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+    alarm.start()
+    with pytest.raises(KeyboardInterrupt):
+        train_tokenizer([" ".join(words)], 3000)
+    (training,) = (thread for thread in enumerate_threads() if thread.name == "tokenizers")
+    training.join()
 
 
 @pytest.mark.parametrize(
