@@ -115,7 +115,9 @@ def test_searches_with_other_beams_share_weights_but_no_scores(
         for task in beams
     ]
     assert len({path.address for path in paths}) == 1
-    assert [path.validated_by for path in paths] == [{"beams": 1}, {"beams": 2}, {"beams": 4}]
+    assert [path.validated_by for path in paths] == [
+        {"beams": beams, "tokenizer": "13a"} for beams in (1, 2, 4)
+    ]
 
 
 @pytest.mark.usefixtures("home")
