@@ -57,7 +57,7 @@ forward = lambda: session.run(None, inputs)
 import openvino
 forward_of = openvino.Core().compile_model(folder + "/model.xml", "CPU", {
     "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32",
-    "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+    "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0, "ENABLE_CPU_PINNING": False,
 })
 forward = lambda: forward_of(inputs)
 """,

@@ -48,13 +48,17 @@ class OpenVinoRuntime:
         write_openvino(self._onnx.graph(spec.shape, spec.workload, inputs), weights, folder)
 
     def open(self, folder: Path, *, threads: int) -> Forward:
-        """As ``Runtime``; inputs of layers are not rounded but where the compression does it."""
+        """As ``Runtime``; inputs of layers are not rounded but where the compression does it.
+
+        Its thread is not bound to a core, on which another program may run.
+        """
         compiled = ov.Core().compile_model(
             folder / FILE,
             "CPU",
             {
                 "INFERENCE_NUM_THREADS": threads,
                 "NUM_STREAMS": 1,
+                "ENABLE_CPU_PINNING": False,
                 "INFERENCE_PRECISION_HINT": "f32",
                 "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
             },
