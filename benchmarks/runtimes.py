@@ -117,7 +117,7 @@ def untrained(workload: Workload, depth: int, width: int) -> Dense:
 
 def pretrained(name: str, tokens: int) -> Dense:
     """A whole checkpoint, as a classifier of two classes."""
-    opened = open_checkpoint(Model(name=name), "classification")
+    opened = open_checkpoint(Model.model_validate({"from": name}), "classification")
     described = describe(opened, 2)
     workload = Workload(
         Family.CHECKPOINT, described.vocabulary, tokens, classes=2, checkpoint=described.to_json()
@@ -215,7 +215,7 @@ class Measured:
 @click.command()
 @click.option("--family", default="roberta-classifier", type=click.Choice([*map(str, Family)]))
 @click.option("--widths", default="128,256,512,1024")
-@click.option("--checkpoint", help="Measure this checkpoint, as model.name, in place of a family.")
+@click.option("--checkpoint", help="Measure this checkpoint, as model.from, in place of a family.")
 @click.option("--depth", default=2)
 @click.option("--tokens", default=64)
 @click.option("--vocabulary", default=8192)
