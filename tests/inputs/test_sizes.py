@@ -37,8 +37,8 @@ def test_imbalance_and_few_examples_are_said(rare: SearchFile, tmp_path: Path) -
         "data.labelled: 95.0% of the training examples are 'mail', and so many a model has right "
         "that always says so; the metrics balanced-accuracy, macro-f1 and matthews give each "
         "class its weight",
-        "test has 20 examples, on which scores say little: of an accuracy of 0.5 the 95 % interval "
-        "is ± 0.20",
+        "test has 20 examples, on which scores say little: the 95 % interval of a fraction of one "
+        "half is ± 0.20",
     ]
 
 

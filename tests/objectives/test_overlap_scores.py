@@ -65,7 +65,7 @@ def test_perfect_translations_have_a_bleu_of_100_in_every_language(language: str
     assert found == ("char" if lacking_packages(language) else language)
     perfect = overlap_score(wanted, wanted, "bleu", loss=0.0, tokenizer=found)
     assert perfect.value == pytest.approx(100.0)
-    assert f"tok:{found}|" in str(perfect.details["signature"])
+    assert f"tok:{found}" in str(perfect.details["signature"])
     assert perfect.details["chrf"] == pytest.approx(100.0)
     # A sentence without its end has a part of the score.
     part = overlap_score([each[:-4] for each in wanted], wanted, "bleu", 0.0, found)

@@ -31,8 +31,8 @@ def few_examples(counts: Mapping[str, int]) -> list[str]:
                 # Wilson's interval of one half (Wilson 1927).
                 half = NORMAL_QUANTILE / 2.0 / math.sqrt(count + NORMAL_QUANTILE**2)
                 said.append(
-                    f"{split} has {count} {what.split()[-1]}, on which scores say little: of an "
-                    f"accuracy of 0.5 the 95 % interval is ± {half:.2f}"
+                    f"{split} has {count} {what.split()[-1]}, on which scores say little: the 95 % "
+                    f"interval of a fraction of one half is ± {half:.2f}"
                 )
                 break
     return said
