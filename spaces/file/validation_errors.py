@@ -63,8 +63,9 @@ def _line(item: ErrorDetails, document: Any, schema: dict[str, Any]) -> str:
                 for name in node.get("properties", {})
             }
         )
-        others = _kinds_with(item["loc"], schema)
-        return f"{field}: is not a known key{others}{_suggestion(path[-1], allowed)}"
+        # What is a key elsewhere is no slip for another one here.
+        hint = _kinds_with(item["loc"], schema) or _suggestion(path[-1], allowed)
+        return f"{field}: is not a known key{hint}"
     if item["type"] == "union_tag_not_found":
         tag = str(item["ctx"]["discriminator"]).strip("'")
         properties = [node.get("properties", {}) for node in _nodes(path, schema)]
