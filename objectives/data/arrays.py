@@ -272,7 +272,7 @@ def _numbered(labels: Mapping[str, Iterable[str]], field: str, what: str) -> dic
         if unknown := sorted(of_split - found["train"]):
             raise DataError(
                 f"{field}.{split}: {what} {unknown[0]!r} does not occur in the training "
-                f"rows, which have: {', '.join(names[:12])}"
+                f"rows, which have: {', '.join(map(repr, names[:12]))}"
             )
     return {name: index for index, name in enumerate(names)}
 

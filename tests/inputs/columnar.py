@@ -156,6 +156,16 @@ CASES = [
          refused="data.labelled.label: line 2 of train-3.csv has none; a labelled row has a text, "
          "which may be empty, and a label and a group, which may not (data.labelled.skip_missing "
          "leaves rows out)"),
+    Case("several files, one without a column", {**shards(), "train-3.csv": "text,x\na,b\n"},
+         labelled("train-*.csv"),
+         refused="data.labelled.label: no column 'label' in train-3.csv; it has: text, x; if its "
+         "first line holds no names, give them as data.labelled.columns"),
+    Case("a folder of folders", {"folder/a/b.tsv": CSV}, labelled("folder"),
+         refused="data.labelled.train: folder is a folder; name its files with a pattern: "
+         "folder/*/*.tsv"),
+    Case("parquet with whole numbers as floats",
+         {"a.parquet": parquet({"text": ["a", "b"], "label": [1.0, 0.0]})},
+         labelled("a.parquet"), [("a", "1"), ("b", "0")]),
     Case("a file whose name is a pattern", {"train[1].csv": CSV}, labelled("train[1].csv"), ROWS),
     Case("a folder", {"folder/a.csv": CSV, "folder/b.csv": CSV}, labelled("folder"),
          refused="data.labelled.train: folder is a folder; name its files with a pattern: "

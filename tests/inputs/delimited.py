@@ -37,6 +37,9 @@ CASES = [
     csv("spaces around names", "text , label\na,pos\nb, neg \n", ("a", "pos"), ("b", "neg")),
     csv("rows of delimiters", CSV + ",\n,\n", *ROWS,
         says=("data.labelled.train: 2 rows without any text in train.csv are skipped",)),
+    csv("several files in one", CSV + CSV, *ROWS, *ROWS,
+        says=("data.labelled.train: 1 rows that repeat the names in train.csv are skipped",)),
+    csv("two carriage returns", CSV.replace("\n", "\r\r\n"), *ROWS),
     # Fields and names.
     csv("more fields than names", "a title,a cat,pos\n", **LABELS,
         refused="data.labelled.train: line 1 of train.csv has 3 fields, 'a title', 'a cat', 'pos', "
@@ -117,6 +120,19 @@ CASES = [
     tsv("TSV with some quotes", 'text\tlabel\n"a\tb"\tpos\nd\tneg\n',
         refused="data.labelled.train: line 2 of train.tsv has 3 fields, '\"a', 'b\"', 'pos', and "
         "there are 2 names, 'text', 'label'; the file seems to need data.labelled.quoting: double"),
+    tsv("TSV of Excel, with quotes where they are needed",
+        'text\tlabel\n"she said ""no"""\tneg\nd\tpos\n',
+        refused="data.labelled.quoting: line 2 of train.tsv has '\"she said \"\"no\"\"\"'; give "
+        "double if quotes enclose fields, or none if they belong to the text"),
+    csv("a space before quotes", 'text, label\n"a, b", "pos"\n',
+        refused="data.labelled.skip_spaces: line 2 of train.csv has ' \"pos\"'; give true if the "
+        "quotes enclose the field, or false if they belong to the text"),
+    csv("a space before quotes with a comma", 'label, text\npos, "a, b"\n',
+        refused="data.labelled.train: line 2 of train.csv has 3 fields, 'pos', ' \"a', ' b\"', and "
+        "there are 2 names, 'label', 'text'; the file seems to need "
+        "data.labelled.skip_spaces: true"),
+    csv("a space before quotes, named", 'label, text\npos, "a, b"\n', ("a, b", "pos"),
+        skip_spaces=True),
     # Delimiters.
     csv("semicolons", "text;label\na cat;pos\n",
         refused="data.labelled.text: no column 'text' in train.csv; it has: text;label; the file "

@@ -22,6 +22,9 @@ CASES = [
     csv("cp1252", WESTERN.encode("cp1252"),
         refused=not_utf8("cp1252", "Le café était très bon,pos")),
     csv("cp1252, named", WESTERN.encode("cp1252"), *WESTERN_ROWS, encoding="cp1252"),
+    csv("UTF-8 but for one byte", WESTERN.encode() + b"caf\xe9,pos\n",
+        refused="data.labelled.encoding: line 4 of train.csv is not UTF-8, as the other lines are; "
+        "correct it"),
     csv("UTF-8 that is named cp1252", WESTERN, encoding="cp1252",
         refused="data.labelled.encoding: train.csv is UTF-8, and not cp1252; leave the field out"),
     csv("cp1251", RUSSIAN.encode("cp1251"),

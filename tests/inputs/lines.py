@@ -37,6 +37,8 @@ CASES = [
     Case("aligned, one line missing", {"a.en": "a cat\na dog\n", "a.fr": "un chat\n"}, ALIGNED,
          refused="data.parallel.train: 2 texts to read and 1 to write; the files must match line "
          "by line"),
+    Case("aligned, blank lines at the end",
+         {"a.en": "a cat\na dog\n\n\n", "a.fr": "un chat\nun chien\n"}, ALIGNED, PAIRS),
     Case("aligned, empty", {"a.en": "", "a.fr": ""}, ALIGNED,
          refused="data.parallel.train: a.en is empty"),
     Case("pairs of a table",

@@ -50,6 +50,10 @@ CASES = [
           refused="data.labelled.train: line 1 of train.json begins one record of several lines; "
           "allowed are a record a line, a list of records, or the key of one: "
           "data.labelled.records"),
+    jsonl("columns, as pandas writes them", '{"text": {"0": "a"}, "label": {"0": "pos"}}',
+          file="train.json",
+          refused="data.labelled.train: train.json has a record for each column, as pandas writes "
+          "it by default; write a record for each row: orient='records'"),
     jsonl("a key that is missing", json.dumps({"data": RECORDS}), file="train.json", records="rows",
           refused="data.labelled.records: no key 'rows' in train.json; it has: data"),
     jsonl("a broken line", LINES + '{"text": "a", \n',

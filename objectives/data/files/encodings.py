@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from pathlib import Path
 
 from objectives.data.errors import Place
@@ -27,6 +28,8 @@ _WESTERN = frozenset(
 )
 _FEW = 0.3
 """Fraction of the letters of a Western text that at most are not ASCII."""
+_RETURNS = re.compile("\r+\n")
+"""The end of a line on Windows; some programs write its carriage return twice."""
 _SAMPLE = 200_000
 _ZEROS = 0.3
 """Fraction of zero bytes from which on a text is of two bytes a character."""
@@ -51,7 +54,7 @@ def read_text(path: Path, encoding: str | None, at: Place) -> str:
     if (where := text.find("\0")) >= 0:
         line = text.count("\n", 0, where) + 1
         raise at.fault(f"line {line:,} of {path} has a zero byte; a text is needed")
-    text = text.replace("\r\n", "\n")
+    text = _RETURNS.sub("\n", text) if "\r" in text else text
     return text if "\n" in text else text.replace("\r", "\n")
 
 
@@ -74,6 +77,8 @@ def _decoded(content: bytes, path: Path, encoding: str | None, at: Place) -> str
         where = error.start if isinstance(error, UnicodeDecodeError) else 0
         line = content.count(b"\n", 0, where) + 1
         fault = f"line {line:,} of {path} is not {name.upper()}"
+        if name == "utf-8" and _is_mostly_utf8(content):
+            raise at.fault(f"{fault}, as the other lines are; correct it", "encoding") from error
         looks = likely_encoding(content) if encoding is None else None
         if looks is not None:
             start = content.rfind(b"\n", 0, where) + 1
@@ -81,6 +86,12 @@ def _decoded(content: bytes, path: Path, encoding: str | None, at: Place) -> str
             shown = shown.partition("\n")[0][: 2 * _SHOWN].strip()
             fault += f"; it looks like {looks}, which reads {shown!r}: give it if that is right"
         raise at.fault(fault, "encoding") from error
+
+
+def _is_mostly_utf8(content: bytes) -> bool:
+    """Whether more characters are those of UTF-8, beyond ASCII, than are none."""
+    characters = [each for each in content[:_SAMPLE].decode(errors="replace") if not each.isascii()]
+    return 2 * characters.count("\ufffd") < len(characters)
 
 
 def _check_given(content: bytes, path: Path, encoding: str, at: Place) -> None:

@@ -76,12 +76,16 @@ def is_saved(path: Path) -> bool:
 
 
 def _instead_of(folder: Path) -> str:
-    endings = Counter(
-        file.suffix for file in folder.iterdir() if file.suffix.lower() in (*FORMATS, *COMPRESSED)
-    )
-    if not endings:
-        return "name a file"
-    return f"name its files with a pattern: {folder}/*{endings.most_common(1)[0][0]}"
+    for pattern in ("*", "*/*"):
+        endings = Counter(
+            file.suffix
+            for file in folder.glob(pattern)
+            if file.suffix.lower() in (*FORMATS, *COMPRESSED)
+        )
+        if endings:
+            ending = endings.most_common(1)[0][0]
+            return f"name its files with a pattern: {folder}/{pattern}{ending}"
+    return "name a file"
 
 
 def format_of(path: Path, given: Format | None, source: str) -> Format:

@@ -67,6 +67,11 @@ def _of_lines(text: str, path: Path, at: Place) -> Iterator[tuple[int, Record]]:
                 f"{path} is one record, with {', '.join(map(repr, lists))}; if one of its keys "
                 f"holds the list of rows, give it as {at.source}.records"
             )
+        if len(lines) == 1 and len(record) > 1 and _are_columns(list(record.values())):
+            raise at.fault(
+                f"{path} has a record for each column, as pandas writes it by default; write a "
+                "record for each row: orient='records'"
+            )
         yield number, record
 
 
@@ -109,6 +114,10 @@ def _record(pairs: list[tuple[str, Any]], place: str, at: Place) -> Record:
 def _check_record(value: Any, place: str, at: Place) -> None:
     if not isinstance(value, dict):
         raise at.fault(f"{place} has {_kind(value)}; a record is needed")
+
+
+def _are_columns(values: list[Any]) -> bool:
+    return all(isinstance(each, dict) and each.keys() == values[0].keys() for each in values)
 
 
 def _is_table(value: Any) -> bool:

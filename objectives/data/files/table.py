@@ -57,6 +57,8 @@ class Table:
         name, *inner = [column] if column in self.column_names else column.split(".")
         count = self.column_names.count(name)
         if count == 0:
+            for part in self.parts:
+                part.cells(column, key)
             found = ", ".join(map(str, self.column_names))
             raise DataError(
                 f"{key}: no column {name!r} in {self.origin}; it has: {found}{self.hint}"

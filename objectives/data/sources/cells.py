@@ -12,6 +12,8 @@ _KINDS = {
     list: "a list", dict: "a record", bytes: "bytes", bool: "a truth value", int: "a number",
     float: "a number",
 }  # fmt: skip
+_WHOLE = 2.0**53
+"""Up to here, floats are exact whole numbers."""
 _SHOWN = 60
 
 
@@ -47,6 +49,9 @@ def names_of(table: Table, column: str, key: str) -> list[str | None]:
             continue
         if isinstance(cell, list | dict | bytes):
             raise _refusal(cell, "a name or a number", f"{key}: {table.place(row)}", column)
+        if isinstance(cell, float) and cell.is_integer() and abs(cell) < _WHOLE:
+            # Whole numbers are floats in a column with nulls.
+            cell = int(cell)
         found.append(str(cell).strip() or None)
     _check_encodable(found, table, key)
     return found

@@ -49,6 +49,10 @@ def _read_split(source: PairSource, split: str, cache: Path, notice: Notice) -> 
             [line.strip() for line in lines_of(_file(path, at), source.encoding, at)]
             for path in origin
         )
+        count = min(len(sources), len(targets))
+        if not any((*sources[count:], *targets[count:])):
+            # Blank lines at the end of one file.
+            sources, targets = sources[:count], targets[:count]
     else:
         table = read_table(source, split, FIELD, cache, notice)
         sources, targets = (

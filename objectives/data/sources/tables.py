@@ -9,7 +9,8 @@ from typing import Any
 
 from objectives.data.errors import DataError, Place
 from objectives.data.files.columnar import of_dataset, read_columnar
-from objectives.data.files.delimited import Dialect, likely_dialect, read_delimited
+from objectives.data.files.delimited import read_delimited
+from objectives.data.files.dialects import Dialect, likely_dialect
 from objectives.data.files.encodings import read_text
 from objectives.data.files.notices import Notice
 from objectives.data.files.opening import find_files, format_of

@@ -84,6 +84,9 @@ class Tables(Splits[str]):
     """What a double quote means in CSV and TSV files. ``double``: a field may stand in quotes, and
     those in it are doubled (the default for CSV). ``backslash``: the same, with a backslash before
     those in it. ``none``: it is a character like any other (the default for TSV)."""
+    skip_spaces: bool | None = None
+    """Whether spaces after a delimiter of a CSV file belong to no field, so that quotes may follow
+    them; by default they belong to it, and quotes after them are refused."""
     comment: Annotated[str, Field(min_length=1)] | None = None
     """What a line begins with that is no row of a CSV or TSV file, such as ``#``."""
     skip_lines: Annotated[int, Field(ge=0)] = 0
@@ -108,7 +111,9 @@ class Tables(Splits[str]):
 
     def unread(self, form: Format) -> list[str]:
         """Fields that were given, and that files of a format do not have."""
-        delimited = {"columns", "delimiter", "quoting", "comment", "skip_lines", "null"}
+        delimited = {
+            "columns", "delimiter", "quoting", "skip_spaces", "comment", "skip_lines", "null",
+        }  # fmt: skip
         read = {
             "csv": {"encoding", *delimited},
             "tsv": {"encoding", *delimited},
