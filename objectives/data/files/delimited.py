@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from objectives.data.errors import Place
 from objectives.data.files.dialects import Dialect, Unreadable, dialect_of, likely_dialect, rows_of
 from objectives.data.files.notices import Notice
 from objectives.data.files.table import Table
-from spaces.file.inputs.tables import Tables
+
+if TYPE_CHECKING:
+    from spaces.file.inputs.tables import Tables
 
 _SHOWN = 200
 

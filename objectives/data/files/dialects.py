@@ -10,9 +10,10 @@ import csv
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice, product
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from spaces.file.inputs.tables import Quoting, Tables
+if TYPE_CHECKING:
+    from spaces.file.inputs.tables import Quoting, Tables
 
 _DELIMITERS = (",", "\t", ";", "|")
 _SAMPLE = 100_000

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from objectives.data.errors import Place
 from objectives.data.files.table import Table
-from spaces.file.inputs.tables import Tables
+
+if TYPE_CHECKING:
+    from spaces.file.inputs.tables import Tables
 
 Record = dict[str, Any]
 
