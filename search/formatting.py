@@ -102,6 +102,33 @@ def stage_text(stage: Mapping[str, Any]) -> str:
     return f"{text} (best after epoch {best}: {score:.4f} on held-out examples)"
 
 
+def measured_cost_texts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The costs of a result that only some searches have: the noun of each, and its value with the
+    conditions of its measurement."""
+    texts = []
+    for name in optional_costs(result):
+        text = COSTS[name].text(result[name])
+        details = result.get("measured_costs", {}).get(name)
+        if details is not None:
+            noisy = f"; {NOISY_LATENCY}" if details["noisy"] else ""
+            text += (
+                f", corrected for a slowed machine (10th percentile {details['p10_ms']:.3g}, p50 "
+                f"{details['p50_ms']:.3g}, p95 {details['p95_ms']:.3g}); "
+                f"{time_conditions(details)}{noisy}"
+            )
+        texts.append((COSTS[name].noun, text))
+    return texts
+
+
+def time_conditions(details: Mapping[str, Any]) -> str:
+    """Under which conditions a time was measured, from its record."""
+    written = f" read and {details['new_tokens']} written" if details.get("new_tokens") else ""
+    return (
+        f"batch {details['batch_size']}, {details['sequence_length']} tokens{written}, threads "
+        f"{details['threads']}, {details['runtime']} on {details['device']} {details['processor']}"
+    )
+
+
 def latency_text(latency_ms: float, *, noisy: bool) -> str:
     """A latency in ms; ``≈`` marks an estimate from a disturbed measurement."""
     return f"{'≈' if noisy else ''}{latency_ms:.2f}"

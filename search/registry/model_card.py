@@ -14,7 +14,7 @@ from objectives.export.bundle import SCRIPT, Bundle
 from objectives.export.examples import example_program
 from objectives.export.onnx_examples import onnx_program
 from objectives.export.prediction_task import PredictionTask
-from search.formatting import has_noisy_latency, scored_items, settings_text
+from search.formatting import has_noisy_latency, measured_cost_texts, scored_items, settings_text
 from search.storage.budget_facts import data_of
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
@@ -66,6 +66,7 @@ def model_card(study: Study, record: TrialRecord, task: PredictionTask, bundle: 
         settings=settings_text(record.configuration),
         latency=result["latency"],
         is_noisy=has_noisy_latency(result),
+        measured_costs=measured_cost_texts(result),
         test=test,
         references=study.references(),
         items=scored_items(search.metric.name),

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from objectives.measurement.slowdown import MeasuredTimes
 from objectives.several_checkpoints import Objectives
+from search.analysis.report.report import report_page
+from search.analysis.report.report_data import ReportData
 from search.api.results import Results
 from search.cli.main import cli
 from search.plots.figures import write_figures
@@ -80,6 +83,10 @@ def test_every_answer_has_the_time_of_a_token(study: Study, home: Path, tmp_path
     assert "time per token" in (tmp_path / "frontier.html").read_text()
     shown = CliRunner().invoke(cli, ["frontier", "causal"]).stdout
     assert "token ms" in shown
+    shown = CliRunner().invoke(cli, ["show", "causal", str(deep.number)]).stdout
+    assert "8 tokens read and 8 written" in " ".join(shown.split())
+    page = report_page(ReportData(study.space, study.records(), {}, study.data))
+    assert "8 tokens read and 8 written" in page
 
     table = io.StringIO()
     write_table(study, table)
@@ -89,3 +96,19 @@ def test_every_answer_has_the_time_of_a_token(study: Study, home: Path, tmp_path
     )
     (tmp_path / "causal.csv").write_text(table.getvalue())
     assert "token_ms" not in Table.read(tmp_path / "causal.csv").levels
+
+
+def test_the_time_of_a_token_is_restated_with_latency(study: Study) -> None:
+    before = study.records()[0].result
+    times = MeasuredTimes.of(before["measured_costs"]["token_ms"])
+    faster = {
+        "best_reference_p10_ms": times.best_reference_p10_ms / 2,
+        "best_reference_min_ms": times.best_reference_min_ms / 2,
+    }
+    study.learn_references([times._replace(**faster)])
+    after = study.records()[0].result
+    assert after["token_ms"] < before["token_ms"]
+    assert after["latency_ms"] < before["latency_ms"]
+    details = after["measured_costs"]["token_ms"]
+    assert (details["p10_ms"], details["noisy"]) == (times.p10_ms, True)
+    assert study.optuna.get_trials()[0].values == [after["score"], after["token_ms"]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from search.analysis.report.frontier import frontier_section, levels_section
 from search.analysis.report.progress import progress_section
 from search.analysis.report.report_data import ReportData, Section
 from search.analysis.report.training_reuse import training_section
-from search.formatting import has_noisy_latency, is_corrected, measured_latency
+from search.formatting import has_noisy_latency, is_corrected, measured_latency, time_conditions
 from search.hypervolume import hypervolume_of
 from search.pareto import nearest, quality
 from search.plots.pages import render
@@ -126,6 +126,7 @@ def _conditions(data: ReportData) -> list[tuple[str, str]]:
     facts += [("versions", ", ".join(f"{k} {v}" for k, v in each.items())) for each in versions]
     latencies = _distinct(_latency(record.result.get("latency")) for record in data.complete)
     facts += [("latency", each) for each in latencies]
+    facts += _distinct(each for record in data.complete for each in _measured_costs(record.result))
     if noisy := sum(has_noisy_latency(record.result) for record in data.complete):
         count = f"{noisy} of {len(data.complete)}: other programs disturbed them"
         facts.append(("noisy latencies", count))
@@ -147,11 +148,13 @@ def _latency_note(result: Mapping[str, Any]) -> str:
 def _latency(latency: dict[str, object] | None) -> str | None:
     if latency is None:
         return None
-    return (
-        f"10th percentile of calls after {latency['warm_up']}, batch "
-        f"{latency['batch_size']}, {latency['sequence_length']} tokens, threads "
-        f"{latency['threads']}, {latency['runtime']} on {latency['device']} {latency['processor']}"
-    )
+    return f"10th percentile of calls after {latency['warm_up']}, {time_conditions(latency)}"
+
+
+def _measured_costs(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """How the costs were measured that only some searches have, by the noun of each."""
+    for name, details in result.get("measured_costs", {}).items():
+        yield COSTS[name].noun, f"{_latency(details)}"
 
 
 def _distinct(values: Iterable[T | None]) -> list[T]:

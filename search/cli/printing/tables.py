@@ -12,6 +12,7 @@ from search.formatting import (
     has_noisy_latency,
     is_corrected,
     latency_text,
+    measured_cost_texts,
     measured_latency,
     score_facts,
     scored_items,
@@ -20,7 +21,7 @@ from search.formatting import (
 from search.results.baselines import Reference
 from search.results.schemas import FrontierMember, Level, Trial
 from search.seeds import Spread, deviation_text, spread_text
-from spaces.cost.inference_cost import COSTS, optional_costs
+from spaces.cost.inference_cost import COSTS
 from spaces.cost.metric import text
 from spaces.cost.units import quantity
 from spaces.grid.plan import Plan
@@ -291,7 +292,7 @@ def _facts(trial: Trial) -> list[tuple[str, str]]:
             f"{latency['threads']} threads, {latency['runtime']} on {latency['device']} "
             f"{latency['processor']}",
         ),
-        *((_words(name), COSTS[name].text(r[name])) for name in optional_costs(r)),
+        *measured_cost_texts(r),
         ("forward FLOPs", f"{r['flops']:,}"),
         ("parameters", f"{r['parameters']:,}"),
         (
