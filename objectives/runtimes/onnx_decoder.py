@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import nn
 from transformers import DynamicCache
@@ -77,15 +76,10 @@ class Greedy:
         keys_and_values = {each.name: _empty(batch, each.shape) for each in self._past}
         start = 0
         for end in range(length, length + max_new_tokens):
-            given = {
-                "input_ids": _value(written[:, start:end]),
-                "attention_mask": _value(mask[:, :end]),
-            }
-            # As values of the runtime: they are not copied from one call to the next.
-            logits, *present = self._session.run_with_ort_values(
-                self._outputs, {**given, **keys_and_values}
-            )
-            written[:, end] = logits.numpy()[:, -1].argmax(-1)
+            tokens = {"input_ids": written[:, start:end], "attention_mask": mask[:, :end]}
+            # As arrays: a call with values of the runtime took longer.
+            logits, *present = self._session.run(self._outputs, {**tokens, **keys_and_values})
+            written[:, end] = logits[:, -1].argmax(-1)
             keys_and_values = dict(zip(keys_and_values, present, strict=True))
             start = end
             for criterion in stopping_criteria:
@@ -93,13 +87,9 @@ class Greedy:
         return torch.from_numpy(written)
 
 
-def _value(array: Any) -> Any:
-    return onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
-
-
 def _empty(batch: int, shape: list[Any]) -> Any:
     """Keys or values of no token, of ``(batch, heads, tokens, channels)``."""
-    return _value(np.zeros((batch, shape[1], 0, shape[3]), dtype=np.float32))
+    return np.zeros((batch, shape[1], 0, shape[3]), dtype=np.float32)
 
 
 def decoding_graph(shape: Shape, workload: Workload) -> bytes:
