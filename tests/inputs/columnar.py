@@ -65,6 +65,13 @@ def tagged(path: Path) -> None:
     datasets.Dataset.from_dict(rows, features=features).to_parquet(path)
 
 
+def damaged(path: Path) -> None:
+    """A parquet file that is opened, and whose cells cannot be read."""
+    parquet({"text": ["a", "b"], "label": ["x", "y"]})(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + b"\xff" * 8 + content[12:])
+
+
 def feather(path: Path) -> None:
     import pyarrow
     from pyarrow import feather
@@ -128,6 +135,9 @@ CASES = [
          refused="data.labelled.text: a.parquet has 2 columns 'text'; give each its own name"),
     Case("parquet without rows", {"a.parquet": parquet({"text": [], "label": []})},
          labelled("a.parquet"), refused="data.labelled.train: a.parquet holds no rows"),
+    Case("parquet that is damaged", {"a.parquet": damaged}, labelled("a.parquet"),
+         refused="data.labelled.train: a.parquet cannot be read: Couldn't deserialize thrift: "
+         "don't know what type: \x0f"),
     Case("text that is named parquet", {"a.parquet": CSV}, labelled("a.parquet"),
          refused="data.labelled.train: a.parquet cannot be read: Parquet magic bytes not found in "
          "footer. Either the file is corrupted or this is not a parquet file."),

@@ -7,7 +7,9 @@ Classes that are stored as numbers get their names, which ``datasets`` writes be
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +27,26 @@ def read_columnar(path: Path, form: str, at: Place) -> Table:
     Raises:
         DataError: It cannot be read.
     """
-    try:
+    with _readable(path, at):
         if path.is_dir():
-            return _saved(path, at)
-        return _parquet(path) if form == "parquet" else _arrow(path)
+            table = _saved(path, at)
+        else:
+            table = _parquet(path) if form == "parquet" else _arrow(path)
+
+    def read(index: int) -> list[Any]:
+        with _readable(path, at):
+            return table.read(index)
+
+    return replace(table, read=read)
+
+
+@contextmanager
+def _readable(path: Path, at: Place) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, NotImplementedError) as error:
         # pyarrow's errors are of these classes.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise at.fault(f"{path} cannot be read: {reason}") from error
 
 
