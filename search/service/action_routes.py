@@ -158,6 +158,10 @@ def _is_allowed(path: str, roots: Sequence[Path]) -> bool:
     # URLs could make the service fetch what only it can reach (SSRF).
     if "://" in path or "::" in path or "\0" in path:
         return False
+    # No folder elsewhere is searched for what a pattern matches.
+    return _is_below(Path(path), roots) and all(_is_below(each, roots) for each in files_of(path))
+
+
+def _is_below(path: Path, roots: Sequence[Path]) -> bool:
     # resolve() follows links, so that no link leads outside, and no pattern that matches one.
-    resolved = [each.resolve() for each in (Path(path), *files_of(path))]
-    return all(any(each.is_relative_to(root.resolve()) for root in roots) for each in resolved)
+    return any(path.resolve().is_relative_to(root.resolve()) for root in roots)

@@ -201,6 +201,11 @@ REFUSED = {
             "data.unlabelled={source: files, train: ROOT/../../etc/passwd, format: text}"]},
         "data.unlabelled.train", "--data-root",
     ),
+    "data by a pattern that matches a link": (
+        {"search": "masked_lm", "overrides": [
+            "data.unlabelled={source: files, train: 'ROOT/outsid*/passwd', format: text}"]},
+        "data.unlabelled.train", "--data-root",
+    ),
     "data from a URL": (
         {"search": "masked_lm", "overrides": [
             "data.unlabelled={source: files, train: 'http://127.0.0.1/x', format: text}"]},
@@ -230,6 +235,8 @@ def test_forbidden_fields_of_a_submission_are_refused_by_name(
     name: str, service: str, finished: Tlc
 ) -> None:
     body, field, detail = REFUSED[name]
+    if not (finished.folder / "outside").exists():
+        (finished.folder / "outside").symlink_to("/etc")
     text = json.dumps(body).replace("ROOT", str(finished.folder))
     response = requests.post(
         f"{service}/searches", data=text, headers={"Content-Type": "application/json"}, timeout=30
