@@ -29,7 +29,8 @@ class Work:
 
     Args:
         sizes: In the order of ``SIZES``.
-        kind: What its kernels depend on besides: quantisation, activation and checkpoint.
+        kind: What its kernels, and opening it, depend on besides: quantisation in the runtime, how
+            weights are stored, activation and checkpoint.
     """
 
     sizes: tuple[float, ...]
@@ -63,7 +64,9 @@ def work_of(
         attention, scores, channels, activations, max(0.0, total - linear - attention),
         laid_out.parameters, runtime_bytes(architecture, workload, compression, runtime),
     )  # fmt: skip
-    kind = " ".join((running.quantisation, shape.activation, architecture.checkpoint))
+    quantisation = compression.quantisation
+    storage = "codes" if quantisation.has_codes else "half" if quantisation.is_half else "floats"
+    kind = " ".join((running.quantisation, storage, shape.activation, architecture.checkpoint))
     return Work(tuple(map(float, sizes)), kind)
 
 

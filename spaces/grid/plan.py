@@ -13,7 +13,7 @@ from spaces.cost.families import parameters
 from spaces.cost.units import BudgetUnit
 from spaces.grid.search_space import SearchSpace
 
-MAX_EXAMINED = 50_000
+MAX_EXAMINED = 20_000
 """Larger spaces are estimated from a random sample of this many points."""
 
 STORED_BYTES_PER_PARAMETER = 12 + 8

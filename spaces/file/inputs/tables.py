@@ -110,7 +110,7 @@ class Tables(Splits[str]):
         return found
 
     def unread(self, form: Format) -> list[str]:
-        """Fields that were given, and that files of a format do not have."""
+        """Fields that are not as by default, and that files of a format do not have."""
         delimited = {
             "columns", "delimiter", "quoting", "skip_spaces", "comment", "skip_lines", "null",
         }  # fmt: skip
@@ -120,7 +120,15 @@ class Tables(Splits[str]):
             "jsonl": {"encoding", "records"},
             "text": {"encoding"},
         }.get(form, set[str]())
-        return sorted((delimited | {"encoding", "records"}) & self.model_fields_set - read)
+        # A search file that was written out again names every field.
+        fields = type(self).model_fields
+        given = {
+            name
+            for name in delimited | {"encoding", "records"}
+            if name in fields
+            and getattr(self, name) != fields[name].get_default(call_default_factory=True)
+        }
+        return sorted(given - read)
 
 
 class HubDataset(Splits[str]):
