@@ -38,7 +38,7 @@ from objectives.data.sources.tagged import FIELD as TAGGED
 from objectives.data.sources.tagged import TaggedRows, read_tagged
 from objectives.data.sources.text import TextRows, read_labelled
 from objectives.data.word_pieces import word_labels
-from spaces.file.sources import Data
+from spaces.file.sources import Data, OfLabelled
 
 
 class Texts(NamedTuple):
@@ -92,10 +92,6 @@ def read_texts(
     labelled: dict[str, TextRows] = {}
     pairs: dict[str, SentencePairRows] = {}
     tagged: dict[str, TaggedRows] = {}
-    if data.unlabelled is not None:
-        running = read_documents(
-            data.unlabelled, "data.unlabelled", cache, text_splits, notice=notice
-        )
     if data.labelled is not None:
         labelled = read_labelled(
             data.labelled, "data.labelled", cache, are_numbers=are_numbers, notice=notice
@@ -104,7 +100,19 @@ def read_texts(
         pairs = read_sentence_pairs(data.parallel, cache, notice=notice)
     if data.tagged is not None:
         tagged = read_tagged(data.tagged, cache, notice=notice)
+    if isinstance(data.unlabelled, OfLabelled):
+        rows = labelled or tagged
+        running = {split: _without_labels(rows[split]) for split in text_splits}
+    elif data.unlabelled is not None:
+        running = read_documents(
+            data.unlabelled, "data.unlabelled", cache, text_splits, notice=notice
+        )
     return Texts(running, labelled, pairs, tagged)
+
+
+def _without_labels(rows: TextRows | TaggedRows) -> Documents:
+    """The texts of some rows, of pairs both, as documents."""
+    return Documents([text for text in (*rows.texts, *rows.pairs) if text.strip()])
 
 
 def write_arrays(

@@ -27,7 +27,7 @@ from objectives.data.sources.tagged import read_tagged
 from objectives.data.sources.text import read_labelled
 from objectives.tasks.masked_lm import EVALUATION_BATCH, EVALUATION_SEED, MAX_EVALUATION
 from spaces.cost.workload import Workload
-from spaces.file.sources import Data
+from spaces.file.sources import Data, OfLabelled
 from spaces.file.tasks import Task
 
 SPLIT = "validation"
@@ -120,7 +120,9 @@ def _pairs(sources: Data, data: PreparedData, cache: Path, length: int) -> Itera
 
 
 def _documents(task: Task, sources: Data, data: PreparedData, cache: Path) -> Iterator[Example]:
+    # A language model has no labels, and its text is of a source of its own.
     assert sources.unlabelled is not None
+    assert not isinstance(sources.unlabelled, OfLabelled)
     splits = splits_of_running_text(task)
     texts = read_documents(sources.unlabelled, "data.unlabelled", cache, splits)[SPLIT].texts
     tokenizer = load_tokenizer(data.tokenizer_file)

@@ -8,6 +8,7 @@ from typing import NoReturn
 import click
 
 from search.cli import export, manage, measure, query, replay, run, serve, submit
+from search.cli.data import commands
 from search.cli.options import INTERRUPTED
 from search.process_state import reach_loopback_directly
 from search.terminal_safe import printable, write_what_can_be_encoded
@@ -45,6 +46,7 @@ def cli() -> None:
     configurations, MLflow tracks them, and the result is the frontier of score against cost.
 
     \b
+      tlc run reviews.csv                 look at a file, write a search for it, and run it
       tlc plan default                    its sizes, FLOPs and steps, without training
       tlc run default                     run it, or resume it
       tlc best default --max-size-mb 0.5  the best model within a limit
@@ -52,7 +54,7 @@ def cli() -> None:
     """
 
 
-for module in (export, manage, measure, query, replay, run, serve, submit):
+for module in (commands, export, manage, measure, query, replay, run, serve, submit):
     for command in vars(module).values():
         if isinstance(command, click.Command):
             cli.add_command(command)

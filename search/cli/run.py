@@ -1,12 +1,9 @@
-"""Commands that run a search, confirm what it found, plan it, print the schema of its file, and
-write a first task."""
+"""Commands that run a search, confirm what it found, plan it, and print the schema of its file."""
 
 from __future__ import annotations
 
 import json
-from importlib import resources
-from importlib.util import find_spec
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,31 +20,37 @@ from search.cli.options import (
     study_url,
     study_url_or_default,
 )
-from spaces.errors import UserError
 
-TEMPLATES = {".py": "task.py.txt", ".yaml": "task.yaml.txt"}
-"""Of a task of one's own and of its search, by the suffix of what is written."""
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from spaces.loading import SearchLike
 
 
 @click.command()
-@click.argument("file")
+@click.argument("files", metavar="FILE", nargs=-1, required=True)
 @overrides
 @click.option("--address", metavar="ADDRESS", help=f"{NODE_ADDRESS}; default: start Ray here.")
-def run(file: str, overrides: tuple[str, ...], address: str | None) -> int:
+def run(files: tuple[str, ...], overrides: tuple[str, ...], address: str | None) -> int:
     """Run the search in FILE, a path or the name of a ready-made search.
+
+    FILE may be data too (a table, a text, a folder of images, two aligned files, a data set of the
+    Hub): then a search file is written for it, as tlc init does, planned and run.
 
     The same command resumes a search that was stopped or killed: finished trials are kept, and
     training continues from the last checkpoint. Ctrl-C stops the search.
 
     \b
       tlc run default
+      tlc run reviews.csv
       tlc run search.yaml --set trials=50 --set constraints.max_size_mb=2
     """
     from search.cli.printing.output import print_outcome
     from spaces.loading import read_search
 
-    search = read_search(file, overrides, address=address)
     terminal = make_console()
+    file = _file_of(files, overrides, terminal)
+    search = read_search(file, overrides, address=address)
     terminal.print(f"search {search.name}: {search.trials} trials, sampler {search.sampler}")
 
     from search.cli.printing.progress import Progress, interruptible
@@ -59,6 +62,17 @@ def run(file: str, overrides: tuple[str, ...], address: str | None) -> int:
     if outcome.interrupted:
         return INTERRUPTED
     return 0 if any(record.is_complete for record in outcome.study.records()) else 1
+
+
+def _file_of(files: tuple[str, ...], overrides: tuple[str, ...], terminal: Console) -> str:
+    """The search file; for data it is written, with its plan on the terminal."""
+    from search.cli.data.first_file import names_data, search_file
+
+    file = search_file(files, terminal)
+    if len(files) > 1 or names_data(files[0]):
+        terminal.print(f"search file: {file}")
+        _print_plan(file, overrides, terminal)
+    return file
 
 
 @click.command()
@@ -104,21 +118,33 @@ def confirm(name: str, seeds: int, limits: dict[str, float], url: str | None) ->
 
 
 @click.command()
-@click.argument("file")
+@click.argument("files", metavar="FILE", nargs=-1, required=True)
 @overrides
 @as_json
-def plan(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Show sizes, FLOPs and training steps of the search in FILE, without training."""
+def plan(files: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) -> None:
+    """Show sizes, FLOPs and training steps of the search in FILE, without training.
+
+    FILE may be data too, as of tlc run.
+    """
+    from search.cli.data.first_file import search_like
+
+    console = make_console(stderr=as_json)
+    search = search_like(files, console)
+    if not as_json:
+        _print_plan(search, overrides, console)
+        return
     from dataclasses import asdict
 
     from search.api.planning import plan_search
+
+    click.echo(json.dumps(asdict(plan_search(search, overrides).plan), indent=2))
+
+
+def _print_plan(search: SearchLike, overrides: tuple[str, ...], console: Console) -> None:
+    from search.api.planning import plan_search
     from search.cli.printing.output import print_plan
 
-    planned = plan_search(file, overrides)
-    if as_json:
-        click.echo(json.dumps(asdict(planned.plan), indent=2))
-        return
-    console = make_console()
+    planned = plan_search(search, overrides)
     print_plan(planned.plan, planned.name, console)
     for warning in planned.warnings:
         console.print(warning, style="yellow")
@@ -137,38 +163,3 @@ def schema(task: str | None) -> None:
 
         found = schema_with_task(task)
     click.echo(json.dumps(found, indent=2))
-
-
-@click.command()
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-def init(file: Path) -> None:
-    """Write a task of your own into FILE, such as task.py, and a search file beside it.
-
-    Both run as they are; docs/own-task.md says what a task can have.
-
-    \b
-      tlc init task.py
-      tlc run task.yaml
-    """
-    name = file.stem
-    if file.suffix != ".py" or not name.isidentifier():
-        raise UserError(f"FILE: {file} is no Python module; allowed are names such as task.py")
-    written = {suffix: file.with_suffix(suffix) for suffix in TEMPLATES}
-    for path in written.values():
-        if path.exists() or path.is_symlink():
-            raise UserError(f"FILE: {path} exists already; name another file, or remove it")
-    if find_spec(name) is not None:
-        raise UserError(
-            f"FILE: a module named {name} is installed, and would be imported instead; name "
-            "another file"
-        )
-    for suffix, template in TEMPLATES.items():
-        text = (resources.files("search.cli") / "templates" / template).read_text(encoding="utf-8")
-        try:
-            written[suffix].write_text(text.replace("NAME", name), encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"FILE: {written[suffix]} cannot be written: {error}") from error
-    task, search = written.values()
-    click.echo(f"{task}: a task; {search}: a search of it")
-    there = "" if task.parent == Path() else f"cd {task.parent}; "
-    click.echo(f"next: {there}tlc run {search.name}")

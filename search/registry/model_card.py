@@ -28,6 +28,7 @@ from spaces.file.sources import (
     Data,
     Digits,
     ImageFolder,
+    OfLabelled,
     StandardLibrary,
 )
 
@@ -144,6 +145,8 @@ def _source_text(source: Any) -> str:
     match source:
         case StandardLibrary():
             return "the source text of Python's standard library"
+        case OfLabelled():
+            return "the labelled texts, without their labels"
         case Digits():
             return "scikit-learn's handwritten digits"
         case HubDataset():

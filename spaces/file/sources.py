@@ -81,7 +81,19 @@ class HubText(TextColumns, HubDataset):
     """A data set of texts of the Hugging Face Hub."""
 
 
+class OfLabelled(StrictModel):
+    """The texts of ``data.labelled`` or ``data.tagged`` without their labels, split as they are:
+    no model is pre-trained on a text that it is tested on (unlabelled data only)."""
+
+    source: Literal["labelled"]
+
+
 TextSource = Annotated[StandardLibrary | Files | HubText, Field(discriminator="source")]
+
+
+RunningText = Annotated[
+    StandardLibrary | Files | HubText | OfLabelled, Field(discriminator="source")
+]
 
 
 class TaggedColumns(StrictModel):
@@ -187,7 +199,7 @@ ImageSource = Annotated[Digits | ImageFolder | HubImages, Field(discriminator="s
 class Data(StrictModel):
     """Sources of data, and how they become tokens or pixels."""
 
-    unlabelled: TextSource | None = None
+    unlabelled: RunningText | None = None
     """Running text for pre-training or language modelling."""
     labelled: TextSource | None = None
     """Labelled texts for fine-tuning, validation and test."""
@@ -265,6 +277,8 @@ class Data(StrictModel):
                 f"data.labelled.{name}: a labelled text is a row, and its document its group"
                 for name in self.labelled.divisions()
             ]
+        if isinstance(self.unlabelled, OfLabelled) and not (self.labelled or self.tagged):
+            given.append("data.unlabelled.source: labelled reads data.labelled, which is missing")
         if isinstance(self.unlabelled, TextColumns):
             if self.unlabelled.group is not None:
                 given.append("data.unlabelled.group: the groups of running text are its documents")

@@ -66,9 +66,10 @@ def read_images(data: Data, cache: Path, *, notice: Notice = unsaid) -> dict[str
     source = data.images
     assert source is not None
     if isinstance(source, Digits):
-        return separate({"train": _digits(data)}, SPLITS, FIELD)
+        return separate({"train": _digits(data)}, SPLITS, FIELD, notice=notice)
     named = [split for split in SPLITS if source.inputs(split)]
-    return separate({s: _read_split(source, s, data, cache, notice) for s in named}, SPLITS, FIELD)
+    rows = {split: _read_split(source, split, data, cache, notice) for split in named}
+    return separate(rows, SPLITS, FIELD, notice=notice)
 
 
 def _read_split(

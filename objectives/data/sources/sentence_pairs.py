@@ -39,7 +39,9 @@ def read_sentence_pairs(
         DataError: The data is missing, empty, or its sides do not match.
     """
     named = [split for split in splits if source.inputs(split)]
-    return separate({s: _read_split(source, s, cache, notice) for s in named}, splits, FIELD)
+    return separate(
+        {s: _read_split(source, s, cache, notice) for s in named}, splits, FIELD, notice=notice
+    )
 
 
 def _read_split(source: PairSource, split: str, cache: Path, notice: Notice) -> SentencePairRows:

@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from objectives.data.errors import DataError
+from objectives.data.files.notices import Notice, unsaid
 from objectives.data.sources.stratification import LEAST_UNITS, Unit, drawn
 
 HELD_OUT = 0.1
@@ -85,19 +86,26 @@ def _select(column: Any, rows: Sequence[int]) -> Any:
 E = TypeVar("E", bound=Examples)
 
 
-def separate(given: Mapping[str, E], splits: Sequence[str], field: str) -> dict[str, E]:
+def separate(
+    given: Mapping[str, E], splits: Sequence[str], field: str, *, notice: Notice = unsaid
+) -> dict[str, E]:
     """Hold out the splits that are missing, and keep each duplicate in its last split only.
 
     Args:
         given: The splits that the source names, ``train`` among them.
         splits: Those that are wanted.
         field: Path of the source in the search file, for messages.
+        notice: Called with what is held out, what is left out of a split, and what repeats.
 
     Raises:
         DataError: A split is left without examples, or a group is in several splits.
     """
     _check_groups(given, field)
-    found = _hold_out(given, [split for split in splits if split not in given], field)
+    missing = [split for split in splits if split not in given]
+    found = _hold_out(given, missing, field)
+    if missing:
+        what = "groups" if found["train"].groups else "examples"
+        notice(f"{field}: a tenth of the {what} of train is held out as {' and as '.join(missing)}")
     later: set[Hashable] = set()
     kept: dict[str, E] = {}
     for split in reversed(splits):
@@ -105,6 +113,12 @@ def separate(given: Mapping[str, E], splits: Sequence[str], field: str) -> dict[
         keys = examples.keys()
         if keys is not None:
             examples = examples.select([row for row, key in enumerate(keys) if key not in later])
+            if leaks := len(keys) - len(examples.inputs):
+                notice(
+                    f"{field}.{split}: {leaks:,} examples are in a later split too; left out here"
+                )
+            if repeats := len(keys) - leaks - len({*keys} - later):
+                notice(f"{field}.{split}: {repeats:,} examples repeat another one of the split")
             later.update(keys)
         if examples.is_empty:
             raise DataError(f"{field}: no examples are left for {split}")

@@ -77,7 +77,10 @@ def read_tagged(
     """
     named = [split for split in splits if source.inputs(split)]
     return separate(
-        {split: _read_split(source, split, cache, notice) for split in named}, splits, FIELD
+        {split: _read_split(source, split, cache, notice) for split in named},
+        splits,
+        FIELD,
+        notice=notice,
     )
 
 

@@ -104,7 +104,7 @@ def read_labelled(
                 split: replace(each, labels=[class_of[label] for label in each.labels])
                 for split, each in rows.items()
             }
-    return separate(rows, splits, field)
+    return separate(rows, splits, field, notice=notice)
 
 
 def _read_split(

@@ -1,0 +1,1 @@
+"""What data is: formats, columns and tasks are read from files, and their contents described."""

@@ -1,0 +1,166 @@
+"""How a text file was written: its encoding, the delimiter of its cells, and its header."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from objectives.data.errors import DataError
+from objectives.data.inspection.names import ALL_NAMES
+
+HEAD_BYTES = 4_000_000
+"""Of a file, from which its dialect is read."""
+SAMPLE_ROWS = 2_000
+DELIMITERS = (",", "\t", ";", "|")
+SAME_WIDTH = 0.98
+"""Fraction of the lines that must have the same number of cells, so that a file is a table."""
+LONGEST_NAME = 40
+"""Characters of a column's name."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How the cells of a table are separated.
+
+    Args:
+        delimiter: Between the cells of a row.
+        has_header: Whether the first row names the columns.
+        rows: Cells of the first rows, without the header.
+        names: Of the columns; ``column_1``, … without a header.
+    """
+
+    delimiter: str
+    has_header: bool
+    names: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def read_head(path: Path) -> tuple[str, str]:
+    """The beginning of a text file in whole lines, and its encoding.
+
+    UTF-8 and UTF-16 are recognised; of other bytes every encoding makes some text, and cp1252 is
+    the most frequent one.
+
+    Raises:
+        DataError: The file cannot be read, is empty, or holds no text.
+    """
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            content = file.read(HEAD_BYTES)
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    if not content.strip():
+        raise DataError(f"{path} is empty")
+    is_cut = len(content) == HEAD_BYTES
+    for encoding in _candidates(content):
+        try:
+            text = content.decode(encoding, errors="strict" if not is_cut else "ignore")
+        except UnicodeDecodeError:
+            continue
+        if is_cut:
+            text = text[: text.rfind("\n") + 1] or text
+        if "\0" in text:
+            raise DataError(f"{path} holds binary data, and no text")
+        return text, encoding
+    raise DataError(f"{path} holds no text in UTF-8, UTF-16 or cp1252")
+
+
+def _candidates(content: bytes) -> Sequence[str]:
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return ("utf-16",)
+    if content.startswith(b"\xef\xbb\xbf"):
+        return ("utf-8-sig",)
+    zeros = content[:1000].count(0)
+    if zeros > len(content[:1000]) // 4:
+        return ("utf-16-le", "utf-16-be") if content[1] == 0 else ("utf-16-be",)
+    try:
+        # A character at the end of what was read may be cut.
+        content[: max(1, len(content) - 3)].decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(content) - 7:
+            return "cp1252", "latin-1"
+    return ("utf-8",)
+
+
+def table_dialect(text: str, suffixes: Sequence[str]) -> Dialect | None:
+    """How the rows of a text are written; None where it is no table.
+
+    Args:
+        suffixes: Of the file's name, which decide between equals.
+    """
+    usual = "\t" if ".tsv" in suffixes else ","
+    # Commas are in texts too: of equal fractions, the usual delimiter goes first.
+    delimiters = sorted(DELIMITERS, key=lambda each: each != usual)
+    best: tuple[float, int, str, list[list[str]]] | None = None
+    for delimiter in delimiters:
+        rows = _rows(text, delimiter)
+        width, count = Counter(map(len, rows)).most_common(1)[0] if rows else (1, 0)
+        same = count / max(1, len(rows))
+        # A file that is named as a table may have one column.
+        least = 1 if delimiter == usual and {".csv", ".tsv"} & {*suffixes} else 2
+        if width < least or same < SAME_WIDTH:
+            continue
+        if best is None or (width > 1 and (best[1] == 1 or same > best[0] + 0.005)):
+            best = (same, width, delimiter, rows)
+    if best is None:
+        return None
+    _, width, delimiter, rows = best
+    kept = [tuple(row) for row in rows if len(row) == width]
+    has_header = _has_header(kept)
+    names = kept[0] if has_header else tuple(f"column_{n}" for n in range(1, width + 1))
+    return Dialect(delimiter, has_header, names, tuple(kept[has_header:]))
+
+
+def _rows(text: str, delimiter: str) -> list[list[str]]:
+    """The first rows. Tab-separated text is written without quoting: a lone " is a character like
+    any other."""
+    stream = io.StringIO(text, newline="")
+    if delimiter == "\t":
+        reader = csv.reader(stream, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(stream, delimiter=delimiter)
+    rows: list[list[str]] = []
+    try:
+        for row in reader:
+            if row:
+                rows.append(row)
+            if len(rows) > SAMPLE_ROWS:
+                break
+    except csv.Error:
+        return []
+    return rows
+
+
+def _has_header(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row names the columns: it is unlike the cells below it."""
+    first, rest = rows[0], rows[1:]
+    names = [cell.strip().lower() for cell in first]
+    # The first column may be an index, which pandas writes without a name.
+    if len({*names}) < len(names) or not all(names[1:]):
+        return False
+    if any(len(name) > LONGEST_NAME or is_numeral(name) for name in names) or not rest:
+        return False
+    if len(ALL_NAMES.intersection(names)) * 2 >= len(names):
+        return True
+    for index, name in enumerate(names):
+        below = [row[index].strip() for row in rest]
+        if all(map(is_numeral, below)):
+            return True
+        values = {each.lower() for each in below}
+        if len(values) * 4 <= len(below) and name not in values:
+            return True
+    return False
+
+
+def is_numeral(cell: str) -> bool:
+    """Whether a cell is the text of a number."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
