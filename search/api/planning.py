@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from objectives.completion import completed
 from objectives.data.batch_lengths import batch_lengths
 from objectives.data.inspection.overview import Overview, overview
 from objectives.data.prepare import find_prepared, prepare
-from objectives.data.prepared_data import PreparedData
-from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations
 from spaces.grid.plan import Plan, make_plan
 from spaces.grid.search_space import SearchSpace
@@ -81,13 +78,9 @@ def look_at(given: SearchLike, overrides: Overrides = ()) -> Overview:
     folder = Locations.of(search.storage).data
     search, _ = completed(search, folder)
     search = search.alone(next(iter(search.checkpoints), ""))
-    return overview(_prepared(search, folder))
-
-
-def _prepared(search: SearchFile, folder: Path) -> PreparedData:
     if search.model is None and search.task.needs:
-        return prepare(search.data, search.task, folder)
+        return overview(prepare(search.data, search.task, folder))
     # Without a checkpoint or a task of one's own this process needs no torch.
     from objectives.tasks import prepare_for
 
-    return prepare_for(search, folder)
+    return overview(prepare_for(search, folder))

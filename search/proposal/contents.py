@@ -14,8 +14,8 @@ from objectives.data.errors import DataError
 from objectives.data.prepare import splits_of_running_text
 from objectives.data.sources.images import read_images
 from search.proposal.spaces import CHARACTERS_OF_A_TOKEN
-from spaces.file.search_file import SearchFile
-from spaces.file.sources import SIZES
+from spaces.file.base_task import BaseTask
+from spaces.file.sources import SIZES, Data
 
 SHOWN = 12
 """Classes whose counts are listed."""
@@ -51,32 +51,32 @@ class Contents:
         return ", ".join(parts) + (f" and {rest:,} more" if rest > 0 else "")
 
 
-def contents_of(search: SearchFile, folder: Path) -> Contents:
+def contents_of(data: Data, task: BaseTask, folder: Path) -> Contents:
     """Count what a search would train on.
 
     Args:
-        search: With the task and its data; its classes and its space are not read.
+        task: What the data is for; its classes are not read.
         folder: Of prepared data, into which data sets are downloaded.
 
     Raises:
         DataError: The data cannot be read, or its labels are of one class only.
     """
-    cache, task = folder / "datasets", search.task
+    cache = folder / "datasets"
     classes: Mapping[str, int]
-    if search.data.images is not None:
-        images = read_images(search.data, cache)
+    if data.images is not None:
+        images = read_images(data, cache)
         classes = _counted(label for label in images["train"].labels)
-        length = (search.data.image_size // search.data.patch_size) ** 2 + 1
+        length = (data.image_size // data.patch_size) ** 2 + 1
         count = len(images["train"].labels)
         return Contents(_facts(count, count * length, length), {}, classes)
     texts = read_texts(
-        search.data,
+        data,
         splits_of_running_text(task),
         cache,
         are_numbers=task.labels == "numbers",
     )
-    sized = with_default_sizes(search.data, task, folder)
-    missing = search.data.missing_sizes()
+    sized = with_default_sizes(data, task, folder)
+    missing = data.missing_sizes()
     sizes = {name: getattr(sized, name) for name in SIZES if name in missing}
     classes = {}
     if texts.tagged:

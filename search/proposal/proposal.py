@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from search.proposal.contents import Contents, contents_of
 from search.proposal.machine import Machine
 from search.proposal.spaces import PRETRAINED, smaller, space_of, training_of
 from search.proposal.yaml_text import yaml_text
-from spaces.file.search_file import SearchFile
 from spaces.file.tasks import METRICS
 from spaces.grid.plan import Plan, make_plan
 from spaces.grid.search_space import SearchSpace
@@ -35,12 +35,12 @@ class Proposal:
     """A search file, and what was found for it.
 
     Args:
-        search: What the file says.
-        text: The file.
+        document: The values of the file.
+        text: The file, with comments.
         notes: What was seen and decided, as sentences.
     """
 
-    search: SearchFile
+    document: dict[str, Any]
     text: str
     notes: tuple[str, ...]
 
@@ -57,17 +57,15 @@ def propose(names: Sequence[str], folder: Path, machine: Machine) -> Proposal:
         SearchFileError: It has what no search reads.
     """
     finding = find(names, folder / "datasets")
-    contents = contents_of(_provisional(finding), folder)
-    document = _document(names, finding, contents, machine)
-    search, plan = _within_hours(document, contents, machine)
-    comments = _comments(finding, contents, plan)
+    # The rest of the search is not known before the data is read.
+    checked = from_document(_provisional(finding), origin="data")
+    contents = contents_of(checked.data, checked.task, folder)
+    document, plan = _within_hours(_document(names, finding, contents, machine), contents, machine)
     head = [
         f"Written by tlc for {', '.join(names)} and a machine of {machine.text}; change what you "
-        f"like (tlc schema lists all fields), then: tlc run {search.name}.yaml",
+        f"like (tlc schema lists all fields), then: tlc run {document['name']}.yaml",
     ]
-    kept = {**document, "space": _space(search, document), "hours": search.hours}
-    order = [*document, "hours"]
-    text = yaml_text({key: kept[key] for key in dict.fromkeys(order)}, comments, head)
+    text = yaml_text(document, _comments(finding, contents, plan), head)
     notes = _notes(finding)
     if contents.classes:
         notes.append(f"{len(contents.classes):,} classes: {contents.classes_text}")
@@ -76,7 +74,7 @@ def propose(names: Sequence[str], folder: Path, machine: Machine) -> Proposal:
             f"{contents.majority:.0%} are of one class: scored by macro-F1, in which every class "
             "counts alike"
         )
-    return Proposal(search, text, tuple(notes))
+    return Proposal(document, text, tuple(notes))
 
 
 def search_name(names: Sequence[str]) -> str:
@@ -89,12 +87,12 @@ def search_name(names: Sequence[str]) -> str:
     return name or "search"
 
 
-def _provisional(finding: Finding) -> SearchFile:
+def _provisional(finding: Finding) -> dict[str, Any]:
     """A search with the data of a finding, which is read for the rest."""
     task = dict(finding.task)
     if task["name"] in ("classification", "token-classification", "image-classification"):
         task["classes"] = 2
-    document = {
+    return {
         "name": "data",
         "task": task,
         "data": dict(finding.data),
@@ -109,7 +107,6 @@ def _provisional(finding: Finding) -> SearchFile:
         "objectives": ["score", "size_mb"],
         "trials": 1,
     }
-    return from_document(document, origin="data")
 
 
 def _document(
@@ -130,6 +127,7 @@ def _document(
         "training": training_of(task, contents.facts, machine),
         "objectives": [metric, "size_mb"],
         "trials": TRIALS,
+        "hours": MOST_HOURS,
         "seed": 0,
     }
     return document | ({"resources": {"gpus": 1}} if machine.gpus else {})
@@ -137,34 +135,20 @@ def _document(
 
 def _within_hours(
     document: dict[str, Any], contents: Contents, machine: Machine
-) -> tuple[SearchFile, Plan]:
-    """The largest space of which enough trials fit into the hours of a first search."""
-    space: dict[str, Any] | None = document["space"]
+) -> tuple[dict[str, Any], Plan]:
+    """The document with the largest space of which all trials fit into the hours of a first search,
+    and its plan."""
+    examples = int(contents.facts["examples"]) if document["task"]["name"] in PRETRAINED else None
     while True:
-        assert space is not None
-        search = from_document({**document, "space": space}, origin=document["name"])
-        examples = (
-            int(contents.facts["examples"]) if document["task"]["name"] in PRETRAINED else None
-        )
+        search = from_document(document, origin=document["name"])
         plan = make_plan(SearchSpace(search), search.trials, labelled_examples=examples)
         training = (plan.training_flops or 0.0) / machine.flops
         seconds = (training + SECONDS_OF_A_TRIAL * plan.trials) / machine.trials_at_a_time
-        hours = max(HOURS_STEP, HOURS_STEP * round(seconds / 3600 / HOURS_STEP + 0.5))
-        fewer = smaller(space)
-        if hours <= MOST_HOURS or fewer is None:
-            kept = round(min(hours, 2 * MOST_HOURS), 2)
-            return search.model_copy(update={"hours": kept}), plan
-        space = fewer
-
-
-def _space(search: SearchFile, document: dict[str, Any]) -> dict[str, Any]:
-    """The space as it was written, with what was made smaller."""
-    budget, width = search.space.budget.values, search.space.width.values
-    written = dict(document["space"])
-    written["budget"] = {"unit": "steps", "choices": [int(each) for each in budget]}
-    if "choices" in written["width"]:
-        written["width"] = {"choices": [int(each) for each in width]}
-    return written
+        hours = HOURS_STEP * math.ceil(seconds / 3600 / HOURS_STEP)
+        space = smaller(document["space"])
+        if hours <= MOST_HOURS or space is None:
+            return {**document, "hours": round(min(hours, 2 * MOST_HOURS), 2)}, plan
+        document = {**document, "space": space}
 
 
 def _comments(finding: Finding, contents: Contents, plan: Plan) -> dict[str, str]:

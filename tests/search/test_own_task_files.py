@@ -66,10 +66,10 @@ def test_the_example_of_the_documentation_runs(tlc: Tlc) -> None:
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ("my-task.py", "FILE: my-task.py is no Python module; allowed are names such as task.py"),
-        ("json.py", "FILE: a module named json is installed"),
-        ("there.py", "FILE: there.py exists already"),
-        ("nowhere/task.py", "FILE: nowhere/task.py cannot be written"),
+        ("my-task.py", "DATA: my-task.py is no Python module; allowed are names such as task.py"),
+        ("json.py", "DATA: a module named json is installed"),
+        ("there.py", "DATA: there.py exists already"),
+        ("nowhere/task.py", "DATA: nowhere/task.py cannot be written"),
     ],
 )
 def test_init_overwrites_and_hides_nothing(file: str, message: str, tlc: Tlc) -> None:

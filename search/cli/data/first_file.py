@@ -12,9 +12,8 @@ from objectives.data.inspection.discovery import is_data, is_data_set
 from search.proposal.machine import this_machine
 from search.proposal.proposal import Proposal, propose, search_name
 from spaces.errors import UserError
-from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations, Storage, home
-from spaces.loading import load, ready_made
+from spaces.loading import SearchLike, load, ready_made
 
 
 def search_file(names: Sequence[str], console: Console) -> str:
@@ -31,10 +30,10 @@ def search_file(names: Sequence[str], console: Console) -> str:
     return found if found is not None else str(write_search_file(names, _place(names), console))
 
 
-def search_like(names: Sequence[str], console: Console) -> str | SearchFile:
+def search_like(names: Sequence[str], console: Console) -> SearchLike:
     """The same, but what is made for data is not written."""
     found = named_search(names)
-    return found if found is not None else _proposed(names, _place(names), console).search
+    return found if found is not None else _proposed(names, _place(names), console).document
 
 
 def named_search(names: Sequence[str]) -> str | None:
@@ -66,7 +65,7 @@ def write_search_file(names: Sequence[str], path: Path, console: Console) -> Pat
             file.write(proposal.text)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error}") from error
-    task = proposal.search.task.name
+    task = proposal.document["task"]["name"]
     console.print(f"{_shown(path)}: a search file for {task}; change it as you like")
     return path
 

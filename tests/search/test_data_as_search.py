@@ -1,0 +1,91 @@
+"""Data in place of a search file: what is written for it, what is shown of it, what is refused."""
+
+from __future__ import annotations
+
+import json
+import random
+from importlib import resources
+
+import pytest
+
+from search.proposal.machine import Machine
+from search.proposal.proposal import propose, search_name
+from search.proposal.yaml_text import yaml_text
+from spaces.loading import load
+from tests.search.conftest import Tlc
+
+MACHINE = Machine(cores=2, gpus=0, flops=2e10)
+
+
+@pytest.fixture
+def reviews(tlc: Tlc) -> str:
+    """A table of 200 texts, a tenth of them of one class."""
+    rng = random.Random(0)
+    rows = ["text,label"]
+    for n in range(200):
+        words = " ".join(rng.choices(["good", "bad", "film", "plot", "music", "end"], k=8))
+        rows.append(f"{words} {n},{'rare' if n % 10 == 0 else 'usual'}")
+    (tlc.folder / "reviews.csv").write_text("\n".join(rows) + "\n")
+    return "reviews.csv"
+
+
+def test_init_writes_a_search_file_that_runs(tlc: Tlc, reviews: str) -> None:
+    made = tlc.ask("init", reviews)
+    assert made.returncode == 0, made.stderr
+    assert "2 classes: 'usual' 144, 'rare' 16" in made.stdout
+    assert "next: tlc run reviews.yaml" in made.stdout
+    search = load(str(tlc.folder / "reviews.yaml"))
+    assert search.name == "reviews"
+    assert search.metric.name == "macro-f1", "accuracy says little of 9 : 1"
+    assert search.data.sequence_length == 16
+    assert search.hours
+    again = tlc.ask("init", reviews)
+    assert again.returncode == 2
+    assert "reviews.yaml exists already" in again.stderr
+
+
+def test_data_and_plan_show_data_without_writing_a_file(tlc: Tlc, reviews: str) -> None:
+    shown = tlc.ask("data", reviews, "--json")
+    assert shown.returncode == 0, shown.stderr
+    found = json.loads(shown.stdout)
+    assert found["classes"]["rare"] == {"train": 16, "validation": 2, "test": 2}
+    assert len(found["examples"]) == 3
+    assert found["examples"][0]["tokens"].startswith("<s>|")
+    text = tlc.ask("data", reviews)
+    assert "a tenth of the examples of train is held out as validation and as test" in text.stdout
+    assert not (tlc.folder / "reviews.yaml").exists()
+
+
+def test_a_file_of_other_data_is_not_run(tlc: Tlc, reviews: str) -> None:
+    ready = resources.files("spaces.file.ready") / "images.yaml"
+    (tlc.folder / "reviews.yaml").write_text(ready.read_text())
+    refused = tlc.ask("run", reviews)
+    assert refused.returncode == 2
+    assert "reviews.yaml exists already, and is of other data" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("names", "name"),
+    [
+        (["data/My reviews (1).csv"], "My-reviews-1"),
+        (["sst2/train.tsv"], "sst2"),
+        (["stanfordnlp/sst2"], "sst2"),
+        (["Bücher.txt"], "B-cher"),
+    ],
+)
+def test_a_search_has_the_name_of_its_data(names: list[str], name: str) -> None:
+    assert search_name(names) == name
+
+
+def test_a_slow_machine_gets_a_smaller_space(tlc: Tlc, reviews: str) -> None:
+    folder = tlc.folder / "home" / "data"
+    path = str(tlc.folder / reviews)
+    usual = propose([path], folder, MACHINE).document
+    slow = propose([path], folder, Machine(cores=1, gpus=0, flops=2e7)).document
+    assert slow["space"]["width"]["choices"] < usual["space"]["width"]["choices"]
+    assert 0 < usual["hours"] <= slow["hours"] <= 1
+
+
+def test_names_in_data_cannot_leave_a_comment() -> None:
+    text = yaml_text({"name": "x"}, {"name": "a\nseed: 3 \x1b[2J" + " word" * 60}, ["head"])
+    assert [line for line in text.splitlines() if not line.startswith("#")] == ["name: x"]
