@@ -44,7 +44,9 @@ def view(search: SearchFile, results: Iterable[dict[str, Any]]) -> ReportData:
         record(space.configuration(points[k % len(points)]), k, "complete", result)
         for k, result in enumerate(results)
     ]
-    return ReportData(space, records, {}, {"fingerprint": "f00d" * 16, "counts": {"texts": 400}})
+    said = ["data.labelled.train: 3 texts are <empty>"]
+    data = {"fingerprint": "f00d" * 16, "counts": {"texts": 400}, "notices": said}
+    return ReportData(space, records, {}, data)
 
 
 def record(
@@ -90,6 +92,7 @@ def test_the_answer_is_first(limited: ReportData) -> None:
     assert "test accuracy 0.780" in said
     assert "size ≤ 2 MB" in said
     assert re.search(r"20 \w+, 6 finished, 1 failed, 1 running", said)
+    assert "data.labelled.train: 3 texts are &lt;empty&gt;" in said
 
 
 def test_every_section_is_there_in_its_order(limited: ReportData) -> None:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from objectives.data.prepared_data import warnings_of
 from search.analysis.mlflow_artefacts import Report, write_page
 from search.analysis.report.compute import compute_section, seconds_spent
 from search.analysis.report.dimensions import dimensions_section
@@ -122,6 +123,7 @@ def _conditions(data: ReportData) -> list[tuple[str, str]]:
     search = data.space.search
     facts = [("seed", str(search.seed)), ("sampler", search.sampler)]
     facts += [("data", str(data.data["fingerprint"]))] if data.data else []
+    facts += [("of the data", said) for said in warnings_of(data.data)]
     versions = _distinct(record.result.get("versions") for record in data.complete)
     facts += [("versions", ", ".join(f"{k} {v}" for k, v in each.items())) for each in versions]
     latencies = _distinct(_latency(record.result.get("latency")) for record in data.complete)
