@@ -274,6 +274,11 @@ class Data(StrictModel):
                 given.append(f"data.{name}.thousands: {texts.thousands!r} is the decimal point too")
         if isinstance(self.labelled, TextColumns):
             given += [
+                f"data.labelled.{name}: {column!r} is the column of text too; name another one"
+                for name in ("label", "text_pair")
+                if (column := getattr(self.labelled, name)) == self.labelled.text
+            ]
+            given += [
                 f"data.labelled.{name}: a labelled text is a row, and its document its group"
                 for name in self.labelled.divisions()
             ]

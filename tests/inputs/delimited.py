@@ -37,7 +37,7 @@ CASES = [
     csv("spaces around names", "text , label\na,pos\nb, neg \n", ("a", "pos"), ("b", "neg")),
     csv("rows of delimiters", CSV + ",\n,\n", *ROWS,
         says=("data.labelled.train: 2 rows without any text in train.csv are skipped",)),
-    csv("several files in one", CSV + CSV, *ROWS, *ROWS,
+    csv("several files in one", CSV + "text,label\nb,pos\n", *ROWS, ("b", "pos"),
         says=("data.labelled.train: 1 rows that repeat the names in train.csv are skipped",)),
     csv("two carriage returns", CSV.replace("\n", "\r\r\n"), *ROWS),
     # Fields and names.
@@ -64,6 +64,8 @@ CASES = [
     csv("a column twice", "text,label,text\na,pos,b\n",
         refused="data.labelled.text: train.csv has 2 columns 'text'; give each its own name"),
     csv("another column twice", "text,label,x,x\na,pos,b,c\n", ("a", "pos")),
+    csv("one column for texts and labels", CSV, text="label",
+        refused="data.labelled.label: 'label' is the column of text too; name another one"),
     # Headers.
     csv("no header", "a cat,pos\na dog,neg\n",
         refused="data.labelled.text: no column 'text' in train.csv; it has: a cat, pos" + NO_NAMES),

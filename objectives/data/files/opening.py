@@ -44,6 +44,8 @@ _OTHERS = {
 """What files that begin like this are, and no texts."""
 _PAGES = (b"<!doctype html", b"<html", b"<?xml")
 _TAR, _TAR_AT = b"ustar", 257
+_HEAD = 4096
+"""Bytes that tell most files from empty ones."""
 
 
 def files_of(given: str) -> list[Path]:
@@ -123,7 +125,7 @@ def read_bytes(path: Path, at: Place) -> bytes:
         content = _decompressed(path.read_bytes())
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise at.fault(f"{path} cannot be read: {error}") from error
-    if not content.strip():
+    if not content[:_HEAD].strip() and not content.strip():
         raise at.fault(f"{path} is empty")
     for start, what in _OTHERS.items():
         if content.startswith(start):
