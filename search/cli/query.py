@@ -50,9 +50,22 @@ def list_searches(source: Source) -> None:
 @click.command()
 @click.argument("name")
 @click.argument("trial", required=False, type=click.IntRange(min=0))
+@click.option(
+    "--errors",
+    is_flag=True,
+    help="What the model of TRIAL, a classifier, gets wrong on the validation split.",
+)
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, help="Errors to list.")
 @queried
-def show(name: str, trial: int | None, source: Source) -> None:
-    """Show the search NAME, or one TRIAL with the conditions of each number."""
+def show(name: str, trial: int | None, source: Source, *, errors: bool, limit: int) -> None:
+    """Show the search NAME, or one TRIAL with the conditions of each number.
+
+    With --errors: how often the model takes each class for each other one, and the inputs that it
+    answers wrongly, with its confidence.
+    """
+    if errors:
+        _show_errors(name, trial, source, limit)
+        return
     from search.cli.printing.functions import print_function_search, print_function_trial
     from search.cli.printing.output import print_search
     from search.cli.printing.tables import trial_table
@@ -73,6 +86,23 @@ def show(name: str, trial: int | None, source: Source) -> None:
     queries = source.queries
     search = queries.search(name)
     source.show(search, lambda console: print_search(search, queries.frontier(name), console))
+
+
+def _show_errors(name: str, trial: int | None, source: Source, limit: int) -> None:
+    if trial is None:
+        raise click.UsageError(f"--errors needs a trial: tlc show {name} TRIAL --errors")
+    if source.server is not None:
+        raise click.UsageError("--errors runs the model here; the models of a service are there")
+    from dataclasses import asdict
+
+    from search.analysis.mistakes import mistakes_of
+    from search.cli.printing.mistakes import print_mistakes
+
+    found = mistakes_of(open_study(name, source.url), trial, limit)
+    if source.as_json:
+        click.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+    else:
+        print_mistakes(found, make_console())
 
 
 @click.command()
