@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from objectives.data.errors import Place
-from objectives.data.files.dialects import Dialect, Unreadable, dialect_of, likely_dialect, rows_of
+from objectives.data.files.dialects import (
+    Dialect,
+    Unreadable,
+    dialect_of,
+    is_doubled,
+    is_quoted,
+    likely_dialect,
+    rows_of,
+)
 from objectives.data.files.notices import Notice
 from objectives.data.files.table import Table
 
@@ -82,18 +90,8 @@ def _is_name(cell: str, name: str) -> bool:
     return bool(name) and cell.strip().casefold() == name.casefold()
 
 
-def _is_quoted(field: str) -> bool:
-    return len(field) > 1 and field.startswith('"') and field.endswith('"')
-
-
-def _is_doubled(field: str) -> bool:
-    """Whether a field is in quotes with doubled ones in it, and no single one."""
-    inner = field[1:-1]
-    return _is_quoted(field) and '""' in inner and '"' not in inner.replace('""', "")
-
-
 def _is_spaced(field: str) -> bool:
-    return field.startswith(" ") and _is_quoted(field.strip(" "))
+    return field.startswith(" ") and is_quoted(field.strip(" "))
 
 
 def _check_quotes(
@@ -108,7 +106,7 @@ def _check_quotes(
     """Refuse fields in quotes that are taken for text, where the search file does not say so."""
     if dialect.quoting == "none" and source.quoting is None:
         for index, name in enumerate(names):
-            if rows and all(_is_quoted(row[index]) for row in rows):
+            if rows and all(is_quoted(row[index]) for row in rows):
                 raise at.fault(
                     f"every field of {name!r} in {path} is in quotes; give double if they enclose "
                     "the field, or none if they belong to the text",
@@ -116,7 +114,7 @@ def _check_quotes(
                 )
     key = "quoting" if dialect.quoting == "none" else "skip_spaces"
     is_suspect, given = {
-        "quoting": (_is_doubled, "double if quotes enclose fields, or none"),
+        "quoting": (is_doubled, "double if quotes enclose fields, or none"),
         "skip_spaces": (_is_spaced, "true if the quotes enclose the field, or false"),
     }[key]
     if getattr(source, key) is not None:

@@ -131,6 +131,17 @@ def _reason(error: csv.Error, first: int, last: int) -> str:
     return f"more than a delimiter follows a closing quote in line {last:,}"
 
 
+def is_quoted(field: str) -> bool:
+    """Whether a field begins and ends with a double quote."""
+    return len(field) > 1 and field.startswith('"') and field.endswith('"')
+
+
+def is_doubled(field: str) -> bool:
+    """Whether a field is in quotes with doubled ones in it, and no single one."""
+    inner = field[1:-1]
+    return is_quoted(field) and '""' in inner and '"' not in inner.replace('""', "")
+
+
 def likely_dialect(text: str, given: Dialect, names: Sequence[str] = ()) -> Dialect | None:
     """The dialect in which the rows of a text have the same number of fields, two or more; None
     where there is none.

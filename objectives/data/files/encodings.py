@@ -54,6 +54,12 @@ def read_text(path: Path, encoding: str | None, at: Place) -> str:
     if (where := text.find("\0")) >= 0:
         line = text.count("\n", 0, where) + 1
         raise at.fault(f"line {line:,} of {path} has a zero byte; a text is needed")
+    return with_line_feeds(text)
+
+
+def with_line_feeds(text: str) -> str:
+    """A text whose lines end with line feeds: not with those of Windows, or of old Macs, where it
+    has no other."""
     text = _RETURNS.sub("\n", text) if "\r" in text else text
     return text if "\n" in text else text.replace("\r", "\n")
 

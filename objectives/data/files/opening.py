@@ -44,6 +44,8 @@ _OTHERS = {
 """What files that begin like this are, and no texts."""
 _PAGES = (b"<!doctype html", b"<html", b"<?xml")
 _TAR, _TAR_AT = b"ustar", 257
+_PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
+"""The beginnings of compressed files: gz, bz2, xz, zst."""
 _HEAD = 4096
 """Bytes that tell most files from empty ones."""
 
@@ -121,8 +123,17 @@ def read_bytes(path: Path, at: Place) -> bytes:
     Raises:
         DataError: It cannot be read, is empty, or is no text.
     """
+    return read_start(path, at, None)
+
+
+def read_start(path: Path, at: Place, size: int | None) -> bytes:
+    """The first bytes of a file of text, or all; the same otherwise."""
     try:
-        content = _decompressed(path.read_bytes())
+        with path.open("rb") as file:
+            content = file.read(-1 if size is None else size)
+        if size is not None and content.startswith(_PACKED):
+            content = path.read_bytes()
+        content = _decompressed(content)[:size]
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise at.fault(f"{path} cannot be read: {error}") from error
     if not content[:_HEAD].strip() and not content.strip():
@@ -138,13 +149,14 @@ def read_bytes(path: Path, at: Place) -> bytes:
 
 
 def _decompressed(content: bytes) -> bytes:
-    if content.startswith(b"\x1f\x8b"):
+    gz, bz, xz, zst = _PACKED
+    if content.startswith(gz):
         return gzip.decompress(content)
-    if content.startswith(b"BZh"):
+    if content.startswith(bz):
         return bz2.decompress(content)
-    if content.startswith(b"\xfd7zXZ\x00"):
+    if content.startswith(xz):
         return lzma.decompress(content)
-    if content.startswith(b"\x28\xb5\x2f\xfd"):
+    if content.startswith(zst):
         import pyarrow
 
         with pyarrow.CompressedInputStream(pyarrow.BufferReader(content), "zstd") as stream:

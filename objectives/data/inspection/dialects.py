@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from objectives.data.errors import DataError
+from objectives.data.errors import DataError, Place
+from objectives.data.files import dialects
+from objectives.data.files.encodings import likely_encoding, with_line_feeds
+from objectives.data.files.opening import read_start
 from objectives.data.inspection.names import ALL_NAMES
 
 HEAD_BYTES = 4_000_000
@@ -32,34 +36,31 @@ class Dialect:
         has_header: Whether the first row names the columns.
         rows: Cells of the first rows, without the header.
         names: Of the columns; ``column_1``, … without a header.
+        options: Fields of the source that say how rows are written otherwise, such as ``quoting``.
     """
 
     delimiter: str
     has_header: bool
     names: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_head(path: Path) -> tuple[str, str]:
     """The beginning of a text file in whole lines, and its encoding.
 
-    UTF-8 and UTF-16 are recognised; of other bytes every encoding makes some text, and cp1252 is
-    the most frequent one.
+    UTF-8 and UTF-16 are recognised; of other bytes every encoding makes some text, and the one is
+    taken whose characters look like a language's (``likely_encoding``).
 
     Raises:
         DataError: The file cannot be read, is empty, or holds no text.
     """
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            content = file.read(HEAD_BYTES)
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    if not content.strip():
-        raise DataError(f"{path} is empty")
+    content = read_start(path, Place("", ""), HEAD_BYTES)
     is_cut = len(content) == HEAD_BYTES
     for encoding in _candidates(content):
         try:
             text = content.decode(encoding, errors="strict" if not is_cut else "ignore")
+            text = with_line_feeds(text)
         except UnicodeDecodeError:
             continue
         if is_cut:
@@ -67,7 +68,7 @@ def read_head(path: Path) -> tuple[str, str]:
         if "\0" in text:
             raise DataError(f"{path} holds binary data, and no text")
         return text, encoding
-    raise DataError(f"{path} holds no text in UTF-8, UTF-16 or cp1252")
+    raise DataError(f"{path} holds binary data, or text in an unknown encoding")
 
 
 def _candidates(content: bytes) -> Sequence[str]:
@@ -83,7 +84,8 @@ def _candidates(content: bytes) -> Sequence[str]:
         content[: max(1, len(content) - 3)].decode("utf-8")
     except UnicodeDecodeError as error:
         if error.start < len(content) - 7:
-            return "cp1252", "latin-1"
+            looks = likely_encoding(content)
+            return () if looks is None else (looks,)
     return ("utf-8",)
 
 
@@ -107,13 +109,60 @@ def table_dialect(text: str, suffixes: Sequence[str]) -> Dialect | None:
             continue
         if best is None or (width > 1 and (best[1] == 1 or same > best[0] + 0.005)):
             best = (same, width, delimiter, rows)
+    options: dict[str, Any] = {}
+    if found := _exact(text, None if best is None else best[2], suffixes):
+        rows, options = found
+        if rows:
+            best = (1.0, len(rows[0]), options.pop("delimiter"), rows)
     if best is None:
         return None
     _, width, delimiter, rows = best
     kept = [tuple(row) for row in rows if len(row) == width]
     has_header = _has_header(kept)
-    names = kept[0] if has_header else tuple(f"column_{n}" for n in range(1, width + 1))
-    return Dialect(delimiter, has_header, names, tuple(kept[has_header:]))
+    header = tuple(name.strip() for name in kept[0])
+    names = header if has_header else tuple(f"column_{n}" for n in range(1, width + 1))
+    return Dialect(delimiter, has_header, names, tuple(kept[has_header:]), options)
+
+
+def _exact(
+    text: str, delimiter: str | None, suffixes: Sequence[str]
+) -> tuple[list[list[str]], dict[str, Any]] | None:
+    """The first rows where all have as many fields, and the fields of a source that say how they
+    are written: the delimiter, and what is not the default.
+
+    Args:
+        delimiter: The one that was found; None where lines have different numbers of cells.
+    """
+    if delimiter is None and not {".csv", ".tsv"} & {*suffixes}:
+        return None
+    is_tsv = ".tsv" in suffixes or (delimiter == "\t" and ".csv" not in suffixes)
+    usual = dialects.Dialect(delimiter or (is_tsv and "\t") or ",", "none" if is_tsv else "double")
+    found = dialects.likely_dialect(text, usual)
+    if text.startswith("#"):
+        others = dialects.likely_dialect(text, usual._replace(comment="#"))
+        if others and (found is None or ALL_NAMES.intersection(_first_names(text, others))):
+            found = others
+    if found is None or delimiter not in (None, found.delimiter):
+        return None
+    if found.quoting == "none" and any(map(dialects.is_doubled, _fields(text, found))):
+        found = found._replace(quoting="double")
+    rows = [fields for _, fields in islice(dialects.rows_of(text, found), SAMPLE_ROWS + 1)]
+    changed = {
+        name: value
+        for name, value in found._asdict().items()
+        if name != "delimiter" and value != getattr(usual, name)
+    }
+    return rows, {**changed, "delimiter": found.delimiter}
+
+
+def _first_names(text: str, dialect: dialects.Dialect) -> list[str]:
+    _, fields = next(dialects.rows_of(text, dialect))
+    return [field.strip().lower() for field in fields]
+
+
+def _fields(text: str, dialect: dialects.Dialect) -> Iterator[str]:
+    for _, fields in islice(dialects.rows_of(text, dialect), SAMPLE_ROWS):
+        yield from fields
 
 
 def _rows(text: str, delimiter: str) -> list[list[str]]:

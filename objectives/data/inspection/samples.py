@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from objectives.data.errors import DataError
+from objectives.data.files.opening import COMPRESSED
 from objectives.data.inspection.dialects import SAMPLE_ROWS, read_head, table_dialect
 
-JSON_LINES = (".jsonl", ".json", ".ndjson")
+JSON_LINES = (".jsonl", ".json", ".ndjson", ".jsonlines")
 DELIMITED = (".csv", ".tsv", ".txt", ".tab")
 NAMES = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 
@@ -39,7 +40,7 @@ def sample_of(path: Path) -> Sample | None:
     Raises:
         DataError: It cannot be read.
     """
-    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in COMPRESSED]
     last = suffixes[-1] if suffixes else ""
     if last == ".parquet":
         return _of_parquet(path)
@@ -51,7 +52,7 @@ def sample_of(path: Path) -> Sample | None:
         notes.append(f"the file is no UTF-8; it is read as {encoding}")
     if last in JSON_LINES or text.lstrip()[:1] in ("{", "["):
         rows = _json_rows(text, path)
-        if last not in (".jsonl", ".json"):
+        if last not in JSON_LINES:
             options["format"] = "jsonl"
         names = list(dict.fromkeys(name for row in rows for name in row))
         columns = {name: [row.get(name) for row in rows] for name in names}
@@ -70,6 +71,7 @@ def sample_of(path: Path) -> Sample | None:
         usual = "\t" if dialect.delimiter == "\t" else ","
     if dialect.delimiter != usual:
         options["delimiter"] = dialect.delimiter
+    options |= dialect.options
     notes.append(f"{NAMES[dialect.delimiter]} separate its columns")
     if not dialect.has_header:
         options["columns"] = list(dialect.names)
@@ -87,7 +89,7 @@ def _json_rows(text: str, path: Path) -> list[dict[str, Any]]:
             rows = json.loads(text)
         except ValueError as error:
             raise DataError(f"{path} is no JSON that can be read: {error}") from error
-    for number, line in enumerate(text.splitlines() if not rows else (), start=1):
+    for number, line in enumerate(text.split("\n") if not rows else (), start=1):
         if not line.strip():
             continue
         try:
