@@ -72,6 +72,7 @@ def sample_of(path: Path) -> Sample | None:
     if dialect.delimiter != usual:
         options["delimiter"] = dialect.delimiter
     options |= dialect.options
+    notes += [f"it is read with {name}: {value!r}" for name, value in dialect.options.items()]
     notes.append(f"{NAMES[dialect.delimiter]} separate its columns")
     if not dialect.has_header:
         options["columns"] = list(dialect.names)
