@@ -24,6 +24,7 @@ from search.cli.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from search.api.measured_plan import MeasuredRange
     from spaces.loading import SearchLike
 
 
@@ -120,11 +121,17 @@ def confirm(name: str, seeds: int, limits: dict[str, float], url: str | None) ->
 @click.command()
 @click.argument("files", metavar="FILE", nargs=-1, required=True)
 @overrides
+@click.option(
+    "--measure",
+    is_flag=True,
+    help="Also measure latency, memory, … of untrained models here, as the run would at its start.",
+)
 @as_json
-def plan(files: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) -> None:
+def plan(files: tuple[str, ...], overrides: tuple[str, ...], measure: bool, as_json: bool) -> None:
     """Show sizes, FLOPs and training steps of the search in FILE, without training.
 
-    FILE may be data too, as of tlc run.
+    FILE may be data too, as of tlc run. What --measure measures, the run finds in the store; of a
+    large space it is some dozen models, from which the others are predicted.
     """
     from search.cli.data.first_file import search_like
 
@@ -132,12 +139,24 @@ def plan(files: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) -> N
     search = search_like(files, console)
     if not as_json:
         _print_plan(search, overrides, console)
+        for each in _measured(search, overrides) if measure else ():
+            console.print(str(each))
         return
     from dataclasses import asdict
 
     from search.api.planning import plan_search
 
-    click.echo(json.dumps(asdict(plan_search(search, overrides).plan), indent=2))
+    found = asdict(plan_search(search, overrides).plan)
+    if measure:
+        found["measured"] = [each.to_dict() for each in _measured(search, overrides)]
+    click.echo(json.dumps(found, indent=2))
+
+
+def _measured(search: SearchLike, overrides: tuple[str, ...]) -> list[MeasuredRange]:
+    # It imports torch.
+    from search.api.measured_plan import measured_plan
+
+    return measured_plan(search, overrides)
 
 
 def _print_plan(search: SearchLike, overrides: tuple[str, ...], console: Console) -> None:
