@@ -71,7 +71,11 @@ def _file_of(files: tuple[str, ...], overrides: tuple[str, ...], terminal: Conso
 
     file = search_file(files, terminal)
     if len(files) > 1 or names_data(files[0]):
-        terminal.print(f"search file: {file}")
+        from search.api.planning import look_at
+        from search.cli.data.output import print_overview
+
+        terminal.print(f"search file: {file}", soft_wrap=True)
+        print_overview(look_at(file, overrides), terminal)
         _print_plan(file, overrides, terminal)
     return file
 
@@ -126,17 +130,37 @@ def confirm(name: str, seeds: int, limits: dict[str, float], url: str | None) ->
     is_flag=True,
     help="Also measure latency, memory, … of untrained models here, as the run would at its start.",
 )
+@click.option(
+    "--hours",
+    is_flag=True,
+    help="Open the data, and measure the speed of training here: how long the search will take.",
+)
 @as_json
-def plan(files: tuple[str, ...], overrides: tuple[str, ...], measure: bool, as_json: bool) -> None:
+def plan(
+    files: tuple[str, ...],
+    overrides: tuple[str, ...],
+    *,
+    measure: bool,
+    hours: bool,
+    as_json: bool,
+) -> None:
     """Show sizes, FLOPs and training steps of the search in FILE, without training.
 
     FILE may be data too, as of tlc run. What --measure measures, the run finds in the store; of a
     large space it is some dozen models, from which the others are predicted.
+
+    With --hours: splits, classes and examples of the data (tlc data), the scores of the references,
+    the steps per second of the smallest and the largest model, and how long the search takes.
     """
     from search.cli.data.first_file import search_like
 
     console = make_console(stderr=as_json)
     search = search_like(files, console)
+    if hours and measure:
+        raise click.UsageError("give either --hours or --measure, not both")
+    if hours:
+        _forecast(search, overrides, console, as_json=as_json)
+        return
     if not as_json:
         _print_plan(search, overrides, console)
         for each in _measured(search, overrides) if measure else ():
@@ -157,6 +181,21 @@ def _measured(search: SearchLike, overrides: tuple[str, ...]) -> list[MeasuredRa
     from search.api.measured_plan import measured_plan
 
     return measured_plan(search, overrides)
+
+
+def _forecast(
+    search: SearchLike, overrides: tuple[str, ...], console: Console, *, as_json: bool
+) -> None:
+    from dataclasses import asdict
+
+    from search.api.forecast import forecast
+    from search.cli.data.output import print_forecast
+
+    found = forecast(search, overrides)
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+    else:
+        print_forecast(found, console)
 
 
 def _print_plan(search: SearchLike, overrides: tuple[str, ...], console: Console) -> None:

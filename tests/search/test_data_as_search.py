@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from importlib import resources
+from typing import Any
 
 import pytest
 
@@ -89,3 +90,19 @@ def test_a_slow_machine_gets_a_smaller_space(tlc: Tlc, reviews: str) -> None:
 def test_names_in_data_cannot_leave_a_comment() -> None:
     text = yaml_text({"name": "x"}, {"name": "a\nseed: 3 \x1b[2J" + " word" * 60}, ["head"])
     assert [line for line in text.splitlines() if not line.startswith("#")] == ["name: x"]
+
+
+@pytest.mark.slow
+def test_a_measured_plan_says_how_long_the_search_takes(
+    tlc: Tlc, task_documents: dict[str, dict[str, Any]]
+) -> None:
+    file = tlc.write(task_documents["causal-lm"], trials=8, hours=1e-4)
+    shown = tlc.ask("plan", file, "--hours", "--json")
+    assert shown.returncode == 0, shown.stderr
+    found = json.loads(shown.stdout)
+    assert found["data"]["counts"]["unlabelled train tokens"] > 1000
+    assert found["steps_per_second"]
+    assert all(speed > 0 for speed in found["steps_per_second"].values())
+    assert all(reference["scores"]["validation"] for reference in found["references"])
+    assert 0 < found["training_seconds"] / found["trials_at_a_time"] < 3600 * found["hours"]
+    assert found["trials_in_time"] == 0, "no trial fits into a third of a second"

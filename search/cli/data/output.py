@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 
 from objectives.data.inspection.overview import Overview
+from search.cli.printing.output import print_plan
 from search.cli.printing.tables import make_table
+from spaces.cost.units import duration
 from spaces.file.inputs.tables import SPLITS
+
+if TYPE_CHECKING:
+    # It would import torch.
+    from search.api.forecast import Forecast
 
 MOST_CLASSES = 12
 LONGEST = 300
@@ -34,3 +42,23 @@ def print_overview(found: Overview, console: Console) -> None:
         console.print(f"  {shown}{cut}{label}", soft_wrap=True)
     for notice in found.notices:
         console.print(notice, style="yellow", soft_wrap=True)
+
+
+def print_forecast(found: Forecast, console: Console) -> None:
+    """Print the data, the plan, and how long the search will take."""
+    print_overview(found.data, console)
+    print_plan(found.plan, found.name, console)
+    for reference in found.references:
+        console.print(f"reference: {reference['name']}, {found.score_of(reference)} on validation")
+    for model, speed in found.steps_per_second.items():
+        console.print(f"measured: {model} trains {speed:.3g} steps a second")
+    console.print(
+        f"all {found.plan.trials} trials take at most about {duration(3600 * found.hours)}, "
+        f"{found.trials_at_a_time} at a time",
+        style="bold",
+    )
+    if found.trials_in_time is not None and found.trials_in_time < found.plan.trials:
+        console.print(
+            f"about {found.trials_in_time} of them fit into the hours of the search",
+            style="yellow",
+        )
