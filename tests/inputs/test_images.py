@@ -141,7 +141,8 @@ def folder_with(tmp_path: Path, **files: bytes) -> Path:
 
 
 def read(folder: Path, tmp_path: Path) -> tuple[Any, list[str]]:
-    """The images that are read of a folder, all together, and what is said of it."""
+    """The images that are read of a folder, all together, and what is said of it, but that splits
+    are held out."""
     data = Data.model_validate(
         {
             "images": {"source": "image_folder", "train": str(folder)},
@@ -154,6 +155,7 @@ def read(folder: Path, tmp_path: Path) -> tuple[Any, list[str]]:
     splits = read_images(data, tmp_path / "cache", notice=said.append)
     pixels = np.concatenate([each.pixels[:, 0] for each in splits.values()])
     labels = [label for each in splits.values() for label in each.labels]
+    said = [each for each in said if "held out" not in each]
     return dict(zip((row.tobytes() for row in pixels), labels, strict=True)), said
 
 
