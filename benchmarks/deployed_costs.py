@@ -144,13 +144,16 @@ def rows(
 
 @click.command()
 @click.option("--methods", default="none static-8 rtn-4", help="Quantisations.")
+@click.option("--tasks", default="", help="Only tasks with this in their names.")
 @click.option("--rounds", default=3)
 @click.option("--repeats", default=60)
-def main(methods: str, rounds: int, repeats: int) -> None:
+def main(methods: str, tasks: str, rounds: int, repeats: int) -> None:
     torch.set_num_threads(1)
     print(f"{HEADER}\n|{' --- |' * (HEADER.count('|') - 1)}")
     ratios = []
     for task, (family, sizes) in TASKS.items():
+        if tasks not in task:
+            continue
         for method in methods.split():
             for row, ratio in rows(task, family, sizes, Quantisation(method), rounds, repeats):
                 print(row, flush=True)

@@ -85,7 +85,20 @@ def write_openvino(graph: bytes, weights: Mapping[str, StoredWeight], folder: Pa
     """
     model = ov.Core().read_model(graph, b"")
     _WeightWriter(model).write(weights)
+    _name(model)
     ov.save_model(model, folder / FILE, compress_to_fp16=False)
+
+
+def _name(model: Any) -> None:
+    """Number the operators: the names that OpenVINO gives them depend on what the process made
+    before, and so would the bytes of the file."""
+    for number, node in enumerate(model.get_ordered_ops()):
+        if node.get_type_name() not in ("Parameter", "Result"):
+            node.set_friendly_name(f"n{number}")
+            for output in node.outputs():
+                readers = {each.get_node().get_type_name() for each in output.get_target_inputs()}
+                if "Result" not in readers:
+                    output.get_tensor().set_names(set())
 
 
 class _WeightWriter:
