@@ -1,15 +1,17 @@
 """Which models of a finished search change places where another runtime executes them.
 
-Every model of the search that is still in its store is measured in each runtime, as ``tlc measure``
-does, and the script prints, for each cost, the frontier in each runtime, and the models that are on
-the frontier of one runtime and not on that of another.
+Models of the search that are still in its store are measured in each runtime, as ``tlc measure``
+does: all, or with ``--layers N`` those on the first N frontiers of what the search measured, each
+of what is left without the ones before. Then the script prints, for each cost, the frontier in each
+runtime, and the models that are on the frontier of one runtime and not on that of another.
 
     python benchmarks/runtime_frontiers.py default --study sqlite:////home/me/.tlc/study.db
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import click
 
@@ -21,21 +23,45 @@ from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.file.storage import Locations
 
+T = TypeVar("T")
 TITLES = {"size_mb": "size, MB", "latency_ms": "latency, ms"}
 
 
-def frontier_of(rows: Sequence[RuntimeCosts], cost: str, *, ascends: bool) -> list[RuntimeCosts]:
+def frontier_of(
+    rows: Sequence[T], costs: Callable[[T], tuple[float, float]], *, ascends: bool
+) -> list[T]:
     """Rows that no other beats on score and cost, the cheapest first.
 
     Args:
+        costs: Cost and score of a row.
         ascends: Whether a larger score is better.
     """
     sign = 1.0 if ascends else -1.0
     best, found = float("-inf"), []
-    for row in sorted(rows, key=lambda each: (getattr(each, cost), -sign * each.score)):
-        if sign * row.score > best:
-            best = sign * row.score
+    for row in sorted(rows, key=lambda each: (costs(each)[0], -sign * costs(each)[1])):
+        if sign * costs(row)[1] > best:
+            best = sign * costs(row)[1]
             found.append(row)
+    return found
+
+
+def first_layers(
+    records: Sequence[TrialRecord], layers: int, *, ascends: bool
+) -> list[TrialRecord]:
+    """Trials on the first frontiers of score and size, and of score and latency."""
+    left, found = list(records), []
+    for _ in range(layers):
+        layer = {
+            record.number: record
+            for cost in TITLES
+            for record in frontier_of(
+                left,
+                lambda each, cost=cost: (each.result[cost], each.result["score"]),
+                ascends=ascends,
+            )
+        }
+        found += layer.values()
+        left = [record for record in left if record.number not in layer]
     return found
 
 
@@ -55,7 +81,11 @@ def print_frontiers(rows: Sequence[RuntimeCosts], cost: str, *, ascends: bool) -
     """Print the frontiers in each runtime, and what differs."""
     runtimes = list(dict.fromkeys(row.runtime for row in rows))
     on = {
-        runtime: frontier_of([r for r in rows if r.runtime == runtime], cost, ascends=ascends)
+        runtime: frontier_of(
+            [row for row in rows if row.runtime == runtime],
+            lambda row: (getattr(row, cost), row.score),
+            ascends=ascends,
+        )
         for runtime in runtimes
     }
     members = {runtime: {row.trial for row in on[runtime]} for runtime in runtimes}
@@ -81,13 +111,16 @@ def print_frontiers(rows: Sequence[RuntimeCosts], cost: str, *, ascends: bool) -
 @click.command()
 @click.argument("name")
 @click.option("--study", "url", required=True, help="SQLAlchemy URL of the study.")
-def main(name: str, url: str) -> None:
+@click.option("--layers", default=0, help="Only models on the first so many frontiers.")
+def main(name: str, url: str, layers: int) -> None:
     study = Study.load(name, url)
+    ascends = study.search.metric.is_maximised
     records = with_models(study)
+    if layers:
+        records = first_layers(records, layers, ascends=ascends)
     rows = list(runtime_costs(study, records, installed_runtimes()))
     noisy = sum(row.noisy for row in rows)
     print(f"{name}: {len(records)} models, {noisy} of {len(rows)} latencies are estimates")
-    ascends = study.search.metric.is_maximised
     for cost in TITLES:
         print_frontiers(rows, cost, ascends=ascends)
 
