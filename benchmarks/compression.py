@@ -10,9 +10,7 @@ whose calls alternate with those of the compressed model. Then it
 - compares the order that ``compression: fit`` takes with the measured one, where the intervals of
   two scores do not overlap; with ``--write``, after it has written the added losses to
   ``spaces/grid/compression_losses.csv``, from which that order comes;
-- loads every saved model in a fresh process and compares the outputs, which must be equal;
-- with ``--recovery-seeds``, compares recovery from the labels with recovery from the model before
-  compression, of models of several seeds.
+- loads every saved model in a fresh process and compares the outputs, which must be equal.
 
     python benchmarks/compression.py classification masked_lm causal_lm images
     python benchmarks/compression.py my_translation.yaml --depth 1 --width 128
@@ -30,7 +28,6 @@ from pathlib import Path
 import click
 import torch
 from fit_order import print_agreement, training_loss, write_losses
-from recovery_losses import compare_recoveries
 from rich.console import Console
 from rounding_ranges import compare_ranges
 from torch import nn
@@ -100,10 +97,6 @@ print(json.dumps(different))
 @click.option(
     "--recovery", default=0.1, show_default=True, help="Recovery, as a fraction of the budget."
 )
-@click.option(
-    "--recovery-seeds", default=0, show_default=True, help="Seeds by which recoveries are compared."
-)
-@click.option("--matrix/--no-matrix", default=True, help="Whether to measure the matrix.")
 @click.option("--set", "overrides", multiple=True, help="As in tlc run.")
 @click.option("--scratch", default=".tlc/matrix", show_default=True, help="Folder for outputs.")
 @click.option("--latency/--no-latency", default=True, help="Whether to measure latency ratios.")
@@ -113,8 +106,6 @@ def main(
     depth: int,
     width: int,
     recovery: float,
-    recovery_seeds: int,
-    matrix: bool,
     overrides: tuple[str, ...],
     scratch: str,
     latency: bool,
@@ -125,10 +116,7 @@ def main(
     for file in files:
         fixed = (f"space.depth={depth}", f"space.width={width}", *overrides)
         search = load(file, fixed)
-        if matrix:
-            _matrix(search, recovery, folder, with_latency=latency, write=write)
-        if recovery_seeds:
-            compare_recoveries(search, _trained(search), recovery, recovery_seeds)
+        _matrix(search, recovery, folder, with_latency=latency, write=write)
 
 
 def _trained(search: SearchFile) -> Configuration:

@@ -39,7 +39,7 @@ TABLE = Path(__file__).parent / "tables" / "inheritance.csv"
 LARGE = Architecture.of(4, 64)
 BUDGET = 400
 """Steps of the larger model; what is inherited is that after its stable path, four fifths of it."""
-STEPS = (100, 250)
+STEPS = (100,)
 """Steps of the smaller models."""
 TASKS = ("causal-lm", "masked-lm")
 SMALLER = (
@@ -56,12 +56,17 @@ COLUMNS = ("task", "seed", "smaller", "way", "steps", "trained_steps", "loss", "
 @click.option("--scratch", type=click.Path(path_type=Path), default=Path(".tlc/inheritance"))
 def main(data: Path, seeds: int, table: Path, scratch: Path) -> None:
     scratch.mkdir(parents=True, exist_ok=True)
-    with table.open("w", newline="") as file:
+    known: set[tuple[str, str]] = set()
+    if table.exists():
+        with table.open() as file:
+            known = {(row["task"], row["seed"]) for row in csv.DictReader(file)}
+    with table.open("a", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
+        if not known:
+            writer.writeheader()
         for seed in range(seeds):
             for task in TASKS:
-                for row in _rows(task, data, scratch, seed):
+                for row in () if (task, str(seed)) in known else _rows(task, data, scratch, seed):
                     writer.writerow({"task": task, "seed": seed, **row})
                     file.flush()
 
