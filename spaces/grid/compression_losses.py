@@ -30,12 +30,6 @@ COLUMNS = (
 )  # fmt: skip
 """Of the file; recovery is a fraction of the budget, and the losses are those that were added."""
 
-EQUAL_BITS = (
-    Quantisation.GPTQ_2, Quantisation.GPTQ_3, Quantisation.GPTQ_4, Quantisation.RTN_6,
-    Quantisation.RTN_8,
-)  # fmt: skip
-"""What mixed bits that were not measured are taken from: they lose no more."""
-
 Points = tuple[tuple[float, float], ...]
 """Ascending positions, each with the loss there; the loss does not fall."""
 
@@ -154,7 +148,7 @@ def losses_from(measured: Mapping[Compression, AddedLoss]) -> CompressionLosses:
         elif compression.quantisation is Quantisation.NONE:
             pruned.setdefault(compression.pruning, {})[compression.sparsity] = loss
     return CompressionLosses(
-        dict(_growing_with_fewer_bits(_mixed(quantised) | quantised)),
+        dict(_growing_with_fewer_bits(quantised)),
         {kind: _growing(of_sparsity) for kind, of_sparsity in pruned.items()},
         _recovered(measured),
     )
@@ -168,24 +162,6 @@ def _compression(row: Mapping[str, str]) -> Compression:
         float(row["sparsity"]),
         float(row["recovery"]),
     )
-
-
-def _mixed(
-    measured: Mapping[Quantisation, Mapping[float, float]],
-) -> dict[Quantisation, dict[float, float]]:
-    """Losses of mixed bits: those of equal bits, and of the geometric mean between two of them."""
-    equal = {q.bits: measured[q] for q in EQUAL_BITS if q in measured}
-    found: dict[Quantisation, dict[float, float]] = {}
-    for mixed in (q for q in Quantisation if q.is_mixed):
-        fewer = max((bits for bits in equal if bits <= mixed.bits), default=None)
-        more = min((bits for bits in equal if bits >= mixed.bits), default=None)
-        if fewer is not None and more is not None:
-            part = 0.0 if fewer == more else (mixed.bits - fewer) / (more - fewer)
-            found[mixed] = {
-                at: equal[fewer][at] ** (1.0 - part) * equal[more][at] ** part
-                for at in equal[fewer].keys() & equal[more].keys()
-            }
-    return found
 
 
 def _growing_with_fewer_bits(

@@ -15,9 +15,10 @@ TASKS = ("classification", "masked-lm", "causal-lm", "translation", "image-class
 NOISE = {"image-classification": 0.1, "translation": 0.05, "classification": 0.05}
 """Differences of validation losses, in nats, that few examples do not tell apart."""
 
-MOST_WRONG = {"classification": 0.005}
+MOST_WRONG = {"classification": 0.005, "token-classification": 0.01}
 """Fraction of the pairs that validation data may order otherwise than training data: a classifier
-knows its few training examples by heart. Of every other task no pair may."""
+knows its few training examples by heart, and tokens of training texts are dropped. Of every other
+task no pair may."""
 
 MEASURED = {
     Compression(): AddedLoss(0.0, 0.0),
@@ -81,7 +82,7 @@ def test_every_compression_has_a_loss_that_grows_with_its_strength(task: str) ->
             assert added[0] < added[-1]
         sizes = [losses.added_by(Compression(quantisation, size)) for size in (16, 32, 64, 128)]
         assert sizes == sorted(sizes)
-    for method in ("rtn", "gptq", "hqq"):
+    for method in ("rtn", "gptq", "hqq", "mixed"):
         codes = sorted((q for q in Quantisation if q.method == method), key=lambda q: -q.bits)
         added = [losses.added_by(Compression(quantisation)) for quantisation in codes]
         assert added == sorted(added)
