@@ -64,7 +64,9 @@ def _line(item: ErrorDetails, document: Any, schema: dict[str, Any]) -> str:
             }
         )
         # What is a key elsewhere is no slip for another one here.
-        hint = _kinds_with(item["loc"], schema) or _suggestion(path[-1], allowed)
+        others = _kinds_with(item["loc"], schema)
+        listed = f"{others}; allowed: {', '.join(allowed)}"
+        hint = listed if others else _suggestion(path[-1], allowed)
         return f"{field}: is not a known key{hint}"
     if item["type"] == "union_tag_not_found":
         tag = str(item["ctx"]["discriminator"]).strip("'")

@@ -436,7 +436,7 @@ def test_a_field_of_another_kind_of_source_is_refused_with_the_kinds_that_have_i
     with pytest.raises(SearchFileError, match="where source is digits, but where it is image_fol"):
         load("images", ["data.images.train=photos"])
     aligned = "data.parallel={source: aligned_files, train: [a, b], text: en}"
-    with pytest.raises(SearchFileError, match=r"but where it is files or hub$"):
+    with pytest.raises(SearchFileError, match="but where it is files or hub; allowed: enc"):
         load("translation", [aligned])
     with pytest.raises(SearchFileError, match=r"data\.labelled\.train: has no value"):
         load("tsv", ["data.labelled.train="])
