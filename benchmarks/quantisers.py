@@ -28,6 +28,7 @@ from onnxruntime.quantization import (
     CalibrationDataReader,
     QuantFormat,
     QuantType,
+    quant_pre_process,
     quantize_dynamic,
     quantize_static,
 )
@@ -64,7 +65,9 @@ class InOnnxRuntime(nn.Module):
         self.device = nn.Parameter(torch.zeros(1), requires_grad=False)
 
     def forward(self, **inputs: torch.Tensor) -> Any:
-        arrays = {name: inputs[name].numpy() for name in self.names}
+        # Inputs without padding may lack a mask.
+        whole = torch.ones_like(next(iter(inputs.values())))
+        arrays = {name: inputs.get(name, whole).numpy() for name in self.names}
         return SimpleNamespace(logits=torch.from_numpy(self.session.run(None, arrays)[0]))
 
 
@@ -81,8 +84,10 @@ class Calibration(CalibrationDataReader):  # type: ignore[misc]
 
 
 def of_onnxruntime(fp32: Path, batches: list[Batch]) -> Iterator[tuple[str, Path]]:
-    """What ONNX Runtime's quantisers make of a file."""
-    folder = fp32.parent
+    """What ONNX Runtime's quantisers make of a file, after its own preprocessing."""
+    folder, given = fp32.parent, fp32
+    fp32 = folder / "preprocessed.onnx"
+    quant_pre_process(given, fp32, skip_symbolic_shape=True)
     makers: dict[str, Callable[[Path], None]] = {
         "quantize_dynamic": lambda to: quantize_dynamic(
             fp32, to, per_channel=True, weight_type=QuantType.QInt8
