@@ -19,7 +19,7 @@ REFUSED = {
     "missing label column": (
         {"data.labelled.label": "lbl"}, "data.labelled.label: no column 'lbl'",
     ),
-    "empty data set": ({"data.labelled.train": "empty.tsv"}, "holds no rows"),
+    "empty data set": ({"data.labelled.train": "empty.tsv"}, "empty.tsv is empty"),
     "store that cannot be written": (
         {"storage": {"store": "/proc/tlc"}}, "storage.store: /proc/tlc cannot be written",
     ),
