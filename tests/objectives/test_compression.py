@@ -120,6 +120,7 @@ PACKED = [
 ]
 
 
+@pytest.mark.slow
 def test_a_fresh_process_loads_the_same_models(tmp_path: Path) -> None:
     here: dict[str, torch.Tensor] = {}
     for index, compression in enumerate(PACKED):

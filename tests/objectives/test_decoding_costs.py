@@ -80,6 +80,7 @@ def test_a_search_that_limits_the_time_of_a_token_measures_it_before_training(
     assert objective.store.entries("checkpoints") == []
 
 
+@pytest.mark.slow
 def test_onnx_runtime_writes_what_transformers_writes(tmp_path: Path) -> None:
     workload, architecture = Workload(Family.LLAMA, 100, 16), Architecture.of(2, 64)
     torch.manual_seed(0)

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,8 @@ WITH_ONNX = [
 """Tasks of which ONNX is written too, which takes seconds."""
 GENERATED = ("causal-lm", "translation", "summarisation")
 """Tasks whose models write texts, which have no probability."""
+FEW = ("classification", "causal-lm", "image-classification")
+"""Tasks whose models are exported where slow tests are left out."""
 TLC = ("spaces", "objectives", "search", "ray", "optuna", "mlflow", "neural_compressor")
 HIDDEN = {"transformers": TLC, "onnxruntime": (*TLC, "torch", "transformers", "safetensors")}
 """Packages that a process with a runtime must not need."""
@@ -129,6 +131,16 @@ class Exported:
         return [[text, "a saw"] for text in texts] if self.task.takes_pairs else texts
 
 
+def marks_of(name: str) -> tuple[pytest.MarkDecorator, ...]:
+    """All tasks take a minute; without the slow tests, the models of a few are exported."""
+    return () if name in FEW else (pytest.mark.slow,)
+
+
+def slow_but_few(names: Iterable[str]) -> list[Any]:
+    """The tasks, all but a few of them as slow tests."""
+    return [pytest.param(name, marks=marks_of(name)) for name in names]
+
+
 @pytest.fixture(scope="session")
 def of_task(
     task_documents: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
@@ -167,14 +179,17 @@ def outside(
     of_task: Callable[[str], Exported], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str, str], dict[str, Any]]:
     """What the model of a task answers in a runtime, in a process that has no tlc."""
-    answered: dict[str, dict[str, Any]] = {}
+    answered: dict[tuple[str, frozenset[str]], dict[str, Any]] = {}
     folder = tmp_path_factory.mktemp("outside")
     Image.new("RGB", (9, 7)).save(folder / "an_image.png")
 
     def answers(name: str, runtime: str) -> dict[str, Any]:
-        if runtime not in answered:
+        group = frozenset(FEW if name in FEW else {*TASKS} - {*FEW})
+        if (runtime, group) not in answered:
             cases = {}
-            for made in map(of_task, TASKS if runtime == "transformers" else WITH_ONNX):
+            for made in map(
+                of_task, sorted(group & {*(TASKS if runtime == "transformers" else WITH_ONNX)})
+            ):
                 shutil.copy(folder / "an_image.png", made.folder)
                 of_card = example_program if runtime == "transformers" else onnx_program
                 program = of_card(made.task)
@@ -188,8 +203,8 @@ def outside(
                 cwd=folder, capture_output=True, text=True, check=False,
             )  # fmt: skip
             assert run.returncode == 0, run.stderr
-            answered[runtime] = json.loads(run.stdout)
-        found: dict[str, Any] = answered[runtime][str(of_task(name).folder)]
+            answered[runtime, group] = json.loads(run.stdout)
+        found: dict[str, Any] = answered[runtime, group][str(of_task(name).folder)]
         return found
 
     return answers
@@ -197,7 +212,10 @@ def outside(
 
 @pytest.mark.parametrize(
     ("runtime", "name"),
-    [*(("transformers", name) for name in TASKS), *(("onnxruntime", name) for name in WITH_ONNX)],
+    [
+        *(pytest.param("transformers", name, marks=marks_of(name)) for name in TASKS),
+        *(pytest.param("onnxruntime", name, marks=marks_of(name)) for name in WITH_ONNX),
+    ],
 )
 def test_an_exported_model_has_the_score_of_its_trial_without_tlc(
     name: str,
@@ -213,7 +231,7 @@ def test_an_exported_model_has_the_score_of_its_trial_without_tlc(
         assert score == made.result.score
 
 
-@pytest.mark.parametrize("name", WITH_ONNX)
+@pytest.mark.parametrize("name", slow_but_few(WITH_ONNX))
 def test_both_runtimes_predict_the_same(
     name: str, of_task: Callable[[str], Exported], outside: Callable[[str, str], dict[str, Any]]
 ) -> None:
@@ -228,7 +246,7 @@ def test_both_runtimes_predict_the_same(
         assert other == (None if probability is None else pytest.approx(probability, abs=1e-4))
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", slow_but_few(TASKS))
 def test_the_program_of_the_card_predicts(
     name: str, of_task: Callable[[str], Exported], outside: Callable[[str, str], dict[str, Any]]
 ) -> None:
@@ -240,7 +258,9 @@ def test_the_program_of_the_card_predicts(
         assert float(printed) == pytest.approx(number.number, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["classification", "token-classification", "image-classification"])
+@pytest.mark.parametrize(
+    "name", slow_but_few(["classification", "token-classification", "image-classification"])
+)
 def test_the_program_of_the_card_has_the_recorded_score_with_onnxruntime_alone(
     name: str, of_task: Callable[[str], Exported], outside: Callable[[str, str], dict[str, Any]]
 ) -> None:
@@ -254,7 +274,7 @@ def test_the_program_of_the_card_has_the_recorded_score_with_onnxruntime_alone(
     assert score == made.result.score
 
 
-@pytest.mark.parametrize("name", ["regression", "causal-lm"])
+@pytest.mark.parametrize("name", slow_but_few(["regression", "causal-lm"]))
 def test_the_program_of_the_card_predicts_with_onnxruntime_alone(
     name: str, of_task: Callable[[str], Exported], outside: Callable[[str, str], dict[str, Any]]
 ) -> None:
@@ -268,7 +288,7 @@ def test_the_program_of_the_card_predicts_with_onnxruntime_alone(
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", slow_but_few(TASKS))
 def test_a_folder_measures_what_it_costs(name: str, of_task: Callable[[str], Exported]) -> None:
     folder = of_task(name).folder
     found = measure(folder, machine="board", repeats=2)
@@ -291,7 +311,9 @@ def test_the_predictor_imports_nothing_of_tlc() -> None:
                 assert (node.module or "").partition(".")[0] not in TLC
 
 
-@pytest.mark.parametrize("name", ["classification", "pairs", "translation", "summarisation"])
+@pytest.mark.parametrize(
+    "name", slow_but_few(["classification", "pairs", "translation", "summarisation"])
+)
 def test_transformers_gives_the_ids_of_training(
     name: str, of_task: Callable[[str], Exported]
 ) -> None:

@@ -263,6 +263,7 @@ def test_a_resumed_training_gives_the_same_weights_bit_for_bit(
     assert cost.steps_trained == path.length - 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bert"], indirect=True)
 def test_a_killed_process_loses_no_finished_step(
     search: SearchFile, data_root: Path, tmp_path: Path

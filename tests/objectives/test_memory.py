@@ -17,6 +17,7 @@ SMALL = Configuration(Architecture.of(1, 32), 40, Compression())
 WIDE = Configuration(Architecture.of(1, 512), 40, Compression())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("home")
 def test_memory_is_a_cost_with_a_limit(make_search: Callable[..., SearchFile]) -> None:
     objective = Objective(make_search(constraints__max_memory_mb=1e6))

@@ -38,6 +38,7 @@ def loss(model: nn.Module, batch: dict[str, Any]) -> torch.Tensor:
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_what_transformers_cannot_compute_is_exported_as_onnx_alone(tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -142,6 +142,7 @@ def test_the_schema_has_its_fields(open_own: OpenOwn) -> None:
     assert not task["additionalProperties"]
 
 
+@pytest.mark.slow
 def test_its_package_reaches_a_process_that_lacks_it(open_own: OpenOwn, tmp_path: Path) -> None:
     search = open_own(name="sent_away")
     archive = archive_of(search.task)  # type: ignore[arg-type]

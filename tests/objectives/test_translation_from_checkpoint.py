@@ -137,6 +137,7 @@ def test_the_decoder_is_as_deep_as_the_encoder_where_the_checkpoint_is(
         search_from(folder_of(search), tmp_path, translation, decoder_depth=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search", ["mbart"], indirect=True)
 def test_an_exported_model_translates_as_it_was_scored(
     search: SearchFile, data_root: Path, tmp_path: Path
@@ -205,6 +206,7 @@ def with_a_bias_of_logits(folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search", ["mbart"], indirect=True)
 @pytest.mark.parametrize(
     ("damage", "sentence"),

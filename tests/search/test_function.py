@@ -250,6 +250,7 @@ def returns(trial: Any) -> Any:
     }.get(trial.what, {"loss": 1, "params": 2})
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_says_why_and_the_search_goes_on(command: Tlc) -> None:
     choices = [
         "good",

@@ -15,6 +15,7 @@ from search.storage.study import Study
 from tests.search.conftest import Tlc
 
 
+@pytest.mark.slow
 def test_models_are_measured_in_each_runtime(finished: Tlc) -> None:
     members = json.loads(finished.ask("frontier", "tiny", "--json").stdout)["members"]
     limit = str(members[0]["size_mb"] * 1.0001)

@@ -114,6 +114,7 @@ def examples(empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         yield Examples(command, names, printed.getvalue(), states)
 
 
+@pytest.mark.slow
 def test_every_example_of_the_page_runs(examples: Examples) -> None:
     assert examples.results.state == "finished"
     assert "no model of search 'digits' meets the limits; the nearest exceeds" in examples.printed
@@ -122,6 +123,7 @@ def test_every_example_of_the_page_runs(examples: Examples) -> None:
     assert "report" in examples.names["page"].read_text()
 
 
+@pytest.mark.slow
 def test_the_process_is_as_before(examples: Examples) -> None:
     for before, after in examples.states:
         for name, value in before["loggers"].items():
@@ -133,6 +135,7 @@ def test_the_process_is_as_before(examples: Examples) -> None:
     assert not ray.is_initialized()
 
 
+@pytest.mark.slow
 def test_trials_have_a_column_for_each_dimension_and_measure(examples: Examples) -> None:
     trials = examples.results.trials()
     assert list(trials.index) == [0, 1, 2]
@@ -147,6 +150,7 @@ def test_trials_have_a_column_for_each_dimension_and_measure(examples: Examples)
         assert examples.results.predict(**dimensions).trial == number
 
 
+@pytest.mark.slow
 def test_the_frontier_is_the_trials_that_no_other_beats(examples: Examples) -> None:
     trials, frontier = examples.results.trials(), examples.results.frontier()
     assert set(frontier.index) == set(trials.index[trials["on_frontier"]])
@@ -158,6 +162,7 @@ def test_the_frontier_is_the_trials_that_no_other_beats(examples: Examples) -> N
     assert set(repeats["repeats"]) == set(frontier.index)
 
 
+@pytest.mark.slow
 def test_answers_are_those_of_the_command_line(examples: Examples) -> None:
     best = examples.results.best(max_size_mb=2)
     asked = examples.command.ask("best", "digits", "--max-size-mb", "2", "--json")
@@ -169,6 +174,7 @@ def test_answers_are_those_of_the_command_line(examples: Examples) -> None:
     assert json.loads(plan.stdout)["feasible"] == examples.names["plan"].feasible
 
 
+@pytest.mark.slow
 def test_errors_have_the_message_of_the_command_line(examples: Examples) -> None:
     with pytest.raises(tlc.NoSuchStudy) as error:
         tlc.open("none", study=examples.command.study_url)
@@ -181,6 +187,7 @@ def test_errors_have_the_message_of_the_command_line(examples: Examples) -> None
         examples.results.predict(colour="red")
 
 
+@pytest.mark.slow
 def test_results_are_shown_in_a_line_and_in_a_notebook(examples: Examples) -> None:
     found = examples.results.frontier()
     line = f"<search 'digits', finished: 3 of 3 trials complete, {len(found)} on the frontier"
@@ -316,6 +323,7 @@ print("free:", ray.available_resources().get("CPU"))
 """
 
 
+@pytest.mark.slow
 def test_a_script_is_interrupted_resumed_in_a_thread_and_stopped(
     tmp_path: Path, examples: Examples
 ) -> None:

@@ -194,6 +194,7 @@ def test_resources_that_no_node_has_are_refused_and_all_are_named(
     assert not log.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("mlflow_made", "connected")
 def test_missing_trials_run_in_the_given_study_and_leave_its_file_unchanged(
     tlc: Tlc, document: dict[str, Any]

@@ -49,6 +49,7 @@ def odd(
     return tlc, done.stdout
 
 
+@pytest.mark.slow
 def test_a_search_in_odd_surroundings_is_recorded_and_printed(odd: tuple[Tlc, str]) -> None:
     tlc, printed = odd
     assert printed.isascii()

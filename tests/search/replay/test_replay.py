@@ -217,6 +217,7 @@ def median_trials(table: Table, sampler: str) -> float:
     return float(np.median([len(each.seconds) - 1 for each in made.replays]))
 
 
+@pytest.mark.slow
 def test_samplers_with_a_model_reach_the_frontier_in_half_of_the_trials_of_chance(
     table: Table,
 ) -> None:
