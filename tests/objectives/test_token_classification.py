@@ -70,7 +70,7 @@ def test_the_first_piece_of_each_word_carries_its_tag(
 @pytest.mark.slow
 @pytest.mark.usefixtures("home")
 def test_a_model_learns_what_a_table_of_tags_cannot(make_task_search: MakeTaskSearch) -> None:
-    settings = {"epochs": 12, "patience": 12, "token_dropout": 0.0, "r_drop": 0.0, "dropout": 0.1}
+    settings = {"epochs": 24, "patience": 24, "token_dropout": 0.0, "r_drop": 0.0, "dropout": 0.1}
     search = make_task_search(
         "token-classification",
         training__fine_tuning={**settings, "learning_rate": 3e-3},

@@ -260,7 +260,7 @@ def test_the_notebook_runs_and_leaves_its_ray_running(
     }
     assert outputs["ray.is_initialized()"] == ["True"]
     run = next(cell for cell in notebook.cells if cell.source.startswith("results = tlc.run"))
-    shown = [output["data"].get("text/html", "") for output in run.outputs]
+    shown = [output.get("data", {}).get("text/html", "") for output in run.outputs]
     assert "4/4 trials" in shown[0]
     assert "finished: 4 of 4 trials complete" in shown[-1]
     assert "<table" in shown[-1]
