@@ -365,6 +365,7 @@ def test_int8_is_written_as_such_for_both_runtimes(of_task: Callable[[str], Expo
     assert nodes["DequantizeLinear"] > nodes["QuantizeLinear"] > 0
 
 
+@pytest.mark.slow
 def test_transformers_gets_no_translator_in_static_int8(of_task: Callable[[str], Exported]) -> None:
     made = of_task("translation")
     space = SearchSpace(made.search)
@@ -403,10 +404,17 @@ def test_the_onnx_file_says_how_images_are_read(of_task: Callable[[str], Exporte
     ("name", "given", "message"),
     [
         ("classification", ("one", "two"), "is not a text"),
-        ("pairs", "one", "is not a pair of texts"),
-        ("token-classification", ["one", 2], "is neither a text nor a list of words"),
-        ("masked-lm", "no mask", "must have <mask>"),
-        ("masked-lm", "word " * 40 + "<mask>", "must have <mask>"),
+        pytest.param("pairs", "one", "is not a pair of texts", marks=pytest.mark.slow),
+        pytest.param(
+            "token-classification",
+            ["one", 2],
+            "is neither a text nor a list of words",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("masked-lm", "no mask", "must have <mask>", marks=pytest.mark.slow),
+        pytest.param(
+            "masked-lm", "word " * 40 + "<mask>", "must have <mask>", marks=pytest.mark.slow
+        ),
         ("image-classification", "missing.png", "missing.png cannot be read as an image"),
         ("image-classification", b"no image", "the given bytes cannot be read as an image"),
     ],

@@ -90,6 +90,7 @@ def test_other_conditions_are_measured_anew(
     assert len(measured) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("home", "one_thread")
 def test_a_search_in_onnx_runtime_has_the_costs_of_its_files(
     make_search: Callable[..., SearchFile],

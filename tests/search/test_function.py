@@ -296,6 +296,7 @@ def test_a_trial_that_fails_says_why_and_the_search_goes_on(command: Tlc) -> Non
     assert "raise RuntimeError" in shown.stdout
 
 
+@pytest.mark.slow
 def test_modules_of_the_user_are_found_by_the_workers(
     command: Tlc, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,7 @@ def test_a_search_in_odd_surroundings_is_recorded_and_printed(odd: tuple[Tlc, st
     assert (tlc.folder / "home" / "reports" / "tiny" / "frontier.html").is_file()
 
 
+@pytest.mark.slow
 def test_a_copied_home_is_used_where_it_is(odd: tuple[Tlc, str], tmp_path: Path) -> None:
     tlc, copied = odd[0], Tlc(tmp_path / "elsewhere")
     shutil.copytree(tlc.folder, copied.folder)
