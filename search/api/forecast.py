@@ -21,6 +21,8 @@ from spaces.loading import Overrides, SearchLike, read_search
 
 START_SECONDS = 12.0
 """Until Ray and its workers have started."""
+END_SECONDS = 8.0
+"""For the test split of the frontier, the figures and MLflow, after the last trial."""
 SECONDS_OF_A_TRIAL = 2.0
 """Compression and measurement of a small model, beside its training."""
 
@@ -110,7 +112,7 @@ def forecast(given: SearchLike, overrides: Overrides = ()) -> Forecast:
         references,
         training,
         at_a_time,
-        (start + trials) / 3600,
+        (start + trials + END_SECONDS) / 3600,
         fitting,
     )
 
