@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Timer
 from threading import enumerate as enumerate_threads
 from typing import Any
 
@@ -140,11 +139,13 @@ def test_a_line_without_a_space_is_no_word() -> None:
 
 def test_a_signal_is_handled_while_a_vocabulary_is_trained() -> None:
     rng = random.Random(0)
-    words = ["".join(rng.choices("abcdefghij", k=8)) for _ in range(50_000)]
-    alarm = Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
-    alarm.start()
+
+    def texts() -> Iterator[str]:
+        yield " ".join("".join(rng.choices("abcdefghij", k=8)) for _ in range(50_000))
+        os.kill(os.getpid(), signal.SIGINT)
+
     with pytest.raises(KeyboardInterrupt):
-        train_tokenizer([" ".join(words)], 3000)
+        train_tokenizer(texts(), 3000)
     (training,) = (thread for thread in enumerate_threads() if thread.name == "tokenizers")
     training.join()
 
