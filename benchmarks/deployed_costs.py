@@ -26,10 +26,9 @@ import numpy as np
 import torch
 
 from objectives.compression.model_file import ModelSpec
-from objectives.compression.pipeline import write_compressed
+from objectives.compression.pipeline import write_untrained
 from objectives.data.batches import forward_arguments
 from objectives.measurement.runtime_bench import RuntimeBench
-from objectives.models.build import build
 from objectives.runtimes.names import runtime_of
 from objectives.testing.tiny_models import architecture_for, batch_for
 from spaces.cost.compression import Compression, Quantisation, RuntimeName
@@ -110,14 +109,12 @@ def rows(
     rest = IMAGES if family is Family.VIT else sizes
     workload = Workload(family, 0 if family is Family.VIT else 8192, tokens, **rest)
     spec = ModelSpec(architecture_for(family, 2, 128), workload, Compression(quantisation))
-    torch.manual_seed(0)
-    model = build(spec.shape, workload).eval()
     inputs, traced = (forward_arguments(batch_for(workload, count=n)) for n in (1, 2))
     found = []
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         (stored := root / "stored").mkdir()
-        write_compressed(model, spec, [batch_for(workload, count=8)], stored)
+        write_untrained(spec, [batch_for(workload, count=8)], stored)
         np.savez(root / "inputs.npz", **{key: each.numpy() for key, each in inputs.items()})
         graphs: dict[str, bytes] = {}
         for runtime in RuntimeName:

@@ -25,10 +25,9 @@ import numpy as np
 import torch
 
 from objectives.compression.model_file import ModelSpec
-from objectives.compression.pipeline import write_compressed
+from objectives.compression.pipeline import write_untrained
 from objectives.data.batches import forward_arguments
 from objectives.memory.probe import MemoryProbe
-from objectives.models.build import build
 from objectives.runtimes.base import Forward
 from objectives.runtimes.names import runtime_of
 from objectives.runtimes.reference_model import store_reference
@@ -110,12 +109,10 @@ class Bench:
         """Milliseconds of a model and of the reference, and megabytes."""
         architecture, compression = model
         spec = ModelSpec(architecture, self.workload, compression)
-        torch.manual_seed(0)
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             stored, prepared = Path(folder) / "stored", Path(folder) / "prepared"
             prepared.mkdir()
-            untrained = build(spec.shape, self.workload).eval()
-            write_compressed(untrained, spec, self.calibration, stored)
+            write_untrained(spec, self.calibration, stored)
             self.runtime.prepare(stored, self.traced, prepared)
             forward = self.runtime.open(prepared, threads=1)
             return *self._times(forward), self.probe.peak_mb(prepared)

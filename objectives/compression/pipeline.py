@@ -14,6 +14,7 @@ from objectives.compression.quantise.methods import METHODS, ROUND_EMBEDDINGS
 from objectives.compression.quantise.weights import StoredWeight
 from objectives.data.batches import Batch, logits
 from objectives.failures import TrialFailure, is_out_of_memory, short_traceback
+from objectives.models.build import build
 from objectives.store import heartbeat
 from objectives.store.disk_space import is_disk_full
 from spaces.cost.compression import Quantisation
@@ -58,6 +59,12 @@ def compress(
             "not_smaller", f"{spec.compression} takes {size:,} bytes, dense fp32 weights {dense:,}"
         )
     return loaded
+
+
+def write_untrained(spec: ModelSpec, calibration: list[Batch], folder: Path) -> None:
+    """Write an untrained model of a fixed seed, quantised: its costs are those of a trained one."""
+    torch.manual_seed(0)
+    write_compressed(build(spec.shape, spec.workload).eval(), spec, calibration, folder)
 
 
 def write_compressed(

@@ -43,6 +43,11 @@ def forward_arguments(batch: Batch) -> Batch:
     return {name: batch[name] for name in FORWARD_ARGUMENTS if name in batch}
 
 
+def doubled(inputs: Batch) -> Batch:
+    """Every sequence twice: of two or more, a graph for any number can be made."""
+    return {name: torch.cat((tensor, tensor)) for name, tensor in inputs.items()}
+
+
 def logits(model: nn.Module, batch: Batch) -> torch.Tensor:
     """Logits of a model on a batch: ``(batch, classes)``, or ``(batch, sequence, vocabulary)``."""
     output: torch.Tensor = model(**forward_arguments(batch)).logits

@@ -20,12 +20,11 @@ from torch import nn
 
 from objectives.compression import model_file
 from objectives.compression.model_file import ModelSpec
-from objectives.compression.pipeline import write_compressed
-from objectives.data.batches import Batch
+from objectives.compression.pipeline import write_untrained
+from objectives.data.batches import Batch, doubled
 from objectives.measurement.latency import Latency, measure_latency, processor
 from objectives.measurement.slowdown import MAX_SLOWDOWN, ReferenceTimes
 from objectives.measurement.timed import ForwardPass, Timed
-from objectives.models.build import build
 from objectives.runtimes.base import Forward, Runtime
 from objectives.runtimes.names import decoder_of, runtime_of
 from objectives.runtimes.reference_model import store_reference
@@ -111,11 +110,9 @@ class LatencyCache:
             return cached[0]
         compression = configuration.compression.at_runtime(self.conditions.runtime)
         spec = ModelSpec(configuration.architecture, self.workload, compression)
-        torch.manual_seed(0)
-        model = build(spec.shape, self.workload).eval()
 
         def compress(folder: Path) -> tuple[Forward, str]:
-            write_compressed(model, spec, self.calibration(), folder)
+            write_untrained(spec, self.calibration(), folder)
             loaded = model_file.load(folder)
             return self._timed_in_runtime(loaded, folder), _shapes(loaded)
 
@@ -136,8 +133,7 @@ class LatencyCache:
 
     @cached_property
     def _traced(self) -> Batch:
-        """Inputs of two sequences or more, of which a graph of any number can be made."""
-        return {name: torch.cat((tensor, tensor)) for name, tensor in self.inputs.items()}
+        return doubled(self.inputs)
 
     def _timed_in_runtime(self, model: nn.Module, stored: Path) -> Forward:
         """What is timed of a stored model, in the runtime."""

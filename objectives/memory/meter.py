@@ -10,14 +10,12 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from objectives.compression.model_file import ModelSpec
-from objectives.compression.pipeline import write_compressed
-from objectives.data.batches import Batch
+from objectives.compression.pipeline import write_untrained
+from objectives.data.batches import Batch, doubled
 from objectives.memory.probe import MemoryProbe
-from objectives.models.build import build
 from objectives.runtimes.base import Runtime
 from objectives.runtimes.names import runtime_of
 from objectives.runtimes.reference_model import store_reference
@@ -68,11 +66,9 @@ class MemoryMeter:
             if folder is not None:
                 return float(json.loads((folder / MEMORY).read_text()))
         spec = ModelSpec(configuration.architecture, self.workload, configuration.compression)
-        torch.manual_seed(0)
-        model = build(spec.shape, self.workload).eval()
 
         def measure(folder: Path) -> float:
-            write_compressed(model, spec, self.calibration(), folder)
+            write_untrained(spec, self.calibration(), folder)
             return self._measure(folder)
 
         peak = self.store.use_temporary_folder(f"an untrained {configuration}", measure)
@@ -113,8 +109,7 @@ class MemoryMeter:
 
     @cached_property
     def _traced(self) -> Batch:
-        """Inputs of two sequences or more, of which a graph of any number can be made."""
-        return {name: torch.cat((tensor, tensor)) for name, tensor in self.inputs.items()}
+        return doubled(self.inputs)
 
     def _address(self, configuration: Configuration) -> str:
         # A runtime has the name of its package.
