@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from objectives.compression import model_file
-from objectives.store.store import Store
 from objectives.tasks.mistakes import Mistakes, mistakes
-from search.registry.export import prepared_data
+from search.registry.export import prepared_data, stored_model
 from search.storage.study import Study
 from spaces.errors import UserError
-from spaces.file.storage import Locations
 
 SPLIT = "validation"
 """Test data is read once, for the score of the frontier."""
@@ -27,11 +25,5 @@ def mistakes_of(study: Study, number: int, most: int) -> Mistakes:
     record = next((each for each in study.records() if each.number == number), None)
     if record is None or not record.is_complete:
         raise UserError(f"search {study.search.name!r} has no complete trial {number}")
-    store = Locations.of(study.search.storage).store_url
-    with Store(store).open(record.result["model"]) as folder:
-        if folder is None:
-            raise UserError(
-                f"the model of trial {number} is not in the store {store}: it belongs to another "
-                "TLC_HOME, or was deleted to keep the store's quota"
-            )
+    with stored_model(study, record) as folder:
         return mistakes(model_file.load(folder), prepared_data(study, record), SPLIT, most)

@@ -10,15 +10,13 @@ from pathlib import Path
 from objectives.measurement.latency import torch_threads
 from objectives.measurement.runtime_bench import RuntimeBench
 from objectives.runtimes.names import runtime_of
-from objectives.store.store import Store
 from objectives.tasks import make_task
 from search.analysis.machine_costs import RuntimeCosts
 from search.pareto import frontier
-from search.registry.export import ExportError, prepared_data
+from search.registry.export import prepared_data, stored_model
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.cost.compression import RuntimeName
-from spaces.file.storage import Locations
 
 
 def frontier_within(study: Study, limits: Mapping[str, float]) -> list[TrialRecord]:
@@ -68,13 +66,7 @@ def runtime_costs(
 def _measured(
     study: Study, record: TrialRecord, name: RuntimeName, bench: RuntimeBench
 ) -> RuntimeCosts:
-    store = Locations.of(study.search.storage).store_url
-    with Store(store).open(record.result["model"]) as stored:
-        if stored is None:
-            raise ExportError(
-                f"the model of trial {record.number} is not in the store {store}: it belongs to "
-                "another TLC_HOME, or was deleted to keep the store's quota"
-            )
+    with stored_model(study, record) as stored:
         cost = bench.measure(stored)
     latency, conditions = cost.latency, study.search.measurement
     return RuntimeCosts(

@@ -55,12 +55,15 @@ def planned_deletion(study: Study | FunctionStudy, url: str) -> Deletion:
     Args:
         url: SQLAlchemy URL of the study.
     """
+    others = [each for each in load_all(url) if each.name != study.name]
+    needed_by = tuple(each.name for each in others if study.name in each.search.from_searches)
+    if isinstance(study, Study):
+        own = _every(study)
+        return Deletion(
+            study.name, len(own), tuple(_unshared_entries(study, own, others)), needed_by
+        )
     records, repeats = study.records_and_repeats()
-    needed_by = tuple(
-        other.name for other in load_all(url) if study.name in other.search.from_searches
-    )
-    entries = _unshared_entries(study, url) if isinstance(study, Study) else ()
-    return Deletion(study.name, len(records) + len(repeats), tuple(entries), needed_by)
+    return Deletion(study.name, len(records) + len(repeats), (), needed_by)
 
 
 def delete(study: Study | FunctionStudy, url: str) -> Deletion:
@@ -89,14 +92,14 @@ def delete(study: Study | FunctionStudy, url: str) -> Deletion:
         return deletion
 
 
-def _unshared_entries(study: Study, url: str) -> list[Entry]:
-    """Entries of the store that only this search uses."""
+def _unshared_entries(
+    study: Study, own: Iterable[TrialRecord], others: Iterable[Study]
+) -> list[Entry]:
+    """Entries of the store that only this search uses, with its trials."""
     store = Store(Locations.of(study.search.storage).store_url)
-    own = _uses(_every(study))
-    others = [_every(each) for each in load_all(url) if each.name != study.name]
-    kept = _uses(record for records in others for record in records)
+    kept = _uses(record for each in others for record in _every(each))
     pinned = store.pins.read(except_of=study.study_id)
-    prefixes = own - kept - {_path(address) for address in pinned}
+    prefixes = _uses(own) - kept - {_path(address) for address in pinned}
     return [entry for prefix in sorted(prefixes) for entry in store.entries(prefix)]
 
 

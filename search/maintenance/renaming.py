@@ -13,7 +13,7 @@ from search.storage.removal import rename as rename_study
 from search.storage.study import Study, load_all
 from search.tracking.removal import rename_experiment
 from spaces.errors import UserError
-from spaces.file.search_file import NAME_PATTERN
+from spaces.file.search_file import NAME_PATTERN, NAME_RULE
 from spaces.file.storage import Locations, home
 
 
@@ -36,10 +36,7 @@ def rename(study: Study, new: str, url: str) -> list[str]:
             changed.
     """
     if not re.fullmatch(NAME_PATTERN, new):
-        raise UserError(
-            f"NEW: {new!r} is not allowed; a name has letters, digits, _ and -, at most 64, and "
-            "starts with a letter or digit"
-        )
+        raise UserError(f"NEW: {new!r} is not allowed; {NAME_RULE}")
     old = study.name
     with not_running(study):
         if new in (*study_names(url), *study_names(url, FUNCTION)):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,6 +100,23 @@ def export(
     return ExportedModel(record.number, target, files, bundle)
 
 
+@contextmanager
+def stored_model(study: Study, record: TrialRecord) -> Iterator[Path]:
+    """The folder of the compressed model of a complete trial, which nothing removes meanwhile.
+
+    Raises:
+        UserError: The model is gone.
+    """
+    store = Locations.of(study.search.storage).store_url
+    with Store(store).open(record.result["model"]) as folder:
+        if folder is None:
+            raise ExportError(
+                f"the model of trial {record.number} is not in the store {store}: it belongs to "
+                "another TLC_HOME, or was deleted to keep the store's quota"
+            )
+        yield folder
+
+
 def write_model_folder(
     study: Study, record: TrialRecord, data: PreparedData, folder: Path, *, with_onnx: bool
 ) -> Bundle:
@@ -109,13 +128,7 @@ def write_model_folder(
     search = study.search.alone(record.configuration.checkpoint)
     task = PredictionTask.of(search.task, search.data, data, search.workload, search.metric.name)
     batches = make_task(search, data).calibration()
-    store, address = Locations.of(search.storage).store_url, record.result["model"]
-    with Store(store).open(address) as model:
-        if model is None:
-            raise ExportError(
-                f"the model of trial {record.number} is not in the store {store}: it belongs to "
-                "another TLC_HOME, or was deleted to keep the store's quota"
-            )
+    with stored_model(study, record) as model:
         bundle = write_bundle(
             folder,
             model,
@@ -123,7 +136,7 @@ def write_model_folder(
             data.tokenizer_file,
             batches,
             with_onnx=with_onnx,
-            address=address,
+            address=record.result["model"],
         )
     card = model_card(study, record, task, bundle)
     (folder / "README.md").write_text(card, encoding="utf-8")

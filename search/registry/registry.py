@@ -26,7 +26,7 @@ from search.tracking.tracker import sync_unless_running
 from search.tracking.trial_run import trial_params
 from spaces.errors import UserError
 from spaces.file.own_task import OwnTask
-from spaces.file.search_file import NAME_PATTERN
+from spaces.file.search_file import NAME_PATTERN, NAME_RULE
 from spaces.file.storage import Locations
 
 CHAMPION = "champion"
@@ -73,10 +73,7 @@ def register(
         UserError: The name is not allowed, a model is gone, or MLflow is away or refuses.
     """
     if not re.fullmatch(NAME_PATTERN, name):
-        raise RegistryError(
-            f"--as: {name!r} is not allowed; a name has letters, digits, _ and -, at most 64, and "
-            "starts with a letter or digit"
-        )
+        raise RegistryError(f"--as: {name!r} is not allowed; {NAME_RULE}")
     if isinstance(study.search.task, OwnTask):
         raise RegistryError(
             f"the models of {study.search.task.name} need code of yours for their inputs, and a "

@@ -126,14 +126,24 @@ def find_run(client: MlflowClient, experiment: str, key: str) -> str | None:
 def _runs(remote: RemoteState, study_id: str) -> Iterator[Any]:
     from mlflow.entities import ViewType
 
+    return every_run(
+        remote.client,
+        remote.experiment,
+        filter_string=f"tags.`{KEY}` LIKE '{study_id}/%'",
+        run_view_type=ViewType.ALL,
+    )
+
+
+def every_run(client: MlflowClient, experiment: str, **query: Any) -> Iterator[Any]:
+    """The runs of an experiment, page after page.
+
+    Args:
+        query: Further arguments of ``MlflowClient.search_runs``.
+    """
     token = None
     while True:
-        page = remote.client.search_runs(
-            [remote.experiment],
-            filter_string=f"tags.`{KEY}` LIKE '{study_id}/%'",
-            run_view_type=ViewType.ALL,
-            max_results=RUNS_PER_PAGE,
-            page_token=token,
+        page = client.search_runs(
+            [experiment], max_results=RUNS_PER_PAGE, page_token=token, **query
         )
         yield from page
         token = page.token

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from search.tracking.client import error_summary, mlflow_client
-from search.tracking.remote_state import KEY, RUNS_PER_PAGE
+from search.tracking.remote_state import KEY, every_run
 from spaces.errors import UserError
 from spaces.file.storage import Locations
 
@@ -67,15 +67,10 @@ def rename_experiment(name: str, new: str, where: Locations) -> None:
 def _runs(client: MlflowClient, experiment: str, study_id: str) -> tuple[list[str], list[str]]:
     """The active runs of an experiment: those of a study, and the others."""
     own, others = list[str](), list[str]()
-    token = None
-    while True:
-        page = client.search_runs([experiment], max_results=RUNS_PER_PAGE, page_token=token)
-        for run in page:
-            is_own = run.data.tags.get(KEY, "").startswith(f"{study_id}/")
-            (own if is_own else others).append(run.info.run_id)
-        token = page.token
-        if not token:
-            return own, others
+    for run in every_run(client, experiment):
+        is_own = run.data.tags.get(KEY, "").startswith(f"{study_id}/")
+        (own if is_own else others).append(run.info.run_id)
+    return own, others
 
 
 @contextmanager

@@ -46,6 +46,7 @@ from spaces.file.tasks import (
 from spaces.file.training import Training
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+NAME_RULE = "a name has letters, digits, _ and -, at most 64, and starts with a letter or digit"
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 

@@ -38,10 +38,10 @@ def init(files: tuple[str, ...]) -> None:
     if len(files) == 1 and files[0].endswith(".py"):
         _write_task(Path(files[0]))
         return
-    from search.cli.data.first_file import place_of, write_search_file
+    from search.cli.data.first_file import place_of, shown, write_search_file
 
     path = write_search_file(files, place_of(files), make_console())
-    click.echo(f"next: tlc run {path.name if path.parent == Path.cwd() else path}")
+    click.echo(f"next: tlc run {shown(path)}")
 
 
 @click.command()

@@ -66,7 +66,7 @@ def write_search_file(names: Sequence[str], path: Path, console: Console) -> Pat
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error}") from error
     task = proposal.document["task"]["name"]
-    console.print(f"{_shown(path)}: a search file for {task}; change it as you like")
+    console.print(f"{shown(path)}: a search file for {task}; change it as you like")
     return path
 
 
@@ -88,7 +88,7 @@ def place_of(names: Sequence[str]) -> Path:
     """
     path = _place(names)
     if path.exists() or path.is_symlink():
-        raise UserError(f"{_shown(path)} exists already; run it, or remove it")
+        raise UserError(f"{shown(path)} exists already; run it, or remove it")
     return path
 
 
@@ -125,10 +125,11 @@ def _check_same(path: Path, names: Sequence[str]) -> None:
         given = Path(name).absolute()
         if name not in sets and not any(each.is_relative_to(given) for each in inputs):
             raise UserError(
-                f"{_shown(path)} exists already, and is of other data than {name}; rename or "
+                f"{shown(path)} exists already, and is of other data than {name}; rename or "
                 "remove it"
             )
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
+    """A path as a person types it here."""
     return path.name if path.parent == Path.cwd() else str(path)
