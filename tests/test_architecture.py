@@ -26,7 +26,7 @@ ORDER = {
     "search": "arrays formatting mlflow_links process_state terminal_safe storage pareto "
     "hypervolume seeds equal_bytes "
     "samplers plots results tracking registry execution functions submission analysis maintenance "
-    "replay service api proposal cli",
+    "replay service proposal api cli",
 }
 """Each part of a package imports only parts that stand before it."""
 

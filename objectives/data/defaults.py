@@ -31,7 +31,12 @@ SHORTEST, LONGEST, LENGTH_STEP = 16, 512, 8
 
 
 def with_default_sizes(
-    data: Data, task: BaseTask, root: Path, pretrained: PretrainedTokenizer | None = None
+    data: Data,
+    task: BaseTask,
+    root: Path,
+    pretrained: PretrainedTokenizer | None = None,
+    *,
+    texts: Texts | None = None,
 ) -> Data:
     """The same data with the sizes that its search file leaves out.
 
@@ -43,6 +48,7 @@ def with_default_sizes(
         root: Folder of prepared data, into which data sets are downloaded.
         pretrained: The tokenizer of the checkpoint that models start from, whose vocabulary a
             search file does not set.
+        texts: What ``texts_of`` read before; read here where it is left out.
 
     Raises:
         DataError: The data is missing or empty.
@@ -50,12 +56,8 @@ def with_default_sizes(
     missing = data.missing_sizes()
     if not missing:
         return data
-    texts = read_texts(
-        data,
-        splits_of_running_text(task),
-        root / "datasets",
-        are_numbers=task.labels == "numbers",
-    )
+    if texts is None:
+        texts = texts_of(data, task, root)
     sizes: dict[str, int] = {}
     if "vocabulary_size" in missing:
         sizes["vocabulary_size"] = default_vocabulary(texts.corpus)
@@ -69,6 +71,23 @@ def with_default_sizes(
         )
         sizes |= {name: _default_length(each, tokenizer) for name, each in lengths.items()}
     return data.model_copy(update={n: sizes.get(n, getattr(data, n)) for n in missing})
+
+
+def texts_of(data: Data, task: BaseTask, root: Path) -> Texts:
+    """The texts of some data, as a task reads them.
+
+    Args:
+        root: As of ``with_default_sizes``.
+
+    Raises:
+        DataError: The data is missing or empty.
+    """
+    return read_texts(
+        data,
+        splits_of_running_text(task),
+        root / "datasets",
+        are_numbers=task.labels == "numbers",
+    )
 
 
 def label_deviation(data: Data, root: Path) -> float:

@@ -215,6 +215,11 @@ class PreparedData:
         few examples."""
         return warnings_of(self.describe())
 
+    def cautions(self) -> list[str]:
+        """Its warnings, and ``shortage`` where there is one."""
+        shortage = self.shortage()
+        return self.warnings() if shortage is None else [*self.warnings(), shortage]
+
     def shortage(self) -> str | None:
         """What to say where a classifier has too little text to gain from its pre-training."""
         tokens = self.counts.get("unlabelled train tokens")

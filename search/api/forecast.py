@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from objectives.completion import completed
 from objectives.data.batch_lengths import batch_lengths
 from objectives.data.inspection.overview import Overview, overview
 from objectives.objective import Objective
+from search.proposal.machine import cores
 from spaces.cost.metric import text
 from spaces.errors import UserError
 from spaces.file.storage import Locations
@@ -98,7 +98,7 @@ def forecast(given: SearchLike, overrides: Overrides = ()) -> Forecast:
         flops = space.training_flops(budget, architecture)
         points.append((flops / space.steps(budget, architecture).total, 1.0 / speed))
     training = _training_seconds(space, search.space.budget.values, _line(*points), plan)
-    at_a_time = search.concurrency or max(1, _cores() // search.resources.cpus)
+    at_a_time = search.concurrency or max(1, cores() // search.resources.cpus)
     trials = (training + SECONDS_OF_A_TRIAL * plan.trials) / at_a_time
     fitting = None
     if search.hours is not None:
@@ -146,7 +146,3 @@ def _line(small: tuple[float, float], large: tuple[float, float]) -> tuple[float
         return 0.0, max(short / few, long / many)
     slope = (long - short) / (many - few)
     return (short - slope * few, slope) if short > slope * few else (0.0, long / many)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -56,12 +56,7 @@ def plan_search(given: SearchLike, overrides: Overrides = ()) -> PlannedSearch:
         seeds=search.seeds,
         labelled_examples=next((each.labelled_examples for each in prepared.values()), None),
     )
-    warnings = [
-        warning
-        for each in prepared.values()
-        for warning in (*each.warnings(), each.shortage())
-        if warning is not None
-    ]
+    warnings = [warning for each in prepared.values() for warning in each.cautions()]
     return PlannedSearch(search.name, plan, warnings)
 
 

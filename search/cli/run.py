@@ -71,12 +71,15 @@ def _file_of(files: tuple[str, ...], overrides: tuple[str, ...], terminal: Conso
 
     file = search_file(files, terminal)
     if len(files) > 1 or names_data(files[0]):
-        from search.api.planning import look_at
+        from search.api.planning import look_at, plan_search
         from search.cli.data.output import print_overview
+        from search.cli.printing.output import print_plan
 
         terminal.print(f"search file: {file}", soft_wrap=True)
         print_overview(look_at(file, overrides), terminal)
-        _print_plan(file, overrides, terminal)
+        # Its warnings are those that the data just gave.
+        planned = plan_search(file, overrides)
+        print_plan(planned.plan, planned.name, terminal)
     return file
 
 

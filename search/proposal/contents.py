@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from objectives.data.arrays import read_texts
-from objectives.data.defaults import with_default_sizes
+from objectives.data.defaults import texts_of, with_default_sizes
 from objectives.data.errors import DataError
-from objectives.data.prepare import splits_of_running_text
 from objectives.data.sources.images import read_images
 from search.proposal.spaces import CHARACTERS_OF_A_TOKEN
 from spaces.file.base_task import BaseTask
@@ -61,21 +59,15 @@ def contents_of(data: Data, task: BaseTask, folder: Path) -> Contents:
     Raises:
         DataError: The data cannot be read, or its labels are of one class only.
     """
-    cache = folder / "datasets"
     classes: Mapping[str, int]
     if data.images is not None:
-        images = read_images(data, cache)
-        classes = _counted(label for label in images["train"].labels)
+        images = read_images(data, folder / "datasets")
+        classes = _counted(images["train"].labels)
         length = (data.image_size // data.patch_size) ** 2 + 1
         count = len(images["train"].labels)
         return Contents(_facts(count, count * length, length), {}, classes)
-    texts = read_texts(
-        data,
-        splits_of_running_text(task),
-        cache,
-        are_numbers=task.labels == "numbers",
-    )
-    sized = with_default_sizes(data, task, folder)
+    texts = texts_of(data, task, folder)
+    sized = with_default_sizes(data, task, folder, texts=texts)
     missing = data.missing_sizes()
     sizes = {name: getattr(sized, name) for name in SIZES if name in missing}
     classes = {}

@@ -43,9 +43,13 @@ class Machine:
 
 def this_machine() -> Machine:
     """What is here, in a tenth of a second: a GPU is not used to know its speed."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    return Machine(cores or 1, gpus, GPU_FLOPS if gpus else EFFICIENCY * _product_flops())
+    return Machine(cores(), gpus, GPU_FLOPS if gpus else EFFICIENCY * _product_flops())
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _product_flops() -> float:

@@ -52,8 +52,7 @@ class Overview:
 
 def overview(data: PreparedData) -> Overview:
     """Look at prepared data."""
-    notices = [*data.warnings(), *([said] if (said := data.shortage()) else [])]
-    return Overview(data.counts, _classes(data), tuple(_examples(data)), tuple(notices))
+    return Overview(data.counts, _classes(data), tuple(_examples(data)), tuple(data.cautions()))
 
 
 def _classes(data: PreparedData) -> dict[str, dict[str, int]]:
