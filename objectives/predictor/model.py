@@ -80,8 +80,8 @@ class Model:
         if not inputs:
             return []
         by_task: dict[str, Callable[[], list[Prediction]]] = {
-            "classification": lambda: self._in_batches(self._texts_of(inputs), self._class_of),
-            "regression": lambda: self._in_batches(self._texts_of(inputs), self._number_of),
+            "classification": lambda: self._of_texts(self._texts_of(inputs), self._class_of),
+            "regression": lambda: self._of_texts(self._texts_of(inputs), self._number_of),
             "token-classification": lambda: self._tag(inputs),
             "masked-lm": lambda: list(map(self._fill_masks, texts_of(inputs))),
             "causal-lm": lambda: list(map(self._continue, texts_of(inputs))),
@@ -135,11 +135,10 @@ class Model:
         """Tags of the words of sentences, each that of its first token."""
         sentences = list(map(words_of, inputs))
         texts = [" ".join(words) for words in sentences]
-        chosen = self._in_batches(texts, lambda each: list(self._runtime.logits(each).argmax(-1)))
+        encoded = self._tokenizer.encode_batch(texts)
+        chosen = self._in_batches(encoded, lambda each: list(self._runtime.logits(each).argmax(-1)))
         predictions: list[Prediction] = []
-        for words, row, encoding in zip(
-            sentences, chosen, self._tokenizer.encode_batch(texts), strict=True
-        ):
+        for words, row, encoding in zip(sentences, chosen, encoded, strict=True):
             places = first_tokens(words, encoding)
             tags = [self.task["labels"][row[place]] if place >= 0 else None for place in places]
             pairs = zip(words, tags, strict=True)
@@ -176,11 +175,13 @@ class Model:
             generated = self._tokenizer.decode_batch(self._runtime.generate(inputs))
             return list(map(Prediction, generated))
 
-        return self._in_batches(texts, written)
+        return self._of_texts(texts, written)
 
-    def _in_batches(self, texts: Sequence[Any], predict: Callable[[Inputs], list[T]]) -> list[T]:
-        """Predict texts in batches of similar length, as they are scored."""
-        encoded = self._tokenizer.encode_batch(texts)
+    def _of_texts(self, texts: Sequence[Any], predict: Callable[[Inputs], list[T]]) -> list[T]:
+        return self._in_batches(self._tokenizer.encode_batch(texts), predict)
+
+    def _in_batches(self, encoded: Sequence[Any], predict: Callable[[Inputs], list[T]]) -> list[T]:
+        """Predict encoded texts in batches of similar length, as they are scored."""
         predictions: dict[int, T] = {}
         order = np.argsort([len(each) for each in encoded], kind="stable")
         for rows in batches(order, BATCH_SIZE):
@@ -198,7 +199,7 @@ class Model:
             found = predict(inputs)
             for row, prediction in zip(rows, found, strict=True):
                 predictions[row] = prediction
-        return [predictions[row] for row in range(len(texts))]
+        return [predictions[row] for row in range(len(encoded))]
 
     def _continue(self, text: str) -> Prediction:
         # A long prompt is cut to half of the window, the rest of which is generated.

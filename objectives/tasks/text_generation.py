@@ -109,7 +109,12 @@ class TextGeneration(FromSources, tasks.TextGeneration):
 
     def _score_of(self, texts: list[str], split: str, loss: float) -> Score:
         references = self.prepared.references(split)
-        return overlap_score(texts, references, self.metric_name, loss, self.tokenizer_of_bleu)
+        return overlap_score(texts, references, self.metric_name, loss, **self._of_bleu)
+
+    @property
+    def _of_bleu(self) -> dict[str, str]:
+        """What BLEU alone depends on."""
+        return {"tokenizer": self.tokenizer_of_bleu} if self.metric_name == "bleu" else {}
 
     @cached_property
     def tokenizer_of_bleu(self) -> str:
@@ -132,8 +137,7 @@ class TextGeneration(FromSources, tasks.TextGeneration):
     @property
     def scored_by(self) -> dict[str, Any]:
         """The beams, and what divides texts into the words of BLEU."""
-        of_bleu = {"tokenizer": self.tokenizer_of_bleu} if self.metric_name == "bleu" else {}
-        return {"beams": self.beams, **of_bleu}
+        return {"beams": self.beams, **self._of_bleu}
 
     def calibration(self) -> list[Batch]:
         """Training batches, padded to full length."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -37,6 +38,7 @@ class Work:
     kind: str
 
 
+@lru_cache(maxsize=2**17)
 def work_of(
     architecture: Architecture, compression: Compression, workload: Workload, runtime: RuntimeName
 ) -> Work:

@@ -191,8 +191,7 @@ def known_cost(
             ]
             if near:
                 known = known_with(_spread(space, near, NEAR_LIMIT))
-    least = min(map(known, shapes.values()))
-    if limit is not None and least > limit:
+    if limit is not None and (least := min(map(known, shapes.values()))) > limit:
         raise UserError(
             f"constraints.{cost.constraint}: nothing can meet {limit:g}; the least {cost.noun} in "
             f"this space is {cost.text(least)} on this machine"

@@ -100,7 +100,7 @@ def _arrow(path: Path) -> Table:
 
 
 def _of_schema(path: Path, schema: Any, rows: int, column: Callable[[int], Any]) -> Table:
-    features = _features(schema.metadata or {})
+    features = features_of(schema.metadata or {})
     names = list(schema.names)
     return Table(
         str(path),
@@ -110,7 +110,7 @@ def _of_schema(path: Path, schema: Any, rows: int, column: Callable[[int], Any])
     )
 
 
-def _features(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:
+def features_of(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:
     """What ``datasets`` says of the columns of a file that it wrote."""
     try:
         found = json.loads(metadata[b"huggingface"])["info"]["features"]

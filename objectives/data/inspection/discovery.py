@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from objectives.data.errors import DataError
-from objectives.data.inspection.finding import Finding
+from objectives.data.inspection.finding import Finding, data_of
 from objectives.data.inspection.folders import image_folder
 from objectives.data.inspection.hub import hub_data_set
 from objectives.data.inspection.names import LANGUAGES
@@ -20,8 +20,6 @@ from spaces.file.inputs.tables import REPOSITORY
 
 SEARCH_FILES = (".yaml", ".yml")
 COMPRESSED = ".gz"
-PRETRAINED = ("labelled", "tagged")
-"""Sections of ``data`` on whose texts models are pre-trained."""
 
 
 def is_data(name: str) -> bool:
@@ -117,7 +115,7 @@ def _file(path: Path) -> Finding:
             return plain_text(path)
         raise
     splits, notes = siblings(path)
-    given = _usable(splits, roles, sample_of)
+    given = _usable(splits, roles, sample)
     notes += [
         f"{splits[split].name} has other columns, or none of {roles.fields['label']}; "
         f"a tenth of the training rows is held out as {split}"
@@ -141,25 +139,14 @@ def _with_names(fields: dict[str, Any]) -> dict[str, Any]:
     return {**fields, **{names[old]: names[old] for old in names}, "columns": columns}
 
 
-def data_of(section: str, source: dict[str, Any]) -> dict[str, Any]:
-    """The section ``data``: models that are trained from random weights read the same texts first,
-    as running text."""
-    data = {section: source}
-    return {"unlabelled": {"source": "labelled"}, **data} if section in PRETRAINED else data
-
-
-def _usable(
-    splits: dict[str, Path], roles: Roles, read: Callable[[Path], Sample | None]
-) -> dict[str, Path]:
+def _usable(splits: dict[str, Path], roles: Roles, train: Sample) -> dict[str, Path]:
     """The splits that have the columns of the training file, and its labels."""
     found = {"train": splits["train"]}
     names = [name.partition(".")[0] for key, name in roles.fields.items() if isinstance(name, str)]
-    train = read(splits["train"])
-    assert train is not None
     for split in ("validation", "test"):
         if split not in splits:
             continue
-        sample = read(splits[split])
+        sample = sample_of(splits[split])
         if sample is None or not all(name in sample.columns for name in names):
             continue
         label = roles.fields.get("label")

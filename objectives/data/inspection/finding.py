@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+PRETRAINED = ("labelled", "tagged")
+"""Sections whose texts models are pre-trained on."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -24,3 +27,10 @@ class Finding:
     notes: tuple[str, ...]
     kind: str = "text"
     facts: Mapping[str, float] = field(default_factory=dict)
+
+
+def data_of(section: str, source: dict[str, Any]) -> dict[str, Any]:
+    """The section ``data``: models that are trained from random weights read the same texts first,
+    as running text."""
+    data = {section: source}
+    return {"unlabelled": {"source": "labelled"}, **data} if section in PRETRAINED else data

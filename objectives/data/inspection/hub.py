@@ -8,7 +8,7 @@ from typing import Any
 
 from objectives.data.errors import DataError
 from objectives.data.inspection.dialects import SAMPLE_ROWS
-from objectives.data.inspection.finding import Finding
+from objectives.data.inspection.finding import Finding, data_of
 from objectives.data.inspection.names import LABELS, SPLIT_NAMES
 from objectives.data.inspection.roles import roles_of
 from objectives.data.inspection.samples import Sample, class_names_of
@@ -55,9 +55,7 @@ def hub_data_set(name: str, cache: Path) -> Finding:
     columns = {key: [row.get(key) for row in first] for key in features}
     sample = Sample(columns, class_names_of(datasets.Features(features).to_dict()))
     roles = roles_of(sample, name)
-    data: dict[str, Any] = {roles.section: {**source, **roles.fields}}
-    if roles.section in ("labelled", "tagged"):
-        data = {"unlabelled": {"source": "labelled"}, **data}
+    data = data_of(roles.section, {**source, **roles.fields})
     facts = {"characters": characters}
     return Finding({"name": roles.task}, data, (*notes, *roles.notes), facts=facts)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from objectives.data.errors import DataError
 from objectives.data.inspection.columns import language_of
 from objectives.data.inspection.dialects import read_head
-from objectives.data.inspection.finding import Finding
+from objectives.data.inspection.finding import Finding, data_of
 from objectives.data.inspection.roles import SHORTER
 from objectives.data.inspection.siblings import siblings
 
@@ -30,10 +30,7 @@ def plain_text(path: Path) -> Finding:
     source = {split: str(file) for split, file in splits.items()}
     if _is_conll(text):
         notes.append("a word a line, with its tag in the last column (data.tagged.tag)")
-        data = {
-            "unlabelled": {"source": "labelled"},
-            "tagged": {"source": "conll", **options, **source},
-        }
+        data = data_of("tagged", {"source": "conll", **options, **source})
         return Finding({"name": "token-classification"}, data, tuple(notes), facts=_facts(path))
     fields, note = _documents(text)
     notes.append(f"plain text: a language model; {note}")

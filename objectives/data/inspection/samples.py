@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives.data.errors import DataError
+from objectives.data.files.columnar import features_of
 from objectives.data.files.opening import COMPRESSED
 from objectives.data.inspection.dialects import SAMPLE_ROWS, read_head, table_dialect
 
@@ -116,8 +117,7 @@ def _of_parquet(path: Path) -> Sample:
         raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
     if batch is None or batch.num_rows == 0:
         raise DataError(f"{path} holds no rows")
-    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    return Sample(batch.to_pydict(), class_names_of(features))
+    return Sample(batch.to_pydict(), class_names_of(features_of(metadata)))
 
 
 def class_names_of(features: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -167,7 +167,7 @@ def _hold_out(given: Mapping[str, E], missing: Sequence[str], field: str) -> dic
     total = sum(unit.size for unit in units.values())
     wanted = HELD_OUT * total
     enough = min(NEARLY * wanted, total / len(units))
-    counts = sum((unit.classes for unit in units.values()), Counter[Hashable]())
+    counts = Counter(name for of_example in classes for name in of_example)
     wanted_of = {name: HELD_OUT * count for name, count in counts.items()}
     split_of: dict[bytes, str] = {}
     for split in missing:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,31 +66,29 @@ def _lines(path: Path, text: str, at: Place) -> Table:
 
 
 def load_hub(source: HubDataset, split: str, field: str, cache: Path) -> Any:
-    """A split of a data set of the Hugging Face Hub; arguments and errors as ``load_table``."""
+    """A split of a data set of the Hugging Face Hub.
+
+    Args:
+        field: Path of the source in the search file, for messages.
+        cache: Folder for what is downloaded.
+    """
+    import datasets
+
     name = getattr(source, split)
     for fault in source.faults():
         raise DataError(f"{field}.{fault}")
     # A bare name would be looked for among the folders of this machine first.
-    return load_table(
-        f"hf://datasets/{source.dataset}", name, f"{field}.{split}", cache,
-        name=source.config, split=name, revision=source.revision,
-    )  # fmt: skip
-
-
-def load_table(builder: str, origin: str, field: str, cache: Path, **options: Any) -> Any:
-    """A table that ``datasets.load_dataset`` reads, with ``options``.
-
-    Args:
-        builder: A format that ``datasets`` knows, or a repository of the Hub.
-        origin: Where the data is, for messages.
-        field: Its path in the search file, for messages.
-        cache: Folder for what is downloaded or converted.
-    """
-    import datasets
-
     datasets.disable_progress_bars()
-    with _data_errors(field, origin):
-        return datasets.load_dataset(builder, cache_dir=str(cache), **options)
+    try:
+        return datasets.load_dataset(
+            f"hf://datasets/{source.dataset}", cache_dir=str(cache),
+            name=source.config, split=name, revision=source.revision,
+        )  # fmt: skip
+    except Exception as error:
+        # datasets raises dozens of classes, of pyarrow, pandas and the Hub's libraries.
+        cause = error.__cause__ or error
+        reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+        raise DataError(f"{field}.{split}: {name} cannot be read: {reason}") from error
 
 
 def check_table(table: Any, columns: dict[str, str], field: str, split: str, origin: str) -> None:
@@ -103,14 +99,3 @@ def check_table(table: Any, columns: dict[str, str], field: str, split: str, ori
             raise DataError(f"{field}.{key}: no column {column!r} in {origin}; it has: {found}")
     if len(table) == 0:
         raise DataError(f"{field}.{split}: {origin} holds no rows")
-
-
-@contextmanager
-def _data_errors(field: str, origin: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        # datasets raises dozens of classes, of pyarrow, pandas and the Hub's libraries.
-        cause = error.__cause__ or error
-        reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
-        raise DataError(f"{field}: {origin} cannot be read: {reason}") from error
