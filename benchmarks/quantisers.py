@@ -22,7 +22,6 @@ from typing import Any
 import click
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -38,7 +37,7 @@ from torch import nn
 from objectives.compression import model_file
 from objectives.compression.pipeline import write_compressed
 from objectives.data.batches import Batch, forward_arguments
-from objectives.runtimes.onnx_runtime import OnnxRuntime
+from objectives.runtimes.onnx_runtime import OnnxRuntime, open_session
 from objectives.store.store import Store
 from objectives.tasks import make_task
 from search.registry.export import complete_trial, prepared_data
@@ -55,12 +54,7 @@ class InOnnxRuntime(nn.Module):
 
     def __init__(self, file: Path) -> None:
         super().__init__()
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(
-            str(file), options, providers=["CPUExecutionProvider"]
-        )
+        self.session = open_session(file, 1)
         self.names = [each.name for each in self.session.get_inputs()]
         self.device = nn.Parameter(torch.zeros(1), requires_grad=False)
 

@@ -28,6 +28,17 @@ def error_of_mean(values: Floats, groups: Groups) -> tuple[float, float]:
     return error, quantile_of(count, len(values))
 
 
+def half_of_jackknife(without: Floats, examples: int) -> float:
+    """Half of the interval of a statistic, from its values without each group in turn.
+
+    Their spread is the standard error (Efron and Stein 1981, Annals of Statistics 9), which holds
+    for any smooth statistic of independent groups.
+    """
+    count = len(without)
+    error = math.sqrt((count - 1) * float(np.var(without)))
+    return quantile_of(count, examples) * error
+
+
 def quantile_of(groups: int, examples: int) -> float:
     """Quantile of a two-sided 95 % interval: of few groups that of Student's distribution."""
     if groups == examples:

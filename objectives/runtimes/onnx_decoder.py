@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,8 @@ from transformers import DynamicCache
 from objectives.data.batches import Batch
 from objectives.models.build import build
 from objectives.runtimes.onnx_graph import LOGITS, exported_graph
-from objectives.runtimes.onnx_runtime import OnnxRuntime, exporter_versions, open_session
+from objectives.runtimes.onnx_runtime import OnnxRuntime, open_session
 from spaces.cost.architecture import Shape
-from spaces.cost.configuration import content_hash
 from spaces.cost.families import layout
 from spaces.cost.workload import Workload
 
@@ -33,13 +31,10 @@ TRACED_PROMPT, TRACED_PAST = 3, 5
 class OnnxDecoder(OnnxRuntime):
     """As ``Runtime``, for causal language models; what it opens is a ``Greedy``."""
 
-    def graph(self, shape: Shape, workload: Workload, inputs: Batch) -> bytes:
-        """The graph of a shape without weights."""
-        described = [asdict(shape), asdict(workload), exporter_versions(), "decoding"]
-        key = content_hash(described)
-        if key not in self.graphs:
-            self.graphs[key] = decoding_graph(shape, workload)
-        return self.graphs[key]
+    marks = ("decoding",)
+
+    def _exported(self, shape: Shape, workload: Workload, inputs: Batch) -> bytes:
+        return decoding_graph(shape, workload)
 
     def open(self, folder: Path, *, threads: int) -> Any:
         """As ``Runtime``."""

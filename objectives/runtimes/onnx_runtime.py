@@ -36,6 +36,8 @@ class OnnxRuntime:
     """
 
     file = "model.onnx"
+    marks: tuple[str, ...] = ()
+    """What tells its graphs from others of the same shape."""
 
     def __init__(self, accuracy: int = EXACT, graphs: Graphs | None = None) -> None:
         self._accuracy = accuracy
@@ -51,10 +53,13 @@ class OnnxRuntime:
 
     def graph(self, shape: Shape, workload: Workload, inputs: Batch) -> bytes:
         """The graph of a shape without weights."""
-        key = content_hash([asdict(shape), asdict(workload), exporter_versions()])
+        key = content_hash([asdict(shape), asdict(workload), exporter_versions(), *self.marks])
         if key not in self.graphs:
-            self.graphs[key] = graph_of_shape(shape, workload, inputs)
+            self.graphs[key] = self._exported(shape, workload, inputs)
         return self.graphs[key]
+
+    def _exported(self, shape: Shape, workload: Workload, inputs: Batch) -> bytes:
+        return graph_of_shape(shape, workload, inputs)
 
     def open(self, folder: Path, *, threads: int) -> Forward:
         """As ``Runtime``."""

@@ -144,11 +144,12 @@ def _group_faults(space: SearchSpace) -> list[str]:
 
 def _runtime_faults(space: SearchSpace) -> list[str]:
     if space.search.measurement.runtime is RuntimeName.TORCH:
-        is_own = bool(space.workload_of(space.checkpoint).own)
+        if "memory_mb" not in space.criteria.costs or not space.workload_of(space.checkpoint).own:
+            return []
         return [
             "memory_mb: the models of a task of your own can be made in its own process alone, and "
             "memory is that of another; allowed with measurement.runtime: onnxruntime"
-        ] * (is_own and "memory_mb" in space.criteria.costs)
+        ]
     return [
         f"space.quantisation: {quantisation} is impossible with measurement.runtime "
         f"{space.search.measurement.runtime}: the bytes of its file depend on the bits that the "

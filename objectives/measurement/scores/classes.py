@@ -3,7 +3,6 @@ correlation."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -12,7 +11,13 @@ import torch
 from torch.nn import functional
 
 from objectives.data.batches import Batch
-from objectives.measurement.intervals import Floats, Groups, error_of_mean, quantile_of, wilson
+from objectives.measurement.intervals import (
+    Floats,
+    Groups,
+    error_of_mean,
+    half_of_jackknife,
+    wilson,
+)
 from objectives.measurement.score import Predict, Score
 from objectives.predictor.classes import STATISTICS, class_counts
 from objectives.store import heartbeat
@@ -94,12 +99,7 @@ def _score_of_counts(
     classes: int,
     loss: float,
 ) -> Score:
-    """A statistic of the counts of classes, with the interval of the jackknife.
-
-    The standard error is that of the values without each group in turn (Efron and Stein 1981,
-    Annals of Statistics 9), which holds for any smooth statistic of independent groups.
-    """
-
+    """A statistic of the counts of classes, with the interval of the jackknife."""
     whole = class_counts(predicted, wanted, classes)
     order = np.argsort(groups, kind="stable")
     _, starts = np.unique(groups[order], return_index=True)
@@ -114,7 +114,6 @@ def _score_of_counts(
             if kind != (-1, -1):
                 known[kind] = value
         without.append(value)
-    count, value = len(without), statistic(*whole)
-    error = math.sqrt((count - 1) * float(np.var(without)))
-    half = quantile_of(count, len(wanted)) * error
+    value = statistic(*whole)
+    half = half_of_jackknife(np.array(without), len(wanted))
     return Score(value, value - half, min(1.0, value + half), len(wanted), loss)

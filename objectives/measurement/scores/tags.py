@@ -3,7 +3,6 @@ single words."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 
@@ -14,7 +13,7 @@ from torch.nn import functional
 
 from objectives.data.batches import Batch
 from objectives.data.encoding import IGNORED
-from objectives.measurement.intervals import Floats, Groups, quantile_of
+from objectives.measurement.intervals import Floats, Groups, half_of_jackknife
 from objectives.measurement.score import Predict, Score
 from objectives.measurement.scores.classes import score_of_classes
 from objectives.predictor.words import span_counts, span_f1
@@ -78,6 +77,5 @@ def _score_of_spans(counts: Floats, groups: Groups, *, words: int, loss: float) 
     of_groups = np.stack([np.bincount(index, column) for column in counts.T], axis=1)
     whole = counts.sum(0)
     value, without = float(span_f1(whole)), span_f1(whole - of_groups)
-    error = math.sqrt((len(of_groups) - 1) * float(np.var(without)))
-    half = quantile_of(len(of_groups), len(counts)) * error
+    half = half_of_jackknife(without, len(counts))
     return Score(value, max(0.0, value - half), min(1.0, value + half), words, loss)
