@@ -31,7 +31,7 @@ from spaces.cost.criteria import Criteria
 
 Order = Literal[
     "number", "-number", "score", "-score",
-    "size_mb", "latency_ms", "flops", "first_token_ms", "token_ms", "example_ms",
+    "size_mb", "latency_ms", "flops", "first_token_ms", "token_ms", "example_ms", "memory_mb",
 ]  # fmt: skip
 LONGEST_PAGE = 1000
 

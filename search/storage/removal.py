@@ -40,7 +40,7 @@ def rename(study: BaseStudy[Any], new: str) -> None:
     """Rename a study and the search that it holds, in one transaction.
 
     Raises:
-        StudyError: Another study has the name, or the search was changed meanwhile.
+        StudyError: Another study has the name.
     """
     with translated_errors(study._storage):
         if not rename_study(study._storage.engine, study.optuna._study_id, study.KEY, new):
