@@ -245,9 +245,7 @@ def test_the_notebook_runs_and_leaves_its_ray_running(
     import nbformat
     from nbclient import NotebookClient
 
-    # Without an address, Ray joins the cluster of two nodes of another test.
-    settings = {"RAY_ADDRESS": "local", "TLC_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
-    for name, value in settings.items():
+    for name, value in {"TLC_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "home").mkdir()
