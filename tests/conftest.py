@@ -23,7 +23,7 @@ from spaces.loading import validate
 
 # Two threads are slower than one for models this small.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Without an address, Ray joins any cluster of this machine, such as that of two nodes of another test.
+# Without an address, Ray joins any cluster of this machine, such as that of another test.
 os.environ.setdefault("RAY_ADDRESS", "local")
 # By default Ray runs workers at nice 15, so that a busy machine gives them little time and time
 # limits of tests fail.
