@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -98,7 +98,8 @@ def run(search: SearchFile, listener: Listener, *, trials: int | None = None) ->
             interrupted = started.run_dense_models()
         if not interrupted:
             interrupted = started.run_repeats(_repeated(study, search.seeds), search.seeds)
-        return started.end(ended, "stopped" if interrupted else "finished")
+        state: State = "stopped" if interrupted else "finished"
+        return started.end(ended, state, interrupted=interrupted)
 
 
 def confirm(
@@ -129,8 +130,7 @@ def confirm(
         # How the search itself ended stays as it was; one that was killed has stopped.
         ended: str = "" if before is None else before.ended
         state: State = "stopped" if before is None or not before.ended else before.state
-        outcome = started.end(ended, state)
-        return replace(outcome, interrupted=interrupted)
+        return started.end(ended, state, interrupted=interrupted)
 
 
 def search_at(study: Study, url: str) -> SearchFile:
@@ -223,18 +223,19 @@ class _Started:
         with self.listener.repeating(self.study, count):
             return tune_repeats(self.study, missing, remote, self._callbacks)
 
-    def end(self, ended: str, state: State) -> Outcome:
-        """Test the final models, draw the figures, send the rest to MLflow, and release."""
+    def end(self, ended: str, state: State, *, interrupted: bool) -> Outcome:
+        """Test the final models unless the run was interrupted, draw the figures, send the rest to
+        MLflow, and release."""
         study, search = self.study, self.study.search
-        if untested(study):
+        # The frontier of an interrupted search is not final: it goes on to choose.
+        if not interrupted and untested(study):
             test_frontier(study, self._remote, self.listener)
         reports = Locations.of(search.storage).reports / search.name
         figures = _write_figures(study, reports, self.listener)
         self.tracker.notify()
         tracked = self.tracker.close(FLUSH_SECONDS)
         self.holder.end(state, ended)
-        stopped, was_asked = state == "stopped", self.holder.must_stop
-        return Outcome(ended, stopped, was_asked, study, tracked, figures)
+        return Outcome(ended, interrupted, self.holder.must_stop, study, tracked, figures)
 
     @cached_property
     def _remote(self) -> RemoteFunctions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,16 +14,27 @@ import pytest
 
 from objectives.compression import model_file
 from search.analysis.claims.missing_trials import missing_trials
+from search.execution.listener import Listener
+from search.execution.run import run
 from search.pareto import frontier
 from search.replay.replay import replay
 from search.replay.row_samplers import FrontierRowSampler
 from search.replay.table import COLUMNS, ERROR, Table
 from search.storage.database import study_names
+from search.storage.lease import request_stop
 from search.storage.study import Study
+from search.storage.trials import TrialRecord
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations
 from spaces.loading import validate
 from tests.search.conftest import CPUS, Tlc, connected_to_ray, mlflow_runs
+
+TWO_POINTS = {
+    "depth": 1,
+    "width": 32,
+    "budget": {"unit": "steps", "choices": [20]},
+    "quantisation": {"choices": ["none", "rtn-8"]},
+}
 
 
 def test_a_search_ends_with_a_frontier_and_says_what_to_type_next(finished: Tlc) -> None:
@@ -164,6 +176,42 @@ def test_confirm_trains_the_best_with_more_seeds_and_resumes_the_test_of_the_fro
     assert "Traceback" not in confirmed.stdout + confirmed.stderr
 
 
+class StopsAfterOneTrial(Listener):
+    """Asks a search to stop when its first trial has ended, and waits until it is to stop."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._stopping = threading.Event()
+
+    def changed(self, record: TrialRecord) -> None:
+        if record.is_finished and not self._stopping.is_set():
+            request_stop(self._study)
+            assert self._stopping.wait(30)
+
+    def must_stop(self) -> None:
+        self._stopping.set()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("mlflow_made", "connected")
+def test_the_test_split_is_read_when_the_search_is_done_and_not_when_it_is_interrupted(
+    tlc: Tlc, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TLC_HOME", str(tlc.folder / "home"))
+    search = validate({**document, "space": TWO_POINTS, "trials": 2, "concurrency": 1})
+    study = Study.open(search, tlc.study_url)
+    stopped = run(search, StopsAfterOneTrial(study))
+    assert (stopped.interrupted, stopped.was_asked) == (True, True)
+    assert sum(record.is_complete for record in study.records()) == 1
+    assert tlc.study().tests() == {}
+    for command in ("best", "frontier", "show"):
+        assert "not tested yet" in tlc.ask(command, "tiny").stdout, command
+    assert not run(search, Listener()).interrupted
+    members = frontier(study.records(), study.criteria)
+    assert tlc.study().tests().keys() == {member.number for member in members}
+    assert "not tested yet" not in tlc.ask("frontier", "tiny").stdout
+
+
 @pytest.mark.usefixtures("mlflow_made")
 def test_a_search_whose_trials_all_failed_has_no_frontier_and_ends_with_an_error(
     tlc: Tlc, document: dict[str, Any], make_search: Callable[..., SearchFile]
@@ -172,9 +220,9 @@ def test_a_search_whose_trials_all_failed_has_no_frontier_and_ends_with_an_error
     study = Study.open(make_search(trials=2), tlc.study_url)
     for state in ("not_finite", "diverged"):
         study.tell_failure(study.ask().number, state, "made up")
-    run = tlc.ask("run", name)
-    assert run.returncode == 1, run.stderr
-    assert "all 2 trials were already done" in run.stdout
+    ran = tlc.ask("run", name)
+    assert ran.returncode == 1, ran.stderr
+    assert "all 2 trials were already done" in ran.stdout
     assert tlc.ask("frontier", "tiny").returncode == 3
 
 
@@ -186,11 +234,11 @@ def test_resources_that_no_node_has_are_refused_and_all_are_named(
     larger = {"from_parameters": 1, "cpus": CPUS, "workers": 2}
     resources = json.dumps({"cpus": 1000, "larger_models": [larger]})
     file = tlc.write(document)
-    run = tlc.ask("run", file, f"--set=resources={resources}", TLC_STEP_LOG=str(log))
-    assert run.returncode == 2, run.stdout + run.stderr
-    assert "resources.cpus: a trial asks for 1000" in run.stderr
-    assert "resources.larger_models.0.workers: a model asks for 2" in run.stderr
-    assert "Traceback" not in run.stdout + run.stderr
+    ran = tlc.ask("run", file, f"--set=resources={resources}", TLC_STEP_LOG=str(log))
+    assert ran.returncode == 2, ran.stdout + ran.stderr
+    assert "resources.cpus: a trial asks for 1000" in ran.stderr
+    assert "resources.larger_models.0.workers: a model asks for 2" in ran.stderr
+    assert "Traceback" not in ran.stdout + ran.stderr
     assert not log.exists()
 
 
@@ -199,20 +247,14 @@ def test_resources_that_no_node_has_are_refused_and_all_are_named(
 def test_missing_trials_run_in_the_given_study_and_leave_its_file_unchanged(
     tlc: Tlc, document: dict[str, Any]
 ) -> None:
-    space = {
-        "depth": 1,
-        "width": 32,
-        "budget": {"unit": "steps", "choices": [20]},
-        "quantisation": {"choices": ["none", "rtn-8"]},
-    }
     # A second worker process would take most of the time of this test.
     fields = {"trials": 1, "hours": 0.5, "sampler": "random", "concurrency": 1}
-    search = validate({**document, "space": space, **fields})
+    search = validate({**document, "space": TWO_POINTS, **fields})
     elsewhere = f"sqlite:///{tlc.folder / 'elsewhere.db'}"
     lacking = len(missing_trials(Study.open(search, elsewhere).space, []))
     assert lacking == 2
-    run = tlc.ask("claims", "tiny", "--complete", "--study", elsewhere)
-    assert run.returncode == 0, run.stdout + run.stderr
+    ran = tlc.ask("claims", "tiny", "--complete", "--study", elsewhere)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
     study = Study.load("tiny", elsewhere)
     assert [record.state for record in study.records()] == ["complete"] * lacking
     assert (study.search.trials, study.search.hours) == (1, 0.5)

@@ -12,6 +12,7 @@ from objectives.data.prepared_data import warnings_of
 from search.cli.printing.equal_bytes import print_equal_bytes
 from search.cli.printing.tables import (
     DENSE_NOTE,
+    UNTESTED,
     dominated_lines,
     frontier_table,
     make_table,
@@ -231,6 +232,8 @@ def print_frontier(found: Frontier, console: Console) -> None:
         console.print(note, style="dim", soft_wrap=True)
     _print_noise(any(member.latency_noisy for member in members), console)
     console.print(DENSE_NOTE, style="dim", soft_wrap=True)
+    if untested := [f"#{each.trial}" for each in members if each.test_score is None]:
+        console.print(f"{', '.join(untested)}: {UNTESTED}", style="dim", soft_wrap=True)
     if found.references:
         console.print()
         console.print(references_table(found.references))

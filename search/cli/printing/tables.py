@@ -27,6 +27,7 @@ from spaces.cost.units import quantity
 from spaces.grid.plan import Plan
 
 DENSE_NOTE = "dense: the best model without compression in at most the same bytes"
+UNTESTED = "not tested yet: the test split is read once, when the search ends"
 
 
 def make_table(*columns: str, left: Sequence[str] = ()) -> Table:
@@ -275,6 +276,8 @@ def _facts(trial: Trial) -> list[tuple[str, str]]:
     if "score" in test:
         counted = f"{test['examples']:,} {items}"
         facts.append((f"test {name}", f"{test['score']:.4f} on {counted}"))
+    elif trial.on_frontier:
+        facts.append((f"test {name}", UNTESTED))
     facts += _seed_facts(trial)
     facts += [
         ("size", f"{r['size_bytes']:,} bytes on disk ({r['predicted_size_bytes']:,} predicted)"),
