@@ -28,6 +28,7 @@ from objectives.compression.quantise.weights import (
     dequantise,
 )
 from objectives.models.build import build
+from objectives.store import heartbeat
 from spaces.cost.architecture import Architecture, Shape
 from spaces.cost.compression import Compression, Pruning, Quantisation
 from spaces.cost.families import layout
@@ -104,8 +105,10 @@ def write_weights(file: Path, weights: CompressedWeights) -> None:
     """Write the weights of a model, as ``spaces.cost.size.weights_bytes`` predicts them."""
     tensors: Parts = {}
     for name, weight in weights.stored.items():
+        heartbeat.beat()
         tensors |= _parts(name, weight, weights.kept.get(name))
-    save_file(tensors, str(file))
+    with heartbeat.transferring(sum(tensor.nbytes for tensor in tensors.values())):
+        save_file(tensors, str(file))
 
 
 def load(folder: Path) -> nn.Module:
@@ -133,7 +136,8 @@ def read_weights(folder: Path, spec: ModelSpec) -> dict[str, StoredWeight]:
         ModelFileError: The file is missing, damaged, or of another model.
     """
     try:
-        tensors = load_file(str(folder / WEIGHTS))
+        with heartbeat.transferring((folder / WEIGHTS).stat().st_size):
+            tensors = load_file(str(folder / WEIGHTS))
         described = layout(spec.shape, spec.workload)
         # Before memory is allocated for them. A mask, the least that is stored, has a bit for each.
         bits = 8 * (folder / WEIGHTS).stat().st_size
@@ -223,6 +227,7 @@ def _stored(tensors: Parts, name: str, shape: torch.Size, compression: Compressi
         dense = torch.zeros(shape, dtype=values.dtype)
         dense[_mask(tensors, name, shape)] = values
         return dense
+    heartbeat.beat()
     quantised = _quantised(tensors, name, shape, compression)
     if quantised.zeros is not None and f"{name}.mask" in tensors:
         # Where zero has no code of its own, pruned weights would not be zero.

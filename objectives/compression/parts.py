@@ -12,6 +12,7 @@ from objectives.data.batches import Batch
 from objectives.data.encoding import PAD
 from objectives.models.build import build
 from objectives.models.forward import hook_inputs, hook_states
+from objectives.store import heartbeat
 from spaces.cost.architecture import Shape
 from spaces.cost.families import layout
 from spaces.cost.layout import Block, Stack
@@ -55,6 +56,7 @@ def importances(
     def observe(name: str, inputs: torch.Tensor) -> None:
         if effect is Effect.ON_LOSS:
             inputs.retain_grad()
+            inputs.register_hook(lambda _: heartbeat.beat())  # type: ignore[no-untyped-call]
         activations[name] = inputs
 
     for batch in batches:

@@ -15,6 +15,7 @@ from objectives.compression.quantise.weights import StoredWeight
 from objectives.data.batches import Batch, logits
 from objectives.failures import TrialFailure, is_out_of_memory, short_traceback
 from objectives.models.build import build
+from objectives.models.forward import layer_heartbeats
 from objectives.store import heartbeat
 from objectives.store.disk_space import is_disk_full
 from spaces.cost.compression import Quantisation
@@ -147,7 +148,7 @@ def _check_outputs(
 def _outputs(model: nn.Module, batches: list[Batch]) -> torch.Tensor:
     """Logits of some predictions, ``(predictions, outputs)``, evenly taken from all batches."""
     taken = []
-    with torch.inference_mode():
+    with torch.inference_mode(), layer_heartbeats(model):
         for batch in batches:
             heartbeat.beat("checking the compressed model")
             flat = logits(model, batch).flatten(0, -2)

@@ -11,6 +11,7 @@ from torch import nn
 from objectives.compression.model_file import ModelSpec
 from objectives.compression.parts import Effect, Loss, importances, keep_parts
 from objectives.data.batches import Batch
+from objectives.models.forward import layer_heartbeats
 from objectives.store import heartbeat
 from spaces.cost.compression import Pruning
 from spaces.cost.families import layout
@@ -54,8 +55,11 @@ def _zero_smallest(weights: list[nn.Parameter], sparsity: float) -> None:
     """
     magnitudes = torch.cat([weight.abs().flatten() for weight in weights])
     count = round(sparsity * len(magnitudes))
-    keep = torch.ones(len(magnitudes), dtype=torch.bool)
-    keep[torch.argsort(magnitudes, stable=True)[:count]] = False
+    largest = torch.kthvalue(magnitudes, max(count, 1)).values
+    keep = ~(magnitudes < largest)
+    # Of equal weights the first ones.
+    equal = torch.nonzero(magnitudes == largest).flatten()
+    keep[equal[: count - int((~keep).sum())]] = False
     masks = torch.split(keep, [weight.numel() for weight in weights])
     for weight, mask in zip(weights, masks, strict=True):
         weight.mul_(mask.view_as(weight))
@@ -99,14 +103,15 @@ def _kept_layers(
     losses = []
     for index in range(stack.depth):
         layer = model.get_submodule(f"{stack.prefix}.{index}")
-        with layer.register_forward_hook(_bypass, with_kwargs=True), torch.no_grad():
+        heartbeat.beat("calibrating")
+        bypassed = layer.register_forward_hook(_bypass, with_kwargs=True)
+        with bypassed, layer_heartbeats(model), torch.no_grad():
             losses.append(sum(float(loss(model, batch)) for batch in batches))
     order = sorted(range(stack.depth), key=lambda index: losses[index], reverse=True)
     return sorted(order[:count])
 
 
 def _bypass(_: nn.Module, arguments: Any, named: dict[str, Any], output: Any) -> Any:
-    """Forward hook with which the residual stream bypasses a layer; each call is a heartbeat."""
-    heartbeat.beat("calibrating")
+    """Forward hook with which the residual stream bypasses a layer."""
     stream = arguments[0] if arguments else named["hidden_states"]
     return (stream, *output[1:]) if isinstance(output, tuple) else stream

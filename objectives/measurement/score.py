@@ -13,6 +13,7 @@ from torch import nn
 from objectives.data.batches import Batch, logits, to_device
 from objectives.data.encoding import END, Tokens
 from objectives.data.row_order import Rows
+from objectives.measurement.flops import BatchParts, concatenated
 from objectives.measurement.intervals import Groups, error_of_mean
 
 Predict = Callable[[Batch], torch.Tensor]
@@ -45,8 +46,14 @@ class Score:
 
 def logits_of(model: nn.Module) -> Predict:
     """The logits of a model in evaluation mode, as a function of a batch."""
-    model.eval()
-    return lambda batch: logits(model, to_device(batch, model))
+    return by_parts(model, lambda batch: logits(model, to_device(batch, model)))
+
+
+def by_parts(model: nn.Module, predict: Predict) -> Predict:
+    """The same function with a model in evaluation mode, part by part of a batch on which it would
+    take long."""
+    parts = BatchParts(model.eval())
+    return lambda batch: concatenated([predict(part) for part in parts.of(batch)])
 
 
 def perplexity_score(losses: Sequence[float], groups: Groups, tokens: int) -> Score:

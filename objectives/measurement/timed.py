@@ -14,6 +14,7 @@ from objectives.data.batches import Batch
 from objectives.measurement.latency import Timer, elapsed_ms
 from objectives.models.decoding import Decoding
 from objectives.runtimes.base import Forward
+from objectives.store import heartbeat
 
 FEWEST_TEXTS = 10
 TOKENS_FOR_ONE_CALL = 4
@@ -140,5 +141,6 @@ class _TokenClock:
     def __call__(self, tokens: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         if tokens.device.type == "cuda":
             torch.cuda.synchronize()
+        heartbeat.beat()
         self.moments.append(time.perf_counter())
         return torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)

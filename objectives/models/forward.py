@@ -46,6 +46,20 @@ def hook_inputs(
 
 
 @contextmanager
+def layer_heartbeats(model: nn.Module) -> Iterator[None]:
+    """Inside the block, send a heartbeat after each call of an innermost module of a model."""
+    with ExitStack() as hooks:
+        for module in model.modules():
+            if next(module.children(), None) is None:
+                hooks.enter_context(module.register_forward_hook(_beat))
+        yield
+
+
+def _beat(*_: Any) -> None:
+    heartbeat.beat()
+
+
+@contextmanager
 def hook_states(
     layers: Mapping[str, nn.Module], hook: Callable[[str, torch.Tensor, torch.Tensor], None]
 ) -> Iterator[None]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from objectives.store import heartbeat
 from objectives.store.locks import LockBusy, exclusive_lock, try_exclusive_lock
 
 LOCK = "lock"
@@ -69,6 +70,7 @@ def flush(path: Path) -> None:
     """Have the system write a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with heartbeat.transferring(os.fstat(descriptor).st_size):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -17,6 +17,7 @@ from objectives.measurement.score import (
     Predict,
     Score,
     bits_per_byte_score,
+    by_parts,
     perplexity_score,
     window_groups,
 )
@@ -60,14 +61,13 @@ class CausalLanguageModel(FromSources, tasks.CausalLanguageModel):
 
     def score(self, model: nn.Module, split: str) -> Score:
         """Perplexity or bits per byte of a split, in separate windows."""
-        model.eval()
 
         def losses(batch: Batch) -> torch.Tensor:
             batch = to_device(batch, model)
             outputs = logits(model, batch).transpose(1, 2)
             return functional.cross_entropy(outputs, batch["targets"], reduction="none")
 
-        return self._score(losses, split)
+        return self._score(by_parts(model, losses), split)
 
     def _score(self, predict: Predict, split: str) -> Score:
         """Score the losses ``(windows, tokens)`` that a function has on the windows of a split."""

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from objectives.data.batches import Batch, MaskedBatches, to_device
-from objectives.measurement.score import Predict, Score, perplexity_score, window_groups
+from objectives.measurement.score import Predict, Score, by_parts, perplexity_score, window_groups
 from objectives.models.forward import vocabulary_logits
 from objectives.references.masked_bigrams import masked_references
 from objectives.references.reference import Reference
@@ -58,14 +58,13 @@ class MaskedLanguageModel(FromSources, tasks.MaskedLanguageModel):
 
     def score(self, model: nn.Module, split: str) -> Score:
         """Perplexity of the masked tokens of a split, the same tokens for every seed."""
-        model.eval()
 
         def losses(batch: Batch) -> torch.Tensor:
             batch = to_device(batch, model)
             outputs = _masked_logits(model, batch)
             return functional.cross_entropy(outputs, batch["targets"], reduction="none")
 
-        return self._score(losses, split)
+        return self._score(by_parts(model, losses), split)
 
     def _score(self, predict: Predict, split: str) -> Score:
         """Score the losses ``(positions,)`` that a function has at the masked positions."""

@@ -22,6 +22,7 @@ from objectives.data.batches import (
 from objectives.data.encoding import END, IGNORED, MASK, PAD, Tokens, load_tokenizer
 from objectives.data.errors import DataError
 from objectives.data.row_order import rows_by_length
+from objectives.measurement.flops import BatchParts
 from objectives.measurement.score import Score
 from objectives.measurement.scores.bleu_tokenizers import EXTRAS, bleu_tokenizer, lacking_packages
 from objectives.measurement.scores.texts import overlap_score
@@ -87,22 +88,23 @@ class TextGeneration(FromSources, tasks.TextGeneration):
         tokenizer = load_tokenizer(self.prepared.tokenizer_file)
         texts = [""] * len(pairs.source_lengths)
         loss, tokens = 0.0, 0
-        model.eval()
+        parts = BatchParts(model.eval())
         with torch.inference_mode():
             for rows in rows_by_length(pairs.source_lengths, EVALUATION_BATCH_SIZE):
                 heartbeat.beat("scoring")
-                batch = to_device(sentence_pair_batch(pairs, rows), model)
-                summed = _cross_entropy(model, batch, reduction="sum")
-                loss += summed.item()
-                tokens += self.terms(batch)
-                decoded = write_texts(
-                    model,
-                    batch,
-                    tokenizer,
-                    start=self.prepared.target_start,
-                    beams=self.beams,
-                    length=self.workload.target_length,
-                )
+                decoded: list[str] = []
+                for part in parts.of(to_device(sentence_pair_batch(pairs, rows), model)):
+                    summed = _cross_entropy(model, part, reduction="sum")
+                    loss += summed.item()
+                    tokens += self.terms(part)
+                    decoded += write_texts(
+                        model,
+                        part,
+                        tokenizer,
+                        start=self.prepared.target_start,
+                        beams=self.beams,
+                        length=self.workload.target_length,
+                    )
                 for row, text in zip(rows, decoded, strict=True):
                     texts[row] = text
         return self._score_of(texts, split, loss / tokens)

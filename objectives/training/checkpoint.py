@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 
+from objectives.store import heartbeat
 from objectives.training.early_stopping import HeldOutHistory
 from objectives.training.path import TrainingPath, TrainingProgress, TrainingState
 
@@ -41,16 +43,17 @@ def save_state(
     folder: Path, path: TrainingPath, state: TrainingState, *, with_optimizer: bool
 ) -> None:
     """Write a state on a path into a folder."""
-    save_model(state.model, str(folder / MODEL))
+    with heartbeat.transferring(size_bytes(state.model.state_dict())):
+        save_model(state.model, str(folder / MODEL))
     if with_optimizer:
         tensors = {
             f"{index}.{name}": tensor
             for index, moments in state.optimizer.state_dict()["state"].items()
             for name, tensor in moments.items()
         }
-        save_file(tensors, str(folder / OPTIMIZER))
+        _save_tensors(tensors, folder / OPTIMIZER)
     if state.held_out.best_weights:
-        save_file(state.held_out.best_weights, str(folder / BEST))
+        _save_tensors(state.held_out.best_weights, folder / BEST)
     entry = {
         "history": state.history,
         "resume_points": state.resume_points,
@@ -68,13 +71,14 @@ def load_state(folder: Path, path: TrainingPath, device: torch.device) -> Traini
     """
     entry = json.loads((folder / STATE).read_text())
     model = _build(path, device)
-    load_model(model, str(folder / MODEL), device=str(device))
+    with heartbeat.transferring((folder / MODEL).stat().st_size):
+        load_model(model, str(folder / MODEL), device=str(device))
     optimizer = path.make_optimizer(model)
-    best = load_file(str(folder / BEST)) if (folder / BEST).exists() else {}
+    best = _load_tensors(folder / BEST, "cpu") if (folder / BEST).exists() else {}
     is_end = entry["has_ended"] or entry["steps"] == path.length
     if path.can_continue or not is_end:
         moments: dict[int, dict[str, Any]] = defaultdict(dict)
-        for key, tensor in load_file(str(folder / OPTIMIZER), device=str(device)).items():
+        for key, tensor in _load_tensors(folder / OPTIMIZER, str(device)).items():
             index, _, name = key.partition(".")
             moments[int(index)][name] = tensor
         optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
@@ -90,6 +94,22 @@ def load_state(folder: Path, path: TrainingPath, device: torch.device) -> Traini
         held_out=HeldOutHistory(entry["held_out"], best),
         has_ended=entry["has_ended"],
     )
+
+
+def size_bytes(tensors: Mapping[str, torch.Tensor]) -> int:
+    """Bytes of some tensors."""
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def _save_tensors(tensors: dict[str, torch.Tensor], file: Path) -> None:
+    with heartbeat.transferring(size_bytes(tensors)):
+        save_file(tensors, str(file))
+
+
+def _load_tensors(file: Path, device: str) -> dict[str, torch.Tensor]:
+    with heartbeat.transferring(file.stat().st_size):
+        tensors: dict[str, torch.Tensor] = load_file(str(file), device=device)
+    return tensors
 
 
 def _build(path: TrainingPath, device: torch.device) -> nn.Module:

@@ -179,9 +179,9 @@ def _should_repeat(rounds: list[list[float]], elapsed: float) -> bool:
 
 def _time(do_step: OptimizerStep, steps: range) -> float:
     """Seconds of some steps; to read the last one waits for a GPU."""
-    heartbeat.beat("measuring the speed of training")
     started = time.perf_counter()
     for step in steps:
+        heartbeat.beat("measuring the speed of training")
         figures = do_step(step)
     figures.tolist()
     return time.perf_counter() - started

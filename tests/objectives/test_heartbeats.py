@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -17,6 +18,9 @@ from torch.nn.modules.module import register_module_forward_hook
 from objectives.compression.model_file import ModelSpec
 from objectives.compression.pipeline import compress
 from objectives.compression.prune import prune
+from objectives.data.batches import forward_arguments
+from objectives.measurement import flops
+from objectives.measurement.score import logits_of
 from objectives.models.decoding import write_texts
 from objectives.models.forward import linear_layers
 from objectives.store import heartbeat
@@ -78,6 +82,37 @@ def test_compression_is_never_silent_for_two_passes(
     assert (PASS, PASS) not in set(pairwise(events))
     if quantisation.method in ("rtn", "hqq", "gptq"):
         assert events.count("compressing") > len(linear_layers(pruned))
+
+
+def test_a_slow_model_is_scored_part_by_part_with_heartbeats(monkeypatch: Any) -> None:
+    model = dense_model(Family.LLAMA, 4)
+    batch = batch_for(WORKLOADS[Family.LLAMA], count=6)
+    with torch.inference_mode():
+        whole = logits_of(model)(batch)
+        each_pass = flops.count_forward_flops(model, forward_arguments(batch))
+        monkeypatch.setattr(flops, "MAX_PASS_FLOPS", each_pass / 2.5)
+        with observed(type(model)) as events:
+            parts = logits_of(model)(batch)
+    torch.testing.assert_close(parts, whole)
+    # One row is counted, then there are three passes.
+    assert events.count(PASS) == 1 + 3
+    for one, other in pairwise(at for at, event in enumerate(events) if event == PASS):
+        assert other - one > len(linear_layers(model))
+
+
+def test_work_without_heartbeats_of_its_own_has_them_until_it_is_stuck(monkeypatch: Any) -> None:
+    monkeypatch.setattr(heartbeat, "INTERVAL_SECONDS", 0.01)
+    with observed(torch.nn.Module) as events:
+        with heartbeat.beating(0.05):
+            time.sleep(0.2)
+        assert 1 <= len(events) <= 5
+        events.clear()
+        with heartbeat.beating(10.0):
+            time.sleep(0.1)
+        count = len(events)
+        time.sleep(0.05)
+    assert count >= 2
+    assert len(events) == count
 
 
 def test_each_decoded_token_is_a_heartbeat() -> None:

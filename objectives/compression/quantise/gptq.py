@@ -23,7 +23,7 @@ from objectives.compression.quantise.weights import (
     refuse_not_finite,
 )
 from objectives.data.batches import Batch, forward_arguments
-from objectives.models.forward import hook_inputs, linear_layers
+from objectives.models.forward import hook_inputs, layer_heartbeats, linear_layers
 from objectives.store import heartbeat
 
 DAMPING = 0.01
@@ -55,7 +55,7 @@ def quantise(
     working = copy.deepcopy(model).eval()
     layers = linear_layers(working)
     quantised: dict[str, QuantisedWeight] = {}
-    with torch.no_grad():
+    with torch.no_grad(), layer_heartbeats(working):
         for block in _blocks(working, batches[0]):
             solved = {name: layers[name] for name in block if f"{name}.weight" in names}
             # A block may have a tied head alone.
@@ -130,6 +130,7 @@ class _Grid:
 
     def find_params(self, group: torch.Tensor, *, weight: bool) -> None:
         """Set the scale for the next columns, ``(rows, group_size)``."""
+        heartbeat.beat()
         kept = self._kept[:, self._column : self._column + group.shape[1]]
         self.scale = linear_scales(group * kept, self._bits)
 

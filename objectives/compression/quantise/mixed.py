@@ -24,6 +24,7 @@ from objectives.compression.quantise.symmetric import linear_scales
 from objectives.compression.quantise.weights import QuantisedWeight, dequantise
 from objectives.data.batches import Batch, BatchShard, forward_arguments, logits
 from objectives.data.encoding import PAD
+from objectives.models.forward import layer_heartbeats
 from objectives.store import heartbeat
 
 BITS = (2, 3, 4, 5, 6, 8)
@@ -123,11 +124,11 @@ def _effects(
     effects = {}
     with torch.no_grad():
         for name, rounded in nearest.items():
-            heartbeat.beat("compressing")
             # A tied matrix is one parameter, which the embedding and the head share.
             weight = working.get_parameter(name)
             whole, measured = weight.clone(), []
             for bits in MEASURED:
+                heartbeat.beat("compressing")
                 weight.copy_(dequantise(rounded(whole, bits=bits, group_size=group_size)))
                 measured.append(_divergence(expected, _predictions(working, compared)))
             weight.copy_(whole)
@@ -144,7 +145,7 @@ def _fewer(model: nn.Module, batch: Batch, most: int) -> Batch:
 
 def _predictions(model: nn.Module, batches: list[Batch]) -> torch.Tensor:
     """Logits of all predictions that batches ask for, ``(predictions, outputs)``."""
-    with torch.inference_mode():
+    with torch.inference_mode(), layer_heartbeats(model):
         return torch.cat(
             [_asked_for(logits(model, each).float().flatten(0, -2), each) for each in batches]
         )

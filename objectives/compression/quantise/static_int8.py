@@ -20,7 +20,7 @@ from objectives.compression.quantise.weights import (
 )
 from objectives.data.batches import Batch, forward_arguments
 from objectives.failures import TrialFailure
-from objectives.models.forward import PositionalLogits, linear_layers
+from objectives.models.forward import PositionalLogits, layer_heartbeats, linear_layers
 from objectives.store import heartbeat
 
 MAX_CODE = 255
@@ -114,7 +114,7 @@ def _observed(model: nn.Module, batches: list[Batch]) -> Any:
     function = PositionalLogits(model, inputs[0]).eval()
     heartbeat.beat("calibrating")
     graph = prepare(exported(function, tuple(inputs[0].values())), get_default_static_config())
-    with torch.no_grad():
+    with torch.no_grad(), layer_heartbeats(graph):
         for arguments in inputs:
             heartbeat.beat("calibrating")
             graph(*arguments.values())

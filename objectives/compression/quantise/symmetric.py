@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
+from objectives.store import heartbeat
+
 ScalesOf = Callable[[torch.Tensor, int], torch.Tensor]
 """The scales of groups, ``(..., group_size)``, as ``(..., 1)``, by bits."""
 
@@ -52,6 +54,8 @@ def best_scales(groups: torch.Tensor, bits: int) -> torch.Tensor:
     best = _as_stored(whole)
     least = torch.full_like(whole, torch.inf)
     for part in RANGES:
+        if not torch.compiler.is_compiling():
+            heartbeat.beat()
         scales = _as_stored(part * whole)
         error = (nearest_codes(groups, scales, bits) * scales).sub_(groups).square_()
         total = error.sum(-1, keepdim=True)

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from objectives.data.batches import Batch
 from objectives.data.encoding import IGNORED
+from objectives.measurement.flops import BatchParts
 from objectives.measurement.intervals import Floats, Groups, error_of_mean
 from objectives.measurement.score import BOOTSTRAP_SAMPLES, Score, perplexity_score
 from objectives.measurement.scores.classes import accuracy_score
@@ -54,12 +55,14 @@ def measured(
     ``(rows, ...)``, and the mean loss of a row."""
     each: list[Floats] = []
     total, rows = 0.0, 0
+    parts = BatchParts(model)
     with torch.inference_mode():
         for batch in batches:
             heartbeat.beat("scoring")
-            each.append(scores(model, batch).double().cpu().numpy())
-            total += float(loss(model, batch)) * len(each[-1])
-            rows += len(each[-1])
+            for part in parts.of(batch):
+                each.append(scores(model, part).double().cpu().numpy())
+                total += float(loss(model, part)) * len(each[-1])
+                rows += len(each[-1])
     return np.concatenate(each), total / rows
 
 
