@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from objectives.data.batches import Batch, CausalBatches, logits, to_device
 from objectives.data.encoding import load_tokenizer, text_bytes
@@ -22,6 +21,7 @@ from objectives.measurement.score import (
     window_groups,
 )
 from objectives.models.decoding import Decoding
+from objectives.models.vocabulary_loss import vocabulary_loss
 from objectives.references.ngrams import next_token_references
 from objectives.references.reference import Reference
 from objectives.store import heartbeat
@@ -53,7 +53,7 @@ class CausalLanguageModel(FromSources, tasks.CausalLanguageModel):
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Cross-entropy of the next tokens."""
         batch = to_device(batch, model)
-        return functional.cross_entropy(self.predictions(model, batch), self.targets(batch))
+        return vocabulary_loss(model, partial(logits, model, batch), self.targets(batch))
 
     def targets(self, batch: Batch) -> torch.Tensor:
         """The next tokens, ``(predictions,)``."""
@@ -64,8 +64,8 @@ class CausalLanguageModel(FromSources, tasks.CausalLanguageModel):
 
         def losses(batch: Batch) -> torch.Tensor:
             batch = to_device(batch, model)
-            outputs = logits(model, batch).transpose(1, 2)
-            return functional.cross_entropy(outputs, batch["targets"], reduction="none")
+            predict = partial(logits, model, batch)
+            return vocabulary_loss(model, predict, batch["targets"], reduction="none")
 
         return self._score(by_parts(model, losses), split)
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from objectives.data.batches import Batch, MaskedBatches, to_device
 from objectives.measurement.score import Predict, Score, by_parts, perplexity_score, window_groups
 from objectives.models.forward import vocabulary_logits
+from objectives.models.vocabulary_loss import vocabulary_loss
 from objectives.references.masked_bigrams import masked_references
 from objectives.references.reference import Reference
 from objectives.store import heartbeat
@@ -46,7 +46,7 @@ class MaskedLanguageModel(FromSources, tasks.MaskedLanguageModel):
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Cross-entropy of the masked tokens."""
         batch = to_device(batch, model)
-        return functional.cross_entropy(self.predictions(model, batch), self.targets(batch))
+        return vocabulary_loss(model, partial(_masked_logits, model, batch), self.targets(batch))
 
     def predictions(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Logits at the masked positions, ``(positions, vocabulary)``."""
@@ -61,8 +61,8 @@ class MaskedLanguageModel(FromSources, tasks.MaskedLanguageModel):
 
         def losses(batch: Batch) -> torch.Tensor:
             batch = to_device(batch, model)
-            outputs = _masked_logits(model, batch)
-            return functional.cross_entropy(outputs, batch["targets"], reduction="none")
+            predict = partial(_masked_logits, model, batch)
+            return vocabulary_loss(model, predict, batch["targets"], reduction="none")
 
         return self._score(by_parts(model, losses), split)
 

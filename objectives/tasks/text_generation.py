@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from objectives.data.batches import (
     EVALUATION_BATCH_SIZE,
@@ -27,6 +26,7 @@ from objectives.measurement.score import Score
 from objectives.measurement.scores.bleu_tokenizers import EXTRAS, bleu_tokenizer, lacking_packages
 from objectives.measurement.scores.texts import overlap_score
 from objectives.models.decoding import Decoding, of_decoder, write_texts
+from objectives.models.vocabulary_loss import vocabulary_loss
 from objectives.store import heartbeat
 from objectives.tasks.base import CALIBRATION_BATCHES
 from objectives.tasks.from_sources import FromSources
@@ -173,11 +173,11 @@ def _words(tokens: Tokens, shape: tuple[int, int]) -> torch.Tensor:
 def _cross_entropy(
     model: nn.Module, batch: Batch, *, reduction: str, smoothing: float = 0.0
 ) -> torch.Tensor:
-    outputs = logits(model, batch).float()
-    return functional.cross_entropy(
-        outputs.flatten(0, 1),
+    return vocabulary_loss(
+        model,
+        partial(logits, model, batch),
         batch["targets"].flatten(),
-        ignore_index=PAD,
         reduction=reduction,
-        label_smoothing=smoothing,
+        ignored=PAD,
+        smoothing=smoothing,
     )
