@@ -1,4 +1,4 @@
-"""The hours that ``tlc plan --hours`` says of a search, beside those that the search then takes.
+"""The hours that ``tlc plan`` says of a search, beside those that the search then takes.
 
 Each search tries a small grid, so that all that the plan counts is trained, in a home of its own,
 so that nothing is stored before. Other programs on the machine slow the search and not the plan,
@@ -41,7 +41,7 @@ def main(searches: tuple[str, ...]) -> None:
     missed = []
     for search in searches or SEARCHES:
         with tempfile.TemporaryDirectory() as home:
-            planned = 3600 * json.loads(_tlc("plan", search, home, "--hours", "--json"))["hours"]
+            planned = 3600 * json.loads(_tlc("plan", search, home, "--json"))["hours"]
             started = time.monotonic()
             _tlc("run", search, home)
             taken = time.monotonic() - started

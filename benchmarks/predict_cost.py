@@ -182,7 +182,7 @@ def planning_seconds() -> tuple[float, float]:
     settings = [f"--set={name}={value}" for name, value in PLANNED.items()]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.monotonic()
-    command = [sys.executable, "-m", "search.cli", "plan", "causal_lm", *settings]
+    command = [sys.executable, "-m", "search.cli", "plan", "causal_lm", "--no-data", *settings]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,7 +25,6 @@ from search.cli.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from search.api.measured_plan import MeasuredRange
     from spaces.loading import SearchLike
 
 
@@ -129,86 +129,80 @@ def confirm(name: str, seeds: int, limits: dict[str, float], url: str | None) ->
 @click.argument("files", metavar="FILE", nargs=-1, required=True)
 @overrides
 @click.option(
+    "--no-data",
+    is_flag=True,
+    help="Open no data and train nothing: sizes, FLOPs and steps by arithmetic alone.",
+)
+@click.option(
     "--measure",
     is_flag=True,
     help="Also measure latency, memory, … of untrained models here, as the run would at its start.",
-)
-@click.option(
-    "--hours",
-    is_flag=True,
-    help="Open the data, and measure the speed of training here: how long the search will take.",
 )
 @as_json
 def plan(
     files: tuple[str, ...],
     overrides: tuple[str, ...],
     *,
+    no_data: bool,
     measure: bool,
-    hours: bool,
     as_json: bool,
 ) -> None:
-    """Show sizes, FLOPs and training steps of the search in FILE, without training.
+    """Show what the search in FILE reads, tries and costs, and how long it takes here.
+
+    The data is prepared, as the run then finds it: splits, classes, examples as models read them,
+    what is skipped, cut or repeated (tlc data), and the scores of the references. Sizes, FLOPs and
+    steps follow by arithmetic; the time, from some steps of the smallest and of the largest model.
 
     FILE may be data too, as of tlc run. What --measure measures, the run finds in the store; of a
     large space it is some dozen models, from which the others are predicted.
-
-    With --hours: splits, classes and examples of the data (tlc data), the scores of the references,
-    the steps per second of the smallest and the largest model, and how long the search takes.
     """
     from search.cli.data.first_file import search_like
 
     console = make_console(stderr=as_json)
     search = search_like(files, console)
-    if hours and measure:
-        raise click.UsageError("give either --hours or --measure, not both")
-    if hours:
-        _forecast(search, overrides, console, as_json=as_json)
-        return
-    if not as_json:
-        _print_plan(search, overrides, console)
-        for each in _measured(search, overrides) if measure else ():
-            console.print(str(each))
-        return
-    from dataclasses import asdict
-
-    from search.api.planning import plan_search
-
-    found = asdict(plan_search(search, overrides).plan)
+    show = _show_arithmetic if no_data else _show_forecast
+    found = show(search, overrides, console, as_json=as_json)
     if measure:
-        found["measured"] = [each.to_dict() for each in _measured(search, overrides)]
-    click.echo(json.dumps(found, indent=2))
+        # It imports torch.
+        from search.api.measured_plan import measured_plan
+
+        measured = measured_plan(search, overrides)
+        found["measured"] = [each.to_dict() for each in measured]
+        if not as_json:
+            for each in measured:
+                console.print(str(each))
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
 
 
-def _measured(search: SearchLike, overrides: tuple[str, ...]) -> list[MeasuredRange]:
-    # It imports torch.
-    from search.api.measured_plan import measured_plan
-
-    return measured_plan(search, overrides)
-
-
-def _forecast(
+def _show_forecast(
     search: SearchLike, overrides: tuple[str, ...], console: Console, *, as_json: bool
-) -> None:
-    from dataclasses import asdict
-
+) -> dict[str, Any]:
+    """Print the plan with its data, unless it is printed as JSON; returns its values."""
+    # It imports torch.
     from search.api.forecast import forecast
     from search.cli.data.output import print_forecast
 
-    found = forecast(search, overrides)
-    if as_json:
-        click.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
-    else:
+    found = forecast(search, overrides, lambda line: console.print(line, style="dim"))
+    if not as_json:
         print_forecast(found, console)
+    values = asdict(found)
+    return {**values.pop("plan"), **values}
 
 
-def _print_plan(search: SearchLike, overrides: tuple[str, ...], console: Console) -> None:
+def _show_arithmetic(
+    search: SearchLike, overrides: tuple[str, ...], console: Console, *, as_json: bool
+) -> dict[str, Any]:
+    """The same of the plan alone."""
     from search.api.planning import plan_search
     from search.cli.printing.output import print_plan
 
     planned = plan_search(search, overrides)
-    print_plan(planned.plan, planned.name, console)
-    for warning in planned.warnings:
-        console.print(warning, style="yellow")
+    if not as_json:
+        print_plan(planned.plan, planned.name, console)
+        for warning in planned.warnings:
+            console.print(warning, style="yellow", soft_wrap=True)
+    return asdict(planned.plan)
 
 
 @click.command()

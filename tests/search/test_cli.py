@@ -118,10 +118,10 @@ def test_every_query_prints_json_and_text(finished: Tlc) -> None:
 
 
 def test_plan_and_schema_train_nothing(tlc: Tlc, document: dict[str, Any]) -> None:
-    plan = json.loads(tlc.ask("plan", tlc.write(document), "--json").stdout)
+    plan = json.loads(tlc.ask("plan", tlc.write(document), "--no-data", "--json").stdout)
     assert plan["configurations"] == 64
     assert [example["kind"] for example in plan["examples"]] == ["smallest", "typical", "largest"]
-    printed = tlc.ask("plan", "classification").stdout
+    printed = tlc.ask("plan", "classification", "--no-data").stdout
     assert "largest" in printed
     assert "fine-tuning comes on top" in printed
     schema = json.loads(tlc.ask("schema").stdout)

@@ -16,6 +16,7 @@ from spaces.loading import load
 from tests.search.conftest import Tlc
 
 MACHINE = Machine(cores=2, gpus=0, flops=2e10)
+SECONDS = {"unit": "seconds", "choices": [9]}
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_a_measured_plan_says_how_long_the_search_takes(
     tlc: Tlc, task_documents: dict[str, dict[str, Any]]
 ) -> None:
     file = tlc.write(task_documents["causal-lm"], trials=8, hours=1e-4)
-    shown = tlc.ask("plan", file, "--hours", "--json")
+    shown = tlc.ask("plan", file, "--json")
     assert shown.returncode == 0, shown.stderr
     found = json.loads(shown.stdout)
     assert found["data"]["counts"]["unlabelled train tokens"] > 1000
@@ -106,3 +107,34 @@ def test_a_measured_plan_says_how_long_the_search_takes(
     assert all(reference["scores"]["validation"] for reference in found["references"])
     assert 0 < found["training_seconds"] / found["trials_at_a_time"] < 3600 * found["hours"]
     assert found["trials_in_time"] == 0, "no trial fits into a third of a second"
+
+
+def test_a_plan_opens_the_data(tlc: Tlc, task_documents: dict[str, dict[str, Any]]) -> None:
+    file = tlc.write(
+        task_documents["image-classification"],
+        space={**task_documents["image-classification"]["space"], "budget": SECONDS},
+    )
+    shown = tlc.ask("plan", file)
+    assert shown.returncode == 0, shown.stderr
+    assert " train images" in shown.stdout
+    assert "reference: majority class, accuracy" in shown.stdout
+    assert "the speed of training was not measured: budgets are in seconds" in shown.stdout
+    assert "trials take at most about" in shown.stdout
+
+
+def test_a_plan_without_its_data_is_refused_or_arithmetic(
+    tlc: Tlc, task_documents: dict[str, dict[str, Any]]
+) -> None:
+    nowhere = {"source": "image_folder", "train": "nowhere"}
+    file = tlc.write(
+        task_documents["image-classification"], data={"images": nowhere, "image_size": 8}
+    )
+    refused = tlc.ask("plan", file)
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1] == (
+        "error: data.images.train: no such folder: nowhere; tlc plan --no-data plans without "
+        "opening it"
+    )
+    planned = tlc.ask("plan", file, "--no-data")
+    assert planned.returncode == 0, planned.stderr
+    assert "configurations" in planned.stdout

@@ -31,7 +31,7 @@ def test_a_plan_measures_what_the_search_limits(
 
     file = tmp_path / "search.yaml"
     file.write_text(json.dumps(search.to_dict()))
-    planned = CliRunner().invoke(cli, ["plan", str(file), "--measure", "--json"])
+    planned = CliRunner().invoke(cli, ["plan", str(file), "--no-data", "--measure", "--json"])
     assert planned.exit_code == 0, planned.output
     (again,) = json.loads(planned.stdout)["measured"]
     assert (again["cost"], again["measured"], again["error"]) == ("latency_ms", 2, None)

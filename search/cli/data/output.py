@@ -51,12 +51,15 @@ def print_forecast(found: Forecast, console: Console) -> None:
     for reference in found.references:
         console.print(f"reference: {reference['name']}, {found.score_of(reference)} on validation")
     for model, speed in found.steps_per_second.items():
-        console.print(f"measured: {model} trains {speed:.3g} steps a second")
-    console.print(
-        f"all {found.plan.trials} trials take at most about {duration(3600 * found.hours)}, "
-        f"{found.trials_at_a_time} at a time",
-        style="bold",
-    )
+        console.print(f"measured: a step of {model} takes {1 / speed:.3g} s ({speed:.3g} a second)")
+    if found.not_measured:
+        console.print(f"the speed of training was not measured: {found.not_measured}")
+    if found.hours is not None:
+        console.print(
+            f"all {found.plan.trials} trials take at most about {duration(3600 * found.hours)}, "
+            f"{found.trials_at_a_time} at a time",
+            style="bold",
+        )
     if found.trials_in_time is not None and found.trials_in_time < found.plan.trials:
         console.print(
             f"about {found.trials_in_time} of them fit into the hours of the search",

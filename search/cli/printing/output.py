@@ -147,7 +147,7 @@ def print_plan(plan: Plan, name: str, console: Console) -> None:
         console.print("steps and FLOPs of training are known when tlc run has measured its speed")
     if plan.fine_tuning_steps is None:
         console.print(
-            "fine-tuning comes on top: its steps are known once the data is prepared (tlc run)"
+            "fine-tuning comes on top: its steps are known once the data is prepared (tlc plan)"
         )
     elif plan.fine_tuning_steps:
         stops = "; it stops early where a held-out part of its data shows no progress"
