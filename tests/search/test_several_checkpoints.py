@@ -15,6 +15,7 @@ from objectives.models.checkpoint.resolve import with_checkpoints
 from objectives.objective import Objective
 from objectives.several_checkpoints import Objectives
 from objectives.tasks import prepare_for
+from search.api.forecast import forecast
 from search.formatting import configuration_text
 from search.registry.export import export
 from search.results.schemas import FrontierMember
@@ -133,6 +134,21 @@ def test_only_what_a_checkpoint_has_is_a_configuration_of_it(search: SearchFile)
     }
     with pytest.raises(ValueError, match="400 pieces are asked for; the checkpoint has 300"):
         space.configuration(next(p for p in np.ndindex(*_sizes(space)) if not space.has(p)))
+
+
+@pytest.mark.slow
+def test_a_plan_measures_each_checkpoint(
+    folders: tuple[Path, Path],
+    document: dict[str, Any],
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TLC_HOME", str(home))
+    found = forecast(document_from([*folders], document, home))
+    assert len(found.steps_per_second) == 2
+    assert found.hours
+    assert found.data.counts["labelled train examples"] > 0
+    assert [each["name"] for each in found.references][0] == "majority class"
 
 
 def test_expressions_can_differ_between_checkpoints(search: SearchFile) -> None:
