@@ -15,6 +15,7 @@ from search.results.schemas import Prediction, Started
 from search.service.problem_details import responses
 from search.service.read_routes import Name
 from search.service.settings import Settings
+from search.service.slow_calls import SlowCalls
 from search.storage.study import Study
 from spaces.file.own_task import OwnTask
 from spaces.file.search_file import SearchFile
@@ -71,7 +72,8 @@ class PredictionRequest(BaseModel):
 
 
 def router(queries: StudyQueries, settings: Settings) -> APIRouter:
-    """The routes that change something, and the prediction."""
+    """The routes that change something, and the prediction: all of them may take long."""
+    slow = SlowCalls()
     routes = APIRouter(
         tags=["searches"], responses=responses(400, 401, 403, 408, 413, 422, 429, 503)
     )
@@ -82,9 +84,8 @@ def router(queries: StudyQueries, settings: Settings) -> APIRouter:
         status_code=202,
         responses=responses(409),
     )
-    def submit(submission: Submission) -> Started:
-        search = _validated(submission, settings)
-        return Started(name=search.name, job=settings.launcher.start(search))
+    async def submit(submission: Submission) -> Started:
+        return await slow(_start_submitted, submission, settings)
 
     @routes.post(
         "/searches/{name}/stop",
@@ -92,8 +93,8 @@ def router(queries: StudyQueries, settings: Settings) -> APIRouter:
         status_code=204,
         responses=responses(404, 409),
     )
-    def stop(name: Name) -> None:
-        settings.launcher.stop(name)
+    async def stop(name: Name) -> None:
+        await slow(settings.launcher.stop, name)
 
     @routes.post(
         "/searches/{name}/resume",
@@ -101,21 +102,30 @@ def router(queries: StudyQueries, settings: Settings) -> APIRouter:
         status_code=202,
         responses=responses(404, 409),
     )
-    def resume(name: Name) -> Started:
-        search = Study.load(name, settings.study_url).search
-        if faults := list(_faults_of_task(search, settings)):
-            raise SearchFileError(name, faults)
-        return Started(name=name, job=settings.launcher.start(search))
+    async def resume(name: Name) -> Started:
+        return await slow(_start_again, name, settings)
 
     @routes.post(
         "/searches/{name}/what-if",
         summary="Predict the score of a configuration, without training it",
         responses=responses(404),
     )
-    def what_if(name: Name, request: Annotated[PredictionRequest, Body()]) -> Prediction:
-        return queries.what_if(name, request.values)
+    async def what_if(name: Name, request: Annotated[PredictionRequest, Body()]) -> Prediction:
+        return await slow(queries.what_if, name, request.values)
 
     return routes
+
+
+def _start_submitted(submission: Submission, settings: Settings) -> Started:
+    search = _validated(submission, settings)
+    return Started(name=search.name, job=settings.launcher.start(search))
+
+
+def _start_again(name: str, settings: Settings) -> Started:
+    search = Study.load(name, settings.study_url).search
+    if faults := list(_faults_of_task(search, settings)):
+        raise SearchFileError(name, faults)
+    return Started(name=name, job=settings.launcher.start(search))
 
 
 def _validated(submission: Submission, settings: Settings) -> SearchFile:

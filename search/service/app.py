@@ -55,7 +55,9 @@ def create_app(settings: Settings) -> FastAPI:
     authentication = [] if settings.token is None else [Security(bearer)]
     for router in (read_routes.router(queries), action_routes.router(queries, settings)):
         app.include_router(router, dependencies=authentication)
-    app.include_router(operations_routes.router(queries, registry, authentication))
+    app.include_router(
+        operations_routes.router(queries, settings.launcher, registry, authentication)
+    )
     problem_details.install(app)
     # The middleware that is added last runs first.
     app.add_middleware(BodyLimit)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Literal
 
 from fastapi import APIRouter, Response
@@ -12,12 +14,14 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from search.results.queries import StudyQueries
 from search.service.problem_details import responses
+from search.service.readiness import Check
 from search.storage.errors import StudyUnavailable
+from search.submission.local import Launcher
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -26,6 +30,17 @@ class Health(BaseModel):
     """The service responds."""
 
     status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """What the service can do now."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    status: Literal["ok", "degraded"]
+    """``degraded``: searches can be read, and none can be started."""
+    away: list[Literal["ray"]]
+    """What cannot be reached."""
 
 
 class RequestMetrics:
@@ -96,10 +111,14 @@ class SearchMetrics(Collector):
 
 
 def router(
-    queries: StudyQueries, registry: CollectorRegistry, authentication: Sequence[Depends]
+    queries: StudyQueries,
+    launcher: Launcher,
+    registry: CollectorRegistry,
+    authentication: Sequence[Depends],
 ) -> APIRouter:
     """The routes for operators."""
     routes = APIRouter(tags=["operations"])
+    can_read, can_start = Check(partial(_can_read, queries)), Check(launcher.can_start)
 
     @routes.get("/health", summary="Whether the service responds", responses=responses(403, 422))
     async def health() -> Health:
@@ -107,16 +126,17 @@ def router(
 
     @routes.get(
         "/ready",
-        summary="Whether the service can read the studies",
+        summary="Whether the service can read the studies and start searches",
         responses=responses(403, 422, 503),
     )
-    def ready() -> Health:
-        try:
-            queries.names()
-        except StudyUnavailable:
+    async def ready() -> Readiness:
+        reads, starts = await asyncio.gather(can_read(), can_start())
+        if not reads:
             # This route needs no token and must not reveal the address of the database.
-            raise StudyUnavailable("the studies cannot be read") from None
-        return Health()
+            raise StudyUnavailable("the studies cannot be read")
+        if not starts:
+            return Readiness(status="degraded", away=["ray"])
+        return Readiness(status="ok", away=[])
 
     registry.register(SearchMetrics(queries))
 
@@ -134,3 +154,11 @@ def router(
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     return routes
+
+
+def _can_read(queries: StudyQueries) -> bool:
+    try:
+        queries.names()
+    except StudyUnavailable:
+        return False
+    return True

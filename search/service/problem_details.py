@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
+from search.service.slow_calls import Overloaded
 from search.storage.errors import BusyStudy, NoSuchStudy, StudyUnavailable
 from spaces.errors import UserError
 from spaces.loading import SearchFileError
@@ -19,6 +20,8 @@ from spaces.loading import SearchFileError
 MEDIA_TYPE = "application/problem+json"
 MOST_FAULTS = 20
 """Largest number of faults in a response."""
+RETRY_SECONDS = "5"
+"""After which a client may try again what was unavailable."""
 
 TITLES = {
     400: "Malformed request",
@@ -32,7 +35,7 @@ TITLES = {
     422: "Invalid input",
     429: "Too many requests",
     500: "Internal error",
-    503: "Studies unavailable",
+    503: "Unavailable",
 }
 
 
@@ -104,7 +107,9 @@ def install(app: FastAPI) -> None:
     async def user_error(_: Request, error: UserError) -> JSONResponse:
         said = error.faults if isinstance(error, SearchFileError) else str(error).splitlines()
         lines = [_encodable(line) for line in said]
-        return problem(_status(error), "\n".join(lines), [_fault(line) for line in lines])
+        status = _status(error)
+        headers = {"Retry-After": RETRY_SECONDS} if status == 503 else None
+        return problem(status, "\n".join(lines), [_fault(line) for line in lines], headers)
 
     @app.exception_handler(Exception)
     async def internal_error(_: Request, __: Exception) -> JSONResponse:
@@ -142,7 +147,7 @@ def _methods(app: FastAPI, path: str) -> list[str]:
 
 
 def _status(error: UserError) -> int:
-    kinds = {NoSuchStudy: 404, BusyStudy: 409, StudyUnavailable: 503}
+    kinds = {NoSuchStudy: 404, BusyStudy: 409, StudyUnavailable: 503, Overloaded: 503}
     return next((status for kind, status in kinds.items() if isinstance(error, kind)), 422)
 
 

@@ -54,6 +54,9 @@ class Launcher(Protocol):
             UserError: It cannot run there, or is running already.
         """
 
+    def can_start(self) -> bool:
+        """Whether searches can be started there now, as far as is known within a second."""
+
     def stop(self, name: str) -> None:
         """Stop a search as Ctrl-C does; finished trials are kept.
 
@@ -118,6 +121,10 @@ class LocalProcesses:
             )
             hand_over(study, run, process.pid)
         return f"process {process.pid}"
+
+    def can_start(self) -> bool:
+        """Processes can always be started."""
+        return True
 
     def stop(self, name: str) -> None:
         """Request the stop through the study."""

@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import requests
 import yaml
 from fsspec.registry import known_implementations
 from packaging.requirements import Requirement
+from ray.exceptions import AuthenticationError
+from ray.job_submission import JobSubmissionClient
 
 import objectives
 import search as search_package
@@ -36,9 +39,24 @@ CHECK_SECONDS = 600.0
 """Limit of the check of the nodes, which includes installing the requirements."""
 AGENT_SECONDS = 60.0
 """Seconds in which a cluster that has just started must accept a job."""
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 30.0
+"""Time limit for each answer of the dashboard, which lists and accepts jobs."""
+PROBE_SECONDS = 0.5
+ERRORS = (
+    AuthenticationError, ConnectionError, requests.RequestException, RuntimeError, ValueError,
+)  # fmt: skip
 PACKAGE = "tlc-search"
 LEFT_OUT = {"ray", PACKAGE}
 """The cluster's own Ray, and tlc, whose code is sent with the job."""
+
+
+class JobsClient(JobSubmissionClient):  # type: ignore[misc]
+    """Ray's client, which has no time limit of its own: a dashboard may accept and never answer."""
+
+    def _do_request(self, *arguments: Any, **options: Any) -> Any:
+        limit = (CONNECT_SECONDS, ANSWER_SECONDS)
+        return super()._do_request(*arguments, timeout=limit, **options)
 
 
 class RayJobs:
@@ -49,8 +67,11 @@ class RayJobs:
         with_requirements: Whether nodes install tlc's requirements, at the versions that are
             installed here; nodes that have them need only the code.
 
+    Every call connects, so that a service starts while its cluster is away. Each raises
+    ``LaunchError`` where the cluster cannot be reached, does not answer in time, or wants a token.
+
     Raises:
-        LaunchError: There is no cluster at this address, or it wants a token.
+        LaunchError: The address is no URL of a dashboard.
     """
 
     def __init__(self, address: str, *, with_requirements: bool = True) -> None:
@@ -60,27 +81,27 @@ class RayJobs:
                 f"--address: {address!r} is not the URL of a Ray dashboard, "
                 "such as http://HEAD:8265"
             )
-        self._address = address
+        self._address = address.rstrip("/")
         self._with_requirements = with_requirements
-        with self._translated_errors():
-            from ray.job_submission import JobSubmissionClient
+        self._connected: JobsClient | None = None
 
-            self._client = JobSubmissionClient(address)
+    @property
+    def _client(self) -> JobsClient:
+        # Without a lock, behind which every call would wait for the first one.
+        if self._connected is None:
+            self._connected = JobsClient(self._address)
             # It logs each upload, and sets the level of its loggers when it is created.
             for name in list(logging.root.manager.loggerDict):
                 if name.startswith("ray"):
                     logging.getLogger(name).setLevel(logging.ERROR)
+        return self._connected
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:
         """Raise ``LaunchError`` for errors of the Jobs API."""
-        from ray.exceptions import AuthenticationError
-        from requests import RequestException
-
-        errors = (AuthenticationError, ConnectionError, RequestException, RuntimeError, ValueError)
         try:
             yield
-        except errors as error:
+        except ERRORS as error:
             message = str(error).strip() or type(error).__name__
             raise LaunchError(f"--address: {self._address}: {message.splitlines()[0]}") from error
 
@@ -101,6 +122,14 @@ class RayJobs:
                 if f"{identifier} already exists" in str(error):
                     raise self._busy(search.name) from error
                 raise
+
+    def can_start(self) -> bool:
+        """Whether its dashboard answers."""
+        try:
+            response = requests.get(f"{self._address}/api/version", timeout=PROBE_SECONDS)
+        except requests.RequestException:
+            return False
+        return response.status_code < 500
 
     def stop(self, name: str) -> None:
         """Send SIGTERM to the job; Ray kills it three seconds later (``RAY_JOB_STOP_WAIT_TIME_S``

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import yaml
-from ray import job_submission
 from ray.job_submission import JobStatus
 
 from search.storage.errors import BusyStudy, NoSuchStudy
@@ -106,7 +105,7 @@ class Cluster:
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     made = Cluster()
-    monkeypatch.setattr(job_submission, "JobSubmissionClient", lambda address: made)
+    monkeypatch.setattr(RayJobs, "_client", made)
     monkeypatch.setattr(ray_jobs, "POLL_SECONDS", 0.01)
     return made
 

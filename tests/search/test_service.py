@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,9 @@ class Started:
         self.searches.append(search)
         return "process 1"
 
+    def can_start(self) -> bool:
+        return True
+
     def stop(self, name: str) -> None:
         raise NotImplementedError
 
@@ -277,6 +281,43 @@ def test_a_task_of_ones_own_is_started_where_the_operator_lists_it(finished: Tlc
     assert [each.task.name for each in started.searches] == ["mine.tasks:FirstSymbol"]
     assert client.post("/searches", json={"search": own_document("other")}).status_code == 422
     assert len(started.searches) == 1
+
+
+@contextmanager
+def silent_dashboard() -> Iterator[str]:
+    """The URL of a dashboard that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_forty_slow_submits_leave_threads_for_reads(finished: Tlc) -> None:
+    where = [
+        "--study", finished.study_url, "--store", str(finished.folder / "store"),
+        "--mlflow", "http://127.0.0.1:9",
+    ]  # fmt: skip
+    with (
+        silent_dashboard() as dashboard,
+        finished.ready("--address", dashboard, *where, TLC_TOKEN="", RAY_ADDRESS="") as url,
+        ThreadPoolExecutor(40) as pool,
+    ):
+
+        def is_slow(number: int) -> bool:
+            body = {"search": "default", "overrides": [f"name=slow-{number}"]}
+            with suppress(requests.ReadTimeout):
+                requests.post(f"{url}/searches", json=body, timeout=8)
+                return False
+            return True
+
+        sent = [pool.submit(is_slow, number) for number in range(40)]
+        time.sleep(4)
+        for path in ("/ready", "/searches/tiny/best", "/searches/tiny/frontier") * 3:
+            started = time.perf_counter()
+            answer = requests.get(f"{url}{path}", timeout=30)
+            assert time.perf_counter() - started < 1.0
+            assert answer.ok, answer.text
+            if path == "/ready":
+                assert answer.json() == {"status": "degraded", "away": ["ray"]}
+        assert all(each.result() for each in sent)
 
 
 @pytest.mark.parametrize(
