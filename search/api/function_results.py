@@ -123,11 +123,19 @@ class FunctionResults:
 
         return delete(self._study, self.url)
 
-    def rename(self, _: str) -> NoReturn:
-        """Refused: the stages that trials share go by the name of the search."""
-        raise UserError(
-            "rename: the stages that trials of a search with a function share go by its name"
-        )
+    def rename(self, name: str) -> None:
+        """Rename the search, with its experiment in MLflow; what runs it has to name it so too. Its
+        trials keep their stages, checkpoints and folders.
+
+        Raises:
+            StudyError: The name is taken, or the search is running.
+            UserError: The name is not allowed, or MLflow is away.
+        """
+        from search.maintenance.renaming import rename
+
+        rename(self._study, name, self.url)
+        self.name, self._study = name, FunctionStudy.load(name, self.url)
+        self._queries = FunctionQueries(self._study)
 
     def export(self, *_: Any, **__: Any) -> NoReturn:
         """Refused: tlc has no model of such a search."""

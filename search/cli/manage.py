@@ -50,12 +50,16 @@ def compare(names: tuple[str, ...], folder: Path | None, url: str | None, as_jso
 def rename(old: str, new: str, url: str | None) -> None:
     """Rename the search OLD to NEW, with its experiment in MLflow and its reports.
 
-    A search that runs is refused. To resume it, its file needs the new name too.
+    A search that runs is refused. To resume it, its file or its program needs the new name too.
     """
     from search.maintenance.renaming import rename as rename_search
+    from search.storage.function_study import FunctionStudy, load_any
 
-    followed = rename_search(open_study(old, url), new, study_url_or_default(url))
-    click.echo(f"search {old!r} is now {new!r}; its file needs the new name: --set name={new}")
+    at = study_url_or_default(url)
+    study = load_any(old, at)
+    followed = rename_search(study, new, at)
+    its = "what runs it" if isinstance(study, FunctionStudy) else f"its file (--set name={new})"
+    click.echo(f"search {old!r} is now {new!r}; {its} needs the new name")
     for name in followed:
         click.echo(f"search {name!r} starts from {new!r} now; from_searches of its file has to too")
 

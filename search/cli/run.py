@@ -50,7 +50,7 @@ def run(files: tuple[str, ...], overrides: tuple[str, ...], address: str | None)
     from spaces.loading import read_search
 
     terminal = make_console()
-    file = _file_of(files, overrides, terminal)
+    file, said = _file_of(files, overrides, terminal)
     search = read_search(file, overrides, address=address)
     terminal.print(f"search {search.name}: {search.trials} trials, sampler {search.sampler}")
 
@@ -58,29 +58,34 @@ def run(files: tuple[str, ...], overrides: tuple[str, ...], address: str | None)
     from search.execution.run import run as run_search
 
     with interruptible():
-        outcome = run_search(search, Progress(terminal))
+        outcome = run_search(search, Progress(terminal, said))
     print_outcome(outcome, terminal)
     if outcome.interrupted:
         return INTERRUPTED
     return 0 if any(record.is_complete for record in outcome.study.records()) else 1
 
 
-def _file_of(files: tuple[str, ...], overrides: tuple[str, ...], terminal: Console) -> str:
-    """The search file; for data it is written, with its plan on the terminal."""
+def _file_of(
+    files: tuple[str, ...], overrides: tuple[str, ...], terminal: Console
+) -> tuple[str, tuple[str, ...]]:
+    """The search file, and what was said of its data; for data it is written, with its plan on the
+    terminal."""
     from search.cli.data.first_file import names_data, search_file
 
     file = search_file(files, terminal)
-    if len(files) > 1 or names_data(files[0]):
-        from search.api.planning import look_at, plan_search
-        from search.cli.data.output import print_overview
-        from search.cli.printing.output import print_plan
+    if len(files) == 1 and not names_data(files[0]):
+        return file, ()
+    from search.api.planning import look_at, plan_search
+    from search.cli.data.output import print_overview
+    from search.cli.printing.output import print_plan
 
-        terminal.print(f"search file: {file}", soft_wrap=True)
-        print_overview(look_at(file, overrides), terminal)
-        # Its warnings are those that the data just gave.
-        planned = plan_search(file, overrides)
-        print_plan(planned.plan, planned.name, terminal)
-    return file
+    terminal.print(f"search file: {file}", soft_wrap=True)
+    found = look_at(file, overrides)
+    print_overview(found, terminal)
+    # Its warnings are those that the data just gave.
+    planned = plan_search(file, overrides)
+    print_plan(planned.plan, planned.name, terminal)
+    return file, found.notices
 
 
 @click.command()

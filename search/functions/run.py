@@ -160,7 +160,7 @@ def _worker(study: FunctionStudy, sent: bytes, where: Locations) -> Worker:
         folder=str(home() / "trials" / f"{search.name}-{study.study_id}"),
         store=where.store_url,
         store_max_bytes=where.store_max_bytes,
-        scope=(search.name, search.version),
+        scope=study.stage_scope,
         paths=tuple(os.path.abspath(path) for path in sys.path),
     )
     wanted = bundle(search.resources.placement)

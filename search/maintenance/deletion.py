@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from objectives.store.manifest import CHECKPOINTS, Entry, parse_checkpoint_address
 from objectives.store.store import Store
 from search.maintenance.holding import not_running
-from search.storage.function_study import FunctionStudy
+from search.storage.function_study import FunctionStudy, load_every
 from search.storage.removal import remove
-from search.storage.study import Study, load_all
+from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from search.tracking.removal import delete_runs
 from spaces.file.storage import Locations, home
@@ -46,7 +46,8 @@ class Deletion:
             "no other search uses"
         )
         needed = ", ".join(self.needed_by)
-        return f"{text}; {needed} starts from its trials (from_searches)" if needed else text
+        starts = "starts" if len(self.needed_by) == 1 else "start"
+        return f"{text}; {needed} {starts} from its trials (from_searches)" if needed else text
 
 
 def planned_deletion(study: Study | FunctionStudy, url: str) -> Deletion:
@@ -55,13 +56,13 @@ def planned_deletion(study: Study | FunctionStudy, url: str) -> Deletion:
     Args:
         url: SQLAlchemy URL of the study.
     """
-    others = [each for each in load_all(url) if each.name != study.name]
+    others = [each for each in load_every(url) if each.name != study.name]
     needed_by = tuple(each.name for each in others if study.name in each.search.from_searches)
     if isinstance(study, Study):
         own = _every(study)
-        return Deletion(
-            study.name, len(own), tuple(_unshared_entries(study, own, others)), needed_by
-        )
+        files = [each for each in others if isinstance(each, Study)]
+        entries = tuple(_unshared_entries(study, own, files))
+        return Deletion(study.name, len(own), entries, needed_by)
     records, repeats = study.records_and_repeats()
     return Deletion(study.name, len(records) + len(repeats), (), needed_by)
 

@@ -18,12 +18,15 @@ from search.storage.database import (
 )
 from search.storage.errors import BusyStudy, NoSuchStudy
 from search.storage.optuna_space import distributions, point_from
-from search.storage.study import Study
+from search.storage.study import Study, load_all
 from search.storage.widening import tried, widen
 from spaces.cost.criteria import Criteria
 from spaces.functions.points import FunctionSpace, Values
 from spaces.functions.search import FunctionSearch
 from spaces.grid.widening import changed_names, left_out
+
+FIRST_NAME = "first_name"
+"""Attribute of a study that was renamed: the name before."""
 
 
 class FunctionStudy(BaseStudy[Values]):
@@ -97,6 +100,17 @@ class FunctionStudy(BaseStudy[Values]):
             return cls(optuna.load_study(study_name=name, storage=storage), storage)
 
     @property
+    def stage_scope(self) -> tuple[str, str]:
+        """What the keys of stages and checkpoints of its trials belong to: the name that the search
+        began with, and the version of the function."""
+        return self.attributes.get(FIRST_NAME, self.name), self.search.version
+
+    def keep_stages(self) -> None:
+        """Let stages and checkpoints stay those of its trials when the search is renamed."""
+        if FIRST_NAME not in self.attributes:
+            self.optuna.set_user_attr(FIRST_NAME, self.name)
+
+    @property
     def criteria(self) -> Criteria:
         """The criteria by which trials are compared."""
         return self.search.criteria
@@ -123,6 +137,11 @@ def load_any(name: str, url: str) -> Study | FunctionStudy:
     if has_function(name, url):
         return FunctionStudy.load(name, url)
     return Study.load(name, url)
+
+
+def load_every(url: str) -> list[Study | FunctionStudy]:
+    """Every search of a storage, of either kind."""
+    return [*load_all(url), *load_functions(url)]
 
 
 def load_functions(url: str) -> list[FunctionStudy]:

@@ -14,13 +14,19 @@ import yaml
 from mlflow import MlflowClient
 
 from objectives.store.store import Store
+from search.api.function_results import FunctionResults
+from search.functions.run import make_sampler
 from search.hypervolume import Scale, hypervolume_of
 from search.storage.errors import BusyStudy
+from search.storage.function_study import FunctionStudy
 from search.storage.lease_holder import holding_lease
 from search.storage.study import Study
+from search.tracking.function_sync import FunctionSync
 from search.tracking.tracker import sync_study
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations, Storage, sqlite_url
+from spaces.functions.points import FunctionSpace
+from spaces.functions.search import read_function_search
 from tests.search.conftest import Tlc, made_up_result
 
 MakeSearch = Callable[..., SearchFile]
@@ -140,6 +146,57 @@ def test_a_renamed_search_is_found_by_its_new_name_alone(make_search: MakeSearch
     assert client.get_experiment_by_name("old") is None
     assert client.get_experiment_by_name("new") is not None
     assert sync_study(study, where) == 0
+
+
+def function_study(tlc: Tlc, name: str, **fields: Any) -> FunctionStudy:
+    """The study of a search with a function, with a complete trial and its folder."""
+    document = {
+        "name": name,
+        "space": {"x": {"choices": [1, 2, 3]}},
+        "objectives": {"accuracy": "maximize"},
+        "trials": 3,
+    }
+    space = FunctionSpace(read_function_search({**document, **fields}))
+    study = FunctionStudy.open(space, tlc.study_url)
+    study.optuna.sampler = make_sampler(study)
+    metrics = {"accuracy": 0.6}
+    result = {"score": 0.6, "metrics": metrics, "seconds": 1.0, "stages": {}}
+    study.tell_result(study.ask().number, {**metrics, **result})
+    (tlc.folder / "home" / "trials" / f"{name}-{study.study_id}").mkdir(parents=True)
+    return study
+
+
+def test_searches_with_functions_are_renamed_and_followed(tlc: Tlc) -> None:
+    old = function_study(tlc, "old")
+    function_study(tlc, "later", from_searches=["old"])
+    where = Locations.of(Storage())
+    FunctionSync(old, where).send(with_figures=False, is_running=False)
+    renamed = tlc.ask("rename", "old", "new")
+    assert renamed.returncode == 0, renamed.stderr
+    assert renamed.stdout.splitlines() == [
+        "search 'old' is now 'new'; what runs it needs the new name",
+        "search 'later' starts from 'new' now; from_searches of its file has to too",
+    ]
+    results = FunctionResults("new", tlc.study_url)
+    results.rename("newest")
+    assert len(results.trials()) == 1
+    study = FunctionStudy.load("newest", tlc.study_url)
+    assert study.stage_scope == ("old", ""), "its trials keep what they share"
+    assert FunctionStudy.load("later", tlc.study_url).search.from_searches == ["newest"]
+    assert (tlc.folder / "home" / "trials" / f"newest-{study.study_id}").is_dir()
+    client = MlflowClient(where.tracking_uri)
+    assert client.get_experiment_by_name("old") is None
+    assert client.get_experiment_by_name("newest") is not None
+
+
+def test_who_deletes_what_a_function_search_starts_from_is_told(
+    tlc: Tlc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function_study(tlc, "first")
+    function_study(tlc, "later", from_searches=["first"])
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    asked = tlc.ask("delete", "first")
+    assert "; later starts from its trials (from_searches)" in asked.stdout
 
 
 def test_compared_searches_have_one_box(make_search: MakeSearch, tlc: Tlc) -> None:

@@ -148,7 +148,7 @@ def test_a_plan_measures_each_checkpoint(
     assert len(found.steps_per_second) == 2
     assert found.hours
     assert found.data.counts["labelled train examples"] > 0
-    assert [each["name"] for each in found.references][0] == "majority class"
+    assert found.references[0]["name"] == "majority class"
 
 
 def test_expressions_can_differ_between_checkpoints(search: SearchFile) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -45,10 +45,12 @@ class Progress(Listener):
 
     Args:
         console: Where to print.
+        said: Warnings that stand there already, which are not repeated.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, said: Collection[str] = ()) -> None:
         self._console = console
+        self._said = said
         self._finished: dict[int, TrialRecord] = {}
         self._running: dict[int, TrialRecord] = {}
 
@@ -58,6 +60,8 @@ class Progress(Listener):
 
     def warn(self, line: str) -> None:
         """Print a warning."""
+        if line in self._said:
+            return
         self._console.print(line, style="yellow", soft_wrap=True)
 
     @contextmanager
