@@ -1,8 +1,9 @@
 """Heartbeats: how slow work is distinguished from work that hangs.
 
 Work that takes long calls ``beat`` as it goes: after each optimiser step, each scored batch, each
-compressed layer. A process that is alive but sends no heartbeat is stuck. The process that runs the
-work may register a listener; without one, a heartbeat does nothing.
+compressed layer. A process that is alive but sends no heartbeat is stuck. ``stored`` says what a
+process that dies now would not lose. The process that runs the work may register a listener;
+without one, a heartbeat does nothing.
 
 >>> with listening(lambda what, is_paused: print(what)):
 ...     beat("scoring")
@@ -23,8 +24,10 @@ LEAST_BYTES_PER_SECOND = 10e6
 """Of the slowest disk that is still waited for."""
 
 Listener = Callable[[str, bool], None]
+StoredListener = Callable[[str], None]
 
 _listeners: list[Listener] = []
+_stored_listeners: list[StoredListener] = []
 _last = "starting"
 
 
@@ -44,6 +47,12 @@ def paused(why: str) -> None:
     """Send a heartbeat that says why the work waits for a person, such as ``no space``."""
     for listener in _listeners:
         listener(why, True)
+
+
+def stored(address: str) -> None:
+    """Say that a new entry of the store was written, by its address."""
+    for listener in _stored_listeners:
+        listener(address)
 
 
 @contextmanager
@@ -76,10 +85,15 @@ def transferring(size_bytes: float) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def listening(listener: Listener) -> Iterator[None]:
-    """Call ``listener(what, is_paused)`` at each heartbeat of this process, inside the block."""
+def listening(
+    listener: Listener, on_stored: StoredListener = lambda address: None
+) -> Iterator[None]:
+    """Call ``listener(what, is_paused)`` at each heartbeat of this process, and
+    ``on_stored(address)`` at each new entry of the store, inside the block."""
     _listeners.append(listener)
+    _stored_listeners.append(on_stored)
     try:
         yield
     finally:
         _listeners.remove(listener)
+        _stored_listeners.remove(on_stored)

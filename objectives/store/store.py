@@ -153,15 +153,18 @@ class Store:
         )
         (folder / MANIFEST).write_text(entry.to_json())
         if self._is_local:
-            self._commit_local(folder, address)
-        elif not self._is_intact(address):
+            is_new = self._commit_local(folder, address)
+        elif is_new := not self._is_intact(address):
             self._fs.makedirs(f"{self._root}/{address}", exist_ok=True)
             for path in (*files, folder / MANIFEST):
                 remote = f"{self._root}/{address}/{path.name}"
                 self._fs.put_file(str(path), remote, callback=_Beats())
+        if is_new:
+            heartbeat.stored(address)
         self._enforce_quota(entry)
 
-    def _commit_local(self, folder: Path, address: str) -> None:
+    def _commit_local(self, folder: Path, address: str) -> bool:
+        """Rename the folder to its address; returns whether there was no intact entry."""
         target = Path(self._root) / address
         for path in folder.iterdir():
             flush(path)
@@ -176,10 +179,11 @@ class Store:
                     raise
             if self._is_intact(address):
                 # Another worker has written the same content first.
-                return
+                return False
             self.remove(address)
         flush(target.parent)
         flush(target.parent.parent)
+        return True
 
     def _is_intact(self, address: str) -> bool:
         with self.open(address) as folder:

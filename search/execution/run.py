@@ -243,7 +243,12 @@ class _Started:
         search = self.study.search
         folders = tuple(str(data.folder) for data in self.data)
         code = code_for_workers(search.task)
-        setup = WorkerSetup(search.resolved().model_dump_json(), folders, code=code)
+        setup = WorkerSetup(
+            search.resolved().model_dump_json(),
+            folders,
+            code=code,
+            retries=search.resources.retries,
+        )
         setup = with_speeds(setup, self.study, self.listener)
         remote = RemoteFunctions(setup, search.resources)
         measure_references(self.study, remote, self.listener)

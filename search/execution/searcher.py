@@ -8,7 +8,6 @@ state.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
@@ -16,9 +15,11 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from search.execution.jobs import Jobs
+from search.execution.trial_retries import Death, Deaths
 from search.samplers.base import ConvergedError, MustWaitError, SpaceExhaustedError
 from search.storage.base_study import BaseStudy
 from search.storage.trials import TrialRecord
+from spaces.file.resources import Retries
 
 
 @dataclass(eq=False, repr=False)
@@ -28,8 +29,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     Args:
         jobs: What there is to run.
         unfinished: Trials of an earlier run, which are first.
-        failure_of: State and message of a job whose worker died, by its id in Tune.
-        retries: Times that a trial is continued after the death of its worker.
+        death_of: How a job's worker died, by the job's id in Tune.
+        retries: How often a trial is continued after the death of its worker.
         may_start: Whether another job may start now beside those of some configurations.
         on_change: Called with a record when a trial starts or ends.
         warn: Called with a line when a worker died or a checkpoint was found damaged.
@@ -40,8 +41,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     jobs: Jobs
     _: KW_ONLY
     unfinished: list[TrialRecord[Any]]
-    failure_of: Callable[[str], tuple[str, str]]
-    retries: int
+    death_of: Callable[[str], Death]
+    retries: Retries
     may_start: Callable[[list[Any]], bool]
     on_change: Callable[[TrialRecord[Any]], None]
     warn: Callable[[str], None]
@@ -50,7 +51,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def __post_init__(self) -> None:
         super().__init__()
         self._waiting = [[record] for record in self.unfinished]
-        self._deaths: Counter[int] = Counter()
+        self._deaths = Deaths(self.retries)
         self._running: dict[str, dict[int, TrialRecord[Any]]] = {}
         self._occupying: dict[str, Any] = {}
 
@@ -104,13 +105,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             return
         # A job's trials run one after another: its worker died in the first that is left.
         first, *others = left
-        self._deaths[first.number] += 1
-        state, message = self.failure_of(trial_id)
-        if self._deaths[first.number] > self.retries:
-            self._tell(first, {"state": state, "message": f"{message}; not retried"})
-            left = others
+        death = self.death_of(trial_id)
+        if self._deaths.may_continue(first.number, death):
+            self.warn(f"#{first.number}: {death.message}; it resumes from its last checkpoint")
         else:
-            self.warn(f"#{first.number}: {message}; it resumes from its last checkpoint")
+            self._tell(first, death.outcome)
+            left = others
         if left:
             self._waiting.append(left)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -77,24 +78,26 @@ def _objective(setup: WorkerSetup) -> Objectives:
 def evaluate(setup: WorkerSetup, configurations: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Evaluate configurations one after another; a failure comes as a named state.
 
-    Neighbours that share their training share the model in memory. An unexpected error, or lack of
-    memory, is retried once, from the last checkpoint. Ray detects the death of the process.
+    Neighbours that share their training share the model in memory. After an unexpected error, or
+    lack of memory, a trial is repeated from the last checkpoint (``WorkerSetup.retries``). Ray
+    detects the death of the process.
 
     Yields:
         For each, ``state`` and, where it is ``complete``, ``result`` and ``curve``; else
         ``message`` and ``traceback``. Also ``damaged``: damaged entries of the store.
     """
     left = [Configuration.from_dict(values) for values in configurations]
-    has_failed = False
+    failed = Counter[str]()
     while left:
         for report in _attempt(setup, left):
-            if report["state"] in RETRIED_STATES and not has_failed:
+            state = report["state"]
+            if state in RETRIED_STATES and failed[state] < getattr(setup.retries, state):
                 log.warning("an attempt failed: %s", report["traceback"] or report["message"])
-                has_failed = True
+                failed[state] += 1
                 # Leaving the loop frees what the attempt holds before the next one.
                 break
             left.pop(0)
-            has_failed = False
+            failed.clear()
             yield report
 
 

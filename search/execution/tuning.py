@@ -12,11 +12,10 @@ from functools import partial
 from typing import Any
 
 from objectives.store import heartbeat
-from search.execution.cluster import demand, spans_machines
+from search.execution.cluster import demand
 from search.execution.jobs import Jobs, RepeatJobs, SampledJobs
 from search.execution.listener import Limits
 from search.execution.trainable import RemoteFunctions, evaluate, stored
-from search.execution.trial_retries import retries_after_death
 from search.execution.worker_setup import WorkerSetup
 from search.process_state import signals_kept
 from search.samplers.base import StudySampler
@@ -30,6 +29,7 @@ from search.storage.base_study import BaseStudy
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.cost.configuration import Configuration
+from spaces.file.resources import Retries
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class Worker:
         function: Called with the configuration of a job, as the searcher suggests it.
         resources: What a job occupies: Ray's ``PlacementGroupFactory`` of its configuration.
         deadline_seconds: Longest time without a heartbeat.
-        retries: Times that a trial is continued after the death of its worker.
+        retries: How often a trial is continued after the death of its worker.
     """
 
     function: Callable[[dict[str, Any]], None]
     resources: Callable[[dict[str, Any]], Any]
     deadline_seconds: float
-    retries: int
+    retries: Retries
 
 
 def tune_trials(
@@ -151,20 +151,24 @@ def run_jobs(
     from ray import tune
 
     from search.execution.searcher import StudySearcher
-    from search.execution.watchdog import StopRequest, Watchdog
+    from search.execution.watchdog import StopRequest, Watchdog, killed_for_memory_is_a_failed_task
 
     watchdog = Watchdog(worker.deadline_seconds, callbacks.warn)
     searcher = StudySearcher(
         study,
         jobs,
         unfinished=unfinished,
-        failure_of=watchdog.failure_of,
+        death_of=watchdog.death_of,
         retries=worker.retries,
         may_start=callbacks.may_start,
         on_change=callbacks.on_change,
         warn=callbacks.warn,
     )
-    with tempfile.TemporaryDirectory(prefix="tlc-tune-") as scratch, signals_kept():
+    with (
+        tempfile.TemporaryDirectory(prefix="tlc-tune-") as scratch,
+        signals_kept(),
+        killed_for_memory_is_a_failed_task(),
+    ):
         tuner = tune.Tuner(
             tune.with_resources(worker.function, worker.resources),
             tune_config=tune.TuneConfig(
@@ -220,7 +224,7 @@ def _worker(study: Study, remote: RemoteFunctions) -> Worker:
         function=_trainable(remote.setup),
         resources=partial(demand, search.placement),
         deadline_seconds=search.resources.progress_deadline_seconds,
-        retries=retries_after_death(on_cluster=bool(search.address) or spans_machines()),
+        retries=search.resources.retries,
     )
 
 
@@ -232,7 +236,8 @@ def _trainable(setup: WorkerSetup) -> Callable[[dict[str, Any]], None]:
 
         from search.execution.watchdog import HeartbeatSender
 
-        with heartbeat.listening(HeartbeatSender(tune.get_context().get_trial_id())):
+        sender = HeartbeatSender(tune.get_context().get_trial_id())
+        with heartbeat.listening(sender, sender.stored):
             outcomes = evaluate(setup, config["configurations"])
             for number, outcome in zip(config["numbers"], outcomes, strict=True):
                 # As text, because Tune flattens nested results before a searcher sees them.

@@ -10,14 +10,17 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from ray import kill, tune
+from ray import cloudpickle, kill, tune
 from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put
 
-from search.storage.states import HUNG, WORKER_DIED
+from search.execution.trial_retries import Death, Place, death_of
+from search.storage.states import HUNG
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +45,8 @@ class HeartbeatSender:
         self._count = 0
         self._what = ""
         self._sent = 0.0
+        self._stored = ""
+        self._place = asdict(Place.here())
 
     def __call__(self, what: str, is_paused: bool) -> None:
         """Count a heartbeat, and send the count if the work changed or a second has passed."""
@@ -50,7 +55,16 @@ class HeartbeatSender:
         if what == self._what and now - self._sent < SEND_SECONDS:
             return
         self._what, self._sent = what, now
-        value = json.dumps({"count": self._count, "what": what, "is_paused": is_paused})
+        self._send(is_paused=is_paused)
+
+    def stored(self, address: str) -> None:
+        """Send the address of a new entry of the store."""
+        self._stored = address
+        self._send()
+
+    def _send(self, *, is_paused: bool = False) -> None:
+        progress = {"count": self._count, "what": self._what, "is_paused": is_paused}
+        value = json.dumps({**progress, "stored": self._stored, "place": self._place})
         try:
             _internal_kv_put(self._job, value, namespace=NAMESPACE)
         except Exception as error:
@@ -66,6 +80,13 @@ class _Heartbeat:
     count: int = 0
     what: str = "starting"
     is_paused: bool = False
+    stored: str = ""
+    place: Mapping[str, Any] | None = None
+
+    @classmethod
+    def read(cls, job: str, at: float) -> _Heartbeat:
+        """What a job sent last; the default where it sent nothing."""
+        return cls(at, **json.loads(_internal_kv_get(job, namespace=NAMESPACE) or "{}"))
 
 
 class StopRequest(tune.Stopper):  # type: ignore[misc]
@@ -105,12 +126,18 @@ class Watchdog(tune.Callback):  # type: ignore[misc]
         self._last: dict[str, _Heartbeat] = {}
         self._killed: dict[str, str] = {}
         self._checked = 0.0
+        self._trials: list[Any] = []
+        """All jobs, as Tune knows them."""
 
-    def failure_of(self, job: str) -> tuple[str, str]:
-        """State and message of a job whose worker died."""
+    def death_of(self, job: str) -> Death:
+        """How the worker of a job died."""
+        last = _Heartbeat.read(job, time.monotonic())
         if job in self._killed:
-            return HUNG, self._killed[job]
-        return WORKER_DIED, "its process died"
+            return Death(HUNG, self._killed[job], stored=last.stored)
+        trial = next((each for each in self._trials if each.trial_id == job), None)
+        error, text = _error_of(trial)
+        death = death_of(error, text, Place(**last.place) if last.place else None)
+        return replace(death, stored=last.stored)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Watch a job that gets a worker, from its start."""
@@ -119,6 +146,7 @@ class Watchdog(tune.Callback):  # type: ignore[misc]
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
         """Check the running jobs, at most every ``CHECK_SECONDS``."""
         now = time.monotonic()
+        self._trials = trials
         if now - self._checked < CHECK_SECONDS:
             return
         self._checked = now
@@ -139,9 +167,8 @@ class Watchdog(tune.Callback):  # type: ignore[misc]
 
     def _check(self, trial: Any, now: float) -> None:
         last = self._last[trial.trial_id]
-        value = _internal_kv_get(trial.trial_id, namespace=NAMESPACE)
-        current = _Heartbeat(now, **json.loads(value or "{}"))
-        deadline = self._deadline if value else max(self._deadline, STARTING_SECONDS)
+        current = _Heartbeat.read(trial.trial_id, now)
+        deadline = self._deadline if current.count else max(self._deadline, STARTING_SECONDS)
         if current != replace(last, at=now):
             self._last[trial.trial_id] = current
             if current.is_paused != last.is_paused:
@@ -151,3 +178,37 @@ class Watchdog(tune.Callback):  # type: ignore[misc]
             self._killed[trial.trial_id] = f"no progress for {silent:.0f} s ({last.what}); killed"
             del self._last[trial.trial_id]
             kill(trial.temporary_state.ray_actor)
+
+
+def _error_of(trial: Any) -> tuple[Exception | None, str]:
+    """What ended a job of Tune: the error, where it could be sent, and its text."""
+    if trial is None or trial.error_file is None:
+        return None, ""
+    # ``Trial.get_error`` reads where Tune copies these files later.
+    text = Path(trial.error_file).read_text()
+    if trial.pickled_error_file is None:
+        return None, text
+    try:
+        return cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()), text
+    except Exception as error:
+        # An error of a library may raise anything where it cannot be loaded here.
+        log.debug("an error of Ray was not read: %s", error)
+        return None, text
+
+
+@contextmanager
+def killed_for_memory_is_a_failed_task() -> Iterator[None]:
+    """Inside the block, Ray Tune takes a worker that Ray killed for lack of memory for a failed
+    task.
+
+    Tune 2.60 expects a ``RayActorError`` or a ``RayTaskError``, and ends the whole run at the
+    ``OutOfMemoryError`` that Ray raises.
+    """
+    from ray.air.execution._internal import actor_manager
+    from ray.exceptions import OutOfMemoryError, RayTaskError
+
+    actor_manager.RayTaskError = (RayTaskError, OutOfMemoryError)
+    try:
+        yield
+    finally:
+        actor_manager.RayTaskError = RayTaskError

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from spaces.cost.architecture import Architecture
 from spaces.file.base_task import BaseTask
 from spaces.file.own_task import OwnTask
+from spaces.file.resources import Retries
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,14 @@ class WorkerSetup:
         data: Folders of the prepared data: of each of several checkpoints, or one.
         speeds: Steps per second of each architecture, where budgets are in seconds.
         code: The source of a user's own task (``objectives.tasks.own.shipping``); else empty.
+        retries: How often a worker repeats an attempt that failed.
     """
 
     search: str
     data: tuple[str, ...]
     speeds: tuple[tuple[Architecture, float], ...] = ()
     code: bytes = field(default=b"", repr=False)
+    retries: Retries = field(default_factory=Retries)
 
 
 def code_for_workers(task: BaseTask) -> bytes:

@@ -15,11 +15,9 @@ from search.execution.cluster import (
     check_capacity,
     cluster,
     may_run_another,
-    spans_machines,
 )
 from search.execution.jobs import SampledJobs
 from search.execution.listener import Ending, Limits
-from search.execution.trial_retries import retries_after_death
 from search.execution.tuning import Callbacks, Worker, how_it_ended, run_jobs
 from search.functions.worker import FunctionSetup, Objective, serialised, trainable
 from search.samplers.base import StudySampler
@@ -174,7 +172,7 @@ def _worker(study: FunctionStudy, sent: bytes, where: Locations) -> Worker:
         function=trainable(setup, sent),
         resources=resources,
         deadline_seconds=search.resources.progress_deadline_seconds,
-        retries=retries_after_death(on_cluster=bool(search.address) or spans_machines()),
+        retries=search.resources.retries,
     )
 
 

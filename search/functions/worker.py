@@ -75,7 +75,8 @@ def trainable(setup: FunctionSetup, objective: bytes) -> Callable[[dict[str, Any
         from search.execution.watchdog import HeartbeatSender
 
         number, values = config["numbers"][0], config["configurations"][0]
-        with listening(HeartbeatSender(tune.get_context().get_trial_id())), beating():
+        sender = HeartbeatSender(tune.get_context().get_trial_id())
+        with listening(sender, sender.stored), beating():
             outcome = evaluate(setup, call, number, values)
         # As text, because Tune flattens nested results before a searcher sees them.
         tune.report({"number": number, "outcome": json.dumps(outcome, allow_nan=False)})

@@ -54,7 +54,7 @@ class FunctionTrial(QueryResult):
     """Its number."""
     state: str
     """``running``, ``complete``, or the name of its failure: ``error`` where the function raised,
-    ``invalid_result``, ``not_finite``, ``oom``, ``worker_died``, ``hung``."""
+    ``invalid_result``, ``not_finite``, ``oom``, ``worker_died``, ``node_lost``, ``hung``."""
     params: dict[str, Any]
     """The value of each dimension."""
     metrics: dict[str, float]

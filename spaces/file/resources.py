@@ -9,6 +9,7 @@ from pydantic import Field
 from spaces.file.dimensions import Count, PositiveNumber, StrictModel
 
 Gpus = Annotated[float, Field(ge=0.0)]
+Retry = Annotated[int, Field(ge=0)]
 Strategy = Literal["ddp", "fsdp"]
 
 
@@ -40,6 +41,22 @@ class LargerModels(StrictModel):
     strategy: Strategy | None = None
 
 
+class Retries(StrictModel):
+    """How often a trial continues from its last checkpoint, by the state that it has in the end. It
+    counts from the last time that the trial had stored something new."""
+
+    node_lost: Retry = 10
+    """Its node was lost or pre-empted, or that of a further worker of its model."""
+    worker_died: Retry = 2
+    """Its process was killed or crashed."""
+    hung: Retry = 1
+    """It made no progress (``progress_deadline_seconds``)."""
+    oom: Retry = 1
+    """It ran out of memory, or Ray or the kernel killed its process for lack of memory."""
+    error: Retry = 1
+    """Something raised an unexpected error."""
+
+
 class Resources(Placement):
     """Resources of one trial."""
 
@@ -48,6 +65,8 @@ class Resources(Placement):
     progress_deadline_seconds: PositiveNumber = 600.0
     """Longest time without progress (a step, a scored batch, a compressed layer) before a worker is
     considered stuck and killed; it has at least two minutes to start."""
+    retries: Retries = Retries()
+    """How often a trial is continued without progress."""
 
     def placement(self, parameters: int) -> Placement:
         """Resources of a model with so many parameters before compression."""

@@ -19,7 +19,7 @@ from spaces.cost.metric import Measure
 from spaces.errors import UserError
 from spaces.expression import LONGEST, Expression
 from spaces.file.dimensions import Count, PositiveNumber, StrictModel
-from spaces.file.resources import Gpus, Placement
+from spaces.file.resources import Gpus, Placement, Retries
 from spaces.file.sampler_names import SamplerName, sampler_faults
 from spaces.file.search_file import InconsistentFields
 from spaces.file.search_file import Name as SearchName
@@ -55,6 +55,8 @@ class FunctionResources(StrictModel):
     progress_deadline_seconds: PositiveNumber = 600.0
     """Seconds without a sign from the process of a trial after which it is killed and continued
     elsewhere. It need not do anything for that, but run."""
+    retries: Retries = Retries()
+    """How often a trial is continued without progress."""
 
     @property
     def placement(self) -> Placement:

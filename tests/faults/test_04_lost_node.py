@@ -50,3 +50,4 @@ def test_a_search_continues_without_a_lost_node_and_with_a_new_one(
     run_checker(system)
     assert all(record["state"] == "COMPLETE" for record in system.events.committed())
     assert added.poll() is None
+    assert "was lost; it resumes" in system.output

@@ -175,6 +175,8 @@ def test_enqueued_trials_are_run_beside_those_of_the_file(study: Study) -> None:
 
     from search.execution.jobs import SampledJobs
     from search.execution.searcher import StudySearcher
+    from search.execution.trial_retries import Death
+    from spaces.file.resources import Retries
 
     study.tell_result(study.ask().number, made_up_result(0.6, 0.1))
     addition = missing_trials(study.space, study.records())[0]
@@ -185,8 +187,8 @@ def test_enqueued_trials_are_run_beside_those_of_the_file(study: Study) -> None:
         study,
         SampledJobs(study, sampler, trials=1, deadline=math.inf),
         unfinished=[],
-        failure_of=lambda _: ("error", ""),
-        retries=1,
+        death_of=lambda _: Death("error", ""),
+        retries=Retries(),
         may_start=lambda _: True,
         on_change=lambda _: None,
         warn=print,

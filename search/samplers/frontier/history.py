@@ -18,7 +18,7 @@ from objectives.failures import OUT_OF_MEMORY
 from search.arrays import Floats
 from search.samplers.frontier.design_space import DesignSpace
 from search.samplers.gp.kernel import Features
-from search.storage.states import ERROR, HUNG, WORKER_DIED
+from search.storage.states import ERROR, HUNG, NODE_LOST, WORKER_DIED
 from spaces.cost.metric import Metric
 
 TWO_SIDED_95 = 1.96
@@ -70,7 +70,7 @@ class FailureCause(Enum):
 
 CAUSES = {
     **dict.fromkeys(("diverged", "not_finite", "constant"), FailureCause.MODEL),
-    **dict.fromkeys((ERROR, OUT_OF_MEMORY, HUNG, WORKER_DIED), FailureCause.MACHINE),
+    **dict.fromkeys((ERROR, OUT_OF_MEMORY, HUNG, NODE_LOST, WORKER_DIED), FailureCause.MACHINE),
 }
 """By the state of a failed trial; in any other state its compression failed."""
 

@@ -22,7 +22,7 @@ from search.samplers.frontier.prior import prior_of_settings
 from search.samplers.functions.points import Points
 from search.samplers.functions.regression import CERTAIN
 from search.samplers.functions.seconds import FunctionSeconds
-from search.storage.states import HUNG, WORKER_DIED
+from search.storage.states import HUNG, NODE_LOST, WORKER_DIED
 from spaces.cost.metric import Metric
 
 WORST, BEST = 0.25, 0.75
@@ -32,7 +32,7 @@ FAR = 3.0
 single broken trial would make all others look alike."""
 
 
-UNKNOWN = (WORKER_DIED, HUNG)
+UNKNOWN = (NODE_LOST, WORKER_DIED, HUNG)
 """States of failed trials that say nothing of their values. Of any other failure the values may be
 the cause, as of a loss that is not finite, a model that exceeds the memory, or sizes that do not
 fit, and values near them may fail too."""
