@@ -14,11 +14,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from objectives.data.encoding import IGNORED
-
-MAX_LOGITS = 2**26
-"""Logits that are computed at once: 256 MiB in fp32, and about three times that in training."""
-CHUNK_LOGITS = 2**24
-"""Logits of a chunk, where there are more."""
+from spaces.cost.memory.training import CHUNK_LOGITS, MAX_LOGITS
 
 _WHOLE: WeakSet[nn.Module] = WeakSet()
 """Models that do something else with their logits before they return them."""

@@ -10,10 +10,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-MAX_PLAIN_POSITIONS = 258
-"""Positions of a model (256 tokens and the two that RoBERTa never reads) up to which matrix
-products beat the fused kernel in bf16 on a CPU; beyond, they would also keep ``tokens ** 2`` scores
-for the backward pass."""
+from spaces.cost.memory.training import MAX_PLAIN_POSITIONS
 
 MIN_COMPILED_STEPS = 5_000
 """Steps from which compilation pays on a GPU: an estimate, 20 s at 4 ms saved a step."""

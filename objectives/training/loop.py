@@ -129,13 +129,14 @@ class OptimizerStep:
             self._device, dtype=torch.bfloat16, enabled=settings.precision == "bf16"
         ):
             loss = self._replica.loss_at(self._replica.model, step)
-        optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         for weight in self._pruned_weights:
             if weight.grad is not None:
                 weight.grad.mul_(weight.detach() != 0)
         norm = _clip(self._parameters, settings.gradient_clip)
         optimizer.step()
+        # Here, so that they are not in memory with the activations of the next step.
+        optimizer.zero_grad(set_to_none=True)
         return torch.stack((loss.detach(), norm))
 
 
