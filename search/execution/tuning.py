@@ -215,7 +215,13 @@ def _sampler(study: Study, is_stored: StoredBy, *, stops: bool) -> StudySampler:
         return FrontierSampler(design_space, seed=search.seed, stops=stops)
     # A resumed search must not draw the same numbers again.
     seed = search.seed + len(study.records())
-    return FeasibleSampler(study.space, search.sampler, seed=seed, trials=search.trials)
+    return FeasibleSampler(
+        study.space,
+        search.sampler,
+        seed=seed,
+        trials=search.trials,
+        needs_at_least=search.needs_at_least,
+    )
 
 
 def _worker(study: Study, remote: RemoteFunctions) -> Worker:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Protocol
 
 from optuna.distributions import BaseDistribution
@@ -11,6 +11,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.study import Study as OptunaStudy
 from optuna.trial import FrozenTrial
 
+from objectives.failures import OUT_OF_MEMORY
 from search.samplers.base import MustWaitError, SpaceExhaustedError, StudySampler, failure_of
 from search.storage.optuna_space import (
     OrdinalStudy,
@@ -22,6 +23,7 @@ from search.storage.optuna_space import (
     without_repeats,
 )
 from search.storage.states import OUTDATED
+from spaces.cost.architecture import Architecture
 from spaces.file.sampler_names import SamplerName
 from spaces.grid.grid import Dimension, Point
 
@@ -81,9 +83,19 @@ class FeasibleSampler(StudySampler):
     Args:
         name: ``tpe``, ``gp``, ``nsgaii``, ``random`` or ``grid``.
         trials: Trials of the search, which the population of ``nsgaii`` depends on.
+        needs_at_least: Whether a model needs at least the memory of another: it is not proposed
+            where that one ran out of it.
     """
 
-    def __init__(self, space: SampledSpace, name: SamplerName, *, seed: int, trials: int) -> None:
+    def __init__(
+        self,
+        space: SampledSpace,
+        name: SamplerName,
+        *,
+        seed: int,
+        trials: int,
+        needs_at_least: Callable[[Architecture, Architecture], bool] | None = None,
+    ) -> None:
         population = max(8, min(50, trials // 6))
         super().__init__(optuna_sampler(name, seed=seed, population=population))
         self._space = space
@@ -94,6 +106,8 @@ class FeasibleSampler(StudySampler):
         self._configurations: dict[int, Any] = {}
         self._tried: set[str] = set()
         self._in_training: set[Hashable] = set()
+        self._needs_at_least = needs_at_least
+        self._too_large: set[Architecture] = set()
         self._ordinal: OrdinalStudy | None = None
 
     def check(self, study: OptunaStudy) -> None:
@@ -136,6 +150,8 @@ class FeasibleSampler(StudySampler):
                     self._tried.add(configuration.hash)
             if not trial.state.is_finished():
                 self._in_training.add(self._configurations[trial.number].stable_path)
+            elif failure_of(trial) == OUT_OF_MEMORY and self._needs_at_least is not None:
+                self._too_large.add(self._configurations[trial.number].architecture)
 
     def _next_point(self) -> Point:
         """A point that can be proposed: the next of the grid, or a random one."""
@@ -152,7 +168,12 @@ class FeasibleSampler(StudySampler):
         return configuration.stable_path in self._in_training
 
     def _is_new(self, configuration: Any) -> bool:
-        return configuration.hash not in self._tried and self._space.is_feasible(configuration)
+        if configuration.hash in self._tried or not self._space.is_feasible(configuration):
+            return False
+        needs_at_least = self._needs_at_least
+        return needs_at_least is None or not any(
+            needs_at_least(configuration.architecture, each) for each in self._too_large
+        )
 
     def _propose(self, study: Any, trial: FrozenTrial) -> Point:
         relative = self._inner.infer_relative_search_space(study, trial)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
@@ -105,6 +106,13 @@ class Architecture:
     def from_dict(cls, values: dict[str, Any]) -> Architecture:
         """Inverse of ``to_dict``."""
         return (CheckpointArchitecture if "checkpoint" in values else Architecture)(**values)
+
+    def is_at_least(self, other: Architecture) -> bool:
+        """Whether it is as large as another of its kind in every dimension."""
+        kind, sizes = (self.checkpoint, self.activation, self.tied_embeddings), _sizes(self)
+        if kind != (other.checkpoint, other.activation, other.tied_embeddings):
+            return False
+        return all(one >= least for one, least in zip(sizes, _sizes(other), strict=True))
 
     @property
     def head_width(self) -> int:
@@ -247,3 +255,9 @@ def kept_neurons(count: int, sparsity: float) -> int:
         return count
     kept = count * (1.0 - sparsity) / FEED_FORWARD_MULTIPLE
     return min(count, FEED_FORWARD_MULTIPLE * max(1, round(kept)))
+
+
+def _sizes(architecture: Architecture) -> tuple[float, ...]:
+    """What a model is the larger for; a vocabulary of 0 is a whole one."""
+    a = architecture
+    return a.depth, a.decoder_depth, a.width, a.heads, a.feed_forward, a.vocabulary or math.inf

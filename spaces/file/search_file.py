@@ -284,6 +284,10 @@ class SearchFile(StrictModel):
         own = self.alone(architecture.checkpoint)
         return self.resources.placement(parameters(architecture, own.workload))
 
+    def needs_at_least(self, one: Architecture, other: Architecture) -> bool:
+        """Whether a model needs at least the memory of another, of the same kind of device."""
+        return one.is_at_least(other) and self.placement(one) == self.placement(other)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can write; ``SearchFile.model_validate`` reads them.
 

@@ -59,6 +59,7 @@ class DesignSpace:
         further_baselines: As ``baseline``, for each further score.
         earlier: How many of the last runs, and of the last compressions, are those of earlier
             searches alone: they have features, and no candidate is of them.
+        at_least_as_large: Runs that need at least the memory of one of them, itself included.
         run_neighbours: Runs that differ from one by one value of one dimension.
         compression_neighbours: The same of compressions.
     """
@@ -86,6 +87,7 @@ class DesignSpace:
     further_limits: tuple[tuple[float, float], ...] = ()
     further_baselines: tuple[float | None, ...] = ()
     earlier: tuple[int, int] = (0, 0)
+    at_least_as_large: Callable[[int], Sequence[int]] = lambda run: (run,)
     run_neighbours: Callable[[int], Iterable[int]] = lambda run: (run - 1, run + 1)
     compression_neighbours: Callable[[int], Iterable[int]] = lambda index: (index - 1, index + 1)
 

@@ -69,7 +69,7 @@ class Designer:
         """Complete trials of earlier searches."""
         self._tried = np.zeros((len(space.runs), len(space.compressions)), dtype=bool)
         self._cannot_train = np.zeros(len(space.runs), dtype=bool)
-        """Runs that failed because of the machine."""
+        """Runs that failed because of the machine, or would fail."""
         self._cost_model: Seconds = cost_model or CostModel(space)
         self._spent = 0.0
         self._reached: list[Reached] = []
@@ -98,10 +98,17 @@ class Designer:
                 surrogate.update(trial)
             self._tried[trial.candidate] = True
             if trial.quality is None:
-                self._cannot_train[trial.run] |= trial.cause is FailureCause.MACHINE
+                self._close(trial)
             else:
                 self._spent += self._cost_model.update(trial)
                 self._reached.append(self._point(trial))
+
+    def _close(self, failed: Trial) -> None:
+        """Let no run be trained that would fail as a trial did."""
+        if failed.cause is FailureCause.MACHINE:
+            self._cannot_train[failed.run] = True
+        elif failed.cause is FailureCause.MEMORY:
+            self._cannot_train[self._space.at_least_as_large(failed.run)] = True
 
     @property
     def average_rate(self) -> float:

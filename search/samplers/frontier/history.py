@@ -66,11 +66,13 @@ class FailureCause(Enum):
     MODEL = "the model is bad, and similar models may be too"
     COMPRESSION = "this compression of it is useless; the model may be good"
     MACHINE = "it could not be trained on this machine; its quality is unknown"
+    MEMORY = "the same, as could no larger model on the same kind of device"
 
 
 CAUSES = {
     **dict.fromkeys(("diverged", "not_finite", "constant"), FailureCause.MODEL),
-    **dict.fromkeys((ERROR, OUT_OF_MEMORY, HUNG, NODE_LOST, WORKER_DIED), FailureCause.MACHINE),
+    **dict.fromkeys((ERROR, HUNG, NODE_LOST, WORKER_DIED), FailureCause.MACHINE),
+    OUT_OF_MEMORY: FailureCause.MEMORY,
 }
 """By the state of a failed trial; in any other state its compression failed."""
 

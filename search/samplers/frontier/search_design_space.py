@@ -244,6 +244,7 @@ class SearchDesignSpace:
             if any(recoveries)
             else None,
             earlier=(len(others.runs), len(others.compressions)),
+            at_least_as_large=self._at_least_as_large,
             run_neighbours=self._run_neighbours,
             compression_neighbours=lambda index: grid_neighbours(index, self._compression_sizes),
         )
@@ -252,6 +253,12 @@ class SearchDesignSpace:
         """Values of the settings of training of each run."""
         own = (self._fixed | dict(run.training) for run in self._runs)
         return [*own, *(each.settings for each in self._placed.runs)]
+
+    def _at_least_as_large(self, run: int) -> list[int]:
+        needs_at_least = self._space.search.needs_at_least
+        architectures = [each.architecture for each in self._runs]
+        found = {a for a in set(architectures) if needs_at_least(a, architectures[run])}
+        return [index for index, each in enumerate(architectures) if each in found]
 
     def _run_neighbours(self, run: int) -> Iterator[int]:
         for row in grid_neighbours(int(self._rows[run]), self._run_sizes):

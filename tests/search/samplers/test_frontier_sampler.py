@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from search.results.prediction import Predictor
 from search.samplers.base import ConvergedError, MustWaitError, SpaceExhaustedError
 from search.samplers.frontier.sampler import FrontierSampler
 from search.samplers.frontier.search_design_space import SearchDesignSpace
+from search.samplers.optuna_samplers import FeasibleSampler
+from search.storage.optuna_space import parameters_from
 from search.storage.study import Study
 from search.storage.trials import TrialRecord
 from spaces.cost.compression import Compression
@@ -143,7 +146,48 @@ def test_a_trained_model_is_compressed_before_another_is_trained(
     assert study.ask().configuration.shares_training(first.configuration)
 
 
-@pytest.mark.parametrize(("state", "is_avoided"), [("oom", True), ("not_smaller", False)])
+@pytest.mark.parametrize("sampler", ["frontier", "random"])
+def test_a_model_that_did_not_fit_closes_what_is_larger_on_the_same_devices_and_nothing_else(
+    sampler: str, make_search: Callable[..., SearchFile], home: Path
+) -> None:
+    search = make_search(
+        trials=99,
+        sampler=sampler,
+        space__depth={"choices": [1, 2, 4]},
+        space__width={"choices": [32, 64, 128]},
+        space__budget={"unit": "steps", "choices": [20]},
+        space__quantisation={"choices": ["none", "rtn-8"]},
+        resources={"larger_models": [{"from_parameters": 600_000, "cpus": 2}]},
+    )
+    study = Study.open(search, f"sqlite:///{home / 'study.db'}")
+    study.optuna.sampler = chosen = (
+        FrontierSampler(SearchDesignSpace(study.space), seed=0)
+        if sampler == "frontier"
+        else FeasibleSampler(
+            study.space, "random", seed=0, trials=99, needs_at_least=search.needs_at_least
+        )
+    )
+    sizes = {
+        point: (each.architecture.depth, each.architecture.width)
+        for point in study.space.points()
+        if (each := study.space.configuration(point))
+    }
+    failed = next(point for point, size in sizes.items() if size == (2, 64))
+    study.optuna.enqueue_trial(parameters_from(study.space, failed))
+    study.tell_failure(study.ask().number, "oom", "made up")
+    proposed = set()
+    with suppress(SpaceExhaustedError):
+        for _ in sizes:
+            chosen.check(study.optuna)
+            record = study.ask()
+            finish(study, record)
+            proposed.add(record.configuration.architecture)
+    # The largest model has devices of its own.
+    closed = {(2, 64), (2, 128), (4, 64)}
+    assert {(each.depth, each.width) for each in proposed} == {*sizes.values()} - closed
+
+
+@pytest.mark.parametrize(("state", "is_avoided"), [("hung", True), ("not_smaller", False)])
 def test_a_run_that_the_machine_cannot_train_is_not_proposed_again(
     state: str, is_avoided: bool, make_search: Callable[..., SearchFile], home: Path
 ) -> None:
