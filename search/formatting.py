@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from spaces.cost.architecture import Architecture
@@ -156,3 +156,9 @@ def is_corrected(measured_ms: float, corrected_ms: float) -> bool:
 def has_noisy_latency(result: Mapping[str, Any]) -> bool:
     """Whether other programs disturbed the measurement of a result's latency."""
     return bool(result.get("latency", {}).get("noisy", False))
+
+
+def gpu_hours_lines(hours: float, budget: float | None = None) -> Iterator[str]:
+    """A line about the GPU-hours of a search; none where no trial had GPUs."""
+    if hours:
+        yield f"GPU-hours: {hours:.3g}{'' if budget is None else f' of {budget:g}'}"

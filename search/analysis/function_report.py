@@ -15,7 +15,7 @@ from search.plots.pages import Chart, Table, render
 from search.plots.style import FRONTIER, empty_figure, log_axis, tick_text
 from search.samplers.frontier.features import FAR_APART
 from search.storage.function_study import FunctionStudy
-from search.storage.trials import TrialRecord
+from search.storage.trials import TrialRecord, gpu_hours
 from spaces.cost.criteria import Criteria
 from spaces.cost.units import duration
 from spaces.functions.points import Values, value_text
@@ -78,6 +78,8 @@ def _facts(study: FunctionStudy, records: Sequence[Record]) -> Iterator[tuple[st
     yield "constraints", limits or "none"
     yield "trials", f"{search.trials:,} planned, {finished:,} finished, {len(complete):,} complete"
     yield "time", duration(sum(record.result["seconds"] for record in complete))
+    if hours := gpu_hours(records):
+        yield "GPU-hours", f"{hours:.3g}"
     yield "sampler", f"{search.sampler}, seed {search.seed}"
     yield "space", f"{study.space.size:,} points"
     made = [r for record in complete for r in record.result["stages"].values()]

@@ -14,6 +14,7 @@ from typing import Any
 
 from objectives.failures import WorkerGroupLost
 from objectives.several_checkpoints import Objectives
+from search.execution.gpus.visibility import hide_unassigned_gpus, keep_to_assigned_memory
 from search.execution.worker_setup import WorkerSetup
 from spaces.file.search_file import SearchFile
 
@@ -29,6 +30,7 @@ def make_objective(setup: WorkerSetup) -> Objectives:
     """
     import ray
 
+    hide_unassigned_gpus()
     group = ray.util.get_current_placement_group() if ray.is_initialized() else None
     if group is None or group.bundle_count == 1:
         return _objective(setup)
@@ -76,14 +78,14 @@ class _Follower:
 
 def _joined(setup: WorkerSetup, store: Any, *, rank: int, count: int) -> Objectives:
     """The objective of one of several workers."""
-    import ray
     import torch
     import torch.distributed as dist
 
     from objectives.training.distributed import WorkerGroup
 
     file = SearchFile.model_validate_json(setup.search)
-    has_gpu = bool(ray.get_gpu_ids())
+    hide_unassigned_gpus()
+    has_gpu = torch.cuda.is_available()
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if has_gpu else "gloo",
         store=store,
@@ -103,6 +105,7 @@ def _objective(setup: WorkerSetup, workers: Any = None) -> Objectives:
     from objectives.data.prepared_data import open_prepared_data
     from objectives.tasks.own.shipping import install
 
+    keep_to_assigned_memory()
     install(setup.code)
     return Objectives(
         SearchFile.model_validate_json(setup.search),

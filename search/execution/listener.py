@@ -17,11 +17,13 @@ class Limits:
     Args:
         trials: Finished trials of the search after which no new one starts.
         hours: Hours after which no new trial starts.
+        gpu_hours: GPU-hours of all its trials after which no new one starts.
         stops_early: Whether the sampler may end it before.
     """
 
     trials: int
     hours: float | None = None
+    gpu_hours: float | None = None
     stops_early: bool = False
 
 

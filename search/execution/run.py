@@ -83,7 +83,7 @@ def run(search: SearchFile, listener: Listener, *, trials: int | None = None) ->
         KeyboardInterrupt: Ctrl-C came while no trial ran; the search is recorded as stopped.
     """
     limits = (
-        Limits(search.trials, search.hours, stops_early=search.stop == "auto")
+        Limits(search.trials, search.hours, search.gpu_hours, stops_early=search.stop == "auto")
         if trials is None
         else Limits(trials)
     )

@@ -14,11 +14,12 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from search.execution.gpus.meter import GpuMeter
 from search.execution.jobs import Jobs
 from search.execution.trial_retries import Death, Deaths
 from search.samplers.base import ConvergedError, MustWaitError, SpaceExhaustedError
 from search.storage.base_study import BaseStudy
-from search.storage.trials import TrialRecord
+from search.storage.trials import TrialRecord, record_occupied
 from spaces.file.resources import Retries
 
 
@@ -31,6 +32,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         unfinished: Trials of an earlier run, which are first.
         death_of: How a job's worker died, by the job's id in Tune.
         retries: How often a trial is continued after the death of its worker.
+        meter: Counts the GPU-seconds of jobs.
         may_start: Whether another job may start now beside those of some configurations.
         on_change: Called with a record when a trial starts or ends.
         warn: Called with a line when a worker died or a checkpoint was found damaged.
@@ -43,6 +45,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     unfinished: list[TrialRecord[Any]]
     death_of: Callable[[str], Death]
     retries: Retries
+    meter: GpuMeter
     may_start: Callable[[list[Any]], bool]
     on_change: Callable[[TrialRecord[Any]], None]
     warn: Callable[[str], None]
@@ -61,8 +64,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             return None
         if self._waiting:
             job = self._waiting.pop(0)
-        elif self.jobs.are_over:
-            return self._finished()
+        elif self.jobs.are_over or self.meter.used_up:
+            return self._finished(self.meter.used_up)
         else:
             try:
                 job = self.jobs.next()
@@ -121,6 +124,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 "lost part was recomputed"
             )
         number, state, attempt = record.number, outcome["state"], record.attempt
+        occupied = self.meter.occupied_by(number)
+        if occupied.gpus:
+            record_occupied(self.study.optuna, number, occupied)
         if state == "complete":
             self.study.tell_result(number, outcome["result"], outcome["curve"], attempt=attempt)
         else:

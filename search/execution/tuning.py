@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import tempfile
@@ -81,7 +82,8 @@ def tune_trials(
     deadline = math.inf if limits.hours is None else time.monotonic() + 3600 * limits.hours
     jobs = SampledJobs(study, sampler, trials=limits.trials, deadline=deadline)
     callbacks = with_current_sampler(study, jobs, make, callbacks)
-    ended = run_jobs(study, jobs, unfinished, _worker(study, remote), callbacks)
+    worker = _worker(study, remote)
+    ended = run_jobs(study, jobs, unfinished, worker, callbacks, gpu_hours=limits.gpu_hours)
     return how_it_ended(study, ended, limits.trials, deadline)
 
 
@@ -143,23 +145,31 @@ def run_jobs(
     unfinished: list[TrialRecord[Any]],
     worker: Worker,
     callbacks: Callbacks,
+    *,
+    gpu_hours: float | None = None,
 ) -> str:
     """Run jobs on Ray Tune; returns why they ended early, if they did.
 
     In the main thread, Tune handles SIGINT while trials run: it ends them and returns.
+
+    Args:
+        gpu_hours: GPU-hours of all trials of the study after which no new one starts.
     """
     from ray import tune
 
+    from search.execution.gpus.meter import GpuMeter
     from search.execution.searcher import StudySearcher
     from search.execution.watchdog import StopRequest, Watchdog, killed_for_memory_is_a_failed_task
 
     watchdog = Watchdog(worker.deadline_seconds, callbacks.warn)
+    meter = GpuMeter(itertools.chain(*study.records_and_repeats()), gpu_hours)
     searcher = StudySearcher(
         study,
         jobs,
         unfinished=unfinished,
         death_of=watchdog.death_of,
         retries=worker.retries,
+        meter=meter,
         may_start=callbacks.may_start,
         on_change=callbacks.on_change,
         warn=callbacks.warn,
@@ -182,7 +192,7 @@ def run_jobs(
                 storage_path=scratch,
                 name=study.name,
                 verbose=0,
-                callbacks=[watchdog],
+                callbacks=[watchdog, meter],
                 stop=StopRequest(callbacks.must_stop),
                 # It shows nothing. The one that Tune chooses in a notebook clears the cell.
                 progress_reporter=tune.CLIReporter(),

@@ -117,7 +117,9 @@ def _run_trials(
         return f"all {search.trials} trials were already done", False
     at = f"connecting to Ray at {search.address}" if search.address else "starting Ray"
     listener.info(f"{at} …")
-    limits = Limits(search.trials, search.hours, stops_early=search.stop == "auto")
+    limits = Limits(
+        search.trials, search.hours, search.gpu_hours, stops_early=search.stop == "auto"
+    )
     with cluster(search.address), listener.following(study, limits):
         check_capacity({"resources": search.resources.placement})
 
@@ -144,7 +146,7 @@ def _run_trials(
         deadline = math.inf if limits.hours is None else time.monotonic() + 3600 * limits.hours
         jobs = SampledJobs(study, sampler, trials=limits.trials, deadline=deadline)
         worker = _worker(study, sent, where)
-        ended = run_jobs(study, jobs, unfinished, worker, callbacks)
+        ended = run_jobs(study, jobs, unfinished, worker, callbacks, gpu_hours=limits.gpu_hours)
         return how_it_ended(study, ended, limits.trials, deadline)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from objectives.failures import OUT_OF_MEMORY, is_out_of_memory, short_traceback
 from objectives.store.heartbeat import beat, listening
 from objectives.store.store import Store
+from search.execution.gpus.visibility import hide_unassigned_gpus
 from search.functions.trial import Trial
 from search.storage.states import ERROR
 from spaces.errors import UserError
@@ -74,6 +75,7 @@ def trainable(setup: FunctionSetup, objective: bytes) -> Callable[[dict[str, Any
 
         from search.execution.watchdog import HeartbeatSender
 
+        hide_unassigned_gpus()
         number, values = config["numbers"][0], config["configurations"][0]
         sender = HeartbeatSender(tune.get_context().get_trial_id())
         with listening(sender, sender.stored), beating():

@@ -15,7 +15,7 @@ from search.storage.errors import NoSuchStudy
 from search.storage.function_study import FunctionStudy, load_functions
 from search.storage.lease import confirmed_state, lease_of
 from search.storage.states import State
-from search.storage.trials import TrialRecord
+from search.storage.trials import TrialRecord, gpu_hours
 from spaces.errors import UserError
 from spaces.functions.points import Values, value_text
 
@@ -40,6 +40,8 @@ class FunctionSummary(QueryResult):
     """Numbers of the trials that no other beats, the cheapest first."""
     ended: str = ""
     """Why its last run ended; empty while it runs."""
+    gpu_hours: float = 0.0
+    """GPU-hours of its finished trials, failed ones too."""
 
     @property
     def metric(self) -> str:
@@ -154,6 +156,7 @@ class FunctionQueries:
             best_score=None if leader is None else leader.result["score"],
             frontier=[each.number for each in leaders(records, self._criteria)],
             ended="" if lease is None else lease.ended,
+            gpu_hours=gpu_hours(records),
         )
 
     def trials(self) -> list[FunctionTrial]:

@@ -17,16 +17,16 @@ from search.results.schemas import (
     Prediction,
     Search,
     Summary,
-    TrainingReuse,
     TrialDetails,
     TrialPage,
 )
 from search.results.snapshot import Snapshot, SnapshotCache, failed
+from search.results.training_reuse import TrainingReuse
 from search.storage.errors import NoSuchStudy, StudyError
 from search.storage.lease import lease_of
 from search.storage.states import State
 from search.storage.study import DATA
-from search.storage.trials import TrialRecord
+from search.storage.trials import TrialRecord, gpu_hours
 from spaces.cost.criteria import Criteria
 
 Order = Literal[
@@ -74,6 +74,7 @@ class StudyQueries:
             data=snapshot.attributes.get(DATA, {}),
             ended="" if lease is None else lease.ended,
             shared=TrainingReuse.of((*snapshot.records, *snapshot.repeats)),
+            gpu_hours=gpu_hours((*snapshot.records, *snapshot.repeats)),
             failures=[
                 Failure(trial=r.number, state=r.state, message=r.message)
                 for r in (*snapshot.failures, *failed(snapshot.repeats))

@@ -5,7 +5,7 @@ The client keeps unknown fields of a newer service.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from pydantic import Field
 from search.formatting import cost_summary, has_noisy_latency, measured_latency
 from search.results.baselines import DenseModel, Edge, Reference
 from search.results.query_result import QueryResult
+from search.results.training_reuse import TrainingReuse
 from search.seeds import SeedScores
 from search.storage.states import State
 from search.storage.trials import TrialRecord
@@ -50,29 +51,6 @@ class Summary(QueryResult):
     """Complete repeats of its trials with further seeds of training."""
 
 
-class TrainingReuse(QueryResult):
-    """Training that trials reused from the store."""
-
-    steps_total: int
-    """Optimiser steps of all models."""
-    steps_reused: int
-    """Steps that were reused from the store."""
-    seconds_trained: float
-    seconds_saved: float
-    """Seconds of training that reuse saved."""
-
-    @classmethod
-    def of(cls, records: Iterable[TrialRecord]) -> TrainingReuse:
-        """The sums over the complete trials."""
-        results = [record.result for record in records if record.is_complete]
-        return cls(
-            steps_total=sum(r["steps"]["total"] for r in results),
-            steps_reused=sum(r["steps"]["reused"] for r in results),
-            seconds_trained=sum(r["seconds"]["train"] for r in results),
-            seconds_saved=sum(r["seconds"]["saved"] for r in results),
-        )
-
-
 class Failure(QueryResult):
     """A trial that ended without a result."""
 
@@ -92,6 +70,8 @@ class Search(Summary):
     ended: str
     """Why its last run ended; empty while it runs."""
     shared: TrainingReuse
+    gpu_hours: float = 0.0
+    """GPU-hours of its finished trials and repeats, failed ones too."""
     failures: list[Failure]
 
 

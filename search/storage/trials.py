@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from threading import Lock
 from typing import Any, Generic
 
+import optuna
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import Engine, Table, or_, select
@@ -34,15 +35,30 @@ REFERENCE_TIMES = "tlc:reference_times"
 Finished trials change with it, and only with it."""
 REPEATS = "repeats"
 """Number of the trial that a trial repeats with a further seed of training."""
+OCCUPIED = "occupied"
+"""The GPUs that a trial occupied, where it had any."""
 
 C = TypeVar("C", default=Configuration)
 """What a trial evaluates."""
 
-_READ = (CONFIGURATION, RESULT, FAILURE, ATTEMPT, FINISH, REPEATS)
+_READ = (CONFIGURATION, RESULT, FAILURE, ATTEMPT, FINISH, REPEATS, OCCUPIED)
 _TRIALS: Table = models.TrialModel.__table__
 _ATTRIBUTES: Table = models.TrialUserAttributeModel.__table__
 _STUDY: Table = models.StudyUserAttributeModel.__table__
 _STATES = {TrialState.COMPLETE: "complete", TrialState.FAIL: "failed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Occupied:
+    """The GPUs that a trial occupied.
+
+    Args:
+        gpus: Those of all its workers together, in its last attempt.
+        gpu_seconds: GPUs times seconds, of all attempts of the run that finished it.
+    """
+
+    gpus: float = 0.0
+    gpu_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -62,6 +78,7 @@ class TrialRecord(Generic[C]):
         traceback: Where an error inside tlc or a library arose; empty otherwise.
         repeats: Number of the trial that it repeats with a further seed of training; None for the
             trials of the search itself.
+        occupied: The GPUs that it occupied, once it has finished.
     """
 
     number: int
@@ -75,6 +92,7 @@ class TrialRecord(Generic[C]):
     order: int = 0
     traceback: str = ""
     repeats: int | None = None
+    occupied: Occupied = Occupied()
 
     @property
     def is_complete(self) -> bool:
@@ -85,6 +103,18 @@ class TrialRecord(Generic[C]):
     def is_finished(self) -> bool:
         """Whether it is complete or failed."""
         return self.state != "running"
+
+
+def record_occupied(study: optuna.Study, number: int, occupied: Occupied) -> None:
+    """Record the GPUs that a trial occupied, before it finishes."""
+    storage = study._storage
+    trial_id = storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    storage.set_trial_user_attr(trial_id, OCCUPIED, asdict(occupied))
+
+
+def gpu_hours(records: Iterable[TrialRecord[Any]]) -> float:
+    """GPU-hours of finished trials, failed ones too."""
+    return sum(record.occupied.gpu_seconds for record in records) / 3600.0
 
 
 class Reader(Generic[C]):
@@ -199,6 +229,7 @@ def _records(rows: Iterable[Any], parse: Callable[[dict[str, Any]], C]) -> Itera
             order=attributes.get(FINISH, 0),
             traceback=failure.get("traceback", ""),
             repeats=attributes.get(REPEATS),
+            occupied=Occupied(**attributes.get(OCCUPIED, {})),
         )
 
 

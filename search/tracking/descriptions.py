@@ -11,7 +11,7 @@ from search.formatting import configuration_text, depth_text, latency_summary
 from search.hypervolume import Scale, hypervolume_of
 from search.mlflow_links import MlflowLinks
 from search.pareto import best, frontier
-from search.results.schemas import TrainingReuse
+from search.results.training_reuse import TrainingReuse
 from search.seeds import Repeats, SeedScores, spread_text
 from search.storage.study import Study
 from search.storage.trials import TrialRecord

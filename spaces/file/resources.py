@@ -28,6 +28,11 @@ class Placement(StrictModel):
     """What each of several workers holds: ``ddp`` the whole model; ``fsdp`` a shard of it, of its
     gradients and of its optimiser, for models that do not fit on one device."""
 
+    @property
+    def devices(self) -> float:
+        """Devices that a trial occupies: the GPUs of its workers, or without any the workers."""
+        return self.workers * (self.gpus or 1.0)
+
 
 class LargerModels(StrictModel):
     """Resources of models from a size on; by default those of smaller models."""

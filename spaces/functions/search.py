@@ -111,6 +111,8 @@ class FunctionSearch(StrictModel):
     """Trials after which the search ends."""
     hours: PositiveNumber | None = None
     """Hours after which no new trial starts."""
+    gpu_hours: PositiveNumber | None = None
+    """GPU-hours of its trials, failed ones too, after which no new one starts."""
     concurrency: Count | None = None
     """Trials at a time; without it, as many as the cluster has resources for."""
     version: str = ""

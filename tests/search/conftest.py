@@ -239,8 +239,12 @@ CPUS = 2
 
 
 @contextmanager
-def connected_to_ray() -> Iterator[None]:
-    """A Ray with ``CPUS`` cores that this process is connected to: searches start none."""
+def connected_to_ray(num_gpus: int = 0) -> Iterator[None]:
+    """A Ray with ``CPUS`` cores that this process is connected to: searches start none.
+
+    Args:
+        num_gpus: GPUs that it takes itself to have.
+    """
     import ray
 
     # As for a Ray that tlc starts: Ray's own token would be a file in the home of the user.
@@ -248,6 +252,7 @@ def connected_to_ray() -> Iterator[None]:
         ray.init(
             "local",
             num_cpus=CPUS,
+            num_gpus=num_gpus,
             object_store_memory=10**8,
             include_dashboard=False,
             log_to_driver=False,

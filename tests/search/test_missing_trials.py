@@ -173,6 +173,7 @@ def test_enqueued_trials_have_no_configuration_until_they_are_asked_for(study: S
 def test_enqueued_trials_are_run_beside_those_of_the_file(study: Study) -> None:
     from ray.tune.search import Searcher
 
+    from search.execution.gpus.meter import GpuMeter
     from search.execution.jobs import SampledJobs
     from search.execution.searcher import StudySearcher
     from search.execution.trial_retries import Death
@@ -189,6 +190,7 @@ def test_enqueued_trials_are_run_beside_those_of_the_file(study: Study) -> None:
         unfinished=[],
         death_of=lambda _: Death("error", ""),
         retries=Retries(),
+        meter=GpuMeter([], None),
         may_start=lambda _: True,
         on_change=lambda _: None,
         warn=print,

@@ -9,7 +9,7 @@ from typing import Any
 from search.analysis.report.report_data import ReportData, Section, percentage
 from search.plots.pages import Chart, Table
 from search.plots.style import FRONTIER, SECOND, THIRD, TRIAL, empty_figure
-from search.storage.trials import TrialRecord
+from search.storage.trials import TrialRecord, gpu_hours
 from spaces.cost.units import duration
 
 STAGES = {"train": FRONTIER, "recovery": SECOND, "compress": THIRD, "measure": TRIAL}
@@ -30,7 +30,8 @@ def compute_section(data: ReportData) -> Section:
     return Section(
         name="compute",
         title="Where the compute went",
-        intro="Seconds of the complete trials, by stage and by architecture.",
+        intro="Seconds of the complete trials, by stage and by architecture"
+        + (", times the GPUs that each occupied." if gpu_hours(data.records) else "."),
         charts=charts,
         tables=tables,
         notes=() if failed else ("No trial failed.",),
@@ -38,10 +39,12 @@ def compute_section(data: ReportData) -> Section:
 
 
 def _seconds_by_stage(records: Iterable[TrialRecord]) -> dict[str, float]:
-    """What complete trials themselves took, without the training that they reused."""
+    """What complete trials themselves took, without the training that they reused; of trials with
+    GPUs in GPU-seconds."""
     totals = dict.fromkeys(STAGES, 0.0)
     for record in records:
-        seconds = record.result["seconds"]
+        gpus = record.occupied.gpus or 1.0
+        seconds = {name: gpus * value for name, value in record.result["seconds"].items()}
         # Recovery is the last stage, so a trial that trained at all trained it; its seconds are
         # those of the whole stage, of which a resumed trial ran a part.
         trained = seconds["train"] if record.result["steps"]["trained"] else 0.0
@@ -54,7 +57,7 @@ def _seconds_by_stage(records: Iterable[TrialRecord]) -> dict[str, float]:
 
 
 def seconds_spent(records: Iterable[TrialRecord]) -> float:
-    """Seconds of compute of complete trials."""
+    """Seconds of compute of complete trials, of those with GPUs in GPU-seconds."""
     return sum(_seconds_by_stage(records).values())
 
 

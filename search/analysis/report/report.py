@@ -22,9 +22,9 @@ from search.pareto import nearest, quality
 from search.plots.pages import render
 from search.plots.style import tick_text
 from search.plots.trial_points import short_text
-from search.results.schemas import TrainingReuse
+from search.results.training_reuse import TrainingReuse
 from search.storage.study import Study
-from search.storage.trials import TrialRecord
+from search.storage.trials import TrialRecord, gpu_hours
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.units import duration
 
@@ -88,6 +88,7 @@ def _summary(data: ReportData) -> dict[str, Any]:
         "trials": _trials(data),
         "hypervolume": f"{volume:.3f}",
         "spent": duration(seconds_spent(data.complete)),
+        "gpu_hours": gpu_hours(data.records),
         "saved": duration(TrainingReuse.of(data.records).seconds_saved),
     }
 

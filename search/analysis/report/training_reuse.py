@@ -8,7 +8,7 @@ from search.analysis.report.report_data import ReportData, Section, percentage
 from search.plots.pages import Chart, Table
 from search.plots.style import FRONTIER, LIMIT, TRIAL, empty_figure, log_axis
 from search.plots.trial_points import amount
-from search.results.schemas import TrainingReuse
+from search.results.training_reuse import TrainingReuse
 from search.storage.trials import TrialRecord
 from spaces.cost.architecture import Architecture
 from spaces.cost.budget import TrainingSteps

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from search.cli.printing.tables import make_table
+from search.formatting import gpu_hours_lines
 from spaces.functions.points import value_text
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def print_function_search(
 ) -> None:
     """Print one search."""
     print_function_summaries([search], console)
+    for line in gpu_hours_lines(search.gpu_hours):
+        console.print(line)
     if search.ended:
         console.print(search.ended)
     print_function_trials(frontier, console)

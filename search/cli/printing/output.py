@@ -24,7 +24,7 @@ from search.cli.printing.tables import (
     trials_table,
 )
 from search.equal_bytes import equal_bytes
-from search.formatting import NOISY_LATENCY, cost_summary
+from search.formatting import NOISY_LATENCY, cost_summary, gpu_hours_lines
 from search.hypervolume import Scale, hypervolume_of
 from search.pareto import frontier
 from search.results.comparison import compared_frontier, frontier_members
@@ -35,13 +35,14 @@ from search.results.schemas import (
     Prediction,
     Search,
     Summary,
-    TrainingReuse,
     Trial,
     TrialPage,
 )
 from search.results.snapshot import failed
+from search.results.training_reuse import TrainingReuse
 from search.seeds import Repeats
 from search.storage.budget_facts import CHECKPOINTS
+from search.storage.trials import gpu_hours
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.metric import text
 from spaces.cost.units import duration, quantity
@@ -82,6 +83,8 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
         f"\nhypervolume {volume:.3f} (fraction of the box {scores} and {ranges}, logarithmic)"
     )
     _print_reuse(TrainingReuse.of([*records, *repeats]), console)
+    for line in gpu_hours_lines(gpu_hours([*records, *repeats]), study.search.gpu_hours):
+        console.print(line)
     name = study.search.name
     middle = members[len(members) // 2].result
     if outcome.figures is not None:
@@ -202,6 +205,8 @@ def print_search(search: Search, frontier: Frontier, console: Console) -> None:
         print_frontier(frontier, console)
         console.print()
     _print_reuse(search.shared, console)
+    for line in gpu_hours_lines(search.gpu_hours, search.search.get("gpu_hours")):
+        console.print(line)
     for facts in search.data.get(CHECKPOINTS, {"": search.data}).values():
         for warning in warnings_of(facts):
             console.print(warning, style="yellow")

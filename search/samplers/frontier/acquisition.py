@@ -219,7 +219,7 @@ class Proposals:
         gain: Expected hypervolume gained, ``(r, c)``, in quality times log10 of cost; minus
             infinity where a candidate cannot be tried. A run that is not trained yet has one
             entry, for the gain of all its compressions together.
-        seconds: Seconds of the work that gives it, ``(r, c)``.
+        seconds: Device-seconds of the work that gives it, ``(r, c)``.
         quality: Samples of the quality of each, ``(samples, r, c)``.
         trained: Runs that have a trained model, ``(r,)``.
     """

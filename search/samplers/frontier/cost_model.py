@@ -2,7 +2,8 @@
 
 Seconds of a step are those measured on runs of the same architecture, and before the search where
 budgets are in seconds. Before there are any, a regression over the other architectures predicts
-them from FLOPs and depth.
+them from FLOPs and depth, times the devices that share them. The designer prices all seconds by the
+devices that a trial occupies.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class CostModel:
         if space.step_seconds is not None:
             for architecture, run in enumerate(np.unique(space.architecture, return_index=True)[1]):
                 if np.isfinite(space.step_seconds[run]):
-                    self._step.add(architecture, np.log(space.step_seconds[run]))
+                    shared = space.step_seconds[run] * space.occupied[run]
+                    self._step.add(architecture, np.log(shared))
 
     @property
     def is_trained(self) -> Booleans:
@@ -97,7 +99,7 @@ class CostModel:
         steps = self._space.steps[trial.run]
         a_step = took.stable / steps
         if a_step > 0.0:
-            self._step.add(architecture, np.log(a_step))
+            self._step.add(architecture, np.log(a_step * self._space.occupied[trial.run]))
             self._cooldowns.append((steps, took.cooldown / a_step))
         if took.evaluate > 0.0:
             self._evaluate.add(architecture, np.log(took.evaluate))
@@ -107,7 +109,7 @@ class CostModel:
         space = self._space
         missing = space.steps - self._stored.start
         fixed, by_step = self._cooldown()
-        a_step = np.exp(self._step.predict())[space.architecture]
+        a_step = np.exp(self._step.predict())[space.architecture] / space.occupied
         seconds: Floats = a_step * (missing + fixed + by_step * space.steps)
         seconds[self.is_trained] = 0.0
         return seconds
@@ -118,7 +120,7 @@ class CostModel:
         measuring = np.exp(self._evaluate.predict())[architecture][:, None]
         if self._space.recovery_steps is None:
             return np.repeat(measuring, len(compressions), axis=1)
-        a_step = np.exp(self._step.predict())[architecture][:, None]
+        a_step = (np.exp(self._step.predict())[architecture] / self._space.occupied[runs])[:, None]
         return measuring + a_step * self._space.recovery_steps(runs)[:, compressions]
 
     def _cooldown(self) -> tuple[float, float]:
@@ -162,7 +164,7 @@ class _Progress:
 
 
 class _LogSecondsRegression:
-    """Log seconds by architecture: linear in the logarithms of FLOPs and depth.
+    """Log device-seconds by architecture: linear in the logarithms of FLOPs and depth.
 
     Small models spend their time on kernel calls rather than FLOPs, and calls grow with depth. An
     architecture that was measured has its own mean. Bayesian linear regression with known noise

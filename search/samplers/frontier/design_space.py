@@ -57,6 +57,8 @@ class DesignSpace:
             ``(len(runs), compressions, costs)``; None where there are none.
         further_limits: As ``limits``, for each of them.
         further_baselines: As ``baseline``, for each further score.
+        devices: Devices that the trials of each run occupy, ``(runs,)``, in those of the least;
+            None where all occupy the same.
         earlier: How many of the last runs, and of the last compressions, are those of earlier
             searches alone: they have features, and no candidate is of them.
         at_least_as_large: Runs that need at least the memory of one of them, itself included.
@@ -86,6 +88,7 @@ class DesignSpace:
     further_costs: Callable[[Integers], Floats] | None = None
     further_limits: tuple[tuple[float, float], ...] = ()
     further_baselines: tuple[float | None, ...] = ()
+    devices: Floats | None = None
     earlier: tuple[int, int] = (0, 0)
     at_least_as_large: Callable[[int], Sequence[int]] = lambda run: (run,)
     run_neighbours: Callable[[int], Iterable[int]] = lambda run: (run - 1, run + 1)
@@ -95,6 +98,11 @@ class DesignSpace:
     def paths(self) -> Integers:
         """Index of the stable path of each run, ``(runs,)``."""
         return self.architecture if self.stable_path is None else self.stable_path
+
+    @property
+    def occupied(self) -> Floats:
+        """``devices``, with ones where all runs occupy the same."""
+        return np.ones(len(self.runs)) if self.devices is None else self.devices
 
     @property
     def sizes(self) -> tuple[int, int]:

@@ -72,6 +72,7 @@ class Designer:
         """Runs that failed because of the machine, or would fail."""
         self._cost_model: Seconds = cost_model or CostModel(space)
         self._spent = 0.0
+        """Device-seconds of work."""
         self._reached: list[Reached] = []
         """Of each complete trial."""
         self._fitted_at = -1
@@ -100,7 +101,8 @@ class Designer:
             if trial.quality is None:
                 self._close(trial)
             else:
-                self._spent += self._cost_model.update(trial)
+                seconds = self._cost_model.update(trial)
+                self._spent += seconds * float(self._space.occupied[trial.run])
                 self._reached.append(self._point(trial))
 
     def _close(self, failed: Trial) -> None:
@@ -112,7 +114,7 @@ class Designer:
 
     @property
     def average_rate(self) -> float:
-        """Hypervolume gained per second of work so far, in the unit of ``Proposal.rate``."""
+        """Hypervolume gained per device-second of work so far, in the unit of ``Proposal.rate``."""
         if not self._spent:
             return 0.0
         self._refresh()
@@ -213,6 +215,7 @@ class Designer:
             gain[untrained, leader] = together
             tries = np.maximum(TRIES * members, 1.0)
             seconds[untrained, leader] = training[untrained] + tries * evaluating[untrained, leader]
+        seconds *= self._space.occupied[runs][:, None]
         return Proposals(runs, compressions, gain, seconds, quality, trained[runs])
 
     def _inside(

@@ -243,11 +243,21 @@ class SearchDesignSpace:
             )
             if any(recoveries)
             else None,
+            devices=self._devices(architectures),
             earlier=(len(others.runs), len(others.compressions)),
             at_least_as_large=self._at_least_as_large,
             run_neighbours=self._run_neighbours,
             compression_neighbours=lambda index: grid_neighbours(index, self._compression_sizes),
         )
+
+    def _devices(self, architectures: list[Architecture]) -> Floats | None:
+        """Devices that trials of some architectures occupy, in those of the least."""
+        placement = self._space.search.placement
+        by_architecture = {each: placement(each).devices for each in set(architectures)}
+        least, most = min(by_architecture.values()), max(by_architecture.values())
+        if least == most:
+            return None
+        return _column(by_architecture[each] / least for each in architectures)
 
     def _settings(self) -> list[Mapping[str, float]]:
         """Values of the settings of training of each run."""

@@ -52,6 +52,17 @@ def test_a_recovery_is_paid_with_each_compression_that_has_one() -> None:
     assert with_recovery == pytest.approx(1.0 + 50 * 0.1)  # 100 steps took ten seconds
 
 
+def test_a_step_on_several_devices_predicts_that_of_models_on_one() -> None:
+    eight = np.array([1.0] * 3 + [8.0] * 3)
+    took = StageSeconds(stable=10.0, cooldown=2.0, evaluate=1.0)
+    alone, spread = CostModel(design_space()), CostModel(replace(design_space(), devices=eight))
+    for cost_model in (alone, spread):
+        cost_model.update(Trial(3, 0, 0.5, seconds=took))
+    assert spread.training_seconds()[4] == pytest.approx(alone.training_seconds()[4])
+    # Eight devices took 0.1 s for a step, so one takes eight times as long.
+    assert spread.training_seconds()[0] == pytest.approx(8 * alone.training_seconds()[0], rel=0.5)
+
+
 def test_training_of_an_earlier_search_costs_nothing() -> None:
     trained, begun = np.zeros(6, dtype=bool), np.zeros(6, dtype=bool)
     trained[2] = begun[0] = begun[2] = begun[4] = True

@@ -53,6 +53,26 @@ def test_the_model_before_compression_is_observed_once() -> None:
     assert known.predict(4, 2) == pytest.approx(before)
 
 
+def test_a_trial_is_priced_by_the_devices_that_it_occupies() -> None:
+    took = StageSeconds(stable=10.0, cooldown=2.0, evaluate=1.0)
+    everything, width = grid()
+    choices = replace(
+        design_space(),
+        runs=everything.training[::width],
+        compressions=everything.compression[:1],
+        baseline=0.1,
+    )
+    eight = np.array([1.0] * 3 + [8.0] * 3)
+    plain, priced = (Designer(replace(choices, devices=d), seed=0) for d in (None, eight))
+    for designer in (plain, priced):
+        designer.update([Trial(run, 0, 0.5, seconds=took) for run in (0, 3)])
+    # Both architectures were measured, so that the seconds are the same but for the price.
+    seconds = [each.proposals([]).seconds[:, 0] for each in (plain, priced)]
+    assert seconds[1] == pytest.approx(eight * seconds[0])
+    assert priced.seconds(4, 0) == pytest.approx(plain.seconds(4, 0))
+    assert 0.0 < priced.average_rate == pytest.approx(plain.average_rate * 2 / 9)
+
+
 @pytest.mark.parametrize("cause", FailureCause)
 def test_only_a_bad_model_makes_others_like_it_unlikely(cause: FailureCause) -> None:
     design_space = large_design_space(np.ones((10, 3), dtype=bool))
