@@ -44,6 +44,19 @@ class Score:
     details: Mapping[str, str | float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A text that a language model is scored on.
+
+    Args:
+        tokens: Its tokens.
+        loss: Mean cross-entropy of those that the model predicts, in nats.
+    """
+
+    tokens: Sequence[int]
+    loss: float
+
+
 def logits_of(model: nn.Module) -> Predict:
     """The logits of a model in evaluation mode, as a function of a batch."""
     return by_parts(model, lambda batch: logits(model, to_device(batch, model)))

@@ -12,7 +12,9 @@ from torch import nn
 
 from objectives.data.batches import Batch, CausalBatches, logits, to_device
 from objectives.data.encoding import load_tokenizer, text_bytes
+from objectives.data.row_order import Rows
 from objectives.measurement.score import (
+    Passage,
     Predict,
     Score,
     bits_per_byte_score,
@@ -61,19 +63,33 @@ class CausalLanguageModel(FromSources, tasks.CausalLanguageModel):
 
     def score(self, model: nn.Module, split: str) -> Score:
         """Perplexity or bits per byte of a split, in separate windows."""
+        return self._score(self._losses(model), split)
+
+    def passages(self, model: nn.Module, split: str) -> Iterator[Passage]:
+        """The windows that a score is measured on, with the mean loss of their tokens."""
+        batches, losses = self._batches(split), self._losses(model)
+        rows = _scored_rows(batches)
+        for start in range(0, len(rows), EVALUATION_BATCH):
+            windows = batches.windows(rows[start : start + EVALUATION_BATCH])
+            with torch.inference_mode():
+                means = losses(windows).mean(1).tolist()
+            yield from map(Passage, windows["targets"].tolist(), means)
+
+    def _losses(self, model: nn.Module) -> Predict:
+        """The losses ``(windows, tokens)`` of a model on some windows."""
 
         def losses(batch: Batch) -> torch.Tensor:
             batch = to_device(batch, model)
             predict = partial(logits, model, batch)
             return vocabulary_loss(model, predict, batch["targets"], reduction="none")
 
-        return self._score(by_parts(model, losses), split)
+        return by_parts(model, losses)
 
     def _score(self, predict: Predict, split: str) -> Score:
         """Score the losses ``(windows, tokens)`` that a function has on the windows of a split."""
         batches = self._batches(split)
-        count = min(batches.sequences, MAX_EVALUATION)
-        rows = np.linspace(0, batches.sequences - 1, count).astype(np.int64)
+        rows = _scored_rows(batches)
+        count = len(rows)
         losses: list[float] = []
         sizes: list[int] = []
         with torch.inference_mode():
@@ -120,3 +136,9 @@ class CausalLanguageModel(FromSources, tasks.CausalLanguageModel):
             batch_size=self.batch_size,
             seed=self.seed,
         )
+
+
+def _scored_rows(batches: CausalBatches) -> Rows:
+    """The windows that a score is measured on."""
+    count = min(batches.sequences, MAX_EVALUATION)
+    return np.linspace(0, batches.sequences - 1, count).astype(np.int64)

@@ -11,7 +11,14 @@ import torch
 from torch import nn
 
 from objectives.data.batches import Batch, MaskedBatches, to_device
-from objectives.measurement.score import Predict, Score, by_parts, perplexity_score, window_groups
+from objectives.measurement.score import (
+    Passage,
+    Predict,
+    Score,
+    by_parts,
+    perplexity_score,
+    window_groups,
+)
 from objectives.models.forward import vocabulary_logits
 from objectives.models.vocabulary_loss import vocabulary_loss
 from objectives.references.masked_bigrams import masked_references
@@ -58,33 +65,56 @@ class MaskedLanguageModel(FromSources, tasks.MaskedLanguageModel):
 
     def score(self, model: nn.Module, split: str) -> Score:
         """Perplexity of the masked tokens of a split, the same tokens for every seed."""
+        return self._score(self._losses(model), split)
+
+    def passages(self, model: nn.Module, split: str) -> Iterator[Passage]:
+        """The windows that a score is measured on, with the mean loss of their masked tokens."""
+        batches = self._scored(split)
+        for starts, losses, _ in self._evaluated(batches, self._losses(model)):
+            for start, loss in zip(starts, losses, strict=True):
+                end = start + batches.sequence_length - 2
+                yield Passage(batches.stream[start:end].tolist(), loss)
+
+    def _losses(self, model: nn.Module) -> Predict:
+        """The losses ``(positions,)`` of a model at the masked positions of a batch."""
 
         def losses(batch: Batch) -> torch.Tensor:
             batch = to_device(batch, model)
             predict = partial(_masked_logits, model, batch)
             return vocabulary_loss(model, predict, batch["targets"], reduction="none")
 
-        return self._score(by_parts(model, losses), split)
+        return by_parts(model, losses)
 
     def _score(self, predict: Predict, split: str) -> Score:
         """Score the losses ``(positions,)`` that a function has at the masked positions."""
-        batches = self._batches(split, EVALUATION_BATCH, EVALUATION_SEED)
-        count = min(batches.sequences, MAX_EVALUATION)
+        batches = self._scored(split)
         losses: list[float] = []
         starts: list[int] = []
         tokens = 0
-        with torch.inference_mode():
-            for start in range(0, count, EVALUATION_BATCH):
-                heartbeat.beat("scoring")
-                # An epoch visits every sequence once; its last batch may begin the next epoch.
-                rows = min(EVALUATION_BATCH, count - start)
-                step = start // EVALUATION_BATCH
-                batch = _first(batches(step), rows)
-                losses.extend(predict(batch).view(rows, -1).mean(1).tolist())
-                starts += batches.starts(step)[:rows].tolist()
-                tokens += len(batch["targets"])
+        for some_starts, some_losses, predicted in self._evaluated(batches, predict):
+            starts += some_starts
+            losses += some_losses
+            tokens += predicted
         groups = window_groups(batches.stream, np.asarray(starts))
         return perplexity_score(losses, groups, tokens)
+
+    def _scored(self, split: str) -> MaskedBatches:
+        return self._batches(split, EVALUATION_BATCH, EVALUATION_SEED)
+
+    def _evaluated(
+        self, batches: MaskedBatches, predict: Predict
+    ) -> Iterator[tuple[list[int], list[float], int]]:
+        """Of each batch: where its windows begin, their mean losses, and its masked tokens."""
+        count = min(batches.sequences, MAX_EVALUATION)
+        for start in range(0, count, EVALUATION_BATCH):
+            heartbeat.beat("scoring")
+            # An epoch visits every sequence once; its last batch may begin the next epoch.
+            rows = min(EVALUATION_BATCH, count - start)
+            step = start // EVALUATION_BATCH
+            batch = _first(batches(step), rows)
+            with torch.inference_mode():
+                losses = predict(batch).view(rows, -1).mean(1).tolist()
+            yield batches.starts(step)[:rows].tolist(), losses, len(batch["targets"])
 
     def references(self) -> Iterator[Reference]:
         """N-gram models, on the same masked tokens as trials."""

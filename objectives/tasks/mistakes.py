@@ -16,7 +16,6 @@ from objectives.data.encoding import load_tokenizer
 from objectives.data.prepared_data import PreparedData
 from objectives.data.row_order import rows_by_length
 from objectives.measurement.score import logits_of
-from spaces.errors import UserError
 
 Numbers = npt.NDArray[np.int64]
 
@@ -60,21 +59,26 @@ class Mistakes:
     confusion: list[list[int]]
     worst: list[Mistake]
 
+    def confusions(self) -> list[tuple[int, str, str]]:
+        """How often which class was taken for which other one, the most frequent first."""
+        pairs = [
+            (count, self.classes[expected], self.classes[predicted])
+            for expected, counts in enumerate(self.confusion)
+            for predicted, count in enumerate(counts)
+            if count and expected != predicted
+        ]
+        return sorted(pairs, key=lambda each: -each[0])
+
 
 def mistakes(model: nn.Module, data: PreparedData, split: str, most: int) -> Mistakes:
     """Find the mistakes of a model.
 
     Args:
         model: A model that predicts the classes of texts, of words or of images.
-        data: The data that it was trained on.
+        data: The data that it was trained on, with classes.
         most: Mistakes to list.
-
-    Raises:
-        UserError: The data has no classes.
     """
     names = data.label_names
-    if not names:
-        raise UserError("--errors: the models of this task predict no classes; classifiers do")
     predict = logits_of(model)
     expected: list[int] = []
     predicted: list[int] = []

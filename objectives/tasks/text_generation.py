@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,6 +37,18 @@ from spaces.grid.decoding import decoding_lengths
 
 LABEL_SMOOTHING = 0.1
 """Of the training loss alone (Vaswani et al. 2017, section 5.4)."""
+
+
+class Answers(NamedTuple):
+    """What a model writes of each text of a split.
+
+    Args:
+        loss: Mean cross-entropy of what it should have written, in nats.
+    """
+
+    texts: list[str]
+    split: str
+    loss: float
 
 
 class TextGeneration(FromSources, tasks.TextGeneration):
@@ -84,6 +96,10 @@ class TextGeneration(FromSources, tasks.TextGeneration):
 
     def score(self, model: nn.Module, split: str) -> Score:
         """Score of the decoded texts of a split, with its 95 % interval."""
+        return self._score_of(*self.answers(model, split))
+
+    def answers(self, model: nn.Module, split: str) -> Answers:
+        """What a model writes of each text of a split."""
         pairs = self.prepared.sentence_pairs(split)
         tokenizer = load_tokenizer(self.prepared.tokenizer_file)
         texts = [""] * len(pairs.source_lengths)
@@ -107,7 +123,20 @@ class TextGeneration(FromSources, tasks.TextGeneration):
                     )
                 for row, text in zip(rows, decoded, strict=True):
                     texts[row] = text
-        return self._score_of(texts, split, loss / tokens)
+        return Answers(texts, split, loss / tokens)
+
+    def read_texts(self, split: str, tokens: int | None = None) -> list[str]:
+        """The texts of a split as models read them.
+
+        Args:
+            tokens: So many at the beginning of each; by default all that models read.
+        """
+        tokenizer = load_tokenizer(self.prepared.tokenizer_file)
+        sources = self.prepared.sentence_pairs(split).sources
+        # Special tokens stand before each text, and are no part of it.
+        kept = [[token for token in row if token > MASK][:tokens] for row in sources.tolist()]
+        texts: list[str] = tokenizer.decode_batch(kept)
+        return texts
 
     def _score_of(self, texts: list[str], split: str, loss: float) -> Score:
         references = self.prepared.references(split)
@@ -125,16 +154,9 @@ class TextGeneration(FromSources, tasks.TextGeneration):
         return self.bleu_tokenizer or bleu_tokenizer(self.prepared.references("train"))
 
     def score_of_sources(self, split: str, tokens: int | None = None) -> Score:
-        """Score of the texts to read, in place of what a model writes.
-
-        Args:
-            tokens: So many at the beginning of each; by default all that models read.
-        """
-        tokenizer = load_tokenizer(self.prepared.tokenizer_file)
-        sources = self.prepared.sentence_pairs(split).sources
-        # Special tokens stand before each text, and are no part of it.
-        kept = [[token for token in row if token > MASK][:tokens] for row in sources.tolist()]
-        return self._score_of(tokenizer.decode_batch(kept), split, math.nan)
+        """Score of the texts to read, in place of what a model writes; ``tokens`` as of
+        ``read_texts``."""
+        return self._score_of(self.read_texts(split, tokens), split, math.nan)
 
     @property
     def scored_by(self) -> dict[str, Any]:

@@ -126,12 +126,14 @@ def register(
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of report.html; default: reports/NAME in TLC_HOME (or .tlc).",
 )
+@click.option("--no-errors", is_flag=True, help="Leave out what the best model gets wrong.")
 @study_url
-def report(name: str, folder: Path | None, url: str | None) -> None:
+def report(name: str, folder: Path | None, no_errors: bool, url: str | None) -> None:
     """Write the report of the search NAME: one HTML page that needs no network.
 
-    It shows the best model, the frontier, the effect of each dimension, how trials shared training,
-    and the use of compute. The page is also logged to the run of the search in MLflow.
+    It shows the best model, the frontier, what the best model gets wrong on the validation split,
+    on which it is run for that, the effect of each dimension, how trials shared training, and the
+    use of compute. The page is also logged to the run of the search in MLflow.
     """
     from search.analysis.function_report import write_function_report
     from search.analysis.report.report import write_report
@@ -141,7 +143,8 @@ def report(name: str, folder: Path | None, url: str | None) -> None:
     if has_function(name, at):
         made = write_function_report(FunctionStudy.load(name, at), folder)
     else:
-        made = write_report(open_study(name, url), folder)
+        with make_console().status("writing"):
+            made = write_report(open_study(name, url), folder, with_errors=not no_errors)
     click.echo(f"report: {made.path}")
     if not made.is_tracked:
         click.echo("not logged to MLflow: it is unreachable, or lacks the search (tlc ui sends it)")

@@ -53,7 +53,7 @@ def list_searches(source: Source) -> None:
 @click.option(
     "--errors",
     is_flag=True,
-    help="What the model of TRIAL, a classifier, gets wrong on the validation split.",
+    help="What the model of TRIAL gets wrong on the validation split, or does worst.",
 )
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, help="Errors to list.")
 @queried
@@ -61,7 +61,8 @@ def show(name: str, trial: int | None, source: Source, *, errors: bool, limit: i
     """Show the search NAME, or one TRIAL with the conditions of each number.
 
     With --errors: how often the model takes each class for each other one, and the inputs that it
-    answers wrongly, with its confidence.
+    answers wrongly, with its confidence; of a model that writes texts, its worst ones, and of a
+    language model the passages of the highest loss.
     """
     if errors:
         _show_errors(name, trial, source, limit)
@@ -96,13 +97,13 @@ def _show_errors(name: str, trial: int | None, source: Source, limit: int) -> No
     from dataclasses import asdict
 
     from search.analysis.mistakes import mistakes_of
-    from search.cli.printing.mistakes import print_mistakes
+    from search.cli.printing.mistakes import print_errors
 
     found = mistakes_of(open_study(name, source.url), trial, limit)
     if source.as_json:
         click.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
     else:
-        print_mistakes(found, make_console())
+        print_errors(found, make_console())
 
 
 @click.command()

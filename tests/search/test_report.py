@@ -377,6 +377,7 @@ def test_the_command_writes_the_page_and_logs_it(
     assert printed.exit_code == 0
     path = home / "reports" / "tiny" / "report.html"
     assert printed.stdout == f"report: {path}\n"
+    assert "Not measured: the model of trial 0 is not in the store" in path.read_text()
     client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("tiny")
     assert experiment is not None

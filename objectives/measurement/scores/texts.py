@@ -44,6 +44,18 @@ def overlap_score(
     return replace(score, details=details)
 
 
+def score_of_each(
+    texts: Sequence[str], references: Sequence[str], metric: MetricName
+) -> tuple[MetricName, Sequence[float]]:
+    """The score of each text alone, and its metric: chrF where that of all together is BLEU, which
+    is 0 for most sentences with a mistake."""
+    if metric in ROUGE_TYPES:
+        return metric, rouge_scores(texts, references, metric).tolist()
+    scorer = corpus_scorer("chrf", "13a")
+    pairs = zip(texts, references, strict=True)
+    return "chrf", [float(scorer.sentence_score(text, [right]).score) for text, right in pairs]
+
+
 def _within_range(score: float, half: float, examples: int, loss: float) -> Score:
     value = min(100.0, score)
     return Score(value, max(0.0, value - half), min(100.0, value + half), examples, loss)

@@ -27,25 +27,46 @@ from search.storage.study import Study
 from search.storage.trials import TrialRecord, gpu_hours
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.units import duration
+from spaces.errors import UserError
 
 T = TypeVar("T")
 
 
-def write_report(study: Study, folder: Path | None = None) -> Report:
+def write_report(study: Study, folder: Path | None = None, *, with_errors: bool = True) -> Report:
     """Write the report of a search, and log it.
 
     Args:
         study: The search.
         folder: Where to write it; without one, among the reports of the search.
+        with_errors: Whether the best model is run on the validation split, for what it gets wrong.
 
     Raises:
         UserError: The folder cannot be written.
     """
-    return write_page(study, study.search.storage, report_page(ReportData.of(study)), folder)
+    data = ReportData.of(study)
+    errors = _errors(study, data.best) if with_errors and data.best else None
+    return write_page(study, study.search.storage, report_page(data, errors), folder)
 
 
-def report_page(data: ReportData) -> str:
-    """The report of a search as a page that needs no other file and no network."""
+def _errors(study: Study, best: TrialRecord) -> Section | None:
+    # They import torch.
+    from search.analysis.mistakes import NoErrors, mistakes_of
+    from search.analysis.report.errors import LISTED, errors_section
+
+    try:
+        return errors_section(best, mistakes_of(study, best.number, LISTED))
+    except NoErrors:
+        return None
+    except UserError as error:
+        return errors_section(best, str(error))
+
+
+def report_page(data: ReportData, errors: Section | None = None) -> str:
+    """The report of a search as a page that needs no other file and no network.
+
+    Args:
+        errors: What the best model gets wrong.
+    """
     search = data.space.search
     return render(
         "search.analysis",
@@ -59,19 +80,20 @@ def report_page(data: ReportData) -> str:
         measured_latency=measured_latency,
         latency_note=_latency_note,
         summary=_summary(data),
-        sections=sections(data),
+        sections=sections(data, errors),
         conditions=_conditions(data),
         search_file=_search_file(data),
     )
 
 
-def sections(data: ReportData) -> list[Section]:
+def sections(data: ReportData, errors: Section | None = None) -> list[Section]:
     """The sections in their order; without a complete trial, only what was spent."""
     if not data.complete:
         return [compute_section(data)]
     return [
         frontier_section(data),
         levels_section(data),
+        *([errors] if errors else []),
         progress_section(data),
         dimensions_section(data),
         training_section(data),

@@ -1,10 +1,11 @@
-"""The text output of the mistakes of a model."""
+"""The text output of what a model gets wrong."""
 
 from __future__ import annotations
 
 from rich.console import Console
 
 from objectives.tasks.mistakes import Mistakes
+from objectives.tasks.worst_texts import WorstTexts
 from search.cli.printing.tables import make_table
 
 MOST_CLASSES = 20
@@ -13,8 +14,30 @@ LONGEST = 200
 """Characters of an input."""
 
 
-def print_mistakes(found: Mistakes, console: Console) -> None:
-    """Print the confusions of a model, and its most confident mistakes."""
+def print_errors(found: Mistakes | WorstTexts, console: Console) -> None:
+    """Print the confusions of a model and its most confident mistakes, or its worst texts."""
+    if isinstance(found, WorstTexts):
+        _print_worst_texts(found, console)
+    else:
+        _print_mistakes(found, console)
+
+
+def _print_worst_texts(found: WorstTexts, console: Console) -> None:
+    console.print(
+        f"the worst of {found.texts:,} texts on {found.split}, by {found.measure} "
+        f"(median {found.middle:.2f})",
+        style="bold",
+    )
+    for each in found.worst:
+        console.print(f"\n{each.score:.2f}", style="bold")
+        for name, text in (("input", each.input), ("written", each.written)):
+            if text or each.input:
+                console.print(f"  {name:9} {_shortened(text)}", soft_wrap=True)
+        name = "expected" if each.input else "passage"
+        console.print(f"  {name:9} {_shortened(each.expected)}", soft_wrap=True)
+
+
+def _print_mistakes(found: Mistakes, console: Console) -> None:
     console.print(
         f"{found.wrong:,} of {found.answers:,} answers on {found.split} are wrong", style="bold"
     )
@@ -36,20 +59,22 @@ def print_mistakes(found: Mistakes, console: Console) -> None:
         left=["expected", "predicted", "input"],
     )
     for each in found.worst:
-        text = each.input if len(each.input) <= LONGEST else f"{each.input[:LONGEST]}…"
         table.add_row(
-            str(each.row), repr(each.expected), repr(each.predicted), f"{each.confidence:.3f}", text
+            str(each.row),
+            repr(each.expected),
+            repr(each.predicted),
+            f"{each.confidence:.3f}",
+            _shortened(each.input),
         )
     if found.worst:
         console.print(table)
 
 
+def _shortened(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
+
+
 def _print_confusions(found: Mistakes, console: Console) -> None:
-    pairs = [
-        (count, found.classes[expected], found.classes[predicted])
-        for expected, counts in enumerate(found.confusion)
-        for predicted, count in enumerate(counts)
-        if count and expected != predicted
-    ]
-    for count, expected, predicted in sorted(pairs, key=lambda each: -each[0])[:MOST_CLASSES]:
+    for count, expected, predicted in found.confusions()[:MOST_CLASSES]:
         console.print(f"{count:,} of {expected!r} are taken for {predicted!r}")
