@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,13 +15,14 @@ from objectives.data.encoding import (
     END,
     Template,
     Tokens,
-    encode_texts,
-    token_stream,
+    encoded_batches,
+    token_batches,
     train_tokenizer,
     with_template,
 )
 from objectives.data.errors import DataError
-from objectives.data.files.notices import Notice, unsaid
+from objectives.data.files.array_file import ArrayFile
+from objectives.data.files.notices import Notice
 from objectives.data.pixels import normalisation
 from objectives.data.prepared_data import (
     LABEL_SCALE,
@@ -30,38 +32,16 @@ from objectives.data.prepared_data import (
     TextLengths,
 )
 from objectives.data.pretrained_tokenizer import PretrainedTokenizer
-from objectives.data.sources.documents import Documents, read_documents
+from objectives.data.sources.documents import Documents
 from objectives.data.sources.images import ImageRows, read_images
-from objectives.data.sources.sentence_pairs import SentencePairRows, read_sentence_pairs
+from objectives.data.sources.reading import read_texts
+from objectives.data.sources.sentence_pairs import SentencePairRows
 from objectives.data.sources.sizes import imbalance
 from objectives.data.sources.tagged import FIELD as TAGGED
-from objectives.data.sources.tagged import TaggedRows, read_tagged
-from objectives.data.sources.text import TextRows, read_labelled
+from objectives.data.sources.tagged import TaggedRows
+from objectives.data.sources.text import TextRows
 from objectives.data.word_pieces import word_labels
-from spaces.file.sources import Data, OfLabelled
-
-
-class Texts(NamedTuple):
-    """The texts of a task by split; empty where it reads none of a kind."""
-
-    running: dict[str, Documents]
-    labelled: dict[str, TextRows]
-    pairs: dict[str, SentencePairRows]
-    tagged: dict[str, TaggedRows]
-
-    @property
-    def corpus(self) -> list[str]:
-        """All training texts."""
-        texts: list[str] = []
-        if self.running:
-            texts += self.running["train"].texts
-        if self.labelled:
-            texts += [*self.labelled["train"].texts, *self.labelled["train"].pairs]
-        if self.pairs:
-            texts += [*self.pairs["train"].sources, *self.pairs["train"].targets]
-        if self.tagged:
-            texts += self.tagged["train"].texts
-        return texts
+from spaces.file.sources import Data
 
 
 class Written(NamedTuple):
@@ -71,48 +51,6 @@ class Written(NamedTuple):
     counts: dict[str, int]
     lengths: dict[str, TextLengths]
     notices: tuple[str, ...] = ()
-
-
-def read_texts(
-    data: Data,
-    text_splits: tuple[str, ...],
-    cache: Path,
-    *,
-    are_numbers: bool = False,
-    notice: Notice = unsaid,
-) -> Texts:
-    """Read the texts of a task; of running text, only ``text_splits``.
-
-    Args:
-        are_numbers: Whether labels must be numbers.
-        cache: Folder for what ``datasets`` downloads or converts.
-        notice: Called with what is skipped, merged or guessed.
-    """
-    running: dict[str, Documents] = {}
-    labelled: dict[str, TextRows] = {}
-    pairs: dict[str, SentencePairRows] = {}
-    tagged: dict[str, TaggedRows] = {}
-    if data.labelled is not None:
-        labelled = read_labelled(
-            data.labelled, "data.labelled", cache, are_numbers=are_numbers, notice=notice
-        )
-    if data.parallel is not None:
-        pairs = read_sentence_pairs(data.parallel, cache, notice=notice)
-    if data.tagged is not None:
-        tagged = read_tagged(data.tagged, cache, notice=notice)
-    if isinstance(data.unlabelled, OfLabelled):
-        rows = labelled or tagged
-        running = {split: _without_labels(rows[split]) for split in text_splits}
-    elif data.unlabelled is not None:
-        running = read_documents(
-            data.unlabelled, "data.unlabelled", cache, text_splits, notice=notice
-        )
-    return Texts(running, labelled, pairs, tagged)
-
-
-def _without_labels(rows: TextRows | TaggedRows) -> Documents:
-    """The texts of some rows, of pairs both, as documents."""
-    return Documents([text for text in (*rows.texts, *rows.pairs) if text.strip()])
 
 
 def write_arrays(
@@ -133,9 +71,9 @@ def write_arrays(
     notices: list[str] = []
     texts = read_texts(data, text_splits, cache, are_numbers=are_numbers, notice=notices.append)
     if pretrained is None:
-        tokenizer = train_tokenizer(texts.corpus, data.vocabulary_size)
+        tokenizer = train_tokenizer(texts.sample(), data.vocabulary_size)
     else:
-        tokenizer, original = pretrained.trimmed(texts.corpus, data.vocabulary_size)
+        tokenizer, original = pretrained.trimmed(texts.sample(), data.vocabulary_size)
         np.save(folder / ORIGINAL_TOKENS, original)
     tokenizer.save(str(folder / "tokenizer.json"))
     if are_numbers:
@@ -158,9 +96,17 @@ def _write_running(
     tokenizer: Any, splits: dict[str, Documents], length: int, folder: Path, written: Written
 ) -> None:
     for split, documents in splits.items():
-        stream = _token_stream(tokenizer, documents, length, split)
-        _save(folder, split, unlabelled=stream)
-        written.counts[f"unlabelled {split} tokens"] = len(stream)
+        with ArrayFile(folder / f"unlabelled-{split}.npy", np.int32) as stream:
+            for tokens in token_batches(tokenizer, documents.texts.documents()):
+                stream.append(tokens)
+        # The interval of a score needs two sequences.
+        needed = length * (1 if split == "train" else 2)
+        if stream.rows <= needed:
+            raise DataError(
+                f"data.unlabelled.{split}: only {stream.rows} tokens; give more than {needed}, for "
+                f"{needed // length} sequences of {length}"
+            )
+        written.counts[f"unlabelled {split} tokens"] = stream.rows
 
 
 def _write_labelled(
@@ -172,22 +118,49 @@ def _write_labelled(
     written: Written,
 ) -> None:
     for split, rows in splits.items():
-        encoded = encode_texts(tokenizer, rows.texts, rows.pairs, sequence_length=length)
-        _save(
-            folder,
-            split,
-            tokens=encoded.tokens,
-            lengths=encoded.lengths,
-            labels=labels.of_split[split],
-            groups=_group_numbers(rows),
-        )
-        if encoded.types.any():
-            _save(folder, split, types=encoded.types)
+        names = {name: f"{name}-{split}" for name in ("tokens", "lengths", "types")}
+        whole = _write_texts(tokenizer, rows.texts, rows.pairs, length, folder, names)
+        _save(folder, split, labels=labels.of_split[split], groups=_group_numbers(rows))
         written.counts[f"labelled {split} examples"] = len(rows.texts)
         if rows.groups:
             written.counts[f"labelled {split} groups"] = len(set(rows.groups))
         if split == "train":
-            written.lengths["labelled texts"] = TextLengths.of(encoded.whole_lengths, length)
+            written.lengths["labelled texts"] = TextLengths.of(whole, length)
+
+
+def _write_texts(
+    tokenizer: Any,
+    texts: Sequence[str],
+    seconds: Sequence[str],
+    length: int,
+    folder: Path,
+    names: Mapping[str, str],
+) -> Tokens:
+    """Write texts as tokens, some at a time.
+
+    Args:
+        names: Of the files for the tokens, their lengths and, where it is given and some are not 0,
+            their types.
+
+    Returns:
+        Tokens that each text would have if it were not cut ``(texts,)``.
+    """
+    rows = {"tokens": (length,), "types": (length,), "lengths": ()}
+    whole_lengths: list[Tokens] = []
+    has_types = False
+    with ExitStack() as stack:
+        files = {
+            name: stack.enter_context(ArrayFile(folder / f"{file}.npy", np.int32, rows[name]))
+            for name, file in names.items()
+        }
+        for encoded in encoded_batches(tokenizer, texts, seconds, sequence_length=length):
+            for name, file in files.items():
+                file.append(getattr(encoded, name))
+            has_types = has_types or bool(encoded.types.any())
+            whole_lengths.append(encoded.whole_lengths)
+    if "types" in names and not has_types:
+        (folder / f"{names['types']}.npy").unlink()
+    return np.concatenate(whole_lengths)
 
 
 def _write_pairs(
@@ -207,12 +180,10 @@ def _write_pairs(
     for split, sides in splits.items():
         both = (("source", tokenizer, sides.sources), ("target", writer, sides.targets))
         for side, encoder, texts in both:
-            encoded = encode_texts(encoder, texts, sequence_length=lengths[side])
-            arrays = {f"{side}-tokens": encoded.tokens, f"{side}-lengths": encoded.lengths}
-            _save(folder, split, **arrays)
+            names = {name: f"{side}-{name}-{split}" for name in ("tokens", "lengths")}
+            whole = _write_texts(encoder, texts, (), lengths[side], folder, names)
             if split == "train":
-                found = TextLengths.of(encoded.whole_lengths, lengths[side])
-                written.lengths[f"{side} texts"] = found
+                written.lengths[f"{side} texts"] = TextLengths.of(whole, lengths[side])
         (folder / f"references-{split}.json").write_text(json.dumps(sides.targets))
         written.counts[f"{split} pairs"] = len(sides.sources)
 
@@ -326,15 +297,3 @@ def _group_numbers(rows: TextRows | TaggedRows) -> Tokens:
     units = rows.units()
     number = {unit: index for index, unit in enumerate(dict.fromkeys(units))}
     return np.asarray([number[unit] for unit in units], dtype=np.int32)
-
-
-def _token_stream(tokenizer: Any, documents: Documents, length: int, split: str) -> Tokens:
-    stream = token_stream(tokenizer, documents.texts)
-    # The interval of a score needs two sequences.
-    needed = length * (1 if split == "train" else 2)
-    if len(stream) <= needed:
-        raise DataError(
-            f"data.unlabelled.{split}: only {len(stream)} tokens; give more than {needed}, for "
-            f"{needed // length} sequences of {length}"
-        )
-    return stream

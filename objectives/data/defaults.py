@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from objectives.data.arrays import Texts, deviation_of, read_texts
+from objectives.data.arrays import deviation_of
 from objectives.data.encoding import encode_texts, token_stream, train_tokenizer
 from objectives.data.prepare import splits_of_running_text
 from objectives.data.prepared_data import TextLengths
 from objectives.data.pretrained_tokenizer import PretrainedTokenizer
+from objectives.data.sources.reading import Texts, read_texts
 from objectives.data.sources.text import read_labelled
 from spaces.file.base_task import BaseTask
 from spaces.file.sources import Data
@@ -60,14 +61,14 @@ def with_default_sizes(
         texts = texts_of(data, task, root)
     sizes: dict[str, int] = {}
     if "vocabulary_size" in missing:
-        sizes["vocabulary_size"] = default_vocabulary(texts.corpus)
+        sizes["vocabulary_size"] = default_vocabulary(list(texts.sample()))
     lengths = {name: each for name, each in _columns(texts).items() if name in missing and each}
     if lengths:
         vocabulary = sizes.get("vocabulary_size", data.vocabulary_size)
         tokenizer = (
-            train_tokenizer(texts.corpus, vocabulary)
+            train_tokenizer(texts.sample(), vocabulary)
             if pretrained is None
-            else pretrained.trimmed(texts.corpus, pretrained.pieces)[0]
+            else pretrained.trimmed(texts.sample(), pretrained.pieces)[0]
         )
         sizes |= {name: _default_length(each, tokenizer) for name, each in lengths.items()}
     return data.model_copy(update={n: sizes.get(n, getattr(data, n)) for n in missing})

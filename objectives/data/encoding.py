@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from itertools import chain
 from pathlib import Path
 from threading import Thread, current_thread, main_thread
 from typing import Any, NamedTuple, TypeVar
@@ -27,8 +28,8 @@ LONGEST_WORD = 256
 the square of this length."""
 PART_CHARACTERS = 16_384
 LONGEST_PART = 1 << 20
-PARTS_AT_A_TIME = 512
-"""Of a document that is encoded: its tokens take some hundred bytes each meanwhile."""
+CHARACTERS_AT_A_TIME = 2_000_000
+"""That are encoded: their tokens take some hundred bytes each meanwhile."""
 
 _LINE_STARTS = re.compile(r"(?<=\n)(?=\S)")
 
@@ -181,8 +182,22 @@ def encode_texts(
         seconds: The second text of each pair; empty where there are no pairs.
         sequence_length: Most tokens of an example, the special ones included.
     """
-    firsts = _encodings(tokenizer, texts)
-    others = _encodings(tokenizer, seconds) if seconds else [None] * len(firsts)
+    batches = encoded_batches(tokenizer, texts, seconds, sequence_length=sequence_length)
+    return EncodedTexts(*map(np.concatenate, zip(*batches, strict=True)))
+
+
+def encoded_batches(
+    tokenizer: Any, texts: Sequence[str], seconds: Sequence[str] = (), *, sequence_length: int
+) -> Iterator[EncodedTexts]:
+    """The same, some texts at a time."""
+    rows = zip(texts, seconds, strict=True) if len(seconds) else zip(texts)
+    for some in _some_at_a_time(rows, lambda row: sum(map(len, row))):
+        yield _encoded(tokenizer, some, sequence_length)
+
+
+def _encoded(tokenizer: Any, rows: Sequence[tuple[str, ...]], sequence_length: int) -> EncodedTexts:
+    firsts, *seconds = (_encodings(tokenizer, column) for column in zip(*rows, strict=True))
+    others = seconds[0] if seconds else [None] * len(firsts)
     special = tokenizer.num_special_tokens_to_add(bool(seconds))
     tokens = np.full((len(firsts), sequence_length), PAD, dtype=np.int32)
     types = np.zeros_like(tokens)
@@ -229,43 +244,78 @@ def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
 def token_stream(tokenizer: Any, documents: Iterable[str]) -> Tokens:
     """Token ids of whole documents ``(tokens,)``, newlines included, with an end token after each.
 
-    Long documents are encoded in parts, in parallel and with bounded memory.
+    Long documents are encoded in parts, in parallel.
     """
-    encoded: list[Tokens] = []
-    parts = [
-        (part, number == count)
-        for divided in map(document_parts, documents)
-        for count in (len(divided),)
-        for number, part in enumerate(divided, start=1)
-    ]
-    for first in range(0, len(parts), PARTS_AT_A_TIME):
-        some = parts[first : first + PARTS_AT_A_TIME]
+    return np.concatenate([*token_batches(tokenizer, ((text,) for text in documents))])
+
+
+def token_batches(tokenizer: Any, documents: Iterable[Iterable[str]]) -> Iterator[Tokens]:
+    """The same, of documents that are given in pieces, some parts of them at a time."""
+    parts = chain.from_iterable(map(_marked_last, map(document_parts, documents)))
+    for some in _some_at_a_time(parts, lambda part: len(part[0])):
         every = token_ids(tokenizer, [part for part, _ in some])
-        for ids, (_, is_last) in zip(every, some, strict=True):
-            encoded.append(np.asarray([*ids, END] if is_last else ids, dtype=np.int32))
-    return np.concatenate(encoded)
+        ends = [[END] if is_last else [] for _, is_last in some]
+        yield np.fromiter(chain.from_iterable(chain(*zip(every, ends, strict=True))), np.int32)
 
 
-def document_parts(document: str) -> list[str]:
-    """A document in the parts that are encoded apart, each of which begins with a line that begins
-    with no space.
+def _some_at_a_time(items: Iterable[T], characters: Callable[[T], int]) -> Iterator[list[T]]:
+    some: list[T] = []
+    count = 0
+    for item in items:
+        some.append(item)
+        count += characters(item)
+        if count >= CHARACTERS_AT_A_TIME:
+            yield some
+            some, count = [], 0
+    if some:
+        yield some
 
-    Where blank lines end a part, its last tokens are others than in the whole document.
+
+def _marked_last(parts: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    """Parts, each with whether it is the last one."""
+    before: str | None = None
+    for part in parts:
+        if before is not None:
+            yield before, False
+        before = part
+    if before is not None:
+        yield before, True
+
+
+def document_parts(pieces: Iterable[str]) -> Iterator[str]:
+    """A document, which is given in pieces, in the parts that are encoded apart, each of which
+    begins with a line that begins with no space.
+
+    Where blank lines end a part, its last tokens are others than in the whole document. A part
+    without the beginning of a line for very long is divided before a space.
     """
-    cuts = [0]
-    for match in _LINE_STARTS.finditer(document):
-        if match.start() - cuts[-1] >= PART_CHARACTERS:
-            cuts.append(match.start())
-    parts = (document[a:b] for a, b in zip(cuts, [*cuts[1:], len(document)], strict=True))
-    return [piece for part in parts for piece in _divided(part)]
+    held, least = "", PART_CHARACTERS
+    for piece in pieces:
+        held += piece
+        start = 0
+        while True:
+            if match := _LINE_STARTS.search(held, start + least):
+                yield from _divided(held[start : match.start()])
+                start, least = match.start(), PART_CHARACTERS
+            elif len(held) - start > LONGEST_PART:
+                end = _before_a_space(held, start)
+                yield held[start:end]
+                start, least = end, 0
+            else:
+                break
+        held = held[start:]
+    yield from _divided(held)
 
 
 def _divided(part: str) -> Iterator[str]:
-    """A part without the beginning of a line for very long, divided before a space."""
     start = 0
     while len(part) - start > LONGEST_PART:
-        end = part.rfind(" ", start + 1, start + LONGEST_PART)
-        end = end if end > start else start + LONGEST_PART
+        end = _before_a_space(part, start)
         yield part[start:end]
         start = end
     yield part[start:]
+
+
+def _before_a_space(part: str, start: int) -> int:
+    end = part.rfind(" ", start + 1, start + LONGEST_PART)
+    return end if end > start else start + LONGEST_PART

@@ -180,7 +180,7 @@ def _digest_of_files(source: Splits[Any], field: str) -> str:
                 files = sorted(filter(Path.is_file, path.rglob("*"))) if path.is_dir() else [path]
                 for file in files:
                     digest.update(str(file.relative_to(path)).encode())
-                    digest.update(file.read_bytes())
+                    _add_file(digest, file)
     return digest.hexdigest()
 
 
@@ -216,5 +216,10 @@ def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         digest.update(path.name.encode())
-        digest.update(path.read_bytes())
+        _add_file(digest, path)
     return digest.hexdigest()
+
+
+def _add_file(digest: Any, path: Path) -> None:
+    with path.open("rb") as file:
+        hashlib.file_digest(file, lambda: digest)

@@ -12,7 +12,7 @@ import string
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from itertools import chain, count
+from itertools import chain, count, islice
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from objectives.data.encoding import (
 from objectives.data.errors import DataError
 from spaces.cost.configuration import content_hash
 
-TEXTS_AT_A_TIME = 10_000
+TEXTS_AT_A_TIME = 1000
 
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _WORD_MARKS = ("##", "▁")
@@ -144,9 +144,9 @@ class PretrainedTokenizer:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         counts = np.zeros(max(self.vocabulary.values()) + 1, dtype=np.int64)
-        every = list(texts)
-        for start in range(0, len(every), TEXTS_AT_A_TIME):
-            for ids in token_ids(tokenizer, every[start : start + TEXTS_AT_A_TIME]):
+        left = iter(texts)
+        while some := list(islice(left, TEXTS_AT_A_TIME)):
+            for ids in token_ids(tokenizer, some):
                 np.add.at(counts, ids, 1)
         return counts
 

@@ -128,7 +128,7 @@ def _documents(task: Task, sources: Data, data: PreparedData, cache: Path) -> It
     tokenizer = load_tokenizer(data.tokenizer_file)
     _check_same(token_stream(tokenizer, texts), data.token_stream(SPLIT))
     for text in texts:
-        *others, last = document_parts(text)
+        *others, last = document_parts((text,))
         yield from ({"text": part, "continues": True} for part in others)
         yield {"text": last}
 

@@ -77,7 +77,7 @@ def contents_of(data: Data, task: BaseTask, folder: Path) -> Contents:
         classes = _counted(texts.labelled["train"].labels)
     rows: Any = texts.labelled or texts.tagged or texts.running
     examples = len(texts.pairs["train"].sources) if texts.pairs else len(rows["train"].texts)
-    tokens = sum(map(len, texts.corpus)) / CHARACTERS_OF_A_TOKEN
+    tokens = texts.characters / CHARACTERS_OF_A_TOKEN
     return Contents(_facts(examples, tokens, sized.sequence_length), sizes, classes)
 
 

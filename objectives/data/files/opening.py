@@ -8,8 +8,10 @@ import gzip
 import lzma
 import zlib
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from objectives.data.errors import Place
 
@@ -46,8 +48,8 @@ _PAGES = (b"<!doctype html", b"<html", b"<?xml")
 _TAR, _TAR_AT = b"ustar", 257
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 """The beginnings of compressed files: gz, bz2, xz, zst."""
-_HEAD = 4096
-"""Bytes that tell most files from empty ones."""
+CHUNK_BYTES = 1 << 20
+"""Of a file that are read at a time."""
 
 
 def files_of(given: str) -> list[Path]:
@@ -114,8 +116,8 @@ def format_of(path: Path, given: Format | None, source: str) -> Format:
     return FORMATS[endings[-1]]
 
 
-def read_bytes(path: Path, at: Place) -> bytes:
-    """The bytes of a file of text, decompressed.
+def byte_chunks(path: Path, at: Place) -> Iterator[bytes]:
+    """The bytes of a file of text, decompressed, some at a time.
 
     What it begins with says how it is compressed, and not its name, which a download may keep while
     it decompresses.
@@ -123,43 +125,55 @@ def read_bytes(path: Path, at: Place) -> bytes:
     Raises:
         DataError: It cannot be read, is empty, or is no text.
     """
-    return read_start(path, at, None)
-
-
-def read_start(path: Path, at: Place, size: int | None) -> bytes:
-    """The first bytes of a file of text, or all; the same otherwise."""
+    is_first = is_blank = True
     try:
-        with path.open("rb") as file:
-            content = file.read(-1 if size is None else size)
-        if size is not None and content.startswith(_PACKED):
-            content = path.read_bytes()
-        content = _decompressed(content)[:size]
+        with path.open("rb") as packed, _decompressed(packed) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                if is_first:
+                    _check_text(chunk, path, at)
+                is_first = False
+                is_blank = is_blank and not chunk.strip()
+                yield chunk
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise at.fault(f"{path} cannot be read: {error}") from error
-    if not content[:_HEAD].strip() and not content.strip():
+    if is_blank:
         raise at.fault(f"{path} is empty")
-    for start, what in _OTHERS.items():
-        if content.startswith(start):
+
+
+def read_start(path: Path, at: Place, size: int) -> bytes:
+    """The first bytes of a file of text; the same otherwise."""
+    content = b""
+    for chunk in byte_chunks(path, at):
+        content += chunk
+        if len(content) >= size:
+            break
+    if not content[:size].strip():
+        raise at.fault(f"{path} is empty")
+    return content[:size]
+
+
+def _check_text(start: bytes, path: Path, at: Place) -> None:
+    for magic, what in _OTHERS.items():
+        if start.startswith(magic):
             raise at.fault(f"{path} is {what}; a text is needed")
-    if content[_TAR_AT:].startswith(_TAR):
+    if start[_TAR_AT:].startswith(_TAR):
         raise at.fault(f"{path} is a tar archive; unpack it")
-    if content[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_PAGES):
+    if start[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_PAGES):
         raise at.fault(f"{path} is a web page (HTML) or XML; was its download refused?")
-    return content
 
 
-def _decompressed(content: bytes) -> bytes:
+def _decompressed(file: BinaryIO) -> AbstractContextManager[BinaryIO]:
+    start = file.read(len(max(_PACKED, key=len)))
+    file.seek(0)
     gz, bz, xz, zst = _PACKED
-    if content.startswith(gz):
-        return gzip.decompress(content)
-    if content.startswith(bz):
-        return bz2.decompress(content)
-    if content.startswith(xz):
-        return lzma.decompress(content)
-    if content.startswith(zst):
+    if start.startswith(gz):
+        return cast(BinaryIO, gzip.open(file))
+    if start.startswith(bz):
+        return cast(BinaryIO, bz2.open(file))
+    if start.startswith(xz):
+        return cast(BinaryIO, lzma.open(file))
+    if start.startswith(zst):
         import pyarrow
 
-        with pyarrow.CompressedInputStream(pyarrow.BufferReader(content), "zstd") as stream:
-            unpacked: bytes = stream.read()
-            return unpacked
-    return content
+        return cast(BinaryIO, pyarrow.CompressedInputStream(file, "zstd"))
+    return file

@@ -6,16 +6,17 @@ Lines that are held out at random would stand next to lines that a model was tra
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from objectives.data.errors import DataError, Place
-from objectives.data.files.encodings import read_text
+from objectives.data.files.encodings import text_chunks
 from objectives.data.files.notices import Notice, unsaid
 from objectives.data.files.opening import find_files, format_of
+from objectives.data.files.stored_texts import Block, StoredTexts, TextWriter
 from objectives.data.sources import standard_library
-from objectives.data.sources.cells import is_blank, texts_of
+from objectives.data.sources.cells import texts_of
 from objectives.data.sources.splits import HELD_OUT, Examples, separate
 from objectives.data.sources.tables import read_table
 from spaces.file.inputs.tables import SPLITS
@@ -40,21 +41,16 @@ _BLANK_LINES = re.compile(r"\n[^\S\n]*\n\s*")
 class Documents(Examples):
     """The documents of one split."""
 
-    texts: list[str]
+    texts: StoredTexts
 
     @property
     def sizes(self) -> Sequence[int]:
         """Characters of each."""
-        return list(map(len, self.texts))
+        return list(map(int, self.texts.characters))
 
     def keys(self) -> None:
         """Equal documents, such as short rows, may be in several splits."""
         return
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether every document is blank."""
-        return is_blank(self.texts)
 
 
 def read_documents(
@@ -77,14 +73,15 @@ def read_documents(
         DataError: The data is missing or empty.
     """
     if isinstance(source, StandardLibrary):
-        return {split: Documents(list(standard_library.unlabelled(split))) for split in splits}
+        return {
+            split: Documents(StoredTexts.of(standard_library.unlabelled(split), cache))
+            for split in splits
+        }
     named = [split for split in splits if source.inputs(split)]
     given = {split: _read_split(source, split, field, cache, notice) for split in named}
     missing = [split for split in splits if split not in given]
     if missing and len(given["train"].texts) < LEAST_DOCUMENTS:
-        pieces = [_blocks(text, missing) for text in given["train"].texts]
-        for split in ("train", *missing):
-            given[split] = Documents([text for each in pieces for text in each[split]])
+        given |= _blocks(given["train"].texts, missing)
     return separate(given, splits, field)
 
 
@@ -92,66 +89,102 @@ def _read_split(
     source: Files | HubText, split: str, field: str, cache: Path, notice: Notice
 ) -> Documents:
     origin, at = str(getattr(source, split)), Place(field, split)
-    plain = [] if isinstance(source, HubText) else _plain_files(source, at)
-    if plain:
-        texts = [part for text in plain for part in _documents(text, source)]
+    writer = TextWriter(cache, skips_blank=True)
+    if isinstance(source, Files) and (plain := _plain_files(source, at)):
+        for path in plain:
+            for document in _documents(text_chunks(path, source.encoding, at), source):
+                writer.add(document)
     else:
         table = read_table(source, split, field, cache, notice)
-        texts = [cell or "" for cell in texts_of(table, source.text, f"{field}.text")]
-        if source.divisions() and source.document != "row":
-            texts = _documents("\n".join(text.removesuffix("\n") for text in texts), source)
-    found = Documents([text for text in texts if text.strip()])
+        texts = (cell or "" for cell in texts_of(table, source.text, f"{field}.text"))
+        is_joined = source.divisions() and source.document != "row"
+        for document in _documents(_lines(texts), source) if is_joined else zip(texts):
+            writer.add(document)
+    found = Documents(writer.finish())
     if found.is_empty:
         raise DataError(f"{field}.{split}: {origin} holds no text")
     return found
 
 
-def _plain_files(source: Files, at: Place) -> list[str]:
-    """The texts of the files of a split where they are plain; none where they are tables."""
+def _plain_files(source: Files, at: Place) -> list[Path]:
+    """The files of a split where they are of plain text; none where they are tables."""
     files = find_files(getattr(source, at.split), at)
     forms = {format_of(path, source.format, at.source) for path in files}
     for name in source.unread("text") if "text" in forms else ():
         raise at.fault("is no field of files of plain text", name)
-    return [read_text(path, source.encoding, at) for path in files] if forms == {"text"} else []
+    return files if forms == {"text"} else []
 
 
-def _documents(text: str, source: TextColumns) -> list[str]:
-    """The documents of a text."""
+def _lines(texts: Iterable[str]) -> Iterator[str]:
+    """Texts with a line feed between each two of them, and none at their ends."""
+    for row, text in enumerate(texts):
+        yield "\n" * (row > 0) + text.removesuffix("\n")
+
+
+def _documents(chunks: Iterable[str], source: TextColumns) -> Iterator[Iterable[str]]:
+    """The documents of a text that is given in chunks, each in pieces."""
     if source.separator is not None:
-        return [part.strip("\n") for part in text.split(source.separator)]
-    if source.heading is not None:
-        starts = [match.start() for match in re.finditer(source.heading, text, re.MULTILINE)]
-        return [text[a:b] for a, b in zip([0, *starts], [*starts, len(text)], strict=True)]
-    if source.document == "paragraph":
-        return _BLANK_LINES.split(text)
-    return text.split("\n") if source.document in ("line", "row") else [text]
+        for part in _divided(chunks, re.compile(re.escape(source.separator))):
+            yield (part.strip("\n"),)
+    elif source.heading is not None:
+        heading = re.compile(source.heading, re.MULTILINE)
+        yield from zip(_divided(chunks, heading, begins_part=True))
+    elif source.document == "paragraph":
+        yield from zip(_divided(chunks, _BLANK_LINES))
+    elif source.document in ("line", "row"):
+        yield from zip(_divided(chunks, re.compile("\n")))
+    else:
+        yield chunks
 
 
-def _blocks(text: str, missing: Sequence[str]) -> dict[str, list[str]]:
-    """Divide a document into the splits, each of which gets several contiguous blocks.
+def _divided(
+    chunks: Iterable[str], pattern: re.Pattern[str], *, begins_part: bool = False
+) -> Iterator[str]:
+    """The parts of a text, between which a pattern matches, or which begin where it matches."""
+    held, further = "", ""
+    for chunk in chunks:
+        further += chunk
+        if len(further) < len(held):
+            # A long part is not searched again with every chunk.
+            continue
+        held, further, start = held + further, "", 0
+        for match in pattern.finditer(held):
+            # With the next chunk, a match at the end could be another one.
+            if match.end() == len(held):
+                break
+            yield held[start : match.start()]
+            start = match.start() if begins_part else match.end()
+        held = held[start:]
+    held, start = held + further, 0
+    for match in pattern.finditer(held):
+        yield held[start : match.start()]
+        start = match.start() if begins_part else match.end()
+    yield held[start:]
 
-    Blocks are spread over the document and end with a line.
+
+def _blocks(texts: StoredTexts, missing: Sequence[str]) -> dict[str, Documents]:
+    """Divide documents into the splits, each of which gets several contiguous blocks of each.
+
+    Blocks are spread over a document and end with a line.
     """
-    count = int(min(MOST_BLOCKS, max(1.0, HELD_OUT * len(text) / LEAST_BLOCK)))
-    cuts: list[tuple[str, int]] = []
-    for block in range(count):
-        for number, split in enumerate(missing, start=1):
-            end = (block + number / len(missing)) / count
-            size = HELD_OUT / count
-            cuts.append(("train", _end_of_line(text, end - size, within=size / 2)))
-            cuts.append((split, _end_of_line(text, end, within=size / 2)))
-    pieces: dict[str, list[str]] = {split: [] for split in ("train", *missing)}
-    start = 0
-    for split, end_of_block in cuts:
-        if text[start:end_of_block].strip():
-            pieces[split].append(text[start:end_of_block])
-        start = end_of_block
-    return pieces
+    blocks: dict[str, list[Block]] = {split: [] for split in ("train", *missing)}
+    for row, characters in enumerate(texts.characters.tolist()):
+        count = int(min(MOST_BLOCKS, max(1.0, HELD_OUT * characters / LEAST_BLOCK)))
+        start, size = 0, HELD_OUT / count
+        for block in range(count):
+            for number, split in enumerate(missing, start=1):
+                end = (block + number / len(missing)) / count
+                for name, fraction in (("train", end - size), (split, end)):
+                    end_of_block = _end_of_line(texts, row, fraction, within=size / 2)
+                    blocks[name].append(Block(row, start, end_of_block))
+                    start = end_of_block
+    return {split: Documents(texts.blocks(each)) for split, each in blocks.items()}
 
 
-def _end_of_line(text: str, fraction: float, *, within: float) -> int:
+def _end_of_line(texts: StoredTexts, row: int, fraction: float, *, within: float) -> int:
     """Where the line ends that is at a fraction of a text; that place itself, if the line goes on
     for more than a further fraction."""
-    place = round(fraction * len(text))
-    end = text.find("\n", place, place + round(within * len(text)))
+    characters = int(texts.characters[row])
+    place, most = round(fraction * characters), round(within * characters)
+    end = texts.find("\n", Block(row, place, min(place + most, characters)))
     return place if end < 0 else end + 1

@@ -16,6 +16,7 @@ import numpy as np
 
 from objectives.data.errors import DataError
 from objectives.data.files.notices import Notice, unsaid
+from objectives.data.files.stored_texts import StoredTexts
 from objectives.data.sources.stratification import LEAST_UNITS, Unit, drawn
 
 HELD_OUT = 0.1
@@ -57,6 +58,8 @@ class Examples:
 
     def digests(self) -> list[bytes]:
         """SHA-256 of the inputs."""
+        if isinstance(self.inputs, StoredTexts):
+            return list(self.inputs.digests())
         return [_digest(each) for each in self.inputs]
 
     def units(self) -> list[bytes]:
@@ -80,6 +83,8 @@ def _digest(content: Any) -> bytes:
 def _select(column: Any, rows: Sequence[int]) -> Any:
     if isinstance(column, np.ndarray):
         return column[rows]
+    if isinstance(column, StoredTexts):
+        return column.select(rows)
     return [column[row] for row in rows] if column else []
 
 
