@@ -21,6 +21,7 @@ from objectives.data.prepared_data import (
 from objectives.data.pretrained_tokenizer import PretrainedTokenizer
 from objectives.data.sources import standard_library
 from objectives.data.sources.labels import is_number
+from objectives.data.sources.reading import SAMPLE_CHARACTERS
 from objectives.store.disk_space import is_disk_full
 from objectives.store.locks import exclusive_lock
 from objectives.store.staging import Staging, flush
@@ -172,6 +173,7 @@ def _cache_key(data: Data, task: BaseTask, tokenizer: str | None) -> str:
 def _digest_of_files(source: Splits[Any], field: str) -> str:
     digest = hashlib.sha256()
     split_of: dict[Path, str] = {}
+    train_bytes = 0
     for split in SPLITS:
         for given in source.inputs(split):
             for path in _named(source, given, f"{field}.{split}"):
@@ -181,6 +183,10 @@ def _digest_of_files(source: Splits[Any], field: str) -> str:
                 for file in files:
                     digest.update(str(file.relative_to(path)).encode())
                     _add_file(digest, file)
+                    train_bytes += file.stat().st_size * (split == "train")
+    if train_bytes > SAMPLE_CHARACTERS and not isinstance(source, ImageFolder):
+        # Of a large text, the vocabulary is made of a sample.
+        digest.update(str(SAMPLE_CHARACTERS).encode())
     return digest.hexdigest()
 
 

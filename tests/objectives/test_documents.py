@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from objectives.data import encoding
+from objectives.data import prepare as preparation
+from objectives.data.defaults import texts_of
 from objectives.data.encoding import (
     END,
     document_parts,
@@ -21,7 +24,9 @@ from objectives.data.encoding import (
     train_tokenizer,
 )
 from objectives.data.errors import DataError
+from objectives.data.files import opening, stored_texts
 from objectives.data.prepare import prepare
+from objectives.data.sources import reading
 from objectives.data.sources.documents import read_documents
 from spaces.file.search_file import SearchFile
 from spaces.file.sources import Files
@@ -134,7 +139,7 @@ def test_a_line_without_a_space_is_no_word() -> None:
     assert len(tokens) < 0.6 * len(line)
     assert tokenizer.decode(tokens.tolist()) == line
     # Long lines are divided before a space.
-    assert "".join(document_parts("a word " * 400_000)) == "a word " * 400_000
+    assert "".join(document_parts(["a word " * 400_000])) == "a word " * 400_000
 
 
 def test_a_signal_is_handled_while_a_vocabulary_is_trained() -> None:
@@ -153,6 +158,45 @@ def test_a_signal_is_handled_while_a_vocabulary_is_trained() -> None:
         signal.signal(signal.SIGINT, before)
     (training,) = (thread for thread in enumerate_threads() if thread.name == "tokenizers")
     training.join()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"heading": HEADING}, {"separator": "text ,"}, {"document": "paragraph"}],
+    ids=["file", "heading", "separator", "paragraph"],
+)
+def test_what_is_prepared_in_small_steps_is_the_same(
+    fields: dict[str, str],
+    make_task_search: Callable[..., SearchFile],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes("".join(ARTICLES).replace("text", "tëxt → 𝔘").replace("\n", "\r\n").encode())
+    source = {"source": "files", "train": str(path), **fields}
+    search = make_task_search("causal-lm", data__unlabelled=source)
+    whole = prepare(search.data, search.task, tmp_path / "whole")
+    monkeypatch.setattr(opening, "CHUNK_BYTES", 601)
+    monkeypatch.setattr(stored_texts, "BLOCK_BYTES", 101)
+    monkeypatch.setattr(encoding, "CHARACTERS_AT_A_TIME", 97)
+    steps = prepare(search.data, search.task, tmp_path / "steps")
+    assert steps.fingerprint == whole.fingerprint
+
+
+def test_a_vocabulary_is_made_of_a_sample_of_a_large_text(
+    make_task_search: Callable[..., SearchFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = numbered(tmp_path, 30_000)
+    search = make_task_search("causal-lm", data__unlabelled={"source": "files", "train": str(path)})
+    texts = texts_of(search.data, search.task, tmp_path)
+    assert list(texts.sample()) == list(texts.running["train"].texts)
+    whole = prepare(search.data, search.task, tmp_path / "data")
+    for module in (reading, preparation):
+        monkeypatch.setattr(module, "SAMPLE_CHARACTERS", 100_000)
+    # Parts of about 16,000 characters.
+    assert 50_000 < sum(map(len, texts.sample())) < 120_000
+    sampled = prepare(search.data, search.task, tmp_path / "data")
+    assert sampled.folder != whole.folder
 
 
 @pytest.mark.parametrize(
