@@ -40,13 +40,13 @@ from objectives.data.batches import Batch, BucketedBatches, MaskedBatches, label
 from objectives.data.encoding import END, PAD
 from objectives.data.prepare import prepare
 from objectives.data.prepared_data import LabelledTexts, PreparedData
+from objectives.device import fastest_precision
 from objectives.models.parametrisation import WeightScale, weight_scales
 from objectives.tasks import make_task
 from objectives.training.loop import train
 from objectives.training.optimizer import (
     OptimizerSettings,
     WarmupStable,
-    fastest_precision,
     make_optimizer,
 )
 from objectives.training.path import TrainingProgress

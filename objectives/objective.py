@@ -18,6 +18,7 @@ from objectives.compression.pipeline import COMPRESSION_VERSION, compress
 from objectives.compression.prune import prune
 from objectives.data.batches import Batch
 from objectives.data.prepared_data import PreparedData
+from objectives.device import usual_device
 from objectives.failures import OUT_OF_MEMORY, TrialFailure, is_out_of_memory
 from objectives.measurement.cost_meters import CostMeters, meters_of
 from objectives.measurement.evaluation import Evaluation
@@ -74,8 +75,8 @@ class Objective:
         self.data = data or prepare_for(search, where.data)
         self.workload = search.workload
         self._workers = workers
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        process = workers or TrainingProcess(device)
+        process = workers or TrainingProcess(usual_device())
+        self._device = process.device
         self.speed_cache = SpeedCache(
             self.store,
             process,
@@ -170,7 +171,7 @@ class Objective:
         path = self._tasks.of(configuration).path(configuration)
         state, cost = self._trainer.train(path)
         seconds = time.perf_counter() - started
-        return TrainedModel(configuration, path, state.model.cpu().eval(), state, cost, seconds)
+        return TrainedModel(configuration, path, state.model, state, cost, seconds)
 
     def _compress_and_measure(
         self, trained: TrainedModel, configuration: Configuration
@@ -307,7 +308,8 @@ class Objective:
         """
         vocabulary = model_file.read_spec(folder).architecture.vocabulary
         with torch_threads(self._search.resources.cpus):
-            return self._tasks.with_vocabulary(vocabulary).score(model_file.load(folder), split)
+            model = model_file.load(folder, self._device)
+            return self._tasks.with_vocabulary(vocabulary).score(model, split)
 
     def references(self, splits: list[str]) -> list[dict[str, Any]]:
         """The references of the task, each with its size and its score on some splits."""

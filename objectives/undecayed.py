@@ -32,7 +32,7 @@ class UndecayedObjective(Objective):
         stable = task.path(configuration).chain[-1]
         if stable.address not in self.store.addresses(CHECKPOINTS):
             return None
-        model = self._trainer.train(stable)[0].model.cpu().eval()
+        model = self._trainer.train(stable)[0].model
         calibration = self._tasks.calibration(configuration)
         with TemporaryDirectory() as folder, torch_threads(self._search.resources.cpus):
             loaded = compress(model, self._spec(configuration), calibration, Path(folder))

@@ -21,8 +21,9 @@ LONGEST_CHAIN = 16
 
 ORDER = {
     "spaces": "errors expression cost file grid functions loading",
-    "objectives": "predictor failures store data models compression runtimes memory measurement "
-    "training references tasks export completion objective several_checkpoints undecayed testing",
+    "objectives": "predictor failures device store data models compression runtimes memory "
+    "measurement training references tasks export completion objective several_checkpoints "
+    "undecayed testing",
     "search": "arrays formatting mlflow_links process_state terminal_safe storage pareto "
     "hypervolume seeds equal_bytes "
     "samplers plots results tracking registry execution functions submission analysis maintenance "

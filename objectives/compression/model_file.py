@@ -26,7 +26,9 @@ from objectives.compression.quantise.weights import (
     StaticInt8Weight,
     StoredWeight,
     dequantise,
+    on_cpu,
 )
+from objectives.device import CPU
 from objectives.models.build import build
 from objectives.store import heartbeat
 from spaces.cost.architecture import Architecture, Shape
@@ -106,13 +108,14 @@ def write_weights(file: Path, weights: CompressedWeights) -> None:
     tensors: Parts = {}
     for name, weight in weights.stored.items():
         heartbeat.beat()
-        tensors |= _parts(name, weight, weights.kept.get(name))
+        kept = weights.kept.get(name)
+        tensors |= _parts(name, on_cpu(weight), None if kept is None else kept.cpu())
     with heartbeat.transferring(sum(tensor.nbytes for tensor in tensors.values())):
         save_file(tensors, str(file))
 
 
-def load(folder: Path) -> nn.Module:
-    """Load a compressed model, ready to run, in evaluation mode.
+def load(folder: Path, device: torch.device = CPU) -> nn.Module:
+    """Load a compressed model, ready to run on a device, in evaluation mode.
 
     Raises:
         ModelFileError: A file is missing, damaged, or of another model.
@@ -121,10 +124,10 @@ def load(folder: Path) -> nn.Module:
     stored = read_weights(folder, spec)
     try:
         model = build(spec.shape, spec.workload)
-        _fill(model, stored)
+        _fill(model, stored, device)
     except RuntimeError as error:
         raise ModelFileError(f"{folder / WEIGHTS} cannot be loaded: {error}") from error
-    return model.eval()
+    return model.to(device).eval()
 
 
 def read_weights(folder: Path, spec: ModelSpec) -> dict[str, StoredWeight]:
@@ -200,7 +203,7 @@ def _parts(name: str, weight: StoredWeight, kept: torch.Tensor | None) -> Parts:
     return parts
 
 
-def _fill(model: nn.Module, stored: dict[str, StoredWeight]) -> None:
+def _fill(model: nn.Module, stored: dict[str, StoredWeight], device: torch.device) -> None:
     state: Parts = {}
     statics: dict[str, StaticInt8Weight] = {}
     for name, weight in stored.items():
@@ -215,7 +218,8 @@ def _fill(model: nn.Module, stored: dict[str, StoredWeight]) -> None:
     _, unexpected = model.load_state_dict(state, strict=False)
     assert not unexpected
     for name, static in statics.items():
-        model.set_submodule(name, StaticInt8Linear(static, state.get(f"{name}.bias")))
+        layer = StaticInt8Linear(static, state.get(f"{name}.bias"), device)
+        model.set_submodule(name, layer)
 
 
 def _stored(tensors: Parts, name: str, shape: torch.Size, compression: Compression) -> StoredWeight:

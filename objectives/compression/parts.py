@@ -71,11 +71,12 @@ def importances(
         for index, importance in enumerate(found):
             for name, total in importance.items():
                 activation = activations[f"{stack.prefix}.{index}.{name}"]
-                total += (
+                own = (
                     _effect_on_loss(activation, len(total))
                     if effect is Effect.ON_LOSS
                     else _norm_of_outputs(activation, len(total), _mask(stack, batch))
                 )
+                total += own.cpu()
     return found
 
 
@@ -104,7 +105,7 @@ def block_influences(
             loss(model, batch)
         for name, index in layers.items():
             counted = _counted(found[name], _mask(stack, batch))
-            similarities[index] += (found[name] * counted).sum()
+            similarities[index] += (found[name] * counted).sum().cpu()
         tokens += int(counted.sum())
     return 1.0 - similarities / tokens
 
@@ -131,7 +132,7 @@ def _counted(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """1 for each of some values ``(batch, sequence)`` that counts, and 0 for those of padding."""
     if mask is None or mask.shape != values.shape:
         return torch.ones_like(values)
-    return mask.to(values.dtype)
+    return mask.to(values)
 
 
 def _effect_on_loss(activation: torch.Tensor, count: int) -> torch.Tensor:
@@ -149,7 +150,7 @@ def keep_parts(
     layers: Sequence[Sequence[int]],
     scores: Sequence[list[Importance]],
 ) -> nn.Module:
-    """A model that has some parts of another one, which stays unchanged.
+    """A model on the CPU that has some parts of another one, which stays unchanged.
 
     Args:
         shapes: The layers before and after.

@@ -12,7 +12,8 @@ from objectives.compression.model_file import CompressedWeights, ModelSpec
 from objectives.compression.quantise import mixed
 from objectives.compression.quantise.methods import METHODS, ROUND_EMBEDDINGS
 from objectives.compression.quantise.weights import StoredWeight
-from objectives.data.batches import Batch, logits
+from objectives.data.batches import Batch, logits, on_device
+from objectives.device import device_of
 from objectives.failures import TrialFailure, is_out_of_memory, short_traceback
 from objectives.models.build import build
 from objectives.models.forward import layer_heartbeats
@@ -40,7 +41,8 @@ def compress(
     """Quantise a model into a folder, and return it as loaded from there.
 
     Args:
-        model: The model after pruning, on the CPU; it stays unchanged.
+        model: The model after pruning; it stays unchanged. The one that is returned is on its
+            device.
         spec: Its architecture before pruning, its workload and how to quantise it.
         calibration: Training batches of one shape.
 
@@ -49,9 +51,10 @@ def compress(
             (``malformed``, ``not_finite``, ``constant``, ``disagrees``, ``not_smaller``).
     """
     heartbeat.beat("compressing")
+    calibration = [*on_device(calibration, model)]
     write_compressed(model, spec, calibration, folder)
     heartbeat.beat("checking the compressed model")
-    loaded = model_file.load(folder)
+    loaded = model_file.load(folder, device_of(model))
     _check_outputs(loaded, model, spec, calibration)
     size = model_file.bytes_on_disk(folder)
     dense = max_compressed_bytes(spec.architecture, spec.workload, spec.compression)

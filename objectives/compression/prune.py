@@ -10,7 +10,8 @@ from torch import nn
 
 from objectives.compression.model_file import ModelSpec
 from objectives.compression.parts import Effect, Loss, importances, keep_parts
-from objectives.data.batches import Batch
+from objectives.data.batches import Batch, on_device
+from objectives.device import device_of
 from objectives.models.forward import layer_heartbeats
 from objectives.store import heartbeat
 from spaces.cost.compression import Pruning
@@ -24,14 +25,15 @@ def prune(model: nn.Module, spec: ModelSpec, batches: list[Batch], loss: Loss) -
     """Prune a trained model by its loss on calibration batches.
 
     Args:
-        model: The model, on the CPU; it stays unchanged.
+        model: The model; it stays unchanged.
         spec: Its architecture before pruning, its workload, and how to prune it.
 
     Returns:
-        A pruned copy in evaluation mode; the model itself where nothing is pruned.
+        A pruned copy on its device, in evaluation mode; the model itself where nothing is pruned.
     """
     if spec.compression.sparsity == 0.0:
         return model.eval()
+    batches = [*on_device(batches, model)]
     if not spec.compression.pruning.is_masking:
         return _remove_parts(model, spec, batches, loss)
     pruned = copy.deepcopy(model).eval()
@@ -91,7 +93,8 @@ def _remove_parts(model: nn.Module, spec: ModelSpec, batches: list[Batch], loss:
     ]
     scores = [importances(whole, stack, batches, loss, Effect.ON_LOSS) for stack in old.stacks]
     shapes = (spec.architecture.shape, spec.shape)
-    return keep_parts(whole, shapes, spec.workload, layers, scores).eval()
+    kept = keep_parts(whole, shapes, spec.workload, layers, scores)
+    return kept.to(device_of(model)).eval()
 
 
 def _kept_layers(

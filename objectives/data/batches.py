@@ -23,6 +23,7 @@ from objectives.data.encoding import (
 )
 from objectives.data.prepared_data import LabelledImages, LabelledTexts, SentencePairs
 from objectives.data.row_order import BucketedRows, Rows, generator, shuffled_rows
+from objectives.device import device_of
 from spaces.cost.workload import masked_tokens
 
 Batch = dict[str, torch.Tensor]
@@ -56,7 +57,7 @@ def logits(model: nn.Module, batch: Batch) -> torch.Tensor:
 
 def to_device(batch: Batch, model: nn.Module) -> Batch:
     """A batch on the device of a model."""
-    device = next(model.parameters()).device
+    device = device_of(model)
     return {name: tensor.to(device) for name, tensor in batch.items()}
 
 

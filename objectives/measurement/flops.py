@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from objectives.data.batches import Batch, BatchShard, forward_arguments, to_device
+from objectives.device import CPU, device_of
 from objectives.models.forward import layer_heartbeats
 from objectives.store import heartbeat
 
@@ -27,7 +28,7 @@ def count_forward_flops(model: nn.Module, inputs: Batch) -> int:
     }
     counter = FlopCounterMode(display=False, custom_mapping=kernels)
     with counter, torch.inference_mode():
-        model(**inputs)
+        model(**to_device(inputs, model))
     return int(counter.get_total_flops())
 
 
@@ -56,15 +57,14 @@ class BatchParts:
         the caller computes with them."""
         inputs = forward_arguments(batch)
         elements = sum(each.numel() for each in inputs.values())
-        device = next(self._model.parameters()).device
         # The first limit is that of a cost which no model exceeds, and needs no pass.
-        if device.type != "cpu" or 2 * self._parameters * elements <= MAX_PASS_FLOPS:
+        if device_of(self._model) != CPU or 2 * self._parameters * elements <= MAX_PASS_FLOPS:
             yield batch
             return
         with layer_heartbeats(self._model):
             rows = len(next(iter(inputs.values())))
             if self._flops_per_element == 0.0:
-                row = to_device(BatchShard(0, rows).of(inputs), self._model)
+                row = BatchShard(0, rows).of(inputs)
                 of_row = count_forward_flops(self._model, row)
                 self._flops_per_element = of_row / sum(each.numel() for each in row.values())
             wanted = self._flops_per_element * elements / MAX_PASS_FLOPS

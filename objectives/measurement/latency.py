@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from objectives.data.batches import Batch
+from objectives.device import name_of_gpu, wait_for
 from objectives.failures import TrialFailure
 from objectives.measurement.slowdown import (
     MAX_SLOWDOWN,
@@ -231,8 +232,8 @@ def is_noisy(model: Sequence[float], reference: Sequence[float], best_reference_
 
 def processor(device: torch.device) -> str:
     """The device's name, or the CPU's name and the instruction set that torch uses."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+    if gpu := name_of_gpu(device):
+        return gpu
     capability = torch.backends.cpu.get_cpu_capability()
     vnni = " VNNI" if torch.cpu._is_vnni_supported() else ""
     return f"{cpu()} {capability}{vnni}"
@@ -247,8 +248,7 @@ def elapsed_ms(call: Callable[..., Any], arguments: Mapping[str, Any]) -> float:
     """Milliseconds of a call, with what it leaves to a GPU; a tensor of its arguments names it."""
     started = time.perf_counter()
     call(**arguments)
-    if next(iter(arguments.values())).device.type == "cuda":
-        torch.cuda.synchronize()
+    wait_for(next(iter(arguments.values())).device)
     return (time.perf_counter() - started) * 1e3
 
 

@@ -22,6 +22,7 @@ from objectives.compression import model_file
 from objectives.compression.model_file import ModelSpec
 from objectives.compression.pipeline import write_untrained
 from objectives.data.batches import Batch, doubled
+from objectives.device import CPU, device_of
 from objectives.measurement.latency import Latency, measure_latency, processor
 from objectives.measurement.slowdown import MAX_SLOWDOWN, ReferenceTimes
 from objectives.measurement.timed import ForwardPass, Timed
@@ -143,8 +144,10 @@ class LatencyCache:
         return self._opened(decoder, stored)
 
     def _forward(self, model: nn.Module, stored: Path) -> Forward:
-        """The forward pass of a stored model in the runtime."""
-        return model if self._is_torch else self._opened(self._runtime, stored)
+        """The forward pass of a stored model in the runtime, on the CPU."""
+        if not self._is_torch:
+            return self._opened(self._runtime, stored)
+        return model if device_of(model) == CPU else model_file.load(stored)
 
     def _opened(self, runtime: Runtime, stored: Path) -> Forward:
         def opened(folder: Path) -> Forward:

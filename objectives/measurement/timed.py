@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from objectives.data.batches import Batch
+from objectives.device import wait_for
 from objectives.measurement.latency import Timer, elapsed_ms
 from objectives.models.decoding import Decoding
 from objectives.runtimes.base import Forward
@@ -139,8 +140,7 @@ class _TokenClock:
         self.moments: list[float] = []
 
     def __call__(self, tokens: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        if tokens.device.type == "cuda":
-            torch.cuda.synchronize()
+        wait_for(tokens.device)
         heartbeat.beat()
         self.moments.append(time.perf_counter())
         return torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)

@@ -10,6 +10,7 @@ import torch
 
 from objectives.data.batches import Batch
 from objectives.data.encoding import END, PAD
+from objectives.device import device_of
 from objectives.store import heartbeat
 
 DETERMINISTIC: dict[str, Any] = {
@@ -101,7 +102,7 @@ def continue_prompt(model: Any, prompt: list[int], tokenizer: Any, *, sequence_l
         prompt: Token ids, at least one and fewer than ``sequence_length``.
         sequence_length: Window of the model in tokens.
     """
-    inputs = torch.tensor([prompt])
+    inputs = torch.tensor([prompt], device=device_of(model))
     generated = model.generate(
         input_ids=inputs,
         attention_mask=torch.ones_like(inputs),

@@ -131,6 +131,8 @@ class WorkerGroup(TrainingProcess):
             # Each rank drops other activations of its shard of the batch.
             replica = replace(replica, seed=hash((path.seed, self.rank)))
             train_follower(replica, self._steps(replica), steps_at_once=path.steps_at_once)
+            # Rank 0 may compress and score for a long time before the next path.
+            del replica, teacher
 
     def _make_replica(
         self,

@@ -10,10 +10,8 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from objectives.device import CPU, compiles, device_of
 from spaces.cost.memory.training import MAX_PLAIN_POSITIONS
-
-MIN_COMPILED_STEPS = 5_000
-"""Steps from which compilation pays on a GPU: an estimate, 20 s at 4 ms saved a step."""
 
 LANES = 4
 """16-bit random numbers in one of 64 bits."""
@@ -31,9 +29,9 @@ def training_kernels(model: nn.Module, *, precision: str, steps: int) -> Iterato
         precision: Of the forward and backward pass, ``fp32`` or ``bf16``.
         steps: Most steps that the path does with one set of kernels.
     """
-    device = next(model.parameters()).device.type
+    device = device_of(model)
     with ExitStack() as stack:
-        if device == "cpu":
+        if device == CPU:
             dropouts = [m for m in model.modules() if type(m) is nn.Dropout and m.p > 0]
             stack.enter_context(_with_forward(dropouts, lambda module: _Dropout(module.p)))
             # Models of images have no position embeddings of tokens.
@@ -41,7 +39,7 @@ def training_kernels(model: nn.Module, *, precision: str, steps: int) -> Iterato
             positions = getattr(config, "max_position_embeddings", 0)
             if precision == "bf16" and positions <= MAX_PLAIN_POSITIONS:
                 stack.enter_context(_plain_attention())
-        elif device == "cuda" and steps >= MIN_COMPILED_STEPS:
+        if compiles(device, steps):
             stack.enter_context(compiled_layers(model))
         yield
 
@@ -50,8 +48,7 @@ def training_kernels(model: nn.Module, *, precision: str, steps: int) -> Iterato
 def compiled_layers(model: nn.Module) -> Iterator[None]:
     """Inside the block, compile each repeated layer: one graph for all of them.
 
-    PyTorch's recipe for regional compilation. On a CPU it does not pay: it takes 8 to 24 s, as much
-    as it saves in a minute of pre-training, and more than fine-tuning ever saves.
+    PyTorch's recipe for regional compilation.
     """
     # A process trains many shapes, and dynamo stops compiling a function after a few of them.
     torch.compiler.reset()

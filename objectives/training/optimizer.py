@@ -83,19 +83,6 @@ class OptimizerSettings:
     keeps_zeros: bool = False
 
 
-def fastest_precision() -> str:
-    """The precision in which models train fastest on this machine.
-
-    bf16 wherever there are instructions for it. Measured on a CPU with ``training_kernels``, at
-    widths 32, 64, 128 and 256: 1.1, 1.5, 2.0 and 2.9 times the speed of fp32, the same losses.
-    """
-    if torch.cuda.is_available():
-        has_bf16 = torch.cuda.is_bf16_supported()
-    else:
-        has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if has_bf16 else "fp32"
-
-
 def make_optimizer(
     model: nn.Module, scales: Mapping[str, WeightScale], settings: OptimizerSettings
 ) -> torch.optim.AdamW:

@@ -205,6 +205,11 @@ class TrainingState:
     held_out: HeldOutHistory = field(default_factory=HeldOutHistory)
     has_ended: bool = False
 
+    def release_optimizer(self) -> None:
+        """Free the moments and the gradients: nothing is trained from here."""
+        self.optimizer.state.clear()
+        self.optimizer.zero_grad(set_to_none=True)
+
     def is_end_of(self, path: TrainingPath) -> bool:
         """Whether a path is trained to its end."""
         return self.has_ended or self.progress.step == path.length

@@ -11,6 +11,7 @@ from objectives.compression.fake_quantisation import fake_quantised, grid_of
 from objectives.compression.model_file import ModelSpec
 from objectives.compression.prune import prune
 from objectives.data.batches import WHOLE_BATCH, Batch, BatchShard
+from objectives.device import device_of
 from objectives.training.distillation import loss_from_teacher
 from objectives.training.learning_problem import LearningProblem
 from objectives.training.path import RECOVERY, StepLoss, TrainingPath
@@ -70,10 +71,10 @@ def recovery_path(
     def transfer_pruned(start: nn.Module, model: nn.Module) -> None:
         if replaced is not None and replaced.transfer_weights is not None:
             dense = replaced.build()
-            replaced.transfer_weights(start.cpu(), dense)
+            replaced.transfer_weights(start, dense.to(device_of(start)))
             start = dense
         spec = ModelSpec(configuration.architecture, problem.workload, compression)
-        pruned = prune(start.cpu(), spec, calibration, problem.loss)
+        pruned = prune(start, spec, calibration, problem.loss)
         model.load_state_dict(pruned.state_dict())
 
     path = stages.next_stage(

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from objectives.data.batches import WHOLE_BATCH
+from objectives.device import fastest_precision
 from objectives.failures import TrialFailure
 from objectives.training.learning_problem import LearningProblem
 from objectives.training.optimizer import (
@@ -17,7 +18,6 @@ from objectives.training.optimizer import (
     OptimizerSettings,
     WarmupDecay,
     WarmupStable,
-    fastest_precision,
 )
 from objectives.training.path import STABLE, TrainingPath
 from spaces.cost.architecture import Architecture

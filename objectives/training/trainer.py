@@ -36,7 +36,7 @@ class TrainedModel:
 
     Args:
         configuration: What was trained; its compression is the first one asked for.
-        model: On the CPU.
+        model: On the device of the process that trained it, in evaluation mode.
         seconds: Seconds that this process spent on it.
         beside: Facts of stages that were trained for it and are not in its chain: those of the
             model before compression that recovery replaced.
@@ -93,7 +93,7 @@ class TrainedModel:
         return replace(
             self,
             path=path,
-            model=state.model.cpu().eval(),
+            model=state.model,
             state=state,
             cost=TrainingCost(
                 steps_trained=before.steps_trained + cost.steps_trained,
@@ -126,11 +126,14 @@ class Trainer:
     def train(self, path: TrainingPath) -> tuple[TrainingState, TrainingCost]:
         """The state at the end of a path, and what it took to get there.
 
+        Its model is on the device of this process, in evaluation mode.
+
         Raises:
             TrainingFailure: Training broke down.
         """
         cost = TrainingCost()
         state = self._end_of(path, cost)
+        state.model.to(self._process.device).eval()
         stages = [*state.history, state.facts(path)]
         cost.steps_reused = sum(stage["steps"] for stage in stages) - cost.steps_trained
         seconds = sum(stage["seconds"] for stage in stages)
@@ -149,12 +152,20 @@ class Trainer:
                 self._train(path, state, cost)
             elif path.validate is not None and not state.validation:
                 # Another search measured in another way; its entry stays as it is.
-                state.validation = path.validate(state.model)
+                state.validation = path.validate(state.model.to(self._process.device))
             return state
 
     def _train(self, path: TrainingPath, state: TrainingState, cost: TrainingCost) -> None:
         steps_before, seconds_before = state.progress.step, state.progress.seconds
-        teacher = self._teacher(path, cost)
+        self._do_steps(path, state, self._teacher(path, cost))
+        self._finish(path, state)
+        cost.steps_trained += state.progress.step - steps_before
+        cost.seconds_trained += state.progress.seconds - seconds_before
+
+    def _do_steps(
+        self, path: TrainingPath, state: TrainingState, teacher: nn.Module | None
+    ) -> None:
+        """Train a path to its end; what that needs beside the state is freed afterwards."""
         with self._process.replica(path, state, teacher) as replica:
 
             def checkpoint(progress: TrainingProgress) -> None:
@@ -186,9 +197,6 @@ class Trainer:
                     self._remove_resume_points(path, state, keep=1)
                 elif state.progress.unsaved_seconds >= self._checkpoint_seconds:
                     checkpoint(state.progress)
-            self._finish(path, state)
-        cost.steps_trained += state.progress.step - steps_before
-        cost.seconds_trained += state.progress.seconds - seconds_before
 
     def _teacher(self, path: TrainingPath, cost: TrainingCost) -> nn.Module | None:
         """The model that teaches on a path, where one does; trained again if it was removed."""
@@ -199,8 +207,10 @@ class Trainer:
         if path.early_stopping is not None:
             state.model.load_state_dict(state.held_out.best_weights)
             state.held_out.best_weights = {}
+        if not path.can_continue:
+            state.release_optimizer()
         if path.validate is not None:
-            state.validation = path.validate(state.model)
+            state.validation = path.validate(state.model.to(self._process.device))
         self._save(path, state, with_optimizer=path.can_continue)
         self._remove_resume_points(path, state, keep=0)
 

@@ -78,16 +78,16 @@ class _Follower:
 
 def _joined(setup: WorkerSetup, store: Any, *, rank: int, count: int) -> Objectives:
     """The objective of one of several workers."""
-    import torch
     import torch.distributed as dist
 
+    from objectives.device import process_group_backend, usual_device
     from objectives.training.distributed import WorkerGroup
 
     file = SearchFile.model_validate_json(setup.search)
     hide_unassigned_gpus()
-    has_gpu = torch.cuda.is_available()
+    device = usual_device()
     dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if has_gpu else "gloo",
+        process_group_backend(device),
         store=store,
         rank=rank,
         world_size=count,
@@ -95,7 +95,7 @@ def _joined(setup: WorkerSetup, store: Any, *, rank: int, count: int) -> Objecti
         timeout=timedelta(seconds=file.resources.progress_deadline_seconds),
     )
     workers = WorkerGroup(
-        torch.device("cuda" if has_gpu else "cpu"),
+        device,
         uses_fsdp=lambda architecture: file.placement(architecture).strategy == "fsdp",
     )
     return _objective(setup, workers)

@@ -23,6 +23,7 @@ from objectives.compression.quantise.weights import (
     refuse_not_finite,
 )
 from objectives.data.batches import Batch, forward_arguments
+from objectives.device import device_of
 from objectives.models.forward import hook_inputs, layer_heartbeats, linear_layers
 from objectives.store import heartbeat
 
@@ -85,7 +86,7 @@ def _solvers(
     """neural-compressor's solver of each layer, with the layer's inputs added."""
     from neural_compressor.torch.algorithms.weight_only.gptq import GPTQ
 
-    solvers = {name: GPTQ(layer, layer.weight) for name, layer in layers.items()}
+    solvers = {name: GPTQ(layer, layer.weight, device_of(layer)) for name, layer in layers.items()}
     with hook_inputs(layers, lambda name, inputs: solvers[name].add_batch(inputs, None)):
         for batch in batches:
             model(**forward_arguments(batch))
@@ -118,8 +119,8 @@ class _Grid:
     """
 
     def __init__(self, kept: torch.Tensor, bits: int) -> None:
-        self.codes = torch.zeros(kept.shape, dtype=torch.int8)
-        self.scale = self.zero = torch.zeros(len(kept), 1)
+        self.codes = torch.zeros(kept.shape, dtype=torch.int8, device=kept.device)
+        self.scale = self.zero = kept.new_zeros(len(kept), 1, dtype=torch.float32)
         self.maxq = (1 << (bits - 1)) - 1  # The solver reads it.
         self._bits = bits
         self._kept = kept

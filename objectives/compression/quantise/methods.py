@@ -40,7 +40,7 @@ class Quantise(Protocol):
         Args:
             model: The model, in evaluation mode, on the CPU.
             names: Keys of the weights in its ``state_dict``: all linear layers, or all embeddings.
-            batches: Calibration inputs of one shape.
+            batches: Calibration inputs of one shape, on its device.
             group_size: Columns that share a scale, where the method has groups.
 
         Raises:

@@ -52,10 +52,10 @@ def quantise(
     """Quantise linear layers as GPTQ does, and embeddings to the nearest codes.
 
     Args:
-        model: The model, in evaluation mode, on the CPU; it stays unchanged.
+        model: The model, in evaluation mode; it stays unchanged.
         linears: Keys of the weights of linear layers in its ``state_dict``.
         embeddings: Those of embeddings.
-        batches: Calibration inputs of one shape.
+        batches: Calibration inputs of one shape, on its device.
         counts: Codes that are stored of each: pruned weights have none.
         bits: Mean bits of all codes, at most.
         group_size: Columns that share a scale.

@@ -24,6 +24,7 @@ def quantise(
     model: nn.Module, names: list[str], batches: list[Batch], **_: int
 ) -> dict[str, StaticInt8Weight]:
     """Quantise linear layers as ``static_int8`` does, after smoothing their inputs."""
+    model, batches = static_int8.on_cpu(model, batches)
     factors = smoothing_factors(model, batches)
     inner = {name: f"{name.removesuffix('.weight')}.{_INNER}.weight" for name in names}
     found = static_int8.quantise(smoothed(model, factors), list(inner.values()), batches)

@@ -6,6 +6,7 @@ taken from its observers, and ``StaticInt8Linear`` runs them by torch's eager in
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import Any
 
@@ -18,7 +19,8 @@ from objectives.compression.quantise.weights import (
     dequantise,
     import_neural_compressor,
 )
-from objectives.data.batches import Batch, forward_arguments
+from objectives.data.batches import Batch, forward_arguments, on_device
+from objectives.device import CPU, device_of
 from objectives.failures import TrialFailure
 from objectives.models.forward import PositionalLogits, layer_heartbeats, linear_layers
 from objectives.store import heartbeat
@@ -30,24 +32,35 @@ LEAST_SCALE = torch.finfo(torch.float32).eps
 
 
 class StaticInt8Linear(nn.Module):
-    """A linear layer with an fp32 bias that quantises its input and multiplies in int8."""
+    """A linear layer with an fp32 bias that quantises its input and multiplies in int8.
 
-    def __init__(self, static: StaticInt8Weight, bias: torch.Tensor | None) -> None:
+    Args:
+        device: Where it is to compute.
+    """
+
+    bias: torch.Tensor | None
+    _smoothing: torch.Tensor | None
+    _weight: torch.Tensor
+
+    def __init__(
+        self, static: StaticInt8Weight, bias: torch.Tensor | None, device: torch.device = CPU
+    ) -> None:
         super().__init__()
         self.static = static
-        self.bias = bias
+        self.register_buffer("bias", None if bias is None else bias.detach(), persistent=False)
+        self.register_buffer("_smoothing", static.smoothing, persistent=False)
         self._packed: Any = None
-        if has_int8_kernel():
+        if device == CPU and has_int8_kernel():
             self._packed = _prepack(static.weight, bias)
         else:
             # Without VNNI the kernel's 16-bit sums saturate: the same arithmetic in fp32 is exact.
-            self._weight = dequantise(static.weight)
+            self.register_buffer("_weight", dequantise(static.weight), persistent=False)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Apply to ``(..., inputs)``; returns fp32 ``(..., outputs)``."""
         static = self.static
-        if static.smoothing is not None:
-            inputs = inputs / static.smoothing
+        if self._smoothing is not None:
+            inputs = inputs / self._smoothing
         if self._packed is not None:
             outputs: torch.Tensor = (
                 torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
@@ -59,6 +72,13 @@ class StaticInt8Linear(nn.Module):
             inputs, static.input_scale, static.input_zero_point, 0, MAX_CODE
         )
         return nn.functional.linear(rounded, self._weight, self.bias)
+
+
+def on_cpu(model: nn.Module, batches: list[Batch]) -> tuple[nn.Module, list[Batch]]:
+    """A model and its batches on the CPU; copies where they are elsewhere."""
+    if device_of(model) != CPU:
+        model = copy.deepcopy(model).cpu()
+    return model, [*on_device(batches, model)]
 
 
 def has_int8_kernel() -> bool:
@@ -89,9 +109,12 @@ def quantise(
 ) -> dict[str, StaticInt8Weight]:
     """Quantise linear layers, with the input ranges that calibration batches show.
 
+    On the CPU, for whose kernels the graph is made.
+
     Raises:
         TrialFailure: A linear layer has no range in the graph (``compression_error``).
     """
+    model, batches = on_cpu(model, batches)
     try:
         found = _ranges(_observed(model, batches), model)
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -54,6 +54,16 @@ class StaticInt8Weight:
 
 
 StoredWeight = torch.Tensor | QuantisedWeight | StaticInt8Weight
+
+
+def on_cpu(weight: StoredWeight) -> StoredWeight:
+    """The same weight in the memory of the CPU."""
+    if isinstance(weight, torch.Tensor):
+        return weight.cpu()
+    if isinstance(weight, StaticInt8Weight):
+        return weight  # It is made there.
+    zeros = None if weight.zeros is None else weight.zeros.cpu()
+    return replace(weight, codes=weight.codes.cpu(), scales=weight.scales.cpu(), zeros=zeros)
 
 
 def dequantise(weight: QuantisedWeight) -> torch.Tensor:

@@ -55,7 +55,7 @@ class Teachers:
                 if folder is not None:
                     return
             state, _ = self._trainer.train(task.teacher_path())
-            logits = task.train_logits(state.model.cpu().eval())
+            logits = task.train_logits(state.model)
 
             def fill(folder: Path) -> None:
                 np.save(folder / LOGITS, logits)
