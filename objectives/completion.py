@@ -12,7 +12,7 @@ from spaces.file.own_task import OwnTask
 from spaces.file.search_file import SearchFile
 from spaces.file.tasks import Regression
 from spaces.grid.search_space import SearchSpace
-from spaces.loading import with_data, with_deviation, with_task
+from spaces.loading import with_data, with_facts, with_task
 
 
 def completed(
@@ -47,7 +47,7 @@ def completed(
     elif missing:
         search = with_data(search, with_default_sizes(search.data, search.task, folder))
     if isinstance(search.task, Regression) and search.task.deviation is None:
-        search = with_deviation(search, label_deviation(search.data, folder))
+        search = with_facts(search, deviation=label_deviation(search.data, folder))
     for checkpoint, name in product(search.checkpoints or ("",), sorted(missing)):
         size = getattr(search.alone(checkpoint).data, name)
         report(f"data.{name}: {size:,}, which follows the data")

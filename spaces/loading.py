@@ -203,10 +203,10 @@ def with_task(search: SearchFile, opened: OpenedTask) -> SearchFile:
     return validate(document, origin=search.name)
 
 
-def with_deviation(search: SearchFile, deviation: float) -> SearchFile:
-    """A search for numbers with the standard deviation of their training labels."""
+def with_facts(search: SearchFile, **facts: float) -> SearchFile:
+    """A search whose task knows what its data says (``spaces.file.tasks.FROM_DATA``)."""
     document = search.to_dict()
-    document["task"]["deviation"] = deviation
+    document["task"] |= facts
     return validate(document, origin=search.name)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple
 from typing import Any, Protocol
 
@@ -21,6 +21,20 @@ from spaces.cost.configuration import Settings
 LARGEST_JOB = 4
 """Trials of one job, compressions of one model: enough to reuse a model in memory, few enough to
 leave one that turns out to be poor."""
+
+ENQUEUED = "fixed_params"
+"""Optuna's attribute of a trial with the parameters that were enqueued."""
+
+
+def enqueue(study: BaseStudy[Any], trials: Iterable[Mapping[str, Any]]) -> int:
+    """Enqueue trials that are not enqueued already, by their parameters in Optuna; returns how many
+    wait."""
+    # Optuna itself would skip what an outdated trial has tried.
+    known = [trial.system_attrs.get(ENQUEUED) for trial in study.waiting()]
+    for parameters in trials:
+        if parameters not in known:
+            study.optuna.enqueue_trial(dict(parameters))
+    return len(study.waiting())
 
 
 class Jobs(Protocol):

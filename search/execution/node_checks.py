@@ -18,6 +18,7 @@ from spaces.errors import UserError
 from spaces.file.own_task import OwnTask
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations, without_password
+from spaces.grid.search_space import SearchSpace
 from spaces.loading import is_opened
 
 REACH_SECONDS = 120.0
@@ -34,9 +35,9 @@ def check_cluster(search: SearchFile) -> int:
     Store(where.store_url).check_writable()
     if not is_opened(search):
         search, _ = completed(search, where.data)
-    study = Study.open(search, where.study_url)
+    Study.open_as_recorded(search, where.study_url)
     with cluster(search.address):
-        check_capacity(search.resources.placements(study.space.largest_parameters))
+        check_capacity(search.resources.placements(SearchSpace(search).largest_parameters))
         return check_nodes(search)
 
 

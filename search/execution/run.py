@@ -4,11 +4,12 @@ draw the figures."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from objectives.completion import completed
 from objectives.data.batch_lengths import batch_lengths
@@ -20,6 +21,7 @@ from objectives.store.store import Store
 from search.equal_bytes import equal_bytes, missing_dense_trials
 from search.execution.cluster import check_capacity, cluster, may_run_another, spans_machines
 from search.execution.final_test import test_frontier, untested
+from search.execution.jobs import enqueue
 from search.execution.listener import Ending, Limits, Listener
 from search.execution.node_checks import check_nodes
 from search.execution.references import measure_references
@@ -45,6 +47,8 @@ from spaces.cost.configuration import Configuration
 from spaces.errors import UserError
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations, home
+from spaces.grid.search_space import SearchSpace
+from spaces.loading import with_facts
 
 FLUSH_SECONDS = 30.0
 
@@ -64,7 +68,12 @@ class Outcome(Ending):
     figures: Path | None
 
 
-def run(search: SearchFile, listener: Listener, *, trials: int | None = None) -> Outcome:
+def run(
+    search: SearchFile,
+    listener: Listener,
+    *,
+    trials: Sequence[Mapping[str, Any]] | None = None,
+) -> Outcome:
     """Run a search until it has its trials, its hours are over, or nothing new is left.
 
     A second call resumes after a stop or a crash: finished trials are in the study, unfinished ones
@@ -75,20 +84,20 @@ def run(search: SearchFile, listener: Listener, *, trials: int | None = None) ->
     only the request to stop does.
 
     Args:
-        trials: Number of trials to run it to, however long that takes; by default the file's.
+        trials: Trials to run besides those that there are, by their parameters in Optuna, however
+            long that takes; by default the search runs to the number of the file.
 
     Raises:
         UserError: The data, the store, the study or the cluster cannot be used; nothing was
-            trained.
+            trained, and the study is as it was.
         KeyboardInterrupt: Ctrl-C came while no trial ran; the search is recorded as stopped.
     """
-    limits = (
-        Limits(search.trials, search.hours, search.gpu_hours, stops_early=search.stop == "auto")
-        if trials is None
-        else Limits(trials)
-    )
+    limits = Limits(search.trials, search.hours, search.gpu_hours, stops_early=search.stop == "auto")
     with _starting(search, listener) as started:
         study = started.study
+        if trials is not None:
+            started.connect()
+            limits = Limits(len(study.records()) + enqueue(study, trials))
         finished = sum(record.is_finished for record in study.records())
         ended, interrupted = f"all {limits.trials} trials were already done", False
         if finished < limits.trials or study.has_enqueued:
@@ -151,25 +160,32 @@ def _starting(search: SearchFile, listener: Listener) -> Iterator[_Started]:
     check_runtime(search.measurement.runtime)
     with local_lease(search.name, home() / "leases"), ExitStack() as stack:
         search, _ = completed(search, where.data, listener.info)
-        study = Study.open(search, where.study_url)
-        stack.enter_context(removed_if_unused(study))
-        holder = stack.enter_context(holding_lease(study, listener.must_stop))
-        for change in unused_widenings(study):
-            listener.info(f"space widened: {change}; the hypervolume refers to the new space")
+        recorded = Study.open_as_recorded(search, where.study_url)
+        stack.enter_context(removed_if_unused(recorded))
+        holder = stack.enter_context(holding_lease(recorded, listener.must_stop))
         data = {
             name: _prepare(search.alone(name), where.data, listener)
             for name in search.checkpoints or ("",)
         }
         task, batch_size = search.task.name, search.training.batch_size
         lengths = {name: batch_lengths(each, task, batch_size) for name, each in data.items()}
-        study.set_data(described_data(data, lengths))
+        facts = described_data(data, lengths)
+        recorded.check_data(facts)
         if (majority := next(iter(data.values())).majority) is not None:
-            study.set_majority(majority)
+            search = with_facts(search, majority=majority)
+        connect = cache(partial(_connect, search, holder, stack, listener))
+        if recorded.search != search or not recorded.data:
+            # A cluster that is refused leaves the study as it is.
+            connect()
+        study = Study.open(search, where.study_url)
+        study.set_data(facts)
+        for change in unused_widenings(study):
+            listener.info(f"space widened: {change}; the hypervolume refers to the new space")
         for line in warm_start_report(study):
             listener.info(line)
         sync = MlflowSync(study, where, lambda: holder.has_lost_lease)
         tracker = stack.enter_context(tracking(study, sync, FLUSH_SECONDS))
-        yield _Started(study, tuple(data.values()), store, holder, tracker, listener, stack)
+        yield _Started(study, tuple(data.values()), store, holder, tracker, listener, connect)
 
 
 @dataclass(eq=False)
@@ -177,7 +193,7 @@ class _Started:
     """A search whose lease is held; it is connected to Ray when something is to be computed.
 
     Args:
-        stack: What is ended with the run.
+        connect: Connects to Ray for the time of the run, if it is not connected.
     """
 
     study: Study
@@ -186,7 +202,7 @@ class _Started:
     holder: LeaseHolder
     tracker: Tracker
     listener: Listener
-    stack: ExitStack
+    connect: Callable[[], None]
 
     def run_trials(self, limits: Limits) -> tuple[str, bool]:
         """Run the trials of the search; returns why they ended, and whether they were
@@ -201,10 +217,11 @@ class _Started:
         stopped."""
         study = self.study
         missing = missing_dense_trials(study.space, study.records())
-        for parameters in missing:
-            study.optuna.enqueue_trial(parameters, skip_if_exists=True)
         if not missing:
             return False
+        self.connect()
+        for parameters in missing:
+            study.optuna.enqueue_trial(parameters, skip_if_exists=True)
         self.listener.info(f"dense models of the same bytes: {len(missing)} trials")
         return self.run_trials(Limits(len(study.records()) + len(missing)))[1]
 
@@ -239,7 +256,7 @@ class _Started:
 
     @cached_property
     def _remote(self) -> RemoteFunctions:
-        _connect(self.study, self.stack, self.listener)
+        self.connect()
         search = self.study.search
         folders = tuple(str(data.folder) for data in self.data)
         code = code_for_workers(search.task)
@@ -311,15 +328,15 @@ def _prepare(search: SearchFile, folder: Path, listener: Listener) -> PreparedDa
     return data
 
 
-def _connect(study: Study, stack: ExitStack, listener: Listener) -> None:
+def _connect(search: SearchFile, holder: LeaseHolder, stack: ExitStack, listener: Listener) -> None:
     """Connect to Ray for as long as the stack is open, and check that trials can run there."""
-    search = study.search
     at = f"connecting to Ray at {search.address}" if search.address else "starting Ray"
     listener.info(f"{at} …")
     stack.enter_context(cluster(search.address))
-    check_capacity(search.resources.placements(study.space.largest_parameters))
+    check_capacity(search.resources.placements(SearchSpace(search).largest_parameters))
     if search.address or spans_machines():
         check_nodes(search)
+    holder.has_begun = True
 
 
 def _write_figures(study: Study, folder: Path, listener: Listener) -> Path | None:

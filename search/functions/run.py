@@ -6,7 +6,8 @@ import math
 import os
 import sys
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
+from functools import cache, partial
 from typing import Any, Protocol
 
 from objectives.store.store import Store
@@ -87,20 +88,41 @@ def run_function(
     store = Store(where.store_url)
     store.check_writable()
     store.remove_unfinished()
-    with local_lease(search.name, home() / "leases"):
+    with local_lease(search.name, home() / "leases"), ExitStack() as stack:
+        recorded = FunctionStudy.open_as_recorded(search, where.study_url)
+        stack.enter_context(removed_if_unused(recorded))
+        holder = stack.enter_context(holding_lease(recorded, listener.must_stop))
+        connect = cache(partial(_connect, search, holder, stack, listener))
+        if recorded.search != search:
+            # A cluster that is refused leaves the study as it is.
+            connect()
         study = FunctionStudy.open(space, where.study_url)
-        with removed_if_unused(study), holding_lease(study, listener.must_stop) as holder:
-            for change in unused_widenings(study):
-                listener.info(f"space widened: {change}")
-            for line in warm_start_report(study):
-                listener.info(line)
-            sync = FunctionSync(study, where, lambda: holder.has_lost_lease)
-            with tracking(study, sync, FLUSH_SECONDS) as tracker:
+        for change in unused_widenings(study):
+            listener.info(f"space widened: {change}")
+        for line in warm_start_report(study):
+            listener.info(line)
+        sync = FunctionSync(study, where, lambda: holder.has_lost_lease)
+        finished = sum(record.is_finished for record in study.records())
+        with tracking(study, sync, FLUSH_SECONDS) as tracker:
+            ended, interrupted = f"all {search.trials} trials were already done", False
+            if finished < search.trials or study.has_enqueued:
+                connect()
                 ended, interrupted = _run_trials(study, sent, where, holder, tracker, listener)
-                state: State = "stopped" if interrupted or holder.must_stop else "finished"
-                tracker.notify()
-            holder.end(state, ended)
-            return Ending(ended, state == "stopped", holder.must_stop)
+            state: State = "stopped" if interrupted or holder.must_stop else "finished"
+            tracker.notify()
+        holder.end(state, ended)
+        return Ending(ended, state == "stopped", holder.must_stop)
+
+
+def _connect(
+    search: FunctionSearch, holder: LeaseHolder, stack: ExitStack, listener: FunctionListener
+) -> None:
+    """Connect to Ray for as long as the stack is open, and check that trials can run there."""
+    at = f"connecting to Ray at {search.address}" if search.address else "starting Ray"
+    listener.info(f"{at} …")
+    stack.enter_context(cluster(search.address))
+    check_capacity({"resources": search.resources.placement})
+    holder.has_begun = True
 
 
 def _run_trials(
@@ -112,34 +134,28 @@ def _run_trials(
     listener: FunctionListener,
 ) -> tuple[str, bool]:
     search = study.search
-    finished = sum(record.is_finished for record in study.records())
-    if finished >= search.trials and not study.has_enqueued:
-        return f"all {search.trials} trials were already done", False
-    at = f"connecting to Ray at {search.address}" if search.address else "starting Ray"
-    listener.info(f"{at} …")
     limits = Limits(
         search.trials, search.hours, search.gpu_hours, stops_early=search.stop == "auto"
     )
-    with cluster(search.address), listener.following(study, limits):
-        check_capacity({"resources": search.resources.placement})
 
-        def on_change(record: TrialRecord[Any]) -> None:
-            listener.changed(record)
-            tracker.notify()
+    def on_change(record: TrialRecord[Any]) -> None:
+        listener.changed(record)
+        tracker.notify()
 
-        def may_start(running: list[Any]) -> bool:
-            if holder.must_stop or holder.has_lost_lease:
-                return False
-            placement = search.resources.placement
-            beside = [placement] * len(running)
-            return may_run_another(search.concurrency, search.address, placement, beside)
+    def may_start(running: list[Any]) -> bool:
+        if holder.must_stop or holder.has_lost_lease:
+            return False
+        placement = search.resources.placement
+        beside = [placement] * len(running)
+        return may_run_another(search.concurrency, search.address, placement, beside)
 
-        callbacks = Callbacks(
-            may_start=may_start,
-            must_stop=lambda: holder.must_stop,
-            on_change=on_change,
-            warn=listener.warn,
-        )
+    callbacks = Callbacks(
+        may_start=may_start,
+        must_stop=lambda: holder.must_stop,
+        on_change=on_change,
+        warn=listener.warn,
+    )
+    with listener.following(study, limits):
         unfinished = study.take_over_unfinished()
         sampler = make_sampler(study)
         study.optuna.sampler = sampler

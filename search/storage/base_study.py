@@ -5,22 +5,23 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import uuid
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from search.process_state import set_level
-from search.storage.database import Database, open_database, translated_errors
+from search.storage.database import (
+    Database,
+    open_database,
+    optuna_study,
+    translated_errors,
+)
 from search.storage.errors import BusyStudy, NoSuchStudy
 from search.storage.removal import is_used, remove
 from search.storage.transactions.attributes import exchange
@@ -86,46 +87,47 @@ class BaseStudy(ABC, Generic[C]):
 
     @classmethod
     def _open(cls, search: Searched, url: str) -> Self:
-        """Open the study of a search, or create it.
+        """Open the study of a search, or create it, and record the search.
 
         Raises:
             BusyStudy: A study of this name exists for another search.
         """
-        quiet_optuna()
-        criteria, storage = search.criteria, open_database(url)
-        ways = [
-            StudyDirection.MAXIMIZE if metric.is_maximised else StudyDirection.MINIMIZE
-            for metric in criteria.metrics
-        ]
-        costs = len(criteria.objectives) - len(ways)
+        study = cls._open_as_recorded(search, url)
+        with translated_errors(study._storage):
+            study._change_to(search)()
+            return cls(study.optuna, study._storage)
+
+    @classmethod
+    def _open_as_recorded(cls, search: Searched, url: str) -> Self:
+        """Open the study of a search, or create it; what is recorded is not changed.
+
+        Raises:
+            BusyStudy: A study of this name exists for another search.
+        """
+        storage = open_database(url)
         with translated_errors(storage):
-            study = optuna.create_study(
-                storage=storage,
-                study_name=search.name,
-                directions=[*ways, *[StudyDirection.MINIMIZE] * costs],
-                load_if_exists=True,
-            )
+            study = optuna_study(storage, search.name, search.criteria)
             key, kind = cls.OTHER_KIND
             if key in study.user_attrs:
                 raise BusyStudy(
                     f"a search named {search.name!r} exists with {kind}; give this one another name"
                 )
             # If two processes create this study at once, only one of them sets the search.
-            if not exchange(storage.engine, study._study_id, cls.KEY, None, search.to_dict()):
-                earlier = cls(study, storage)
-                try:
-                    earlier._change_to(search)
-                except BusyStudy:
-                    if is_used(earlier):
-                        raise
-                    remove(earlier)
-                    return cls._open(search, url)
-            study.set_metric_names(list(criteria.objectives))
-            return cls(study, storage)
+            exchange(storage.engine, study._study_id, cls.KEY, None, search.to_dict())
+            opened = cls(study, storage)
+            try:
+                opened._change_to(search)
+            except BusyStudy:
+                if is_used(opened):
+                    raise
+                remove(opened)
+                return cls._open_as_recorded(search, url)
+            study.set_metric_names(list(search.criteria.objectives))
+            return opened
 
     @abstractmethod
-    def _change_to(self, search: Any) -> None:
-        """Record a search that is resumed, whose space may be wider.
+    def _change_to(self, search: Any) -> Callable[[], None]:
+        """What records a search that is resumed, whose space may be wider.
 
         Raises:
             BusyStudy: It is another search.
@@ -163,7 +165,11 @@ class BaseStudy(ABC, Generic[C]):
     @property
     def has_enqueued(self) -> bool:
         """Whether enqueued trials wait, which ``ask`` returns before it asks the sampler."""
-        return bool(self.optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+        return bool(self.waiting())
+
+    def waiting(self) -> list[FrozenTrial]:
+        """The enqueued trials that were not asked for yet."""
+        return self.optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 
     def tell_result(
         self,
@@ -339,9 +345,3 @@ class BaseStudy(ABC, Generic[C]):
 
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self.optuna._study_id, number)
-
-
-def quiet_optuna() -> None:
-    """Log its warnings only, and no warning that something that is used here may change."""
-    set_level(logging.WARNING, "optuna")
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

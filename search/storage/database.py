@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
+import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import lru_cache
@@ -12,15 +14,19 @@ from threading import Lock
 from typing import Any
 from urllib.parse import quote
 
-from optuna.exceptions import StorageInternalError
+import optuna
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
+from optuna.study import StudyDirection
 from sqlalchemy import URL, Table, make_url, select
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from objectives.store.locks import exclusive_lock
+from search.process_state import set_level
 from search.storage.database_retry import is_transient, reason, retryable
 from search.storage.errors import DamagedStudy, StudyUnavailable
+from spaces.cost.criteria import Criteria
 from spaces.errors import UserError, require_version
 from spaces.file.storage import without_password
 
@@ -103,6 +109,24 @@ def shared_database(url: str) -> Database:
     with _opening(url), _connecting:
         # A file that replaced another, such as a backup, is another database.
         return _connect(url, None if path is None else path.stat().st_ino)
+
+
+def optuna_study(storage: Database, name: str, criteria: Criteria) -> optuna.Study:
+    """Optuna's study of a name, created where there is none, with the objectives of a search."""
+    # Its warnings only, and none that something that is used here may change.
+    set_level(logging.WARNING, "optuna")
+    warnings.filterwarnings("ignore", category=ExperimentalWarning)
+    ways = [
+        StudyDirection.MAXIMIZE if metric.is_maximised else StudyDirection.MINIMIZE
+        for metric in criteria.metrics
+    ]
+    costs = len(criteria.objectives) - len(ways)
+    return optuna.create_study(
+        storage=storage,
+        study_name=name,
+        directions=[*ways, *[StudyDirection.MINIMIZE] * costs],
+        load_if_exists=True,
+    )
 
 
 def study_names(url: str, kind: str = SEARCH) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import optuna
@@ -58,8 +60,14 @@ class FunctionStudy(BaseStudy[Values]):
         opened.space = space
         return opened
 
-    def _change_to(self, search: FunctionSearch) -> None:
-        """Record a search that is resumed, whose space may be wider.
+    @classmethod
+    def open_as_recorded(cls, search: FunctionSearch, url: str) -> FunctionStudy:
+        """The same without recording the search where the study has one, which ``open`` would
+        replace."""
+        return cls._open_as_recorded(search, url)
+
+    def _change_to(self, search: FunctionSearch) -> Callable[[], None]:
+        """What records a search that is resumed, whose space may be wider.
 
         Raises:
             BusyStudy: It is another search.
@@ -69,8 +77,7 @@ class FunctionStudy(BaseStudy[Values]):
         differing = earlier.differences(search)
         before, after = FunctionSpace(earlier), FunctionSpace(search)
         if not differing:
-            self.optuna.set_user_attr(FUNCTION, search.to_dict())
-            return
+            return partial(self.optuna.set_user_attr, FUNCTION, search.to_dict())
         exists = f"a search named {search.name!r} exists with another"
         if differing != ["space"]:
             raise BusyStudy(f"{exists} {', '.join(differing)}; give this one another name")
@@ -84,7 +91,7 @@ class FunctionStudy(BaseStudy[Values]):
             first = f"{exists} space; give this one another name, or correct:"
             raise BusyStudy("\n".join([first, *faults]))
         replaced = (FUNCTION, recorded, search.to_dict())
-        widen(self, before, after, lambda values: None, replaced=replaced)
+        return partial(widen, self, before, after, lambda values: None, replaced=replaced)
 
     @classmethod
     def load(cls, name: str, url: str) -> FunctionStudy:

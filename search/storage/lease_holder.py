@@ -27,6 +27,7 @@ from search.storage.lease import (
     lease_of,
 )
 from search.storage.states import State
+from spaces.errors import UserError
 
 if TYPE_CHECKING:
     from search.storage.base_study import BaseStudy
@@ -83,6 +84,9 @@ class LeaseHolder:
         self._stop = threading.Event()
         self._lease = Lease()
         self._final: tuple[State, str] = ("failed", "")
+        self.has_begun = False
+        """Whether the run may have changed the study: one that is refused before leaves the study
+        as it is, with how the last run ended."""
         self._renewed = time.monotonic()
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._work, name="lease", daemon=True)
@@ -183,6 +187,11 @@ def holding_lease(
     except BaseException as error:
         is_stopped = isinstance(error, KeyboardInterrupt)
         holder.end("stopped" if is_stopped else "failed", str(error) or type(error).__name__)
+        last = lease_of({LEASE: before})
+        is_refused = isinstance(error, UserError) and not holder.has_begun
+        # Of a run in the background, the lease is where the reason is found.
+        if is_refused and last is not None and last.ended and RUN not in os.environ:
+            holder.end(last.state, last.ended)
         # Without retrying: the search has failed, perhaps because the database is unavailable.
         with suppress(StudyUnavailable):
             holder.release()

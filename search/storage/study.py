@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -85,8 +85,14 @@ class Study(BaseStudy[Configuration]):
         """
         return cls._open(search, url)
 
-    def _change_to(self, search: SearchFile) -> None:
-        """Record the file of a search that is resumed, whose space may be wider.
+    @classmethod
+    def open_as_recorded(cls, search: SearchFile, url: str) -> Study:
+        """The same without recording the search file where the study has one, which ``open`` would
+        replace."""
+        return cls._open_as_recorded(search, url)
+
+    def _change_to(self, search: SearchFile) -> Callable[[], None]:
+        """What records the file of a search that is resumed, whose space may be wider.
 
         Raises:
             BusyStudy: It is another search.
@@ -101,16 +107,13 @@ class Study(BaseStudy[Configuration]):
                 f"{another_name}"
             )
         if not differing:
-            self.optuna.set_user_attr(SEARCH, search.to_dict())
-            return
+            return partial(self.optuna.set_user_attr, SEARCH, search.to_dict())
         before, after = SearchSpace(earlier), SearchSpace(search)
         if faults := widening_faults(before, after, tried(self, before)):
             exists = f"a search named {search.name!r} exists with another space"
             raise BusyStudy("\n".join([f"{exists}; {another_name}, or correct:", *faults]))
-        widen(
-            self, before, after, partial(point_of, after),
-            replaced=(SEARCH, recorded, search.to_dict()),
-        )  # fmt: skip
+        replaced = (SEARCH, recorded, search.to_dict())
+        return partial(widen, self, before, after, partial(point_of, after), replaced=replaced)
 
     @classmethod
     def load(cls, name: str, url: str) -> Study:
@@ -229,28 +232,27 @@ class Study(BaseStudy[Configuration]):
             created = self._storage.create_new_trial(self.optuna._study_id, repeat)
             return self.record(self._storage.get_trial(created).number)
 
-    def set_majority(self, majority: float) -> None:
-        """Record the fraction of the training examples that are of the most frequent class, from
-        which its accuracies are seen."""
-        document = self.search.to_dict()
-        document["task"]["majority"] = majority
-        self.optuna.set_user_attr(SEARCH, document)
-        self.search = SearchFile.model_validate(document)
-        self.space = self.make_space()
-
     def set_data(self, facts: dict[str, Any]) -> None:
         """Record the description of the data, with its fingerprint.
 
         Raises:
             StudyError: Earlier trials ran on other data.
         """
-        recorded = self.optuna.user_attrs.get(DATA)
-        if recorded is not None and recorded["fingerprint"] != facts["fingerprint"]:
+        self.check_data(facts)
+        self.optuna.set_user_attr(DATA, facts)
+
+    def check_data(self, facts: dict[str, Any]) -> None:
+        """Refuse other data than that of earlier trials.
+
+        Raises:
+            StudyError: It is other data.
+        """
+        recorded = self.data
+        if recorded and recorded["fingerprint"] != facts["fingerprint"]:
             raise StudyError(
                 f"the data of search {self.search.name!r} has changed since its first trial; "
                 "put it back, or give the search another name"
             )
-        self.optuna.set_user_attr(DATA, facts)
 
     def record_speeds(self, speeds: Iterable[RecordedSpeed]) -> None:
         """Record the speeds of training, of architectures whose speed is not recorded: it never

@@ -107,7 +107,7 @@ class LocalProcesses:
         before = _entry_to_replace(Study.load(search.name, url)) if is_known else None
         file = home() / "searches" / f"{search.name}.yaml"
         with _appending(_log(search.name)) as output:
-            study = Study.open(search, url)
+            study = Study.open_as_recorded(search, url)
             run = announce(study, before)
             _replace(file, yaml.safe_dump(search.to_dict(), sort_keys=False, allow_unicode=True))
             process = subprocess.Popen(

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from search.analysis.claims.missing_trials import enqueue, missing_trials
+from search.analysis.claims.missing_trials import missing_trials
 from search.analysis.claims.observations import observe
 from search.cli.main import cli
+from search.execution.jobs import enqueue
 from search.samplers.optuna_samplers import FeasibleSampler
 from search.storage.states import OUTDATED
 from search.storage.study import Study
@@ -80,7 +81,7 @@ def test_an_outdated_trial_is_missing_and_enqueued_once(study: Study) -> None:
     hashes = {each.configuration.hash for each in missing_trials(study.space, study.records())}
     assert [each.configuration.hash in hashes for each in additions] == [False, True]
     for _ in range(2):
-        enqueue(study, additions[1:])
+        assert enqueue(study, [additions[1].parameters]) == 1
     assert study.ask().configuration == additions[1].configuration
     assert not study.has_enqueued
 

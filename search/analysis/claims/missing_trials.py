@@ -9,15 +9,12 @@ from math import prod
 from operator import itemgetter
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
-
 from search.analysis.claims.curves import thinned
 from search.analysis.claims.depth_or_width import EQUAL
 from search.analysis.claims.observations import refuse_unequal_models
 from search.analysis.claims.undecayed import measure_undecayed
 from search.execution.listener import Listener
 from search.samplers.measured_costs import recorded_costs
-from search.storage.lease_holder import local_lease
 from search.storage.optuna_space import parameters_from
 from search.storage.states import OUTDATED
 from search.storage.study import Study
@@ -26,7 +23,6 @@ from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
 from spaces.cost.families import layout
 from spaces.cost.units import quantity
-from spaces.file.storage import home
 from spaces.grid.grid import Point
 from spaces.grid.search_space import COMPRESSION_FIELDS, SearchSpace
 
@@ -35,8 +31,6 @@ MOST_ARCHITECTURES = 16
 MOST_BUDGETS = 4
 USUAL_BITS = 4
 """Bits at which models of the shorter budgets are compressed too, to compare at equal compute."""
-ENQUEUED = "fixed_params"
-"""Optuna's attribute of a trial with the parameters that were enqueued."""
 
 Indices = dict[str, int]
 """Index of the value of each dimension; 0 for those that are left out."""
@@ -104,29 +98,11 @@ def run_missing_trials(study: Study, url: str, listener: Listener) -> Study:
     space = study.make_space(recorded_costs(study))
     additions = missing_trials(space, study.records())
     _report(study.search.name, additions, listener)
-    with local_lease(study.search.name, home() / "leases"):
-        enqueue(study, additions)
-    waiting = _waiting(study)
-    if not waiting:
-        measure_undecayed(study, listener)
-        return study
-    search = search_at(study, url)
-    study = run(search, listener, trials=len(study.records()) + len(waiting)).study
+    if additions or study.has_enqueued:
+        trials = [addition.parameters for addition in additions]
+        study = run(search_at(study, url), listener, trials=trials).study
     measure_undecayed(study, listener)
     return study
-
-
-def enqueue(study: Study, additions: Iterable[MissingTrial]) -> None:
-    """Enqueue trials, without those that are enqueued already."""
-    # Optuna itself would skip what an outdated trial has tried.
-    enqueued = [trial.system_attrs.get(ENQUEUED) for trial in _waiting(study)]
-    for addition in additions:
-        if addition.parameters not in enqueued:
-            study.optuna.enqueue_trial(addition.parameters)
-
-
-def _waiting(study: Study) -> list[FrozenTrial]:
-    return study.optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 
 
 def _report(name: str, additions: list[MissingTrial], listener: Listener) -> None:
