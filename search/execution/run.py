@@ -69,10 +69,7 @@ class Outcome(Ending):
 
 
 def run(
-    search: SearchFile,
-    listener: Listener,
-    *,
-    trials: Sequence[Mapping[str, Any]] | None = None,
+    search: SearchFile, listener: Listener, *, trials: Sequence[Mapping[str, Any]] | None = None
 ) -> Outcome:
     """Run a search until it has its trials, its hours are over, or nothing new is left.
 
@@ -92,7 +89,9 @@ def run(
             trained, and the study is as it was.
         KeyboardInterrupt: Ctrl-C came while no trial ran; the search is recorded as stopped.
     """
-    limits = Limits(search.trials, search.hours, search.gpu_hours, stops_early=search.stop == "auto")
+    limits = Limits(
+        search.trials, search.hours, search.gpu_hours, stops_early=search.stop == "auto"
+    )
     with _starting(search, listener) as started:
         study = started.study
         if trials is not None:
@@ -107,8 +106,7 @@ def run(
             interrupted = started.run_dense_models()
         if not interrupted:
             interrupted = started.run_repeats(_repeated(study, search.seeds), search.seeds)
-        state: State = "stopped" if interrupted else "finished"
-        return started.end(ended, state, interrupted=interrupted)
+        return started.end(ended, "stopped" if interrupted else "finished", interrupted=interrupted)
 
 
 def confirm(

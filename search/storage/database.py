@@ -19,13 +19,13 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.study import StudyDirection
-from sqlalchemy import URL, Table, make_url, select
+from sqlalchemy import URL, Table, inspect, make_url, select
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from objectives.store.locks import exclusive_lock
 from search.process_state import set_level
 from search.storage.database_retry import is_transient, reason, retryable
-from search.storage.errors import DamagedStudy, StudyUnavailable
+from search.storage.errors import DamagedStudy, StudyError, StudyUnavailable
 from spaces.cost.criteria import Criteria
 from spaces.errors import UserError, require_version
 from spaces.file.storage import without_password
@@ -37,6 +37,10 @@ SEARCH = "tlc:search"
 
 FUNCTION = "tlc:function"
 """Attribute of a study whose objective is a function of the user, with its search."""
+
+OPTUNA_VERSION = "5.0"
+SCHEMA = "v3.2.0.a"
+"""Revision of Optuna's tables that are read and written directly, by the name of its migration."""
 
 _STUDIES: Table = models.StudyModel.__table__
 _ATTRIBUTES: Table = models.StudyUserAttributeModel.__table__
@@ -52,6 +56,9 @@ class Database(RDBStorage):
 
     Args:
         name: For messages: the URL without its password, or the path of the file.
+
+    Raises:
+        StudyError: Its tables are not those that are read and written here.
     """
 
     def __init__(self, url: str, name: str) -> None:
@@ -61,7 +68,32 @@ class Database(RDBStorage):
         options: dict[str, Any] = {"pool_size": 5, "max_overflow": 5, "pool_pre_ping": True}
         if url.startswith("sqlite:"):
             options["connect_args"] = {"timeout": BUSY_SECONDS}
-        super().__init__(url, engine_kwargs=options)
+        # Optuna's own check says what to do for Optuna, and reads all its migrations for it.
+        super().__init__(url, engine_kwargs=options, skip_compatibility_check=True)
+        self._check_schema()
+
+    def _check_schema(self) -> None:
+        if (found := self.get_current_version()) != SCHEMA:
+            raise StudyError(
+                f"storage.study: {self.name!r} has schema {found} of Optuna's tables; tlc reads "
+                f"and writes schema {SCHEMA}, that of Optuna {OPTUNA_VERSION}, to which optuna "
+                "storage upgrade --storage URL brings an older one"
+            )
+        there = {
+            table: {column["name"] for column in columns}
+            for (_, table), columns in inspect(self.engine).get_multi_columns().items()
+        }
+        lacking = [
+            f"{table.name}.{column.name}"
+            for table in models.BaseModel.metadata.sorted_tables
+            for column in table.columns
+            if column.name not in there.get(table.name, ())
+        ]
+        if lacking:
+            raise StudyError(
+                f"storage.study: {self.name!r} lacks {', '.join(lacking)} of schema {SCHEMA} of "
+                "Optuna's tables; restore it from a backup"
+            )
 
 
 for _name in (
@@ -203,7 +235,7 @@ def _opening(url: str) -> Iterator[None]:
 @lru_cache(maxsize=8)
 def _connect(url: str, inode: int | None) -> Database:
     # Its tables are read and written directly.
-    require_version("optuna", "5.0")
+    require_version("optuna", OPTUNA_VERSION)
     path = sqlite_path(url)
     if path is None:
         return Database(url, without_password(url))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from search.process_state import reach_loopback_directly, set_level, set_variables
-from search.tracking.relocation import follow_home
+from search.tracking.relocation import MLFLOW_VERSION, follow_home
 from spaces.errors import require_version
 from spaces.file.storage import Locations
 
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
 METRICS_PER_CALL = 900
 """MLflow accepts 1,000 metrics, params and tags together in a call."""
-
-MLFLOW_VERSION = "3.17"
-"""Saved views and addresses of pages are written as this version reads them."""
-
 
 _QUIET = {
     # The defaults, 120 s and 7 retries, would block the thread for a quarter of an hour, and a

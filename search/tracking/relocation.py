@@ -10,8 +10,11 @@ from contextlib import closing, suppress
 from functools import lru_cache
 from pathlib import Path
 
+from spaces.errors import UserError
 from spaces.file.storage import MLFLOW_ARTIFACTS, MLFLOW_DATABASE
 
+MLFLOW_VERSION = "3.17"
+"""Saved views and addresses of pages are written as this version reads them."""
 COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -20,6 +23,8 @@ COLUMNS = (
     ("model_versions", "storage_location"),
 )
 """Tables and columns with locations of artefacts, in the version of MLflow that tlc requires."""
+SCHEMA = "dc11669786a5"
+"""Revision of MLflow's tables in that version."""
 BUSY_SECONDS = 60
 
 
@@ -27,6 +32,9 @@ def follow_home(home: Path) -> None:
     """Let the local MLflow of a home name the folder of artefacts where it is now.
 
     Locations elsewhere, such as those of another tracking server, stay.
+
+    Raises:
+        UserError: Its tables are those of another version of MLflow.
     """
     database = home / MLFLOW_DATABASE
     # MLflow itself says what is wrong with its database.
@@ -40,6 +48,8 @@ def _follow(database: Path, inode: int) -> None:
     here = (database.parent / MLFLOW_ARTIFACTS).as_uri()
     with closing(sqlite3.connect(database, timeout=BUSY_SECONDS)) as connection, connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if "alembic_version" in tables:
+            _check_schema(database, *connection.execute("SELECT version_num FROM alembic_version"))
         for table, column in COLUMNS:
             if table not in tables:
                 continue
@@ -51,6 +61,15 @@ def _follow(database: Path, inode: int) -> None:
                     connection.execute(change, (moved, location))
         if connection.total_changes:
             _forget_locations()
+
+
+def _check_schema(database: Path, found: tuple[str]) -> None:
+    if found != (SCHEMA,):
+        raise UserError(
+            f"{str(database)!r} has schema {found[0]} of MLflow's tables; tlc supports schema "
+            f"{SCHEMA}, that of MLflow {MLFLOW_VERSION}, to which mlflow db upgrade "
+            f"sqlite:///{database} brings an older one"
+        )
 
 
 def _moved(location: str, here: str) -> str:

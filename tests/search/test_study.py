@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -438,3 +439,30 @@ def test_another_version_of_optuna_is_refused(
     monkeypatch.setattr("spaces.errors.version", lambda name: "5.1.0")
     with pytest.raises(UserError, match=r"optuna 5\.0.* 5\.1\.0 is installed"):
         Study.open(make_search(), f"sqlite:///{home / 'study.db'}")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            "update alembic_version set version_num = 'v9.0.0.a'",
+            r"schema v9\.0\.0\.a of Optuna's tables; tlc reads and writes schema v3\.2\.0\.a",
+        ),
+        (
+            "alter table trial_values rename column value_type to kind",
+            r"lacks trial_values\.value_type of schema v3\.2\.0\.a",
+        ),
+    ],
+)
+def test_tables_of_another_schema_are_refused_and_left_as_they_are(
+    study: Study, home: Path, make_search: Callable[..., SearchFile], change: str, message: str
+) -> None:
+    path = home / "other.db"
+    shutil.copy(home / "study.db", path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(change)
+        before = list(connection.iterdump())
+    with pytest.raises(StudyError, match=message):
+        Study.open(make_search(trials=50), f"sqlite:///{path}")
+    with closing(sqlite3.connect(path)) as connection:
+        assert list(connection.iterdump()) == before

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -566,3 +567,13 @@ def test_a_trial_of_a_function_that_mlflow_rejects_holds_up_no_other(
     assert [metric.value for metric in history] == [0.5, 0.7, 0.7]
     page = client.download_artifacts(parent.info.run_id, "frontier/frontier.html")
     assert "recall against seconds_a_step" in Path(page).read_text()
+
+
+def test_tables_of_another_version_of_mlflow_are_refused(
+    study: Study, empty_mlflow: Path, home: Path
+) -> None:
+    shutil.copy(empty_mlflow, home / "mlflow.db")
+    with closing(sqlite3.connect(home / "mlflow.db")) as connection, connection:
+        connection.execute("update alembic_version set version_num = 'abc'")
+    with pytest.raises(UserError, match=r"schema abc of MLflow's tables; tlc supports .* 3\.17"):
+        sync_study(study, Locations.of(study.search.storage))
