@@ -37,6 +37,7 @@ from objectives.data.sources.images import ImageRows, read_images
 from objectives.data.sources.reading import read_texts
 from objectives.data.sources.sentence_pairs import SentencePairRows
 from objectives.data.sources.sizes import imbalance
+from objectives.data.sources.splits import Examples
 from objectives.data.sources.tagged import FIELD as TAGGED
 from objectives.data.sources.tagged import TaggedRows
 from objectives.data.sources.text import TextRows
@@ -186,16 +187,19 @@ def _write_pairs(
                 written.lengths[f"{side} texts"] = TextLengths.of(whole, lengths[side])
         (folder / f"references-{split}.json").write_text(json.dumps(sides.targets))
         written.counts[f"{split} pairs"] = len(sides.sources)
+        _save_groups(folder, split, sides, written.counts)
 
 
 def _write_images(data: Data, folder: Path, cache: Path) -> Written:
     notices: list[str] = []
     images = read_images(data, cache, notice=notices.append)
     labels = _classes(images, "data.images", notices.append)
+    counts: dict[str, int] = {}
     for split, each in images.items():
         _save(folder, split, **{"pixels": each.pixels, "image-labels": labels.of_split[split]})
+        counts[f"{split} images"] = len(each.labels)
+        _save_groups(folder, split, each, counts)
     np.save(folder / NORMALISATION, normalisation(data.image_processor, data.channels))
-    counts = {f"{split} images": len(each.labels) for split, each in images.items()}
     return Written(labels.names, counts, {}, tuple(notices))
 
 
@@ -292,7 +296,13 @@ def deviation_of(train: TextRows) -> float:
     return deviation
 
 
-def _group_numbers(rows: TextRows | TaggedRows) -> Tokens:
+def _save_groups(folder: Path, split: str, rows: Examples, counts: dict[str, int]) -> None:
+    if rows.groups:
+        _save(folder, split, groups=_group_numbers(rows))
+        counts[f"{split} groups"] = len(set(rows.groups))
+
+
+def _group_numbers(rows: Examples) -> Tokens:
     """The group of each row; without groups, rows of equal texts are one."""
     units = rows.units()
     number = {unit: index for index, unit in enumerate(dict.fromkeys(units))}

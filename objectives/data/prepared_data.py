@@ -174,6 +174,11 @@ class PreparedData:
             return (START,)
         return tuple(map(int, self._map(TARGET_START.removesuffix(".npy"))))
 
+    def groups(self, split: str) -> Tokens | None:
+        """The group of each pair or image of a split; None where the source names none."""
+        is_there = (self.folder / f"groups-{split}.npy").is_file()
+        return self._map(f"groups-{split}") if is_there else None
+
     def references(self, split: str) -> list[str]:
         """Translations of a split as people wrote them, in the order of its pairs."""
         texts: list[str] = json.loads((self.folder / f"references-{split}.json").read_text())

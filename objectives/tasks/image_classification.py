@@ -55,11 +55,12 @@ class ImageClassification(FromSources, tasks.ImageClassification):
     def _score(self, predict: Predict, split: str) -> Score:
         images = self.prepared.labelled_images(split)
         rows = np.arange(len(images.labels))
+        groups = self.prepared.groups(split)
         starts = range(0, len(rows), EVALUATION_BATCH_SIZE)
         return score_classifier(
             predict,
             (labelled_image_batch(images, rows[s : s + EVALUATION_BATCH_SIZE]) for s in starts),
-            groups=rows,
+            groups=rows if groups is None else groups,
             metric=self.metric_name,
         )
 

@@ -140,7 +140,10 @@ class TextGeneration(FromSources, tasks.TextGeneration):
 
     def _score_of(self, texts: list[str], split: str, loss: float) -> Score:
         references = self.prepared.references(split)
-        return overlap_score(texts, references, self.metric_name, loss, **self._of_bleu)
+        groups = self.prepared.groups(split)
+        return overlap_score(
+            texts, references, self.metric_name, loss, groups=groups, **self._of_bleu
+        )
 
     @property
     def _of_bleu(self) -> dict[str, str]:

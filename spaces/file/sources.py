@@ -157,6 +157,8 @@ class PairTables(Tables):
     """Column of the text to read; a dot leads into a column of records."""
     target: str = "target"
     """Column of the text to write."""
+    group: str | None = None
+    """As that of labelled texts: a column that names, for example, the document of a pair."""
 
 
 class HubPairs(HubDataset):
@@ -167,6 +169,8 @@ class HubPairs(HubDataset):
     a column of records."""
     target: str = "translation.fr"
     """Column of the text to write, such as ``highlights``."""
+    group: str | None = None
+    """As that of files."""
 
 
 PairSource = Annotated[AlignedFiles | PairTables | HubPairs, Field(discriminator="source")]
@@ -182,6 +186,10 @@ class ImageFolder(Splits[str]):
     """Folders of images, with a folder of its own for each class, as ``datasets`` reads them."""
 
     source: Literal["image_folder"]
+    group: str | None = None
+    """As that of labelled texts: a column that names, for example, the person or the place of an
+    image, of the table ``metadata.csv`` (or jsonl, parquet) in each of these folders. Its column
+    ``file_name`` has the path of an image in the folder, as ``datasets`` has it."""
 
 
 class HubImages(HubDataset):
@@ -191,6 +199,8 @@ class HubImages(HubDataset):
     """Column that holds the image."""
     label: str = "label"
     """Column that holds the label."""
+    group: str | None = None
+    """As that of labelled texts: a column that names, for example, the person of an image."""
 
 
 ImageSource = Annotated[Digits | ImageFolder | HubImages, Field(discriminator="source")]

@@ -1,19 +1,25 @@
-"""Groups of labelled rows: they are held out whole, kept, and part of the interval."""
+"""Groups of labelled rows, pairs and images are held out whole, kept, and part of the interval."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from objectives.data.errors import DataError
 from objectives.data.prepare import prepare
+from objectives.data.sources.images import read_images
 from objectives.data.sources.text import TextRows, read_labelled
+from objectives.measurement.scores.texts import overlap_score
 from objectives.tasks import make_task
+from spaces.cost.metric import MetricName
 from spaces.file.search_file import SearchFile
-from spaces.file.sources import Files
+from spaces.file.sources import Data, Files
 
 
 def rows(folder: Path, name: str, groups: list[str]) -> str:
@@ -134,3 +140,80 @@ def test_the_only_example_of_a_class_stays_in_training(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
     source = Files(source="files", train=str(tmp_path / "train.csv"))
     assert "only" in read_labelled(source, "data.labelled", tmp_path / "cache")["train"].labels
+
+
+def test_whole_groups_of_pairs_are_held_out_and_part_of_the_interval(
+    make_task_search: Callable[..., SearchFile], tmp_path: Path
+) -> None:
+    lines = [
+        json.dumps({"text": f"source {n}", "target": f"words {n % 9}", "document": n // 8})
+        for n in range(400)
+    ]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines) + "\n")
+    given = {"source": "files", "train": str(tmp_path / "pairs.jsonl"), "group": "document"}
+    search = make_task_search("translation", data__parallel=given)
+    data = prepare(search.data, search.task, tmp_path / "data")
+    assert {name: count for name, count in data.counts.items() if "groups" in name} == {
+        "train groups": 40, "validation groups": 5, "test groups": 5,
+    }  # fmt: skip
+    assert any(said.startswith("validation has 5 groups") for said in data.warnings())
+    groups = data.groups("validation")
+    assert groups is not None
+    assert Counter(groups.tolist()) == dict.fromkeys(range(5), 8)
+
+
+@pytest.mark.parametrize("metric", ["bleu", "chrf", "rouge-1"])
+def test_the_interval_of_written_texts_is_that_of_their_groups(metric: MetricName) -> None:
+    # All texts of a document are right, or none.
+    wanted = [f"some words of the text {n}" for n in range(200)]
+    written = [text if n // 10 % 2 else "no such thing" for n, text in enumerate(wanted)]
+    alone = overlap_score(written, wanted, metric, 0.0)
+    grouped = overlap_score(written, wanted, metric, 0.0, groups=np.arange(200) // 10)
+    singles = overlap_score(written, wanted, metric, 0.0, groups=np.arange(200))
+    assert grouped.value == alone.value
+    assert grouped.high - grouped.low > 2 * (alone.high - alone.low)
+    assert singles.high - singles.low == pytest.approx(alone.high - alone.low, rel=0.2)
+
+
+def test_whole_groups_of_images_are_held_out(pictures: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    shutil.copytree(pictures, folder)
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    lines = [f"{name},person {n // 4}" for n, name in enumerate(names)]
+    (folder / "metadata.csv").write_text("file_name,person\n" + "\n".join(lines) + "\n")
+    given = {"source": "image_folder", "train": str(folder), "group": "person"}
+    data = Data.model_validate({"images": given, "image_size": 8})
+    said: list[str] = []
+    splits = read_images(data, tmp_path, notice=said.append)
+    people = {split: set(rows.groups) for split, rows in splits.items()}
+    assert [len(people[split]) for split in ("train", "validation", "test")] == [24, 3, 3]
+    assert len(set.union(*people.values())) == 30
+    assert said == [
+        "data.images: a tenth of the groups of train is held out as validation and as test"
+    ]
+    (folder / "metadata.csv").write_text("\n".join(["file_name,person", *lines[1:]]) + "\n")
+    with pytest.raises(DataError, match=r"data.images.group: .*bright.0.png is not in the table"):
+        read_images(data, tmp_path)
+    (folder / "metadata.csv").unlink()
+    with pytest.raises(DataError, match=r"data.images.group: .* has no table of its images"):
+        read_images(data, tmp_path)
+
+
+def test_the_score_of_images_has_the_interval_of_their_groups(
+    make_task_search: Callable[..., SearchFile], pictures: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "pictures"
+    shutil.copytree(pictures, folder)
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    lines = [f"{name},{n // 10}" for n, name in enumerate(names)]
+    (folder / "metadata.csv").write_text("file_name,person\n" + "\n".join(lines) + "\n")
+    widths = []
+    for group in (None, "person"):
+        given = {"source": "image_folder", "train": str(folder), "group": group}
+        search = make_task_search("image-classification", data__images=given, task__classes=2)
+        data = prepare(search.data, search.task, tmp_path / "data")
+        (majority, *_) = make_task(search, data).references()
+        score = majority.score("train")
+        widths.append(score.high - score.low)
+    # Each person is of one class, which the majority class has right or wrong as a whole.
+    assert widths[1] > 1.5 * widths[0]

@@ -57,6 +57,23 @@ def names_of(table: Table, column: str, key: str) -> list[str | None]:
     return found
 
 
+def groups_of(table: Table, column: str, field: str) -> list[str]:
+    """The group of each row.
+
+    Args:
+        field: Path of the source in the search file.
+
+    Raises:
+        DataError: There is no such column, or a row has no group.
+    """
+    found: list[str] = []
+    for row, group in enumerate(names_of(table, column, f"{field}.group")):
+        if group is None:
+            raise DataError(f"{field}.group: {table.place(row)} has none")
+        found.append(group)
+    return found
+
+
 def _refusal(cell: Any, allowed: str, place: str, column: str) -> DataError:
     shown = repr(cell)
     shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]} …"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,17 +13,20 @@ import numpy as np
 
 from objectives.data.encoding import Pixels
 from objectives.data.errors import DataError
+from objectives.data.files.columnar import of_dataset
 from objectives.data.files.notices import Notice, unsaid
 from objectives.data.pixels import to_pixels
-from objectives.data.sources.cells import is_missing
+from objectives.data.sources.cells import groups_of, is_missing
 from objectives.data.sources.splits import Examples, separate
-from objectives.data.sources.tables import check_table, load_hub
+from objectives.data.sources.tables import check_table, load_hub, read_table
 from objectives.predictor.errors import InputError
 from objectives.predictor.images import is_animated, open_image
 from spaces.file.inputs.tables import SPLITS
-from spaces.file.sources import Data, Digits, HubImages, ImageFolder
+from spaces.file.sources import Data, Digits, Files, HubImages, ImageFolder
 
 FIELD = "data.images"
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+"""What ``datasets`` calls the table of a folder of images."""
 UNREAD = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 """Formats of Pillow that need another program to be read."""
 
@@ -34,6 +37,12 @@ class ImageRows(Examples):
 
     pixels: Pixels
     labels: list[str]
+    group_names: list[str] = field(default_factory=list)
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """The group of each image."""
+        return self.group_names
 
     @property
     def classes(self) -> Sequence[Sequence[str]]:
@@ -52,10 +61,11 @@ class ImageFile(NamedTuple):
     name: str
     content: Callable[[], Path | bytes | None]
     label: str
+    group: str = ""
 
 
 def read_images(data: Data, cache: Path, *, notice: Notice = unsaid) -> dict[str, ImageRows]:
-    """Read all splits of a source of images, without common images (``separate``).
+    """Read all splits of a source of images, without common images or groups (``separate``).
 
     Args:
         notice: Called with what is skipped.
@@ -79,24 +89,49 @@ def _read_split(
     if isinstance(source, HubImages):
         files = _of_hub(source, split, cache)
     else:
-        files = _of_folder(Path(getattr(source, split)), field, notice)
+        root = Path(getattr(source, split))
+        groups = None if source.group is None else _folder_groups(root, source.group, split, cache)
+        files = _of_folder(root, field, groups, notice)
     animated: list[str] = []
     pixels = _pixels(_opened(files, field, animated), data)
     if animated:
         others = f" and {len(animated) - 1} more" if len(animated) > 1 else ""
         notice(f"{field}: {animated[0]}{others} has several frames; the first one is read")
-    return ImageRows(pixels, [each.label for each in files])
+    groups_of_files = [each.group for each in files] if source.group is not None else []
+    return ImageRows(pixels, [each.label for each in files], groups_of_files)
 
 
-def _of_folder(root: Path, field: str, notice: Notice) -> list[ImageFile]:
+def _folder_groups(root: Path, column: str, split: str, cache: Path) -> dict[Path, str]:
+    """The group of each image of a folder, by its path, of the table of the folder."""
+    given = next((path for path in (root / name for name in METADATA) if path.is_file()), None)
+    if given is None:
+        raise DataError(
+            f"{FIELD}.group: {root} has no table of its images; give one of {', '.join(METADATA)}, "
+            f"with the columns file_name and {column}"
+        )
+    table = read_table(Files(source="files", train=str(given)), "train", FIELD, cache, unsaid)
+    names = table.cells("file_name", f"{FIELD}.{split}")
+    groups = groups_of(table, column, FIELD)
+    return {root / str(name): group for name, group in zip(names, groups, strict=True)}
+
+
+def _of_folder(
+    root: Path, field: str, groups: Mapping[Path, str] | None, notice: Notice
+) -> list[ImageFile]:
     """The images below a folder with a folder of its own for each class; what has another ending
-    is skipped, and hidden files."""
+    is skipped, and hidden files.
+
+    Args:
+        groups: The group of each image; None without groups.
+    """
     files: list[ImageFile] = []
     folders: set[str] = set()
     skipped: Counter[str] = Counter()
     for path in sorted(root.rglob("*")):
         parts = path.relative_to(root).parts
         if any(part.startswith((".", "__MACOSX")) for part in parts) or not path.is_file():
+            continue
+        if groups is not None and len(parts) == 1 and path.name in METADATA:
             continue
         is_read = path.suffix.lower() in _endings()
         if is_read and len(parts) == 1:
@@ -105,7 +140,10 @@ def _of_folder(root: Path, field: str, notice: Notice) -> list[ImageFile]:
             )
         folders |= {*parts[:-1][:1]}
         if is_read:
-            files.append(ImageFile(str(path), partial(Path, path), parts[0]))
+            group = "" if groups is None else groups.get(path)
+            if group is None:
+                raise DataError(f"{FIELD}.group: {path} is not in the table of {root}")
+            files.append(ImageFile(str(path), partial(Path, path), parts[0], group))
         else:
             skipped[path.suffix.lower() or "without ending"] += 1
     endings = ", ".join(f"{count} {ending}" for ending, count in sorted(skipped.items()))
@@ -140,13 +178,17 @@ def _of_hub(source: HubImages, split: str, cache: Path) -> list[ImageFile]:
     names = getattr(table.features[source.label], "names", None)
     # As files: datasets would read them with less than all of their bits.
     cells = table.cast_column(source.image, datasets.Image(decode=False))[source.image]
+    groups = [""] * len(table)
+    if source.group is not None:
+        groups = groups_of(of_dataset(table, str(origin)), source.group, FIELD)
     files: list[ImageFile] = []
     for row, label in enumerate(table[source.label]):
         name = f"row {row + 1} of {origin}"
         if is_missing(label) or (names and label < 0):
             raise DataError(f"{FIELD}.{split}: {name} has no label; leave it out")
         content = partial(_content, cells, row)
-        files.append(ImageFile(name, content, str(names[label] if names else label)))
+        shown = str(names[label] if names else label)
+        files.append(ImageFile(name, content, shown, groups[row]))
     return files
 
 

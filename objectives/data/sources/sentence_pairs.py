@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from objectives.data.errors import DataError, Place
 from objectives.data.files.encodings import lines_of
 from objectives.data.files.notices import Notice, unsaid
-from objectives.data.sources.cells import texts_of
+from objectives.data.sources.cells import groups_of, texts_of
 from objectives.data.sources.splits import Examples, separate
 from objectives.data.sources.tables import read_table
 from spaces.file.inputs.tables import SPLITS
@@ -25,12 +25,18 @@ class SentencePairRows(Examples):
 
     sources: list[str]
     targets: list[str]
+    group_names: list[str] = field(default_factory=list)
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """The group of each pair."""
+        return self.group_names
 
 
 def read_sentence_pairs(
     source: PairSource, cache: Path, splits: Sequence[str] = SPLITS, *, notice: Notice = unsaid
 ) -> dict[str, SentencePairRows]:
-    """Read splits of a source of pairs, without common texts to read (``separate``).
+    """Read splits of a source of pairs, without common texts to read or groups (``separate``).
 
     Args:
         notice: Called with what is skipped.
@@ -45,6 +51,7 @@ def read_sentence_pairs(
 
 
 def _read_split(source: PairSource, split: str, cache: Path, notice: Notice) -> SentencePairRows:
+    groups: list[str] = []
     origin, at = getattr(source, split), Place(FIELD, split)
     if isinstance(source, AlignedFiles):
         sources, targets = (
@@ -61,13 +68,15 @@ def _read_split(source: PairSource, split: str, cache: Path, notice: Notice) -> 
             [(cell or "").strip() for cell in texts_of(table, column, f"{FIELD}.{key}")]
             for key, column in (("text", source.text), ("target", source.target))
         )
+        if source.group is not None:
+            groups = groups_of(table, source.group, FIELD)
     if len(sources) != len(targets):
         raise DataError(
             f"{FIELD}.{split}: {len(sources):,} texts to read and {len(targets):,} to write; "
             "the files must match line by line"
         )
     full = [row for row, sides in enumerate(zip(sources, targets, strict=True)) if all(sides)]
-    pairs = SentencePairRows(sources, targets).select(full)
+    pairs = SentencePairRows(sources, targets, groups).select(full)
     if pairs.is_empty:
         raise DataError(f"{FIELD}.{split}: {origin} holds no pairs of texts")
     if missing := len(sources) - len(full):

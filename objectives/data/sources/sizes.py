@@ -24,8 +24,8 @@ def few_examples(counts: Mapping[str, int]) -> list[str]:
     said: list[str] = []
     for split in ("validation", "test"):
         # Of examples in groups, groups are the independent ones.
-        for what in (f"labelled {split} groups", f"labelled {split} examples", f"{split} images",
-                     f"{split} pairs"):  # fmt: skip
+        for what in (f"labelled {split} groups", f"labelled {split} examples", f"{split} groups",
+                     f"{split} images", f"{split} pairs"):  # fmt: skip
             count = counts.get(what, FEW)
             if count < FEW:
                 # Wilson's interval of one half (Wilson 1927).

@@ -12,7 +12,7 @@ from objectives.data.files.encodings import lines_of
 from objectives.data.files.notices import Notice, unsaid
 from objectives.data.files.opening import find_files
 from objectives.data.files.table import Table
-from objectives.data.sources.cells import names_of
+from objectives.data.sources.cells import groups_of
 from objectives.data.sources.splits import Examples, separate
 from objectives.data.sources.tables import read_table
 from spaces.file.inputs.tables import SPLITS
@@ -118,11 +118,7 @@ def _of_table(source: TaggedTables | HubTagged, table: Table) -> TaggedRows:
         sentences.append(([_word(word, place) for word in words], [_tag(t, place) for t in tags]))
     if source.group is None:
         return TaggedRows.of(sentences)
-    groups = names_of(table, source.group, f"{FIELD}.group")
-    for row, group in enumerate(groups):
-        if group is None:
-            raise DataError(f"{FIELD}.group: {table.place(row)} has none")
-    return TaggedRows.of(sentences, [group for group in groups if group is not None])
+    return TaggedRows.of(sentences, groups_of(table, source.group, FIELD))
 
 
 def _word(cell: Any, place: str) -> str:
