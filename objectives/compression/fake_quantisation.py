@@ -55,7 +55,8 @@ def fake_quantised(
 
     The gradient passes straight through the rounding (Bengio et al. 2013, arXiv 1308.3432, section
     4) to the ordinary parameters. These are replaced only during a layer's call, so optimisers and
-    checkpoints see them unchanged, and tied weights stay tied.
+    checkpoints see them unchanged, and tied weights stay tied. The hooks are those of the whole
+    block, so that layers may be compiled inside.
     """
     grid, bits = grid_of(quantisation), int(quantisation.bits)
     embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
@@ -104,6 +105,7 @@ def _symmetric(
     return (nearest_codes(groups, scales, bits) * scales).view(rows, -1)[:, :columns]
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _asymmetric(weight: torch.Tensor, bits: int, group_size: int) -> torch.Tensor:
     # Pruned weights are zero again after ``dequantise``.
     rounded = dequantise(half_quadratic(weight, bits=bits, group_size=group_size))

@@ -130,7 +130,8 @@ class WorkerGroup(TrainingProcess):
             replica = self._make_replica(path, None, teacher, request.has_moments)
             # Each rank drops other activations of its shard of the batch.
             replica = replace(replica, seed=hash((path.seed, self.rank)))
-            train_follower(replica, self._steps(replica), steps_at_once=path.steps_at_once)
+            with path.while_training(replica.model):
+                train_follower(replica, self._steps(replica), steps_at_once=path.steps_at_once)
             # Rank 0 may compress and score for a long time before the next path.
             del replica, teacher
 

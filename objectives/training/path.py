@@ -8,6 +8,7 @@ chain; what any trial trained before, in this search or another, is read from th
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -80,6 +81,7 @@ class TrainingPath:
         early_stopping: When it ends before its length, and with which weights.
         taught_loss: Makes ``loss_at`` from the teacher's model, where there is one.
         teacher: The path at whose end is the model that teaches this one, where one does.
+        while_training: What is in force on a model while it is trained, such as rounded weights.
     """
 
     name: str
@@ -102,6 +104,7 @@ class TrainingPath:
     initialise: Callable[[nn.Module], None] | None = None
     taught_loss: Callable[[nn.Module], StepLoss] | None = None
     teacher: TrainingPath | None = None
+    while_training: Callable[[nn.Module], AbstractContextManager[None]] = lambda _: nullcontext()
 
     @property
     def architecture(self) -> Architecture:

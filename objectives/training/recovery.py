@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
-import torch
 from torch import nn
 
 from objectives.compression.fake_quantisation import fake_quantised, grid_of
 from objectives.compression.model_file import ModelSpec
 from objectives.compression.prune import prune
-from objectives.data.batches import WHOLE_BATCH, Batch, BatchShard
+from objectives.data.batches import WHOLE_BATCH, Batch
 from objectives.device import device_of
 from objectives.training.distillation import loss_from_teacher
 from objectives.training.learning_problem import LearningProblem
@@ -54,18 +54,9 @@ def recovery_path(
     parent = trained if replaced is None else replaced.parent
     assert parent is not None, "every training ends with a stage of its own"
 
-    def rounded(loss: StepLoss) -> StepLoss:
-        def loss_at(model: nn.Module, step: int, shard: BatchShard = WHOLE_BATCH) -> torch.Tensor:
-            with fake_quantised(model, quantisation, group_size=compression.group_size):
-                return loss(model, step, shard)
-
-        return loss_at
-
     def taught_loss(teacher: nn.Module) -> StepLoss:
-        return rounded(
-            lambda model, step, shard=WHOLE_BATCH: loss_from_teacher(
-                problem, model, teacher, step, shard, **how
-            )
+        return lambda model, step, shard=WHOLE_BATCH: loss_from_teacher(
+            problem, model, teacher, step, shard, **how
         )
 
     def transfer_pruned(start: nn.Module, model: nn.Module) -> None:
@@ -101,8 +92,10 @@ def recovery_path(
     settings = replace(path.optimizer_settings, keeps_zeros=True)
     return replace(
         path,
-        loss_at=rounded(problem.loss_at),
         taught_loss=taught_loss if how else None,
         teacher=trained if how else None,
         optimizer_settings=settings,
+        while_training=partial(
+            fake_quantised, quantisation=quantisation, group_size=compression.group_size
+        ),
     )

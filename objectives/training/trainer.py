@@ -166,7 +166,10 @@ class Trainer:
         self, path: TrainingPath, state: TrainingState, teacher: nn.Module | None
     ) -> None:
         """Train a path to its end; what that needs beside the state is freed afterwards."""
-        with self._process.replica(path, state, teacher) as replica:
+        with (
+            self._process.replica(path, state, teacher) as replica,
+            path.while_training(replica.model),
+        ):
 
             def checkpoint(progress: TrainingProgress) -> None:
                 replica.collect()

@@ -18,7 +18,10 @@ from objectives.compression.quantise.symmetric import linear_scales
 from objectives.compression.quantise.weights import QuantisedWeight, dequantise
 from objectives.data.batches import Batch, logits
 from objectives.models.forward import linear_layers
+from objectives.testing.tiny_models import WORKLOADS, batch_for, dense_model
+from objectives.training.kernels import repeated_layers
 from spaces.cost.compression import Quantisation
+from spaces.cost.workload import Family
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -153,3 +156,19 @@ def test_a_forward_pass_that_fails_leaves_a_plain_model() -> None:
     with fake_quantised(layer, Quantisation.RTN_4, group_size=8), pytest.raises(RuntimeError):
         layer(torch.randn(2, 5))
     assert layer.weight is weight
+
+
+@pytest.mark.slow
+def test_layers_are_compiled_once_for_all_steps() -> None:
+    model = copy.deepcopy(dense_model(Family.LLAMA, 1))
+    batch = batch_for(WORKLOADS[Family.LLAMA], count=4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    torch.compiler.reset()
+    whole = partial(torch.compile, backend="eager", fullgraph=True)
+    with (
+        torch._dynamo.config.patch(error_on_recompile=True),
+        fake_quantised(model, Quantisation.RTN_4, group_size=32),
+    ):
+        (layer,) = repeated_layers(model)
+        layer.forward = whole(layer.forward)
+        train(model, optimizer, [batch] * 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -93,6 +94,24 @@ def test_a_validation_under_other_conditions_is_measured_again(task: Task, tmp_p
         assert cost.steps_trained == 0
     again, _ = trainer(tmp_path).train(interrupted(replace(path, validate=other.validate), at=0))
     assert again.validation == first.validation != {"score": 2.0}
+
+
+def test_the_optimiser_is_freed_before_a_finished_model_is_validated(
+    task: Task, tmp_path: Path
+) -> None:
+    path = task.path(configuration(20))
+    seen = []
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        known = {id(each) for each in model.parameters()}
+        optimizers = [each for each in gc.get_objects() if isinstance(each, torch.optim.AdamW)]
+        own = [each for each in optimizers if id(each.param_groups[0]["params"][0]) in known]
+        seen.extend(each.state for each in own)
+        assert all(each.grad is None for each in model.parameters())
+        return {"score": 1.0}
+
+    trainer(tmp_path).train(replace(path, validate=validate))
+    assert [len(each) for each in seen] == [0]
 
 
 @pytest.mark.parametrize("left", [(), ("model.safetensors",)])
