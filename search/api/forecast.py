@@ -13,11 +13,13 @@ from objectives.data.errors import DataError
 from objectives.data.inspection.overview import Overview, overview
 from objectives.several_checkpoints import Objectives
 from objectives.tasks import prepare_for
-from search.proposal.machine import cores, this_machine
+from search.execution.gpus.discovery import as_planned, trials_here
+from search.proposal.machine import cores, gpus, this_machine
 from spaces.cost.configuration import Configuration
 from spaces.cost.metric import text
 from spaces.cost.units import duration
 from spaces.file.storage import Locations
+from spaces.grid.gpus import least_placement
 from spaces.grid.plan import Plan, make_plan
 from spaces.grid.search_space import SearchSpace
 from spaces.loading import Overrides, SearchLike, read_search
@@ -101,6 +103,9 @@ def forecast(
         name: batch_lengths(each, search.task.name, search.training.batch_size)
         for name, each in data.items()
     }
+    machine = {"gpus": gpus(), "cores": cores()}
+    resources = as_planned(search.resources, search.address, **machine)
+    search = search.model_copy(update={"resources": resources})
     space = SearchSpace(search, lengths=lengths.get)
     first = next(iter(data.values()))
     plan = make_plan(
@@ -124,7 +129,7 @@ def forecast(
             speeds[str(end.architecture)] = speed
             points.append((_step_flops(space, end), 1.0 / speed))
         training = _training_seconds(space, search.space.budget.values, _line(*points), plan)
-    at_a_time = search.concurrency or max(1, cores() // search.resources.cpus)
+    at_a_time = search.concurrency or trials_here(least_placement(space), **machine)
     hours, fitting = None, None
     if training is not None:
         trials = (training + SECONDS_OF_A_TRIAL * plan.trials) / at_a_time

@@ -8,7 +8,10 @@ from objectives.completion import completed
 from objectives.data.batch_lengths import batch_lengths
 from objectives.data.inspection.overview import Overview, overview
 from objectives.data.prepare import find_prepared, prepare
+from search.execution.gpus.discovery import as_planned, trials_here
+from search.proposal.machine import cores, gpus
 from spaces.file.storage import Locations
+from spaces.grid.gpus import least_placement
 from spaces.grid.plan import Plan, make_plan
 from spaces.grid.search_space import SearchSpace
 from spaces.loading import Overrides, SearchLike, read_search
@@ -21,11 +24,13 @@ class PlannedSearch:
     Args:
         name: Name of the search.
         warnings: What a person should know of its data, where it was prepared before.
+        trials_at_a_time: Trials that run at the same time; None where a cluster decides.
     """
 
     name: str
     plan: Plan
     warnings: list[str]
+    trials_at_a_time: int | None
 
 
 def plan_search(given: SearchLike, overrides: Overrides = ()) -> PlannedSearch:
@@ -50,14 +55,21 @@ def plan_search(given: SearchLike, overrides: Overrides = ()) -> PlannedSearch:
         name: batch_lengths(each, search.task.name, search.training.batch_size)
         for name, each in prepared.items()
     }
+    machine = {"gpus": gpus(), "cores": cores()}
+    resources = as_planned(search.resources, search.address, **machine)
+    search = search.model_copy(update={"resources": resources})
+    space = SearchSpace(search, lengths=lengths.get)
+    at_a_time = search.concurrency
+    if at_a_time is None and search.address is None:
+        at_a_time = trials_here(least_placement(space), **machine)
     plan = make_plan(
-        SearchSpace(search, lengths=lengths.get),
+        space,
         search.trials,
         seeds=search.seeds,
         labelled_examples=next((each.labelled_examples for each in prepared.values()), None),
     )
     warnings = [warning for each in prepared.values() for warning in each.cautions()]
-    return PlannedSearch(search.name, plan, warnings)
+    return PlannedSearch(search.name, plan, warnings, at_a_time)
 
 
 def look_at(given: SearchLike, overrides: Overrides = ()) -> Overview:

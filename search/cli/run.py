@@ -77,14 +77,14 @@ def _file_of(
         return file, ()
     from search.api.planning import look_at, plan_search
     from search.cli.data.output import print_overview
-    from search.cli.printing.output import print_plan
+    from search.cli.printing.plan import print_plan
 
     terminal.print(f"search file: {file}", soft_wrap=True)
     found = look_at(file, overrides)
     print_overview(found, terminal)
     # Its warnings are those that the data just gave.
     planned = plan_search(file, overrides)
-    print_plan(planned.plan, planned.name, terminal)
+    print_plan(planned.plan, planned.name, terminal, planned.trials_at_a_time)
     return file, found.notices
 
 
@@ -200,11 +200,11 @@ def _show_arithmetic(
 ) -> dict[str, Any]:
     """The same of the plan alone."""
     from search.api.planning import plan_search
-    from search.cli.printing.output import print_plan
+    from search.cli.printing.plan import print_plan
 
     planned = plan_search(search, overrides)
     if not as_json:
-        print_plan(planned.plan, planned.name, console)
+        print_plan(planned.plan, planned.name, console, planned.trials_at_a_time)
         for warning in planned.warnings:
             console.print(warning, style="yellow", soft_wrap=True)
     return asdict(planned.plan)

@@ -216,16 +216,29 @@ def _missing_capacity(
                 f"cluster has {most / scale:.3g}"
             )
             return
-    workers = sum(
-        min(int(node.get(kind, 0.0) / amount + 1e-6) for kind, amount in wanted.items())
-        for node in nodes
-    )
+    workers = _fitting(wanted, nodes)
     if workers < placement.workers:
         each = ", ".join(f"{amount:g} {kind}" for kind, amount in wanted.items())
         yield (
             f"{field}.workers: a model asks for {placement.workers} with {each} each, the "
             f"cluster has capacity for {workers}"
         )
+
+
+def capacity(placement: Placement) -> int:
+    """Trials that the connected cluster runs at a time, if each occupies this."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return _fitting(bundle(placement), nodes) // placement.workers
+
+
+def _fitting(wanted: Mapping[str, float], nodes: Sequence[Mapping[str, float]]) -> int:
+    """Bundles that fit into some nodes."""
+    return sum(
+        min(int(node.get(kind, 0.0) / amount + 1e-6) for kind, amount in wanted.items())
+        for node in nodes
+    )
 
 
 def _check_is_connected_to(address: str | None) -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import ExitStack
 from operator import itemgetter
 from typing import Any
 
 from objectives.completion import completed
 from objectives.data.files.opening import files_of
 from objectives.store.store import Store
-from search.execution.cluster import ClusterError, check_capacity, cluster
+from search.execution.cluster import ClusterError, check_capacity, cluster, spans_machines
+from search.execution.gpus.discovery import gpu_notices, on_connected_cluster
+from search.execution.listener import Listener
 from search.execution.worker_setup import code_for_workers
 from search.storage.database import study_names
 from search.storage.errors import StudyError
 from search.storage.study import Study
 from spaces.errors import UserError
 from spaces.file.own_task import OwnTask
+from spaces.file.resources import Resources
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations, without_password
 from spaces.grid.search_space import SearchSpace
@@ -37,8 +41,30 @@ def check_cluster(search: SearchFile) -> int:
         search, _ = completed(search, where.data)
     Study.open_as_recorded(search, where.study_url)
     with cluster(search.address):
-        check_capacity(search.resources.placements(SearchSpace(search).largest_parameters))
+        resources = on_connected_cluster(search.resources, search.concurrency)
+        check_capacity(resources.placements(SearchSpace(search).largest_parameters))
         return check_nodes(search)
+
+
+def connect(search: SearchFile, stack: ExitStack, listener: Listener) -> Resources:
+    """Connect to Ray for as long as a stack is open, and check that trials can run there.
+
+    Returns:
+        Resources of trials, as the cluster decides on what the search leaves out.
+
+    Raises:
+        ClusterError: The cluster cannot be reached, or lacks what a trial needs.
+    """
+    at = f"connecting to Ray at {search.address}" if search.address else "starting Ray"
+    listener.info(f"{at} …")
+    stack.enter_context(cluster(search.address))
+    resources = on_connected_cluster(search.resources, search.concurrency)
+    for line in gpu_notices(search.resources.gpus, resources.gpus):
+        listener.info(line)
+    check_capacity(resources.placements(SearchSpace(search).largest_parameters))
+    if search.address or spans_machines():
+        check_nodes(search)
+    return resources
 
 
 def check_nodes(search: SearchFile) -> int:

@@ -19,11 +19,12 @@ from objectives.data.prepared_data import PreparedData
 from objectives.runtimes.names import check_runtime
 from objectives.store.store import Store
 from search.equal_bytes import equal_bytes, missing_dense_trials
-from search.execution.cluster import check_capacity, cluster, may_run_another, spans_machines
+from search.execution.cluster import may_run_another
 from search.execution.final_test import test_frontier, untested
+from search.execution.gpus.discovery import start_lines
 from search.execution.jobs import enqueue
 from search.execution.listener import Ending, Limits, Listener
-from search.execution.node_checks import check_nodes
+from search.execution.node_checks import connect
 from search.execution.references import measure_references
 from search.execution.trainable import RemoteFunctions
 from search.execution.training_speeds import measure_costs, with_speeds
@@ -45,9 +46,10 @@ from search.tracking.sync import MlflowSync
 from search.tracking.tracker import Tracker, tracking
 from spaces.cost.configuration import Configuration
 from spaces.errors import UserError
+from spaces.file.resources import Resources
 from spaces.file.search_file import SearchFile
 from spaces.file.storage import Locations, home
-from spaces.grid.search_space import SearchSpace
+from spaces.grid.gpus import least_placement
 from spaces.loading import with_facts
 
 FLUSH_SECONDS = 30.0
@@ -191,7 +193,8 @@ class _Started:
     """A search whose lease is held; it is connected to Ray when something is to be computed.
 
     Args:
-        connect: Connects to Ray for the time of the run, if it is not connected.
+        connect: Connects to Ray for the time of the run, if it is not connected; returns the
+            resources of trials there.
     """
 
     study: Study
@@ -200,7 +203,7 @@ class _Started:
     holder: LeaseHolder
     tracker: Tracker
     listener: Listener
-    connect: Callable[[], None]
+    connect: Callable[[], Resources]
 
     def run_trials(self, limits: Limits) -> tuple[str, bool]:
         """Run the trials of the search; returns why they ended, and whether they were
@@ -254,7 +257,9 @@ class _Started:
 
     @cached_property
     def _remote(self) -> RemoteFunctions:
-        self.connect()
+        self.study.use_resources(self.connect())
+        for line in start_lines(self.study):
+            self.listener.info(line)
         search = self.study.search
         folders = tuple(str(data.folder) for data in self.data)
         code = code_for_workers(search.task)
@@ -283,7 +288,8 @@ class _Started:
             return False
         search = self.study.search
         placements = [search.placement(each.architecture) for each in running]
-        return may_run_another(search.concurrency, search.address, search.resources, placements)
+        least = least_placement(self.study.space)
+        return may_run_another(search.concurrency, search.address, least, placements)
 
     def _on_change(self, record: TrialRecord) -> None:
         self.listener.changed(record)
@@ -326,15 +332,12 @@ def _prepare(search: SearchFile, folder: Path, listener: Listener) -> PreparedDa
     return data
 
 
-def _connect(search: SearchFile, holder: LeaseHolder, stack: ExitStack, listener: Listener) -> None:
-    """Connect to Ray for as long as the stack is open, and check that trials can run there."""
-    at = f"connecting to Ray at {search.address}" if search.address else "starting Ray"
-    listener.info(f"{at} …")
-    stack.enter_context(cluster(search.address))
-    check_capacity(search.resources.placements(SearchSpace(search).largest_parameters))
-    if search.address or spans_machines():
-        check_nodes(search)
+def _connect(
+    search: SearchFile, holder: LeaseHolder, stack: ExitStack, listener: Listener
+) -> Resources:
+    resources = connect(search, stack, listener)
     holder.has_begun = True
+    return resources
 
 
 def _write_figures(study: Study, folder: Path, listener: Listener) -> Path | None:

@@ -17,6 +17,7 @@ from search.execution.cluster import (
     cluster,
     may_run_another,
 )
+from search.execution.gpus.discovery import gpu_notices
 from search.execution.jobs import SampledJobs
 from search.execution.listener import Ending, Limits
 from search.execution.tuning import Callbacks, Worker, how_it_ended, run_jobs
@@ -122,6 +123,8 @@ def _connect(
     listener.info(f"{at} …")
     stack.enter_context(cluster(search.address))
     check_capacity({"resources": search.resources.placement})
+    for line in gpu_notices(search.resources.gpus, None):
+        listener.info(line)
     holder.has_begun = True
 
 

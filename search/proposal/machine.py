@@ -44,8 +44,12 @@ class Machine:
 
 def this_machine() -> Machine:
     """What is here, in a tenth of a second: a GPU is not used to know its speed."""
-    gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    return Machine(cores(), gpus, GPU_FLOPS if gpus else EFFICIENCY * _product_flops())
+    return Machine(cores(), gpus(), GPU_FLOPS if gpus() else EFFICIENCY * _product_flops())
+
+
+def gpus() -> int:
+    """GPUs of this machine."""
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
 def cores() -> int:

@@ -119,7 +119,7 @@ def _document(
     metric = METRICS[task]
     if contents.majority >= IMBALANCE and metric == "accuracy":
         metric = "macro-f1"
-    document = {
+    return {
         "name": search_name(names),
         "task": fields,
         "data": {**finding.data, **contents.sizes},
@@ -130,7 +130,6 @@ def _document(
         "hours": MOST_HOURS,
         "seed": 0,
     }
-    return document | ({"resources": {"gpus": 1}} if machine.gpus else {})
 
 
 def _within_hours(

@@ -52,6 +52,7 @@ from search.storage.trials import (
 from search.storage.widening import tried, widen
 from spaces.cost.configuration import Configuration
 from spaces.cost.criteria import Criteria
+from spaces.file.resources import Resources
 from spaces.file.search_file import SearchFile
 from spaces.grid.search_space import MeasuredCosts, SearchSpace
 from spaces.grid.widening import point_of, widening_faults
@@ -231,6 +232,11 @@ class Study(BaseStudy[Configuration]):
             )
             created = self._storage.create_new_trial(self.optuna._study_id, repeat)
             return self.record(self._storage.get_trial(created).number)
+
+    def use_resources(self, resources: Resources) -> None:
+        """Use other resources in this process, as its cluster decides; the file stays as it is."""
+        self.search = self.search.model_copy(update={"resources": resources})
+        self.space = self.make_space(self.space.measured)
 
     def set_data(self, facts: dict[str, Any]) -> None:
         """Record the description of the data, with its fingerprint.

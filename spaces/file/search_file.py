@@ -19,7 +19,6 @@ from spaces.cost.criteria import (
     first_cost,
     objective_faults,
 )
-from spaces.cost.families import parameters
 from spaces.cost.inference_cost import Cost
 from spaces.cost.metric import Metric
 from spaces.cost.workload import Family, Workload
@@ -284,7 +283,7 @@ class SearchFile(StrictModel):
     def placement(self, architecture: Architecture) -> Placement:
         """Resources of a model of an architecture."""
         own = self.alone(architecture.checkpoint)
-        return self.resources.placement(parameters(architecture, own.workload))
+        return self.resources.placement_of(architecture, own.workload, self.training)
 
     def needs_at_least(self, one: Architecture, other: Architecture) -> bool:
         """Whether a model needs at least the memory of another, of the same kind of device."""

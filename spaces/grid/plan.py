@@ -11,7 +11,9 @@ from statistics import fmean
 from spaces.cost.configuration import Configuration
 from spaces.cost.families import parameters
 from spaces.cost.units import BudgetUnit
+from spaces.grid.gpus import ModelMemory, smallest_and_largest
 from spaces.grid.search_space import SearchSpace
+from spaces.grid.side_by_side import stable_paths
 
 MAX_EXAMINED = 20_000
 """Larger spaces are estimated from a random sample of this many points."""
@@ -66,6 +68,9 @@ class Plan:
         fine_tuning_steps: Most steps of fine-tuning of a model; None where there is fine-tuning and
             its examples are not counted yet, so that no figure contains it.
         stops_early: Whether fine-tuning can stop before these steps.
+        memory: Predicted memory of training the models with fewest and with most parameters.
+        gpu_memory_gb: Of a GPU that they train on, where it is known.
+        stable_paths: Trials that can train side by side: of those examined, where not all were.
         repeats: Estimated repeats of the frontier with further seeds.
         repeat_flops: Estimate of the most training FLOPs that they take; None for budgets in
             seconds.
@@ -84,6 +89,9 @@ class Plan:
     disk_bytes: float
     fine_tuning_steps: int | None
     stops_early: bool
+    memory: tuple[ModelMemory, ModelMemory]
+    gpu_memory_gb: float | None
+    stable_paths: int
     repeats: int
     repeat_flops: float | None
     repeat_seconds: float | None
@@ -141,6 +149,9 @@ def make_plan(
         disk_bytes=(trials + repeats) * (stored_bytes + 1e6 * fmean(sizes)),
         fine_tuning_steps=fine_tuning_steps,
         stops_early=space.fine_tuning is not None and space.fine_tuning.held_out > 0.0,
+        memory=smallest_and_largest(space),
+        gpu_memory_gb=space.search.resources.gpu_memory_gb,
+        stable_paths=stable_paths(feasible),
         repeats=repeats,
         repeat_flops=None if is_timed else repeat_limit,
         repeat_seconds=repeat_limit if is_timed else None,

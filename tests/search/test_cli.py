@@ -121,6 +121,14 @@ def test_plan_and_schema_train_nothing(tlc: Tlc, document: dict[str, Any]) -> No
     plan = json.loads(tlc.ask("plan", tlc.write(document), "--no-data", "--json").stdout)
     assert plan["configurations"] == 64
     assert [example["kind"] for example in plan["examples"]] == ["smallest", "typical", "largest"]
+    assert plan["stable_paths"] == 4
+    small, large = plan["memory"]
+    assert 0 < small["predicted_bytes"] < large["predicted_bytes"]
+    resources = {"gpu_memory_gb": 8, "trials_per_gpu": 2}
+    file = tlc.write(document, resources=resources, concurrency=9, trials=20)
+    printed = tlc.ask("plan", file, "--no-data").stdout
+    assert "2 trials share a GPU of 8 GB" in printed
+    assert "at most 4 train, and 5 workers idle" in printed
     printed = tlc.ask("plan", "classification", "--no-data").stdout
     assert "largest" in printed
     assert "fine-tuning comes on top" in printed

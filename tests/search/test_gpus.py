@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 
 import tlc
+from search.execution.gpus.discovery import on_connected_cluster
+from search.execution.listener import Listener
+from search.execution.run import run
 from search.storage.function_study import FunctionStudy
+from search.storage.study import Study
+from spaces.file.resources import Resources
+from spaces.loading import validate
 from tests.search.conftest import Tlc, connected_to_ray
 
 SEARCH = {
@@ -61,3 +67,38 @@ def test_trials_pay_for_their_gpus_until_the_gpu_hours_are_used_up(home: Path) -
     shown = Tlc(home.parent).ask("show", "budget", TLC_HOME=str(home)).stdout
     assert "the budget of 1e-06 GPU-hours is used up, after 2 trials" in shown
     assert "GPU-hours: 0.00" in shown
+
+
+def test_a_cluster_decides_how_trials_share_its_gpus() -> None:
+    def decided(concurrency: int | None = None, **given: Any) -> tuple[Any, ...]:
+        resources = on_connected_cluster(Resources(**given), concurrency)
+        return resources.gpus, resources.gpu_memory_gb, resources.trials_per_gpu
+
+    # Two cores for two GPUs: no two trials share one, while the other one idles.
+    assert decided(gpu_memory_gb=24) == (None, 24, 1)
+    assert decided(gpu_memory_gb=24, trials_per_gpu=3) == (None, 24, 3)
+    assert decided(gpus=0.0, gpu_memory_gb=24) == (0.0, 24, None)
+    assert decided(gpus=0.25) == (0.25, None, None)
+
+
+@pytest.mark.slow
+def test_a_search_gives_gpus_to_its_trials_by_default(
+    document: dict[str, Any], home: Path, tmp_path: Path
+) -> None:
+    lines = []
+
+    class Lines(Listener):
+        def info(self, line: str) -> None:
+            lines.append(line)
+
+    search = {**document, "name": "by-default", "trials": 2, "concurrency": 2}
+    resources = {"gpu_memory_gb": 24, "trials_per_gpu": 2}
+    outcome = run(validate({**search, "resources": resources}), Lines())
+    assert [r.occupied.gpus for r in outcome.study.records() if r.is_complete] == [0.5] * 2
+    assert "2 trials share a GPU of 24 GB" in lines
+    # What was decided is that of this run alone.
+    assert Study.load("by-default", f"sqlite:///{home / 'study.db'}").search.resources.gpus is None
+    whole = run(validate({**search, "trials": 3}), Lines()).study.records()[2]
+    assert whole.occupied.gpus == 1.0
+    assert any("memory of a GPU is not known" in line for line in lines)
+    assert "GPUs of a trial: 1" in lines

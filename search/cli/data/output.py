@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from objectives.data.inspection.overview import Overview
-from search.cli.printing.output import print_plan
+from search.cli.printing.plan import print_plan
 from search.cli.printing.tables import make_table
 from spaces.cost.units import duration
 from spaces.file.inputs.tables import SPLITS
@@ -47,7 +47,7 @@ def print_overview(found: Overview, console: Console) -> None:
 def print_forecast(found: Forecast, console: Console) -> None:
     """Print the data, the plan, and how long the search will take."""
     print_overview(found.data, console)
-    print_plan(found.plan, found.name, console)
+    print_plan(found.plan, found.name, console, found.trials_at_a_time)
     for reference in found.references:
         console.print(f"reference: {reference['name']}, {found.score_of(reference)} on validation")
     for model, speed in found.steps_per_second.items():

@@ -16,7 +16,6 @@ from search.cli.printing.tables import (
     dominated_lines,
     frontier_table,
     make_table,
-    plan_table,
     reference_text,
     references_table,
     seeds_note,
@@ -46,7 +45,6 @@ from search.storage.trials import gpu_hours
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.metric import text
 from spaces.cost.units import duration, quantity
-from spaces.grid.plan import Plan
 
 if TYPE_CHECKING:
     # At run time it would import Ray and torch, which queries do not need.
@@ -127,48 +125,6 @@ def _print_reuse(saved: TrainingReuse, console: Console) -> None:
             f"{saved.steps_total:,} steps ({fraction:.0%}), {duration(saved.seconds_saved)} of "
             f"training saved, {duration(saved.seconds_trained)} spent"
         )
-
-
-def print_plan(plan: Plan, name: str, console: Console) -> None:
-    """Print the plan of a search."""
-    exact = "" if plan.examined == plan.configurations else f" (of {plan.examined:,} examined)"
-    console.print(
-        f"search {name}: {plan.configurations:,} configurations, {plan.feasible:,} may meet "
-        f"the constraints{exact}"
-    )
-    if plan.impossible:
-        console.print(f"{plan.impossible:,} more ask for more than their checkpoint has")
-    if plan.excluded:
-        console.print(f"{plan.excluded:,} of them break constraints.expressions{exact}")
-    console.print(plan_table(plan))
-    training = _amount(plan.training_flops, plan.training_seconds)
-    console.print(
-        f"\n{plan.trials} trials: at most {training} of training, "
-        f"{quantity(plan.disk_bytes)}B on disk"
-    )
-    if plan.training_flops is None:
-        console.print("steps and FLOPs of training are known when tlc run has measured its speed")
-    if plan.fine_tuning_steps is None:
-        console.print(
-            "fine-tuning comes on top: its steps are known once the data is prepared (tlc plan)"
-        )
-    elif plan.fine_tuning_steps:
-        stops = "; it stops early where a held-out part of its data shows no progress"
-        console.print(
-            f"{'on top comes' if plan.training_flops is None else 'that includes'} fine-tuning of "
-            f"{'at most ' if plan.stops_early else ''}{plan.fine_tuning_steps:,} steps a model"
-            f"{stops if plan.stops_early else ''}"
-        )
-    if plan.repeats:
-        console.print(
-            f"further seeds: about {plan.repeats} repeats of the frontier (an estimate of its "
-            f"size), at most {_amount(plan.repeat_flops, plan.repeat_seconds)} of training, after "
-            "the trials"
-        )
-
-
-def _amount(flops: float | None, seconds: float | None) -> str:
-    return duration(seconds or 0.0) if flops is None else f"{quantity(flops)}FLOPs"
 
 
 def print_summaries(rows: Sequence[Summary], console: Console) -> None:

@@ -24,7 +24,6 @@ from search.seeds import Spread, deviation_text, spread_text
 from spaces.cost.inference_cost import COSTS
 from spaces.cost.metric import text
 from spaces.cost.units import quantity
-from spaces.grid.plan import Plan
 
 DENSE_NOTE = "dense: the best model without compression in at most the same bytes"
 UNTESTED = "not tested yet: the test split is read once, when the search ends"
@@ -208,25 +207,6 @@ def trials_table(trials: Sequence[Trial]) -> Table:
                 "yes" if trial.on_frontier else "",
             ]
         table.add_row(*row)
-    return table
-
-
-def plan_table(plan: Plan) -> Table:
-    """The smallest, a typical and the largest configuration."""
-    table = make_table(
-        "", "configuration", "parameters", "MB", "forward FLOPs", "training FLOPs", "steps",
-        left=["", "configuration"],
-    )  # fmt: skip
-    for example in plan.examples:
-        table.add_row(
-            example.kind,
-            str(example.configuration),
-            quantity(example.parameters).strip(),
-            f"{example.size_mb:.3f}",
-            quantity(example.forward_flops).strip(),
-            "" if example.training_flops is None else quantity(example.training_flops).strip(),
-            "" if example.steps is None else f"{example.steps:,}",
-        )
     return table
 
 
