@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from search.proposal.machine import Machine
 from search.proposal.proposal import propose, search_name
 from search.proposal.yaml_text import yaml_text
 from spaces.loading import load
+from tests.checkpoints import save_checkpoint, save_images_checkpoint, save_translator, texts_of
 from tests.search.conftest import Tlc
 
 MACHINE = Machine(cores=2, gpus=0, flops=2e10)
@@ -44,6 +46,47 @@ def test_init_writes_a_search_file_that_runs(tlc: Tlc, reviews: str) -> None:
     again = tlc.ask("init", reviews)
     assert again.returncode == 2
     assert "reviews.yaml exists already" in again.stderr
+
+
+def test_init_writes_a_search_from_a_checkpoint(tlc: Tlc, reviews: str, corpus: Path) -> None:
+    save_checkpoint(tlc.folder / "bert", "bert", texts_of(corpus))
+    refused = tlc.ask("init", "bert")
+    assert refused.returncode == 2
+    assert "bert: is a checkpoint of transformers, and no data" in refused.stderr
+    made = tlc.ask("init", reviews, "--checkpoint", "bert")
+    assert made.returncode == 0, made.stderr
+    assert "models start from ./bert" in made.stdout
+    search = load(str(tlc.folder / "reviews.yaml"))
+    assert search.checkpoints == ()
+    assert search.model is not None
+    assert search.model.names == ("./bert",)
+    assert search.data.unlabelled is None
+    assert [*search.space.depth.values] == [2, 3, 4]
+    planned = tlc.ask("plan", "reviews.yaml", "--no-data")
+    assert planned.returncode == 0, planned.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["image-classification", "causal-lm", "translation"])
+def test_other_tasks_start_from_a_checkpoint_too(
+    task: str, tlc: Tlc, corpus: Path, translations: Path, pictures: Path
+) -> None:
+    folder, texts = tlc.folder / "checkpoint", texts_of(corpus)
+    if task == "image-classification":
+        save_images_checkpoint(folder)
+        names = [str(pictures)]
+    elif task == "causal-lm":
+        save_checkpoint(folder, "llama_lm", texts)
+        names = [str(corpus / "text.txt")]
+    else:
+        save_translator(folder, "bart", texts)
+        names = [str(translations / f"validation.{side}") for side in ("source", "target")]
+    made = tlc.ask("init", *names, "--checkpoint", "checkpoint")
+    assert made.returncode == 0, made.stderr
+    (file,) = tlc.folder.glob("*.yaml")
+    assert load(str(file)).task.name == task
+    planned = tlc.ask("plan", file.name, "--no-data")
+    assert planned.returncode == 0, planned.stderr
 
 
 def test_data_and_plan_show_data_without_writing_a_file(tlc: Tlc, reviews: str) -> None:

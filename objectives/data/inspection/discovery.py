@@ -40,7 +40,7 @@ def is_data_set(name: str) -> bool:
     )
 
 
-def is_checkpoint(path: Path) -> bool:
+def _is_checkpoint(path: Path) -> bool:
     """Whether a folder holds a checkpoint of transformers."""
     return (path / "config.json").is_file() and any(path.glob("*.safetensors"))
 
@@ -74,6 +74,11 @@ def find(names: Sequence[str], cache: Path) -> Finding:
 
 
 def _folder(folder: Path) -> Finding:
+    if _is_checkpoint(folder):
+        raise DataError(
+            f"{folder}: is a checkpoint of transformers, and no data; give the data, and this "
+            f"folder as what models start from: tlc init DATA --checkpoint {folder}"
+        )
     if (images := image_folder(folder)) is not None:
         return images
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and _may_be_data(path)]

@@ -18,7 +18,12 @@ TEMPLATES = {".py": "task.py.txt", ".yaml": "task.yaml.txt"}
 
 @click.command()
 @click.argument("files", metavar="DATA...", nargs=-1, required=True)
-def init(files: tuple[str, ...]) -> None:
+@click.option(
+    "--checkpoint",
+    metavar="CHECKPOINT",
+    help="What models start from: a folder of transformers, package:NAME, or owner/name (Hub).",
+)
+def init(files: tuple[str, ...], checkpoint: str | None) -> None:
     """Look at DATA and write a search file for it, with comments.
 
     DATA is a table (csv, tsv, jsonl, parquet), a text, a folder of images with a folder for each
@@ -31,16 +36,19 @@ def init(files: tuple[str, ...]) -> None:
 
     \b
       tlc init reviews.csv
+      tlc init reviews.csv --checkpoint ./minilm
       tlc init train.en train.fr
       tlc init photos
       tlc init task.py
     """
     if len(files) == 1 and files[0].endswith(".py"):
+        if checkpoint is not None:
+            raise click.UsageError("--checkpoint: a task of your own builds its models itself")
         _write_task(Path(files[0]))
         return
     from search.cli.data.first_file import place_of, shown, write_search_file
 
-    path = write_search_file(files, place_of(files), make_console())
+    path = write_search_file(files, place_of(files), make_console(), checkpoint)
     click.echo(f"next: tlc run {shown(path)}")
 
 

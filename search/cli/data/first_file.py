@@ -52,13 +52,18 @@ def named_search(names: Sequence[str]) -> str | None:
     return str(path)
 
 
-def write_search_file(names: Sequence[str], path: Path, console: Console) -> Path:
+def write_search_file(
+    names: Sequence[str], path: Path, console: Console, checkpoint: str | None = None
+) -> Path:
     """Look at data, write a search file for it, and say what was found.
 
+    Args:
+        checkpoint: What its models start from; random weights by default.
+
     Raises:
-        UserError: The data cannot be read, or the file cannot be written.
+        UserError: The data or the checkpoint cannot be read, or the file cannot be written.
     """
-    proposal = _proposed(names, path, console)
+    proposal = _proposed(names, path, console, checkpoint)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
@@ -70,11 +75,15 @@ def write_search_file(names: Sequence[str], path: Path, console: Console) -> Pat
     return path
 
 
-def _proposed(names: Sequence[str], path: Path, console: Console) -> Proposal:
+def _proposed(
+    names: Sequence[str], path: Path, console: Console, checkpoint: str | None = None
+) -> Proposal:
     """A search for data, and on the console what was found."""
     names = [_for_file(name, path) for name in names]
     console.print(f"looking at {', '.join(names)} …", style="dim")
-    proposal = propose(names, Locations.of(Storage()).data, this_machine())
+    if checkpoint is not None:
+        checkpoint = _for_file(checkpoint, path)
+    proposal = propose(names, Locations.of(Storage()).data, this_machine(), checkpoint)
     for note in proposal.notes:
         console.print(f"  {note}", soft_wrap=True)
     return proposal
