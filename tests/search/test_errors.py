@@ -12,6 +12,7 @@ import pytest
 
 from objectives.objective import Objective
 from objectives.predictor.overlap import overlap
+from objectives.tasks.mistakes import Mistake, Mistakes
 from objectives.tasks.worst_texts import WorstTexts
 from search.analysis.mistakes import NoErrors, mistakes_of
 from search.analysis.report.errors import errors_section
@@ -43,6 +44,15 @@ def test_the_errors_of_a_model_are_those_of_its_score(finished: Tlc) -> None:
         assert f"dev{mistake['row']}" in mistake["input"].replace(" ", "")
     text = finished.ask("show", "tiny", str(best["trial"]), "--errors", "--limit", "3")
     assert f"{found['wrong']} of 100 answers on validation are wrong" in text.stdout
+
+
+def test_a_long_input_leaves_the_other_columns_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    mistake = Mistake(7, "many words " * 12, "animal", "tool", 0.75)
+    found = Mistakes("validation", 2, 1, ("animal", "tool"), [[0, 1], [0, 1]], [mistake])
+    print_errors(found, PlainConsole(width=80))
+    printed = capsys.readouterr().out
+    assert all(each in printed for each in ("'animal'", "'tool'", "0.750", "confidence"))
+    assert printed.count("many words") == 12
 
 
 def test_errors_need_a_trial_that_is_complete(finished: Tlc) -> None:

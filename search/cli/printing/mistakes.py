@@ -58,6 +58,8 @@ def _print_mistakes(found: Mistakes, console: Console) -> None:
         "input",
         left=["expected", "predicted", "input"],
     )
+    # A long input takes several lines, and no room from the other columns.
+    table.columns[-1].no_wrap = False
     for each in found.worst:
         table.add_row(
             str(each.row),
