@@ -29,8 +29,10 @@ def test_frontier(study: Study, remote: RemoteFunctions, listener: Listener) -> 
 
     members = untested(study)
     models = [member.result["model"] for member in members]
+    largest = study.search.placement(study.space.largest_architecture)
+    gpus = min(1.0, largest.gpus or 0.0)
     tasks = [
-        remote.submit(test_scores, models[start : start + TESTS_PER_TASK])
+        remote.submit(test_scores, models[start : start + TESTS_PER_TASK], gpus=gpus)
         for start in range(0, len(models), TESTS_PER_TASK)
     ]
     scores = chain.from_iterable(map(ray.get, tasks))

@@ -34,7 +34,7 @@ class RemoteFunctions:
 
     Args:
         setup: What their workers make the objective from.
-        resources: What a task occupies, but for the GPUs: models are scored on the CPU.
+        resources: What a task occupies, but for the GPUs.
     """
 
     def __init__(self, setup: WorkerSetup, resources: Placement) -> None:
@@ -44,12 +44,16 @@ class RemoteFunctions:
         self._options = {name: wanted[kind] for kind, name in names.items() if kind in wanted}
 
     def submit(
-        self, function: Callable[[WorkerSetup, list[Any]], list[Any]], items: list[Any]
+        self,
+        function: Callable[[WorkerSetup, list[Any]], list[Any]],
+        items: list[Any],
+        *,
+        gpus: float = 0.0,
     ) -> Any:
-        """Start a task; returns Ray's reference to its result."""
+        """Start a task, with GPUs where it scores models; returns Ray's reference to its result."""
         import ray
 
-        return ray.remote(**self._options)(function).remote(self.setup, items)
+        return ray.remote(num_gpus=gpus, **self._options)(function).remote(self.setup, items)
 
     def over_configurations(
         self, function: Callable[[WorkerSetup, list[dict[str, Any]]], list[T]]

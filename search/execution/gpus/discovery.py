@@ -129,12 +129,11 @@ def gpu_memory_gb_here() -> float | None:
     worker.
     """
     environment = {key: value for key, value in os.environ.items() if value}
-    found = subprocess.run(
-        [sys.executable, "-c", _PRINT_LEAST_MEMORY],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=ANSWER_SECONDS,
-        check=False,
-    )
-    return int(found.stdout) / 1e9 if found.returncode == 0 else None
+    command = [sys.executable, "-c", _PRINT_LEAST_MEMORY]
+    try:
+        found = subprocess.run(
+            command, env=environment, capture_output=True, timeout=ANSWER_SECONDS, check=True
+        )
+    except subprocess.SubprocessError:
+        return None
+    return int(found.stdout) / 1e9
