@@ -162,7 +162,7 @@ class Race:
             self._bare(bare)
 
     def _ours(self, one: Contestant, progress: TrainingProgress) -> None:
-        def loss_at(model: nn.Module, step: int) -> torch.Tensor:
+        def loss_at(model: nn.Module, step: int, *_: object) -> torch.Tensor:
             batch = self.batches(step)
             one.tokens[-1] += real_tokens(batch)
             loss = self.loss(model, batch)

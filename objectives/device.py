@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import nn
+
+from spaces.cost.units import Precision
 
 CPU = torch.device("cpu")
 MIN_COMPILED_STEPS = 5_000
@@ -23,7 +27,7 @@ def process_group_backend(device: torch.device) -> str:
     return "gloo" if device == CPU else "cpu:gloo,cuda:nccl"
 
 
-def fastest_precision() -> str:
+def fastest_precision() -> Precision:
     """The precision in which models train fastest on this machine.
 
     bf16 wherever there are instructions for it. Measured on a CPU with ``training_kernels``, at
@@ -57,6 +61,24 @@ def seed(device: torch.device, number: int) -> None:
         torch.cuda.manual_seed(number)
     else:
         torch.default_generator.manual_seed(number)
+
+
+def available_bytes(device: torch.device, memory_gb: float | None) -> float:
+    """Bytes that training may take: the same whatever else runs, so that a resumed run divides its
+    steps as before.
+
+    Args:
+        device: Where it computes; of a GPU, it is the part that this process may allocate.
+        memory_gb: What the search reserves for a worker on a CPU. Without it, a worker has the part
+            of the memory that its threads are of the cores.
+    """
+    if device.type == "cuda":
+        part = torch.cuda.get_per_process_memory_fraction(device)
+        return part * torch.cuda.get_device_properties(device).total_memory
+    if memory_gb is not None:
+        return 1e9 * memory_gb
+    part = min(1.0, torch.get_num_threads() / (os.cpu_count() or 1))
+    return part * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def wait_for(device: torch.device) -> None:

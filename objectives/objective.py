@@ -75,7 +75,9 @@ class Objective:
         self.data = data or prepare_for(search, where.data)
         self.workload = search.workload
         self._workers = workers
-        process = workers or TrainingProcess(usual_device())
+        process = workers or TrainingProcess(
+            usual_device(), memory_gb_of=lambda each: search.placement(each).memory_gb
+        )
         self._device = process.device
         self.speed_cache = SpeedCache(
             self.store,

@@ -16,10 +16,11 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from objectives.data.batches import BatchShard
+from objectives.data.batches import WHOLE_BATCH, BatchShard
 from objectives.training.kernels import repeated_layers
-from objectives.training.path import TrainingPath, TrainingState
-from objectives.training.replica import Replica, ReplicaLoss
+from objectives.training.path import StepLoss, TrainingPath, TrainingState
+from objectives.training.replica import Replica
+from spaces.cost.memory.division import Division
 
 # Not strict: parameters without a gradient have no state in an optimiser.
 PLAIN = StateDictOptions(strict=False)
@@ -38,10 +39,11 @@ class _ShardLoss(nn.Module):
         self.model = model
         self.teacher = teacher
         self._loss_at = path.step_loss(teacher)
-        self._shard = BatchShard(dist.get_rank(), dist.get_world_size())
 
-    def forward(self, step: int) -> torch.Tensor:
-        return self._loss_at(self.model, step, self._shard)
+    def forward(self, step: int, part: BatchShard) -> torch.Tensor:
+        index = dist.get_rank() * part.count + part.index
+        shard = BatchShard(index, dist.get_world_size() * part.count)
+        return self._loss_at(self.model, step, shard)
 
 
 def ddp_replica(
@@ -51,6 +53,7 @@ def ddp_replica(
     *,
     has_moments: bool,
     device: torch.device,
+    division: Division,
 ) -> Replica:
     """The whole model, with gradients that are averaged over the ranks (Li et al. 2020, arXiv
     2006.15704).
@@ -61,6 +64,7 @@ def ddp_replica(
         teacher: What it learns from; of the other ranks, with any weights.
         has_moments: Whether the optimiser of rank 0 has done a step.
         device: Where this process computes.
+        division: How each rank divides its part of a batch.
     """
     if state is None:
         model = path.build().to(device)
@@ -74,7 +78,8 @@ def ddp_replica(
     if has_moments:
         moments = get_optimizer_state_dict(model, optimizer) if state else {}
         set_optimizer_state_dict(model, optimizer, moments, options=FROM_RANK_0)
-    return Replica(model, optimizer, _mean_over_ranks(loss), path.optimizer_settings, path.seed)
+    loss_at = _mean_over_ranks(loss)
+    return Replica(model, optimizer, loss_at, path.optimizer_settings, path.seed, division)
 
 
 def fsdp_replica(
@@ -84,6 +89,7 @@ def fsdp_replica(
     *,
     has_moments: bool,
     device: torch.device,
+    division: Division,
 ) -> Replica:
     """A shard of each layer, which is whole only while it computes (Zhao et al. 2023, arXiv
     2304.11277).
@@ -116,14 +122,22 @@ def fsdp_replica(
             set_optimizer_state_dict(state.model, state.optimizer, moments, options=PLAIN)
 
     loss_at = _mean_over_ranks(loss)
-    return Replica(model, optimizer, loss_at, path.optimizer_settings, path.seed, collect)
+    settings = path.optimizer_settings
+    return Replica(model, optimizer, loss_at, settings, path.seed, division, collect)
 
 
-def _mean_over_ranks(loss: nn.Module) -> ReplicaLoss:
+def _mean_over_ranks(loss: nn.Module) -> StepLoss:
     """A loss with the value of the whole batch and the gradient of this rank's shard."""
 
-    def loss_at(_: nn.Module, step: int) -> torch.Tensor:
-        own: torch.Tensor = loss(step)
+    def loss_at(_: nn.Module, step: int, part: BatchShard = WHOLE_BATCH) -> torch.Tensor:
+        is_last = part.index == part.count - 1
+        # DDP averages the sum of the gradients of all micro-batches once. FSDP, which would keep
+        # whole gradients until then, averages those of each.
+        if isinstance(loss, DistributedDataParallel) and not is_last:
+            with loss.no_sync():
+                own: torch.Tensor = loss(step, part)
+        else:
+            own = loss(step, part)
         mean = own.detach().clone()
         dist.all_reduce(mean)
         return own + (mean / dist.get_world_size() - own.detach())

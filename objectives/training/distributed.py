@@ -22,6 +22,7 @@ from typing import NamedTuple
 import torch
 import torch.distributed as dist
 
+from objectives.data.batches import WHOLE_BATCH, BatchShard
 from objectives.failures import TrialFailure, WorkerGroupLost
 from objectives.training.data_parallel import ddp_replica, fsdp_replica
 from objectives.training.loop import train_follower
@@ -29,6 +30,7 @@ from objectives.training.path import TrainingPath, TrainingState
 from objectives.training.replica import Replica, TrainingProcess, frozen
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
+from spaces.cost.memory.division import Division
 
 COMMAND_TIMEOUT = timedelta(days=30)
 """Rank 0 may wait for hours until another trial has trained what both need. If it dies, its
@@ -49,11 +51,13 @@ class PathRequest(NamedTuple):
     Args:
         key: Of the path in the configuration's chain.
         has_moments: Whether the optimiser has done a step.
+        division: How each rank divides its part of a batch.
     """
 
     configuration: Configuration
     key: str
     has_moments: bool
+    division: Division
 
 
 class WorkerGroup(TrainingProcess):
@@ -62,12 +66,17 @@ class WorkerGroup(TrainingProcess):
     Args:
         device: Where this one computes.
         uses_fsdp: Of which architectures each worker holds a shard (FSDP) and not the whole (DDP).
+        memory_gb_of: As of ``TrainingProcess``.
     """
 
     def __init__(
-        self, device: torch.device, *, uses_fsdp: Callable[[Architecture], bool] = lambda _: False
+        self,
+        device: torch.device,
+        *,
+        uses_fsdp: Callable[[Architecture], bool] = lambda _: False,
+        memory_gb_of: Callable[[Architecture], float | None] = lambda _: None,
     ) -> None:
-        super().__init__(device)
+        super().__init__(device, memory_gb_of=memory_gb_of)
         self.rank = dist.get_rank()
         self._uses_fsdp = uses_fsdp
         self._is_lost = False
@@ -91,12 +100,18 @@ class WorkerGroup(TrainingProcess):
             raise WorkerGroupLost("the workers of this process were lost")
         try:
             has_moments = bool(state.optimizer.state)
-            self._share(PathRequest(path.configuration, path.key, has_moments))
-            replica = self._make_replica(path, state, teacher, has_moments)
+            sharded = self._uses_fsdp(path.architecture)
+            division = self.division(path, workers=dist.get_world_size(), sharded=sharded)
+            request = PathRequest(path.configuration, path.key, has_moments, division)
+            self._share(request)
+            replica = self._make_replica(path, state, teacher, request)
 
-            def loss_at(model: torch.nn.Module, step: int) -> torch.Tensor:
-                self._send(Command.STEP, step)
-                return replica.loss_at(model, step)
+            def loss_at(
+                model: torch.nn.Module, step: int, part: BatchShard = WHOLE_BATCH
+            ) -> torch.Tensor:
+                if part.index == 0:
+                    self._send(Command.STEP, step)
+                return replica.loss_at(model, step, part)
 
             def collect() -> None:
                 self._send(Command.COLLECT)
@@ -127,7 +142,7 @@ class WorkerGroup(TrainingProcess):
             path = path_of(request.configuration, request.key)
             # DDP and FSDP send it the weights of rank 0.
             teacher = None if path.teacher is None else frozen(path.teacher.build())
-            replica = self._make_replica(path, None, teacher, request.has_moments)
+            replica = self._make_replica(path, None, teacher, request)
             # Each rank drops other activations of its shard of the batch.
             replica = replace(replica, seed=hash((path.seed, self.rank)))
             with path.while_training(replica.model):
@@ -140,10 +155,17 @@ class WorkerGroup(TrainingProcess):
         path: TrainingPath,
         state: TrainingState | None,
         teacher: torch.nn.Module | None,
-        has_moments: bool,
+        request: PathRequest,
     ) -> Replica:
         make = fsdp_replica if self._uses_fsdp(path.architecture) else ddp_replica
-        return make(path, state, teacher, has_moments=has_moments, device=self._device)
+        return make(
+            path,
+            state,
+            teacher,
+            has_moments=request.has_moments,
+            device=self._device,
+            division=request.division,
+        )
 
     def _steps(self, replica: Replica) -> Iterator[int]:
         """The steps that rank 0 commands."""

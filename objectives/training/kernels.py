@@ -18,7 +18,9 @@ LANES = 4
 
 
 @contextmanager
-def training_kernels(model: nn.Module, *, precision: str, steps: int) -> Iterator[None]:
+def training_kernels(
+    model: nn.Module, *, precision: str, steps: int, checkpointed: bool = False
+) -> Iterator[None]:
     """Inside the block, train with the kernels that suit the model, its device and its precision.
 
     Measured by ``benchmarks/training.py``. Whether layers are compiled depends on the path and not
@@ -28,9 +30,12 @@ def training_kernels(model: nn.Module, *, precision: str, steps: int) -> Iterato
         model: The model, unchanged afterwards.
         precision: Of the forward and backward pass, ``fp32`` or ``bf16``.
         steps: Most steps that the path does with one set of kernels.
+        checkpointed: Whether layers are computed again in the backward pass, where a model can.
     """
     device = device_of(model)
     with ExitStack() as stack:
+        if checkpointed and getattr(model, "supports_gradient_checkpointing", False):
+            stack.enter_context(_activation_checkpointing(model))
         if device == CPU:
             dropouts = [m for m in model.modules() if type(m) is nn.Dropout and m.p > 0]
             stack.enter_context(_with_forward(dropouts, lambda module: _Dropout(module.p)))
@@ -54,6 +59,16 @@ def compiled_layers(model: nn.Module) -> Iterator[None]:
     torch.compiler.reset()
     with _with_forward(repeated_layers(model), lambda layer: torch.compile(layer.forward)):
         yield
+
+
+@contextmanager
+def _activation_checkpointing(model: Any) -> Iterator[None]:
+    """Inside the block, keep only what enters each layer, and the state of random numbers."""
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    try:
+        yield
+    finally:
+        model.gradient_checkpointing_disable()
 
 
 @contextmanager

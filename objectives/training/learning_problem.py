@@ -36,6 +36,11 @@ class LearningProblem(ABC):
         return 0.0
 
     @property
+    def passes(self) -> int:
+        """Forward passes over a batch in each step."""
+        return 1
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What the weights depend on beside ``kind`` and what every problem has."""
         return {}

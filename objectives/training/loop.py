@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
+from objectives.data.batches import BatchShard
 from objectives.device import seed
 from objectives.failures import TrialFailure
 from objectives.models.forward import linear_layers
@@ -71,7 +72,12 @@ def train(
     unread: list[torch.Tensor] = []
     precision = replica.settings.precision
     replica.model.train()
-    with training_kernels(replica.model, precision=precision, steps=steps_at_once):
+    with training_kernels(
+        replica.model,
+        precision=precision,
+        steps=steps_at_once,
+        checkpointed=replica.division.checkpointed,
+    ):
         while progress.step < to_step:
             with lock.training():
                 started = time.perf_counter()
@@ -100,13 +106,18 @@ def train_follower(replica: Replica, steps: Iterable[int], *, steps_at_once: int
     do_step = OptimizerStep(replica)
     precision = replica.settings.precision
     replica.model.train()
-    with training_kernels(replica.model, precision=precision, steps=steps_at_once):
+    with training_kernels(
+        replica.model,
+        precision=precision,
+        steps=steps_at_once,
+        checkpointed=replica.division.checkpointed,
+    ):
         for step in steps:
             do_step(step)
 
 
 class OptimizerStep:
-    """One step of the optimiser: forward, backward, clip, update."""
+    """One step of the optimiser: forward and backward of each micro-batch, clip, update."""
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
@@ -125,12 +136,17 @@ class OptimizerStep:
         seed(self._device, hash((self._replica.seed, step)) & 0x7FFFFFFFFFFFFFFF)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * settings.schedule(step)
-        # Autocast keeps its copies of the weights until it ends, so it may not outlive a step.
-        with torch.autocast(
-            self._device.type, dtype=torch.bfloat16, enabled=settings.precision == "bf16"
-        ):
-            loss = self._replica.loss_at(self._replica.model, step)
-        loss.backward()  # type: ignore[no-untyped-call]
+        count = self._replica.division.micro_batches
+        mean = torch.zeros((), device=self._device)
+        for index in range(count):
+            # Autocast keeps its copies of the weights until it ends, so it may not outlive a step.
+            with torch.autocast(
+                self._device.type, dtype=torch.bfloat16, enabled=settings.precision == "bf16"
+            ):
+                part = BatchShard(index, count)
+                loss = self._replica.loss_at(self._replica.model, step, part) / count
+            loss.backward()  # type: ignore[no-untyped-call]
+            mean += loss.detach()
         for weight in self._pruned_weights:
             if weight.grad is not None:
                 weight.grad.mul_(weight.detach() != 0)
@@ -138,7 +154,7 @@ class OptimizerStep:
         optimizer.step()
         # Here, so that they are not in memory with the activations of the next step.
         optimizer.zero_grad(set_to_none=True)
-        return torch.stack((loss.detach(), norm))
+        return torch.stack((mean, norm))
 
 
 def _clip(parameters: list[nn.Parameter], max_norm: float) -> torch.Tensor:

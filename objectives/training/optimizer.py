@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from objectives.models.parametrisation import WeightScale
+from spaces.cost.units import Precision
 
 EPSILON = 1e-8
 """AdamW's, of a model of the base width and depth."""
@@ -79,7 +80,7 @@ class OptimizerSettings:
     schedule: LearningRateSchedule
     weight_decay: float
     gradient_clip: float
-    precision: str = "fp32"
+    precision: Precision = "fp32"
     keeps_zeros: bool = False
 
 

@@ -22,6 +22,7 @@ from objectives.training.early_stopping import EarlyStopping, HeldOutHistory
 from objectives.training.optimizer import OptimizerSettings, make_optimizer
 from spaces.cost.architecture import Architecture
 from spaces.cost.configuration import Configuration
+from spaces.cost.memory.division import StepMemory
 from spaces.cost.workload import Workload
 
 STABLE = "stable"
@@ -82,6 +83,7 @@ class TrainingPath:
         taught_loss: Makes ``loss_at`` from the teacher's model, where there is one.
         teacher: The path at whose end is the model that teaches this one, where one does.
         while_training: What is in force on a model while it is trained, such as rounded weights.
+        memory: How a step may be divided to fit into memory.
     """
 
     name: str
@@ -105,6 +107,7 @@ class TrainingPath:
     taught_loss: Callable[[nn.Module], StepLoss] | None = None
     teacher: TrainingPath | None = None
     while_training: Callable[[nn.Module], AbstractContextManager[None]] = lambda _: nullcontext()
+    memory: StepMemory = field(default_factory=StepMemory)
 
     @property
     def architecture(self) -> Architecture:

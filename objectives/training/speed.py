@@ -159,7 +159,12 @@ def _rounds(replica: Replica, *, steps_at_once: int) -> list[list[float]]:
     replica.model.train()
     rounds: list[list[float]] = []
     precision = replica.settings.precision
-    with training_kernels(replica.model, precision=precision, steps=steps_at_once):
+    with training_kernels(
+        replica.model,
+        precision=precision,
+        steps=steps_at_once,
+        checkpointed=replica.division.checkpointed,
+    ):
         _time(step, range(WARM_UP))
         started = time.monotonic()
         while _should_repeat(rounds, time.monotonic() - started):

@@ -25,6 +25,7 @@ from spaces.cost.budget import Schedule, TrainingSteps
 from spaces.cost.compression import Compression
 from spaces.cost.configuration import Configuration, content_hash
 from spaces.cost.families import training_key
+from spaces.cost.memory.division import StepMemory
 from spaces.cost.units import MIN_STEPS
 from spaces.cost.workload import Workload
 from spaces.file.training import RecoveryDistillation, RecoveryStart, Training
@@ -126,6 +127,7 @@ class Stages:
             transfer_weights=None,
             loss_at=problem.loss_at,
             optimizer_settings=self._settings(training.learning_rate, WarmupStable(1)),
+            memory=self._memory(problem),
         )
 
     def next_stage(
@@ -174,6 +176,7 @@ class Stages:
             transfer_weights=transfer_weights,
             loss_at=problem.loss_at,
             optimizer_settings=self._settings(learning_rate, WarmupDecay(steps)),
+            memory=self._memory(problem),
             parent=parent,
             validate=problem.validation_figures,
             validated_by=problem.scored_by,
@@ -242,6 +245,7 @@ class Stages:
             transfer_weights=None,
             loss_at=problem.loss_at,
             optimizer_settings=self._settings(training.learning_rate, WarmupStable(warmup_steps)),
+            memory=self._memory(problem),
             initialise=problem.initialise_from(architecture),
             can_continue=True,
             milestones=self._milestones(architecture),
@@ -254,6 +258,14 @@ class Stages:
             schedule.steps(budget, architecture, self._workload).stable
             for budget in self._budgets
             for schedule in schedules
+        )
+
+    def _memory(self, problem: LearningProblem) -> StepMemory:
+        return StepMemory(
+            micro_batch_size=self._training.micro_batch_size,
+            activation_checkpointing=self._training.activation_checkpointing,
+            dropout=problem.dropout,
+            passes=problem.passes,
         )
 
     def _settings(self, peak: float, schedule: LearningRateSchedule) -> OptimizerSettings:

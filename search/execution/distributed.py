@@ -97,6 +97,7 @@ def _joined(setup: WorkerSetup, store: Any, *, rank: int, count: int) -> Objecti
     workers = WorkerGroup(
         device,
         uses_fsdp=lambda architecture: file.placement(architecture).strategy == "fsdp",
+        memory_gb_of=lambda architecture: file.placement(architecture).memory_gb,
     )
     return _objective(setup, workers)
 

@@ -1,11 +1,15 @@
-"""Units of budgets, and durations and large numbers as text."""
+"""Units of budgets, precisions, and durations and large numbers as text."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 MIN_STEPS = 10
 """Fewest steps of a training run; a search file that asks for fewer is refused."""
+
+Precision = Literal["fp32", "bf16"]
+"""Of the forward and backward pass of training."""
 
 
 class BudgetUnit(StrEnum):

@@ -42,7 +42,7 @@ from spaces.file.tasks import (
     named_task,
     smoothing_faults,
 )
-from spaces.file.training import Training
+from spaces.file.training import WITHOUT_EFFECT, Training
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 NAME_RULE = "a name has letters, digits, _ and -, at most 64, and starts with a letter or digit"
@@ -333,7 +333,8 @@ class SearchFile(StrictModel):
             "measurement",
         )
         identity = {key: fields[key] for key in (*kept, "seed")}
-        del identity["training"]["checkpoint_seconds"]
+        for name in WITHOUT_EFFECT:
+            del identity["training"][name]
         for name in FROM_DATA:
             identity["task"].pop(name, None)
         return identity

@@ -22,6 +22,8 @@ from spaces.file.dimensions import (
 LAST_STAGE: Final = "last-stage"
 """Recovery replaces the last stage of training."""
 RecoveryStart = Literal["end", "last-stage"]
+WITHOUT_EFFECT = ("checkpoint_seconds", "micro_batch_size", "activation_checkpointing")
+"""Fields that change no result."""
 MIN_HELD_OUT = 10
 """Fewest held-out examples by which fine-tuning is stopped."""
 
@@ -147,6 +149,14 @@ class Training(StrictModel):
     """Largest norm of the gradient."""
     checkpoint_seconds: PositiveNumber = 30.0
     """Longest training between two checkpoints, which a crash may lose."""
+    micro_batch_size: Count | None = None
+    """Most sequences that a worker computes at once; the gradients of a batch add up to those of
+    the whole. By default a batch is divided where its predicted memory exceeds that of the GPU, or
+    ``resources.memory_gb``, or the part of the machine's memory that the CPUs of a trial are of
+    its cores. With dropout, parts drop other activations than the whole batch."""
+    activation_checkpointing: bool | Literal["auto"] = "auto"
+    """Whether layers are computed again in the backward pass, which keeps only what enters them, in
+    about a third more time; ``auto`` does so where the predicted memory needs it."""
 
     def warmup_steps(self, fewest_steps: int) -> int:
         """Steps of the warm-up, where the smallest budget buys ``fewest_steps``; at least one."""

@@ -19,7 +19,7 @@ from spaces.file.dimensions import (
     Weight,
     one_value,
 )
-from spaces.file.training import Training
+from spaces.file.training import WITHOUT_EFFECT, Training
 
 PositiveNumbers = Annotated[
     RealNumbers[PositiveNumber],
@@ -125,7 +125,7 @@ class TrainingSpace(_Section):
         "recovery_learning_rate": "trains what is trained already and shares its model",
         "recovery_distillation": "trains what is trained already and shares its model",
         "recovery_start": "trains what is trained already and shares its model",
-        "checkpoint_seconds": "changes no result",
+        **dict.fromkeys(WITHOUT_EFFECT, "changes no result"),
     }
 
     learning_rate: PositiveNumbers | None = None

@@ -295,7 +295,7 @@ search = SearchFile.model_validate_json(sys.argv[1])
 path = task_of(search, Path(sys.argv[2])).path(model_of(search)).chain[-1]
 real = path.loss_at
 
-def loss_at(model, step):
+def loss_at(model, step, *_):
     if step == {KILLED_AT}:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(model, step)

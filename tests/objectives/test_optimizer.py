@@ -101,7 +101,7 @@ def rates_of(schedule: LearningRateSchedule, *, steps: int) -> list[tuple[float,
     optimizer = make_optimizer(model, scales, settings(schedule))
     rates: list[tuple[float, ...]] = []
 
-    def loss_at(model: nn.Module, _: int) -> torch.Tensor:
+    def loss_at(model: nn.Module, *_: object) -> torch.Tensor:
         rates.append(tuple(group["lr"] for group in optimizer.param_groups))
         return torch.stack([p.square().mean() for p in model.parameters()]).mean()
 

@@ -203,7 +203,7 @@ def test_a_full_disk_pauses_training_and_no_step_is_done_twice(task: Task, tmp_p
     with small_disk(tmp_path / "disk", size_bytes=8 << 20) as disk:
         ballast = disk / "ballast"
 
-        def loss_at(model: nn.Module, step: int) -> torch.Tensor:
+        def loss_at(model: nn.Module, step: int, *_: object) -> torch.Tensor:
             asked.append(step)
             if len(asked) == 3:
                 fill(disk)
@@ -258,7 +258,7 @@ def test_training_that_breaks_down_fails_in_a_named_state(
     path = task.path(configuration(20))
     real = path.loss_at
     broken = replace(
-        path, loss_at=lambda model, step: real(model, step) * (factor if step >= 10 else 1.0)
+        path, loss_at=lambda model, step, *_: real(model, step) * (factor if step >= 10 else 1.0)
     )
     with pytest.raises(TrialFailure) as caught:
         trainer(tmp_path).train(broken)
@@ -272,7 +272,7 @@ def test_a_step_that_is_not_finite_ends_training_soon_and_is_in_no_checkpoint(
     path = task.path(configuration(40))
     real, asked = path.loss_at, []
 
-    def loss_at(model: nn.Module, step: int) -> torch.Tensor:
+    def loss_at(model: nn.Module, step: int, *_: object) -> torch.Tensor:
         asked.append(step)
         return real(model, step) * (float("nan") if step == 13 else 1.0)
 

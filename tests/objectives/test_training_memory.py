@@ -12,7 +12,8 @@ from objectives.data.batches import forward_arguments
 from objectives.models.build import build
 from objectives.testing.tiny_models import architecture_for, batch_for
 from objectives.training.kernels import training_kernels
-from spaces.cost.memory.training import Precision, training_memory
+from spaces.cost.memory.training import training_memory
+from spaces.cost.units import Precision
 from spaces.cost.workload import Family, Workload
 
 LONG = {

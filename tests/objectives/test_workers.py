@@ -145,6 +145,23 @@ def test_two_workers_train_what_one_process_does(
     check_same(alone, together)
 
 
+@pytest.mark.parametrize(
+    ("task", "workers"), [("masked-lm", ""), ("translation", ""), ("causal-lm", "ddp"),
+                          ("causal-lm", "fsdp")],
+)  # fmt: skip
+def test_micro_batches_and_layers_that_are_computed_again_train_what_a_whole_step_does(
+    task: str, workers: str, training: Callable[..., TrainingRun]
+) -> None:
+    whole = training(task).train(configuration(10), "whole")
+    made = training(task, training__micro_batch_size=2, training__activation_checkpointing=True)
+    if workers:
+        with made.two_workers(shards=workers == "fsdp") as group:
+            divided = made.train(configuration(10), "divided", group)
+    else:
+        divided = made.train(configuration(10), "divided")
+    check_same(whole, divided)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shards", [False, True], ids=["ddp", "fsdp"])
 def test_two_workers_stop_fine_tuning_where_one_process_does(

@@ -58,6 +58,11 @@ class FineTunedTexts(OnLabelledTexts):
         """That of fine-tuning; pre-training has that of the search."""
         return self.fine_tuning.dropout
 
+    @property
+    def passes(self) -> int:
+        """Two with R-Drop."""
+        return self.fine_tuning.passes
+
     @cached_property
     def pretraining(self) -> MaskedLanguageModel:
         """The task that pre-training solves."""

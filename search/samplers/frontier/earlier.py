@@ -22,6 +22,7 @@ from spaces.cost.criteria import Criteria
 from spaces.cost.units import BudgetUnit
 from spaces.file.sources import SOURCE_FIELDS
 from spaces.file.storage import Locations
+from spaces.file.training import WITHOUT_EFFECT
 from spaces.file.training_space import searchable_values
 
 
@@ -198,6 +199,6 @@ def _outcome(record: TrialRecord, criteria: Criteria) -> Trial | None:
 def _other_training(study: Study, earlier: Study) -> list[str]:
     """Fields of training in which two searches differ, and that are no features of a run."""
     one, other = (each.search.training for each in (study, earlier))
-    known = {*searchable_values(one)} & {*searchable_values(other)} | {"checkpoint_seconds"}
+    known = {*searchable_values(one)} & {*searchable_values(other)} | {*WITHOUT_EFFECT}
     found = differing_keys(one.model_dump(mode="json"), other.model_dump(mode="json"))
     return [f"training.{name}" for name in found if name not in known]

@@ -7,14 +7,12 @@ Activations are what torch keeps for the backward pass of transformers' layers, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from spaces.cost.architecture import Architecture
 from spaces.cost.families import layout
 from spaces.cost.layout import VOCABULARY, WIDTH, Layout, Reads, Stack
+from spaces.cost.units import Precision
 from spaces.cost.workload import Family, Workload, masked_tokens
-
-Precision = Literal["fp32", "bf16"]
 
 MAX_LOGITS = 2**26
 """Logits over a vocabulary that training computes at once: 256 MiB in fp32."""
@@ -25,6 +23,10 @@ LOGIT_BYTES = 12
 
 CPU_PROCESS_BYTES = 420_000_000
 """A process that has imported torch, transformers and tlc."""
+CPU_FRAGMENTATION = 0.2
+"""Part of activations and logits that the allocator of a CPU holds beside them: their parts that
+are freed at once, and holes between what is kept. It does not give freed activations to gradients.
+"""
 GPU_PROCESS_BYTES = 800_000_000
 """On a GPU: CUDA's context and the workspaces of its libraries; an estimate."""
 MAX_PLAIN_POSITIONS = 258
@@ -50,8 +52,9 @@ class TrainingMemory:
         activations: What the forward pass keeps for the backward pass.
         logits: Those that are in memory at once, and the gradient of the matrix that gives them.
         process: All else of the process.
-        accumulates: Whether the gradients of a batch are summed over parts of it, so that they are
-            in memory together with activations.
+        fragmentation: What the allocator holds beside what is in use.
+        are_together: Whether gradients are in memory together with all activations: those of a
+            batch that is computed in parts, and any on a CPU.
     """
 
     weights: int
@@ -60,14 +63,16 @@ class TrainingMemory:
     activations: int
     logits: int
     process: int
-    accumulates: bool = False
+    fragmentation: int = 0
+    are_together: bool = True
 
     @property
     def total(self) -> int:
-        """The peak; of gradients and activations, one grows as the other is freed."""
+        """The peak."""
         step = self.activations + self.logits
-        growing = self.gradients + step if self.accumulates else max(self.gradients, step)
-        return self.process + self.weights + self.optimizer + growing
+        # Else one grows as the other is freed.
+        both = self.gradients + step if self.are_together else max(self.gradients, step)
+        return self.process + self.weights + self.optimizer + self.fragmentation + both
 
 
 def training_memory(
@@ -107,14 +112,16 @@ def training_memory(
     # DDP sends gradients from buffers of its own.
     copies = 2 if workers > 1 and not sharded else 1
     step = _Step(laid_out, workload, rows, precision, on_gpu=on_gpu, has_dropout=dropout > 0.0)
+    activations, logits = step.activations(checkpointed=checkpointed), step.logits()
     return TrainingMemory(
         weights=weights,
         gradients=copies * weights,
         optimizer=2 * weights,
-        activations=step.activations(checkpointed=checkpointed),
-        logits=step.logits(),
+        activations=activations,
+        logits=logits,
         process=GPU_PROCESS_BYTES if on_gpu else CPU_PROCESS_BYTES,
-        accumulates=micro_batches > 1,
+        fragmentation=0 if on_gpu else round(CPU_FRAGMENTATION * (activations + logits)),
+        are_together=micro_batches > 1 or not on_gpu,
     )
 
 

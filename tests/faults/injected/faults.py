@@ -49,8 +49,8 @@ def loss(module: ModuleType, *, step: int, values: list[str]) -> None:
         if progress.step < step < keywords["to_step"]:
             turn = happens("loss", len(values))
 
-        def poisoned(model: Any, at: int) -> Any:
-            found = replica.loss_at(model, at)
+        def poisoned(model: Any, at: int, *part: Any) -> Any:
+            found = replica.loss_at(model, at, *part)
             return found if turn is None or at < step else found + float(values[turn])
 
         original(replace(replica, loss_at=poisoned), progress, **keywords)
